@@ -1,0 +1,46 @@
+"""Dialbird: REST Hooks with a timestamped HMAC (its public contract, "Deliveries")."""
+
+from __future__ import annotations
+
+import secrets as randomness
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from sendoff.dialects.base import CONTENT_TYPE, Dialect, Headers, Occurrence, Sending, splice
+from sendoff.dialects.signing import timestamped_hex
+
+
+class Dialbird:
+    """Headers `X-Dialbird-…`, secrets of `whsec_` and 64 hexadecimal digits; organizations are businesses."""
+
+    name = "dialbird"
+
+    def new_secret(self) -> str:
+        return f"whsec_{randomness.token_hex(32)}"
+
+    def body(self, occurrence: Occurrence) -> bytes:
+        fields = {
+            "id": occurrence.event_id,
+            "type": occurrence.type,
+            "api_version": "v1",
+            "occurred_at": _whole_seconds(occurrence.occurred_at),
+            "business_id": occurrence.organization_id,
+        }
+        return splice(fields, occurrence.data)
+
+    def headers(self, occurrence: Occurrence, sending: Sending, body: bytes, secrets: Sequence[str]) -> Headers:
+        return [
+            CONTENT_TYPE,
+            ("User-Agent", "Dialbird-Webhooks/1.0"),
+            ("X-Dialbird-Signature", timestamped_hex(sending.timestamp, body, secrets)),
+            ("X-Dialbird-Event-Id", occurrence.event_id),
+            ("X-Dialbird-Event-Type", occurrence.type),
+        ]
+
+
+def _whole_seconds(moment: datetime) -> str:
+    # The contract's spelling: `2026-01-15T10:00:00Z`.
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+DIALBIRD: Dialect = Dialbird()

@@ -1,0 +1,7 @@
+"""OptimalDial: the house dialect with that brand (its public contract, "Events and deliveries")."""
+
+from __future__ import annotations
+
+from sendoff.dialects.house import HouseDialect
+
+OPTIMALDIAL = HouseDialect(name="optimaldial", brand="OptimalDial", api_version="2026-04-23")

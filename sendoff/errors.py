@@ -1,0 +1,111 @@
+"""What can go wrong, told by what the caller can do about it.
+
+Each class's docstring is its default message, so that documentation, log and code cannot disagree. Surfaces
+translate these classes to their own status codes and error shapes; operations raise nothing else on purpose.
+"""
+
+from __future__ import annotations
+
+
+class SendoffError(Exception):
+    """Something went wrong."""
+
+    def __init__(self, message: str | None = None) -> None:
+        self.message = message or (type(self).__doc__ or "").strip().split("\n", 1)[0]
+        super().__init__(self.message)
+
+
+class Invalid(SendoffError):
+    """The request violates a constraint."""
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class UnknownEventType(Invalid):
+    """The event type is not registered."""
+
+
+class UnsafeUrl(Invalid):
+    """The URL is not safe to send to."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message, field="url")
+        self.reason = reason
+
+
+class PingFailed(SendoffError):
+    """The endpoint did not answer the signed ping with a 2xx."""
+
+    def __init__(self, message: str, *, status_code: int | None, underlying_error: str | None) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        self.underlying_error = underlying_error
+
+
+class TooFewContacts(SendoffError):
+    """Too few valid phone numbers."""
+
+    def __init__(self, *, minimum: int, got: int) -> None:
+        super().__init__(f"At least {minimum} valid phone numbers are needed; after validation {got} are left.")
+        self.minimum = minimum
+        self.got = got
+
+
+class NotFound(SendoffError):
+    """Not found"""
+
+
+class InsufficientCredits(SendoffError):
+    """Insufficient credits"""
+
+
+class NoSubscription(SendoffError):
+    """The organization has no active subscription."""
+
+
+class Unauthenticated(SendoffError):
+    """A valid API key is needed: send it as `Authorization: Bearer <key>`."""
+
+
+class MissingScope(SendoffError):
+    """The API key lacks the scope that this call needs."""
+
+
+class TooLarge(SendoffError):
+    """The request is larger than the limit."""
+
+
+class UnsupportedMediaType(SendoffError):
+    """The content type is not supported here."""
+
+
+class Conflict(SendoffError):
+    """The request conflicts with the current state."""
+
+
+class IdempotencyKeyReused(Conflict):
+    """This Idempotency-Key was used before with another request; use a new key for a new request."""
+
+
+class IdempotencyInProgress(Conflict):
+    """The first request with this Idempotency-Key still runs; try again in a moment."""
+
+
+class RateLimited(SendoffError):
+    """Too many requests."""
+
+    def __init__(self, *, limit: int, observed: int, retry_after_seconds: int) -> None:
+        super().__init__(f"More than {limit} requests in this minute; try again in {retry_after_seconds} s.")
+        self.limit = limit
+        self.observed = observed
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Unavailable(SendoffError):
+    """A dependency cannot be reached at the moment; it is safe to try again."""
+
+
+class WrongSchema(SendoffError):
+    """The database's schema is not the one that this version needs; run `sendoff migrate`."""

@@ -1,0 +1,34 @@
+"""Identifiers. Rows carry UUIDv7 (their order is the order of creation); events carry the contract's `evt_…`."""
+
+from __future__ import annotations
+
+import secrets
+
+import uuid_utils
+
+
+def new_id() -> str:
+    """A UUIDv7 in its canonical spelling; later ones sort after earlier ones."""
+    return str(uuid_utils.uuid7())
+
+
+def new_event_id() -> str:
+    """`evt_` and 24 hexadecimal digits, as the OptimalDial contract writes it.
+
+    The first twelve are the milliseconds of creation, so that an index of events grows at one end; 48 bits are random.
+    """
+    digits = uuid_utils.uuid7().hex
+    return f"evt_{digits[:12]}{digits[20:]}"
+
+
+def new_request_id() -> str:
+    """`req_` and 16 hexadecimal digits."""
+    return f"req_{secrets.token_hex(8)}"
+
+
+def is_uuid(text: str) -> bool:
+    """Whether `text` is a UUID in canonical spelling (lower or upper case)."""
+    try:
+        return str(uuid_utils.UUID(text)) == text.lower()
+    except ValueError:
+        return False

@@ -1,0 +1,37 @@
+"""Log lines: key and value, for people or as JSON, one wide line per thing that happened."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+from sendoff.settings import Settings
+
+
+def configure_logging(settings: Settings) -> None:
+    """Send this process's log lines to standard error in the settings' format."""
+    renderer: structlog.typing.Processor
+    if settings.log_format == "json":
+        renderer = structlog.processors.JSONRenderer()
+    else:
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.processors.format_exc_info, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processor=renderer)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    # Libraries' chatter (a line per request of httpx, per poll of arq) is not worth an operator's eyes.
+    root.setLevel(logging.WARNING)

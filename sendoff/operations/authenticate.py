@@ -1,0 +1,62 @@
+"""From a bearer token to who sent it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from sendoff.errors import MissingScope, Unauthenticated
+from sendoff.operations.runtime import Runtime
+from sendoff.store import accounts
+
+KEY_PREFIX = "od_live_"
+_KEY = re.compile(r"od_live_[A-Za-z0-9_-]{32}")
+
+UPLOADS_WRITE = "uploads:write"
+UPLOADS_READ = "uploads:read"
+WEBHOOKS_MANAGE = "webhooks:manage"
+EVENTS_WRITE = "events:write"
+OPERATOR = "operator"
+API_WEBHOOKS = "api:webhooks"
+SCOPES = (UPLOADS_WRITE, UPLOADS_READ, WEBHOOKS_MANAGE, EVENTS_WRITE, OPERATOR, API_WEBHOOKS)
+"""Every scope that a key can carry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who an API key stands for."""
+
+    key_id: str
+    key_prefix: str
+    organization_id: str
+    user_id: str
+    scopes: frozenset[str]
+
+    def require(self, scope: str) -> None:
+        """Raise MissingScope unless the key carries `scope`."""
+        if scope not in self.scopes:
+            raise MissingScope(f"This API key lacks the scope `{scope}`.")
+
+
+def hash_key(key: str) -> str:
+    """What is stored of a key, and what it is found by: its SHA-256 in hexadecimal."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+async def authenticate(runtime: Runtime, authorization: str | None) -> Principal:
+    """The principal of an `Authorization` header's value.
+
+    Raises Unauthenticated when it is missing, malformed, unknown, expired or revoked: the caller is not told which.
+    Revocation and expiry hold at once in every process, for the key is looked up each time.
+    """
+    scheme, _, key = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or not _KEY.fullmatch(key.strip()):
+        raise Unauthenticated
+    async with runtime.database.read() as tx:
+        found = await accounts.find_key_by_hash(tx, hash_key(key.strip()))
+    if found is None or found.revoked_at is not None:
+        raise Unauthenticated
+    if found.expires_at is not None and found.expires_at <= runtime.clock.now():
+        raise Unauthenticated
+    return Principal(found.id, found.prefix, found.organization_id, found.user_id, frozenset(found.scopes))

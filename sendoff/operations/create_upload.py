@@ -1,0 +1,235 @@
+"""Accept an upload: validate it, store its file, and commit row, charge and `upload.created` together.
+
+Until that commit nothing is kept: a refusal, a failure or a cancelled request leaves neither file nor row nor charge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from sendoff.errors import InsufficientCredits, Invalid, NoSubscription, NotFound, TooFewContacts, Unavailable
+from sendoff.ids import new_id
+from sendoff.operations.idempotency import IdempotentRequest, StoredResponse, abandon, complete, reserve
+from sendoff.operations.publish import AcceptedEvent, ring_for
+from sendoff.operations.runtime import Runtime
+from sendoff.operations.upload_events import CREATED, add_upload_event
+from sendoff.policy.states import UploadStatus
+from sendoff.store import accounts, uploads
+from sendoff.store.tables import Upload
+from sendoff.uploads.converting import PHONE_COLUMN
+from sendoff.uploads.filenames import clean_filename
+from sendoff.uploads.tasks import ConvertJson, ValidateCsv
+
+MOST_FILE_BYTES = 100 * 1024 * 1024
+FEWEST_CONTACTS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who uploads."""
+
+    organization_id: str
+    user_id: str
+    api_key_id: str | None
+    source: str = "api"
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CsvSubmission:
+    """A CSV, received into a file that its receiver removes."""
+
+    path: Path
+    phone_column: str
+    filename: str | None
+    skip_mobile_lookup: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JsonSubmission:
+    """A body of the JSON mode, received into a file in a folder that its receiver removes."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    path: Path
+    size: int
+    filename: str
+    phone_column: str
+    skip_mobile_lookup: bool
+    valid: int
+    invalid: int
+
+
+async def require_subscription(runtime: Runtime, organization_id: str) -> None:
+    """Raise NoSubscription unless the organization has an active one."""
+    await _credits(runtime, organization_id)
+
+
+async def create_upload(
+    runtime: Runtime,
+    sender: Sender,
+    submission: CsvSubmission | JsonSubmission,
+    *,
+    answer: Callable[[Upload], StoredResponse],
+    idempotent: IdempotentRequest | None = None,
+) -> StoredResponse:
+    """Charge one credit for each row with a valid number, and have the upload processed.
+
+    Returns what `answer` makes of it; with `idempotent` a repetition gets the first answer instead, and one that
+    comes while the first still runs raises IdempotencyInProgress.
+
+    Raises NoSubscription, Invalid (the file, the column, the body), TooLarge (entries), TooFewContacts,
+    InsufficientCredits and Unavailable, in that order.
+    """
+    async with _reserved(runtime, idempotent) as stored:
+        if stored is not None:
+            return stored
+        await require_subscription(runtime, sender.organization_id)
+        checked = await _check(runtime, submission)
+        if checked.valid < FEWEST_CONTACTS:
+            raise TooFewContacts(minimum=FEWEST_CONTACTS, got=checked.valid)
+        if await _credits(runtime, sender.organization_id) < checked.valid:
+            raise InsufficientCredits
+        return await _keep(runtime, _row(runtime, sender, checked), checked, sender.request_id, answer, idempotent)
+
+
+@asynccontextmanager
+async def _reserved(runtime: Runtime, idempotent: IdempotentRequest | None) -> AsyncIterator[StoredResponse | None]:
+    """Holds the Idempotency-Key while the block runs; frees it if the block raises."""
+    if idempotent is None:
+        yield None
+        return
+    async with runtime.database.write() as tx:
+        stored = await reserve(tx, idempotent, now=runtime.clock.now())
+    try:
+        yield stored
+    except BaseException:
+        async with runtime.database.write() as tx:
+            await abandon(tx, idempotent)
+        raise
+
+
+async def _check(runtime: Runtime, submission: CsvSubmission | JsonSubmission) -> _Checked:
+    if isinstance(submission, CsvSubmission):
+        return await _check_csv(runtime, submission)
+    return await _check_json(runtime, submission)
+
+
+async def _check_csv(runtime: Runtime, submission: CsvSubmission) -> _Checked:
+    if not submission.phone_column.strip():
+        raise Invalid("phone_column is missing: name the column that holds the phone numbers.", field="phone_column")
+    counts = await runtime.uploads.aside.perform(ValidateCsv(str(submission.path), submission.phone_column))
+    return _Checked(
+        path=submission.path,
+        size=submission.path.stat().st_size,
+        filename=clean_filename(submission.filename),
+        phone_column=submission.phone_column,
+        skip_mobile_lookup=submission.skip_mobile_lookup,
+        valid=counts.valid,
+        invalid=counts.invalid,
+    )
+
+
+async def _check_json(runtime: Runtime, submission: JsonSubmission) -> _Checked:
+    target = submission.path.with_suffix(".csv")
+    converted = await runtime.uploads.aside.perform(ConvertJson(str(submission.path), str(target)))
+    return _Checked(
+        path=target,
+        size=target.stat().st_size,
+        filename=clean_filename(converted.filename),
+        phone_column=PHONE_COLUMN,
+        skip_mobile_lookup=converted.skip_mobile_lookup,
+        valid=converted.valid,
+        invalid=converted.invalid,
+    )
+
+
+async def _credits(runtime: Runtime, organization_id: str) -> int:
+    async with runtime.database.read() as tx:
+        organization = await accounts.find_organization(tx, organization_id)
+    if organization is None:
+        raise NotFound
+    if organization.credits is None:
+        raise NoSubscription
+    return organization.credits
+
+
+def _row(runtime: Runtime, sender: Sender, checked: _Checked) -> Upload:
+    upload_id, now = new_id(), runtime.clock.now()
+    return Upload(
+        id=upload_id,
+        user_id=sender.user_id,
+        organization_id=sender.organization_id,
+        original_filename=checked.filename,
+        storage_path=f"{sender.organization_id}/{upload_id}/original.csv",
+        file_size_bytes=checked.size,
+        status=UploadStatus.READY_FOR_PROCESSING,
+        valid_row_count=checked.valid,
+        invalid_row_count=checked.invalid,
+        credits_required=checked.valid,
+        credits_charged=checked.valid,
+        source=sender.source,
+        api_key_id=sender.api_key_id,
+        skip_mobile_lookup=checked.skip_mobile_lookup,
+        created_at=now,
+        updated_at=now,
+        phone_column=checked.phone_column,
+    )
+
+
+async def _keep(
+    runtime: Runtime,
+    upload: Upload,
+    checked: _Checked,
+    request_id: str | None,
+    answer: Callable[[Upload], StoredResponse],
+    idempotent: IdempotentRequest | None,
+) -> StoredResponse:
+    """Store the file, commit the rest; if either fails, the file goes again."""
+    storage = runtime.uploads.storage
+    try:
+        await storage.put(upload.storage_path, checked.path, download_name=upload.original_filename)
+        response, accepted = await _commit(runtime, upload, request_id, answer, idempotent)
+    except BaseException:
+        await _take_back(runtime, upload)
+        raise
+    ring_for(runtime, accepted)
+    runtime.bell.ring_uploads([upload.id])
+    return response
+
+
+async def _take_back(runtime: Runtime, upload: Upload) -> None:
+    """Remove the file, unless the commit went through although we were told otherwise, or nobody can say.
+
+    A file that stays without a row is removed by remove_orphans.
+    """
+    with suppress(Unavailable):
+        async with runtime.database.read() as tx:
+            committed = await uploads.find(tx, upload.id)
+        if committed is None:
+            await runtime.uploads.storage.delete(upload.storage_path)
+
+
+async def _commit(
+    runtime: Runtime,
+    upload: Upload,
+    request_id: str | None,
+    answer: Callable[[Upload], StoredResponse],
+    idempotent: IdempotentRequest | None,
+) -> tuple[StoredResponse, list[AcceptedEvent]]:
+    total_rows = upload.valid_row_count + upload.invalid_row_count
+    async with runtime.database.write() as tx:
+        if not await accounts.charge_credits(tx, upload.organization_id, upload.credits_charged):
+            raise InsufficientCredits  # spent by another upload since it was looked up
+        await uploads.insert(tx, upload)
+        accepted = await add_upload_event(tx, runtime, upload, CREATED, request_id=request_id, total_rows=total_rows)
+        response = answer(upload)
+        if idempotent is not None:
+            await complete(tx, idempotent, response)
+    return response, accepted

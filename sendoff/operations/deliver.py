@@ -1,0 +1,202 @@
+"""A delivery's way: claim, prepare, exchange, judge, record. Five steps, each of which says what it does.
+
+Three kinds of failure, by when they happen. Before the exchange (ours): the delivery waits a little, and no attempt is
+counted. In the exchange (the receiver's): recorded, and scheduled again. After it (the database does not take the
+record): the record is tried again for as long as it takes, and the request is never sent anew for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sendoff.dialects.base import Dialect, Headers, Occurrence, Sending
+from sendoff.dialects.registry import get_dialect
+from sendoff.errors import SendoffError, UnsafeUrl
+from sendoff.ids import new_id
+from sendoff.operations.bury import bury
+from sendoff.operations.runtime import Runtime
+from sendoff.policy.addresses import Target, check_url
+from sendoff.policy.decision import Decision, decide
+from sendoff.policy.outcome import REJECTED_ADDRESS, Outcome, judge_error, judge_response
+from sendoff.policy.states import DeliveryState, EndpointState
+from sendoff.store import deliveries, delivery_history, endpoints, events
+from sendoff.store.database import Transaction
+from sendoff.store.deliveries import ClaimedDelivery
+from sendoff.store.tables import Endpoint, Event
+from sendoff.wire.errors import RefusedAddress, WireError
+from sendoff.wire.message import Response, encode_headers
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A delivery that is ours until its lease ends, with all that it takes to send it."""
+
+    delivery: ClaimedDelivery
+    lease: str
+    event: Event
+    endpoint: Endpoint
+
+    @property
+    def attempt_number(self) -> int:
+        """The number of the attempt that this claim is for."""
+        return self.delivery.attempt_count + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a claim brought: deliveries to send, and the endpoints of those that are held."""
+
+    to_send: list[Claim]
+    held_endpoint_ids: set[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One attempt's request: the body is the same at every attempt, the headers are signed for this one."""
+
+    target: Target
+    headers: Headers
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedAttempt:
+    """An attempt that was made and judged, but not yet recorded."""
+
+    claim: Claim
+    started_at: datetime
+    ended_at: datetime
+    duration_ms: int
+    request: Request | None
+    response: Response | None
+    outcome: Outcome
+    decision: Decision
+
+
+async def claim(runtime: Runtime, delivery_ids: Sequence[str], *, full: Collection[str] = ()) -> Claims:
+    """Take those of the deliveries that are due; those for the endpoints in `full` are held instead.
+
+    Deliveries for endpoints that are not active go to the dead-letter store here, whatever brought them this far.
+    """
+    lease, now, until = _new_lease(runtime)
+    async with runtime.database.write() as tx:
+        taken = await deliveries.claim(tx, delivery_ids, full=full, lease=lease, now=now, until=until)
+        return await _complete_claim(tx, taken, lease=lease, now=now)
+
+
+async def claim_held(runtime: Runtime, endpoint_id: str, *, limit: int) -> Claims:
+    """Take the oldest deliveries that are held for an endpoint, at most `limit`."""
+    lease, now, until = _new_lease(runtime)
+    async with runtime.database.write() as tx:
+        taken = await deliveries.claim_held(tx, endpoint_id, limit=limit, lease=lease, until=until)
+        return await _complete_claim(tx, taken, lease=lease, now=now)
+
+
+async def deliver(runtime: Runtime, claimed: Claim) -> FinishedAttempt:
+    """Make one attempt: prepare, exchange, judge. Raises nothing that the receiver or its address can cause."""
+    started_at, started = runtime.clock.now(), runtime.clock.monotonic()
+    request: Request | None = None
+    response: Response | None = None
+    failure: Exception | None = None
+    try:
+        request = prepare(runtime, claimed, now=started_at)
+        response = await exchange(runtime, request)
+    except (WireError, SendoffError) as error:
+        failure = error
+    ended_at = runtime.clock.now()
+    outcome = judge(response, failure, now=ended_at)
+    return FinishedAttempt(
+        claim=claimed,
+        started_at=started_at,
+        ended_at=ended_at,
+        duration_ms=round((runtime.clock.monotonic() - started) * 1000),
+        request=request,
+        response=response,
+        outcome=outcome,
+        decision=decide(
+            outcome,
+            claimed.attempt_number,
+            schedule=runtime.schedule,
+            now=ended_at,
+            dice=runtime.dice,
+            replayed=claimed.delivery.replay_id is not None,
+        ),
+    )
+
+
+def prepare(runtime: Runtime, claimed: Claim, *, now: datetime) -> Request:
+    """Render the envelope and sign it for this attempt. Raises UnsafeUrl when the URL is refused by now."""
+    dialect: Dialect = get_dialect(claimed.endpoint.dialect)
+    occurrence = Occurrence(
+        event_id=claimed.event.id,
+        type=claimed.event.type,
+        organization_id=claimed.event.organization_id,
+        occurred_at=claimed.event.occurred_at,
+        data=claimed.event.data.encode(),
+    )
+    body = dialect.body(occurrence)
+    sending = Sending(delivery_id=claimed.delivery.id, attempt=claimed.attempt_number, timestamp=int(now.timestamp()))
+    secret = runtime.vault.open(claimed.endpoint.secret, bound_to=claimed.endpoint.id)
+    return Request(
+        target=check_url(claimed.endpoint.url, runtime.addresses),
+        headers=dialect.headers(occurrence, sending, body, [secret]),
+        body=body,
+    )
+
+
+async def exchange(runtime: Runtime, request: Request) -> Response:
+    """Send the request. Raises WireError."""
+    return await runtime.wire.send(
+        request.target,
+        encode_headers(request.headers),
+        request.body,
+        timeout=runtime.settings.attempt_timeout_seconds,
+    )
+
+
+def judge(response: Response | None, failure: Exception | None, *, now: datetime) -> Outcome:
+    """What the attempt came to: judged from the answer or, without one, from what prevented it."""
+    if response is not None:
+        return judge_response(response.status, response.headers, now)
+    if isinstance(failure, (RefusedAddress, UnsafeUrl)):
+        return judge_error(REJECTED_ADDRESS, str(failure), ours=False)
+    if isinstance(failure, WireError):
+        return judge_error(failure.name, str(failure), ours=failure.ours)
+    return judge_error("not_prepared", str(failure), ours=True)
+
+
+async def release(runtime: Runtime, claims: Sequence[Claim], *, held: bool = False) -> None:
+    """Give claims back unsent, due at once or, if `held`, waiting for their endpoint's turn; no attempt is counted."""
+    by_lease: dict[str, list[str]] = {}
+    for claimed in claims:
+        by_lease.setdefault(claimed.lease, []).append(claimed.delivery.id)
+    now = runtime.clock.now()
+    async with runtime.database.write() as tx:
+        for lease, ids in by_lease.items():
+            await deliveries.release(tx, ids, lease=lease, now=now, held=held)
+
+
+def _new_lease(runtime: Runtime) -> tuple[str, datetime, datetime]:
+    now = runtime.clock.now()
+    return new_id(), now, now + timedelta(seconds=runtime.settings.lease_seconds)
+
+
+async def _complete_claim(tx: Transaction, taken: list[ClaimedDelivery], *, lease: str, now: datetime) -> Claims:
+    if not taken:
+        return Claims([], set())
+    involved = await endpoints.find_many(tx, (delivery.endpoint_id for delivery in taken))
+    closed = {key: endpoint for key, endpoint in involved.items() if endpoint.state != EndpointState.ACTIVE}
+    to_bury = [delivery.id for delivery in taken if delivery.endpoint_id in closed]
+    if to_bury:
+        await bury(tx, await delivery_history.find_many(tx, to_bury), closed, now=now)
+    open_ones = [delivery for delivery in taken if delivery.endpoint_id not in closed]
+    sendable = [delivery for delivery in open_ones if delivery.state == DeliveryState.IN_FLIGHT]
+    occurred = await events.find_many(tx, (delivery.event_id for delivery in sendable))
+    return Claims(
+        to_send=[
+            Claim(delivery, lease, occurred[delivery.event_id], involved[delivery.endpoint_id]) for delivery in sendable
+        ],
+        held_endpoint_ids={delivery.endpoint_id for delivery in open_ones if delivery.state == DeliveryState.HELD},
+    )

@@ -1,0 +1,222 @@
+"""Endpoints as their owners manage them: registered, looked at, changed, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sendoff.dialects.registry import get_dialect
+from sendoff.errors import Conflict, Invalid, NotFound
+from sendoff.ids import is_uuid, new_id
+from sendoff.operations.actors import Actor, write_audit
+from sendoff.operations.authenticate import Principal
+from sendoff.operations.bury import bury_endpoint
+from sendoff.operations.event_types import check_subscription
+from sendoff.operations.ping import ping
+from sendoff.operations.runtime import Runtime
+from sendoff.policy.addresses import check_url
+from sendoff.policy.matching import DEFAULT_SUBSCRIPTION
+from sendoff.policy.states import EndpointState
+from sendoff.store import endpoints
+from sendoff.store.database import Transaction
+from sendoff.store.tables import Endpoint
+
+LONGEST_DESCRIPTION = 500
+
+
+@dataclass(frozen=True, slots=True)
+class NewEndpoint:
+    """What somebody asks to register. `events` None means the default subscription."""
+
+    url: str
+    description: str | None = None
+    events: Sequence[str] | None = None
+    dialect: str = "optimaldial"
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredEndpoint:
+    """A saved endpoint; `secret` is shown this once."""
+
+    endpoint: Endpoint
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"RegisteredEndpoint({self.endpoint.id})"
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointChange:
+    """What to change of an endpoint, by the contract's field names; fields that are absent stay as they are."""
+
+    fields: dict[str, Any]
+
+
+async def register_endpoint(
+    runtime: Runtime, principal: Principal, actor: Actor, new: NewEndpoint
+) -> RegisteredEndpoint:
+    """Check the URL, ping it with a signature, and only then save the endpoint.
+
+    Raises UnsafeUrl, Invalid, UnknownEventType or PingFailed; nothing is saved then.
+    """
+    events = list(dict.fromkeys(DEFAULT_SUBSCRIPTION if new.events is None else new.events))
+    _check_description(new.description)
+    async with runtime.database.read() as tx:
+        await _check_events(tx, events)
+    check_url(new.url, runtime.addresses)
+    secret = get_dialect(new.dialect).new_secret()
+    await ping(runtime, dialect=new.dialect, url=new.url, secret=secret, organization_id=principal.organization_id)
+    now = runtime.clock.now()
+    identifier = new_id()
+    endpoint = Endpoint(
+        id=identifier,
+        organization_id=principal.organization_id,
+        user_id=principal.user_id,
+        dialect=new.dialect,
+        url=new.url,
+        description=new.description,
+        events=events,
+        secret=runtime.vault.seal(secret, bound_to=identifier),
+        verified_at=now,
+        created_at=now,
+        updated_at=now,
+    )
+    async with runtime.database.write() as tx:
+        tx.add(endpoint)
+        write_audit(
+            tx,
+            actor,
+            "endpoint.create",
+            target=("endpoint", endpoint.id),
+            now=now,
+            organization_id=endpoint.organization_id,
+            after=_shown(endpoint),
+        )
+    return RegisteredEndpoint(endpoint, secret)
+
+
+async def list_endpoints(runtime: Runtime, organization_id: str) -> list[Endpoint]:
+    """The organization's endpoints, newest first."""
+    async with runtime.database.read() as tx:
+        return await endpoints.of_organization(tx, organization_id)
+
+
+async def get_endpoint(runtime: Runtime, organization_id: str, endpoint_id: str) -> Endpoint:
+    """One endpoint. Raises NotFound, for another organization's as well."""
+    async with runtime.database.read() as tx:
+        return await _find(tx, organization_id, endpoint_id)
+
+
+async def update_endpoint(
+    runtime: Runtime, organization_id: str, actor: Actor, endpoint_id: str, change: EndpointChange
+) -> Endpoint:
+    """Change an endpoint; a changed URL is checked and pinged before anything is saved.
+
+    `is_active: true` switches on again what was paused or disabled, and forgets its failures; what answered
+    410 stays off (Conflict). Raises NotFound, UnsafeUrl, Invalid, UnknownEventType or PingFailed.
+    """
+    fields = change.fields
+    async with runtime.database.read() as tx:
+        current = await _find(tx, organization_id, endpoint_id)
+        if "events" in fields:
+            fields = {**fields, "events": list(dict.fromkeys(fields["events"]))}
+            await _check_events(tx, fields["events"])
+    _check_description(fields.get("description"))
+    if fields.get("is_active") and current.state == EndpointState.GONE:
+        raise Conflict("This endpoint answered 410 Gone, which is for good; register the URL anew.")
+    url_changed = "url" in fields and fields["url"] != current.url
+    if url_changed:
+        await _verify_new_url(runtime, current, fields["url"])
+    async with runtime.database.write() as tx:
+        endpoint = await _find(tx, organization_id, endpoint_id, lock=True)
+        before = _shown(endpoint)
+        _apply(endpoint, fields, runtime, url_changed=url_changed)
+        write_audit(
+            tx,
+            actor,
+            "endpoint.update",
+            target=("endpoint", endpoint.id),
+            now=endpoint.updated_at,
+            organization_id=organization_id,
+            before=before,
+            after=_shown(endpoint),
+        )
+    if endpoint.burial_due:
+        await bury_endpoint(runtime, endpoint.id)
+    return endpoint
+
+
+async def delete_endpoint(runtime: Runtime, organization_id: str, actor: Actor, endpoint_id: str) -> None:
+    """Stop further deliveries for good; what is still open goes to the dead-letter store."""
+    async with runtime.database.write() as tx:
+        endpoint = await _find(tx, organization_id, endpoint_id, lock=True)
+        before = _shown(endpoint)
+        endpoint.state = EndpointState.DELETED
+        endpoint.burial_due = True
+        endpoint.updated_at = runtime.clock.now()
+        write_audit(
+            tx,
+            actor,
+            "endpoint.delete",
+            target=("endpoint", endpoint.id),
+            now=endpoint.updated_at,
+            organization_id=organization_id,
+            before=before,
+        )
+    await bury_endpoint(runtime, endpoint.id)
+
+
+async def _verify_new_url(runtime: Runtime, endpoint: Endpoint, url: str) -> None:
+    check_url(url, runtime.addresses)
+    secret = runtime.vault.open(endpoint.secret, bound_to=endpoint.id)
+    await ping(runtime, dialect=endpoint.dialect, url=url, secret=secret, organization_id=endpoint.organization_id)
+
+
+def _apply(endpoint: Endpoint, fields: dict[str, Any], runtime: Runtime, *, url_changed: bool) -> None:
+    now = runtime.clock.now()
+    endpoint.updated_at = now
+    for name in ("url", "description", "events"):
+        if name in fields:
+            setattr(endpoint, name, fields[name])
+    if url_changed:
+        endpoint.verified_at = now
+    if fields.get("is_active") is True and endpoint.state != EndpointState.ACTIVE:
+        endpoint.state = EndpointState.ACTIVE
+        endpoint.burial_due = False
+    if fields.get("is_active") is True:
+        endpoint.consecutive_failures = 0
+        endpoint.disabled_at = None
+    if fields.get("is_active") is False and endpoint.state == EndpointState.ACTIVE:
+        endpoint.state = EndpointState.PAUSED
+        endpoint.burial_due = True
+
+
+async def _find(tx: Transaction, organization_id: str, endpoint_id: str, *, lock: bool = False) -> Endpoint:
+    found = await endpoints.find(tx, endpoint_id, lock=lock) if is_uuid(endpoint_id) else None
+    if found is None or found.organization_id != organization_id or found.state == EndpointState.DELETED:
+        raise NotFound("There is no such webhook endpoint.")
+    return found
+
+
+async def _check_events(tx: Transaction, events: Sequence[str]) -> None:
+    if not events:
+        raise Invalid("`events` must name at least one event type.", field="events")
+    await check_subscription(tx, events)
+
+
+def _check_description(description: str | None) -> None:
+    if description is not None and len(description) > LONGEST_DESCRIPTION:
+        raise Invalid(
+            f"`description` takes at most {LONGEST_DESCRIPTION} characters, not {len(description)}.",
+            field="description",
+        )
+
+
+def _shown(endpoint: Endpoint) -> dict[str, Any]:
+    return {
+        "url": endpoint.url,
+        "description": endpoint.description,
+        "events": list(endpoint.events),
+        "state": str(endpoint.state),
+    }

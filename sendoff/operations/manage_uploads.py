@@ -1,0 +1,120 @@
+"""What customers do with uploads they have: look at them, cancel one, download its files."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sendoff.errors import Invalid, NotFound
+from sendoff.ids import is_uuid
+from sendoff.operations.runtime import Runtime
+from sendoff.policy.states import UploadStatus
+from sendoff.store import accounts, uploads
+from sendoff.store.tables import Upload
+from sendoff.uploads.downloads import Link, StoredFile
+from sendoff.uploads.filenames import result_name
+from sendoff.uploads.links import FileKind
+
+
+@dataclass(frozen=True, slots=True)
+class UploadPage:
+    """Uploads, newest first; `next_before` continues the list, None at its end."""
+
+    uploads: list[Upload]
+    next_before: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedFile:
+    """A file to hand out."""
+
+    name: str
+    size: int
+    pieces: AsyncIterator[bytes]
+
+
+class BadLink(NotFound):
+    """This download link is not valid."""
+
+
+class ExpiredLink(NotFound):
+    """This download link has expired; ask for a new one."""
+
+
+async def find_upload(runtime: Runtime, organization_id: str, upload_id: str) -> Upload:
+    """The organization's upload. Raises NotFound, for another organization's as well."""
+    async with runtime.database.read() as tx:
+        upload = await uploads.find(tx, upload_id, organization_id=organization_id) if is_uuid(upload_id) else None
+    if upload is None:
+        raise NotFound
+    return upload
+
+
+async def list_uploads(runtime: Runtime, organization_id: str, *, limit: int, before: str | None) -> UploadPage:
+    """At most `limit` of the organization's uploads, older than the id `before`."""
+    async with runtime.database.read() as tx:
+        found = await uploads.page(tx, organization_id, limit=limit + 1, before=before)
+    more = len(found) > limit
+    return UploadPage(found[:limit], found[limit - 1].id if more else None)
+
+
+async def cancel_upload(runtime: Runtime, organization_id: str, upload_id: str) -> Upload:
+    """Cancel an upload that nobody has started and give its credits back, in one transaction.
+
+    Raises NotFound, and Invalid once it was started, finished or cancelled.
+    """
+    current = await find_upload(runtime, organization_id, upload_id)
+    async with runtime.database.write() as tx:
+        cancelled = await uploads.cancel(tx, current.id, organization_id=organization_id, now=runtime.clock.now())
+        if cancelled is not None:
+            await accounts.refund_credits(tx, organization_id, cancelled.credits_refunded)
+    if cancelled is None:
+        status = (await find_upload(runtime, organization_id, upload_id)).status
+        raise Invalid(f"Only an upload that has not started can be cancelled; this one is {status}.")
+    return cancelled
+
+
+async def link_to_file(runtime: Runtime, organization_id: str, upload_id: str, kind: str, *, base_url: str) -> Link:
+    """A link to one of the upload's files, for `DOWNLOAD_LINK_SECONDS`.
+
+    Raises NotFound for a file that there is not (yet), or an upload of another organization.
+    """
+    upload = await find_upload(runtime, organization_id, upload_id)
+    file = stored_file(upload, kind)
+    lifetime = timedelta(seconds=runtime.settings.download_link_seconds)
+    return await runtime.uploads.downloads.link(file, now=runtime.clock.now(), lifetime=lifetime, base_url=base_url)
+
+
+async def open_linked_file(runtime: Runtime, upload_id: str, kind: str, *, expires: int, signature: str) -> OpenedFile:
+    """The file behind a link that `link_to_file` made for storage in a folder.
+
+    Raises BadLink if it wasn't us who made it, ExpiredLink, and NotFound if the file is gone.
+    """
+    if not runtime.uploads.signer.is_genuine(upload_id, kind, expires, signature):
+        raise BadLink
+    if expires <= runtime.clock.now().timestamp():
+        raise ExpiredLink
+    async with runtime.database.read() as tx:
+        upload = await uploads.find(tx, upload_id)
+    if upload is None:
+        raise NotFound
+    file = stored_file(upload, kind)
+    storage = runtime.uploads.storage
+    size = await storage.size(file.key)
+    return OpenedFile(result_name(upload.original_filename, kind), size, await storage.read(file.key))
+
+
+def stored_file(upload: Upload, kind: str) -> StoredFile:
+    """Where the upload keeps that file. Raises NotFound for one that there is not (yet)."""
+    keys = {
+        FileKind.ORIGINAL: upload.storage_path,
+        FileKind.PROCESSED: upload.processed_storage_path,
+        FileKind.PROCESSED_FILTERED: upload.processed_filtered_storage_path,
+    }
+    if kind not in keys:
+        raise NotFound(f"There is no file {kind!r}; there are: {', '.join(FileKind)}.")
+    key = keys[FileKind(kind)]
+    if key is None:
+        raise NotFound(f"This upload has no {kind} file: its status is {UploadStatus(upload.status)}.")
+    return StoredFile(upload.id, FileKind(kind), key)

@@ -1,0 +1,218 @@
+"""Record: what many attempts came to, in one transaction: attempts, deliveries, endpoint health, dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import structlog
+
+from sendoff.ids import new_id
+from sendoff.operations.bury import bury_endpoint, reason_for
+from sendoff.operations.deliver import FinishedAttempt
+from sendoff.operations.runtime import Runtime
+from sendoff.policy.breaker import Breaker
+from sendoff.policy.decision import Dead, Delivered, Health
+from sendoff.policy.outcome import DeadLetterReason
+from sendoff.policy.retry import Again
+from sendoff.policy.states import DeliveryState, EndpointState, ReplayItemState
+from sendoff.store import attempts, dead_letters, deliveries, endpoints, replays
+from sendoff.store.database import Transaction
+from sendoff.store.deliveries import Settlement
+from sendoff.store.tables import Attempt, DeadLetter, Endpoint, LastExchange
+
+_log = structlog.get_logger(__name__)
+
+SUCCESS_NOTED_EVERY = timedelta(seconds=1)
+"""`last_success_at` of a healthy endpoint is written at most this often: a row per endpoint, not per delivery."""
+
+LONGEST_ERROR = 500
+
+
+async def record(runtime: Runtime, finished: Sequence[FinishedAttempt]) -> None:
+    """Write what the attempts came to. Those whose lease was lost meanwhile belong to somebody else and are left.
+
+    Raises errors.Unavailable when the database cannot be reached; the caller tries again, and nothing is half written.
+    """
+    now = runtime.clock.now()
+    async with runtime.database.write() as tx:
+        ours = await _still_ours(tx, finished)
+        if not ours:
+            return
+        endpoints_after = await _record_health(tx, runtime.breaker, ours, now)
+        closed = {key: row for key, row in endpoints_after.items() if row.state != EndpointState.ACTIVE}
+        dead = {attempt.claim.delivery.id: _death_of(attempt, closed) for attempt in ours}
+        await attempts.insert_many(tx, [_attempt_row(attempt) for attempt in ours if attempt.decision.counted])
+        await deliveries.settle(tx, [_settlement(attempt, dead[attempt.claim.delivery.id]) for attempt in ours])
+        await _keep_failures(tx, ours, dead, now)
+        await _tell_replays(tx, ours, dead)
+    for endpoint_id, endpoint in closed.items():
+        if endpoint.burial_due:
+            await bury_endpoint(runtime, endpoint_id)
+
+
+async def _still_ours(tx: Transaction, finished: Sequence[FinishedAttempt]) -> list[FinishedAttempt]:
+    leases = {attempt.claim.lease for attempt in finished}
+    held = await deliveries.lock_leased(tx, (attempt.claim.delivery.id for attempt in finished), leases=leases)
+    ours = [attempt for attempt in finished if attempt.claim.delivery.id in held]
+    if len(ours) < len(finished):
+        _log.warning("lease_lost", deliveries=len(finished) - len(ours))
+    return ours
+
+
+async def _record_health(
+    tx: Transaction, breaker: Breaker, ours: Sequence[FinishedAttempt], now: datetime
+) -> dict[str, Endpoint]:
+    """Count the attempts on their endpoints; those endpoints that something was to be written or decided about."""
+    by_endpoint: dict[str, list[FinishedAttempt]] = {}
+    for attempt in ours:
+        by_endpoint.setdefault(attempt.claim.delivery.endpoint_id, []).append(attempt)
+    touched = [key for key, made in by_endpoint.items() if _is_worth_noting(made, now)]
+    if not touched:
+        return {}
+    rows = await endpoints.find_many(tx, touched, lock=True)
+    for endpoint_id, endpoint in rows.items():
+        _count(endpoint, by_endpoint[endpoint_id], breaker, now)
+    await tx.flush()
+    return rows
+
+
+def _is_worth_noting(made: Sequence[FinishedAttempt], now: datetime) -> bool:
+    seen = made[0].claim.endpoint
+    if seen.consecutive_failures or any(attempt.decision.health is not Health.WELL for attempt in made):
+        return True
+    return seen.last_success_at is None or seen.last_success_at <= now - SUCCESS_NOTED_EVERY
+
+
+def _count(endpoint: Endpoint, made: Sequence[FinishedAttempt], breaker: Breaker, now: datetime) -> None:
+    made = sorted(made, key=lambda attempt: attempt.ended_at)
+    for attempt in made:
+        if attempt.decision.health is Health.WELL:
+            endpoint.last_success_at = attempt.ended_at
+        elif attempt.decision.counted:
+            endpoint.last_failure_at = attempt.ended_at
+    standing = breaker.tally(endpoint.consecutive_failures, [attempt.decision.health for attempt in made])
+    endpoint.consecutive_failures = standing.consecutive_failures
+    if standing.becomes is not None and endpoint.state == EndpointState.ACTIVE:
+        endpoint.state = standing.becomes
+        endpoint.disabled_at = now
+        endpoint.burial_due = True
+        _log.warning("endpoint_disabled", endpoint=endpoint.id, state=str(standing.becomes))
+
+
+def _death_of(attempt: FinishedAttempt, closed: dict[str, Endpoint]) -> DeadLetterReason | None:
+    step = attempt.decision.step
+    if isinstance(step, Dead):
+        return step.reason
+    endpoint = closed.get(attempt.claim.delivery.endpoint_id)
+    if isinstance(step, Delivered) or endpoint is None:
+        return None
+    return reason_for(endpoint)  # it would be attempted again, but its endpoint is off by now
+
+
+def _attempt_row(attempt: FinishedAttempt) -> Attempt:
+    return Attempt(
+        delivery_id=attempt.claim.delivery.id,
+        number=attempt.claim.attempt_number,
+        started_at=attempt.started_at,
+        duration_ms=attempt.duration_ms,
+        outcome=attempt.outcome.name,
+        response_status=_status_of(attempt),
+        error=_error_of(attempt),
+    )
+
+
+def _settlement(attempt: FinishedAttempt, dead: DeadLetterReason | None) -> Settlement:
+    step = attempt.decision.step
+    next_attempt_at: datetime | None = None
+    if dead is not None:
+        state = DeliveryState.DEAD
+    elif isinstance(step, Again):
+        state, next_attempt_at = DeliveryState.PENDING, step.at
+    else:
+        state = DeliveryState.DELIVERED
+    return Settlement(
+        id=attempt.claim.delivery.id,
+        state=state,
+        attempt_count=attempt.claim.delivery.attempt_count + attempt.decision.counted,
+        next_attempt_at=next_attempt_at,
+        last_attempt_at=attempt.started_at if attempt.decision.counted else None,
+        last_response_status=_status_of(attempt),
+        last_error=_error_of(attempt),
+        delivered_at=attempt.ended_at if state is DeliveryState.DELIVERED else None,
+    )
+
+
+async def _keep_failures(
+    tx: Transaction,
+    ours: Sequence[FinishedAttempt],
+    dead: dict[str, DeadLetterReason | None],
+    now: datetime,
+) -> None:
+    failed = [attempt for attempt in ours if not isinstance(attempt.decision.step, Delivered)]
+    exchanges = [_exchange_row(attempt) for attempt in failed if attempt.decision.counted]
+    if exchanges:
+        await attempts.keep_last_exchanges(tx, exchanges)
+    letters = [
+        _letter(attempt, reason, now) for attempt in failed if (reason := dead[attempt.claim.delivery.id]) is not None
+    ]
+    if letters:
+        await dead_letters.insert_many(tx, letters)
+
+
+def _exchange_row(attempt: FinishedAttempt) -> LastExchange:
+    response = attempt.response
+    return LastExchange(
+        delivery_id=attempt.claim.delivery.id,
+        attempt=attempt.claim.attempt_number,
+        url=attempt.claim.endpoint.url,
+        request_headers=[list(pair) for pair in attempt.request.headers] if attempt.request else [],
+        response_status=response.status if response else None,
+        response_headers=[list(pair) for pair in response.headers] if response else None,
+        response_body=response.body if response else None,
+        response_truncated=response.truncated if response else False,
+    )
+
+
+def _letter(attempt: FinishedAttempt, reason: DeadLetterReason, now: datetime) -> DeadLetter:
+    claimed = attempt.claim
+    return DeadLetter(
+        id=new_id(),
+        delivery_id=claimed.delivery.id,
+        event_id=claimed.event.id,
+        event_type=claimed.event.type,
+        endpoint_id=claimed.endpoint.id,
+        endpoint_url=claimed.endpoint.url,
+        organization_id=claimed.delivery.organization_id,
+        reason=reason,
+        last_response_status=_status_of(attempt),
+        last_error=_error_of(attempt),
+        attempt_count=claimed.delivery.attempt_count + attempt.decision.counted,
+        died_at=now,
+    )
+
+
+async def _tell_replays(
+    tx: Transaction, ours: Sequence[FinishedAttempt], dead: dict[str, DeadLetterReason | None]
+) -> None:
+    ended: dict[tuple[str, ReplayItemState], list[str]] = {}
+    for attempt in ours:
+        delivery = attempt.claim.delivery
+        if delivery.replay_id is None:
+            continue
+        if dead[delivery.id] is not None:
+            ended.setdefault((delivery.replay_id, ReplayItemState.FAILED), []).append(delivery.id)
+        elif isinstance(attempt.decision.step, Delivered):
+            ended.setdefault((delivery.replay_id, ReplayItemState.SUCCEEDED), []).append(delivery.id)
+    for (replay_id, state), delivery_ids in ended.items():
+        await replays.move_items(tx, replay_id, delivery_ids, to=state)
+
+
+def _status_of(attempt: FinishedAttempt) -> int | None:
+    return attempt.response.status if attempt.response else None
+
+
+def _error_of(attempt: FinishedAttempt) -> str | None:
+    if isinstance(attempt.decision.step, Delivered):
+        return None
+    return attempt.outcome.because.replace("\x00", "")[:LONGEST_ERROR]

@@ -1,0 +1,100 @@
+"""What operations work with: made once per process, handed to each of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import httpx
+from redis.asyncio import Redis
+
+from sendoff.bell import ArqBell, Bell, connect
+from sendoff.clock import Clock, SystemClock
+from sendoff.policy.addresses import AddressPolicy
+from sendoff.policy.breaker import Breaker
+from sendoff.policy.retry import Dice, RetrySchedule
+from sendoff.settings import Settings
+from sendoff.store.database import Database
+from sendoff.store.vault import Vault
+from sendoff.uploads.workshop import Workshop
+from sendoff.wire.client import Client
+from sendoff.wire.tls import default_ssl_context
+from sendoff.wire.transport import GuardedTransport
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The process's settings, clock, dice and ways out: database, vault, bell, Redis, wire.
+
+    `http` is httpx over `wire`, for what leaves the process rarely; deliveries call `wire` directly.
+    """
+
+    settings: Settings
+    database: Database
+    vault: Vault
+    bell: Bell
+    redis: Redis
+    wire: Client
+    http: httpx.AsyncClient
+    clock: Clock = field(default_factory=SystemClock)
+    dice: Dice = random.random
+
+    @cached_property
+    def addresses(self) -> AddressPolicy:
+        return address_policy(self.settings)
+
+    @cached_property
+    def schedule(self) -> RetrySchedule:
+        return RetrySchedule(tuple(self.settings.retry_schedule))
+
+    @cached_property
+    def breaker(self) -> Breaker:
+        return Breaker(self.settings.disable_after_failures)
+
+    @cached_property
+    def uploads(self) -> Workshop:
+        return Workshop.open(self.settings, now=self.clock.now())
+
+
+def address_policy(settings: Settings) -> AddressPolicy:
+    """What the address guard lets through besides public addresses."""
+    return AddressPolicy(
+        allow_networks=tuple(settings.dangerously_allow_networks), allow_http=settings.dangerously_allow_http
+    )
+
+
+@asynccontextmanager
+async def open_runtime(settings: Settings, *, pool_size: int = 10) -> AsyncIterator[Runtime]:
+    """A runtime on the settings' database, Redis and network; closed at the end of the block.
+
+    Raises errors.WrongSchema when the database needs `sendoff migrate` first.
+    """
+    database = Database.open(settings.database_url, pool_size=pool_size)
+    redis = connect(settings)
+    bell = ArqBell(redis)
+    addresses = address_policy(settings)
+    wire = Client(
+        addresses,
+        ssl_context=default_ssl_context(settings.ca_file),
+        proxy=settings.egress_proxy_url,
+    )
+    http = httpx.AsyncClient(transport=GuardedTransport(wire, addresses), trust_env=False, follow_redirects=False)
+    try:
+        await database.check_schema()
+        yield Runtime(
+            settings=settings,
+            database=database,
+            vault=Vault([key.get_secret_value() for key in settings.secret_keys]),
+            bell=bell,
+            redis=redis,
+            wire=wire,
+            http=http,
+        )
+    finally:
+        await http.aclose()
+        await wire.aclose()
+        await bell.close()
+        await database.close()

@@ -1,0 +1,94 @@
+"""The judgement on a delivery after an attempt: delivered, again at a time, or dead for a reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from sendoff.policy.outcome import REJECTED_ADDRESS, DeadLetterReason, Outcome, Verdict
+from sendoff.policy.retry import Again, Dice, GiveUp, RetrySchedule, jittered
+
+OUR_WAIT_SECONDS = 10.0
+"""How long a delivery waits that we could not try: long enough not to spin, short enough to be soon."""
+
+
+class Health(StrEnum):
+    """What an attempt says about its endpoint."""
+
+    WELL = "well"
+    FAILED = "failed"
+    GONE = "gone"
+    """It is to be disabled for good."""
+    UNTOUCHED = "untouched"
+    """Nothing: the fault was ours, or the attempt was an operator's replay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The receiver acknowledged it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """It is given up and becomes a dead letter."""
+
+    reason: DeadLetterReason
+    because: str
+
+
+Step = Delivered | Again | Dead
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of the delivery, and what its endpoint is charged with."""
+
+    step: Step
+    health: Health
+    counted: bool
+    """Whether the attempt used up its number; an attempt that failed by our fault is made again under it."""
+
+
+def decide(
+    outcome: Outcome,
+    attempt_number: int,
+    *,
+    schedule: RetrySchedule,
+    now: datetime,
+    dice: Dice,
+    replayed: bool = False,
+) -> Decision:
+    """The judgement on attempt `attempt_number` (1 for the first), which ended at `now` with `outcome`.
+
+    `replayed` says that an operator asked for the attempt: its failure is not charged to the endpoint.
+    """
+    match outcome.verdict:
+        case Verdict.DELIVERED:
+            return Decision(Delivered(), Health.WELL, counted=True)
+        case Verdict.GONE:
+            return Decision(Dead(DeadLetterReason.ENDPOINT_GONE, outcome.because), Health.GONE, counted=True)
+        case Verdict.OURS:
+            again = Again(jittered(now, OUR_WAIT_SECONDS, dice), outcome.because)
+            return Decision(again, Health.UNTOUCHED, counted=False)
+        case Verdict.FAILED:
+            health = Health.UNTOUCHED if replayed else Health.FAILED
+            return Decision(_after_failure(outcome, attempt_number, schedule, now, dice), health, counted=True)
+
+
+def _after_failure(
+    outcome: Outcome, attempt_number: int, schedule: RetrySchedule, now: datetime, dice: Dice
+) -> Again | Dead:
+    step = schedule.next_step(
+        attempt_number, because=outcome.because, retry_after=outcome.retry_after, now=now, dice=dice
+    )
+    if isinstance(step, GiveUp):
+        because = f"Given up after attempt {attempt_number}. {outcome.because}"
+        return Dead(_name_of_death(outcome, step), because)
+    return step
+
+
+def _name_of_death(outcome: Outcome, step: GiveUp) -> DeadLetterReason:
+    # A refused address may be mended in the DNS, so it is retried like any failure; if it never was,
+    # the operator wants to find it under its own name.
+    return DeadLetterReason.REJECTED_ADDRESS if outcome.name == REJECTED_ADDRESS else step.reason

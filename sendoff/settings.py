@@ -1,0 +1,190 @@
+"""The settings, read from the environment with the prefix `SENDOFF_` and validated at start, all errors at once.
+
+Durations are written as seconds; `RETRY_SCHEDULE` also takes `s`, `m` and `h` (`1m,5m,30m,2h,12h`).
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from sendoff.errors import SendoffError
+
+Network = IPv4Network | IPv6Network
+
+_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d)?")
+_SECONDS = {"ms": 0.001, "s": 1, None: 1, "m": 60, "h": 3600, "d": 86400}
+_SHORTEST_SECRET_KEY = 32
+
+
+class BadSettings(SendoffError):
+    """The settings are not usable."""
+
+
+def _parse_duration(text: str) -> float:
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no duration; write for example 90s, 5m or 2h")
+    return float(match["number"]) * _SECONDS[match["unit"]]
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """Every setting with its default. Names in the environment carry the prefix `SENDOFF_`."""
+
+    model_config = SettingsConfigDict(env_prefix="SENDOFF_", extra="ignore", frozen=True)
+
+    database_url: str = Field(
+        "sqlite+aiosqlite:///.sendoff/sendoff.db",
+        description="Where the truth is kept: `sqlite+aiosqlite:///PATH` or `postgresql+asyncpg://…`.",
+    )
+    redis_url: str = Field(
+        "unix:///.sendoff/valkey.sock",
+        description="The bell and the shared rate limits: `redis://`, `rediss://` or `unix://`.",
+    )
+    secret_keys: Annotated[list[SecretStr], NoDecode] = Field(
+        default_factory=list,
+        description="Keys that encrypt endpoint secrets, comma-separated, newest first, 32 characters or more each.",
+    )
+    retry_schedule: Annotated[list[float], NoDecode] = Field(
+        [60.0, 300.0, 1800.0, 7200.0, 43200.0],
+        description="Waits between attempts, such as `1m,5m,30m,2h,12h`; one attempt more than there are waits.",
+    )
+    attempt_timeout_seconds: float = Field(
+        10, gt=0, le=120, description="The longest that one attempt may take, from dialing to the last byte read."
+    )
+    ping_timeout_seconds: float = Field(
+        5, gt=0, le=60, description="The longest that a receiver may take to answer the ping at registration."
+    )
+    lease_seconds: float = Field(
+        20, gt=0, description="How long a worker owns the deliveries it claimed; more than an attempt can take."
+    )
+    endpoint_max_in_flight: int = Field(
+        20, ge=1, le=10_000, description="The most requests that may be under way to one endpoint from one worker."
+    )
+    worker_max_in_flight: int = Field(
+        1_000, ge=1, le=50_000, description="The most requests that may be under way from one worker process."
+    )
+    disable_after_failures: int = Field(
+        20, ge=1, description="Consecutive failed attempts after which an endpoint is disabled."
+    )
+    shutdown_grace_seconds: float = Field(
+        15, ge=0, description="How long a worker that is told to stop waits for requests under way."
+    )
+    dangerously_allow_networks: Annotated[list[Network], NoDecode] = Field(
+        default_factory=list,
+        description="CIDRs that the address guard lets through although they are not public, e.g. `127.0.0.0/8`.",
+    )
+    dangerously_allow_http: bool = Field(default=False, description="Accept plain http endpoints.")
+    egress_proxy_url: str | None = Field(
+        None, description="An HTTP proxy (CONNECT) that all deliveries go through, e.g. `http://proxy:3128`."
+    )
+    ca_file: Path | None = Field(
+        None, description="PEM file of certificate authorities trusted beside the system's own."
+    )
+    storage_url: str = Field(
+        "file:///.sendoff/uploads", description="Where uploads are kept: `file:///PATH` or `s3://BUCKET/PREFIX`."
+    )
+    public_url: str | None = Field(
+        None,
+        description="The base of download links, e.g. `https://api.example.com`; default: where `sendoff up` listens.",
+    )
+    download_link_seconds: int = Field(900, ge=1, le=86_400, description="How long a signed download link works.")
+    body_limit_bytes: int = Field(
+        262_144, ge=1024, description="The largest request body outside uploads and batches of events."
+    )
+    worker_metrics_port: int | None = Field(
+        None, ge=1, le=65_535, description="Where a worker serves its Prometheus metrics, when set."
+    )
+    log_format: Literal["console", "json"] = Field("console", description="`console` for people, `json` for machines.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least severe level logged."
+    )
+
+    @field_validator("secret_keys", mode="before")
+    @classmethod
+    def _split_secret_keys(cls, value: object) -> object:
+        return _split(value)
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _long_enough(cls, keys: list[SecretStr]) -> list[SecretStr]:
+        for position, key in enumerate(keys, start=1):
+            if len(key.get_secret_value()) < _SHORTEST_SECRET_KEY:
+                raise ValueError(
+                    f"key {position} has fewer than {_SHORTEST_SECRET_KEY} characters; "
+                    "make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+                )
+        return keys
+
+    @field_validator("retry_schedule", mode="before")
+    @classmethod
+    def _parse_schedule(cls, value: object) -> object:
+        parts = _split(value)
+        if not isinstance(parts, list):
+            return parts
+        return [_parse_duration(part) if isinstance(part, str) else part for part in parts]
+
+    @field_validator("dangerously_allow_networks", mode="before")
+    @classmethod
+    def _parse_networks(cls, value: object) -> object:
+        parts = _split(value)
+        if not isinstance(parts, list):
+            return parts
+        return [ip_network(part) if isinstance(part, str) else part for part in parts]
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        if not value.startswith(("sqlite+aiosqlite://", "postgresql+asyncpg://")):
+            raise ValueError("must start with sqlite+aiosqlite:// or postgresql+asyncpg://")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _known_redis(cls, value: str) -> str:
+        if not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must start with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("storage_url")
+    @classmethod
+    def _known_storage(cls, value: str) -> str:
+        if not value.startswith(("file:///", "s3://")):
+            raise ValueError("must start with file:/// or s3://")
+        return value
+
+    @model_validator(mode="after")
+    def _lease_outlives_attempt(self) -> Self:
+        if self.lease_seconds <= self.attempt_timeout_seconds:
+            raise ValueError(
+                f"SENDOFF_LEASE_SECONDS ({self.lease_seconds:g}) must be more than "
+                f"SENDOFF_ATTEMPT_TIMEOUT_SECONDS ({self.attempt_timeout_seconds:g}): "
+                "a lease that ends during an attempt sends it twice"
+            )
+        return self
+
+
+def load(**overrides: Any) -> Settings:
+    """The settings of this process; `overrides` (by field name) win over the environment.
+
+    Raises BadSettings with one line for each setting that is wrong.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        lines = [_describe(problem) for problem in error.errors(include_input=False, include_url=False)]
+        raise BadSettings("\n".join(lines)) from None
+
+
+def _describe(problem: Any) -> str:
+    name = f"SENDOFF_{str(problem['loc'][0]).upper()}: " if problem["loc"] else ""
+    return name + str(problem["msg"]).removeprefix("Value error, ")

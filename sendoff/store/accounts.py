@@ -1,0 +1,95 @@
+"""Organizations, their members and their API keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import update
+from sqlmodel import col, select
+
+from sendoff.store.database import Transaction
+from sendoff.store.tables import ApiKey, Membership, Organization, User
+
+
+async def find_organization(tx: Transaction, organization_id: str) -> Organization | None:
+    return await tx.get(Organization, organization_id)
+
+
+async def list_organizations(tx: Transaction) -> list[Organization]:
+    """All organizations, newest first."""
+    return list((await tx.scalars(select(Organization).order_by(col(Organization.id).desc()))).all())
+
+
+async def find_user(tx: Transaction, email: str) -> User | None:
+    """The user with that e-mail address, compared without regard to case."""
+    return (await tx.scalars(select(User).where(col(User.email) == email.strip().lower()))).one_or_none()
+
+
+async def find_membership(tx: Transaction, organization_id: str, user_id: str) -> Membership | None:
+    return await tx.get(Membership, (organization_id, user_id))
+
+
+async def find_key_by_hash(tx: Transaction, key_hash: str) -> ApiKey | None:
+    """The API key with that SHA-256, revoked or expired ones as well."""
+    return (await tx.scalars(select(ApiKey).where(col(ApiKey.key_hash) == key_hash))).one_or_none()
+
+
+async def find_key(tx: Transaction, key_id: str) -> ApiKey | None:
+    return await tx.get(ApiKey, key_id)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedKey:
+    """An API key with its user's e-mail address."""
+
+    key: ApiKey
+    email: str
+
+
+async def list_keys(tx: Transaction, organization_id: str) -> list[ListedKey]:
+    """The organization's API keys, newest first."""
+    query = (
+        select(ApiKey, User.email)
+        .join(User, col(User.id) == col(ApiKey.user_id))
+        .where(col(ApiKey.organization_id) == organization_id)
+        .order_by(col(ApiKey.id).desc())
+    )
+    return [ListedKey(key, email) for key, email in (await tx.execute(query)).all()]
+
+
+async def revoke_keys_of_user(tx: Transaction, organization_id: str, user_id: str, *, now: datetime) -> list[str]:
+    """Revoke what this user minted for the organization; the ids of the keys that were still valid."""
+    result = await tx.execute(
+        update(ApiKey)
+        .where(
+            col(ApiKey.organization_id) == organization_id,
+            col(ApiKey.user_id) == user_id,
+            col(ApiKey.revoked_at).is_(None),
+        )
+        .values(revoked_at=now)
+        .returning(col(ApiKey.id))
+    )
+    return [row.id for row in result]
+
+
+async def charge_credits(tx: Transaction, organization_id: str, amount: int) -> bool:
+    """Take `amount` credits if the balance allows it; False, and nothing taken, if not or without a subscription."""
+    result = await tx.execute(
+        update(Organization)
+        .where(col(Organization.id) == organization_id, col(Organization.credits) >= amount)
+        .values(credits=col(Organization.credits) - amount)
+        .returning(col(Organization.id))
+        .execution_options(synchronize_session=False)
+    )
+    return result.first() is not None
+
+
+async def refund_credits(tx: Transaction, organization_id: str, amount: int) -> None:
+    """Give credits back."""
+    await tx.execute(
+        update(Organization)
+        .where(col(Organization.id) == organization_id)
+        .values(credits=col(Organization.credits) + amount)
+        .execution_options(synchronize_session=False)
+    )

@@ -1,0 +1,57 @@
+"""Many rows in one statement, whose text doesn't change with their number.
+
+Rows travel as one JSON document: the database takes it apart itself (`json_to_recordset` on PostgreSQL,
+`json_each` on SQLite). The statement is prepared once, and both databases run nearly the same SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from sendoff.store.database import Transaction
+from sendoff.store.types import moment_text
+
+
+def rows_from(tx: Transaction, parameter: str, columns: Mapping[str, str]) -> str:
+    """The FROM item that reads the rows bound as `:parameter`; give it an alias after it.
+
+    `columns` maps names to PostgreSQL types (`uuid`, `text`, `int`, `timestamptz`, `bool`).
+    """
+    if _is_sqlite(tx):
+        picked = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name in columns)
+        return f"(SELECT {picked} FROM json_each(:{parameter}))"
+    typed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+    picked = ", ".join(columns)
+    return f"(SELECT {picked} FROM json_to_recordset(CAST(:{parameter} AS json)) AS r({typed}))"
+
+
+def rows_parameter(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The rows as the JSON document that `rows_from` reads."""
+    return orjson.dumps(list(rows), default=_plain, option=orjson.OPT_PASSTHROUGH_DATETIME).decode()
+
+
+def ids_parameter(ids: Iterable[str]) -> str:
+    """Ids as the JSON document that `rows_from(tx, …, {"id": "uuid"})` reads."""
+    return rows_parameter({"id": identifier} for identifier in ids)
+
+
+def skip_locked(tx: Transaction, table: str) -> str:
+    """The clause that locks rows of `table`, passing over those that another transaction holds.
+
+    SQLite has one writer at a time and needs none.
+    """
+    return "" if _is_sqlite(tx) else f"FOR UPDATE OF {table} SKIP LOCKED"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return moment_text(value)
+    raise TypeError(f"a batch cannot carry {type(value).__name__}")
+
+
+def _is_sqlite(tx: Transaction) -> bool:
+    return tx.get_bind().dialect.name == "sqlite"

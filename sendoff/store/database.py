@@ -1,0 +1,165 @@
+"""The way to the database: one engine, transactions to read and to write in, and the schema's revision."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+from alembic.command import upgrade
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+from sendoff.errors import Unavailable, WrongSchema
+
+Transaction = AsyncSession
+"""A transaction under way; the functions of this package take it first."""
+
+_SQLITE_BUSY_TIMEOUT_MS = 15_000
+_SELECT_REVISION = text("SELECT version_num FROM alembic_version")
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Database:
+    """A database, SQLite or PostgreSQL.
+
+    Whatever goes wrong in reaching it, rather than in what was asked of it, is raised as errors.Unavailable.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def open(cls, url: str, *, pool_size: int = 10) -> Database:
+        """Make ready to connect; the first transaction does. `url` as in the setting `DATABASE_URL`."""
+        return cls(_create_engine(url, pool_size))
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self._engine.dialect.name == "sqlite"
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[Transaction]:
+        """One transaction, committed at the end of the block, rolled back if it raises."""
+        async with self._session(sqlite_begin="BEGIN IMMEDIATE") as tx:
+            yield tx
+            await tx.commit()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Transaction]:
+        """One transaction that sees one state of the database and locks nobody out."""
+        async with self._session(sqlite_begin="BEGIN") as tx:
+            yield tx
+
+    @asynccontextmanager
+    async def _session(self, *, sqlite_begin: str) -> AsyncIterator[Transaction]:
+        engine = self._engine.execution_options(sqlite_begin=sqlite_begin)
+        try:
+            async with AsyncSession(engine, expire_on_commit=False, autoflush=False) as tx:
+                yield tx
+        except (OperationalError, InterfaceError, PoolTimeout, OSError) as error:
+            raise Unavailable(f"The database cannot be reached: {_brief(error)}") from error
+        except DBAPIError as error:
+            if error.connection_invalidated or _server_is_stopping(error):
+                raise Unavailable(f"The database cannot be reached: {_brief(error)}") from error
+            raise
+
+    async def ping(self) -> None:
+        """Raise errors.Unavailable unless the database answers."""
+        async with self.read() as tx:
+            await tx.execute(text("SELECT 1"))
+
+    async def check_schema(self) -> None:
+        """Raise errors.WrongSchema unless the schema is at this version's revision."""
+        expected = _script_directory().get_current_head()
+        async with self.read() as tx:
+            try:
+                found = (await tx.execute(_SELECT_REVISION)).scalar_one_or_none()
+            except DBAPIError as error:
+                if _is_missing_table(error):
+                    found = None
+                else:
+                    raise
+        if found != expected:
+            raise WrongSchema(
+                f"The database's schema is at revision {found or 'none'}, this version needs {expected}; "
+                "run `sendoff migrate`."
+            )
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+def migrate(url: str) -> None:
+    """Bring the schema to this version's revision. Safe to run again and by several processes at once."""
+    _make_sqlite_directory(url)
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.attributes["database_url"] = url
+    upgrade(config, "head")
+
+
+def _script_directory() -> ScriptDirectory:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    return ScriptDirectory.from_config(config)
+
+
+def _create_engine(url: str, pool_size: int) -> AsyncEngine:
+    options: dict[str, Any] = {
+        "json_serializer": lambda value: orjson.dumps(value).decode(),
+        "json_deserializer": orjson.loads,
+        "pool_size": pool_size,
+        "max_overflow": pool_size,
+        "pool_timeout": 10,
+    }
+    if not url.startswith("sqlite"):
+        return create_async_engine(url, pool_pre_ping=True, connect_args={"timeout": 5}, **options)
+    _make_sqlite_directory(url)
+    engine = create_async_engine(url, connect_args={"timeout": _SQLITE_BUSY_TIMEOUT_MS / 1000}, **options)
+    event.listen(engine.sync_engine, "connect", _prepare_sqlite_connection)
+    event.listen(engine.sync_engine, "begin", _begin_sqlite_transaction)
+    return engine
+
+
+def _prepare_sqlite_connection(connection: Any, _record: object) -> None:
+    # The driver must not begin transactions by itself: `BEGIN` alone would take the write lock too late and fail
+    # with "database is locked" instead of waiting for it.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute(f"PRAGMA busy_timeout = {_SQLITE_BUSY_TIMEOUT_MS}")
+    cursor.close()
+
+
+def _begin_sqlite_transaction(connection: Any) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
+
+
+def _make_sqlite_directory(url: str) -> None:
+    database = make_url(url).database
+    if url.startswith("sqlite") and database and database != ":memory:":
+        Path(database).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _is_missing_table(error: DBAPIError) -> bool:
+    return "no such table" in str(error.orig) or "UndefinedTableError" in str(error.orig)
+
+
+def _server_is_stopping(error: DBAPIError) -> bool:
+    # asyncpg has its own exceptions for a server that is shutting down or starting (SQLSTATE 57P0x) or full (53xxx).
+    return str(getattr(error.orig, "sqlstate", "") or "").startswith(("57P0", "53", "08"))
+
+
+def _brief(error: BaseException) -> str:
+    """The error's first line: SQLAlchemy appends statement and parameters, which may hold what nobody should log."""
+    original = getattr(error, "orig", None) or error
+    return f"{type(original).__name__}: {original}".split("\n", 1)[0]

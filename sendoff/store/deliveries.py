@@ -1,0 +1,339 @@
+"""Deliveries: claimed, settled, released, found due. The statements here are the hot path: one for many rows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BindParameter, bindparam, text
+from sqlmodel import col, select
+
+from sendoff.policy.states import DeliveryState
+from sendoff.store.batch import ids_parameter, rows_from, rows_parameter, skip_locked
+from sendoff.store.database import Transaction
+from sendoff.store.tables import Delivery
+from sendoff.store.types import Identifier, Moment
+
+_ID = {"id": "uuid"}
+_TYPED: dict[str, BindParameter[Any]] = {
+    **{name: bindparam(name, type_=Moment) for name in ("now", "until")},
+    **{name: bindparam(name, type_=Identifier) for name in ("lease", "endpoint_id", "replay_id", "id")},
+}
+_CLAIMED = """
+    RETURNING deliveries.id, deliveries.event_id, deliveries.endpoint_id, deliveries.organization_id,
+              deliveries.state, deliveries.attempt_count, deliveries.replay_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedDelivery:
+    """A delivery as the claim left it: `in_flight` under our lease, or `held` because its endpoint is at its cap."""
+
+    id: str
+    event_id: str
+    endpoint_id: str
+    organization_id: str
+    state: str
+    attempt_count: int
+    replay_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What an attempt made of a claimed delivery."""
+
+    id: str
+    state: DeliveryState
+    attempt_count: int
+    next_attempt_at: datetime | None
+    last_attempt_at: datetime | None
+    """None when no attempt was counted; what the one before left stands then."""
+    last_response_status: int | None
+    last_error: str | None
+    delivered_at: datetime | None
+
+
+async def insert_many(tx: Transaction, deliveries: Sequence[Delivery]) -> None:
+    """Insert new deliveries, due at once."""
+    columns = {
+        "id": "uuid",
+        "event_id": "text",
+        "endpoint_id": "uuid",
+        "organization_id": "uuid",
+        "at": "timestamptz",
+    }
+    rows = (
+        {
+            "id": delivery.id,
+            "event_id": delivery.event_id,
+            "endpoint_id": delivery.endpoint_id,
+            "organization_id": delivery.organization_id,
+            "at": delivery.created_at,
+        }
+        for delivery in deliveries
+    )
+    await _execute(
+        tx,
+        f"""
+        INSERT INTO deliveries
+            (id, event_id, endpoint_id, organization_id, state, attempt_count, next_attempt_at, created_at)
+        SELECT r.id, r.event_id, r.endpoint_id, r.organization_id, 'pending', 0, r.at, r.at
+        FROM {rows_from(tx, "rows", columns)} AS r
+        """,
+        rows=rows_parameter(rows),
+    )
+
+
+async def claim(
+    tx: Transaction, ids: Sequence[str], *, full: Collection[str], lease: str, now: datetime, until: datetime
+) -> list[ClaimedDelivery]:
+    """Take those of `ids` that are due, under `lease` until `until`; the others are somebody else's or done.
+
+    Deliveries for the endpoints in `full` are not taken but held for their endpoint's turn.
+    """
+    return await _claim(
+        tx,
+        f"""
+        WITH due AS (
+            SELECT d.id FROM deliveries d JOIN {rows_from(tx, "ids", _ID)} AS r ON r.id = d.id
+            WHERE d.state IN ('pending', 'in_flight') AND d.next_attempt_at <= :now
+            {skip_locked(tx, "d")}
+        ), full_endpoint AS (SELECT id FROM {rows_from(tx, "full", _ID)} AS f)
+        UPDATE deliveries SET
+            state = CASE WHEN endpoint_id IN (SELECT id FROM full_endpoint) THEN 'held' ELSE 'in_flight' END,
+            lease = CASE WHEN endpoint_id IN (SELECT id FROM full_endpoint) THEN NULL ELSE :lease END,
+            next_attempt_at = :until
+        WHERE id IN (SELECT id FROM due)
+        {_CLAIMED}
+        """,
+        ids=ids_parameter(ids),
+        full=ids_parameter(full),
+        lease=lease,
+        now=now,
+        until=until,
+    )
+
+
+async def claim_held(
+    tx: Transaction, endpoint_id: str, *, limit: int, lease: str, until: datetime
+) -> list[ClaimedDelivery]:
+    """Take the oldest held deliveries of an endpoint, at most `limit`."""
+    return await _claim(
+        tx,
+        f"""
+        WITH turn AS (
+            SELECT d.id FROM deliveries d
+            WHERE d.endpoint_id = :endpoint_id AND d.state = 'held'
+            ORDER BY d.id LIMIT :limit
+            {skip_locked(tx, "d")}
+        )
+        UPDATE deliveries SET state = 'in_flight', lease = :lease, next_attempt_at = :until
+        WHERE id IN (SELECT id FROM turn)
+        {_CLAIMED}
+        """,
+        endpoint_id=endpoint_id,
+        limit=limit,
+        lease=lease,
+        until=until,
+    )
+
+
+async def lock_leased(tx: Transaction, ids: Iterable[str], *, leases: Collection[str]) -> set[str]:
+    """Which of `ids` are still in flight under one of `leases`; locked until the transaction ends."""
+    result = await _execute(
+        tx,
+        f"""
+        SELECT d.id FROM deliveries d
+        JOIN {rows_from(tx, "ids", _ID)} AS r ON r.id = d.id
+        JOIN {rows_from(tx, "leases", _ID)} AS l ON l.id = d.lease
+        WHERE d.state = 'in_flight'
+        {skip_locked(tx, "d")}
+        """,
+        ids=ids_parameter(ids),
+        leases=ids_parameter(leases),
+    )
+    return {str(row.id) for row in result}
+
+
+async def settle(tx: Transaction, settlements: Sequence[Settlement]) -> None:
+    """Write what attempts made of their deliveries, which the transaction must hold by `lock_leased`."""
+    columns = {
+        "id": "uuid",
+        "state": "text",
+        "attempt_count": "int",
+        "next_attempt_at": "timestamptz",
+        "last_attempt_at": "timestamptz",
+        "last_response_status": "int",
+        "last_error": "text",
+        "delivered_at": "timestamptz",
+    }
+    kept = ("last_attempt_at", "last_response_status")
+    assigned = ", ".join(f"{name} = r.{name}" for name in columns if name not in ("id", *kept))
+    await _execute(
+        tx,
+        f"""
+        UPDATE deliveries SET lease = NULL, {assigned},
+            last_attempt_at = COALESCE(r.last_attempt_at, deliveries.last_attempt_at),
+            last_response_status = CASE WHEN r.last_attempt_at IS NULL
+                THEN deliveries.last_response_status ELSE r.last_response_status END
+        FROM {rows_from(tx, "rows", columns)} AS r WHERE deliveries.id = r.id
+        """,
+        rows=rows_parameter(asdict(settlement) for settlement in settlements),
+    )
+
+
+async def release(tx: Transaction, ids: Sequence[str], *, lease: str, now: datetime, held: bool) -> None:
+    """Give claimed deliveries back as if they had not been claimed: due at `now` or, if `held`, held."""
+    await _execute(
+        tx,
+        f"""
+        UPDATE deliveries SET state = :state, lease = NULL, next_attempt_at = :now
+        WHERE id IN (SELECT id FROM {rows_from(tx, "ids", _ID)} AS r) AND lease = :lease AND state = 'in_flight'
+        """,
+        ids=ids_parameter(ids),
+        lease=lease,
+        now=now,
+        state=(DeliveryState.HELD if held else DeliveryState.PENDING).value,
+    )
+
+
+async def release_held(tx: Transaction, endpoint_id: str, *, cap: int, now: datetime) -> list[str]:
+    """Make the oldest held deliveries of an endpoint due, as many as its cap has room for; their ids."""
+    result = await _execute(
+        tx,
+        f"""
+        WITH turn AS (
+            SELECT d.id FROM deliveries d
+            WHERE d.endpoint_id = :endpoint_id AND d.state = 'held'
+            ORDER BY d.id
+            LIMIT (
+                SELECT CASE WHEN COUNT(*) < :cap THEN :cap - COUNT(*) ELSE 0 END
+                FROM deliveries o WHERE o.endpoint_id = :endpoint_id AND o.state IN ('pending', 'held', 'in_flight')
+                AND o.state = 'in_flight'
+            )
+            {skip_locked(tx, "d")}
+        )
+        UPDATE deliveries SET state = 'pending', lease = NULL, next_attempt_at = :now
+        WHERE id IN (SELECT id FROM turn) RETURNING deliveries.id
+        """,
+        endpoint_id=endpoint_id,
+        cap=cap,
+        now=now,
+    )
+    return [str(row.id) for row in result]
+
+
+async def find_due(tx: Transaction, *, now: datetime, limit: int) -> list[str]:
+    """Ids of deliveries whose time has come, longest overdue first."""
+    result = await _execute(
+        tx,
+        """
+        SELECT id FROM deliveries WHERE state IN ('pending', 'in_flight') AND next_attempt_at <= :now
+        ORDER BY next_attempt_at LIMIT :limit
+        """,
+        now=now,
+        limit=limit,
+    )
+    return [str(row.id) for row in result]
+
+
+async def find_endpoints_with_held(tx: Transaction) -> list[str]:
+    """Ids of the endpoints that have held deliveries; costs one index probe for each, however many are held."""
+    result = await _execute(
+        tx,
+        """
+        WITH RECURSIVE holder(endpoint_id) AS (
+            SELECT * FROM (
+                SELECT endpoint_id FROM deliveries WHERE state = 'held' ORDER BY endpoint_id LIMIT 1
+            ) AS first_holder
+            UNION ALL
+            SELECT (
+                SELECT d.endpoint_id FROM deliveries d WHERE d.state = 'held' AND d.endpoint_id > holder.endpoint_id
+                ORDER BY d.endpoint_id LIMIT 1
+            ) FROM holder WHERE holder.endpoint_id IS NOT NULL
+        )
+        SELECT endpoint_id FROM holder WHERE endpoint_id IS NOT NULL
+        """,
+    )
+    return [str(row.endpoint_id) for row in result]
+
+
+async def reopen(tx: Transaction, ids: Sequence[str], *, replay_id: str | None, now: datetime) -> list[str]:
+    """Make finished deliveries due again, on the word of a replay or of a manual retry; the ids that were finished."""
+    result = await _execute(
+        tx,
+        f"""
+        UPDATE deliveries SET state = 'pending', next_attempt_at = :now, replay_id = :replay_id, delivered_at = NULL
+        WHERE id IN (SELECT id FROM {rows_from(tx, "ids", _ID)} AS r) AND state IN ('delivered', 'dead')
+        RETURNING deliveries.id
+        """,
+        ids=ids_parameter(ids),
+        replay_id=replay_id,
+        now=now,
+    )
+    return [str(row.id) for row in result]
+
+
+async def hurry(tx: Transaction, delivery_id: str, *, now: datetime) -> bool:
+    """Make a waiting delivery due at once; False if it is not waiting."""
+    result = await _execute(
+        tx,
+        """
+        UPDATE deliveries SET state = 'pending', next_attempt_at = :now
+        WHERE id = :id AND state IN ('pending', 'held') RETURNING deliveries.id
+        """,
+        id=delivery_id,
+        now=now,
+    )
+    return result.first() is not None
+
+
+async def mark_dead(tx: Transaction, ids: Sequence[str]) -> None:
+    """Close deliveries that the transaction holds and has written dead letters for."""
+    await _execute(
+        tx,
+        f"""
+        UPDATE deliveries SET state = 'dead', lease = NULL, next_attempt_at = NULL
+        WHERE id IN (SELECT id FROM {rows_from(tx, "ids", _ID)} AS r)
+        """,
+        ids=ids_parameter(ids),
+    )
+
+
+async def lock_waiting_of_endpoint(tx: Transaction, endpoint_id: str, *, now: datetime, limit: int) -> list[Delivery]:
+    """Open deliveries of an endpoint that nobody is sending at this moment, locked; at most `limit`."""
+    query = (
+        select(Delivery)
+        .where(
+            col(Delivery.endpoint_id) == endpoint_id,
+            text("state IN ('pending', 'held', 'in_flight')"),
+            (col(Delivery.state) != DeliveryState.IN_FLIGHT) | (col(Delivery.next_attempt_at) <= now),
+        )
+        .order_by(col(Delivery.id))
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return list((await tx.scalars(query)).all())
+
+
+async def _claim(tx: Transaction, statement: str, **parameters: Any) -> list[ClaimedDelivery]:
+    result = await _execute(tx, statement, **parameters)
+    return [
+        ClaimedDelivery(
+            id=str(row.id),
+            event_id=row.event_id,
+            endpoint_id=str(row.endpoint_id),
+            organization_id=str(row.organization_id),
+            state=row.state,
+            attempt_count=row.attempt_count,
+            replay_id=None if row.replay_id is None else str(row.replay_id),
+        )
+        for row in result
+    ]
+
+
+async def _execute(tx: Transaction, statement: str, **parameters: Any) -> Any:
+    typed = [_TYPED[name] for name in parameters if name in _TYPED]
+    return await (await tx.connection()).execute(text(statement).bindparams(*typed), parameters)

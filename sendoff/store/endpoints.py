@@ -1,0 +1,82 @@
+"""Endpoints: registered URLs, who subscribed to what, and how they fare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import update
+from sqlmodel import col, select
+
+from sendoff.policy.states import EndpointState
+from sendoff.store.database import Transaction
+from sendoff.store.paging import newest_first
+from sendoff.store.tables import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Subscriber:
+    """An active endpoint as publishing sees it."""
+
+    id: str
+    events: Sequence[str]
+
+
+async def subscribers(tx: Transaction, organization_id: str) -> list[Subscriber]:
+    """The active endpoints of an organization."""
+    query = select(Endpoint.id, Endpoint.events).where(
+        col(Endpoint.organization_id) == organization_id, col(Endpoint.state) == EndpointState.ACTIVE
+    )
+    return [Subscriber(identifier, events) for identifier, events in (await tx.execute(query)).all()]
+
+
+async def find(tx: Transaction, endpoint_id: str, *, lock: bool = False) -> Endpoint | None:
+    """An endpoint in whatever state, or None; `lock` holds it until the transaction ends."""
+    return await tx.get(Endpoint, endpoint_id, with_for_update=lock or None)
+
+
+async def find_many(tx: Transaction, ids: Iterable[str], *, lock: bool = False) -> dict[str, Endpoint]:
+    """Those of the endpoints that exist, by id. Locks are taken in the order of ids, so that none dead-lock."""
+    query = select(Endpoint).where(col(Endpoint.id).in_(set(ids))).order_by(col(Endpoint.id))
+    if lock:
+        query = query.with_for_update()
+    return {endpoint.id: endpoint for endpoint in (await tx.scalars(query)).all()}
+
+
+async def of_organization(tx: Transaction, organization_id: str) -> list[Endpoint]:
+    """The organization's endpoints that are not deleted, newest first."""
+    query = (
+        select(Endpoint)
+        .where(col(Endpoint.organization_id) == organization_id, col(Endpoint.state) != EndpointState.DELETED)
+        .order_by(col(Endpoint.id).desc())
+    )
+    return list((await tx.scalars(query)).all())
+
+
+async def page(
+    tx: Transaction,
+    *,
+    limit: int,
+    before: str | None = None,
+    organization_id: str | None = None,
+    state: EndpointState | None = None,
+) -> list[Endpoint]:
+    """Endpoints of all organizations, newest first, at most `limit`, older than the id `before`."""
+    query = select(Endpoint)
+    if organization_id is not None:
+        query = query.where(col(Endpoint.organization_id) == organization_id)
+    if state is not None:
+        query = query.where(col(Endpoint.state) == state)
+    query = newest_first(query, col(Endpoint.id), limit=limit, before=before)
+    return list((await tx.scalars(query)).all())
+
+
+async def find_burial_due(tx: Transaction, *, limit: int) -> list[str]:
+    """Ids of endpoints that stopped being active and whose open deliveries may still wait."""
+    query = select(Endpoint.id).where(col(Endpoint.burial_due).is_(True)).limit(limit)
+    return list((await tx.scalars(query)).all())
+
+
+async def mark_buried(tx: Transaction, endpoint_id: str) -> None:
+    """Nothing of this endpoint waits any more."""
+    await tx.execute(update(Endpoint).where(col(Endpoint.id) == endpoint_id).values(burial_due=False))

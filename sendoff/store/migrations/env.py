@@ -1,0 +1,46 @@
+"""Alembic's entry: runs the revisions against the URL that `sendoff.store.database.migrate` hands over."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+from alembic import context
+from sqlalchemy import JSON, Connection, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+from sqlmodel import SQLModel
+
+from sendoff.store import tables  # noqa: F401 - fills the metadata
+
+# Any number will do, as long as nothing else in the database takes the same advisory lock.
+_MIGRATION_LOCK = 7_236_433_263
+
+
+def _render_json(kind: str, item: object, _context: object) -> str | Literal[False]:
+    return "types.Json" if kind == "type" and isinstance(item, JSON) else False
+
+
+def _run(connection: Connection) -> None:
+    context.configure(
+        connection=connection,
+        target_metadata=SQLModel.metadata,
+        render_as_batch=connection.dialect.name == "sqlite",
+        user_module_prefix="types.",
+        render_item=_render_json,
+    )
+    with context.begin_transaction():
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+        context.run_migrations()
+
+
+async def _main() -> None:
+    engine = create_async_engine(context.config.attributes["database_url"], poolclass=NullPool)
+    async with engine.connect() as connection:
+        await connection.run_sync(_run)
+        await connection.commit()
+    await engine.dispose()
+
+
+asyncio.run(_main())

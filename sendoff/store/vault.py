@@ -1,0 +1,66 @@
+"""Endpoint secrets at rest: AES-256-GCM, bound to the row that holds them, the key's id in front.
+
+Layout: 1 byte version, 4 bytes key id, 12 bytes nonce, ciphertext with its 16-byte tag. The bound name is
+authenticated but not stored: a ciphertext copied into another row does not open.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from sendoff.errors import SendoffError
+
+_VERSION = b"\x01"
+_KEY_ID_LENGTH = 4
+_NONCE_LENGTH = 12
+_HEADER_LENGTH = len(_VERSION) + _KEY_ID_LENGTH + _NONCE_LENGTH
+
+
+class CannotOpenSecret(SendoffError):
+    """A stored secret cannot be decrypted: its key is not in SENDOFF_SECRET_KEYS, or the row was tampered with."""
+
+
+class Vault:
+    """Seals with the newest key and opens with whichever key sealed."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        """`keys`: the setting `SECRET_KEYS`, newest first, at least one."""
+        if not keys:
+            raise SendoffError("SENDOFF_SECRET_KEYS is empty: endpoint secrets cannot be encrypted without a key.")
+        self._ciphers: dict[bytes, AESGCM] = {}
+        for key in keys:
+            self._ciphers.setdefault(
+                _derive(key, "key id", _KEY_ID_LENGTH), AESGCM(_derive(key, "endpoint secrets", 32))
+            )
+        self._newest = next(iter(self._ciphers))
+
+    def __repr__(self) -> str:
+        return f"Vault({len(self._ciphers)} keys)"
+
+    def seal(self, secret: str, *, bound_to: str) -> bytes:
+        """Encrypt `secret` for the row named `bound_to`."""
+        nonce = os.urandom(_NONCE_LENGTH)
+        sealed = self._ciphers[self._newest].encrypt(nonce, secret.encode(), bound_to.encode())
+        return _VERSION + self._newest + nonce + sealed
+
+    def open(self, sealed: bytes, *, bound_to: str) -> str:
+        """Decrypt what `seal` made for the same row. Raises CannotOpenSecret."""
+        cipher = self._ciphers.get(sealed[1 : 1 + _KEY_ID_LENGTH])
+        if cipher is None or sealed[:1] != _VERSION:
+            raise CannotOpenSecret
+        nonce = sealed[1 + _KEY_ID_LENGTH : _HEADER_LENGTH]
+        try:
+            return cipher.decrypt(nonce, sealed[_HEADER_LENGTH:], bound_to.encode()).decode()
+        except InvalidTag:
+            raise CannotOpenSecret from None
+
+
+def _derive(key: str, purpose: str, length: int) -> bytes:
+    derivation = HKDF(algorithm=SHA256(), length=length, salt=None, info=f"sendoff {purpose}".encode())
+    return derivation.derive(key.encode())

@@ -1,0 +1,34 @@
+"""Names that users give their files: shown and offered for download, never used as paths."""
+
+from __future__ import annotations
+
+import secrets
+import unicodedata
+
+LONGEST_NAME = 255
+
+
+def clean_filename(name: str | None) -> str:
+    """The name without folders, control characters and lone surrogates; `api_upload_<hex>.csv` if nothing is left."""
+    last = (name or "").replace("\\", "/").rsplit("/", 1)[-1]
+    kept = "".join(c for c in unicodedata.normalize("NFC", last) if unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
+    stripped = kept.strip().lstrip(".")
+    return _shortened(stripped) if stripped else f"api_upload_{secrets.token_hex(8)}.csv"
+
+
+def result_name(original: str, kind: str) -> str:
+    """What a file of the upload is called when downloaded: `contacts.csv`, `contacts-processed.csv` …"""
+    if kind == "original":
+        return original
+    stem = original[:-4] if original.lower().endswith(".csv") else original
+    return f"{stem}-{kind}.csv"
+
+
+def _shortened(name: str) -> str:
+    """Cut before the ending, if there is one worth keeping."""
+    if len(name) <= LONGEST_NAME:
+        return name
+    stem, dot, ending = name.rpartition(".")
+    if dot and len(ending) < 10:
+        return stem[: LONGEST_NAME - len(ending) - 1] + dot + ending
+    return name[:LONGEST_NAME]

@@ -1,0 +1,34 @@
+"""Which numbers were seen already, in seven bytes a number: a `set` of ten million takes 800 MB, this takes 67."""
+
+from __future__ import annotations
+
+import secrets
+from array import array
+
+
+class NumberSet:
+    """A set of E.164 numbers of country code 1, of a size known beforehand: open addressing with linear probing.
+
+    A number needs 34 bits: 32 in one table and the rest, plus one so that zero means "free", in another.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        """`capacity` is the most different numbers that will be added."""
+        self._size = capacity * 4 // 3 + 8
+        self._lower = array("I", bytes(4 * self._size))
+        self._upper = bytearray(self._size)
+        # Drawn afresh, so that nobody can write a file whose numbers all fall into one place.
+        self._spread = secrets.randbits(61) | 1
+
+    def add(self, e164: str) -> bool:
+        """Adds the number; whether it is new."""
+        number = int(e164)
+        upper, lower = (number >> 32) + 1, number & 0xFFFFFFFF
+        uppers, lowers, size = self._upper, self._lower, self._size
+        place = number * self._spread % size
+        while uppers[place]:
+            if lowers[place] == lower and uppers[place] == upper:
+                return False
+            place = (place + 1) % size
+        uppers[place], lowers[place] = upper, lower
+        return True

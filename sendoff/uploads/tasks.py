@@ -1,0 +1,106 @@
+"""The work that reads whole files, as messages: they go to a process of their own (`python -m sendoff.uploads.tasks`).
+
+The process reads one task from its standard input and writes lines to its standard output: any number of progress
+reports, then a result or a refusal. It imports no database, no web and no queue, so it starts fast and stays small.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from sendoff.errors import Invalid, SendoffError, TooLarge
+from sendoff.uploads.converting import Converted, convert_json
+from sendoff.uploads.results import Written, write_results
+from sendoff.uploads.validating import Counts, Progress, validate_csv
+
+
+class ValidateCsv(msgspec.Struct, frozen=True, tag=True):
+    """Count the rows; answered by Counts."""
+
+    source: str
+    phone_column: str
+
+    def perform(self, progress: Progress) -> Counts:
+        return validate_csv(Path(self.source), self.phone_column, progress)
+
+
+class ConvertJson(msgspec.Struct, frozen=True, tag=True):
+    """Turn the JSON mode's body into a CSV and count its rows; answered by Converted."""
+
+    source: str
+    target: str
+
+    def perform(self, progress: Progress) -> Converted:
+        return convert_json(Path(self.source), Path(self.target), progress)
+
+
+class WriteResults(msgspec.Struct, frozen=True, tag=True):
+    """Write both result files; answered by Written."""
+
+    source: str
+    phone_column: str
+    processed: str
+    filtered: str
+    valid_rows: int
+    skip_line_types: bool
+
+    def perform(self, progress: Progress) -> Written:
+        return write_results(
+            Path(self.source),
+            self.phone_column,
+            processed=Path(self.processed),
+            filtered=Path(self.filtered),
+            valid_rows=self.valid_rows,
+            skip_line_types=self.skip_line_types,
+            progress=progress,
+        )
+
+
+Task = ValidateCsv | ConvertJson | WriteResults
+
+
+class Report(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of the process's output: exactly one of the three is set."""
+
+    progress: int | None = None
+    result: msgspec.Raw | None = None
+    refusal: Refusal | None = None
+
+
+class Refusal(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An error of the file's, not of ours."""
+
+    message: str
+    field: str | None = None
+    too_large: bool = False
+
+    @classmethod
+    def of(cls, error: Invalid | TooLarge) -> Refusal:
+        return cls(error.message, getattr(error, "field", None), isinstance(error, TooLarge))
+
+    def as_error(self) -> SendoffError:
+        return TooLarge(self.message) if self.too_large else Invalid(self.message, field=self.field)
+
+
+def main() -> None:
+    """Performs the one task on standard input."""
+    task: Task = msgspec.json.decode(sys.stdin.buffer.read(), type=Task)
+    try:
+        result = task.perform(lambda rows: _say(Report(progress=rows)))
+    except (Invalid, TooLarge) as error:
+        _say(Report(refusal=Refusal.of(error)))
+    else:
+        _say(Report(result=msgspec.Raw(msgspec.json.encode(result))))
+
+
+def _say(report: Report) -> None:
+    """Raises BrokenPipeError when whoever asked is gone, which ends the process."""
+    sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()

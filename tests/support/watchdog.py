@@ -1,0 +1,86 @@
+"""Notices when a test's event loop stands still, and what it was doing then."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from typing import ParamSpec, TypeVar
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+NOTICED_SECONDS = 0.5
+"""A standstill this long is reported at the end of the run: on a busy machine it may be nobody's fault."""
+
+FORBIDDEN_SECONDS = 2.0
+"""A standstill this long fails the test."""
+
+_BEAT_SECONDS = 0.05
+
+
+class LoopWatch:
+    """Watches the running loop between `start` and `stop`."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        self.culprit = ""
+        self._loop = asyncio.get_running_loop()
+        self._thread_id = threading.get_ident()
+        self._last = time.monotonic()
+        self._handle: asyncio.TimerHandle | None = None
+        self._stopped = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="loop-watch", daemon=True)
+
+    def start(self) -> None:
+        self._beat()
+        self._watcher.start()
+
+    def stop(self) -> None:
+        self._note()
+        if self._handle is not None:
+            self._handle.cancel()
+        self._stopped.set()
+        self._watcher.join()
+
+    def _beat(self) -> None:
+        self._note()
+        self._handle = self._loop.call_later(_BEAT_SECONDS, self._beat)
+
+    def _note(self) -> None:
+        now = time.monotonic()
+        self.longest = max(self.longest, now - self._last - _BEAT_SECONDS)
+        self._last = now
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(_BEAT_SECONDS):
+            frame = sys._current_frames().get(self._thread_id)
+            if frame is not None and time.monotonic() - self._last > NOTICED_SECONDS and not self.culprit:
+                self.culprit = "".join(traceback.format_stack(frame)[-6:])
+
+
+def watched(
+    test: Callable[Arguments, Awaitable[Result]], report: Callable[[float, str], None]
+) -> Callable[Arguments, Awaitable[Result]]:
+    """The test, failing when it blocks the loop for long; `report` is told of every standstill worth noticing."""
+
+    @functools.wraps(test)
+    async def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        watch = LoopWatch()
+        watch.start()
+        try:
+            result = await test(*args, **kwargs)
+        finally:
+            watch.stop()
+            if watch.longest > NOTICED_SECONDS:
+                report(watch.longest, watch.culprit)
+        assert watch.longest < FORBIDDEN_SECONDS, (
+            f"the event loop stood still for {watch.longest:.1f} s, seen in:\n{watch.culprit}"
+        )
+        return result
+
+    return run

@@ -1,0 +1,1 @@
+"""Process 2: translates arq jobs to operations. It decides nothing."""

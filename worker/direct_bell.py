@@ -1,0 +1,54 @@
+"""The bell of a worker that cannot reach Redis: it rings for itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+import structlog
+
+from sendoff.errors import SendoffError
+from sendoff.operations.dispatcher import Dispatcher
+from sendoff.operations.process_upload import process_upload
+from sendoff.operations.replay import tick_replay
+from sendoff.operations.runtime import Runtime
+
+_log = structlog.get_logger(__name__)
+
+
+class DirectBell:
+    """Does what is rung for in this process, one ring of a kind at a time; what comes meanwhile is left to be swept."""
+
+    def __init__(self, runtime: Runtime, dispatcher: Dispatcher) -> None:
+        self._runtime = runtime
+        self._dispatcher = dispatcher
+        self._at_work: dict[str, asyncio.Task[None]] = {}
+
+    def ring_deliveries(self, delivery_ids: Iterable[str]) -> None:
+        self._start("deliveries", self._dispatcher.submit, list(delivery_ids))
+
+    def ring_uploads(self, upload_ids: Iterable[str]) -> None:
+        self._start("uploads", self._process_uploads, list(upload_ids))
+
+    def ring_replays(self, replay_ids: Iterable[str]) -> None:
+        self._start("replays", self._tick_replays, list(replay_ids))
+
+    def _start(self, kind: str, work: Any, ids: list[str]) -> None:
+        running = self._at_work.get(kind)
+        if ids and (running is None or running.done()):
+            self._at_work[kind] = asyncio.create_task(self._run(kind, work(ids)))
+
+    async def _run(self, kind: str, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except SendoffError as error:
+            _log.warning("direct_ring_failed", kind=kind, error=str(error))
+
+    async def _process_uploads(self, upload_ids: list[str]) -> None:
+        for upload_id in upload_ids:
+            await process_upload(self._runtime, upload_id)
+
+    async def _tick_replays(self, replay_ids: list[str]) -> None:
+        for replay_id in replay_ids:
+            await tick_replay(self._runtime, replay_id)

@@ -1,0 +1,69 @@
+"""What happens by the clock: sweep every second, tidy every minute.
+
+Timed by the monotonic clock rather than by arq's cron, which stands still for an hour when the wall clock is set
+back by one, and which needs Redis (docs/decisions/0002).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import structlog
+from redis.exceptions import RedisError
+
+from sendoff.bell import ArqBell
+from sendoff.errors import Unavailable
+from sendoff.operations.dispatcher import Dispatcher
+from sendoff.operations.runtime import Runtime
+from sendoff.operations.sweep import sweep, tidy
+from worker.direct_bell import DirectBell
+
+_log = structlog.get_logger(__name__)
+
+SWEEP_SECONDS = 1.0
+TIDY_EVERY_SWEEPS = 60
+
+ENOUGH_JOBS = 100
+"""With this many jobs waiting the workers have work for seconds; to ring again would only repeat them."""
+
+_TURN_KEY = "sendoff:sweep"
+
+
+async def run_schedule(runtime: Runtime, dispatcher: Dispatcher) -> None:
+    """Sweep and tidy for ever. Of several workers one takes each turn; without Redis each sweeps for itself."""
+    direct = replace(runtime, bell=DirectBell(runtime, dispatcher))
+    sweeps = 0
+    while True:
+        try:
+            if await _is_reachable_and_ours(runtime):
+                await sweep(runtime)
+        except (RedisError, OSError, TimeoutError):
+            await _sweep_without_redis(direct)
+        except Unavailable as error:
+            _log.warning("sweep_put_off", error=str(error))
+        sweeps += 1
+        if sweeps % TIDY_EVERY_SWEEPS == 0:
+            await _tidy(runtime)
+        await asyncio.sleep(SWEEP_SECONDS)
+
+
+async def _is_reachable_and_ours(runtime: Runtime) -> bool:
+    turn = await runtime.redis.set(_TURN_KEY, "taken", nx=True, px=int(SWEEP_SECONDS * 900))
+    if not turn:
+        return False
+    return not isinstance(runtime.bell, ArqBell) or await runtime.bell.count_waiting_jobs() < ENOUGH_JOBS
+
+
+async def _sweep_without_redis(direct: Runtime) -> None:
+    try:
+        await sweep(direct)
+    except Unavailable as error:
+        _log.warning("sweep_put_off", error=str(error))
+
+
+async def _tidy(runtime: Runtime) -> None:
+    try:
+        await tidy(runtime)
+    except Unavailable as error:
+        _log.warning("tidy_put_off", error=str(error))
