@@ -26,7 +26,8 @@ class BadSettings(SendoffError):
     """The settings are not usable."""
 
 
-def _parse_duration(text: str) -> float:
+def parse_duration(text: str) -> float:
+    """The seconds that `text` means: `90`, `90s`, `5m`, `2h`, `30d`. Raises ValueError, with a sentence."""
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is no duration; write for example 90s, 5m or 2h")
@@ -131,7 +132,7 @@ class Settings(BaseSettings):
         parts = _split(value)
         if not isinstance(parts, list):
             return parts
-        return [_parse_duration(part) if isinstance(part, str) else part for part in parts]
+        return [parse_duration(part) if isinstance(part, str) else part for part in parts]
 
     @field_validator("dangerously_allow_networks", mode="before")
     @classmethod

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from sendoff.bell import DELIVER, PROCESS_UPLOAD, QUEUE, RUN_REPLAY, connect
 from sendoff.operations.dispatcher import Dispatcher
 from sendoff.operations.runtime import Runtime, open_runtime
+from sendoff.readiness import announce_ready
 from sendoff.settings import Settings
 from worker import jobs
 from worker.schedule import run_schedule
@@ -51,6 +52,7 @@ async def serve(settings: Settings) -> None:
             asyncio.create_task(_supervise_arq(process, settings)),
             asyncio.create_task(run_schedule(runtime, process.dispatcher)),
         ]
+        announce_ready()
         _log.info("worker_ready")
         await _until_stopped(stop, loops)
         for loop in loops:

@@ -207,7 +207,7 @@ async def _keep(
 async def _take_back(runtime: Runtime, upload: Upload) -> None:
     """Remove the file, unless the commit went through although we were told otherwise, or nobody can say.
 
-    A file that stays without a row is removed by remove_orphans.
+    A file that stays without a row is removed by remove_orphan_files.
     """
     with suppress(Unavailable):
         async with runtime.database.read() as tx:

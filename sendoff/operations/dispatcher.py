@@ -74,9 +74,9 @@ class Dispatcher:
         await self._recorder
 
     @property
-    def in_flight(self) -> int:
-        """How many attempts are under way."""
-        return len(self._under_way)
+    def is_idle(self) -> bool:
+        """Whether nothing is under way and nothing waits to be recorded."""
+        return self._free == self._runtime.settings.worker_max_in_flight
 
     async def _reserve(self, wanted: int) -> int:
         while self._free <= 0:
@@ -118,11 +118,13 @@ class Dispatcher:
 
     async def _attempt(self, claimed: Claim) -> None:
         try:
-            self._finished.append(await deliver(self._runtime, claimed))
+            attempt = await deliver(self._runtime, claimed)
         except Exception:
             # A defect of ours: the lease ends by itself, and until then nobody runs into it again.
             _log.exception("attempt_crashed", delivery=claimed.delivery.id)
             self._free_slots([claimed.delivery.endpoint_id])
+        else:
+            self._finished.append(attempt)
         self._something_finished.set()
 
     async def _record_all(self) -> None:

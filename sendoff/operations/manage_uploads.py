@@ -18,14 +18,6 @@ from sendoff.uploads.links import FileKind
 
 
 @dataclass(frozen=True, slots=True)
-class UploadPage:
-    """Uploads, newest first; `next_before` continues the list, None at its end."""
-
-    uploads: list[Upload]
-    next_before: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class OpenedFile:
     """A file to hand out."""
 
@@ -51,12 +43,10 @@ async def find_upload(runtime: Runtime, organization_id: str, upload_id: str) ->
     return upload
 
 
-async def list_uploads(runtime: Runtime, organization_id: str, *, limit: int, before: str | None) -> UploadPage:
-    """At most `limit` of the organization's uploads, older than the id `before`."""
+async def list_uploads(runtime: Runtime, organization_id: str, *, limit: int, before: str | None) -> list[Upload]:
+    """At most `limit` of the organization's uploads, newest first, older than the id `before`."""
     async with runtime.database.read() as tx:
-        found = await uploads.page(tx, organization_id, limit=limit + 1, before=before)
-    more = len(found) > limit
-    return UploadPage(found[:limit], found[limit - 1].id if more else None)
+        return await uploads.page(tx, organization_id, limit=limit, before=before)
 
 
 async def cancel_upload(runtime: Runtime, organization_id: str, upload_id: str) -> Upload:

@@ -69,7 +69,9 @@ async def _process(runtime: Runtime, upload: Upload) -> UploadStatus | None:
     try:
         await _write_files(runtime, upload)
         return await complete_upload(runtime, upload)
-    except (Invalid, NotFound) as error:
+    except NotFound:
+        return await fail_upload(runtime, upload, "The uploaded file is no longer in the storage.")
+    except Invalid as error:
         return await fail_upload(runtime, upload, error.message)
     except (SendoffError, OSError) as error:
         _log.warning("upload_put_off", upload_id=upload.id, attempt=upload.processing_attempts, error=str(error))

@@ -11,11 +11,9 @@ from ipaddress import IPv4Network, IPv6Network
 
 from sendoff.errors import UnsafeUrl
 from sendoff.policy.ranges import Address, classify
-from sendoff.policy.urls import split_url
+from sendoff.policy.urls import DEFAULT_PORTS, split_url
 
 __all__ = ["Address", "AddressPolicy", "Target", "check_url", "classify", "refusal"]
-
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _LOCAL_SUFFIXES = (
     "localhost",
@@ -107,7 +105,7 @@ class Target:
 
     def __post_init__(self) -> None:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        authority = host if self.port == _DEFAULT_PORTS.get(self.scheme) else f"{host}:{self.port}"
+        authority = host if self.port == DEFAULT_PORTS.get(self.scheme) else f"{host}:{self.port}"
         object.__setattr__(self, "authority", authority)
         object.__setattr__(self, "origin", (self.scheme, self.host, self.port))
 

@@ -25,7 +25,7 @@ _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _PATH_SAFE = "/?:@!$&'()*+,;=-._~%[]"
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,12 @@ def split_url(url: str) -> SplitUrl:
     if match is None:
         raise UnsafeUrl("url must be written out in full, like https://example.com/hooks.", reason="malformed")
     scheme = match["scheme"].lower()
-    if scheme not in _DEFAULT_PORTS:
+    if scheme not in DEFAULT_PORTS:
         raise UnsafeUrl("url must start with https://.", reason="not_https")
     host, port = _split_authority(match["authority"])
     name, address = _read_host(host)
     path = quote((match["path"] or "/") + (match["query"] or ""), safe=_PATH_SAFE)
-    return SplitUrl(scheme, name, _DEFAULT_PORTS[scheme] if port is None else _read_port(port), path, address)
+    return SplitUrl(scheme, name, DEFAULT_PORTS[scheme] if port is None else _read_port(port), path, address)
 
 
 def _refuse_characters(url: str) -> None:

@@ -10,7 +10,6 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar, overload
 
@@ -19,7 +18,7 @@ import msgspec
 from sendoff.errors import Unavailable
 from sendoff.uploads.converting import Converted
 from sendoff.uploads.results import Written
-from sendoff.uploads.tasks import ConvertJson, Report, Task, ValidateCsv, WriteResults
+from sendoff.uploads.tasks import ConvertJson, Done, Line, Refused, Task, ValidateCsv, WriteResults
 from sendoff.uploads.validating import Counts, Progress
 
 SMALL_FILE_BYTES = 200_000
@@ -74,21 +73,21 @@ async def _perform_in_process(task: Task, progress: Progress) -> bytes:
     finally:
         if process.returncode is None:
             process.kill()
-        await process.wait()
+        await process.communicate()  # wait() alone would wait for ever for output that nobody reads
 
 
-async def _converse(process: Process, task: bytes, progress: Callable[[int], None]) -> bytes:
+async def _converse(process: Process, task: bytes, progress: Progress) -> bytes:
     if process.stdin is None or process.stdout is None:
         raise RuntimeError("the process was started without pipes")
     process.stdin.write(task)
     process.stdin.write_eof()
     async for line in process.stdout:
-        report = msgspec.json.decode(line, type=Report)
-        if report.refusal is not None:
-            raise report.refusal.as_error()
-        if report.result is not None:
-            return bytes(report.result)
-        progress(report.progress or 0)
+        said: Line = msgspec.json.decode(line, type=Line)
+        if isinstance(said, Refused):
+            raise said.as_error()
+        if isinstance(said, Done):
+            return bytes(said.answer)
+        progress(said.rows)
     raise Unavailable("The process that reads uploads ended unexpectedly; try again.")
 
 

@@ -90,7 +90,9 @@ class _Text:
         self._piece = ""
         self._place = 0
         self._ended = False
-        self._decode = json.JSONDecoder(parse_int=NumberText, parse_float=NumberText, parse_constant=_refuse_constant).raw_decode
+        self._decode = json.JSONDecoder(
+            parse_int=NumberText, parse_float=NumberText, parse_constant=_refuse_constant
+        ).raw_decode
 
     def peek(self) -> str:
         """The next character that is no blank; empty at the end."""

@@ -53,7 +53,7 @@ def open_table(path: Path, phone_column: str) -> Iterator[Table]:
     """
     with path.open("rb") as binary, TextIOWrapper(binary, _encoding(binary), errors=_FALLBACK, newline="") as text:
         lines = _Lines(text)
-        first = next((line for line in lines if line.strip() and line != _END), "")
+        first = _first_line(lines)
         reader = csv.reader(itertools.chain([first], lines), delimiter=_delimiter(first))
         rows = _rows(reader, lines)
         columns = _header(rows)
@@ -112,10 +112,15 @@ def _check_end(row: list[str], number: int) -> None:
         raise Invalid(f"Row {number + 1} of the file opens a quote that is never closed.", field="file")
 
 
+def _first_line(lines: Iterator[str]) -> str:
+    for line in lines:
+        if line.strip() and line != _END:
+            return line
+    raise Invalid("The file is empty: it needs a header row.", field="file")
+
+
 def _header(rows: Iterator[list[str]]) -> list[str]:
-    columns = next(rows, None)
-    if columns is None:
-        raise Invalid("The file is empty: it needs a header row.", field="file")
+    columns = next(rows)
     if len(columns) > MOST_COLUMNS:
         raise Invalid(f"The file has {len(columns):,} columns; at most {MOST_COLUMNS:,} are read.", field="file")
     return columns

@@ -62,43 +62,50 @@ class WriteResults(msgspec.Struct, frozen=True, tag=True):
 Task = ValidateCsv | ConvertJson | WriteResults
 
 
-class Report(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line of the process's output: exactly one of the three is set."""
+class Reached(msgspec.Struct, frozen=True, tag=True):
+    """So many rows are read."""
 
-    progress: int | None = None
-    result: msgspec.Raw | None = None
-    refusal: Refusal | None = None
+    rows: int
 
 
-class Refusal(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An error of the file's, not of ours."""
+class Done(msgspec.Struct, frozen=True, tag=True):
+    """The last line of a task that was performed: its answer."""
+
+    answer: msgspec.Raw
+
+
+class Refused(msgspec.Struct, frozen=True, tag=True):
+    """The last line of a task that was not: the file is at fault."""
 
     message: str
     field: str | None = None
     too_large: bool = False
 
     @classmethod
-    def of(cls, error: Invalid | TooLarge) -> Refusal:
+    def because_of(cls, error: Invalid | TooLarge) -> Refused:
         return cls(error.message, getattr(error, "field", None), isinstance(error, TooLarge))
 
     def as_error(self) -> SendoffError:
         return TooLarge(self.message) if self.too_large else Invalid(self.message, field=self.field)
 
 
+Line = Reached | Done | Refused
+
+
 def main() -> None:
     """Performs the one task on standard input."""
     task: Task = msgspec.json.decode(sys.stdin.buffer.read(), type=Task)
     try:
-        result = task.perform(lambda rows: _say(Report(progress=rows)))
+        answer = task.perform(lambda rows: _say(Reached(rows)))
     except (Invalid, TooLarge) as error:
-        _say(Report(refusal=Refusal.of(error)))
+        _say(Refused.because_of(error))
     else:
-        _say(Report(result=msgspec.Raw(msgspec.json.encode(result))))
+        _say(Done(msgspec.Raw(msgspec.json.encode(answer))))
 
 
-def _say(report: Report) -> None:
+def _say(line: Line) -> None:
     """Raises BrokenPipeError when whoever asked is gone, which ends the process."""
-    sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
+    sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
     sys.stdout.buffer.flush()
 
 

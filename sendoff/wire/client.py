@@ -79,8 +79,8 @@ class Client:
                     raise
         connection = await self._dial(target, deadline)
         response = await self._exchange(connection, request, method, started, deadline)
-        if self._sessions is not None and connection.usable:
-            self._sessions.remember(connection.get_extra_info("ssl_object"))
+        if self._sessions is not None and connection.ssl_object is not None:
+            self._sessions.remember(connection.ssl_object)
         return response
 
     async def aclose(self) -> None:

@@ -33,12 +33,14 @@ class Connection(asyncio.Protocol):
         "expires_at",
         "origin",
         "retires_at",
+        "ssl_object",
         "usable",
     )
 
     def __init__(self, origin: Origin, body_cap: int, on_lost: Callable[[Connection], None]) -> None:
         self.origin = origin
         self.usable = True
+        self.ssl_object: ssl.SSLObject | None = None
         self.expires_at = 0.0
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
@@ -80,12 +82,9 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def get_extra_info(self, name: str) -> object:
-        """What the transport knows: `peername`, `ssl_object`, …"""
-        return None if self._transport is None else self._transport.get_extra_info(name)
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self.ssl_object = transport.get_extra_info("ssl_object")
 
     def data_received(self, data: bytes) -> None:
         waiter = self._waiter

@@ -60,7 +60,7 @@ def encode_request(method: str, target: Target, head: bytes, body: bytes) -> byt
     """The whole request as one piece of bytes, so that it leaves in one write."""
     if method != "POST" and not (method.isascii() and method.isalpha() and method.isupper()):
         raise ValueError(f"{method!r} is no HTTP method")
-    if head and (not head.endswith(b"\r\n") or b"\r\n\r\n" in head):
+    if head and (head[:1] == b"\r" or head[-2:] != b"\r\n" or b"\r\n\r\n" in head):
         raise ValueError("head must be a block of complete header lines, as encode_headers makes it")
     length = "" if not body and method in _BODILESS else f"Content-Length: {len(body)}\r\n"
     start = f"{method} {target.path} HTTP/1.1\r\nHost: {target.authority}\r\nAccept-Encoding: identity\r\n{length}"

@@ -73,7 +73,7 @@ def _judge(reply: bytes) -> None:
         raise ConnectFailed(f"The egress proxy could not reach the receiver (status {status}).")
     if not 200 <= status < 300:
         raise LocalFailure(f"The egress proxy refused the connection (status {status}).")
-    if not reply.endswith(b"\r\n\r\n"):
+    if reply.partition(b"\r\n\r\n")[2]:
         raise ConnectFailed("The receiver sent bytes before it was asked.")
 
 

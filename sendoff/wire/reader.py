@@ -111,7 +111,7 @@ class ResponseReader:
             self.complete = self._method == "HEAD"
             return
         self._interim += 1
-        if status <= 101 and status != 100:
+        if status < 100 or status == 101:  # no status at all, or another protocol from here on
             raise BadResponse(f"The receiver answered with status {status:03}.")
         if self._interim > MOST_INTERIM_RESPONSES:
             raise BadResponse(f"The receiver sent more than {MOST_INTERIM_RESPONSES} interim answers (1xx).")

@@ -36,8 +36,6 @@ def look_up(host: str) -> Answer:
         if error.errno in _NO_SUCH_NAME:
             return NameNotFound("The host name does not exist, or has no address.")
         return LocalFailure("The host name cannot be looked up at the moment: the resolver does not answer.")
-    except (OSError, UnicodeError) as error:
-        return LocalFailure(f"The host name cannot be looked up: {type(error).__name__}.")
     texts = dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found)
     return tuple(ip_address(text) for text in texts)
 
@@ -104,7 +102,10 @@ class SystemResolver:
             self._done(lookup, LocalFailure("The host name cannot be looked up: no thread can be started."))
 
     def _run(self, lookup: _Lookup) -> None:
-        answer = self._look_up(lookup.host)
+        try:
+            answer = self._look_up(lookup.host)
+        except Exception as error:  # a lookup without an answer would keep its place in the line for ever
+            answer = LocalFailure(f"The host name cannot be looked up: {type(error).__name__}.")
         with contextlib.suppress(RuntimeError):  # the loop is closed, nobody waits any more
             lookup.loop.call_soon_threadsafe(self._done, lookup, answer)
 

@@ -35,9 +35,9 @@ class ResumingContext(ssl.SSLContext):
             session = kept[0]
         return super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
 
-    def remember(self, ssl_object: object) -> None:
+    def remember(self, ssl_object: ssl.SSLObject) -> None:
         """Keep the session of a connection on which a response has come: TLS 1.3 sends its tickets that late."""
-        if not isinstance(ssl_object, ssl.SSLObject) or ssl_object.session is None:
+        if ssl_object.session is None:
             return
         host = str(ssl_object.server_hostname)
         kept = self._sessions.pop(host, None)

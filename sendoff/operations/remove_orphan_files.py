@@ -1,4 +1,4 @@
-"""What is left over of uploads: those that nobody processes, and files that belong to none."""
+"""Files that belong to no upload: what a process left that died between storing a file and committing its row."""
 
 from __future__ import annotations
 
@@ -8,22 +8,12 @@ from sendoff.ids import is_uuid
 from sendoff.operations.runtime import Runtime
 from sendoff.store import uploads
 
-_RINGS_AT_ONCE = 100
-
 ORPHANED_AFTER = timedelta(days=1)
 """Longer than any request or processing takes: a younger file may be about to get its row."""
 
 
-async def sweep_uploads(runtime: Runtime) -> int:
-    """Ring for uploads that are due, because nobody rang or their worker died; how many."""
-    async with runtime.database.read() as tx:
-        due = await uploads.find_due(tx, now=runtime.clock.now(), limit=_RINGS_AT_ONCE)
-    runtime.bell.ring_uploads(due)
-    return len(due)
-
-
-async def remove_orphans(runtime: Runtime) -> int:
-    """Remove files without an upload, left by a process that died between storing and committing; how many."""
+async def remove_orphan_files(runtime: Runtime) -> int:
+    """Remove files without an upload from the storage; how many. Reads all its keys: for once a day."""
     removed = 0
     storage = runtime.uploads.storage
     async for keys in storage.keys(older_than=runtime.clock.now() - ORPHANED_AFTER):

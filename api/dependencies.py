@@ -1,0 +1,51 @@
+"""What routes ask for. Order matters: a caller stands before the body, so that 401, 403 and 429 come first."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from api.authentication import Caller, admit, runtime_of
+from api.bodies import read_json_object
+from api.validation import Model, validate
+from sendoff.operations.authenticate import EVENTS_WRITE, OPERATOR, UPLOADS_READ, UPLOADS_WRITE, WEBHOOKS_MANAGE
+from sendoff.operations.idempotency import check_key
+from sendoff.operations.runtime import Runtime
+
+_bearer = HTTPBearer(auto_error=False, scheme_name="apiKey", description="`Authorization: Bearer od_live_…`")
+_Documented = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+
+
+def _caller(scope: str, *, limited: bool = False) -> Callable[..., Awaitable[Caller]]:
+    async def admitted(request: Request, _documented: _Documented) -> Caller:
+        return await admit(request, scope, limited=limited)
+
+    return admitted
+
+
+def json_body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
+    """A dependency that reads the JSON body as `model`; document it with `openapi.body_of(model)`."""
+
+    async def read(request: Request) -> Model:
+        return validate(model, await read_json_object(request))
+
+    return read
+
+
+def idempotency_key(request: Request) -> str | None:
+    """The Idempotency-Key of a request, if it has one. Raises Invalid for one that cannot be a key."""
+    key = request.headers.get("idempotency-key")
+    return None if key is None else check_key(key)
+
+
+RuntimeOf = Annotated[Runtime, Depends(runtime_of)]
+WebhooksReader = Annotated[Caller, Depends(_caller(WEBHOOKS_MANAGE))]
+WebhooksWriter = Annotated[Caller, Depends(_caller(WEBHOOKS_MANAGE, limited=True))]
+UploadsReader = Annotated[Caller, Depends(_caller(UPLOADS_READ))]
+UploadsWriter = Annotated[Caller, Depends(_caller(UPLOADS_WRITE, limited=True))]
+EventsWriter = Annotated[Caller, Depends(_caller(EVENTS_WRITE))]
+Operator = Annotated[Caller, Depends(_caller(OPERATOR))]
+IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]

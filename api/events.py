@@ -1,0 +1,127 @@
+"""`/api/v1/events`: publishing, for the product's backend (Sendoff contract, "Publishing").
+
+The two publishing routes are hot: plain Starlette routes that decode with msgspec, and leave `data` the bytes it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.authentication import Caller, admit, runtime_of
+from api.bodies import read_json_bytes
+from api.dependencies import EventsWriter, RuntimeOf, idempotency_key
+from api.event_schemas import EventDelivery, PublishedEvent
+from api.openapi import error_responses
+from api.published import read_batch, read_event
+from sendoff.clock import iso
+from sendoff.metrics import EVENTS_ACCEPTED
+from sendoff.operations.authenticate import EVENTS_WRITE
+from sendoff.operations.idempotency import IdempotentRequest, StoredResponse, fingerprint
+from sendoff.operations.operate import get_event
+from sendoff.operations.publish import AcceptedEvent, NewEvent, publish
+from sendoff.policy.states import DeliveryState
+from sendoff.store.tables import Delivery, Event
+
+_DELIVERY_FIELDS = set(EventDelivery.model_fields)
+
+Answer = Callable[[list[AcceptedEvent]], Any]
+
+router = APIRouter(tags=["events"])
+
+
+async def publish_one(request: Request) -> Response:
+    """202 after the event and its deliveries are committed."""
+    caller = await admit(request, EVENTS_WRITE, limited=False)
+    body = await read_json_bytes(request)
+    event = read_event(body)
+    return await _publish(request, caller, body, [event], answer=lambda accepted: _accepted(accepted[0]))
+
+
+async def publish_batch(request: Request) -> Response:
+    """202 after all of the events are committed; none of them is if one is refused."""
+    caller = await admit(request, EVENTS_WRITE, limited=False)
+    body = await read_json_bytes(request)
+    events = read_batch(body, data_limit=runtime_of(request).settings.body_limit_bytes)
+    return await _publish(
+        request, caller, body, events, in_batch=True, answer=lambda accepted: {"events": [*map(_accepted, accepted)]}
+    )
+
+
+router.add_route("/api/v1/events", publish_one, methods=["POST"], include_in_schema=False)
+router.add_route("/api/v1/events/batch", publish_batch, methods=["POST"], include_in_schema=False)
+
+
+@router.get(
+    "/api/v1/events/{event_id}", operation_id="getEvent", responses=error_responses(404), response_model=PublishedEvent
+)
+async def get(caller: EventsWriter, runtime: RuntimeOf, event_id: str) -> Response:
+    """An event, and the state of each of its deliveries."""
+    event, deliveries = await get_event(runtime, caller.organization_id, event_id)
+    return Response(orjson.dumps(_shown(event, deliveries)), media_type="application/json")
+
+
+async def _publish(
+    request: Request,
+    caller: Caller,
+    body: bytes,
+    events: Sequence[NewEvent],
+    *,
+    answer: Answer,
+    in_batch: bool = False,
+) -> Response:
+    done: list[AcceptedEvent] = []
+
+    def respond(accepted: list[AcceptedEvent]) -> StoredResponse:
+        done.extend(accepted)
+        return StoredResponse(202, orjson.dumps(answer(accepted)))
+
+    stored = await publish(
+        runtime_of(request),
+        caller.organization_id,
+        events,
+        answer=respond,
+        request_id=caller.request_id,
+        idempotent=_idempotent(request, caller, body),
+        in_batch=in_batch,
+    )
+    EVENTS_ACCEPTED.inc(len(done))
+    headers = {} if done else {"Idempotency-Replayed": "true"}
+    return Response(stored.body, stored.status, headers, "application/json")
+
+
+def _idempotent(request: Request, caller: Caller, body: bytes) -> IdempotentRequest | None:
+    key = idempotency_key(request)
+    if key is None:
+        return None
+    asked = fingerprint(request.method.encode(), request.url.path.encode(), body)
+    return IdempotentRequest(caller.organization_id, key, asked)
+
+
+def _accepted(event: AcceptedEvent) -> dict[str, Any]:
+    return {"id": event.id, "type": event.type, "deliveries": len(event.delivery_ids)}
+
+
+def _shown(event: Event, deliveries: Sequence[Delivery]) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "type": event.type,
+        "occurred_at": iso(event.occurred_at),
+        "created_at": iso(event.created_at),
+        "data": orjson.Fragment(event.data),
+        "deliveries": [_shown_delivery(delivery) for delivery in deliveries],
+    }
+
+
+def _shown_delivery(delivery: Delivery) -> dict[str, Any]:
+    fields = delivery.model_dump(include=_DELIVERY_FIELDS)
+    waits = delivery.state in (DeliveryState.PENDING, DeliveryState.HELD)
+    return {name: iso(value) if isinstance(value, datetime) else value for name, value in fields.items()} | (
+        {} if waits else {"next_attempt_at": None}
+    )

@@ -1,0 +1,1 @@
+"""The operators' surface: `/operator/v1`, across organizations, scope `operator`."""

@@ -1,0 +1,69 @@
+"""`/operator/v1/dead-letters`: what was given up, with all that it takes to understand why."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from fastapi import APIRouter, Query
+
+from api.dependencies import Operator, RuntimeOf
+from api.openapi import error_responses
+from api.operator.filters import DeadLetterQuery
+from api.operator.schemas import Exchange
+from api.paging import decode_cursor, split_page
+from api.schemas import Page, Shown, Time
+from sendoff.operations.operate import DeadLetterReport, discard_dead_letter, get_dead_letter, list_dead_letters
+from sendoff.policy.outcome import DeadLetterReason
+from sendoff.policy.states import DeadLetterState
+
+router = APIRouter(prefix="/operator/v1/dead-letters", tags=["operator: dead letters"])
+
+
+class ShownDeadLetter(Shown):
+    """A delivery that was given up, as it stood then."""
+
+    id: str
+    delivery_id: str
+    event_id: str
+    event_type: str
+    endpoint_id: str
+    endpoint_url: str
+    organization_id: str
+    reason: DeadLetterReason
+    last_response_status: int | None
+    last_error: str | None
+    attempt_count: int
+    died_at: Time
+    state: DeadLetterState
+    replayed_at: Time | None
+
+
+class DetailedDeadLetter(ShownDeadLetter, Exchange):
+    """A dead letter with the last request, the response and every attempt."""
+
+    @classmethod
+    def of(cls, report: DeadLetterReport) -> Self:
+        return cls(**report.letter.model_dump(), **cls.parts_of(report.delivery))
+
+
+@router.get("", operation_id="listDeadLetters", responses=error_responses(400))
+async def list_page(
+    _caller: Operator, runtime: RuntimeOf, query: Annotated[DeadLetterQuery, Query()]
+) -> Page[ShownDeadLetter]:
+    """Dead letters, newest first."""
+    before = decode_cursor(query.cursor)
+    found = await list_dead_letters(runtime, query.filter(), limit=query.limit + 1, before=before)
+    page, cursor = split_page(found, query.limit, lambda letter: letter.id)
+    return Page(data=[ShownDeadLetter.model_validate(letter) for letter in page], next_cursor=cursor)
+
+
+@router.get("/{dead_letter_id}", operation_id="getDeadLetter", responses=error_responses(404))
+async def get(_caller: Operator, runtime: RuntimeOf, dead_letter_id: str) -> DetailedDeadLetter:
+    """One dead letter with the exact last request, the response and every attempt."""
+    return DetailedDeadLetter.of(await get_dead_letter(runtime, dead_letter_id))
+
+
+@router.post("/{dead_letter_id}/discard", operation_id="discardDeadLetter", responses=error_responses(404, 409))
+async def discard(caller: Operator, runtime: RuntimeOf, dead_letter_id: str) -> ShownDeadLetter:
+    """Take it off the open list; it is kept for the record."""
+    return ShownDeadLetter.model_validate(await discard_dead_letter(runtime, caller.actor, dead_letter_id))

@@ -1,0 +1,60 @@
+"""`/operator/v1/deliveries`: any delivery with its attempts, and the manual retry."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api.dependencies import Operator, RuntimeOf
+from api.openapi import error_responses
+from api.operator.schemas import DetailedDelivery, ListQuery, ShownDelivery
+from api.paging import decode_cursor, split_page
+from api.schemas import Moment, Page
+from api.validation import Text, UuidText
+from sendoff.operations.operate import get_delivery, list_deliveries, retry_delivery
+from sendoff.policy.states import DeliveryState
+from sendoff.store.delivery_history import DeliveryFilter
+
+router = APIRouter(prefix="/operator/v1/deliveries", tags=["operator: deliveries"])
+
+
+class DeliveryQuery(ListQuery):
+    """Which deliveries; what is left out is any. `since` (inclusive) and `until` (exclusive) are of `created_at`."""
+
+    organization_id: UuidText | None = None
+    endpoint_id: UuidText | None = None
+    event_id: Text | None = None
+    event_type: Text | None = None
+    state: DeliveryState | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+
+    def filter(self) -> DeliveryFilter:
+        return DeliveryFilter(
+            states=None if self.state is None else (self.state,),
+            **self.model_dump(exclude={"limit", "cursor", "state"}),
+        )
+
+
+@router.get("", operation_id="listDeliveries", responses=error_responses(400))
+async def list_page(
+    _caller: Operator, runtime: RuntimeOf, query: Annotated[DeliveryQuery, Query()]
+) -> Page[ShownDelivery]:
+    """Deliveries, newest first."""
+    before = decode_cursor(query.cursor)
+    found = await list_deliveries(runtime, query.filter(), limit=query.limit + 1, before=before)
+    page, cursor = split_page(found, query.limit, lambda listed: listed.delivery.id)
+    return Page(data=[ShownDelivery.of(listed) for listed in page], next_cursor=cursor)
+
+
+@router.get("/{delivery_id}", operation_id="getDelivery", responses=error_responses(404))
+async def get(_caller: Operator, runtime: RuntimeOf, delivery_id: str) -> DetailedDelivery:
+    """One delivery with its attempts."""
+    return DetailedDelivery.of_report(await get_delivery(runtime, delivery_id))
+
+
+@router.post("/{delivery_id}/retry", operation_id="retryDelivery", status_code=202, responses=error_responses(404, 409))
+async def retry(caller: Operator, runtime: RuntimeOf, delivery_id: str) -> DetailedDelivery:
+    """Attempt it now, in the place of its next automatic attempt; if it fails, the schedule goes on."""
+    return DetailedDelivery.of_report(await retry_delivery(runtime, caller.actor, delivery_id))

@@ -1,0 +1,53 @@
+"""`/operator/v1/endpoints`: everybody's endpoints, switched off and on."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api.dependencies import Operator, RuntimeOf
+from api.openapi import error_responses
+from api.operator.schemas import ListQuery, ShownEndpoint
+from api.paging import decode_cursor, split_page
+from api.schemas import Page
+from api.validation import UuidText
+from sendoff.operations.operate import list_all_endpoints, switch_endpoint
+from sendoff.policy.states import EndpointState
+
+router = APIRouter(prefix="/operator/v1/endpoints", tags=["operator: endpoints"])
+
+
+class EndpointQuery(ListQuery):
+    """Which endpoints; what is left out is any."""
+
+    organization_id: UuidText | None = None
+    state: EndpointState | None = None
+
+
+@router.get("", operation_id="listEndpoints", responses=error_responses(400))
+async def list_page(
+    _caller: Operator, runtime: RuntimeOf, query: Annotated[EndpointQuery, Query()]
+) -> Page[ShownEndpoint]:
+    """Endpoints of all organizations, newest first, deleted ones as well."""
+    found = await list_all_endpoints(
+        runtime,
+        organization_id=query.organization_id,
+        state=query.state,
+        limit=query.limit + 1,
+        before=decode_cursor(query.cursor),
+    )
+    page, cursor = split_page(found, query.limit, lambda endpoint: endpoint.id)
+    return Page(data=[ShownEndpoint.of(endpoint) for endpoint in page], next_cursor=cursor)
+
+
+@router.post("/{endpoint_id}/disable", operation_id="disableEndpoint", responses=error_responses(404, 409))
+async def disable(caller: Operator, runtime: RuntimeOf, endpoint_id: str) -> ShownEndpoint:
+    """Send nothing more to it; what is open goes to the dead-letter store."""
+    return ShownEndpoint.of(await switch_endpoint(runtime, caller.actor, endpoint_id, on=False))
+
+
+@router.post("/{endpoint_id}/enable", operation_id="enableEndpoint", responses=error_responses(404, 409))
+async def enable(caller: Operator, runtime: RuntimeOf, endpoint_id: str) -> ShownEndpoint:
+    """Send to it again, its failures forgotten."""
+    return ShownEndpoint.of(await switch_endpoint(runtime, caller.actor, endpoint_id, on=True))

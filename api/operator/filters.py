@@ -1,0 +1,60 @@
+"""Filters on dead letters, the same in the list's query and in a replay's body."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.operator.schemas import ListQuery
+from api.schemas import Moment
+from api.validation import Text, UuidText
+from sendoff.operations.replay import DEFAULT_RATE, HIGHEST_RATE, Selection
+from sendoff.policy.outcome import DeadLetterReason
+from sendoff.policy.states import DeadLetterState
+from sendoff.store.dead_letters import DeadLetterFilter
+
+MOST_DELIVERIES = 5_000
+
+
+class DeadLetterConditions(BaseModel):
+    """Which dead letters are meant; what is left out is any. `since` is inclusive, `until` exclusive."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    organization_id: UuidText | None = None
+    endpoint_id: UuidText | None = None
+    event_type: Text | None = None
+    reason: DeadLetterReason | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+    state: DeadLetterState | None = None
+
+    def filter(self) -> DeadLetterFilter:
+        names = DeadLetterConditions.model_fields
+        return DeadLetterFilter(**{name: getattr(self, name) for name in names})
+
+
+class DeadLetterQuery(DeadLetterConditions, ListQuery):
+    """The query of the list."""
+
+
+class ReplayFilter(DeadLetterConditions):
+    """The list's filters, or `delivery_ids` alone."""
+
+    delivery_ids: Annotated[list[UuidText], Field(min_length=1, max_length=MOST_DELIVERIES)] | None = None
+    """Finished deliveries, dead or delivered."""
+
+
+class NewReplay(BaseModel):
+    """What to send again. `{}` as the filter means every open dead letter; it cannot be left out."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    filter: Annotated[ReplayFilter, Field(strict=False)]
+    dry_run: bool = False
+    rate: int = Field(DEFAULT_RATE, ge=1, le=HIGHEST_RATE, description="Deliveries a second.")
+
+    def selection(self) -> Selection:
+        chosen = self.filter.delivery_ids
+        return Selection(self.filter.filter(), None if chosen is None else tuple(dict.fromkeys(chosen)))

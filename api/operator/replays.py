@@ -1,0 +1,100 @@
+"""`/operator/v1/replays`: deliveries sent again, counted first."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import BaseModel
+
+from api.dependencies import Operator, RuntimeOf, json_body
+from api.openapi import body_of, error_responses
+from api.operator.filters import NewReplay
+from api.operator.schemas import ListQuery
+from api.paging import decode_cursor, split_page
+from api.schemas import Page, Time
+from sendoff.errors import Invalid
+from sendoff.operations.replay import (
+    ReplayReport,
+    cancel_replay,
+    count_replay,
+    get_replay,
+    list_replays,
+    start_replay,
+)
+from sendoff.policy.states import ReplayState
+
+router = APIRouter(prefix="/operator/v1/replays", tags=["operator: replays"])
+
+
+class DryRun(BaseModel):
+    """How many deliveries would be sent, to how many endpoints."""
+
+    count: int
+    endpoints: int
+
+
+class ShownReplay(BaseModel):
+    """A replay and how far it is."""
+
+    id: str
+    state: ReplayState
+    total: int
+    replayed: int
+    succeeded: int
+    failed: int
+    created_at: Time
+    finished_at: Time | None
+
+    @classmethod
+    def of(cls, report: ReplayReport) -> Self:
+        progress = report.progress
+        return cls(
+            **report.replay.model_dump(),
+            replayed=progress.replayed,
+            succeeded=progress.succeeded,
+            failed=progress.failed,
+        )
+
+
+@router.post(
+    "",
+    operation_id="createReplay",
+    status_code=202,
+    openapi_extra=body_of(NewReplay),
+    responses={200: {"model": DryRun, "description": "Dry run: nothing is sent"}, **error_responses(400, 413, 415)},
+)
+async def create(
+    caller: Operator,
+    runtime: RuntimeOf,
+    body: Annotated[NewReplay, Depends(json_body(NewReplay))],
+    response: Response,
+) -> ShownReplay | DryRun:
+    """Count what the filter means, or have the worker send it again at `rate` deliveries a second."""
+    if body.filter.delivery_ids is not None and len(body.filter.model_fields_set) > 1:
+        raise Invalid("`filter.delivery_ids` stands alone: leave the other filters out.", field="filter")
+    if body.dry_run:
+        response.status_code = 200
+        count, endpoints = await count_replay(runtime, body.selection())
+        return DryRun(count=count, endpoints=endpoints)
+    return ShownReplay.of(await start_replay(runtime, caller.actor, body.selection(), rate=body.rate))
+
+
+@router.get("", operation_id="listReplays", responses=error_responses(400))
+async def list_page(_caller: Operator, runtime: RuntimeOf, query: Annotated[ListQuery, Query()]) -> Page[ShownReplay]:
+    """Replays, newest first."""
+    found = await list_replays(runtime, limit=query.limit + 1, before=decode_cursor(query.cursor))
+    page, cursor = split_page(found, query.limit, lambda report: report.replay.id)
+    return Page(data=[ShownReplay.of(report) for report in page], next_cursor=cursor)
+
+
+@router.get("/{replay_id}", operation_id="getReplay", responses=error_responses(404))
+async def get(_caller: Operator, runtime: RuntimeOf, replay_id: str) -> ShownReplay:
+    """One replay."""
+    return ShownReplay.of(await get_replay(runtime, replay_id))
+
+
+@router.post("/{replay_id}/cancel", operation_id="cancelReplay", responses=error_responses(404, 409))
+async def cancel(caller: Operator, runtime: RuntimeOf, replay_id: str) -> ShownReplay:
+    """Send no more of it; what is sent already goes its way."""
+    return ShownReplay.of(await cancel_replay(runtime, caller.actor, replay_id))

@@ -1,0 +1,184 @@
+"""What operators ask with, and what they see: times as the contracts spell them, secrets never."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.paging import MOST_PER_PAGE
+from api.schemas import Shown, Time
+from api.validation import Text
+from sendoff.operations.operate import DeliveryReport, ListedDelivery
+from sendoff.policy.states import DeliveryState, EndpointState
+from sendoff.store.tables import Attempt, Delivery, Endpoint, LastExchange
+
+_WAITING = (DeliveryState.PENDING, DeliveryState.HELD)
+
+
+class ListQuery(BaseModel):
+    """What every list takes. An unknown parameter is an error: a filter with a typo would mean everything."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(50, ge=1, le=MOST_PER_PAGE)
+    cursor: Text | None = Field(None, description="The `next_cursor` of the page before.")
+
+
+class ShownAttempt(Shown):
+    """One HTTP exchange of a delivery."""
+
+    number: int
+    started_at: Time
+    duration_ms: int
+    outcome: str
+    response_status: int | None
+    error: str | None
+
+    @classmethod
+    def all_of(cls, attempts: list[Attempt]) -> list[Self]:
+        return [cls.model_validate(attempt) for attempt in attempts]
+
+
+class ShownDelivery(Shown):
+    """One event for one endpoint. `next_attempt_at` is null unless it waits for it."""
+
+    id: str
+    event_id: str
+    event_type: str
+    endpoint_id: str
+    organization_id: str
+    state: DeliveryState
+    attempt_count: int
+    next_attempt_at: Time | None
+    replay_id: str | None
+    created_at: Time
+    last_attempt_at: Time | None
+    last_response_status: int | None
+    last_error: str | None
+    delivered_at: Time | None
+
+    @classmethod
+    def of(cls, listed: ListedDelivery) -> Self:
+        return cls(**_fields(listed.delivery), event_type=listed.event_type)
+
+
+class ShownRequest(BaseModel):
+    """What was sent: the body is the same at every attempt, the headers are those of the last that failed."""
+
+    url: str
+    headers: dict[str, str] | None
+    body: str
+
+
+class ShownResponse(BaseModel):
+    """What the receiver answered. `body` holds its first 16 KiB as text; `body_base64` is set if it is no UTF-8."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+    body_base64: str | None
+    truncated: bool
+
+
+class Exchange(BaseModel):
+    """What went over the wire at the last attempt that failed, and every attempt."""
+
+    request: ShownRequest
+    response: ShownResponse | None
+    attempts: list[ShownAttempt]
+
+    @classmethod
+    def parts_of(cls, report: DeliveryReport) -> dict[str, Any]:
+        """The fields of this class for a report."""
+        last = report.last_exchange
+        request = ShownRequest(
+            url=last.url if last else report.endpoint_url,
+            headers=_joined(last.request_headers) if last else None,
+            body=report.request_body.decode(),
+        )
+        return {
+            "request": request,
+            "response": _response(last),
+            "attempts": ShownAttempt.all_of(report.attempts),
+        }
+
+
+class DetailedDelivery(ShownDelivery, Exchange):
+    """A delivery with all its attempts."""
+
+    @classmethod
+    def of_report(cls, report: DeliveryReport) -> Self:
+        return cls(**_fields(report.delivery), event_type=report.event.type, **cls.parts_of(report))
+
+
+class ShownEndpoint(Shown):
+    """A registered URL of some organization."""
+
+    id: str
+    organization_id: str
+    user_id: str
+    dialect: str
+    url: str
+    description: str | None
+    events: list[str]
+    state: EndpointState
+    is_active: bool
+    verified_at: Time
+    last_success_at: Time | None
+    last_failure_at: Time | None
+    consecutive_failures: int
+    disabled_at: Time | None
+    created_at: Time
+    updated_at: Time
+
+    @classmethod
+    def of(cls, endpoint: Endpoint) -> Self:
+        return cls(**endpoint.model_dump(), is_active=endpoint.state == EndpointState.ACTIVE)
+
+
+class ShownAuditEntry(Shown):
+    """Who changed or sent what, when."""
+
+    id: str
+    at: Time
+    actor: str
+    organization_id: str | None
+    action: str
+    target_type: str
+    target_id: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    request_id: str | None
+
+
+def _fields(delivery: Delivery) -> dict[str, Any]:
+    fields = delivery.model_dump()
+    # Of a delivery in flight the column holds the end of the claim, which is no attempt.
+    return fields if delivery.state in _WAITING else fields | {"next_attempt_at": None}
+
+
+def _response(last: LastExchange | None) -> ShownResponse | None:
+    if last is None or last.response_status is None:
+        return None
+    raw = last.response_body or b""
+    try:
+        text, encoded = raw.decode(), None
+    except UnicodeDecodeError:
+        text, encoded = raw.decode(errors="replace"), base64.b64encode(raw).decode()
+    return ShownResponse(
+        status=last.response_status,
+        headers=_joined(last.response_headers or []),
+        body=text,
+        body_base64=encoded,
+        truncated=last.response_truncated,
+    )
+
+
+def _joined(pairs: list[list[str]]) -> dict[str, str]:
+    """Headers by name; what came several times is joined by a comma, as HTTP reads it (RFC 9110, 5.3)."""
+    joined: dict[str, str] = {}
+    for name, value in pairs:
+        joined[name] = f"{joined[name]}, {value}" if name in joined else value
+    return joined

@@ -1,0 +1,111 @@
+"""Bodies and answers of `/api/v1/webhooks`, field by field as the contract has them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field
+
+from api.schemas import Shown, Time
+from api.validation import Lenient, Text
+from sendoff.operations.operate import ListedDelivery
+from sendoff.policy.states import DeliveryState, EndpointState
+from sendoff.store.tables import Endpoint
+
+_MOST_SUBSCRIPTIONS = 1_000
+
+Url = Annotated[Text, Field(description="https, with a host that resolves to public addresses only")]
+Description = Annotated[Text, Field(max_length=500)]
+Events = Annotated[list[Text], Field(max_length=_MOST_SUBSCRIPTIONS, description="Event types to subscribe to")]
+
+Status = Literal["pending", "in_flight", "delivered", "exhausted"]
+
+STATUSES: dict[DeliveryState, Status] = {
+    DeliveryState.PENDING: "pending",
+    DeliveryState.HELD: "pending",
+    DeliveryState.IN_FLIGHT: "in_flight",
+    DeliveryState.DELIVERED: "delivered",
+    DeliveryState.DEAD: "exhausted",
+}
+"""The contract's word for each state of a delivery."""
+
+
+class NewWebhook(Lenient):
+    """A URL to register."""
+
+    url: Url
+    description: Description | None = None
+    events: Events | None = Field(None, description="Defaults to upload.completed and upload.failed")
+
+
+class WebhookChange(Lenient):
+    """What to change; what is left out stays. `description: null` clears it, nothing else can be null."""
+
+    # Defaults that no schema shows: absent is not the same as any value.
+    url: Url = Field(default_factory=str)
+    description: Description | None = Field(default_factory=lambda: None)
+    events: Events = Field(default_factory=list)
+    is_active: bool = Field(default_factory=bool)
+
+    def given(self) -> dict[str, Any]:
+        """The fields that were in the body."""
+        return self.model_dump(exclude_unset=True)
+
+
+class WebhookEndpoint(Shown):
+    """A registered URL."""
+
+    id: str
+    user_id: str
+    organization_id: str
+    url: str
+    description: str | None
+    events: list[str]
+    is_active: bool
+    verified_at: Time
+    last_success_at: Time | None
+    last_failure_at: Time | None
+    consecutive_failures: int = Field(ge=0)
+    disabled_at: Time | None
+    created_at: Time
+    updated_at: Time
+
+    @classmethod
+    def of(cls, endpoint: Endpoint) -> Self:
+        return cls(**endpoint.model_dump(), is_active=endpoint.state == EndpointState.ACTIVE)
+
+
+class CreatedWebhook(BaseModel):
+    """A saved endpoint with its secret, which is shown this once."""
+
+    webhook: WebhookEndpoint
+    secret: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class WebhookDelivery(Shown):
+    """One event for this endpoint, and how far its delivery is."""
+
+    id: str
+    webhook_endpoint_id: str
+    event_id: str
+    event_type: str
+    status: Status
+    attempt_count: int
+    next_retry_at: Time | None
+    created_at: Time
+    last_attempt_at: Time | None
+    last_response_status: int | None
+    last_error: str | None
+    delivered_at: Time | None
+
+    @classmethod
+    def of(cls, listed: ListedDelivery) -> Self:
+        delivery = listed.delivery
+        status = STATUSES[DeliveryState(delivery.state)]
+        return cls(
+            **delivery.model_dump(exclude={"state", "lease"}),
+            webhook_endpoint_id=delivery.endpoint_id,
+            event_type=listed.event_type,
+            status=status,
+            next_retry_at=delivery.next_attempt_at if status == "pending" else None,
+        )

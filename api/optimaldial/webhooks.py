@@ -1,0 +1,101 @@
+"""`/api/v1/webhooks` (OptimalDial contract, "Webhook endpoints")."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Response
+
+from api.dependencies import RuntimeOf, WebhooksReader, WebhooksWriter, json_body
+from api.limits import limit_pings
+from api.openapi import body_of, error_responses
+from api.optimaldial.schemas import CreatedWebhook, NewWebhook, WebhookChange, WebhookDelivery, WebhookEndpoint
+from api.paging import MOST_PER_PAGE
+from sendoff.operations.endpoints import (
+    EndpointChange,
+    NewEndpoint,
+    delete_endpoint,
+    get_endpoint,
+    list_endpoints,
+    register_endpoint,
+    update_endpoint,
+)
+from sendoff.operations.operate import list_deliveries
+from sendoff.store.delivery_history import DeliveryFilter
+
+router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
+
+
+@router.post(
+    "",
+    operation_id="createWebhook",
+    openapi_extra=body_of(NewWebhook),
+    responses=error_responses(400, 413, 415, 429),
+)
+async def create(
+    caller: WebhooksWriter, runtime: RuntimeOf, body: Annotated[NewWebhook, Depends(json_body(NewWebhook))]
+) -> CreatedWebhook:
+    """Check the URL, send it a signed ping, and save the endpoint if a 2xx comes back within 5 seconds."""
+    await limit_pings(runtime, body.url)
+    new = NewEndpoint(url=body.url, description=body.description, events=body.events)
+    registered = await register_endpoint(runtime, caller.principal, caller.actor, new)
+    return CreatedWebhook(webhook=WebhookEndpoint.of(registered.endpoint), secret=registered.secret)
+
+
+@router.get("", operation_id="listWebhooks", responses=error_responses())
+async def list_all(caller: WebhooksReader, runtime: RuntimeOf) -> list[WebhookEndpoint]:
+    """The organization's endpoints, newest first."""
+    return [WebhookEndpoint.of(endpoint) for endpoint in await list_endpoints(runtime, caller.organization_id)]
+
+
+@router.get("/{webhook_id}", operation_id="getWebhook", responses=error_responses(404))
+async def get(caller: WebhooksReader, runtime: RuntimeOf, webhook_id: str) -> WebhookEndpoint:
+    """One endpoint."""
+    return WebhookEndpoint.of(await get_endpoint(runtime, caller.organization_id, webhook_id))
+
+
+@router.patch(
+    "/{webhook_id}",
+    operation_id="updateWebhook",
+    openapi_extra=body_of(WebhookChange),
+    responses=error_responses(400, 404, 409, 413, 415, 429),
+)
+async def update(
+    caller: WebhooksWriter,
+    runtime: RuntimeOf,
+    webhook_id: str,
+    body: Annotated[WebhookChange, Depends(json_body(WebhookChange))],
+) -> WebhookEndpoint:
+    """Change an endpoint; a changed URL is checked and pinged before anything is saved."""
+    changed = body.given()
+    current = await get_endpoint(runtime, caller.organization_id, webhook_id)
+    if changed.get("url", current.url) != current.url:
+        await limit_pings(runtime, changed["url"])
+    return WebhookEndpoint.of(
+        await update_endpoint(runtime, caller.organization_id, caller.actor, webhook_id, EndpointChange(changed))
+    )
+
+
+@router.delete(
+    "/{webhook_id}",
+    operation_id="deleteWebhook",
+    status_code=204,
+    response_class=Response,
+    responses=error_responses(404, 429),
+)
+async def delete(caller: WebhooksWriter, runtime: RuntimeOf, webhook_id: str) -> None:
+    """Stop further deliveries for good."""
+    await delete_endpoint(runtime, caller.organization_id, caller.actor, webhook_id)
+
+
+@router.get("/{webhook_id}/deliveries", operation_id="listWebhookDeliveries", responses=error_responses(400, 404))
+async def deliveries(
+    caller: WebhooksReader,
+    runtime: RuntimeOf,
+    webhook_id: str,
+    limit: Annotated[int, Query(ge=1, le=MOST_PER_PAGE)] = 20,
+) -> list[WebhookDelivery]:
+    """The endpoint's deliveries, most recent first."""
+    endpoint = await get_endpoint(runtime, caller.organization_id, webhook_id)
+    chosen = DeliveryFilter(organization_id=caller.organization_id, endpoint_id=endpoint.id)
+    return [WebhookDelivery.of(listed) for listed in await list_deliveries(runtime, chosen, limit=limit)]

@@ -1,0 +1,40 @@
+"""Cursors: a position in a list that is read newest first, opaque to callers."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from sendoff.errors import Invalid
+from sendoff.ids import is_uuid
+
+Item = TypeVar("Item")
+
+MOST_PER_PAGE = 100
+
+
+def encode_cursor(identifier: str) -> str:
+    """The cursor that continues a list below the row `identifier`, a UUID."""
+    return base64.urlsafe_b64encode(identifier.encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str | None) -> str | None:
+    """The id that a cursor stands for. Raises Invalid for what we did not hand out."""
+    if cursor is None:
+        return None
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        identifier = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
+    except (binascii.Error, ValueError):
+        identifier = ""
+    if not is_uuid(identifier):
+        raise Invalid("`cursor` is not one that a list gave as `next_cursor`.", field="cursor")
+    return identifier
+
+
+def split_page(found: Sequence[Item], limit: int, identify: Callable[[Item], str]) -> tuple[Sequence[Item], str | None]:
+    """Of up to `limit + 1` items the page and its next cursor."""
+    page = found[:limit]
+    return page, encode_cursor(identify(page[-1])) if len(found) > limit else None

@@ -1,0 +1,42 @@
+"""Which methods each path answers, for the `Allow` header: the framework names those of the first route alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+from starlette.routing import compile_path
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRoute:
+    """One method and one path, such as `GET /api/v1/webhooks/{webhook_id}`."""
+
+    method: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Methods:
+    """The methods of every path pattern."""
+
+    _patterns: Sequence[tuple[re.Pattern[str], str]]
+
+    @classmethod
+    def of(cls, app: FastAPI) -> Methods:
+        """Of the routes that the application has now."""
+        return cls([(compile_path(route.path)[0], route.method) for route in known_routes(app)])
+
+    def allowed(self, path: str) -> str:
+        """The value of the `Allow` header of `path`."""
+        return ", ".join(sorted({method for pattern, method in self._patterns if pattern.match(path)}))
+
+
+def known_routes(app: FastAPI) -> Iterator[KnownRoute]:
+    """Every route of the application, one for each method."""
+    for context in iter_route_contexts(app.routes):
+        for method in sorted(context.methods or ()):
+            yield KnownRoute(method, context.path or "")

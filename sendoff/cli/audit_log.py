@@ -1,0 +1,42 @@
+"""`sendoff audit-log`: who changed or sent what, when."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sendoff.cli.moments import Since, Until, parse_past
+from sendoff.cli.output import print_page
+from sendoff.cli.session import DEFAULT_DATA, AsJson, Before, Data, Limit, Organization, perform
+from sendoff.cli.shapes import shape_audit_entry
+from sendoff.operations import operate
+from sendoff.store.audit import AuditFilter
+
+
+def audit_log(
+    org: Organization = None,
+    actor: Annotated[
+        str | None, typer.Option(metavar="NAME", help="By this one only: `cli:ada`, `key:od_live_AbCd`.")
+    ] = None,
+    action: Annotated[str | None, typer.Option(metavar="NAME", help="This only, such as `endpoint.update`.")] = None,
+    target: Annotated[str | None, typer.Option(metavar="ID", help="To this only.")] = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 50,
+    before: Before = None,
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Who changed or sent what, newest first."""
+    chosen = AuditFilter(
+        organization_id=org,
+        actor=actor,
+        action=action,
+        target_id=target,
+        since=parse_past(since, "--since"),
+        until=parse_past(until, "--until"),
+    )
+    found = perform(data, lambda runtime, _: operate.list_audit(runtime, chosen, limit=limit + 1, before=before))
+    columns = ["at", "actor", "action", "target_type", "target_id", "organization_id"]
+    print_page([shape_audit_entry(entry) for entry in found], limit=limit, columns=columns, as_json=as_json)

@@ -1,0 +1,70 @@
+"""`sendoff dead-letters`: deliveries that were given up."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sendoff.cli.exchanges import print_exchanges
+from sendoff.cli.moments import Since, Until, parse_past
+from sendoff.cli.output import print_fields, print_json, print_page
+from sendoff.cli.session import DEFAULT_DATA, AsJson, Before, Data, Endpoint, Limit, Organization, perform
+from sendoff.cli.shapes import shape_dead_letter, shape_dead_letter_report
+from sendoff.operations import operate
+from sendoff.policy.outcome import DeadLetterReason
+from sendoff.policy.states import DeadLetterState
+from sendoff.store.dead_letters import DeadLetterFilter
+
+app = typer.Typer(help="Deliveries that were given up.", no_args_is_help=True)
+
+DeadLetterId = Annotated[str, typer.Argument(metavar="ID")]
+EventType = Annotated[str | None, typer.Option(metavar="NAME", help="Of this event type only.")]
+Reason = Annotated[DeadLetterReason | None, typer.Option(help="Given up for this reason only.")]
+
+
+@app.command("list")
+def list_(
+    org: Organization = None,
+    endpoint: Endpoint = None,
+    event_type: EventType = None,
+    reason: Reason = None,
+    state: Annotated[DeadLetterState | None, typer.Option(help="In this state only.")] = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 50,
+    before: Before = None,
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Dead letters, newest first."""
+    chosen = DeadLetterFilter(
+        organization_id=org,
+        endpoint_id=endpoint,
+        event_type=event_type,
+        reason=reason,
+        state=state,
+        since=parse_past(since, "--since"),
+        until=parse_past(until, "--until"),
+    )
+    found = perform(data, lambda runtime, _: operate.list_dead_letters(runtime, chosen, limit=limit + 1, before=before))
+    columns = ["id", "died_at", "state", "reason", "event_type", "attempt_count", "last_error", "endpoint_url"]
+    print_page([shape_dead_letter(letter) for letter in found], limit=limit, columns=columns, as_json=as_json)
+
+
+@app.command()
+def show(letter: DeadLetterId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """One dead letter: the exact last request, the response to it, and every attempt."""
+    shown = shape_dead_letter_report(perform(data, lambda runtime, _: operate.get_dead_letter(runtime, letter)))
+    if as_json:
+        print_json(shown)
+        return
+    print_fields({name: value for name, value in shown.items() if name not in ("request", "response", "attempts")})
+    print_exchanges(shown)
+
+
+@app.command()
+def discard(letter: DeadLetterId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """Take a dead letter off the open list; it is kept for the record."""
+    discarded = perform(data, lambda runtime, actor: operate.discard_dead_letter(runtime, actor, letter))
+    (print_json if as_json else print_fields)(shape_dead_letter(discarded))

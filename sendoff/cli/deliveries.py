@@ -1,0 +1,71 @@
+"""`sendoff deliveries`: any delivery, with its attempts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from sendoff.cli.exchanges import print_exchanges
+from sendoff.cli.moments import Since, Until, parse_past
+from sendoff.cli.output import print_fields, print_json, print_page
+from sendoff.cli.session import DEFAULT_DATA, AsJson, Before, Data, Endpoint, Limit, Organization, perform
+from sendoff.cli.shapes import shape_delivery_report, shape_listed_delivery
+from sendoff.operations import operate
+from sendoff.policy.states import DeliveryState
+from sendoff.store.delivery_history import DeliveryFilter
+
+app = typer.Typer(help="Any delivery, with its attempts.", no_args_is_help=True)
+
+DeliveryId = Annotated[str, typer.Argument(metavar="ID")]
+
+
+@app.command("list")
+def list_(
+    org: Organization = None,
+    endpoint: Endpoint = None,
+    event: Annotated[str | None, typer.Option(metavar="ID", help="Of this event only.")] = None,
+    event_type: Annotated[str | None, typer.Option(metavar="NAME", help="Of this type only.")] = None,
+    state: Annotated[list[DeliveryState] | None, typer.Option(help="In this state only, repeatable.")] = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 50,
+    before: Before = None,
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Deliveries, newest first."""
+    chosen = DeliveryFilter(
+        organization_id=org,
+        endpoint_id=endpoint,
+        event_id=event,
+        event_type=event_type,
+        states=tuple(state) if state else None,
+        since=parse_past(since, "--since"),
+        until=parse_past(until, "--until"),
+    )
+    found = perform(data, lambda runtime, _: operate.list_deliveries(runtime, chosen, limit=limit + 1, before=before))
+    columns = ["id", "state", "event_type", "attempt_count", "last_response_status", "next_attempt_at", "endpoint_id"]
+    print_page([shape_listed_delivery(one) for one in found], limit=limit, columns=columns, as_json=as_json)
+
+
+@app.command()
+def show(delivery: DeliveryId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """One delivery with its attempts, and what went over the wire at the last that failed."""
+    report = perform(data, lambda runtime, _: operate.get_delivery(runtime, delivery))
+    _print_report(shape_delivery_report(report), as_json=as_json)
+
+
+@app.command()
+def retry(delivery: DeliveryId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """Attempt a delivery now, in the place of its next automatic attempt; if it fails, the schedule goes on."""
+    report = perform(data, lambda runtime, actor: operate.retry_delivery(runtime, actor, delivery))
+    _print_report(shape_delivery_report(report), as_json=as_json)
+
+
+def _print_report(shown: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(shown)
+        return
+    print_fields({name: value for name, value in shown.items() if name not in ("request", "response", "attempts")})
+    print_exchanges(shown)

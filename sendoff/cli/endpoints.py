@@ -1,0 +1,52 @@
+"""`sendoff endpoints`: every organization's endpoints."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sendoff.cli.output import print_fields, print_json, print_page
+from sendoff.cli.session import DEFAULT_DATA, AsJson, Before, Data, Limit, Organization, perform
+from sendoff.cli.shapes import shape_endpoint
+from sendoff.operations import operate
+from sendoff.policy.states import EndpointState
+
+app = typer.Typer(help="Every organization's endpoints.", no_args_is_help=True)
+
+EndpointId = Annotated[str, typer.Argument(metavar="ID")]
+
+
+@app.command("list")
+def list_(
+    org: Organization = None,
+    state: Annotated[EndpointState | None, typer.Option(help="In this state only.")] = None,
+    limit: Limit = 50,
+    before: Before = None,
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Endpoints, newest first."""
+    found = perform(
+        data,
+        lambda runtime, _: operate.list_all_endpoints(
+            runtime, organization_id=org, state=state, limit=limit + 1, before=before
+        ),
+    )
+    shown = [shape_endpoint(endpoint) for endpoint in found]
+    columns = ["id", "state", "url", "events", "consecutive_failures", "last_success_at", "organization_id"]
+    print_page(shown, limit=limit, columns=columns, as_json=as_json)
+
+
+@app.command()
+def disable(endpoint: EndpointId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """Stop sending to an endpoint; what waits for it goes to the dead-letter store."""
+    changed = perform(data, lambda runtime, actor: operate.switch_endpoint(runtime, actor, endpoint, on=False))
+    (print_json if as_json else print_fields)(shape_endpoint(changed))
+
+
+@app.command()
+def enable(endpoint: EndpointId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """Send to an endpoint again and forget its failures; replay what is in the dead-letter store yourself."""
+    changed = perform(data, lambda runtime, actor: operate.switch_endpoint(runtime, actor, endpoint, on=True))
+    (print_json if as_json else print_fields)(shape_endpoint(changed))

@@ -1,0 +1,67 @@
+"""`sendoff event-types`: the types of events beyond the built-in ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from sendoff.cli.output import print_fields, print_json, print_table
+from sendoff.cli.session import DEFAULT_DATA, AsJson, Data, perform
+from sendoff.cli.shapes import shape_event_type
+from sendoff.operations import event_types
+from sendoff.policy.matching import BUILT_IN_TYPES
+
+app = typer.Typer(help="The types of events beyond the built-in ones.", no_args_is_help=True)
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Such as `invoice.paid`.")],
+    schema: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            help="A JSON Schema; the `data` of every event of this type must satisfy it when it is published.",
+        ),
+    ] = None,
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Register an event type, so that it can be published and subscribed to."""
+    data_schema = _read_schema(schema) if schema else None
+    created = perform(
+        data,
+        lambda runtime, actor: event_types.create_event_type(runtime, actor, name=name, data_schema=data_schema),
+    )
+    (print_json if as_json else print_fields)(shape_event_type(created))
+
+
+@app.command("list")
+def list_(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """The registered types, and the built-in ones."""
+    registered = [
+        shape_event_type(one) for one in perform(data, lambda runtime, _: event_types.list_event_types(runtime))
+    ]
+    built_in = [{"name": name, "created_at": None, "schema": None} for name in BUILT_IN_TYPES]
+    shown = [one | {"built_in": False} for one in registered] + [one | {"built_in": True} for one in built_in]
+    if as_json:
+        print_json({"data": shown})
+        return
+    rows = [one | {"has_schema": one["schema"] is not None} for one in shown]
+    print_table(rows, ["name", "built_in", "has_schema", "created_at"])
+
+
+def _read_schema(path: Path) -> dict[str, Any]:
+    try:
+        schema = orjson.loads(path.read_bytes())
+    except ValueError as error:
+        raise typer.BadParameter(f"{path} is no JSON: {error}", param_hint="--schema") from None
+    if not isinstance(schema, dict):
+        raise typer.BadParameter(f"{path} is no JSON Schema: it must be an object.", param_hint="--schema")
+    return schema

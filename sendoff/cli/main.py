@@ -1,0 +1,49 @@
+"""`sendoff`: every command by its name."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from sendoff.cli import audit_log, dead_letters, deliveries, endpoints, event_types, keys, orgs, replays
+from sendoff.cli.demo import demo
+from sendoff.cli.migrate import migrate
+from sendoff.cli.up import up
+
+app = typer.Typer(
+    help="Sendoff delivers webhooks: signed, retried for hours, never silently dropped.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command()(up)
+app.command()(demo)
+app.command()(migrate)
+app.add_typer(orgs.app, name="orgs")
+app.add_typer(keys.app, name="keys")
+app.add_typer(event_types.app, name="event-types")
+app.add_typer(endpoints.app, name="endpoints")
+app.add_typer(deliveries.app, name="deliveries")
+app.add_typer(dead_letters.app, name="dead-letters")
+app.command()(replays.replay)
+app.add_typer(replays.app, name="replays")
+app.command("audit-log")(audit_log.audit_log)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(version("sendoff"))
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Sendoff delivers webhooks: signed, retried for hours, never silently dropped."""

@@ -1,0 +1,45 @@
+"""`sendoff migrate`: bring the database's schema to this version's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from sendoff.cli.output import print_json
+from sendoff.cli.session import DEFAULT_DATA, AsJson, Data, plain_errors
+from sendoff.data_directory import DataDirectory
+from sendoff.errors import SendoffError
+from sendoff.store import database
+
+
+class NotMigrated(SendoffError):
+    """The schema could not be brought up to date."""
+
+
+def migrate(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """Bring the database's schema to this version's. Safe to repeat, and to run from several machines at once."""
+    with plain_errors():
+        migrate_database(data)
+    if as_json:
+        print_json({"migrated": True})
+    else:
+        typer.echo("The database's schema is up to date.")
+
+
+def migrate_database(data: Path) -> None:
+    """Migrate what the environment or the data directory names. Call it outside of any event loop."""
+    directory = DataDirectory.at(data)
+    url = directory.settings_without_keys().database_url
+    try:
+        if url == f"sqlite+aiosqlite:///{directory.database}":
+            directory.make()
+        database.migrate(url)
+    except SendoffError:
+        raise
+    except Exception as error:
+        # Drivers have errors of their own for a database that is away, full, or not theirs to change.
+        first_line = str(error).split("\n", 1)[0]
+        raise NotMigrated(
+            f"The schema could not be brought up to date: {type(error).__name__}: {first_line}"
+        ) from error

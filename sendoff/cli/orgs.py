@@ -1,0 +1,83 @@
+"""`sendoff orgs`: organizations, their credits and their members."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sendoff.cli.output import print_fields, print_json, print_table
+from sendoff.cli.session import DEFAULT_DATA, AsJson, Data, perform
+from sendoff.cli.shapes import shape_organization
+from sendoff.operations import accounts
+
+app = typer.Typer(help="Organizations, their credits and their members.", no_args_is_help=True)
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    credits: Annotated[  # noqa: A002 - the option's name
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="An active subscription with so many credits. Without this option the organization has no "
+            "subscription and cannot upload.",
+        ),
+    ] = None,
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Create an organization; with --credits it has an active subscription, without it has none."""
+    created = perform(
+        data, lambda runtime, actor: accounts.create_organization(runtime, actor, name=name, credits=credits)
+    )
+    (print_json if as_json else print_fields)(shape_organization(created))
+
+
+@app.command("list")
+def list_(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """All organizations, newest first."""
+    found = perform(data, lambda runtime, _: accounts.list_organizations(runtime))
+    shown = [shape_organization(organization) for organization in found]
+    if as_json:
+        print_json({"data": shown})
+    else:
+        print_table(shown, ["id", "name", "credits", "created_at"])
+
+
+@app.command()
+def set_credits(
+    organization: Annotated[str, typer.Argument(metavar="ID")],
+    credits: Annotated[  # noqa: A002 - the argument's name
+        int | None, typer.Argument(min=0, metavar="N", help="The new balance.", show_default=False)
+    ] = None,
+    no_subscription: Annotated[
+        bool, typer.Option("--no-subscription", help="End the subscription instead: no credits, no uploads.")
+    ] = False,
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Set an organization's credits (which starts its subscription), or end the subscription."""
+    if (credits is None) != no_subscription:
+        raise typer.BadParameter("give either N or --no-subscription", param_hint="N")
+    changed = perform(data, lambda runtime, actor: accounts.set_credits(runtime, actor, organization, credits))
+    (print_json if as_json else print_fields)(shape_organization(changed))
+
+
+@app.command()
+def remove_user(
+    org: Annotated[str, typer.Option(metavar="ID", help="The organization.")],
+    user: Annotated[str, typer.Option(metavar="EMAIL", help="Who is removed.")],
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Remove a user from an organization and revoke the API keys that this user minted there."""
+    revoked = perform(
+        data, lambda runtime, actor: accounts.remove_member(runtime, actor, organization_id=org, email=user)
+    )
+    if as_json:
+        print_json({"organization_id": org, "user": user, "revoked_keys": revoked})
+    else:
+        typer.echo(f"{user} is removed; API keys revoked: {len(revoked)}.")

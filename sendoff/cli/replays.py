@@ -1,0 +1,116 @@
+"""`sendoff replay` and `sendoff replays`: send dead letters, or any finished deliveries, again."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sendoff.cli.dead_letters import EventType, Reason
+from sendoff.cli.moments import Since, Until, parse_past
+from sendoff.cli.output import print_fields, print_json, print_page
+from sendoff.cli.session import DEFAULT_DATA, AsJson, Before, Data, Deliveries, Endpoint, Limit, Organization, perform
+from sendoff.cli.shapes import shape_replay
+from sendoff.operations import replay as operations
+from sendoff.operations.replay import DEFAULT_RATE, HIGHEST_RATE, ReplayReport, Selection
+from sendoff.operations.runtime import Runtime
+from sendoff.policy.states import DeadLetterState, ReplayState
+from sendoff.store.dead_letters import DeadLetterFilter
+
+app = typer.Typer(help="Replays that were started, and how far they are.", no_args_is_help=True)
+
+ReplayId = Annotated[str, typer.Argument(metavar="ID")]
+
+_POLL_SECONDS = 0.5
+
+
+def replay(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be sent.")] = False,
+    org: Organization = None,
+    endpoint: Endpoint = None,
+    event_type: EventType = None,
+    reason: Reason = None,
+    state: Annotated[
+        DeadLetterState | None, typer.Option(help="Dead letters in this state; default: the open ones.")
+    ] = None,
+    since: Since = None,
+    until: Until = None,
+    delivery: Deliveries = None,
+    rate: Annotated[
+        int, typer.Option(min=1, max=HIGHEST_RATE, metavar="N", help="How many are sent per second at most.")
+    ] = DEFAULT_RATE,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until all is settled; exit code 1 unless all was delivered.")
+    ] = False,
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Send dead letters again: the open ones, or those that the options choose. The worker does it."""
+    chosen = DeadLetterFilter(
+        organization_id=org,
+        endpoint_id=endpoint,
+        event_type=event_type,
+        reason=reason,
+        state=state,
+        since=parse_past(since, "--since"),
+        until=parse_past(until, "--until"),
+    )
+    if delivery and chosen != DeadLetterFilter():
+        raise typer.BadParameter("deliveries are chosen either by id or by the other options", param_hint="--delivery")
+    selection = Selection(chosen, tuple(dict.fromkeys(delivery)) if delivery else None)
+    if dry_run:
+        _count(data, selection, as_json=as_json)
+        return
+    report = _start(data, selection, rate=rate, wait=wait)
+    _print_one(shape_replay(report), as_json=as_json)
+    if wait and report.progress.succeeded < report.replay.total:
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_(limit: Limit = 50, before: Before = None, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """Replays, newest first."""
+    found = perform(data, lambda runtime, _: operations.list_replays(runtime, limit=limit + 1, before=before))
+    columns = ["id", "state", "total", "replayed", "succeeded", "failed", "created_at", "requested_by"]
+    print_page([shape_replay(report) for report in found], limit=limit, columns=columns, as_json=as_json)
+
+
+@app.command()
+def show(replay: ReplayId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """One replay and how far it is."""
+    report = perform(data, lambda runtime, _: operations.get_replay(runtime, replay))
+    _print_one(shape_replay(report), as_json=as_json)
+
+
+@app.command()
+def cancel(replay: ReplayId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """Send no more of a replay; what is sent already goes its way."""
+    report = perform(data, lambda runtime, actor: operations.cancel_replay(runtime, actor, replay))
+    _print_one(shape_replay(report), as_json=as_json)
+
+
+def _count(data: Path, selection: Selection, *, as_json: bool) -> None:
+    count, endpoints = perform(data, lambda runtime, _: operations.count_replay(runtime, selection))
+    if as_json:
+        print_json({"count": count, "endpoints": endpoints})
+    else:
+        typer.echo(f"Would send again: {count} deliveries, to {endpoints} endpoints.")
+
+
+def _start(data: Path, selection: Selection, *, rate: int, wait: bool) -> ReplayReport:
+    started = perform(data, lambda runtime, actor: operations.start_replay(runtime, actor, selection, rate=rate))
+    return perform(data, lambda runtime, _: _until_settled(runtime, started.replay.id)) if wait else started
+
+
+async def _until_settled(runtime: Runtime, replay_id: str) -> ReplayReport:
+    while True:
+        report = await operations.get_replay(runtime, replay_id)
+        if report.replay.state != ReplayState.RUNNING:
+            return report
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _print_one(shown: dict[str, Any], *, as_json: bool) -> None:
+    (print_json if as_json else print_fields)(shown)

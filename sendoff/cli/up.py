@@ -1,0 +1,136 @@
+"""`sendoff up`: everything on one machine, in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from sendoff.cli.migrate import migrate_database
+from sendoff.cli.session import DEFAULT_DATA, Data, plain_errors
+from sendoff.cli.stack import Place, Stack
+from sendoff.clock import Clock, SystemClock
+from sendoff.data_directory import DataDirectory
+from sendoff.errors import SendoffError
+from sendoff.logging import configure_logging
+
+_POLL_SECONDS = 0.1
+_ORPHANS_END_WITHIN_SECONDS = 20.0
+
+
+class AlreadyUp(SendoffError):
+    """`sendoff up` runs in this directory already."""
+
+
+class PortTaken(SendoffError):
+    """The port is taken."""
+
+
+def up(
+    host: Annotated[str, typer.Option(metavar="HOST", help="Where the API listens.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="0 picks a free one.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, max=64, metavar="N", help="How many worker processes.")] = 1,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Run everything on this machine: Valkey and SQLite in DIR unless the environment names others, API, workers.
+
+    Prints `ready http://HOST:PORT` when it can serve. On SIGTERM or Ctrl-C it drains and leaves nothing running; a
+    second Ctrl-C does not wait.
+    """
+    clock = SystemClock()
+    directory = DataDirectory.at(data)
+    with plain_errors():
+        directory.make()
+        settings = directory.settings()
+        configure_logging(settings)
+        with _only_one(directory) as orphans_may_run:
+            patience = _ORPHANS_END_WITHIN_SECONDS if orphans_may_run else 0
+            place = _find_place(host, port, clock, patience_seconds=patience)
+            migrate_database(data)
+            exit_code = asyncio.run(_run(Stack(directory, settings, place, workers=workers, clock=clock), place))
+    raise typer.Exit(exit_code)
+
+
+async def _run(stack: Stack, place: Place) -> int:
+    told = _Signals(stack)
+    starting = asyncio.create_task(stack.start())
+    stopping = asyncio.create_task(told.to_stop.wait())
+    try:
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not told.to_stop.is_set():
+            starting.result()
+            typer.echo(f"ready {place.url}")
+            await stopping
+    finally:
+        starting.cancel()
+        stopping.cancel()
+        await asyncio.gather(starting, stopping, return_exceptions=True)
+        await stack.stop()
+    return 1 if told.twice else 0
+
+
+class _Signals:
+    """The first one asks to stop, the second does not ask."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.to_stop = asyncio.Event()
+        self.twice = False
+        self._stack = stack
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, self._take)
+
+    def _take(self) -> None:
+        if self.to_stop.is_set():
+            self.twice = True
+            self._stack.kill()
+        self.to_stop.set()
+
+
+@contextmanager
+def _only_one(directory: DataDirectory) -> Iterator[bool]:
+    """Holds the directory for this process. Gives whether the last one was killed, and its children may still end."""
+    with directory.lock.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyUp(
+                f"`sendoff up` runs in {directory.path} already; stop it or choose another --data."
+            ) from None
+        lock.seek(0)
+        was_killed = lock.read() != ""
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        try:
+            yield was_killed
+        finally:
+            directory.tidy()
+            lock.truncate(0)
+
+
+def _find_place(host: str, port: int, clock: Clock, *, patience_seconds: float) -> Place:
+    """Where the API can listen; waits that long for the port to become free."""
+    deadline = clock.monotonic() + patience_seconds
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    while True:
+        try:
+            with socket.create_server((host, port), family=family) as listener:
+                return Place(host, listener.getsockname()[1])
+        except OSError as error:
+            if clock.monotonic() >= deadline:
+                raise PortTaken(_describe(host, port, error)) from None
+        time.sleep(_POLL_SECONDS)
+
+
+def _describe(host: str, port: int, error: OSError) -> str:
+    # Not error.strerror: asked for a server, Python puts the address in it, in words of its own.
+    said = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+    return f"Cannot listen on port {port} of {host} ({said}); choose another with --port, or --port 0 for any."

@@ -1,0 +1,40 @@
+"""The product's metrics. A process serves the registry as Prometheus text; labels never name tenants."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, ProcessCollector, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+GCCollector(registry=REGISTRY)
+
+REQUESTS = Counter(
+    "sendoff_http_requests_total",
+    "Requests that the API answered.",
+    ["method", "route", "status"],
+    registry=REGISTRY,
+)
+REQUEST_SECONDS = Histogram(
+    "sendoff_http_request_seconds",
+    "Time from a request's head to the end of its answer.",
+    ["route"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=REGISTRY,
+)
+RATE_LIMITS_SKIPPED = Counter(
+    "sendoff_rate_limits_skipped_total",
+    "Writes that were let through uncounted because Redis was away.",
+    registry=REGISTRY,
+)
+EVENTS_ACCEPTED = Counter(
+    "sendoff_events_accepted_total",
+    "Events that were published through the API and committed.",
+    registry=REGISTRY,
+)
+
+
+def exposition() -> bytes:
+    """All metrics of this process in Prometheus' text format 0.0.4."""
+    return generate_latest(REGISTRY)

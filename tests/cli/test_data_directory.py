@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from sendoff.data_directory import DataDirectory, NoDataYet, UnsafeDirectory, as_environment
+
+
+def test_everything_is_in_the_directory_when_the_environment_is_silent(tmp_path: Path) -> None:
+    settings = DataDirectory.at(tmp_path).settings({})
+    assert settings.database_url == f"sqlite+aiosqlite:///{tmp_path}/sendoff.db"
+    assert settings.storage_url == f"file://{tmp_path}/uploads"
+    assert settings.redis_url.startswith("unix:///")
+    assert len(settings.secret_keys) == 1
+
+
+def test_the_environment_wins_over_the_directory_whatever_the_case_of_its_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("sendoff_database_url", "postgresql+asyncpg://elsewhere/sendoff")
+    monkeypatch.setenv("SENDOFF_REDIS_URL", "redis://elsewhere")
+    monkeypatch.setenv("SENDOFF_STORAGE_URL", "s3://bucket")
+    monkeypatch.setenv("SENDOFF_SECRET_KEYS", "k" * 40)
+    directory = DataDirectory.at(tmp_path / "unused")
+    settings = directory.settings()
+    assert settings.database_url == "postgresql+asyncpg://elsewhere/sendoff"
+    assert settings.redis_url == "redis://elsewhere"
+    assert settings.storage_url == "s3://bucket"
+    assert [key.get_secret_value() for key in settings.secret_keys] == ["k" * 40]
+    assert not directory.path.exists()
+    assert not directory.has_own_valkey()
+
+
+def test_secret_keys_are_made_once_and_readable_by_their_owner_alone(tmp_path: Path) -> None:
+    directory = DataDirectory.at(tmp_path / "data")
+    first, second = directory.settings({}), directory.settings({})
+    assert first.secret_keys == second.secret_keys
+    assert stat.S_IMODE((directory.path / "secret_keys").stat().st_mode) == 0o600
+    assert stat.S_IMODE(directory.path.stat().st_mode) == 0o700
+    assert os.listdir(directory.path) == ["secret_keys"]
+
+
+def test_secret_keys_can_be_rotated_in_their_file(tmp_path: Path) -> None:
+    (tmp_path / "secret_keys").write_text(f"{'n' * 32}, {'o' * 32}\n")
+    keys = DataDirectory.at(tmp_path).settings({}).secret_keys
+    assert [key.get_secret_value() for key in keys] == ["n" * 32, "o" * 32]
+
+
+def test_another_process_is_given_the_same_places_and_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = DataDirectory.at(tmp_path / "a folder").settings({})
+    for name, value in as_environment(settings).items():
+        monkeypatch.setenv(name, value)
+    assert DataDirectory.at(tmp_path / "another").settings() == settings
+
+
+def test_a_long_path_moves_the_socket_to_a_short_one_of_this_user_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/tmp")
+    directory = DataDirectory.at(tmp_path / ("long" * 30))
+    assert len(os.fsencode(directory.socket)) <= 100
+    assert directory.socket != DataDirectory.at(tmp_path / ("other" * 30)).socket
+    directory.make()
+    try:
+        assert stat.S_IMODE(directory.socket.parent.stat().st_mode) == 0o700
+    finally:
+        directory.tidy()
+    assert not directory.socket.parent.exists()
+
+
+def test_a_socket_directory_that_others_can_enter_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/tmp")
+    directory = DataDirectory.at(tmp_path / ("open" * 30))
+    directory.socket.parent.mkdir(mode=0o777)
+    directory.socket.parent.chmod(0o777)
+    try:
+        with pytest.raises(UnsafeDirectory, match="this user alone"):
+            directory.make()
+    finally:
+        directory.tidy()
+
+
+def test_a_directory_without_a_database_is_told_from_one_with(tmp_path: Path) -> None:
+    directory = DataDirectory.at(tmp_path)
+    with pytest.raises(NoDataYet, match="sendoff up"):
+        directory.require_database({})
+    directory.require_database({"SENDOFF_DATABASE_URL": "postgresql+asyncpg://elsewhere/sendoff"})
+    directory.database.touch()
+    directory.require_database({})

@@ -1,0 +1,66 @@
+"""Claims: one owner at a time, for as long as the lease lasts."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from sendoff.operations.deliver import claim, release
+from sendoff.operations.publish import NewEvent
+from sendoff.store import deliveries
+from tests.support.house import House, open_house
+from tests.support.receiver import Receiver
+
+
+async def publish_some(house: House, receiver: Receiver, count: int) -> list[str]:
+    await house.register(receiver.url("/hook"))
+    accepted = await house.publish(*[NewEvent("upload.completed", b"{}") for _ in range(count)])
+    return [identifier for event in accepted for identifier in event.delivery_ids]
+
+
+async def test_claims_of_the_same_deliveries_at_once_share_none(database_url: str, receiver: Receiver) -> None:
+    async with open_house(database_url) as house:
+        ids = await publish_some(house, receiver, 50)
+        claims = await asyncio.gather(*[claim(house.runtime, ids) for _ in range(8)])
+        taken = [claimed.delivery.id for found in claims for claimed in found.to_send]
+        assert sorted(taken) == sorted(ids)
+
+
+async def test_a_claim_can_be_taken_over_when_its_lease_ends_and_not_before(
+    database_url: str, receiver: Receiver
+) -> None:
+    async with open_house(database_url, lease_seconds=20) as house:
+        ids = await publish_some(house, receiver, 1)
+        [first] = (await claim(house.runtime, ids)).to_send
+        house.clock.advance(19)
+        assert (await claim(house.runtime, ids)).to_send == []
+        house.clock.advance(1)
+        [second] = (await claim(house.runtime, ids)).to_send
+        assert second.attempt_number == first.attempt_number == 1
+        async with house.transaction() as tx:
+            assert await deliveries.lock_leased(tx, ids, leases=[first.lease]) == set()
+            assert await deliveries.lock_leased(tx, ids, leases=[first.lease, second.lease]) == set(ids)
+
+
+async def test_a_released_claim_is_due_at_once(database_url: str, receiver: Receiver) -> None:
+    async with open_house(database_url) as house:
+        ids = await publish_some(house, receiver, 3)
+        claims = (await claim(house.runtime, ids)).to_send
+        await release(house.runtime, claims)
+        assert len((await claim(house.runtime, ids)).to_send) == 3
+
+
+async def test_deliveries_for_a_full_endpoint_are_held_and_released_as_its_cap_allows(
+    database_url: str, receiver: Receiver
+) -> None:
+    async with open_house(database_url) as house:
+        ids = await publish_some(house, receiver, 10)
+        endpoint_id = (await claim(house.runtime, ids[:1])).to_send[0].endpoint.id
+        held = await claim(house.runtime, ids[1:], full=[endpoint_id])
+        assert (held.to_send, held.held_endpoint_ids) == ([], {endpoint_id})
+        async with house.transaction() as tx:
+            assert await deliveries.find_endpoints_with_held(tx) == [endpoint_id]
+            assert await deliveries.find_due(tx, now=house.clock.now() + timedelta(days=1), limit=10) == ids[:1]
+        async with house.runtime.database.write() as tx:
+            released = await deliveries.release_held(tx, endpoint_id, cap=4, now=house.clock.now())
+        assert sorted(released) == ids[1:4]  # one of the four places is taken by what is in flight

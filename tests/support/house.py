@@ -1,0 +1,114 @@
+"""The product in one process, without its servers: real database, real wire, a clock, dice and bell of the test's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from sendoff.clock import FakeClock
+from sendoff.operations import accounts
+from sendoff.operations.actors import Actor
+from sendoff.operations.authenticate import SCOPES, Principal
+from sendoff.operations.dispatcher import Dispatcher
+from sendoff.operations.endpoints import NewEndpoint, RegisteredEndpoint, register_endpoint
+from sendoff.operations.idempotency import StoredResponse
+from sendoff.operations.publish import AcceptedEvent, NewEvent, publish
+from sendoff.operations.runtime import Runtime, open_runtime
+from sendoff.operations.sweep import sweep
+from sendoff.settings import load
+from sendoff.store.database import Transaction
+from tests.support.polling import eventually
+
+START = datetime(2026, 4, 24, 12, 34, 56, 789_000, tzinfo=UTC)
+ACTOR = Actor(name="test")
+
+
+@dataclass
+class ListBell:
+    """Writes down what it is rung for."""
+
+    deliveries: list[str] = field(default_factory=list)
+    uploads: list[str] = field(default_factory=list)
+    replays: list[str] = field(default_factory=list)
+
+    def ring_deliveries(self, delivery_ids: Iterable[str]) -> None:
+        self.deliveries.extend(delivery_ids)
+
+    def ring_uploads(self, upload_ids: Iterable[str]) -> None:
+        self.uploads.extend(upload_ids)
+
+    def ring_replays(self, replay_ids: Iterable[str]) -> None:
+        self.replays.extend(replay_ids)
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+
+@dataclass
+class House:
+    """An installation with one organization, and a worker that works when it is told to."""
+
+    runtime: Runtime
+    clock: FakeClock
+    bell: ListBell
+    principal: Principal
+
+    async def register(self, url: str, *events: str) -> RegisteredEndpoint:
+        """An endpoint of the organization; its receiver has answered the ping."""
+        return await register_endpoint(self.runtime, self.principal, ACTOR, NewEndpoint(url, events=events or None))
+
+    async def publish(self, *events: NewEvent) -> list[AcceptedEvent]:
+        """Publish, by default one `upload.completed`."""
+        accepted: list[AcceptedEvent] = []
+
+        def answer(found: list[AcceptedEvent]) -> StoredResponse:
+            accepted.extend(found)
+            return StoredResponse(202, b"")
+
+        chosen = events or (NewEvent("upload.completed", b'{"upload":{"id":"1"}}'),)
+        await publish(self.runtime, self.principal.organization_id, chosen, answer=answer)
+        return accepted
+
+    async def work(self) -> None:
+        """Deliver whatever is rung for or due at this moment, until nothing is."""
+        dispatcher = Dispatcher(self.runtime)
+        while True:
+            await sweep(self.runtime)
+            rung, self.bell.deliveries = self.bell.deliveries, []
+            if not rung:
+                break
+            await dispatcher.submit(rung)
+            await eventually(lambda: dispatcher.is_idle, within=30, what=lambda: "an idle dispatcher")
+        await dispatcher.drain(0)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """A look at the database."""
+        async with self.runtime.database.read() as tx:
+            yield tx
+
+
+@asynccontextmanager
+async def open_house(database_url: str, **settings: object) -> AsyncIterator[House]:
+    """A house on a migrated database; `settings` by field name."""
+    overrides: dict[str, object] = {
+        "database_url": database_url,
+        "secret_keys": ["k" * 32],
+        "dangerously_allow_networks": "127.0.0.0/8",
+        "dangerously_allow_http": True,
+        "redis_url": "redis://127.0.0.1:1",
+    }
+    clock, bell = FakeClock(START), ListBell()
+    async with open_runtime(load(**{**overrides, **settings})) as opened:
+        runtime = replace(opened, clock=clock, bell=bell, dice=lambda: 0.0)
+        organization = await accounts.create_organization(runtime, ACTOR, name="Acme", credits=1_000)
+        minted = await accounts.create_key(
+            runtime, ACTOR, organization_id=organization.id, email="dev@example.com", scopes=SCOPES
+        )
+        async with runtime.database.read() as tx:
+            key = await accounts.accounts.find_key(tx, minted.id)
+        assert key is not None
+        principal = Principal(key.id, key.prefix, key.organization_id, key.user_id, frozenset(key.scopes))
+        yield House(runtime, clock, bell, principal)
