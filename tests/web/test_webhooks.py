@@ -81,7 +81,7 @@ async def test_registration_sends_one_signed_ping(world: World, receiver: Receiv
     assert timestamped_marks(ping.header("X-OptimalDial-Signature"), ping.body, [response.json()["secret"]])
 
 
-@pytest.mark.parametrize("status", [199 + 101, 400, 401, 404, 410, 500, 503])
+@pytest.mark.parametrize("status", [300, 400, 401, 404, 410, 500, 503])
 async def test_a_ping_that_is_not_answered_with_a_2xx_saves_nothing(
     small_world: World, receiver: Receiver, status: int
 ) -> None:

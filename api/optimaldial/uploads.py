@@ -1,0 +1,117 @@
+"""`/api/v1/uploads` (OptimalDial contract, "Uploads")."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response, StreamingResponse
+
+from api.authentication import Caller
+from api.dependencies import IdempotencyKey, RuntimeOf, UploadsReader, UploadsWriter
+from api.openapi import error_responses
+from api.optimaldial.received import content_kind, receive
+from api.optimaldial.upload_schemas import NEW_UPLOAD, CancelledUpload, DownloadLink, UploadShown
+from api.paging import MOST_PER_PAGE, decode_cursor, split_page
+from api.schemas import Page
+from sendoff.operations.create_upload import Sender, create_upload, require_subscription
+from sendoff.operations.idempotency import IdempotentRequest, StoredResponse
+from sendoff.operations.manage_uploads import (
+    cancel_upload,
+    find_upload,
+    link_to_file,
+    list_uploads,
+    open_linked_file,
+)
+from sendoff.store.tables import Upload
+from sendoff.uploads.spool import spool_folder
+from sendoff.uploads.storage import content_disposition
+
+router = APIRouter(prefix="/api/v1/uploads", tags=["uploads"])
+
+
+@router.post(
+    "",
+    operation_id="createUpload",
+    openapi_extra=NEW_UPLOAD,
+    response_model=UploadShown,
+    responses=error_responses(400, 402, 409, 413, 415, 422, 429),
+)
+async def create(request: Request, caller: UploadsWriter, runtime: RuntimeOf, key: IdempotencyKey) -> Response:
+    """Upload phone numbers: they are validated, charged and queued for processing before the answer comes."""
+    content_kind(request)
+    await require_subscription(runtime, caller.organization_id)
+    async with spool_folder() as folder:
+        received = await receive(request, folder)
+        idempotent = None if key is None else IdempotentRequest(caller.organization_id, key, received.fingerprint)
+        stored = await create_upload(
+            runtime, _sender(caller), received.submission, answer=_answer, idempotent=idempotent
+        )
+    return Response(stored.body, stored.status, media_type="application/json")
+
+
+@router.get("", operation_id="listUploads", responses=error_responses(400))
+async def list_all(
+    caller: UploadsReader,
+    runtime: RuntimeOf,
+    limit: Annotated[int, Query(ge=1, le=MOST_PER_PAGE)] = 50,
+    cursor: str | None = None,
+) -> Page[UploadShown]:
+    """The organization's uploads, newest first."""
+    before = decode_cursor(cursor)
+    found = await list_uploads(runtime, caller.organization_id, limit=limit + 1, before=before)
+    page, next_cursor = split_page(found, limit, lambda upload: upload.id)
+    return Page(data=[UploadShown.model_validate(upload) for upload in page], next_cursor=next_cursor)
+
+
+@router.get("/{upload_id}", operation_id="getUpload", responses=error_responses(404))
+async def get(caller: UploadsReader, runtime: RuntimeOf, upload_id: str) -> UploadShown:
+    """One upload."""
+    return UploadShown.model_validate(await find_upload(runtime, caller.organization_id, upload_id))
+
+
+@router.delete("/{upload_id}", operation_id="cancelUpload", responses=error_responses(400, 404, 429))
+async def cancel(caller: UploadsWriter, runtime: RuntimeOf, upload_id: str) -> CancelledUpload:
+    """Cancel an upload that has not started; its credits come back."""
+    await require_subscription(runtime, caller.organization_id)
+    cancelled = await cancel_upload(runtime, caller.organization_id, upload_id)
+    return CancelledUpload(credits_refunded=cancelled.credits_refunded)
+
+
+@router.get("/{upload_id}/download/{kind}", operation_id="getDownloadLink", responses=error_responses(404))
+async def download_link(
+    request: Request, caller: UploadsReader, runtime: RuntimeOf, upload_id: str, kind: str
+) -> DownloadLink:
+    """A short-lived link to one of the upload's files: `original`, `processed` or `processed-filtered`."""
+    base_url = str(request.base_url)
+    link = await link_to_file(runtime, caller.organization_id, upload_id, kind, base_url=base_url)
+    return DownloadLink.model_validate(link)
+
+
+@router.get(
+    "/{upload_id}/files/{kind}",
+    operation_id="downloadFile",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/csv": {}}, "description": "The file"}, **error_responses(404)},
+)
+async def download(
+    runtime: RuntimeOf, upload_id: str, kind: str, expires: int = 0, signature: str = ""
+) -> StreamingResponse:
+    """The file behind a download link. The link is all the permission that is needed."""
+    opened = await open_linked_file(runtime, upload_id, kind, expires=expires, signature=signature)
+    headers = {
+        "Content-Disposition": content_disposition(opened.name),
+        "Content-Length": str(opened.size),
+        "Cache-Control": "private, no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return StreamingResponse(opened.pieces, headers=headers, media_type="text/csv; charset=utf-8")
+
+
+def _sender(caller: Caller) -> Sender:
+    principal = caller.principal
+    return Sender(principal.organization_id, principal.user_id, principal.key_id, request_id=caller.request_id)
+
+
+def _answer(upload: Upload) -> StoredResponse:
+    return StoredResponse(200, UploadShown.model_validate(upload).model_dump_json().encode())
