@@ -15,7 +15,7 @@ from api.event_schemas import PLAIN_OPERATIONS
 from api.gate import Gate
 from api.openapi import document
 from api.operator import audit, dead_letters, deliveries, endpoints, replays
-from api.optimaldial import webhooks
+from api.optimaldial import uploads, webhooks
 from api.routes import Methods
 from sendoff import __version__
 from sendoff.errors import SendoffError
@@ -24,6 +24,7 @@ from sendoff.settings import Settings
 
 _ROUTERS = (
     webhooks.router,
+    uploads.router,
     events.router,
     dead_letters.router,
     replays.router,

@@ -1,4 +1,4 @@
-"""Reading `multipart/form-data` as it arrives: the file goes to disk, the fields stay small, in whatever order they come."""
+"""Reading `multipart/form-data` as it arrives, in any order: the file goes to disk, the fields stay small."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _TRUTHS = {
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """An upload on disk. Two with the same fingerprint ask for the same thing, whatever boundary separates its parts."""
+    """An upload on disk. Equal fingerprints ask for the same thing, whatever boundary separates the parts."""
 
     submission: CsvSubmission | JsonSubmission
     fingerprint: str

@@ -65,8 +65,8 @@ NEW_UPLOAD: dict[str, Any] = {
                         "file": {
                             "type": "string",
                             "format": "binary",
-                            "description": "A CSV with a header row, at most 100 MB. Each row with a valid number costs a credit, "
-                            "twice if it is there twice.",
+                            "description": "A CSV with a header row, at most 100 MB. "
+                            "Each row with a valid number costs a credit, a number that comes twice costs two.",
                         },
                         "phone_column": {"type": "string", "description": "The header of the column of phone numbers."},
                         "skip_mobile_lookup": {

@@ -56,7 +56,7 @@ class Runtime:
 
     @cached_property
     def uploads(self) -> Workshop:
-        return Workshop.open(self.settings, now=self.clock.now())
+        return Workshop(self.settings, now=self.clock.now())
 
 
 def address_policy(settings: Settings) -> AddressPolicy:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
 from sendoff.settings import Settings
 from sendoff.uploads.aside import Aside
@@ -13,19 +13,23 @@ from sendoff.uploads.spool import remove_abandoned
 from sendoff.uploads.storage import Storage
 
 
-@dataclass(frozen=True)
 class Workshop:
-    """Storage, the process that reads files, and links. Holds nothing that needs closing."""
+    """Storage, the process that reads files, and links, each made when first used. Nothing of it needs closing."""
 
-    storage: Storage
-    signer: LinkSigner
-    downloads: Downloads
-    aside: Aside = field(default_factory=Aside)
-
-    @classmethod
-    def open(cls, settings: Settings, *, now: datetime) -> Workshop:
-        """Makes the storage's folder, and removes what processes that were killed left half done."""
+    def __init__(self, settings: Settings, *, now: datetime) -> None:
+        """Removes what processes that were killed left half done."""
         remove_abandoned(now)
-        storage = Storage.open(settings.storage_url)
-        signer = LinkSigner([key.get_secret_value() for key in settings.secret_keys])
-        return cls(storage, signer, Downloads(storage, signer, settings.public_url))
+        self._settings = settings
+        self.aside = Aside()
+
+    @cached_property
+    def storage(self) -> Storage:
+        return Storage.open(self._settings.storage_url)
+
+    @cached_property
+    def signer(self) -> LinkSigner:
+        return LinkSigner([key.get_secret_value() for key in self._settings.secret_keys])
+
+    @cached_property
+    def downloads(self) -> Downloads:
+        return Downloads(self.storage, self.signer, self._settings.public_url)

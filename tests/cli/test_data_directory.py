@@ -40,7 +40,7 @@ def test_secret_keys_are_made_once_and_readable_by_their_owner_alone(tmp_path: P
     assert first.secret_keys == second.secret_keys
     assert stat.S_IMODE((directory.path / "secret_keys").stat().st_mode) == 0o600
     assert stat.S_IMODE(directory.path.stat().st_mode) == 0o700
-    assert os.listdir(directory.path) == ["secret_keys"]
+    assert [file.name for file in directory.path.iterdir()] == ["secret_keys"]
 
 
 def test_secret_keys_can_be_rotated_in_their_file(tmp_path: Path) -> None:
@@ -57,9 +57,9 @@ def test_another_process_is_given_the_same_places_and_keys(tmp_path: Path, monke
 
 
 def test_a_long_path_moves_the_socket_to_a_short_one_of_this_user_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, servers_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tempfile.tempdir", "/tmp")
+    monkeypatch.setattr("tempfile.tempdir", str(servers_directory))
     directory = DataDirectory.at(tmp_path / ("long" * 30))
     assert len(os.fsencode(directory.socket)) <= 100
     assert directory.socket != DataDirectory.at(tmp_path / ("other" * 30)).socket
@@ -71,8 +71,10 @@ def test_a_long_path_moves_the_socket_to_a_short_one_of_this_user_alone(
     assert not directory.socket.parent.exists()
 
 
-def test_a_socket_directory_that_others_can_enter_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", "/tmp")
+def test_a_socket_directory_that_others_can_enter_is_refused(
+    tmp_path: Path, servers_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(servers_directory))
     directory = DataDirectory.at(tmp_path / ("open" * 30))
     directory.socket.parent.mkdir(mode=0o777)
     directory.socket.parent.chmod(0o777)

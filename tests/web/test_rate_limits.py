@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
@@ -84,18 +82,12 @@ async def test_reads_and_unauthenticated_writes_are_not_counted(small_world: Wor
 async def test_processes_share_the_counters_however_many_requests_come_at_once(
     small_world: World, valkey_url: str, sqlite_url: str
 ) -> None:
-    async with another_process(small_world, sqlite_url, valkey_url) as other:
+    async with open_world(sqlite_url, valkey_url) as other:
         calls = [
             process.delete(UNKNOWN, key=small_world.key) for _ in range(45) for process in (small_world, other)
         ]
         answers = [response.status_code for response in await asyncio.gather(*calls)]
     assert sorted(answers) == [404] * 60 + [429] * 30
-
-
-@asynccontextmanager
-async def another_process(world: World, database_url: str, redis_url: str) -> AsyncIterator[World]:
-    async with open_world(database_url, redis_url) as other:
-        yield other
 
 
 async def test_without_redis_writes_pass_uncounted_and_are_told_in_a_metric(
