@@ -17,9 +17,14 @@ BadJson = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What the decoder raises for text that is no JSON, no UTF-8, or nested beyond what it can follow."""
 
 
-async def read_json_object(request: Request) -> dict[str, Any]:
-    """The body, an object. Raises UnsupportedMediaType, TooLarge, or Invalid when it is anything else."""
-    body = await read_json_bytes(request)
+async def read_json_object(request: Request, *, optional: bool = False) -> dict[str, Any]:
+    """The body, an object. Raises UnsupportedMediaType, TooLarge, or Invalid when it is anything else.
+
+    An empty body is `{}` if it is `optional`.
+    """
+    body = await read_json_bytes(request, optional=optional)
+    if not body:
+        return {}
     try:
         decoded = msgspec.json.decode(body)
     except BadJson as error:
@@ -29,8 +34,8 @@ async def read_json_object(request: Request) -> dict[str, Any]:
     return decoded
 
 
-async def read_json_bytes(request: Request) -> bytes:
-    """The body as it was sent, declared as JSON or not declared at all."""
+async def read_json_bytes(request: Request, *, optional: bool = False) -> bytes:
+    """The body as it was sent, declared as JSON or not declared at all; empty only if it is `optional`."""
     declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if declared not in ("", "application/json"):
         raise UnsupportedMediaType("The content type is not supported here; send JSON as `application/json`.")
@@ -39,7 +44,7 @@ async def read_json_bytes(request: Request) -> bytes:
             body = await request.body()
     except TimeoutError:
         raise TooSlow from None
-    if not body:
+    if not body and not optional:
         raise Invalid("The body is empty; send a JSON object.")
     return body
 

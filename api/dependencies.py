@@ -35,6 +35,15 @@ def json_body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
     return read
 
 
+def optional_json_body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
+    """The same for a body that may be left out, which means `{}`; document it with `openapi.optional_body_of`."""
+
+    async def read(request: Request) -> Model:
+        return validate(model, await read_json_object(request, optional=True))
+
+    return read
+
+
 def idempotency_key(request: Request) -> str | None:
     """The Idempotency-Key of a request, if it has one. Raises Invalid for one that cannot be a key."""
     key = request.headers.get("idempotency-key")

@@ -94,6 +94,13 @@ def body_of(model: type[BaseModel]) -> dict[str, Any]:
     return request_body(model.__name__, model.model_json_schema(ref_template=_REFERENCE))
 
 
+def optional_body_of(model: type[BaseModel]) -> dict[str, Any]:
+    """The `openapi_extra` of a route that reads its JSON body with `optional_json_body(model)`."""
+    extra = body_of(model)
+    extra["requestBody"]["required"] = False
+    return extra
+
+
 def request_body(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     """The `openapi_extra` of a route with a JSON body of that schema, documented under `name`."""
     components = {**schema.pop("$defs", {}), name: schema}

@@ -20,6 +20,7 @@ _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _PLACE = re.compile(r"(?P<problem>.*) - at `\$\.?(?P<place>[^`]*)`", re.DOTALL)
 _NAMED = re.compile(r"Object (?P<problem>missing required|contains unknown) field `(?P<name>[^`]*)`", re.DOTALL)
 
@@ -59,9 +60,9 @@ def is_nested_deeper(json_text: bytes, levels: int) -> bool:
     """Whether valid JSON nests arrays and objects deeper than `levels`."""
     if json_text.count(b"{") + json_text.count(b"[") <= levels:
         return False
-    brackets = _STRING.sub(b"", json_text).translate(None, _NO_BRACKETS)
+    brackets = _STRING.sub(b"", json_text).translate(_ONE_KIND, _NO_BRACKETS)
     for _ in range(levels):  # each round takes off the innermost level
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        brackets = brackets.replace(b"[]", b"")
     return bool(brackets)
 
 

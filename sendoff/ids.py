@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 
 import uuid_utils
+
+_EVENT_ID = re.compile(r"evt_[0-9a-f]{24}")
 
 
 def new_id() -> str:
@@ -24,6 +27,11 @@ def new_event_id() -> str:
 def new_request_id() -> str:
     """`req_` and 16 hexadecimal digits."""
     return f"req_{secrets.token_hex(8)}"
+
+
+def is_event_id(text: str) -> bool:
+    """Whether `text` has the form of an event's id."""
+    return _EVENT_ID.fullmatch(text) is not None
 
 
 def is_uuid(text: str) -> bool:

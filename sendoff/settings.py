@@ -45,15 +45,23 @@ class Settings(BaseSettings):
 
     database_url: str = Field(
         "sqlite+aiosqlite:///.sendoff/sendoff.db",
+        repr=False,
         description="Where the truth is kept: `sqlite+aiosqlite:///PATH` or `postgresql+asyncpg://…`.",
     )
     redis_url: str = Field(
         "unix:///.sendoff/valkey.sock",
+        repr=False,
         description="The bell and the shared rate limits: `redis://`, `rediss://` or `unix://`.",
     )
     secret_keys: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list,
         description="Keys that encrypt endpoint secrets, comma-separated, newest first, 32 characters or more each.",
+    )
+    secret_overlap_seconds: float = Field(
+        86_400,
+        ge=0,
+        le=30 * 86_400,
+        description="How long after the rotation of an endpoint's secret the one before signs as well.",
     )
     retry_schedule: Annotated[list[float], NoDecode] = Field(
         [60.0, 300.0, 1800.0, 7200.0, 43200.0],
@@ -86,7 +94,9 @@ class Settings(BaseSettings):
     )
     dangerously_allow_http: bool = Field(default=False, description="Accept plain http endpoints.")
     egress_proxy_url: str | None = Field(
-        None, description="An HTTP proxy (CONNECT) that all deliveries go through, e.g. `http://proxy:3128`."
+        None,
+        repr=False,
+        description="An HTTP proxy (CONNECT) that all deliveries go through, e.g. `http://proxy:3128`.",
     )
     ca_file: Path | None = Field(
         None, description="PEM file of certificate authorities trusted beside the system's own."

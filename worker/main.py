@@ -18,7 +18,7 @@ from sendoff.operations.runtime import Runtime, open_runtime
 from sendoff.readiness import announce_ready
 from sendoff.settings import Settings
 from worker import jobs
-from worker.schedule import run_schedule
+from worker.schedule import run_burials, run_schedule
 
 _log = structlog.get_logger(__name__)
 
@@ -51,6 +51,7 @@ async def serve(settings: Settings) -> None:
         loops = [
             asyncio.create_task(_supervise_arq(process, settings)),
             asyncio.create_task(run_schedule(runtime, process.dispatcher)),
+            asyncio.create_task(run_burials(runtime)),
         ]
         announce_ready()
         _log.info("worker_ready")

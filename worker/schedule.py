@@ -1,4 +1,4 @@
-"""What happens by the clock: sweep every second, tidy every minute.
+"""What happens by the clock: sweep and bury every second, tidy every minute.
 
 Timed by the monotonic clock rather than by arq's cron, which stands still for an hour when the wall clock is set
 back by one, and which needs Redis (docs/decisions/0002).
@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from sendoff.bell import ArqBell
 from sendoff.errors import Unavailable
+from sendoff.operations.bury import bury_closed
 from sendoff.operations.dispatcher import Dispatcher
 from sendoff.operations.runtime import Runtime
 from sendoff.operations.sweep import sweep, tidy
@@ -28,6 +29,16 @@ ENOUGH_JOBS = 100
 """With this many jobs waiting the workers have work for seconds; to ring again would only repeat them."""
 
 _TURN_KEY = "sendoff:sweep"
+
+
+async def run_burials(runtime: Runtime) -> None:
+    """Bury for ever what waits for endpoints that were switched off; apart, for it may take a while."""
+    while True:
+        try:
+            await bury_closed(runtime)
+        except Unavailable as error:
+            _log.warning("burial_put_off", error=str(error))
+        await asyncio.sleep(SWEEP_SECONDS)
 
 
 async def run_schedule(runtime: Runtime, dispatcher: Dispatcher) -> None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from api.schemas import Shown, Time
 from api.validation import Lenient, Text
 from sendoff.operations.operate import ListedDelivery
+from sendoff.operations.rotate_secret import LONGEST_OVERLAP_SECONDS
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.store.tables import Endpoint
 
@@ -80,6 +81,24 @@ class CreatedWebhook(BaseModel):
 
     webhook: WebhookEndpoint
     secret: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class Rotation(Lenient):
+    """How to rotate a secret; the body may be left out."""
+
+    overlap_seconds: int | None = Field(
+        None,
+        ge=0,
+        le=LONGEST_OVERLAP_SECONDS,
+        description="How long the secret before signs as well; 0 ends it at once. Default: the installation's, a day.",
+    )
+
+
+class RotatedWebhook(BaseModel):
+    """An endpoint with its new secret, which is shown this once."""
+
+    webhook: WebhookEndpoint
+    secret: str
 
 
 class WebhookDelivery(Shown):

@@ -6,10 +6,18 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from api.dependencies import RuntimeOf, WebhooksReader, WebhooksWriter, json_body
+from api.dependencies import RuntimeOf, WebhooksReader, WebhooksWriter, json_body, optional_json_body
 from api.limits import limit_pings
-from api.openapi import body_of, error_responses
-from api.optimaldial.schemas import CreatedWebhook, NewWebhook, WebhookChange, WebhookDelivery, WebhookEndpoint
+from api.openapi import body_of, error_responses, optional_body_of
+from api.optimaldial.schemas import (
+    CreatedWebhook,
+    NewWebhook,
+    RotatedWebhook,
+    Rotation,
+    WebhookChange,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 from api.paging import MOST_PER_PAGE
 from sendoff.operations.endpoints import (
     EndpointChange,
@@ -21,6 +29,7 @@ from sendoff.operations.endpoints import (
     update_endpoint,
 )
 from sendoff.operations.operate import list_deliveries
+from sendoff.operations.rotate_secret import rotate_secret
 from sendoff.store.delivery_history import DeliveryFilter
 
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
@@ -86,6 +95,25 @@ async def update(
 async def delete(caller: WebhooksWriter, runtime: RuntimeOf, webhook_id: str) -> None:
     """Stop further deliveries for good."""
     await delete_endpoint(runtime, caller.organization_id, caller.actor, webhook_id)
+
+
+@router.post(
+    "/{webhook_id}/rotate-secret",
+    operation_id="rotateWebhookSecret",
+    openapi_extra=optional_body_of(Rotation),
+    responses=error_responses(400, 404, 413, 415, 429),
+)
+async def rotate(
+    caller: WebhooksWriter,
+    runtime: RuntimeOf,
+    webhook_id: str,
+    body: Annotated[Rotation, Depends(optional_json_body(Rotation))],
+) -> RotatedWebhook:
+    """A new secret for the endpoint; the one before signs beside it until the overlap ends."""
+    rotated = await rotate_secret(
+        runtime, caller.organization_id, caller.actor, webhook_id, overlap_seconds=body.overlap_seconds
+    )
+    return RotatedWebhook(webhook=WebhookEndpoint.of(rotated.endpoint), secret=rotated.secret)
 
 
 @router.get("/{webhook_id}/deliveries", operation_id="listWebhookDeliveries", responses=error_responses(400, 404))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -13,7 +14,11 @@ from sendoff.store import dead_letters, deliveries, endpoints, events, replays
 from sendoff.store.database import Transaction
 from sendoff.store.tables import Delivery, Endpoint
 
-_BATCH = 500
+BURY_AT_ONCE = 200
+"""Deliveries in one transaction; more would hold up those who record at the same time."""
+
+_ENDPOINTS_AT_MOST = 1_000
+_BREATH_SECONDS = 0.02
 
 _REASONS = {
     EndpointState.PAUSED: DeadLetterReason.ENDPOINT_DISABLED,
@@ -28,25 +33,32 @@ def reason_for(endpoint: Endpoint) -> DeadLetterReason:
     return _REASONS[EndpointState(endpoint.state)]
 
 
-async def bury_endpoint(runtime: Runtime, endpoint_id: str) -> int:
-    """Move what waits for an endpoint to the dead-letter store, unless it is active again; how many.
+async def bury_some(runtime: Runtime, endpoint_id: str) -> bool:
+    """Move what waits for an endpoint to the dead-letter store, at most BURY_AT_ONCE; whether nothing is left to bury.
 
-    Deliveries in flight at this moment are left to whoever sends them: their failure buries them, too.
+    An endpoint that is active again keeps what it has. Deliveries in flight at this moment are left to whoever sends
+    them: their failure buries them, too.
     """
-    buried = 0
-    while True:
-        async with runtime.database.write() as tx:
-            endpoint = await endpoints.find(tx, endpoint_id)
-            if endpoint is None or endpoint.state == EndpointState.ACTIVE:
-                return buried
-            now = runtime.clock.now()
-            batch = await deliveries.lock_waiting_of_endpoint(tx, endpoint_id, now=now, limit=_BATCH)
-            await bury(tx, batch, {endpoint.id: endpoint}, now=now)
-            if len(batch) < _BATCH:
-                await endpoints.mark_buried(tx, endpoint_id)
-        buried += len(batch)
-        if len(batch) < _BATCH:
-            return buried
+    async with runtime.database.write() as tx:
+        endpoint = await endpoints.find(tx, endpoint_id)
+        if endpoint is None or endpoint.state == EndpointState.ACTIVE:
+            return True
+        now = runtime.clock.now()
+        batch = await deliveries.lock_waiting_of_endpoint(tx, endpoint_id, now=now, limit=BURY_AT_ONCE)
+        await bury(tx, batch, {endpoint.id: endpoint}, now=now)
+        done = len(batch) < BURY_AT_ONCE
+        if done:
+            await endpoints.mark_buried(tx, endpoint_id)
+    return done
+
+
+async def bury_closed(runtime: Runtime) -> None:
+    """Bury what waits for endpoints that stopped being active, with a breath between the batches."""
+    async with runtime.database.read() as tx:
+        closed = await endpoints.find_burial_due(tx, limit=_ENDPOINTS_AT_MOST)
+    for endpoint_id in closed:
+        while not await bury_some(runtime, endpoint_id):
+            await asyncio.sleep(_BREATH_SECONDS)
 
 
 async def bury(tx: Transaction, batch: Sequence[Delivery], closed: dict[str, Endpoint], *, now: datetime) -> None:

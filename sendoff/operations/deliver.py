@@ -17,6 +17,7 @@ from sendoff.errors import SendoffError, UnsafeUrl
 from sendoff.ids import new_id
 from sendoff.operations.bury import bury
 from sendoff.operations.runtime import Runtime
+from sendoff.operations.signing_secrets import open_secrets
 from sendoff.policy.addresses import Target, check_url
 from sendoff.policy.decision import Decision, decide
 from sendoff.policy.outcome import REJECTED_ADDRESS, Outcome, judge_error, judge_response
@@ -138,10 +139,9 @@ def prepare(runtime: Runtime, claimed: Claim, *, now: datetime) -> Request:
     )
     body = dialect.body(occurrence)
     sending = Sending(delivery_id=claimed.delivery.id, attempt=claimed.attempt_number, timestamp=int(now.timestamp()))
-    secret = runtime.vault.open(claimed.endpoint.secret, bound_to=claimed.endpoint.id)
     return Request(
         target=check_url(claimed.endpoint.url, runtime.addresses),
-        headers=dialect.headers(occurrence, sending, body, [secret]),
+        headers=dialect.headers(occurrence, sending, body, open_secrets(runtime.vault, claimed.endpoint, now=now)),
         body=body,
     )
 

@@ -1,46 +1,48 @@
-"""The dispatcher: one per worker process; takes ids from jobs, makes the attempts, records them in groups.
+"""The dispatcher: one per worker process; takes ids from jobs, makes the attempts, hands them to the recorder.
 
-A job waits here only for capacity, never for a receiver. What makes all of it safe is not in this file: every delivery
-in flight is under a lease in SQL, so that a process may die at any moment.
+A job waits here only for a slot, never for a receiver. What makes all of it safe is not in this file: every delivery in
+flight is under a lease in SQL, so that a process may die at any moment.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import contextlib
 from collections.abc import Sequence
 
 import structlog
 
 from sendoff.errors import Unavailable
 from sendoff.operations.deliver import Claim, Claims, FinishedAttempt, claim, claim_held, deliver, release
-from sendoff.operations.record import record
+from sendoff.operations.recorder import Recorder
 from sendoff.operations.runtime import Runtime
+from sendoff.policy.pacing import Pacer
+from sendoff.store import deliveries
 
 _log = structlog.get_logger(__name__)
 
-RECORD_AT_MOST = 500
-"""Attempts in one recording transaction: beyond it nothing is gained, and the locks are held longer."""
+LOOK_FOR_HELD_SECONDS = 1.0
+"""How often the held deliveries of all endpoints are looked for; those of this process's own are known at once."""
 
-RECORD_RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0)
-"""Waits before trying again to record, the last one over and over."""
+_SHORTEST_NAP_SECONDS = 0.02
 
 
 class Dispatcher:
-    """Makes attempts side by side, at most `WORKER_MAX_IN_FLIGHT`, and `ENDPOINT_MAX_IN_FLIGHT` of one endpoint."""
+    """Makes attempts side by side, as many as the pacer allows, and takes up held deliveries when their turn comes."""
 
     def __init__(self, runtime: Runtime) -> None:
+        settings = runtime.settings
         self._runtime = runtime
-        self._free = runtime.settings.worker_max_in_flight
-        self._cap = runtime.settings.endpoint_max_in_flight
-        self._in_flight: Counter[str] = Counter()
-        self._with_held: set[str] = set()
+        self.pacer = Pacer(slots=settings.worker_max_in_flight, endpoint_cap=settings.endpoint_max_in_flight)
+        self._reserved = 0
         self._under_way: dict[asyncio.Task[None], Claim] = {}
-        self._finished: list[FinishedAttempt] = []
-        self._something_finished = asyncio.Event()
-        self._room = asyncio.Event()
+        self._unrecorded = 0
+        self._with_held: set[str] = set()
+        self._slot_freed = asyncio.Event()
+        self._turn_came = asyncio.Event()
         self._stopping = False
-        self._recorder = asyncio.create_task(self._record_all())
+        self._recorder = Recorder(runtime, self._free_slots)
+        self._usher = asyncio.create_task(self._take_turns())
 
     async def submit(self, delivery_ids: Sequence[str]) -> None:
         """Start those of the deliveries that are due; returns when all are started, held or somebody else's.
@@ -52,15 +54,21 @@ class Dispatcher:
             room = await self._reserve(len(waiting))
             batch, waiting = waiting[:room], waiting[room:]
             try:
-                claims = await claim(self._runtime, batch, full=self._full_endpoints())
-            except BaseException:
-                self._give_back(room)
-                raise
-            await self._start(claims, reserved=room)
+                await self._start(await claim(self._runtime, batch, full=self.pacer.full_endpoints(self._now())))
+            finally:
+                self._reserved -= room
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way, unrecorded or known to be held."""
+        return not (self._under_way or self._unrecorded or self._with_held or self._reserved)
 
     async def drain(self, grace_seconds: float) -> None:
         """Take nothing new, wait for what is under way, at most `grace_seconds`, and release the rest for others."""
         self._stopping = True
+        self._slot_freed.set()
+        self._usher.cancel()
+        await asyncio.gather(self._usher, return_exceptions=True)
         if self._under_way:
             await asyncio.wait(list(self._under_way), timeout=grace_seconds)
         unfinished = dict(self._under_way)
@@ -70,109 +78,105 @@ class Dispatcher:
         if unfinished:
             _log.info("released_at_shutdown", deliveries=len(unfinished))
             await release(self._runtime, list(unfinished.values()))
-        self._something_finished.set()
-        await self._recorder
+        await self._recorder.close()
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing is under way and nothing waits to be recorded."""
-        return self._free == self._runtime.settings.worker_max_in_flight
+    def _now(self) -> float:
+        return self._runtime.clock.monotonic()
+
+    def _free(self) -> int:
+        return self.pacer.free_slots(self._now()) - self._reserved
 
     async def _reserve(self, wanted: int) -> int:
-        while self._free <= 0:
-            self._room.clear()
-            await self._room.wait()
-        return self._take(wanted)
+        while not self._stopping and self._free() <= 0:
+            self._slot_freed.clear()
+            # The limit is for attempts that go into overtime: they give their slot back without an event.
+            await _wait(self._slot_freed, at_most=0.2)
+        room = max(0, min(wanted, self._free()))
+        self._reserved += room
+        return room
 
-    def _take(self, wanted: int) -> int:
-        taken = min(wanted, self._free)
-        self._free -= taken
-        return taken
-
-    def _give_back(self, slots: int) -> None:
-        self._free += slots
-        self._room.set()
-
-    def _full_endpoints(self) -> list[str]:
-        return [endpoint_id for endpoint_id, number in self._in_flight.items() if number >= self._cap]
-
-    async def _start(self, claims: Claims, *, reserved: int) -> None:
+    async def _start(self, claims: Claims) -> None:
         self._with_held |= claims.held_endpoint_ids
-        above_cap: list[Claim] = []
+        too_many: list[Claim] = []
         for claimed in claims.to_send:
-            endpoint_id = claimed.delivery.endpoint_id
-            if self._in_flight[endpoint_id] >= self._cap:
-                above_cap.append(claimed)
+            endpoint, now = claimed.endpoint, self._now()
+            self.pacer.set_rate_limit(endpoint.id, endpoint.rate_limit, now)
+            if self._stopping or self.pacer.room_for(endpoint.id, now) == 0:
+                too_many.append(claimed)
                 continue
-            self._in_flight[endpoint_id] += 1
             task = asyncio.create_task(self._attempt(claimed))
+            self.pacer.start((claimed.lease, claimed.delivery.id), endpoint.id, now)
+            self._unrecorded += 1
             self._under_way[task] = claimed
             task.add_done_callback(self._under_way.pop)
-        self._give_back(reserved - (len(claims.to_send) - len(above_cap)))
-        if above_cap:
-            await self._hold(above_cap)
-
-    async def _hold(self, claims: Sequence[Claim]) -> None:
-        self._with_held.update(claimed.delivery.endpoint_id for claimed in claims)
-        await release(self._runtime, claims, held=True)
+        if too_many:
+            await release(self._runtime, too_many, held=not self._stopping)
+            self._with_held.update(claimed.endpoint.id for claimed in too_many)
+            self._turn_came.set()  # slots may have been freed while the database was at it
 
     async def _attempt(self, claimed: Claim) -> None:
         try:
             attempt = await deliver(self._runtime, claimed)
-        except Exception:
+        except BaseException as error:
+            self._free_slot(claimed)
+            if not isinstance(error, Exception):
+                raise
             # A defect of ours: the lease ends by itself, and until then nobody runs into it again.
             _log.exception("attempt_crashed", delivery=claimed.delivery.id)
-            self._free_slots([claimed.delivery.endpoint_id])
         else:
-            self._finished.append(attempt)
-        self._something_finished.set()
+            self._recorder.add(attempt)
 
-    async def _record_all(self) -> None:
-        while not (self._stopping and not self._under_way and not self._finished):
-            await self._something_finished.wait()
-            self._something_finished.clear()
-            while self._finished:
-                batch, self._finished = self._finished[:RECORD_AT_MOST], self._finished[RECORD_AT_MOST:]
-                await self._record(batch)
-                self._free_slots([attempt.claim.delivery.endpoint_id for attempt in batch])
-                await self._take_turns(batch)
+    def _free_slots(self, recorded: Sequence[FinishedAttempt]) -> None:
+        for attempt in recorded:
+            self._free_slot(attempt.claim)
 
-    async def _record(self, batch: Sequence[FinishedAttempt]) -> None:
-        tried = 0
+    def _free_slot(self, claimed: Claim) -> None:
+        self.pacer.finish((claimed.lease, claimed.delivery.id))
+        self._unrecorded -= 1
+        self._slot_freed.set()
+        if claimed.endpoint.id in self._with_held:
+            self._turn_came.set()
+
+    async def _take_turns(self) -> None:
+        """Start held deliveries, the oldest first, as soon as their endpoint has room."""
+        looked_at = float("-inf")
+        loop = asyncio.get_running_loop()
         while True:
             try:
-                return await record(self._runtime, batch)
+                if loop.time() - looked_at >= LOOK_FOR_HELD_SECONDS:
+                    looked_at = loop.time()
+                    async with self._runtime.database.read() as tx:
+                        self._with_held.update(await deliveries.find_endpoints_with_held(tx))
+                for endpoint_id in list(self._with_held):
+                    await self._take_turn_of(endpoint_id)
             except Unavailable as error:
-                wait = RECORD_RETRY_SECONDS[min(tried, len(RECORD_RETRY_SECONDS) - 1)]
-                _log.warning("not_recorded_yet", attempts=len(batch), error=str(error), retry_in=wait)
-                await asyncio.sleep(wait)
-                tried += 1
+                _log.warning("held_put_off", error=str(error))
             except Exception:
-                _log.exception("not_recordable", attempts=len(batch))
-                if len(batch) > 1:  # one bad row must not take the others with it
-                    for attempt in batch:
-                        await self._record([attempt])
-                return None
+                _log.exception("held_put_off")
+            await self._nap()
 
-    def _free_slots(self, endpoint_ids: Sequence[str]) -> None:
-        for endpoint_id in endpoint_ids:
-            self._in_flight[endpoint_id] -= 1
-            if not self._in_flight[endpoint_id]:
-                del self._in_flight[endpoint_id]
-        self._give_back(len(endpoint_ids))
-
-    async def _take_turns(self, batch: Sequence[FinishedAttempt]) -> None:
-        """Where a slot of an endpoint with held deliveries is free again, start the oldest of those."""
-        for endpoint_id in {attempt.claim.delivery.endpoint_id for attempt in batch} & self._with_held:
-            room = self._take(self._cap - self._in_flight[endpoint_id])
-            if room <= 0 or self._stopping:
-                self._give_back(room)
-                continue
-            try:
-                claims = await claim_held(self._runtime, endpoint_id, limit=room)
-            except Unavailable:
-                self._give_back(room)  # the sweeper releases what is held when the database is back
-                continue
+    async def _take_turn_of(self, endpoint_id: str) -> None:
+        room = min(self.pacer.room_for(endpoint_id, self._now()), self._free())
+        if room <= 0:
+            return
+        self._reserved += room
+        try:
+            claims = await claim_held(self._runtime, endpoint_id, limit=room)
             if len(claims.to_send) < room:
                 self._with_held.discard(endpoint_id)
-            await self._start(claims, reserved=room)
+            await self._start(claims)
+        finally:
+            self._reserved -= room
+
+    async def _nap(self) -> None:
+        self._turn_came.clear()
+        tokens = (self.pacer.seconds_to_token(endpoint_id) for endpoint_id in self._with_held)
+        soonest = min((seconds for seconds in tokens if seconds is not None), default=LOOK_FOR_HELD_SECONDS)
+        nap = min(max(soonest, _SHORTEST_NAP_SECONDS), LOOK_FOR_HELD_SECONDS)
+        await _wait(self._turn_came, at_most=nap)
+
+
+async def _wait(event: asyncio.Event, *, at_most: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(at_most):
+            await event.wait()

@@ -11,10 +11,11 @@ from sendoff.errors import Conflict, Invalid, NotFound
 from sendoff.ids import is_uuid, new_id
 from sendoff.operations.actors import Actor, write_audit
 from sendoff.operations.authenticate import Principal
-from sendoff.operations.bury import bury_endpoint
+from sendoff.operations.bury import bury_some
 from sendoff.operations.event_types import check_subscription
 from sendoff.operations.ping import ping
 from sendoff.operations.runtime import Runtime
+from sendoff.operations.signing_secrets import open_secrets
 from sendoff.policy.addresses import check_url
 from sendoff.policy.matching import DEFAULT_SUBSCRIPTION
 from sendoff.policy.states import EndpointState
@@ -66,7 +67,7 @@ async def register_endpoint(
         await _check_events(tx, events)
     check_url(new.url, runtime.addresses)
     secret = get_dialect(new.dialect).new_secret()
-    await ping(runtime, dialect=new.dialect, url=new.url, secret=secret, organization_id=principal.organization_id)
+    await ping(runtime, dialect=new.dialect, url=new.url, secrets=[secret], organization_id=principal.organization_id)
     now = runtime.clock.now()
     identifier = new_id()
     endpoint = Endpoint(
@@ -105,7 +106,7 @@ async def list_endpoints(runtime: Runtime, organization_id: str) -> list[Endpoin
 async def get_endpoint(runtime: Runtime, organization_id: str, endpoint_id: str) -> Endpoint:
     """One endpoint. Raises NotFound, for another organization's as well."""
     async with runtime.database.read() as tx:
-        return await _find(tx, organization_id, endpoint_id)
+        return await find_endpoint(tx, organization_id, endpoint_id)
 
 
 async def update_endpoint(
@@ -118,7 +119,7 @@ async def update_endpoint(
     """
     fields = change.fields
     async with runtime.database.read() as tx:
-        current = await _find(tx, organization_id, endpoint_id)
+        current = await find_endpoint(tx, organization_id, endpoint_id)
         if "events" in fields:
             fields = {**fields, "events": list(dict.fromkeys(fields["events"]))}
             await _check_events(tx, fields["events"])
@@ -129,7 +130,7 @@ async def update_endpoint(
     if url_changed:
         await _verify_new_url(runtime, current, fields["url"])
     async with runtime.database.write() as tx:
-        endpoint = await _find(tx, organization_id, endpoint_id, lock=True)
+        endpoint = await find_endpoint(tx, organization_id, endpoint_id, lock=True)
         before = _shown(endpoint)
         _apply(endpoint, fields, runtime, url_changed=url_changed)
         write_audit(
@@ -143,14 +144,14 @@ async def update_endpoint(
             after=_shown(endpoint),
         )
     if endpoint.burial_due:
-        await bury_endpoint(runtime, endpoint.id)
+        await bury_some(runtime, endpoint.id)
     return endpoint
 
 
 async def delete_endpoint(runtime: Runtime, organization_id: str, actor: Actor, endpoint_id: str) -> None:
     """Stop further deliveries for good; what is still open goes to the dead-letter store."""
     async with runtime.database.write() as tx:
-        endpoint = await _find(tx, organization_id, endpoint_id, lock=True)
+        endpoint = await find_endpoint(tx, organization_id, endpoint_id, lock=True)
         before = _shown(endpoint)
         endpoint.state = EndpointState.DELETED
         endpoint.burial_due = True
@@ -164,13 +165,13 @@ async def delete_endpoint(runtime: Runtime, organization_id: str, actor: Actor, 
             organization_id=organization_id,
             before=before,
         )
-    await bury_endpoint(runtime, endpoint.id)
+    await bury_some(runtime, endpoint.id)
 
 
 async def _verify_new_url(runtime: Runtime, endpoint: Endpoint, url: str) -> None:
     check_url(url, runtime.addresses)
-    secret = runtime.vault.open(endpoint.secret, bound_to=endpoint.id)
-    await ping(runtime, dialect=endpoint.dialect, url=url, secret=secret, organization_id=endpoint.organization_id)
+    secrets = open_secrets(runtime.vault, endpoint, now=runtime.clock.now())
+    await ping(runtime, dialect=endpoint.dialect, url=url, secrets=secrets, organization_id=endpoint.organization_id)
 
 
 def _apply(endpoint: Endpoint, fields: dict[str, Any], runtime: Runtime, *, url_changed: bool) -> None:
@@ -192,7 +193,8 @@ def _apply(endpoint: Endpoint, fields: dict[str, Any], runtime: Runtime, *, url_
         endpoint.burial_due = True
 
 
-async def _find(tx: Transaction, organization_id: str, endpoint_id: str, *, lock: bool = False) -> Endpoint:
+async def find_endpoint(tx: Transaction, organization_id: str, endpoint_id: str, *, lock: bool = False) -> Endpoint:
+    """The endpoint within a larger transaction. Raises NotFound when it is deleted or another organization's."""
     found = await endpoints.find(tx, endpoint_id, lock=lock) if is_uuid(endpoint_id) else None
     if found is None or found.organization_id != organization_id or found.state == EndpointState.DELETED:
         raise NotFound("There is no such webhook endpoint.")

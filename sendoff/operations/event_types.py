@@ -71,7 +71,11 @@ async def check_publishable(tx: Transaction, event_type: str, data: bytes, *, fi
 
 
 def _check_data(data_schema: dict[str, Any], data: bytes, *, field: str) -> None:
-    problem = jsonschema.exceptions.best_match(_validator(data_schema).iter_errors(orjson.loads(data)))
+    try:
+        parsed = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        raise Invalid(f"`{field}` holds what no schema can be held to, such as 1e400.", field=field) from None
+    problem = jsonschema.exceptions.best_match(_validator(data_schema).iter_errors(parsed))
     if problem is not None:
         place = ".".join([field, *(str(part) for part in problem.absolute_path)])
         raise Invalid(f"`{place}` does not satisfy the event type's schema: {problem.message}", field=place)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from sendoff.dialects.base import Occurrence
 from sendoff.dialects.registry import get_dialect
 from sendoff.errors import Conflict, NotFound
-from sendoff.ids import is_uuid
+from sendoff.ids import is_event_id, is_uuid
 from sendoff.operations.actors import Actor, write_audit
-from sendoff.operations.bury import bury_endpoint
+from sendoff.operations.bury import bury_some
 from sendoff.operations.runtime import Runtime
 from sendoff.policy.states import DeadLetterState, DeliveryState, EndpointState
 from sendoff.store import audit, dead_letters, deliveries, delivery_history, endpoints, events
@@ -62,7 +62,7 @@ class DeadLetterReport:
 async def get_event(runtime: Runtime, organization_id: str, event_id: str) -> tuple[Event, list[Delivery]]:
     """An event of the organization with its deliveries. Raises NotFound."""
     async with runtime.database.read() as tx:
-        event = await events.find(tx, event_id)
+        event = await events.find(tx, event_id) if is_event_id(event_id) else None
         if event is None or event.organization_id != organization_id:
             raise NotFound("There is no such event.")
         return event, await delivery_history.of_event(tx, event_id)
@@ -187,7 +187,7 @@ async def switch_endpoint(runtime: Runtime, actor: Actor, endpoint_id: str, *, o
             after={"state": str(endpoint.state)},
         )
     if not on:
-        await bury_endpoint(runtime, endpoint.id)
+        await bury_some(runtime, endpoint.id)
     return endpoint
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
+import secrets as randomness
+from collections.abc import Sequence
 
 import httpx
 import orjson
@@ -16,8 +17,8 @@ from sendoff.operations.runtime import Runtime
 from sendoff.policy.matching import PING
 
 
-async def ping(runtime: Runtime, *, dialect: str, url: str, secret: str, organization_id: str) -> None:
-    """Send a signed `webhook.ping` to `url`, at most `PING_TIMEOUT_SECONDS`. Raises PingFailed without a 2xx."""
+async def ping(runtime: Runtime, *, dialect: str, url: str, secrets: Sequence[str], organization_id: str) -> None:
+    """Send a `webhook.ping`, signed with each of `secrets`, to `url`. Raises PingFailed without a 2xx in time."""
     spoken = get_dialect(dialect)
     now = runtime.clock.now()
     occurrence = Occurrence(
@@ -25,11 +26,11 @@ async def ping(runtime: Runtime, *, dialect: str, url: str, secret: str, organiz
         type=PING,
         organization_id=organization_id,
         occurred_at=now,
-        data=orjson.dumps({"challenge": secrets.token_urlsafe(24)}),
+        data=orjson.dumps({"challenge": randomness.token_urlsafe(24)}),
     )
     body = spoken.body(occurrence)
     sending = Sending(delivery_id=new_id(), attempt=1, timestamp=int(now.timestamp()))
-    headers = spoken.headers(occurrence, sending, body, [secret])
+    headers = spoken.headers(occurrence, sending, body, secrets)
     status = await _post(runtime, url, headers, body)
     if not 200 <= status < 300:
         raise PingFailed(

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from sendoff.ids import new_id
-from sendoff.operations.bury import bury_endpoint, reason_for
+from sendoff.operations.bury import reason_for
 from sendoff.operations.deliver import FinishedAttempt
 from sendoff.operations.runtime import Runtime
 from sendoff.policy.breaker import Breaker
@@ -46,9 +46,6 @@ async def record(runtime: Runtime, finished: Sequence[FinishedAttempt]) -> None:
         await deliveries.settle(tx, [_settlement(attempt, dead[attempt.claim.delivery.id]) for attempt in ours])
         await _keep_failures(tx, ours, dead, now)
         await _tell_replays(tx, ours, dead)
-    for endpoint_id, endpoint in closed.items():
-        if endpoint.burial_due:
-            await bury_endpoint(runtime, endpoint_id)
 
 
 async def _still_ours(tx: Transaction, finished: Sequence[FinishedAttempt]) -> list[FinishedAttempt]:

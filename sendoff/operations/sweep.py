@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sendoff.operations.bury import bury_endpoint
 from sendoff.operations.idempotency import LIFETIME
 from sendoff.operations.runtime import Runtime
 from sendoff.store import deliveries, endpoints, idempotency, replays, uploads
@@ -12,7 +11,6 @@ from sendoff.store import deliveries, endpoints, idempotency, replays, uploads
 RING_AT_MOST = 10_000
 """Deliveries rung for in one sweep; at a sweep a second, twice what a worker is built to send."""
 
-BURY_AT_MOST = 20
 _UPLOADS_AT_MOST = 100
 _TIDY_AT_MOST = 500
 
@@ -24,39 +22,27 @@ class Swept:
     deliveries: int
     uploads: int
     replays: int
-    buried: int
 
 
 async def sweep(runtime: Runtime) -> Swept:
-    """Ring for due deliveries, waiting uploads and running replays; release held deliveries; bury what is closed.
+    """Ring for due deliveries, waiting uploads and running replays.
 
     Safe to run anywhere, at any time, twice at once: ringing twice is harmless, for only one claim succeeds.
     """
     now = runtime.clock.now()
-    await _release_held(runtime)
     async with runtime.database.read() as tx:
         due = await deliveries.find_due(tx, now=now, limit=RING_AT_MOST)
         waiting_uploads = await uploads.find_due(tx, now=now, limit=_UPLOADS_AT_MOST)
         running_replays = await replays.find_running(tx)
-        closed = await endpoints.find_burial_due(tx, limit=BURY_AT_MOST)
     runtime.bell.ring_deliveries(due)
     runtime.bell.ring_uploads(waiting_uploads)
     runtime.bell.ring_replays(running_replays)
-    buried = sum([await bury_endpoint(runtime, endpoint_id) for endpoint_id in closed])
-    return Swept(len(due), len(waiting_uploads), len(running_replays), buried)
+    return Swept(len(due), len(waiting_uploads), len(running_replays))
 
 
 async def tidy(runtime: Runtime) -> None:
     """Remove what is past its lifetime, a little at a time."""
     async with runtime.database.write() as tx:
-        await idempotency.remove_older(tx, than=runtime.clock.now() - LIFETIME, limit=_TIDY_AT_MOST)
-
-
-async def _release_held(runtime: Runtime) -> None:
-    async with runtime.database.read() as tx:
-        holders = await deliveries.find_endpoints_with_held(tx)
-    for endpoint_id in holders:
-        async with runtime.database.write() as tx:
-            await deliveries.release_held(
-                tx, endpoint_id, cap=runtime.settings.endpoint_max_in_flight, now=runtime.clock.now()
-            )
+        now = runtime.clock.now()
+        await idempotency.remove_older(tx, than=now - LIFETIME, limit=_TIDY_AT_MOST)
+        await endpoints.forget_ended_secrets(tx, now=now, limit=_TIDY_AT_MOST)

@@ -199,32 +199,6 @@ async def release(tx: Transaction, ids: Sequence[str], *, lease: str, now: datet
     )
 
 
-async def release_held(tx: Transaction, endpoint_id: str, *, cap: int, now: datetime) -> list[str]:
-    """Make the oldest held deliveries of an endpoint due, as many as its cap has room for; their ids."""
-    result = await _execute(
-        tx,
-        f"""
-        WITH turn AS (
-            SELECT d.id FROM deliveries d
-            WHERE d.endpoint_id = :endpoint_id AND d.state = 'held'
-            ORDER BY d.id
-            LIMIT (
-                SELECT CASE WHEN COUNT(*) < :cap THEN :cap - COUNT(*) ELSE 0 END
-                FROM deliveries o WHERE o.endpoint_id = :endpoint_id AND o.state IN ('pending', 'held', 'in_flight')
-                AND o.state = 'in_flight'
-            )
-            {skip_locked(tx, "d")}
-        )
-        UPDATE deliveries SET state = 'pending', lease = NULL, next_attempt_at = :now
-        WHERE id IN (SELECT id FROM turn) RETURNING deliveries.id
-        """,
-        endpoint_id=endpoint_id,
-        cap=cap,
-        now=now,
-    )
-    return [str(row.id) for row in result]
-
-
 async def find_due(tx: Transaction, *, now: datetime, limit: int) -> list[str]:
     """Ids of deliveries whose time has come, longest overdue first."""
     result = await _execute(
@@ -330,7 +304,7 @@ async def _claim(tx: Transaction, statement: str, **parameters: Any) -> list[Cla
             attempt_count=row.attempt_count,
             replay_id=None if row.replay_id is None else str(row.replay_id),
         )
-        for row in result
+        for row in sorted(result, key=lambda row: str(row.id))  # oldest first
     ]
 
 

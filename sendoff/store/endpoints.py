@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import update
 from sqlmodel import col, select
@@ -80,3 +81,18 @@ async def find_burial_due(tx: Transaction, *, limit: int) -> list[str]:
 async def mark_buried(tx: Transaction, endpoint_id: str) -> None:
     """Nothing of this endpoint waits any more."""
     await tx.execute(update(Endpoint).where(col(Endpoint.id) == endpoint_id).values(burial_due=False))
+
+
+async def forget_ended_secrets(tx: Transaction, *, now: datetime, limit: int) -> None:
+    """Remove secrets from before a rotation whose overlap has ended."""
+    ended = (
+        select(Endpoint.id)
+        .where(col(Endpoint.previous_secret_until) <= now)
+        .order_by(col(Endpoint.id))
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    ids = (await tx.scalars(ended)).all()
+    if ids:
+        forgotten = {"previous_secret": None, "previous_secret_until": None}
+        await tx.execute(update(Endpoint).where(col(Endpoint.id).in_(ids)).values(forgotten))

@@ -68,7 +68,7 @@ class ApiKey(SQLModel, table=True):
 
 
 class Endpoint(SQLModel, table=True):
-    """A registered URL. `secret` is sealed by the vault, bound to this row's id."""
+    """A registered URL. Its secrets are sealed by the vault, bound to this row's id."""
 
     __tablename__ = "endpoints"
     __table_args__ = (
@@ -90,11 +90,16 @@ class Endpoint(SQLModel, table=True):
     events: list[str] = Field(sa_type=Json)
     state: str = Field(default=EndpointState.ACTIVE, sa_type=String(16))
     secret: bytes = Field(sa_type=LargeBinary, repr=False)
+    previous_secret: bytes | None = Field(default=None, sa_type=LargeBinary, repr=False)
+    """The secret before the last rotation: it signs as well until `previous_secret_until`, then it is forgotten."""
+    previous_secret_until: datetime | None = Field(default=None, sa_type=Moment)
     verified_at: datetime = Field(sa_type=Moment)
     last_success_at: datetime | None = Field(default=None, sa_type=Moment)
     last_failure_at: datetime | None = Field(default=None, sa_type=Moment)
     consecutive_failures: int = 0
     disabled_at: datetime | None = Field(default=None, sa_type=Moment)
+    rate_limit: int | None = None
+    """Deliveries per second at the most, over all workers."""
     burial_due: bool = False
     """Set when the endpoint stops being active, cleared when its open deliveries are in the dead-letter store."""
     created_at: datetime = Field(sa_type=Moment)

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from tests.cli.shell import Shell
 from tests.support.polling import eventually_blocking
 from tests.support.processes import ROOT, start
 
@@ -28,7 +29,8 @@ STOPS_WITHIN_SECONDS = 40
 class Installation:
     """A data directory and the settings that its commands run with. `up` starts it, `url` is where it answers."""
 
-    def __init__(self, data: Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, data: Path, settings: Mapping[str, str], shell: Shell) -> None:
+        self._shell = shell
         self.data = data
         self.environment = environment_without_settings() | dict(settings)
         self.process: subprocess.Popen[bytes] | None = None
@@ -36,7 +38,8 @@ class Installation:
 
     def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         """`sendoff ARGUMENTS… --data DIR`."""
-        return run_sendoff(*arguments, "--data", self.data, environment=self.environment)
+        written = [str(argument) for argument in (*arguments, "--data", self.data)]
+        return self._shell.run(written, self.environment)
 
     def json(self, *arguments: str | Path) -> Any:
         """What the command prints for programs. Fails unless it succeeds."""
@@ -74,6 +77,11 @@ class Installation:
         self.process.stdout.close()
         return self.process.returncode
 
+    def kill(self) -> None:
+        """End it for certain, when the test has failed to."""
+        if self.process is not None and self.process.poll() is None:
+            self.end(signal.SIGKILL)
+
     def child(self, what: str) -> int:
         """The process id of the child of `up` whose command line holds `what`; 0 if there is none."""
         assert self.process is not None
@@ -97,17 +105,16 @@ class Installation:
 
 
 @contextmanager
-def running(data: Path, settings: Mapping[str, str], *arguments: str) -> Iterator[Installation]:
+def running(data: Path, settings: Mapping[str, str], shell: Shell, *arguments: str) -> Iterator[Installation]:
     """An installation that is up; at the end it is told to stop, must exit with 0 and leave nothing behind."""
-    installation = Installation(data, settings)
+    installation = Installation(data, settings, shell)
     try:
         installation.up(*arguments)
         yield installation
         assert installation.end() == 0
         assert_nothing_runs_in(data)
     finally:
-        if installation.process is not None and installation.process.poll() is None:
-            installation.end(signal.SIGKILL)
+        installation.kill()
 
 
 def run_sendoff(*arguments: str | Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.cli.conftest import Install
 from tests.cli.installation import LOOPBACK, Installation, running
+from tests.cli.shell import Shell
 from tests.support.polling import eventually_blocking
 from tests.support.remote import RemoteReceiver
 
@@ -24,9 +26,9 @@ def receiver() -> Iterator[RemoteReceiver]:
 
 
 @pytest.fixture(scope="module")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+def installation(tmp_path_factory: pytest.TempPathFactory, shell: Shell) -> Iterator[Installation]:
     settings = LOOPBACK | {"SENDOFF_RETRY_SCHEDULE": "10ms"}
-    with running(tmp_path_factory.mktemp("commands") / "data", settings) as up:
+    with running(tmp_path_factory.mktemp("commands") / "data", settings, shell) as up:
         yield up
 
 
@@ -179,8 +181,8 @@ def test_people_get_tables_and_sentences(installation: Installation, organizatio
     assert "nonsense" in misspelt.stderr
 
 
-def test_commands_work_while_redis_is_away_and_before_anything_was_up(tmp_path: Path) -> None:
-    offline = Installation(tmp_path / "data", {})
+def test_commands_work_while_redis_is_away_and_before_anything_was_up(install: Install) -> None:
+    offline = install({})
     unmade = offline.run("orgs", "list")
     assert unmade.returncode == 1
     assert "sendoff migrate" in unmade.stderr

@@ -11,14 +11,15 @@ import httpx
 import pytest
 
 from sendoff.verify import verify
+from tests.cli.conftest import Install
 from tests.cli.installation import (
     LOOPBACK,
-    Installation,
     assert_nothing_runs_in,
     children_of,
     read_process,
     running,
 )
+from tests.cli.shell import Shell
 from tests.support.polling import eventually_blocking
 from tests.support.remote import RemoteReceiver
 
@@ -57,20 +58,22 @@ def wait_for_delivery(receiver: RemoteReceiver, event_id: str, secret: str) -> N
 
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
 def test_an_event_is_delivered_on_either_database(
-    database: str, tmp_path: Path, remote_receiver: RemoteReceiver, request: pytest.FixtureRequest
+    database: str, data: Path, shell: Shell, remote_receiver: RemoteReceiver, request: pytest.FixtureRequest
 ) -> None:
     settings = dict(LOOPBACK)
     if database == "postgres":
         settings["SENDOFF_DATABASE_URL"] = request.getfixturevalue("empty_postgres_url")
-    with running(tmp_path / "data", settings) as installation:
-        assert (tmp_path / "data" / "sendoff.db").exists() == (database == "sqlite")
+    with running(data, settings, shell) as installation:
+        assert (data / "sendoff.db").exists() == (database == "sqlite")
         with installation.client(installation.new_key(*KEY_SCOPES)) as api:
             secret = register(api, remote_receiver.url("/hook"))
             wait_for_delivery(remote_receiver, publish(api), secret)
 
 
-def test_whatever_is_killed_comes_back_and_nothing_is_lost(tmp_path: Path, remote_receiver: RemoteReceiver) -> None:
-    with running(tmp_path / "data", LOOPBACK, "--workers", "2") as installation:
+def test_whatever_is_killed_comes_back_and_nothing_is_lost(
+    data: Path, shell: Shell, remote_receiver: RemoteReceiver
+) -> None:
+    with running(data, LOOPBACK, shell, "--workers", "2") as installation:
         with installation.client(installation.new_key(*KEY_SCOPES)) as api:
             secret = register(api, remote_receiver.url("/hook"))
             for name in ("m worker", "valkey-server", "m api"):
@@ -92,14 +95,15 @@ def publish_if_it_answers(api: httpx.Client) -> str | None:
         return None
 
 
-def test_nothing_is_left_when_up_itself_is_killed_and_it_starts_again_in_the_same_place(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    first = Installation(data, {})
+def test_nothing_is_left_when_up_itself_is_killed_and_it_starts_again_in_the_same_place(
+    data: Path, install: Install
+) -> None:
+    first = install({})
     first.up()
     port = first.url.rpartition(":")[2]
     key = first.new_key("webhooks:manage")
     first.end(signal.SIGKILL)
-    second = Installation(data, {})
+    second = install({})
     second.up("--port", port)
     with second.client(key) as api:
         assert api.get("/api/v1/webhooks").json() == []
@@ -107,29 +111,31 @@ def test_nothing_is_left_when_up_itself_is_killed_and_it_starts_again_in_the_sam
     assert_nothing_runs_in(data)
 
 
-def test_a_taken_port_and_a_taken_directory_are_refused_in_a_sentence(tmp_path: Path) -> None:
+def test_a_taken_port_and_a_taken_directory_are_refused_in_a_sentence(
+    data: Path, shell: Shell, install: Install
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        refused = Installation(tmp_path / "data", {}).run("up", "--port", str(port))
+        refused = install({}).run("up", "--port", str(port))
     assert refused.returncode == 1
     assert re.fullmatch(rf"sendoff: Cannot listen on port {port} of 127.0.0.1 .*choose another.*\n", refused.stderr)
     assert refused.stdout == ""
-    with running(tmp_path / "data", {}) as installation:
+    with running(data, {}, shell) as installation:
         again = installation.run("up", "--port", "0")
     assert again.returncode == 1
     assert "already; stop it or choose another --data" in again.stderr
 
 
-def test_it_can_be_stopped_before_it_is_ready(tmp_path: Path) -> None:
-    installation = Installation(tmp_path / "data", {})
+def test_it_can_be_stopped_before_it_is_ready(data: Path, install: Install) -> None:
+    installation = install({})
     installation.start()
     eventually_blocking(lambda: installation.child("valkey-server"), within=30, what="Valkey runs")
     assert installation.end() == 0
-    assert_nothing_runs_in(tmp_path / "data")
+    assert_nothing_runs_in(data)
 
 
-def test_a_second_interrupt_does_not_wait(tmp_path: Path) -> None:
-    installation = Installation(tmp_path / "data", {})
+def test_a_second_interrupt_does_not_wait(data: Path, install: Install) -> None:
+    installation = install({})
     installation.up()
     web = installation.child("m api")
     os.kill(web, signal.SIGSTOP)  # it will not end by itself
@@ -137,7 +143,7 @@ def test_a_second_interrupt_does_not_wait(tmp_path: Path) -> None:
     installation.process.send_signal(signal.SIGINT)
     eventually_blocking(lambda: _is_told(web), what="the API is told")
     assert installation.end(signal.SIGINT) == 1
-    assert_nothing_runs_in(tmp_path / "data")
+    assert_nothing_runs_in(data)
 
 
 def _is_told(pid: int) -> bool:
@@ -146,16 +152,16 @@ def _is_told(pid: int) -> bool:
     return pending is not None and bool(int(pending[1], 16) & 1 << (signal.SIGTERM - 1))
 
 
-def test_wrong_settings_are_all_told_before_anything_starts(tmp_path: Path) -> None:
-    wrong = Installation(tmp_path / "data", {"SENDOFF_RETRY_SCHEDULE": "soon", "SENDOFF_DATABASE_URL": "mysql://x"})
+def test_wrong_settings_are_all_told_before_anything_starts(install: Install) -> None:
+    wrong = install({"SENDOFF_RETRY_SCHEDULE": "soon", "SENDOFF_DATABASE_URL": "mysql://x"})
     refused = wrong.run("up", "--port", "0")
     assert refused.returncode == 1
     assert "SENDOFF_RETRY_SCHEDULE" in refused.stderr
     assert "SENDOFF_DATABASE_URL" in refused.stderr
 
 
-def test_a_database_that_is_away_is_told_in_a_sentence(tmp_path: Path) -> None:
-    away = Installation(tmp_path / "data", {"SENDOFF_DATABASE_URL": "postgresql+asyncpg://u:hidden@127.0.0.1:1/none"})
+def test_a_database_that_is_away_is_told_in_a_sentence(install: Install) -> None:
+    away = install({"SENDOFF_DATABASE_URL": "postgresql+asyncpg://u:hidden@127.0.0.1:1/none"})
     for command in (("up", "--port", "0"), ("migrate",), ("orgs", "list")):
         refused = away.run(*command)
         assert refused.returncode == 1

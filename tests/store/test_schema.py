@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from sqlmodel import SQLModel
 
 from sendoff.errors import WrongSchema
-from sendoff.store.database import Database, migrate
+from sendoff.store.database import Database
 
 
 async def test_the_migrations_make_what_the_tables_describe(database_url: str) -> None:

@@ -11,6 +11,7 @@ from sendoff.clock import FakeClock
 from sendoff.operations import accounts
 from sendoff.operations.actors import Actor
 from sendoff.operations.authenticate import SCOPES, Principal
+from sendoff.operations.bury import bury_closed
 from sendoff.operations.dispatcher import Dispatcher
 from sendoff.operations.endpoints import NewEndpoint, RegisteredEndpoint, register_endpoint
 from sendoff.operations.idempotency import StoredResponse
@@ -76,6 +77,7 @@ class House:
         dispatcher = Dispatcher(self.runtime)
         while True:
             await sweep(self.runtime)
+            await bury_closed(self.runtime)
             rung, self.bell.deliveries = self.bell.deliveries, []
             if not rung:
                 break

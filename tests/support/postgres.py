@@ -8,6 +8,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ class PostgresServer:
     PostgreSQL refuses to run as root, so for root it runs as `nobody`.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, settings: Mapping[str, str] = _FAST) -> None:
         self._home = directory
+        self._settings = settings
         self._data = directory / "data"
         self._process: subprocess.Popen[bytes] | None = None
         self._as_user = _as_unprivileged_user() if os.geteuid() == 0 else {}
@@ -47,7 +49,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        settings = [part for name, value in _FAST.items() for part in ("-c", f"{name}={value}")]
+        settings = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
         command: list[str | Path] = [
             self._binaries / "postgres",
             "-D",

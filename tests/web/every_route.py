@@ -42,6 +42,7 @@ CALLS = {
     ("PATCH", "/api/v1/webhooks/{webhook_id}"): Call("webhooks:manage", body={"description": "theirs"}),
     ("DELETE", "/api/v1/webhooks/{webhook_id}"): WEBHOOKS,
     ("GET", "/api/v1/webhooks/{webhook_id}/deliveries"): WEBHOOKS,
+    ("POST", "/api/v1/webhooks/{webhook_id}/rotate-secret"): WEBHOOKS,
     ("POST", "/api/v1/uploads"): Call("uploads:write", body={"phone_numbers": []}),
     ("GET", "/api/v1/uploads"): Call("uploads:read"),
     ("GET", "/api/v1/uploads/{upload_id}"): Call("uploads:read"),
@@ -75,7 +76,5 @@ def uncovered(app: FastAPI) -> list[KnownRoute]:
 
 def concrete(path: str, **identifiers: str) -> str:
     """The path with ids in the place of its parameters, by default one that nothing has."""
-    parts = [
-        identifiers.get(part.strip("{}"), ANY_ID) if part.startswith("{") else part for part in path.split("/")
-    ]
+    parts = [identifiers.get(part.strip("{}"), ANY_ID) if part.startswith("{") else part for part in path.split("/")]
     return "/".join(parts)

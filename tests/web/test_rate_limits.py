@@ -83,9 +83,7 @@ async def test_processes_share_the_counters_however_many_requests_come_at_once(
     small_world: World, valkey_url: str, sqlite_url: str
 ) -> None:
     async with open_world(sqlite_url, valkey_url) as other:
-        calls = [
-            process.delete(UNKNOWN, key=small_world.key) for _ in range(45) for process in (small_world, other)
-        ]
+        calls = [process.delete(UNKNOWN, key=small_world.key) for _ in range(45) for process in (small_world, other)]
         answers = [response.status_code for response in await asyncio.gather(*calls)]
     assert sorted(answers) == [404] * 60 + [429] * 30
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -312,9 +311,3 @@ async def test_a_file_name_is_never_a_path(small_world: World, name: str, tmp_pa
     assert len(shown["original_filename"]) <= 255
     stored = [str(path.relative_to(tmp_path / "storage")) for path in (tmp_path / "storage").rglob("*.*")]
     assert stored == [shown["storage_path"]]
-
-
-async def test_every_upload_asked_for_is_announced(world: World) -> None:
-    shown = await uploaded(world)
-    assert world.house.bell.uploads == [shown["id"]]
-    assert json.dumps(shown)

@@ -233,11 +233,14 @@ def upgrade() -> None:
         sa.Column("events", types.Json, nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("secret", sa.LargeBinary(), nullable=False),
+        sa.Column("previous_secret", sa.LargeBinary(), nullable=True),
+        sa.Column("previous_secret_until", types.Moment(timezone=True), nullable=True),
         sa.Column("verified_at", types.Moment(timezone=True), nullable=False),
         sa.Column("last_success_at", types.Moment(timezone=True), nullable=True),
         sa.Column("last_failure_at", types.Moment(timezone=True), nullable=True),
         sa.Column("consecutive_failures", sa.Integer(), nullable=False),
         sa.Column("disabled_at", types.Moment(timezone=True), nullable=True),
+        sa.Column("rate_limit", sa.Integer(), nullable=True),
         sa.Column("burial_due", sa.Boolean(), nullable=False),
         sa.Column("created_at", types.Moment(timezone=True), nullable=False),
         sa.Column("updated_at", types.Moment(timezone=True), nullable=False),
@@ -335,9 +338,7 @@ def downgrade() -> None:
     with op.batch_alter_table("endpoints", schema=None) as batch_op:
         batch_op.drop_index("ix_endpoints_organization")
         batch_op.drop_index(
-            "ix_endpoints_burial_due",
-            postgresql_where=sa.text("burial_due"),
-            sqlite_where=sa.text("burial_due"),
+            "ix_endpoints_burial_due", postgresql_where=sa.text("burial_due"), sqlite_where=sa.text("burial_due")
         )
 
     op.drop_table("endpoints")
@@ -372,9 +373,7 @@ def downgrade() -> None:
             sqlite_where=sa.text("state IN ('pending', 'held', 'in_flight')"),
         )
         batch_op.drop_index(
-            "ix_deliveries_held",
-            postgresql_where=sa.text("state = 'held'"),
-            sqlite_where=sa.text("state = 'held'"),
+            "ix_deliveries_held", postgresql_where=sa.text("state = 'held'"), sqlite_where=sa.text("state = 'held'")
         )
         batch_op.drop_index("ix_deliveries_endpoint")
         batch_op.drop_index(

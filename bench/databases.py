@@ -1,0 +1,143 @@
+"""The database under the benchmark: served, asked whether everything is recorded, and asked what it was asked."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import asyncpg
+
+from tests.support.postgres import PostgresServer
+
+_COUNT_DELIVERED = "SELECT count(*) FROM deliveries WHERE state = 'delivered'"
+_COUNT_OPEN = "SELECT count(*) FROM deliveries WHERE state IN ('pending', 'held', 'in_flight')"
+
+POSTGRES_SETTINGS = {
+    # Durable, as in production: a commit is on disk before it is answered.
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "max_connections": "200",
+    "shared_buffers": "256MB",
+    "max_wal_size": "4GB",
+    "shared_preload_libraries": "pg_stat_statements",
+}
+
+_COUNT_STATEMENTS = """
+    SELECT coalesce(sum(calls) FILTER (WHERE query !~* '^(begin|start|commit|rollback)'), 0)::bigint,
+           coalesce(sum(calls) FILTER (WHERE query ~* '^commit'), 0)::bigint
+    FROM pg_stat_statements WHERE userid <> 'bench'::regrole
+"""
+_TOP_STATEMENTS = """
+    SELECT calls, total_exec_time, regexp_replace(query, '\\s+', ' ', 'g') AS query
+    FROM pg_stat_statements WHERE userid <> 'bench'::regrole ORDER BY total_exec_time DESC LIMIT $1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How often the database was asked: statements without BEGIN, COMMIT and ROLLBACK, and the COMMITs."""
+
+    statements: int
+    commits: int
+
+
+class BenchDatabase(Protocol):
+    """A database for the time of a run."""
+
+    name: str
+    url: str
+    pids: list[int]
+    observer_pid: int | None
+    """A process of the database that serves the benchmark's own questions; its CPU time does not count."""
+
+    async def connect(self) -> None: ...
+    async def count_delivered(self) -> int: ...
+    async def count_open(self) -> int: ...
+    async def asked(self) -> Asked | None: ...
+    async def top_statements(self, number: int) -> list[str]: ...
+    async def close(self) -> None: ...
+
+
+class Postgres:
+    """A PostgreSQL of our own, asked by a role of our own so that our questions can be told apart."""
+
+    name = "PostgreSQL"
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory / "postgres"
+        self._server = PostgresServer(self._directory, settings=POSTGRES_SETTINGS)
+        self._server.create()
+        self._server.start()
+        self.url = self._server.create_database("sendoff")
+        self._server.execute("CREATE ROLE bench SUPERUSER LOGIN")
+        self._server.execute("CREATE EXTENSION pg_stat_statements", database="sendoff")
+        self.pids = [int((self._directory / "data" / "postmaster.pid").read_text().split()[0])]
+        self.observer_pid: int | None = None
+        self._connection: asyncpg.Connection | None = None
+
+    async def connect(self) -> None:
+        self._connection = await asyncpg.connect(host=str(self._directory), user="bench", database="sendoff")
+        self.observer_pid = await self._ask("SELECT pg_backend_pid()")
+
+    async def count_delivered(self) -> int:
+        return await self._ask(_COUNT_DELIVERED)
+
+    async def count_open(self) -> int:
+        return await self._ask(_COUNT_OPEN)
+
+    async def asked(self) -> Asked | None:
+        assert self._connection is not None  # noqa: S101 - connected first
+        return Asked(*await self._connection.fetchrow(_COUNT_STATEMENTS))
+
+    async def top_statements(self, number: int) -> list[str]:
+        assert self._connection is not None  # noqa: S101 - connected first
+        rows = await self._connection.fetch(_TOP_STATEMENTS, number)
+        return [f"{row['calls']:>8} × {row['total_exec_time']:>9.1f} ms  {row['query'][:150]}" for row in rows]
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+        self._server.stop()
+
+    async def _ask(self, question: str) -> int:
+        assert self._connection is not None  # noqa: S101 - connected first
+        return int(await self._connection.fetchval(question))
+
+
+class Sqlite:
+    """A SQLite file; its work is done within the API's and the worker's processes."""
+
+    name = "SQLite"
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "sendoff.db"
+        self.url = f"sqlite+aiosqlite:///{self._path}"
+        self.pids: list[int] = []
+        self.observer_pid: int | None = None
+
+    async def connect(self) -> None:
+        """A connection per question: one that stays open would keep the write-ahead log from being reset."""
+
+    async def count_delivered(self) -> int:
+        return self._ask(_COUNT_DELIVERED)
+
+    async def count_open(self) -> int:
+        return self._ask(_COUNT_OPEN)
+
+    async def asked(self) -> Asked | None:
+        return None
+
+    async def top_statements(self, number: int) -> list[str]:  # noqa: ARG002
+        return []
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _ask(self, question: str) -> int:
+        connection = sqlite3.connect(self._path, timeout=15)
+        try:
+            return int(connection.execute(question).fetchone()[0])
+        finally:
+            connection.close()

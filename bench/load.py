@@ -1,0 +1,259 @@
+"""The load generator: POSTs prebuilt requests over connections that are kept alive, and notes when each was answered.
+
+Closed loop: each connection sends its next request when the last one is answered. Fixed rate: a request is sent when
+its turn comes whatever became of the others, and its time counts from then, so that a stalled server cannot hide.
+
+    python -m bench.load PLAN.json      the outcome goes to standard output as JSON
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from array import array
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import cycle
+from pathlib import Path
+
+import uvloop
+
+from bench.receiver import EVENT_ID_LENGTH
+
+_EVENT_ID = b'"id":"'
+_LENGTH = b"ontent-length: "
+_TICK_SECONDS = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to send where: `heads` take turns, each followed by `body`. Ends after `seconds` or `most` requests.
+
+    `rate` is requests per second, 0 for a closed loop. `answers` is where the answers' times go, if anywhere.
+    """
+
+    host: str
+    port: int
+    heads: list[str]
+    body: str
+    expect: int
+    connections: int
+    seconds: float
+    most: int
+    rate: float = 0
+    answers: str | None = None
+
+    def save(self, path: Path) -> Path:
+        path.write_text(json.dumps(asdict(self)))
+        return path
+
+    @classmethod
+    def load(cls, path: Path) -> Plan:
+        return cls(**json.loads(path.read_text()))
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of it; times are monotonic seconds, the CPU's are the load generator's own."""
+
+    answered: int = 0
+    refused: int = 0
+    refusal: str = ""
+    started: float = 0
+    ended: float = 0
+    cpu_seconds: float = 0
+
+    @property
+    def per_second(self) -> float:
+        return self.answered / (self.ended - self.started)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An accepted event: when its request was due, and when its answer was here."""
+
+    event_id: bytes
+    sent: float
+    answered: float
+
+
+class Answers:
+    """The times of all answers, compactly."""
+
+    def __init__(self) -> None:
+        self._ids = bytearray()
+        self._times = array("d")
+
+    def note(self, response: bytes, sent: float, answered: float) -> None:
+        start = response.find(_EVENT_ID) + len(_EVENT_ID)
+        self._ids += response[start : start + EVENT_ID_LENGTH]
+        self._times.extend((sent, answered))
+
+    def dump(self, path: Path) -> None:
+        path.write_bytes(self._times.tobytes() + bytes(self._ids))
+
+
+def read_answers(path: Path) -> list[Answer]:
+    """What `Answers.dump` wrote."""
+    content = path.read_bytes()
+    count = len(content) // (16 + EVENT_ID_LENGTH)
+    times = array("d", content[: 16 * count])
+    ids = content[16 * count :]
+    return [
+        Answer(ids[EVENT_ID_LENGTH * n : EVENT_ID_LENGTH * (n + 1)], times[2 * n], times[2 * n + 1])
+        for n in range(count)
+    ]
+
+
+class Load:
+    """The requests, the connections that are free, and the outcome so far."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.outcome = Outcome()
+        self.answers = Answers() if plan.answers else None
+        self.done = asyncio.get_running_loop().create_future()
+        self._plan = plan
+        self._expected = str(plan.expect).encode()
+        self._requests = _requests(plan)
+        self._left = plan.most
+        self._under_way = 0
+        self._due: deque[float] = deque()
+        self._free: list[Connection] = []
+        self._deadline = 0.0
+
+    def start(self, connections: list[Connection]) -> None:
+        self._free = connections
+        self.outcome.started = time.monotonic()
+        self._deadline = self.outcome.started + self._plan.seconds
+        if self._plan.rate:
+            self._left = min(self._left, round(self._plan.rate * self._plan.seconds))
+            asyncio.get_running_loop().call_soon(self._tick, 0)
+            return
+        for connection in list(connections):
+            self._next(connection)
+
+    def answered(self, connection: Connection, response: bytes, sent: float) -> None:
+        now = time.monotonic()
+        self._under_way -= 1
+        if response[9:12] == self._expected:
+            self.outcome.answered += 1
+            if self.answers is not None:
+                self.answers.note(response, sent, now)
+        else:
+            self.refuse(response.decode("latin-1"))
+        self.outcome.ended = now
+        if self._plan.rate:
+            self._free.append(connection)
+            self._send_due()
+        else:
+            self._next(connection, now)
+
+    def refuse(self, reason: str) -> None:
+        self.outcome.refused += 1
+        self.outcome.refusal = self.outcome.refusal or reason
+
+    def lost(self) -> None:
+        self.refuse("the server closed a connection")
+        self._finish()
+
+    def _finish(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def _next(self, connection: Connection, now: float = 0.0) -> None:
+        if self._left and now < self._deadline:
+            self._send(connection, now or time.monotonic())
+        elif not self._under_way:
+            self._finish()
+
+    def _send(self, connection: Connection, sent: float) -> None:
+        self._left -= 1
+        self._under_way += 1
+        connection.send(next(self._requests), sent)
+
+    def _tick(self, number: int) -> None:
+        loop = asyncio.get_running_loop()
+        now = time.monotonic()
+        total = min(round((now - self.outcome.started) * self._plan.rate), round(self._plan.rate * self._plan.seconds))
+        self._due.extend(self.outcome.started + n / self._plan.rate for n in range(number, total))
+        self._send_due()
+        if self._left or self._under_way or self._due:
+            loop.call_later(_TICK_SECONDS, self._tick, total)
+        else:
+            self._finish()
+
+    def _send_due(self) -> None:
+        while self._due and self._free:
+            self._send(self._free.pop(), self._due.popleft())
+
+
+class Connection(asyncio.Protocol):
+    """One connection with at most one request under way."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._rest = b""
+        self._sent = 0.0
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what create_connection gives
+        self._transport = transport
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._transport = None
+        if not self._load.done.done():
+            self._load.lost()
+
+    def send(self, request: bytes, sent: float) -> None:
+        self._sent = sent
+        if self._transport is not None:
+            self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        data = self._rest + data if self._rest else data
+        end = data.find(b"\r\n\r\n")
+        if end < 0 or len(data) < end + 4 + _content_length(data, end):
+            self._rest = data
+            return
+        self._rest = b""
+        self._load.answered(self, data, self._sent)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
+def _content_length(response: bytes, head_end: int) -> int:
+    start = response.find(_LENGTH, 0, head_end) + len(_LENGTH)
+    return int(response[start : response.find(b"\r\n", start)])
+
+
+def _requests(plan: Plan) -> Iterator[bytes]:
+    body = plan.body.encode()
+    return cycle([head.encode() + body for head in plan.heads])
+
+
+async def _run(plan: Plan) -> Outcome:
+    load = Load(plan)
+    loop = asyncio.get_running_loop()
+    connections = []
+    for _ in range(plan.connections):
+        _, connection = await loop.create_connection(lambda: Connection(load), plan.host, plan.port)
+        connections.append(connection)
+    cpu = time.process_time()
+    load.start(connections[:])
+    await load.done
+    load.outcome.cpu_seconds = time.process_time() - cpu
+    for connection in connections:
+        connection.close()
+    if load.answers is not None and plan.answers is not None:
+        load.answers.dump(Path(plan.answers))
+    return load.outcome
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(asdict(uvloop.run(_run(Plan.load(Path(sys.argv[1])))))))

@@ -1,0 +1,88 @@
+"""Snapshots of everything that is counted, and the difference between two of them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from bench import accounting
+from bench.databases import Asked, BenchDatabase
+from bench.servers import ReceiverProcess, Servers
+
+PARTS = ("api", "worker", "database", "valkey")
+"""The product's processes; what the receiver and the load generator use is not the product's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Totals so far."""
+
+    at: float
+    cpu: dict[str, float]
+    machine: float
+    redis_commands: int
+    asked: Asked | None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What was used between two snapshots. CPU times are seconds."""
+
+    seconds: float
+    cpu: dict[str, float]
+    elsewhere: float
+    """CPU time that neither the product nor the receiver used: the load generator, this program, other people."""
+    redis_commands: int
+    statements: int | None
+    commits: int | None
+
+
+@dataclass
+class Meter:
+    """Reads the counters of one installation."""
+
+    servers: Servers
+    database: BenchDatabase
+    receiver: ReceiverProcess
+    peaks: dict[str, float] = field(default_factory=dict)
+
+    async def read(self) -> Snapshot:
+        """Everything that is counted, now."""
+        return Snapshot(
+            at=time.monotonic(),
+            cpu=self._cpu(),
+            machine=accounting.machine_busy_seconds(),
+            redis_commands=int(self.servers.redis.info("stats")["total_commands_processed"]),
+            asked=await self.database.asked(),
+        )
+
+    async def since(self, before: Snapshot) -> Usage:
+        """What was used since `before`; also takes note of the memory."""
+        now = await self.read()
+        for part, pids in self._pids().items():
+            self.peaks[part] = max(self.peaks.get(part, 0.0), accounting.peak_memory(pids))
+        cpu = {part: now.cpu[part] - before.cpu[part] for part in now.cpu}
+        asked = (now.asked, before.asked) if now.asked and before.asked else None
+        return Usage(
+            seconds=now.at - before.at,
+            cpu=cpu,
+            elsewhere=now.machine - before.machine - sum(cpu.values()),
+            # This reading is one command itself.
+            redis_commands=now.redis_commands - before.redis_commands - 1,
+            statements=asked[0].statements - asked[1].statements if asked else None,
+            commits=asked[0].commits - asked[1].commits if asked else None,
+        )
+
+    def _pids(self) -> dict[str, list[int]]:
+        return {
+            "api": self.servers.api_pids,
+            "worker": self.servers.worker_pids,
+            "database": self.database.pids,
+            "valkey": self.servers.valkey_pids,
+        }
+
+    def _cpu(self) -> dict[str, float]:
+        used = {part: accounting.cpu_seconds(pids) for part, pids in self._pids().items()}
+        if self.database.observer_pid is not None:
+            used["database"] -= accounting.own_cpu_seconds(self.database.observer_pid)
+        return used | {"receiver": accounting.cpu_seconds([self.receiver.pid])}

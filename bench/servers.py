@@ -1,0 +1,175 @@
+"""The processes under test, started as in production, and the receiver."""
+
+from __future__ import annotations
+
+import os
+import pstats
+import socket
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import redis
+
+from bench.databases import BenchDatabase
+from tests.support.polling import eventually_blocking
+from tests.support.processes import ROOT, start, stop
+from tests.support.valkey import ValkeyServer, free_port
+
+_STARTS_WITHIN_SECONDS = 30
+_PROFILE_LINES = 45
+
+
+class ReceiverProcess:
+    """The receiver on several loopback addresses, in a process of its own."""
+
+    def __init__(self, hosts: int) -> None:
+        self.hosts = [f"127.0.{number // 250}.{number % 250 + 2}" for number in range(hosts)]
+        self.port = free_port()
+        command = [sys.executable, "-m", "bench.receiver", str(self.port), *self.hosts]
+        self._process = start(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._read_line()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def count(self) -> int:
+        """How many requests have arrived since the last reset."""
+        return int(self._ask("count"))
+
+    def reset(self) -> None:
+        self._ask("reset")
+
+    def dump(self, path: Path) -> Path:
+        """Have the arrivals written to a file."""
+        self._ask(f"dump {path}")
+        return path
+
+    def stop(self) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        stop(self._process)
+
+    def _ask(self, command: str) -> str:
+        if self._process.stdin is None:
+            raise RuntimeError("the receiver takes no commands")
+        self._process.stdin.write(f"{command}\n".encode())
+        self._process.stdin.flush()
+        return self._read_line()
+
+    def _read_line(self) -> str:
+        line = self._process.stdout.readline() if self._process.stdout is not None else b""
+        if not line:
+            raise RuntimeError("the receiver has ended")
+        return line.decode().strip()
+
+
+class Servers:
+    """Valkey, the API and the workers, on a database that runs already and is migrated here."""
+
+    def __init__(
+        self, directory: Path, database: BenchDatabase, *, settings: tuple[str, ...], profile: str | None
+    ) -> None:
+        self._directory = directory
+        self._profile = profile
+        valkey_directory = directory / "valkey"
+        valkey_directory.mkdir()
+        self._valkey = ValkeyServer(valkey_directory)
+        self.environment = {
+            "SENDOFF_DATABASE_URL": database.url,
+            "SENDOFF_REDIS_URL": self._valkey.url,
+            "SENDOFF_SECRET_KEYS": "bench" * 8,
+            "SENDOFF_STORAGE_URL": f"file://{directory}/uploads",
+            "SENDOFF_DANGEROUSLY_ALLOW_NETWORKS": "127.0.0.0/8",
+            "SENDOFF_DANGEROUSLY_ALLOW_HTTP": "true",
+            **dict(setting.split("=", 1) for setting in settings),
+        }
+        self.api_port = free_port()
+        self._api: subprocess.Popen[bytes] | None = None
+        self._workers: list[subprocess.Popen[bytes]] = []
+        self.redis: redis.Redis = redis.Redis.from_url(self._valkey.url)
+
+    @property
+    def api_pids(self) -> list[int]:
+        return [self._api.pid] if self._api is not None else []
+
+    @property
+    def worker_pids(self) -> list[int]:
+        return [worker.pid for worker in self._workers]
+
+    @property
+    def valkey_pids(self) -> list[int]:
+        return [int(self.redis.info("server")["process_id"])]
+
+    def start(self) -> None:
+        """Migrate, then start Valkey and the API."""
+        self._valkey.start()
+        migration = self._start("sendoff.cli", "migrate")
+        if migration.wait(60) != 0:
+            raise RuntimeError(f"sendoff migrate failed:\n{self.log('sendoff.cli')}")
+        self._api = self._start("api", "--port", str(self.api_port), profiled=self._profile == "api")
+        eventually_blocking(self._api_answers, within=_STARTS_WITHIN_SECONDS, what=lambda: self.log("api"))
+
+    def start_workers(self, number: int) -> None:
+        """Start so many workers; done when each of them works."""
+        for _ in range(number):
+            reading_end, writing_end = os.pipe()
+            profiled = self._profile == "worker"
+            self._workers.append(self._start("worker", profiled=profiled, ready_descriptor=writing_end))
+            os.close(writing_end)
+            with os.fdopen(reading_end, "rb") as ready:
+                if not ready.read(1):
+                    raise RuntimeError(f"the worker does not start:\n{self.log('worker')}")
+
+    def stop_workers(self) -> None:
+        """Let the workers drain and end."""
+        for worker in self._workers:
+            stop(worker, within=30)
+        self._workers = []
+
+    def stop(self) -> None:
+        self.stop_workers()
+        if self._api is not None:
+            stop(self._api, within=30)
+        self.redis.close()
+        self._valkey.stop()
+
+    def log(self, name: str) -> str:
+        """The end of what a process said."""
+        path = self._directory / f"{name}.log"
+        return path.read_text(errors="replace")[-3000:] if path.exists() else ""
+
+    def profile(self) -> str:
+        """Where the profiled processes spent their time, once they have ended."""
+        files = [str(path) for path in self._directory.glob("*.prof")]
+        text = StringIO()
+        if files:
+            statistics = pstats.Stats(*files, stream=text)
+            statistics.sort_stats("tottime").print_stats(_PROFILE_LINES)
+            statistics.sort_stats("cumulative").print_stats(_PROFILE_LINES)
+        return text.getvalue()
+
+    def _start(
+        self, module: str, *arguments: str, profiled: bool = False, ready_descriptor: int | None = None
+    ) -> subprocess.Popen[bytes]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SENDOFF_")}
+        environment |= self.environment
+        descriptors = [] if ready_descriptor is None else [ready_descriptor]
+        if ready_descriptor is not None:
+            environment["SENDOFF_READY_FD"] = str(ready_descriptor)
+        output = self._directory / f"{module}-{len(list(self._directory.glob('*.prof')))}.prof"
+        how = ["-m", "cProfile", "-o", str(output)] if profiled else []
+        with (self._directory / f"{module}.log").open("ab") as log:
+            command = [sys.executable, *how, "-m", module, *arguments]
+            return start(command, cwd=ROOT, env=environment, stdout=log, stderr=log, pass_fds=descriptors)
+
+    def _api_answers(self) -> bool:
+        if self._api is not None and self._api.poll() is not None:
+            raise RuntimeError(f"the API does not start:\n{self.log('api')}")
+        try:
+            socket.create_connection(("127.0.0.1", self.api_port), timeout=1).close()
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,71 @@
+"""The recorder: writes finished attempts in groups, and does not give up while the database is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from sendoff.errors import Unavailable
+from sendoff.operations.deliver import FinishedAttempt
+from sendoff.operations.record import record
+from sendoff.operations.runtime import Runtime
+
+_log = structlog.get_logger(__name__)
+
+RECORD_AT_MOST = 500
+"""Attempts in one transaction: beyond it nothing is gained, and the locks are held longer."""
+
+RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0)
+"""Waits before trying again to record, the last one over and over."""
+
+
+class Recorder:
+    """Takes finished attempts and calls `recorded` with each group once it is committed (or cannot ever be)."""
+
+    def __init__(self, runtime: Runtime, recorded: Callable[[Sequence[FinishedAttempt]], None]) -> None:
+        self._runtime = runtime
+        self._recorded = recorded
+        self._finished: list[FinishedAttempt] = []
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._task = asyncio.create_task(self._run())
+
+    def add(self, attempt: FinishedAttempt) -> None:
+        """Record this one soon, together with whatever finishes meanwhile."""
+        self._finished.append(attempt)
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Record what is left and stop."""
+        self._closing = True
+        self._wake.set()
+        await self._task
+
+    async def _run(self) -> None:
+        while self._finished or not self._closing:
+            if not self._finished:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            batch, self._finished = self._finished[:RECORD_AT_MOST], self._finished[RECORD_AT_MOST:]
+            await self._record(batch)
+            self._recorded(batch)
+
+    async def _record(self, batch: Sequence[FinishedAttempt]) -> None:
+        tried = 0
+        while True:
+            try:
+                return await record(self._runtime, batch)
+            except Unavailable as error:
+                wait = RETRY_SECONDS[min(tried, len(RETRY_SECONDS) - 1)]
+                _log.warning("not_recorded_yet", attempts=len(batch), error=str(error), retry_in=wait)
+                await asyncio.sleep(wait)
+                tried += 1
+            except Exception:
+                _log.exception("not_recordable", attempts=len(batch))
+                if len(batch) > 1:  # one bad row must not take the others with it
+                    for attempt in batch:
+                        await self._record([attempt])
+                return None

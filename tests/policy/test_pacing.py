@@ -1,0 +1,94 @@
+"""Pacing: slots, overtime, caps, rates and shares, by a clock of the test's."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sendoff.policy.pacing import OVERTIME_AFTER_SECONDS, Pacer
+
+
+def test_an_endpoint_takes_at_most_its_cap() -> None:
+    pacer = Pacer(slots=10, endpoint_cap=3)
+    for key in range(3):
+        assert pacer.room_for("a", 0) == 3 - key
+        pacer.start(key, "a", 0)
+    assert pacer.full_endpoints(0) == ["a"]
+    assert pacer.room_for("b", 0) == 3
+    pacer.finish(0)
+    assert (pacer.room_for("a", 0), pacer.full_endpoints(0)) == (1, [])
+
+
+def test_attempts_that_take_long_give_their_slots_back() -> None:
+    pacer = Pacer(slots=4, endpoint_cap=2)
+    for key, endpoint in enumerate("aabb"):
+        pacer.start(key, endpoint, 0)
+    assert pacer.free_slots(OVERTIME_AFTER_SECONDS - 0.1) == 0
+    assert pacer.free_slots(OVERTIME_AFTER_SECONDS) == 4
+    assert pacer.room_for("a", OVERTIME_AFTER_SECONDS) == 0  # its cap counts them all the same
+
+
+def test_when_overtime_is_full_only_endpoints_in_overtime_have_to_wait() -> None:
+    pacer = Pacer(slots=2, endpoint_cap=5)
+    pacer.start(1, "slow", 0)
+    pacer.start(2, "slow", 0)
+    now = OVERTIME_AFTER_SECONDS
+    assert pacer.free_slots(now) == 2
+    assert pacer.full_endpoints(now) == ["slow"]
+    assert pacer.room_for("prompt", now) == 5
+    pacer.finish(1)
+    assert pacer.room_for("slow", now) == 4
+
+
+def test_a_rate_limit_holds_over_every_second() -> None:
+    pacer = Pacer(slots=100, endpoint_cap=100)
+    pacer.set_rate_limit("a", 5, 0)
+    started: list[float] = []
+    for tick in range(400):
+        now = tick / 100
+        if pacer.room_for("a", now):
+            pacer.start(tick, "a", now)
+            pacer.finish(tick)
+            started.append(now)
+    assert 19 <= len(started) <= 21
+    for first in started:
+        assert sum(first <= moment < first + 1 for moment in started) <= 6
+
+
+def test_workers_share_an_endpoints_cap_and_rate() -> None:
+    pacer = Pacer(slots=100, endpoint_cap=20)
+    pacer.set_rate_limit("a", 10, 0)
+    pacer.set_workers(4)
+    assert pacer.room_for("b", 0) == 5
+    pacer.start(1, "a", 0)
+    assert pacer.seconds_to_token("a") == pytest.approx(0.4)
+    pacer.set_workers(40)
+    assert pacer.room_for("b", 0) == 1  # never none at all
+
+
+def test_an_endpoint_without_limits_is_forgotten_when_nothing_of_it_is_under_way() -> None:
+    pacer = Pacer(slots=10, endpoint_cap=1)
+    pacer.start(1, "a", 0)
+    assert pacer.full_endpoints(0) == ["a"]
+    pacer.finish(1)
+    assert pacer.full_endpoints(0) == []
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 5), st.booleans()), max_size=60))
+def test_slots_and_rooms_always_add_up(steps: list[tuple[str, float, bool]]) -> None:
+    pacer, now = Pacer(slots=8, endpoint_cap=3), 0.0
+    under_way: dict[int, tuple[str, float]] = {}
+    for key, (endpoint, wait, finishes) in enumerate(steps):
+        now += wait
+        if finishes and under_way:
+            oldest = next(iter(under_way))
+            pacer.finish(oldest)
+            del under_way[oldest]
+        elif pacer.free_slots(now) > 0 and pacer.room_for(endpoint, now) > 0:
+            pacer.start(key, endpoint, now)
+            under_way[key] = (endpoint, now)
+        prompt = sum(now - started < OVERTIME_AFTER_SECONDS for _, started in under_way.values())
+        assert pacer.free_slots(now) == 8 - prompt
+        for name in "abc":
+            assert sum(endpoint == name for endpoint, _ in under_way.values()) <= 3
