@@ -3,53 +3,58 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PROC = Path("/proc")
 
 
-def cpu_seconds(pids: Iterable[int]) -> float:
-    """CPU time of processes and all their descendants, those that have ended included."""
-    table = _read_processes()
-    return sum(table[pid][1] for root in pids for pid in _tree(root, table)) / _TICKS
+@dataclass(frozen=True, slots=True)
+class _Process:
+    parent: int
+    cpu_seconds: float
+    """Its own and that of the children it has waited for."""
 
 
-def own_cpu_seconds(pid: int) -> float:
-    """CPU time of one process alone."""
-    found = _read_processes().get(pid)
-    return found[1] / _TICKS if found else 0.0
+class ProcessTable:
+    """All processes at one moment."""
 
+    def __init__(self) -> None:
+        self._processes = dict(_read_processes())
+        self._children: dict[int, list[int]] = {}
+        for pid, process in self._processes.items():
+            self._children.setdefault(process.parent, []).append(pid)
 
-def peak_memory(pids: Iterable[int]) -> float:
-    """The largest resident set that any of the processes or their descendants had so far, in MiB."""
-    table = _read_processes()
-    return max((_high_water_mark(pid) for root in pids for pid in _tree(root, table)), default=0) / 1024
+    def cpu_seconds(self, pids: Iterable[int]) -> float:
+        """CPU time of processes and all their descendants, those that have ended included."""
+        return sum(self._processes[pid].cpu_seconds for pid in self._tree(pids))
+
+    def own_cpu_seconds(self, pid: int) -> float:
+        """CPU time of one process alone."""
+        return self._processes[pid].cpu_seconds if pid in self._processes else 0.0
+
+    def peak_memory(self, pids: Iterable[int]) -> float:
+        """The largest resident set that any of the processes or their descendants had so far, in MiB."""
+        return max((_high_water_mark(pid) for pid in self._tree(pids)), default=0) / 1024
+
+    def _tree(self, roots: Iterable[int]) -> Iterator[int]:
+        waiting = [pid for pid in roots if pid in self._processes]
+        while waiting:
+            pid = waiting.pop()
+            yield pid
+            waiting += self._children.get(pid, [])
 
 
 def machine_busy_seconds() -> float:
     """CPU time that the whole machine has spent on anything, on all cores together."""
     fields = [int(field) for field in (_PROC / "stat").read_text().splitlines()[0].split()[1:]]
-    user, nice, system, _idle, _iowait, *other = fields
-    return (user + nice + system + sum(other[:3])) / _TICKS
+    user, nice, system, _idle, _iowait, irq, softirq, *_virtual = fields
+    return (user + nice + system + irq + softirq) / _TICKS
 
 
-def _tree(root: int, table: dict[int, tuple[int, int]]) -> list[int]:
-    children: dict[int, list[int]] = {}
-    for pid, (parent, _) in table.items():
-        children.setdefault(parent, []).append(pid)
-    found, waiting = [], [root] if root in table else []
-    while waiting:
-        pid = waiting.pop()
-        found.append(pid)
-        waiting += children.get(pid, [])
-    return found
-
-
-def _read_processes() -> dict[int, tuple[int, int]]:
-    """Parent and CPU ticks (of its waited-for children too) of each process."""
-    table = {}
+def _read_processes() -> Iterator[tuple[int, _Process]]:
     for folder in _PROC.iterdir():
         if folder.name.isdigit():
             try:
@@ -57,8 +62,7 @@ def _read_processes() -> dict[int, tuple[int, int]]:
                 fields = (folder / "stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue  # it has just ended
-            table[int(folder.name)] = (int(fields[1]), sum(int(field) for field in fields[11:15]))
-    return table
+            yield int(folder.name), _Process(int(fields[1]), sum(map(int, fields[11:15])) / _TICKS)
 
 
 def _high_water_mark(pid: int) -> int:

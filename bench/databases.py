@@ -31,7 +31,7 @@ _COUNT_STATEMENTS = """
 """
 _TOP_STATEMENTS = """
     SELECT calls, total_exec_time, regexp_replace(query, '\\s+', ' ', 'g') AS query
-    FROM pg_stat_statements WHERE userid <> 'bench'::regrole ORDER BY total_exec_time DESC LIMIT $1
+    FROM pg_stat_statements WHERE userid <> 'bench'::regrole ORDER BY total_exec_time DESC LIMIT 12
 """
 
 
@@ -56,8 +56,9 @@ class BenchDatabase(Protocol):
     async def count_delivered(self) -> int: ...
     async def count_open(self) -> int: ...
     async def asked(self) -> Asked | None: ...
-    async def top_statements(self, number: int) -> list[str]: ...
-    async def close(self) -> None: ...
+    async def top_statements(self) -> list[str]: ...
+    async def disconnect(self) -> None: ...
+    def stop(self) -> None: ...
 
 
 class Postgres:
@@ -91,14 +92,16 @@ class Postgres:
         assert self._connection is not None  # noqa: S101 - connected first
         return Asked(*await self._connection.fetchrow(_COUNT_STATEMENTS))
 
-    async def top_statements(self, number: int) -> list[str]:
+    async def top_statements(self) -> list[str]:
         assert self._connection is not None  # noqa: S101 - connected first
-        rows = await self._connection.fetch(_TOP_STATEMENTS, number)
+        rows = await self._connection.fetch(_TOP_STATEMENTS)
         return [f"{row['calls']:>8} × {row['total_exec_time']:>9.1f} ms  {row['query'][:150]}" for row in rows]
 
-    async def close(self) -> None:
+    async def disconnect(self) -> None:
         if self._connection is not None:
             await self._connection.close()
+
+    def stop(self) -> None:
         self._server.stop()
 
     async def _ask(self, question: str) -> int:
@@ -129,11 +132,14 @@ class Sqlite:
     async def asked(self) -> Asked | None:
         return None
 
-    async def top_statements(self, number: int) -> list[str]:  # noqa: ARG002
+    async def top_statements(self) -> list[str]:
         return []
 
-    async def close(self) -> None:
+    async def disconnect(self) -> None:
         """Nothing to let go of."""
+
+    def stop(self) -> None:
+        """Nothing to end."""
 
     def _ask(self, question: str) -> int:
         connection = sqlite3.connect(self._path, timeout=15)

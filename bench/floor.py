@@ -1,6 +1,6 @@
 """The floor: the same POSTs sent by the bare `sendoff.wire` client in a loop, no database and no queue around it.
 
-    python -m bench.floor PORT SECONDS CONCURRENCY BODY_BYTES HOST [HOST …]      prints JSON
+python -m bench.floor PORT SECONDS CONCURRENCY BODY_BYTES HOST [HOST …]      prints JSON
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from bench import accounting
+from bench.accounting import ProcessTable, machine_busy_seconds
 from bench.databases import Asked, BenchDatabase
 from bench.servers import ReceiverProcess, Servers
 
@@ -51,7 +51,7 @@ class Meter:
         return Snapshot(
             at=time.monotonic(),
             cpu=self._cpu(),
-            machine=accounting.machine_busy_seconds(),
+            machine=machine_busy_seconds(),
             redis_commands=int(self.servers.redis.info("stats")["total_commands_processed"]),
             asked=await self.database.asked(),
         )
@@ -59,8 +59,9 @@ class Meter:
     async def since(self, before: Snapshot) -> Usage:
         """What was used since `before`; also takes note of the memory."""
         now = await self.read()
+        table = ProcessTable()
         for part, pids in self._pids().items():
-            self.peaks[part] = max(self.peaks.get(part, 0.0), accounting.peak_memory(pids))
+            self.peaks[part] = max(self.peaks.get(part, 0.0), table.peak_memory(pids))
         cpu = {part: now.cpu[part] - before.cpu[part] for part in now.cpu}
         asked = (now.asked, before.asked) if now.asked and before.asked else None
         return Usage(
@@ -82,7 +83,8 @@ class Meter:
         }
 
     def _cpu(self) -> dict[str, float]:
-        used = {part: accounting.cpu_seconds(pids) for part, pids in self._pids().items()}
+        table = ProcessTable()
+        used = {part: table.cpu_seconds(pids) for part, pids in self._pids().items()}
         if self.database.observer_pid is not None:
-            used["database"] -= accounting.own_cpu_seconds(self.database.observer_pid)
-        return used | {"receiver": accounting.cpu_seconds([self.receiver.pid])}
+            used["database"] -= table.own_cpu_seconds(self.database.observer_pid)
+        return used | {"receiver": table.cpu_seconds([self.receiver.pid])}

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
-import sys
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.calibration import calibrate
 from bench.load import Outcome, Plan, read_answers
-from bench.measuring import Meter, Usage
+from bench.measuring import Meter, Snapshot, Usage
 from bench.options import Options
 from bench.receiver import read_arrivals
-from bench.town import EVENT_TYPE
+from bench.requests import heads, many_events, one_event
+from bench.servers import run_load
 from tests.support.polling import eventually
-from tests.support.processes import ROOT, start
 
 BATCH = 100
 FIXED_RATE = 200.0
@@ -29,7 +26,7 @@ _BATCH_CONNECTIONS = 4
 
 @dataclass(slots=True)
 class Result:
-    """One scenario on one database. Latencies are milliseconds."""
+    """One scenario on one database. Latencies are sorted milliseconds."""
 
     name: str
     usage: Usage
@@ -39,11 +36,10 @@ class Result:
     """Requests that arrived beyond one for each delivery."""
     accepted_per_second: float | None = None
     recorded_per_second: float | None = None
-    load_cpu_seconds: float = 0
     after_answer: list[float] = field(default_factory=list)
     after_sending: list[float] = field(default_factory=list)
     calibration_ms: float = 0
-    statements: list[str] = field(default_factory=list)
+    top_statements: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -53,22 +49,22 @@ class Bench:
     options: Options
     directory: Path
     meter: Meter
-    keys: list[str]
+    keys: Sequence[str]
 
     async def warm_up(self) -> None:
         """Connections are made, caches filled, code compiled."""
-        await self._measure("warm-up", self._plan(most=500))
+        await self._measure("warm-up", self._singles(most=500))
 
     async def idle(self) -> Result:
         """Nothing to do."""
         await asyncio.sleep(_SETTLING_SECONDS)
         before = await self.meter.read()
         await asyncio.sleep(self.options.idle_seconds)
-        return Result("idle", await self.meter.since(before), calibration_ms=calibrate())
+        return await self._complete(Result("idle", await self.meter.since(before)))
 
     async def single(self) -> Result:
         """One event per POST, as fast as the connections take turns."""
-        return await self._measure("single", self._plan())
+        return await self._measure("single", self._singles())
 
     async def batch(self) -> Result:
         """A hundred events per POST."""
@@ -76,36 +72,99 @@ class Bench:
 
     async def at_rate(self, name: str, rate: float) -> Result:
         """One event per POST at a fixed rate, however the answers come."""
-        return await self._measure(name, self._plan(rate=rate))
+        return await self._measure(name, self._singles(rate=rate))
 
     async def backlog(self) -> Result:
         """Everything is published while no worker runs; measured from the moment the workers are ready."""
-        servers, receiver = self.meter.servers, self.meter.receiver
+        servers = self.meter.servers
         servers.stop_workers()
-        delivered = await self.meter.database.count_delivered()
-        receiver.reset()
-        outcome = await self._load(self._batches(self.options.backlog_events))
-        events = outcome.answered * BATCH
+        delivered = await self._start_counting()
+        outcome = self._load(self._batches(self.options.backlog_events))
         servers.start_workers(self.options.workers)
         before = await self.meter.read()
-        result = Result("backlog", *await self._until_recorded(before, events))
-        await self._complete(result, events, delivered)
+        result = await self._until_recorded("backlog", before, outcome.answered * BATCH, delivered)
         result.accepted_per_second = outcome.per_second * BATCH
         result.recorded_per_second = result.deliveries / result.usage.seconds
-        return result
+        return await self._complete(result)
 
     async def _measure(self, name: str, plan: Plan, *, events_each: int = 1) -> Result:
-        delivered = await self.meter.database.count_delivered()
-        self.meter.receiver.reset()
+        delivered = await self._start_counting()
         before = await self.meter.read()
-        outcome = await self._load(plan)
-        events = outcome.answered * events_each
-        result = Result(name, *await self._until_recorded(before, events))
-        ended = time.monotonic()
-        await self._complete(result, events, delivered)
+        outcome = self._load(plan)
+        result = await self._until_recorded(name, before, outcome.answered * events_each, delivered)
         result.accepted_per_second = outcome.per_second * events_each
-        result.recorded_per_second = result.deliveries / (ended - outcome.started)
-        result.load_cpu_seconds = outcome.cpu_seconds
-        if plan.answers and events_each == 1:
+        result.recorded_per_second = result.deliveries / (before.at + result.usage.seconds - outcome.started)
+        if plan.answers:
             self._add_latencies(result, Path(plan.answers))
+        return await self._complete(result)
+
+    async def _start_counting(self) -> int:
+        self.meter.receiver.reset()
+        return await self.meter.database.count_delivered()
+
+    def _load(self, plan: Plan) -> Outcome:
+        outcome = run_load(plan, self.directory)
+        if outcome.refused:
+            raise RuntimeError(f"{outcome.refused} requests were refused, the first with:\n{outcome.refusal}")
+        return outcome
+
+    async def _until_recorded(self, name: str, before: Snapshot, events: int, delivered: int) -> Result:
+        deliveries = events * self.options.fanout
+        meter, receiver = self.meter, self.meter.receiver
+        await eventually(
+            lambda: receiver.count() >= deliveries,
+            within=_RECORDED_WITHIN_SECONDS,
+            what=lambda: f"{deliveries} deliveries ({receiver.count()} arrived)\n{meter.servers.log('worker')}",
+        )
+
+        async def all_recorded() -> bool:
+            return await meter.database.count_open() == 0
+
+        await eventually(all_recorded, within=_RECORDED_WITHIN_SECONDS, what="all deliveries recorded")
+        result = Result(name, await meter.since(before), events, deliveries)
+        recorded = await meter.database.count_delivered() - delivered
+        if recorded != deliveries:
+            raise RuntimeError(f"{name}: {recorded} deliveries are recorded as delivered, not {deliveries}")
+        result.repeated = receiver.count() - deliveries
         return result
+
+    async def _complete(self, result: Result) -> Result:
+        result.calibration_ms = calibrate()
+        if self.options.statements:
+            result.top_statements = await self.meter.database.top_statements()
+        return result
+
+    def _add_latencies(self, result: Result, answers: Path) -> None:
+        arrivals = self.meter.receiver.dump(self.directory / "arrivals")
+        by_id = {answer.event_id: answer for answer in read_answers(answers)}
+        matched = [(by_id[event_id], at) for event_id, at in read_arrivals(arrivals) if event_id in by_id]
+        result.after_answer = sorted((at - answer.answered) * 1000 for answer, at in matched)
+        result.after_sending = sorted((at - answer.sent) * 1000 for answer, at in matched)
+
+    def _singles(self, *, most: int = 1_000_000, rate: float = 0) -> Plan:
+        body = one_event(self.options.payload)
+        return Plan(
+            host="127.0.0.1",
+            port=self.meter.servers.api_port,
+            heads=heads("/api/v1/events", self.keys, self.meter.servers.api_port, body),
+            body=body,
+            expect=202,
+            connections=self.options.connections,
+            seconds=self.options.seconds,
+            most=most,
+            rate=rate,
+            answers=str(self.directory / "answers"),
+        )
+
+    def _batches(self, events: int) -> Plan:
+        body = many_events(self.options.payload, BATCH)
+        return Plan(
+            host="127.0.0.1",
+            port=self.meter.servers.api_port,
+            heads=heads("/api/v1/events/batch", self.keys, self.meter.servers.api_port, body),
+            body=body,
+            expect=202,
+            connections=_BATCH_CONNECTIONS,
+            seconds=60,
+            most=max(1, events // BATCH),
+        )

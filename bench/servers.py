@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pstats
 import socket
@@ -9,10 +10,13 @@ import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import redis
 
 from bench.databases import BenchDatabase
+from bench.floor import Floor
+from bench.load import Outcome, Plan
 from tests.support.polling import eventually_blocking
 from tests.support.processes import ROOT, start, stop
 from tests.support.valkey import ValkeyServer, free_port
@@ -173,3 +177,23 @@ class Servers:
         except OSError:
             return False
         return True
+
+
+def run_load(plan: Plan, directory: Path) -> Outcome:
+    """Run the load generator to its end."""
+    return Outcome(**_run_to_json("bench.load", plan.save(directory / "plan.json")))
+
+
+def run_floor(receiver: ReceiverProcess, *, seconds: float, concurrency: int, body_bytes: int) -> Floor:
+    """Measure the bare client against the receiver."""
+    return Floor(**_run_to_json("bench.floor", receiver.port, seconds, concurrency, body_bytes, *receiver.hosts))
+
+
+def _run_to_json(module: str, *arguments: object) -> dict[str, Any]:
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    process = start(command, cwd=ROOT, stdout=subprocess.PIPE)
+    output, _ = process.communicate(timeout=300)
+    if process.returncode != 0:
+        raise RuntimeError(f"{module} failed with exit code {process.returncode}")
+    found: dict[str, Any] = json.loads(output)
+    return found

@@ -44,7 +44,7 @@ async def _found_organization(runtime: Runtime, name: str, urls: Sequence[str]) 
         email="bench@example.com",
         scopes=(EVENTS_WRITE, WEBHOOKS_MANAGE),
     )
-    principal = await authenticate(runtime, minted.key)
+    principal = await authenticate(runtime, f"Bearer {minted.key}")
     for first in range(0, len(urls), _AT_ONCE):
         chunk = [NewEndpoint(url, events=(EVENT_TYPE,)) for url in urls[first : first + _AT_ONCE]]
         await asyncio.gather(*(register_endpoint(runtime, principal, _ACTOR, endpoint) for endpoint in chunk))

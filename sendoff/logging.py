@@ -7,6 +7,7 @@ import sys
 
 import structlog
 
+from sendoff.policy.redaction import redact_mapping
 from sendoff.settings import Settings
 
 
@@ -26,7 +27,7 @@ def configure_logging(settings: Settings) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, renderer],
+        processors=[*shared, structlog.processors.format_exc_info, _redact, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
@@ -36,6 +37,7 @@ def configure_logging(settings: Settings) -> None:
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
+            _redact,
             renderer,
         ],
     )
@@ -45,3 +47,8 @@ def configure_logging(settings: Settings) -> None:
     root.handlers = [handler]
     # Libraries' chatter (a line per request of httpx, per poll of arq) is not worth an operator's eyes.
     root.setLevel(logging.WARNING)
+
+
+def _redact(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """The last word before a line is written: whatever it says, credentials are cut out, of stack traces as well."""
+    return redact_mapping(line)

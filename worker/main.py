@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,7 @@ async def serve(settings: Settings) -> None:
     Raises errors.WrongSchema when the database needs `sendoff migrate`; waits for a database that is away.
     """
     stop = _stop_on_signals()
+    _allow_many_connections()
     async with open_runtime(settings) as runtime:
         if settings.worker_metrics_port is not None:
             start_http_server(settings.worker_metrics_port)
@@ -68,6 +70,12 @@ def _stop_on_signals() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     return stop
+
+
+def _allow_many_connections() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _until_stopped(stop: asyncio.Event, loops: list[asyncio.Task[None]]) -> None:

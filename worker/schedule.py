@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from sendoff.bell import ArqBell
 from sendoff.errors import Unavailable
+from sendoff.ids import new_id
 from sendoff.operations.bury import bury_closed
 from sendoff.operations.dispatcher import Dispatcher
 from sendoff.operations.runtime import Runtime
@@ -29,6 +30,8 @@ ENOUGH_JOBS = 100
 """With this many jobs waiting the workers have work for seconds; to ring again would only repeat them."""
 
 _TURN_KEY = "sendoff:sweep"
+_WORKERS_KEY = "sendoff:workers"
+_ALIVE_SECONDS = 5.0
 
 
 async def run_burials(runtime: Runtime) -> None:
@@ -44,9 +47,11 @@ async def run_burials(runtime: Runtime) -> None:
 async def run_schedule(runtime: Runtime, dispatcher: Dispatcher) -> None:
     """Sweep and tidy for ever. Of several workers one takes each turn; without Redis each sweeps for itself."""
     direct = replace(runtime, bell=DirectBell(runtime, dispatcher))
+    name = new_id()
     sweeps = 0
     while True:
         try:
+            dispatcher.pacer.set_workers(await _count_workers(runtime, name))
             if await _is_reachable_and_ours(runtime):
                 await sweep(runtime)
         except (RedisError, OSError, TimeoutError):
@@ -57,6 +62,17 @@ async def run_schedule(runtime: Runtime, dispatcher: Dispatcher) -> None:
         if sweeps % TIDY_EVERY_SWEEPS == 0:
             await _tidy(runtime)
         await asyncio.sleep(SWEEP_SECONDS)
+
+
+async def _count_workers(runtime: Runtime, name: str) -> int:
+    """How many workers were alive within the last seconds, this one included."""
+    now = runtime.clock.now().timestamp()
+    async with runtime.redis.pipeline() as pipeline:
+        pipeline.zadd(_WORKERS_KEY, {name: now})
+        pipeline.zremrangebyscore(_WORKERS_KEY, "-inf", now - _ALIVE_SECONDS)
+        pipeline.zcard(_WORKERS_KEY)
+        answers = await pipeline.execute()
+    return int(answers[-1])
 
 
 async def _is_reachable_and_ours(runtime: Runtime) -> bool:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from sendoff.ids import new_id
+from sendoff.policy.redaction import redact_mapping
 from sendoff.store.database import Transaction
 from sendoff.store.tables import AuditEntry
 
@@ -32,7 +33,7 @@ def write_audit(
 ) -> None:
     """Note in the same transaction that `actor` did `action` (such as `endpoint.update`) to `target`.
 
-    `target` is its type and id; `before` and `after` hold what changed, without secrets.
+    `target` is its type and id; `before` and `after` hold what changed, and what looks like a secret is cut out.
     """
     target_type, target_id = target
     tx.add(
@@ -44,8 +45,8 @@ def write_audit(
             action=action,
             target_type=target_type,
             target_id=target_id,
-            before=before,
-            after=after,
+            before=None if before is None else redact_mapping(before),
+            after=None if after is None else redact_mapping(after),
             request_id=actor.request_id,
         )
     )

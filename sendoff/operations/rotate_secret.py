@@ -41,6 +41,6 @@ async def rotate_secret(
             target=("endpoint", endpoint.id),
             now=now,
             organization_id=endpoint.organization_id,
-            after={"secret_before_signs_until": iso(endpoint.previous_secret_until or now)},
+            after={"previous_signs_until": iso(endpoint.previous_secret_until or now)},
         )
     return RegisteredEndpoint(endpoint, secret)

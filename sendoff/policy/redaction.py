@@ -14,7 +14,9 @@ _SENSITIVE = re.compile(
 )
 _CREDENTIALS = re.compile(
     r"""
-    \b(?P<kind> od_live_ | whsec_ | whsk_ ) [A-Za-z0-9+/=_-]+   # our keys, and secrets of receivers
+    \b(?P<kind> od_live_ (?=[A-Za-z0-9_-]{5}) | whsec_ | whsk_ ) [A-Za-z0-9+/=_-]+
+                                # our keys beyond the four characters that are shown, and secrets of receivers
+    | (?P<bare> (?<![0-9A-Za-z]) [0-9a-f]{64} (?![0-9A-Za-z]) )  # secrets without a mark of their own, signatures
     | (?P<scheme> \b(?:Bearer|Basic)\s+ ) [A-Za-z0-9+/=._~-]+
     | (?P<front> :// ) [^\s/?\#@]* @                            # what stands before a URL's host
     """,
@@ -61,7 +63,7 @@ def _redact(value: object) -> object:
 def _hide(match: re.Match[str]) -> str:
     if match["front"]:
         return match["front"]
-    return (match["kind"] or match["scheme"]) + HIDDEN
+    return (match["kind"] or match["scheme"] or "") + HIDDEN
 
 
 def _name_only(pair: str) -> str:

@@ -87,6 +87,9 @@ def test_a_mapping_is_hidden_at_any_depth_and_stays_as_it_was_itself() -> None:
         ("Authorization: Bearer abc.def-ghi", f"Authorization: Bearer {HIDDEN}"),
         ("cannot reach redis://:hunter2@cache:6379/0", "cannot reach redis://cache:6379/0"),
         ("mail a@example.com about https://example.com/", "mail a@example.com about https://example.com/"),
+        ("signed by " + "0f" * 32, f"signed by {HIDDEN}"),
+        ("sha1 " + "0f" * 20, "sha1 " + "0f" * 20),
+        (f"key:{KEY[:12]} did it", f"key:{KEY[:12]} did it"),
         ("nothing to hide", "nothing to hide"),
     ],
 )

@@ -1,0 +1,75 @@
+"""What the numbers stand on: the machine, the receiver's ceiling and the bare client's floor."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.accounting import ProcessTable
+from bench.calibration import calibrate
+from bench.floor import Floor
+from bench.load import Plan
+from bench.options import Options
+from bench.servers import ReceiverProcess, run_floor, run_load
+
+_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """CPU times are microseconds for each request, of the process that is named."""
+
+    calibration_ms: float
+    receiver_per_second: float
+    receiver_cpu_us: float
+    floor: Floor
+
+
+def measure_ground(options: Options, directory: Path) -> Ground:
+    """Everything that is measured without Sendoff."""
+    calibration = calibrate()
+    receiver = ReceiverProcess(options.hosts)
+    try:
+        per_second, cpu_us = _ceiling(receiver, options, directory)
+        floor = run_floor(receiver, seconds=_SECONDS, concurrency=options.connections, body_bytes=options.payload + 150)
+    finally:
+        receiver.stop()
+    return Ground(calibration, per_second, cpu_us, floor)
+
+
+def describe_machine() -> str:
+    """Cores, processor, Python."""
+    return (
+        f"{os.cpu_count()} cores ({_processor()}), {platform.system()} {platform.release()}, "
+        f"Python {platform.python_version()}"
+    )
+
+
+def _ceiling(receiver: ReceiverProcess, options: Options, directory: Path) -> tuple[float, float]:
+    body = "x" * options.payload
+    head = (
+        f"POST /hook HTTP/1.1\r\nHost: {receiver.hosts[0]}\r\nContent-Length: {len(body)}\r\n"
+        f"X-OptimalDial-Event-Id: evt_{'0' * 24}\r\n\r\n"
+    )
+    plan = Plan(
+        host=receiver.hosts[0],
+        port=receiver.port,
+        heads=[head],
+        body=body,
+        expect=200,
+        connections=options.connections,
+        seconds=_SECONDS,
+        most=10_000_000,
+    )
+    before = ProcessTable().cpu_seconds([receiver.pid])
+    outcome = run_load(plan, directory)
+    used = ProcessTable().cpu_seconds([receiver.pid]) - before
+    return outcome.per_second, used / outcome.answered * 1e6
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or "unknown processor")

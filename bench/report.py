@@ -1,0 +1,75 @@
+"""The report: the command, the machine, what the numbers stand on, the table, and how to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.calibration import REFERENCE_MS
+from bench.databases import POSTGRES_SETTINGS
+from bench.ground import Ground, describe_machine
+from bench.measuring import PARTS
+from bench.options import Options, describe
+from bench.table import Run, number, render
+from sendoff.clock import SystemClock
+
+_HOW_TO_READ = """\
+- Everything runs on the one machine: product, databases, receiver and load generator share its cores.
+- CPU times are the operating system's (user and system, children included) from the first POST until the last
+  delivery is recorded; for `backlog` from the moment the workers are ready. SQLite works within the API's and the
+  worker's processes, so its time is in theirs.
+- `deliveries recorded/s` counts until the database says that no delivery is open; `requests beyond one each` are
+  repetitions, which at-least-once allows.
+- SQL statements are those of `pg_stat_statements` without BEGIN, COMMIT and ROLLBACK; its cost is in the numbers.
+- `202 → receipt` begins when the caller has its answer and is negative where the delivery was faster than that;
+  `POST due → receipt` begins when the schedule wanted the request to be sent, so a stalled server cannot hide.
+- `CPU used elsewhere` is the load generator, the benchmark itself, and whoever else uses the machine.
+- The calibration is a fixed loop of pure Python, run after each scenario: divide CPU times by it to compare machines.
+"""
+
+
+def render_report(command: str, options: Options, ground: Ground, runs: Sequence[Run]) -> str:
+    """Markdown."""
+    now = SystemClock().now()
+    parts = [
+        "# Benchmark results",
+        f"`{command}`, {now:%Y-%m-%d %H:%M} UTC",
+        "\n".join(f"- {line}" for line in [describe_machine(), *describe(options), _describe_postgres()]),
+        _describe_ground(ground),
+        render(runs),
+        "\n".join(_describe_memory(run) for run in runs),
+        "## How to read it",
+        _HOW_TO_READ.rstrip(),
+    ]
+    return "\n\n".join([*parts, *_statements(runs)]) + "\n"
+
+
+def _describe_postgres() -> str:
+    return "PostgreSQL: " + ", ".join(f"{name}={value}" for name, value in POSTGRES_SETTINGS.items())
+
+
+def _describe_ground(ground: Ground) -> str:
+    ceiling = 1e6 / ground.receiver_cpu_us
+    return "\n".join(
+        [
+            f"- calibration {ground.calibration_ms:.1f} ms (reference {REFERENCE_MS:.1f})",
+            f"- receiver: {number(ground.receiver_per_second)} requests/s answered, "
+            f"{number(ground.receiver_cpu_us)} µs each, so {number(ceiling)}/s with a core of its own",
+            f"- floor: the same POSTs by the bare `sendoff.wire` client: {number(ground.floor.per_second)}/s, "
+            f"{number(ground.floor.cpu_us)} µs of the client's CPU each",
+        ]
+    )
+
+
+def _describe_memory(run: Run) -> str:
+    peaks = ", ".join(f"{part} {run.peaks[part]:.0f}" for part in PARTS if run.peaks.get(part))
+    return f"- {run.database}: largest resident set of one process, MiB: {peaks}"
+
+
+def _statements(runs: Sequence[Run]) -> list[str]:
+    return [
+        f"## Most expensive statements: {run.database} {result.name}\n\n"
+        + "\n".join(f"    {statement}" for statement in result.top_statements)
+        for run in runs
+        for result in run.results
+        if result.top_statements
+    ]

@@ -1,0 +1,70 @@
+"""The edges of the product as a model of it needs them: a wire that answers as told, a process that dies as told."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from sendoff.policy.addresses import Target
+from sendoff.store.database import Database, Transaction
+from sendoff.wire.errors import LocalFailure, TimedOut
+from sendoff.wire.message import Response
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a receiver does: answers with `status`, lets the deadline pass (None), or is never reached (`ours`)."""
+
+    status: int | None
+    retry_after: str | None = None
+    ours: bool = False
+
+    def give(self) -> Response:
+        if self.ours:
+            raise LocalFailure("There is no route to anywhere.")
+        if self.status is None:
+            raise TimedOut("headers")
+        headers = (("retry-after", self.retry_after),) if self.retry_after is not None else ()
+        return Response(self.status, headers, b"answer", truncated=False, elapsed_ms=3)
+
+
+@dataclass
+class FakeWire:
+    """Answers every request with `answer`, and keeps the headers of what was sent."""
+
+    answer: Answer = field(default_factory=lambda: Answer(200))
+    sent: list[bytes] = field(default_factory=list)
+
+    async def send(self, _target: Target, head: bytes, _body: bytes, *, timeout: float, method: str = "POST") -> Response:
+        assert timeout > 0
+        assert method == "POST"
+        if not self.answer.ours:
+            self.sent.append(head)
+        return self.answer.give()
+
+
+class ProcessDied(BaseException):
+    """The process was killed here; nothing of ours may catch it."""
+
+
+class MortalDatabase:
+    """The database, seen from a process that dies when it begins its next transaction after `commits_left` commits."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.commits_left: int | None = None
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[Transaction]:
+        if self.commits_left == 0:
+            raise ProcessDied
+        async with self._database.write() as tx:
+            yield tx
+        if self.commits_left is not None:
+            self.commits_left -= 1
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Transaction]:
+        async with self._database.read() as tx:
+            yield tx

@@ -1,0 +1,121 @@
+"""The stage of the state machine: the real operations on a real database, with a fake clock, dice, bell and wire."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar, cast
+
+import httpx
+from sqlalchemy import text
+
+from sendoff.clock import FakeClock
+from sendoff.operations.runtime import Runtime
+from tests.operations.machine.fakes import FakeWire, MortalDatabase, ProcessDied
+from tests.operations.machine.picture import Picture, take_picture
+from tests.support.house import START, House, ListBell, open_house
+
+Result = TypeVar("Result")
+
+SCHEDULE = (60.0, 300.0)
+FAILURES_TO_DISABLE = 3
+LEASE_SECONDS = 20.0
+_EMPTIED = (
+    "replay_items",
+    "replays",
+    "dead_letters",
+    "last_exchanges",
+    "attempts",
+    "deliveries",
+    "events",
+    "endpoints",
+    "audit_entries",
+)
+
+
+@dataclass
+class Stage:
+    """One house for all examples; `reset` empties it."""
+
+    runner: asyncio.Runner
+    house: House
+    wire: FakeWire
+    database: MortalDatabase
+    http: httpx.AsyncClient
+
+    @property
+    def runtime(self) -> Runtime:
+        return self.house.runtime
+
+    @property
+    def clock(self) -> FakeClock:
+        return self.house.clock
+
+    @property
+    def bell(self) -> ListBell:
+        return self.house.bell
+
+    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """What `work` gives."""
+        return self.runner.run(work)
+
+    def run_mortal(self, work: Coroutine[Any, Any, Result], *, dies_after: int | None) -> Result | None:
+        """What `work` gives; None when its process died after so many commits."""
+        self.database.commits_left = dies_after
+        try:
+            return self.runner.run(work)
+        except ProcessDied:
+            return None
+        finally:
+            self.database.commits_left = None
+
+    def look(self) -> Picture:
+        """The database as it is."""
+        return self.run(self._look())
+
+    def reset(self) -> None:
+        """As new: no events, no endpoints, the clock at its start."""
+        self.house.clock, self.house.bell = FakeClock(START), ListBell()
+        self.wire.sent.clear()
+        self.house.runtime = replace(self.runtime, clock=self.clock, bell=self.bell)
+        self.run(self._empty())
+
+    async def _look(self) -> Picture:
+        async with self.runtime.database.read() as tx:
+            return await take_picture(tx)
+
+    async def _empty(self) -> None:
+        async with self.runtime.database.write() as tx:
+            for table in _EMPTIED:
+                await tx.execute(text(f"DELETE FROM {table}"))
+
+
+@contextmanager
+def set_stage(database_url: str) -> Iterator[Stage]:
+    """A stage with an event loop of its own."""
+    with asyncio.Runner() as runner:
+        opening = open_house(
+            database_url,
+            retry_schedule=list(SCHEDULE),
+            disable_after_failures=FAILURES_TO_DISABLE,
+            lease_seconds=LEASE_SECONDS,
+        )
+        house = runner.run(opening.__aenter__())
+        try:
+            yield _furnish(runner, house)
+        finally:
+            runner.run(opening.__aexit__(None, None, None))
+
+
+def _furnish(runner: asyncio.Runner, house: House) -> Stage:
+    wire, database = FakeWire(), MortalDatabase(house.runtime.database)
+    http = httpx.AsyncClient(transport=httpx.MockTransport(lambda _request: httpx.Response(200)))
+    house.runtime = replace(
+        house.runtime,
+        wire=cast(Any, wire),
+        database=cast(Any, database),
+        http=http,
+    )
+    return Stage(runner, house, wire, database, http)
