@@ -13,9 +13,11 @@ import uvicorn
 
 from api.app import create_app
 from api.protocol import BoundedProtocol
+from sendoff.core_dumps import forbid_core_dumps
 from sendoff.errors import SendoffError
 from sendoff.logging import configure_logging
 from sendoff.operations.runtime import open_runtime
+from sendoff.readiness import announce_ready
 from sendoff.settings import Settings, load
 
 GRACE_SECONDS = 10
@@ -28,6 +30,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            announce_ready()
             _log.info("api_ready", host=self.config.host, port=self._port())
 
     def _port(self) -> int:
@@ -41,6 +44,7 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
+    forbid_core_dumps()
     try:
         settings = load()
         configure_logging(settings)
@@ -78,7 +82,10 @@ def _serve(settings: Settings, host: str, port: int) -> int:
     # The server raises the signal that ended it once more at its end; by then it has done what it asked for.
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, lambda _signal, _frame: None)
-    server.run()
+    try:
+        server.run()
+    except SystemExit:  # the address cannot be had, which the server has logged
+        return 1
     return 0 if server.started else 1
 
 

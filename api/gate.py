@@ -20,6 +20,7 @@ BATCH_LIMIT_BYTES = 32 * 1024 * 1024
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 _UNMATCHED = "unmatched"
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 _log = structlog.get_logger(__name__)
 
@@ -46,7 +47,8 @@ class Gate:
         with bound_contextvars(request_id=request_id):
             await self._handle(scope, self._bound(scope, receive), answer)
         route = _route_name(scope)
-        REQUESTS.labels(scope["method"], route, answer.status).inc()
+        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+        REQUESTS.labels(method, route, answer.status).inc()
         REQUEST_SECONDS.labels(route).observe(self._clock.monotonic() - started)
 
     async def _handle(self, scope: Scope, receive: Receive, answer: _Answer) -> None:

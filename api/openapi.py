@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any, Literal
 
 from fastapi import FastAPI
@@ -116,7 +117,7 @@ def document(app: FastAPI, plain: Mapping[str, Mapping[str, Any]]) -> dict[str, 
     if app.openapi_schema is None:
         made = get_openapi(title=app.title, version=app.version, routes=app.routes)
         for path, operations in plain.items():
-            made["paths"].setdefault(path, {}).update(operations)
+            made["paths"].setdefault(path, {}).update(deepcopy(dict(operations)))
         schemas = made.setdefault("components", {}).setdefault("schemas", {})
         for operations in made["paths"].values():
             for operation in operations.values():

@@ -12,6 +12,7 @@ from sendoff.ids import new_request_id
 
 LARGEST_HEAD_BYTES = 65_536
 HEAD_PATIENCE_SECONDS = 20.0
+_LINGER_SECONDS = 1.0
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -19,6 +20,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     _head_bytes = 0
     _in_head = True
+    _refused = False
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -30,11 +32,13 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         if self._in_head:
             self._head_bytes += len(data)
         super().data_received(data)
         # Judged after parsing: a body that came along with its head doesn't count.
-        if self._in_head and self._head_bytes > LARGEST_HEAD_BYTES and not self.transport.is_closing():
+        if self._in_head and self._head_bytes > LARGEST_HEAD_BYTES and not self._refused:
             self._refuse(b"431 Request Header Fields Too Large", "The request's headers are too large.")
 
     def on_message_begin(self) -> None:
@@ -68,5 +72,9 @@ class BoundedProtocol(HttpToolsProtocol):
             b"X-Request-Id: " + new_request_id().encode(),
             b"Connection: close",
         ]
+        self._head_came()
+        self._refused = True
         self.transport.write(b"\r\n".join([*head, b"", body]))
-        self.transport.close()
+        # To close while bytes arrive would reset the connection, and the caller could lose the answer.
+        self.transport.write_eof()
+        self._deadline = self.loop.call_later(_LINGER_SECONDS, self.transport.close)

@@ -6,6 +6,7 @@ import asyncio
 import shlex
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from bench.databases import BenchDatabase, Postgres, Sqlite
@@ -18,6 +19,7 @@ from bench.servers import ReceiverProcess, Servers
 from bench.table import Run
 from bench.town import found_town
 
+_STARTED = time.monotonic()
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
 
@@ -82,7 +84,7 @@ async def _run_scenarios(bench: Bench, options: Options) -> list[Result]:
 
 
 def _tell(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{time.monotonic() - _STARTED:6.1f} s  {text}\n")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ POSTGRES_SETTINGS = {
 
 _COUNT_STATEMENTS = """
     SELECT coalesce(sum(calls) FILTER (WHERE query !~* '^(begin|start|commit|rollback)'), 0)::bigint,
-           coalesce(sum(calls) FILTER (WHERE query ~* '^commit'), 0)::bigint
+           coalesce(sum(calls) FILTER (WHERE query ~* '^commit'), 0)::bigint,
+           (SELECT sessions FROM pg_stat_database WHERE datname = current_database())
     FROM pg_stat_statements WHERE userid <> 'bench'::regrole
 """
 _TOP_STATEMENTS = """
@@ -37,10 +38,19 @@ _TOP_STATEMENTS = """
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """How often the database was asked: statements without BEGIN, COMMIT and ROLLBACK, and the COMMITs."""
+    """How often the database was asked: statements without BEGIN, COMMIT and ROLLBACK, the COMMITs, new connections."""
 
     statements: int
     commits: int
+    connections: int
+
+    def since(self, before: Asked) -> Asked:
+        """What was asked between two readings."""
+        return Asked(
+            self.statements - before.statements,
+            self.commits - before.commits,
+            self.connections - before.connections,
+        )
 
 
 class BenchDatabase(Protocol):

@@ -18,14 +18,16 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import cycle
 from pathlib import Path
+from typing import cast
 
 import uvloop
 
 from bench.receiver import EVENT_ID_LENGTH
 
 _EVENT_ID = b'"id":"'
-_LENGTH = b"ontent-length: "
+_LENGTH = b"ength: "  # of Content-Length, whatever the case of its words
 _TICK_SECONDS = 0.001
+_PATIENCE_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +202,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what create_connection gives
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._transport = None
@@ -246,7 +247,8 @@ async def _run(plan: Plan) -> Outcome:
         connections.append(connection)
     cpu = time.process_time()
     load.start(connections[:])
-    await load.done
+    async with asyncio.timeout(plan.seconds + _PATIENCE_SECONDS):
+        await load.done
     load.outcome.cpu_seconds = time.process_time() - cpu
     for connection in connections:
         connection.close()

@@ -33,8 +33,7 @@ class Usage:
     elsewhere: float
     """CPU time that neither the product nor the receiver used: the load generator, this program, other people."""
     redis_commands: int
-    statements: int | None
-    commits: int | None
+    asked: Asked | None
 
 
 @dataclass
@@ -52,7 +51,7 @@ class Meter:
             at=time.monotonic(),
             cpu=self._cpu(),
             machine=machine_busy_seconds(),
-            redis_commands=int(self.servers.redis.info("stats")["total_commands_processed"]),
+            redis_commands=int(self.servers.redis_info("stats")["total_commands_processed"]),
             asked=await self.database.asked(),
         )
 
@@ -63,15 +62,13 @@ class Meter:
         for part, pids in self._pids().items():
             self.peaks[part] = max(self.peaks.get(part, 0.0), table.peak_memory(pids))
         cpu = {part: now.cpu[part] - before.cpu[part] for part in now.cpu}
-        asked = (now.asked, before.asked) if now.asked and before.asked else None
         return Usage(
             seconds=now.at - before.at,
             cpu=cpu,
             elsewhere=now.machine - before.machine - sum(cpu.values()),
             # This reading is one command itself.
             redis_commands=now.redis_commands - before.redis_commands - 1,
-            statements=asked[0].statements - asked[1].statements if asked else None,
-            commits=asked[0].commits - asked[1].commits if asked else None,
+            asked=now.asked.since(before.asked) if now.asked and before.asked else None,
         )
 
     def _pids(self) -> dict[str, list[int]]:

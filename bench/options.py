@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def describe(options: Options) -> list[str]:
     return lines + ([f"settings: {', '.join(options.settings)}"] if options.settings else [])
 
 
-def _names(allowed: tuple[str, ...]) -> argparse.Action | object:
+def _names(allowed: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
     def parse(text: str) -> tuple[str, ...]:
         names = tuple(text.split(","))
         unknown = [name for name in names if name not in allowed]

@@ -15,6 +15,7 @@ import sys
 import time
 from array import array
 from pathlib import Path
+from typing import cast
 
 import uvloop
 
@@ -71,8 +72,7 @@ class Receiver(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what a stream server gives
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         data = self._rest + data if self._rest else data

@@ -105,7 +105,8 @@ class Bench:
     def _load(self, plan: Plan) -> Outcome:
         outcome = run_load(plan, self.directory)
         if outcome.refused:
-            raise RuntimeError(f"{outcome.refused} requests were refused, the first with:\n{outcome.refusal}")
+            log = self.meter.servers.log("api")
+            raise RuntimeError(f"{outcome.refused} requests were refused, the first with:\n{outcome.refusal}\n{log}")
         return outcome
 
     async def _until_recorded(self, name: str, before: Snapshot, events: int, delivered: int) -> Result:

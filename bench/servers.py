@@ -10,7 +10,7 @@ import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import redis
 
@@ -93,7 +93,7 @@ class Servers:
         self.api_port = free_port()
         self._api: subprocess.Popen[bytes] | None = None
         self._workers: list[subprocess.Popen[bytes]] = []
-        self.redis: redis.Redis = redis.Redis.from_url(self._valkey.url)
+        self._redis: redis.Redis = redis.Redis.from_url(self._valkey.url)
 
     @property
     def api_pids(self) -> list[int]:
@@ -105,7 +105,11 @@ class Servers:
 
     @property
     def valkey_pids(self) -> list[int]:
-        return [int(self.redis.info("server")["process_id"])]
+        return [int(self.redis_info("server")["process_id"])]
+
+    def redis_info(self, section: str) -> dict[str, Any]:
+        """Valkey's account of itself; asking is one command."""
+        return cast(dict[str, Any], self._redis.info(section))
 
     def start(self) -> None:
         """Migrate, then start Valkey and the API."""
@@ -137,7 +141,7 @@ class Servers:
         self.stop_workers()
         if self._api is not None:
             stop(self._api, within=30)
-        self.redis.close()
+        self._redis.close()
         self._valkey.stop()
 
     def log(self, name: str) -> str:

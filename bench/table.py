@@ -48,8 +48,8 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 def number(value: float | None) -> str:
     """Three digits or so."""
-    if value is None:
-        return NOTHING
+    if value is None or isinstance(value, int):
+        return NOTHING if value is None else f"{value:,}"
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
@@ -74,6 +74,10 @@ def _latency(name: str, share: float) -> Cell:
 
 def _per_delivery(count: float | None, result: Result) -> str:
     return number(count / result.deliveries) if count is not None and result.deliveries else NOTHING
+
+
+def _asked(result: Result, what: str) -> int | None:
+    return getattr(result.usage.asked, what, None)
 
 
 def _redis_beyond_polling(run: Run, result: Result) -> str:
@@ -106,8 +110,9 @@ _ROWS: tuple[tuple[str, Cell], ...] = (
     ("worker µs/delivery", _cpu("worker")),
     ("database µs/delivery", _cpu("database")),
     ("Valkey µs/delivery", _cpu("valkey")),
-    ("SQL statements/delivery", lambda _, result: _per_delivery(result.usage.statements, result)),
-    ("commits/delivery", lambda _, result: _per_delivery(result.usage.commits, result)),
+    ("SQL statements/delivery", lambda _, result: _per_delivery(_asked(result, "statements"), result)),
+    ("commits/delivery", lambda _, result: _per_delivery(_asked(result, "commits"), result)),
+    ("database connections made", lambda _, result: number(_asked(result, "connections"))),
     ("Redis commands/delivery", lambda _, result: _per_delivery(result.usage.redis_commands, result)),
     ("… beyond idle polling", _redis_beyond_polling),
     ("202 → receipt p50 ms", _latency("after_answer", 0.5)),
@@ -116,7 +121,7 @@ _ROWS: tuple[tuple[str, Cell], ...] = (
     ("POST due → receipt p99 ms", _latency("after_sending", 0.99)),
     ("idle, % of a core", _idle_cpu),
     ("… API worker database Valkey", _idle_cpu_by_part),
-    ("idle SQL statements/s", lambda _, result: _per_second_of_idleness(result.usage.statements, result)),
+    ("idle SQL statements/s", lambda _, result: _per_second_of_idleness(_asked(result, "statements"), result)),
     ("idle Redis commands/s", lambda _, result: _per_second_of_idleness(result.usage.redis_commands, result)),
     ("CPU used elsewhere, cores", lambda _, result: number(result.usage.elsewhere / result.usage.seconds)),
     ("calibration ms", lambda _, result: number(result.calibration_ms)),

@@ -6,6 +6,8 @@ translate these classes to their own status codes and error shapes; operations r
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 
 class SendoffError(Exception):
     """Something went wrong."""
@@ -25,6 +27,10 @@ class Invalid(SendoffError):
 
 class UnknownEventType(Invalid):
     """The event type is not registered."""
+
+
+class InvalidPhoneNumber(Invalid):
+    """The phone number is not valid E.164, such as +14155550123."""
 
 
 class UnsafeUrl(Invalid):
@@ -65,12 +71,41 @@ class NoSubscription(SendoffError):
     """The organization has no active subscription."""
 
 
+class TokenProblem(StrEnum):
+    """What is wrong with a token, for those surfaces whose contract tells it."""
+
+    MISSING = "missing"
+    INVALID = "invalid"
+    """Malformed, unknown or revoked."""
+    EXPIRED = "expired"
+
+
 class Unauthenticated(SendoffError):
     """A valid API key is needed: send it as `Authorization: Bearer <key>`."""
+
+    def __init__(self, message: str | None = None, *, problem: TokenProblem = TokenProblem.INVALID) -> None:
+        super().__init__(message)
+        self.problem = problem
 
 
 class MissingScope(SendoffError):
     """The API key lacks the scope that this call needs."""
+
+
+class Suspended(SendoffError):
+    """The organization is suspended; whoever runs this installation can tell why."""
+
+
+class Forbidden(SendoffError):
+    """The token is genuine, but it may not be used here."""
+
+
+class Gone(SendoffError):
+    """It is gone for good."""
+
+
+class Unprocessable(SendoffError):
+    """The request is well formed, but cannot be carried out."""
 
 
 class TooLarge(SendoffError):

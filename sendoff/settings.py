@@ -20,6 +20,8 @@ Network = IPv4Network | IPv6Network
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d)?")
 _SECONDS = {"ms": 0.001, "s": 1, None: 1, "m": 60, "h": 3600, "d": 86400}
 _SHORTEST_SECRET_KEY = 32
+# Asymmetric ones alone: with a symmetric one a public key could be taken for the secret.
+_OAUTH_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
 
 class BadSettings(SendoffError):
@@ -84,6 +86,28 @@ class Settings(BaseSettings):
     )
     disable_after_failures: int = Field(
         20, ge=1, description="Consecutive failed attempts after which an endpoint is disabled."
+    )
+    warn_after_failures: int | None = Field(
+        None, ge=1, description="Consecutive failed attempts after which a subscription is `failing`; default: half."
+    )
+    client_rate_limit: int = Field(
+        600, ge=1, description="Requests a minute that a business's client may make to the Dialbird surface."
+    )
+    anonymous_rate_limit: int = Field(
+        1_200, ge=1, description="Requests a minute that one IP address may make without a token, and to `/health`."
+    )
+    oauth_jwks: str | None = Field(
+        None,
+        description="The keys that OAuth access tokens are checked with: a file or an `https://` URL of a JWKS.",
+    )
+    oauth_issuer: str | None = Field(None, description="The `iss` that access tokens must carry.")
+    oauth_audience: str | None = Field(None, description="The `aud` that access tokens must carry.")
+    oauth_algorithms: Annotated[list[str], NoDecode] = Field(
+        ["RS256", "ES256", "EdDSA"],
+        description=f"The signatures that access tokens may carry, comma-separated: {', '.join(_OAUTH_ALGORITHMS)}.",
+    )
+    oauth_business_claim: str = Field(
+        "business_id", min_length=1, description="The claim of an access token that holds the organization's id."
     )
     shutdown_grace_seconds: float = Field(
         15, ge=0, description="How long a worker that is told to stop waits for requests under way."
@@ -172,6 +196,30 @@ class Settings(BaseSettings):
         if not value.startswith(("file:///", "s3://")):
             raise ValueError("must start with file:/// or s3://")
         return value
+
+    @field_validator("oauth_algorithms", mode="before")
+    @classmethod
+    def _split_algorithms(cls, value: object) -> object:
+        return _split(value)
+
+    @field_validator("oauth_algorithms")
+    @classmethod
+    def _known_algorithms(cls, names: list[str]) -> list[str]:
+        unknown = [name for name in names if name not in _OAUTH_ALGORITHMS]
+        if unknown or not names:
+            raise ValueError(f"must be some of {', '.join(_OAUTH_ALGORITHMS)}")
+        return names
+
+    @model_validator(mode="after")
+    def _tokens_are_for_us(self) -> Self:
+        if (self.oauth_jwks or "").startswith("http://") and not self.dangerously_allow_http:
+            raise ValueError("SENDOFF_OAUTH_JWKS must be a file or start with https://: anybody could change the keys")
+        if self.oauth_jwks is not None and (self.oauth_issuer is None or self.oauth_audience is None):
+            raise ValueError(
+                "SENDOFF_OAUTH_JWKS needs SENDOFF_OAUTH_ISSUER and SENDOFF_OAUTH_AUDIENCE: "
+                "without them a token that was made for somebody else would be taken"
+            )
+        return self
 
     @model_validator(mode="after")
     def _lease_outlives_attempt(self) -> Self:

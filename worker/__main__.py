@@ -8,6 +8,7 @@ import sys
 import uvloop
 
 from sendoff import settings
+from sendoff.core_dumps import forbid_core_dumps
 from sendoff.errors import SendoffError
 from sendoff.logging import configure_logging
 from worker.main import serve
@@ -15,6 +16,7 @@ from worker.main import serve
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT. Exit code 1, with a sentence, when the process cannot start."""
+    forbid_core_dumps()
     try:
         loaded = settings.load()
         configure_logging(loaded)

@@ -29,6 +29,7 @@ POLL_SECONDS = 0.03
 MAX_JOBS = 20
 JOB_TIMEOUT_SECONDS = 3600  # uploads; a delivery job ends when its deliveries are handed over
 RESTART_SECONDS = (0.1, 0.5, 1.0, 2.0)
+_CANCEL_AGAIN_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,7 @@ async def serve(settings: Settings) -> None:
         announce_ready()
         _log.info("worker_ready")
         await _until_stopped(stop, loops)
-        for loop in loops:
-            loop.cancel()
-        await asyncio.gather(*loops, return_exceptions=True)
+        await _end(loops)
         await process.dispatcher.drain(settings.shutdown_grace_seconds)
         _log.info("worker_stopped")
 
@@ -84,6 +83,16 @@ async def _until_stopped(stop: asyncio.Event, loops: list[asyncio.Task[None]]) -
     stopped.cancel()
     for task in done - {stopped}:
         task.result()  # a loop that ended by itself has failed: let the process end with its error
+
+
+async def _end(loops: list[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended: one whose Redis fails at that very moment sees the failure, not the cancellation."""
+    running = set(loops)
+    while running:
+        for loop in running:
+            loop.cancel()
+        _, running = await asyncio.wait(running, timeout=_CANCEL_AGAIN_SECONDS)
+    await asyncio.gather(*loops, return_exceptions=True)
 
 
 async def _supervise_arq(process: Process, settings: Settings) -> None:

@@ -118,14 +118,14 @@ class ShownEndpoint(Shown):
 
     id: str
     organization_id: str
-    user_id: str
+    user_id: str | None
     dialect: str
     url: str
     description: str | None
     events: list[str]
     state: EndpointState
     is_active: bool
-    verified_at: Time
+    verified_at: Time | None
     last_success_at: Time | None
     last_failure_at: Time | None
     consecutive_failures: int

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from sendoff.cli import audit_log, dead_letters, deliveries, endpoints, event_types, keys, orgs, replays
+from sendoff.cli import audit_log, dead_letters, deliveries, endpoints, event_types, keys, orgs, replays, secrets
 from sendoff.cli.demo import demo
 from sendoff.cli.migrate import migrate
 from sendoff.cli.up import up
+from sendoff.core_dumps import forbid_core_dumps
 
 app = typer.Typer(
     help="Sendoff delivers webhooks: signed, retried for hours, never silently dropped.",
@@ -25,6 +26,7 @@ app.command()(demo)
 app.command()(migrate)
 app.add_typer(orgs.app, name="orgs")
 app.add_typer(keys.app, name="keys")
+app.add_typer(secrets.app, name="secrets")
 app.add_typer(event_types.app, name="event-types")
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(deliveries.app, name="deliveries")
@@ -47,3 +49,4 @@ def _common(
     ] = False,
 ) -> None:
     """Sendoff delivers webhooks: signed, retried for hours, never silently dropped."""
+    forbid_core_dumps()

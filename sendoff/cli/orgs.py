@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -44,7 +45,7 @@ def list_(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"data": shown})
     else:
-        print_table(shown, ["id", "name", "credits", "created_at"])
+        print_table(shown, ["id", "name", "credits", "suspended_at", "created_at"])
 
 
 @app.command()
@@ -67,6 +68,22 @@ def set_credits(
 
 
 @app.command()
+def suspend(
+    organization: Annotated[str, typer.Argument(metavar="ID")], data: Data = DEFAULT_DATA, as_json: AsJson = False
+) -> None:
+    """Refuse the organization's keys and tokens until it is resumed. What it is owed is delivered all the same."""
+    _switch(organization, data, suspended=True, as_json=as_json)
+
+
+@app.command()
+def resume(
+    organization: Annotated[str, typer.Argument(metavar="ID")], data: Data = DEFAULT_DATA, as_json: AsJson = False
+) -> None:
+    """Take a suspended organization's keys and tokens again."""
+    _switch(organization, data, suspended=False, as_json=as_json)
+
+
+@app.command()
 def remove_user(
     org: Annotated[str, typer.Option(metavar="ID", help="The organization.")],
     user: Annotated[str, typer.Option(metavar="EMAIL", help="Who is removed.")],
@@ -81,3 +98,11 @@ def remove_user(
         print_json({"organization_id": org, "user": user, "revoked_keys": revoked})
     else:
         typer.echo(f"{user} is removed; API keys revoked: {len(revoked)}.")
+
+
+def _switch(organization: str, data: Path, *, suspended: bool, as_json: bool) -> None:
+    changed = perform(
+        data,
+        lambda runtime, actor: accounts.suspend_organization(runtime, actor, organization, suspended=suspended),
+    )
+    (print_json if as_json else print_fields)(shape_organization(changed))

@@ -27,7 +27,7 @@ _WAITING = (DeliveryState.PENDING, DeliveryState.HELD)
 
 
 def shape_organization(organization: Organization) -> dict[str, Any]:
-    return _pick(organization, "id name credits created_at")
+    return _pick(organization, "id name credits suspended_at created_at")
 
 
 def shape_key(listed: ListedKey) -> dict[str, Any]:

@@ -72,6 +72,28 @@ async def set_credits(runtime: Runtime, actor: Actor, organization_id: str, cred
     return organization
 
 
+async def suspend_organization(
+    runtime: Runtime, actor: Actor, organization_id: str, *, suspended: bool
+) -> Organization:
+    """Refuse the organization's keys and tokens from now on, or take them again; deliveries go on either way."""
+    now = runtime.clock.now()
+    async with runtime.database.write() as tx:
+        organization = await _find_organization(tx, organization_id)
+        before = {"suspended": organization.suspended_at is not None}
+        organization.suspended_at = (organization.suspended_at or now) if suspended else None
+        write_audit(
+            tx,
+            actor,
+            "organization.suspend" if suspended else "organization.resume",
+            target=("organization", organization.id),
+            now=now,
+            organization_id=organization.id,
+            before=before,
+            after={"suspended": suspended},
+        )
+    return organization
+
+
 async def list_organizations(runtime: Runtime) -> list[Organization]:
     """All organizations, newest first."""
     async with runtime.database.read() as tx:

@@ -6,7 +6,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-from sendoff.errors import MissingScope, Unauthenticated
+from sendoff.errors import MissingScope, Suspended, TokenProblem, Unauthenticated
 from sendoff.operations.runtime import Runtime
 from sendoff.store import accounts
 
@@ -32,9 +32,13 @@ class Principal:
     organization_id: str
     user_id: str
     scopes: frozenset[str]
+    suspended: bool = False
+    """Whether the organization is suspended."""
 
     def require(self, scope: str) -> None:
-        """Raise MissingScope unless the key carries `scope`."""
+        """Raise Suspended when the organization is, MissingScope unless the key carries `scope`."""
+        if self.suspended:
+            raise Suspended
         if scope not in self.scopes:
             raise MissingScope(f"This API key lacks the scope `{scope}`.")
 
@@ -47,16 +51,34 @@ def hash_key(key: str) -> str:
 async def authenticate(runtime: Runtime, authorization: str | None) -> Principal:
     """The principal of an `Authorization` header's value.
 
-    Raises Unauthenticated when it is missing, malformed, unknown, expired or revoked: the caller is not told which.
+    Raises Unauthenticated when it is missing, malformed, unknown, expired or revoked; its message does not tell which.
     Revocation and expiry hold at once in every process, for the key is looked up each time.
     """
-    scheme, _, key = (authorization or "").partition(" ")
-    if scheme.lower() != "bearer" or not _KEY.fullmatch(key.strip()):
+    key = bearer_token(authorization)
+    if not _KEY.fullmatch(key):
         raise Unauthenticated
     async with runtime.database.read() as tx:
-        found = await accounts.find_key_by_hash(tx, hash_key(key.strip()))
-    if found is None or found.revoked_at is not None:
+        known = await accounts.find_key_by_hash(tx, hash_key(key))
+    if known is None or known.key.revoked_at is not None:
         raise Unauthenticated
+    found = known.key
     if found.expires_at is not None and found.expires_at <= runtime.clock.now():
+        raise Unauthenticated(problem=TokenProblem.EXPIRED)
+    return Principal(
+        found.id,
+        found.prefix,
+        found.organization_id,
+        found.user_id,
+        frozenset(found.scopes),
+        suspended=known.suspended_at is not None,
+    )
+
+
+def bearer_token(authorization: str | None) -> str:
+    """The token of an `Authorization` header's value. Raises Unauthenticated when there is none."""
+    if authorization is None or not authorization.strip():
+        raise Unauthenticated(problem=TokenProblem.MISSING)
+    scheme, _, token = authorization.strip().partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
         raise Unauthenticated
-    return Principal(found.id, found.prefix, found.organization_id, found.user_id, frozenset(found.scopes))
+    return token.strip()

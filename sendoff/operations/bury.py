@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sendoff.ids import new_id
@@ -12,6 +12,7 @@ from sendoff.policy.outcome import DeadLetterReason
 from sendoff.policy.states import EndpointState, ReplayItemState
 from sendoff.store import dead_letters, deliveries, endpoints, events, replays
 from sendoff.store.database import Transaction
+from sendoff.store.endpoints import Destination
 from sendoff.store.tables import Delivery, Endpoint
 
 BURY_AT_ONCE = 200
@@ -28,7 +29,7 @@ _REASONS = {
 }
 
 
-def reason_for(endpoint: Endpoint) -> DeadLetterReason:
+def reason_for(endpoint: Endpoint | Destination) -> DeadLetterReason:
     """Why a delivery for an endpoint that is not active is given up."""
     return _REASONS[EndpointState(endpoint.state)]
 
@@ -61,11 +62,13 @@ async def bury_closed(runtime: Runtime) -> None:
             await asyncio.sleep(_BREATH_SECONDS)
 
 
-async def bury(tx: Transaction, batch: Sequence[Delivery], closed: dict[str, Endpoint], *, now: datetime) -> None:
+async def bury(
+    tx: Transaction, batch: Sequence[Delivery], closed: Mapping[str, Endpoint | Destination], *, now: datetime
+) -> None:
     """Close deliveries that the transaction holds, whose endpoints are all among the `closed` ones."""
     if not batch:
         return
-    occurred = await events.find_many(tx, (delivery.event_id for delivery in batch))
+    occurred = await events.find_contents(tx, (delivery.event_id for delivery in batch))
     letters = [
         dead_letters.letter_for(
             delivery,

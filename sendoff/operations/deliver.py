@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from sendoff.dialects.base import Dialect, Headers, Occurrence, Sending
 from sendoff.dialects.registry import get_dialect
@@ -25,7 +26,8 @@ from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.store import deliveries, delivery_history, endpoints, events
 from sendoff.store.database import Transaction
 from sendoff.store.deliveries import ClaimedDelivery
-from sendoff.store.tables import Endpoint, Event
+from sendoff.store.endpoints import Destination
+from sendoff.store.events import EventContent
 from sendoff.wire.errors import RefusedAddress, WireError
 from sendoff.wire.message import Response, encode_headers
 
@@ -36,8 +38,8 @@ class Claim:
 
     delivery: ClaimedDelivery
     lease: str
-    event: Event
-    endpoint: Endpoint
+    event: EventContent
+    endpoint: Destination
 
     @property
     def attempt_number(self) -> int:
@@ -140,7 +142,7 @@ def prepare(runtime: Runtime, claimed: Claim, *, now: datetime) -> Request:
     body = dialect.body(occurrence)
     sending = Sending(delivery_id=claimed.delivery.id, attempt=claimed.attempt_number, timestamp=int(now.timestamp()))
     return Request(
-        target=check_url(claimed.endpoint.url, runtime.addresses),
+        target=_checked_target(claimed.endpoint.url, runtime.addresses),
         headers=dialect.headers(occurrence, sending, body, open_secrets(runtime.vault, claimed.endpoint, now=now)),
         body=body,
     )
@@ -178,6 +180,10 @@ async def release(runtime: Runtime, claims: Sequence[Claim], *, held: bool = Fal
             await deliveries.release(tx, ids, lease=lease, now=now, held=held)
 
 
+# The check is pure and costs more than the signature; an endpoint's URL is the same at every delivery.
+_checked_target = lru_cache(maxsize=10_000)(check_url)
+
+
 def _new_lease(runtime: Runtime) -> tuple[str, datetime, datetime]:
     now = runtime.clock.now()
     return new_id(), now, now + timedelta(seconds=runtime.settings.lease_seconds)
@@ -186,14 +192,14 @@ def _new_lease(runtime: Runtime) -> tuple[str, datetime, datetime]:
 async def _complete_claim(tx: Transaction, taken: list[ClaimedDelivery], *, lease: str, now: datetime) -> Claims:
     if not taken:
         return Claims([], set())
-    involved = await endpoints.find_many(tx, (delivery.endpoint_id for delivery in taken))
+    involved = await endpoints.find_destinations(tx, (delivery.endpoint_id for delivery in taken))
     closed = {key: endpoint for key, endpoint in involved.items() if endpoint.state != EndpointState.ACTIVE}
     to_bury = [delivery.id for delivery in taken if delivery.endpoint_id in closed]
     if to_bury:
         await bury(tx, await delivery_history.find_many(tx, to_bury), closed, now=now)
     open_ones = [delivery for delivery in taken if delivery.endpoint_id not in closed]
     sendable = [delivery for delivery in open_ones if delivery.state == DeliveryState.IN_FLIGHT]
-    occurred = await events.find_many(tx, (delivery.event_id for delivery in sendable))
+    occurred = await events.find_contents(tx, (delivery.event_id for delivery in sendable))
     return Claims(
         to_send=[
             Claim(delivery, lease, occurred[delivery.event_id], involved[delivery.endpoint_id]) for delivery in sendable

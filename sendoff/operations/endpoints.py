@@ -18,6 +18,7 @@ from sendoff.operations.runtime import Runtime
 from sendoff.operations.signing_secrets import open_secrets
 from sendoff.policy.addresses import check_url
 from sendoff.policy.matching import DEFAULT_SUBSCRIPTION
+from sendoff.policy.redaction import redact_url
 from sendoff.policy.states import EndpointState
 from sendoff.store import endpoints
 from sendoff.store.database import Transaction
@@ -217,7 +218,7 @@ def _check_description(description: str | None) -> None:
 
 def _shown(endpoint: Endpoint) -> dict[str, Any]:
     return {
-        "url": endpoint.url,
+        "url": redact_url(endpoint.url),
         "description": endpoint.description,
         "events": list(endpoint.events),
         "state": str(endpoint.state),

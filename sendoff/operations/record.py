@@ -17,9 +17,10 @@ from sendoff.policy.outcome import DeadLetterReason
 from sendoff.policy.retry import Again
 from sendoff.policy.states import DeliveryState, EndpointState, ReplayItemState
 from sendoff.store import attempts, dead_letters, deliveries, endpoints, replays
+from sendoff.store.attempts import NewAttempt
 from sendoff.store.database import Transaction
 from sendoff.store.deliveries import Settlement
-from sendoff.store.tables import Attempt, DeadLetter, Endpoint, LastExchange
+from sendoff.store.tables import DeadLetter, Endpoint, LastExchange
 
 _log = structlog.get_logger(__name__)
 
@@ -107,8 +108,8 @@ def _death_of(attempt: FinishedAttempt, closed: dict[str, Endpoint]) -> DeadLett
     return reason_for(endpoint)  # it would be attempted again, but its endpoint is off by now
 
 
-def _attempt_row(attempt: FinishedAttempt) -> Attempt:
-    return Attempt(
+def _attempt_row(attempt: FinishedAttempt) -> NewAttempt:
+    return NewAttempt(
         delivery_id=attempt.claim.delivery.id,
         number=attempt.claim.attempt_number,
         started_at=attempt.started_at,

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from sendoff.bell import ArqBell, Bell, connect
 from sendoff.clock import Clock, SystemClock
+from sendoff.operations.jwks import KeySet, reader
 from sendoff.policy.addresses import AddressPolicy
 from sendoff.policy.breaker import Breaker
 from sendoff.policy.retry import Dice, RetrySchedule
@@ -23,6 +24,8 @@ from sendoff.uploads.workshop import Workshop
 from sendoff.wire.client import Client
 from sendoff.wire.tls import default_ssl_context
 from sendoff.wire.transport import GuardedTransport
+
+_LARGEST_DOCUMENT_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,16 @@ class Runtime:
 
     @cached_property
     def breaker(self) -> Breaker:
-        return Breaker(self.settings.disable_after_failures)
+        return Breaker(self.settings.disable_after_failures, self.settings.warn_after_failures)
+
+    @cached_property
+    def jwks(self) -> KeySet:
+        """The keys that OAuth access tokens are checked with; only with the setting `OAUTH_JWKS`."""
+        return KeySet(reader(self.settings.oauth_jwks or "", lambda: _open_http(self.settings)), self.clock)
 
     @cached_property
     def uploads(self) -> Workshop:
-        return Workshop(self.settings, now=self.clock.now())
+        return Workshop(self.settings)
 
 
 def address_policy(settings: Settings) -> AddressPolicy:
@@ -64,6 +72,19 @@ def address_policy(settings: Settings) -> AddressPolicy:
     return AddressPolicy(
         allow_networks=tuple(settings.dangerously_allow_networks), allow_http=settings.dangerously_allow_http
     )
+
+
+@asynccontextmanager
+async def _open_http(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """The guarded way out for documents that are larger than a receiver's answer is worth keeping."""
+    addresses = address_policy(settings)
+    context = default_ssl_context(settings.ca_file)
+    async with Client(
+        addresses, ssl_context=context, proxy=settings.egress_proxy_url, body_cap=_LARGEST_DOCUMENT_BYTES
+    ) as wire:
+        transport = GuardedTransport(wire, addresses)
+        async with httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False) as client:
+            yield client
 
 
 @asynccontextmanager

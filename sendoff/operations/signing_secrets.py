@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from sendoff.store.endpoints import Destination
 from sendoff.store.tables import Endpoint
 from sendoff.store.vault import Vault
 
 
-def open_secrets(vault: Vault, endpoint: Endpoint, *, now: datetime) -> list[str]:
+def open_secrets(vault: Vault, endpoint: Endpoint | Destination, *, now: datetime) -> list[str]:
     """The endpoint's valid secrets, newest first: one, or two while the overlap of a rotation lasts.
 
     Raises CannotOpenSecret when the current one cannot be opened.

@@ -20,9 +20,13 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """Disables an endpoint at its `threshold`-th consecutive failed attempt. Raises ValueError below 1."""
+    """Disables an endpoint at its `threshold`-th consecutive failed attempt. Raises ValueError below 1.
+
+    From `warning` failures on, by default half of the threshold, an endpoint counts as failing.
+    """
 
     threshold: int
+    warning: int | None = None
 
     def __post_init__(self) -> None:
         if self.threshold < 1:
@@ -31,6 +35,10 @@ class Breaker:
     def trips(self, consecutive_failures: int) -> bool:
         """Whether an endpoint with this many consecutive failures is to be disabled."""
         return consecutive_failures >= self.threshold
+
+    def warns(self, consecutive_failures: int) -> bool:
+        """Whether an endpoint with this many consecutive failures is on its way to be disabled."""
+        return consecutive_failures >= (self.warning or max(1, self.threshold // 2))
 
     def tally(self, consecutive_failures: int, attempts: Iterable[Health]) -> Standing:
         """The standing after `attempts`, in the order they ended, of an endpoint with those failures before.

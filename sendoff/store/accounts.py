@@ -16,6 +16,12 @@ async def find_organization(tx: Transaction, organization_id: str) -> Organizati
     return await tx.get(Organization, organization_id)
 
 
+async def lock_organization(tx: Transaction, organization_id: str) -> None:
+    """Hold the organization until the transaction ends, against others that lock it."""
+    query = select(Organization.id).where(col(Organization.id) == organization_id)
+    await tx.execute(query.with_for_update(key_share=True))
+
+
 async def list_organizations(tx: Transaction) -> list[Organization]:
     """All organizations, newest first."""
     return list((await tx.scalars(select(Organization).order_by(col(Organization.id).desc()))).all())
@@ -26,13 +32,31 @@ async def find_user(tx: Transaction, email: str) -> User | None:
     return (await tx.scalars(select(User).where(col(User.email) == email.strip().lower()))).one_or_none()
 
 
+async def get_user(tx: Transaction, user_id: str) -> User | None:
+    return await tx.get(User, user_id)
+
+
 async def find_membership(tx: Transaction, organization_id: str, user_id: str) -> Membership | None:
     return await tx.get(Membership, (organization_id, user_id))
 
 
-async def find_key_by_hash(tx: Transaction, key_hash: str) -> ApiKey | None:
+@dataclass(frozen=True, slots=True)
+class KnownKey:
+    """An API key, and since when its organization is suspended."""
+
+    key: ApiKey
+    suspended_at: datetime | None
+
+
+async def find_key_by_hash(tx: Transaction, key_hash: str) -> KnownKey | None:
     """The API key with that SHA-256, revoked or expired ones as well."""
-    return (await tx.scalars(select(ApiKey).where(col(ApiKey.key_hash) == key_hash))).one_or_none()
+    query = (
+        select(ApiKey, Organization.suspended_at)
+        .join(Organization, col(Organization.id) == col(ApiKey.organization_id))
+        .where(col(ApiKey.key_hash) == key_hash)
+    )
+    found = (await tx.execute(query)).one_or_none()
+    return None if found is None else KnownKey(*found)
 
 
 async def find_key(tx: Transaction, key_id: str) -> ApiKey | None:

@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import delete, insert, text
+from sqlalchemy import delete, insert
 from sqlmodel import col
 
-from sendoff.store.batch import rows_from, rows_parameter
+from sendoff.store.batch import execute, rows_from, rows_parameter
 from sendoff.store.database import Transaction
-from sendoff.store.tables import Attempt, LastExchange
+from sendoff.store.tables import LastExchange
 
 
-async def insert_many(tx: Transaction, attempts: Sequence[Attempt]) -> None:
+@dataclass(frozen=True, slots=True)
+class NewAttempt:
+    """An attempt to be recorded; the fields are those of the table."""
+
+    delivery_id: str
+    number: int
+    started_at: datetime
+    duration_ms: int
+    outcome: str
+    response_status: int | None
+    error: str | None
+
+
+_COLUMNS = {
+    "delivery_id": "uuid",
+    "number": "int",
+    "started_at": "timestamptz",
+    "duration_ms": "int",
+    "outcome": "text",
+    "response_status": "int",
+    "error": "text",
+}
+
+
+async def insert_many(tx: Transaction, attempts: Sequence[NewAttempt]) -> None:
     """Insert finished attempts; `(delivery_id, number)` must be new."""
-    columns = {
-        "delivery_id": "uuid",
-        "number": "int",
-        "started_at": "timestamptz",
-        "duration_ms": "int",
-        "outcome": "text",
-        "response_status": "int",
-        "error": "text",
-    }
-    names = ", ".join(columns)
-    statement = f"INSERT INTO attempts ({names}) SELECT {names} FROM {rows_from(tx, 'rows', columns)} AS r"
-    rows = [{name: getattr(attempt, name) for name in columns} for attempt in attempts]
-    await (await tx.connection()).execute(text(statement), {"rows": rows_parameter(rows)})
+    names = ", ".join(_COLUMNS)
+    statement = f"INSERT INTO attempts ({names}) SELECT {names} FROM {rows_from(tx, 'rows', _COLUMNS)} AS r"
+    await execute(tx, statement, rows=rows_parameter(attempts))
 
 
 async def keep_last_exchanges(tx: Transaction, exchanges: Sequence[LastExchange]) -> None:

@@ -11,9 +11,30 @@ from datetime import datetime
 from typing import Any
 
 import orjson
+from sqlalchemy import BindParameter, CursorResult, bindparam, text
 
 from sendoff.store.database import Transaction
-from sendoff.store.types import moment_text
+from sendoff.store.types import Identifier, Moment, moment_text
+
+_TYPED: dict[str, BindParameter[Any]] = {
+    **{name: bindparam(name, type_=Moment) for name in ("now", "until")},
+    **{name: bindparam(name, type_=Identifier) for name in ("lease", "endpoint_id", "replay_id", "id")},
+}
+
+
+async def execute(tx: Transaction, statement: str, **parameters: Any) -> CursorResult[Any]:
+    """Run a statement of SQL text; the parameters `now` and `until` are moments, `id`, `lease` and `…_id` ids.
+
+    Columns come as the driver gives them: read moments with `read_moment`, ids with `str`.
+    """
+    typed = [_TYPED[name] for name in parameters if name in _TYPED]
+    connection = await tx.connection()
+    return await connection.execute(text(statement).bindparams(*typed), parameters)
+
+
+def read_moment(value: datetime | str) -> datetime:
+    """A moment as either driver gives it."""
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
 
 
 def rows_from(tx: Transaction, parameter: str, columns: Mapping[str, str]) -> str:
@@ -29,8 +50,8 @@ def rows_from(tx: Transaction, parameter: str, columns: Mapping[str, str]) -> st
     return f"(SELECT {picked} FROM json_to_recordset(CAST(:{parameter} AS json)) AS r({typed}))"
 
 
-def rows_parameter(rows: Iterable[Mapping[str, Any]]) -> str:
-    """The rows as the JSON document that `rows_from` reads."""
+def rows_parameter(rows: Iterable[Any]) -> str:
+    """The rows, mappings or dataclasses, as the JSON document that `rows_from` reads."""
     return orjson.dumps(list(rows), default=_plain, option=orjson.OPT_PASSTHROUGH_DATETIME).decode()
 
 

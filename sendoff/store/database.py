@@ -119,9 +119,11 @@ def _create_engine(url: str, pool_size: int) -> AsyncEngine:
         "pool_size": pool_size,
         "max_overflow": pool_size,
         "pool_timeout": 10,
+        # Or an error's text, which is logged, would hold the values that the statement was to write.
+        "hide_parameters": True,
     }
     if not url.startswith("sqlite"):
-        return create_async_engine(url, pool_pre_ping=True, connect_args={"timeout": 5}, **options)
+        return create_async_engine(url, connect_args={"timeout": 5}, **options)
     _make_sqlite_directory(url)
     engine = create_async_engine(url, connect_args={"timeout": _SQLITE_BUSY_TIMEOUT_MS / 1000}, **options)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite_connection)

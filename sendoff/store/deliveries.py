@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, bindparam, text
+from sqlalchemy import text
 from sqlmodel import col, select
 
 from sendoff.policy.states import DeliveryState
-from sendoff.store.batch import ids_parameter, rows_from, rows_parameter, skip_locked
+from sendoff.store.batch import execute, ids_parameter, rows_from, rows_parameter, skip_locked
 from sendoff.store.database import Transaction
 from sendoff.store.tables import Delivery
-from sendoff.store.types import Identifier, Moment
 
 _ID = {"id": "uuid"}
-_TYPED: dict[str, BindParameter[Any]] = {
-    **{name: bindparam(name, type_=Moment) for name in ("now", "until")},
-    **{name: bindparam(name, type_=Identifier) for name in ("lease", "endpoint_id", "replay_id", "id")},
-}
 _CLAIMED = """
     RETURNING deliveries.id, deliveries.event_id, deliveries.endpoint_id, deliveries.organization_id,
               deliveries.state, deliveries.attempt_count, deliveries.replay_id
@@ -74,7 +69,7 @@ async def insert_many(tx: Transaction, deliveries: Sequence[Delivery]) -> None:
         }
         for delivery in deliveries
     )
-    await _execute(
+    await execute(
         tx,
         f"""
         INSERT INTO deliveries
@@ -142,7 +137,7 @@ async def claim_held(
 
 async def lock_leased(tx: Transaction, ids: Iterable[str], *, leases: Collection[str]) -> set[str]:
     """Which of `ids` are still in flight under one of `leases`; locked until the transaction ends."""
-    result = await _execute(
+    result = await execute(
         tx,
         f"""
         SELECT d.id FROM deliveries d
@@ -171,7 +166,7 @@ async def settle(tx: Transaction, settlements: Sequence[Settlement]) -> None:
     }
     kept = ("last_attempt_at", "last_response_status")
     assigned = ", ".join(f"{name} = r.{name}" for name in columns if name not in ("id", *kept))
-    await _execute(
+    await execute(
         tx,
         f"""
         UPDATE deliveries SET lease = NULL, {assigned},
@@ -180,13 +175,13 @@ async def settle(tx: Transaction, settlements: Sequence[Settlement]) -> None:
                 THEN deliveries.last_response_status ELSE r.last_response_status END
         FROM {rows_from(tx, "rows", columns)} AS r WHERE deliveries.id = r.id
         """,
-        rows=rows_parameter(asdict(settlement) for settlement in settlements),
+        rows=rows_parameter(settlements),
     )
 
 
 async def release(tx: Transaction, ids: Sequence[str], *, lease: str, now: datetime, held: bool) -> None:
     """Give claimed deliveries back as if they had not been claimed: due at `now` or, if `held`, held."""
-    await _execute(
+    await execute(
         tx,
         f"""
         UPDATE deliveries SET state = :state, lease = NULL, next_attempt_at = :now
@@ -201,7 +196,7 @@ async def release(tx: Transaction, ids: Sequence[str], *, lease: str, now: datet
 
 async def find_due(tx: Transaction, *, now: datetime, limit: int) -> list[str]:
     """Ids of deliveries whose time has come, longest overdue first."""
-    result = await _execute(
+    result = await execute(
         tx,
         """
         SELECT id FROM deliveries WHERE state IN ('pending', 'in_flight') AND next_attempt_at <= :now
@@ -215,7 +210,7 @@ async def find_due(tx: Transaction, *, now: datetime, limit: int) -> list[str]:
 
 async def find_endpoints_with_held(tx: Transaction) -> list[str]:
     """Ids of the endpoints that have held deliveries; costs one index probe for each, however many are held."""
-    result = await _execute(
+    result = await execute(
         tx,
         """
         WITH RECURSIVE holder(endpoint_id) AS (
@@ -236,7 +231,7 @@ async def find_endpoints_with_held(tx: Transaction) -> list[str]:
 
 async def reopen(tx: Transaction, ids: Sequence[str], *, replay_id: str | None, now: datetime) -> list[str]:
     """Make finished deliveries due again, on the word of a replay or of a manual retry; the ids that were finished."""
-    result = await _execute(
+    result = await execute(
         tx,
         f"""
         UPDATE deliveries SET state = 'pending', next_attempt_at = :now, replay_id = :replay_id, delivered_at = NULL
@@ -252,7 +247,7 @@ async def reopen(tx: Transaction, ids: Sequence[str], *, replay_id: str | None, 
 
 async def hurry(tx: Transaction, delivery_id: str, *, now: datetime) -> bool:
     """Make a waiting delivery due at once; False if it is not waiting."""
-    result = await _execute(
+    result = await execute(
         tx,
         """
         UPDATE deliveries SET state = 'pending', next_attempt_at = :now
@@ -266,7 +261,7 @@ async def hurry(tx: Transaction, delivery_id: str, *, now: datetime) -> bool:
 
 async def mark_dead(tx: Transaction, ids: Sequence[str]) -> None:
     """Close deliveries that the transaction holds and has written dead letters for."""
-    await _execute(
+    await execute(
         tx,
         f"""
         UPDATE deliveries SET state = 'dead', lease = NULL, next_attempt_at = NULL
@@ -293,7 +288,7 @@ async def lock_waiting_of_endpoint(tx: Transaction, endpoint_id: str, *, now: da
 
 
 async def _claim(tx: Transaction, statement: str, **parameters: Any) -> list[ClaimedDelivery]:
-    result = await _execute(tx, statement, **parameters)
+    result = await execute(tx, statement, **parameters)
     return [
         ClaimedDelivery(
             id=str(row.id),
@@ -306,8 +301,3 @@ async def _claim(tx: Transaction, statement: str, **parameters: Any) -> list[Cla
         )
         for row in sorted(result, key=lambda row: str(row.id))  # oldest first
     ]
-
-
-async def _execute(tx: Transaction, statement: str, **parameters: Any) -> Any:
-    typed = [_TYPED[name] for name in parameters if name in _TYPED]
-    return await (await tx.connection()).execute(text(statement).bindparams(*typed), parameters)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import update
 from sqlmodel import col, select
 
 from sendoff.policy.states import EndpointState
+from sendoff.store.batch import execute, ids_parameter, read_moment, rows_from
 from sendoff.store.database import Transaction
 from sendoff.store.paging import newest_first
 from sendoff.store.tables import Endpoint
@@ -29,6 +31,37 @@ async def subscribers(tx: Transaction, organization_id: str) -> list[Subscriber]
         col(Endpoint.organization_id) == organization_id, col(Endpoint.state) == EndpointState.ACTIVE
     )
     return [Subscriber(identifier, events) for identifier, events in (await tx.execute(query)).all()]
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """An endpoint as sending sees it; the fields are those of the table."""
+
+    id: str
+    organization_id: str
+    state: str
+    dialect: str
+    url: str
+    secret: bytes = field(repr=False)
+    previous_secret: bytes | None = field(repr=False)
+    previous_secret_until: datetime | None
+    rate_limit: int | None
+    consecutive_failures: int
+    last_success_at: datetime | None
+
+
+async def find_destinations(tx: Transaction, ids: Iterable[str]) -> dict[str, Destination]:
+    """Those of the endpoints that exist, by id, in whatever state."""
+    result = await execute(
+        tx,
+        f"""
+        SELECT e.id, e.organization_id, e.state, e.dialect, e.url, e.secret, e.previous_secret,
+               e.previous_secret_until, e.rate_limit, e.consecutive_failures, e.last_success_at
+        FROM endpoints e JOIN {rows_from(tx, "ids", {"id": "uuid"})} AS r ON r.id = e.id
+        """,
+        ids=ids_parameter(set(ids)),
+    )
+    return {str(row.id): _destination(row) for row in result}
 
 
 async def find(tx: Transaction, endpoint_id: str, *, lock: bool = False) -> Endpoint | None:
@@ -96,3 +129,23 @@ async def forget_ended_secrets(tx: Transaction, *, now: datetime, limit: int) ->
     if ids:
         forgotten = {"previous_secret": None, "previous_secret_until": None}
         await tx.execute(update(Endpoint).where(col(Endpoint.id).in_(ids)).values(forgotten))
+
+
+def _destination(row: Any) -> Destination:
+    return Destination(
+        id=str(row.id),
+        organization_id=str(row.organization_id),
+        state=row.state,
+        dialect=row.dialect,
+        url=row.url,
+        secret=row.secret,
+        previous_secret=row.previous_secret,
+        previous_secret_until=_moment_or_none(row.previous_secret_until),
+        rate_limit=row.rate_limit,
+        consecutive_failures=row.consecutive_failures,
+        last_success_at=_moment_or_none(row.last_success_at),
+    )
+
+
+def _moment_or_none(value: datetime | str | None) -> datetime | None:
+    return None if value is None else read_moment(value)

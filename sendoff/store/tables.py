@@ -28,6 +28,8 @@ class Organization(SQLModel, table=True):
     id: str = Field(sa_type=Identifier, primary_key=True)
     name: str = Field(sa_type=Text)
     credits: int | None = Field(default=None, sa_type=BigInteger)
+    suspended_at: datetime | None = Field(default=None, sa_type=Moment)
+    """Set while its keys and tokens are refused; what it was promised to be delivered is delivered all the same."""
     created_at: datetime = Field(sa_type=Moment)
 
 
@@ -83,7 +85,8 @@ class Endpoint(SQLModel, table=True):
 
     id: str = Field(sa_type=Identifier, primary_key=True)
     organization_id: str = Field(sa_type=Identifier, foreign_key="organizations.id")
-    user_id: str = Field(sa_type=Identifier, foreign_key="users.id")
+    user_id: str | None = Field(default=None, sa_type=Identifier, foreign_key="users.id")
+    """Who registered it; null for a token of somebody who is no user here."""
     dialect: str = Field(sa_type=String(32))
     url: str = Field(sa_type=Text)
     description: str | None = Field(default=None, sa_type=Text)
@@ -93,7 +96,8 @@ class Endpoint(SQLModel, table=True):
     previous_secret: bytes | None = Field(default=None, sa_type=LargeBinary, repr=False)
     """The secret before the last rotation: it signs as well until `previous_secret_until`, then it is forgotten."""
     previous_secret_until: datetime | None = Field(default=None, sa_type=Moment)
-    verified_at: datetime = Field(sa_type=Moment)
+    verified_at: datetime | None = Field(default=None, sa_type=Moment)
+    """When the URL last answered a ping; null where the contract has no ping."""
     last_success_at: datetime | None = Field(default=None, sa_type=Moment)
     last_failure_at: datetime | None = Field(default=None, sa_type=Moment)
     consecutive_failures: int = 0

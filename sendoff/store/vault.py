@@ -18,6 +18,8 @@ from sendoff.errors import SendoffError
 
 _VERSION = b"\x01"
 _KEY_ID_LENGTH = 4
+KEY_ID_PLACE = (len(_VERSION) + 1, _KEY_ID_LENGTH)
+"""Where the key's id stands in what is sealed, as SQL counts: from the second byte, four of them."""
 _NONCE_LENGTH = 12
 _HEADER_LENGTH = len(_VERSION) + _KEY_ID_LENGTH + _NONCE_LENGTH
 
@@ -43,6 +45,16 @@ class Vault:
     def __repr__(self) -> str:
         return f"Vault({len(self._ciphers)} keys)"
 
+    @property
+    def newest_key_id(self) -> str:
+        """The id, in hexadecimal, of the key that seals."""
+        return self._newest.hex()
+
+    @property
+    def key_ids(self) -> list[str]:
+        """The ids, in hexadecimal, of all keys, newest first."""
+        return [key_id.hex() for key_id in self._ciphers]
+
     def seal(self, secret: str, *, bound_to: str) -> bytes:
         """Encrypt `secret` for the row named `bound_to`."""
         nonce = os.urandom(_NONCE_LENGTH)
@@ -59,6 +71,12 @@ class Vault:
             return cipher.decrypt(nonce, sealed[_HEADER_LENGTH:], bound_to.encode()).decode()
         except InvalidTag:
             raise CannotOpenSecret from None
+
+    def reseal(self, sealed: bytes, *, bound_to: str) -> bytes | None:
+        """The same secret under the newest key; None when it is under it already. Raises CannotOpenSecret."""
+        if sealed[1 : 1 + _KEY_ID_LENGTH] == self._newest:
+            return None
+        return self.seal(self.open(sealed, bound_to=bound_to), bound_to=bound_to)
 
 
 def _derive(key: str, purpose: str, length: int) -> bytes:

@@ -1,32 +1,67 @@
 """Files under way: an upload that is being received, results that are being written. In the system's temporary folder
-(`TMPDIR`), one folder each, removed at the end; those of a process that was killed are removed a day later.
+(`TMPDIR`), one folder each, removed at the end; the next process removes those of one that was killed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
 from pathlib import Path
 
 from sendoff.errors import TooLarge
 
 _PREFIX = "sendoff-upload-"
-_ABANDONED_AFTER = timedelta(days=1)
 _WRITE_BYTES = 1024 * 1024
 
 
 @asynccontextmanager
 async def spool_folder() -> AsyncIterator[Path]:
     """A folder of one's own, readable by nobody else."""
-    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=_PREFIX))
+    folder, lock = await asyncio.to_thread(_make_folder)
     try:
         yield folder
     finally:
         await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
+        os.close(lock)
+
+
+def remove_abandoned() -> int:
+    """Removes folders whose process is no more; how many."""
+    removed = 0
+    for folder in Path(tempfile.gettempdir()).glob(_PREFIX + "*"):
+        lock = _lock(folder)
+        if lock is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
+            removed += 1
+    return removed
+
+
+def _make_folder() -> tuple[Path, int]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        lock = _lock(folder)
+        if lock is not None and folder.exists():  # nobody took it for abandoned before we had the lock
+            return folder, lock
+
+
+def _lock(folder: Path) -> int | None:
+    """The descriptor that holds the folder for as long as this process lives; None if another one does."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 async def save(pieces: AsyncIterable[bytes], target: Path, *, limit: int | None = None) -> int:
@@ -67,17 +102,3 @@ class SpoolFile:
     async def _flush(self) -> None:
         pending, self._pending = self._pending, bytearray()
         await asyncio.to_thread(self._file.write, pending)
-
-
-def remove_abandoned(now: datetime) -> int:
-    """Removes folders that were left by processes that did not live to do it; how many."""
-    removed = 0
-    for folder in Path(tempfile.gettempdir()).glob(_PREFIX + "*"):
-        try:
-            age = now.timestamp() - folder.stat().st_mtime
-        except FileNotFoundError:
-            continue
-        if age > _ABANDONED_AFTER.total_seconds():
-            shutil.rmtree(folder, ignore_errors=True)
-            removed += 1
-    return removed

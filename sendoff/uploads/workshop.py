@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from functools import cached_property
 
 from sendoff.settings import Settings
@@ -16,9 +15,9 @@ from sendoff.uploads.storage import Storage
 class Workshop:
     """Storage, the process that reads files, and links, each made when first used. Nothing of it needs closing."""
 
-    def __init__(self, settings: Settings, *, now: datetime) -> None:
+    def __init__(self, settings: Settings) -> None:
         """Removes what processes that were killed left half done."""
-        remove_abandoned(now)
+        remove_abandoned()
         self._settings = settings
         self.aside = Aside()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sendoff.policy.addresses import Target
 
@@ -46,14 +47,19 @@ def encode_headers(pairs: Iterable[tuple[str, str]]) -> bytes:
     """
     lines = []
     for name, value in pairs:
-        if _TOKEN.fullmatch(name) is None:
-            raise ValueError(f"header name {name!r} is no token; use letters, digits and hyphens")
-        if name.lower() in OWN_HEADERS:
-            raise ValueError(f"header {name} is written by the client; leave it out")
-        if _VALUE.fullmatch(value) is None:
+        _check_name(name)
+        if not (value.isascii() and value.isprintable()) and _VALUE.fullmatch(value) is None:
             raise ValueError(f"the value of header {name} holds a character that a header cannot carry")
         lines.append(f"{name}: {value}\r\n")
     return "".join(lines).encode("latin-1")
+
+
+@lru_cache(maxsize=1_000)
+def _check_name(name: str) -> None:
+    if _TOKEN.fullmatch(name) is None:
+        raise ValueError(f"header name {name!r} is no token; use letters, digits and hyphens")
+    if name.lower() in OWN_HEADERS:
+        raise ValueError(f"header {name} is written by the client; leave it out")
 
 
 def encode_request(method: str, target: Target, head: bytes, body: bytes) -> bytes:

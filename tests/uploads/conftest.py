@@ -21,6 +21,9 @@ from sendoff.store.tables import Event, Organization, Upload
 from tests.support.house import House, open_house
 from tests.uploads.contacts import valid_contacts
 
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""For what no database has a say in."""
+
 
 @dataclass
 class UploadHouse:

@@ -27,7 +27,7 @@ from sendoff.operations.idempotency import IdempotentRequest
 from sendoff.operations.manage_uploads import cancel_upload, find_upload, list_uploads
 from sendoff.operations.remove_orphan_files import ORPHANED_AFTER, remove_orphan_files
 from sendoff.store.tables import Organization
-from tests.uploads.conftest import UploadHouse, answer, contacts_csv
+from tests.uploads.conftest import UploadHouse, answer, contacts_csv, on_sqlite
 
 
 async def set_credits(uploads: UploadHouse, amount: int | None) -> None:
@@ -94,11 +94,13 @@ async def test_an_upload_is_counted_charged_stored_announced_and_rung_for(upload
     ]
 
 
+@on_sqlite
 async def test_a_number_that_comes_twice_is_charged_twice(uploads: UploadHouse) -> None:
     upload_id = await uploads.upload("phone\n" + "4155552671\n" * 150)
     assert (await uploads.find(upload_id)).credits_charged == 150
 
 
+@on_sqlite
 async def test_the_json_mode_is_stored_as_a_csv_under_a_made_up_name(uploads: UploadHouse) -> None:
     body = uploads.inbox / "body.json"
     body.write_bytes(orjson.dumps({"phone_numbers": [4155550000 + n for n in range(100)]}))
@@ -111,6 +113,7 @@ async def test_the_json_mode_is_stored_as_a_csv_under_a_made_up_name(uploads: Up
     assert file.read_text().splitlines()[:2] == ['"phone"', '"4155550000"']
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     ("content", "csv", "error"),
     [
@@ -131,12 +134,14 @@ async def test_a_refused_upload_leaves_nothing(
     await assert_nothing_was_kept(uploads)
 
 
+@on_sqlite
 async def test_too_few_contacts_says_how_many_were_left_after_validation(uploads: UploadHouse) -> None:
     with pytest.raises(TooFewContacts) as caught:
         await uploads.upload(contacts_csv(73, "Nobody,none"))
     assert (caught.value.minimum, caught.value.got) == (100, 73)
 
 
+@on_sqlite
 async def test_without_a_subscription_nothing_is_taken(uploads: UploadHouse) -> None:
     await set_credits(uploads, None)
     with pytest.raises(NoSubscription):
@@ -146,6 +151,7 @@ async def test_without_a_subscription_nothing_is_taken(uploads: UploadHouse) -> 
     await assert_nothing_was_kept(uploads, left=None)
 
 
+@on_sqlite
 async def test_credits_spent_during_the_validation_are_not_overdrawn(
     uploads: UploadHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,6 +175,7 @@ async def test_uploads_at_once_never_charge_more_than_there_is(uploads: UploadHo
     assert len(uploads.stored()) == len(await uploads.events("upload.created")) == 2
 
 
+@on_sqlite
 @pytest.mark.parametrize("error", [Unavailable, RuntimeError, asyncio.CancelledError])
 async def test_a_failure_while_committing_takes_the_file_back(
     uploads: UploadHouse, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
@@ -182,6 +189,7 @@ async def test_a_failure_while_committing_takes_the_file_back(
     await assert_nothing_was_kept(uploads)
 
 
+@on_sqlite
 async def test_a_storage_that_cannot_be_written_to_leaves_nothing(uploads: UploadHouse) -> None:
     assert uploads.runtime.uploads.storage
     uploads.storage.rmdir()
@@ -200,6 +208,7 @@ async def test_an_idempotent_upload_is_done_once_and_answered_alike(uploads: Upl
     assert await uploads.credits() == 880
 
 
+@on_sqlite
 async def test_a_refused_upload_frees_its_idempotency_key(uploads: UploadHouse) -> None:
     request = IdempotentRequest(uploads.organization_id, "key", "same")
     with pytest.raises(Invalid):
@@ -252,6 +261,7 @@ async def test_cancelling_at_once_from_everywhere_refunds_once(uploads: UploadHo
     assert await uploads.credits() == 1_000
 
 
+@on_sqlite
 @pytest.mark.parametrize("upload_id", ["", "x", "0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11", "\0"])
 async def test_what_there_is_not_is_not_found(uploads: UploadHouse, upload_id: str) -> None:
     with pytest.raises(NotFound):
@@ -260,6 +270,7 @@ async def test_what_there_is_not_is_not_found(uploads: UploadHouse, upload_id: s
         await cancel_upload(uploads.runtime, uploads.organization_id, upload_id)
 
 
+@on_sqlite
 async def test_an_upload_of_another_organization_is_not_found(uploads: UploadHouse) -> None:
     upload_id, other = await uploads.upload(), "0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11"
     with pytest.raises(NotFound):

@@ -17,9 +17,8 @@ from sendoff.operations.manage_uploads import BadLink, ExpiredLink, cancel_uploa
 from sendoff.operations.process_upload import MOST_ATTEMPTS
 from sendoff.operations.sweep import sweep
 from sendoff.store.tables import Upload
-from sendoff.uploads.spool import remove_abandoned, spool_folder
 from tests.support.polling import eventually
-from tests.uploads.conftest import UploadHouse, contacts_csv
+from tests.uploads.conftest import UploadHouse, contacts_csv, on_sqlite
 
 
 class Gatekeeper:
@@ -88,6 +87,7 @@ async def test_both_files_are_stored_and_their_links_announced(uploads: UploadHo
         assert content == (uploads.storage / f"{base}/{kind}.csv").read_bytes()
 
 
+@on_sqlite
 async def test_links_in_events_outlive_all_retries_of_their_delivery(uploads: UploadHouse, upload_id: str) -> None:
     await uploads.process(upload_id)
     (announced,) = await uploads.events("upload.completed")
@@ -95,6 +95,7 @@ async def test_links_in_events_outlive_all_retries_of_their_delivery(uploads: Up
     assert await download(uploads, announced["upload"]["downloads"]["processed"])
 
 
+@on_sqlite
 async def test_processing_again_changes_nothing_and_announces_nothing(uploads: UploadHouse, upload_id: str) -> None:
     assert await uploads.process(upload_id) == "completed"
     before = await uploads.find(upload_id)
@@ -130,6 +131,7 @@ async def test_a_dead_workers_upload_is_swept_and_taken_over(
     assert (await uploads.find(upload_id)).processing_attempts == 2
 
 
+@on_sqlite
 async def test_the_lease_is_renewed_and_progress_told_while_the_work_goes_on(
     uploads: UploadHouse, upload_id: str, gatekeeper: Gatekeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +196,7 @@ async def test_a_failing_dependency_puts_the_upload_off_and_after_six_attempts_f
     await assert_failed_with_refund(uploads, upload_id, "could not be processed")
 
 
+@on_sqlite
 async def test_after_the_dependency_is_back_it_completes(
     uploads: UploadHouse, upload_id: str, gatekeeper: Gatekeeper
 ) -> None:
@@ -205,6 +208,7 @@ async def test_after_the_dependency_is_back_it_completes(
     assert await uploads.process(upload_id) == "completed"
 
 
+@on_sqlite
 async def test_an_upload_that_kills_its_workers_fails_in_the_end(
     uploads: UploadHouse, upload_id: str, gatekeeper: Gatekeeper
 ) -> None:
@@ -218,6 +222,7 @@ async def test_an_upload_that_kills_its_workers_fails_in_the_end(
     await assert_failed_with_refund(uploads, upload_id, "could not be processed")
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -238,6 +243,7 @@ async def test_an_original_that_cannot_be_read_fails_the_upload_with_a_reason_an
     assert len(await uploads.events("upload.failed")) == 1
 
 
+@on_sqlite
 async def test_one_that_was_started_or_finished_cannot_be_cancelled(
     uploads: UploadHouse, upload_id: str, gatekeeper: Gatekeeper
 ) -> None:
@@ -252,6 +258,7 @@ async def test_one_that_was_started_or_finished_cannot_be_cancelled(
     assert await uploads.credits() == 1_000 - 123
 
 
+@on_sqlite
 async def test_files_are_processed_in_a_process_of_their_own_too(
     uploads: UploadHouse, upload_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,6 +269,7 @@ async def test_files_are_processed_in_a_process_of_their_own_too(
     assert len((await download(uploads, announced["upload"]["downloads"]["processed"])).splitlines()) == 124
 
 
+@on_sqlite
 async def test_a_link_works_until_it_expires_and_only_for_its_own_file(uploads: UploadHouse, upload_id: str) -> None:
     link = await link_to_file(uploads.runtime, uploads.organization_id, upload_id, "original", base_url="http://test")
     assert link.url.startswith("http://test/api/v1/uploads/")
@@ -273,23 +281,11 @@ async def test_a_link_works_until_it_expires_and_only_for_its_own_file(uploads: 
         await download(uploads, link.url)
 
 
+@on_sqlite
 @pytest.mark.parametrize("kind", ["processed", "processed-filtered", "../original", "other"])
 async def test_there_is_no_link_to_a_file_that_is_not_there(uploads: UploadHouse, upload_id: str, kind: str) -> None:
     with pytest.raises(NotFound):
         await link_to_file(uploads.runtime, uploads.organization_id, upload_id, kind, base_url="http://test")
-
-
-async def test_what_a_killed_process_left_half_done_is_removed_a_day_later(
-    uploads: UploadHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    async with spool_folder() as folder:
-        (folder / "half").write_text("done")
-        written = folder.stat().st_mtime
-        now = uploads.house.clock.now()
-        assert remove_abandoned(now.fromtimestamp(written + 3_600, now.tzinfo)) == 0
-        assert remove_abandoned(now.fromtimestamp(written + 90_000, now.tzinfo)) == 1
-        assert not folder.exists()
 
 
 async def assert_failed_with_refund(uploads: UploadHouse, upload_id: str, reason: str) -> None:

@@ -291,3 +291,33 @@ async def test_an_unknown_id_is_a_404(small_world: World, identifier: str) -> No
     ]
     assert [answer.status_code for answer in answers] == [404] * 4
     assert len({answer.text for answer in answers}) == 1
+
+
+async def test_a_rotated_secret_is_answered_once_and_signs_beside_the_one_before(
+    world: World, receiver: Receiver
+) -> None:
+    created = (await world.post("/api/v1/webhooks", {"url": receiver.url("/hook")})).json()
+    path = f"/api/v1/webhooks/{created['webhook']['id']}"
+    response = await world.post(f"{path}/rotate-secret")
+    assert response.status_code == 200
+    rotated = response.json()
+    assert set(rotated) == {"webhook", "secret"}
+    assert re.fullmatch("[0-9a-f]{64}", rotated["secret"])
+    assert rotated["webhook"] == (await world.get(path)).json()
+    receiver.forget()
+    await world.publish()
+    await world.house.work()
+    [request] = receiver.requests("/hook")
+    signature = request.header("X-OptimalDial-Signature")
+    assert timestamped_marks(signature, request.body, [rotated["secret"], created["secret"]])
+
+
+@pytest.mark.parametrize("overlap", [-1, 1.5, "1", 2_592_001, True])
+async def test_an_overlap_that_is_no_number_of_seconds_up_to_30_days_is_refused(
+    small_world: World, receiver: Receiver, overlap: object
+) -> None:
+    webhook = await small_world.register(receiver.url("/hook"))
+    path = f"/api/v1/webhooks/{webhook['id']}/rotate-secret"
+    refused = await small_world.post(path, {"overlap_seconds": overlap})
+    assert (refused.status_code, "overlap_seconds" in refused.json()["detail"]) == (400, True)
+    assert (await small_world.post(path, {"overlap_seconds": 0})).status_code == 200

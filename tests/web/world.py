@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -102,6 +103,23 @@ class World:
         await dead.aclose()
 
     @asynccontextmanager
+    async def hanging_redis(self) -> AsyncIterator[None]:
+        """Redis takes connections and never answers within the block."""
+        taken: list[asyncio.StreamWriter] = []
+        server = await asyncio.start_server(lambda _reader, writer: taken.append(writer), "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        before = self.app.state.runtime
+        mute = before.redis.__class__.from_url(f"redis://127.0.0.1:{port}")
+        self.app.state.runtime = replace(before, redis=mute)
+        yield
+        self.app.state.runtime = before
+        await mute.aclose()
+        server.close()
+        for writer in taken:
+            writer.close()
+            await writer.wait_closed()
+
+    @asynccontextmanager
     async def without_database(self) -> AsyncIterator[None]:
         """The database cannot be reached within the block."""
         before = self.app.state.runtime
@@ -114,7 +132,18 @@ class _Gone:
     """A database that cannot be reached."""
 
     def __getattr__(self, name: str) -> Any:
+        @asynccontextmanager
+        async def refuse() -> AsyncIterator[None]:
+            await self.ping()
+            yield
+
+        return refuse
+
+    async def ping(self) -> None:
         raise Unavailable("The database cannot be reached: ConnectionRefusedError: nobody listens")
+
+    async def check_schema(self) -> None:
+        await self.ping()
 
 
 @asynccontextmanager

@@ -1,0 +1,87 @@
+"""Rotate the keys that encrypt secrets at rest: what an older key sealed is sealed anew with the newest.
+
+Runs beside processes that work: a batch is a short transaction, and a secret that changed meanwhile is left as it is,
+for whoever changed it sealed it. Safe to stop at any moment and to run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sendoff.operations.actors import Actor, write_audit
+from sendoff.operations.runtime import Runtime
+from sendoff.store import sealed
+from sendoff.store.database import Transaction
+from sendoff.store.sealed import Sealed
+from sendoff.store.vault import CannotOpenSecret
+
+_BATCH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """How many secrets are sealed under a key; `known` says whether it is among `SECRET_KEYS`."""
+
+    key_id: str
+    newest: bool
+    known: bool
+    secrets: int
+
+
+@dataclass(slots=True)
+class KeyRotation:
+    """What became of the secrets: sealed anew, found under the newest key already, or under a key that is missing."""
+
+    resealed: int = 0
+    current: int = 0
+    unopenable: int = 0
+
+
+async def rotate_keys(runtime: Runtime, actor: Actor) -> KeyRotation:
+    """Seal every secret with the newest key. Those that no key opens are counted and left as they are."""
+    done = KeyRotation()
+    after: str | None = None
+    while True:
+        async with runtime.database.write() as tx:
+            found = await sealed.batch(tx, after=after, limit=_BATCH)
+            if not found:
+                return done
+            resealed = await _reseal(tx, runtime, found, done)
+            if resealed:
+                write_audit(
+                    tx,
+                    actor,
+                    "secrets.rotate_keys",
+                    target=("secret_key", runtime.vault.newest_key_id),
+                    now=runtime.clock.now(),
+                    after={"resealed": resealed},
+                )
+        after = found[-1].endpoint_id
+
+
+async def count_key_use(runtime: Runtime) -> list[KeyUse]:
+    """The keys of `SECRET_KEYS`, newest first, then those that are missing; each with the secrets sealed under it."""
+    async with runtime.database.read() as tx:
+        counted = await sealed.count_by_key(tx)
+    known = runtime.vault.key_ids
+    return [
+        KeyUse(key_id, key_id == runtime.vault.newest_key_id, key_id in known, counted[key_id])
+        for key_id in [*known, *sorted(counted.keys() - set(known))]
+    ]
+
+
+async def _reseal(tx: Transaction, runtime: Runtime, found: Sequence[Sealed], done: KeyRotation) -> int:
+    resealed = 0
+    for one in found:
+        try:
+            anew = runtime.vault.reseal(one.sealed, bound_to=one.endpoint_id)
+        except CannotOpenSecret:
+            done.unopenable += 1
+            continue
+        if anew is None or not await sealed.replace(tx, one, anew):
+            done.current += 1
+        else:
+            resealed += 1
+    done.resealed += resealed
+    return resealed
