@@ -10,6 +10,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from api import events, health
+from api.dialbird import subscriptions, token
+from api.dialbird.door import DialbirdDoor
 from api.errors import answer_error
 from api.event_schemas import PLAIN_OPERATIONS
 from api.gate import Gate
@@ -26,6 +28,8 @@ _ROUTERS = (
     webhooks.router,
     uploads.router,
     events.router,
+    subscriptions.router,
+    token.router,
     dead_letters.router,
     replays.router,
     deliveries.router,
@@ -58,6 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
             RequestValidationError: answer_error,
         },
     )
+    app.add_middleware(DialbirdDoor)
     app.add_middleware(Gate, body_limit=settings.body_limit_bytes)
     for router in _ROUTERS:
         app.include_router(router)

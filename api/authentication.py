@@ -35,13 +35,18 @@ def runtime_of(request: Request) -> Runtime:
     return runtime
 
 
+def refuse_key_in_url(request: Request) -> None:
+    """Raise Unauthenticated for a key that was sent as a query parameter."""
+    if "access_token" in request.query_params:
+        raise Unauthenticated("Send the API key in the `Authorization` header, never in the URL: URLs are logged.")
+
+
 async def admit(request: Request, scope: str, *, limited: bool) -> Caller:
     """The caller, whose key carries `scope`; `limited` counts the request as a write of key and organization.
 
     Raises Unauthenticated, then MissingScope, then RateLimited. Without Redis a write is not counted.
     """
-    if "access_token" in request.query_params:
-        raise Unauthenticated("Send the API key in the `Authorization` header, never in the URL: URLs are logged.")
+    refuse_key_in_url(request)
     runtime = runtime_of(request)
     principal = await authenticate(runtime, request.headers.get("authorization"))
     principal.require(scope)

@@ -9,7 +9,11 @@ import msgspec
 from starlette.requests import Request
 
 from api.errors import TooSlow
+from api.json_shape import DEEPEST_NESTING, has_more_keys, is_nested_deeper
 from sendoff.errors import Invalid, UnsupportedMediaType
+
+MOST_KEYS = 1_000
+"""Keys in a body, all of its objects together; a hundred times what any of ours has."""
 
 _PATIENCE_SECONDS = 30.0
 
@@ -31,6 +35,10 @@ async def read_json_object(request: Request, *, optional: bool = False) -> dict[
         raise malformed(error) from None
     if not isinstance(decoded, dict):
         raise Invalid("The body must be a JSON object, such as {…}.")
+    if is_nested_deeper(body, DEEPEST_NESTING):
+        raise Invalid(f"The body is nested deeper than {DEEPEST_NESTING} levels; flatten it.")
+    if has_more_keys(body, MOST_KEYS):
+        raise Invalid(f"The body has more than {MOST_KEYS:,} keys.")
     return decoded
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -12,7 +11,11 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
+from api.dialbird.errors import error_envelope
+from api.dialbird.paths import is_on_surface
+from api.problems import Envelope, Problem
 from api.validation import describe_problems
 from sendoff import errors
 from sendoff.errors import SendoffError
@@ -46,30 +49,21 @@ _STATUSES: dict[type[SendoffError], int] = {
     errors.InsufficientCredits: 402,
     errors.NoSubscription: 403,
     errors.MissingScope: 403,
+    errors.Suspended: 403,
+    errors.Forbidden: 403,
     errors.NotFound: 404,
     MethodNotAllowed: 405,
     TooSlow: 408,
     errors.Conflict: 409,
+    errors.Gone: 410,
     errors.TooLarge: 413,
     errors.UnsupportedMediaType: 415,
     errors.TooFewContacts: 422,
+    errors.Unprocessable: 422,
     errors.RateLimited: 429,
     errors.Unavailable: 503,
 }
 """The status of each error on every surface; a subclass has its parent's. What isn't here is our fault: 500."""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What the caller is told: the status, the error that says why, and the headers that go with it."""
-
-    status: int
-    error: SendoffError
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-Envelope = Callable[[Problem, str], Any]
-"""A surface's shape of an error: from the problem and the request's id to what becomes the JSON body."""
 
 
 def detail_envelope(problem: Problem, _request_id: str) -> Any:
@@ -101,8 +95,8 @@ def detail_envelope(problem: Problem, _request_id: str) -> Any:
     return {"detail": detail}
 
 
-_ENVELOPES: tuple[tuple[str, Envelope], ...] = ()
-"""Path prefixes whose surface has another envelope than `detail`."""
+_ENVELOPES: tuple[tuple[Callable[[str], bool], Envelope], ...] = ((is_on_surface, error_envelope),)
+"""Whose paths have another envelope than `detail`."""
 
 
 def describe(error: Exception) -> Problem:
@@ -119,9 +113,14 @@ def describe(error: Exception) -> Problem:
 
 def respond(path: str, request_id: str, problem: Problem) -> Response:
     """The answer in the envelope of the path's surface."""
-    envelope = next((shape for prefix, shape in _ENVELOPES if path.startswith(prefix)), detail_envelope)
+    envelope = next((shape for is_theirs, shape in _ENVELOPES if is_theirs(path)), detail_envelope)
     body = orjson.dumps(envelope(problem, request_id))
     return Response(body, problem.status, dict(problem.headers), "application/json")
+
+
+def answer_problem(scope: Scope, error: SendoffError) -> Response:
+    """The answer to a request that middleware refuses."""
+    return respond(scope["path"], scope["state"]["request_id"], describe(error))
 
 
 async def answer_error(request: Request, error: Exception) -> Response:

@@ -14,15 +14,17 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.authentication import Caller, admit, runtime_of
+from api.authentication import Caller, admit, refuse_key_in_url, runtime_of
 from api.bodies import read_json_bytes
 from api.dependencies import EventsWriter, RuntimeOf, idempotency_key
 from api.event_schemas import EventDelivery, PublishedEvent
 from api.openapi import error_responses
 from api.published import read_batch, read_event
 from sendoff.clock import iso
+from sendoff.errors import SendoffError
 from sendoff.metrics import EVENTS_ACCEPTED
-from sendoff.operations.authenticate import EVENTS_WRITE
+from sendoff.operations.accept_together import Acceptance
+from sendoff.operations.authenticate import EVENTS_WRITE, read_key
 from sendoff.operations.idempotency import IdempotentRequest, StoredResponse, fingerprint
 from sendoff.operations.operate import get_event
 from sendoff.operations.publish import AcceptedEvent, NewEvent, publish
@@ -32,25 +34,29 @@ from sendoff.store.tables import Delivery, Event
 _DELIVERY_FIELDS = set(EventDelivery.model_fields)
 
 Answer = Callable[[list[AcceptedEvent]], Any]
+Read = Callable[[bytes], list[NewEvent]]
 
 router = APIRouter(tags=["events"])
 
 
 async def publish_one(request: Request) -> Response:
     """202 after the event and its deliveries are committed."""
-    caller = await admit(request, EVENTS_WRITE, limited=False)
-    body = await read_json_bytes(request)
-    event = read_event(body)
-    return await _publish(request, caller, body, [event], answer=lambda accepted: _accepted(accepted[0]))
+    return await _publish(
+        request,
+        read=lambda body: [read_event(body)],
+        answer=lambda accepted: _accepted(accepted[0]),
+        in_batch=False,
+    )
 
 
 async def publish_batch(request: Request) -> Response:
     """202 after all of the events are committed; none of them is if one is refused."""
-    caller = await admit(request, EVENTS_WRITE, limited=False)
-    body = await read_json_bytes(request)
-    events = read_batch(body, data_limit=runtime_of(request).settings.body_limit_bytes)
+    data_limit = runtime_of(request).settings.body_limit_bytes
     return await _publish(
-        request, caller, body, events, in_batch=True, answer=lambda accepted: {"events": [*map(_accepted, accepted)]}
+        request,
+        read=lambda body: read_batch(body, data_limit=data_limit),
+        answer=lambda accepted: {"events": [*map(_accepted, accepted)]},
+        in_batch=True,
     )
 
 
@@ -67,14 +73,49 @@ async def get(caller: EventsWriter, runtime: RuntimeOf, event_id: str) -> Respon
     return Response(orjson.dumps(_shown(event, deliveries)), media_type="application/json")
 
 
-async def _publish(
+async def _publish(request: Request, *, read: Read, answer: Answer, in_batch: bool) -> Response:
+    if idempotency_key(request) is not None or not _is_small(request):
+        caller = await admit(request, EVENTS_WRITE, limited=False)
+        body = await read_json_bytes(request)
+        return await _publish_alone(request, caller, body, read(body), answer=answer, in_batch=in_batch)
+    refuse_key_in_url(request)
+    authorization = request.headers.get("authorization")
+    read_key(authorization)  # without a key nothing is read
+    try:
+        events = read(await read_json_bytes(request))
+    except SendoffError:
+        await admit(request, EVENTS_WRITE, limited=False)  # whoever may not publish is told that first
+        raise
+    accepted = await _acceptance_of(request).publish(
+        authorization, events, request_id=request.state.request_id, in_batch=in_batch
+    )
+    EVENTS_ACCEPTED.inc(len(accepted))
+    return Response(orjson.dumps(answer(accepted)), 202, media_type="application/json")
+
+
+def _acceptance_of(request: Request) -> Acceptance:
+    """The process's line of publishes; a new one when the runtime is another."""
+    state, runtime = request.app.state, runtime_of(request)
+    current: Acceptance | None = getattr(state, "acceptance", None)
+    if current is None or current.runtime is not runtime:
+        current = state.acceptance = Acceptance(runtime)
+    return current
+
+
+def _is_small(request: Request) -> bool:
+    """Whether the body may be read before its sender is known."""
+    length = request.headers.get("content-length", "")
+    return length.isdigit() and int(length) <= runtime_of(request).settings.body_limit_bytes
+
+
+async def _publish_alone(
     request: Request,
     caller: Caller,
     body: bytes,
     events: Sequence[NewEvent],
     *,
     answer: Answer,
-    in_batch: bool = False,
+    in_batch: bool,
 ) -> Response:
     done: list[AcceptedEvent] = []
 

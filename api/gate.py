@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import structlog
 from starlette.datastructures import MutableHeaders
@@ -42,7 +43,7 @@ class Gate:
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        answer = _Answer(send, request_id)
+        answer = _Answer(send, request_id, scope["state"].setdefault("answer_headers", {}))
         started = self._clock.monotonic()
         with bound_contextvars(request_id=request_id):
             await self._handle(scope, self._bound(scope, receive), answer)
@@ -68,19 +69,22 @@ class Gate:
 
 
 class _Answer:
-    """Passes an answer on, with the request's id among its headers."""
+    """Passes an answer on, with the request's id and what a surface adds to all of its answers among its headers."""
 
-    __slots__ = ("_send", "request_id", "status")
+    __slots__ = ("_headers", "_send", "request_id", "status")
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, headers: Mapping[str, str]) -> None:
         self._send = send
+        self._headers = headers
         self.request_id = request_id
         self.status = 0
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            MutableHeaders(scope=message)["X-Request-Id"] = self.request_id
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-Id"] = self.request_id
+            headers.update(self._headers)
         await self._send(message)
 
 

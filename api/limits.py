@@ -1,4 +1,4 @@
-"""Rate limits, shared by all API processes through Redis (OptimalDial contract, "Rate limits").
+"""Rate limits, shared by all API processes through Redis (OptimalDial and Dialbird contracts, "Rate limits").
 
 A window is a minute of the wall clock. Its counters have the minute in their names, so that nothing is ever reset, and
 expire by themselves. Every request is one round trip of at most a second, after which Redis counts as away.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import structlog
 from redis.exceptions import RedisError
@@ -59,9 +60,44 @@ async def limit_pings(runtime: Runtime, url: str) -> None:
     _refuse_above(PINGS_PER_HOST, of_host, runtime)
 
 
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What is left of a counter's minute; `resets_at` is its end in Unix seconds."""
+
+    limit: int
+    observed: int
+    resets_at: int
+
+    def headers(self) -> dict[str, str]:
+        """The budget as every answer of the Dialbird surface carries it (Dialbird contract, "Rate limits")."""
+        return {
+            "X-RateLimit-Limit": str(self.limit),
+            "X-RateLimit-Remaining": str(max(0, self.limit - self.observed)),
+            "X-RateLimit-Reset": str(self.resets_at),
+        }
+
+    def check(self, runtime: Runtime) -> None:
+        """Raise RateLimited when more was spent than there was."""
+        if self.observed > self.limit:
+            left = max(1, self.resets_at - int(runtime.clock.now().timestamp()))
+            raise RateLimited(limit=self.limit, observed=self.observed, retry_after_seconds=left)
+
+
+async def spend(runtime: Runtime, name: str, *, limit: int) -> Budget:
+    """The budget of a counter after this request; the whole of it when Redis is away and nothing can be counted."""
+    minute = _minute(runtime)
+    try:
+        (observed,) = await _count(runtime, [name])
+    except Unavailable as error:
+        RATE_LIMITS_SKIPPED.inc()
+        _log.warning("rate_limit_skipped", error=error.message)
+        observed = 0
+    return Budget(limit, observed, (minute + 1) * _WINDOW_SECONDS)
+
+
 async def _count(runtime: Runtime, names: Sequence[str]) -> list[int]:
     """What the counters of this minute stand at, this request included."""
-    minute = int(runtime.clock.now().timestamp()) // _WINDOW_SECONDS
+    minute = _minute(runtime)
     pipeline = runtime.redis.pipeline(transaction=False)
     for name in names:
         key = f"sendoff:limit:{name}:{minute}"
@@ -73,6 +109,10 @@ async def _count(runtime: Runtime, names: Sequence[str]) -> list[int]:
     except (RedisError, OSError, TimeoutError) as error:
         raise Unavailable(f"Redis cannot be reached: {type(error).__name__}") from error
     return [int(answer) for answer in answers[::2]]
+
+
+def _minute(runtime: Runtime) -> int:
+    return int(runtime.clock.now().timestamp()) // _WINDOW_SECONDS
 
 
 def _refuse_above(limit: int, observed: int, runtime: Runtime) -> None:

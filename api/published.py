@@ -9,18 +9,16 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from api.bodies import BadJson, malformed
+from api.json_shape import DEEPEST_NESTING, has_more_keys, is_nested_deeper
 from sendoff.errors import Invalid, TooLarge
 from sendoff.operations.publish import NewEvent
 
 MOST_EVENTS = 1_000
-DEEPEST_NESTING = 64
-"""Levels of arrays and objects in `data`: more than people write, less than any receiver's parser gives up at."""
+MOST_KEYS = 20_000
+"""Keys in one event's `data`, all of its objects together."""
 
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _PLACE = re.compile(r"(?P<problem>.*) - at `\$\.?(?P<place>[^`]*)`", re.DOTALL)
 _NAMED = re.compile(r"Object (?P<problem>missing required|contains unknown) field `(?P<name>[^`]*)`", re.DOTALL)
 
@@ -56,16 +54,6 @@ def read_batch(body: bytes, *, data_limit: int) -> list[NewEvent]:
     return [_checked(event, f"events[{index}].", data_limit=data_limit) for index, event in enumerate(events)]
 
 
-def is_nested_deeper(json_text: bytes, levels: int) -> bool:
-    """Whether valid JSON nests arrays and objects deeper than `levels`."""
-    if json_text.count(b"{") + json_text.count(b"[") <= levels:
-        return False
-    brackets = _STRING.sub(b"", json_text).translate(_ONE_KIND, _NO_BRACKETS)
-    for _ in range(levels):  # each round takes off the innermost level
-        brackets = brackets.replace(b"[]", b"")
-    return bool(brackets)
-
-
 def _decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
     try:
         return decoder.decode(body)
@@ -88,6 +76,8 @@ def _checked(event: _Event, prefix: str, *, data_limit: int | None) -> NewEvent:
         raise Invalid(f"`{field}` is not UTF-8; JSON is always sent as UTF-8.", field=field) from None
     if is_nested_deeper(data, DEEPEST_NESTING):
         raise Invalid(f"`{field}` is nested deeper than {DEEPEST_NESTING} levels; flatten it.", field=field)
+    if has_more_keys(data, MOST_KEYS):
+        raise Invalid(f"`{field}` has more than {MOST_KEYS:,} keys; publish it in parts.", field=field)
     if occurred_at is not None and occurred_at < _EARLIEST:
         raise Invalid(f"`{prefix}occurred_at` lies before 1970.", field=f"{prefix}occurred_at")
     return NewEvent(event.type, data, occurred_at)

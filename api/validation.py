@@ -40,12 +40,6 @@ class Lenient(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
 
-class Exact(BaseModel):
-    """A request body or query in which an unknown name is an error, for a typo must not widen what is asked for."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-
 def validate(model: type[Model], fields: Mapping[str, Any]) -> Model:
     """The body as `model`. Raises Invalid, which names the fields and what is wrong with them."""
     try:

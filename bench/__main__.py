@@ -13,6 +13,7 @@ from bench.databases import BenchDatabase, Postgres, Sqlite
 from bench.ground import measure_ground
 from bench.measuring import Meter
 from bench.options import Options, parse_options
+from bench.profiling import Profiler
 from bench.report import render_report
 from bench.scenarios import FIXED_RATE, Bench, Result
 from bench.servers import ReceiverProcess, Servers
@@ -44,7 +45,8 @@ def _run_on(name: str, options: Options, parent: Path) -> Run:
     directory.mkdir()
     _tell(f"{name}: starting")
     database: BenchDatabase = Postgres(directory) if name == "postgres" else Sqlite(directory)
-    servers = Servers(directory, database, settings=options.settings, profile=options.profile)
+    profiler = Profiler(options.profile, directory)
+    servers = Servers(directory, database, profiler, settings=options.settings)
     receiver = ReceiverProcess(options.hosts)
     meter = Meter(servers, database, receiver)
     try:
@@ -55,7 +57,7 @@ def _run_on(name: str, options: Options, parent: Path) -> Run:
         servers.stop()
         receiver.stop()
         database.stop()
-    sys.stdout.write(servers.profile())
+    sys.stdout.write(profiler.report())
     return Run(database.name, results, meter.peaks)
 
 

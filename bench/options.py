@@ -93,7 +93,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--batch-events", type=int, default=20_000, help="events of the batch scenario, at most")
     add("--backlog-events", type=int, default=20_000, help="events that wait when the worker starts")
     add("--set", dest="settings", action="append", metavar="SENDOFF_NAME=VALUE", help="a setting, repeatable")
-    add("--profile", choices=("api", "worker"), help="run this process under cProfile and show where its time goes")
+    add(
+        "--profile",
+        choices=("api", "worker"),
+        help="show where its time goes: by py-spy if installed, else cProfile",
+    )
     add("--statements", action="store_true", help="show PostgreSQL's most expensive statements of each scenario")
     add("--write", action="store_true", help=f"write {Path('bench/RESULTS.md')}")
     return parser

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import pstats
 import socket
 import subprocess
 import sys
-from io import StringIO
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,12 +15,12 @@ import redis
 from bench.databases import BenchDatabase
 from bench.floor import Floor
 from bench.load import Outcome, Plan
+from bench.profiling import Profiler
 from tests.support.polling import eventually_blocking
 from tests.support.processes import ROOT, start, stop
 from tests.support.valkey import ValkeyServer, free_port
 
 _STARTS_WITHIN_SECONDS = 30
-_PROFILE_LINES = 45
 
 
 class ReceiverProcess:
@@ -74,10 +72,10 @@ class Servers:
     """Valkey, the API and the workers, on a database that runs already and is migrated here."""
 
     def __init__(
-        self, directory: Path, database: BenchDatabase, *, settings: tuple[str, ...], profile: str | None
+        self, directory: Path, database: BenchDatabase, profiler: Profiler, *, settings: tuple[str, ...]
     ) -> None:
         self._directory = directory
-        self._profile = profile
+        self._profiler = profiler
         valkey_directory = directory / "valkey"
         valkey_directory.mkdir()
         self._valkey = ValkeyServer(valkey_directory)
@@ -117,19 +115,21 @@ class Servers:
         migration = self._start("sendoff.cli", "migrate")
         if migration.wait(60) != 0:
             raise RuntimeError(f"sendoff migrate failed:\n{self.log('sendoff.cli')}")
-        self._api = self._start("api", "--port", str(self.api_port), profiled=self._profile == "api")
+        self._api = self._start("api", "--port", str(self.api_port))
         eventually_blocking(self._api_answers, within=_STARTS_WITHIN_SECONDS, what=lambda: self.log("api"))
+        self._profiler.watch("api", self._api.pid)
 
     def start_workers(self, number: int) -> None:
         """Start so many workers; done when each of them works."""
         for _ in range(number):
             reading_end, writing_end = os.pipe()
-            profiled = self._profile == "worker"
-            self._workers.append(self._start("worker", profiled=profiled, ready_descriptor=writing_end))
+            worker = self._start("worker", ready_descriptor=writing_end)
+            self._workers.append(worker)
             os.close(writing_end)
             with os.fdopen(reading_end, "rb") as ready:
                 if not ready.read(1):
                     raise RuntimeError(f"the worker does not start:\n{self.log('worker')}")
+            self._profiler.watch("worker", worker.pid)
 
     def stop_workers(self) -> None:
         """Let the workers drain and end."""
@@ -149,28 +149,14 @@ class Servers:
         path = self._directory / f"{name}.log"
         return path.read_text(errors="replace")[-3000:] if path.exists() else ""
 
-    def profile(self) -> str:
-        """Where the profiled processes spent their time, once they have ended."""
-        files = [str(path) for path in self._directory.glob("*.prof")]
-        text = StringIO()
-        if files:
-            statistics = pstats.Stats(*files, stream=text)
-            statistics.sort_stats("tottime").print_stats(_PROFILE_LINES)
-            statistics.sort_stats("cumulative").print_stats(_PROFILE_LINES)
-        return text.getvalue()
-
-    def _start(
-        self, module: str, *arguments: str, profiled: bool = False, ready_descriptor: int | None = None
-    ) -> subprocess.Popen[bytes]:
+    def _start(self, module: str, *arguments: str, ready_descriptor: int | None = None) -> subprocess.Popen[bytes]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SENDOFF_")}
         environment |= self.environment
         descriptors = [] if ready_descriptor is None else [ready_descriptor]
         if ready_descriptor is not None:
             environment["SENDOFF_READY_FD"] = str(ready_descriptor)
-        output = self._directory / f"{module}-{len(list(self._directory.glob('*.prof')))}.prof"
-        how = ["-m", "cProfile", "-o", str(output)] if profiled else []
+        command = [sys.executable, *self._profiler.python_options(module), "-m", module, *arguments]
         with (self._directory / f"{module}.log").open("ab") as log:
-            command = [sys.executable, *how, "-m", module, *arguments]
             return start(command, cwd=ROOT, env=environment, stdout=log, stderr=log, pass_fds=descriptors)
 
     def _api_answers(self) -> bool:

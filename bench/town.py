@@ -26,13 +26,16 @@ _AT_ONCE = 8
 async def found_town(environment: Mapping[str, str], options: Options, hosts: Sequence[str], port: int) -> list[str]:
     """Make it, and give the organizations' keys."""
     settings = load(**{name.removeprefix("SENDOFF_").lower(): value for name, value in environment.items()})
-    keys = []
     urls = [f"http://{hosts[number % len(hosts)]}:{port}/hook/{number}" for number in range(options.endpoints)]
+    turns = asyncio.Semaphore(_AT_ONCE)
     async with open_runtime(settings) as runtime:
-        for number in range(options.organizations):
-            ours = urls[number * options.fanout : (number + 1) * options.fanout]
-            keys.append(await _found_organization(runtime, f"Bench {number}", ours))
-    return keys
+
+        async def found(number: int) -> str:
+            async with turns:
+                ours = urls[number * options.fanout : (number + 1) * options.fanout]
+                return await _found_organization(runtime, f"Bench {number}", ours)
+
+        return await asyncio.gather(*(found(number) for number in range(options.organizations)))
 
 
 async def _found_organization(runtime: Runtime, name: str, urls: Sequence[str]) -> str:
@@ -41,7 +44,7 @@ async def _found_organization(runtime: Runtime, name: str, urls: Sequence[str]) 
         runtime,
         _ACTOR,
         organization_id=organization.id,
-        email="bench@example.com",
+        email=f"{organization.id}@example.com",
         scopes=(EVENTS_WRITE, WEBHOOKS_MANAGE),
     )
     principal = await authenticate(runtime, f"Bearer {minted.key}")

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from api.optimaldial.multipart import FILE, Form, read_form
 from sendoff.errors import Invalid, TooLarge, UnsupportedMediaType
-from sendoff.operations.create_upload import MOST_FILE_BYTES, CsvSubmission, JsonSubmission
+from sendoff.operations.check_upload import MOST_FILE_BYTES, CsvSubmission, JsonSubmission
 from sendoff.operations.idempotency import fingerprint
 from sendoff.uploads.spool import SpoolFile
 

@@ -41,13 +41,20 @@ async def create(request: Request, caller: UploadsWriter, runtime: RuntimeOf, ke
     """Upload phone numbers: they are validated, charged and queued for processing before the answer comes."""
     content_kind(request)
     await require_subscription(runtime, caller.organization_id)
+    done: list[Upload] = []
+
+    def answer(upload: Upload) -> StoredResponse:
+        done.append(upload)
+        return StoredResponse(200, UploadShown.model_validate(upload).model_dump_json().encode())
+
     async with spool_folder() as folder:
         received = await receive(request, folder)
         idempotent = None if key is None else IdempotentRequest(caller.organization_id, key, received.fingerprint)
         stored = await create_upload(
-            runtime, _sender(caller), received.submission, answer=_answer, idempotent=idempotent
+            runtime, _sender(caller), received.submission, answer=answer, idempotent=idempotent
         )
-    return Response(stored.body, stored.status, media_type="application/json")
+    headers = {} if done else {"Idempotency-Replayed": "true"}
+    return Response(stored.body, stored.status, headers, "application/json")
 
 
 @router.get("", operation_id="listUploads", responses=error_responses(400))
@@ -92,7 +99,7 @@ async def download_link(
     "/{upload_id}/files/{kind}",
     operation_id="downloadFile",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/csv": {}}, "description": "The file"}, **error_responses(404)},
+    responses={200: {"content": {"text/csv": {}}, "description": "The file"}, **error_responses(400, 404)},
 )
 async def download(
     runtime: RuntimeOf, upload_id: str, kind: str, expires: int = 0, signature: str = ""
@@ -111,7 +118,3 @@ async def download(
 def _sender(caller: Caller) -> Sender:
     principal = caller.principal
     return Sender(principal.organization_id, principal.user_id, principal.key_id, request_id=caller.request_id)
-
-
-def _answer(upload: Upload) -> StoredResponse:
-    return StoredResponse(200, UploadShown.model_validate(upload).model_dump_json().encode())

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from datetime import datetime
 
 from sendoff.errors import MissingScope, Suspended, TokenProblem, Unauthenticated
 from sendoff.operations.runtime import Runtime
 from sendoff.store import accounts
+from sendoff.store.accounts import KnownKey
 
 KEY_PREFIX = "od_live_"
 _KEY = re.compile(r"od_live_[A-Za-z0-9_-]{32}")
@@ -54,23 +56,33 @@ async def authenticate(runtime: Runtime, authorization: str | None) -> Principal
     Raises Unauthenticated when it is missing, malformed, unknown, expired or revoked; its message does not tell which.
     Revocation and expiry hold at once in every process, for the key is looked up each time.
     """
+    key_hash = read_key(authorization)
+    async with runtime.database.read() as tx:
+        known = await accounts.find_keys_by_hash(tx, [key_hash])
+    return principal_of(known.get(key_hash), now=runtime.clock.now())
+
+
+def read_key(authorization: str | None) -> str:
+    """The hash of the API key in an `Authorization` header's value. Raises Unauthenticated when there is none."""
     key = bearer_token(authorization)
     if not _KEY.fullmatch(key):
         raise Unauthenticated
-    async with runtime.database.read() as tx:
-        known = await accounts.find_key_by_hash(tx, hash_key(key))
-    if known is None or known.key.revoked_at is not None:
+    return hash_key(key)
+
+
+def principal_of(known: KnownKey | None, *, now: datetime) -> Principal:
+    """Whom a key that was looked up stands for. Raises Unauthenticated unless it is valid."""
+    if known is None or known.revoked_at is not None:
         raise Unauthenticated
-    found = known.key
-    if found.expires_at is not None and found.expires_at <= runtime.clock.now():
+    if known.expires_at is not None and known.expires_at <= now:
         raise Unauthenticated(problem=TokenProblem.EXPIRED)
     return Principal(
-        found.id,
-        found.prefix,
-        found.organization_id,
-        found.user_id,
-        frozenset(found.scopes),
-        suspended=known.suspended_at is not None,
+        known.id,
+        known.prefix,
+        known.organization_id,
+        known.user_id,
+        frozenset(known.scopes),
+        suspended=known.is_suspended,
     )
 
 

@@ -41,7 +41,7 @@ async def bury_some(runtime: Runtime, endpoint_id: str) -> bool:
     them: their failure buries them, too.
     """
     async with runtime.database.write() as tx:
-        endpoint = await endpoints.find(tx, endpoint_id)
+        endpoint = await endpoints.find(tx, endpoint_id, lock=True)  # whoever switches it on waits for this batch
         if endpoint is None or endpoint.state == EndpointState.ACTIVE:
             return True
         now = runtime.clock.now()

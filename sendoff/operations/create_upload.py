@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
-from sendoff.errors import InsufficientCredits, Invalid, NoSubscription, NotFound, TooFewContacts, Unavailable
+from sendoff.errors import InsufficientCredits, NoSubscription, NotFound, Unavailable
 from sendoff.ids import new_id
+from sendoff.operations.check_upload import CheckedUpload, CsvSubmission, JsonSubmission, check_upload
 from sendoff.operations.idempotency import IdempotentRequest, StoredResponse, abandon, complete, reserve
 from sendoff.operations.publish import AcceptedEvent, ring_for
 from sendoff.operations.runtime import Runtime
@@ -19,12 +19,6 @@ from sendoff.operations.upload_events import CREATED, add_upload_event
 from sendoff.policy.states import UploadStatus
 from sendoff.store import accounts, uploads
 from sendoff.store.tables import Upload
-from sendoff.uploads.converting import PHONE_COLUMN
-from sendoff.uploads.filenames import clean_filename
-from sendoff.uploads.tasks import ConvertJson, ValidateCsv
-
-MOST_FILE_BYTES = 100 * 1024 * 1024
-FEWEST_CONTACTS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,34 +30,6 @@ class Sender:
     api_key_id: str | None
     source: str = "api"
     request_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CsvSubmission:
-    """A CSV, received into a file that its receiver removes."""
-
-    path: Path
-    phone_column: str
-    filename: str | None
-    skip_mobile_lookup: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class JsonSubmission:
-    """A body of the JSON mode, received into a file in a folder that its receiver removes."""
-
-    path: Path
-
-
-@dataclass(frozen=True, slots=True)
-class _Checked:
-    path: Path
-    size: int
-    filename: str
-    phone_column: str
-    skip_mobile_lookup: bool
-    valid: int
-    invalid: int
 
 
 async def require_subscription(runtime: Runtime, organization_id: str) -> None:
@@ -91,9 +57,7 @@ async def create_upload(
         if stored is not None:
             return stored
         await require_subscription(runtime, sender.organization_id)
-        checked = await _check(runtime, submission)
-        if checked.valid < FEWEST_CONTACTS:
-            raise TooFewContacts(minimum=FEWEST_CONTACTS, got=checked.valid)
+        checked = await check_upload(runtime.uploads.aside, submission)
         if await _credits(runtime, sender.organization_id) < checked.valid:
             raise InsufficientCredits
         return await _keep(runtime, _row(runtime, sender, checked), checked, sender.request_id, answer, idempotent)
@@ -115,41 +79,6 @@ async def _reserved(runtime: Runtime, idempotent: IdempotentRequest | None) -> A
         raise
 
 
-async def _check(runtime: Runtime, submission: CsvSubmission | JsonSubmission) -> _Checked:
-    if isinstance(submission, CsvSubmission):
-        return await _check_csv(runtime, submission)
-    return await _check_json(runtime, submission)
-
-
-async def _check_csv(runtime: Runtime, submission: CsvSubmission) -> _Checked:
-    if not submission.phone_column.strip():
-        raise Invalid("phone_column is missing: name the column that holds the phone numbers.", field="phone_column")
-    counts = await runtime.uploads.aside.perform(ValidateCsv(str(submission.path), submission.phone_column))
-    return _Checked(
-        path=submission.path,
-        size=submission.path.stat().st_size,
-        filename=clean_filename(submission.filename),
-        phone_column=submission.phone_column,
-        skip_mobile_lookup=submission.skip_mobile_lookup,
-        valid=counts.valid,
-        invalid=counts.invalid,
-    )
-
-
-async def _check_json(runtime: Runtime, submission: JsonSubmission) -> _Checked:
-    target = submission.path.with_suffix(".csv")
-    converted = await runtime.uploads.aside.perform(ConvertJson(str(submission.path), str(target)))
-    return _Checked(
-        path=target,
-        size=target.stat().st_size,
-        filename=clean_filename(converted.filename),
-        phone_column=PHONE_COLUMN,
-        skip_mobile_lookup=converted.skip_mobile_lookup,
-        valid=converted.valid,
-        invalid=converted.invalid,
-    )
-
-
 async def _credits(runtime: Runtime, organization_id: str) -> int:
     async with runtime.database.read() as tx:
         organization = await accounts.find_organization(tx, organization_id)
@@ -160,7 +89,7 @@ async def _credits(runtime: Runtime, organization_id: str) -> int:
     return organization.credits
 
 
-def _row(runtime: Runtime, sender: Sender, checked: _Checked) -> Upload:
+def _row(runtime: Runtime, sender: Sender, checked: CheckedUpload) -> Upload:
     upload_id, now = new_id(), runtime.clock.now()
     return Upload(
         id=upload_id,
@@ -186,7 +115,7 @@ def _row(runtime: Runtime, sender: Sender, checked: _Checked) -> Upload:
 async def _keep(
     runtime: Runtime,
     upload: Upload,
-    checked: _Checked,
+    checked: CheckedUpload,
     request_id: str | None,
     answer: Callable[[Upload], StoredResponse],
     idempotent: IdempotentRequest | None,

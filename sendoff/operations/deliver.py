@@ -32,12 +32,17 @@ from sendoff.wire.errors import RefusedAddress, WireError
 from sendoff.wire.message import Response, encode_headers
 
 
+class _LeaseEnded(SendoffError):
+    """The lease ended before the request was sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A delivery that is ours until its lease ends, with all that it takes to send it."""
 
     delivery: ClaimedDelivery
     lease: str
+    leased_until: datetime
     event: EventContent
     endpoint: Destination
 
@@ -86,7 +91,7 @@ async def claim(runtime: Runtime, delivery_ids: Sequence[str], *, full: Collecti
     lease, now, until = _new_lease(runtime)
     async with runtime.database.write() as tx:
         taken = await deliveries.claim(tx, delivery_ids, full=full, lease=lease, now=now, until=until)
-        return await _complete_claim(tx, taken, lease=lease, now=now)
+        return await _complete_claim(tx, taken, lease=lease, now=now, until=until)
 
 
 async def claim_held(runtime: Runtime, endpoint_id: str, *, limit: int) -> Claims:
@@ -94,7 +99,7 @@ async def claim_held(runtime: Runtime, endpoint_id: str, *, limit: int) -> Claim
     lease, now, until = _new_lease(runtime)
     async with runtime.database.write() as tx:
         taken = await deliveries.claim_held(tx, endpoint_id, limit=limit, lease=lease, until=until)
-        return await _complete_claim(tx, taken, lease=lease, now=now)
+        return await _complete_claim(tx, taken, lease=lease, now=now, until=until)
 
 
 async def deliver(runtime: Runtime, claimed: Claim) -> FinishedAttempt:
@@ -104,6 +109,7 @@ async def deliver(runtime: Runtime, claimed: Claim) -> FinishedAttempt:
     response: Response | None = None
     failure: Exception | None = None
     try:
+        _check_lease(claimed, now=started_at)
         request = prepare(runtime, claimed, now=started_at)
         response = await exchange(runtime, request)
     except (WireError, SendoffError) as error:
@@ -125,6 +131,7 @@ async def deliver(runtime: Runtime, claimed: Claim) -> FinishedAttempt:
             now=ended_at,
             dice=runtime.dice,
             replayed=claimed.delivery.replay_id is not None,
+            untried_since=claimed.delivery.untried_since,
         ),
     )
 
@@ -189,7 +196,15 @@ def _new_lease(runtime: Runtime) -> tuple[str, datetime, datetime]:
     return new_id(), now, now + timedelta(seconds=runtime.settings.lease_seconds)
 
 
-async def _complete_claim(tx: Transaction, taken: list[ClaimedDelivery], *, lease: str, now: datetime) -> Claims:
+def _check_lease(claimed: Claim, *, now: datetime) -> None:
+    # A process that stood still since its claim must not send what somebody else may have delivered meanwhile.
+    if now >= claimed.leased_until:
+        raise _LeaseEnded
+
+
+async def _complete_claim(
+    tx: Transaction, taken: list[ClaimedDelivery], *, lease: str, now: datetime, until: datetime
+) -> Claims:
     if not taken:
         return Claims([], set())
     involved = await endpoints.find_destinations(tx, (delivery.endpoint_id for delivery in taken))
@@ -202,7 +217,8 @@ async def _complete_claim(tx: Transaction, taken: list[ClaimedDelivery], *, leas
     occurred = await events.find_contents(tx, (delivery.event_id for delivery in sendable))
     return Claims(
         to_send=[
-            Claim(delivery, lease, occurred[delivery.event_id], involved[delivery.endpoint_id]) for delivery in sendable
+            Claim(delivery, lease, until, occurred[delivery.event_id], involved[delivery.endpoint_id])
+            for delivery in sendable
         ],
         held_endpoint_ids={delivery.endpoint_id for delivery in open_ones if delivery.state == DeliveryState.HELD},
     )

@@ -1,4 +1,7 @@
-"""Endpoints as their owners manage them: registered, looked at, changed, deleted."""
+"""Endpoints as their owners manage them: registered, looked at, changed, deleted.
+
+Dialbird's subscriptions are endpoints of a surface of their own; here they do not exist.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sendoff.dialects.dialbird import DIALBIRD
 from sendoff.dialects.registry import get_dialect
 from sendoff.errors import Conflict, Invalid, NotFound
 from sendoff.ids import is_uuid, new_id
@@ -93,7 +97,7 @@ async def register_endpoint(
             target=("endpoint", endpoint.id),
             now=now,
             organization_id=endpoint.organization_id,
-            after=_shown(endpoint),
+            after=shown(endpoint),
         )
     return RegisteredEndpoint(endpoint, secret)
 
@@ -101,7 +105,8 @@ async def register_endpoint(
 async def list_endpoints(runtime: Runtime, organization_id: str) -> list[Endpoint]:
     """The organization's endpoints, newest first."""
     async with runtime.database.read() as tx:
-        return await endpoints.of_organization(tx, organization_id)
+        found = await endpoints.of_organization(tx, organization_id)
+    return [endpoint for endpoint in found if endpoint.dialect != DIALBIRD.name]
 
 
 async def get_endpoint(runtime: Runtime, organization_id: str, endpoint_id: str) -> Endpoint:
@@ -125,14 +130,14 @@ async def update_endpoint(
             fields = {**fields, "events": list(dict.fromkeys(fields["events"]))}
             await _check_events(tx, fields["events"])
     _check_description(fields.get("description"))
-    if fields.get("is_active") and current.state == EndpointState.GONE:
-        raise Conflict("This endpoint answered 410 Gone, which is for good; register the URL anew.")
+    _check_not_gone(current, fields)
     url_changed = "url" in fields and fields["url"] != current.url
     if url_changed:
         await _verify_new_url(runtime, current, fields["url"])
     async with runtime.database.write() as tx:
         endpoint = await find_endpoint(tx, organization_id, endpoint_id, lock=True)
-        before = _shown(endpoint)
+        _check_not_gone(endpoint, fields)
+        before = shown(endpoint)
         _apply(endpoint, fields, runtime, url_changed=url_changed)
         write_audit(
             tx,
@@ -142,7 +147,7 @@ async def update_endpoint(
             now=endpoint.updated_at,
             organization_id=organization_id,
             before=before,
-            after=_shown(endpoint),
+            after=shown(endpoint),
         )
     if endpoint.burial_due:
         await bury_some(runtime, endpoint.id)
@@ -153,26 +158,48 @@ async def delete_endpoint(runtime: Runtime, organization_id: str, actor: Actor, 
     """Stop further deliveries for good; what is still open goes to the dead-letter store."""
     async with runtime.database.write() as tx:
         endpoint = await find_endpoint(tx, organization_id, endpoint_id, lock=True)
-        before = _shown(endpoint)
-        endpoint.state = EndpointState.DELETED
-        endpoint.burial_due = True
-        endpoint.updated_at = runtime.clock.now()
-        write_audit(
-            tx,
-            actor,
-            "endpoint.delete",
-            target=("endpoint", endpoint.id),
-            now=endpoint.updated_at,
-            organization_id=organization_id,
-            before=before,
-        )
+        mark_deleted(tx, runtime, actor, endpoint)
     await bury_some(runtime, endpoint.id)
+
+
+def mark_deleted(tx: Transaction, runtime: Runtime, actor: Actor, endpoint: Endpoint) -> None:
+    """Delete an endpoint that the transaction holds; `bury_some` after its commit."""
+    before = shown(endpoint)
+    endpoint.state = EndpointState.DELETED
+    endpoint.burial_due = True
+    endpoint.updated_at = runtime.clock.now()
+    write_audit(
+        tx,
+        actor,
+        "endpoint.delete",
+        target=("endpoint", endpoint.id),
+        now=endpoint.updated_at,
+        organization_id=endpoint.organization_id,
+        before=before,
+    )
+
+
+def switch(endpoint: Endpoint, *, on: bool) -> None:
+    """Switch on what is off, its failures forgotten, or pause what is active."""
+    if on:
+        endpoint.state = EndpointState.ACTIVE
+        endpoint.burial_due = False
+        endpoint.consecutive_failures = 0
+        endpoint.disabled_at = None
+    elif endpoint.state == EndpointState.ACTIVE:
+        endpoint.state = EndpointState.PAUSED
+        endpoint.burial_due = True
 
 
 async def _verify_new_url(runtime: Runtime, endpoint: Endpoint, url: str) -> None:
     check_url(url, runtime.addresses)
     secrets = open_secrets(runtime.vault, endpoint, now=runtime.clock.now())
     await ping(runtime, dialect=endpoint.dialect, url=url, secrets=secrets, organization_id=endpoint.organization_id)
+
+
+def _check_not_gone(endpoint: Endpoint, fields: dict[str, Any]) -> None:
+    if fields.get("is_active") and endpoint.state == EndpointState.GONE:
+        raise Conflict("This endpoint answered 410 Gone, which is for good; register the URL anew.")
 
 
 def _apply(endpoint: Endpoint, fields: dict[str, Any], runtime: Runtime, *, url_changed: bool) -> None:
@@ -183,21 +210,16 @@ def _apply(endpoint: Endpoint, fields: dict[str, Any], runtime: Runtime, *, url_
             setattr(endpoint, name, fields[name])
     if url_changed:
         endpoint.verified_at = now
-    if fields.get("is_active") is True and endpoint.state != EndpointState.ACTIVE:
-        endpoint.state = EndpointState.ACTIVE
-        endpoint.burial_due = False
-    if fields.get("is_active") is True:
-        endpoint.consecutive_failures = 0
-        endpoint.disabled_at = None
-    if fields.get("is_active") is False and endpoint.state == EndpointState.ACTIVE:
-        endpoint.state = EndpointState.PAUSED
-        endpoint.burial_due = True
+    if "is_active" in fields:
+        switch(endpoint, on=fields["is_active"])
 
 
 async def find_endpoint(tx: Transaction, organization_id: str, endpoint_id: str, *, lock: bool = False) -> Endpoint:
     """The endpoint within a larger transaction. Raises NotFound when it is deleted or another organization's."""
     found = await endpoints.find(tx, endpoint_id, lock=lock) if is_uuid(endpoint_id) else None
     if found is None or found.organization_id != organization_id or found.state == EndpointState.DELETED:
+        raise NotFound("There is no such webhook endpoint.")
+    if found.dialect == DIALBIRD.name:
         raise NotFound("There is no such webhook endpoint.")
     return found
 
@@ -216,7 +238,8 @@ def _check_description(description: str | None) -> None:
         )
 
 
-def _shown(endpoint: Endpoint) -> dict[str, Any]:
+def shown(endpoint: Endpoint) -> dict[str, Any]:
+    """What the audit log tells of an endpoint."""
     return {
         "url": redact_url(endpoint.url),
         "description": endpoint.description,

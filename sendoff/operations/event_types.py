@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import jsonschema
@@ -56,11 +56,17 @@ async def check_subscription(tx: Transaction, wanted: Collection[str]) -> None:
         )
 
 
-async def check_publishable(tx: Transaction, event_type: str, data: bytes, *, field: str) -> None:
+async def find_publishable(tx: Transaction, names: Iterable[str]) -> dict[str, EventType]:
+    """The registered types among `names`, for `check_publishable`; the built-in ones need no look."""
+    custom = {name for name in names if name not in BUILT_IN_TYPES and is_event_type_name(name)}
+    return await events.find_types(tx, custom) if custom else {}
+
+
+def check_publishable(registered: Mapping[str, EventType], event_type: str, data: bytes, *, field: str) -> None:
     """Raise UnknownEventType, or Invalid when `data` does not satisfy the type's schema; `field` names the event."""
     if event_type in BUILT_IN_TYPES:
         return
-    found = await events.find_type(tx, event_type) if is_event_type_name(event_type) else None
+    found = registered.get(event_type)
     if found is None:
         raise UnknownEventType(
             f"Unknown event type {event_type!r} in `{field}`; register it with `sendoff event-types create`.",

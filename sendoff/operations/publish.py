@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sendoff.ids import new_event_id, new_id
-from sendoff.operations.event_types import check_publishable
+from sendoff.operations.event_types import check_publishable, find_publishable
 from sendoff.operations.idempotency import IdempotentRequest, StoredResponse, complete, reserve
 from sendoff.operations.runtime import Runtime
 from sendoff.policy.matching import matches
 from sendoff.store import deliveries, endpoints, events
 from sendoff.store.database import Transaction
-from sendoff.store.tables import Delivery, Event
+from sendoff.store.tables import EventType
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +53,21 @@ async def publish(
         stored = await reserve(tx, idempotent, now=runtime.clock.now()) if idempotent else None
         if stored is not None:
             return stored
-        for index, event in enumerate(new_events):
-            field = f"events[{index}].type" if in_batch else "type"
-            await check_publishable(tx, event.type, event.data, field=field)
+        registered = await find_publishable(tx, {event.type for event in new_events})
+        check_events(registered, new_events, in_batch=in_batch)
         accepted = await add_events(tx, runtime, organization_id, new_events, request_id=request_id)
         response = answer(accepted)
         if idempotent is not None:
             await complete(tx, idempotent, response)
     ring_for(runtime, accepted)
     return response
+
+
+def check_events(registered: Mapping[str, EventType], new_events: Sequence[NewEvent], *, in_batch: bool) -> None:
+    """Raise UnknownEventType or Invalid for the first event that may not be published."""
+    for index, event in enumerate(new_events):
+        field = f"events[{index}].type" if in_batch else "type"
+        check_publishable(registered, event.type, event.data, field=field)
 
 
 async def add_events(
@@ -73,21 +79,40 @@ async def add_events(
     request_id: str | None = None,
 ) -> list[AcceptedEvent]:
     """Write events and their deliveries within a larger transaction; ring with `ring_for` after its commit."""
+    [accepted] = await add_publications(tx, runtime, [Publication(organization_id, new_events, request_id)])
+    return accepted
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Events that one request hands in."""
+
+    organization_id: str
+    events: Sequence[NewEvent]
+    request_id: str | None
+
+
+async def add_publications(
+    tx: Transaction, runtime: Runtime, publications: Sequence[Publication]
+) -> list[list[AcceptedEvent]]:
+    """`add_events` for several requests, of any organizations, in one statement per table."""
     now = runtime.clock.now()
-    subscribers = await endpoints.subscribers(tx, organization_id)
-    event_rows: list[Event] = []
-    delivery_rows: list[Delivery] = []
-    accepted: list[AcceptedEvent] = []
-    for new_event in new_events:
-        event = _event_row(new_event, organization_id, now, request_id)
-        rows = [
-            _delivery_row(event, subscriber.id, now)
-            for subscriber in subscribers
-            if matches(subscriber.events, event.type)
-        ]
-        event_rows.append(event)
-        delivery_rows.extend(rows)
-        accepted.append(AcceptedEvent(event.id, event.type, [row.id for row in rows]))
+    subscribers = await endpoints.find_subscribers(tx, {each.organization_id for each in publications})
+    event_rows: list[events.NewEventRow] = []
+    delivery_rows: list[deliveries.NewDelivery] = []
+    accepted: list[list[AcceptedEvent]] = []
+    for publication in publications:
+        accepted.append([])
+        for event in publication.events:
+            event_id = new_event_id()
+            rows = [
+                deliveries.NewDelivery(new_id(), event_id, subscriber.id, publication.organization_id, now)
+                for subscriber in subscribers[publication.organization_id]
+                if matches(subscriber.events, event.type)
+            ]
+            delivery_rows += rows
+            event_rows.append(_event_row(event, event_id, publication, now, len(rows)))
+            accepted[-1].append(AcceptedEvent(event_id, event.type, [row.id for row in rows]))
     await events.insert_many(tx, event_rows)
     if delivery_rows:
         await deliveries.insert_many(tx, delivery_rows)
@@ -99,23 +124,16 @@ def ring_for(runtime: Runtime, accepted: Sequence[AcceptedEvent]) -> None:
     runtime.bell.ring_deliveries(identifier for event in accepted for identifier in event.delivery_ids)
 
 
-def _event_row(new_event: NewEvent, organization_id: str, now: datetime, request_id: str | None) -> Event:
-    return Event(
-        id=new_event_id(),
-        organization_id=organization_id,
-        type=new_event.type,
-        data=new_event.data.decode(),
-        occurred_at=new_event.occurred_at or now,
+def _event_row(
+    event: NewEvent, event_id: str, publication: Publication, now: datetime, delivery_count: int
+) -> events.NewEventRow:
+    return events.NewEventRow(
+        id=event_id,
+        organization_id=publication.organization_id,
+        type=event.type,
+        data=event.data.decode(),
+        occurred_at=event.occurred_at or now,
         created_at=now,
-        request_id=request_id,
-    )
-
-
-def _delivery_row(event: Event, endpoint_id: str, now: datetime) -> Delivery:
-    return Delivery(
-        id=new_id(),
-        event_id=event.id,
-        endpoint_id=endpoint_id,
-        organization_id=event.organization_id,
-        created_at=now,
+        request_id=publication.request_id,
+        delivery_count=delivery_count,
     )

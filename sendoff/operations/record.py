@@ -13,7 +13,7 @@ from sendoff.operations.deliver import FinishedAttempt
 from sendoff.operations.runtime import Runtime
 from sendoff.policy.breaker import Breaker
 from sendoff.policy.decision import Dead, Delivered, Health
-from sendoff.policy.outcome import DeadLetterReason
+from sendoff.policy.outcome import DeadLetterReason, Verdict
 from sendoff.policy.retry import Again
 from sendoff.policy.states import DeliveryState, EndpointState, ReplayItemState
 from sendoff.store import attempts, dead_letters, deliveries, endpoints, replays
@@ -50,9 +50,8 @@ async def record(runtime: Runtime, finished: Sequence[FinishedAttempt]) -> None:
 
 
 async def _still_ours(tx: Transaction, finished: Sequence[FinishedAttempt]) -> list[FinishedAttempt]:
-    leases = {attempt.claim.lease for attempt in finished}
-    held = await deliveries.lock_leased(tx, (attempt.claim.delivery.id for attempt in finished), leases=leases)
-    ours = [attempt for attempt in finished if attempt.claim.delivery.id in held]
+    held = await deliveries.lock_leased(tx, ((attempt.claim.delivery.id, attempt.claim.lease) for attempt in finished))
+    ours = [attempt for attempt in finished if (attempt.claim.delivery.id, attempt.claim.lease) in held]
     if len(ours) < len(finished):
         _log.warning("lease_lost", deliveries=len(finished) - len(ours))
     return ours
@@ -65,7 +64,9 @@ async def _record_health(
     by_endpoint: dict[str, list[FinishedAttempt]] = {}
     for attempt in ours:
         by_endpoint.setdefault(attempt.claim.delivery.endpoint_id, []).append(attempt)
-    touched = [key for key, made in by_endpoint.items() if _is_worth_noting(made, now)]
+    touched = {key for key, made in by_endpoint.items() if _is_worth_noting(made, now)}
+    # What the claim saw is old by now: a success must end the count of failures that were recorded since.
+    touched |= await endpoints.find_failing(tx, by_endpoint.keys() - touched)
     if not touched:
         return {}
     rows = await endpoints.find_many(tx, touched, lock=True)
@@ -76,9 +77,9 @@ async def _record_health(
 
 
 def _is_worth_noting(made: Sequence[FinishedAttempt], now: datetime) -> bool:
-    seen = made[0].claim.endpoint
-    if seen.consecutive_failures or any(attempt.decision.health is not Health.WELL for attempt in made):
+    if any(attempt.decision.health is not Health.WELL for attempt in made):
         return True
+    seen = made[0].claim.endpoint
     return seen.last_success_at is None or seen.last_success_at <= now - SUCCESS_NOTED_EVERY
 
 
@@ -91,11 +92,18 @@ def _count(endpoint: Endpoint, made: Sequence[FinishedAttempt], breaker: Breaker
             endpoint.last_failure_at = attempt.ended_at
     standing = breaker.tally(endpoint.consecutive_failures, [attempt.decision.health for attempt in made])
     endpoint.consecutive_failures = standing.consecutive_failures
-    if standing.becomes is not None and endpoint.state == EndpointState.ACTIVE:
+    if standing.becomes is not None and _can_become(standing.becomes, endpoint):
         endpoint.state = standing.becomes
         endpoint.disabled_at = now
         endpoint.burial_due = True
         _log.warning("endpoint_disabled", endpoint=endpoint.id, state=str(standing.becomes))
+
+
+def _can_become(state: EndpointState, endpoint: Endpoint) -> bool:
+    if endpoint.state == EndpointState.ACTIVE:
+        return True
+    # What is paused or disabled could be switched on again; what answered 410 must not.
+    return state == EndpointState.GONE and endpoint.state in (EndpointState.PAUSED, EndpointState.DISABLED)
 
 
 def _death_of(attempt: FinishedAttempt, closed: dict[str, Endpoint]) -> DeadLetterReason | None:
@@ -138,7 +146,14 @@ def _settlement(attempt: FinishedAttempt, dead: DeadLetterReason | None) -> Sett
         last_response_status=_status_of(attempt),
         last_error=_error_of(attempt),
         delivered_at=attempt.ended_at if state is DeliveryState.DELIVERED else None,
+        untried_since=_untried_since(attempt),
     )
+
+
+def _untried_since(attempt: FinishedAttempt) -> datetime | None:
+    if attempt.outcome.verdict is not Verdict.OURS:
+        return None
+    return attempt.claim.delivery.untried_since or attempt.started_at
 
 
 async def _keep_failures(

@@ -16,12 +16,12 @@ from sendoff.errors import Conflict, NotFound
 from sendoff.ids import is_uuid, new_id
 from sendoff.operations.actors import Actor, write_audit
 from sendoff.operations.runtime import Runtime
-from sendoff.policy.states import DeadLetterState, EndpointState, ReplayItemState, ReplayState
+from sendoff.policy.states import DeadLetterState, DeliveryState, EndpointState, ReplayItemState, ReplayState
 from sendoff.store import dead_letters, deliveries, delivery_history, endpoints, replays
 from sendoff.store.database import Transaction
 from sendoff.store.dead_letters import DeadLetterFilter
 from sendoff.store.replays import Progress
-from sendoff.store.tables import Replay
+from sendoff.store.tables import Delivery, Replay
 
 DEFAULT_RATE = 50
 HIGHEST_RATE = 5_000
@@ -133,31 +133,34 @@ async def list_replays(runtime: Runtime, *, limit: int, before: str | None = Non
 
 
 async def _send_due_items(tx: Transaction, replay: Replay, now: datetime) -> list[str]:
+    if now < replay.ticked_at:
+        replay.ticked_at = now  # the clock was set back; the replay must not stand still until it has caught up
     elapsed = min((now - replay.ticked_at).total_seconds(), _LONGEST_PAUSE_SECONDS)
     allowed = int(elapsed * replay.rate)
     if allowed <= 0:
         return []
     replay.ticked_at = now
     items = await replays.next_items(tx, replay.id, limit=min(allowed, _BATCH * 10))
-    sendable, unsendable = await _split_by_endpoint(tx, items)
-    sent = await deliveries.reopen(tx, sendable, replay_id=replay.id, now=now)
-    # What is not finished any more was sent again by somebody else since the replay was written down.
-    taken = set(sent)
-    unsendable += [delivery_id for delivery_id in sendable if delivery_id not in taken]
+    found = await delivery_history.find_many(tx, items)
+    by_id = "delivery_ids" in replay.filter
+    sent = await deliveries.reopen(
+        tx, await _for_active_endpoints(tx, found), replay_id=replay.id, now=now, delivered=by_id
+    )
+    # Between the writing down of a replay and its turn, somebody else's retry or replay may have got there first.
+    arrived = [] if by_id else [delivery.id for delivery in found if delivery.state == DeliveryState.DELIVERED]
+    done = {*sent, *arrived}
     await replays.move_items(tx, replay.id, sent, to=ReplayItemState.SENT)
-    await replays.move_items(tx, replay.id, unsendable, to=ReplayItemState.FAILED)
+    await replays.move_items(tx, replay.id, arrived, to=ReplayItemState.SUCCEEDED)
+    await replays.move_items(tx, replay.id, [one for one in items if one not in done], to=ReplayItemState.FAILED)
     await dead_letters.mark_replayed(tx, sent, now=now)
     return sent
 
 
-async def _split_by_endpoint(tx: Transaction, delivery_ids: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Those whose endpoint is active, and those that would only die again; their dead letters stay open."""
-    found = await delivery_history.find_many(tx, delivery_ids)
+async def _for_active_endpoints(tx: Transaction, found: Sequence[Delivery]) -> list[str]:
+    """Those that would not only die again; the dead letters of the others stay open."""
     involved = await endpoints.find_many(tx, {delivery.endpoint_id for delivery in found})
     active = {key for key, endpoint in involved.items() if endpoint.state == EndpointState.ACTIVE}
-    sendable = [delivery.id for delivery in found if delivery.endpoint_id in active]
-    unsendable = [delivery.id for delivery in found if delivery.endpoint_id not in active]
-    return sendable, unsendable
+    return [delivery.id for delivery in found if delivery.endpoint_id in active]
 
 
 async def _finish_if_settled(tx: Transaction, replay: Replay, now: datetime) -> None:

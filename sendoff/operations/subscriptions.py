@@ -2,23 +2,188 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from enum import StrEnum
 
 from sendoff.dialects.dialbird import DIALBIRD
-from sendoff.errors import Conflict, Gone, Invalid, NotFound, UnsafeUrl
+from sendoff.errors import Conflict, Gone, Invalid, NotFound, UnknownEventType, UnsafeUrl
 from sendoff.ids import is_uuid, new_id
 from sendoff.operations.actors import Actor, write_audit
-from sendoff.operations.bury import bury_endpoint
-from sendoff.operations.endpoints import RegisteredEndpoint
-from sendoff.operations.event_types import check_subscription
+from sendoff.operations.bury import bury_some
+from sendoff.operations.endpoints import RegisteredEndpoint, mark_deleted, shown, switch
 from sendoff.operations.grants import Grant
 from sendoff.operations.runtime import Runtime
 from sendoff.policy.addresses import check_url
-from sendoff.policy.redaction import redact_url
+from sendoff.policy.breaker import Breaker
+from sendoff.policy.matching import BUILT_IN_TYPES, DIALBIRD_TYPES, is_event_type_name
 from sendoff.policy.states import EndpointState
-from sendoff.store import accounts, endpoints
+from sendoff.store import accounts, endpoints, events
 from sendoff.store.database import Transaction
 from sendoff.store.tables import Endpoint
 from sendoff.wire.errors import RefusedAddress, WireError
+
+LOOK_UP_SECONDS = 2.0
+"""How long a URL's name may take to be looked up; it is judged again at every delivery, so it need not be now."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewSubscription:
+    """What somebody asks to subscribe."""
+
+    event_type: str
+    target_url: str
+
+
+class SubscriptionStatus(StrEnum):
+    """A subscription's status (Dialbird contract, "Subscriptions")."""
+
+    ACTIVE = "active"
+    FAILING = "failing"
+    DISABLED = "disabled"
+
+
+def status_of(endpoint: Endpoint, breaker: Breaker) -> SubscriptionStatus:
+    """`failing` past the warning threshold of consecutive failures, `disabled` when it is not sent to."""
+    if endpoint.state != EndpointState.ACTIVE:
+        return SubscriptionStatus.DISABLED
+    return SubscriptionStatus.FAILING if breaker.warns(endpoint.consecutive_failures) else SubscriptionStatus.ACTIVE
+
+
+async def subscribe(runtime: Runtime, grant: Grant, actor: Actor, new: NewSubscription) -> RegisteredEndpoint:
+    """Save a subscription. One whose receiver answered 410 gives way to a new one of the same type and URL.
+
+    Raises UnknownEventType (`event_type`), Invalid (`target_url`), Conflict when there is the same already.
+    """
+    await _check_url(runtime, new.target_url)
+    secret = DIALBIRD.new_secret()
+    endpoint = _endpoint(runtime, grant, new, secret)
+    async with runtime.database.write() as tx:
+        await _check_event_type(tx, new.event_type)
+        given_way = await _make_room(tx, runtime, actor, endpoint)
+        tx.add(endpoint)
+        write_audit(
+            tx,
+            actor,
+            "endpoint.create",
+            target=("endpoint", endpoint.id),
+            now=endpoint.created_at,
+            organization_id=endpoint.organization_id,
+            after=shown(endpoint),
+        )
+    for endpoint_id in given_way:
+        await bury_some(runtime, endpoint_id)
+    return RegisteredEndpoint(endpoint, secret)
+
+
+async def list_subscriptions(runtime: Runtime, organization_id: str) -> list[Endpoint]:
+    """The business's subscriptions, newest first."""
+    async with runtime.database.read() as tx:
+        return await _subscriptions(tx, organization_id)
+
+
+async def get_subscription(runtime: Runtime, organization_id: str, subscription_id: str) -> Endpoint:
+    """One subscription. Raises NotFound, for another business's as well."""
+    async with runtime.database.read() as tx:
+        return await _find(tx, organization_id, subscription_id)
+
+
+async def switch_subscription(
+    runtime: Runtime, organization_id: str, actor: Actor, subscription_id: str, *, on: bool
+) -> Endpoint:
+    """Switch a subscription on, its failures forgotten, or off. Raises NotFound; Gone after a 410 of its receiver."""
+    async with runtime.database.write() as tx:
+        endpoint = await _find(tx, organization_id, subscription_id, lock=True)
+        if endpoint.state == EndpointState.GONE:
+            raise Gone("The subscription's receiver answered 410 Gone, which disables it for good; subscribe anew.")
+        before = shown(endpoint)
+        switch(endpoint, on=on)
+        endpoint.updated_at = runtime.clock.now()
+        write_audit(
+            tx,
+            actor,
+            "endpoint.update",
+            target=("endpoint", endpoint.id),
+            now=endpoint.updated_at,
+            organization_id=organization_id,
+            before=before,
+            after=shown(endpoint),
+        )
+    if endpoint.burial_due:
+        await bury_some(runtime, endpoint.id)
+    return endpoint
+
+
+async def unsubscribe(runtime: Runtime, organization_id: str, actor: Actor, subscription_id: str) -> None:
+    """Stop further deliveries for good. Raises NotFound."""
+    async with runtime.database.write() as tx:
+        endpoint = await _find(tx, organization_id, subscription_id, lock=True)
+        mark_deleted(tx, runtime, actor, endpoint)
+    await bury_some(runtime, endpoint.id)
+
+
+async def _check_url(runtime: Runtime, url: str) -> None:
+    """Refuse what is known to be unsafe at this moment; nothing is sent there to find out."""
+    try:
+        await runtime.wire.check(check_url(url, runtime.addresses), timeout=LOOK_UP_SECONDS)
+    except UnsafeUrl as error:
+        raise Invalid(error.message.replace("url ", "target_url ", 1), field="target_url") from None
+    except RefusedAddress as error:
+        raise Invalid(f"target_url is not safe: {error}", field="target_url") from None
+    except WireError:
+        return  # a name that nobody can look up at the moment: tried, and judged, when there is something to deliver
+
+
+async def _check_event_type(tx: Transaction, event_type: str) -> None:
+    registered = event_type not in BUILT_IN_TYPES and is_event_type_name(event_type)
+    if event_type in DIALBIRD_TYPES or (registered and await events.find_type(tx, event_type) is not None):
+        return
+    raise UnknownEventType(
+        f"Unknown event type {event_type!r}; there are {', '.join(DIALBIRD_TYPES)}.", field="event_type"
+    )
+
+
+def _endpoint(runtime: Runtime, grant: Grant, new: NewSubscription, secret: str) -> Endpoint:
+    now, identifier = runtime.clock.now(), new_id()
+    return Endpoint(
+        id=identifier,
+        organization_id=grant.organization_id,
+        user_id=grant.user_id,
+        dialect=DIALBIRD.name,
+        url=new.target_url,
+        events=[new.event_type],
+        secret=runtime.vault.seal(secret, bound_to=identifier),
+        created_at=now,
+        updated_at=now,
+    )
+
+
+async def _make_room(tx: Transaction, runtime: Runtime, actor: Actor, new: Endpoint) -> list[str]:
+    """The ids of subscriptions that give way to the new one, marked as deleted."""
+    await accounts.lock_organization(tx, new.organization_id)
+    same = [
+        endpoint
+        for endpoint in await _subscriptions(tx, new.organization_id)
+        if (endpoint.url, endpoint.events) == (new.url, new.events)
+    ]
+    if any(endpoint.state != EndpointState.GONE for endpoint in same):
+        raise Conflict(f"There is a subscription of {new.events[0]} for this target_url already; delete it first.")
+    for endpoint in same:
+        mark_deleted(tx, runtime, actor, endpoint)
+    return [endpoint.id for endpoint in same]
+
+
+async def _subscriptions(tx: Transaction, organization_id: str) -> list[Endpoint]:
+    found = await endpoints.of_organization(tx, organization_id)
+    return [endpoint for endpoint in found if endpoint.dialect == DIALBIRD.name]
+
+
+async def _find(tx: Transaction, organization_id: str, subscription_id: str, *, lock: bool = False) -> Endpoint:
+    found = await endpoints.find(tx, subscription_id, lock=lock) if is_uuid(subscription_id) else None
+    if (
+        found is None
+        or found.organization_id != organization_id
+        or found.state == EndpointState.DELETED
+        or found.dialect != DIALBIRD.name
+    ):
+        raise NotFound("There is no such subscription.")
+    return found

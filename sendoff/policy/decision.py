@@ -12,6 +12,9 @@ from sendoff.policy.retry import Again, Dice, GiveUp, RetrySchedule, jittered
 OUR_WAIT_SECONDS = 10.0
 """How long a delivery waits that we could not try: long enough not to spin, short enough to be soon."""
 
+OUR_PATIENCE_SECONDS = 900.0
+"""How long at least a delivery waits in this way before its attempts are counted, however short the schedule is."""
+
 
 class Health(StrEnum):
     """What an attempt says about its endpoint."""
@@ -58,22 +61,36 @@ def decide(
     now: datetime,
     dice: Dice,
     replayed: bool = False,
+    untried_since: datetime | None = None,
 ) -> Decision:
     """The judgement on attempt `attempt_number` (1 for the first), which ended at `now` with `outcome`.
 
     `replayed` says that an operator asked for the attempt: its failure is not charged to the endpoint.
+    `untried_since` is when the first of those attempts failed by our fault that nothing but such ones followed.
+    For as long as the whole schedule lasts such attempts are not counted; from then on they use up the schedule like
+    any that fails, so that a delivery which we can never try is a dead letter after twice the schedule.
     """
     match outcome.verdict:
         case Verdict.DELIVERED:
             return Decision(Delivered(), Health.WELL, counted=True)
         case Verdict.GONE:
             return Decision(Dead(DeadLetterReason.ENDPOINT_GONE, outcome.because), Health.GONE, counted=True)
+        case Verdict.OURS if _is_out_of_patience(untried_since, schedule, now):
+            return Decision(
+                _after_failure(outcome, attempt_number, schedule, now, dice), Health.UNTOUCHED, counted=True
+            )
         case Verdict.OURS:
             again = Again(jittered(now, OUR_WAIT_SECONDS, dice), outcome.because)
             return Decision(again, Health.UNTOUCHED, counted=False)
         case Verdict.FAILED:
             health = Health.UNTOUCHED if replayed else Health.FAILED
             return Decision(_after_failure(outcome, attempt_number, schedule, now, dice), health, counted=True)
+
+
+def _is_out_of_patience(untried_since: datetime | None, schedule: RetrySchedule, now: datetime) -> bool:
+    if untried_since is None:
+        return False
+    return (now - untried_since).total_seconds() >= max(schedule.duration, OUR_PATIENCE_SECONDS)
 
 
 def _after_failure(

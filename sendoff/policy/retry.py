@@ -50,6 +50,11 @@ class RetrySchedule:
         return len(self.waits) + 1
 
     @property
+    def duration(self) -> float:
+        """How long a delivery is tried for, in seconds, when every attempt fails at once."""
+        return sum(self.waits)
+
+    @property
     def longest_wait(self) -> float:
         """The most that a receiver's `Retry-After` is followed, in seconds."""
         return max(self.waits, default=0.0)

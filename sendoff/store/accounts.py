@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import update
 from sqlmodel import col, select
 
+from sendoff.store.batch import execute, ids_parameter, read_json, read_moment, rows_from
 from sendoff.store.database import Transaction
 from sendoff.store.tables import ApiKey, Membership, Organization, User
 
@@ -42,21 +45,46 @@ async def find_membership(tx: Transaction, organization_id: str, user_id: str) -
 
 @dataclass(frozen=True, slots=True)
 class KnownKey:
-    """An API key, and since when its organization is suspended."""
+    """An API key as authentication sees it; revoked and expired ones are known as well."""
 
-    key: ApiKey
-    suspended_at: datetime | None
+    id: str
+    prefix: str
+    organization_id: str
+    user_id: str
+    scopes: list[str]
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    is_suspended: bool
+    """Whether its organization is."""
 
 
-async def find_key_by_hash(tx: Transaction, key_hash: str) -> KnownKey | None:
-    """The API key with that SHA-256, revoked or expired ones as well."""
-    query = (
-        select(ApiKey, Organization.suspended_at)
-        .join(Organization, col(Organization.id) == col(ApiKey.organization_id))
-        .where(col(ApiKey.key_hash) == key_hash)
+async def find_keys_by_hash(tx: Transaction, key_hashes: Iterable[str]) -> dict[str, KnownKey]:
+    """The API keys with those SHA-256 hashes, by hash."""
+    result = await execute(
+        tx,
+        f"""
+        SELECT k.key_hash, k.id, k.prefix, k.organization_id, k.user_id, k.scopes, k.expires_at, k.revoked_at,
+               o.suspended_at
+        FROM api_keys k
+        JOIN {rows_from(tx, "hashes", {"id": "text"})} AS r ON r.id = k.key_hash
+        JOIN organizations o ON o.id = k.organization_id
+        """,
+        hashes=ids_parameter(set(key_hashes)),
     )
-    found = (await tx.execute(query)).one_or_none()
-    return None if found is None else KnownKey(*found)
+    return {row.key_hash: _known_key(row) for row in result}
+
+
+def _known_key(row: Any) -> KnownKey:
+    return KnownKey(
+        id=str(row.id),
+        prefix=row.prefix,
+        organization_id=str(row.organization_id),
+        user_id=str(row.user_id),
+        scopes=read_json(row.scopes),
+        expires_at=read_moment(row.expires_at),
+        revoked_at=read_moment(row.revoked_at),
+        is_suspended=row.suspended_at is not None,
+    )
 
 
 async def find_key(tx: Transaction, key_id: str) -> ApiKey | None:

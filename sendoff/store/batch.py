@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, overload
 
 import orjson
 from sqlalchemy import BindParameter, CursorResult, bindparam, text
@@ -32,9 +32,22 @@ async def execute(tx: Transaction, statement: str, **parameters: Any) -> CursorR
     return await connection.execute(text(statement).bindparams(*typed), parameters)
 
 
-def read_moment(value: datetime | str) -> datetime:
+@overload
+def read_moment(value: datetime | str) -> datetime: ...
+
+
+@overload
+def read_moment(value: datetime | str | None) -> datetime | None: ...
+
+
+def read_moment(value: datetime | str | None) -> datetime | None:
     """A moment as either driver gives it."""
     return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+def read_json(value: Any) -> Any:
+    """A JSON document as either driver gives it."""
+    return orjson.loads(value) if isinstance(value, str) else value
 
 
 def rows_from(tx: Transaction, parameter: str, columns: Mapping[str, str]) -> str:

@@ -11,14 +11,14 @@ from sqlalchemy import text
 from sqlmodel import col, select
 
 from sendoff.policy.states import DeliveryState
-from sendoff.store.batch import execute, ids_parameter, rows_from, rows_parameter, skip_locked
+from sendoff.store.batch import execute, ids_parameter, read_moment, rows_from, rows_parameter, skip_locked
 from sendoff.store.database import Transaction
 from sendoff.store.tables import Delivery
 
 _ID = {"id": "uuid"}
 _CLAIMED = """
     RETURNING deliveries.id, deliveries.event_id, deliveries.endpoint_id, deliveries.organization_id,
-              deliveries.state, deliveries.attempt_count, deliveries.replay_id
+              deliveries.state, deliveries.attempt_count, deliveries.replay_id, deliveries.untried_since
 """
 
 
@@ -33,6 +33,7 @@ class ClaimedDelivery:
     state: str
     attempt_count: int
     replay_id: str | None
+    untried_since: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,34 +49,38 @@ class Settlement:
     last_response_status: int | None
     last_error: str | None
     delivered_at: datetime | None
+    untried_since: datetime | None
 
 
-async def insert_many(tx: Transaction, deliveries: Sequence[Delivery]) -> None:
-    """Insert new deliveries, due at once."""
-    columns = {
-        "id": "uuid",
-        "event_id": "text",
-        "endpoint_id": "uuid",
-        "organization_id": "uuid",
-        "at": "timestamptz",
-    }
-    rows = (
-        {
-            "id": delivery.id,
-            "event_id": delivery.event_id,
-            "endpoint_id": delivery.endpoint_id,
-            "organization_id": delivery.organization_id,
-            "at": delivery.created_at,
-        }
-        for delivery in deliveries
-    )
+@dataclass(frozen=True, slots=True)
+class NewDelivery:
+    """A delivery to be inserted, due at once."""
+
+    id: str
+    event_id: str
+    endpoint_id: str
+    organization_id: str
+    created_at: datetime
+
+
+_NEW_COLUMNS = {
+    "id": "uuid",
+    "event_id": "text",
+    "endpoint_id": "uuid",
+    "organization_id": "uuid",
+    "created_at": "timestamptz",
+}
+
+
+async def insert_many(tx: Transaction, rows: Sequence[NewDelivery]) -> None:
+    """Insert new deliveries."""
     await execute(
         tx,
         f"""
         INSERT INTO deliveries
-            (id, event_id, endpoint_id, organization_id, state, attempt_count, next_attempt_at, created_at)
-        SELECT r.id, r.event_id, r.endpoint_id, r.organization_id, 'pending', 0, r.at, r.at
-        FROM {rows_from(tx, "rows", columns)} AS r
+            (id, event_id, endpoint_id, organization_id, created_at, state, attempt_count, next_attempt_at)
+        SELECT r.id, r.event_id, r.endpoint_id, r.organization_id, r.created_at, 'pending', 0, r.created_at
+        FROM {rows_from(tx, "rows", _NEW_COLUMNS)} AS r
         """,
         rows=rows_parameter(rows),
     )
@@ -135,21 +140,19 @@ async def claim_held(
     )
 
 
-async def lock_leased(tx: Transaction, ids: Iterable[str], *, leases: Collection[str]) -> set[str]:
-    """Which of `ids` are still in flight under one of `leases`; locked until the transaction ends."""
+async def lock_leased(tx: Transaction, claims: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Which deliveries are still in flight under their lease, as `(id, lease)`; locked until the transaction ends."""
     result = await execute(
         tx,
         f"""
-        SELECT d.id FROM deliveries d
-        JOIN {rows_from(tx, "ids", _ID)} AS r ON r.id = d.id
-        JOIN {rows_from(tx, "leases", _ID)} AS l ON l.id = d.lease
+        SELECT d.id, d.lease FROM deliveries d
+        JOIN {rows_from(tx, "rows", {"id": "uuid", "lease": "uuid"})} AS r ON r.id = d.id AND r.lease = d.lease
         WHERE d.state = 'in_flight'
         {skip_locked(tx, "d")}
         """,
-        ids=ids_parameter(ids),
-        leases=ids_parameter(leases),
+        rows=rows_parameter({"id": identifier, "lease": lease} for identifier, lease in claims),
     )
-    return {str(row.id) for row in result}
+    return {(str(row.id), str(row.lease)) for row in result}
 
 
 async def settle(tx: Transaction, settlements: Sequence[Settlement]) -> None:
@@ -163,6 +166,7 @@ async def settle(tx: Transaction, settlements: Sequence[Settlement]) -> None:
         "last_response_status": "int",
         "last_error": "text",
         "delivered_at": "timestamptz",
+        "untried_since": "timestamptz",
     }
     kept = ("last_attempt_at", "last_response_status")
     assigned = ", ".join(f"{name} = r.{name}" for name in columns if name not in ("id", *kept))
@@ -229,13 +233,20 @@ async def find_endpoints_with_held(tx: Transaction) -> list[str]:
     return [str(row.endpoint_id) for row in result]
 
 
-async def reopen(tx: Transaction, ids: Sequence[str], *, replay_id: str | None, now: datetime) -> list[str]:
-    """Make finished deliveries due again, on the word of a replay or of a manual retry; the ids that were finished."""
+async def reopen(
+    tx: Transaction, ids: Sequence[str], *, replay_id: str | None, now: datetime, delivered: bool = False
+) -> list[str]:
+    """Make dead deliveries due again, on the word of a replay or of a manual retry; the ids of those that were.
+
+    With `delivered`, those that were delivered as well: only for who asked for these very deliveries.
+    """
+    states = "('delivered', 'dead')" if delivered else "('dead')"
     result = await execute(
         tx,
         f"""
-        UPDATE deliveries SET state = 'pending', next_attempt_at = :now, replay_id = :replay_id, delivered_at = NULL
-        WHERE id IN (SELECT id FROM {rows_from(tx, "ids", _ID)} AS r) AND state IN ('delivered', 'dead')
+        UPDATE deliveries SET state = 'pending', next_attempt_at = :now, replay_id = :replay_id,
+            delivered_at = NULL, untried_since = NULL
+        WHERE id IN (SELECT id FROM {rows_from(tx, "ids", _ID)} AS r) AND state IN {states}
         RETURNING deliveries.id
         """,
         ids=ids_parameter(ids),
@@ -298,6 +309,7 @@ async def _claim(tx: Transaction, statement: str, **parameters: Any) -> list[Cla
             state=row.state,
             attempt_count=row.attempt_count,
             replay_id=None if row.replay_id is None else str(row.replay_id),
+            untried_since=read_moment(row.untried_since),
         )
         for row in sorted(result, key=lambda row: str(row.id))  # oldest first
     ]

@@ -11,7 +11,7 @@ from sqlalchemy import update
 from sqlmodel import col, select
 
 from sendoff.policy.states import EndpointState
-from sendoff.store.batch import execute, ids_parameter, read_moment, rows_from
+from sendoff.store.batch import execute, ids_parameter, read_json, read_moment, rows_from
 from sendoff.store.database import Transaction
 from sendoff.store.paging import newest_first
 from sendoff.store.tables import Endpoint
@@ -25,12 +25,22 @@ class Subscriber:
     events: Sequence[str]
 
 
-async def subscribers(tx: Transaction, organization_id: str) -> list[Subscriber]:
-    """The active endpoints of an organization."""
-    query = select(Endpoint.id, Endpoint.events).where(
-        col(Endpoint.organization_id) == organization_id, col(Endpoint.state) == EndpointState.ACTIVE
+async def find_subscribers(tx: Transaction, organization_ids: Iterable[str]) -> dict[str, list[Subscriber]]:
+    """The active endpoints of each of the organizations, by its id."""
+    wanted = set(organization_ids)
+    result = await execute(
+        tx,
+        f"""
+        SELECT e.organization_id, e.id, e.events
+        FROM endpoints e JOIN {rows_from(tx, "ids", {"id": "uuid"})} AS r ON r.id = e.organization_id
+        WHERE e.state = 'active'
+        """,
+        ids=ids_parameter(wanted),
     )
-    return [Subscriber(identifier, events) for identifier, events in (await tx.execute(query)).all()]
+    found: dict[str, list[Subscriber]] = {organization_id: [] for organization_id in wanted}
+    for row in result:
+        found[str(row.organization_id)].append(Subscriber(str(row.id), read_json(row.events)))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +72,19 @@ async def find_destinations(tx: Transaction, ids: Iterable[str]) -> dict[str, De
         ids=ids_parameter(set(ids)),
     )
     return {str(row.id): _destination(row) for row in result}
+
+
+async def find_failing(tx: Transaction, ids: Iterable[str]) -> set[str]:
+    """Which of the endpoints have failed since they were last well."""
+    result = await execute(
+        tx,
+        f"""
+        SELECT e.id FROM endpoints e JOIN {rows_from(tx, "ids", {"id": "uuid"})} AS r ON r.id = e.id
+        WHERE e.consecutive_failures > 0
+        """,
+        ids=ids_parameter(ids),
+    )
+    return {str(row.id) for row in result}
 
 
 async def find(tx: Transaction, endpoint_id: str, *, lock: bool = False) -> Endpoint | None:
@@ -140,12 +163,8 @@ def _destination(row: Any) -> Destination:
         url=row.url,
         secret=row.secret,
         previous_secret=row.previous_secret,
-        previous_secret_until=_moment_or_none(row.previous_secret_until),
+        previous_secret_until=read_moment(row.previous_secret_until),
         rate_limit=row.rate_limit,
         consecutive_failures=row.consecutive_failures,
-        last_success_at=_moment_or_none(row.last_success_at),
+        last_success_at=read_moment(row.last_success_at),
     )
-
-
-def _moment_or_none(value: datetime | str | None) -> datetime | None:
-    return None if value is None else read_moment(value)

@@ -18,6 +18,7 @@ from sendoff.store.types import Identifier, Json, Moment
 _OPEN = text("state IN ('pending', 'held', 'in_flight')")
 _HELD = text("state = 'held'")
 _DUE = text("state IN ('pending', 'in_flight')")
+_DELIVERED = text("state = 'delivered'")
 
 
 class Organization(SQLModel, table=True):
@@ -124,7 +125,14 @@ class Event(SQLModel, table=True):
     """Something that happened once. `data` is the JSON text as it was handed in, byte for byte."""
 
     __tablename__ = "events"
-    __table_args__ = (Index("ix_events_created", "created_at"),)
+    __table_args__ = (
+        Index(
+            "ix_events_without_deliveries",
+            "created_at",
+            postgresql_where=text("delivery_count = 0"),
+            sqlite_where=text("delivery_count = 0"),
+        ),
+    )
 
     id: str = Field(sa_type=String(28), primary_key=True)
     organization_id: str = Field(sa_type=Identifier)
@@ -133,6 +141,8 @@ class Event(SQLModel, table=True):
     occurred_at: datetime = Field(sa_type=Moment)
     created_at: datetime = Field(sa_type=Moment)
     request_id: str | None = Field(default=None, sa_type=String(64))
+    delivery_count: int
+    """How many deliveries it was accepted with, less those that are past their retention."""
 
 
 class Delivery(SQLModel, table=True):
@@ -145,6 +155,7 @@ class Delivery(SQLModel, table=True):
         Index("ix_deliveries_held", "endpoint_id", "id", postgresql_where=_HELD, sqlite_where=_HELD),
         Index("ix_deliveries_open", "endpoint_id", "id", postgresql_where=_OPEN, sqlite_where=_OPEN),
         Index("ix_deliveries_endpoint", "endpoint_id", "id"),
+        Index("ix_deliveries_delivered", "delivered_at", postgresql_where=_DELIVERED, sqlite_where=_DELIVERED),
     )
 
     id: str = Field(sa_type=Identifier, primary_key=True)
@@ -158,6 +169,8 @@ class Delivery(SQLModel, table=True):
     """The claim that owns it while in flight; a record under another claim does not count."""
     replay_id: str | None = Field(default=None, sa_type=Identifier)
     """The replay on whose word it is open again."""
+    untried_since: datetime | None = Field(default=None, sa_type=Moment)
+    """Since when attempts fail by a fault of ours, before they reach anybody; null while they don't."""
     created_at: datetime = Field(sa_type=Moment)
     last_attempt_at: datetime | None = Field(default=None, sa_type=Moment)
     last_response_status: int | None = None
@@ -203,6 +216,7 @@ class DeadLetter(SQLModel, table=True):
         Index("ix_dead_letters_endpoint", "endpoint_id", "id"),
         Index("ix_dead_letters_organization", "organization_id", "id"),
         Index("ix_dead_letters_delivery", "delivery_id"),
+        Index("ix_dead_letters_died", "died_at"),
     )
 
     id: str = Field(sa_type=Identifier, primary_key=True)

@@ -83,6 +83,10 @@ class Client:
             self._sessions.remember(connection.ssl_object)
         return response
 
+    async def check(self, target: Target, *, timeout: float) -> None:  # noqa: ASYNC109 - as `send` has it
+        """Judge the addresses of `target` as a dial would, without one. Raises WireError."""
+        await self._dialer.check(target, asyncio.get_running_loop().time() + timeout)
+
     async def aclose(self) -> None:
         """Close every connection, those with a request under way too, and wait until they are gone."""
         self._closed = True

@@ -51,6 +51,14 @@ class Dialer:
         except TimeoutError:
             raise TimedOut(dial.phase) from None
 
+    async def check(self, target: Target, deadline: float) -> None:
+        """Judge what the name resolves to now, without a connection. Raises WireError."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._addresses(target)
+        except TimeoutError:
+            raise TimedOut("resolve") from None
+
     async def _addresses(self, target: Target) -> Sequence[Address]:
         if target.address is not None:
             addresses: Sequence[Address] = (target.address,)

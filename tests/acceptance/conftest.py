@@ -1,5 +1,78 @@
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from sendoff.store.database import migrate
 from tests.cli.conftest import shell
+from tests.support.databases import LiveDatabase, PostgresDatabase, SqliteFile
+from tests.support.installation import QUICK, Installation, open_installation
+from tests.support.postgres import PostgresServer
 
 __all__ = ["shell"]
+
+Install = Callable[..., Installation]
+
+_numbers = count(1)
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A place with a short name: a socket's path has 107 characters at most."""
+    with tempfile.TemporaryDirectory(prefix="sendoff-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def sqlite(sqlite_url: str) -> SqliteFile:
+    return SqliteFile(Path(sqlite_url.removeprefix("sqlite+aiosqlite:///")))
+
+
+@pytest.fixture
+def postgres(postgres_server: PostgresServer, postgres_url: str) -> PostgresDatabase:
+    """A database of the server that all tests share; it must go on running."""
+    return PostgresDatabase(postgres_server, postgres_url)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest) -> LiveDatabase:
+    """The test runs twice, on either database."""
+    found: LiveDatabase = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(scope="session")
+def _mortal_server(servers_directory: Path) -> Iterator[PostgresServer]:
+    server = PostgresServer(servers_directory / "mortal")
+    server.create()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def mortal_postgres(_mortal_server: PostgresServer) -> PostgresDatabase:
+    """A database of a server that may be stopped, as long as it is started again."""
+    url = _mortal_server.create_database(f"mortal_{next(_numbers)}")
+    migrate(url)
+    return PostgresDatabase(_mortal_server, url)
+
+
+@pytest.fixture
+def install(directory: Path) -> Iterator[Install]:
+    """Opens installations, which end with the test."""
+    with ExitStack() as opened:
+
+        def make(
+            database: LiveDatabase, settings: Mapping[str, str] = QUICK, *, redis_url: str | None = None
+        ) -> Installation:
+            return opened.enter_context(
+                open_installation(directory, database, settings=settings, redis_url=redis_url)
+            )
+
+        yield make

@@ -38,8 +38,8 @@ async def test_a_claim_can_be_taken_over_when_its_lease_ends_and_not_before(
         [second] = (await claim(house.runtime, ids)).to_send
         assert second.attempt_number == first.attempt_number == 1
         async with house.transaction() as tx:
-            assert await deliveries.lock_leased(tx, ids, leases=[first.lease]) == set()
-            assert await deliveries.lock_leased(tx, ids, leases=[first.lease, second.lease]) == set(ids)
+            taken_over, owned = ((claimed.delivery.id, claimed.lease) for claimed in (first, second))
+            assert await deliveries.lock_leased(tx, [taken_over, owned]) == {owned}
 
 
 async def test_a_released_claim_is_due_at_once(database_url: str, receiver: Receiver) -> None:

@@ -8,7 +8,8 @@ import pwd
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,20 +78,26 @@ class PostgresServer:
 
     def execute(self, statement: str, *, database: str = "postgres") -> str:
         """What `statement` gives, as unaligned text."""
-        return self._run(
-            "psql",
-            "-h",
-            self._home,
-            "-U",
-            "postgres",
-            "-d",
-            database,
-            "-XqAt",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-c",
-            statement,
-        )
+        return self._run("psql", *self._psql_options(database), "-c", statement)
+
+    @contextmanager
+    def hold(self, statement: str, *, database: str) -> Iterator[None]:
+        """Keep a transaction open, within the block, in which `statement` was executed."""
+        command = [self._binaries / "psql", *self._psql_options(database)]
+        session = start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/", **self._as_user)
+        assert session.stdin is not None
+        assert session.stdout is not None
+        try:
+            session.stdin.write(f"BEGIN; {statement};\n\\echo held\n".encode())
+            session.stdin.flush()
+            assert session.stdout.readline() == b"held\n"
+            yield
+        finally:
+            session.stdin.close()
+            stop(session)
+
+    def _psql_options(self, database: str) -> list[str | Path]:
+        return ["-h", self._home, "-U", "postgres", "-d", database, "-XqAt", "-v", "ON_ERROR_STOP=1"]
 
     def create_database(self, name: str, *, template: str | None = None) -> str:
         """Make a database, a copy of `template` if given, and give its URL."""

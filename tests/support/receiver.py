@@ -17,6 +17,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -25,6 +26,7 @@ import httptools
 from tests.support.exchange import Received, Reply
 from tests.support.oracle import is_signed
 from tests.support.polling import eventually
+from tests.support.tally import add_up
 
 CONTROL = "/_receiver/"
 
@@ -44,6 +46,8 @@ class Receiver:
         self._trusted: dict[str, tuple[str, list[str]]] = {}
         self.refused: list[Received] = []
         self._by_path: defaultdict[str, list[Received]] = defaultdict(list)
+        self.answered: Counter[str] = Counter()
+        """How many requests to each path were answered."""
 
     @classmethod
     @asynccontextmanager
@@ -126,6 +130,11 @@ class Receiver:
             case "GET", "counts":
                 names = (request.header(asked["header"]) for request in self.requests(asked.get("path")))
                 return Reply(body=json.dumps(Counter(names)))
+            case "GET", "numbers":
+                arrived = {path: len(requests) for path, requests in self._by_path.items()}
+                return Reply(body=json.dumps({"arrived": arrived, "answered": self.answered}))
+            case "GET", "tally":
+                return Reply(body=json.dumps([asdict(arrival) for arrival in add_up(self.received)]))
             case "POST", "forget":
                 self.forget()
             case _:
@@ -188,13 +197,14 @@ class _Connection(asyncio.Protocol):
         reply = (receiver.control if request.path.startswith(CONTROL) else receiver.take)(request)
         keep_alive = self._parser.should_keep_alive()
         if reply.delay:
-            asyncio.get_running_loop().call_later(reply.delay, self._answer, reply, keep_alive)
+            asyncio.get_running_loop().call_later(reply.delay, self._answer, request, reply, keep_alive)
         else:
-            self._answer(reply, keep_alive)
+            self._answer(request, reply, keep_alive)
 
-    def _answer(self, reply: Reply, keep_alive: bool) -> None:
+    def _answer(self, request: Received, reply: Reply, keep_alive: bool) -> None:
         if reply.hang or self._transport is None:
             return
+        self._receiver.answered[request.path.partition("?")[0]] += 1
         if reply.reset:
             self._transport.abort()
         elif reply.close:

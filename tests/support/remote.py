@@ -11,6 +11,7 @@ import httpx
 
 from tests.support.exchange import Received, Reply
 from tests.support.processes import ROOT, start, stop
+from tests.support.tally import Arrival
 
 
 class RemoteReceiver:
@@ -62,6 +63,20 @@ class RemoteReceiver:
         asked = {"header": header, **({"path": path} if path else {})}
         counted: dict[str, int] = self._ask("GET", "counts", params=asked).json()
         return counted
+
+    def arrived(self, path: str) -> int:
+        """How many requests came to `path`."""
+        count: int = self._ask("GET", "numbers").json()["arrived"].get(path, 0)
+        return count
+
+    def answered(self, path: str) -> int:
+        """How many requests to `path` were answered."""
+        count: int = self._ask("GET", "numbers").json()["answered"].get(path, 0)
+        return count
+
+    def tally(self) -> list[Arrival]:
+        """The deliveries that arrived, added up."""
+        return [Arrival(**arrival) for arrival in self._ask("GET", "tally").json()]
 
     def forget(self) -> None:
         self._ask("POST", "forget")

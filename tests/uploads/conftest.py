@@ -11,7 +11,8 @@ import orjson
 import pytest
 from sqlmodel import col, select
 
-from sendoff.operations.create_upload import CsvSubmission, Sender, create_upload
+from sendoff.operations.check_upload import CsvSubmission
+from sendoff.operations.create_upload import Sender, create_upload
 from sendoff.operations.idempotency import IdempotentRequest, StoredResponse
 from sendoff.operations.manage_uploads import find_upload
 from sendoff.operations.process_upload import process_upload

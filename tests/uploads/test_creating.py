@@ -22,7 +22,8 @@ from sendoff.errors import (
     Unavailable,
 )
 from sendoff.operations import create_upload as module
-from sendoff.operations.create_upload import JsonSubmission, create_upload, require_subscription
+from sendoff.operations.check_upload import JsonSubmission
+from sendoff.operations.create_upload import create_upload, require_subscription
 from sendoff.operations.idempotency import IdempotentRequest
 from sendoff.operations.manage_uploads import cancel_upload, find_upload, list_uploads
 from sendoff.operations.remove_orphan_files import ORPHANED_AFTER, remove_orphan_files

@@ -39,13 +39,18 @@ async def pieces(*sizes: int) -> AsyncIterator[bytes]:
         yield b"x" * size
 
 
-async def test_a_folder_is_private_and_gone_at_the_end(temporary: Path) -> None:
-    with pytest.raises(RuntimeError):
+async def test_a_folder_is_private_and_gone_at_the_end() -> None:
+    async def fail_within() -> None:
         async with spool_folder() as folder:
+            found.append(folder)
             assert folder.stat().st_mode & 0o777 == 0o700
             (folder / "file").write_text("x")
             raise RuntimeError
-    assert list(temporary.iterdir()) == []
+
+    found: list[Path] = []
+    with pytest.raises(RuntimeError):
+        await fail_within()
+    assert not found[0].exists()
 
 
 async def test_a_folder_in_use_is_not_taken_for_abandoned() -> None:

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from api import bodies
 from tests.support.receiver import Receiver
 from tests.web.every_route import CALLS, concrete
 from tests.web.world import World
@@ -116,6 +117,20 @@ async def test_a_body_of_exactly_the_limit_is_read(small_world: World) -> None:
     assert len(body) == limit
     assert (await small_world.call("POST", "/api/v1/events", content=body)).status_code == 202
     assert (await small_world.call("POST", "/api/v1/events", content=body + b" ")).status_code == 413
+
+
+async def test_a_body_that_does_not_arrive_in_time_is_a_408_that_ends_the_connection(
+    small_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "_PATIENCE_SECONDS", 0.05)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    response = await small_world.call("POST", "/api/v1/events", content=body())
+    assert (response.status_code, response.headers["Connection"]) == (408, "close")
+    assert_enveloped(response)
 
 
 async def test_who_may_not_call_is_told_before_the_body_is_looked_at(small_world: World) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.published import DEEPEST_NESTING, is_nested_deeper
+from api.json_shape import DEEPEST_NESTING, is_nested_deeper
 from sendoff.metrics import EVENTS_ACCEPTED
 from sendoff.operations.event_types import create_event_type
 from tests.support.house import ACTOR

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 
+from api import protocol
 from api.protocol import LARGEST_HEAD_BYTES
 from tests.support.polling import eventually_blocking
 from tests.support.processes import ROOT, start, stop
@@ -124,3 +126,22 @@ def test_what_is_no_http_or_has_too_large_a_head_is_answered_in_the_envelope(sql
             assert b"x-request-id: " in head.lower()
             assert b"application/json" in head.lower()
             assert status == b"200" or list(json.loads(body)) == ["detail"]
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /health HTTP/1.1\r\nHost: x\r\nX-A: b"])
+async def test_a_head_that_does_not_arrive_in_time_ends_the_connection(
+    begun: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_PATIENCE_SECONDS", 0.05)
+    config = uvicorn.Config(_never_called, http=protocol.BoundedProtocol, log_config=None)
+    config.load()
+    state = uvicorn.server.ServerState()
+    loop = asyncio.get_running_loop()
+    listener = await loop.create_server(lambda: protocol.BoundedProtocol(config, state, {}), "127.0.0.1", 0)
+    async with listener:
+        port = listener.sockets[0].getsockname()[1]
+        assert await speak(f"http://127.0.0.1:{port}", begun) == b""
+
+
+async def _never_called(_scope: object, _receive: object, _send: object) -> None:
+    raise AssertionError("there was no request")

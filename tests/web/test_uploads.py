@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from api.optimaldial import received
-from sendoff.operations import create_upload
+from sendoff.operations import check_upload
 from sendoff.operations.process_upload import process_upload
 from sendoff.store.tables import Organization
 from sendoff.uploads import json_entries
@@ -147,6 +147,17 @@ async def test_there_is_no_link_to_a_file_that_is_not_there_or_somebody_elses(sm
     assert all(isinstance(answer.json()["detail"], str) for answer in answers)
 
 
+async def test_an_upload_of_another_organization_is_answered_like_one_that_does_not_exist(small_world: World) -> None:
+    shown = await uploaded(small_world)
+    stranger = await small_world.new_key(organization_id=await small_world.new_organization())
+    for method, rest in (("GET", ""), ("DELETE", ""), ("GET", "/download/original")):
+        real = await small_world.call(method, f"{UPLOADS}/{shown['id']}{rest}", key=stranger)
+        unreal = await small_world.call(method, f"{UPLOADS}/{ANY_ID}{rest}", key=stranger)
+        assert (real.status_code, real.text) == (404, unreal.text)
+    assert (await small_world.get(UPLOADS, key=stranger)).json()["data"] == []
+    assert (await small_world.get(f"{UPLOADS}/{shown['id']}")).json() == shown
+
+
 async def test_the_list_is_paged_by_an_opaque_cursor(small_world: World) -> None:
     ids = [(await uploaded(small_world))["id"] for _ in range(5)]
     found: list[str] = []
@@ -260,7 +271,7 @@ async def test_the_parts_of_a_form_may_come_in_any_order_and_any_pieces(small_wo
 async def test_a_file_over_the_limit_is_a_413_while_it_is_read(
     small_world: World, monkeypatch: pytest.MonkeyPatch, announced: bool
 ) -> None:
-    assert create_upload.MOST_FILE_BYTES == 100 * 1024 * 1024
+    assert check_upload.MOST_FILE_BYTES == 100 * 1024 * 1024
     monkeypatch.setattr(received, "MOST_FILE_BYTES", 50_000)
     sent = 0
 
@@ -290,7 +301,8 @@ async def test_more_entries_than_allowed_are_a_413(small_world: World, monkeypat
 async def test_an_idempotency_key_makes_a_repetition_the_same_upload_whatever_the_boundary(world: World) -> None:
     key = {"Idempotency-Key": "may"}
     first = await uploaded(world, headers=key)
-    assert await uploaded(world, headers=key) == first
+    again = await upload(world, headers=key)
+    assert (again.json(), again.headers["Idempotency-Replayed"]) == (first, "true")
     assert len((await world.get(UPLOADS)).json()["data"]) == 1
     for other in ({"skip_mobile_lookup": "true"}, {"content": contacts_csv(121)}):
         refused = await upload(world, headers=key, **other)  # type: ignore[arg-type]

@@ -62,6 +62,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("dead_letters", schema=None) as batch_op:
         batch_op.create_index("ix_dead_letters_delivery", ["delivery_id"], unique=False)
+        batch_op.create_index("ix_dead_letters_died", ["died_at"], unique=False)
         batch_op.create_index("ix_dead_letters_endpoint", ["endpoint_id", "id"], unique=False)
         batch_op.create_index("ix_dead_letters_organization", ["organization_id", "id"], unique=False)
         batch_op.create_index("ix_dead_letters_state", ["state", "id"], unique=False)
@@ -77,6 +78,7 @@ def upgrade() -> None:
         sa.Column("next_attempt_at", types.Moment(timezone=True), nullable=True),
         sa.Column("lease", types.Identifier(length=36), nullable=True),
         sa.Column("replay_id", types.Identifier(length=36), nullable=True),
+        sa.Column("untried_since", types.Moment(timezone=True), nullable=True),
         sa.Column("created_at", types.Moment(timezone=True), nullable=False),
         sa.Column("last_attempt_at", types.Moment(timezone=True), nullable=True),
         sa.Column("last_response_status", sa.Integer(), nullable=True),
@@ -86,6 +88,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("event_id", "endpoint_id", name="uq_deliveries_event_endpoint"),
     )
     with op.batch_alter_table("deliveries", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_deliveries_delivered",
+            ["delivered_at"],
+            unique=False,
+            postgresql_where=sa.text("state = 'delivered'"),
+            sqlite_where=sa.text("state = 'delivered'"),
+        )
         batch_op.create_index(
             "ix_deliveries_due",
             ["next_attempt_at"],
@@ -125,10 +134,17 @@ def upgrade() -> None:
         sa.Column("occurred_at", types.Moment(timezone=True), nullable=False),
         sa.Column("created_at", types.Moment(timezone=True), nullable=False),
         sa.Column("request_id", sa.String(length=64), nullable=True),
+        sa.Column("delivery_count", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     with op.batch_alter_table("events", schema=None) as batch_op:
-        batch_op.create_index("ix_events_created", ["created_at"], unique=False)
+        batch_op.create_index(
+            "ix_events_without_deliveries",
+            ["created_at"],
+            unique=False,
+            postgresql_where=sa.text("delivery_count = 0"),
+            sqlite_where=sa.text("delivery_count = 0"),
+        )
 
     op.create_table(
         "idempotency_records",
@@ -363,7 +379,11 @@ def downgrade() -> None:
 
     op.drop_table("idempotency_records")
     with op.batch_alter_table("events", schema=None) as batch_op:
-        batch_op.drop_index("ix_events_created")
+        batch_op.drop_index(
+            "ix_events_without_deliveries",
+            postgresql_where=sa.text("delivery_count = 0"),
+            sqlite_where=sa.text("delivery_count = 0"),
+        )
 
     op.drop_table("events")
     op.drop_table("event_types")
@@ -382,12 +402,18 @@ def downgrade() -> None:
             postgresql_where=sa.text("state IN ('pending', 'in_flight')"),
             sqlite_where=sa.text("state IN ('pending', 'in_flight')"),
         )
+        batch_op.drop_index(
+            "ix_deliveries_delivered",
+            postgresql_where=sa.text("state = 'delivered'"),
+            sqlite_where=sa.text("state = 'delivered'"),
+        )
 
     op.drop_table("deliveries")
     with op.batch_alter_table("dead_letters", schema=None) as batch_op:
         batch_op.drop_index("ix_dead_letters_state")
         batch_op.drop_index("ix_dead_letters_organization")
         batch_op.drop_index("ix_dead_letters_endpoint")
+        batch_op.drop_index("ix_dead_letters_died")
         batch_op.drop_index("ix_dead_letters_delivery")
 
     op.drop_table("dead_letters")

@@ -1,0 +1,1 @@
+"""The Dialbird surface: `/api/v1/subscriptions`, `/api/v1/me`, `/health`, and everything beneath these paths."""

@@ -1,0 +1,70 @@
+"""What the surface's routes ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from api.dialbird.errors import DialbirdError
+from sendoff.operations.actors import Actor
+from sendoff.operations.authenticate import API_WEBHOOKS
+from sendoff.operations.grants import Grant
+
+_bearer = HTTPBearer(
+    auto_error=False,
+    scheme_name="token",
+    description="`Authorization: Bearer <API key or OAuth access token>`",
+)
+_Documented = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+
+_MEANINGS = {
+    400: "`validation_error`, `invalid_event_type` or `invalid_phone_number`",
+    401: "`missing_token`, `invalid_token` or `expired_token`",
+    403: "`insufficient_scope`, `forbidden` or `business_suspended`",
+    404: "`not_found`",
+    409: "`conflict`, `idempotency_key_reused` or `idempotency_in_progress`",
+    410: "`gone`",
+    413: "`validation_error`: the body is too large",
+    415: "`validation_error`: the body is no JSON",
+    422: "`unprocessable_entity`",
+    429: "`rate_limited`; `Retry-After` says when to come back",
+    500: "`internal_error`",
+    503: "`internal_error`, brief; safe to try again",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Subscriber:
+    """Whose token it is, and how the audit log names them."""
+
+    grant: Grant
+    actor: Actor
+
+    @property
+    def organization_id(self) -> str:
+        return self.grant.organization_id
+
+
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route: these statuses, and those that every route of the surface has."""
+    return {
+        status: {"description": _MEANINGS[status], "model": DialbirdError}
+        for status in sorted({*statuses, 401, 403, 429, 500, 503})
+    }
+
+
+def _subscriber(scope: str | None) -> Callable[..., Subscriber]:
+    def admitted(request: Request, _documented: _Documented) -> Subscriber:
+        grant: Grant = request.state.grant
+        grant.check() if scope is None else grant.require(scope)
+        return Subscriber(grant, Actor(grant.actor, request.state.request_id))
+
+    return admitted
+
+
+Bearer = Annotated[Subscriber, Depends(_subscriber(None))]
+WebhooksSubscriber = Annotated[Subscriber, Depends(_subscriber(API_WEBHOOKS))]

@@ -1,0 +1,101 @@
+"""Bodies and answers of the surface, field by field as the contract has them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, Field
+
+from api.schemas import Shown, Time
+from api.validation import Lenient, Text
+from sendoff.operations.grants import Grant, Holder
+from sendoff.operations.subscriptions import SubscriptionStatus, status_of
+from sendoff.policy.breaker import Breaker
+from sendoff.store.tables import Endpoint
+
+
+class NewSubscription(Lenient):
+    """An event type and the URL that gets its events."""
+
+    event_type: Text = Field(description="Such as `message.incoming.received`.")
+    target_url: Annotated[Text, Field(description="https, with a host that resolves to public addresses only")]
+
+
+class SubscriptionChange(Lenient):
+    """`active` switches a disabled subscription on again, `disabled` an active one off."""
+
+    status: SubscriptionStatus = Field(strict=False)
+
+
+class Subscription(Shown):
+    """One event type for one URL."""
+
+    id: str
+    event_type: str
+    target_url: str
+    status: SubscriptionStatus
+    created_at: Time
+
+    @classmethod
+    def of(cls, endpoint: Endpoint, breaker: Breaker) -> Self:
+        return cls(
+            id=endpoint.id,
+            event_type=endpoint.events[0],
+            target_url=endpoint.url,
+            status=status_of(endpoint, breaker),
+            created_at=endpoint.created_at,
+        )
+
+
+class CreatedSubscription(BaseModel):
+    """A subscription with its signing secret, which is shown this once."""
+
+    id: str
+    event_type: str
+    target_url: str
+    signing_secret: str = Field(pattern="^whsec_[0-9a-f]{64}$")
+    status: SubscriptionStatus
+    created_at: Time
+
+    @classmethod
+    def of(cls, shown: Subscription, signing_secret: str) -> Self:
+        return cls(**shown.model_dump(), signing_secret=signing_secret)
+
+
+class Business(BaseModel):
+    """The organization."""
+
+    id: str
+    name: str
+
+
+class TokenUser(BaseModel):
+    """Who the token was made for; `email` only of a user of this installation."""
+
+    id: str
+    email: str | None
+
+
+class TokenClient(BaseModel):
+    """Who uses the token: an OAuth client, or an API key by its id."""
+
+    id: str
+
+
+class Me(BaseModel):
+    """What a token grants."""
+
+    business: Business
+    user: TokenUser | None = Field(description="Null for a token that was made for no user.")
+    client: TokenClient
+    scopes: list[str]
+
+    @classmethod
+    def of(cls, grant: Grant, holder: Holder) -> Self:
+        user = None if grant.subject is None else TokenUser(id=grant.subject, email=holder.email)
+        return cls(
+            business=Business(id=grant.organization_id, name=holder.organization_name),
+            user=user,
+            client=TokenClient(id=grant.client_id),
+            scopes=sorted(grant.scopes),
+        )

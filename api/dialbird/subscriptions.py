@@ -1,0 +1,87 @@
+"""`/api/v1/subscriptions` (Dialbird contract, "Subscriptions").
+
+Reading one and switching it on and off are additions to the contract.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+
+from api.dependencies import RuntimeOf, json_body
+from api.dialbird.dependencies import WebhooksSubscriber, error_responses
+from api.dialbird.paths import SUBSCRIPTIONS
+from api.dialbird.schemas import CreatedSubscription, NewSubscription, Subscription, SubscriptionChange
+from api.openapi import body_of
+from sendoff.errors import Unprocessable
+from sendoff.operations import subscriptions
+from sendoff.operations.subscriptions import SubscriptionStatus
+
+router = APIRouter(prefix=SUBSCRIPTIONS, tags=["dialbird"])
+
+
+@router.post(
+    "",
+    operation_id="createSubscription",
+    status_code=201,
+    openapi_extra=body_of(NewSubscription),
+    responses=error_responses(400, 409, 413, 415),
+)
+async def create(
+    caller: WebhooksSubscriber,
+    runtime: RuntimeOf,
+    body: Annotated[NewSubscription, Depends(json_body(NewSubscription))],
+) -> CreatedSubscription:
+    """Send events of that type to the URL from now on."""
+    new = subscriptions.NewSubscription(body.event_type, body.target_url)
+    made = await subscriptions.subscribe(runtime, caller.grant, caller.actor, new)
+    return CreatedSubscription.of(Subscription.of(made.endpoint, runtime.breaker), made.secret)
+
+
+@router.get("", operation_id="listSubscriptions", responses=error_responses())
+async def list_all(caller: WebhooksSubscriber, runtime: RuntimeOf) -> list[Subscription]:
+    """The business's subscriptions, newest first."""
+    found = await subscriptions.list_subscriptions(runtime, caller.organization_id)
+    return [Subscription.of(endpoint, runtime.breaker) for endpoint in found]
+
+
+@router.get("/{subscription_id}", operation_id="getSubscription", responses=error_responses(404))
+async def get(caller: WebhooksSubscriber, runtime: RuntimeOf, subscription_id: str) -> Subscription:
+    """One subscription."""
+    found = await subscriptions.get_subscription(runtime, caller.organization_id, subscription_id)
+    return Subscription.of(found, runtime.breaker)
+
+
+@router.patch(
+    "/{subscription_id}",
+    operation_id="updateSubscription",
+    openapi_extra=body_of(SubscriptionChange),
+    responses=error_responses(400, 404, 409, 410, 413, 415, 422),
+)
+async def update(
+    caller: WebhooksSubscriber,
+    runtime: RuntimeOf,
+    subscription_id: str,
+    body: Annotated[SubscriptionChange, Depends(json_body(SubscriptionChange))],
+) -> Subscription:
+    """Switch a subscription on or off. One whose receiver answered 410 is disabled for good: `gone`."""
+    if body.status is SubscriptionStatus.FAILING:
+        raise Unprocessable("Only deliveries make a subscription `failing`; set `active` or `disabled`.")
+    on = body.status is SubscriptionStatus.ACTIVE
+    changed = await subscriptions.switch_subscription(
+        runtime, caller.organization_id, caller.actor, subscription_id, on=on
+    )
+    return Subscription.of(changed, runtime.breaker)
+
+
+@router.delete(
+    "/{subscription_id}",
+    operation_id="deleteSubscription",
+    status_code=204,
+    response_class=Response,
+    responses=error_responses(404, 409),
+)
+async def delete(caller: WebhooksSubscriber, runtime: RuntimeOf, subscription_id: str) -> None:
+    """Stop further deliveries for good."""
+    await subscriptions.unsubscribe(runtime, caller.organization_id, caller.actor, subscription_id)

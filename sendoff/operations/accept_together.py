@@ -1,0 +1,133 @@
+"""Accept together: what is published while a transaction is under way shares the next one.
+
+Alone, a publish commits at once; under load dozens share a commit, and with it the look at their API keys and
+subscriptions. Nothing is cached, so that a revoked key or a new endpoint counts from the next transaction on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sendoff.errors import SendoffError, Unavailable
+from sendoff.operations.authenticate import EVENTS_WRITE, Principal, principal_of, read_key
+from sendoff.operations.event_types import find_publishable
+from sendoff.operations.publish import (
+    AcceptedEvent,
+    NewEvent,
+    Publication,
+    add_publications,
+    check_events,
+    ring_for,
+)
+from sendoff.operations.runtime import Runtime
+from sendoff.store import accounts
+from sendoff.store.accounts import KnownKey
+from sendoff.store.database import Transaction
+
+EVENTS_AT_MOST = 1_000
+"""Events in one transaction, beyond the first request of it: more would only make everybody wait longer."""
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    key_hash: str
+    events: Sequence[NewEvent]
+    request_id: str | None
+    in_batch: bool
+    outcome: asyncio.Future[list[AcceptedEvent]]
+
+    def refuse(self, error: Exception) -> None:
+        if not self.outcome.done():
+            self.outcome.set_exception(error)
+
+
+class Acceptance:
+    """One per process. Requests stand in line; a task takes as many of them as are there."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self._line: deque[_Waiting] = deque()
+        self._at_work: asyncio.Task[None] | None = None
+
+    async def publish(
+        self,
+        authorization: str | None,
+        events: Sequence[NewEvent],
+        *,
+        request_id: str | None = None,
+        in_batch: bool = False,
+    ) -> list[AcceptedEvent]:
+        """Commit the events of one request with their deliveries, all or none, for the organization of its key.
+
+        Raises Unauthenticated, MissingScope, UnknownEventType, Invalid or Unavailable, each for this request alone.
+        """
+        outcome: asyncio.Future[list[AcceptedEvent]] = asyncio.get_running_loop().create_future()
+        self._line.append(_Waiting(read_key(authorization), events, request_id, in_batch, outcome))
+        if self._at_work is None or self._at_work.done():
+            self._at_work = asyncio.create_task(self._work())
+        return await outcome
+
+    async def _work(self) -> None:
+        while self._line:
+            group = self._next_group()
+            try:
+                await self._commit(group)
+            except Unavailable as error:
+                for waiting in group:
+                    waiting.refuse(error)
+            except Exception as error:
+                await self._commit_one_by_one(group, error)
+
+    def _next_group(self) -> list[_Waiting]:
+        group = [self._line.popleft()]
+        size = len(group[0].events)
+        while self._line and size + len(self._line[0].events) <= EVENTS_AT_MOST:
+            group.append(self._line.popleft())
+            size += len(group[-1].events)
+        return group
+
+    async def _commit_one_by_one(self, group: Sequence[_Waiting], error: Exception) -> None:
+        """What spoiled the common transaction is one request's affair, not that of its neighbours."""
+        if len(group) == 1:
+            group[0].refuse(error)
+            return
+        for waiting in group:
+            try:
+                await self._commit([waiting])
+            except Exception as its_own:
+                waiting.refuse(its_own)
+
+    async def _commit(self, group: Sequence[_Waiting]) -> None:
+        async with self.runtime.database.write() as tx:
+            admitted = await self._admit(tx, group)
+            publications = [
+                Publication(principal.organization_id, waiting.events, waiting.request_id)
+                for waiting, principal in admitted
+            ]
+            accepted = await add_publications(tx, self.runtime, publications) if publications else []
+        for (waiting, _), its_events in zip(admitted, accepted, strict=True):
+            ring_for(self.runtime, its_events)
+            if not waiting.outcome.done():
+                waiting.outcome.set_result(its_events)
+
+    async def _admit(self, tx: Transaction, group: Sequence[_Waiting]) -> list[tuple[_Waiting, Principal]]:
+        keys = await accounts.find_keys_by_hash(tx, {waiting.key_hash for waiting in group})
+        types = await find_publishable(tx, {event.type for waiting in group for event in waiting.events})
+        admitted: list[tuple[_Waiting, Principal]] = []
+        for waiting in group:
+            try:
+                principal = self._principal(keys.get(waiting.key_hash))
+                check_events(types, waiting.events, in_batch=waiting.in_batch)
+            except SendoffError as error:
+                waiting.refuse(error)
+            else:
+                admitted.append((waiting, principal))
+        return admitted
+
+    def _principal(self, known: KnownKey | None) -> Principal:
+        principal = principal_of(known, now=self.runtime.clock.now())
+        principal.require(EVENTS_WRITE)
+        return principal

@@ -1,0 +1,110 @@
+"""Publishes that share a transaction: each gets its own answer, and nobody pays for a neighbour's mistake."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from sqlalchemy import event as sqlalchemy_event
+from sqlalchemy.engine import Engine
+
+from sendoff.errors import Invalid, MissingScope, Unauthenticated, UnknownEventType
+from sendoff.operations import accounts
+from sendoff.operations.accept_together import Acceptance
+from sendoff.operations.event_types import create_event_type
+from sendoff.operations.publish import NewEvent
+from sendoff.store import delivery_history
+from tests.support.house import ACTOR, House, open_house
+from tests.support.receiver import Receiver
+
+COMPLETED = NewEvent("upload.completed", b'{"n":1}')
+
+
+async def mint(house: House, *scopes: str) -> tuple[str, str]:
+    """A key of the house's organization: its id, and the header that carries it."""
+    minted = await accounts.create_key(
+        house.runtime,
+        ACTOR,
+        organization_id=house.principal.organization_id,
+        email="backend@example.com",
+        scopes=scopes,
+    )
+    return minted.id, f"Bearer {minted.key}"
+
+
+async def test_a_hundred_publishes_at_once_are_each_accepted_in_a_few_transactions(
+    database_url: str, receiver: Receiver
+) -> None:
+    async with open_house(database_url) as house:
+        await house.register(receiver.url("/hook"))
+        _, bearer = await mint(house, "events:write")
+        acceptance, commits = Acceptance(house.runtime), []
+        sqlalchemy_event.listen(Engine, "commit", commits.append)
+        answers = await asyncio.gather(*[acceptance.publish(bearer, [COMPLETED]) for _ in range(100)])
+        sqlalchemy_event.remove(Engine, "commit", commits.append)
+
+        ids = [accepted.id for [accepted] in answers]
+        assert len(set(ids)) == 100
+        assert len(commits) <= 3
+        assert len(house.bell.deliveries) == 100
+        async with house.transaction() as tx:
+            for identifier in ids:
+                assert len(await delivery_history.of_event(tx, identifier)) == 1
+
+
+async def test_each_request_of_a_group_gets_its_own_error(database_url: str, receiver: Receiver) -> None:
+    async with open_house(database_url) as house:
+        await house.register(receiver.url("/hook"))
+        schema = {"type": "object", "required": ["total"]}
+        await create_event_type(house.runtime, ACTOR, name="invoice.paid", data_schema=schema)
+        _, bearer = await mint(house, "events:write")
+        _, reader = await mint(house, "uploads:read")
+        requests = [
+            (bearer, [COMPLETED]),
+            (reader, [COMPLETED]),
+            ("Bearer od_live_" + "x" * 32, [COMPLETED]),
+            (bearer, [COMPLETED, NewEvent("no.such.type", b"{}")]),
+            (bearer, [NewEvent("invoice.paid", b"{}")]),
+            (bearer, [NewEvent("invoice.paid", b'{"total":1}'), COMPLETED]),
+        ]
+        acceptance = Acceptance(house.runtime)
+        answers = await asyncio.gather(
+            *[acceptance.publish(key, events, in_batch=True) for key, events in requests], return_exceptions=True
+        )
+        assert [type(answer) for answer in answers] == [
+            list,
+            MissingScope,
+            Unauthenticated,
+            UnknownEventType,
+            Invalid,
+            list,
+        ]
+        assert "events[1].type" in str(answers[3])
+        assert "events[0].data" in str(answers[4])
+        assert len(house.bell.deliveries) == 2
+
+
+async def test_a_revoked_key_publishes_nothing_from_the_next_transaction_on(database_url: str) -> None:
+    async with open_house(database_url) as house:
+        key_id, bearer = await mint(house, "events:write")
+        acceptance = Acceptance(house.runtime)
+        await acceptance.publish(bearer, [COMPLETED])
+        await accounts.revoke_key(house.runtime, ACTOR, key_id)
+        with pytest.raises(Unauthenticated):
+            await acceptance.publish(bearer, [COMPLETED])
+
+
+async def test_what_spoils_a_transaction_is_told_to_its_sender_alone(postgres_url: str, receiver: Receiver) -> None:
+    async with open_house(postgres_url) as house:
+        await house.register(receiver.url("/hook"))
+        _, bearer = await mint(house, "events:write")
+        acceptance = Acceptance(house.runtime)
+        too_long = "r" * 65  # longer than the column; the API never lets it get this far
+        answers = await asyncio.gather(
+            acceptance.publish(bearer, [COMPLETED]),
+            acceptance.publish(bearer, [COMPLETED], request_id=too_long),
+            acceptance.publish(bearer, [COMPLETED]),
+            return_exceptions=True,
+        )
+        assert [isinstance(answer, list) for answer in answers] == [True, False, True]
+        assert len(house.bell.deliveries) == 2

@@ -1,0 +1,60 @@
+"""The reckoning: every accepted event, for every endpoint, was received or is a dead letter, and nothing was altered."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tests.support.databases import LiveDatabase
+from tests.support.tally import Arrival
+
+Place = tuple[str, str]
+"""An event at an endpoint: the event's id and the receiver's path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reckoning:
+    """What became of the accepted events."""
+
+    received: int
+    """Events × endpoints that arrived, however often."""
+    dead: int
+    """Those that are in the dead-letter store instead."""
+    lost: list[Place]
+    """Those that are nowhere."""
+    altered: list[Place]
+    """Those that came with different bodies or delivery ids, or with somebody else's content."""
+    duplicates: int
+    """How many requests came beside the first of each."""
+
+    def check(self, *, duplicates_at_most: int) -> None:
+        """Hold the guarantees."""
+        assert not self.lost, f"{len(self.lost)} lost, among them {self.lost[:5]}"
+        assert not self.altered, f"{len(self.altered)} altered, among them {self.altered[:5]}"
+        assert self.duplicates <= duplicates_at_most, f"{self.duplicates} came twice, {duplicates_at_most} may"
+
+
+def reckon(
+    accepted: Mapping[str, int], paths: Mapping[str, str], arrivals: Sequence[Arrival], database: LiveDatabase
+) -> Reckoning:
+    """`accepted`: the number in each event, by its id. `paths`: the receiver's path of each endpoint, by its id."""
+    arrived: defaultdict[Place, list[Arrival]] = defaultdict(list)
+    for arrival in arrivals:
+        arrived[arrival.event_id, arrival.path].append(arrival)
+    letters = database.query("SELECT event_id, endpoint_id FROM dead_letters WHERE state = 'open'")
+    dead = {(event_id, paths[endpoint_id]) for event_id, endpoint_id in letters}
+    expected = {(event_id, path) for event_id in accepted for path in paths.values()}
+    return Reckoning(
+        received=len(expected & arrived.keys()),
+        dead=len(expected & dead - arrived.keys()),
+        lost=sorted(expected - arrived.keys() - dead),
+        altered=sorted(place for place in expected & arrived.keys() if _is_altered(arrived[place], accepted[place[0]])),
+        duplicates=sum(arrival.count for arrival in arrivals) - len(arrived),
+    )
+
+
+def _is_altered(arrivals: Sequence[Arrival], number: int) -> bool:
+    content = json.loads(arrivals[0].body)
+    return len(arrivals) > 1 or content["id"] != arrivals[0].event_id or content["data"] != {"number": number}
