@@ -31,8 +31,11 @@ class Methods:
         return cls([(compile_path(route.path)[0], route.method) for route in known_routes(app)])
 
     def allowed(self, path: str) -> str:
-        """The value of the `Allow` header of `path`."""
-        return ", ".join(sorted({method for pattern, method in self._patterns if pattern.match(path)}))
+        """The value of the `Allow` header of `path`; a route of that very path hides those with parameters."""
+        matching = [(pattern.match(path), method) for pattern, method in self._patterns]
+        found = [(match.groups(), method) for match, method in matching if match]
+        exact = [method for parameters, method in found if not parameters]
+        return ", ".join(sorted(set(exact or [method for _, method in found])))
 
 
 def known_routes(app: FastAPI) -> Iterator[KnownRoute]:

@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench.calibration import Weather
 from bench.databases import BenchDatabase, Postgres, Sqlite
 from bench.ground import measure_ground
 from bench.measuring import Meter
@@ -17,7 +18,7 @@ from bench.profiling import Profiler
 from bench.report import render_report
 from bench.scenarios import FIXED_RATE, Bench, Result
 from bench.servers import ReceiverProcess, Servers
-from bench.table import Run
+from bench.table import Run, number
 from bench.town import found_town
 
 _STARTED = time.monotonic()
@@ -35,9 +36,10 @@ def main() -> int:
         runs = [_run_on(database, options, directory) for database in options.databases]
     report = render_report(command, options, ground, runs)
     sys.stdout.write(report)
-    if options.write:
+    failed = any(run.failure for run in runs)
+    if options.write and not failed:
         RESULTS.write_text(report)
-    return 0
+    return 1 if failed else 0
 
 
 def _run_on(name: str, options: Options, parent: Path) -> Run:
@@ -48,41 +50,48 @@ def _run_on(name: str, options: Options, parent: Path) -> Run:
     profiler = Profiler(options.profile, directory)
     servers = Servers(directory, database, profiler, settings=options.settings)
     receiver = ReceiverProcess(options.hosts)
-    meter = Meter(servers, database, receiver)
-    try:
-        servers.start()
-        servers.start_workers(options.workers)
-        results = asyncio.run(_measure(meter, options, directory))
-    finally:
-        servers.stop()
-        receiver.stop()
-        database.stop()
+    with Weather() as weather:
+        meter = Meter(servers, database, receiver, weather)
+        run = Run(database.name, [], meter.peaks)
+        try:
+            servers.start()
+            servers.start_workers(options.workers)
+            asyncio.run(_measure(meter, options, directory, run))
+        except (RuntimeError, AssertionError) as error:
+            run.failure = str(error)
+        finally:
+            servers.stop()
+            receiver.stop()
+            database.stop()
     sys.stdout.write(profiler.report())
-    return Run(database.name, results, meter.peaks)
+    return run
 
 
-async def _measure(meter: Meter, options: Options, directory: Path) -> list[Result]:
+async def _measure(meter: Meter, options: Options, directory: Path, run: Run) -> None:
     await meter.database.connect()
     try:
         keys = await found_town(meter.servers.environment, options, meter.receiver.hosts, meter.receiver.port)
-        return await _run_scenarios(Bench(options, directory, meter, keys), options)
+        bench = Bench(options, directory, meter, keys)
+        await bench.warm_up()
+        for scenario in options.only:
+            _tell(f"{run.database}: {scenario}")
+            result = await _run_scenario(scenario, bench, run)
+            run.results.append(result)
+            _tell(
+                f"    {number(result.accepted_per_second)} accepted/s, {number(result.recorded_per_second)} recorded/s"
+            )
     finally:
         await meter.database.disconnect()
 
 
-async def _run_scenarios(bench: Bench, options: Options) -> list[Result]:
-    await bench.warm_up()
-    results: dict[str, Result] = {}
-    for scenario in options.only:
-        _tell(f"{bench.meter.database.name}: {scenario}")
-        if scenario == "rate200":
-            results[scenario] = await bench.at_rate("200/s", FIXED_RATE)
-        elif scenario == "half":
-            fastest = results.get("single") or await bench.single()
-            results[scenario] = await bench.at_rate("half", (fastest.recorded_per_second or 0) / 2 / options.fanout)
-        else:
-            results[scenario] = await getattr(bench, scenario)()
-    return list(results.values())
+async def _run_scenario(scenario: str, bench: Bench, run: Run) -> Result:
+    if scenario == "rate200":
+        return await bench.at_rate("200/s", FIXED_RATE)
+    if scenario == "half":
+        fastest = next((result for result in run.results if result.name == "single"), None) or await bench.single()
+        return await bench.at_rate("half", (fastest.recorded_per_second or 0) / 2 / bench.options.fanout)
+    result: Result = await getattr(bench, scenario)()
+    return result
 
 
 def _tell(text: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]
 
 from tests.support.postgres import PostgresServer
 

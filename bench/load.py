@@ -14,7 +14,7 @@ import sys
 import time
 from array import array
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import cycle
 from pathlib import Path
@@ -119,7 +119,8 @@ class Load:
         self.done = asyncio.get_running_loop().create_future()
         self._plan = plan
         self._expected = str(plan.expect).encode()
-        self._requests = _requests(plan)
+        self._heads = cycle([head.encode() for head in plan.heads])
+        self._body = plan.body.encode()
         self._left = plan.most
         self._under_way = 0
         self._due: deque[float] = deque()
@@ -174,7 +175,7 @@ class Load:
     def _send(self, connection: Connection, sent: float) -> None:
         self._left -= 1
         self._under_way += 1
-        connection.send(next(self._requests), sent)
+        connection.send((next(self._heads), self._body), sent)
 
     def _tick(self, number: int) -> None:
         loop = asyncio.get_running_loop()
@@ -209,10 +210,10 @@ class Connection(asyncio.Protocol):
         if not self._load.done.done():
             self._load.lost()
 
-    def send(self, request: bytes, sent: float) -> None:
+    def send(self, request: Sequence[bytes], sent: float) -> None:
         self._sent = sent
         if self._transport is not None:
-            self._transport.write(request)
+            self._transport.writelines(request)
 
     def data_received(self, data: bytes) -> None:
         data = self._rest + data if self._rest else data
@@ -231,11 +232,6 @@ class Connection(asyncio.Protocol):
 def _content_length(response: bytes, head_end: int) -> int:
     start = response.find(_LENGTH, 0, head_end) + len(_LENGTH)
     return int(response[start : response.find(b"\r\n", start)])
-
-
-def _requests(plan: Plan) -> Iterator[bytes]:
-    body = plan.body.encode()
-    return cycle([head.encode() + body for head in plan.heads])
 
 
 async def _run(plan: Plan) -> Outcome:

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from bench.accounting import ProcessTable, machine_busy_seconds
+from bench.calibration import Weather
 from bench.databases import Asked, BenchDatabase
 from bench.servers import ReceiverProcess, Servers
 
@@ -34,6 +35,8 @@ class Usage:
     """CPU time that neither the product nor the receiver used: the load generator, this program, other people."""
     redis_commands: int
     asked: Asked | None
+    calibration_ms: float
+    """What the calibration loop took meanwhile."""
 
 
 @dataclass
@@ -43,6 +46,7 @@ class Meter:
     servers: Servers
     database: BenchDatabase
     receiver: ReceiverProcess
+    weather: Weather
     peaks: dict[str, float] = field(default_factory=dict)
 
     async def read(self) -> Snapshot:
@@ -69,6 +73,7 @@ class Meter:
             # This reading is one command itself.
             redis_commands=now.redis_commands - before.redis_commands - 1,
             asked=now.asked.since(before.asked) if now.asked and before.asked else None,
+            calibration_ms=self.weather.since(before.at),
         )
 
     def _pids(self) -> dict[str, list[int]]:

@@ -15,15 +15,16 @@ from sendoff.clock import SystemClock
 _HOW_TO_READ = """\
 - Everything runs on the one machine: product, databases, receiver and load generator share its cores.
 - CPU times are the operating system's (user and system, children included) from the first POST until the last
-  delivery is recorded; for `backlog` from the moment the workers are ready. SQLite works within the API's and the
-  worker's processes, so its time is in theirs.
+  delivery is recorded; for `backlog` from the moment the workers are ready, except the API's, which is what it took
+  to accept the backlog. SQLite works within the API's and the worker's processes, so its time is in theirs.
 - `deliveries recorded/s` counts until the database says that no delivery is open; `requests beyond one each` are
   repetitions, which at-least-once allows.
 - SQL statements are those of `pg_stat_statements` without BEGIN, COMMIT and ROLLBACK; its cost is in the numbers.
 - `202 → receipt` begins when the caller has its answer and is negative where the delivery was faster than that;
   `POST due → receipt` begins when the schedule wanted the request to be sent, so a stalled server cannot hide.
 - `CPU used elsewhere` is the load generator, the benchmark itself, and whoever else uses the machine.
-- The calibration is a fixed loop of pure Python, run after each scenario: divide CPU times by it to compare machines.
+- The calibration is a fixed loop of pure Python that runs now and then during each scenario; normalized CPU times
+  are those of a machine on which it takes {reference:g} ms, which is what to compare between runs.
 """
 
 
@@ -37,8 +38,9 @@ def render_report(command: str, options: Options, ground: Ground, runs: Sequence
         _describe_ground(ground),
         render(runs),
         "\n".join(_describe_memory(run) for run in runs),
+        *(f"**{run.database} did not complete**: {run.failure}" for run in runs if run.failure),
         "## How to read it",
-        _HOW_TO_READ.rstrip(),
+        _HOW_TO_READ.format(reference=REFERENCE_MS).rstrip(),
     ]
     return "\n\n".join([*parts, *_statements(runs)]) + "\n"
 
@@ -51,7 +53,7 @@ def _describe_ground(ground: Ground) -> str:
     ceiling = 1e6 / ground.receiver_cpu_us
     return "\n".join(
         [
-            f"- calibration {ground.calibration_ms:.1f} ms (reference {REFERENCE_MS:.1f})",
+            f"- calibration before the run: {ground.calibration_ms:.1f} ms (reference {REFERENCE_MS:.1f})",
             f"- receiver: {number(ground.receiver_per_second)} requests/s answered, "
             f"{number(ground.receiver_cpu_us)} µs each, so {number(ceiling)}/s with a core of its own",
             f"- floor: the same POSTs by the bare `sendoff.wire` client: {number(ground.floor.per_second)}/s, "

@@ -6,19 +6,21 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bench.calibration import REFERENCE_MS
 from bench.measuring import PARTS
 from bench.scenarios import Result
 
 NOTHING = "–"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Run:
-    """All scenarios on one database."""
+    """All scenarios on one database; with a failure, those before it."""
 
     database: str
     results: list[Result]
     peaks: dict[str, float]
+    failure: str = ""
 
     @property
     def idle(self) -> Result | None:
@@ -56,12 +58,21 @@ def number(value: float | None) -> str:
 
 
 def _cpu(part: str) -> Cell:
+    return lambda _run, result: number(_cpu_us(result, part))
+
+
+def _normalized(part: str) -> Cell:
     def cell(_run: Run, result: Result) -> str:
-        count = result.events if part == "api" else result.deliveries
-        # Without a process of its own (SQLite) there is nothing to tell.
-        return number(result.usage.cpu[part] / count * 1e6) if count and result.usage.cpu[part] else NOTHING
+        cpu_us = _cpu_us(result, part)
+        return number(cpu_us * REFERENCE_MS / result.usage.calibration_ms) if cpu_us else NOTHING
 
     return cell
+
+
+def _cpu_us(result: Result, part: str) -> float | None:
+    count = result.events if part == "api" else result.deliveries
+    # Without a process of its own (SQLite) there is nothing to tell.
+    return result.usage.cpu[part] / count * 1e6 if count and result.usage.cpu[part] else None
 
 
 def _latency(name: str, share: float) -> Cell:
@@ -110,6 +121,10 @@ _ROWS: tuple[tuple[str, Cell], ...] = (
     ("worker µs/delivery", _cpu("worker")),
     ("database µs/delivery", _cpu("database")),
     ("Valkey µs/delivery", _cpu("valkey")),
+    ("normalized: API µs/event", _normalized("api")),
+    ("normalized: worker µs/delivery", _normalized("worker")),
+    ("normalized: database µs/delivery", _normalized("database")),
+    ("normalized: Valkey µs/delivery", _normalized("valkey")),
     ("SQL statements/delivery", lambda _, result: _per_delivery(_asked(result, "statements"), result)),
     ("commits/delivery", lambda _, result: _per_delivery(_asked(result, "commits"), result)),
     ("database connections made", lambda _, result: number(_asked(result, "connections"))),
@@ -124,5 +139,5 @@ _ROWS: tuple[tuple[str, Cell], ...] = (
     ("idle SQL statements/s", lambda _, result: _per_second_of_idleness(_asked(result, "statements"), result)),
     ("idle Redis commands/s", lambda _, result: _per_second_of_idleness(result.usage.redis_commands, result)),
     ("CPU used elsewhere, cores", lambda _, result: number(result.usage.elsewhere / result.usage.seconds)),
-    ("calibration ms", lambda _, result: number(result.calibration_ms)),
+    ("calibration ms meanwhile", lambda _, result: number(result.usage.calibration_ms)),
 )

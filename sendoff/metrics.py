@@ -33,6 +33,29 @@ EVENTS_ACCEPTED = Counter(
     "Events that were published through the API and committed.",
     registry=REGISTRY,
 )
+ATTEMPTS = Counter(
+    "sendoff_attempts_total",
+    "Attempts that were recorded, by what they came to: `ok` or the name of the failure.",
+    ["outcome"],
+    registry=REGISTRY,
+)
+ATTEMPT_SECONDS = Histogram(
+    "sendoff_attempt_seconds",
+    "How long attempts took, from dialing to the last byte read.",
+    buckets=(0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 20),
+    registry=REGISTRY,
+)
+DEAD_LETTERS = Counter(
+    "sendoff_dead_letters_total",
+    "Deliveries that were given up after an attempt, by reason.",
+    ["reason"],
+    registry=REGISTRY,
+)
+LEASES_LOST = Counter(
+    "sendoff_leases_lost_total",
+    "Attempts whose delivery had been taken over by another worker before they were recorded.",
+    registry=REGISTRY,
+)
 
 
 def exposition() -> bytes:

@@ -6,6 +6,7 @@ import asyncio
 import resource
 import signal
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -14,12 +15,16 @@ from prometheus_client import start_http_server
 from redis.exceptions import RedisError
 
 from sendoff.bell import DELIVER, PROCESS_UPLOAD, QUEUE, RUN_REPLAY, connect
+from sendoff.metrics import REGISTRY
+from sendoff.operations.bury import bury_closed
 from sendoff.operations.dispatcher import Dispatcher
+from sendoff.operations.remove_orphan_files import remove_orphan_files
 from sendoff.operations.runtime import Runtime, open_runtime
+from sendoff.operations.sweep import tidy
 from sendoff.readiness import announce_ready
 from sendoff.settings import Settings
 from worker import jobs
-from worker.schedule import run_burials, run_schedule
+from worker.schedule import BURY_SECONDS, FIND_ORPHAN_FILES_SECONDS, TIDY_SECONDS, repeat, run_sweeps
 
 _log = structlog.get_logger(__name__)
 
@@ -49,12 +54,16 @@ async def serve(settings: Settings) -> None:
     _allow_many_connections()
     async with open_runtime(settings) as runtime:
         if settings.worker_metrics_port is not None:
-            start_http_server(settings.worker_metrics_port)
+            start_http_server(settings.worker_metrics_port, registry=REGISTRY)
         process = Process(runtime, Dispatcher(runtime))
         loops = [
             asyncio.create_task(_supervise_arq(process, settings)),
-            asyncio.create_task(run_schedule(runtime, process.dispatcher)),
-            asyncio.create_task(run_burials(runtime)),
+            asyncio.create_task(run_sweeps(runtime, process.dispatcher)),
+            asyncio.create_task(repeat("bury", BURY_SECONDS, partial(bury_closed, runtime))),
+            asyncio.create_task(repeat("tidy", TIDY_SECONDS, partial(tidy, runtime))),
+            asyncio.create_task(
+                repeat("orphan files", FIND_ORPHAN_FILES_SECONDS, partial(remove_orphan_files, runtime))
+            ),
         ]
         announce_ready()
         _log.info("worker_ready")

@@ -1,4 +1,4 @@
-"""What happens by the clock: sweep and bury every second, tidy every minute.
+"""What happens by the clock: sweep and bury every second, tidy every minute, and so on.
 
 Timed by the monotonic clock rather than by arq's cron, which stands still for an hour when the wall clock is set
 back by one, and which needs Redis (docs/decisions/0002).
@@ -7,6 +7,7 @@ back by one, and which needs Redis (docs/decisions/0002).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import structlog
@@ -15,16 +16,17 @@ from redis.exceptions import RedisError
 from sendoff.bell import ArqBell
 from sendoff.errors import Unavailable
 from sendoff.ids import new_id
-from sendoff.operations.bury import bury_closed
 from sendoff.operations.dispatcher import Dispatcher
 from sendoff.operations.runtime import Runtime
-from sendoff.operations.sweep import sweep, tidy
+from sendoff.operations.sweep import sweep
 from worker.direct_bell import DirectBell
 
 _log = structlog.get_logger(__name__)
 
 SWEEP_SECONDS = 1.0
-TIDY_EVERY_SWEEPS = 60
+BURY_SECONDS = 1.0
+TIDY_SECONDS = 60.0
+FIND_ORPHAN_FILES_SECONDS = 86_400.0
 
 ENOUGH_JOBS = 100
 """With this many jobs waiting the workers have work for seconds; to ring again would only repeat them."""
@@ -34,21 +36,20 @@ _WORKERS_KEY = "sendoff:workers"
 _ALIVE_SECONDS = 5.0
 
 
-async def run_burials(runtime: Runtime) -> None:
-    """Bury for ever what waits for endpoints that were switched off; apart, for it may take a while."""
+async def repeat(name: str, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+    """Do `work` again and again, that many seconds apart, also after it could not be done."""
     while True:
         try:
-            await bury_closed(runtime)
-        except Unavailable as error:
-            _log.warning("burial_put_off", error=str(error))
-        await asyncio.sleep(SWEEP_SECONDS)
+            await work()
+        except Exception as error:
+            _log.warning("put_off", work=name, error=str(error))
+        await asyncio.sleep(seconds)
 
 
-async def run_schedule(runtime: Runtime, dispatcher: Dispatcher) -> None:
-    """Sweep and tidy for ever. Of several workers one takes each turn; without Redis each sweeps for itself."""
+async def run_sweeps(runtime: Runtime, dispatcher: Dispatcher) -> None:
+    """Sweep for ever. Of several workers one takes each turn; without Redis each sweeps for itself."""
     direct = replace(runtime, bell=DirectBell(runtime, dispatcher))
     name = new_id()
-    sweeps = 0
     while True:
         try:
             dispatcher.pacer.set_workers(await _count_workers(runtime, name))
@@ -58,9 +59,6 @@ async def run_schedule(runtime: Runtime, dispatcher: Dispatcher) -> None:
             await _sweep_without_redis(direct)
         except Unavailable as error:
             _log.warning("sweep_put_off", error=str(error))
-        sweeps += 1
-        if sweeps % TIDY_EVERY_SWEEPS == 0:
-            await _tidy(runtime)
         await asyncio.sleep(SWEEP_SECONDS)
 
 
@@ -87,10 +85,3 @@ async def _sweep_without_redis(direct: Runtime) -> None:
         await sweep(direct)
     except Unavailable as error:
         _log.warning("sweep_put_off", error=str(error))
-
-
-async def _tidy(runtime: Runtime) -> None:
-    try:
-        await tidy(runtime)
-    except Unavailable as error:
-        _log.warning("tidy_put_off", error=str(error))

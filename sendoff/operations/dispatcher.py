@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Any
 
 import structlog
 
@@ -25,6 +26,7 @@ LOOK_FOR_HELD_SECONDS = 1.0
 """How often the held deliveries of all endpoints are looked for; those of this process's own are known at once."""
 
 _SHORTEST_NAP_SECONDS = 0.02
+_LAST_RECORDS_SECONDS = 5.0  # what a process that was told to stop may take to record what it has sent
 
 
 class Dispatcher:
@@ -35,8 +37,11 @@ class Dispatcher:
         self._runtime = runtime
         self.pacer = Pacer(slots=settings.worker_max_in_flight, endpoint_cap=settings.endpoint_max_in_flight)
         self._reserved = 0
+        # A claim that takes longer leaves too little of its lease: the attempt could outlive it.
+        self._claim_seconds = settings.lease_seconds - settings.attempt_timeout_seconds
+        self._claiming: set[asyncio.Task[None]] = set()
         self._under_way: dict[asyncio.Task[None], Claim] = {}
-        self._unrecorded = 0
+        self._unrecorded: set[str] = set()
         self._with_held: set[str] = set()
         self._slot_freed = asyncio.Event()
         self._turn_came = asyncio.Event()
@@ -53,10 +58,7 @@ class Dispatcher:
         while waiting and not self._stopping:
             room = await self._reserve(len(waiting))
             batch, waiting = waiting[:room], waiting[room:]
-            try:
-                await self._start(await claim(self._runtime, batch, full=self.pacer.full_endpoints(self._now())))
-            finally:
-                self._reserved -= room
+            await self._to_the_end(self._take(batch, room))
 
     @property
     def is_idle(self) -> bool:
@@ -67,18 +69,29 @@ class Dispatcher:
         """Take nothing new, wait for what is under way, at most `grace_seconds`, and release the rest for others."""
         self._stopping = True
         self._slot_freed.set()
+        self._turn_came.set()
+        async with _at_most(grace_seconds):
+            await asyncio.wait([self._usher, *self._claiming])
+            if self._under_way:
+                await asyncio.wait(list(self._under_way))
         self._usher.cancel()
         await asyncio.gather(self._usher, return_exceptions=True)
-        if self._under_way:
-            await asyncio.wait(list(self._under_way), timeout=grace_seconds)
-        unfinished = dict(self._under_way)
+        await self._abandon(dict(self._under_way))
+        await self._recorder.close(within=_LAST_RECORDS_SECONDS)
+
+    async def _abandon(self, unfinished: dict[asyncio.Task[None], Claim]) -> None:
         for task in unfinished:
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
-        if unfinished:
-            _log.info("released_at_shutdown", deliveries=len(unfinished))
-            await release(self._runtime, list(unfinished.values()))
-        await self._recorder.close()
+        # Those that were answered at the last moment are the recorder's.
+        unanswered = [claimed for task, claimed in unfinished.items() if task.cancelled()]
+        if not unanswered:
+            return
+        _log.info("released_at_shutdown", deliveries=len(unanswered))
+        try:
+            await release(self._runtime, unanswered)
+        except Unavailable as error:
+            _log.warning("not_released", deliveries=len(unanswered), error=str(error))
 
     def _now(self) -> float:
         return self._runtime.clock.monotonic()
@@ -95,22 +108,40 @@ class Dispatcher:
         self._reserved += room
         return room
 
-    async def _start(self, claims: Claims) -> None:
+    async def _to_the_end(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work even if the caller is cancelled: what is claimed and not started would wait for its lease's end."""
+        task = asyncio.create_task(work)
+        self._claiming.add(task)
+        task.add_done_callback(self._claiming.discard)
+        await asyncio.shield(task)
+
+    async def _take(self, delivery_ids: Sequence[str], room: int) -> None:
+        started = self._now()
+        try:
+            # What this process has sent and could not record yet must not be sent again, whatever its lease says.
+            others = [delivery_id for delivery_id in delivery_ids if delivery_id not in self._unrecorded]
+            claims = await claim(self._runtime, others, full=self.pacer.full_endpoints(started))
+            await self._start(claims, started)
+        finally:
+            self._reserved -= room
+
+    async def _start(self, claims: Claims, claimed_since: float) -> None:
         self._with_held |= claims.held_endpoint_ids
+        nothing_more = self._stopping or self._now() - claimed_since > self._claim_seconds
         too_many: list[Claim] = []
         for claimed in claims.to_send:
             endpoint, now = claimed.endpoint, self._now()
             self.pacer.set_rate_limit(endpoint.id, endpoint.rate_limit, now)
-            if self._stopping or self.pacer.room_for(endpoint.id, now) == 0:
+            if nothing_more or self.pacer.room_for(endpoint.id, now) == 0:
                 too_many.append(claimed)
                 continue
             task = asyncio.create_task(self._attempt(claimed))
             self.pacer.start((claimed.lease, claimed.delivery.id), endpoint.id, now)
-            self._unrecorded += 1
+            self._unrecorded.add(claimed.delivery.id)
             self._under_way[task] = claimed
             task.add_done_callback(self._under_way.pop)
         if too_many:
-            await release(self._runtime, too_many, held=not self._stopping)
+            await release(self._runtime, too_many, held=not nothing_more)
             self._with_held.update(claimed.endpoint.id for claimed in too_many)
             self._turn_came.set()  # slots may have been freed while the database was at it
 
@@ -132,7 +163,7 @@ class Dispatcher:
 
     def _free_slot(self, claimed: Claim) -> None:
         self.pacer.finish((claimed.lease, claimed.delivery.id))
-        self._unrecorded -= 1
+        self._unrecorded.discard(claimed.delivery.id)
         self._slot_freed.set()
         if claimed.endpoint.id in self._with_held:
             self._turn_came.set()
@@ -141,7 +172,7 @@ class Dispatcher:
         """Start held deliveries, the oldest first, as soon as their endpoint has room."""
         looked_at = float("-inf")
         loop = asyncio.get_running_loop()
-        while True:
+        while not self._stopping:
             try:
                 if loop.time() - looked_at >= LOOK_FOR_HELD_SECONDS:
                     looked_at = loop.time()
@@ -160,11 +191,12 @@ class Dispatcher:
         if room <= 0:
             return
         self._reserved += room
+        started = self._now()
         try:
             claims = await claim_held(self._runtime, endpoint_id, limit=room)
             if len(claims.to_send) < room:
                 self._with_held.discard(endpoint_id)
-            await self._start(claims)
+            await self._start(claims, started)
         finally:
             self._reserved -= room
 
@@ -176,7 +208,13 @@ class Dispatcher:
         await _wait(self._turn_came, at_most=nap)
 
 
-async def _wait(event: asyncio.Event, *, at_most: float) -> None:
+@contextlib.asynccontextmanager
+async def _at_most(seconds: float) -> AsyncIterator[None]:
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(at_most):
-            await event.wait()
+        async with asyncio.timeout(seconds):
+            yield
+
+
+async def _wait(event: asyncio.Event, *, at_most: float) -> None:
+    async with _at_most(at_most):
+        await event.wait()

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from sendoff.ids import new_id
+from sendoff.metrics import ATTEMPT_SECONDS, ATTEMPTS, DEAD_LETTERS, LEASES_LOST
 from sendoff.operations.bury import reason_for
 from sendoff.operations.deliver import FinishedAttempt
 from sendoff.operations.runtime import Runtime
@@ -47,12 +48,15 @@ async def record(runtime: Runtime, finished: Sequence[FinishedAttempt]) -> None:
         await deliveries.settle(tx, [_settlement(attempt, dead[attempt.claim.delivery.id]) for attempt in ours])
         await _keep_failures(tx, ours, dead, now)
         await _tell_replays(tx, ours, dead)
+    for attempt in ours:
+        _tell(attempt, dead[attempt.claim.delivery.id])
 
 
 async def _still_ours(tx: Transaction, finished: Sequence[FinishedAttempt]) -> list[FinishedAttempt]:
     held = await deliveries.lock_leased(tx, ((attempt.claim.delivery.id, attempt.claim.lease) for attempt in finished))
     ours = [attempt for attempt in finished if (attempt.claim.delivery.id, attempt.claim.lease) in held]
     if len(ours) < len(finished):
+        LEASES_LOST.inc(len(finished) - len(ours))
         _log.warning("lease_lost", deliveries=len(finished) - len(ours))
     return ours
 
@@ -219,6 +223,32 @@ async def _tell_replays(
             ended.setdefault((delivery.replay_id, ReplayItemState.SUCCEEDED), []).append(delivery.id)
     for (replay_id, state), delivery_ids in ended.items():
         await replays.move_items(tx, replay_id, delivery_ids, to=state)
+
+
+def _tell(attempt: FinishedAttempt, dead: DeadLetterReason | None) -> None:
+    """One wide line for each failed attempt, and the metrics."""
+    ATTEMPTS.labels(attempt.outcome.name).inc()
+    ATTEMPT_SECONDS.observe(attempt.duration_ms / 1000)
+    if isinstance(attempt.decision.step, Delivered):
+        return
+    if dead is not None:
+        DEAD_LETTERS.labels(dead).inc()
+    claimed = attempt.claim
+    _log.info(
+        "attempt_failed",
+        delivery=claimed.delivery.id,
+        event_id=claimed.event.id,
+        event_type=claimed.event.type,
+        endpoint=claimed.endpoint.id,
+        organization=claimed.delivery.organization_id,
+        attempt=claimed.attempt_number,
+        outcome=attempt.outcome.name,
+        status=_status_of(attempt),
+        because=attempt.outcome.because,
+        milliseconds=attempt.duration_ms,
+        next_attempt_at=attempt.decision.step.at.isoformat() if isinstance(attempt.decision.step, Again) else None,
+        dead=dead,
+    )
 
 
 def _status_of(attempt: FinishedAttempt) -> int | None:

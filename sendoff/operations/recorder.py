@@ -37,11 +37,15 @@ class Recorder:
         self._finished.append(attempt)
         self._wake.set()
 
-    async def close(self) -> None:
-        """Record what is left and stop."""
+    async def close(self, *, within: float) -> None:
+        """Record what is left and stop; what cannot be recorded within so many seconds is sent again by others."""
         self._closing = True
         self._wake.set()
-        await self._task
+        _, unfinished = await asyncio.wait({self._task}, timeout=within)
+        if unfinished:
+            _log.error("never_recorded", attempts="those under way at the end")
+            self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
         while self._finished or not self._closing:

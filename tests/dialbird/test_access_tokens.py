@@ -18,6 +18,7 @@ from sendoff.settings import BadSettings, load
 from tests.dialbird.client import ME, TYPE, DialbirdClient, code_of
 from tests.dialbird.issuer import AUDIENCE, ISSUER, Issuer, new_key
 from tests.support.house import ACTOR
+from tests.support.exchange import Reply
 from tests.support.receiver import Receiver
 from tests.web.world import open_world
 
@@ -265,7 +266,7 @@ async def test_keys_are_fetched_from_a_url_by_the_guarded_way_out(
         for number in range(200):  # larger than what is kept of a receiver's answer
             issuer.add_key(f"other-{number}", "EdDSA")
         assert len(issuer.document()) > 16_384
-        receiver.answer("/jwks", body=issuer.document())
+        receiver.program("/jwks", Reply(body=issuer.document()))
         assert (await dialbird.get(key=issuer.issue())).status_code == 200
         assert (await dialbird.get(key=issuer.issue())).status_code == 200
     [request] = receiver.requests("/jwks")

@@ -38,10 +38,11 @@ async def test_a_hundred_publishes_at_once_are_each_accepted_in_a_few_transactio
     async with open_house(database_url) as house:
         await house.register(receiver.url("/hook"))
         _, bearer = await mint(house, "events:write")
-        acceptance, commits = Acceptance(house.runtime), []
-        sqlalchemy_event.listen(Engine, "commit", commits.append)
+        acceptance, commits = Acceptance(house.runtime), list[object]()
+        listener = commits.append
+        sqlalchemy_event.listen(Engine, "commit", listener)
         answers = await asyncio.gather(*[acceptance.publish(bearer, [COMPLETED]) for _ in range(100)])
-        sqlalchemy_event.remove(Engine, "commit", commits.append)
+        sqlalchemy_event.remove(Engine, "commit", listener)
 
         ids = [accepted.id for [accepted] in answers]
         assert len(set(ids)) == 100

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendoff.policy.decision import Dead, Decision, Delivered, Health, decide
+from sendoff.policy.decision import OUR_PATIENCE_SECONDS, Dead, Decision, Delivered, Health, decide
 from sendoff.policy.outcome import REJECTED_ADDRESS, DeadLetterReason, Outcome, Verdict, judge_error, judge_response
 from sendoff.policy.retry import Again, RetrySchedule
 
@@ -24,8 +24,25 @@ outcomes = st.builds(
 )
 
 
-def after(outcome: Outcome, attempt: int = 1, *, replayed: bool = False, throw: float = 0.0) -> Decision:
-    return decide(outcome, attempt, schedule=SCHEDULE, now=NOW, dice=lambda: throw, replayed=replayed)
+def after(
+    outcome: Outcome,
+    attempt: int = 1,
+    *,
+    replayed: bool = False,
+    throw: float = 0.0,
+    untried_for: float | None = None,
+    schedule: RetrySchedule = SCHEDULE,
+) -> Decision:
+    untried_since = None if untried_for is None else NOW - timedelta(seconds=untried_for)
+    return decide(
+        outcome,
+        attempt,
+        schedule=schedule,
+        now=NOW,
+        dice=lambda: throw,
+        replayed=replayed,
+        untried_since=untried_since,
+    )
 
 
 def seconds_until(decision: Decision) -> float:
@@ -72,6 +89,50 @@ def test_what_we_could_not_try_is_tried_soon_under_the_same_number_and_charged_t
         decision = after(ours, attempt, throw=0.999)
         assert 10 <= seconds_until(decision) <= 11
         assert (decision.health, decision.counted) == (Health.UNTOUCHED, False)
+
+
+def test_what_we_could_not_try_for_the_whole_schedule_uses_up_its_attempts_and_is_still_charged_to_nobody() -> None:
+    ours = judge_error("local_failure", "No route.", ours=True)
+    patient = after(ours, untried_for=SCHEDULE.duration - 1)
+    assert (seconds_until(patient), patient.counted) == (10, False)
+    impatient = [after(ours, attempt, untried_for=SCHEDULE.duration) for attempt in range(1, 7)]
+    assert [seconds_until(decision) for decision in impatient[:5]] == list(SCHEDULE.waits)
+    assert impatient[5].step == Dead(DeadLetterReason.RETRIES_EXHAUSTED, "Given up after attempt 6. No route.")
+    assert all(decision.counted and decision.health is Health.UNTOUCHED for decision in impatient)
+
+
+def test_a_short_schedule_does_not_make_a_dead_letter_of_a_short_failure_of_ours() -> None:
+    ours = judge_error("local_failure", "No route.", ours=True)
+    once = RetrySchedule(())
+    assert not after(ours, schedule=once, untried_for=OUR_PATIENCE_SECONDS - 1).counted
+    assert isinstance(after(ours, schedule=once, untried_for=OUR_PATIENCE_SECONDS).step, Dead)
+
+
+@given(st.lists(st.floats(0, 1e5), max_size=6), st.floats(0, 1, exclude_max=True))
+def test_a_delivery_that_can_never_be_tried_is_dead_after_twice_the_schedule(waits: list[float], throw: float) -> None:
+    schedule, now, counted = RetrySchedule(tuple(waits)), NOW, 0
+    ours = judge_error("local_failure", "No route.", ours=True)
+    bound = 1.1 * (max(schedule.duration, OUR_PATIENCE_SECONDS) + schedule.duration) + 11
+    while (now - NOW).total_seconds() <= bound:
+        decision = decide(
+            ours, counted + 1, schedule=schedule, now=now, dice=lambda: throw, untried_since=NOW if now > NOW else None
+        )
+        counted += decision.counted
+        if isinstance(decision.step, Dead):
+            break
+        assert isinstance(decision.step, Again)
+        # The ten-second tries would make the test long, and change nothing.
+        now = (
+            decision.step.at
+            if decision.counted
+            else max(decision.step.at, min(now + timedelta(hours=1), _patience_ends(schedule)))
+        )
+    assert isinstance(decision.step, Dead)
+    assert counted == schedule.max_attempts
+
+
+def _patience_ends(schedule: RetrySchedule) -> datetime:
+    return NOW + timedelta(seconds=max(schedule.duration, OUR_PATIENCE_SECONDS))
 
 
 def test_a_retry_after_beyond_the_schedules_wait_is_followed() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import redis
@@ -54,6 +57,21 @@ class ValkeyServer:
         """Forget everything."""
         with redis.Redis.from_url(self.url) as client:
             client.flushall()
+
+    def freeze(self) -> None:
+        """Stop its time: it takes connections, for the kernel does, and answers nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    @contextmanager
+    def client(self) -> Iterator[redis.Redis]:
+        """A client of it."""
+        with redis.Redis.from_url(self.url) as client:
+            yield client
 
     def _answers(self) -> bool:
         assert self._process is not None

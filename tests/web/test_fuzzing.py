@@ -31,7 +31,7 @@ CHECKS = [
     "ignored_auth",
     "use_after_free",
 ]
-EXAMPLES = 12
+EXAMPLES = 10
 SEED = 20_260_424
 """The same questions every time: what fails here fails for everybody. `SENDOFF_FUZZ_SEED` asks others."""
 

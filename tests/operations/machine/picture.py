@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import select
 
-from sendoff.policy.states import OPEN_DELIVERY_STATES
+from sendoff.policy.states import OPEN_DELIVERY_STATES, EndpointState, ReplayState
 from sendoff.store.database import Transaction
 from sendoff.store.tables import Attempt, DeadLetter, Delivery, Endpoint, Event, Replay, ReplayItem
 
@@ -37,6 +37,15 @@ class Picture:
 
     def letters_of_all(self) -> list[Row]:
         return [letter for letters in self.letters.values() for letter in letters]
+
+    def active_endpoints(self) -> list[Row]:
+        return [endpoint for endpoint in self.endpoints.values() if endpoint.state == EndpointState.ACTIVE]
+
+    def has_ended(self) -> bool:
+        """Nothing is left to do for anybody."""
+        running = any(replay.state == ReplayState.RUNNING for replay in self.replays.values())
+        burial_due = any(endpoint.burial_due for endpoint in self.endpoints.values())
+        return not (running or burial_due or self.open_deliveries())
 
     def open_deliveries(self) -> list[Row]:
         return [delivery for delivery in self.deliveries.values() if delivery.state in OPEN]

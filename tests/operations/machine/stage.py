@@ -9,10 +9,21 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
 import httpx
-from sqlalchemy import text
+from sqlalchemy import delete
 
 from sendoff.clock import FakeClock
 from sendoff.operations.runtime import Runtime
+from sendoff.store.tables import (
+    Attempt,
+    AuditEntry,
+    DeadLetter,
+    Delivery,
+    Endpoint,
+    Event,
+    LastExchange,
+    Replay,
+    ReplayItem,
+)
 from tests.operations.machine.fakes import FakeWire, MortalDatabase, ProcessDied
 from tests.operations.machine.picture import Picture, take_picture
 from tests.support.house import START, House, ListBell, open_house
@@ -22,17 +33,7 @@ Result = TypeVar("Result")
 SCHEDULE = (60.0, 300.0)
 FAILURES_TO_DISABLE = 3
 LEASE_SECONDS = 20.0
-_EMPTIED = (
-    "replay_items",
-    "replays",
-    "dead_letters",
-    "last_exchanges",
-    "attempts",
-    "deliveries",
-    "events",
-    "endpoints",
-    "audit_entries",
-)
+_EMPTIED = (ReplayItem, Replay, DeadLetter, LastExchange, Attempt, Delivery, Event, Endpoint, AuditEntry)
 
 
 @dataclass
@@ -43,7 +44,6 @@ class Stage:
     house: House
     wire: FakeWire
     database: MortalDatabase
-    http: httpx.AsyncClient
 
     @property
     def runtime(self) -> Runtime:
@@ -89,7 +89,7 @@ class Stage:
     async def _empty(self) -> None:
         async with self.runtime.database.write() as tx:
             for table in _EMPTIED:
-                await tx.execute(text(f"DELETE FROM {table}"))
+                await tx.execute(delete(table))
 
 
 @contextmanager
@@ -106,6 +106,7 @@ def set_stage(database_url: str) -> Iterator[Stage]:
         try:
             yield _furnish(runner, house)
         finally:
+            runner.run(house.runtime.http.aclose())
             runner.run(opening.__aexit__(None, None, None))
 
 
@@ -118,4 +119,4 @@ def _furnish(runner: asyncio.Runner, house: House) -> Stage:
         database=cast(Any, database),
         http=http,
     )
-    return Stage(runner, house, wire, database, http)
+    return Stage(runner, house, wire, database)

@@ -1,0 +1,25 @@
+"""The API killed under load: what it had answered with a 2xx is there."""
+
+from __future__ import annotations
+
+from tests.acceptance.conftest import Install
+from tests.support.databases import LiveDatabase
+
+
+def test_what_a_killed_api_had_accepted_is_delivered_once(database: LiveDatabase, install: Install) -> None:
+    """Setup: the API, a worker, two endpoints, 100 events a second.
+
+    Timeline: the API is killed under load and started again, twice.
+    What this proves: a 2xx comes after the commit; bells that died with the API are made up for; nothing comes twice.
+    """
+    installation = install(database)
+    installation.register("/one", "/two")
+    installation.start()
+    with installation.publishing():
+        for _ in range(2):
+            installation.accept(50)
+            installation.api.kill()
+            installation.api.start()
+        installation.accept(50)
+    assert installation.published.unanswered
+    installation.check()

@@ -1,0 +1,137 @@
+"""One life of an installation: what it holds in memory, and what follows from each thing that is done in it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant
+
+from sendoff.operations.deliver import Claim, Claims, FinishedAttempt, claim, claim_held, deliver
+from sendoff.operations.record import record
+from sendoff.operations.sweep import sweep
+from sendoff.policy.decision import OUR_PATIENCE_SECONDS
+from sendoff.policy.states import DeliveryState, EndpointState
+from tests.operations.machine.fakes import Answer
+from tests.operations.machine.invariants import Ledger, check_picture, check_step
+from tests.operations.machine.picture import Picture
+from tests.operations.machine.stage import SCHEDULE, Stage
+
+Thing = TypeVar("Thing")
+
+picks = st.integers(0, 999)
+"""Which one of several, of however many there are."""
+
+deaths = st.sampled_from([None, None, None, 0, 1, 2])
+"""After how many commits the process dies that does something; mostly it lives."""
+
+
+class Life(RuleBasedStateMachine):
+    """`picture` is the database after the last step; `claims` and `finished` are what processes hold in memory."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__()
+        stage.reset()
+        self.stage = stage
+        self.ledger = Ledger()
+        self.claims: list[Claim] = []
+        self.finished: list[FinishedAttempt] = []
+        self.picture = stage.look()
+
+    @invariant()
+    def everything_adds_up(self) -> None:
+        before, self.picture = self.picture, self.stage.look()
+        check_step(before, self.picture, self.ledger)
+        check_picture(self.picture, self.ledger)
+
+    def ring_for_what_is_due(self) -> None:
+        self.stage.bell.deliveries.clear()
+        self.stage.run(sweep(self.stage.runtime))
+
+    def claim_rung(self, *, full: list[str]) -> None:
+        self.take(self.stage.run(claim(self.stage.runtime, self.stage.bell.deliveries, full=full)))
+
+    def claim_held(self, limit: int) -> None:
+        holders = {row.endpoint_id: None for row in self.picture.deliveries.values() if row.state == DeliveryState.HELD}
+        for endpoint_id in holders:
+            self.take(self.stage.run(claim_held(self.stage.runtime, endpoint_id, limit=limit)))
+
+    def take(self, claims: Claims) -> None:
+        """Nothing is claimed to be sent unless its endpoint is active and the delivery ours."""
+        after = self.stage.look()
+        for claimed in claims.to_send:
+            assert after.endpoints[claimed.endpoint.id].state == EndpointState.ACTIVE
+            assert after.deliveries[claimed.delivery.id].lease == claimed.lease
+        self.claims += claims.to_send
+
+    def send(self, claimed: Claim, answer: Answer) -> None:
+        """Nothing leaves under a lease that was lost: somebody else may have delivered it."""
+        self.stage.wire.answer = answer
+        sent = len(self.stage.wire.sent)
+        self.finished.append(self.stage.run(deliver(self.stage.runtime, claimed)))
+        if len(self.stage.wire.sent) > sent:
+            delivery = self.stage.look().deliveries[claimed.delivery.id]
+            assert delivery.lease == claimed.lease, f"sent under a lease that was lost: {delivery}"
+
+    def write_down(self, batch: list[FinishedAttempt], *, dies_after: int | None = None) -> None:
+        """What is recorded under a lease that holds counts, and nothing else changes."""
+        before = self.stage.look()
+        ours = [one for one in batch if before.deliveries[one.claim.delivery.id].lease == one.claim.lease]
+        self.stage.run_mortal(record(self.stage.runtime, batch), dies_after=dies_after)
+        after = self.stage.look()
+        if dies_after == 0:
+            assert after == before
+            return
+        for attempt in sorted(ours, key=lambda one: one.ended_at):
+            self._charge(attempt)
+        for attempt in ours:
+            self._check_recorded(attempt, after)
+        kept = before.deliveries.keys() - {attempt.claim.delivery.id for attempt in ours}
+        assert all(after.deliveries[key] == before.deliveries[key] for key in kept)
+
+    def advance_to_next(self) -> None:
+        """Until the next delivery comes due, if none is."""
+        now = self.stage.clock.now()
+        times = [row.next_attempt_at for row in self.picture.open_deliveries() if row.state != DeliveryState.HELD]
+        if times and min(times) > now:
+            self.stage.clock.advance((min(times) - now).total_seconds())
+
+    def pick(self, among: dict[str, Any], which: int) -> str:
+        return list(among)[which % len(among)]
+
+    def pop(self, among: list[Thing], which: int) -> Thing:
+        return among.pop(which % len(among))
+
+    def _charge(self, attempt: FinishedAttempt) -> None:
+        """What the attempt says about its endpoint, by the contract rather than by the product's own judgement."""
+        endpoint_id, status = attempt.claim.endpoint.id, _status_of(attempt)
+        if status is not None and 200 <= status < 300:
+            self.ledger.failures[endpoint_id] = 0
+        elif status == 410 or not (attempt.outcome.verdict == "ours" or attempt.claim.delivery.replay_id):
+            self.ledger.failures[endpoint_id] += 1
+
+    def _check_recorded(self, attempt: FinishedAttempt, after: Picture) -> None:
+        delivery, status = after.deliveries[attempt.claim.delivery.id], _status_of(attempt)
+        closed = after.endpoints[delivery.endpoint_id].state != EndpointState.ACTIVE
+        if attempt.outcome.verdict == "ours" and not _is_out_of_patience(attempt):
+            assert delivery.state == (DeliveryState.DEAD if closed else DeliveryState.PENDING)
+            assert delivery.attempt_count == attempt.claim.delivery.attempt_count
+        elif status is not None and 200 <= status < 300:
+            assert delivery.state == DeliveryState.DELIVERED
+        elif status == 410 or closed or attempt.claim.attempt_number > len(SCHEDULE):
+            assert delivery.state == DeliveryState.DEAD
+        else:
+            assert delivery.state == DeliveryState.PENDING
+            asked = 120.0 if status == 429 else 0.0
+            wait = max(SCHEDULE[attempt.claim.attempt_number - 1], asked)
+            assert delivery.next_attempt_at >= attempt.ended_at + timedelta(seconds=wait)
+
+
+def _status_of(attempt: FinishedAttempt) -> int | None:
+    return attempt.response.status if attempt.response else None
+
+
+def _is_out_of_patience(attempt: FinishedAttempt) -> bool:
+    since = attempt.claim.delivery.untried_since
+    return since is not None and attempt.ended_at - since >= timedelta(seconds=OUR_PATIENCE_SECONDS)
