@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint types layers unit lock clean
+.PHONY: setup demo test bench lint types layers audit audit-dependencies unit lock clean
 
 setup: $(VENV)/.ready
 
@@ -16,7 +16,11 @@ $(VENV)/.ready: requirements/dev.txt pyproject.toml
 demo: setup
 	$(BIN)/sendoff demo
 
-test: lint types layers unit
+test: lint types layers audit unit
+
+# Writes bench/RESULTS.md; `.venv/bin/python -m bench --help` has parts of it.
+bench: setup
+	$(BIN)/python -m bench --write
 
 lint: setup
 	$(BIN)/ruff check .
@@ -27,6 +31,14 @@ types: setup
 
 layers: setup
 	$(BIN)/lint-imports
+
+# Fails when a dependency is known to be vulnerable; says so and goes on when no vulnerability service can be asked.
+audit: setup
+	$(BIN)/python tools/audit_dependencies.py requirements/dev.txt --when-reachable
+
+# The same where it must be certain: fails, too, when not every dependency could be looked up.
+audit-dependencies: setup
+	$(BIN)/python tools/audit_dependencies.py requirements/dev.txt
 
 unit: setup
 	$(BIN)/pytest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -26,8 +27,10 @@ RESULTS = Path(__file__).parent / "RESULTS.md"
 
 
 def main() -> int:
-    """Measure and report."""
+    """Measure and report. 1 when a scenario failed; RESULTS.md is left alone then."""
     options = parse_options()
+    # So that the processes are stopped and the directory is removed.
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(1))
     command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
     with tempfile.TemporaryDirectory(prefix="sendoff-bench-") as name:
         directory = Path(name)
@@ -77,9 +80,8 @@ async def _measure(meter: Meter, options: Options, directory: Path, run: Run) ->
             _tell(f"{run.database}: {scenario}")
             result = await _run_scenario(scenario, bench, run)
             run.results.append(result)
-            _tell(
-                f"    {number(result.accepted_per_second)} accepted/s, {number(result.recorded_per_second)} recorded/s"
-            )
+            speeds = number(result.accepted_per_second), number(result.recorded_per_second)
+            _tell("    {} accepted/s, {} recorded/s".format(*speeds))
     finally:
         await meter.database.disconnect()
 

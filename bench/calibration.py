@@ -1,7 +1,7 @@
 """A fixed piece of pure Python, timed over and over, so that runs in different weather can be compared.
 
-Two cores of a virtual machine are often the two threads of one: what takes 10 ms alone takes 20 ms of CPU time when
-the other is busy. So the loop runs during the scenarios, and not only before them.
+On a virtual machine the same loop takes 10 ms of CPU time in one minute and 20 in the next, by what the neighbours on
+the host do. So it runs during the scenarios, and not only before them.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from pathlib import Path
 from bench.accounting import ProcessTable
 from bench.calibration import calibrate
 from bench.floor import Floor
-from bench.load import Plan
 from bench.options import Options
+from bench.plan import Plan
 from bench.servers import ReceiverProcess, run_floor, run_load
 
 _SECONDS = 2.0

@@ -12,102 +12,20 @@ import asyncio
 import json
 import sys
 import time
-from array import array
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import cycle
 from pathlib import Path
 from typing import cast
 
 import uvloop
 
-from bench.receiver import EVENT_ID_LENGTH
+from bench.plan import Answers, Outcome, Plan
 
-_EVENT_ID = b'"id":"'
 _LENGTH = b"ength: "  # of Content-Length, whatever the case of its words
 _TICK_SECONDS = 0.001
 _PATIENCE_SECONDS = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to send where: `heads` take turns, each followed by `body`. Ends after `seconds` or `most` requests.
-
-    `rate` is requests per second, 0 for a closed loop. `answers` is where the answers' times go, if anywhere.
-    """
-
-    host: str
-    port: int
-    heads: list[str]
-    body: str
-    expect: int
-    connections: int
-    seconds: float
-    most: int
-    rate: float = 0
-    answers: str | None = None
-
-    def save(self, path: Path) -> Path:
-        path.write_text(json.dumps(asdict(self)))
-        return path
-
-    @classmethod
-    def load(cls, path: Path) -> Plan:
-        return cls(**json.loads(path.read_text()))
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What came of it; times are monotonic seconds, the CPU's are the load generator's own."""
-
-    answered: int = 0
-    refused: int = 0
-    refusal: str = ""
-    started: float = 0
-    ended: float = 0
-    cpu_seconds: float = 0
-
-    @property
-    def per_second(self) -> float:
-        return self.answered / (self.ended - self.started)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An accepted event: when its request was due, and when its answer was here."""
-
-    event_id: bytes
-    sent: float
-    answered: float
-
-
-class Answers:
-    """The times of all answers, compactly."""
-
-    def __init__(self) -> None:
-        self._ids = bytearray()
-        self._times = array("d")
-
-    def note(self, response: bytes, sent: float, answered: float) -> None:
-        start = response.find(_EVENT_ID) + len(_EVENT_ID)
-        self._ids += response[start : start + EVENT_ID_LENGTH]
-        self._times.extend((sent, answered))
-
-    def dump(self, path: Path) -> None:
-        path.write_bytes(self._times.tobytes() + bytes(self._ids))
-
-
-def read_answers(path: Path) -> list[Answer]:
-    """What `Answers.dump` wrote."""
-    content = path.read_bytes()
-    count = len(content) // (16 + EVENT_ID_LENGTH)
-    times = array("d", content[: 16 * count])
-    ids = content[16 * count :]
-    return [
-        Answer(ids[EVENT_ID_LENGTH * n : EVENT_ID_LENGTH * (n + 1)], times[2 * n], times[2 * n + 1])
-        for n in range(count)
-    ]
 
 
 class Load:
@@ -121,7 +39,8 @@ class Load:
         self._expected = str(plan.expect).encode()
         self._heads = cycle([head.encode() for head in plan.heads])
         self._body = plan.body.encode()
-        self._left = plan.most
+        self._total = min(plan.most, round(plan.rate * plan.seconds)) if plan.rate else plan.most
+        self._left = self._total
         self._under_way = 0
         self._due: deque[float] = deque()
         self._free: list[Connection] = []
@@ -132,7 +51,6 @@ class Load:
         self.outcome.started = time.monotonic()
         self._deadline = self.outcome.started + self._plan.seconds
         if self._plan.rate:
-            self._left = min(self._left, round(self._plan.rate * self._plan.seconds))
             asyncio.get_running_loop().call_soon(self._tick, 0)
             return
         for connection in list(connections):
@@ -180,11 +98,11 @@ class Load:
     def _tick(self, number: int) -> None:
         loop = asyncio.get_running_loop()
         now = time.monotonic()
-        total = min(round((now - self.outcome.started) * self._plan.rate), round(self._plan.rate * self._plan.seconds))
-        self._due.extend(self.outcome.started + n / self._plan.rate for n in range(number, total))
+        by_now = min(int((now - self.outcome.started) * self._plan.rate) + 1, self._total)
+        self._due.extend(self.outcome.started + n / self._plan.rate for n in range(number, by_now))
         self._send_due()
         if self._left or self._under_way or self._due:
-            loop.call_later(_TICK_SECONDS, self._tick, total)
+            loop.call_later(_TICK_SECONDS, self._tick, by_now)
         else:
             self._finish()
 
@@ -234,7 +152,8 @@ def _content_length(response: bytes, head_end: int) -> int:
     return int(response[start : response.find(b"\r\n", start)])
 
 
-async def _run(plan: Plan) -> Outcome:
+async def run_plan(plan: Plan) -> Outcome:
+    """Send what is planned, with all connections made before."""
     load = Load(plan)
     loop = asyncio.get_running_loop()
     connections = []
@@ -254,4 +173,4 @@ async def _run(plan: Plan) -> Outcome:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(asdict(uvloop.run(_run(Plan.load(Path(sys.argv[1])))))))
+    sys.stdout.write(json.dumps(asdict(uvloop.run(run_plan(Plan.load(Path(sys.argv[1])))))))

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.load import Outcome, Plan, read_answers
 from bench.measuring import Meter, Snapshot, Usage
 from bench.options import Options
+from bench.plan import Outcome, Plan, read_answers
 from bench.receiver import read_arrivals
 from bench.requests import heads, many_events, one_event
 from bench.servers import run_load

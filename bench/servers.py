@@ -14,7 +14,7 @@ import redis
 
 from bench.databases import BenchDatabase
 from bench.floor import Floor
-from bench.load import Outcome, Plan
+from bench.plan import Outcome, Plan
 from bench.profiling import Profiler
 from tests.support.polling import eventually_blocking
 from tests.support.processes import ROOT, start, stop

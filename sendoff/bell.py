@@ -17,7 +17,6 @@ from arq.connections import ArqRedis
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
-from sendoff.errors import Unavailable
 from sendoff.settings import Settings
 
 QUEUE = "sendoff:jobs"
@@ -62,13 +61,6 @@ class ArqBell:
 
     def ring_replays(self, replay_ids: Iterable[str]) -> None:
         self._ring(RUN_REPLAY, replay_ids)
-
-    async def count_waiting_jobs(self) -> int:
-        """How many jobs wait for a worker. Raises errors.Unavailable without Redis."""
-        try:
-            return int(await self._redis.zcard(QUEUE))
-        except (RedisError, OSError) as error:
-            raise Unavailable(f"Redis cannot be reached: {error}") from error
 
     async def close(self) -> None:
         """Ring for what still waits, then let go of the connections."""

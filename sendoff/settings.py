@@ -79,7 +79,10 @@ class Settings(BaseSettings):
         20, gt=0, description="How long a worker owns the deliveries it claimed; more than an attempt can take."
     )
     endpoint_max_in_flight: int = Field(
-        20, ge=1, le=10_000, description="The most requests that may be under way to one endpoint from one worker."
+        20,
+        ge=1,
+        le=10_000,
+        description="The most requests that may be under way to one endpoint, from all workers together.",
     )
     worker_max_in_flight: int = Field(
         1_000, ge=1, le=50_000, description="The most requests that may be under way from one worker process."
@@ -94,7 +97,7 @@ class Settings(BaseSettings):
         600, ge=1, description="Requests a minute that a business's client may make to the Dialbird surface."
     )
     anonymous_rate_limit: int = Field(
-        1_200, ge=1, description="Requests a minute that one IP address may make without a token, and to `/health`."
+        6_000, ge=1, description="Requests a minute that one IP address may make without a token, and to `/health`."
     )
     oauth_jwks: str | None = Field(
         None,

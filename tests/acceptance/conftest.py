@@ -71,8 +71,6 @@ def install(directory: Path) -> Iterator[Install]:
         def make(
             database: LiveDatabase, settings: Mapping[str, str] = QUICK, *, redis_url: str | None = None
         ) -> Installation:
-            return opened.enter_context(
-                open_installation(directory, database, settings=settings, redis_url=redis_url)
-            )
+            return opened.enter_context(open_installation(directory, database, settings=settings, redis_url=redis_url))
 
         yield make

@@ -53,9 +53,7 @@ def test_a_redis_that_hangs_holds_up_neither_accepting_nor_delivering(sqlite: Sq
     assert not installation.published.refused
 
 
-def test_bells_that_were_flushed_are_rung_again_within_10_seconds(
-    postgres: PostgresDatabase, install: Install
-) -> None:
+def test_bells_that_were_flushed_are_rung_again_within_10_seconds(postgres: PostgresDatabase, install: Install) -> None:
     """Setup: default settings, the API alone, 500 events whose bells wait in Redis.
 
     Timeline: FLUSHALL; a worker starts.

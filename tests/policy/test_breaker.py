@@ -56,3 +56,13 @@ def test_recording_in_groups_comes_to_the_same_as_recording_one_by_one(
 def test_a_threshold_that_would_disable_every_endpoint_is_refused(threshold: int) -> None:
     with pytest.raises(ValueError, match="disable every endpoint"):
         Breaker(threshold)
+
+
+@pytest.mark.parametrize(
+    ("breaker", "first"),
+    [(Breaker(20), 10), (Breaker(21), 10), (Breaker(1), 1), (Breaker(20, 3), 3), (Breaker(5, 9), 9)],
+)
+def test_an_endpoint_fails_from_the_warning_threshold_on_by_default_half_of_the_limit(
+    breaker: Breaker, first: int
+) -> None:
+    assert [breaker.warns(failures) for failures in range(first + 2)] == [False] * first + [True] * 2

@@ -68,10 +68,20 @@ CALLS = {
     ("GET", "/operator/v1/audit"): OPERATOR,
 }
 
+DIALBIRD = {
+    ("POST", "/api/v1/subscriptions"),
+    ("GET", "/api/v1/subscriptions"),
+    ("GET", "/api/v1/subscriptions/{subscription_id}"),
+    ("PATCH", "/api/v1/subscriptions/{subscription_id}"),
+    ("DELETE", "/api/v1/subscriptions/{subscription_id}"),
+    ("GET", "/api/v1/me"),
+}
+"""Routes with an envelope and codes of their own; `tests/dialbird` walks them."""
+
 
 def uncovered(app: FastAPI) -> list[KnownRoute]:
-    """Routes that are not in the table."""
-    return [route for route in known_routes(app) if (route.method, route.path) not in CALLS]
+    """Routes that are in neither table."""
+    return [route for route in known_routes(app) if (route.method, route.path) not in CALLS.keys() | DIALBIRD]
 
 
 def concrete(path: str, **identifiers: str) -> str:

@@ -41,7 +41,7 @@ async def test_an_unknown_path_is_an_enveloped_404(small_world: World) -> None:
 
 
 async def test_a_method_that_a_path_does_not_answer_is_a_405_that_names_those_it_does(small_world: World) -> None:
-    for path in {path for _, path in CALLS}:
+    for path in {path for _, path in CALLS} - {"/health"}:  # that one is Dialbird's
         answered = {method for method, known in CALLS if known == path}
         if path == "/api/v1/events/batch":
             answered.add("GET")  # as an event of that id, which there never is

@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 
 from api.routes import known_routes
 from tests.support.receiver import Receiver
-from tests.web.every_route import CALLS
+from tests.web.every_route import CALLS, DIALBIRD
 from tests.web.world import World
 
 UNDOCUMENTED = {"/openapi.json"}
@@ -29,9 +29,9 @@ async def document_of(world: World) -> dict[str, Any]:
 async def test_every_route_is_documented_with_its_errors_and_its_security(small_world: World) -> None:
     document = await document_of(small_world)
     for route in known_routes(small_world.app):
-        call = CALLS[route.method, route.path]
-        if route.method == "HEAD" or route.path in UNDOCUMENTED:
+        if route.method == "HEAD" or route.path in UNDOCUMENTED or (route.method, route.path) in DIALBIRD:
             continue
+        call = CALLS[route.method, route.path]
         operation = document["paths"][route.path][route.method.lower()]
         assert operation["operationId"]
         assert operation["tags"]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from sendoff.policy.states import OPEN_DELIVERY_STATES, EndpointState, ReplayState
-from sendoff.store.database import Transaction
 from sendoff.store.tables import Attempt, DeadLetter, Delivery, Endpoint, Event, Replay, ReplayItem
 
 OPEN = frozenset(OPEN_DELIVERY_STATES)
@@ -51,25 +50,25 @@ class Picture:
         return [delivery for delivery in self.deliveries.values() if delivery.state in OPEN]
 
 
-async def take_picture(tx: Transaction) -> Picture:
+def take_picture(connection: Connection) -> Picture:
     """Everything at this moment."""
-    attempts = await _rows(tx, Attempt, "delivery_id", "number")
-    letters = await _rows(tx, DeadLetter, "id")
-    items = await _rows(tx, ReplayItem, "replay_id", "delivery_id")
+    attempts = _rows(connection, Attempt, "delivery_id", "number")
+    letters = _rows(connection, DeadLetter, "id")
+    items = _rows(connection, ReplayItem, "replay_id", "delivery_id")
     return Picture(
-        events={row.id: row for row in await _rows(tx, Event, "id")},
-        endpoints={row.id: row for row in await _rows(tx, Endpoint, "id")},
-        deliveries={row.id: row for row in await _rows(tx, Delivery, "id")},
+        events={row.id: row for row in _rows(connection, Event, "id")},
+        endpoints={row.id: row for row in _rows(connection, Endpoint, "id")},
+        deliveries={row.id: row for row in _rows(connection, Delivery, "id")},
         attempts=_by_delivery(attempts),
         letters=_by_delivery(letters),
-        replays={row.id: row for row in await _rows(tx, Replay, "id")},
+        replays={row.id: row for row in _rows(connection, Replay, "id")},
         items={ItemKey(row.replay_id, row.delivery_id): row.state for row in items},
     )
 
 
-async def _rows(tx: Transaction, model: Any, *order: str) -> list[Row]:
+def _rows(connection: Connection, model: Any, *order: str) -> list[Row]:
     table = model.__table__
-    return list((await tx.execute(select(table).order_by(*(table.c[name] for name in order)))).all())
+    return list(connection.execute(select(table).order_by(*(table.c[name] for name in order))).all())
 
 
 def _by_delivery(rows: list[Row]) -> dict[str, list[Row]]:

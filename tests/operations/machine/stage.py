@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
 import httpx
-from sqlalchemy import delete
+from sqlalchemy import Engine, create_engine, delete
 
 from sendoff.clock import FakeClock
 from sendoff.operations.runtime import Runtime
@@ -44,6 +44,8 @@ class Stage:
     house: House
     wire: FakeWire
     database: MortalDatabase
+    eye: Engine | None
+    """Looks at SQLite without an event loop and a thread in between: most of the time goes into looking."""
 
     @property
     def runtime(self) -> Runtime:
@@ -73,7 +75,10 @@ class Stage:
 
     def look(self) -> Picture:
         """The database as it is."""
-        return self.run(self._look())
+        if self.eye is None:
+            return self.run(self._look())
+        with self.eye.connect() as connection:
+            return take_picture(connection)
 
     def reset(self) -> None:
         """As new: no events, no endpoints, the clock at its start."""
@@ -84,7 +89,7 @@ class Stage:
 
     async def _look(self) -> Picture:
         async with self.runtime.database.read() as tx:
-            return await take_picture(tx)
+            return await (await tx.connection()).run_sync(take_picture)
 
     async def _empty(self) -> None:
         async with self.runtime.database.write() as tx:
@@ -103,14 +108,17 @@ def set_stage(database_url: str) -> Iterator[Stage]:
             lease_seconds=LEASE_SECONDS,
         )
         house = runner.run(opening.__aenter__())
+        eye = create_engine(database_url.replace("+aiosqlite", "")) if "+aiosqlite" in database_url else None
         try:
-            yield _furnish(runner, house)
+            yield _furnish(runner, house, eye)
         finally:
+            if eye is not None:
+                eye.dispose()
             runner.run(house.runtime.http.aclose())
             runner.run(opening.__aexit__(None, None, None))
 
 
-def _furnish(runner: asyncio.Runner, house: House) -> Stage:
+def _furnish(runner: asyncio.Runner, house: House, eye: Engine | None) -> Stage:
     wire, database = FakeWire(), MortalDatabase(house.runtime.database)
     http = httpx.AsyncClient(transport=httpx.MockTransport(lambda _request: httpx.Response(200)))
     house.runtime = replace(
@@ -119,4 +127,4 @@ def _furnish(runner: asyncio.Runner, house: House) -> Stage:
         database=cast(Any, database),
         http=http,
     )
-    return Stage(runner, house, wire, database)
+    return Stage(runner, house, wire, database, eye)

@@ -1,0 +1,81 @@
+"""arq's loop, supervised: it ends when Redis goes away, and the worker process must not."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import structlog
+from arq.worker import Worker, func
+
+from sendoff.bell import DELIVER, PROCESS_UPLOAD, QUEUE, RUN_REPLAY, connect
+from sendoff.settings import Settings
+from worker import jobs
+from worker.process import Process
+
+_log = structlog.get_logger(__name__)
+
+POLL_SECONDS = 0.03
+"""How often arq asks Redis for jobs: half of it is added to a delivery's latency, and an idle poll costs 0.2 ms."""
+
+MAX_JOBS = 20
+JOB_TIMEOUT_SECONDS = 3600  # uploads; a delivery job ends when its deliveries are handed over
+RESTART_SECONDS = (0.1, 0.5, 1.0, 2.0)
+
+IN_PROGRESS_SECONDS = 15.0
+"""How long arq keeps a job from the others. By default it is the longest job's timeout: that long the jobs of a killed
+worker would stand at the head of the queue, of which arq reads no more than a hundred. To run a job twice is harmless."""
+
+
+async def supervise_arq(process: Process) -> None:
+    """Run arq's worker again and again; its jobs find `process` in their context."""
+    clock = process.runtime.clock
+    failures = 0
+    while True:
+        worker = _new_arq_worker(process, process.runtime.settings)
+        started = clock.monotonic()
+        try:
+            await worker.async_run()
+        except Exception as error:
+            lived = clock.monotonic() - started
+            failures = 0 if lived > RESTART_SECONDS[-1] else failures + 1
+            wait = RESTART_SECONDS[min(failures, len(RESTART_SECONDS) - 1)]
+            _log.warning("arq_restarted", error=repr(error), in_seconds=wait)
+            await asyncio.sleep(wait)
+        finally:
+            await _stop_arq(worker)
+
+
+async def _stop_arq(worker: Worker) -> None:
+    """End arq's tasks; what they had handed to the dispatcher goes on, what they had not is found by the sweeper."""
+    for task in worker.tasks.values():
+        task.cancel()
+    await asyncio.gather(*worker.tasks.values(), return_exceptions=True)
+    await worker.pool.aclose(close_connection_pool=True)
+
+
+def _new_arq_worker(process: Process, settings: Settings) -> Worker:
+    context: dict[Any, Any] = {"process": process}
+    redis = connect(settings)
+    worker = Worker(
+        functions=[
+            func(jobs.deliver, name=DELIVER),
+            func(jobs.process_upload, name=PROCESS_UPLOAD),
+            func(jobs.run_replay, name=RUN_REPLAY),
+        ],
+        redis_pool=redis,
+        queue_name=QUEUE,
+        ctx=context,
+        handle_signals=False,
+        poll_delay=POLL_SECONDS,
+        max_jobs=MAX_JOBS,
+        job_timeout=JOB_TIMEOUT_SECONDS,
+        keep_result=0,
+        max_tries=1_000,
+        retry_jobs=False,
+        log_results=False,
+        job_serializer=redis.job_serializer,
+        job_deserializer=redis.job_deserializer,
+    )
+    worker.in_progress_timeout_s = IN_PROGRESS_SECONDS
+    return worker

@@ -1,0 +1,85 @@
+"""The sweeper's loop: of several workers one takes each turn, told apart by Redis; without Redis each takes its own."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+
+import structlog
+from redis.exceptions import RedisError
+
+from sendoff.bell import QUEUE
+from sendoff.errors import Unavailable
+from sendoff.ids import new_id
+from sendoff.operations.dispatcher import Dispatcher
+from sendoff.operations.runtime import Runtime
+from sendoff.operations.sweep import sweep
+from worker.direct_bell import DirectBell
+
+_log = structlog.get_logger(__name__)
+
+SWEEP_SECONDS = 1.0
+
+ENOUGH_JOBS = 100
+"""With this many jobs waiting in Redis another bell would be heard late, or never if nobody can take them: who sweeps
+then rings for itself instead."""
+
+LONGEST_WITHOUT_SWEEP_SECONDS = 5.0
+"""After this a worker sweeps even if Redis says that another is at it: its keys expire by a clock that may be set back."""
+
+_PATIENCE_SECONDS = 1.0  # what Redis may take to answer before it counts as away
+_TURN_KEY = "sendoff:sweep"
+_WORKERS_KEY = "sendoff:workers"
+_ALIVE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Situation:
+    """What Redis says: how many workers live, whether it is this one's turn, how many jobs wait."""
+
+    workers: int
+    is_our_turn: bool
+    waiting_jobs: int
+
+
+async def run_sweeps(runtime: Runtime, dispatcher: Dispatcher) -> None:
+    """Sweep for ever, and tell the pacer how many workers there are."""
+    direct = replace(runtime, bell=DirectBell(runtime, dispatcher))
+    name = new_id()
+    swept_at = float("-inf")
+    while True:
+        overdue = runtime.clock.monotonic() - swept_at > LONGEST_WITHOUT_SWEEP_SECONDS
+        situation = await _ask_redis(runtime, name)
+        if situation is not None:
+            dispatcher.pacer.set_workers(situation.workers)
+        if situation is None or overdue or situation.is_our_turn:
+            swept_at = runtime.clock.monotonic()
+            is_heard = situation is not None and situation.waiting_jobs < ENOUGH_JOBS
+            await _sweep(runtime if is_heard else direct)
+        await asyncio.sleep(SWEEP_SECONDS)
+
+
+async def _ask_redis(runtime: Runtime, name: str) -> _Situation | None:
+    """The situation, this worker counted as alive; None when Redis cannot be reached."""
+    now = runtime.clock.now().timestamp()
+    pipeline = runtime.redis.pipeline()
+    pipeline.zadd(_WORKERS_KEY, {name: now})
+    pipeline.zremrangebyscore(_WORKERS_KEY, "-inf", now - _ALIVE_SECONDS)
+    pipeline.zcard(_WORKERS_KEY)
+    pipeline.set(_TURN_KEY, name, nx=True, px=int(SWEEP_SECONDS * 900))
+    pipeline.zcard(QUEUE)
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            answers = await pipeline.execute()
+    except (RedisError, OSError, TimeoutError):
+        return None
+    return _Situation(workers=int(answers[2]), is_our_turn=bool(answers[3]), waiting_jobs=int(answers[4]))
+
+
+async def _sweep(runtime: Runtime) -> None:
+    try:
+        await sweep(runtime)
+    except Unavailable as error:
+        _log.warning("sweep_put_off", error=str(error))
+    except Exception:
+        _log.exception("sweep_put_off")
