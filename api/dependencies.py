@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-from fastapi import Depends, Request, Security
+from fastapi import Depends, Header, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.authentication import Caller, admit, runtime_of
 from api.bodies import read_json_object
 from api.validation import Model, validate
 from sendoff.operations.authenticate import EVENTS_WRITE, OPERATOR, UPLOADS_READ, UPLOADS_WRITE, WEBHOOKS_MANAGE
-from sendoff.operations.idempotency import check_key
+from sendoff.operations.idempotency import LONGEST_KEY, check_key
 from sendoff.operations.runtime import Runtime
 
 _bearer = HTTPBearer(auto_error=False, scheme_name="apiKey", description="`Authorization: Bearer od_live_…`")
@@ -44,7 +44,17 @@ def optional_json_body(model: type[Model]) -> Callable[[Request], Awaitable[Mode
     return read
 
 
-def idempotency_key(request: Request) -> str | None:
+_DocumentedKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="The same key and the same request within 24 hours: the write is done once.",
+        json_schema_extra={"minLength": 1, "maxLength": LONGEST_KEY},
+    ),
+]
+
+
+def idempotency_key(request: Request, _documented: _DocumentedKey = None) -> str | None:
     """The Idempotency-Key of a request, if it has one. Raises Invalid for one that cannot be a key."""
     key = request.headers.get("idempotency-key")
     return None if key is None else check_key(key)

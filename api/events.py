@@ -18,6 +18,7 @@ from api.authentication import Caller, admit, refuse_key_in_url, runtime_of
 from api.bodies import read_json_bytes
 from api.dependencies import EventsWriter, RuntimeOf, idempotency_key
 from api.event_schemas import EventDelivery, PublishedEvent
+from api.idempotency import respond
 from api.openapi import error_responses
 from api.published import read_batch, read_event
 from sendoff.clock import iso
@@ -133,8 +134,7 @@ async def _publish_alone(
         in_batch=in_batch,
     )
     EVENTS_ACCEPTED.inc(len(done))
-    headers = {} if done else {"Idempotency-Replayed": "true"}
-    return Response(stored.body, stored.status, headers, "application/json")
+    return respond(stored)
 
 
 def _idempotent(request: Request, caller: Caller, body: bytes) -> IdempotentRequest | None:

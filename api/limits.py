@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import ip_network
 
 import structlog
 from redis.exceptions import RedisError
@@ -17,34 +19,37 @@ from sendoff.errors import RateLimited, Unavailable
 from sendoff.metrics import RATE_LIMITS_SKIPPED
 from sendoff.operations.authenticate import Principal
 from sendoff.operations.runtime import Runtime
-from sendoff.policy.addresses import check_url
+from sendoff.policy.addresses import Target, check_url
+from sendoff.wire.errors import WireError
 
 PER_KEY = 60
 PER_ORGANIZATION = 600
 
 PINGS_PER_HOST = 600
-"""Pings a minute to one host, whoever asks for them: as many as one organization may have sent, and not a multiple of
-it for those who have several organizations."""
+"""Pings a minute to one host, and to one address behind however many names, whoever asks for them: as many as one
+organization may have sent, and not a multiple of it for those who have several."""
 
 _WINDOW_SECONDS = 60
 _KEPT_SECONDS = 2 * _WINDOW_SECONDS
 _PATIENCE_SECONDS = 1.0
+_LOOK_UP_SECONDS = 2.0
 
 _log = structlog.get_logger(__name__)
 
 
 async def limit_writes(runtime: Runtime, principal: Principal) -> None:
     """Count a write of the key and of its organization. Raises RateLimited; lets it pass when Redis is away."""
+    now = runtime.clock.now()
     try:
         of_key, of_organization = await _count(
-            runtime, [f"key:{principal.key_id}", f"organization:{principal.organization_id}"]
+            runtime, [f"key:{principal.key_id}", f"organization:{principal.organization_id}"], now
         )
     except Unavailable as error:
         RATE_LIMITS_SKIPPED.inc()
         _log.warning("rate_limit_skipped", error=error.message)
         return
-    _refuse_above(PER_KEY, of_key, runtime)
-    _refuse_above(PER_ORGANIZATION, of_organization, runtime)
+    _refuse_above(PER_KEY, of_key, now)
+    _refuse_above(PER_ORGANIZATION, of_organization, now)
 
 
 async def limit_pings(runtime: Runtime, url: str) -> None:
@@ -52,12 +57,23 @@ async def limit_pings(runtime: Runtime, url: str) -> None:
 
     It is we who would send the traffic, to somebody who has not asked for it: uncounted, it is not sent.
     """
-    host = check_url(url, runtime.addresses).host
+    target = check_url(url, runtime.addresses)
+    names = {f"pings:{target.host}", *(f"pings:{network}" for network in await _networks(runtime, target))}
+    now = runtime.clock.now()
     try:
-        (of_host,) = await _count(runtime, [f"pings:{host}"])
+        counted = await _count(runtime, sorted(names), now)
     except Unavailable as error:
         raise Unavailable("The endpoint cannot be pinged at the moment; try again in a few seconds.") from error
-    _refuse_above(PINGS_PER_HOST, of_host, runtime)
+    _refuse_above(PINGS_PER_HOST, max(counted), now)
+
+
+async def _networks(runtime: Runtime, target: Target) -> set[str]:
+    """The host's addresses, of IPv6 the /64; none when the ping will find out by itself why there is none."""
+    try:
+        addresses = await runtime.wire.check(target, timeout=_LOOK_UP_SECONDS)
+    except WireError:
+        return set()
+    return {str(ip_network((address, 64 if address.version == 6 else 32), strict=False)) for address in addresses}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +101,22 @@ class Budget:
 
 async def spend(runtime: Runtime, name: str, *, limit: int) -> Budget:
     """The budget of a counter after this request; the whole of it when Redis is away and nothing can be counted."""
-    minute = _minute(runtime)
+    now = runtime.clock.now()
     try:
-        (observed,) = await _count(runtime, [name])
+        (observed,) = await _count(runtime, [name], now)
     except Unavailable as error:
         RATE_LIMITS_SKIPPED.inc()
         _log.warning("rate_limit_skipped", error=error.message)
         observed = 0
-    return Budget(limit, observed, (minute + 1) * _WINDOW_SECONDS)
+    return Budget(limit, observed, (_minute(now) + 1) * _WINDOW_SECONDS)
 
 
-async def _count(runtime: Runtime, names: Sequence[str]) -> list[int]:
-    """What the counters of this minute stand at, this request included."""
-    minute = _minute(runtime)
+async def _count(runtime: Runtime, names: Sequence[str], now: datetime) -> list[int]:
+    """What the counters of the minute of `now` stand at, this request included.
+
+    The clock is read once for each request: at a minute's edge two readings would speak of two windows.
+    """
+    minute = _minute(now)
     pipeline = runtime.redis.pipeline(transaction=False)
     for name in names:
         key = f"sendoff:limit:{name}:{minute}"
@@ -111,11 +130,11 @@ async def _count(runtime: Runtime, names: Sequence[str]) -> list[int]:
     return [int(answer) for answer in answers[::2]]
 
 
-def _minute(runtime: Runtime) -> int:
-    return int(runtime.clock.now().timestamp()) // _WINDOW_SECONDS
+def _minute(now: datetime) -> int:
+    return int(now.timestamp()) // _WINDOW_SECONDS
 
 
-def _refuse_above(limit: int, observed: int, runtime: Runtime) -> None:
+def _refuse_above(limit: int, observed: int, now: datetime) -> None:
     if observed > limit:
-        left = _WINDOW_SECONDS - int(runtime.clock.now().timestamp()) % _WINDOW_SECONDS
+        left = _WINDOW_SECONDS - int(now.timestamp()) % _WINDOW_SECONDS
         raise RateLimited(limit=limit, observed=observed, retry_after_seconds=left)

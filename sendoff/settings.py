@@ -112,6 +112,12 @@ class Settings(BaseSettings):
     oauth_business_claim: str = Field(
         "business_id", min_length=1, description="The claim of an access token that holds the organization's id."
     )
+    retention_days: int = Field(
+        30, ge=1, le=36_500, description="How long delivered events and ended replays are kept, in days."
+    )
+    dead_letter_retention_days: int = Field(
+        90, ge=1, le=36_500, description="How long dead letters are kept, with their deliveries, in days."
+    )
     shutdown_grace_seconds: float = Field(
         15, ge=0, description="How long a worker that is told to stop waits for requests under way."
     )

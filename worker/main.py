@@ -16,8 +16,8 @@ from sendoff.metrics import REGISTRY
 from sendoff.operations.bury import bury_closed
 from sendoff.operations.dispatcher import Dispatcher
 from sendoff.operations.remove_orphan_files import remove_orphan_files
+from sendoff.operations.retention import tidy
 from sendoff.operations.runtime import Runtime, open_runtime
-from sendoff.operations.sweep import tidy
 from sendoff.readiness import announce_ready
 from sendoff.settings import Settings
 from worker.arq_loop import supervise_arq
@@ -43,7 +43,7 @@ async def serve(settings: Settings) -> None:
     while not stop.is_set():
         try:
             async with open_runtime(settings) as runtime:
-                return await _work(runtime, stop)
+                await _work(runtime, stop)
         except Unavailable as error:
             _log.warning("worker_waits", error=str(error))
             with contextlib.suppress(TimeoutError):

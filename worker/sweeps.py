@@ -25,7 +25,7 @@ ENOUGH_JOBS = 100
 then rings for itself instead."""
 
 LONGEST_WITHOUT_SWEEP_SECONDS = 5.0
-"""After this a worker sweeps even if Redis says that another is at it: its keys expire by a clock that may be set back."""
+"""After this a worker sweeps even if Redis says that another is at it: keys expire by a clock that may be set back."""
 
 _PATIENCE_SECONDS = 1.0  # what Redis may take to answer before it counts as away
 _TURN_KEY = "sendoff:sweep"

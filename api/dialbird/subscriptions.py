@@ -5,6 +5,7 @@ Reading one and switching it on and off are additions to the contract.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
@@ -13,6 +14,7 @@ from api.dependencies import RuntimeOf, json_body
 from api.dialbird.dependencies import WebhooksSubscriber, error_responses
 from api.dialbird.paths import SUBSCRIPTIONS
 from api.dialbird.schemas import CreatedSubscription, NewSubscription, Subscription, SubscriptionChange
+from api.idempotency import Write
 from api.openapi import body_of
 from sendoff.errors import Unprocessable
 from sendoff.operations import subscriptions
@@ -26,17 +28,23 @@ router = APIRouter(prefix=SUBSCRIPTIONS, tags=["dialbird"])
     operation_id="createSubscription",
     status_code=201,
     openapi_extra=body_of(NewSubscription),
+    response_model=CreatedSubscription,
     responses=error_responses(400, 409, 413, 415),
 )
 async def create(
     caller: WebhooksSubscriber,
+    write: Write,
     runtime: RuntimeOf,
     body: Annotated[NewSubscription, Depends(json_body(NewSubscription))],
-) -> CreatedSubscription:
+) -> Response:
     """Send events of that type to the URL from now on."""
-    new = subscriptions.NewSubscription(body.event_type, body.target_url)
-    made = await subscriptions.subscribe(runtime, caller.grant, caller.actor, new)
-    return CreatedSubscription.of(Subscription.of(made.endpoint, runtime.breaker), made.secret)
+
+    async def work() -> CreatedSubscription:
+        new = subscriptions.NewSubscription(body.event_type, body.target_url)
+        made = await subscriptions.subscribe(runtime, caller.grant, caller.actor, new)
+        return CreatedSubscription.of(Subscription.of(made.endpoint, runtime.breaker), made.secret)
+
+    return await write.once(caller, work, status=201)
 
 
 @router.get("", operation_id="listSubscriptions", responses=error_responses())
@@ -57,22 +65,28 @@ async def get(caller: WebhooksSubscriber, runtime: RuntimeOf, subscription_id: s
     "/{subscription_id}",
     operation_id="updateSubscription",
     openapi_extra=body_of(SubscriptionChange),
+    response_model=Subscription,
     responses=error_responses(400, 404, 409, 410, 413, 415, 422),
 )
 async def update(
     caller: WebhooksSubscriber,
+    write: Write,
     runtime: RuntimeOf,
     subscription_id: str,
     body: Annotated[SubscriptionChange, Depends(json_body(SubscriptionChange))],
-) -> Subscription:
+) -> Response:
     """Switch a subscription on or off. One whose receiver answered 410 is disabled for good: `gone`."""
     if body.status is SubscriptionStatus.FAILING:
         raise Unprocessable("Only deliveries make a subscription `failing`; set `active` or `disabled`.")
     on = body.status is SubscriptionStatus.ACTIVE
-    changed = await subscriptions.switch_subscription(
-        runtime, caller.organization_id, caller.actor, subscription_id, on=on
-    )
-    return Subscription.of(changed, runtime.breaker)
+
+    async def work() -> Subscription:
+        changed = await subscriptions.switch_subscription(
+            runtime, caller.organization_id, caller.actor, subscription_id, on=on
+        )
+        return Subscription.of(changed, runtime.breaker)
+
+    return await write.once(caller, work)
 
 
 @router.delete(
@@ -82,6 +96,7 @@ async def update(
     response_class=Response,
     responses=error_responses(404, 409),
 )
-async def delete(caller: WebhooksSubscriber, runtime: RuntimeOf, subscription_id: str) -> None:
+async def delete(caller: WebhooksSubscriber, write: Write, runtime: RuntimeOf, subscription_id: str) -> Response:
     """Stop further deliveries for good."""
-    await subscriptions.unsubscribe(runtime, caller.organization_id, caller.actor, subscription_id)
+    work = partial(subscriptions.unsubscribe, runtime, caller.organization_id, caller.actor, subscription_id)
+    return await write.once(caller, work, status=204)

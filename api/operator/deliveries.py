@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from api.dependencies import Operator, RuntimeOf
+from api.idempotency import Write
 from api.openapi import error_responses
 from api.operator.schemas import DetailedDelivery, ListQuery, ShownDelivery
 from api.paging import decode_cursor, split_page
@@ -54,7 +55,17 @@ async def get(_caller: Operator, runtime: RuntimeOf, delivery_id: str) -> Detail
     return DetailedDelivery.of_report(await get_delivery(runtime, delivery_id))
 
 
-@router.post("/{delivery_id}/retry", operation_id="retryDelivery", status_code=202, responses=error_responses(404, 409))
-async def retry(caller: Operator, runtime: RuntimeOf, delivery_id: str) -> DetailedDelivery:
+@router.post(
+    "/{delivery_id}/retry",
+    operation_id="retryDelivery",
+    status_code=202,
+    response_model=DetailedDelivery,
+    responses=error_responses(404, 409),
+)
+async def retry(caller: Operator, write: Write, runtime: RuntimeOf, delivery_id: str) -> Response:
     """Attempt it now, in the place of its next automatic attempt; if it fails, the schedule goes on."""
-    return DetailedDelivery.of_report(await retry_delivery(runtime, caller.actor, delivery_id))
+
+    async def work() -> DetailedDelivery:
+        return DetailedDelivery.of_report(await retry_delivery(runtime, caller.actor, delivery_id))
+
+    return await write.once(caller, work, status=202)

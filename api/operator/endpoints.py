@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from api.dependencies import Operator, RuntimeOf
+from api.idempotency import Write
 from api.openapi import error_responses
 from api.operator.schemas import ListQuery, ShownEndpoint
 from api.paging import decode_cursor, split_page

@@ -9,6 +9,7 @@ from starlette.responses import Response, StreamingResponse
 
 from api.authentication import Caller
 from api.dependencies import IdempotencyKey, RuntimeOf, UploadsReader, UploadsWriter
+from api.idempotency import Write, respond
 from api.openapi import error_responses
 from api.optimaldial.received import content_kind, receive
 from api.optimaldial.upload_schemas import NEW_UPLOAD, CancelledUpload, DownloadLink, UploadShown
@@ -41,20 +42,13 @@ async def create(request: Request, caller: UploadsWriter, runtime: RuntimeOf, ke
     """Upload phone numbers: they are validated, charged and queued for processing before the answer comes."""
     content_kind(request)
     await require_subscription(runtime, caller.organization_id)
-    done: list[Upload] = []
-
-    def answer(upload: Upload) -> StoredResponse:
-        done.append(upload)
-        return StoredResponse(200, UploadShown.model_validate(upload).model_dump_json().encode())
-
     async with spool_folder() as folder:
         received = await receive(request, folder)
         idempotent = None if key is None else IdempotentRequest(caller.organization_id, key, received.fingerprint)
         stored = await create_upload(
-            runtime, _sender(caller), received.submission, answer=answer, idempotent=idempotent
+            runtime, _sender(caller), received.submission, answer=_answer, idempotent=idempotent
         )
-    headers = {} if done else {"Idempotency-Replayed": "true"}
-    return Response(stored.body, stored.status, headers, "application/json")
+    return respond(stored)
 
 
 @router.get("", operation_id="listUploads", responses=error_responses(400))
@@ -77,12 +71,21 @@ async def get(caller: UploadsReader, runtime: RuntimeOf, upload_id: str) -> Uplo
     return UploadShown.model_validate(await find_upload(runtime, caller.organization_id, upload_id))
 
 
-@router.delete("/{upload_id}", operation_id="cancelUpload", responses=error_responses(400, 404, 429))
-async def cancel(caller: UploadsWriter, runtime: RuntimeOf, upload_id: str) -> CancelledUpload:
+@router.delete(
+    "/{upload_id}",
+    operation_id="cancelUpload",
+    response_model=CancelledUpload,
+    responses=error_responses(400, 404, 409, 429),
+)
+async def cancel(caller: UploadsWriter, write: Write, runtime: RuntimeOf, upload_id: str) -> Response:
     """Cancel an upload that has not started; its credits come back."""
     await require_subscription(runtime, caller.organization_id)
-    cancelled = await cancel_upload(runtime, caller.organization_id, upload_id)
-    return CancelledUpload(credits_refunded=cancelled.credits_refunded)
+
+    async def work() -> CancelledUpload:
+        cancelled = await cancel_upload(runtime, caller.organization_id, upload_id)
+        return CancelledUpload(credits_refunded=cancelled.credits_refunded)
+
+    return await write.once(caller, work)
 
 
 @router.get("/{upload_id}/download/{kind}", operation_id="getDownloadLink", responses=error_responses(404))
@@ -118,3 +121,7 @@ async def download(
 def _sender(caller: Caller) -> Sender:
     principal = caller.principal
     return Sender(principal.organization_id, principal.user_id, principal.key_id, request_id=caller.request_id)
+
+
+def _answer(upload: Upload) -> StoredResponse:
+    return StoredResponse(200, UploadShown.model_validate(upload).model_dump_json().encode())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
 from api.dependencies import RuntimeOf, WebhooksReader, WebhooksWriter, json_body, optional_json_body
+from api.idempotency import Write
 from api.limits import limit_pings
 from api.openapi import body_of, error_responses, optional_body_of
 from api.optimaldial.schemas import (
@@ -39,16 +41,24 @@ router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
     "",
     operation_id="createWebhook",
     openapi_extra=body_of(NewWebhook),
-    responses=error_responses(400, 413, 415, 429),
+    response_model=CreatedWebhook,
+    responses=error_responses(400, 409, 413, 415, 429),
 )
 async def create(
-    caller: WebhooksWriter, runtime: RuntimeOf, body: Annotated[NewWebhook, Depends(json_body(NewWebhook))]
-) -> CreatedWebhook:
+    caller: WebhooksWriter,
+    write: Write,
+    runtime: RuntimeOf,
+    body: Annotated[NewWebhook, Depends(json_body(NewWebhook))],
+) -> Response:
     """Check the URL, send it a signed ping, and save the endpoint if a 2xx comes back within 5 seconds."""
-    await limit_pings(runtime, body.url)
-    new = NewEndpoint(url=body.url, description=body.description, events=body.events)
-    registered = await register_endpoint(runtime, caller.principal, caller.actor, new)
-    return CreatedWebhook(webhook=WebhookEndpoint.of(registered.endpoint), secret=registered.secret)
+
+    async def work() -> CreatedWebhook:
+        await limit_pings(runtime, body.url)
+        new = NewEndpoint(url=body.url, description=body.description, events=body.events)
+        registered = await register_endpoint(runtime, caller.principal, caller.actor, new)
+        return CreatedWebhook(webhook=WebhookEndpoint.of(registered.endpoint), secret=registered.secret)
+
+    return await write.once(caller, work)
 
 
 @router.get("", operation_id="listWebhooks", responses=error_responses())
@@ -67,22 +77,29 @@ async def get(caller: WebhooksReader, runtime: RuntimeOf, webhook_id: str) -> We
     "/{webhook_id}",
     operation_id="updateWebhook",
     openapi_extra=body_of(WebhookChange),
+    response_model=WebhookEndpoint,
     responses=error_responses(400, 404, 409, 413, 415, 429),
 )
 async def update(
     caller: WebhooksWriter,
+    write: Write,
     runtime: RuntimeOf,
     webhook_id: str,
     body: Annotated[WebhookChange, Depends(json_body(WebhookChange))],
-) -> WebhookEndpoint:
+) -> Response:
     """Change an endpoint; a changed URL is checked and pinged before anything is saved."""
     changed = body.given()
-    current = await get_endpoint(runtime, caller.organization_id, webhook_id)
-    if changed.get("url", current.url) != current.url:
-        await limit_pings(runtime, changed["url"])
-    return WebhookEndpoint.of(
-        await update_endpoint(runtime, caller.organization_id, caller.actor, webhook_id, EndpointChange(changed))
-    )
+
+    async def work() -> WebhookEndpoint:
+        current = await get_endpoint(runtime, caller.organization_id, webhook_id)
+        if changed.get("url", current.url) != current.url:
+            await limit_pings(runtime, changed["url"])
+        change = EndpointChange(changed)
+        return WebhookEndpoint.of(
+            await update_endpoint(runtime, caller.organization_id, caller.actor, webhook_id, change)
+        )
+
+    return await write.once(caller, work)
 
 
 @router.delete(
@@ -90,30 +107,37 @@ async def update(
     operation_id="deleteWebhook",
     status_code=204,
     response_class=Response,
-    responses=error_responses(404, 429),
+    responses=error_responses(404, 409, 429),
 )
-async def delete(caller: WebhooksWriter, runtime: RuntimeOf, webhook_id: str) -> None:
+async def delete(caller: WebhooksWriter, write: Write, runtime: RuntimeOf, webhook_id: str) -> Response:
     """Stop further deliveries for good."""
-    await delete_endpoint(runtime, caller.organization_id, caller.actor, webhook_id)
+    work = partial(delete_endpoint, runtime, caller.organization_id, caller.actor, webhook_id)
+    return await write.once(caller, work, status=204)
 
 
 @router.post(
     "/{webhook_id}/rotate-secret",
     operation_id="rotateWebhookSecret",
     openapi_extra=optional_body_of(Rotation),
-    responses=error_responses(400, 404, 413, 415, 429),
+    response_model=RotatedWebhook,
+    responses=error_responses(400, 404, 409, 413, 415, 429),
 )
 async def rotate(
     caller: WebhooksWriter,
+    write: Write,
     runtime: RuntimeOf,
     webhook_id: str,
     body: Annotated[Rotation, Depends(optional_json_body(Rotation))],
-) -> RotatedWebhook:
+) -> Response:
     """A new secret for the endpoint; the one before signs beside it until the overlap ends."""
-    rotated = await rotate_secret(
-        runtime, caller.organization_id, caller.actor, webhook_id, overlap_seconds=body.overlap_seconds
-    )
-    return RotatedWebhook(webhook=WebhookEndpoint.of(rotated.endpoint), secret=rotated.secret)
+
+    async def work() -> RotatedWebhook:
+        rotated = await rotate_secret(
+            runtime, caller.organization_id, caller.actor, webhook_id, overlap_seconds=body.overlap_seconds
+        )
+        return RotatedWebhook(webhook=WebhookEndpoint.of(rotated.endpoint), secret=rotated.secret)
+
+    return await write.once(caller, work)
 
 
 @router.get("/{webhook_id}/deliveries", operation_id="listWebhookDeliveries", responses=error_responses(400, 404))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
+from sendoff import __version__
 from sendoff.cli import audit_log, dead_letters, deliveries, endpoints, event_types, keys, orgs, replays, secrets
 from sendoff.cli.demo import demo
 from sendoff.cli.migrate import migrate
@@ -38,7 +38,7 @@ app.command("audit-log")(audit_log.audit_log)
 
 def _print_version(asked: bool) -> None:
     if asked:
-        typer.echo(version("sendoff"))
+        typer.echo(__version__)
         raise typer.Exit
 
 

@@ -102,30 +102,36 @@ class Acceptance:
 
     async def _commit(self, group: Sequence[_Waiting]) -> None:
         async with self.runtime.database.write() as tx:
-            admitted = await self._admit(tx, group)
+            admitted, refused = await self._admit(tx, group)
             publications = [
                 Publication(principal.organization_id, waiting.events, waiting.request_id)
                 for waiting, principal in admitted
             ]
             accepted = await add_publications(tx, self.runtime, publications) if publications else []
+        # Nobody is answered while the transaction holds its connection: the process may end right after.
+        for waiting, error in refused:
+            waiting.refuse(error)
         for (waiting, _), its_events in zip(admitted, accepted, strict=True):
             ring_for(self.runtime, its_events)
             if not waiting.outcome.done():
                 waiting.outcome.set_result(its_events)
 
-    async def _admit(self, tx: Transaction, group: Sequence[_Waiting]) -> list[tuple[_Waiting, Principal]]:
+    async def _admit(
+        self, tx: Transaction, group: Sequence[_Waiting]
+    ) -> tuple[list[tuple[_Waiting, Principal]], list[tuple[_Waiting, SendoffError]]]:
         keys = await accounts.find_keys_by_hash(tx, {waiting.key_hash for waiting in group})
         types = await find_publishable(tx, {event.type for waiting in group for event in waiting.events})
         admitted: list[tuple[_Waiting, Principal]] = []
+        refused: list[tuple[_Waiting, SendoffError]] = []
         for waiting in group:
             try:
                 principal = self._principal(keys.get(waiting.key_hash))
                 check_events(types, waiting.events, in_batch=waiting.in_batch)
             except SendoffError as error:
-                waiting.refuse(error)
+                refused.append((waiting, error))
             else:
                 admitted.append((waiting, principal))
-        return admitted
+        return admitted, refused
 
     def _principal(self, known: KnownKey | None) -> Principal:
         principal = principal_of(known, now=self.runtime.clock.now())

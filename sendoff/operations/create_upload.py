@@ -5,14 +5,14 @@ Until that commit nothing is kept: a refusal, a failure or a cancelled request l
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sendoff.errors import InsufficientCredits, NoSubscription, NotFound, Unavailable
 from sendoff.ids import new_id
 from sendoff.operations.check_upload import CheckedUpload, CsvSubmission, JsonSubmission, check_upload
-from sendoff.operations.idempotency import IdempotentRequest, StoredResponse, abandon, complete, reserve
+from sendoff.operations.idempotency import IdempotentRequest, StoredResponse, complete, reserved
 from sendoff.operations.publish import AcceptedEvent, ring_for
 from sendoff.operations.runtime import Runtime
 from sendoff.operations.upload_events import CREATED, add_upload_event
@@ -53,7 +53,7 @@ async def create_upload(
     Raises NoSubscription, Invalid (the file, the column, the body), TooLarge (entries), TooFewContacts,
     InsufficientCredits and Unavailable, in that order.
     """
-    async with _reserved(runtime, idempotent) as stored:
+    async with reserved(runtime, idempotent) as stored:
         if stored is not None:
             return stored
         await require_subscription(runtime, sender.organization_id)
@@ -61,22 +61,6 @@ async def create_upload(
         if await _credits(runtime, sender.organization_id) < checked.valid:
             raise InsufficientCredits
         return await _keep(runtime, _row(runtime, sender, checked), checked, sender.request_id, answer, idempotent)
-
-
-@asynccontextmanager
-async def _reserved(runtime: Runtime, idempotent: IdempotentRequest | None) -> AsyncIterator[StoredResponse | None]:
-    """Holds the Idempotency-Key while the block runs; frees it if the block raises."""
-    if idempotent is None:
-        yield None
-        return
-    async with runtime.database.write() as tx:
-        stored = await reserve(tx, idempotent, now=runtime.clock.now())
-    try:
-        yield stored
-    except BaseException:
-        async with runtime.database.write() as tx:
-            await abandon(tx, idempotent)
-        raise
 
 
 async def _credits(runtime: Runtime, organization_id: str) -> int:
@@ -160,5 +144,5 @@ async def _commit(
         accepted = await add_upload_event(tx, runtime, upload, CREATED, request_id=request_id, total_rows=total_rows)
         response = answer(upload)
         if idempotent is not None:
-            await complete(tx, idempotent, response)
+            await complete(tx, runtime, idempotent, response)
     return response, accepted

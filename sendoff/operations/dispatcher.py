@@ -109,7 +109,7 @@ class Dispatcher:
         return room
 
     async def _to_the_end(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do the work even if the caller is cancelled: what is claimed and not started would wait for its lease's end."""
+        """Do it even if the caller is cancelled: what is claimed and not started would wait for its lease to end."""
         task = asyncio.create_task(work)
         self._claiming.add(task)
         task.add_done_callback(self._claiming.discard)

@@ -1,16 +1,22 @@
 """Idempotency-Key: the same write asked for twice is done once (Dialbird contract, "Idempotency").
 
-A key belongs to an organization and lives for 24 hours. A short write reserves and completes it in its own transaction;
-a long one (an upload) reserves it first, so that a second request meanwhile is told to wait.
+A key belongs to an organization and lives for 24 hours. A short write (publishing) reserves and completes it in its own
+transaction; the others reserve it first, so that a second request meanwhile is told to wait. A write that is refused
+has done nothing: its key is free again. Answers hold secrets that are shown once, so they are sealed at rest.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sendoff.errors import IdempotencyInProgress, IdempotencyKeyReused, Invalid
+import structlog
+
+from sendoff.errors import IdempotencyInProgress, IdempotencyKeyReused, Invalid, Unavailable
+from sendoff.operations.runtime import Runtime
 from sendoff.store import idempotency
 from sendoff.store.database import Transaction
 from sendoff.store.tables import IdempotencyRecord
@@ -21,6 +27,8 @@ LONGEST_KEY = 255
 ABANDONED_AFTER = timedelta(minutes=15)
 """A reservation that was never completed is void after this: the process that made it died."""
 
+_log = structlog.get_logger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class IdempotentRequest:
@@ -30,13 +38,19 @@ class IdempotentRequest:
     key: str
     fingerprint: str
 
+    @property
+    def place(self) -> str:
+        """What its sealed answer is bound to."""
+        return f"idempotency_records {self.organization_id} {self.key}"
+
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """The first answer, byte for byte."""
+    """The first answer, byte for byte; `replayed` when it is given once more."""
 
     status: int
     body: bytes
+    replayed: bool = False
 
 
 def fingerprint(*parts: bytes) -> str:
@@ -55,11 +69,48 @@ def check_key(key: str) -> str:
     return key
 
 
-async def reserve(tx: Transaction, request: IdempotentRequest, *, now: datetime) -> StoredResponse | None:
+async def once(
+    runtime: Runtime, request: IdempotentRequest | None, work: Callable[[], Awaitable[StoredResponse]]
+) -> StoredResponse:
+    """What `work` answers, or answered when its request came first. Without a request it is simply done.
+
+    Raises IdempotencyKeyReused, IdempotencyInProgress, and what `work` raises, after which the key is free again.
+    """
+    async with reserved(runtime, request) as stored:
+        if stored is not None:
+            return stored
+        response = await work()
+        if request is not None:
+            await _complete_after(runtime, request, response)
+        return response
+
+
+@asynccontextmanager
+async def reserved(runtime: Runtime, request: IdempotentRequest | None) -> AsyncIterator[StoredResponse | None]:
+    """Holds the key while the block runs, which completes it; frees it if the block raises.
+
+    Yields the first answer if there is one; raises as `reserve` does.
+    """
+    if request is None:
+        yield None
+        return
+    async with runtime.database.write() as tx:
+        stored = await reserve(tx, runtime, request)
+    try:
+        yield stored
+    except BaseException:
+        with suppress(Unavailable):  # it is void after a while
+            async with runtime.database.write() as tx:
+                await idempotency.remove(tx, request.organization_id, request.key)
+        raise
+
+
+async def reserve(tx: Transaction, runtime: Runtime, request: IdempotentRequest) -> StoredResponse | None:
     """None when this request is the first with its key; otherwise the first's answer.
 
     Raises IdempotencyKeyReused when the key came with another request, IdempotencyInProgress while the first runs.
     """
+    now = runtime.clock.now()
     while not await idempotency.insert_if_new(tx, _record(request, now)):
         found = await idempotency.find(tx, request.organization_id, request.key)
         if found is None:  # removed between the two statements
@@ -72,18 +123,24 @@ async def reserve(tx: Transaction, request: IdempotentRequest, *, now: datetime)
             raise IdempotencyKeyReused
         if found.response_status is None or found.response_body is None:
             raise IdempotencyInProgress
-        return StoredResponse(found.response_status, found.response_body)
+        body = runtime.vault.open(found.response_body, bound_to=request.place)
+        return StoredResponse(found.response_status, body.encode(), replayed=True)
     return None
 
 
-async def complete(tx: Transaction, request: IdempotentRequest, response: StoredResponse) -> None:
+async def complete(tx: Transaction, runtime: Runtime, request: IdempotentRequest, response: StoredResponse) -> None:
     """Keep the answer of a reserved request, in the transaction that does its work."""
-    await idempotency.complete(tx, request.organization_id, request.key, status=response.status, body=response.body)
+    body = runtime.vault.seal(response.body.decode(), bound_to=request.place)
+    await idempotency.complete(tx, request.organization_id, request.key, status=response.status, body=body)
 
 
-async def abandon(tx: Transaction, request: IdempotentRequest) -> None:
-    """Free the key of a reserved request that was refused."""
-    await idempotency.remove(tx, request.organization_id, request.key)
+async def _complete_after(runtime: Runtime, request: IdempotentRequest, response: StoredResponse) -> None:
+    """Keep the answer of work that is committed: whatever happens here, that work must not be told as failed."""
+    try:
+        async with runtime.database.write() as tx:
+            await complete(tx, runtime, request, response)
+    except Unavailable as error:
+        _log.warning("idempotency_not_completed", error=error.message)
 
 
 def _record(request: IdempotentRequest, now: datetime) -> IdempotencyRecord:

@@ -50,7 +50,7 @@ async def publish(
     Raises UnknownEventType or Invalid; `in_batch` lets the errors name the index of the event.
     """
     async with runtime.database.write() as tx:
-        stored = await reserve(tx, idempotent, now=runtime.clock.now()) if idempotent else None
+        stored = await reserve(tx, runtime, idempotent) if idempotent else None
         if stored is not None:
             return stored
         registered = await find_publishable(tx, {event.type for event in new_events})
@@ -58,7 +58,7 @@ async def publish(
         accepted = await add_events(tx, runtime, organization_id, new_events, request_id=request_id)
         response = answer(accepted)
         if idempotent is not None:
-            await complete(tx, idempotent, response)
+            await complete(tx, runtime, idempotent, response)
     ring_for(runtime, accepted)
     return response
 

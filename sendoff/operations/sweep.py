@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sendoff.operations.idempotency import LIFETIME
 from sendoff.operations.runtime import Runtime
-from sendoff.store import deliveries, endpoints, idempotency, replays, uploads
+from sendoff.store import deliveries, replays, uploads
 
 RING_AT_MOST = 10_000
 """Deliveries rung for in one sweep; at a sweep a second, twice what a worker is built to send."""
 
 _UPLOADS_AT_MOST = 100
-_TIDY_AT_MOST = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +36,3 @@ async def sweep(runtime: Runtime) -> Swept:
     runtime.bell.ring_uploads(waiting_uploads)
     runtime.bell.ring_replays(running_replays)
     return Swept(len(due), len(waiting_uploads), len(running_replays))
-
-
-async def tidy(runtime: Runtime) -> None:
-    """Remove what is past its lifetime, a little at a time."""
-    async with runtime.database.write() as tx:
-        now = runtime.clock.now()
-        await idempotency.remove_older(tx, than=now - LIFETIME, limit=_TIDY_AT_MOST)
-        await endpoints.forget_ended_secrets(tx, now=now, limit=_TIDY_AT_MOST)

@@ -81,6 +81,11 @@ def skip_locked(tx: Transaction, table: str) -> str:
     return "" if _is_sqlite(tx) else f"FOR UPDATE OF {table} SKIP LOCKED"
 
 
+def lock(tx: Transaction, table: str) -> str:
+    """The clause that locks rows of `table`, waiting for whoever holds one; SQLite needs none."""
+    return "" if _is_sqlite(tx) else f"FOR UPDATE OF {table}"
+
+
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return moment_text(value)

@@ -67,7 +67,7 @@ class Database:
         except (OperationalError, InterfaceError, PoolTimeout, OSError) as error:
             raise Unavailable(f"The database cannot be reached: {_brief(error)}") from error
         except DBAPIError as error:
-            if error.connection_invalidated or _server_is_stopping(error):
+            if error.connection_invalidated or _may_pass(error):
                 raise Unavailable(f"The database cannot be reached: {_brief(error)}") from error
             raise
 
@@ -156,9 +156,10 @@ def _is_missing_table(error: DBAPIError) -> bool:
     return "no such table" in str(error.orig) or "UndefinedTableError" in str(error.orig)
 
 
-def _server_is_stopping(error: DBAPIError) -> bool:
-    # asyncpg has its own exceptions for a server that is shutting down or starting (SQLSTATE 57P0x) or full (53xxx).
-    return str(getattr(error.orig, "sqlstate", "") or "").startswith(("57P0", "53", "08"))
+def _may_pass(error: DBAPIError) -> bool:
+    # asyncpg has its own exceptions for a server that is shutting down or starting (SQLSTATE 57P0x), full (53xxx), or
+    # that gave up one of two transactions that waited for each other (40xxx).
+    return str(getattr(error.orig, "sqlstate", "") or "").startswith(("57P0", "53", "08", "40"))
 
 
 def _brief(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from sqlalchemy import delete, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col, select
 
+from sendoff.store.batch import execute
 from sendoff.store.database import Transaction
 from sendoff.store.tables import IdempotencyRecord
 
@@ -45,14 +46,17 @@ async def remove(tx: Transaction, organization_id: str, key: str) -> None:
     )
 
 
-async def remove_older(tx: Transaction, *, than: datetime, limit: int) -> int:
-    """Remove records from before `than`, at most `limit`; how many."""
-    keys = (
-        select(IdempotencyRecord.organization_id, IdempotencyRecord.key)
-        .where(col(IdempotencyRecord.created_at) < than)
-        .limit(limit)
+async def remove_old(tx: Transaction, *, until: datetime, limit: int) -> int:
+    """Remove records from before `until`, at most `limit`; how many."""
+    result = await execute(
+        tx,
+        """
+        DELETE FROM idempotency_records WHERE (organization_id, key) IN (
+            SELECT r.organization_id, r.key FROM idempotency_records r WHERE r.created_at < :until
+            ORDER BY r.created_at LIMIT :limit
+        )
+        """,
+        until=until,
+        limit=limit,
     )
-    found = (await tx.execute(keys)).all()
-    for organization_id, key in found:
-        await remove(tx, organization_id, key)
-    return len(found)
+    return result.rowcount

@@ -306,7 +306,10 @@ class Upload(SQLModel, table=True):
 
 
 class IdempotencyRecord(SQLModel, table=True):
-    """The first answer to a write with an Idempotency-Key; `response_status` is null while that write runs."""
+    """The first answer to a write with an Idempotency-Key; `response_status` is null while that write runs.
+
+    `response_body` is sealed by the vault, bound to organization and key.
+    """
 
     __tablename__ = "idempotency_records"
     __table_args__ = (Index("ix_idempotency_records_created", "created_at"),)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from collections.abc import Sequence
 
-from sendoff.policy.addresses import AddressPolicy, Target
+from sendoff.policy.addresses import Address, AddressPolicy, Target
 from sendoff.wire.connection import Connection
 from sendoff.wire.dialer import Dialer
 from sendoff.wire.errors import ConnectionLost
@@ -83,9 +84,9 @@ class Client:
             self._sessions.remember(connection.ssl_object)
         return response
 
-    async def check(self, target: Target, *, timeout: float) -> None:  # noqa: ASYNC109 - as `send` has it
-        """Judge the addresses of `target` as a dial would, without one. Raises WireError."""
-        await self._dialer.check(target, asyncio.get_running_loop().time() + timeout)
+    async def check(self, target: Target, *, timeout: float) -> Sequence[Address]:  # noqa: ASYNC109 - as `send` has it
+        """The addresses of `target`, judged as a dial would, without one. Raises WireError."""
+        return await self._dialer.check(target, asyncio.get_running_loop().time() + timeout)
 
     async def aclose(self) -> None:
         """Close every connection, those with a request under way too, and wait until they are gone."""

@@ -51,11 +51,11 @@ class Dialer:
         except TimeoutError:
             raise TimedOut(dial.phase) from None
 
-    async def check(self, target: Target, deadline: float) -> None:
-        """Judge what the name resolves to now, without a connection. Raises WireError."""
+    async def check(self, target: Target, deadline: float) -> Sequence[Address]:
+        """What the name resolves to now, judged, without a connection. Raises WireError."""
         try:
             async with asyncio.timeout_at(deadline):
-                await self._addresses(target)
+                return await self._addresses(target)
         except TimeoutError:
             raise TimedOut("resolve") from None
 

@@ -16,6 +16,7 @@ from bench.plan import Plan, read_answers
 from bench.receiver import EVENT_ID_LENGTH, Log, Receiver, read_arrivals
 from bench.requests import many_events, one_event
 from bench.table import percentile
+from tests.support.polling import eventually
 
 _ID = "evt_" + "0123456789abcdef01234567"
 _REQUEST = f"POST /hook HTTP/1.1\r\nX-OptimalDial-Event-Id: {_ID}\r\nContent-Length: 5\r\n\r\nhello".encode()
@@ -47,15 +48,18 @@ def test_the_receiver_answers_and_logs_each_request_however_the_bytes_are_cut(si
 async def test_the_load_generator_sends_as_many_requests_as_planned_and_notes_each_answer(
     rate: float, tmp_path: Path
 ) -> None:
-    received = 0
+    received = connections = 0
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal received
+        nonlocal received, connections
+        connections += 1
         while await reader.read(65_536):
             received += 1
             body = orjson.dumps({"id": _ID, "type": "upload.completed", "deliveries": 1})
             writer.write(b"HTTP/1.1 202 Accepted\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
         writer.close()
+        await writer.wait_closed()
+        connections -= 1
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -74,6 +78,7 @@ async def test_the_load_generator_sends_as_many_requests_as_planned_and_notes_ea
     outcome = await run_plan(plan)
     answers = read_answers(tmp_path / "answers")
     server.close()
+    await eventually(lambda: connections == 0, what="all connections closed")
     assert (outcome.answered, outcome.refused, received) == (50, 0, 50)
     assert len(answers) == 50
     assert all(found.event_id == _ID.encode() and found.answered >= found.sent for found in answers)

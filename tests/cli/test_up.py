@@ -142,11 +142,19 @@ def test_a_second_interrupt_does_not_wait(data: Path, install: Install) -> None:
     installation.up()
     web = installation.child("m api")
     os.kill(web, signal.SIGSTOP)  # it will not end by itself
+    eventually_blocking(lambda: _is_stopped(web), what="the API stands still")
     assert installation.process is not None
     installation.process.send_signal(signal.SIGINT)
     eventually_blocking(lambda: _is_told(web), what="the API is told")
     assert installation.end(signal.SIGINT) == 1
     assert_nothing_runs_in(data)
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether each of the process's threads is."""
+    return all(
+        "T (stopped)" in read_process(pid, f"task/{one.name}/status") for one in Path(f"/proc/{pid}/task").iterdir()
+    )
 
 
 def _is_told(pid: int) -> bool:

@@ -11,10 +11,10 @@ from sendoff.errors import NotFound
 from sendoff.operations.endpoints import EndpointChange, delete_endpoint, update_endpoint
 from sendoff.operations.operate import list_audit
 from sendoff.operations.replay import Selection, start_replay, tick_replay
+from sendoff.operations.retention import tidy
 from sendoff.operations.rotate_keys import KeyUse, count_key_use, rotate_keys
 from sendoff.operations.rotate_secret import rotate_secret
 from sendoff.operations.runtime import Runtime
-from sendoff.operations.sweep import tidy
 from sendoff.store import endpoints
 from sendoff.store.audit import AuditFilter
 from sendoff.store.dead_letters import DeadLetterFilter

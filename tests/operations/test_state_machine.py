@@ -25,7 +25,7 @@ from tests.operations.machine.invariants import check_end
 from tests.operations.machine.stage import set_stage
 from tests.operations.machine.work import Work
 
-LIVES = int(os.environ.get("SENDOFF_TEST_LIVES", "25"))
+LIVES = int(os.environ.get("SENDOFF_TEST_LIVES", "20"))
 STEPS = 40
 ROUNDS_TO_THE_END = 30
 """More than the schedule has waits and a slow replay has seconds: what has not ended by then never will."""

@@ -123,15 +123,14 @@ class Installation:
 
     def count(self, *states: str) -> int:
         """How many deliveries are in one of the states."""
-        listed = ", ".join(f"'{state}'" for state in states)
-        return int(self.database.query(f"SELECT count(*) FROM deliveries WHERE state IN ({listed})")[0][0])
+        return sum(count for state, count in self._counts().items() if state in states)
 
     def settle(self, *, within: float = 30) -> Reckoning:
         """Wait until no delivery is open, and reckon what became of everything that was accepted."""
         eventually_blocking(
             lambda: self.count("pending", "held", "in_flight") == 0,
             within=within,
-            what=lambda: f"no open deliveries, but {self._states()}\n{self._logs()}",
+            what=lambda: f"no open deliveries, but {self._counts()}\n{self._logs()}",
         )
         return reckon(self.published.accepted, self._paths, self.receiver.tally(), self.database)
 
@@ -161,8 +160,9 @@ class Installation:
             chosen = [NewEndpoint(self.receiver.url(path), events=(EVENT_TYPE,)) for path in paths]
             return [(await register_endpoint(runtime, principal, _ACTOR, new)).endpoint.id for new in chosen]
 
-    def _states(self) -> str:
-        return str(self.database.query("SELECT state, count(*) FROM deliveries GROUP BY state"))
+    def _counts(self) -> dict[str, int]:
+        rows = self.database.query("SELECT state, count(*) FROM deliveries GROUP BY state")
+        return {state: int(count) for state, count in rows}
 
     def _logs(self) -> str:
         return "\n".join(server.log() for server in (self.api, *self.workers))

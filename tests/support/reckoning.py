@@ -1,4 +1,4 @@
-"""The reckoning: every accepted event, for every endpoint, was received or is a dead letter, and nothing was altered."""
+"""The reckoning: every accepted event was received by every endpoint or is a dead letter, and nothing was altered."""
 
 from __future__ import annotations
 

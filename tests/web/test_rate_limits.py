@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from ipaddress import IPv4Address
 
 import pytest
 
 from api import limits
+from sendoff.clock import FakeClock
+from sendoff.errors import RateLimited
 from sendoff.metrics import RATE_LIMITS_SKIPPED
+from sendoff.operations import accounts
 from tests.support.receiver import Receiver
 from tests.web.world import World, open_world
 
@@ -133,3 +140,49 @@ async def test_pings_to_one_host_are_limited_whoever_asks(
         "retry_after_seconds": 4,
     }
     assert receiver.requests("/3") == []
+
+
+class Resolver:
+    """Every name has the same address."""
+
+    async def resolve(self, _host: str) -> Sequence[IPv4Address]:
+        return [IPv4Address("127.0.0.1")]
+
+
+async def test_pings_to_one_address_are_limited_behind_however_many_names(
+    small_world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PINGS_PER_HOST", 2)
+    monkeypatch.setattr(small_world.house.runtime.wire._dialer, "_resolver", Resolver())
+    urls = [receiver.url("/hook", host=f"{name}.victims.example") for name in "abc"]
+    answers = [await small_world.post("/api/v1/webhooks", {"url": url}) for url in urls]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert len(receiver.requests()) == 2
+
+
+class EdgeClock(FakeClock):
+    """Every look at it takes a moment."""
+
+    def now(self) -> datetime:
+        seen = super().now()
+        self.advance(0.02)
+        return seen
+
+
+async def test_at_the_edge_of_a_minute_a_refusal_speaks_of_the_window_that_it_was_counted_in(
+    small_world: World,
+) -> None:
+    await statuses(small_world, 60)
+    house = small_world.house
+    end_of_minute = house.clock.now().replace(second=0, microsecond=0) + timedelta(minutes=1)
+    at_the_edge = replace(house.runtime, clock=EdgeClock(end_of_minute - timedelta(seconds=0.01)))
+    [key] = [
+        listed.key
+        for listed in await accounts.list_keys(house.runtime, house.principal.organization_id)
+        if small_world.key.startswith(listed.key.prefix)
+    ]
+    principal = replace(house.principal, key_id=key.id)
+    with pytest.raises(RateLimited) as refused:
+        await limits.limit_writes(at_the_edge, principal)
+    assert (refused.value.observed, refused.value.retry_after_seconds) == (61, 1)
+    await limits.limit_writes(at_the_edge, principal)  # the next minute has begun

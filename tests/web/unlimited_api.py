@@ -1,4 +1,4 @@
-"""The API's process without rate limits, for those who ask thousands of questions: `python -m tests.web.unlimited_api`."""
+"""The API's process without rate limits, for those who ask thousands of questions: `-m tests.web.unlimited_api`."""
 
 from __future__ import annotations
 
