@@ -120,7 +120,7 @@ async def _publish_alone(
 ) -> Response:
     done: list[AcceptedEvent] = []
 
-    def respond(accepted: list[AcceptedEvent]) -> StoredResponse:
+    def store(accepted: list[AcceptedEvent]) -> StoredResponse:
         done.extend(accepted)
         return StoredResponse(202, orjson.dumps(answer(accepted)))
 
@@ -128,7 +128,7 @@ async def _publish_alone(
         runtime_of(request),
         caller.organization_id,
         events,
-        answer=respond,
+        answer=store,
         request_id=caller.request_id,
         idempotent=_idempotent(request, caller, body),
         in_batch=in_batch,

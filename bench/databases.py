@@ -66,6 +66,7 @@ class BenchDatabase(Protocol):
     async def count_delivered(self) -> int: ...
     async def count_open(self) -> int: ...
     async def asked(self) -> Asked | None: ...
+    async def forget_statements(self) -> None: ...
     async def top_statements(self) -> list[str]: ...
     async def disconnect(self) -> None: ...
     def stop(self) -> None: ...
@@ -101,6 +102,9 @@ class Postgres:
     async def asked(self) -> Asked | None:
         assert self._connection is not None  # noqa: S101 - connected first
         return Asked(*await self._connection.fetchrow(_COUNT_STATEMENTS))
+
+    async def forget_statements(self) -> None:
+        await self._ask("SELECT 1 FROM (SELECT pg_stat_statements_reset()) AS reset")
 
     async def top_statements(self) -> list[str]:
         assert self._connection is not None  # noqa: S101 - connected first
@@ -141,6 +145,9 @@ class Sqlite:
 
     async def asked(self) -> Asked | None:
         return None
+
+    async def forget_statements(self) -> None:
+        """Nothing is counted."""
 
     async def top_statements(self) -> list[str]:
         return []

@@ -12,6 +12,9 @@ from bench.options import Options, describe
 from bench.table import Run, number, render
 from sendoff.clock import SystemClock
 
+_QUIET_CORES = 0.2
+"""What the benchmark's own instruments may use of the machine while nothing happens."""
+
 _HOW_TO_READ = """\
 - Everything runs on the one machine: product, databases, receiver and load generator share its cores.
 - CPU times are the operating system's (user and system, children included) from the first POST until the last
@@ -36,6 +39,7 @@ def render_report(command: str, options: Options, ground: Ground, runs: Sequence
         f"`{command}`, {now:%Y-%m-%d %H:%M} UTC",
         "\n".join(f"- {line}" for line in [describe_machine(), *describe(options), _describe_postgres()]),
         _describe_ground(ground),
+        *_warnings(runs),
         render(runs),
         "\n".join(_describe_memory(run) for run in runs),
         *(f"**{run.database} did not complete**: {run.failure}" for run in runs if run.failure),
@@ -65,6 +69,17 @@ def _describe_ground(ground: Ground) -> str:
 def _describe_memory(run: Run) -> str:
     peaks = ", ".join(f"{part} {run.peaks[part]:.0f}" for part in PARTS if run.peaks.get(part))
     return f"- {run.database}: largest resident set of one process, MiB: {peaks}"
+
+
+def _warnings(runs: Sequence[Run]) -> list[str]:
+    idle = [run.idle.usage for run in runs if run.idle is not None]
+    used = max((usage.elsewhere / usage.seconds for usage in idle), default=0.0)
+    if used < _QUIET_CORES:
+        return []
+    return [
+        f"**The machine was not quiet**: while Sendoff was idle, other programs used {used:.1f} cores. Speeds and "
+        "latencies are those of a machine that is shared, CPU times are only somewhat too high."
+    ]
 
 
 def _statements(runs: Sequence[Run]) -> list[str]:

@@ -56,6 +56,7 @@ class Bench:
     async def idle(self) -> Result:
         """Nothing to do."""
         await asyncio.sleep(_SETTLING_SECONDS)
+        await self._start_counting()
         before = await self.meter.read()
         await asyncio.sleep(self.options.idle_seconds)
         return await self._complete(Result("idle", await self.meter.since(before)))
@@ -101,6 +102,7 @@ class Bench:
 
     async def _start_counting(self) -> int:
         self.meter.receiver.reset()
+        await self.meter.database.forget_statements()
         return await self.meter.database.count_delivered()
 
     def _load(self, plan: Plan) -> Outcome:

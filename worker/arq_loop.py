@@ -23,8 +23,8 @@ JOB_TIMEOUT_SECONDS = 3600  # uploads; a delivery job ends when its deliveries a
 RESTART_SECONDS = (0.1, 0.5, 1.0, 2.0)
 
 IN_PROGRESS_SECONDS = 15.0
-"""How long arq keeps a job from other workers. By default it is the longest job's timeout: for an hour the jobs of killed
-workers would stand at the head of the queue, of which arq reads a hundred. To run a job twice is harmless."""
+"""How long arq keeps a job from other workers. By default it is the longest job's timeout: for an hour the jobs of
+killed workers would stand at the head of the queue, of which arq reads a hundred. To run a job twice is harmless."""
 
 
 async def supervise_arq(process: Process) -> None:

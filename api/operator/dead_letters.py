@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from api.dependencies import Operator, RuntimeOf
+from api.idempotency import Write
 from api.openapi import error_responses
 from api.operator.filters import DeadLetterQuery
 from api.operator.schemas import Exchange
@@ -63,7 +64,16 @@ async def get(_caller: Operator, runtime: RuntimeOf, dead_letter_id: str) -> Det
     return DetailedDeadLetter.of(await get_dead_letter(runtime, dead_letter_id))
 
 
-@router.post("/{dead_letter_id}/discard", operation_id="discardDeadLetter", responses=error_responses(404, 409))
-async def discard(caller: Operator, runtime: RuntimeOf, dead_letter_id: str) -> ShownDeadLetter:
+@router.post(
+    "/{dead_letter_id}/discard",
+    operation_id="discardDeadLetter",
+    response_model=ShownDeadLetter,
+    responses=error_responses(404, 409),
+)
+async def discard(caller: Operator, write: Write, runtime: RuntimeOf, dead_letter_id: str) -> Response:
     """Take it off the open list; it is kept for the record."""
-    return ShownDeadLetter.model_validate(await discard_dead_letter(runtime, caller.actor, dead_letter_id))
+
+    async def work() -> ShownDeadLetter:
+        return ShownDeadLetter.model_validate(await discard_dead_letter(runtime, caller.actor, dead_letter_id))
+
+    return await write.once(caller, work)

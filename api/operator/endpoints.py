@@ -42,13 +42,31 @@ async def list_page(
     return Page(data=[ShownEndpoint.of(endpoint) for endpoint in page], next_cursor=cursor)
 
 
-@router.post("/{endpoint_id}/disable", operation_id="disableEndpoint", responses=error_responses(404, 409))
-async def disable(caller: Operator, runtime: RuntimeOf, endpoint_id: str) -> ShownEndpoint:
+@router.post(
+    "/{endpoint_id}/disable",
+    operation_id="disableEndpoint",
+    response_model=ShownEndpoint,
+    responses=error_responses(404, 409),
+)
+async def disable(caller: Operator, write: Write, runtime: RuntimeOf, endpoint_id: str) -> Response:
     """Send nothing more to it; what is open goes to the dead-letter store."""
-    return ShownEndpoint.of(await switch_endpoint(runtime, caller.actor, endpoint_id, on=False))
+
+    async def work() -> ShownEndpoint:
+        return ShownEndpoint.of(await switch_endpoint(runtime, caller.actor, endpoint_id, on=False))
+
+    return await write.once(caller, work)
 
 
-@router.post("/{endpoint_id}/enable", operation_id="enableEndpoint", responses=error_responses(404, 409))
-async def enable(caller: Operator, runtime: RuntimeOf, endpoint_id: str) -> ShownEndpoint:
+@router.post(
+    "/{endpoint_id}/enable",
+    operation_id="enableEndpoint",
+    response_model=ShownEndpoint,
+    responses=error_responses(404, 409),
+)
+async def enable(caller: Operator, write: Write, runtime: RuntimeOf, endpoint_id: str) -> Response:
     """Send to it again, its failures forgotten."""
-    return ShownEndpoint.of(await switch_endpoint(runtime, caller.actor, endpoint_id, on=True))
+
+    async def work() -> ShownEndpoint:
+        return ShownEndpoint.of(await switch_endpoint(runtime, caller.actor, endpoint_id, on=True))
+
+    return await write.once(caller, work)

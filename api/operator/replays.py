@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel
 
 from api.dependencies import Operator, RuntimeOf, json_body
+from api.idempotency import Write
 from api.openapi import body_of, error_responses
 from api.operator.filters import NewReplay
 from api.operator.schemas import ListQuery
@@ -62,22 +63,29 @@ class ShownReplay(BaseModel):
     operation_id="createReplay",
     status_code=202,
     openapi_extra=body_of(NewReplay),
-    responses={200: {"model": DryRun, "description": "Dry run: nothing is sent"}, **error_responses(400, 413, 415)},
+    response_model=ShownReplay,
+    responses={
+        200: {"model": DryRun, "description": "Dry run: nothing is sent"},
+        **error_responses(400, 409, 413, 415),
+    },
 )
 async def create(
     caller: Operator,
+    write: Write,
     runtime: RuntimeOf,
     body: Annotated[NewReplay, Depends(json_body(NewReplay))],
-    response: Response,
-) -> ShownReplay | DryRun:
+) -> Response:
     """Count what the filter means, or have the worker send it again at `rate` deliveries a second."""
     if body.filter.delivery_ids is not None and len(body.filter.model_fields_set) > 1:
         raise Invalid("`filter.delivery_ids` stands alone: leave the other filters out.", field="filter")
-    if body.dry_run:
-        response.status_code = 200
-        count, endpoints = await count_replay(runtime, body.selection())
-        return DryRun(count=count, endpoints=endpoints)
-    return ShownReplay.of(await start_replay(runtime, caller.actor, body.selection(), rate=body.rate))
+
+    async def work() -> ShownReplay | DryRun:
+        if body.dry_run:
+            count, endpoints = await count_replay(runtime, body.selection())
+            return DryRun(count=count, endpoints=endpoints)
+        return ShownReplay.of(await start_replay(runtime, caller.actor, body.selection(), rate=body.rate))
+
+    return await write.once(caller, work, status=200 if body.dry_run else 202)
 
 
 @router.get("", operation_id="listReplays", responses=error_responses(400))
@@ -94,7 +102,16 @@ async def get(_caller: Operator, runtime: RuntimeOf, replay_id: str) -> ShownRep
     return ShownReplay.of(await get_replay(runtime, replay_id))
 
 
-@router.post("/{replay_id}/cancel", operation_id="cancelReplay", responses=error_responses(404, 409))
-async def cancel(caller: Operator, runtime: RuntimeOf, replay_id: str) -> ShownReplay:
+@router.post(
+    "/{replay_id}/cancel",
+    operation_id="cancelReplay",
+    response_model=ShownReplay,
+    responses=error_responses(404, 409),
+)
+async def cancel(caller: Operator, write: Write, runtime: RuntimeOf, replay_id: str) -> Response:
     """Send no more of it; what is sent already goes its way."""
-    return ShownReplay.of(await cancel_replay(runtime, caller.actor, replay_id))
+
+    async def work() -> ShownReplay:
+        return ShownReplay.of(await cancel_replay(runtime, caller.actor, replay_id))
+
+    return await write.once(caller, work)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from sendoff.clock import iso
 from sendoff.errors import Invalid, NotFound
 from sendoff.ids import is_uuid, new_id
 from sendoff.operations.actors import Actor, write_audit
@@ -158,8 +159,18 @@ async def revoke_key(runtime: Runtime, actor: Actor, key_id: str) -> None:
         key = await accounts.find_key(tx, key_id) if is_uuid(key_id) else None
         if key is None:
             raise NotFound(f"There is no API key {key_id}.")
+        before = {"prefix": key.prefix, "revoked_at": iso(key.revoked_at) if key.revoked_at else None}
         key.revoked_at = key.revoked_at or now
-        write_audit(tx, actor, "key.revoke", target=("key", key.id), now=now, organization_id=key.organization_id)
+        write_audit(
+            tx,
+            actor,
+            "key.revoke",
+            target=("key", key.id),
+            now=now,
+            organization_id=key.organization_id,
+            before=before,
+            after={"prefix": key.prefix, "revoked_at": iso(key.revoked_at)},
+        )
 
 
 async def remove_member(runtime: Runtime, actor: Actor, *, organization_id: str, email: str) -> list[str]:

@@ -20,6 +20,10 @@ class Actor:
     request_id: str | None = None
 
 
+WORKER = Actor("worker")
+"""The product itself, which switches endpoints off that fail."""
+
+
 def write_audit(
     tx: Transaction,
     actor: Actor,

@@ -34,7 +34,8 @@ async def create_event_type(
         if name in BUILT_IN_TYPES or await events.find_type(tx, name) is not None:
             raise Conflict(f"The event type {name} exists already.")
         tx.add(created)
-        write_audit(tx, actor, "event_type.create", target=("event_type", name), now=now)
+        after = {"schema": data_schema}
+        write_audit(tx, actor, "event_type.create", target=("event_type", name), now=now, after=after)
     return created
 
 

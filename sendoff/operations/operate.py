@@ -107,6 +107,7 @@ async def retry_delivery(runtime: Runtime, actor: Actor, delivery_id: str) -> De
             target=("delivery", delivery.id),
             now=now,
             organization_id=delivery.organization_id,
+            before={"state": str(delivery.state), "attempt_count": delivery.attempt_count},
         )
         await tx.refresh(delivery)
         report = await _report(tx, delivery)
@@ -136,6 +137,7 @@ async def discard_dead_letter(runtime: Runtime, actor: Actor, dead_letter_id: st
         letter = await _find_dead_letter(tx, dead_letter_id, lock=True)
         if letter.state == DeadLetterState.REPLAYED:
             raise Conflict("This dead letter was replayed; there is nothing left to discard.")
+        before = {"state": str(letter.state)}
         letter.state = DeadLetterState.DISCARDED
         write_audit(
             tx,
@@ -144,6 +146,8 @@ async def discard_dead_letter(runtime: Runtime, actor: Actor, dead_letter_id: st
             target=("dead_letter", letter.id),
             now=runtime.clock.now(),
             organization_id=letter.organization_id,
+            before=before,
+            after={"state": str(letter.state)},
         )
     return letter
 

@@ -9,6 +9,7 @@ import structlog
 
 from sendoff.ids import new_id
 from sendoff.metrics import ATTEMPT_SECONDS, ATTEMPTS, DEAD_LETTERS, LEASES_LOST
+from sendoff.operations.actors import WORKER, write_audit
 from sendoff.operations.bury import reason_for
 from sendoff.operations.deliver import FinishedAttempt
 from sendoff.operations.runtime import Runtime
@@ -75,9 +76,26 @@ async def _record_health(
         return {}
     rows = await endpoints.find_many(tx, touched, lock=True)
     for endpoint_id, endpoint in rows.items():
+        before = endpoint.state
         _count(endpoint, by_endpoint[endpoint_id], breaker, now)
+        if endpoint.state != before:
+            _note_disabled(tx, endpoint, before, now)
     await tx.flush()
     return rows
+
+
+def _note_disabled(tx: Transaction, endpoint: Endpoint, before: str, now: datetime) -> None:
+    _log.warning("endpoint_disabled", endpoint=endpoint.id, state=str(endpoint.state))
+    write_audit(
+        tx,
+        WORKER,
+        "endpoint.disable",
+        target=("endpoint", endpoint.id),
+        now=now,
+        organization_id=endpoint.organization_id,
+        before={"state": str(before)},
+        after={"state": str(endpoint.state), "consecutive_failures": endpoint.consecutive_failures},
+    )
 
 
 def _is_worth_noting(made: Sequence[FinishedAttempt], now: datetime) -> bool:
@@ -100,7 +118,6 @@ def _count(endpoint: Endpoint, made: Sequence[FinishedAttempt], breaker: Breaker
         endpoint.state = standing.becomes
         endpoint.disabled_at = now
         endpoint.burial_due = True
-        _log.warning("endpoint_disabled", endpoint=endpoint.id, state=str(standing.becomes))
 
 
 def _can_become(state: EndpointState, endpoint: Endpoint) -> bool:

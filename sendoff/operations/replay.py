@@ -113,8 +113,17 @@ async def cancel_replay(runtime: Runtime, actor: Actor, replay_id: str) -> Repla
             raise Conflict(f"This replay is {replay.state} already.")
         now = runtime.clock.now()
         replay.state, replay.finished_at = ReplayState.CANCELLED, now
-        write_audit(tx, actor, "replay.cancel", target=("replay", replay.id), now=now)
-        return ReplayReport(replay, (await replays.progress(tx, [replay.id]))[replay.id])
+        report = ReplayReport(replay, (await replays.progress(tx, [replay.id]))[replay.id])
+        write_audit(
+            tx,
+            actor,
+            "replay.cancel",
+            target=("replay", replay.id),
+            now=now,
+            before={"state": str(ReplayState.RUNNING)},
+            after={"state": str(replay.state), "replayed": report.progress.replayed},
+        )
+        return report
 
 
 async def get_replay(runtime: Runtime, replay_id: str) -> ReplayReport:

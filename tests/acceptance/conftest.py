@@ -48,7 +48,8 @@ def database(request: pytest.FixtureRequest) -> LiveDatabase:
 
 @pytest.fixture(scope="session")
 def _mortal_server(servers_directory: Path) -> Iterator[PostgresServer]:
-    server = PostgresServer(servers_directory / "mortal")
+    # What it has committed it must have written, for it is killed: only the disk itself need not have it.
+    server = PostgresServer(servers_directory / "mortal", settings={"fsync": "off", "max_connections": "200"})
     server.create()
     server.start()
     yield server
@@ -68,9 +69,7 @@ def install(directory: Path) -> Iterator[Install]:
     """Opens installations, which end with the test."""
     with ExitStack() as opened:
 
-        def make(
-            database: LiveDatabase, settings: Mapping[str, str] = QUICK, *, redis_url: str | None = None
-        ) -> Installation:
-            return opened.enter_context(open_installation(directory, database, settings=settings, redis_url=redis_url))
+        def make(database: LiveDatabase, settings: Mapping[str, str] = QUICK) -> Installation:
+            return opened.enter_context(open_installation(directory, database, settings))
 
         yield make

@@ -13,13 +13,13 @@ def test_what_a_killed_api_had_accepted_is_delivered_once(database: LiveDatabase
     What this proves: a 2xx comes after the commit; bells that died with the API are made up for; nothing comes twice.
     """
     installation = install(database)
-    installation.register("/one", "/two")
+    tenant = installation.add_tenant("/one", "/two")
     installation.start()
-    with installation.publishing():
+    with tenant.publishing():
         for _ in range(2):
-            installation.accept(50)
+            tenant.accept(50)
             installation.api.kill()
             installation.api.start()
-        installation.accept(50)
-    assert installation.published.unanswered
+        tenant.accept(50)
+    assert tenant.published.unanswered
     installation.check()

@@ -24,13 +24,13 @@ def test_a_worker_killed_between_the_answer_and_the_record_sends_no_more_than_th
     delivered. Nothing else comes twice: what was recorded before the lock is left alone.
     """
     installation = install(database, {**QUICK, "ENDPOINT_MAX_IN_FLIGHT": "100"})
-    installation.register("/hook")
+    tenant = installation.add_tenant("/hook")
     installation.start()
-    installation.publish(20)
+    tenant.publish(20)
     installation.settle()
     installation.receiver.program("/hook", Reply(delay=1.0))
     before = installation.receiver.arrived("/hook")
-    installation.publish(UNDER_WAY)
+    tenant.publish(UNDER_WAY)
     eventually_blocking(lambda: installation.receiver.arrived("/hook") == before + UNDER_WAY, what="all requests")
     with database.locked():
         eventually_blocking(lambda: installation.receiver.answered("/hook") == before + UNDER_WAY, what="all answers")
@@ -49,16 +49,16 @@ def test_the_others_take_over_what_a_killed_worker_had(database: LiveDatabase, i
     What this proves: whoever is left takes over; with nobody left, all waits for the next.
     """
     installation = install(database)
-    installation.register("/one", "/two")
+    tenant = installation.add_tenant("/one", "/two")
     installation.start(workers=2)
-    with installation.publishing():
+    with tenant.publishing():
         for _ in range(2):
-            installation.accept(50)
+            tenant.accept(50)
             installation.kill(installation.workers[-1])
             installation.new_worker().start()
-        installation.accept(50)
+        tenant.accept(50)
         installation.kill(*installation.workers)
-        installation.accept(50)
+        tenant.accept(50)
     installation.new_worker().start()
     installation.check()
 
@@ -73,11 +73,11 @@ def test_a_killed_worker_is_taken_over_from_within_30_seconds_at_default_setting
     What this proves: everything is delivered within 30 seconds of the kill, the lease's 20 included.
     """
     installation = install(database, {})
-    installation.register(*[f"/{number}" for number in range(10)])
+    tenant = installation.add_tenant(*[f"/{number}" for number in range(10)])
     for path in range(10):
         installation.receiver.program(f"/{path}", Reply(delay=5))
     installation.start(workers=2)
-    installation.publish(4)
+    tenant.publish(4)
     eventually_blocking(lambda: installation.count("in_flight") == 40, what="all under way")
     for path in range(10):
         installation.receiver.program(f"/{path}", 200)

@@ -15,19 +15,19 @@ def test_a_killed_valkey_costs_nothing_but_bells(database: LiveDatabase, install
     need no restart; nothing comes twice.
     """
     installation = install(database)
-    installation.register("/hook")
+    tenant = installation.add_tenant("/hook")
     installation.start()
-    with installation.publishing():
-        installation.accept(50)
+    with tenant.publishing():
+        tenant.accept(50)
         installation.valkey.kill()
-        installation.accept(100)
+        tenant.accept(100)
         eventually_blocking(
             lambda: installation.receiver.arrived("/hook") > 150, within=20, what="deliveries without Redis"
         )
         installation.valkey.start()
-        installation.accept(100)
+        tenant.accept(100)
     installation.check()
-    assert not installation.published.refused
+    assert not tenant.published.refused
 
 
 def test_a_redis_that_hangs_holds_up_neither_accepting_nor_delivering(sqlite: SqliteFile, install: Install) -> None:
@@ -38,19 +38,19 @@ def test_a_redis_that_hangs_holds_up_neither_accepting_nor_delivering(sqlite: Sq
     What this proves: no request waits for the bell, and workers notice that nobody answers them.
     """
     installation = install(sqlite)
-    installation.register("/hook")
+    tenant = installation.add_tenant("/hook")
     installation.start(workers=2)
-    with installation.publishing():
-        installation.accept(50)
+    with tenant.publishing():
+        tenant.accept(50)
         installation.valkey.freeze()
-        installation.accept(300, within=15)
+        tenant.accept(300, within=15)
         eventually_blocking(
             lambda: installation.receiver.arrived("/hook") > 300, within=20, what="deliveries while Redis hangs"
         )
         installation.valkey.thaw()
-        installation.accept(50)
+        tenant.accept(50)
     installation.check()
-    assert not installation.published.refused
+    assert not tenant.published.refused
 
 
 def test_bells_that_were_flushed_are_rung_again_within_10_seconds(postgres: PostgresDatabase, install: Install) -> None:
@@ -60,9 +60,9 @@ def test_bells_that_were_flushed_are_rung_again_within_10_seconds(postgres: Post
     What this proves: within 10 seconds all is delivered that no bell tells of any more.
     """
     installation = install(postgres, {})
-    installation.register("/hook")
+    tenant = installation.add_tenant("/hook")
     installation.api.start()
-    installation.publish(500)
+    tenant.publish(500)
     installation.valkey.flush()
     installation.new_worker().start()
     installation.check(within=10)
@@ -76,9 +76,9 @@ def test_a_sweep_that_nobody_makes_is_made_by_somebody(sqlite: SqliteFile, insta
     What this proves: workers do not rely on Redis for whose turn it is.
     """
     installation = install(sqlite, {})
-    installation.register("/hook")
+    tenant = installation.add_tenant("/hook")
     installation.api.start()
-    installation.publish(100)
+    tenant.publish(100)
     with installation.valkey.client() as client:
         client.flushall()
         client.set("sendoff:sweep", "taken")
@@ -93,9 +93,9 @@ def test_jobs_that_nobody_finishes_do_not_stop_the_sweeper(sqlite: SqliteFile, i
     What this proves: a queue that does not move is no excuse: what is due is delivered within 10 seconds.
     """
     installation = install(sqlite, {})
-    installation.register("/hook")
+    tenant = installation.add_tenant("/hook")
     installation.api.start()
-    installation.publish(100)
+    tenant.publish(100)
     with installation.valkey.client() as client:
         client.flushall()
         for number in range(150):

@@ -21,8 +21,8 @@ def shell() -> Iterator[Shell]:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A data directory that is not there yet."""
-    return tmp_path / "data"
+    """A data directory that is not there yet, with a name that must be quoted in places."""
+    return tmp_path / "data dir"
 
 
 @pytest.fixture

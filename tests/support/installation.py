@@ -11,18 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sendoff.operations.accounts import create_key, create_organization
-from sendoff.operations.actors import Actor
-from sendoff.operations.authenticate import EVENTS_WRITE, authenticate
-from sendoff.operations.endpoints import NewEndpoint, register_endpoint
-from sendoff.operations.runtime import open_runtime
-from sendoff.settings import load
 from tests.support.databases import LiveDatabase
 from tests.support.polling import eventually_blocking
-from tests.support.publisher import EVENT_TYPE, Published, Publisher
 from tests.support.reckoning import Reckoning, reckon
 from tests.support.remote import RemoteReceiver
 from tests.support.servers import Server
+from tests.support.tenants import Tenant, open_tenant
 from tests.support.valkey import ValkeyServer, free_port
 
 QUICK = {
@@ -33,32 +27,22 @@ QUICK = {
 }
 """Settings under which what takes half a minute takes seconds."""
 
-_ACTOR = Actor(name="test")
-
 
 class Installation:
-    """Everything between `open_installation`'s begin and end; processes are started by the test."""
+    """What runs between the begin and the end of `open_installation`; the servers are started by the test."""
 
     def __init__(
-        self,
-        directory: Path,
-        database: LiveDatabase,
-        receiver: RemoteReceiver,
-        *,
-        settings: Mapping[str, str],
-        redis_url: str | None = None,
+        self, directory: Path, database: LiveDatabase, receiver: RemoteReceiver, settings: Mapping[str, str]
     ) -> None:
         self.directory = directory
         self.database = database
         self.receiver = receiver
         self.valkey = ValkeyServer(directory)
-        self.port = free_port()
-        self.published = Published()
         self.may_come_twice = 0
-        """Deliveries that were in flight when a worker was killed: the most that may be sent twice."""
+        """Deliveries that were in flight when something was done to a worker or the database: the most duplicates."""
         given = {
             "DATABASE_URL": database.url,
-            "REDIS_URL": redis_url or self.valkey.url,
+            "REDIS_URL": self.valkey.url,
             "SECRET_KEYS": "k" * 32,
             "STORAGE_URL": f"file://{directory}/uploads",
             "DANGEROUSLY_ALLOW_NETWORKS": "127.0.0.0/8",
@@ -68,50 +52,36 @@ class Installation:
         self.settings = {name.lower(): value for name, value in given.items()}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("SENDOFF_")}
         self.environment = inherited | {f"SENDOFF_{name}": value for name, value in given.items()}
-        self.api = self._new_server("api", "api", "--port", str(self.port))
+        self.port = free_port()
+        self.tenants: list[Tenant] = []
         self.workers: list[Server] = []
-        self._paths: dict[str, str] = {}
-        self._key = ""
+        self.through: Sequence[str] = ()
+        """A module, with arguments, that new servers are run by instead of by Python alone."""
+        self.api = self.new_api()
+
+    def new_api(self) -> Server:
+        """The API, not started yet."""
+        self.api = self._new_server("api", "api", "--port", str(self.port))
+        return self.api
+
+    def new_worker(self) -> Server:
+        """Another worker, not started yet."""
+        self.workers.append(self._new_server(f"worker{len(self.workers) + 1}", "worker"))
+        return self.workers[-1]
 
     def start(self, *, workers: int = 1) -> None:
         """Start the API and so many workers."""
-        self.api.launch()
-        new = [self.new_worker() for _ in range(workers)]
-        for worker in new:
-            worker.launch()
-        for server in (self.api, *new):
+        new = [self.api, *[self.new_worker() for _ in range(workers)]]
+        for server in new:
+            server.launch()
+        for server in new:
             server.wait_until_ready()
 
-    def new_worker(self, *, through: Sequence[str] = ()) -> Server:
-        """Another worker, not started yet; `through` is a module, with arguments, that runs it."""
-        worker = self._new_server(f"worker{len(self.workers) + 1}", *through, "worker")
-        self.workers.append(worker)
-        return worker
-
-    def register(self, *paths: str) -> None:
-        """Register an endpoint for each of the receiver's paths."""
-        self._paths |= dict(zip(asyncio.run(self._register(paths)), paths, strict=True))
-
-    @contextmanager
-    def publishing(self, *, rate: float = 100) -> Iterator[Published]:
-        """Publish events within the block, so many per second."""
-        with Publisher(self.port, self._key, self.published, rate=rate).running() as published:
-            yield published
-
-    def publish(self, events: int) -> None:
-        """Publish so many events at once, all of which must be accepted."""
-        publisher = Publisher(self.port, self._key, self.published, rate=1)
-        for first in range(0, events, 1000):
-            assert publisher.publish_at_once(min(1000, events - first)), self.api.log()
-
-    def accept(self, more: int, *, within: float = 30) -> None:
-        """Wait until so many more events than now are accepted; somebody must be publishing."""
-        wanted = len(self.published.accepted) + more
-        eventually_blocking(
-            lambda: len(self.published.accepted) >= wanted,
-            within=within,
-            what=lambda: f"{wanted} accepted events, got {self.published}\n{self.api.log()}",
-        )
+    def add_tenant(self, *paths: str) -> Tenant:
+        """A new organization with an endpoint at each of the receiver's paths."""
+        urls = [self.receiver.url(path) for path in paths]
+        self.tenants.append(asyncio.run(open_tenant(self.settings, self.port, urls, paths)))
+        return self.tenants[-1]
 
     def kill(self, *workers: Server) -> int:
         """Kill workers in the midst of their work; how many deliveries were in flight then, at the most."""
@@ -120,6 +90,17 @@ class Installation:
         in_flight = self.count("in_flight")
         self.may_come_twice += in_flight
         return in_flight
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Let no worker go on within the block; what is in flight then may come twice."""
+        running = [worker for worker in self.workers if worker.is_running]
+        for worker in running:
+            worker.freeze()
+        self.may_come_twice += self.count("in_flight")
+        yield
+        for worker in running:
+            worker.thaw()
 
     def count(self, *states: str) -> int:
         """How many deliveries are in one of the states."""
@@ -130,9 +111,10 @@ class Installation:
         eventually_blocking(
             lambda: self.count("pending", "held", "in_flight") == 0,
             within=within,
+            every=0.2,
             what=lambda: f"no open deliveries, but {self._counts()}\n{self._logs()}",
         )
-        return reckon(self.published.accepted, self._paths, self.receiver.tally(), self.database)
+        return reckon(self.tenants, self.receiver.tally(), self.database)
 
     def check(self, *, within: float = 30) -> Reckoning:
         """Settle, and hold the guarantees: nothing lost, nothing altered, no more twice than may come twice."""
@@ -147,18 +129,7 @@ class Installation:
         self.valkey.kill()
 
     def _new_server(self, name: str, *program: str) -> Server:
-        return Server(program, self.environment, self.directory / f"{name}.log")
-
-    async def _register(self, paths: Sequence[str]) -> list[str]:
-        async with open_runtime(load(**self.settings)) as runtime:
-            organization = await create_organization(runtime, _ACTOR, name="Acme", credits=None)
-            minted = await create_key(
-                runtime, _ACTOR, organization_id=organization.id, email="ada@example.com", scopes=[EVENTS_WRITE]
-            )
-            self._key = minted.key
-            principal = await authenticate(runtime, f"Bearer {minted.key}")
-            chosen = [NewEndpoint(self.receiver.url(path), events=(EVENT_TYPE,)) for path in paths]
-            return [(await register_endpoint(runtime, principal, _ACTOR, new)).endpoint.id for new in chosen]
+        return Server([*self.through, *program], self.environment, self.directory / f"{name}.log")
 
     def _counts(self) -> dict[str, int]:
         rows = self.database.query("SELECT state, count(*) FROM deliveries GROUP BY state")
@@ -170,11 +141,11 @@ class Installation:
 
 @contextmanager
 def open_installation(
-    directory: Path, database: LiveDatabase, *, settings: Mapping[str, str] = QUICK, redis_url: str | None = None
+    directory: Path, database: LiveDatabase, settings: Mapping[str, str] = QUICK
 ) -> Iterator[Installation]:
     """An installation whose Valkey and receiver run; ended for certain."""
     with RemoteReceiver() as receiver:
-        installation = Installation(directory, database, receiver, settings=settings, redis_url=redis_url)
+        installation = Installation(directory, database, receiver, settings)
         try:
             installation.valkey.start()
             yield installation

@@ -45,12 +45,16 @@ async def eventually(
 
 
 def eventually_blocking(
-    look: Callable[[], Found], *, within: float = 10, what: str | Callable[[], str] = "what was waited for"
+    look: Callable[[], Found],
+    *,
+    within: float = 10,
+    every: float = _PAUSE_SECONDS,
+    what: str | Callable[[], str] = "what was waited for",
 ) -> Found:
-    """The same for code without an event loop."""
+    """The same for code without an event loop; looks `every` so many seconds."""
     deadline = time.monotonic() + within
     while not (found := look()):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within:g} s: {what if isinstance(what, str) else what()}")
-        time.sleep(_PAUSE_SECONDS)
+        time.sleep(every)
     return found

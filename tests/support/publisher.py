@@ -23,6 +23,8 @@ class Published:
 
     accepted: dict[str, int] = field(default_factory=dict)
     """The number in each event that was answered with 202, by the event's id."""
+    accepted_at: dict[str, float] = field(default_factory=dict)
+    """When each answer came, in Unix seconds; of single events alone."""
     refused: list[tuple[int, str | None]] = field(default_factory=list)
     """Status and `Retry-After` of every other answer."""
     unanswered: int = 0
@@ -85,6 +87,7 @@ class Publisher:
             self._published.unanswered += 1
             return False
         if status == 202:
+            self._published.accepted_at[answer["id"]] = time.time()
             self._published.accepted[answer["id"]] = number
         else:
             self._published.refused.append((status, retry_after))

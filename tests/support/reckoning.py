@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.support.databases import LiveDatabase
 from tests.support.tally import Arrival
+from tests.support.tenants import Tenant
 
 Place = tuple[str, str]
 """An event at an endpoint: the event's id and the receiver's path."""
@@ -36,21 +37,26 @@ class Reckoning:
         assert self.duplicates <= duplicates_at_most, f"{self.duplicates} came twice, {duplicates_at_most} may"
 
 
-def reckon(
-    accepted: Mapping[str, int], paths: Mapping[str, str], arrivals: Sequence[Arrival], database: LiveDatabase
-) -> Reckoning:
-    """`accepted`: the number in each event, by its id. `paths`: the receiver's path of each endpoint, by its id."""
+def reckon(tenants: Sequence[Tenant], arrivals: Sequence[Arrival], database: LiveDatabase) -> Reckoning:
+    """What became of all that the tenants were told is accepted."""
+    numbers = {event_id: number for tenant in tenants for event_id, number in tenant.published.accepted.items()}
+    paths = {endpoint_id: path for tenant in tenants for endpoint_id, path in tenant.paths.items()}
     arrived: defaultdict[Place, list[Arrival]] = defaultdict(list)
     for arrival in arrivals:
         arrived[arrival.event_id, arrival.path].append(arrival)
     letters = database.query("SELECT event_id, endpoint_id FROM dead_letters WHERE state = 'open'")
     dead = {(event_id, paths[endpoint_id]) for event_id, endpoint_id in letters}
-    expected = {(event_id, path) for event_id in accepted for path in paths.values()}
+    expected = {
+        (event_id, path)
+        for tenant in tenants
+        for event_id in tenant.published.accepted
+        for path in tenant.paths.values()
+    }
     return Reckoning(
         received=len(expected & arrived.keys()),
         dead=len(expected & dead - arrived.keys()),
         lost=sorted(expected - arrived.keys() - dead),
-        altered=sorted(place for place in expected & arrived.keys() if _is_altered(arrived[place], accepted[place[0]])),
+        altered=sorted(place for place in expected & arrived.keys() if _is_altered(arrived[place], numbers[place[0]])),
         duplicates=sum(arrival.count for arrival in arrivals) - len(arrived),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -20,21 +20,18 @@ class Arrival:
     delivery_id: str
     body: str
     count: int
+    first_at: float
+    """Unix seconds."""
 
 
 def add_up(requests: Iterable[Received]) -> list[Arrival]:
     """The deliveries among the requests, which are OptimalDial's; pings are none."""
-    counts = Counter(
-        (
-            request.path.partition("?")[0],
-            request.header("X-OptimalDial-Event-Id"),
-            request.header("X-OptimalDial-Delivery-Id"),
-            request.body,
-        )
-        for request in requests
-        if request.header("X-OptimalDial-Event") != PING
-    )
+    same: defaultdict[tuple[str, str, str, bytes], list[float]] = defaultdict(list)
+    for request in requests:
+        if request.header("X-OptimalDial-Event") != PING:
+            event_id, delivery_id = (request.header(f"X-OptimalDial-{what}-Id") for what in ("Event", "Delivery"))
+            same[request.path.partition("?")[0], event_id, delivery_id, request.body].append(request.arrived_at)
     return [
-        Arrival(path, event_id, delivery_id, body.decode(), count)
-        for (path, event_id, delivery_id, body), count in counts.items()
+        Arrival(path, event_id, delivery_id, body.decode(), len(moments), min(moments))
+        for (path, event_id, delivery_id, body), moments in same.items()
     ]

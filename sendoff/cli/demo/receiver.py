@@ -28,6 +28,10 @@ class Request:
         return self.headers["x-optimaldial-event"]
 
     @property
+    def signature(self) -> str:
+        return self.headers["x-optimaldial-signature"]
+
+    @property
     def attempt(self) -> int:
         return int(self.headers["x-optimaldial-attempt"])
 

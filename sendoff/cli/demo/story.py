@@ -151,6 +151,7 @@ def _watch_retries(stage: Stage, hook: Hook) -> None:
     requests = hook.events("upload.completed")
     check(len({request.body for request in requests}) == 1, "The attempts' bodies differ.")
     check(len({request.delivery_id for request in requests}) == 1, "The attempts' delivery ids differ.")
+    check(len({request.signature for request in requests}) > 1, "The attempts were not signed afresh.")
     stage.narrator.happened("All attempts carried the same bytes, each signed afresh")
 
 

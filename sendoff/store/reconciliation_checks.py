@@ -1,0 +1,197 @@
+"""The checks of the reconciliation: what must hold, the statement that finds where it does not, and what to do then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """`kind` names the fault for programs, `what` and `remedy` tell people."""
+
+    kind: str
+    what: str
+    remedy: str
+    sql: str
+
+
+_OPEN = "('pending', 'held', 'in_flight')"
+_STATES = "('pending', 'held', 'in_flight', 'delivered', 'dead')"
+
+_EVENTS = (
+    Check(
+        "delivery_count",
+        "The event was accepted with another number of deliveries than it has.",
+        "Fewer: publish the event's data again for the endpoints that lack it. More: find out who wrote the others.",
+        """
+        SELECT e.id AS event_id, e.delivery_count AS expected, COALESCE(n.number, 0) AS found
+        FROM events e LEFT JOIN (
+            SELECT d.event_id, COUNT(*) AS number FROM deliveries d WHERE WITHIN(d.event_id) GROUP BY d.event_id
+        ) AS n ON n.event_id = e.id
+        WHERE WITHIN(e.id) AND e.delivery_count <> COALESCE(n.number, 0)
+        """,
+    ),
+)
+
+_DELIVERIES = (
+    Check(
+        "event_missing",
+        "The delivery's event does not exist, so that it cannot be sent.",
+        "Restore the event from a backup, or remove the delivery.",
+        """
+        SELECT d.id AS delivery_id, d.event_id AS event_id FROM deliveries d LEFT JOIN events e ON e.id = d.event_id
+        WHERE WITHIN(d.id) AND e.id IS NULL
+        """,
+    ),
+    Check(
+        "endpoint_missing",
+        "The delivery's endpoint does not exist; deleted ones keep their row.",
+        "Restore the endpoint from a backup, or remove the delivery.",
+        """
+        SELECT d.id AS delivery_id, d.endpoint_id AS endpoint_id
+        FROM deliveries d LEFT JOIN endpoints e ON e.id = d.endpoint_id
+        WHERE WITHIN(d.id) AND e.id IS NULL
+        """,
+    ),
+    Check(
+        "attempt_numbers",
+        "The delivery's attempts are not as many as it counts, or their numbers have a gap.",
+        "History was lost or written by somebody else; the delivery goes on as its own count says.",
+        """
+        SELECT d.id AS delivery_id, d.attempt_count AS expected, COALESCE(a.total, 0) AS found
+        FROM deliveries d LEFT JOIN (
+            SELECT delivery_id, COUNT(*) AS total, MIN(number) AS lowest, MAX(number) AS highest
+            FROM attempts WHERE WITHIN(delivery_id) GROUP BY delivery_id
+        ) AS a ON a.delivery_id = d.id
+        WHERE WITHIN(d.id)
+        AND (d.attempt_count <> COALESCE(a.total, 0) OR a.lowest <> 1 OR a.highest <> a.total)
+        """,
+    ),
+    Check(
+        "attempts_without_delivery",
+        "There are attempts of a delivery that does not exist.",
+        "The delivery was lost: look into its event, and publish it again if the receiver lacks it.",
+        """
+        SELECT DISTINCT a.delivery_id AS delivery_id
+        FROM attempts a LEFT JOIN deliveries d ON d.id = a.delivery_id
+        WHERE WITHIN(a.delivery_id) AND d.id IS NULL
+        """,
+    ),
+    Check(
+        "delivered_unproven",
+        "The delivery counts as delivered, but its last attempt was not answered with a 2xx.",
+        "Replay it by its id if the receiver lacks it.",
+        """
+        SELECT d.id AS delivery_id
+        FROM deliveries d LEFT JOIN attempts a ON a.delivery_id = d.id AND a.number = d.attempt_count
+        WHERE WITHIN(d.id) AND d.state = 'delivered'
+        AND (a.response_status IS NULL OR a.response_status < 200 OR a.response_status > 299)
+        """,
+    ),
+    Check(
+        "dead_without_letter",
+        "The delivery is dead, but no dead letter tells anybody.",
+        "Retry it or replay it by its id.",
+        """
+        SELECT d.id AS delivery_id FROM deliveries d
+        WHERE WITHIN(d.id) AND d.state = 'dead'
+        AND NOT EXISTS (SELECT 1 FROM dead_letters l WHERE l.delivery_id = d.id AND l.state <> 'replayed')
+        """,
+    ),
+    Check(
+        "never_due",
+        "The delivery waits, but for no time that ever comes.",
+        "Set its `next_attempt_at` to now.",
+        f"""
+        SELECT d.id AS delivery_id FROM deliveries d
+        WHERE WITHIN(d.id) AND (
+            (d.state IN ('pending', 'in_flight') AND d.next_attempt_at IS NULL)
+            OR (d.state = 'in_flight' AND d.lease IS NULL)
+            OR d.state NOT IN {_STATES}
+        )
+        """,
+    ),
+    Check(
+        "lease_expired",
+        "The delivery's lease ended long ago, and nobody has taken it over.",
+        "See that a worker runs; it takes it over by itself.",
+        """
+        SELECT d.id AS delivery_id FROM deliveries d
+        WHERE WITHIN(d.id) AND d.state = 'in_flight' AND d.next_attempt_at < :overdue
+        """,
+    ),
+    Check(
+        "overdue",
+        "The delivery has been due for long, and nobody has sent it.",
+        "See that a worker runs, and whether it keeps up; it sends it by itself.",
+        """
+        SELECT d.id AS delivery_id, d.endpoint_id AS endpoint_id FROM deliveries d
+        WHERE WITHIN(d.id) AND d.state = 'pending' AND d.next_attempt_at < :overdue
+        """,
+    ),
+    Check(
+        "waits_for_closed_endpoint",
+        "The delivery waits for an endpoint that has been off for long.",
+        "See that a worker runs; it moves it to the dead-letter store by itself.",
+        """
+        SELECT d.id AS delivery_id, e.id AS endpoint_id FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id
+        WHERE WITHIN(d.id) AND d.state IN ('pending', 'held') AND e.state <> 'active' AND d.created_at < :overdue
+        AND e.updated_at < :overdue AND (e.disabled_at IS NULL OR e.disabled_at < :overdue)
+        """,
+    ),
+    Check(
+        "replay_unaware",
+        "The delivery is on its way for a replay that does not count it as sent.",
+        "The delivery is safe; the replay's progress is not. Cancel the replay if it does not end.",
+        f"""
+        SELECT d.id AS delivery_id, d.replay_id AS replay_id
+        FROM deliveries d LEFT JOIN replay_items i ON i.replay_id = d.replay_id AND i.delivery_id = d.id
+        WHERE WITHIN(d.id) AND d.replay_id IS NOT NULL AND d.state IN {_OPEN}
+        AND (i.state IS NULL OR i.state <> 'sent')
+        """,
+    ),
+)
+
+_DEAD_LETTERS = (
+    Check(
+        "open_letter_of_live_delivery",
+        "The dead letter is open, but its delivery is not dead or does not exist.",
+        "Discard the dead letter.",
+        """
+        SELECT l.id AS dead_letter_id, l.delivery_id AS delivery_id
+        FROM dead_letters l LEFT JOIN deliveries d ON d.id = l.delivery_id
+        WHERE WITHIN(l.id) AND l.state = 'open' AND (d.id IS NULL OR d.state <> 'dead')
+        """,
+    ),
+)
+
+_REPLAYS = (
+    Check(
+        "replay_total",
+        "The replay does not have as many deliveries as it counts, or is completed without all of them having ended.",
+        "Start another replay of what is still in the dead-letter store.",
+        """
+        SELECT r.id AS replay_id, r.total AS expected, COALESCE(n.number, 0) AS found
+        FROM replays r LEFT JOIN (
+            SELECT replay_id, COUNT(*) AS number,
+                SUM(CASE WHEN state IN ('waiting', 'sent') THEN 1 ELSE 0 END) AS left_over
+            FROM replay_items WHERE WITHIN(replay_id) GROUP BY replay_id
+        ) AS n ON n.replay_id = r.id
+        WHERE WITHIN(r.id) AND (r.finished_at IS NULL OR r.finished_at >= :kept_since)
+        AND (r.total <> COALESCE(n.number, 0) OR (r.state = 'completed' AND n.left_over > 0))
+        """,
+    ),
+    Check(
+        "replay_item_adrift",
+        "The replay counts the delivery as on its way, but it is not.",
+        "The delivery's own state is right. Cancel the replay if it does not end.",
+        f"""
+        SELECT i.replay_id AS replay_id, i.delivery_id AS delivery_id
+        FROM replay_items i LEFT JOIN deliveries d ON d.id = i.delivery_id
+        WHERE WITHIN(i.replay_id) AND i.state = 'sent'
+        AND (d.id IS NULL OR d.replay_id IS NULL OR d.replay_id <> i.replay_id OR d.state NOT IN {_OPEN})
+        """,
+    ),
+)
+
+CHECKS = {"events": _EVENTS, "deliveries": _DELIVERIES, "dead_letters": _DEAD_LETTERS, "replays": _REPLAYS}

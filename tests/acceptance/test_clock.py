@@ -1,0 +1,65 @@
+"""The wall clock set by an hour under running processes: what is due is found all the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.acceptance.conftest import Install
+from tests.support.databases import LiveDatabase
+from tests.support.exchange import Reply
+from tests.support.installation import Installation
+from tests.support.polling import eventually_blocking
+from tests.support.stepped_clock import SteppedClock
+
+HOUR = 3600
+
+
+def start_on(clock: SteppedClock, installation: Installation, *, workers: int) -> None:
+    installation.through = clock.program
+    installation.new_api()
+    installation.start(workers=workers)
+
+
+def test_a_clock_set_forth_and_back_holds_nothing_up(database: LiveDatabase, install: Install) -> None:
+    """Setup: the API and a worker on one clock, 100 events a second.
+
+    Timeline: the clock is set an hour ahead; then back by two; bells are lost meanwhile, for Redis is flushed.
+    What this proves: nothing waits for an hour, neither what was accepted under the later time, nor what a bell was
+    lost for; and nothing is sent again because its lease seems to have ended.
+    """
+    installation = install(database)
+    clock = SteppedClock(installation.directory / "clock")
+    tenant = installation.add_tenant("/hook")
+    start_on(clock, installation, workers=1)
+    with tenant.publishing():
+        for offset in (HOUR, -HOUR):
+            tenant.accept(50)
+            clock.step(offset)
+            installation.valkey.flush()
+            tenant.accept(50)
+    assert installation.check().duplicates == 0
+
+
+@pytest.mark.parametrize("offset", [HOUR, -HOUR])
+def test_what_a_killed_worker_had_is_taken_over_although_the_clock_was_set(
+    database: LiveDatabase, install: Install, offset: int
+) -> None:
+    """Setup: two workers on one clock, 40 deliveries under way.
+
+    Timeline: both are killed; the clock is set by an hour; a worker starts.
+    What this proves: a lease that seems to end in an hour does not hold for an hour.
+    """
+    installation = install(database)
+    clock = SteppedClock(installation.directory / "clock")
+    tenant = installation.add_tenant("/one", "/two")
+    for path in ("/one", "/two"):
+        installation.receiver.program(path, Reply(delay=1.5))
+    start_on(clock, installation, workers=2)
+    tenant.publish(20)
+    eventually_blocking(lambda: installation.receiver.arrived("/one") == 21, what="requests under way")
+    installation.kill(*installation.workers)
+    for path in ("/one", "/two"):
+        installation.receiver.program(path, 200)
+    clock.step(offset)
+    installation.new_worker().start()
+    installation.check()

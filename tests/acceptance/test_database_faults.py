@@ -1,0 +1,133 @@
+"""The database restarted, away at the start, full: nothing is answered with a 2xx that is not kept, and all comes back."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import Install
+from tests.support.databases import PostgresDatabase, SqliteFile
+from tests.support.exchange import Reply
+from tests.support.installation import QUICK
+from tests.support.polling import eventually_blocking
+from tests.support.publisher import Published
+
+UNDER_WAY = 60
+LEASE_SECONDS = float(QUICK["LEASE_SECONDS"])
+
+
+def wait_for_refusals(published: Published) -> None:
+    """Twenty more answers that say 503 and when to come back."""
+    before = len(published.refused)
+    eventually_blocking(lambda: len(published.refused) >= before + 20, within=20, what=lambda: str(published.refused))
+    assert {status for status, _ in published.refused} == {503}
+    assert all(retry_after is not None and int(retry_after) > 0 for _, retry_after in published.refused)
+
+
+@pytest.mark.parametrize("ending", ["stop", pytest.param("kill", marks=pytest.mark.chaos)])
+def test_a_restart_of_postgresql_is_survived_by_everybody(
+    mortal_postgres: PostgresDatabase, install: Install, ending: str
+) -> None:
+    """Setup: the API, a worker, a receiver that answers after a second, 60 deliveries under way, 50 events a second.
+
+    Timeline: PostgreSQL is stopped; the receiver answers all 60; their leases end; PostgreSQL is started.
+    What this proves: the API says 503 with Retry-After meanwhile and recovers by itself; so does the worker, which
+    records what it has to record and sends none of it again.
+    """
+    installation = install(mortal_postgres, {**QUICK, "ENDPOINT_MAX_IN_FLIGHT": "100"})
+    tenant = installation.add_tenant("/hook")
+    installation.start()
+    installation.receiver.program("/hook", Reply(delay=1.0))
+    tenant.publish(UNDER_WAY)
+    eventually_blocking(lambda: installation.receiver.arrived("/hook") == 1 + UNDER_WAY, what="all requests")
+    with tenant.publishing(rate=50):
+        getattr(mortal_postgres.server, ending)()
+        stopped_at = time.monotonic()
+        try:
+            eventually_blocking(lambda: installation.receiver.answered("/hook") > UNDER_WAY, what="all answers")
+            wait_for_refusals(tenant.published)
+            eventually_blocking(lambda: time.monotonic() > stopped_at + LEASE_SECONDS + 1, what="the leases' end")
+        finally:
+            mortal_postgres.server.start()
+        installation.receiver.program("/hook", 200)
+        tenant.accept(50)
+    assert installation.check().duplicates == 0
+    assert installation.api.is_running
+    assert installation.workers[0].is_running
+
+
+def test_a_worker_that_is_started_while_the_database_is_away_waits_for_it(
+    mortal_postgres: PostgresDatabase, install: Install
+) -> None:
+    """Setup: 50 events wait in PostgreSQL.
+
+    Timeline: PostgreSQL is stopped; a worker is started; PostgreSQL is started.
+    What this proves: the worker neither ends nor needs to be started again.
+    """
+    installation = install(mortal_postgres)
+    tenant = installation.add_tenant("/hook")
+    installation.api.start()
+    tenant.publish(50)
+    worker = installation.new_worker()
+    mortal_postgres.server.stop()
+    try:
+        worker.launch()
+        eventually_blocking(lambda: "worker_waits" in worker.log(), within=20, what=worker.log)
+    finally:
+        mortal_postgres.server.start()
+    worker.wait_until_ready()
+    installation.check()
+
+
+def test_a_full_disk_stops_accepting_and_nothing_else(sqlite: SqliteFile, directory: Path, install: Install) -> None:
+    """Setup: SQLite on a disk of 16 MB, a worker, 100 events a second.
+
+    Timeline: the disk is filled; events are refused; room is made.
+    What this proves: nothing is accepted that cannot be kept, the answer is 503 with Retry-After, and both processes
+    go on by themselves; what was sent and could not be recorded is not sent again.
+    """
+    with small_disk(directory / "disk") as disk:
+        (disk / "sendoff.db").write_bytes(sqlite.path.read_bytes())
+        installation = install(SqliteFile(disk / "sendoff.db"))
+        tenant = installation.add_tenant("/hook")
+        installation.start()
+        with tenant.publishing():
+            tenant.accept(50)
+            fill(disk / "filler")
+            wait_for_refusals(tenant.published)
+            (disk / "filler").unlink()
+            tenant.accept(50)
+        assert installation.check().duplicates == 0
+        assert installation.api.is_running
+        assert installation.workers[0].is_running
+        installation.close()
+
+
+@contextmanager
+def small_disk(place: Path) -> Iterator[Path]:
+    """A file system of its own, as only root can make one."""
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", place], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"no disk can be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def fill(path: Path) -> None:
+    """Write until there is no room for another byte."""
+    with path.open("wb", buffering=0) as file:
+        for size in (65_536, 4_096, 1):
+            try:
+                while True:
+                    file.write(os.urandom(size))
+            except OSError:
+                continue

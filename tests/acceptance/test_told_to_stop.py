@@ -1,0 +1,63 @@
+"""Processes that are told to stop: they finish what they can within their grace and leave the rest to others."""
+
+from __future__ import annotations
+
+from tests.acceptance.conftest import Install
+from tests.support.databases import LiveDatabase
+from tests.support.exchange import Reply
+from tests.support.installation import QUICK
+from tests.support.polling import eventually_blocking
+
+# Leases far longer than the test: what another worker takes up was given back.
+PATIENT = {**QUICK, "ATTEMPT_TIMEOUT_SECONDS": "120", "LEASE_SECONDS": "600"}
+
+
+def test_a_worker_that_is_told_to_stop_drains_and_gives_the_rest_back_at_once(
+    database: LiveDatabase, install: Install
+) -> None:
+    """Setup: a worker with two seconds of grace, an endpoint that answers after one, and one that never does.
+
+    Timeline: ten requests to each are under way, SIGTERM; the worker ends; another starts.
+    What this proves: the first ten are recorded; the others are due again at once, long before their leases end, as if
+    they had not been attempted.
+    """
+    installation = install(database, PATIENT)
+    tenant = installation.add_tenant("/slow", "/hung")
+    installation.start()
+    installation.receiver.program("/slow", Reply(delay=1.0))
+    installation.receiver.program("/hung", Reply(hang=True))
+    tenant.publish(10)
+    for path in ("/slow", "/hung"):
+        eventually_blocking(lambda path=path: installation.receiver.arrived(path) == 11, what=f"all requests to {path}")
+    assert installation.workers[0].stop() == 0, installation.workers[0].log()
+    assert (installation.count("delivered"), installation.count("pending"), installation.count("in_flight")) == (
+        10,
+        10,
+        0,
+    )
+    installation.may_come_twice = 10
+    installation.receiver.program("/hung", 200)
+    installation.new_worker().start()
+    assert installation.check(within=15).duplicates == 10
+    assert installation.database.query("SELECT DISTINCT attempt_count FROM deliveries") == [("1",)]
+
+
+def test_a_worker_that_is_told_to_stop_under_load_leaves_nothing_claimed(
+    database: LiveDatabase, install: Install
+) -> None:
+    """Setup: two workers, 200 events a second, leases far longer than the test.
+
+    Timeline: one worker is told to stop in the midst of it; then the other, and a third takes over.
+    What this proves: not one delivery is left under the lease of a worker that ended in good order.
+    """
+    installation = install(database, PATIENT)
+    tenant = installation.add_tenant("/one", "/two")
+    installation.start(workers=2)
+    with tenant.publishing(rate=200):
+        for worker in list(installation.workers):
+            tenant.accept(100)
+            assert worker.stop() == 0, worker.log()
+        tenant.accept(50)
+    assert installation.count("in_flight") == 0
+    installation.new_worker().start()
+    assert installation.check().duplicates == 0
