@@ -20,6 +20,9 @@ from redis.exceptions import RedisError
 from sendoff.settings import Settings
 
 QUEUE = "sendoff:jobs"
+CHANNEL = "sendoff:bell"
+"""Where workers hear that there is a new job, so that they need not ask for one all the time."""
+
 DELIVER, PROCESS_UPLOAD, RUN_REPLAY = "deliver", "process_upload", "run_replay"
 
 IDS_PER_JOB = 200
@@ -79,6 +82,7 @@ class ArqBell:
             try:
                 async with asyncio.timeout(_RING_TIMEOUT_SECONDS):
                     await self._redis.enqueue_job(job, ids, _expires=_JOB_EXPIRES_SECONDS)
+                    await self._redis.publish(CHANNEL, job)
             except (RedisError, OSError, TimeoutError) as error:
                 _log.warning("bell_not_rung", error=str(error), ids=len(ids) + len(self._waiting))
                 self._waiting.clear()

@@ -8,15 +8,18 @@ from typing import Any
 import structlog
 from arq.worker import Worker, func
 
-from sendoff.bell import DELIVER, PROCESS_UPLOAD, QUEUE, RUN_REPLAY, connect
+from sendoff.bell import CHANNEL, DELIVER, PROCESS_UPLOAD, QUEUE, RUN_REPLAY, connect
 from sendoff.settings import Settings
 from worker import jobs
 from worker.process import Process
 
 _log = structlog.get_logger(__name__)
 
-POLL_SECONDS = 0.03
-"""How often arq asks Redis for jobs: half of it is added to a delivery's latency, and an idle poll costs 0.2 ms."""
+IDLE_POLL_SECONDS = 0.5
+"""How often a worker without jobs asks Redis for some although nobody rang; it hears the bell within a millisecond."""
+
+BUSY_POLL_SECONDS = 0.02
+"""How often a worker with jobs does: a job that ends makes room for the next one without a sound."""
 
 MAX_JOBS = 20
 JOB_TIMEOUT_SECONDS = 3600  # uploads; a delivery job ends when its deliveries are handed over
@@ -25,6 +28,19 @@ RESTART_SECONDS = (0.1, 0.5, 1.0, 2.0)
 IN_PROGRESS_SECONDS = 15.0
 """How long arq keeps a job from other workers. By default it is the longest job's timeout: for an hour the jobs of
 killed workers would stand at the head of the queue, of which arq reads a hundred. To run a job twice is harmless."""
+
+
+class BellWorker(Worker):
+    """arq's worker, woken by the bell instead of polling for it."""
+
+    async def main(self) -> None:
+        self.ctx["redis"] = self.pool
+        async with self.pool.pubsub() as bell:
+            await bell.subscribe(CHANNEL)
+            while True:
+                await self._poll_iteration()
+                wait = BUSY_POLL_SECONDS if self.tasks else IDLE_POLL_SECONDS
+                await bell.get_message(ignore_subscribe_messages=True, timeout=wait)
 
 
 async def supervise_arq(process: Process) -> None:
@@ -57,7 +73,7 @@ async def _stop_arq(worker: Worker) -> None:
 def _new_arq_worker(process: Process, settings: Settings) -> Worker:
     context: dict[Any, Any] = {"process": process}
     redis = connect(settings)
-    worker = Worker(
+    worker = BellWorker(
         functions=[
             func(jobs.deliver, name=DELIVER),
             func(jobs.process_upload, name=PROCESS_UPLOAD),
@@ -67,7 +83,7 @@ def _new_arq_worker(process: Process, settings: Settings) -> Worker:
         queue_name=QUEUE,
         ctx=context,
         handle_signals=False,
-        poll_delay=POLL_SECONDS,
+        poll_delay=IDLE_POLL_SECONDS,
         max_jobs=MAX_JOBS,
         job_timeout=JOB_TIMEOUT_SECONDS,
         keep_result=0,

@@ -21,6 +21,7 @@ from sendoff.operations.runtime import Runtime, open_runtime
 from sendoff.readiness import announce_ready
 from sendoff.settings import Settings
 from worker.arq_loop import supervise_arq
+from worker.clock_watch import watch_clock
 from worker.process import Process
 from worker.schedule import BURY_SECONDS, FIND_ORPHAN_FILES_SECONDS, TIDY_SECONDS, repeat
 from worker.sweeps import run_sweeps
@@ -55,6 +56,7 @@ async def _work(runtime: Runtime, stop: asyncio.Event) -> None:
     loops = [
         asyncio.create_task(supervise_arq(process)),
         asyncio.create_task(run_sweeps(runtime, process.dispatcher)),
+        asyncio.create_task(watch_clock(runtime)),
         asyncio.create_task(repeat("bury", BURY_SECONDS, partial(bury_closed, runtime))),
         asyncio.create_task(repeat("tidy", TIDY_SECONDS, partial(tidy, runtime))),
         asyncio.create_task(repeat("orphan files", FIND_ORPHAN_FILES_SECONDS, partial(remove_orphan_files, runtime))),

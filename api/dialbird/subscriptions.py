@@ -94,7 +94,7 @@ async def update(
     operation_id="deleteSubscription",
     status_code=204,
     response_class=Response,
-    responses=error_responses(404, 409),
+    responses=error_responses(400, 404, 409),
 )
 async def delete(caller: WebhooksSubscriber, write: Write, runtime: RuntimeOf, subscription_id: str) -> Response:
     """Stop further deliveries for good."""

@@ -68,7 +68,7 @@ async def get(_caller: Operator, runtime: RuntimeOf, dead_letter_id: str) -> Det
     "/{dead_letter_id}/discard",
     operation_id="discardDeadLetter",
     response_model=ShownDeadLetter,
-    responses=error_responses(404, 409),
+    responses=error_responses(400, 404, 409),
 )
 async def discard(caller: Operator, write: Write, runtime: RuntimeOf, dead_letter_id: str) -> Response:
     """Take it off the open list; it is kept for the record."""

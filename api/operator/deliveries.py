@@ -60,7 +60,7 @@ async def get(_caller: Operator, runtime: RuntimeOf, delivery_id: str) -> Detail
     operation_id="retryDelivery",
     status_code=202,
     response_model=DetailedDelivery,
-    responses=error_responses(404, 409),
+    responses=error_responses(400, 404, 409),
 )
 async def retry(caller: Operator, write: Write, runtime: RuntimeOf, delivery_id: str) -> Response:
     """Attempt it now, in the place of its next automatic attempt; if it fails, the schedule goes on."""

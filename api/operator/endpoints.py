@@ -46,7 +46,7 @@ async def list_page(
     "/{endpoint_id}/disable",
     operation_id="disableEndpoint",
     response_model=ShownEndpoint,
-    responses=error_responses(404, 409),
+    responses=error_responses(400, 404, 409),
 )
 async def disable(caller: Operator, write: Write, runtime: RuntimeOf, endpoint_id: str) -> Response:
     """Send nothing more to it; what is open goes to the dead-letter store."""
@@ -61,7 +61,7 @@ async def disable(caller: Operator, write: Write, runtime: RuntimeOf, endpoint_i
     "/{endpoint_id}/enable",
     operation_id="enableEndpoint",
     response_model=ShownEndpoint,
-    responses=error_responses(404, 409),
+    responses=error_responses(400, 404, 409),
 )
 async def enable(caller: Operator, write: Write, runtime: RuntimeOf, endpoint_id: str) -> Response:
     """Send to it again, its failures forgotten."""

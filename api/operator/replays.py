@@ -106,7 +106,7 @@ async def get(_caller: Operator, runtime: RuntimeOf, replay_id: str) -> ShownRep
     "/{replay_id}/cancel",
     operation_id="cancelReplay",
     response_model=ShownReplay,
-    responses=error_responses(404, 409),
+    responses=error_responses(400, 404, 409),
 )
 async def cancel(caller: Operator, write: Write, runtime: RuntimeOf, replay_id: str) -> Response:
     """Send no more of it; what is sent already goes its way."""

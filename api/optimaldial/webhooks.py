@@ -107,7 +107,7 @@ async def update(
     operation_id="deleteWebhook",
     status_code=204,
     response_class=Response,
-    responses=error_responses(404, 409, 429),
+    responses=error_responses(400, 404, 409, 429),
 )
 async def delete(caller: WebhooksWriter, write: Write, runtime: RuntimeOf, webhook_id: str) -> Response:
     """Stop further deliveries for good."""

@@ -14,22 +14,23 @@ from sendoff.settings import parse_duration
 from sendoff.store.reconciliation import Finding
 
 
-def _parse_grace(given: str) -> timedelta:
+def _check_duration(given: str) -> str:
     try:
-        return timedelta(seconds=parse_duration(given))
+        parse_duration(given)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    return given
 
 
 Grace = Annotated[
-    timedelta,
-    typer.Option(parser=_parse_grace, metavar="TIME", help="How late something may be before it is reported: `10m`."),
+    str,
+    typer.Option(metavar="TIME", callback=_check_duration, help="How late something may be before it is reported."),
 ]
 Shown = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="How many to print of each kind at most.")]
 
 
 def audit(
-    grace: Grace = "10m",  # type: ignore[assignment]  # the parser reads it like what is given
+    grace: Grace = "10m",
     limit: Shown = SHOWN_OF_A_KIND,
     data: Data = DEFAULT_DATA,
     as_json: AsJson = False,
@@ -38,7 +39,8 @@ def audit(
 
     Prints what does not add up, and what to do about it; exit code 1 if there is anything. Safe while everything runs.
     """
-    result = perform(data, lambda runtime, _actor: reconcile(runtime, grace=grace, shown_of_a_kind=limit))
+    late = timedelta(seconds=parse_duration(grace))
+    result = perform(data, lambda runtime, _actor: reconcile(runtime, grace=late, shown_of_a_kind=limit))
     if as_json:
         print_json(_shape(result))
     else:

@@ -7,7 +7,7 @@ record): the record is tried again for as long as it takes, and the request is n
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -94,11 +94,11 @@ async def claim(runtime: Runtime, delivery_ids: Sequence[str], *, full: Collecti
         return await _complete_claim(tx, taken, lease=lease, now=now, until=until)
 
 
-async def claim_held(runtime: Runtime, endpoint_id: str, *, limit: int) -> Claims:
-    """Take the oldest deliveries that are held for an endpoint, at most `limit`."""
+async def claim_held(runtime: Runtime, rooms: Mapping[str, int]) -> Claims:
+    """Take the oldest deliveries that are held for some endpoints, of each at most as many as `rooms` says."""
     lease, now, until = _new_lease(runtime)
     async with runtime.database.write() as tx:
-        taken = await deliveries.claim_held(tx, endpoint_id, limit=limit, lease=lease, until=until)
+        taken = await deliveries.claim_held(tx, rooms, lease=lease, until=until)
         return await _complete_claim(tx, taken, lease=lease, now=now, until=until)
 
 

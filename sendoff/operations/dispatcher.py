@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any
 
@@ -178,27 +179,37 @@ class Dispatcher:
                     looked_at = loop.time()
                     async with self._runtime.database.read() as tx:
                         self._with_held.update(await deliveries.find_endpoints_with_held(tx))
-                for endpoint_id in list(self._with_held):
-                    await self._take_turn_of(endpoint_id)
+                await self._take_turns_where_is_room()
             except Unavailable as error:
                 _log.warning("held_put_off", error=str(error))
             except Exception:
                 _log.exception("held_put_off")
             await self._nap()
 
-    async def _take_turn_of(self, endpoint_id: str) -> None:
-        room = min(self.pacer.room_for(endpoint_id, self._now()), self._free())
-        if room <= 0:
-            return
-        self._reserved += room
+    async def _take_turns_where_is_room(self) -> None:
         started = self._now()
+        rooms = self._rooms(started)
+        if not rooms:
+            return
+        reserved = sum(rooms.values())
+        self._reserved += reserved
         try:
-            claims = await claim_held(self._runtime, endpoint_id, limit=room)
-            if len(claims.to_send) < room:
-                self._with_held.discard(endpoint_id)
+            claims = await claim_held(self._runtime, rooms)
+            taken = Counter(claimed.endpoint.id for claimed in claims.to_send)
+            self._with_held -= {endpoint_id for endpoint_id, room in rooms.items() if taken[endpoint_id] < room}
             await self._start(claims, started)
         finally:
-            self._reserved -= room
+            self._reserved -= reserved
+
+    def _rooms(self, now: float) -> dict[str, int]:
+        """How many held deliveries of which endpoints can start, within the slots that are free."""
+        free, rooms = self._free(), {}
+        for endpoint_id in self._with_held:
+            room = min(self.pacer.room_for(endpoint_id, now), free)
+            if room > 0:
+                rooms[endpoint_id] = room
+                free -= room
+        return rooms
 
     async def _nap(self) -> None:
         self._turn_came.clear()

@@ -41,7 +41,7 @@ class IdempotentRequest:
     @property
     def place(self) -> str:
         """What its sealed answer is bound to."""
-        return f"idempotency_records {self.organization_id} {self.key}"
+        return answer_place(self.organization_id, self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,11 @@ class StoredResponse:
     status: int
     body: bytes
     replayed: bool = False
+
+
+def answer_place(organization_id: str, key: str) -> str:
+    """What the sealed answer to a request with that key is bound to."""
+    return f"idempotency_records {organization_id} {key}"
 
 
 def fingerprint(*parts: bytes) -> str:

@@ -6,17 +6,26 @@ for whoever changed it sealed it. Safe to stop at any moment and to run again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from sendoff.operations.actors import Actor, write_audit
+from sendoff.operations.idempotency import answer_place
 from sendoff.operations.runtime import Runtime
 from sendoff.store import sealed
 from sendoff.store.database import Transaction
-from sendoff.store.sealed import Sealed
+from sendoff.store.sealed import KEEPERS, Keeper, Sealed
 from sendoff.store.vault import CannotOpenSecret
 
 _BATCH = 200
+
+_BOUND_TO: dict[Keeper, Callable[[tuple[str, ...]], str]] = {
+    sealed.ENDPOINTS: lambda key: key[0],
+    sealed.ANSWERS: lambda key: answer_place(*key),
+}
+"""What the vault binds the values of a row to, by the row's key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +50,16 @@ class KeyRotation:
 async def rotate_keys(runtime: Runtime, actor: Actor) -> KeyRotation:
     """Seal every secret with the newest key. Those that no key opens are counted and left as they are."""
     done = KeyRotation()
-    after: str | None = None
-    while True:
-        async with runtime.database.write() as tx:
-            found = await sealed.batch(tx, after=after, limit=_BATCH)
-            if not found:
-                return done
-            resealed = await _reseal(tx, runtime, found, done)
-            if resealed:
-                write_audit(
-                    tx,
-                    actor,
-                    "secrets.rotate_keys",
-                    target=("secret_key", runtime.vault.newest_key_id),
-                    now=runtime.clock.now(),
-                    after={"resealed": resealed},
-                )
-        after = found[-1].endpoint_id
+    for keeper in KEEPERS:
+        after: tuple[str, ...] | None = None
+        while True:
+            async with runtime.database.write() as tx:
+                found = await sealed.batch(tx, keeper, after=after, limit=_BATCH)
+                if not found:
+                    break
+                await _reseal_batch(tx, runtime, actor, keeper, found, done)
+            after = found[-1].key
+    return done
 
 
 async def count_key_use(runtime: Runtime) -> list[KeyUse]:
@@ -71,17 +73,31 @@ async def count_key_use(runtime: Runtime) -> list[KeyUse]:
     ]
 
 
-async def _reseal(tx: Transaction, runtime: Runtime, found: Sequence[Sealed], done: KeyRotation) -> int:
-    resealed = 0
-    for one in found:
-        try:
-            anew = runtime.vault.reseal(one.sealed, bound_to=one.endpoint_id)
-        except CannotOpenSecret:
-            done.unopenable += 1
-            continue
-        if anew is None or not await sealed.replace(tx, one, anew):
-            done.current += 1
-        else:
-            resealed += 1
-    done.resealed += resealed
-    return resealed
+async def _reseal_batch(
+    tx: Transaction, runtime: Runtime, actor: Actor, keeper: Keeper, found: Sequence[Sealed], done: KeyRotation
+) -> None:
+    became = Counter([await _reseal(tx, runtime, keeper, one) for one in found])
+    done.resealed += became["resealed"]
+    done.current += became["current"]
+    done.unopenable += became["unopenable"]
+    if became["resealed"]:
+        write_audit(
+            tx,
+            actor,
+            "secrets.rotate_keys",
+            target=("secret_key", runtime.vault.newest_key_id),
+            now=runtime.clock.now(),
+            after={"resealed": became["resealed"], "in": str(keeper.table.__tablename__)},
+        )
+
+
+async def _reseal(
+    tx: Transaction, runtime: Runtime, keeper: Keeper, one: Sealed
+) -> Literal["resealed", "current", "unopenable"]:
+    try:
+        anew = runtime.vault.reseal(one.sealed, bound_to=_BOUND_TO[keeper](one.key))
+    except CannotOpenSecret:
+        return "unopenable"
+    if anew is None or not await sealed.replace(tx, keeper, one, anew):
+        return "current"
+    return "resealed"

@@ -55,7 +55,7 @@ def rows_from(tx: Transaction, parameter: str, columns: Mapping[str, str]) -> st
 
     `columns` maps names to PostgreSQL types (`uuid`, `text`, `int`, `timestamptz`, `bool`).
     """
-    if _is_sqlite(tx):
+    if is_sqlite(tx):
         picked = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name in columns)
         return f"(SELECT {picked} FROM json_each(:{parameter}))"
     typed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
@@ -78,12 +78,12 @@ def skip_locked(tx: Transaction, table: str) -> str:
 
     SQLite has one writer at a time and needs none.
     """
-    return "" if _is_sqlite(tx) else f"FOR UPDATE OF {table} SKIP LOCKED"
+    return "" if is_sqlite(tx) else f"FOR UPDATE OF {table} SKIP LOCKED"
 
 
 def lock(tx: Transaction, table: str) -> str:
     """The clause that locks rows of `table`, waiting for whoever holds one; SQLite needs none."""
-    return "" if _is_sqlite(tx) else f"FOR UPDATE OF {table}"
+    return "" if is_sqlite(tx) else f"FOR UPDATE OF {table}"
 
 
 def _plain(value: object) -> object:
@@ -92,5 +92,6 @@ def _plain(value: object) -> object:
     raise TypeError(f"a batch cannot carry {type(value).__name__}")
 
 
-def _is_sqlite(tx: Transaction) -> bool:
+def is_sqlite(tx: Transaction) -> bool:
+    """Whether the transaction's database is SQLite."""
     return tx.get_bind().dialect.name == "sqlite"

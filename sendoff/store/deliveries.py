@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlmodel import col, select
 
 from sendoff.policy.states import DeliveryState
-from sendoff.store.batch import execute, ids_parameter, read_moment, rows_from, rows_parameter, skip_locked
+from sendoff.store.batch import execute, ids_parameter, is_sqlite, read_moment, rows_from, rows_parameter, skip_locked
 from sendoff.store.database import Transaction
 from sendoff.store.tables import Delivery
 
@@ -91,6 +91,7 @@ async def claim(
 ) -> list[ClaimedDelivery]:
     """Take those of `ids` that are due, under `lease` until `until`; the others are somebody else's or done.
 
+    What was never tried is due whatever its time says: it was written by a clock that may be ahead of this one.
     Deliveries for the endpoints in `full` are not taken but held for their endpoint's turn.
     """
     return await _claim(
@@ -98,7 +99,7 @@ async def claim(
         f"""
         WITH due AS (
             SELECT d.id FROM deliveries d JOIN {rows_from(tx, "ids", _ID)} AS r ON r.id = d.id
-            WHERE d.state IN ('pending', 'in_flight') AND d.next_attempt_at <= :now
+            WHERE d.state IN ('pending', 'in_flight') AND (d.next_attempt_at <= :now OR {_never_tried("d")})
             {skip_locked(tx, "d")}
         ), full_endpoint AS (SELECT id FROM {rows_from(tx, "full", _ID)} AS f)
         UPDATE deliveries SET
@@ -116,27 +117,42 @@ async def claim(
     )
 
 
+_TURN_OF_ONE = """
+    SELECT d.id FROM deliveries d WHERE d.endpoint_id = :endpoint_id AND d.state = 'held' ORDER BY d.id LIMIT :room
+"""
+_TURN_OF_MANY = """
+    SELECT turn_of_one.id FROM {rooms} AS r CROSS JOIN LATERAL (
+        SELECT d.id FROM deliveries d WHERE d.endpoint_id = r.id AND d.state = 'held' ORDER BY d.id LIMIT r.room
+        FOR UPDATE OF d SKIP LOCKED
+    ) AS turn_of_one
+"""
+
+
 async def claim_held(
-    tx: Transaction, endpoint_id: str, *, limit: int, lease: str, until: datetime
+    tx: Transaction, rooms: Mapping[str, int], *, lease: str, until: datetime
 ) -> list[ClaimedDelivery]:
-    """Take the oldest held deliveries of an endpoint, at most `limit`."""
+    """Take the oldest held deliveries of some endpoints, of each at most as many as `rooms` says."""
+    if is_sqlite(tx):  # it knows no LATERAL, but a statement costs it no round trip either
+        turns = [
+            await _claim_turn(tx, _TURN_OF_ONE, endpoint_id=endpoint_id, room=room, lease=lease, until=until)
+            for endpoint_id, room in rooms.items()
+        ]
+        return [delivery for turn in turns for delivery in turn]
+    rows = rows_parameter({"id": endpoint_id, "room": room} for endpoint_id, room in rooms.items())
+    turn = _TURN_OF_MANY.format(rooms=rows_from(tx, "rooms", {"id": "uuid", "room": "int"}))
+    return await _claim_turn(tx, turn, rooms=rows, lease=lease, until=until)
+
+
+async def _claim_turn(tx: Transaction, turn: str, **parameters: Any) -> list[ClaimedDelivery]:
     return await _claim(
         tx,
         f"""
-        WITH turn AS (
-            SELECT d.id FROM deliveries d
-            WHERE d.endpoint_id = :endpoint_id AND d.state = 'held'
-            ORDER BY d.id LIMIT :limit
-            {skip_locked(tx, "d")}
-        )
+        WITH turn AS ({turn})
         UPDATE deliveries SET state = 'in_flight', lease = :lease, next_attempt_at = :until
         WHERE id IN (SELECT id FROM turn)
         {_CLAIMED}
         """,
-        endpoint_id=endpoint_id,
-        limit=limit,
-        lease=lease,
-        until=until,
+        **parameters,
     )
 
 
@@ -210,6 +226,35 @@ async def find_due(tx: Transaction, *, now: datetime, limit: int) -> list[str]:
         limit=limit,
     )
     return [str(row.id) for row in result]
+
+
+async def bring_forward(tx: Transaction, *, now: datetime, until: datetime, limit: int) -> int:
+    """Mend what waits longer than anything was told to; how many it was.
+
+    Leases end at `until`, the latest that one given at `now` could, and what was never tried is due at `now`.
+    """
+    result = await execute(
+        tx,
+        f"""
+        WITH late AS (
+            SELECT d.id FROM deliveries d
+            WHERE d.state IN ('pending', 'in_flight') AND d.next_attempt_at > :until
+              AND (d.state = 'in_flight' OR {_never_tried("d")})
+            LIMIT :limit
+            {skip_locked(tx, "d")}
+        )
+        UPDATE deliveries SET next_attempt_at = CASE WHEN state = 'in_flight' THEN :until ELSE :now END
+        WHERE id IN (SELECT id FROM late)
+        """,
+        now=now,
+        until=until,
+        limit=limit,
+    )
+    return result.rowcount
+
+
+def _never_tried(table: str) -> str:
+    return f"({table}.state = 'pending' AND {table}.attempt_count = 0 AND {table}.untried_since IS NULL)"
 
 
 async def find_endpoints_with_held(tx: Transaction) -> list[str]:

@@ -3,58 +3,82 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import func, update
-from sqlmodel import col, select
+from sqlalchemy import func, literal, tuple_, update
+from sqlmodel import SQLModel, col, select
 
 from sendoff.store.database import Transaction
-from sendoff.store.tables import Endpoint
+from sendoff.store.tables import Endpoint, IdempotencyRecord
 from sendoff.store.vault import KEY_ID_PLACE
 
-_COLUMNS = ("secret", "previous_secret")
+
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """A table that keeps what is sealed, in some of its columns."""
+
+    table: type[SQLModel]
+    key: tuple[str, ...]
+    columns: tuple[str, ...]
+
+    def column(self, name: str) -> Any:
+        return col(getattr(self.table, name))
+
+    @property
+    def key_columns(self) -> list[Any]:
+        return [self.column(name) for name in self.key]
+
+
+ENDPOINTS = Keeper(Endpoint, ("id",), ("secret", "previous_secret"))
+ANSWERS = Keeper(IdempotencyRecord, ("organization_id", "key"), ("response_body",))
+KEEPERS = (ENDPOINTS, ANSWERS)
 
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """One sealed secret: the column of an endpoint, which is what it is bound to."""
+    """One sealed value: `column` of the row with the primary key `key`."""
 
-    endpoint_id: str
+    key: tuple[str, ...]
     column: str
     sealed: bytes
 
 
 async def count_by_key(tx: Transaction) -> Counter[str]:
-    """How many secrets are sealed under which key, by the key's id in hexadecimal."""
+    """How many values are sealed under which key, by the key's id in hexadecimal."""
     counted: Counter[str] = Counter()
-    for name in _COLUMNS:
-        column = col(getattr(Endpoint, name))
-        key_id = func.substr(column, *KEY_ID_PLACE)
-        query = select(key_id, func.count()).where(column.is_not(None)).group_by(key_id)
-        counted.update({bytes(found).hex(): number for found, number in (await tx.execute(query)).all()})
+    for keeper in KEEPERS:
+        for column in map(keeper.column, keeper.columns):
+            key_id = func.substr(column, *KEY_ID_PLACE)
+            query = select(key_id, func.count()).where(column.is_not(None)).group_by(key_id)
+            counted.update({bytes(found).hex(): number for found, number in (await tx.execute(query)).all()})
     return counted
 
 
-async def batch(tx: Transaction, *, after: str | None, limit: int) -> list[Sealed]:
-    """The secrets of the next `limit` endpoints whose ids come after `after`, in the order of ids."""
-    query = select(Endpoint.id, Endpoint.secret, Endpoint.previous_secret).order_by(col(Endpoint.id)).limit(limit)
+async def batch(tx: Transaction, keeper: Keeper, *, after: Sequence[str] | None, limit: int) -> list[Sealed]:
+    """What the next `limit` rows keep that come after the key `after`, in the order of keys."""
+    columns = [keeper.column(name) for name in keeper.columns]
+    query = select(*keeper.key_columns, *columns).order_by(*keeper.key_columns).limit(limit)
     if after is not None:
-        query = query.where(col(Endpoint.id) > after)
+        bounds = [literal(value, column.type) for value, column in zip(after, keeper.key_columns, strict=True)]
+        query = query.where(tuple_(*keeper.key_columns) > tuple_(*bounds))
+    width = len(keeper.key)
     return [
-        Sealed(endpoint_id, name, sealed)
-        for endpoint_id, *secrets in (await tx.execute(query)).all()
-        for name, sealed in zip(_COLUMNS, secrets, strict=True)
+        Sealed(tuple(row[:width]), name, sealed)
+        for row in (await tx.execute(query)).all()
+        for name, sealed in zip(keeper.columns, row[width:], strict=True)
         if sealed is not None
     ]
 
 
-async def replace(tx: Transaction, found: Sealed, resealed: bytes) -> bool:
-    """Put `resealed` in its place; False when another secret stands there by now."""
-    column = getattr(Endpoint, found.column)
+async def replace(tx: Transaction, keeper: Keeper, found: Sealed, resealed: bytes) -> bool:
+    """Put `resealed` in its place; False when another value stands there by now."""
+    same_row = [column == value for column, value in zip(keeper.key_columns, found.key, strict=True)]
     statement = (
-        update(Endpoint)
-        .where(col(Endpoint.id) == found.endpoint_id, col(column) == found.sealed)
+        update(keeper.table)
+        .where(*same_row, keeper.column(found.column) == found.sealed)
         .values({found.column: resealed})
-        .returning(col(Endpoint.id))
+        .returning(keeper.key_columns[0])
     )
     return (await tx.execute(statement)).scalar_one_or_none() is not None

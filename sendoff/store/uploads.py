@@ -48,6 +48,12 @@ async def find_due(tx: Transaction, *, now: datetime, limit: int) -> list[str]:
     return list((await tx.scalars(query)).all())
 
 
+async def bring_forward(tx: Transaction, *, until: datetime) -> None:
+    """Let no lease end, and nothing wait, later than `until`."""
+    late = [col(Upload.status).in_(_OPEN), col(Upload.leased_until) > until]
+    await tx.execute(update(Upload).where(*late).values(leased_until=until))
+
+
 async def claim(tx: Transaction, upload_id: str, *, lease: str, now: datetime, until: datetime) -> Upload | None:
     """Take a due upload under `lease`, one more attempt counted; None if it isn't due or is somebody else's."""
     changes = {

@@ -1,4 +1,4 @@
-"""The database restarted, away at the start, full: nothing is answered with a 2xx that is not kept, and all comes back."""
+"""The database restarted, away at the start, full: no 2xx for what is not kept, and everybody comes back."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import pytest
 
 from sendoff.errors import NotFound
 from sendoff.operations.endpoints import EndpointChange, delete_endpoint, update_endpoint
+from sendoff.operations.idempotency import IdempotentRequest, StoredResponse, complete, reserve
 from sendoff.operations.operate import list_audit
 from sendoff.operations.replay import Selection, start_replay, tick_replay
 from sendoff.operations.retention import tidy
@@ -184,7 +185,7 @@ async def test_keys_are_rotated_while_everything_goes_on_and_the_old_one_can_be_
         again = await rotate_keys(house.runtime, ACTOR)
         assert (again.resealed, again.current, again.unopenable) == (0, 6, 0)
         [entry] = await list_audit(house.runtime, AuditFilter(action="secrets.rotate_keys"), limit=10)
-        assert (entry.target_id, entry.after) == (new_id, {"resealed": 6})
+        assert (entry.target_id, entry.after) == (new_id, {"resealed": 6, "in": "endpoints"})
 
         house.runtime = with_keys(house.runtime, NEW)
         assert await count_key_use(house.runtime) == [KeyUse(new_id, True, True, 6)]
@@ -194,6 +195,24 @@ async def test_keys_are_rotated_while_everything_goes_on_and_the_old_one_can_be_
         assert sorted(request.path for request in receiver.requests()) == paths
         assert is_signed_by(receiver.requests("/0")[0], new, registered[0].secret)
         assert is_signed_by(receiver.requests("/1")[0], registered[1].secret)
+
+
+async def test_stored_answers_are_sealed_anew_too_and_still_replayed(database_url: str) -> None:
+    async with open_house(database_url, secret_keys=[OLD]) as house:
+        requests = [IdempotentRequest(house.principal.organization_id, f"key {n}", "same") for n in range(450)]
+        first = StoredResponse(200, b'{"secret": "shown once"}')
+        async with house.runtime.database.write() as tx:
+            for request in requests:
+                assert await reserve(tx, house.runtime, request) is None
+                await complete(tx, house.runtime, request, first)
+        house.runtime = with_keys(house.runtime, NEW, OLD)
+        done = await rotate_keys(house.runtime, ACTOR)
+        assert (done.resealed, done.current, done.unopenable) == (450, 0, 0)
+        house.runtime = with_keys(house.runtime, NEW)
+        async with house.runtime.database.write() as tx:
+            again = [await reserve(tx, house.runtime, request) for request in requests]
+        assert {stored.body for stored in again if stored} == {first.body}
+        assert None not in again
 
 
 async def test_a_secret_whose_key_is_missing_is_counted_and_left_alone(database_url: str, receiver: Receiver) -> None:

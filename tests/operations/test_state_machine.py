@@ -4,8 +4,8 @@ Setup: one organization, a few endpoints; clock, dice, bell and wire belong to t
 Timeline: accept, ring, claim, exchange, record, die, stand still, hold, sweep, switch off and on, replay, retry and
 discard, as Hypothesis likes; at the end every receiver answers and time passes.
 What this proves: nothing accepted is lost or stuck, nothing delivered is sent again unasked, nothing is sent for an
-endpoint that is off or under a lease that was lost, attempts are numbered without gaps, and all counters equal what the
-rows say.
+endpoint that is off or under a lease that was lost, attempts are numbered without gaps, all counters equal what the
+rows say, the audit finds nothing, and retention forgets what has ended.
 
 `SENDOFF_TEST_LIVES` sets how many lives are lived on each database.
 """
@@ -13,16 +13,21 @@ rows say.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from sendoff.operations.bury import bury_closed
+from sendoff.operations.reconcile import reconcile
 from sendoff.operations.replay import tick_replay
+from sendoff.operations.retention import tidy
 from tests.operations.machine.fakes import Answer
 from tests.operations.machine.interventions import Interventions
 from tests.operations.machine.invariants import check_end
-from tests.operations.machine.stage import set_stage
+from tests.operations.machine.picture import Picture
+from tests.operations.machine.stage import DEAD_LETTER_RETENTION_DAYS, RETENTION_DAYS, set_stage
 from tests.operations.machine.work import Work
 
 LIVES = int(os.environ.get("SENDOFF_TEST_LIVES", "20"))
@@ -44,6 +49,17 @@ class WholeLife(Work, Interventions):
             self._one_more_round()
             self.everything_adds_up()
         check_end(self.picture)
+        assert self.stage.run(reconcile(self.stage.runtime)).counts == {}
+        self._forget_everything()
+
+    def _forget_everything(self) -> None:
+        """Half of it is past its retention first, then all."""
+        for days in (RETENTION_DAYS, DEAD_LETTER_RETENTION_DAYS):
+            self.stage.clock.advance(days * 86_400 + 1)
+            self.stage.run(tidy(self.stage.runtime))
+            assert self.stage.run(reconcile(self.stage.runtime)).counts == {}
+        left = self.stage.look()
+        assert replace(left, endpoints={}) == Picture({}, {}, {}, {}, {}, {}, {})
 
     def _one_more_round(self) -> None:
         self.stage.clock.advance(1)
@@ -55,7 +71,12 @@ class WholeLife(Work, Interventions):
         self.work_off(Answer(200))
 
 
-def test_whatever_happens_to_deliveries_nothing_is_lost_stuck_or_sent_again(database_url: str) -> None:
+def test_whatever_happens_to_deliveries_nothing_is_lost_stuck_or_sent_again(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sendoff.operations.retention._SHORTEST_BREATH_SECONDS", 0)
+    monkeypatch.setattr("sendoff.operations.bury.BURY_AT_ONCE", 2)
+    monkeypatch.setattr("sendoff.operations.bury._BREATH_SECONDS", 0)
     with set_stage(database_url) as stage:
         run_state_machine_as_test(
             lambda: WholeLife(stage),

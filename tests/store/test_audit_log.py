@@ -71,10 +71,14 @@ def test_an_entry_cannot_be_replaced_by_one_of_the_same_id(sqlite_url: str) -> N
         assert connection.execute("SELECT actor FROM audit_entries").fetchall() == [("ada",)]
 
 
+async def write_and_fail(database: Database) -> None:
+    async with database.write() as tx:
+        write_audit(tx, Actor("eve"), "thing.change", target=("thing", "2"), now=AT)
+        await tx.flush()
+        raise RuntimeError("no")
+
+
 async def test_what_is_written_in_a_transaction_that_fails_is_not_in_the_log(database: Database) -> None:
     with pytest.raises(RuntimeError, match="no"):
-        async with database.write() as tx:
-            write_audit(tx, Actor("eve"), "thing.change", target=("thing", "2"), now=AT)
-            await tx.flush()
-            raise RuntimeError("no")
+        await write_and_fail(database)
     assert [actor for actor, _ in await entries(database)] == ["ada"]

@@ -61,5 +61,5 @@ async def test_deliveries_for_a_full_endpoint_are_held_and_taken_oldest_first(
         async with house.transaction() as tx:
             assert await deliveries.find_endpoints_with_held(tx) == [endpoint_id]
             assert await deliveries.find_due(tx, now=house.clock.now() + timedelta(days=1), limit=10) == ids[:1]
-        second = await claim_held(house.runtime, endpoint_id, limit=3)
+        second = await claim_held(house.runtime, {endpoint_id: 3})
         assert [claimed.delivery.id for claimed in second.to_send] == ids[1:4]

@@ -55,7 +55,7 @@ class Life(RuleBasedStateMachine):
     def claim_held(self, limit: int) -> None:
         holders = {row.endpoint_id: None for row in self.picture.deliveries.values() if row.state == DeliveryState.HELD}
         for endpoint_id in holders:
-            self.take(self.stage.run(claim_held(self.stage.runtime, endpoint_id, limit=limit)))
+            self.take(self.stage.run(claim_held(self.stage.runtime, {endpoint_id: limit})))
 
     def take(self, claims: Claims) -> None:
         """Nothing is claimed to be sent unless its endpoint is active and the delivery ours."""

@@ -15,7 +15,6 @@ from sendoff.clock import FakeClock
 from sendoff.operations.runtime import Runtime
 from sendoff.store.tables import (
     Attempt,
-    AuditEntry,
     DeadLetter,
     Delivery,
     Endpoint,
@@ -33,7 +32,9 @@ Result = TypeVar("Result")
 SCHEDULE = (60.0, 300.0)
 FAILURES_TO_DISABLE = 3
 LEASE_SECONDS = 20.0
-_EMPTIED = (ReplayItem, Replay, DeadLetter, LastExchange, Attempt, Delivery, Event, Endpoint, AuditEntry)
+RETENTION_DAYS = 30
+DEAD_LETTER_RETENTION_DAYS = 90
+_EMPTIED = (ReplayItem, Replay, DeadLetter, LastExchange, Attempt, Delivery, Event, Endpoint)
 
 
 @dataclass
@@ -106,6 +107,8 @@ def set_stage(database_url: str) -> Iterator[Stage]:
             retry_schedule=list(SCHEDULE),
             disable_after_failures=FAILURES_TO_DISABLE,
             lease_seconds=LEASE_SECONDS,
+            retention_days=RETENTION_DAYS,
+            dead_letter_retention_days=DEAD_LETTER_RETENTION_DAYS,
         )
         house = runner.run(opening.__aenter__())
         eye = create_engine(database_url.replace("+aiosqlite", "")) if "+aiosqlite" in database_url else None

@@ -1,0 +1,36 @@
+"""Notices when the wall clock is set back, against the monotonic one."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from sendoff.clock import Clock
+from sendoff.operations.runtime import Runtime
+from sendoff.operations.set_back import bring_forward
+
+_log = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 1.0
+
+SET_BACK_SECONDS = 1.0
+"""Clocks that are merely kept in time move by less than this at once."""
+
+
+async def watch_clock(runtime: Runtime) -> None:
+    """Bring forward what waits too long: at the start, for the clock may be another's, and whenever it is set back."""
+    offset = float("inf")
+    while True:
+        before, offset = offset, _offset(runtime.clock)
+        if before - offset > SET_BACK_SECONDS:
+            try:
+                await bring_forward(runtime)
+            except Exception as error:
+                _log.warning("not_brought_forward", error=str(error))
+                offset = before
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def _offset(clock: Clock) -> float:
+    return clock.now().timestamp() - clock.monotonic()
