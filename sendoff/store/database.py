@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from alembic.command import upgrade
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -78,7 +75,7 @@ class Database:
 
     async def check_schema(self) -> None:
         """Raise errors.WrongSchema unless the schema is at this version's revision."""
-        expected = _script_directory().get_current_head()
+        expected = newest_revision()
         async with self.read() as tx:
             try:
                 found = (await tx.execute(_SELECT_REVISION)).scalar_one_or_none()
@@ -99,6 +96,10 @@ class Database:
 
 def migrate(url: str) -> None:
     """Bring the schema to this version's revision. Safe to run again and by several processes at once."""
+    # Only this needs Alembic, whose import costs as much as the rest of a command.
+    from alembic.command import upgrade
+    from alembic.config import Config
+
     _make_sqlite_directory(url)
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
@@ -106,10 +107,9 @@ def migrate(url: str) -> None:
     upgrade(config, "head")
 
 
-def _script_directory() -> ScriptDirectory:
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    return ScriptDirectory.from_config(config)
+def newest_revision() -> str:
+    """The schema revision that this version needs: the number that the newest migration's file name begins with."""
+    return max(path.name for path in (_MIGRATIONS / "versions").glob("[0-9]*.py")).partition("_")[0]
 
 
 def _create_engine(url: str, pool_size: int) -> AsyncEngine:

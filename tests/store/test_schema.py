@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlmodel import SQLModel
 
 from sendoff.errors import WrongSchema
-from sendoff.store.database import Database
+from sendoff.store.database import Database, newest_revision
+from tests.support.processes import ROOT
 
 
 async def test_the_migrations_make_what_the_tables_describe(database_url: str) -> None:
@@ -25,6 +28,12 @@ async def test_the_migrations_make_what_the_tables_describe(database_url: str) -
         found = await (await tx.connection()).run_sync(differences)
     await database.close()
     assert found == []
+
+
+def test_the_newest_revision_is_the_one_that_migrations_lead_to() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "sendoff" / "store" / "migrations"))
+    assert newest_revision() == ScriptDirectory.from_config(config).get_current_head()
 
 
 async def test_a_process_refuses_a_database_without_the_schema(tmp_path: Path) -> None:
