@@ -70,6 +70,7 @@ class PublishedEvent(BaseModel):
     type: str
     occurred_at: Time
     created_at: Time
+    request_id: str | None = Field(description="Of the request that published it.")
     data: dict[str, Any]
     deliveries: list[EventDelivery]
 

@@ -155,6 +155,7 @@ def _shown(event: Event, deliveries: Sequence[Delivery]) -> dict[str, Any]:
         "type": event.type,
         "occurred_at": iso(event.occurred_at),
         "created_at": iso(event.created_at),
+        "request_id": event.request_id,
         "data": orjson.Fragment(event.data),
         "deliveries": [_shown_delivery(delivery) for delivery in deliveries],
     }

@@ -9,6 +9,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Protocol
 
 import orjson
@@ -104,7 +105,8 @@ def connect(settings: Settings) -> ArqRedis:
     pool = ConnectionPool.from_url(settings.redis_url, **options)
     return ArqRedis(
         pool_or_conn=pool,
-        job_serializer=orjson.dumps,
+        # arq also serializes the errors of jobs, if only to throw them away.
+        job_serializer=partial(orjson.dumps, default=repr),
         job_deserializer=orjson.loads,
         default_queue_name=QUEUE,
     )

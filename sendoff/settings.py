@@ -93,6 +93,24 @@ class Settings(BaseSettings):
     warn_after_failures: int | None = Field(
         None, ge=1, description="Consecutive failed attempts after which a subscription is `failing`; default: half."
     )
+    brand: str = Field("OptimalDial", description="The product's name, as its webhooks' headers carry it.")
+    house_header_prefix: str | None = Field(
+        None, description="What the names of those headers begin with; default: `X-`, the brand and a hyphen."
+    )
+    house_user_agent: str | None = Field(
+        None, description="Their `User-Agent`; default: the brand and `-Webhooks/1.0`."
+    )
+    house_signature_header: str | None = Field(
+        None, description="The header with the signature; default: the prefix and `Signature`."
+    )
+    house_signature_scheme: Literal["stripe", "slack"] = Field(
+        "stripe",
+        description="`stripe`: `t=<unix>,v1=<hex>` of `{t}.{body}`; `slack`: `v0=<hex>` of `v0:{t}:{body}`.",
+    )
+    house_envelope: Literal["optimaldial", "dialbird", "standard"] = Field(
+        "optimaldial", description="Whose envelope events come in; the pages of the dialects show them."
+    )
+    house_api_version: str = Field("2026-04-23", description="What envelopes carry as `api_version`.")
     client_rate_limit: int = Field(
         600, ge=1, description="Requests a minute that a business's client may make to the Dialbird surface."
     )

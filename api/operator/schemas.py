@@ -53,6 +53,7 @@ class ShownDelivery(Shown):
     attempt_count: int
     next_attempt_at: Time | None
     replay_id: str | None
+    request_id: str | None = Field(description="Of the request that published the event.")
     created_at: Time
     last_attempt_at: Time | None
     last_response_status: int | None
@@ -61,7 +62,7 @@ class ShownDelivery(Shown):
 
     @classmethod
     def of(cls, listed: ListedDelivery) -> Self:
-        return cls(**_fields(listed.delivery), event_type=listed.event_type)
+        return cls(**_fields(listed.delivery), event_type=listed.event_type, request_id=listed.request_id)
 
 
 class ShownRequest(BaseModel):
@@ -110,7 +111,10 @@ class DetailedDelivery(ShownDelivery, Exchange):
 
     @classmethod
     def of_report(cls, report: DeliveryReport) -> Self:
-        return cls(**_fields(report.delivery), event_type=report.event.type, **cls.parts_of(report))
+        event = report.event
+        return cls(
+            **_fields(report.delivery), event_type=event.type, request_id=event.request_id, **cls.parts_of(report)
+        )
 
 
 class ShownEndpoint(Shown):

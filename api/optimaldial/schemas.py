@@ -8,6 +8,8 @@ from pydantic import BaseModel, Field
 
 from api.schemas import Shown, Time
 from api.validation import Lenient, Text
+from sendoff.dialects.house import NAME as HOUSE
+from sendoff.operations.endpoints import RegisteredEndpoint
 from sendoff.operations.operate import ListedDelivery
 from sendoff.operations.rotate_secret import LONGEST_OVERLAP_SECONDS
 from sendoff.policy.states import DeliveryState, EndpointState
@@ -31,12 +33,25 @@ STATUSES: dict[DeliveryState, Status] = {
 """The contract's word for each state of a delivery."""
 
 
+def _is_house(dialect: str) -> bool:
+    return dialect == HOUSE
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class NewWebhook(Lenient):
     """A URL to register."""
 
     url: Url
     description: Description | None = None
     events: Events | None = Field(None, description="Defaults to upload.completed and upload.failed")
+    dialect: Text = Field(
+        HOUSE,
+        description="How events are told and signed: `house`, `standard` (Standard Webhooks 1.0 with a shared secret) "
+        "or `standard-v1a` (the same with an ed25519 key).",
+    )
 
 
 class WebhookChange(Lenient):
@@ -70,6 +85,7 @@ class WebhookEndpoint(Shown):
     disabled_at: Time | None
     created_at: Time
     updated_at: Time
+    dialect: str = Field(HOUSE, exclude_if=_is_house, description="Only of endpoints that speak another than `house`.")
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> Self:
@@ -80,7 +96,23 @@ class CreatedWebhook(BaseModel):
     """A saved endpoint with its secret, which is shown this once."""
 
     webhook: WebhookEndpoint
-    secret: str = Field(pattern="^[0-9a-f]{64}$")
+    secret: str | None = Field(description="Of `standard-v1a` null: its receivers have a public key to check with.")
+    public_key: str | None = Field(None, exclude_if=_is_none, pattern="^whpk_", description="Only of `standard-v1a`.")
+
+    @classmethod
+    def of(cls, registered: RegisteredEndpoint) -> Self:
+        return cls(
+            webhook=WebhookEndpoint.of(registered.endpoint),
+            secret=registered.shared_secret,
+            public_key=registered.public_key,
+        )
+
+
+class PublicKeys(BaseModel):
+    """What signatures `v1a` are checked with."""
+
+    public_key: str = Field(pattern="^whpk_")
+    previous_public_key: str | None = Field(description="Of the signature beside it, during the overlap of a rotation.")
 
 
 class Rotation(Lenient):
@@ -92,13 +124,6 @@ class Rotation(Lenient):
         le=LONGEST_OVERLAP_SECONDS,
         description="How long the secret before signs as well; 0 ends it at once. Default: the installation's, a day.",
     )
-
-
-class RotatedWebhook(BaseModel):
-    """An endpoint with its new secret, which is shown this once."""
-
-    webhook: WebhookEndpoint
-    secret: str
 
 
 class WebhookDelivery(Shown):

@@ -14,7 +14,7 @@ from api.openapi import body_of, error_responses, optional_body_of
 from api.optimaldial.schemas import (
     CreatedWebhook,
     NewWebhook,
-    RotatedWebhook,
+    PublicKeys,
     Rotation,
     WebhookChange,
     WebhookDelivery,
@@ -25,6 +25,7 @@ from sendoff.operations.endpoints import (
     EndpointChange,
     NewEndpoint,
     delete_endpoint,
+    find_public_keys,
     get_endpoint,
     list_endpoints,
     register_endpoint,
@@ -54,9 +55,8 @@ async def create(
 
     async def work() -> CreatedWebhook:
         await limit_pings(runtime, body.url)
-        new = NewEndpoint(url=body.url, description=body.description, events=body.events)
-        registered = await register_endpoint(runtime, caller.principal, caller.actor, new)
-        return CreatedWebhook(webhook=WebhookEndpoint.of(registered.endpoint), secret=registered.secret)
+        new = NewEndpoint(url=body.url, description=body.description, events=body.events, dialect=body.dialect)
+        return CreatedWebhook.of(await register_endpoint(runtime, caller.principal, caller.actor, new))
 
     return await write.once(caller, work)
 
@@ -119,7 +119,7 @@ async def delete(caller: WebhooksWriter, write: Write, runtime: RuntimeOf, webho
     "/{webhook_id}/rotate-secret",
     operation_id="rotateWebhookSecret",
     openapi_extra=optional_body_of(Rotation),
-    response_model=RotatedWebhook,
+    response_model=CreatedWebhook,
     responses=error_responses(400, 404, 409, 413, 415, 429),
 )
 async def rotate(
@@ -131,13 +131,20 @@ async def rotate(
 ) -> Response:
     """A new secret for the endpoint; the one before signs beside it until the overlap ends."""
 
-    async def work() -> RotatedWebhook:
+    async def work() -> CreatedWebhook:
         rotated = await rotate_secret(
             runtime, caller.organization_id, caller.actor, webhook_id, overlap_seconds=body.overlap_seconds
         )
-        return RotatedWebhook(webhook=WebhookEndpoint.of(rotated.endpoint), secret=rotated.secret)
+        return CreatedWebhook.of(rotated)
 
     return await write.once(caller, work)
+
+
+@router.get("/{webhook_id}/public-key", operation_id="getWebhookPublicKey", responses=error_responses(404))
+async def public_key(caller: WebhooksReader, runtime: RuntimeOf, webhook_id: str) -> PublicKeys:
+    """What the signatures of a `standard-v1a` endpoint are checked with."""
+    current, *previous = await find_public_keys(runtime, caller.organization_id, webhook_id)
+    return PublicKeys(public_key=current, previous_public_key=previous[0] if previous else None)
 
 
 @router.get("/{webhook_id}/deliveries", operation_id="listWebhookDeliveries", responses=error_responses(400, 404))

@@ -49,7 +49,7 @@ def shape_endpoint(endpoint: Endpoint) -> dict[str, Any]:
     return fields | {"is_active": endpoint.state == EndpointState.ACTIVE}
 
 
-def shape_delivery(delivery: Delivery, event_type: str) -> dict[str, Any]:
+def shape_delivery(delivery: Delivery, event_type: str, request_id: str | None) -> dict[str, Any]:
     """A delivery; `next_attempt_at` is null unless it waits for it."""
     fields = _pick(
         delivery,
@@ -59,16 +59,16 @@ def shape_delivery(delivery: Delivery, event_type: str) -> dict[str, Any]:
     if delivery.state not in _WAITING:
         # Of a delivery in flight the column holds the end of the claim, which is no attempt.
         fields["next_attempt_at"] = None
-    return fields | {"event_type": event_type}
+    return fields | {"event_type": event_type, "request_id": request_id}
 
 
 def shape_listed_delivery(listed: ListedDelivery) -> dict[str, Any]:
-    return shape_delivery(listed.delivery, listed.event_type)
+    return shape_delivery(listed.delivery, listed.event_type, listed.request_id)
 
 
 def shape_delivery_report(report: DeliveryReport) -> dict[str, Any]:
     """A delivery with its attempts and what went over the wire at the last that failed."""
-    fields = shape_delivery(report.delivery, report.event.type)
+    fields = shape_delivery(report.delivery, report.event.type, report.event.request_id)
     return fields | {"endpoint_url": report.endpoint_url} | _shape_exchanges(report)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import secrets as randomness
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
-from sendoff.dialects.base import CONTENT_TYPE, Dialect, Headers, Occurrence, Sending, splice
+from sendoff.dialects.base import CONTENT_TYPE, Dialect, Headers, Occurrence, Sending
+from sendoff.dialects.envelopes import owned
 from sendoff.dialects.signing import timestamped_hex
 
 
@@ -19,14 +19,7 @@ class Dialbird:
         return f"whsec_{randomness.token_hex(32)}"
 
     def body(self, occurrence: Occurrence) -> bytes:
-        fields = {
-            "id": occurrence.event_id,
-            "type": occurrence.type,
-            "api_version": "v1",
-            "occurred_at": _whole_seconds(occurrence.occurred_at),
-            "business_id": occurrence.organization_id,
-        }
-        return splice(fields, occurrence.data)
+        return owned(occurrence, "v1")
 
     def headers(self, occurrence: Occurrence, sending: Sending, body: bytes, secrets: Sequence[str]) -> Headers:
         return [
@@ -36,11 +29,6 @@ class Dialbird:
             ("X-Dialbird-Event-Id", occurrence.event_id),
             ("X-Dialbird-Event-Type", occurrence.type),
         ]
-
-
-def _whole_seconds(moment: datetime) -> str:
-    # The contract's spelling: `2026-01-15T10:00:00Z`.
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 DIALBIRD: Dialect = Dialbird()

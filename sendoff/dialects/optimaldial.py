@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from sendoff.dialects.house import HouseDialect
 
-OPTIMALDIAL = HouseDialect(name="optimaldial", brand="OptimalDial", api_version="2026-04-23")
+OPTIMALDIAL = HouseDialect(brand="OptimalDial", api_version="2026-04-23")

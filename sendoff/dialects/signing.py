@@ -1,12 +1,17 @@
-"""The two ways to sign that our dialects use."""
+"""The ways to sign that our dialects use."""
 
 from __future__ import annotations
 
 import hmac
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-STANDARD_PREFIX = "whsec_"
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+SHARED_PREFIX, PRIVATE_PREFIX, PUBLIC_PREFIX = "whsec_", "whsk_", "whpk_"
+"""Before Standard Webhooks' keys: shared secrets, and the two halves of an ed25519 key."""
+
+_SEED_BYTES = 32
 
 
 def timestamped_hex(timestamp: int, body: bytes, secrets: Sequence[str]) -> str:
@@ -19,14 +24,57 @@ def timestamped_hex(timestamp: int, body: bytes, secrets: Sequence[str]) -> str:
     return f"t={timestamp}," + ",".join(f"v1={mark}" for mark in marks)
 
 
-def standard_webhooks(message_id: str, timestamp: int, body: bytes, secrets: Sequence[str]) -> str:
-    """`v1,<base64>[ v1,<base64>]`: HMAC-SHA256 of `{id}.{t}.{body}` for each secret, newest first.
+def versioned_hex(timestamp: int, body: bytes, secrets: Sequence[str]) -> str:
+    """`v0=<hex>[,v0=<hex>]`: HMAC-SHA256 of `v0:{t}:{body}` for each secret, newest first.
 
-    The key is what the base64 behind `whsec_` decodes to (Standard Webhooks 1.0, "Signature scheme").
+    As in Slack's scheme, the time is in a header of its own, and the key is the whole secret's UTF-8 bytes.
+    """
+    message = b"v0:%d:" % timestamp + body
+    return ",".join(f"v0={hmac.digest(secret.encode(), message, 'sha256').hex()}" for secret in _some(secrets))
+
+
+HOUSE_SCHEMES: Mapping[str, Callable[[int, bytes, Sequence[str]], str]] = {
+    "stripe": timestamped_hex,
+    "slack": versioned_hex,
+}
+"""The schemes that the setting `HOUSE_SIGNATURE_SCHEME` names."""
+
+
+def standard_webhooks(message_id: str, timestamp: int, body: bytes, secrets: Sequence[str]) -> str:
+    """`v1,<base64>[ v1a,<base64>]`: each secret's signature of `{id}.{t}.{body}`, newest first.
+
+    `v1` is HMAC-SHA256, keyed by what the base64 behind `whsec_` decodes to; `v1a` is ed25519 by the private key
+    behind `whsk_` (Standard Webhooks 1.0, "Signature scheme").
     """
     message = f"{message_id}.{timestamp}.".encode() + body
-    marks = [hmac.digest(_decode(secret), message, "sha256") for secret in _some(secrets)]
-    return " ".join(f"v1,{b64encode(mark).decode()}" for mark in marks)
+    return " ".join(_standard_mark(secret, message) for secret in _some(secrets))
+
+
+def new_private_key() -> str:
+    """`whsk_` and the base64 of an ed25519 seed with its public key."""
+    key = Ed25519PrivateKey.generate()
+    return PRIVATE_PREFIX + b64encode(key.private_bytes_raw() + key.public_key().public_bytes_raw()).decode()
+
+
+def public_key(secret: str) -> str:
+    """`whpk_…`, which receivers check the signatures of a `whsk_…` with. Raises ValueError for a shared secret."""
+    if not secret.startswith(PRIVATE_PREFIX):
+        raise ValueError("a shared secret has no public key")
+    return PUBLIC_PREFIX + b64encode(_private_key(secret).public_key().public_bytes_raw()).decode()
+
+
+def _standard_mark(secret: str, message: bytes) -> str:
+    if secret.startswith(PRIVATE_PREFIX):
+        return f"v1a,{b64encode(_private_key(secret).sign(message)).decode()}"
+    key = _decode(secret, SHARED_PREFIX)
+    return f"v1,{b64encode(hmac.digest(key, message, 'sha256')).decode()}"
+
+
+def _private_key(secret: str) -> Ed25519PrivateKey:
+    seed = _decode(secret, PRIVATE_PREFIX)[:_SEED_BYTES]
+    if len(seed) < _SEED_BYTES:
+        raise ValueError(f"{PRIVATE_PREFIX} and base64 of fewer than {_SEED_BYTES} bytes is no private key")
+    return Ed25519PrivateKey.from_private_bytes(seed)
 
 
 def _some(secrets: Sequence[str]) -> Sequence[str]:
@@ -36,11 +84,11 @@ def _some(secrets: Sequence[str]) -> Sequence[str]:
     return secrets
 
 
-def _decode(secret: str) -> bytes:
+def _decode(secret: str, prefix: str) -> bytes:
     try:
-        key = b64decode(secret.removeprefix(STANDARD_PREFIX), validate=True)
+        key = b64decode(secret.removeprefix(prefix), validate=True)
     except ValueError:  # binascii.Error among them
         key = b""
     if not key:
-        raise ValueError("a Standard Webhooks secret is whsec_ and base64; this one is not")
+        raise ValueError(f"a Standard Webhooks secret is {prefix} and base64; this one is not")
     return key

@@ -1,42 +1,47 @@
-"""Standard Webhooks 1.0 (https://www.standardwebhooks.com), its symmetric scheme `v1`."""
+"""Standard Webhooks 1.0 (https://www.standardwebhooks.com): symmetric `v1` and asymmetric `v1a`."""
 
 from __future__ import annotations
 
 import secrets as randomness
 from base64 import b64encode
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from sendoff.clock import iso
-from sendoff.dialects.base import CONTENT_TYPE, Dialect, Headers, Occurrence, Sending, splice
-from sendoff.dialects.signing import STANDARD_PREFIX, standard_webhooks
+from sendoff.dialects.base import CONTENT_TYPE, Headers, Occurrence, Sending
+from sendoff.dialects.envelopes import thin
+from sendoff.dialects.signing import SHARED_PREFIX, new_private_key, standard_webhooks
 
 _KEY_BYTES = 32  # the specification asks for 24 to 64
 
 
+@dataclass(frozen=True, slots=True)
 class StandardWebhooks:
-    """Headers `webhook-id`, `webhook-timestamp`, `webhook-signature`; secrets of `whsec_` and base64.
+    """Headers `webhook-id`, `webhook-timestamp`, `webhook-signature`.
 
-    `webhook-id` is the event's id, which has no dots: a dot would make the signed text ambiguous.
+    Secrets are `whsec_` and base64 or, if `asymmetric`, ed25519 keys of `whsk_` and base64, which nobody is shown:
+    receivers check with the public key. `webhook-id` is the event's id, which has no dots: a dot would make the
+    signed text ambiguous.
     """
 
-    name = "standard"
+    name: str
+    asymmetric: bool = False
+    user_agent: str = "Sendoff-Webhooks/1.0"
 
     def new_secret(self) -> str:
-        return STANDARD_PREFIX + b64encode(randomness.token_bytes(_KEY_BYTES)).decode()
+        if self.asymmetric:
+            return new_private_key()
+        return SHARED_PREFIX + b64encode(randomness.token_bytes(_KEY_BYTES)).decode()
 
     def body(self, occurrence: Occurrence) -> bytes:
-        return splice({"type": occurrence.type, "timestamp": iso(occurrence.occurred_at)}, occurrence.data)
+        return thin(occurrence, "")
 
     def headers(self, occurrence: Occurrence, sending: Sending, body: bytes, secrets: Sequence[str]) -> Headers:
         if "." in occurrence.event_id:
             raise ValueError(f"{occurrence.event_id!r} has a dot and cannot be a webhook-id")
         return [
             CONTENT_TYPE,
-            ("User-Agent", "Sendoff-Webhooks/1.0"),
+            ("User-Agent", self.user_agent),
             ("webhook-id", occurrence.event_id),
             ("webhook-timestamp", str(sending.timestamp)),
             ("webhook-signature", standard_webhooks(occurrence.event_id, sending.timestamp, body, secrets)),
         ]
-
-
-STANDARD: Dialect = StandardWebhooks()

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from sendoff.dialects.base import Dialect, Headers, Occurrence, Sending
-from sendoff.dialects.registry import get_dialect
 from sendoff.errors import SendoffError, UnsafeUrl
 from sendoff.ids import new_id
 from sendoff.operations.bury import bury
@@ -138,7 +137,7 @@ async def deliver(runtime: Runtime, claimed: Claim) -> FinishedAttempt:
 
 def prepare(runtime: Runtime, claimed: Claim, *, now: datetime) -> Request:
     """Render the envelope and sign it for this attempt. Raises UnsafeUrl when the URL is refused by now."""
-    dialect: Dialect = get_dialect(claimed.endpoint.dialect)
+    dialect: Dialect = runtime.dialects.get(claimed.endpoint.dialect)
     occurrence = Occurrence(
         event_id=claimed.event.id,
         type=claimed.event.type,

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sendoff.dialects.base import Dialect
 from sendoff.dialects.dialbird import DIALBIRD
-from sendoff.dialects.registry import get_dialect
+from sendoff.dialects.house import NAME as HOUSE
+from sendoff.dialects.signing import PRIVATE_PREFIX, public_key
 from sendoff.errors import Conflict, Invalid, NotFound
 from sendoff.ids import is_uuid, new_id
 from sendoff.operations.actors import Actor, write_audit
@@ -38,15 +40,25 @@ class NewEndpoint:
     url: str
     description: str | None = None
     events: Sequence[str] | None = None
-    dialect: str = "optimaldial"
+    dialect: str = HOUSE
 
 
 @dataclass(frozen=True, slots=True)
 class RegisteredEndpoint:
-    """A saved endpoint; `secret` is shown this once."""
+    """A saved endpoint; what it is signed with is shown this once."""
 
     endpoint: Endpoint
     secret: str
+    """What signs: a private key, for a dialect with asymmetric signatures."""
+
+    @property
+    def shared_secret(self) -> str | None:
+        """What the receiver is to know; None where it has a public key to check with."""
+        return None if self.public_key else self.secret
+
+    @property
+    def public_key(self) -> str | None:
+        return public_key(self.secret) if self.secret.startswith(PRIVATE_PREFIX) else None
 
     def __repr__(self) -> str:
         return f"RegisteredEndpoint({self.endpoint.id})"
@@ -71,15 +83,16 @@ async def register_endpoint(
     async with runtime.database.read() as tx:
         await _check_events(tx, events)
     check_url(new.url, runtime.addresses)
-    secret = get_dialect(new.dialect).new_secret()
-    await ping(runtime, dialect=new.dialect, url=new.url, secrets=[secret], organization_id=principal.organization_id)
+    dialect = find_dialect(runtime, new.dialect)
+    secret = dialect.new_secret()
+    await ping(runtime, dialect=dialect.name, url=new.url, secrets=[secret], organization_id=principal.organization_id)
     now = runtime.clock.now()
     identifier = new_id()
     endpoint = Endpoint(
         id=identifier,
         organization_id=principal.organization_id,
         user_id=principal.user_id,
-        dialect=new.dialect,
+        dialect=dialect.name,
         url=new.url,
         description=new.description,
         events=events,
@@ -102,6 +115,13 @@ async def register_endpoint(
     return RegisteredEndpoint(endpoint, secret)
 
 
+def find_dialect(runtime: Runtime, name: str) -> Dialect:
+    """A dialect that endpoints can be registered with; Dialbird's has a surface of its own. Raises Invalid."""
+    if name == DIALBIRD.name:
+        raise Invalid("Endpoints that speak dialbird are made as subscriptions.", field="dialect")
+    return runtime.dialects.get(name)
+
+
 async def list_endpoints(runtime: Runtime, organization_id: str) -> list[Endpoint]:
     """The organization's endpoints, newest first."""
     async with runtime.database.read() as tx:
@@ -113,6 +133,18 @@ async def get_endpoint(runtime: Runtime, organization_id: str, endpoint_id: str)
     """One endpoint. Raises NotFound, for another organization's as well."""
     async with runtime.database.read() as tx:
         return await find_endpoint(tx, organization_id, endpoint_id)
+
+
+async def find_public_keys(runtime: Runtime, organization_id: str, endpoint_id: str) -> list[str]:
+    """The keys that the endpoint's signatures are checked with, newest first: two during the overlap of a rotation.
+
+    Raises NotFound, also for an endpoint that signs with a shared secret.
+    """
+    endpoint = await get_endpoint(runtime, organization_id, endpoint_id)
+    secrets = open_secrets(runtime.vault, endpoint, now=runtime.clock.now())
+    if not secrets[0].startswith(PRIVATE_PREFIX):
+        raise NotFound("This endpoint has no public key: its signatures are checked with the secret.")
+    return [public_key(secret) for secret in secrets]
 
 
 async def update_endpoint(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sendoff.dialects.base import Occurrence
-from sendoff.dialects.registry import get_dialect
+from sendoff.dialects.registry import Dialects
 from sendoff.errors import Conflict, NotFound
 from sendoff.ids import is_event_id, is_uuid
 from sendoff.operations.actors import Actor, write_audit
@@ -30,10 +30,11 @@ from sendoff.store.tables import (
 
 @dataclass(frozen=True, slots=True)
 class ListedDelivery:
-    """A delivery with its event's type."""
+    """A delivery with its event's type, and the id of the request that published the event."""
 
     delivery: Delivery
     event_type: str
+    request_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +75,13 @@ async def list_deliveries(
     """Deliveries, newest first."""
     async with runtime.database.read() as tx:
         page = await delivery_history.page(tx, chosen, limit=limit, before=before)
-    return [ListedDelivery(delivery, event_type) for delivery, event_type in page]
+    return [ListedDelivery(*row) for row in page]
 
 
 async def get_delivery(runtime: Runtime, delivery_id: str) -> DeliveryReport:
     """One delivery with its attempts. Raises NotFound."""
     async with runtime.database.read() as tx:
-        return await _report(tx, await _find_delivery(tx, delivery_id))
+        return await _report(tx, runtime.dialects, await _find_delivery(tx, delivery_id))
 
 
 async def retry_delivery(runtime: Runtime, actor: Actor, delivery_id: str) -> DeliveryReport:
@@ -110,7 +111,7 @@ async def retry_delivery(runtime: Runtime, actor: Actor, delivery_id: str) -> De
             before={"state": str(delivery.state), "attempt_count": delivery.attempt_count},
         )
         await tx.refresh(delivery)
-        report = await _report(tx, delivery)
+        report = await _report(tx, runtime.dialects, delivery)
     runtime.bell.ring_deliveries([delivery_id])
     return report
 
@@ -128,7 +129,7 @@ async def get_dead_letter(runtime: Runtime, dead_letter_id: str) -> DeadLetterRe
     async with runtime.database.read() as tx:
         letter = await _find_dead_letter(tx, dead_letter_id)
         delivery = await _find_delivery(tx, letter.delivery_id)
-        return DeadLetterReport(letter, await _report(tx, delivery))
+        return DeadLetterReport(letter, await _report(tx, runtime.dialects, delivery))
 
 
 async def discard_dead_letter(runtime: Runtime, actor: Actor, dead_letter_id: str) -> DeadLetter:
@@ -211,7 +212,7 @@ async def _check_retry(tx: Transaction, delivery: Delivery) -> None:
         raise Conflict("The delivery's endpoint is not active; enable it first.")
 
 
-async def _report(tx: Transaction, delivery: Delivery) -> DeliveryReport:
+async def _report(tx: Transaction, dialects: Dialects, delivery: Delivery) -> DeliveryReport:
     event = await events.find(tx, delivery.event_id)
     endpoint = await endpoints.find(tx, delivery.endpoint_id)
     if event is None or endpoint is None:
@@ -229,7 +230,7 @@ async def _report(tx: Transaction, delivery: Delivery) -> DeliveryReport:
         endpoint_url=endpoint.url,
         attempts=await delivery_history.attempts_of(tx, delivery.id),
         last_exchange=await delivery_history.last_exchange_of(tx, delivery.id),
-        request_body=get_dialect(endpoint.dialect).body(occurrence),
+        request_body=dialects.get(endpoint.dialect).body(occurrence),
     )
 
 

@@ -10,7 +10,6 @@ import httpx
 import orjson
 
 from sendoff.dialects.base import Occurrence, Sending
-from sendoff.dialects.registry import get_dialect
 from sendoff.errors import PingFailed
 from sendoff.ids import new_event_id, new_id
 from sendoff.operations.runtime import Runtime
@@ -19,7 +18,7 @@ from sendoff.policy.matching import PING
 
 async def ping(runtime: Runtime, *, dialect: str, url: str, secrets: Sequence[str], organization_id: str) -> None:
     """Send a `webhook.ping`, signed with each of `secrets`, to `url`. Raises PingFailed without a 2xx in time."""
-    spoken = get_dialect(dialect)
+    spoken = runtime.dialects.get(dialect)
     now = runtime.clock.now()
     occurrence = Occurrence(
         event_id=new_event_id(),

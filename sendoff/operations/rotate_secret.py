@@ -9,7 +9,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 from sendoff.clock import iso
-from sendoff.dialects.registry import get_dialect
 from sendoff.operations.actors import Actor, write_audit
 from sendoff.operations.endpoints import RegisteredEndpoint, find_endpoint
 from sendoff.operations.runtime import Runtime
@@ -29,7 +28,7 @@ async def rotate_secret(
     async with runtime.database.write() as tx:
         endpoint = await find_endpoint(tx, organization_id, endpoint_id, lock=True)
         now = runtime.clock.now()
-        secret = get_dialect(endpoint.dialect).new_secret()
+        secret = runtime.dialects.get(endpoint.dialect).new_secret()
         endpoint.previous_secret = endpoint.secret if overlap > 0 else None
         endpoint.previous_secret_until = now + timedelta(seconds=overlap) if overlap > 0 else None
         endpoint.secret = runtime.vault.seal(secret, bound_to=endpoint.id)

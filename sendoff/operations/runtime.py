@@ -13,11 +13,13 @@ from redis.asyncio import Redis
 
 from sendoff.bell import ArqBell, Bell, connect
 from sendoff.clock import Clock, SystemClock
+from sendoff.dialects.house import HouseDialect
+from sendoff.dialects.registry import Dialects
 from sendoff.operations.jwks import KeySet, reader
 from sendoff.policy.addresses import AddressPolicy
 from sendoff.policy.breaker import Breaker
 from sendoff.policy.retry import Dice, RetrySchedule
-from sendoff.settings import Settings
+from sendoff.settings import BadSettings, Settings
 from sendoff.store.database import Database
 from sendoff.store.vault import Vault
 from sendoff.uploads.workshop import Workshop
@@ -42,6 +44,7 @@ class Runtime:
     redis: Redis
     wire: Client
     http: httpx.AsyncClient
+    dialects: Dialects = field(default_factory=Dialects)
     clock: Clock = field(default_factory=SystemClock)
     dice: Dice = random.random
 
@@ -72,6 +75,22 @@ def address_policy(settings: Settings) -> AddressPolicy:
     return AddressPolicy(
         allow_networks=tuple(settings.dangerously_allow_networks), allow_http=settings.dangerously_allow_http
     )
+
+
+def house_dialect(settings: Settings) -> HouseDialect:
+    """What this installation's product calls its own. Raises BadSettings for names that no header can have."""
+    try:
+        return HouseDialect(
+            brand=settings.brand,
+            api_version=settings.house_api_version,
+            header_prefix=settings.house_header_prefix,
+            user_agent=settings.house_user_agent,
+            signature_header=settings.house_signature_header,
+            scheme=settings.house_signature_scheme,
+            envelope=settings.house_envelope,
+        )
+    except ValueError as error:
+        raise BadSettings(f"SENDOFF_BRAND or SENDOFF_HOUSE_…: {error}") from None
 
 
 @asynccontextmanager
@@ -113,6 +132,7 @@ async def open_runtime(settings: Settings, *, pool_size: int = 10) -> AsyncItera
             redis=redis,
             wire=wire,
             http=http,
+            dialects=Dialects(house_dialect(settings)),
         )
     finally:
         await http.aclose()

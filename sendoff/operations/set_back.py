@@ -1,4 +1,4 @@
-"""After the wall clock was set back: what was to happen in a moment lies in the future by as much, and is brought forward.
+"""After the wall clock was set back: what was to happen in a moment lies in the future, and is brought forward.
 
 Retries keep their time: how long they were to wait is not written down, and they are only later than they would be.
 """
@@ -18,7 +18,7 @@ _log = structlog.get_logger(__name__)
 
 
 async def bring_forward(runtime: Runtime) -> int:
-    """Make due what was never tried, and shorten leases that last longer than a lease can; how many it was.
+    """Make due what waits though it was never tried, and shorten leases that are longer than a lease; how many it was.
 
     Safe to run at any time, by several at once: it finds nothing unless a clock was set back. Whoever is at work under
     a lease that is shortened keeps it.

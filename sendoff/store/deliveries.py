@@ -16,6 +16,7 @@ from sendoff.store.database import Transaction
 from sendoff.store.tables import Delivery
 
 _ID = {"id": "uuid"}
+_NEVER_TRIED = "(d.state = 'pending' AND d.attempt_count = 0 AND d.untried_since IS NULL)"
 _CLAIMED = """
     RETURNING deliveries.id, deliveries.event_id, deliveries.endpoint_id, deliveries.organization_id,
               deliveries.state, deliveries.attempt_count, deliveries.replay_id, deliveries.untried_since
@@ -99,7 +100,7 @@ async def claim(
         f"""
         WITH due AS (
             SELECT d.id FROM deliveries d JOIN {rows_from(tx, "ids", _ID)} AS r ON r.id = d.id
-            WHERE d.state IN ('pending', 'in_flight') AND (d.next_attempt_at <= :now OR {_never_tried("d")})
+            WHERE d.state IN ('pending', 'in_flight') AND (d.next_attempt_at <= :now OR {_NEVER_TRIED})
             {skip_locked(tx, "d")}
         ), full_endpoint AS (SELECT id FROM {rows_from(tx, "full", _ID)} AS f)
         UPDATE deliveries SET
@@ -231,7 +232,8 @@ async def find_due(tx: Transaction, *, now: datetime, limit: int) -> list[str]:
 async def bring_forward(tx: Transaction, *, now: datetime, until: datetime, limit: int) -> int:
     """Mend what waits longer than anything was told to; how many it was.
 
-    Leases end at `until`, the latest that one given at `now` could, and what was never tried is due at `now`.
+    Leases end at `until`, the latest that one given at `now` could; what was never tried, and what could not be tried
+    the last time, is due at `now`.
     """
     result = await execute(
         tx,
@@ -239,22 +241,19 @@ async def bring_forward(tx: Transaction, *, now: datetime, until: datetime, limi
         WITH late AS (
             SELECT d.id FROM deliveries d
             WHERE d.state IN ('pending', 'in_flight') AND d.next_attempt_at > :until
-              AND (d.state = 'in_flight' OR {_never_tried("d")})
+              AND (d.state = 'in_flight' OR d.attempt_count = 0 OR d.untried_since IS NOT NULL)
             LIMIT :limit
             {skip_locked(tx, "d")}
         )
         UPDATE deliveries SET next_attempt_at = CASE WHEN state = 'in_flight' THEN :until ELSE :now END
         WHERE id IN (SELECT id FROM late)
+        RETURNING deliveries.id
         """,
         now=now,
         until=until,
         limit=limit,
     )
-    return result.rowcount
-
-
-def _never_tried(table: str) -> str:
-    return f"({table}.state = 'pending' AND {table}.attempt_count = 0 AND {table}.untried_since IS NULL)"
+    return len(result.all())
 
 
 async def find_endpoints_with_held(tx: Transaction) -> list[str]:

@@ -59,9 +59,9 @@ class DeliveryFilter:
 
 async def page(
     tx: Transaction, chosen: DeliveryFilter, *, limit: int, before: str | None = None
-) -> list[tuple[Delivery, str]]:
-    """Deliveries with their event's type, newest first, at most `limit`, older than the id `before`."""
-    query = select(Delivery, Event.type).join(Event, col(Event.id) == col(Delivery.event_id))
+) -> list[tuple[Delivery, str, str | None]]:
+    """Deliveries with their event's type and request id, newest first, at most `limit`, older than the id `before`."""
+    query = select(Delivery, Event.type, Event.request_id).join(Event, col(Event.id) == col(Delivery.event_id))
     if chosen.organization_id is not None:
         query = query.where(col(Delivery.organization_id) == chosen.organization_id)
     if chosen.endpoint_id is not None:
@@ -77,4 +77,4 @@ async def page(
     if chosen.until is not None:
         query = query.where(col(Delivery.created_at) < chosen.until)
     query = newest_first(query, col(Delivery.id), limit=limit, before=before)
-    return [(delivery, event_type) for delivery, event_type in (await tx.execute(query)).all()]
+    return [tuple(row) for row in (await tx.execute(query)).all()]

@@ -10,6 +10,7 @@ import pytest
 
 from sendoff.store.database import migrate
 from tests.cli.conftest import shell
+from tests.cli.shell import Shell
 from tests.support.databases import LiveDatabase, PostgresDatabase, SqliteFile
 from tests.support.installation import QUICK, Installation, open_installation
 from tests.support.postgres import PostgresServer
@@ -65,11 +66,11 @@ def mortal_postgres(_mortal_server: PostgresServer) -> PostgresDatabase:
 
 
 @pytest.fixture
-def install(directory: Path) -> Iterator[Install]:
+def install(directory: Path, shell: Shell) -> Iterator[Install]:
     """Opens installations, which end with the test."""
     with ExitStack() as opened:
 
         def make(database: LiveDatabase, settings: Mapping[str, str] = QUICK) -> Installation:
-            return opened.enter_context(open_installation(directory, database, settings))
+            return opened.enter_context(open_installation(directory, database, shell, settings))
 
         yield make

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sendoff.dialects.base import Occurrence, Sending
-from sendoff.dialects.house import HouseDialect
 from sendoff.dialects.optimaldial import OPTIMALDIAL
 from tests.dialects.strategies import occurrences, sendings
 from tests.support.oracle import timestamped_marks
@@ -97,24 +96,3 @@ def test_new_secrets_are_64_hexadecimal_digits_and_never_the_same() -> None:
 def test_nothing_leaves_without_a_signature(secrets: list[str]) -> None:
     with pytest.raises(ValueError, match="without a secret"):
         OPTIMALDIAL.headers(UPLOAD, FIRST, b"{}", secrets)
-
-
-def test_another_brand_puts_its_own_name_where_optimaldial_has_its() -> None:
-    acme = HouseDialect(name="house", brand="Acme", api_version="2027-01-01")
-    headers = acme.headers(UPLOAD, FIRST, b"{}", ["s"])
-    assert [name for name, _ in headers if name.startswith("X-")] == [
-        "X-Acme-Signature",
-        "X-Acme-Event",
-        "X-Acme-Event-Id",
-        "X-Acme-Delivery-Id",
-        "X-Acme-Attempt",
-        "X-Acme-Timestamp",
-    ]
-    assert dict(headers)["User-Agent"] == "Acme-Webhooks/1.0"
-    assert json.loads(acme.body(UPLOAD))["api_version"] == "2027-01-01"
-
-
-@pytest.mark.parametrize("brand", ["", "Acme Inc", "Acmé", "A\r\nX: y", "-Acme", "Acme-", "A--B", "A:B"])
-def test_a_brand_that_cannot_stand_in_a_headers_name_is_refused(brand: str) -> None:
-    with pytest.raises(ValueError, match="no brand"):
-        HouseDialect(name="house", brand=brand, api_version="1")

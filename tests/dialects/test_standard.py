@@ -1,20 +1,29 @@
-"""Standard Webhooks 1.0, its symmetric scheme."""
+"""Standard Webhooks 1.0, with its official library as the oracle."""
 
 from __future__ import annotations
 
 import base64
 import dataclasses
 import json
+import time
 from datetime import UTC, datetime
 
 import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from sendoff.dialects.base import Occurrence, Sending
-from sendoff.dialects.standard import STANDARD
+from sendoff.dialects.signing import public_key
+from sendoff.dialects.standard import StandardWebhooks
+from sendoff.verify import verify
 from tests.dialects.strategies import occurrences, sendings
 from tests.support.oracle import standard_marks
+
+STANDARD = StandardWebhooks("standard")
+ASYMMETRIC = StandardWebhooks("standard-v1a", asymmetric=True)
 
 CONTACT = Occurrence(
     event_id="msg_p5jXN8AQM9LWM0D4loKWxJek",
@@ -72,3 +81,79 @@ def test_an_id_with_a_dot_is_refused_because_it_would_make_the_signed_text_ambig
     dotted = dataclasses.replace(CONTACT, event_id="evt.1")
     with pytest.raises(ValueError, match="dot"):
         STANDARD.headers(dotted, Sending("d", 1, 1), b"{}", [STANDARD.new_secret()])
+
+
+@given(occurrences, st.lists(secrets_of_receivers, min_size=1, max_size=3, unique=True), st.data())
+def test_the_official_library_verifies_whatever_is_sent_with_any_of_the_secrets(
+    occurrence: Occurrence, secrets: list[str], data: st.DataObject
+) -> None:
+    body = STANDARD.body(occurrence)
+    headers = dict(STANDARD.headers(occurrence, Sending("d", 1, int(time.time())), body, secrets))
+    known = Webhook(data.draw(st.sampled_from(secrets)))
+    assert known.verify(body, headers)["type"] == occurrence.type
+    stranger = Webhook(STANDARD.new_secret())
+    with pytest.raises(WebhookVerificationError):
+        stranger.verify(body, headers)
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=200),
+    st.from_regex(r"[A-Za-z0-9_-]{1,40}", fullmatch=True),
+    secrets_of_receivers,
+)
+def test_any_text_under_any_id_is_signed_as_the_official_library_does(text: str, identifier: str, secret: str) -> None:
+    now = int(time.time())
+    occurrence = dataclasses.replace(CONTACT, event_id=identifier)
+    headers = dict(STANDARD.headers(occurrence, Sending("d", 1, now), text.encode(), [secret]))
+    signed = Webhook(secret).sign(identifier, datetime.fromtimestamp(now, UTC), text)
+    assert headers["webhook-signature"] == signed
+    Webhook(secret).verify(text, headers, json_parse=False)
+
+
+@given(occurrences)
+def test_v1a_is_an_ed25519_signature_that_the_public_key_verifies_with_an_independent_library(
+    occurrence: Occurrence,
+) -> None:
+    secret = ASYMMETRIC.new_secret()
+    body = ASYMMETRIC.body(occurrence)
+    headers = dict(ASYMMETRIC.headers(occurrence, Sending("d", 1, 1_614_265_330), body, [secret]))
+    version, _, mark = headers["webhook-signature"].partition(",")
+    assert version == "v1a"
+    key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public_key(secret).removeprefix("whpk_")))
+    signed = b".".join([occurrence.event_id.encode(), b"1614265330", body])
+    key.verify(base64.b64decode(mark), signed)
+    with pytest.raises(InvalidSignature):
+        key.verify(base64.b64decode(mark), signed + b" ")
+
+
+def test_keys_are_spelled_as_those_of_other_senders() -> None:
+    # From the documentation of a sender that signs with v1a.
+    secret = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg=="
+    assert public_key(secret) == "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
+    made = ASYMMETRIC.new_secret()
+    assert len(base64.b64decode(made.removeprefix("whsk_"), validate=True)) == 64
+    assert len(base64.b64decode(public_key(made).removeprefix("whpk_"), validate=True)) == 32
+    seed = base64.b64decode(secret.removeprefix("whsk_"))[:32]
+    assert public_key("whsk_" + base64.b64encode(seed).decode()) == public_key(secret)
+
+
+def test_during_a_rotation_each_key_signs_whatever_its_kind() -> None:
+    secrets = [ASYMMETRIC.new_secret(), ASYMMETRIC.new_secret(), STANDARD.new_secret()]
+    body = ASYMMETRIC.body(CONTACT)
+    headers = ASYMMETRIC.headers(CONTACT, Sending("d", 1, 1_614_265_330), body, secrets)
+    marks = dict(headers)["webhook-signature"].split(" ")
+    assert [mark.partition(",")[0] for mark in marks] == ["v1a", "v1a", "v1"]
+    for known in (public_key(secrets[0]), public_key(secrets[1]), secrets[2]):
+        assert verify("standard", headers, body, known, now=1_614_265_330)["type"] == "contact.created"
+
+
+@pytest.mark.parametrize("secret", ["whsk_", "whsk_é", "whsk_AAAA", "whsk_0f0f!"])
+def test_a_private_key_that_is_none_is_refused_without_being_told(secret: str) -> None:
+    with pytest.raises(ValueError, match="whsk_") as caught:
+        ASYMMETRIC.headers(CONTACT, Sending("d", 1, 1), b"{}", [secret])
+    assert secret == "whsk_" or secret not in str(caught.value)
+
+
+def test_a_shared_secret_has_no_public_key() -> None:
+    with pytest.raises(ValueError, match="no public key"):
+        public_key(STANDARD.new_secret())

@@ -71,5 +71,5 @@ class PostgresDatabase:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        with self.server.hold("LOCK TABLE deliveries IN ACCESS EXCLUSIVE MODE", database=self._name):
+        with self.server.hold("LOCK TABLE deliveries IN EXCLUSIVE MODE", database=self._name):
             yield

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.cli.shell import Shell
 from tests.support.databases import LiveDatabase
 from tests.support.polling import eventually_blocking
 from tests.support.reckoning import Reckoning, reckon
@@ -32,8 +33,14 @@ class Installation:
     """What runs between the begin and the end of `open_installation`; the servers are started by the test."""
 
     def __init__(
-        self, directory: Path, database: LiveDatabase, receiver: RemoteReceiver, settings: Mapping[str, str]
+        self,
+        directory: Path,
+        database: LiveDatabase,
+        receiver: RemoteReceiver,
+        shell: Shell,
+        settings: Mapping[str, str],
     ) -> None:
+        self._shell = shell
         self.directory = directory
         self.database = database
         self.receiver = receiver
@@ -117,9 +124,14 @@ class Installation:
         return reckon(self.tenants, self.receiver.tally(), self.database)
 
     def check(self, *, within: float = 30) -> Reckoning:
-        """Settle, and hold the guarantees: nothing lost, nothing altered, no more twice than may come twice."""
+        """Settle, and hold the guarantees: nothing lost, nothing altered, no more twice than may come twice.
+
+        What stands in the database must add up, too, by the word of `sendoff audit`.
+        """
         reckoning = self.settle(within=within)
         reckoning.check(duplicates_at_most=self.may_come_twice)
+        audit = self._shell.run(["audit", "--grace", "0s"], self.environment)
+        assert audit.returncode == 0, audit.stdout + audit.stderr
         return reckoning
 
     def close(self) -> None:
@@ -141,11 +153,11 @@ class Installation:
 
 @contextmanager
 def open_installation(
-    directory: Path, database: LiveDatabase, settings: Mapping[str, str] = QUICK
+    directory: Path, database: LiveDatabase, shell: Shell, settings: Mapping[str, str] = QUICK
 ) -> Iterator[Installation]:
     """An installation whose Valkey and receiver run; ended for certain."""
     with RemoteReceiver() as receiver:
-        installation = Installation(directory, database, receiver, settings)
+        installation = Installation(directory, database, receiver, shell, settings)
         try:
             installation.valkey.start()
             yield installation

@@ -46,6 +46,7 @@ class Receiver:
         self._trusted: dict[str, tuple[str, list[str]]] = {}
         self.refused: list[Received] = []
         self._by_path: defaultdict[str, list[Received]] = defaultdict(list)
+        self._replies: list[Reply] = []
         self.answered: Counter[str] = Counter()
         """How many requests to each path were answered."""
 
@@ -97,14 +98,20 @@ class Receiver:
     def forget(self) -> None:
         """Forget what was received; programs go on where they are."""
         self.received.clear()
+        self._replies.clear()
         self.refused.clear()
         self._by_path.clear()
 
     def take(self, request: Received) -> Reply:
         """Record a request and give the reply to it."""
         path = request.path.partition("?")[0]
+        reply = self._choose(path, request)
         self.received.append(request)
+        self._replies.append(reply)
         self._by_path[path].append(request)
+        return reply
+
+    def _choose(self, path: str, request: Received) -> Reply:
         if path in self._trusted and not is_signed(request, *self._trusted[path]):
             self.refused.append(request)
             return Reply(status=401, body="the signature is wrong")
@@ -134,7 +141,8 @@ class Receiver:
                 arrived = {path: len(requests) for path, requests in self._by_path.items()}
                 return Reply(body=json.dumps({"arrived": arrived, "answered": self.answered}))
             case "GET", "tally":
-                return Reply(body=json.dumps([asdict(arrival) for arrival in add_up(self.received)]))
+                tally = add_up(zip(self.received, self._replies, strict=True))
+                return Reply(body=json.dumps([asdict(arrival) for arrival in tally]))
             case "POST", "forget":
                 self.forget()
             case _:

@@ -28,7 +28,7 @@ class Reckoning:
     altered: list[Place]
     """Those that came with different bodies or delivery ids, or with somebody else's content."""
     duplicates: int
-    """How many requests came beside the first of each."""
+    """How many requests came beside the first of each and beside those that followed a failure."""
 
     def check(self, *, duplicates_at_most: int) -> None:
         """Hold the guarantees."""
@@ -57,8 +57,12 @@ def reckon(tenants: Sequence[Tenant], arrivals: Sequence[Arrival], database: Liv
         dead=len(expected & dead - arrived.keys()),
         lost=sorted(expected - arrived.keys() - dead),
         altered=sorted(place for place in expected & arrived.keys() if _is_altered(arrived[place], numbers[place[0]])),
-        duplicates=sum(arrival.count for arrival in arrivals) - len(arrived),
+        duplicates=sum(max(0, _sent(each) - 1) for each in arrived.values()),
     )
+
+
+def _sent(arrivals: Sequence[Arrival]) -> int:
+    return sum(arrival.count - arrival.refused for arrival in arrivals)
 
 
 def _is_altered(arrivals: Sequence[Arrival], number: int) -> bool:

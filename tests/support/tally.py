@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tests.support.exchange import Received
+from tests.support.exchange import Received, Reply
 
 PING = "webhook.ping"
 
@@ -20,18 +20,29 @@ class Arrival:
     delivery_id: str
     body: str
     count: int
+    refused: int
+    """How many of those requests were answered with a failure, so that others had to follow."""
     first_at: float
     """Unix seconds."""
 
 
-def add_up(requests: Iterable[Received]) -> list[Arrival]:
+def add_up(exchanges: Iterable[tuple[Received, Reply]]) -> list[Arrival]:
     """The deliveries among the requests, which are OptimalDial's; pings are none."""
-    same: defaultdict[tuple[str, str, str, bytes], list[float]] = defaultdict(list)
-    for request in requests:
+    same: defaultdict[tuple[str, str, str, bytes], list[tuple[float, bool]]] = defaultdict(list)
+    for request, reply in exchanges:
         if request.header("X-OptimalDial-Event") != PING:
             event_id, delivery_id = (request.header(f"X-OptimalDial-{what}-Id") for what in ("Event", "Delivery"))
-            same[request.path.partition("?")[0], event_id, delivery_id, request.body].append(request.arrived_at)
+            key = request.path.partition("?")[0], event_id, delivery_id, request.body
+            same[key].append((request.arrived_at, reply.status >= 300 or reply.close or reply.reset))
     return [
-        Arrival(path, event_id, delivery_id, body.decode(), len(moments), min(moments))
-        for (path, event_id, delivery_id, body), moments in same.items()
+        Arrival(
+            path,
+            event_id,
+            delivery_id,
+            body.decode(),
+            count=len(requests),
+            refused=sum(refused for _, refused in requests),
+            first_at=min(moment for moment, _ in requests),
+        )
+        for (path, event_id, delivery_id, body), requests in same.items()
     ]

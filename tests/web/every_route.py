@@ -43,6 +43,7 @@ CALLS = {
     ("DELETE", "/api/v1/webhooks/{webhook_id}"): WEBHOOKS,
     ("GET", "/api/v1/webhooks/{webhook_id}/deliveries"): WEBHOOKS,
     ("POST", "/api/v1/webhooks/{webhook_id}/rotate-secret"): WEBHOOKS,
+    ("GET", "/api/v1/webhooks/{webhook_id}/public-key"): WEBHOOKS,
     ("POST", "/api/v1/uploads"): Call("uploads:write", body={"phone_numbers": []}),
     ("GET", "/api/v1/uploads"): Call("uploads:read"),
     ("GET", "/api/v1/uploads/{upload_id}"): Call("uploads:read"),

@@ -331,7 +331,7 @@ async def test_endpoints_of_all_organizations_are_listed_and_switched(world: Wor
     theirs = (await world.post("/api/v1/webhooks", {"url": receiver.url("/theirs")}, key=stranger)).json()["webhook"]
     assert [endpoint["id"] for endpoint in await listed(world, "endpoints")] == [theirs["id"], mine["id"]]
     [found] = await listed(world, "endpoints", organization_id=theirs["organization_id"])
-    assert (found["id"], found["state"], found["dialect"]) == (theirs["id"], "active", "optimaldial")
+    assert (found["id"], found["state"], found["dialect"]) == (theirs["id"], "active", "house")
 
     path = f"{BASE}/endpoints/{theirs['id']}"
     off = await world.post(f"{path}/disable")

@@ -15,7 +15,7 @@ from tests.operations.machine.life import Life, deaths, picks
 from tests.operations.machine.picture import ItemKey
 from tests.support.house import ACTOR
 
-SWITCHES = ("pause", "resume", "disable", "enable", "pause", "resume", "disable", "enable", "delete")
+SWITCHES = ("pause", "resume", "disable", "enable", "resume", "enable", "delete")
 rates = st.sampled_from([1, 50])
 letter_states = st.sampled_from([None, None, "open", "replayed", "discarded"])
 
@@ -48,9 +48,11 @@ class Interventions(Life):
             await switch_endpoint(runtime, ACTOR, endpoint_id, on=how == "enable")
 
     @precondition(lambda self: self.picture.letters)
-    @rule(state=letter_states, rate=rates)
-    def dead_letters_are_replayed(self, state: str | None, rate: int) -> None:
-        self.stage.run(start_replay(self.stage.runtime, ACTOR, Selection(DeadLetterFilter(state=state)), rate=rate))
+    @rule(state=letter_states, rate=rates, times=st.integers(1, 2))
+    def dead_letters_are_replayed(self, state: str | None, rate: int, times: int) -> None:
+        """Also by two operators at once, who do not know of each other."""
+        for _ in range(times):
+            self.stage.run(start_replay(self.stage.runtime, ACTOR, Selection(DeadLetterFilter(state=state)), rate=rate))
 
     @precondition(lambda self: len(self.picture.open_deliveries()) < len(self.picture.deliveries))
     @rule(which=st.sets(picks, min_size=1, max_size=5), rate=rates)
@@ -61,10 +63,10 @@ class Interventions(Life):
         self.ledger.may_send_again |= {ItemKey(report.replay.id, delivery_id) for delivery_id in chosen}
 
     @precondition(lambda self: self.picture.replays)
-    @rule(seconds=st.sampled_from([0.0, 1.0, 1.0, 2.0]))
-    def replays_go_on(self, seconds: float) -> None:
+    @rule(which=st.sets(picks, min_size=1, max_size=3), seconds=st.sampled_from([0.0, 1.0, 1.0, 2.0]))
+    def replays_go_on(self, which: set[int], seconds: float) -> None:
         self.stage.clock.advance(seconds)
-        for replay_id in self.picture.replays:
+        for replay_id in {self.pick(self.picture.replays, one): None for one in which}:
             self.stage.run(tick_replay(self.stage.runtime, replay_id))
 
     @precondition(lambda self: self.picture.replays)

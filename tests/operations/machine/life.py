@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import cycle
 from typing import Any, TypeVar
 
 from hypothesis import strategies as st
@@ -73,6 +74,21 @@ class Life(RuleBasedStateMachine):
         if len(self.stage.wire.sent) > sent:
             delivery = self.stage.look().deliveries[claimed.delivery.id]
             assert delivery.lease == claimed.lease, f"sent under a lease that was lost: {delivery}"
+
+    def send_all(self, *answers: Answer) -> None:
+        """Whatever is claimed; the receivers give these answers in turn."""
+        for claimed, answer in zip(self.claims, cycle(answers), strict=False):
+            self.send(claimed, answer)
+        self.claims.clear()
+
+    def work_off(self, *answers: Answer, together: bool = True) -> None:
+        """What is due is rung for, claimed, sent and recorded."""
+        self.ring_for_what_is_due()
+        self.claim_rung(full=[])
+        self.send_all(*answers)
+        for batch in [self.finished] if together else [[attempt] for attempt in self.finished]:
+            self.write_down(batch)
+        self.finished = []
 
     def write_down(self, batch: list[FinishedAttempt], *, dies_after: int | None = None) -> None:
         """What is recorded under a lease that holds counts, and nothing else changes."""

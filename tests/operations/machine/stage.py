@@ -30,7 +30,7 @@ from tests.support.house import START, House, ListBell, open_house
 Result = TypeVar("Result")
 
 SCHEDULE = (60.0, 300.0)
-FAILURES_TO_DISABLE = 3
+FAILURES_TO_DISABLE = 10
 LEASE_SECONDS = 20.0
 RETENTION_DAYS = 30
 DEAD_LETTER_RETENTION_DAYS = 90

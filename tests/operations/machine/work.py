@@ -25,7 +25,7 @@ answers = st.sampled_from(
         Answer(429, retry_after="120"),
         Answer(503, retry_after="Fri, 24 Apr 2026 13:00:00 GMT"),
         Answer(None),
-        Answer(None, ours=True),
+        *[Answer(None, ours=True)] * 2,
     ]
 )
 
@@ -95,21 +95,13 @@ class Work(Life):
         batch = [self.pop(self.finished, which) for _ in range(min(many, len(self.finished)))]
         self.write_down(batch, dies_after=dies_after)
 
-    @rule(answer=answers, rounds=st.integers(1, 3))
-    def a_worker_works_undisturbed(self, answer: Answer, rounds: int) -> None:
+    @rule(given=st.lists(answers, min_size=1, max_size=3), rounds=st.integers(1, 3), together=st.booleans())
+    def a_worker_works_undisturbed(self, given: list[Answer], rounds: int, together: bool) -> None:
+        """What is due is rung for, claimed, sent and recorded, in one transaction or in many."""
         for _ in range(rounds):
-            self.work_off(answer)
+            self.work_off(*given, together=together)
             self.everything_adds_up()
             self.advance_to_next()
-
-    def work_off(self, answer: Answer) -> None:
-        """The usual way: what is due is rung for, claimed, sent and recorded."""
-        self.ring_for_what_is_due()
-        self.claim_rung(full=[])
-        while self.claims:
-            self.send(self.claims.pop(0), answer)
-        self.write_down(self.finished)
-        self.finished.clear()
 
     @precondition(lambda self: self.claims or self.finished)
     @rule()
@@ -117,6 +109,19 @@ class Work(Life):
         self.stage.clock.advance(LEASE_SECONDS)
         self.ring_for_what_is_due()
         self.claim_rung(full=[])
+
+    @rule(first=answers, second=answers, together=st.booleans())
+    def a_worker_is_overtaken(self, first: Answer, second: Answer, together: bool) -> None:
+        """It sends, but its lease ends before it records; the other's record comes with it, or later."""
+        self.ring_for_what_is_due()
+        self.claim_rung(full=[])
+        self.send_all(first)
+        late, self.finished = self.finished, []
+        self.a_worker_stands_still_and_another_takes_over()
+        if together:
+            self.send_all(second)
+            late, self.finished = [*self.finished, *late], []
+        self.write_down(late)
 
     @precondition(lambda self: self.claims or self.finished)
     @rule(finished=st.booleans())

@@ -1,0 +1,48 @@
+"""The envelopes that contracts wrap an event in; `data` is always the last field, and untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from sendoff.clock import iso
+from sendoff.dialects.base import Occurrence, splice
+
+
+def dated(occurrence: Occurrence, api_version: str) -> bytes:
+    """`id`, `type`, `api_version`, `created_at` in milliseconds (OptimalDial contract, "Events and deliveries")."""
+    fields = {
+        "id": occurrence.event_id,
+        "type": occurrence.type,
+        "api_version": api_version,
+        "created_at": iso(occurrence.occurred_at),
+    }
+    return splice(fields, occurrence.data)
+
+
+def owned(occurrence: Occurrence, api_version: str) -> bytes:
+    """`id`, `type`, `api_version`, `occurred_at` in seconds, `business_id` (Dialbird contract, "Deliveries")."""
+    fields = {
+        "id": occurrence.event_id,
+        "type": occurrence.type,
+        "api_version": api_version,
+        "occurred_at": _whole_seconds(occurrence.occurred_at),
+        "business_id": occurrence.organization_id,
+    }
+    return splice(fields, occurrence.data)
+
+
+def thin(occurrence: Occurrence, _api_version: str) -> bytes:
+    """`type` and `timestamp`, the id being a header's affair (Standard Webhooks 1.0, "Payload structure")."""
+    return splice({"type": occurrence.type, "timestamp": iso(occurrence.occurred_at)}, occurrence.data)
+
+
+Envelope = Callable[[Occurrence, str], bytes]
+
+ENVELOPES: Mapping[str, Envelope] = {"optimaldial": dated, "dialbird": owned, "standard": thin}
+"""The envelopes by the contract that they come from, as the setting `HOUSE_ENVELOPE` names them."""
+
+
+def _whole_seconds(moment: datetime) -> str:
+    # The contract's spelling: `2026-01-15T10:00:00Z`.
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

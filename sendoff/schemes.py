@@ -1,0 +1,179 @@
+"""The ways that requests are signed, as receivers read them. `sendoff.verify` is what they call."""
+
+from __future__ import annotations
+
+import hmac
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NoReturn, Protocol
+
+from sendoff import ed25519
+
+_LONGEST_TIMESTAMP = 12
+_MOST_SIGNATURES = 16  # senders send one, in a rotation two; checking one of ed25519 costs milliseconds
+
+
+class Problem(StrEnum):
+    """What can be wrong with a request."""
+
+    MISSING_HEADER = "missing_header"
+    MALFORMED_HEADER = "malformed_header"
+    NO_SIGNATURE_MATCHES = "no_signature_matches"
+    TOO_OLD = "too_old"
+    TOO_NEW = "too_new"
+    MALFORMED_BODY = "malformed_body"
+
+
+class VerificationError(Exception):
+    """The request must not be believed; `problem` says why in a word, the message in a sentence."""
+
+    def __init__(self, problem: Problem, message: str) -> None:
+        super().__init__(message)
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a request's headers claim: signed at `timestamp` (Unix seconds), over `message`, with `signatures`."""
+
+    timestamp: int
+    message: bytes
+    signatures: Sequence[str]
+
+
+class Scheme(Protocol):
+    """How a dialect signs."""
+
+    def read(self, headers: Mapping[str, str], body: bytes) -> Claim:
+        """The claim; header names are in lower case. Raises VerificationError for missing or malformed ones."""
+
+    def is_signed(self, secret: str, claim: Claim) -> bool:
+        """Whether `secret` made one of the claim's signatures. Raises ValueError for one that is none of this scheme.
+
+        Every signature is compared, in constant time: how long it takes tells nothing about which one was near.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Timestamped:
+    """`t=<unix>,v1=<hex>[,v1=<hex>]` in one header, over `{t}.{body}`."""
+
+    header: str
+
+    def read(self, headers: Mapping[str, str], body: bytes) -> Claim:
+        parts = [part.strip().partition("=") for part in _take(headers, self.header).split(",")]
+        times = [value for name, _, value in parts if name == "t"]
+        signatures = [value for name, _, value in parts if name == "v1"]
+        if len(times) != 1 or not signatures:
+            fail(Problem.MALFORMED_HEADER, f"{self.header} must read t=<unix>,v1=<hex>.")
+        timestamp = _parse_timestamp(times[0], self.header)
+        return Claim(timestamp, f"{times[0]}.".encode() + body, signatures)
+
+    def is_signed(self, secret: str, claim: Claim) -> bool:
+        return _holds(claim.signatures, hmac.digest(secret.encode(), claim.message, "sha256").hex())
+
+
+@dataclass(frozen=True, slots=True)
+class Versioned:
+    """`v0=<hex>[,v0=<hex>]` in one header and the time in another, over `v0:{t}:{body}`."""
+
+    header: str
+    time_header: str
+
+    def read(self, headers: Mapping[str, str], body: bytes) -> Claim:
+        time_text = _take(headers, self.time_header)
+        parts = [part.strip().partition("=") for part in _take(headers, self.header).split(",")]
+        signatures = [value for name, _, value in parts if name == "v0"]
+        if not signatures:
+            fail(Problem.MALFORMED_HEADER, f"{self.header} must read v0=<hex>.")
+        timestamp = _parse_timestamp(time_text, self.time_header)
+        return Claim(timestamp, f"v0:{time_text}:".encode() + body, signatures)
+
+    def is_signed(self, secret: str, claim: Claim) -> bool:
+        return _holds(claim.signatures, hmac.digest(secret.encode(), claim.message, "sha256").hex())
+
+
+@dataclass(frozen=True, slots=True)
+class Standard:
+    """Standard Webhooks 1.0, over `{id}.{timestamp}.{body}`: `v1,<base64>` by a `whsec_…`, `v1a,<base64>` by the
+    private key to a `whpk_…`, several of them separated by spaces."""
+
+    def read(self, headers: Mapping[str, str], body: bytes) -> Claim:
+        message_id = _take(headers, "webhook-id")
+        time_text = _take(headers, "webhook-timestamp")
+        marks = _take(headers, "webhook-signature").split(" ")
+        signatures = [mark for mark in marks if mark.startswith(("v1,", "v1a,"))][:_MOST_SIGNATURES]
+        if not signatures:
+            fail(Problem.MALFORMED_HEADER, "webhook-signature holds no v1 or v1a signature.")
+        timestamp = _parse_timestamp(time_text, "webhook-timestamp")
+        return Claim(timestamp, f"{message_id}.{time_text}.".encode() + body, signatures)
+
+    def is_signed(self, secret: str, claim: Claim) -> bool:
+        if secret.startswith("whpk_"):
+            key = _decode(secret, "whpk_")
+            marks = [_decode_mark(mark, "v1a,") for mark in claim.signatures if mark.startswith("v1a,")]
+            found = [ed25519.is_signed(key, claim.message, mark) for mark in marks]
+            return any(found)
+        key = _decode(secret, "whsec_")
+        return _holds(claim.signatures, "v1," + b64encode(hmac.digest(key, claim.message, "sha256")).decode())
+
+
+def house(brand: str, *, scheme: str = "stripe", signature_header: str | None = None, prefix: str = "") -> Scheme:
+    """The scheme of an installation that sends under its own brand: `X-<brand>-Signature`.
+
+    The other arguments are for installations that have set their own. Raises ValueError for an unknown `scheme`.
+    """
+    prefix = prefix or f"X-{brand}-"
+    header = signature_header or f"{prefix}Signature"
+    if scheme not in ("stripe", "slack"):
+        raise ValueError(f"unknown scheme {scheme!r}; known are stripe and slack")
+    return Timestamped(header) if scheme == "stripe" else Versioned(header, f"{prefix}Timestamp")
+
+
+SCHEMES: Mapping[str, Scheme] = {
+    "optimaldial": house("OptimalDial"),
+    "house": house("OptimalDial"),
+    "dialbird": house("Dialbird"),
+    "standard": Standard(),
+    "standard-v1a": Standard(),
+}
+"""The schemes by their dialects; `house` is that of an installation that has no other brand."""
+
+
+def _holds(signatures: Iterable[str], expected: str) -> bool:
+    found = [hmac.compare_digest(given.encode(), expected.encode()) for given in signatures]
+    return any(found)
+
+
+def _decode(secret: str, prefix: str) -> bytes:
+    key = b64decode(secret.removeprefix(prefix), validate=True)
+    if not key:
+        raise ValueError("a secret must not be empty")
+    return key
+
+
+def _decode_mark(mark: str, prefix: str) -> bytes:
+    try:
+        return b64decode(mark.removeprefix(prefix), validate=True)
+    except ValueError:
+        return b""
+
+
+def _take(headers: Mapping[str, str], name: str) -> str:
+    value = headers.get(name.lower())
+    if not value:
+        fail(Problem.MISSING_HEADER, f"The request has no {name} header.")
+    return value
+
+
+def _parse_timestamp(text: str, header: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= _LONGEST_TIMESTAMP):
+        fail(Problem.MALFORMED_HEADER, f"The time in {header} must be Unix seconds.")
+    return int(text)
+
+
+def fail(problem: Problem, message: str) -> NoReturn:
+    """Raise VerificationError."""
+    raise VerificationError(problem, message)
