@@ -22,6 +22,10 @@ test: lint types layers audit unit
 bench: setup
 	$(BIN)/python -m bench --write
 
+# Faults at length: half an hour and more. CHAOS_EVENTS=2000 makes the storms shorter, CHAOS_SEED=… repeats one.
+chaos: setup
+	$(BIN)/pytest -m "chaos or not chaos" -p no:randomly tests/acceptance
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -40,8 +44,9 @@ audit: setup
 audit-dependencies: setup
 	$(BIN)/python tools/audit_dependencies.py requirements/dev.txt
 
+# Most tests wait for servers rather than compute: four processes keep two cores busy.
 unit: setup
-	$(BIN)/pytest
+	$(BIN)/pytest -n 4 --dist worksteal
 
 lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet -o requirements/run.txt

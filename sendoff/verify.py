@@ -8,8 +8,8 @@ Needs the standard library alone. Hand in the body's raw bytes: a body that was 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from sendoff.clock import SystemClock
 from sendoff.schemes import (
@@ -42,7 +42,15 @@ __all__ = [
 TOLERANCE_SECONDS = 300
 """How far a request's time may be from ours, either way."""
 
-Headers = Mapping[str, str] | Iterable[tuple[str, str]]
+
+@runtime_checkable
+class _Items(Protocol):
+    """A mapping, or what web frameworks have for headers."""
+
+    def items(self) -> Iterable[tuple[str, str]]: ...
+
+
+Headers = _Items | Iterable[tuple[str, str]]
 
 
 def verify(
@@ -112,4 +120,4 @@ def _list_secrets(secrets: str | Iterable[str]) -> list[str]:
 
 
 def _pairs(headers: Headers) -> Iterable[tuple[str, str]]:
-    return headers.items() if isinstance(headers, Mapping) else headers
+    return headers.items() if isinstance(headers, _Items) else headers

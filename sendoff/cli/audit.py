@@ -76,7 +76,8 @@ def _print_for_people(result: Reconciliation) -> None:
         typer.echo(f"\n{check.kind} ({result.counts[check.kind]}): {check.what}\n{check.remedy}")
         rows = [_row(finding) for finding in shown]
         print_table(rows, list(rows[0]))
-    typer.echo("Everything adds up." if result.is_clean else f"\n{result.counts.total()} do not add up.")
+    total = result.counts.total()
+    typer.echo(f"\n{total} {'does' if total == 1 else 'do'} not add up." if total else "Everything adds up.")
 
 
 def _row(finding: Finding) -> dict[str, Any]:

@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from sendoff import __version__
-from sendoff.cli import audit, audit_log, dead_letters, deliveries, endpoints, event_types, keys, orgs, replays, secrets
+from sendoff.cli import (
+    audit,
+    audit_log,
+    dead_letters,
+    deliveries,
+    endpoints,
+    event_types,
+    keys,
+    orgs,
+    replays,
+    secrets,
+    signing,
+)
 from sendoff.cli.demo import demo
 from sendoff.cli.migrate import migrate
 from sendoff.cli.up import up
@@ -35,6 +47,8 @@ app.command()(replays.replay)
 app.add_typer(replays.app, name="replays")
 app.command("audit-log")(audit_log.audit_log)
 app.command()(audit.audit)
+app.command()(signing.verify)
+app.command()(signing.sign)
 
 
 def _print_version(asked: bool) -> None:

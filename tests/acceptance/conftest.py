@@ -40,6 +40,12 @@ def postgres(postgres_server: PostgresServer, postgres_url: str) -> PostgresData
     return PostgresDatabase(postgres_server, postgres_url)
 
 
+_chaos = pytest.mark.chaos
+mostly_sqlite = pytest.mark.parametrize("database", ["sqlite", pytest.param("postgres", marks=_chaos)], indirect=True)
+mostly_postgres = pytest.mark.parametrize("database", [pytest.param("sqlite", marks=_chaos), "postgres"], indirect=True)
+"""The database makes little difference; the long form tries both."""
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def database(request: pytest.FixtureRequest) -> LiveDatabase:
     """The test runs twice, on either database."""

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from tests.acceptance.conftest import Install
+from tests.acceptance.conftest import Install, mostly_sqlite
 from tests.support.databases import LiveDatabase
 from tests.support.exchange import Reply
-from tests.support.installation import Installation
 from tests.support.polling import eventually_blocking
 from tests.support.stepped_clock import SteppedClock
 
 HOUR = 3600
 
 
-def start_on(clock: SteppedClock, installation: Installation, *, workers: int) -> None:
-    installation.through = clock.program
-    installation.new_api()
-    installation.start(workers=workers)
-
-
+@mostly_sqlite
 def test_a_clock_set_forth_and_back_holds_nothing_up(database: LiveDatabase, install: Install) -> None:
     """Setup: the API and a worker on one clock, 100 events a second.
 
@@ -29,8 +23,9 @@ def test_a_clock_set_forth_and_back_holds_nothing_up(database: LiveDatabase, ins
     """
     installation = install(database)
     clock = SteppedClock(installation.directory / "clock")
+    installation.live_on(clock)
     tenant = installation.add_tenant("/hook")
-    start_on(clock, installation, workers=1)
+    installation.start()
     with tenant.publishing():
         for offset in (HOUR, -HOUR):
             tenant.accept(50)
@@ -40,6 +35,7 @@ def test_a_clock_set_forth_and_back_holds_nothing_up(database: LiveDatabase, ins
     assert installation.check().duplicates == 0
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("offset", [HOUR, -HOUR])
 def test_what_a_killed_worker_had_is_taken_over_although_the_clock_was_set(
     database: LiveDatabase, install: Install, offset: int
@@ -51,10 +47,11 @@ def test_what_a_killed_worker_had_is_taken_over_although_the_clock_was_set(
     """
     installation = install(database)
     clock = SteppedClock(installation.directory / "clock")
+    installation.live_on(clock)
     tenant = installation.add_tenant("/one", "/two")
     for path in ("/one", "/two"):
         installation.receiver.program(path, Reply(delay=1.5))
-    start_on(clock, installation, workers=2)
+    installation.start(workers=2, api=False)
     tenant.publish(20)
     eventually_blocking(lambda: installation.receiver.arrived("/one") == 21, what="requests under way")
     installation.kill(*installation.workers)

@@ -72,7 +72,6 @@ def test_a_worker_that_is_started_while_the_database_is_away_waits_for_it(
     """
     installation = install(mortal_postgres)
     tenant = installation.add_tenant("/hook")
-    installation.api.start()
     tenant.publish(50)
     worker = installation.new_worker()
     mortal_postgres.server.stop()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.acceptance.conftest import Install
+from tests.acceptance.conftest import Install, mostly_postgres
 from tests.support.databases import LiveDatabase, PostgresDatabase, SqliteFile
 from tests.support.exchange import Reply
 from tests.support.installation import Installation
@@ -47,6 +47,7 @@ def deliver_to_healthy(installation: Installation, healthy: Tenant) -> None:
     )
 
 
+@mostly_postgres
 @pytest.mark.parametrize("backlog", [2_000, pytest.param(20_000, marks=long)])
 @pytest.mark.parametrize("reply", [HANGS, pytest.param(TRICKLES, marks=long)], ids=["hangs", "trickles"])
 def test_a_hung_endpoint_with_a_backlog_holds_nobody_else_up(

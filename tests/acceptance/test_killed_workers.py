@@ -25,7 +25,7 @@ def test_a_worker_killed_between_the_answer_and_the_record_sends_no_more_than_th
     """
     installation = install(database, {**QUICK, "ENDPOINT_MAX_IN_FLIGHT": "100"})
     tenant = installation.add_tenant("/hook")
-    installation.start()
+    installation.start(api=False)
     tenant.publish(20)
     installation.settle()
     installation.receiver.program("/hook", Reply(delay=1.0))
@@ -42,6 +42,7 @@ def test_a_worker_killed_between_the_answer_and_the_record_sends_no_more_than_th
     assert installation.check().duplicates == UNDER_WAY
 
 
+@pytest.mark.chaos
 def test_the_others_take_over_what_a_killed_worker_had(database: LiveDatabase, install: Install) -> None:
     """Setup: two workers, two endpoints, 100 events a second.
 
@@ -76,7 +77,7 @@ def test_a_killed_worker_is_taken_over_from_within_30_seconds_at_default_setting
     tenant = installation.add_tenant(*[f"/{number}" for number in range(10)])
     for path in range(10):
         installation.receiver.program(f"/{path}", Reply(delay=5))
-    installation.start(workers=2)
+    installation.start(workers=2, api=False)
     tenant.publish(4)
     eventually_blocking(lambda: installation.count("in_flight") == 40, what="all under way")
     for path in range(10):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tests.acceptance.conftest import Install
+from tests.acceptance.conftest import Install, mostly_sqlite
 from tests.support.databases import LiveDatabase, PostgresDatabase, SqliteFile
 from tests.support.polling import eventually_blocking
 
 
+@mostly_sqlite
 def test_a_killed_valkey_costs_nothing_but_bells(database: LiveDatabase, install: Install) -> None:
     """Setup: a worker, 100 events a second.
 
@@ -31,7 +32,7 @@ def test_a_killed_valkey_costs_nothing_but_bells(database: LiveDatabase, install
 
 
 def test_a_redis_that_hangs_holds_up_neither_accepting_nor_delivering(sqlite: SqliteFile, install: Install) -> None:
-    """Setup: two workers, one thread that publishes over and over.
+    """Setup: the API, a worker, 100 events a second.
 
     Timeline: Valkey is frozen: it takes connections and never answers. 300 events are accepted and delivered
     meanwhile. Then it goes on.
@@ -39,7 +40,7 @@ def test_a_redis_that_hangs_holds_up_neither_accepting_nor_delivering(sqlite: Sq
     """
     installation = install(sqlite)
     tenant = installation.add_tenant("/hook")
-    installation.start(workers=2)
+    installation.start()
     with tenant.publishing():
         tenant.accept(50)
         installation.valkey.freeze()
@@ -54,14 +55,13 @@ def test_a_redis_that_hangs_holds_up_neither_accepting_nor_delivering(sqlite: Sq
 
 
 def test_bells_that_were_flushed_are_rung_again_within_10_seconds(postgres: PostgresDatabase, install: Install) -> None:
-    """Setup: default settings, the API alone, 500 events whose bells wait in Redis.
+    """Setup: default settings, no worker, 500 events whose bells wait in Redis.
 
     Timeline: FLUSHALL; a worker starts.
     What this proves: within 10 seconds all is delivered that no bell tells of any more.
     """
     installation = install(postgres, {})
     tenant = installation.add_tenant("/hook")
-    installation.api.start()
     tenant.publish(500)
     installation.valkey.flush()
     installation.new_worker().start()
@@ -77,7 +77,6 @@ def test_a_sweep_that_nobody_makes_is_made_by_somebody(sqlite: SqliteFile, insta
     """
     installation = install(sqlite, {})
     tenant = installation.add_tenant("/hook")
-    installation.api.start()
     tenant.publish(100)
     with installation.valkey.client() as client:
         client.flushall()
@@ -94,7 +93,6 @@ def test_jobs_that_nobody_finishes_do_not_stop_the_sweeper(sqlite: SqliteFile, i
     """
     installation = install(sqlite, {})
     tenant = installation.add_tenant("/hook")
-    installation.api.start()
     tenant.publish(100)
     with installation.valkey.client() as client:
         client.flushall()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.acceptance.conftest import Install
+import pytest
+
+from tests.acceptance.conftest import Install, mostly_sqlite
 from tests.support.databases import LiveDatabase
 from tests.support.exchange import Reply
 from tests.support.installation import QUICK
@@ -12,6 +14,7 @@ from tests.support.polling import eventually_blocking
 PATIENT = {**QUICK, "ATTEMPT_TIMEOUT_SECONDS": "120", "LEASE_SECONDS": "600"}
 
 
+@mostly_sqlite
 def test_a_worker_that_is_told_to_stop_drains_and_gives_the_rest_back_at_once(
     database: LiveDatabase, install: Install
 ) -> None:
@@ -23,7 +26,7 @@ def test_a_worker_that_is_told_to_stop_drains_and_gives_the_rest_back_at_once(
     """
     installation = install(database, PATIENT)
     tenant = installation.add_tenant("/slow", "/hung")
-    installation.start()
+    installation.start(api=False)
     installation.receiver.program("/slow", Reply(delay=1.0))
     installation.receiver.program("/hung", Reply(hang=True))
     tenant.publish(10)
@@ -42,6 +45,7 @@ def test_a_worker_that_is_told_to_stop_drains_and_gives_the_rest_back_at_once(
     assert installation.database.query("SELECT DISTINCT attempt_count FROM deliveries") == [("1",)]
 
 
+@pytest.mark.chaos
 def test_a_worker_that_is_told_to_stop_under_load_leaves_nothing_claimed(
     database: LiveDatabase, install: Install
 ) -> None:

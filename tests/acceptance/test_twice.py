@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from sendoff.bell import DELIVER, connect
 from sendoff.settings import load
-from tests.acceptance.conftest import Install
+from tests.acceptance.conftest import Install, mostly_postgres, mostly_sqlite
 from tests.support.databases import LiveDatabase
 from tests.support.exchange import Reply
 from tests.support.installation import QUICK, Installation
 from tests.support.polling import eventually_blocking
 
 
+@mostly_postgres
 def test_jobs_that_are_run_again_and_again_deliver_once(database: LiveDatabase, install: Install) -> None:
     """Setup: 400 deliveries, two workers that are not started yet.
 
@@ -21,7 +24,6 @@ def test_jobs_that_are_run_again_and_again_deliver_once(database: LiveDatabase, 
     """
     installation = install(database)
     tenant = installation.add_tenant("/one", "/two")
-    installation.api.start()
     tenant.publish(200)
     ids = [identifier for (identifier,) in installation.database.query("SELECT id FROM deliveries")]
     asyncio.run(enqueue(installation, ids, times=10))
@@ -40,20 +42,22 @@ async def enqueue(installation: Installation, ids: list[str], *, times: int) -> 
     await redis.aclose(close_connection_pool=True)
 
 
+@pytest.mark.chaos
 def test_sweepers_that_cannot_agree_on_turns_deliver_once(database: LiveDatabase, install: Install) -> None:
-    """Setup: no Redis, so that each of three workers sweeps for itself.
+    """Setup: no Redis, so that each of two workers sweeps for itself.
 
-    Timeline: 600 deliveries become due; all three find all of them.
+    Timeline: 600 deliveries become due; both find all of them.
     What this proves: two sweeps at once are harmless.
     """
     installation = install(database)
     tenant = installation.add_tenant("/one", "/two")
     installation.valkey.kill()
-    installation.start(workers=3)
+    installation.start(workers=2, api=False)
     tenant.publish(300)
     assert installation.check().duplicates == 0
 
 
+@mostly_sqlite
 def test_a_worker_that_wakes_up_after_its_lease_leaves_the_delivery_to_who_has_it_now(
     database: LiveDatabase, install: Install
 ) -> None:
@@ -66,7 +70,7 @@ def test_a_worker_that_wakes_up_after_its_lease_leaves_the_delivery_to_who_has_i
     """
     installation = install(database, {**QUICK, "RETRY_SCHEDULE": "5s,1s,1s,1s,1s"})
     tenant = installation.add_tenant("/hook")
-    installation.start()
+    installation.start(api=False)
     installation.receiver.program("/hook", Reply(delay=1.5))
     tenant.publish(15)
     eventually_blocking(lambda: installation.receiver.arrived("/hook") == 16, what="requests under way")

@@ -17,6 +17,7 @@ from tests.support.polling import eventually_blocking
 from tests.support.reckoning import Reckoning, reckon
 from tests.support.remote import RemoteReceiver
 from tests.support.servers import Server
+from tests.support.stepped_clock import SteppedClock
 from tests.support.tenants import Tenant, open_tenant
 from tests.support.valkey import ValkeyServer, free_port
 
@@ -62,23 +63,22 @@ class Installation:
         self.port = free_port()
         self.tenants: list[Tenant] = []
         self.workers: list[Server] = []
-        self.through: Sequence[str] = ()
-        """A module, with arguments, that new servers are run by instead of by Python alone."""
-        self.api = self.new_api()
+        self._through: Sequence[str] = ()
+        self.api = self._new_api()
 
-    def new_api(self) -> Server:
-        """The API, not started yet."""
-        self.api = self._new_server("api", "api", "--port", str(self.port))
-        return self.api
+    def live_on(self, clock: SteppedClock) -> None:
+        """Start servers on this clock instead of the machine's, from now on."""
+        self._through = clock.program
+        self.api = self._new_api()
 
     def new_worker(self) -> Server:
         """Another worker, not started yet."""
         self.workers.append(self._new_server(f"worker{len(self.workers) + 1}", "worker"))
         return self.workers[-1]
 
-    def start(self, *, workers: int = 1) -> None:
-        """Start the API and so many workers."""
-        new = [self.api, *[self.new_worker() for _ in range(workers)]]
+    def start(self, *, workers: int = 1, api: bool = True) -> None:
+        """Start so many workers, and the API."""
+        new = [self.new_worker() for _ in range(workers)] + [self.api] * api
         for server in new:
             server.launch()
         for server in new:
@@ -140,8 +140,11 @@ class Installation:
             server.kill()
         self.valkey.kill()
 
+    def _new_api(self) -> Server:
+        return self._new_server("api", "api", "--port", str(self.port))
+
     def _new_server(self, name: str, *program: str) -> Server:
-        return Server([*self.through, *program], self.environment, self.directory / f"{name}.log")
+        return Server([*self._through, *program], self.environment, self.directory / f"{name}.log")
 
     def _counts(self) -> dict[str, int]:
         rows = self.database.query("SELECT state, count(*) FROM deliveries GROUP BY state")

@@ -57,18 +57,6 @@ class Publisher:
             for thread in self._threads:
                 thread.join()
 
-    def publish_at_once(self, events: int) -> bool:
-        """Publish so many in one request; whether they were accepted."""
-        numbers = [next(self._numbers) for _ in range(events)]
-        body = {"events": [{"type": EVENT_TYPE, "data": {"number": number}} for number in numbers]}
-        connection = self._connect()
-        status, answer, _ = self._ask(connection, "/api/v1/events/batch", body)
-        connection.close()
-        if status == 202:
-            for number, event in zip(numbers, answer["events"], strict=True):
-                self._published.accepted[event["id"]] = number
-        return status == 202
-
     def _work(self) -> None:
         connection = self._connect()
         while not self._stopped.wait(max(0.0, self._started_at + next(self._turns) * self._pause - time.monotonic())):
@@ -82,7 +70,7 @@ class Publisher:
         number = next(self._numbers)
         try:
             body = {"type": EVENT_TYPE, "data": {"number": number}}
-            status, answer, retry_after = self._ask(connection, "/api/v1/events", body)
+            status, answer, retry_after = self._ask(connection, body)
         except (OSError, http.client.HTTPException):
             self._published.unanswered += 1
             return False
@@ -96,7 +84,7 @@ class Publisher:
     def _connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self._port, timeout=_TIMEOUT_SECONDS)
 
-    def _ask(self, connection: http.client.HTTPConnection, path: str, body: Any) -> tuple[int, Any, str | None]:
-        connection.request("POST", path, json.dumps(body), self._headers)
+    def _ask(self, connection: http.client.HTTPConnection, body: Any) -> tuple[int, Any, str | None]:
+        connection.request("POST", "/api/v1/events", json.dumps(body), self._headers)
         response = connection.getresponse()
         return response.status, json.loads(response.read()), response.headers.get("Retry-After")

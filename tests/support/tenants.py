@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
+
+import orjson
 
 from sendoff.operations.accounts import create_key, create_organization
 from sendoff.operations.actors import Actor
 from sendoff.operations.authenticate import EVENTS_WRITE, authenticate
 from sendoff.operations.endpoints import NewEndpoint, register_endpoint
+from sendoff.operations.idempotency import StoredResponse
+from sendoff.operations.publish import AcceptedEvent, NewEvent, publish
 from sendoff.operations.runtime import open_runtime
 from sendoff.settings import load
 from tests.support.polling import eventually_blocking
@@ -23,22 +29,23 @@ _BATCH = 1000
 class Tenant:
     """`paths`: the receiver's path of each endpoint, by the endpoint's id."""
 
+    settings: Mapping[str, str]
     port: int
+    organization_id: str
     key: str
     paths: Mapping[str, str]
     published: Published = field(default_factory=Published)
 
     @contextmanager
     def publishing(self, *, rate: float = 100, threads: int = 4) -> Iterator[Published]:
-        """Publish events within the block, so many per second."""
+        """Publish events to the API within the block, so many per second."""
         with Publisher(self.port, self.key, self.published, rate=rate, threads=threads).running() as published:
             yield published
 
     def publish(self, events: int) -> None:
-        """Publish so many events at once, all of which must be accepted."""
-        publisher = Publisher(self.port, self.key, self.published, rate=1)
-        for first in range(0, events, _BATCH):
-            assert publisher.publish_at_once(min(_BATCH, events - first)), "a batch was refused; see the API's log"
+        """Publish so many events at once, without the API."""
+        first = len(self.published.accepted) + 1
+        asyncio.run(self._publish(range(first, first + events)))
 
     def accept(self, more: int, *, within: float = 30) -> None:
         """Wait until so many more events than now are accepted; somebody must be publishing."""
@@ -48,6 +55,19 @@ class Tenant:
             within=within,
             what=lambda: f"{wanted} accepted events, got {len(self.published.accepted)}; {self._refusals()}",
         )
+
+    async def _publish(self, numbers: Sequence[int]) -> None:
+        accepted: list[AcceptedEvent] = []
+
+        def answer(found: list[AcceptedEvent]) -> StoredResponse:
+            accepted.extend(found)
+            return StoredResponse(202, b"")
+
+        events = iter([NewEvent(EVENT_TYPE, orjson.dumps({"number": number})) for number in numbers])
+        async with open_runtime(load(**self.settings)) as runtime:
+            while batch := list(islice(events, _BATCH)):
+                await publish(runtime, self.organization_id, batch, answer=answer)
+        self.published.accepted |= {event.id: number for event, number in zip(accepted, numbers, strict=True)}
 
     def _refusals(self) -> str:
         return f"unanswered {self.published.unanswered}, refused {self.published.refused[-3:]}"
@@ -63,4 +83,4 @@ async def open_tenant(settings: Mapping[str, str], port: int, urls: Sequence[str
         principal = await authenticate(runtime, f"Bearer {minted.key}")
         chosen = [NewEndpoint(url, events=(EVENT_TYPE,)) for url in urls]
         ids = [(await register_endpoint(runtime, principal, _ACTOR, new)).endpoint.id for new in chosen]
-    return Tenant(port, minted.key, dict(zip(ids, paths, strict=True)))
+    return Tenant(settings, port, organization.id, minted.key, dict(zip(ids, paths, strict=True)))

@@ -175,7 +175,9 @@ async def test_a_postgres_database_is_migrated_and_empty(postgres_url: str) -> N
     connection = await asyncpg.connect(postgres_url.replace("+asyncpg", ""))
     try:
         assert await connection.fetchval("SELECT count(*) FROM events") == 0
-        await connection.execute("INSERT INTO organizations (id, name, created_at) VALUES (gen_random_uuid(), 'x', now())")
+        await connection.execute(
+            "INSERT INTO organizations (id, name, created_at) VALUES (gen_random_uuid(), 'x', now())"
+        )
         assert await connection.fetchval("SELECT count(*) FROM organizations") == 1
     finally:
         await connection.close()

@@ -50,6 +50,7 @@ async def test_an_event_is_shown_with_the_state_of_each_delivery(world: World, r
     await world.house.work()
     event = (await world.get(f"/api/v1/events/{accepted['id']}")).json()
     deliveries = event.pop("deliveries")
+    assert event.pop("request_id").startswith("req_")
     assert event == {
         "id": accepted["id"],
         "type": "upload.completed",

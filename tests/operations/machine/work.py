@@ -19,13 +19,12 @@ WAITS = (0.0, 1.0, 10.0, LEASE_SECONDS, SCHEDULE[0] * 1.2, SCHEDULE[1] * 1.2, 36
 
 answers = st.sampled_from(
     [
-        *[Answer(200), Answer(204), Answer(302)] * 2,
-        *[Answer(500)] * 4,
+        *[Answer(200), Answer(204), Answer(302)] * 3,
+        *[Answer(500)] * 6,
+        *[Answer(None), Answer(None, ours=True)] * 2,
         Answer(410),
         Answer(429, retry_after="120"),
         Answer(503, retry_after="Fri, 24 Apr 2026 13:00:00 GMT"),
-        Answer(None),
-        *[Answer(None, ours=True)] * 2,
     ]
 )
 

@@ -1,0 +1,116 @@
+"""`sendoff sign` and `sendoff verify`: each believes the other, and nobody else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from sendoff.cli.main import app
+from sendoff.dialects.registry import Dialects
+from sendoff.dialects.signing import PRIVATE_PREFIX, public_key
+
+BODY = b'{"id":"evt_0123456789abcdef01234567","type":"upload.completed","data":{"n":1.50}}'
+NOW = "1777034096"
+
+
+def run(*arguments: str, body: bytes = BODY, **environment: str) -> Result:
+    return CliRunner().invoke(app, list(arguments), input=body, env=environment)
+
+
+def signed(dialect: str, secret: str, path: Path, **environment: str) -> str:
+    """The path of a file with the headers."""
+    done = run("sign", "--dialect", dialect, "--secret", secret, "--at", NOW, **environment)
+    assert done.exit_code == 0, done.output
+    path.write_text(done.stdout)
+    return str(path)
+
+
+@pytest.mark.parametrize("dialect", [*Dialects().names, "optimaldial"])
+def test_what_is_signed_is_verified_in_every_dialect(dialect: str, tmp_path: Path) -> None:
+    secret = Dialects().get(dialect).new_secret()
+    headers = signed(dialect, secret, tmp_path / "headers")
+    known = public_key(secret) if secret.startswith(PRIVATE_PREFIX) else secret
+    done = run("verify", "--dialect", dialect, "--secret", known, "--headers", headers, "--at", NOW)
+    assert (done.exit_code, json.loads(done.stdout)) == (0, json.loads(BODY))
+
+
+def test_headers_can_be_given_one_by_one_and_the_secrets_in_the_environment(tmp_path: Path) -> None:
+    lines = Path(signed("house", "old", tmp_path / "headers")).read_text().splitlines()
+    options = [part for line in lines for part in ("-H", line)]
+    done = run("verify", *options, "--at", NOW, "--json", SENDOFF_WEBHOOK_SECRET="new old")
+    assert json.loads(done.stdout) == {"valid": True, "event": json.loads(BODY)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"secret": "other"}, "no_signature_matches"),
+        ({"body": BODY + b" "}, "no_signature_matches"),
+        ({"at": "1777034397"}, "too_old"),
+        ({"at": "1777033795"}, "too_new"),
+        ({"at": "1777034100", "tolerance": "3s"}, "too_old"),
+        ({"dialect": "dialbird"}, "missing_header"),
+        ({"dialect": "standard-v1a"}, "missing_header"),
+    ],
+    ids=str,
+)
+def test_what_must_not_be_believed_is_exit_code_1_with_the_reason(
+    changes: dict[str, Any], problem: str, tmp_path: Path
+) -> None:
+    headers = signed("house", "right", tmp_path / "headers")
+    body = changes.pop("body", BODY)
+    chosen = {"secret": "right", "at": NOW, **changes}
+    options = [part for name, value in chosen.items() for part in (f"--{name}", value)]
+    done = run("verify", *options, "--headers", headers, "--json", body=body)
+    assert (done.exit_code, json.loads(done.stdout)["problem"]) == (1, problem)
+    assert f"not valid ({problem})" in done.stderr
+
+
+def test_a_secret_that_is_none_of_the_dialect_is_told_so(tmp_path: Path) -> None:
+    headers = signed("standard", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", tmp_path / "headers")
+    done = run("verify", "--dialect", "standard", "--secret", "no base64!", "--headers", headers, "--at", NOW)
+    assert (done.exit_code, "bad_secret" in done.stderr) == (1, True)
+    done = run("sign", "--dialect", "standard", "--secret", "no base64!")
+    assert (done.exit_code, "cannot be signed" in done.stderr) == (1, True)
+
+
+def test_an_installations_own_brand_signs_and_verifies(tmp_path: Path) -> None:
+    brand = {"SENDOFF_BRAND": "Acme", "SENDOFF_HOUSE_SIGNATURE_SCHEME": "slack"}
+    headers = signed("house", "s", tmp_path / "headers", **brand)
+    assert "X-Acme-Signature: v0=" in Path(headers).read_text()
+    for name in ("house", "acme"):
+        done = run("verify", "--dialect", name, "--secret", "s", "--headers", headers, "--at", NOW, **brand)
+        assert done.exit_code == 0, done.output
+    assert run("verify", "--secret", "s", "--headers", headers, "--at", NOW).exit_code == 1
+
+
+def test_headers_are_printed_as_json_too() -> None:
+    done = run("sign", "--secret", "s", "--at", NOW, "--json", "--type", "a.b", "--id", "evt_1", body=b"no JSON")
+    headers = json.loads(done.stdout)
+    assert (headers["X-OptimalDial-Event"], headers["X-OptimalDial-Event-Id"]) == ("a.b", "evt_1")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sign", "--secret", "s", "--dialect", "morse"],
+        ["verify", "--secret", "s", "--dialect", "morse"],
+        ["verify", "--secret", "s", "--tolerance", "soon"],
+        ["verify"],
+        ["sign"],
+    ],
+    ids=" ".join,
+)
+def test_what_was_asked_wrongly_is_told(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.exit_code in (1, 2)
+    assert "Traceback" not in done.output
+
+
+def test_a_body_without_a_type_needs_the_option() -> None:
+    assert run("sign", "--secret", "s", body=b"{}").exit_code == 2
