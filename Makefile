@@ -44,9 +44,9 @@ audit: setup
 audit-dependencies: setup
 	$(BIN)/python tools/audit_dependencies.py requirements/dev.txt
 
-# Most tests wait for servers rather than compute: four processes keep two cores busy.
+# Most tests wait for servers rather than compute: three processes keep two cores busy.
 unit: setup
-	$(BIN)/pytest -n 4 --dist worksteal
+	$(BIN)/pytest -n 3 --dist worksteal
 
 lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet -o requirements/run.txt

@@ -66,7 +66,7 @@ class TooFewContacts(BaseModel):
     detail: MinContactsDetail
 
 
-_MEANINGS: dict[int, tuple[str, type[BaseModel]]] = {
+MEANINGS: dict[int, tuple[str, type[BaseModel]]] = {
     400: ("Malformed input or a violated constraint", BadRequest),
     401: ("Missing, malformed, unknown, expired or revoked API key", Error),
     402: ("Insufficient credits", Error),
@@ -85,7 +85,7 @@ _MEANINGS: dict[int, tuple[str, type[BaseModel]]] = {
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route: these statuses, and those that every authenticated route has."""
     return {
-        status: {"description": _MEANINGS[status][0], "model": _MEANINGS[status][1]}
+        status: {"description": MEANINGS[status][0], "model": MEANINGS[status][1]}
         for status in sorted({*statuses, *_ALWAYS})
     }
 

@@ -21,7 +21,7 @@ _bearer = HTTPBearer(
 )
 _Documented = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 
-_MEANINGS = {
+MEANINGS = {
     400: "`validation_error`, `invalid_event_type` or `invalid_phone_number`",
     401: "`missing_token`, `invalid_token` or `expired_token`",
     403: "`insufficient_scope`, `forbidden` or `business_suspended`",
@@ -52,7 +52,7 @@ class Subscriber:
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route: these statuses, and those that every route of the surface has."""
     return {
-        status: {"description": _MEANINGS[status], "model": DialbirdError}
+        status: {"description": MEANINGS[status], "model": DialbirdError}
         for status in sorted({*statuses, 401, 403, 429, 500, 503})
     }
 

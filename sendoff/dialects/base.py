@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -57,10 +57,10 @@ class Dialect(Protocol):
         """
 
 
-def splice(fields: dict[str, str], data: bytes) -> bytes:
-    """A JSON object of `fields` in their order, with `data` as the value of a last field `data`.
+def splice(fields: Mapping[str, str | int], data: bytes, *, last: bytes = b"data") -> bytes:
+    """A JSON object of `fields` in their order, with `data` as the value of the field named `last` at its end.
 
     `data` is not parsed: key order, number spelling and escapes reach the receiver as they were published.
     `fields` holds at least one.
     """
-    return b'%s,"data":%s}' % (orjson.dumps(fields)[:-1], data)
+    return b'%s,"%s":%s}' % (orjson.dumps(fields)[:-1], last, data)

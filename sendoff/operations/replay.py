@@ -142,8 +142,6 @@ async def list_replays(runtime: Runtime, *, limit: int, before: str | None = Non
 
 
 async def _send_due_items(tx: Transaction, replay: Replay, now: datetime) -> list[str]:
-    if now < replay.ticked_at:
-        replay.ticked_at = now  # the clock was set back; the replay must not stand still until it has caught up
     replay.ticked_at = min(replay.ticked_at, now)  # or a clock that was set back would halt it for as long
     elapsed = min((now - replay.ticked_at).total_seconds(), _LONGEST_PAUSE_SECONDS)
     allowed = int(elapsed * replay.rate)

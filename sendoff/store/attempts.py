@@ -38,6 +38,10 @@ _COLUMNS = {
 }
 
 
+_EXCHANGES_AT_ONCE = 20
+"""Each holds up to 32 KB of a receiver's making: hundreds of them as parameters of one statement are too much."""
+
+
 async def insert_many(tx: Transaction, attempts: Sequence[NewAttempt]) -> None:
     """Insert finished attempts; `(delivery_id, number)` must be new."""
     names = ", ".join(_COLUMNS)
@@ -49,4 +53,6 @@ async def keep_last_exchanges(tx: Transaction, exchanges: Sequence[LastExchange]
     """Keep these, each in the place of its delivery's one before."""
     ids = [exchange.delivery_id for exchange in exchanges]
     await tx.execute(delete(LastExchange).where(col(LastExchange.delivery_id).in_(ids)))
-    await tx.execute(insert(LastExchange), [exchange.model_dump() for exchange in exchanges])
+    for start in range(0, len(exchanges), _EXCHANGES_AT_ONCE):
+        some = exchanges[start : start + _EXCHANGES_AT_ONCE]
+        await tx.execute(insert(LastExchange), [exchange.model_dump() for exchange in some])

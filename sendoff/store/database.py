@@ -20,6 +20,8 @@ Transaction = AsyncSession
 """A transaction under way; the functions of this package take it first."""
 
 _SQLITE_BUSY_TIMEOUT_MS = 15_000
+_POSTGRES_CONNECT_SECONDS = 5.0
+_POSTGRES_COMMAND_SECONDS = 60.0  # a server that is cut off says nothing, and TCP alone would believe in it for hours
 _SELECT_REVISION = text("SELECT version_num FROM alembic_version")
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -123,7 +125,8 @@ def _create_engine(url: str, pool_size: int) -> AsyncEngine:
         "hide_parameters": True,
     }
     if not url.startswith("sqlite"):
-        return create_async_engine(url, connect_args={"timeout": 5}, **options)
+        timeouts = {"timeout": _POSTGRES_CONNECT_SECONDS, "command_timeout": _POSTGRES_COMMAND_SECONDS}
+        return create_async_engine(url, connect_args=timeouts, **options)
     _make_sqlite_directory(url)
     engine = create_async_engine(url, connect_args={"timeout": _SQLITE_BUSY_TIMEOUT_MS / 1000}, **options)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite_connection)

@@ -22,6 +22,7 @@ from sendoff.wire.resolver import Resolver, SystemResolver
 from sendoff.wire.tls import ResumingContext, default_ssl_context, require_verification
 
 _CLOSING_SECONDS = 2.0
+_READ_BYTES = 65_536
 
 
 class Client:
@@ -48,6 +49,7 @@ class Client:
         self._dialer = Dialer(policy, resolver or SystemResolver(), context, Proxy(proxy) if proxy else None)
         self._pool = Pool(most=max_idle, most_per_origin=max_idle_per_origin, idle_seconds=idle_seconds)
         self._body_cap = body_cap
+        self._read_buffer = memoryview(bytearray(_READ_BYTES))
         self._open: set[Connection] = set()
         self._closed = False
         self._gone: asyncio.Event | None = None
@@ -117,7 +119,7 @@ class Client:
 
     async def _dial(self, target: Target, deadline: float) -> Connection:
         def new_connection() -> Connection:
-            return Connection(target.origin, self._body_cap, self._lost)
+            return Connection(target.origin, self._body_cap, self._lost, self._read_buffer)
 
         connection = await self._dialer.dial(target, new_connection, deadline)
         if connection.usable:

@@ -17,13 +17,14 @@ Origin = tuple[str, str, int]
 LONGEST_LIFE_SECONDS = 300.0
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """An open connection to an origin; `usable` as long as it can carry another request.
 
     Whatever it receives while no request is under way ends it. `on_lost` is called once, when it is gone.
     """
 
     __slots__ = (
+        "_buffer",
         "_loop",
         "_on_lost",
         "_reader",
@@ -37,8 +38,12 @@ class Connection(asyncio.Protocol):
         "usable",
     )
 
-    def __init__(self, origin: Origin, body_cap: int, on_lost: Callable[[Connection], None]) -> None:
+    def __init__(
+        self, origin: Origin, body_cap: int, on_lost: Callable[[Connection], None], buffer: memoryview
+    ) -> None:
+        """`buffer`: what is read into. All connections of a loop share it, for it is emptied before the next read."""
         self.origin = origin
+        self._buffer = buffer
         self.usable = True
         self.ssl_object: ssl.SSLObject | None = None
         self.expires_at = 0.0
@@ -68,7 +73,9 @@ class Connection(asyncio.Protocol):
             self._waiter = None
             timer.cancel()
         elapsed_ms = round((self._loop.time() - started) * 1000)
-        return Response(reader.status, reader.headers(), reader.body(), reader.truncated, elapsed_ms)
+        response = Response(reader.status, reader.headers(), reader.body(), reader.truncated, elapsed_ms)
+        reader.begin(method)  # an idle connection must not hold on to its last answer
+        return response
 
     def close(self) -> None:
         """End an idle connection politely."""
@@ -86,7 +93,13 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self.ssl_object = transport.get_extra_info("ssl_object")
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(self._buffer[:nbytes])
+
+    def data_received(self, data: bytes | memoryview) -> None:
         waiter = self._waiter
         if waiter is None or waiter.done():
             self._spoiled = True

@@ -12,6 +12,9 @@ from sendoff.wire.errors import BadResponse
 
 MOST_HEAD_BYTES = 65_536
 MOST_HEADERS = 128
+KEPT_HEAD_BYTES = 16_384
+"""How much of the headers is remembered, as much as of the body; what steers us is remembered wherever it stands."""
+
 MOST_INTERIM_RESPONSES = 8
 
 # What chunk sizes, chunk extensions and trailers may cost beside the body itself, which may come byte by byte.
@@ -19,6 +22,7 @@ _FRAMING_BYTES = 65_536
 _FRAMING_FACTOR = 8
 
 _FIRST_BYTE = ord("H")
+_STEERING = frozenset({b"content-length", b"transfer-encoding", b"retry-after"})
 
 
 class ResponseReader:
@@ -32,6 +36,7 @@ class ResponseReader:
         "_body_cap",
         "_body_size",
         "_head_size",
+        "_header_count",
         "_interim",
         "_method",
         "_most_bytes",
@@ -55,12 +60,12 @@ class ResponseReader:
         """Forget the last response and expect one to a request of this method."""
         self._method = method
         self._parts: list[bytes] = []
-        self._body_size = self._head_size = self._interim = 0
+        self._body_size = self._head_size = self._header_count = self._interim = 0
         self.raw_headers: list[tuple[bytes, bytes]] = []
         self.received = self.status = 0
         self.complete = self.reusable = self.truncated = False
 
-    def feed(self, data: bytes) -> bool:
+    def feed(self, data: bytes | memoryview) -> bool:
         """Take what came from the network; True once the response is complete. Raises BadResponse."""
         if not self.received and data[0] != _FIRST_BYTE:
             raise BadResponse("The answer does not start with HTTP/.")
@@ -99,9 +104,11 @@ class ResponseReader:
             raise BadResponse(f"The answer's headers are larger than {MOST_HEAD_BYTES} bytes.")
         if self.status:
             return  # a trailer: counted, not kept
-        if len(self.raw_headers) >= MOST_HEADERS:
+        self._header_count += 1
+        if self._header_count > MOST_HEADERS:
             raise BadResponse(f"The answer has more than {MOST_HEADERS} headers.")
-        self.raw_headers.append((name, value))
+        if self._head_size <= KEPT_HEAD_BYTES or name.lower() in _STEERING:
+            self.raw_headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -128,6 +135,7 @@ class ResponseReader:
     def on_message_complete(self) -> None:
         if not self.status:
             self.raw_headers.clear()
+            self._header_count = 0
         elif not self.complete:
             self.complete = True
             self.reusable = self._parser.should_keep_alive()

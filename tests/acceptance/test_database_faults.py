@@ -14,7 +14,7 @@ import pytest
 from tests.acceptance.conftest import Install
 from tests.support.databases import PostgresDatabase, SqliteFile
 from tests.support.exchange import Reply
-from tests.support.installation import QUICK
+from tests.support.installation import QUICK, STEADY
 from tests.support.polling import eventually_blocking
 from tests.support.publisher import Published
 
@@ -22,10 +22,10 @@ UNDER_WAY = 60
 LEASE_SECONDS = float(QUICK["LEASE_SECONDS"])
 
 
-def wait_for_refusals(published: Published) -> None:
-    """Twenty more answers that say 503 and when to come back."""
-    before = len(published.refused)
-    eventually_blocking(lambda: len(published.refused) >= before + 20, within=20, what=lambda: str(published.refused))
+def wait_for_refusals(published: Published, *, within: float = 20) -> None:
+    """Some more answers that say 503 and when to come back."""
+    wanted = len(published.refused) + 4  # one for each thread that publishes
+    eventually_blocking(lambda: len(published.refused) >= wanted, within=within, what=lambda: str(published.refused))
     assert {status for status, _ in published.refused} == {503}
     assert all(retry_after is not None and int(retry_after) > 0 for _, retry_after in published.refused)
 
@@ -60,6 +60,30 @@ def test_a_restart_of_postgresql_is_survived_by_everybody(
     assert installation.check().duplicates == 0
     assert installation.api.is_running
     assert installation.workers[0].is_running
+
+
+@pytest.mark.chaos
+def test_a_postgresql_that_says_nothing_any_more_is_given_up(
+    mortal_postgres: PostgresDatabase, install: Install
+) -> None:
+    """Setup: the API, a worker, 50 events a second.
+
+    Timeline: PostgreSQL is frozen with all its sessions, until requests are answered all the same; then it goes on.
+    What this proves: nobody waits for ever for a database that has gone without a word.
+    """
+    installation = install(mortal_postgres, STEADY)
+    tenant = installation.add_tenant("/hook")
+    installation.start()
+    with tenant.publishing(rate=50):
+        tenant.accept(50)
+        with installation.still():
+            mortal_postgres.server.freeze()
+        try:
+            wait_for_refusals(tenant.published, within=120)
+        finally:
+            mortal_postgres.server.thaw()
+        tenant.accept(50, within=60)
+    installation.check(within=60)
 
 
 def test_a_worker_that_is_started_while_the_database_is_away_waits_for_it(

@@ -14,12 +14,9 @@ import pytest
 from tests.acceptance.conftest import Install
 from tests.support.databases import LiveDatabase, PostgresDatabase
 from tests.support.exchange import Reply
-from tests.support.installation import QUICK, Installation
+from tests.support.installation import STEADY, Installation
 from tests.support.latency import note
 from tests.support.servers import Server
-
-STEADY = {**QUICK, "LEASE_SECONDS": "6", "ATTEMPT_TIMEOUT_SECONDS": "4", "DISABLE_AFTER_FAILURES": "1000"}
-"""Quick, but not so quick that a busy machine alone makes attempts time out."""
 
 EVENTS = int(os.environ.get("CHAOS_EVENTS", "20000"))
 WORKERS = 3

@@ -12,6 +12,7 @@ from typing import Any
 from sendoff.dialects.base import Dialect, Occurrence, Sending
 from sendoff.dialects.registry import Dialects
 from sendoff.dialects.signing import PRIVATE_PREFIX, public_key
+from sendoff.policy.matching import DIALBIRD_TYPES
 from sendoff.verify import TOLERANCE_SECONDS, Problem
 
 FILE = Path(__file__).parents[2] / "docs" / "vectors.json"
@@ -62,7 +63,8 @@ class Vector:
     problem: Problem | None = None
 
     def to_json(self) -> dict[str, Any]:
-        result = {"valid": False, "problem": self.problem} if self.problem else {"valid": True, "type": OCCURRENCE.type}
+        told = occurrence_for(self.dialect).type
+        result = {"valid": False, "problem": self.problem} if self.problem else {"valid": True, "type": told}
         fields = {"dialect": self.dialect, "now": self.now, "secrets": list(self.secrets)}
         return {"name": self.name, **fields, "headers": self.headers, "body": self.body, **result}
 
@@ -72,6 +74,11 @@ def render() -> str:
     found = [vector.to_json() for name in SECRETS for vector in vectors_of(name)]
     document = {"about": _ABOUT, "tolerance_seconds": TOLERANCE_SECONDS, "vectors": found}
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def occurrence_for(name: str) -> Occurrence:
+    """What the dialect's vectors tell, of a type that its contract has."""
+    return replace(OCCURRENCE, type=DIALBIRD_TYPES[0]) if name == "dialbird" else OCCURRENCE
 
 
 def vectors_of(name: str) -> Iterator[Vector]:
@@ -100,8 +107,9 @@ def vectors_of(name: str) -> Iterator[Vector]:
 
 
 def _sent(name: str, dialect: Dialect, told: str, signing: list[str], *, knows: list[str]) -> Vector:
-    body = dialect.body(OCCURRENCE)
-    headers = dict(dialect.headers(OCCURRENCE, SENDING, body, signing))
+    occurrence = occurrence_for(name)
+    body = dialect.body(occurrence)
+    headers = dict(dialect.headers(occurrence, SENDING, body, signing))
     return Vector(told, name, headers, body.decode(), tuple(map(_theirs, knows)))
 
 

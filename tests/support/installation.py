@@ -29,6 +29,9 @@ QUICK = {
 }
 """Settings under which what takes half a minute takes seconds."""
 
+STEADY = {**QUICK, "LEASE_SECONDS": "6", "ATTEMPT_TIMEOUT_SECONDS": "4", "DISABLE_AFTER_FAILURES": "1000"}
+"""Quick, but not so quick that a busy machine alone makes attempts time out."""
+
 
 class Installation:
     """What runs between the begin and the end of `open_installation`; the servers are started by the test."""

@@ -76,6 +76,13 @@ class PostgresServer:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait()
 
+    def freeze(self) -> None:
+        """Stop its time and that of all its sessions, as if the network between were cut."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal_all(signal.SIGCONT)
+
     def execute(self, statement: str, *, database: str = "postgres") -> str:
         """What `statement` gives, as unaligned text."""
         return self._run("psql", *self._psql_options(database), "-c", statement)
@@ -107,6 +114,14 @@ class PostgresServer:
     def drop_database(self, name: str) -> None:
         """Drop a database, connected to or not."""
         self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def _signal_all(self, signum: int) -> None:
+        assert self._process is not None
+        own = self._process.pid
+        # The parent first: it must not make others meanwhile.
+        self._process.send_signal(signum)
+        for child in Path(f"/proc/{own}/task/{own}/children").read_text().split():
+            os.kill(int(child), signum)
 
     def _answers(self) -> bool:
         assert self._process is not None

@@ -1,4 +1,8 @@
-"""Notices when a test's event loop stands still, and what it was doing then."""
+"""Notices when a test's event loop stands still, and what it was doing then.
+
+Time is counted in the ticks of a thread beside the loop: a machine that is too busy to run either, or a garbage collection
+that holds both up, is nobody's fault and does not count; a call that blocks lets the thread tick on.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,6 @@ import asyncio
 import functools
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeVar
@@ -31,7 +34,7 @@ class LoopWatch:
         self.culprit = ""
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
-        self._last = time.monotonic()
+        self._ticks = 0
         self._handle: asyncio.TimerHandle | None = None
         self._stopped = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="loop-watch", daemon=True)
@@ -52,14 +55,18 @@ class LoopWatch:
         self._handle = self._loop.call_later(_BEAT_SECONDS, self._beat)
 
     def _note(self) -> None:
-        now = time.monotonic()
-        self.longest = max(self.longest, now - self._last - _BEAT_SECONDS)
-        self._last = now
+        self.longest = max(self.longest, self._stood_still())
+        self._ticks = 0
+
+    def _stood_still(self) -> float:
+        # The loop beats as often as the thread ticks: one tick, or two, between two beats is how it should be.
+        return max(0, self._ticks - 2) * _BEAT_SECONDS
 
     def _watch(self) -> None:
         while not self._stopped.wait(_BEAT_SECONDS):
+            self._ticks += 1
             frame = sys._current_frames().get(self._thread_id)
-            if frame is not None and time.monotonic() - self._last > NOTICED_SECONDS and not self.culprit:
+            if frame is not None and self._stood_still() > NOTICED_SECONDS and not self.culprit:
                 self.culprit = "".join(traceback.format_stack(frame)[-6:])
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sendoff.wire.errors import BadResponse
-from sendoff.wire.reader import MOST_HEAD_BYTES, MOST_HEADERS, MOST_INTERIM_RESPONSES, ResponseReader
+from sendoff.wire.reader import KEPT_HEAD_BYTES, MOST_HEAD_BYTES, MOST_HEADERS, MOST_INTERIM_RESPONSES, ResponseReader
 
 CAP = 64
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -210,3 +210,21 @@ def test_nothing_of_the_last_answer_is_left_for_the_next() -> None:
     assert (reader.status, reader.headers(), reader.body(), reader.complete) == (0, (), b"", False)
     assert reader.feed(ANSWERS[0])
     assert (reader.status, reader.headers(), reader.body()) == (200, (("content-length", "5"),), b"hello")
+
+
+def test_of_many_headers_the_first_are_remembered_and_those_that_steer_us() -> None:
+    fillers = b"".join(b"X-%d: %s\r\n" % (number, b"x" * 400) for number in range(100))
+
+    reader = read(HEAD + fillers + b"Retry-After: 7\r\nX-Last: 1\r\nContent-Length: 2\r\n\r\nok")
+
+    assert (reader.complete, reader.body()) == (True, b"ok")
+    names = [name for name, _ in reader.headers()]
+    assert sum(len(name) + len(value) for name, value in reader.headers()) <= KEPT_HEAD_BYTES + 100
+    assert names[0] == "x-0"
+    assert names[-2:] == ["retry-after", "content-length"]
+
+
+def test_an_unfinished_answer_with_its_length_behind_many_headers_is_known_to_be_unfinished() -> None:
+    fillers = b"".join(b"X-%d: %s\r\n" % (number, b"x" * 400) for number in range(100))
+    reader = read(HEAD + fillers + b"Content-Length: 5\r\n\r\nhe")
+    assert not reader.feed_eof()

@@ -1,0 +1,124 @@
+"""The dispatcher where processes would have to be caught in an unlucky moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from sendoff.errors import Unavailable
+from sendoff.operations import dispatcher as dispatching
+from sendoff.operations import recorder as recording
+from sendoff.operations.deliver import Claims, claim
+from sendoff.operations.dispatcher import Dispatcher
+from sendoff.policy.states import DeliveryState
+from sendoff.store import delivery_history
+from tests.support.exchange import Reply
+from tests.support.house import House, open_house
+from tests.support.polling import eventually
+from tests.support.receiver import Receiver
+
+
+async def states(house: House, delivery_ids: Sequence[str]) -> set[str]:
+    async with house.transaction() as tx:
+        return {delivery.state for delivery in await delivery_history.find_many(tx, delivery_ids)}
+
+
+async def test_what_was_sent_and_cannot_be_recorded_is_not_sent_again_when_its_lease_has_ended(
+    database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database_is_away = asyncio.Event()
+    database_is_away.set()
+    record = recording.record
+
+    async def record_if_possible(*arguments: Any) -> None:
+        if database_is_away.is_set():
+            raise Unavailable("away")
+        await record(*arguments)
+
+    monkeypatch.setattr(recording, "record", record_if_possible)
+    async with open_house(database_url) as house:
+        await house.register(receiver.url("/hook"))
+        receiver.forget()
+        [event] = await house.publish()
+        dispatcher = Dispatcher(house.runtime)
+        await dispatcher.submit(event.delivery_ids)
+        await receiver.wait_for(1, "/hook")
+        house.clock.advance(house.runtime.settings.lease_seconds + 1)
+        await dispatcher.submit(event.delivery_ids)
+        database_is_away.clear()
+        await eventually(lambda: dispatcher.is_idle, what="an idle dispatcher")
+        await dispatcher.drain(0)
+        assert len(receiver.requests("/hook")) == 1
+        assert await states(house, event.delivery_ids) == {DeliveryState.DELIVERED}
+
+
+async def test_a_claim_that_took_most_of_its_lease_is_given_back_unsent(
+    database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_house(database_url) as house:
+
+        async def claim_slowly(*arguments: Any, **options: Any) -> Claims:
+            claims = await claim(*arguments, **options)
+            house.clock.advance(15)  # of the lease's 20 seconds; an attempt may take 10
+            return claims
+
+        monkeypatch.setattr(dispatching, "claim", claim_slowly)
+        await house.register(receiver.url("/hook"))
+        receiver.forget()
+        [event] = await house.publish()
+        dispatcher = Dispatcher(house.runtime)
+        await dispatcher.submit(event.delivery_ids)
+        assert await states(house, event.delivery_ids) == {DeliveryState.PENDING}
+        await dispatcher.drain(0)
+        assert receiver.requests("/hook") == []
+
+
+async def test_a_job_that_is_cancelled_in_its_claim_leaves_nothing_claimed_and_unsent(
+    database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed = asyncio.Event()
+
+    async def claim_and_tell(*arguments: Any, **options: Any) -> Claims:
+        claims = await claim(*arguments, **options)
+        claimed.set()
+        await asyncio.sleep(0)  # where the cancellation comes in
+        return claims
+
+    monkeypatch.setattr(dispatching, "claim", claim_and_tell)
+    async with open_house(database_url) as house:
+        await house.register(receiver.url("/hook"))
+        receiver.forget()
+        [event] = await house.publish()
+        dispatcher = Dispatcher(house.runtime)
+        job = asyncio.create_task(dispatcher.submit(event.delivery_ids))
+        await claimed.wait()
+        job.cancel()
+        await asyncio.gather(job, return_exceptions=True)
+        await receiver.wait_for(1, "/hook")
+        await eventually(lambda: dispatcher.is_idle, what="an idle dispatcher")
+        assert await states(house, event.delivery_ids) == {DeliveryState.DELIVERED}
+        await dispatcher.drain(0)
+
+
+async def test_who_is_told_to_stop_with_the_database_away_ends_all_the_same(
+    sqlite_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise Unavailable("away")
+
+    monkeypatch.setattr(recording, "record", refuse)
+    monkeypatch.setattr(dispatching, "release", refuse)
+    monkeypatch.setattr(dispatching, "_LAST_RECORDS_SECONDS", 0.1)
+    async with open_house(sqlite_url) as house:
+        await house.register(receiver.url("/hook"))
+        receiver.forget()
+        receiver.program("/hook", 200, Reply(hang=True))
+        events = await house.publish(), await house.publish()
+        dispatcher = Dispatcher(house.runtime)
+        await dispatcher.submit([identifier for [event] in events for identifier in event.delivery_ids])
+        await receiver.wait_for(2, "/hook")
+        async with asyncio.timeout(10):
+            await dispatcher.drain(0.1)
