@@ -1,7 +1,7 @@
 """Notices when a test's event loop stands still, and what it was doing then.
 
-Time is counted in the ticks of a thread beside the loop: a machine that is too busy to run either, or a garbage collection
-that holds both up, is nobody's fault and does not count; a call that blocks lets the thread tick on.
+Time is counted in the ticks of a thread beside the loop: a machine that is too busy to run either, or a garbage
+collection that holds both up, is nobody's fault and does not count; a call that blocks lets the thread tick on.
 """
 
 from __future__ import annotations
