@@ -40,6 +40,35 @@ def test_a_logged_exception_shows_its_trace_without_variables(form: Literal["con
         assert all("ZeroDivisionError: division by zero" in line["exception"] for line in lines)
 
 
+def refuse(text: str) -> None:
+    raise ValueError(text)
+
+
+def tell_secrets() -> None:
+    """What nobody should write, the product's way and a library's way: in fields, in texts, in errors."""
+    key, secret, signed = "od_live_" + "s" * 32, "whsec_" + "0s" * 16, "5a" * 32
+    product, library = structlog.get_logger("product"), logging.getLogger("library")
+    product.warning("told", authorization="anything", error=f"with {key}", nested={"secret": "ssss", "list": [secret]})
+    library.warning("told %s and %s by Bearer ssss.ssss", key, signed)
+    for log in (product, library):
+        try:
+            refuse(f"redis://:ssss@cache:6379 refused {key} {secret} {signed}")
+        except ValueError:
+            log.exception("failed")
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_credentials_are_cut_out_of_lines_and_of_stack_traces(form: Literal["console", "json"]) -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", __name__, form, "secrets"], capture_output=True, text=True, timeout=60, check=True
+    ).stderr
+    assert "anything" not in told
+    assert "ssss" not in told
+    assert "5a5a" not in told
+    assert "0s0s" not in told
+    assert told.count("ValueError: redis://cache:6379 refused od_live_[redacted]") == 2
+
+
 if __name__ == "__main__":
     configure_logging(load(log_format=sys.argv[1], secret_keys=["k" * 32]))
-    fail_twice()
+    (tell_secrets if sys.argv[2:] else fail_twice)()

@@ -18,13 +18,13 @@ from sendoff.ids import is_uuid, new_id
 from sendoff.operations.actors import Actor, write_audit
 from sendoff.operations.authenticate import Principal
 from sendoff.operations.bury import bury_some
+from sendoff.operations.endpoint_states import mark_deleted, shown, switch
 from sendoff.operations.event_types import check_subscription
 from sendoff.operations.ping import ping
 from sendoff.operations.runtime import Runtime
 from sendoff.operations.signing_secrets import open_secrets
 from sendoff.policy.addresses import check_url
 from sendoff.policy.matching import DEFAULT_SUBSCRIPTION
-from sendoff.policy.redaction import redact_url
 from sendoff.policy.states import EndpointState
 from sendoff.store import endpoints
 from sendoff.store.database import Transaction
@@ -194,35 +194,6 @@ async def delete_endpoint(runtime: Runtime, organization_id: str, actor: Actor, 
     await bury_some(runtime, endpoint.id)
 
 
-def mark_deleted(tx: Transaction, runtime: Runtime, actor: Actor, endpoint: Endpoint) -> None:
-    """Delete an endpoint that the transaction holds; `bury_some` after its commit."""
-    before = shown(endpoint)
-    endpoint.state = EndpointState.DELETED
-    endpoint.burial_due = True
-    endpoint.updated_at = runtime.clock.now()
-    write_audit(
-        tx,
-        actor,
-        "endpoint.delete",
-        target=("endpoint", endpoint.id),
-        now=endpoint.updated_at,
-        organization_id=endpoint.organization_id,
-        before=before,
-    )
-
-
-def switch(endpoint: Endpoint, *, on: bool) -> None:
-    """Switch on what is off, its failures forgotten, or pause what is active."""
-    if on:
-        endpoint.state = EndpointState.ACTIVE
-        endpoint.burial_due = False
-        endpoint.consecutive_failures = 0
-        endpoint.disabled_at = None
-    elif endpoint.state == EndpointState.ACTIVE:
-        endpoint.state = EndpointState.PAUSED
-        endpoint.burial_due = True
-
-
 async def _verify_new_url(runtime: Runtime, endpoint: Endpoint, url: str) -> None:
     check_url(url, runtime.addresses)
     secrets = open_secrets(runtime.vault, endpoint, now=runtime.clock.now())
@@ -268,13 +239,3 @@ def _check_description(description: str | None) -> None:
             f"`description` takes at most {LONGEST_DESCRIPTION} characters, not {len(description)}.",
             field="description",
         )
-
-
-def shown(endpoint: Endpoint) -> dict[str, Any]:
-    """What the audit log tells of an endpoint."""
-    return {
-        "url": redact_url(endpoint.url),
-        "description": endpoint.description,
-        "events": list(endpoint.events),
-        "state": str(endpoint.state),
-    }

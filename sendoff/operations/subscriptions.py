@@ -10,7 +10,8 @@ from sendoff.errors import Conflict, Gone, Invalid, NotFound, UnknownEventType, 
 from sendoff.ids import is_uuid, new_id
 from sendoff.operations.actors import Actor, write_audit
 from sendoff.operations.bury import bury_some
-from sendoff.operations.endpoints import RegisteredEndpoint, mark_deleted, shown, switch
+from sendoff.operations.endpoint_states import mark_deleted, shown, switch
+from sendoff.operations.endpoints import RegisteredEndpoint
 from sendoff.operations.grants import Grant
 from sendoff.operations.runtime import Runtime
 from sendoff.policy.addresses import check_url

@@ -112,6 +112,14 @@ def register(run: Run, api: httpx.Client, path: str) -> str:
     return identifier
 
 
+def subscribe(run: Run, api: httpx.Client, path: str) -> None:
+    """Twice with the same key: the second answer is the stored one, which holds the secret as well."""
+    body = {"event_type": "call.incoming.completed", "target_url": run.receiver.url(path)}
+    answers = [api.post("/api/v1/subscriptions", json=body, headers={"Idempotency-Key": path}) for _ in range(2)]
+    assert answers[0].json() == answers[1].json(), answers[1].text
+    run.issue(f"secret of {path}", answers[0].json()["signing_secret"])
+
+
 def rotate(run: Run, api: httpx.Client, endpoint_id: str) -> None:
     answer = api.post(f"/api/v1/webhooks/{endpoint_id}/rotate-secret")
     run.issue(f"rotated secret of {endpoint_id}", answer.json()["secret"])
@@ -172,8 +180,9 @@ def look_at_everything(run: Run, api: httpx.Client, worker_metrics: str) -> None
         page = run.hear(name, api.get(f"/operator/v1/{name}", params={"limit": 100})).json()["data"]
         for row in page if name in ("dead-letters", "replays", "deliveries") else []:
             run.hear(f"{name} {row['id']}", api.get(f"/operator/v1/{name}/{row['id']}"))
-    for path in ("/metrics", "/openapi.json", "/ready", "/api/v1/webhooks", "/api/v1/uploads"):
+    for path in ("/metrics", "/openapi.json", "/ready", "/api/v1/webhooks", "/api/v1/uploads", "/api/v1/me"):
         run.hear(path, api.get(path))
+    run.hear("subscriptions", api.get("/api/v1/subscriptions"))
     run.hear("worker's metrics", httpx.get(worker_metrics, trust_env=False))
     for command in ("orgs list", "endpoints list", "deliveries list", "dead-letters list", "replays list", "audit-log"):
         run.run_command(*command.split())
@@ -197,6 +206,7 @@ def test_no_secret_is_found_in_anything_that_a_full_run_leaves_or_says(run: Run)
     key = mint(run, organization, "key", *SCOPES)
     with installation.client(key) as api:
         fine, failing = register(run, api, "/fine"), register(run, api, "/failing")
+        subscribe(run, api, "/calls")
         rotate(run, api, fine)
         rotate(run, api, fine)
         rotate(run, api, failing)

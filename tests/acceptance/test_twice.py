@@ -82,8 +82,10 @@ def test_a_worker_that_wakes_up_after_its_lease_leaves_the_delivery_to_who_has_i
     recorded = "SELECT count(*) FROM attempts"
     eventually_blocking(lambda: installation.database.query(recorded) == [("15",)], within=20, what="takeover")
     first.thaw()
+    eventually_blocking(lambda: "lease_lost" in first.log(), within=20, what=first.log)
     assert installation.check().duplicates == 15
     rows = installation.database.query(
         "SELECT number, response_status, count(*) FROM attempts GROUP BY 1, 2 ORDER BY 1"
     )
     assert rows == [("1", "500", "15"), ("2", "200", "15")]
+    assert "not_recordable" not in first.log()

@@ -30,7 +30,7 @@ from tests.operations.machine.picture import Picture
 from tests.operations.machine.stage import DEAD_LETTER_RETENTION_DAYS, RETENTION_DAYS, set_stage
 from tests.operations.machine.work import Work
 
-LIVES = int(os.environ.get("SENDOFF_TEST_LIVES", "15"))
+LIVES = int(os.environ.get("SENDOFF_TEST_LIVES", "10"))
 STEPS = 40
 ROUNDS_TO_THE_END = 30
 """More than the schedule has waits and a slow replay has seconds: what has not ended by then never will."""

@@ -1,0 +1,51 @@
+"""What can become of an endpoint of any surface: switched on or off, deleted, told in the audit log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sendoff.operations.actors import Actor, write_audit
+from sendoff.operations.runtime import Runtime
+from sendoff.policy.redaction import redact_url
+from sendoff.policy.states import EndpointState
+from sendoff.store.database import Transaction
+from sendoff.store.tables import Endpoint
+
+
+def mark_deleted(tx: Transaction, runtime: Runtime, actor: Actor, endpoint: Endpoint) -> None:
+    """Delete an endpoint that the transaction holds; `bury_some` after its commit."""
+    before = shown(endpoint)
+    endpoint.state = EndpointState.DELETED
+    endpoint.burial_due = True
+    endpoint.updated_at = runtime.clock.now()
+    write_audit(
+        tx,
+        actor,
+        "endpoint.delete",
+        target=("endpoint", endpoint.id),
+        now=endpoint.updated_at,
+        organization_id=endpoint.organization_id,
+        before=before,
+    )
+
+
+def switch(endpoint: Endpoint, *, on: bool) -> None:
+    """Switch on what is off, its failures forgotten, or pause what is active."""
+    if on:
+        endpoint.state = EndpointState.ACTIVE
+        endpoint.burial_due = False
+        endpoint.consecutive_failures = 0
+        endpoint.disabled_at = None
+    elif endpoint.state == EndpointState.ACTIVE:
+        endpoint.state = EndpointState.PAUSED
+        endpoint.burial_due = True
+
+
+def shown(endpoint: Endpoint) -> dict[str, Any]:
+    """What the audit log tells of an endpoint."""
+    return {
+        "url": redact_url(endpoint.url),
+        "description": endpoint.description,
+        "events": list(endpoint.events),
+        "state": str(endpoint.state),
+    }
