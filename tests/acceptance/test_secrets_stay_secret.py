@@ -266,7 +266,7 @@ def search(run: Run, api: httpx.Client) -> dict[str, bytes]:
 
 def assert_nothing_told(run: Run, files: dict[str, bytes]) -> None:
     everything = files | run.said
-    database = next(content for name, content in files.items() if name.endswith("sendoff.db") and "open" not in name)
+    database = next(content for name, content in files.items() if name.endswith("sendoff.db") and not name.startswith("open "))
     log = next(content for name, content in files.items() if name.endswith("/log"))
     # The search can find something: the key's shown beginning, and what the log says.
     assert run.issued["key"][:12].encode() in database

@@ -21,8 +21,18 @@ async def other(world: World, valkey_url: str) -> AsyncIterator[World]:
         yield opened
 
 
+EVENT = {"type": "upload.completed", "data": {}}
+
+
 async def statuses(key: str, *processes: World) -> list[int]:
-    return [(await process.get("/api/v1/webhooks", key=key)).status_code for process in processes]
+    """Of a read and of a publish, which asks for the key in a transaction of its own: 200 when both are let through."""
+    found = []
+    for process in processes:
+        read = await process.get("/api/v1/webhooks", key=key)
+        published = await process.post("/api/v1/events", EVENT, key=key)
+        assert (read.status_code, published.status_code) in {(200, 202), (401, 401)}
+        found.append(read.status_code)
+    return found
 
 
 async def key_id(world: World, key: str) -> str:
