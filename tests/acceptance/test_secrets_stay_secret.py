@@ -225,7 +225,7 @@ def test_no_secret_is_found_in_anything_that_a_full_run_leaves_or_says(run: Run)
         upload(run, api)
 
         worker = installation.child("m worker")
-        assert "0 " in core_limit(worker)
+        assert core_limits(worker) == ["0", "0"]
         os.kill(worker, signal.SIGKILL)
         rotated = Installation(installation.data, turned(installation.environment), installation._shell)
         run.said["rotate-keys"] = json.dumps(rotated.json("secrets", "rotate-keys")).encode()
@@ -241,9 +241,9 @@ def test_no_secret_is_found_in_anything_that_a_full_run_leaves_or_says(run: Run)
     assert_nothing_told(run, files | left_behind(installation.data.parent))
 
 
-def core_limit(pid: int) -> str:
-    """The line about core files in the process's limits, spaces made one."""
-    return " ".join(read_process(pid, "limits").partition("Max core file size")[2].split()[:2]) + " "
+def core_limits(pid: int) -> list[str]:
+    """How large a file of its memory the process may leave behind: the soft and the hard limit."""
+    return read_process(pid, "limits").partition("Max core file size")[2].split()[:2]
 
 
 def turned(environment: dict[str, str]) -> dict[str, str]:
@@ -266,7 +266,9 @@ def search(run: Run, api: httpx.Client) -> dict[str, bytes]:
 
 def assert_nothing_told(run: Run, files: dict[str, bytes]) -> None:
     everything = files | run.said
-    database = next(content for name, content in files.items() if name.endswith("sendoff.db") and not name.startswith("open "))
+    database = next(
+        content for name, content in files.items() if name.endswith("sendoff.db") and not name.startswith("open ")
+    )
     log = next(content for name, content in files.items() if name.endswith("/log"))
     # The search can find something: the key's shown beginning, and what the log says.
     assert run.issued["key"][:12].encode() in database

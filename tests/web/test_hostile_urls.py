@@ -117,6 +117,20 @@ async def test_a_change_of_the_url_is_refused_alike(
         assert (await world.get(f"/api/v1/webhooks/{webhook['id']}")).json()["url"] == webhook["url"]
 
 
+async def test_a_subscription_is_refused_alike(strict: World, network: Network) -> None:
+    names = {name: [answer] for name, answer in RESOLVED.items() if answer}
+    resolve(strict, names)
+    urls = [url for family in FAMILIES.values() for url in list(family())[::5]]
+    for url in [*urls, *(f"https://{name}/" for name in names)]:
+        strict.house.clock.advance(60)
+        body = {"event_type": "call.incoming.completed", "target_url": url}
+        answer = await strict.post("/api/v1/subscriptions", body)
+        assert answer.status_code == 400, (url, answer.text)
+        error = answer.json()["error"]
+        assert (error["code"], error["field"]) == ("validation_error", "target_url"), (url, error)
+    assert network.attempts == []
+
+
 async def test_names_that_resolve_to_internal_addresses_are_refused_by_name_and_tell_no_address(
     strict: World, network: Network
 ) -> None:
