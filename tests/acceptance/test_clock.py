@@ -14,6 +14,7 @@ HOUR = 3600
 
 
 @mostly_sqlite
+@pytest.mark.chaos
 def test_a_clock_set_forth_and_back_holds_nothing_up(database: LiveDatabase, install: Install) -> None:
     """Setup: the API and a worker on one clock, 100 events a second.
 
