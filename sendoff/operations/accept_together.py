@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sendoff.errors import SendoffError, Unavailable
 from sendoff.operations.authenticate import EVENTS_WRITE, Principal, principal_of, read_key
-from sendoff.operations.event_types import find_publishable
+from sendoff.operations.event_types import look_up_publishable
 from sendoff.operations.publish import (
     AcceptedEvent,
     NewEvent,
     Publication,
-    add_publications,
     check_events,
+    plan_publications,
     ring_for,
 )
 from sendoff.operations.runtime import Runtime
-from sendoff.store import accounts
+from sendoff.store import acceptance
+from sendoff.store.acceptance import Sender
 from sendoff.store.accounts import KnownKey
-from sendoff.store.database import Transaction
+from sendoff.store.tables import EventType
 
 EVENTS_AT_MOST = 1_000
 """Events in one transaction, beyond the first request of it: more would only make everybody wait longer."""
@@ -101,37 +102,35 @@ class Acceptance:
                 waiting.refuse(its_own)
 
     async def _commit(self, group: Sequence[_Waiting]) -> None:
-        async with self.runtime.database.write() as tx:
-            admitted, refused = await self._admit(tx, group)
-            publications = [
-                Publication(principal.organization_id, waiting.events, waiting.request_id)
-                for waiting, principal in admitted
-            ]
-            accepted = await add_publications(tx, self.runtime, publications) if publications else []
-        # Nobody is answered while the transaction holds its connection: the process may end right after.
-        for waiting, error in refused:
-            waiting.refuse(error)
-        for (waiting, _), its_events in zip(admitted, accepted, strict=True):
-            ring_for(self.runtime, its_events)
+        senders = await acceptance.find_senders(self.runtime.database, {waiting.key_hash for waiting in group})
+        types = await look_up_publishable(self.runtime, {event.type for waiting in group for event in waiting.events})
+        admitted = self._admit(group, senders, types)
+        now = self.runtime.clock.now()
+        subscribers = {sender.key.organization_id: sender.subscribers for sender in senders.values()}
+        plan = plan_publications([publication for _, publication in admitted], subscribers, now=now)
+        if plan.events:
+            await acceptance.add(self.runtime.database, plan.events, plan.deliveries, now=now)
+        for (waiting, _), accepted in zip(admitted, plan.accepted, strict=True):
+            ring_for(self.runtime, accepted)
             if not waiting.outcome.done():
-                waiting.outcome.set_result(its_events)
+                waiting.outcome.set_result(accepted)
 
-    async def _admit(
-        self, tx: Transaction, group: Sequence[_Waiting]
-    ) -> tuple[list[tuple[_Waiting, Principal]], list[tuple[_Waiting, SendoffError]]]:
-        keys = await accounts.find_keys_by_hash(tx, {waiting.key_hash for waiting in group})
-        types = await find_publishable(tx, {event.type for waiting in group for event in waiting.events})
-        admitted: list[tuple[_Waiting, Principal]] = []
-        refused: list[tuple[_Waiting, SendoffError]] = []
+    def _admit(
+        self, group: Sequence[_Waiting], senders: Mapping[str, Sender], types: Mapping[str, EventType]
+    ) -> list[tuple[_Waiting, Publication]]:
+        """Those of the group that may publish what they hand in; the others are told why not."""
+        admitted: list[tuple[_Waiting, Publication]] = []
         for waiting in group:
             try:
-                principal = self._principal(keys.get(waiting.key_hash))
+                sender = senders.get(waiting.key_hash)
+                principal = self._principal(sender.key if sender else None)
                 check_events(types, waiting.events, in_batch=waiting.in_batch)
             except SendoffError as error:
-                refused.append((waiting, error))
+                waiting.refuse(error)
             else:
-                admitted.append((waiting, principal))
-        return admitted, refused
+                publication = Publication(principal.organization_id, waiting.events, waiting.request_id)
+                admitted.append((waiting, publication))
+        return admitted
 
     def _principal(self, known: KnownKey | None) -> Principal:
         principal = principal_of(known, now=self.runtime.clock.now())

@@ -21,10 +21,9 @@ from sendoff.operations.signing_secrets import open_secrets
 from sendoff.policy.addresses import Target, check_url
 from sendoff.policy.decision import Decision, decide
 from sendoff.policy.outcome import REJECTED_ADDRESS, Outcome, judge_error, judge_response
-from sendoff.policy.states import DeliveryState, EndpointState
-from sendoff.store import deliveries, delivery_history, endpoints, events
-from sendoff.store.database import Transaction
-from sendoff.store.deliveries import ClaimedDelivery
+from sendoff.policy.states import EndpointState
+from sendoff.store import claims, deliveries, delivery_history
+from sendoff.store.claims import ClaimedDelivery, Taken
 from sendoff.store.endpoints import Destination
 from sendoff.store.events import EventContent
 from sendoff.wire.errors import RefusedAddress, WireError
@@ -88,17 +87,15 @@ async def claim(runtime: Runtime, delivery_ids: Sequence[str], *, full: Collecti
     Deliveries for endpoints that are not active go to the dead-letter store here, whatever brought them this far.
     """
     lease, now, until = _new_lease(runtime)
-    async with runtime.database.write() as tx:
-        taken = await deliveries.claim(tx, delivery_ids, full=full, lease=lease, now=now, until=until)
-        return await _complete_claim(tx, taken, lease=lease, now=now, until=until)
+    taken = await claims.take_due(runtime.database, delivery_ids, full=full, lease=lease, now=now, until=until)
+    return await _sort_out(runtime, taken, lease=lease, now=now, until=until)
 
 
 async def claim_held(runtime: Runtime, rooms: Mapping[str, int]) -> Claims:
     """Take the oldest deliveries that are held for some endpoints, of each at most as many as `rooms` says."""
     lease, now, until = _new_lease(runtime)
-    async with runtime.database.write() as tx:
-        taken = await deliveries.claim_held(tx, rooms, lease=lease, until=until)
-        return await _complete_claim(tx, taken, lease=lease, now=now, until=until)
+    taken = await claims.take_held(runtime.database, rooms, lease=lease, until=until)
+    return await _sort_out(runtime, taken, lease=lease, now=now, until=until)
 
 
 async def deliver(runtime: Runtime, claimed: Claim) -> FinishedAttempt:
@@ -201,23 +198,24 @@ def _check_lease(claimed: Claim, *, now: datetime) -> None:
         raise _LeaseEnded
 
 
-async def _complete_claim(
-    tx: Transaction, taken: list[ClaimedDelivery], *, lease: str, now: datetime, until: datetime
-) -> Claims:
-    if not taken:
-        return Claims([], set())
-    involved = await endpoints.find_destinations(tx, (delivery.endpoint_id for delivery in taken))
-    closed = {key: endpoint for key, endpoint in involved.items() if endpoint.state != EndpointState.ACTIVE}
-    to_bury = [delivery.id for delivery in taken if delivery.endpoint_id in closed]
-    if to_bury:
-        await bury(tx, await delivery_history.find_many(tx, to_bury), closed, now=now)
-    open_ones = [delivery for delivery in taken if delivery.endpoint_id not in closed]
-    sendable = [delivery for delivery in open_ones if delivery.state == DeliveryState.IN_FLIGHT]
-    occurred = await events.find_contents(tx, (delivery.event_id for delivery in sendable))
-    return Claims(
-        to_send=[
-            Claim(delivery, lease, until, occurred[delivery.event_id], involved[delivery.endpoint_id])
-            for delivery in sendable
-        ],
-        held_endpoint_ids={delivery.endpoint_id for delivery in open_ones if delivery.state == DeliveryState.HELD},
-    )
+async def _sort_out(runtime: Runtime, taken: Sequence[Taken], *, lease: str, now: datetime, until: datetime) -> Claims:
+    sorted_out = Claims([], set())
+    closed: list[Taken] = []
+    for one in taken:
+        if one.event is None:
+            sorted_out.held_endpoint_ids.add(one.endpoint.id)
+        elif one.endpoint.state != EndpointState.ACTIVE:
+            closed.append(one)
+        else:
+            sorted_out.to_send.append(Claim(one.delivery, lease, until, one.event, one.endpoint))
+    if closed:
+        await _bury(runtime, closed, lease, now)
+    return sorted_out
+
+
+async def _bury(runtime: Runtime, closed: Sequence[Taken], lease: str, now: datetime) -> None:
+    # Should the process die before this, their lease ends and the next claim does it.
+    async with runtime.database.write() as tx:
+        ours = await deliveries.lock_leased(tx, ((one.delivery.id, lease) for one in closed))
+        to_bury = await delivery_history.find_many(tx, [delivery_id for delivery_id, _ in ours])
+        await bury(tx, to_bury, {one.endpoint.id: one.endpoint for one in closed}, now=now)

@@ -63,6 +63,14 @@ async def find_publishable(tx: Transaction, names: Iterable[str]) -> dict[str, E
     return await events.find_types(tx, custom) if custom else {}
 
 
+async def look_up_publishable(runtime: Runtime, names: Collection[str]) -> dict[str, EventType]:
+    """`find_publishable` in a transaction of its own, if there is anything to look up."""
+    if set(BUILT_IN_TYPES).issuperset(names):
+        return {}
+    async with runtime.database.read() as tx:
+        return await find_publishable(tx, names)
+
+
 def check_publishable(registered: Mapping[str, EventType], event_type: str, data: bytes, *, field: str) -> None:
     """Raise UnknownEventType, or Invalid when `data` does not satisfy the type's schema; `field` names the event."""
     if event_type in BUILT_IN_TYPES:

@@ -13,6 +13,9 @@ from sendoff.operations.runtime import Runtime
 from sendoff.policy.matching import matches
 from sendoff.store import deliveries, endpoints, events
 from sendoff.store.database import Transaction
+from sendoff.store.deliveries import NewDelivery
+from sendoff.store.endpoints import Subscriber
+from sendoff.store.events import NewEventRow
 from sendoff.store.tables import EventType
 
 
@@ -96,27 +99,41 @@ async def add_publications(
     tx: Transaction, runtime: Runtime, publications: Sequence[Publication]
 ) -> list[list[AcceptedEvent]]:
     """`add_events` for several requests, of any organizations, in one statement per table."""
-    now = runtime.clock.now()
     subscribers = await endpoints.find_subscribers(tx, {each.organization_id for each in publications})
-    event_rows: list[events.NewEventRow] = []
-    delivery_rows: list[deliveries.NewDelivery] = []
-    accepted: list[list[AcceptedEvent]] = []
+    plan = plan_publications(publications, subscribers, now=runtime.clock.now())
+    await events.insert_many(tx, plan.events)
+    if plan.deliveries:
+        await deliveries.insert_many(tx, plan.deliveries)
+    return plan.accepted
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The rows that publications come to, and what each of them is answered, in their order."""
+
+    events: list[NewEventRow]
+    deliveries: list[NewDelivery]
+    accepted: list[list[AcceptedEvent]]
+
+
+def plan_publications(
+    publications: Sequence[Publication], subscribers: Mapping[str, Sequence[Subscriber]], *, now: datetime
+) -> Plan:
+    """One event row for each event, one delivery row for each of its organization's endpoints that it matches."""
+    plan = Plan([], [], [])
     for publication in publications:
-        accepted.append([])
+        plan.accepted.append([])
         for event in publication.events:
             event_id = new_event_id()
             rows = [
-                deliveries.NewDelivery(new_id(), event_id, subscriber.id, publication.organization_id, now)
+                NewDelivery(new_id(), event_id, subscriber.id, publication.organization_id, now)
                 for subscriber in subscribers[publication.organization_id]
                 if matches(subscriber.events, event.type)
             ]
-            delivery_rows += rows
-            event_rows.append(_event_row(event, event_id, publication, now, len(rows)))
-            accepted[-1].append(AcceptedEvent(event_id, event.type, [row.id for row in rows]))
-    await events.insert_many(tx, event_rows)
-    if delivery_rows:
-        await deliveries.insert_many(tx, delivery_rows)
-    return accepted
+            plan.deliveries.extend(rows)
+            plan.events.append(_event_row(event, event_id, publication, now, len(rows)))
+            plan.accepted[-1].append(AcceptedEvent(event_id, event.type, [row.id for row in rows]))
+    return plan
 
 
 def ring_for(runtime: Runtime, accepted: Sequence[AcceptedEvent]) -> None:
@@ -126,8 +143,8 @@ def ring_for(runtime: Runtime, accepted: Sequence[AcceptedEvent]) -> None:
 
 def _event_row(
     event: NewEvent, event_id: str, publication: Publication, now: datetime, delivery_count: int
-) -> events.NewEventRow:
-    return events.NewEventRow(
+) -> NewEventRow:
+    return NewEventRow(
         id=event_id,
         organization_id=publication.organization_id,
         type=event.type,

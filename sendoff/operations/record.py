@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 
@@ -18,16 +18,14 @@ from sendoff.policy.decision import Dead, Delivered, Health
 from sendoff.policy.outcome import DeadLetterReason, Verdict
 from sendoff.policy.retry import Again
 from sendoff.policy.states import DeliveryState, EndpointState, ReplayItemState
-from sendoff.store import attempts, dead_letters, deliveries, endpoints, replays
+from sendoff.store import attempts, dead_letters, deliveries, endpoints, replays, successes
 from sendoff.store.attempts import NewAttempt
 from sendoff.store.database import Transaction
 from sendoff.store.deliveries import Settlement
+from sendoff.store.successes import SUCCESS_NOTED_EVERY, Success
 from sendoff.store.tables import DeadLetter, Endpoint, LastExchange
 
 _log = structlog.get_logger(__name__)
-
-SUCCESS_NOTED_EVERY = timedelta(seconds=1)
-"""`last_success_at` of a healthy endpoint is written at most this often: a row per endpoint, not per delivery."""
 
 LONGEST_ERROR = 500
 
@@ -37,6 +35,31 @@ async def record(runtime: Runtime, finished: Sequence[FinishedAttempt]) -> None:
 
     Raises errors.Unavailable when the database cannot be reached; the caller tries again, and nothing is half written.
     """
+    if all(is_plain_success(attempt) for attempt in finished):
+        await _record_successes(runtime, finished)
+    else:
+        await _record_any(runtime, finished)
+
+
+def is_plain_success(attempt: FinishedAttempt) -> bool:
+    """Whether it concerns nobody but its delivery and its endpoint's good health."""
+    return (
+        isinstance(attempt.decision.step, Delivered)
+        and attempt.decision.health is Health.WELL
+        and attempt.decision.counted
+        and attempt.claim.delivery.replay_id is None
+    )
+
+
+async def _record_successes(runtime: Runtime, finished: Sequence[FinishedAttempt]) -> None:
+    recorded = await successes.record_successes(runtime.database, [_success(attempt) for attempt in finished])
+    ours = [attempt for attempt in finished if (attempt.claim.delivery.id, attempt.claim.lease) in recorded]
+    _note_lost_leases(len(finished) - len(ours))
+    for attempt in ours:
+        _tell(attempt, None)
+
+
+async def _record_any(runtime: Runtime, finished: Sequence[FinishedAttempt]) -> None:
     now = runtime.clock.now()
     async with runtime.database.write() as tx:
         ours = await _still_ours(tx, finished)
@@ -56,10 +79,14 @@ async def record(runtime: Runtime, finished: Sequence[FinishedAttempt]) -> None:
 async def _still_ours(tx: Transaction, finished: Sequence[FinishedAttempt]) -> list[FinishedAttempt]:
     held = await deliveries.lock_leased(tx, ((attempt.claim.delivery.id, attempt.claim.lease) for attempt in finished))
     ours = [attempt for attempt in finished if (attempt.claim.delivery.id, attempt.claim.lease) in held]
-    if len(ours) < len(finished):
-        LEASES_LOST.inc(len(finished) - len(ours))
-        _log.warning("lease_lost", deliveries=len(finished) - len(ours))
+    _note_lost_leases(len(finished) - len(ours))
     return ours
+
+
+def _note_lost_leases(count: int) -> None:
+    if count:
+        LEASES_LOST.inc(count)
+        _log.warning("lease_lost", deliveries=count)
 
 
 async def _record_health(
@@ -135,6 +162,19 @@ def _death_of(attempt: FinishedAttempt, closed: dict[str, Endpoint]) -> DeadLett
     if isinstance(step, Delivered) or endpoint is None:
         return None
     return reason_for(endpoint)  # it would be attempted again, but its endpoint is off by now
+
+
+def _success(attempt: FinishedAttempt) -> Success:
+    return Success(
+        delivery_id=attempt.claim.delivery.id,
+        lease=attempt.claim.lease,
+        number=attempt.claim.attempt_number,
+        started_at=attempt.started_at,
+        ended_at=attempt.ended_at,
+        duration_ms=attempt.duration_ms,
+        outcome=attempt.outcome.name,
+        response_status=_status_of(attempt),
+    )
 
 
 def _attempt_row(attempt: FinishedAttempt) -> NewAttempt:

@@ -9,7 +9,7 @@ import structlog
 
 from sendoff.errors import Unavailable
 from sendoff.operations.deliver import FinishedAttempt
-from sendoff.operations.record import record
+from sendoff.operations.record import is_plain_success, record
 from sendoff.operations.runtime import Runtime
 
 _log = structlog.get_logger(__name__)
@@ -54,8 +54,9 @@ class Recorder:
                 await self._wake.wait()
                 continue
             batch, self._finished = self._finished[:RECORD_AT_MOST], self._finished[RECORD_AT_MOST:]
-            await self._record(batch)
-            self._recorded(batch)
+            for part in _parts(batch):
+                await self._record(part)
+                self._recorded(part)
 
     async def _record(self, batch: Sequence[FinishedAttempt]) -> None:
         tried = 0
@@ -73,3 +74,14 @@ class Recorder:
                     for attempt in batch:
                         await self._record([attempt])
                 return None
+
+
+def _parts(batch: Sequence[FinishedAttempt]) -> list[list[FinishedAttempt]]:
+    """The plain successes, which are cheap to record together, and the rest.
+
+    An endpoint that fared otherwise, too, has all of its attempts in the rest: their order decides about its health.
+    """
+    others = {attempt.claim.endpoint.id for attempt in batch if not is_plain_success(attempt)}
+    plain = [attempt for attempt in batch if attempt.claim.endpoint.id not in others]
+    rest = [attempt for attempt in batch if attempt.claim.endpoint.id in others]
+    return [part for part in (plain, rest) if part]

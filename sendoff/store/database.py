@@ -10,11 +10,12 @@ from typing import Any
 import orjson
 from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from sendoff.errors import Unavailable, WrongSchema
+from sendoff.errors import WrongSchema
+from sendoff.store.direct import Direct
+from sendoff.store.failures import unavailable
 
 Transaction = AsyncSession
 """A transaction under way; the functions of this package take it first."""
@@ -22,6 +23,7 @@ Transaction = AsyncSession
 _SQLITE_BUSY_TIMEOUT_MS = 15_000
 _POSTGRES_CONNECT_SECONDS = 5.0
 _POSTGRES_COMMAND_SECONDS = 60.0  # a server that is cut off says nothing, and TCP alone would believe in it for hours
+_DIRECT_CONNECTIONS = 4  # a process claims, records and accepts in one task each
 _SELECT_REVISION = text("SELECT version_num FROM alembic_version")
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -32,13 +34,16 @@ class Database:
     Whatever goes wrong in reaching it, rather than in what was asked of it, is raised as errors.Unavailable.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, direct: Direct | None) -> None:
         self._engine = engine
+        self.direct = direct
+        """The hot statements' way to PostgreSQL; None on SQLite."""
 
     @classmethod
     def open(cls, url: str, *, pool_size: int = 10) -> Database:
         """Make ready to connect; the first transaction does. `url` as in the setting `DATABASE_URL`."""
-        return cls(_create_engine(url, pool_size))
+        engine = _create_engine(url, pool_size)
+        return cls(engine, None if url.startswith("sqlite") else _open_direct(engine))
 
     @property
     def is_sqlite(self) -> bool:
@@ -63,12 +68,8 @@ class Database:
         try:
             async with AsyncSession(engine, expire_on_commit=False, autoflush=False) as tx:
                 yield tx
-        except (OperationalError, InterfaceError, PoolTimeout, OSError) as error:
-            raise Unavailable(f"The database cannot be reached: {_brief(error)}") from error
-        except DBAPIError as error:
-            if error.connection_invalidated or _may_pass(error):
-                raise Unavailable(f"The database cannot be reached: {_brief(error)}") from error
-            raise
+        except (SQLAlchemyError, OSError) as error:
+            raise unavailable(error) or error from error
 
     async def ping(self) -> None:
         """Raise errors.Unavailable unless the database answers."""
@@ -93,6 +94,8 @@ class Database:
             )
 
     async def close(self) -> None:
+        if self.direct is not None:
+            await self.direct.close()
         await self._engine.dispose()
 
 
@@ -134,6 +137,16 @@ def _create_engine(url: str, pool_size: int) -> AsyncEngine:
     return engine
 
 
+def _open_direct(engine: AsyncEngine) -> Direct:
+    return Direct(
+        engine.url,
+        engine.dialect,
+        connections=_DIRECT_CONNECTIONS,
+        timeout=_POSTGRES_CONNECT_SECONDS,
+        command_timeout=_POSTGRES_COMMAND_SECONDS,
+    )
+
+
 def _prepare_sqlite_connection(connection: Any, _record: object) -> None:
     # The driver must not begin transactions by itself: `BEGIN` alone would take the write lock too late and fail
     # with "database is locked" instead of waiting for it.
@@ -157,15 +170,3 @@ def _make_sqlite_directory(url: str) -> None:
 
 def _is_missing_table(error: DBAPIError) -> bool:
     return "no such table" in str(error.orig) or "UndefinedTableError" in str(error.orig)
-
-
-def _may_pass(error: DBAPIError) -> bool:
-    # asyncpg has its own exceptions for a server that is shutting down or starting (SQLSTATE 57P0x), full (53xxx), or
-    # that gave up one of two transactions that waited for each other (40xxx).
-    return str(getattr(error.orig, "sqlstate", "") or "").startswith(("57P0", "53", "08", "40"))
-
-
-def _brief(error: BaseException) -> str:
-    """The error's first line: SQLAlchemy appends statement and parameters, which may hold what nobody should log."""
-    original = getattr(error, "orig", None) or error
-    return f"{type(original).__name__}: {original}".split("\n", 1)[0]

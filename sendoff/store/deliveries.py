@@ -1,40 +1,27 @@
-"""Deliveries: claimed, settled, released, found due. The statements here are the hot path: one for many rows."""
+"""Deliveries: inserted, settled, released, found due, reopened; one statement for many rows."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import text
 from sqlmodel import col, select
 
 from sendoff.policy.states import DeliveryState
-from sendoff.store.batch import execute, ids_parameter, is_sqlite, read_moment, rows_from, rows_parameter, skip_locked
+from sendoff.store.batch import (
+    execute,
+    ids_parameter,
+    lock,
+    rows_from,
+    rows_parameter,
+    skip_locked,
+)
 from sendoff.store.database import Transaction
 from sendoff.store.tables import Delivery
 
 _ID = {"id": "uuid"}
-_NEVER_TRIED = "(d.state = 'pending' AND d.attempt_count = 0 AND d.untried_since IS NULL)"
-_CLAIMED = """
-    RETURNING deliveries.id, deliveries.event_id, deliveries.endpoint_id, deliveries.organization_id,
-              deliveries.state, deliveries.attempt_count, deliveries.replay_id, deliveries.untried_since
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimedDelivery:
-    """A delivery as the claim left it: `in_flight` under our lease, or `held` because its endpoint is at its cap."""
-
-    id: str
-    event_id: str
-    endpoint_id: str
-    organization_id: str
-    state: str
-    attempt_count: int
-    replay_id: str | None
-    untried_since: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,85 +74,19 @@ async def insert_many(tx: Transaction, rows: Sequence[NewDelivery]) -> None:
     )
 
 
-async def claim(
-    tx: Transaction, ids: Sequence[str], *, full: Collection[str], lease: str, now: datetime, until: datetime
-) -> list[ClaimedDelivery]:
-    """Take those of `ids` that are due, under `lease` until `until`; the others are somebody else's or done.
-
-    What was never tried is due whatever its time says: it was written by a clock that may be ahead of this one.
-    Deliveries for the endpoints in `full` are not taken but held for their endpoint's turn.
-    """
-    return await _claim(
-        tx,
-        f"""
-        WITH due AS (
-            SELECT d.id FROM deliveries d JOIN {rows_from(tx, "ids", _ID)} AS r ON r.id = d.id
-            WHERE d.state IN ('pending', 'in_flight') AND (d.next_attempt_at <= :now OR {_NEVER_TRIED})
-            {skip_locked(tx, "d")}
-        ), full_endpoint AS (SELECT id FROM {rows_from(tx, "full", _ID)} AS f)
-        UPDATE deliveries SET
-            state = CASE WHEN endpoint_id IN (SELECT id FROM full_endpoint) THEN 'held' ELSE 'in_flight' END,
-            lease = CASE WHEN endpoint_id IN (SELECT id FROM full_endpoint) THEN NULL ELSE :lease END,
-            next_attempt_at = :until
-        WHERE id IN (SELECT id FROM due)
-        {_CLAIMED}
-        """,
-        ids=ids_parameter(ids),
-        full=ids_parameter(full),
-        lease=lease,
-        now=now,
-        until=until,
-    )
-
-
-_TURN_OF_ONE = """
-    SELECT d.id FROM deliveries d WHERE d.endpoint_id = :endpoint_id AND d.state = 'held' ORDER BY d.id LIMIT :room
-"""
-_TURN_OF_MANY = """
-    SELECT turn_of_one.id FROM {rooms} AS r CROSS JOIN LATERAL (
-        SELECT d.id FROM deliveries d WHERE d.endpoint_id = r.id AND d.state = 'held' ORDER BY d.id LIMIT r.room
-        FOR UPDATE OF d SKIP LOCKED
-    ) AS turn_of_one
-"""
-
-
-async def claim_held(
-    tx: Transaction, rooms: Mapping[str, int], *, lease: str, until: datetime
-) -> list[ClaimedDelivery]:
-    """Take the oldest held deliveries of some endpoints, of each at most as many as `rooms` says."""
-    if is_sqlite(tx):  # it knows no LATERAL, but a statement costs it no round trip either
-        turns = [
-            await _claim_turn(tx, _TURN_OF_ONE, endpoint_id=endpoint_id, room=room, lease=lease, until=until)
-            for endpoint_id, room in rooms.items()
-        ]
-        return [delivery for turn in turns for delivery in turn]
-    rows = rows_parameter({"id": endpoint_id, "room": room} for endpoint_id, room in rooms.items())
-    turn = _TURN_OF_MANY.format(rooms=rows_from(tx, "rooms", {"id": "uuid", "room": "int"}))
-    return await _claim_turn(tx, turn, rooms=rows, lease=lease, until=until)
-
-
-async def _claim_turn(tx: Transaction, turn: str, **parameters: Any) -> list[ClaimedDelivery]:
-    return await _claim(
-        tx,
-        f"""
-        WITH turn AS ({turn})
-        UPDATE deliveries SET state = 'in_flight', lease = :lease, next_attempt_at = :until
-        WHERE id IN (SELECT id FROM turn)
-        {_CLAIMED}
-        """,
-        **parameters,
-    )
-
-
 async def lock_leased(tx: Transaction, claims: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Which deliveries are still in flight under their lease, as `(id, lease)`; locked until the transaction ends."""
+    """Which deliveries are still in flight under their lease, as `(id, lease)`; locked until the transaction ends.
+
+    Waits for whoever holds one: a claim that comes too late has it for a moment, and it is ours all the same.
+    """
     result = await execute(
         tx,
         f"""
         SELECT d.id, d.lease FROM deliveries d
         JOIN {rows_from(tx, "rows", {"id": "uuid", "lease": "uuid"})} AS r ON r.id = d.id AND r.lease = d.lease
         WHERE d.state = 'in_flight'
-        {skip_locked(tx, "d")}
+        ORDER BY d.id
+        {lock(tx, "d")}
         """,
         rows=rows_parameter({"id": identifier, "lease": lease} for identifier, lease in claims),
     )
@@ -340,20 +261,3 @@ async def lock_waiting_of_endpoint(tx: Transaction, endpoint_id: str, *, now: da
         .with_for_update(skip_locked=True)
     )
     return list((await tx.scalars(query)).all())
-
-
-async def _claim(tx: Transaction, statement: str, **parameters: Any) -> list[ClaimedDelivery]:
-    result = await execute(tx, statement, **parameters)
-    return [
-        ClaimedDelivery(
-            id=str(row.id),
-            event_id=row.event_id,
-            endpoint_id=str(row.endpoint_id),
-            organization_id=str(row.organization_id),
-            state=row.state,
-            attempt_count=row.attempt_count,
-            replay_id=None if row.replay_id is None else str(row.replay_id),
-            untried_since=read_moment(row.untried_since),
-        )
-        for row in sorted(result, key=lambda row: str(row.id))  # oldest first
-    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from sendoff.policy.addresses import Target
 from sendoff.store.database import Database, Transaction
@@ -55,14 +56,32 @@ class MortalDatabase:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
-        if self.commits_left == 0:
-            raise ProcessDied
+        self._begin()
         async with self._database.write() as tx:
             yield tx
-        if self.commits_left is not None:
-            self.commits_left -= 1
+        self._end()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
         async with self._database.read() as tx:
             yield tx
+
+    @property
+    def direct(self) -> MortalDatabase | None:
+        """Single statements are mortal, too."""
+        return self if self._database.direct is not None else None
+
+    async def fetch(self, statement: str, *arguments: Any) -> list[Any]:
+        assert self._database.direct is not None
+        self._begin()
+        rows = await self._database.direct.fetch(statement, *arguments)
+        self._end()
+        return rows
+
+    def _begin(self) -> None:
+        if self.commits_left == 0:
+            raise ProcessDied
+
+    def _end(self) -> None:
+        if self.commits_left is not None:
+            self.commits_left -= 1

@@ -1,0 +1,195 @@
+"""Claims: deliveries taken under a lease, with all that it takes to send them. Each claim is a transaction of its own.
+
+On PostgreSQL one statement does it; SQLite's UPDATE returns no columns of other tables, and a statement more costs it
+no round trip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sendoff.policy.states import DeliveryState
+from sendoff.store import endpoints, events
+from sendoff.store.batch import execute, ids_parameter, read_moment, rows_from
+from sendoff.store.database import Database, Transaction
+from sendoff.store.endpoints import Destination
+from sendoff.store.events import EventContent
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedDelivery:
+    """A delivery as the claim left it: `in_flight` under our lease, or `held` because its endpoint is at its cap."""
+
+    id: str
+    event_id: str
+    endpoint_id: str
+    organization_id: str
+    state: str
+    attempt_count: int
+    replay_id: str | None
+    untried_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A claimed delivery, its endpoint in whatever state, and its event unless it is held."""
+
+    delivery: ClaimedDelivery
+    endpoint: Destination
+    event: EventContent | None
+
+
+_NEVER_TRIED = "(d.state = 'pending' AND d.attempt_count = 0 AND d.untried_since IS NULL)"
+_CLAIMED = """deliveries.id, deliveries.event_id, deliveries.endpoint_id, deliveries.organization_id,
+    deliveries.state, deliveries.attempt_count, deliveries.replay_id, deliveries.untried_since"""
+
+_WITH_CONTENT = """
+    SELECT t.id, t.event_id, t.endpoint_id, t.organization_id, t.state, t.attempt_count, t.replay_id, t.untried_since,
+        p.state, p.dialect, p.url, p.secret, p.previous_secret, p.previous_secret_until, p.rate_limit,
+        p.consecutive_failures, p.last_success_at,
+        e.type, e.data, e.occurred_at
+    FROM taken t JOIN endpoints p ON p.id = t.endpoint_id
+    LEFT JOIN events e ON t.state = 'in_flight' AND e.id = t.event_id
+    ORDER BY t.id
+"""
+
+_TAKE_DUE = f"""
+    WITH due AS (
+        SELECT d.id FROM deliveries d
+        WHERE d.id = ANY($1::uuid[])
+          AND d.state IN ('pending', 'in_flight') AND (d.next_attempt_at <= $4 OR {_NEVER_TRIED})
+        FOR UPDATE OF d SKIP LOCKED
+    ), taken AS (
+        UPDATE deliveries SET
+            state = CASE WHEN endpoint_id = ANY($2::uuid[]) THEN 'held' ELSE 'in_flight' END,
+            lease = CASE WHEN endpoint_id = ANY($2::uuid[]) THEN NULL ELSE $3::uuid END,
+            next_attempt_at = $5
+        FROM due WHERE deliveries.id = due.id
+        RETURNING {_CLAIMED}
+    )
+    {_WITH_CONTENT}
+"""
+
+_TAKE_HELD = f"""
+    WITH turn AS (
+        SELECT turn_of_one.id
+        FROM unnest($1::uuid[], $2::int[]) AS r(endpoint_id, room) CROSS JOIN LATERAL (
+            SELECT d.id FROM deliveries d WHERE d.endpoint_id = r.endpoint_id AND d.state = 'held'
+            ORDER BY d.id LIMIT r.room
+            FOR UPDATE OF d SKIP LOCKED
+        ) AS turn_of_one
+    ), taken AS (
+        UPDATE deliveries SET state = 'in_flight', lease = $3::uuid, next_attempt_at = $4
+        FROM turn WHERE deliveries.id = turn.id
+        RETURNING {_CLAIMED}
+    )
+    {_WITH_CONTENT}
+"""
+
+
+async def take_due(
+    database: Database, ids: Sequence[str], *, full: Collection[str], lease: str, now: datetime, until: datetime
+) -> list[Taken]:
+    """Take those of `ids` that are due, under `lease` until `until`, oldest first; the others are not ours or done.
+
+    What was never tried is due whatever its time says: it was written by a clock that may be ahead of this one.
+    Deliveries for the endpoints in `full` are not taken but held for their endpoint's turn.
+    """
+    if database.direct is not None:
+        return _read_rows(await database.direct.fetch(_TAKE_DUE, list(ids), list(full), lease, now, until))
+    async with database.write() as tx:
+        return await _take(
+            tx,
+            f"""
+            UPDATE deliveries AS d SET
+                state = CASE WHEN endpoint_id IN (SELECT id FROM {_ids(tx, "full")}) THEN 'held' ELSE 'in_flight' END,
+                lease = CASE WHEN endpoint_id IN (SELECT id FROM {_ids(tx, "full")}) THEN NULL ELSE :lease END,
+                next_attempt_at = :until
+            WHERE id IN (SELECT id FROM {_ids(tx, "ids")})
+              AND d.state IN ('pending', 'in_flight') AND (d.next_attempt_at <= :now OR {_NEVER_TRIED})
+            """,
+            ids=ids_parameter(ids),
+            full=ids_parameter(full),
+            lease=lease,
+            now=now,
+            until=until,
+        )
+
+
+async def take_held(database: Database, rooms: Mapping[str, int], *, lease: str, until: datetime) -> list[Taken]:
+    """Take the oldest held deliveries of some endpoints, of each at most as many as `rooms` says, oldest first."""
+    if database.direct is not None:
+        rows = await database.direct.fetch(_TAKE_HELD, list(rooms), list(rooms.values()), lease, until)
+        return _read_rows(rows)
+    taken: list[Taken] = []
+    async with database.write() as tx:
+        for endpoint_id, room in rooms.items():
+            taken += await _take(
+                tx,
+                """
+                UPDATE deliveries AS d SET state = 'in_flight', lease = :lease, next_attempt_at = :until
+                WHERE id IN (
+                    SELECT id FROM deliveries WHERE endpoint_id = :endpoint_id AND state = 'held'
+                    ORDER BY id LIMIT :room
+                )
+                """,
+                endpoint_id=endpoint_id,
+                room=room,
+                lease=lease,
+                until=until,
+            )
+    return taken
+
+
+def _read_rows(rows: Iterable[Any]) -> list[Taken]:
+    destinations: dict[str, Destination] = {}
+    taken: list[Taken] = []
+    for row in rows:
+        (key, event_id, endpoint, organization, state, attempt_count, replay, untried_since, *about) = row
+        endpoint_id, organization_id = str(endpoint), str(organization)
+        replay_id = None if replay is None else str(replay)
+        delivery = ClaimedDelivery(
+            str(key), event_id, endpoint_id, organization_id, state, attempt_count, replay_id, untried_since
+        )
+        if endpoint_id not in destinations:
+            destinations[endpoint_id] = Destination(endpoint_id, organization_id, *about[:9])
+        event = EventContent(event_id, organization_id, *about[9:]) if state == DeliveryState.IN_FLIGHT else None
+        taken.append(Taken(delivery, destinations[endpoint_id], event))
+    return taken
+
+
+async def _take(tx: Transaction, update: str, **parameters: Any) -> list[Taken]:
+    returned = _CLAIMED.replace("deliveries.", "")
+    claimed = [_read(row) for row in await execute(tx, f"{update} RETURNING {returned}", **parameters)]
+    if not claimed:
+        return []
+    destinations = await endpoints.find_destinations(tx, (delivery.endpoint_id for delivery in claimed))
+    sendable = [delivery.event_id for delivery in claimed if delivery.state == DeliveryState.IN_FLIGHT]
+    contents = await events.find_contents(tx, sendable)
+    claimed.sort(key=lambda delivery: delivery.id)
+    return [
+        Taken(delivery, destinations[delivery.endpoint_id], contents.get(delivery.event_id))
+        if delivery.state == DeliveryState.IN_FLIGHT
+        else Taken(delivery, destinations[delivery.endpoint_id], None)
+        for delivery in claimed
+    ]
+
+
+def _read(row: Any) -> ClaimedDelivery:
+    return ClaimedDelivery(
+        id=row.id,
+        event_id=row.event_id,
+        endpoint_id=row.endpoint_id,
+        organization_id=row.organization_id,
+        state=row.state,
+        attempt_count=row.attempt_count,
+        replay_id=row.replay_id,
+        untried_since=read_moment(row.untried_since),
+    )
+
+
+def _ids(tx: Transaction, parameter: str) -> str:
+    return rows_from(tx, parameter, {"id": "uuid"})
