@@ -1,5 +1,7 @@
 """The bell: tells workers through Redis that something is due. It carries ids, never data, and may fail to ring.
 
+Deliveries are rung for on a list, which a worker empties as it has room: one command for many ids on either side.
+Uploads and replays, which are few and long, are arq jobs (docs/decisions/0010).
 Whatever isn't rung for is found by the sweeper, so ringing never raises and never makes its caller wait.
 """
 
@@ -8,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import orjson
 import structlog
@@ -20,19 +22,21 @@ from redis.exceptions import RedisError
 
 from sendoff.settings import Settings
 
+DUE = "sendoff:due"
+"""The list of ids of deliveries that are due, the oldest first."""
+
 QUEUE = "sendoff:jobs"
 CHANNEL = "sendoff:bell"
 """Where workers hear that there is a new job, so that they need not ask for one all the time."""
 
-DELIVER, PROCESS_UPLOAD, RUN_REPLAY = "deliver", "process_upload", "run_replay"
+PROCESS_UPLOAD, RUN_REPLAY = "process_upload", "run_replay"
 
-IDS_PER_JOB = 200
-"""One arq job costs about what 50 deliveries cost elsewhere; past a few hundred ids nothing is gained any more."""
+MOST_DUE = 100_000
+"""Ids in the list: beyond it nobody listens, and the sweeper has them anyway."""
 
+_IDS_AT_ONCE = 1_000
 _RING_TIMEOUT_SECONDS = 2.0
 _JOB_EXPIRES_SECONDS = 3600
-_FULL = 100_000  # ids waiting to be rung for; beyond it Redis is away and the sweeper has them anyway
-
 _log = structlog.get_logger(__name__)
 
 
@@ -49,22 +53,26 @@ class Bell(Protocol):
         """These replays have something to do."""
 
 
-class ArqBell:
-    """Rings by enqueueing arq jobs in the background; what is rung for meanwhile shares the next job."""
+class RedisBell:
+    """Rings in the background; what is rung for meanwhile shares the next command."""
 
     def __init__(self, redis: ArqRedis) -> None:
         self._redis = redis
-        self._waiting: deque[tuple[str, str]] = deque(maxlen=_FULL)
+        self._deliveries: deque[str] = deque(maxlen=MOST_DUE)
+        self._jobs: deque[tuple[str, str]] = deque(maxlen=MOST_DUE)
         self._ringing: asyncio.Task[None] | None = None
 
     def ring_deliveries(self, delivery_ids: Iterable[str]) -> None:
-        self._ring(DELIVER, delivery_ids)
+        self._deliveries.extend(delivery_ids)
+        self._ring()
 
     def ring_uploads(self, upload_ids: Iterable[str]) -> None:
-        self._ring(PROCESS_UPLOAD, upload_ids)
+        self._jobs.extend((PROCESS_UPLOAD, upload_id) for upload_id in upload_ids)
+        self._ring()
 
     def ring_replays(self, replay_ids: Iterable[str]) -> None:
-        self._ring(RUN_REPLAY, replay_ids)
+        self._jobs.extend((RUN_REPLAY, replay_id) for replay_id in replay_ids)
+        self._ring()
 
     async def close(self) -> None:
         """Ring for what still waits, then let go of the connections."""
@@ -72,29 +80,30 @@ class ArqBell:
             await self._ringing
         await self._redis.aclose(close_connection_pool=True)
 
-    def _ring(self, job: str, ids: Iterable[str]) -> None:
-        self._waiting.extend((job, identifier) for identifier in ids)
-        if self._waiting and (self._ringing is None or self._ringing.done()):
+    def _ring(self) -> None:
+        if (self._deliveries or self._jobs) and (self._ringing is None or self._ringing.done()):
             self._ringing = asyncio.create_task(self._ring_for_all())
 
     async def _ring_for_all(self) -> None:
-        while self._waiting:
-            job, ids = self._next_job()
+        while self._deliveries or self._jobs:
             try:
                 async with asyncio.timeout(_RING_TIMEOUT_SECONDS):
-                    await self._redis.enqueue_job(job, ids, _expires=_JOB_EXPIRES_SECONDS)
-                    await self._redis.publish(CHANNEL, job)
+                    await (self._ring_for_deliveries() if self._deliveries else self._ring_for_job())
             except (RedisError, OSError, TimeoutError) as error:
-                _log.warning("bell_not_rung", error=str(error), ids=len(ids) + len(self._waiting))
-                self._waiting.clear()
+                _log.warning("bell_not_rung", error=str(error), ids=len(self._deliveries) + len(self._jobs))
+                self._deliveries.clear()
+                self._jobs.clear()
 
-    def _next_job(self) -> tuple[str, list[str]]:
-        job, identifier = self._waiting.popleft()
-        ids = [identifier]
-        most = IDS_PER_JOB if job == DELIVER else 1
-        while self._waiting and len(ids) < most and self._waiting[0][0] == job:
-            ids.append(self._waiting.popleft()[1])
-        return job, ids
+    async def _ring_for_deliveries(self) -> None:
+        ids = [self._deliveries.popleft() for _ in range(min(len(self._deliveries), _IDS_AT_ONCE))]
+        length: int = await cast(Awaitable[int], self._redis.rpush(DUE, *ids))
+        if length > MOST_DUE:
+            await cast(Awaitable[str], self._redis.ltrim(DUE, 0, MOST_DUE - 1))
+
+    async def _ring_for_job(self) -> None:
+        job, identifier = self._jobs.popleft()
+        await self._redis.enqueue_job(job, [identifier], _expires=_JOB_EXPIRES_SECONDS)
+        await self._redis.publish(CHANNEL, job)
 
 
 def connect(settings: Settings) -> ArqRedis:

@@ -8,10 +8,9 @@ from typing import Any
 import structlog
 from arq.worker import Worker, func
 
-from sendoff.bell import CHANNEL, DELIVER, PROCESS_UPLOAD, QUEUE, RUN_REPLAY, connect
-from sendoff.settings import Settings
+from sendoff.bell import CHANNEL, PROCESS_UPLOAD, QUEUE, RUN_REPLAY, connect
+from sendoff.operations.runtime import Runtime
 from worker import jobs
-from worker.process import Process
 
 _log = structlog.get_logger(__name__)
 
@@ -22,7 +21,7 @@ BUSY_POLL_SECONDS = 0.02
 """How often a worker with jobs does: a job that ends makes room for the next one without a sound."""
 
 MAX_JOBS = 20
-JOB_TIMEOUT_SECONDS = 3600  # uploads; a delivery job ends when its deliveries are handed over
+JOB_TIMEOUT_SECONDS = 3600  # uploads
 RESTART_SECONDS = (0.1, 0.5, 1.0, 2.0)
 
 IN_PROGRESS_SECONDS = 15.0
@@ -43,12 +42,12 @@ class BellWorker(Worker):
                 await bell.get_message(ignore_subscribe_messages=True, timeout=wait)
 
 
-async def supervise_arq(process: Process) -> None:
-    """Run arq's worker again and again; its jobs find `process` in their context."""
-    clock = process.runtime.clock
+async def supervise_arq(runtime: Runtime) -> None:
+    """Run arq's worker, which does uploads and replays, again and again; its jobs find `runtime` in their context."""
+    clock = runtime.clock
     failures = 0
     while True:
-        worker = _new_arq_worker(process, process.runtime.settings)
+        worker = _new_arq_worker(runtime)
         started = clock.monotonic()
         try:
             await worker.async_run()
@@ -63,19 +62,18 @@ async def supervise_arq(process: Process) -> None:
 
 
 async def _stop_arq(worker: Worker) -> None:
-    """End arq's tasks; what they had handed to the dispatcher goes on, what they had not is found by the sweeper."""
+    """End arq's tasks; what they leave undone is found by the sweeper."""
     for task in worker.tasks.values():
         task.cancel()
     await asyncio.gather(*worker.tasks.values(), return_exceptions=True)
     await worker.pool.aclose(close_connection_pool=True)
 
 
-def _new_arq_worker(process: Process, settings: Settings) -> Worker:
-    context: dict[Any, Any] = {"process": process}
-    redis = connect(settings)
+def _new_arq_worker(runtime: Runtime) -> Worker:
+    context: dict[Any, Any] = {"runtime": runtime}
+    redis = connect(runtime.settings)
     worker = BellWorker(
         functions=[
-            func(jobs.deliver, name=DELIVER),
             func(jobs.process_upload, name=PROCESS_UPLOAD),
             func(jobs.run_replay, name=RUN_REPLAY),
         ],

@@ -1,4 +1,4 @@
-"""Job name to operation: the only functions that arq sees. A job carries ids and ends when they are taken care of.
+"""Job name to operation: the only functions that arq sees.
 
 A job that cannot do its work because a dependency is away just ends: SQL knows what is due, the sweeper rings again.
 """
@@ -16,19 +16,11 @@ from sendoff.operations.replay import tick_replay
 _log = structlog.get_logger(__name__)
 
 
-async def deliver(ctx: dict[str, Any], delivery_ids: list[str]) -> None:
-    """Hand deliveries to the dispatcher; waits for capacity, never for a receiver."""
-    try:
-        await ctx["process"].dispatcher.submit(delivery_ids)
-    except Unavailable as error:
-        _log.warning("deliver_put_off", deliveries=len(delivery_ids), error=str(error))
-
-
 async def process_upload(ctx: dict[str, Any], upload_ids: list[str]) -> None:
     """Process uploads that are ready."""
     for upload_id in upload_ids:
         try:
-            await process_one_upload(ctx["process"].runtime, upload_id)
+            await process_one_upload(ctx["runtime"], upload_id)
         except Unavailable as error:
             _log.warning("upload_put_off", upload=upload_id, error=str(error))
 
@@ -37,6 +29,6 @@ async def run_replay(ctx: dict[str, Any], replay_ids: list[str]) -> None:
     """Send of each replay what its rate allows by now."""
     for replay_id in replay_ids:
         try:
-            await tick_replay(ctx["process"].runtime, replay_id)
+            await tick_replay(ctx["runtime"], replay_id)
         except Unavailable as error:
             _log.warning("replay_put_off", replay=replay_id, error=str(error))

@@ -1,4 +1,4 @@
-"""The worker's life: start, run arq's loop and the schedule, drain and stop."""
+"""The worker's life: start, hear the bell, run arq's loop and the schedule, drain and stop."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sendoff.readiness import announce_ready
 from sendoff.settings import Settings
 from worker.arq_loop import supervise_arq
 from worker.clock_watch import watch_clock
-from worker.process import Process
+from worker.doorbell import hear_bell
 from worker.schedule import BURY_SECONDS, FIND_ORPHAN_FILES_SECONDS, TIDY_SECONDS, repeat
 from worker.sweeps import run_sweeps
 
@@ -52,10 +52,11 @@ async def serve(settings: Settings) -> None:
 
 
 async def _work(runtime: Runtime, stop: asyncio.Event) -> None:
-    process = Process(runtime, Dispatcher(runtime))
+    dispatcher = Dispatcher(runtime)
     loops = [
-        asyncio.create_task(supervise_arq(process)),
-        asyncio.create_task(run_sweeps(runtime, process.dispatcher)),
+        asyncio.create_task(hear_bell(runtime, dispatcher)),
+        asyncio.create_task(supervise_arq(runtime)),
+        asyncio.create_task(run_sweeps(runtime, dispatcher)),
         asyncio.create_task(watch_clock(runtime)),
         asyncio.create_task(repeat("bury", BURY_SECONDS, partial(bury_closed, runtime))),
         asyncio.create_task(repeat("tidy", TIDY_SECONDS, partial(tidy, runtime))),
@@ -65,7 +66,7 @@ async def _work(runtime: Runtime, stop: asyncio.Event) -> None:
     _log.info("worker_ready")
     await _until_stopped(stop, loops)
     await _end(loops)
-    await process.dispatcher.drain(runtime.settings.shutdown_grace_seconds)
+    await dispatcher.drain(runtime.settings.shutdown_grace_seconds)
     _log.info("worker_stopped")
 
 

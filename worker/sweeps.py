@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import structlog
 from redis.exceptions import RedisError
 
-from sendoff.bell import QUEUE
+from sendoff.bell import DUE
 from sendoff.errors import Unavailable
 from sendoff.ids import new_id
 from sendoff.operations.dispatcher import Dispatcher
@@ -20,9 +21,12 @@ _log = structlog.get_logger(__name__)
 
 SWEEP_SECONDS = 1.0
 
-ENOUGH_JOBS = 100
-"""With this many jobs waiting in Redis another bell would be heard late, or never if nobody can take them: who sweeps
+ENOUGH_DUE = 1_000
+"""With this many ids waiting in Redis another bell would be heard late, or never if nobody can take them: who sweeps
 then rings for itself instead."""
+
+TRUST, TRUST_IN_A_CROWD = timedelta(seconds=2), timedelta(seconds=8)
+"""How long what was just accepted is left to its own bell: bells that were never rung are made good within 10 s."""
 
 LONGEST_WITHOUT_SWEEP_SECONDS = 5.0
 """After this a worker sweeps even if Redis says that another is at it: keys expire by a clock that may be set back."""
@@ -35,11 +39,11 @@ _ALIVE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class _Situation:
-    """What Redis says: how many workers live, whether it is this one's turn, how many jobs wait."""
+    """What Redis says: how many workers live, whether it is this one's turn, how many ids wait."""
 
     workers: int
     is_our_turn: bool
-    waiting_jobs: int
+    waiting_ids: int
 
 
 async def run_sweeps(runtime: Runtime, dispatcher: Dispatcher) -> None:
@@ -54,8 +58,12 @@ async def run_sweeps(runtime: Runtime, dispatcher: Dispatcher) -> None:
             dispatcher.pacer.set_workers(situation.workers)
         if situation is None or overdue or situation.is_our_turn:
             swept_at = runtime.clock.monotonic()
-            is_heard = situation is not None and situation.waiting_jobs < ENOUGH_JOBS
-            await _sweep(runtime if is_heard else direct)
+            if situation is None:
+                await _sweep(direct, timedelta(0))
+            elif situation.waiting_ids < ENOUGH_DUE:
+                await _sweep(runtime, TRUST)
+            else:
+                await _sweep(direct, TRUST_IN_A_CROWD)
         await asyncio.sleep(SWEEP_SECONDS)
 
 
@@ -67,18 +75,18 @@ async def _ask_redis(runtime: Runtime, name: str) -> _Situation | None:
     pipeline.zremrangebyscore(_WORKERS_KEY, "-inf", now - _ALIVE_SECONDS)
     pipeline.zcard(_WORKERS_KEY)
     pipeline.set(_TURN_KEY, name, nx=True, px=int(SWEEP_SECONDS * 900))
-    pipeline.zcard(QUEUE)
+    pipeline.llen(DUE)
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             answers = await pipeline.execute()
     except (RedisError, OSError, TimeoutError):
         return None
-    return _Situation(workers=int(answers[2]), is_our_turn=bool(answers[3]), waiting_jobs=int(answers[4]))
+    return _Situation(workers=int(answers[2]), is_our_turn=bool(answers[3]), waiting_ids=int(answers[4]))
 
 
-async def _sweep(runtime: Runtime) -> None:
+async def _sweep(runtime: Runtime, trust: timedelta) -> None:
     try:
-        await sweep(runtime)
+        await sweep(runtime, trust_bells_for=trust)
     except Unavailable as error:
         _log.warning("sweep_put_off", error=str(error))
     except Exception:

@@ -19,7 +19,7 @@ from sendoff.operations.bury import bury
 from sendoff.operations.runtime import Runtime
 from sendoff.operations.signing_secrets import open_secrets
 from sendoff.policy.addresses import Target, check_url
-from sendoff.policy.decision import Decision, decide
+from sendoff.policy.decision import Decision, Delivered, decide
 from sendoff.policy.outcome import REJECTED_ADDRESS, Outcome, judge_error, judge_response
 from sendoff.policy.states import EndpointState
 from sendoff.store import claims, deliveries, delivery_history
@@ -75,10 +75,20 @@ class FinishedAttempt:
     started_at: datetime
     ended_at: datetime
     duration_ms: int
-    request: Request | None
-    response: Response | None
+    status: int | None
+    """What the receiver answered, if it did."""
     outcome: Outcome
     decision: Decision
+    request: Request | None = None
+    response: Response | None = None
+    """With `request`, what there is to look into when the delivery failed; nothing is kept of what was delivered."""
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes of memory it takes to record it: what a receiver answered may be large."""
+        if self.response is None:
+            return 0
+        return len(self.response.body) + sum(len(name) + len(value) + 100 for name, value in self.response.headers)
 
 
 async def claim(runtime: Runtime, delivery_ids: Sequence[str], *, full: Collection[str] = ()) -> Claims:
@@ -112,23 +122,26 @@ async def deliver(runtime: Runtime, claimed: Claim) -> FinishedAttempt:
         failure = error
     ended_at = runtime.clock.now()
     outcome = judge(response, failure, now=ended_at)
+    decision = decide(
+        outcome,
+        claimed.attempt_number,
+        schedule=runtime.schedule,
+        now=ended_at,
+        dice=runtime.dice,
+        replayed=claimed.delivery.replay_id is not None,
+        untried_since=claimed.delivery.untried_since,
+    )
+    is_delivered = isinstance(decision.step, Delivered)
     return FinishedAttempt(
         claim=claimed,
         started_at=started_at,
         ended_at=ended_at,
         duration_ms=round((runtime.clock.monotonic() - started) * 1000),
-        request=request,
-        response=response,
+        status=response.status if response else None,
         outcome=outcome,
-        decision=decide(
-            outcome,
-            claimed.attempt_number,
-            schedule=runtime.schedule,
-            now=ended_at,
-            dice=runtime.dice,
-            replayed=claimed.delivery.replay_id is not None,
-            untried_since=claimed.delivery.untried_since,
-        ),
+        decision=decision,
+        request=None if is_delivered else request,
+        response=None if is_delivered else response,
     )
 
 

@@ -1,7 +1,7 @@
-"""The dispatcher: one per worker process; takes ids from jobs, makes the attempts, hands them to the recorder.
+"""The dispatcher: one per worker process; takes ids of due deliveries, makes the attempts, hands them to the recorder.
 
-A job waits here only for a slot, never for a receiver. What makes all of it safe is not in this file: every delivery in
-flight is under a lease in SQL, so that a process may die at any moment.
+Who brings ids waits here only for a slot, never for a receiver. What makes all of it safe is not in this file: every
+delivery in flight is under a lease in SQL, so that a process may die at any moment.
 """
 
 from __future__ import annotations
@@ -61,6 +61,14 @@ class Dispatcher:
             batch, waiting = waiting[:room], waiting[room:]
             await self._to_the_end(self._take(batch, room))
 
+    async def wait_for_room(self) -> int:
+        """Wait until an attempt can start; how many can at this moment, 0 only for who is told to stop."""
+        while not self._stopping and self._free() <= 0:
+            self._slot_freed.clear()
+            # The limit is for attempts that go into overtime: they give their slot back without an event.
+            await _wait(self._slot_freed, at_most=0.2)
+        return max(0, self._free())
+
     @property
     def is_idle(self) -> bool:
         """Whether nothing is under way, unrecorded or known to be held."""
@@ -101,11 +109,7 @@ class Dispatcher:
         return self.pacer.free_slots(self._now()) - self._reserved
 
     async def _reserve(self, wanted: int) -> int:
-        while not self._stopping and self._free() <= 0:
-            self._slot_freed.clear()
-            # The limit is for attempts that go into overtime: they give their slot back without an event.
-            await _wait(self._slot_freed, at_most=0.2)
-        room = max(0, min(wanted, self._free()))
+        room = min(wanted, await self.wait_for_room())
         self._reserved += room
         return room
 

@@ -173,7 +173,7 @@ def _success(attempt: FinishedAttempt) -> Success:
         ended_at=attempt.ended_at,
         duration_ms=attempt.duration_ms,
         outcome=attempt.outcome.name,
-        response_status=_status_of(attempt),
+        response_status=attempt.status,
     )
 
 
@@ -184,7 +184,7 @@ def _attempt_row(attempt: FinishedAttempt) -> NewAttempt:
         started_at=attempt.started_at,
         duration_ms=attempt.duration_ms,
         outcome=attempt.outcome.name,
-        response_status=_status_of(attempt),
+        response_status=attempt.status,
         error=_error_of(attempt),
     )
 
@@ -204,7 +204,7 @@ def _settlement(attempt: FinishedAttempt, dead: DeadLetterReason | None) -> Sett
         attempt_count=attempt.claim.delivery.attempt_count + attempt.decision.counted,
         next_attempt_at=next_attempt_at,
         last_attempt_at=attempt.started_at if attempt.decision.counted else None,
-        last_response_status=_status_of(attempt),
+        last_response_status=attempt.status,
         last_error=_error_of(attempt),
         delivered_at=attempt.ended_at if state is DeliveryState.DELIVERED else None,
         untried_since=_untried_since(attempt),
@@ -259,7 +259,7 @@ def _letter(attempt: FinishedAttempt, reason: DeadLetterReason, now: datetime) -
         endpoint_url=claimed.endpoint.url,
         organization_id=claimed.delivery.organization_id,
         reason=reason,
-        last_response_status=_status_of(attempt),
+        last_response_status=attempt.status,
         last_error=_error_of(attempt),
         attempt_count=claimed.delivery.attempt_count + attempt.decision.counted,
         died_at=now,
@@ -296,20 +296,17 @@ def _tell(attempt: FinishedAttempt, dead: DeadLetterReason | None) -> None:
         delivery=claimed.delivery.id,
         event_id=claimed.event.id,
         event_type=claimed.event.type,
+        request_id=claimed.event.request_id,
         endpoint=claimed.endpoint.id,
         organization=claimed.delivery.organization_id,
         attempt=claimed.attempt_number,
         outcome=attempt.outcome.name,
-        status=_status_of(attempt),
+        status=attempt.status,
         because=attempt.outcome.because,
         milliseconds=attempt.duration_ms,
         next_attempt_at=attempt.decision.step.at.isoformat() if isinstance(attempt.decision.step, Again) else None,
         dead=dead,
     )
-
-
-def _status_of(attempt: FinishedAttempt) -> int | None:
-    return attempt.response.status if attempt.response else None
 
 
 def _error_of(attempt: FinishedAttempt) -> str | None:

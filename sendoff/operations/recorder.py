@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import structlog
 
@@ -16,6 +17,12 @@ _log = structlog.get_logger(__name__)
 
 RECORD_AT_MOST = 500
 """Attempts in one transaction: beyond it nothing is gained, and the locks are held longer."""
+
+RECORD_BYTES_AT_MOST = 1_000_000
+"""Of receivers' answers in one transaction: each is in memory several times over while it is written."""
+
+GATHER_SECONDS = 0.01
+"""The pause after a record: what finishes meanwhile shares the next one. Nobody waits for a record but its slot."""
 
 RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0)
 """Waits before trying again to record, the last one over and over."""
@@ -53,10 +60,18 @@ class Recorder:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            batch, self._finished = self._finished[:RECORD_AT_MOST], self._finished[RECORD_AT_MOST:]
+            batch = self._next_batch()
             for part in _parts(batch):
                 await self._record(part)
                 self._recorded(part)
+            if not self._closing and len(batch) < RECORD_AT_MOST:
+                await asyncio.sleep(GATHER_SECONDS)
+
+    def _next_batch(self) -> list[FinishedAttempt]:
+        weights = accumulate(attempt.weight for attempt in self._finished[:RECORD_AT_MOST])
+        count = max(1, sum(weight <= RECORD_BYTES_AT_MOST for weight in weights))
+        batch, self._finished = self._finished[:count], self._finished[count:]
+        return batch
 
     async def _record(self, batch: Sequence[FinishedAttempt]) -> None:
         tried = 0

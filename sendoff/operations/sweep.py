@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sendoff.operations.runtime import Runtime
 from sendoff.store import deliveries, replays, uploads
@@ -22,14 +23,15 @@ class Swept:
     replays: int
 
 
-async def sweep(runtime: Runtime) -> Swept:
+async def sweep(runtime: Runtime, *, trust_bells_for: timedelta = timedelta(0)) -> Swept:
     """Ring for due deliveries, waiting uploads and running replays.
 
+    Deliveries that were accepted within `trust_bells_for` are left to the bell that was rung for them then.
     Safe to run anywhere, at any time, twice at once: ringing twice is harmless, for only one claim succeeds.
     """
     now = runtime.clock.now()
     async with runtime.database.read() as tx:
-        due = await deliveries.find_due(tx, now=now, limit=RING_AT_MOST)
+        due = await deliveries.find_due(tx, now=now, rung_until=now - trust_bells_for, limit=RING_AT_MOST)
         waiting_uploads = await uploads.find_due(tx, now=now, limit=_UPLOADS_AT_MOST)
         running_replays = await replays.find_running(tx)
     runtime.bell.ring_deliveries(due)

@@ -17,13 +17,13 @@ from sendoff.store.database import Transaction
 from sendoff.store.types import Identifier, Moment, moment_text
 
 _TYPED: dict[str, BindParameter[Any]] = {
-    **{name: bindparam(name, type_=Moment) for name in ("now", "until")},
+    **{name: bindparam(name, type_=Moment) for name in ("now", "until", "rung_until")},
     **{name: bindparam(name, type_=Identifier) for name in ("lease", "endpoint_id", "replay_id", "id")},
 }
 
 
 async def execute(tx: Transaction, statement: str, **parameters: Any) -> CursorResult[Any]:
-    """Run a statement of SQL text; the parameters `now` and `until` are moments, `id`, `lease` and `…_id` ids.
+    """Run a statement of SQL text; parameters named `now` or `…until` are moments, `id`, `lease` and `…_id` are ids.
 
     Columns come as the driver gives them: read moments with `read_moment`, ids with `str`.
     """

@@ -136,15 +136,20 @@ async def release(tx: Transaction, ids: Sequence[str], *, lease: str, now: datet
     )
 
 
-async def find_due(tx: Transaction, *, now: datetime, limit: int) -> list[str]:
-    """Ids of deliveries whose time has come, longest overdue first."""
+async def find_due(tx: Transaction, *, now: datetime, rung_until: datetime, limit: int) -> list[str]:
+    """Ids of deliveries whose time has come, longest overdue first.
+
+    Of those that were never tried, only such as are due since `rung_until`: the newer ones were just rung for.
+    """
     result = await execute(
         tx,
         """
         SELECT id FROM deliveries WHERE state IN ('pending', 'in_flight') AND next_attempt_at <= :now
+          AND (next_attempt_at <= :rung_until OR state = 'in_flight' OR attempt_count > 0)
         ORDER BY next_attempt_at LIMIT :limit
         """,
         now=now,
+        rung_until=rung_until,
         limit=limit,
     )
     return [str(row.id) for row in result]

@@ -25,6 +25,7 @@ _SETTINGS = {
     "jit": "off",
 }
 _IDLE_SECONDS = 60.0
+_PLAN_SECONDS = 10  # in the first minutes of an installation, plans are made for tables that are about to grow
 _NOT_THE_DRIVERS = (  # options of a URL that SQLAlchemy takes for itself
     "async_fallback",
     "async_creator_fn",
@@ -50,6 +51,7 @@ class Direct:
             min_size=0,
             max_size=connections,
             max_inactive_connection_lifetime=_IDLE_SECONDS,
+            max_cached_statement_lifetime=_PLAN_SECONDS,
             connection_class=_Connection,
             timeout=timeout,
             command_timeout=command_timeout,

@@ -48,13 +48,15 @@ async def insert_many(tx: Transaction, rows: Sequence[NewEventRow]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class EventContent:
-    """What is sent of an event."""
+    """What sending takes of an event."""
 
     id: str
     organization_id: str
     type: str
     data: str
     occurred_at: datetime
+    request_id: str | None
+    """The request that caused the event."""
 
 
 async def find_contents(tx: Transaction, ids: Iterable[str]) -> dict[str, EventContent]:
@@ -62,13 +64,15 @@ async def find_contents(tx: Transaction, ids: Iterable[str]) -> dict[str, EventC
     result = await execute(
         tx,
         f"""
-        SELECT e.id, e.organization_id, e.type, e.data, e.occurred_at
+        SELECT e.id, e.organization_id, e.type, e.data, e.occurred_at, e.request_id
         FROM events e JOIN {rows_from(tx, "ids", {"id": "text"})} AS r ON r.id = e.id
         """,
         ids=ids_parameter(set(ids)),
     )
     return {
-        row.id: EventContent(row.id, str(row.organization_id), row.type, row.data, read_moment(row.occurred_at))
+        row.id: EventContent(
+            row.id, str(row.organization_id), row.type, row.data, read_moment(row.occurred_at), row.request_id
+        )
         for row in result
     }
 

@@ -34,6 +34,7 @@ class Success:
     response_status: int | None
 
 
+# `d.state || ''`: see `sendoff.store.claims`.
 _RECORD = """
     WITH r AS MATERIALIZED (
         SELECT * FROM unnest(
@@ -43,7 +44,7 @@ _RECORD = """
         UPDATE deliveries AS d SET state = 'delivered', lease = NULL, next_attempt_at = NULL, last_error = NULL,
             untried_since = NULL, attempt_count = r.number, last_attempt_at = r.started_at,
             last_response_status = r.response_status, delivered_at = r.ended_at
-        FROM r WHERE d.id = r.delivery_id AND d.lease = r.lease AND d.state = 'in_flight'
+        FROM r WHERE d.id = r.delivery_id AND d.lease = r.lease AND d.state || '' = 'in_flight'
         RETURNING d.id, d.endpoint_id, r.lease, r.number, r.started_at, r.ended_at, r.duration_ms, r.outcome,
             r.response_status
     ), written AS (

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from sendoff.operations.deliver import claim, claim_held, release
+import pytest
+
+from sendoff.operations.deliver import claim, claim_held, deliver, release
 from sendoff.operations.publish import NewEvent
-from sendoff.store import deliveries
+from sendoff.operations.record import record
+from sendoff.operations.sweep import sweep
+from sendoff.store import deliveries, delivery_history
 from tests.support.house import House, open_house
 from tests.support.receiver import Receiver
 
@@ -60,6 +64,41 @@ async def test_deliveries_for_a_full_endpoint_are_held_and_taken_oldest_first(
         assert (held.to_send, held.held_endpoint_ids) == ([], {endpoint_id})
         async with house.transaction() as tx:
             assert await deliveries.find_endpoints_with_held(tx) == [endpoint_id]
-            assert await deliveries.find_due(tx, now=house.clock.now() + timedelta(days=1), limit=10) == ids[:1]
+            later = house.clock.now() + timedelta(days=1)
+            assert await deliveries.find_due(tx, now=later, rung_until=later, limit=10) == ids[:1]
         second = await claim_held(house.runtime, {endpoint_id: 3})
         assert [claimed.delivery.id for claimed in second.to_send] == ids[1:4]
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_a_record_waits_for_who_has_the_row_for_a_moment(
+    database_url: str, receiver: Receiver, status: int
+) -> None:
+    receiver.program("/hook", 200, status)  # the ping first
+    async with open_house(database_url) as house:
+        ids = await publish_some(house, receiver, 1)
+        [claimed] = (await claim(house.runtime, ids)).to_send
+        attempt = await deliver(house.runtime, claimed)
+        async with house.runtime.database.write() as tx:
+            # As a claim does that was rung for the same delivery and comes second.
+            await deliveries.lock_leased(tx, [(claimed.delivery.id, claimed.lease)])
+            recording = asyncio.create_task(record(house.runtime, [attempt]))
+            await asyncio.wait({recording}, timeout=0.1)
+        await recording
+        async with house.transaction() as tx:
+            [recorded] = await delivery_history.find_many(tx, ids)
+            assert (recorded.attempt_count, recorded.last_response_status) == (1, status)
+
+
+async def test_what_was_just_accepted_is_left_to_its_own_bell(database_url: str, receiver: Receiver) -> None:
+    async with open_house(database_url) as house:
+        ids = await publish_some(house, receiver, 3)
+        house.bell.deliveries.clear()
+        await sweep(house.runtime, trust_bells_for=timedelta(seconds=2))
+        assert house.bell.deliveries == []
+        [tried] = (await claim(house.runtime, ids[:1])).to_send
+        house.clock.advance(1)
+        await record(house.runtime, [await deliver(house.runtime, tried)])
+        house.clock.advance(1)
+        await sweep(house.runtime, trust_bells_for=timedelta(seconds=2))
+        assert house.bell.deliveries == ids[1:]

@@ -121,14 +121,14 @@ class Life(RuleBasedStateMachine):
 
     def _charge(self, attempt: FinishedAttempt) -> None:
         """What the attempt says about its endpoint, by the contract rather than by the product's own judgement."""
-        endpoint_id, status = attempt.claim.endpoint.id, _status_of(attempt)
+        endpoint_id, status = attempt.claim.endpoint.id, attempt.status
         if status is not None and 200 <= status < 300:
             self.ledger.failures[endpoint_id] = 0
         elif status == 410 or not (attempt.outcome.verdict == "ours" or attempt.claim.delivery.replay_id):
             self.ledger.failures[endpoint_id] += 1
 
     def _check_recorded(self, attempt: FinishedAttempt, after: Picture) -> None:
-        delivery, status = after.deliveries[attempt.claim.delivery.id], _status_of(attempt)
+        delivery, status = after.deliveries[attempt.claim.delivery.id], attempt.status
         closed = after.endpoints[delivery.endpoint_id].state != EndpointState.ACTIVE
         if attempt.outcome.verdict == "ours" and not _is_out_of_patience(attempt):
             assert delivery.state == (DeliveryState.DEAD if closed else DeliveryState.PENDING)
@@ -142,10 +142,6 @@ class Life(RuleBasedStateMachine):
             asked = 120.0 if status == 429 else 0.0
             wait = max(SCHEDULE[attempt.claim.attempt_number - 1], asked)
             assert delivery.next_attempt_at >= attempt.ended_at + timedelta(seconds=wait)
-
-
-def _status_of(attempt: FinishedAttempt) -> int | None:
-    return attempt.response.status if attempt.response else None
 
 
 def _is_out_of_patience(attempt: FinishedAttempt) -> bool:
