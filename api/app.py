@@ -64,6 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.add_middleware(DialbirdDoor)
     app.add_middleware(Gate, body_limit=settings.body_limit_bytes)
+    app.router.routes[:0] = events.PUBLISHING
     for router in _ROUTERS:
         app.include_router(router)
     app.state.methods = Methods.of(app)
