@@ -13,6 +13,7 @@ import uvicorn
 
 from api.app import create_app
 from api.protocol import BoundedProtocol
+from sendoff import garbage
 from sendoff.core_dumps import forbid_core_dumps
 from sendoff.errors import SendoffError
 from sendoff.logging import configure_logging
@@ -30,6 +31,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            garbage.settle()
             announce_ready()
             _log.info("api_ready", host=self.config.host, port=self._port())
 

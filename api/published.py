@@ -17,7 +17,7 @@ MOST_EVENTS = 1_000
 MOST_KEYS = 20_000
 """Keys in one event's `data`, all of its objects together."""
 
-_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)  # in any time zone
 
 _PLACE = re.compile(r"(?P<problem>.*) - at `\$\.?(?P<place>[^`]*)`", re.DOTALL)
 _NAMED = re.compile(r"Object (?P<problem>missing required|contains unknown) field `(?P<name>[^`]*)`", re.DOTALL)
@@ -80,6 +80,8 @@ def _checked(event: _Event, prefix: str, *, data_limit: int | None) -> NewEvent:
         raise Invalid(f"`{field}` has more than {MOST_KEYS:,} keys; publish it in parts.", field=field)
     if occurred_at is not None and occurred_at < _EARLIEST:
         raise Invalid(f"`{prefix}occurred_at` lies before 1970.", field=f"{prefix}occurred_at")
+    if occurred_at is not None and occurred_at > _LATEST:
+        raise Invalid(f"`{prefix}occurred_at` lies after 9999-12-30.", field=f"{prefix}occurred_at")
     return NewEvent(event.type, data, occurred_at)
 
 

@@ -11,6 +11,7 @@ from functools import partial
 import structlog
 from prometheus_client import start_http_server
 
+from sendoff import garbage
 from sendoff.errors import Unavailable
 from sendoff.metrics import REGISTRY
 from sendoff.operations.bury import bury_closed
@@ -62,6 +63,7 @@ async def _work(runtime: Runtime, stop: asyncio.Event) -> None:
         asyncio.create_task(repeat("tidy", TIDY_SECONDS, partial(tidy, runtime))),
         asyncio.create_task(repeat("orphan files", FIND_ORPHAN_FILES_SECONDS, partial(remove_orphan_files, runtime))),
     ]
+    garbage.settle()
     announce_ready()
     _log.info("worker_ready")
     await _until_stopped(stop, loops)

@@ -28,6 +28,9 @@ from sendoff.store.acceptance import Sender
 from sendoff.store.accounts import KnownKey
 from sendoff.store.tables import EventType
 
+GATHER_SECONDS = 0.003
+"""The pause after a group of several requests: under load, what comes meanwhile shares the next one."""
+
 EVENTS_AT_MOST = 1_000
 """Events in one transaction, beyond the first request of it: more would only make everybody wait longer."""
 
@@ -81,6 +84,8 @@ class Acceptance:
                     waiting.refuse(error)
             except Exception as error:
                 await self._commit_one_by_one(group, error)
+            if len(group) > 1:
+                await asyncio.sleep(GATHER_SECONDS)
 
     def _next_group(self) -> list[_Waiting]:
         group = [self._line.popleft()]

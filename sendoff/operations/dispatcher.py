@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from typing import Any
 
 import structlog
 
 from sendoff.errors import Unavailable
-from sendoff.operations.deliver import Claim, Claims, FinishedAttempt, claim, claim_held, deliver, release
+from sendoff.operations.deliver import Claim, Claims, claim, claim_held, deliver, release
 from sendoff.operations.recorder import Recorder
 from sendoff.operations.runtime import Runtime
 from sendoff.policy.pacing import Pacer
@@ -26,7 +26,7 @@ _log = structlog.get_logger(__name__)
 LOOK_FOR_HELD_SECONDS = 1.0
 """How often the held deliveries of all endpoints are looked for; those of this process's own are known at once."""
 
-_SHORTEST_NAP_SECONDS = 0.02
+_SHORTEST_NAP_SECONDS = 0.01
 _LAST_RECORDS_SECONDS = 5.0  # what a process that was told to stop may take to record what it has sent
 
 
@@ -47,7 +47,7 @@ class Dispatcher:
         self._slot_freed = asyncio.Event()
         self._turn_came = asyncio.Event()
         self._stopping = False
-        self._recorder = Recorder(runtime, self._free_slots)
+        self._recorder = Recorder(runtime, lambda recorded: self._forget(attempt.claim for attempt in recorded))
         self._usher = asyncio.create_task(self._take_turns())
 
     async def submit(self, delivery_ids: Sequence[str]) -> None:
@@ -106,7 +106,9 @@ class Dispatcher:
         return self._runtime.clock.monotonic()
 
     def _free(self) -> int:
-        return self.pacer.free_slots(self._now()) - self._reserved
+        # A slot is free again when its attempt is recorded: otherwise a slow database would have ever more to record.
+        to_record = len(self._unrecorded) - len(self._under_way)
+        return self.pacer.free_slots(self._now()) - to_record - self._reserved
 
     async def _reserve(self, wanted: int) -> int:
         room = min(wanted, await self.wait_for_room())
@@ -154,30 +156,32 @@ class Dispatcher:
         try:
             attempt = await deliver(self._runtime, claimed)
         except BaseException as error:
-            self._free_slot(claimed)
+            self._let_next(claimed)
+            self._forget([claimed])
             if not isinstance(error, Exception):
                 raise
             # A defect of ours: the lease ends by itself, and until then nobody runs into it again.
             _log.exception("attempt_crashed", delivery=claimed.delivery.id)
         else:
             self._recorder.add(attempt)
+            self._let_next(claimed)
 
-    def _free_slots(self, recorded: Sequence[FinishedAttempt]) -> None:
-        for attempt in recorded:
-            self._free_slot(attempt.claim)
-
-    def _free_slot(self, claimed: Claim) -> None:
+    def _let_next(self, claimed: Claim) -> None:
+        """The receiver is done with this one: its endpoint may get another."""
         self.pacer.finish((claimed.lease, claimed.delivery.id))
-        self._unrecorded.discard(claimed.delivery.id)
-        self._slot_freed.set()
         if claimed.endpoint.id in self._with_held:
             self._turn_came.set()
+
+    def _forget(self, recorded: Iterable[Claim]) -> None:
+        self._unrecorded.difference_update(claimed.delivery.id for claimed in recorded)
+        self._slot_freed.set()
 
     async def _take_turns(self) -> None:
         """Start held deliveries, the oldest first, as soon as their endpoint has room."""
         looked_at = float("-inf")
         loop = asyncio.get_running_loop()
         while not self._stopping:
+            self._turn_came.clear()
             try:
                 if loop.time() - looked_at >= LOOK_FOR_HELD_SECONDS:
                     looked_at = loop.time()
@@ -216,7 +220,7 @@ class Dispatcher:
         return rooms
 
     async def _nap(self) -> None:
-        self._turn_came.clear()
+        await asyncio.sleep(_SHORTEST_NAP_SECONDS)  # so that the turns of many come together
         tokens = (self.pacer.seconds_to_token(endpoint_id) for endpoint_id in self._with_held)
         soonest = min((seconds for seconds in tokens if seconds is not None), default=LOOK_FOR_HELD_SECONDS)
         nap = min(max(soonest, _SHORTEST_NAP_SECONDS), LOOK_FOR_HELD_SECONDS)

@@ -21,7 +21,7 @@ RECORD_AT_MOST = 500
 RECORD_BYTES_AT_MOST = 1_000_000
 """Of receivers' answers in one transaction: each is in memory several times over while it is written."""
 
-GATHER_SECONDS = 0.01
+GATHER_SECONDS = 0.02
 """The pause after a record: what finishes meanwhile shares the next one. Nobody waits for a record but its slot."""
 
 RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0)

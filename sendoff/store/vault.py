@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -22,6 +23,7 @@ KEY_ID_PLACE = (len(_VERSION) + 1, _KEY_ID_LENGTH)
 """Where the key's id stands in what is sealed, as SQL counts: from the second byte, four of them."""
 _NONCE_LENGTH = 12
 _HEADER_LENGTH = len(_VERSION) + _KEY_ID_LENGTH + _NONCE_LENGTH
+_KEPT_OPEN = 10_000  # secrets in memory, for the deliveries to come
 
 
 class CannotOpenSecret(SendoffError):
@@ -41,6 +43,7 @@ class Vault:
                 _derive(key, "key id", _KEY_ID_LENGTH), AESGCM(_derive(key, "endpoint secrets", 32))
             )
         self._newest = next(iter(self._ciphers))
+        self._opened = lru_cache(maxsize=_KEPT_OPEN)(self._decrypt)
 
     def __repr__(self) -> str:
         return f"Vault({len(self._ciphers)} keys)"
@@ -63,6 +66,9 @@ class Vault:
 
     def open(self, sealed: bytes, *, bound_to: str) -> str:
         """Decrypt what `seal` made for the same row. Raises CannotOpenSecret."""
+        return self._opened(sealed, bound_to)
+
+    def _decrypt(self, sealed: bytes, bound_to: str) -> str:
         cipher = self._ciphers.get(sealed[1 : 1 + _KEY_ID_LENGTH])
         if cipher is None or sealed[:1] != _VERSION:
             raise CannotOpenSecret

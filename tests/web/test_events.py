@@ -98,6 +98,7 @@ async def test_the_time_of_occurrence_reaches_the_envelope(small_world: World, r
         ('{"type":"upload.completed","data":{},"occurred_at":1777034096}', "occurred_at"),
         ('{"type":"upload.completed","data":{},"occurred_at":"0001-01-01T00:00:00+14:00"}', "occurred_at"),
         ('{"type":"upload.completed","data":{},"occurred_at":"1969-12-31T23:59:59Z"}', "occurred_at"),
+        ('{"type":"upload.completed","data":{},"occurred_at":"9999-12-31T23:59:59.999999-23:59"}', "occurred_at"),
         ('{"type":"upload.completed","data":{},"occured_at":"2026-04-24T12:34:56Z"}', "occured_at"),
     ],
 )
