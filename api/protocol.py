@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import orjson
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from sendoff.ids import new_request_id
 
@@ -21,6 +21,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _in_head = True
     _refused = False
+    _under_way: tuple[RequestResponseCycle, ...] = ()
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -48,6 +49,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_came()
         super().on_headers_complete()
+        if self.cycle is not None:
+            self._under_way = (*(cycle for cycle in self._under_way if not cycle.response_complete), self.cycle)
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(b"400 Bad Request", msg)
@@ -64,6 +67,11 @@ class BoundedProtocol(HttpToolsProtocol):
             self._deadline = None
 
     def _refuse(self, status: bytes, message: str) -> None:
+        self._refused = True
+        if self._give_up_requests():
+            self._head_came()
+            self.transport.close()  # an answer within an answer is none
+            return
         body = orjson.dumps({"detail": message})
         head: list[Any] = [
             b"HTTP/1.1 " + status,
@@ -73,8 +81,15 @@ class BoundedProtocol(HttpToolsProtocol):
             b"Connection: close",
         ]
         self._head_came()
-        self._refused = True
         self.transport.write(b"\r\n".join([*head, b"", body]))
         # To close while bytes arrive would reset the connection, and the caller could lose the answer.
         self.transport.write_eof()
         self._deadline = self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+
+    def _give_up_requests(self) -> bool:
+        """Let nobody answer any more what came before; whether an answer has begun."""
+        open_ones = [cycle for cycle in self._under_way if not cycle.response_complete]
+        for cycle in open_ones:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        return any(cycle.response_started for cycle in open_ones)

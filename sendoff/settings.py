@@ -9,6 +9,7 @@ import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -40,6 +41,22 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _readable(url: str) -> str:
+    """The URL as it is. Raises ValueError, without the part of it that was taken for a port: it may be a password."""
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        raise ValueError(
+            "holds a host or a port that cannot be read; percent-encode what is special in user name and password"
+        ) from None
+    return url
+
+
+def _in_data_directory(name: str) -> str:
+    """The path of `name` where `sendoff up` puts it, as these URLs take it: from the root."""
+    return quote(str(Path(".sendoff", name).absolute()))
+
+
 class Settings(BaseSettings):
     """Every setting with its default. Names in the environment carry the prefix `SENDOFF_`."""
 
@@ -51,7 +68,7 @@ class Settings(BaseSettings):
         description="Where the truth is kept: `sqlite+aiosqlite:///PATH` or `postgresql+asyncpg://…`.",
     )
     redis_url: str = Field(
-        "unix:///.sendoff/valkey.sock",
+        default_factory=lambda: f"unix://{_in_data_directory('valkey.sock')}",
         repr=False,
         description="The bell and the shared rate limits: `redis://`, `rediss://` or `unix://`.",
     )
@@ -85,7 +102,11 @@ class Settings(BaseSettings):
         description="The most requests that may be under way to one endpoint, from all workers together.",
     )
     worker_max_in_flight: int = Field(
-        1_000, ge=1, le=50_000, description="The most requests that may be under way from one worker process."
+        1_000,
+        ge=1,
+        le=50_000,
+        description="The most requests that may be under way from one worker process, and as many again to receivers "
+        "that take longer than two seconds.",
     )
     disable_after_failures: int = Field(
         20, ge=1, description="Consecutive failed attempts after which an endpoint is disabled."
@@ -153,7 +174,8 @@ class Settings(BaseSettings):
         None, description="PEM file of certificate authorities trusted beside the system's own."
     )
     storage_url: str = Field(
-        "file:///.sendoff/uploads", description="Where uploads are kept: `file:///PATH` or `s3://BUCKET/PREFIX`."
+        default_factory=lambda: f"file://{_in_data_directory('uploads')}",
+        description="Where uploads are kept: `file:///PATH` or `s3://BUCKET/PREFIX`.",
     )
     public_url: str | None = Field(
         None,
@@ -208,13 +230,23 @@ class Settings(BaseSettings):
     def _known_database(cls, value: str) -> str:
         if not value.startswith(("sqlite+aiosqlite://", "postgresql+asyncpg://")):
             raise ValueError("must start with sqlite+aiosqlite:// or postgresql+asyncpg://")
-        return value
+        return value if value.startswith("sqlite") else _readable(value)
 
     @field_validator("redis_url")
     @classmethod
     def _known_redis(cls, value: str) -> str:
         if not value.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("must start with redis://, rediss:// or unix://")
+        return _readable(value)
+
+    @field_validator("egress_proxy_url")
+    @classmethod
+    def _known_proxy(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(_readable(value))
+        if parts.scheme != "http" or not parts.hostname or parts.path not in {"", "/"} or parts.query:
+            raise ValueError("must be written like http://proxy.example:3128")
         return value
 
     @field_validator("storage_url")

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets as randomness
 from collections.abc import Sequence
 
-import httpx
 import orjson
 
 from sendoff.dialects.base import Occurrence, Sending
 from sendoff.errors import PingFailed
 from sendoff.ids import new_event_id, new_id
 from sendoff.operations.runtime import Runtime
+from sendoff.policy.addresses import check_url
 from sendoff.policy.matching import PING
+from sendoff.wire.errors import WireError
+from sendoff.wire.message import encode_headers
 
 
 async def ping(runtime: Runtime, *, dialect: str, url: str, secrets: Sequence[str], organization_id: str) -> None:
-    """Send a `webhook.ping`, signed with each of `secrets`, to `url`. Raises PingFailed without a 2xx in time."""
+    """Send a `webhook.ping`, signed with each of `secrets`, to `url`.
+
+    Raises UnsafeUrl, and PingFailed without a 2xx in time.
+    """
     spoken = runtime.dialects.get(dialect)
     now = runtime.clock.now()
     occurrence = Occurrence(
@@ -40,15 +44,16 @@ async def ping(runtime: Runtime, *, dialect: str, url: str, secrets: Sequence[st
 
 
 async def _post(runtime: Runtime, url: str, headers: list[tuple[str, str]], body: bytes) -> int:
-    timeout = runtime.settings.ping_timeout_seconds
+    # By the same way as deliveries: a second reader of URLs might see another host in one, or see none and fail.
+    target = check_url(url, runtime.addresses)
     try:
-        async with asyncio.timeout(timeout + 0.5):  # the wire's own deadline answers first, and says more
-            response = await runtime.http.post(url, content=body, headers=headers, timeout=timeout)
-    except (httpx.TransportError, TimeoutError) as error:
-        described = str(error) or f"no answer within {timeout:g} s"
+        response = await runtime.wire.send(
+            target, encode_headers(headers), body, timeout=runtime.settings.ping_timeout_seconds
+        )
+    except WireError as error:
         raise PingFailed(
             "The endpoint did not answer the ping; see `underlying_error`.",
             status_code=None,
-            underlying_error=described,
+            underlying_error=str(error),
         ) from error
-    return response.status_code
+    return response.status

@@ -11,7 +11,7 @@ from functools import cached_property
 import httpx
 from redis.asyncio import Redis
 
-from sendoff.bell import ArqBell, Bell, connect
+from sendoff.bell import Bell, RedisBell, connect
 from sendoff.clock import Clock, SystemClock
 from sendoff.dialects.house import HouseDialect
 from sendoff.dialects.registry import Dialects
@@ -34,7 +34,8 @@ _LARGEST_DOCUMENT_BYTES = 1024 * 1024
 class Runtime:
     """The process's settings, clock, dice and ways out: database, vault, bell, Redis, wire.
 
-    `http` is httpx over `wire`, for what leaves the process rarely; deliveries call `wire` directly.
+    Whatever goes to an address that somebody else chose leaves by `wire`. `under_way` is the bookkeeping of
+    operations/idempotency.py: what this process is at, by organization and Idempotency-Key.
     """
 
     settings: Settings
@@ -43,10 +44,10 @@ class Runtime:
     bell: Bell
     redis: Redis
     wire: Client
-    http: httpx.AsyncClient
     dialects: Dialects = field(default_factory=Dialects)
     clock: Clock = field(default_factory=SystemClock)
     dice: Dice = random.random
+    under_way: dict[tuple[str, str], str] = field(default_factory=dict, repr=False)
 
     @cached_property
     def addresses(self) -> AddressPolicy:
@@ -114,14 +115,12 @@ async def open_runtime(settings: Settings, *, pool_size: int = 10) -> AsyncItera
     """
     database = Database.open(settings.database_url, pool_size=pool_size)
     redis = connect(settings)
-    bell = ArqBell(redis)
-    addresses = address_policy(settings)
+    bell = RedisBell(redis)
     wire = Client(
-        addresses,
+        address_policy(settings),
         ssl_context=default_ssl_context(settings.ca_file),
         proxy=settings.egress_proxy_url,
     )
-    http = httpx.AsyncClient(transport=GuardedTransport(wire, addresses), trust_env=False, follow_redirects=False)
     try:
         await database.check_schema()
         yield Runtime(
@@ -131,11 +130,9 @@ async def open_runtime(settings: Settings, *, pool_size: int = 10) -> AsyncItera
             bell=bell,
             redis=redis,
             wire=wire,
-            http=http,
             dialects=Dialects(house_dialect(settings)),
         )
     finally:
-        await http.aclose()
         await wire.aclose()
         await bell.close()
         await database.close()

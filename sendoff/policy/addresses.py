@@ -29,6 +29,7 @@ _LOCAL_SUFFIXES = (
     "localhost6",
     "localdomain4",
     "localdomain6",
+    "svc",
 )
 
 # Services that an HTTP request could harm; beside them 80, 443 and everything from 1024 up are open.

@@ -24,8 +24,9 @@ def _is_about_reaching(error: Exception) -> bool:
 
 def _may_pass(error: BaseException) -> bool:
     # asyncpg has its own exceptions for a server that is shutting down or starting (SQLSTATE 57P0x), full (53xxx), not
-    # there (08xxx), or that gave up one of two transactions that waited for each other (40xxx).
-    return str(getattr(error, "sqlstate", "") or "").startswith(("57P0", "53", "08", "40"))
+    # there (08xxx), that lets nobody in with this password (28xxx), has no such database (3D000), or that gave up one
+    # of two transactions that waited for each other (40xxx).
+    return str(getattr(error, "sqlstate", "") or "").startswith(("57P0", "53", "08", "28", "3D", "40"))
 
 
 def _brief(error: BaseException) -> str:

@@ -12,6 +12,7 @@ import ssl
 from collections.abc import Sequence
 
 from sendoff.policy.addresses import Address, AddressPolicy, Target
+from sendoff.wire.budget import Budget
 from sendoff.wire.connection import Connection
 from sendoff.wire.dialer import Dialer
 from sendoff.wire.errors import ConnectionLost
@@ -23,13 +24,15 @@ from sendoff.wire.tls import ResumingContext, default_ssl_context, require_verif
 
 _CLOSING_SECONDS = 2.0
 _READ_BYTES = 65_536
+_MOST_HELD_BYTES = 16 * 1024 * 1024
 
 
 class Client:
     """A pooling HTTP/1.1 client that never follows redirects, never decompresses and never asks the environment.
 
     Belongs to the event loop it is first used on. `body_cap` is how much of a response's body is kept; a longer one
-    is judged on its status, with `truncated` set, and costs the connection. `proxy` is an egress proxy's URL.
+    is judged on its status, with `truncated` set, and costs the connection; so is a long one that has not ended when
+    too many such are under way. `proxy` is an egress proxy's URL.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Client:
         self._pool = Pool(most=max_idle, most_per_origin=max_idle_per_origin, idle_seconds=idle_seconds)
         self._body_cap = body_cap
         self._read_buffer = memoryview(bytearray(_READ_BYTES))
+        self._budget = Budget(_MOST_HELD_BYTES)
         self._open: set[Connection] = set()
         self._closed = False
         self._gone: asyncio.Event | None = None
@@ -119,7 +123,7 @@ class Client:
 
     async def _dial(self, target: Target, deadline: float) -> Connection:
         def new_connection() -> Connection:
-            return Connection(target.origin, self._body_cap, self._lost, self._read_buffer)
+            return Connection(target.origin, self._body_cap, self._lost, self._read_buffer, self._budget)
 
         connection = await self._dialer.dial(target, new_connection, deadline)
         if connection.usable:

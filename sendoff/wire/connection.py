@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable
 from typing import cast
 
+from sendoff.wire.budget import Budget
 from sendoff.wire.errors import BadResponse, ConnectionLost, Phase, TimedOut, TlsFailed, WireError
 from sendoff.wire.message import Response
 from sendoff.wire.reader import ResponseReader
@@ -39,9 +40,17 @@ class Connection(asyncio.BufferedProtocol):
     )
 
     def __init__(
-        self, origin: Origin, body_cap: int, on_lost: Callable[[Connection], None], buffer: memoryview
+        self,
+        origin: Origin,
+        body_cap: int,
+        on_lost: Callable[[Connection], None],
+        buffer: memoryview,
+        budget: Budget,
     ) -> None:
-        """`buffer`: what is read into. All connections of a loop share it, for it is emptied before the next read."""
+        """`buffer`: what is read into. All connections of a loop share it, for it is emptied before the next read.
+
+        `budget`: what their unfinished answers may hold together.
+        """
         self.origin = origin
         self._buffer = buffer
         self.usable = True
@@ -50,24 +59,25 @@ class Connection(asyncio.BufferedProtocol):
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self.retires_at = self._loop.time() + LONGEST_LIFE_SECONDS
-        self._reader = ResponseReader(body_cap)
+        self._reader = ResponseReader(body_cap, budget)
         self._spoiled = False
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     async def exchange(self, request: bytes, *, method: str, started: float, deadline: float) -> Response:
         """Write the request and read its response; times are the loop's. Raises WireError."""
-        reader, transport = self._reader, self._transport
-        if transport is None or not self.usable:
+        reader = self._reader
+        if self._transport is None or not self.usable:
             raise self._why_unusable()
         reader.begin(method)
         self._waiter = waiter = self._loop.create_future()
         timer = self._loop.call_at(deadline, self._expire)
         try:
-            transport.write(request)
+            self._transport.write(request)
             await waiter
         except BaseException:
             self.abort()
+            reader.begin(method)  # nobody will ask for what it holds
             raise
         finally:
             self._waiter = None
@@ -125,7 +135,8 @@ class Connection(asyncio.BufferedProtocol):
             self._fail(TlsFailed(f"The encrypted connection broke: {exc.reason or 'no reason given'}."))
         else:
             self._fail(self._lost())
-        self._transport = None
+        # A failure's stack trace may keep this object for a while; it must not keep the buffers below it.
+        self._transport = self.ssl_object = None
         self._on_lost(self)
 
     def _finish(self, waiter: asyncio.Future[None]) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import overload
 
 from sendoff.policy.addresses import Target
 
@@ -20,16 +21,56 @@ _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 
+class Headers(Sequence[tuple[str, str]]):
+    """A response's headers, names in lower case, in Latin-1, which knows every byte.
+
+    Kept as one piece of bytes and taken apart when somebody looks: answers wait to be recorded by the thousand, most
+    are never looked at, and pairs of strings would take several times the memory.
+    """
+
+    __slots__ = ("_block",)
+
+    def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
+        """`raw`: names and values as the parser gives them, which holds neither a colon in a name nor any line feed."""
+        self._block = b"\n".join([name.lower() + b":" + value for name, value in raw])
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self._pairs())
+
+    def __len__(self) -> int:
+        return len(self._pairs())
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[str, str]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[tuple[str, str]]: ...
+    def __getitem__(self, index: int | slice) -> tuple[str, str] | list[tuple[str, str]]:
+        return self._pairs()[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    def __hash__(self) -> int:
+        return hash(self._block)
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+    def _pairs(self) -> list[tuple[str, str]]:
+        lines = self._block.decode("latin-1").split("\n") if self._block else []
+        return [(name, value) for name, _, value in (line.partition(":") for line in lines)]
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
     """A receiver's answer.
 
-    Header names are in lower case; `body` is what the cap let through, `truncated` says that there was more;
+    `body` is what the cap let through, `truncated` says that there was more;
     `elapsed_ms` counts from the call of `send` to the last byte that was read.
     """
 
     status: int
-    headers: tuple[tuple[str, str], ...]
+    headers: Sequence[tuple[str, str]]
     body: bytes
     truncated: bool
     elapsed_ms: int

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from sendoff.wire.budget import Budget
 from sendoff.wire.errors import BadResponse
+from sendoff.wire.message import Headers
 
 MOST_HEAD_BYTES = 65_536
 MOST_HEADERS = 128
-KEPT_HEAD_BYTES = 16_384
-"""How much of the headers is remembered, as much as of the body; what steers us is remembered wherever it stands."""
+KEPT_HEAD_BYTES = 8_192
+KEPT_HEADERS = 64
+"""How much of the headers is remembered, for people to look at; what steers us is remembered wherever it stands."""
 
 MOST_INTERIM_RESPONSES = 8
 
 # What chunk sizes, chunk extensions and trailers may cost beside the body itself, which may come byte by byte.
 _FRAMING_BYTES = 65_536
 _FRAMING_FACTOR = 8
+
+_HEADER_OVERHEAD = 160  # what Python takes for a header beside its bytes
 
 _FIRST_BYTE = ord("H")
 _STEERING = frozenset({b"content-length", b"transfer-encoding", b"retry-after"})
@@ -29,19 +34,21 @@ class ResponseReader:
     """The response to one request at a time; `begin` before each.
 
     `status` is 0 until the head is complete. Once `complete`, `body` holds at most `body_cap` bytes, `truncated`
-    says that there was more, and `reusable` that the connection is in step for another request.
+    says that there was more, and `reusable` that the connection is in step for another request. What an unfinished
+    answer holds is taken from `budget`; when that is used up, an answer whose status is known ends there, truncated.
     """
 
     __slots__ = (
+        "_body",
         "_body_cap",
-        "_body_size",
+        "_budget",
+        "_charged",
         "_head_size",
         "_header_count",
         "_interim",
         "_method",
         "_most_bytes",
         "_parser",
-        "_parts",
         "complete",
         "raw_headers",
         "received",
@@ -50,8 +57,10 @@ class ResponseReader:
         "truncated",
     )
 
-    def __init__(self, body_cap: int) -> None:
+    def __init__(self, body_cap: int, budget: Budget) -> None:
         self._body_cap = body_cap
+        self._budget = budget
+        self._charged = 0
         self._most_bytes = MOST_HEAD_BYTES + _FRAMING_BYTES + _FRAMING_FACTOR * body_cap
         self._parser = HttpResponseParser(self)
         self.begin("POST")
@@ -59,8 +68,12 @@ class ResponseReader:
     def begin(self, method: str) -> None:
         """Forget the last response and expect one to a request of this method."""
         self._method = method
-        self._parts: list[bytes] = []
-        self._body_size = self._head_size = self._header_count = self._interim = 0
+        if self._charged:
+            self._budget.change(self._charged, 0)
+            self._charged = 0
+        # One piece of memory: of a body that comes in chunks of two bytes a list would take thirty times its size.
+        self._body = bytearray()
+        self._head_size = self._header_count = self._interim = 0
         self.raw_headers: list[tuple[bytes, bytes]] = []
         self.received = self.status = 0
         self.complete = self.reusable = self.truncated = False
@@ -86,13 +99,13 @@ class ResponseReader:
             self.complete = True
         return self.complete
 
-    def headers(self) -> tuple[tuple[str, str], ...]:
-        """The headers, names in lower case, in Latin-1, which knows every byte."""
-        return tuple([(name.lower().decode("latin-1"), value.decode("latin-1")) for name, value in self.raw_headers])
+    def headers(self) -> Headers:
+        """The headers that are remembered."""
+        return Headers(self.raw_headers)
 
     def body(self) -> bytes:
         """The body, or what of it the cap lets through."""
-        return b"".join(self._parts)
+        return bytes(self._body)
 
     def on_message_begin(self) -> None:
         if self.complete:
@@ -107,7 +120,8 @@ class ResponseReader:
         self._header_count += 1
         if self._header_count > MOST_HEADERS:
             raise BadResponse(f"The answer has more than {MOST_HEADERS} headers.")
-        if self._head_size <= KEPT_HEAD_BYTES or name.lower() in _STEERING:
+        short = self._head_size <= KEPT_HEAD_BYTES and self._header_count <= KEPT_HEADERS
+        if short or name.lower() in _STEERING:
             self.raw_headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -124,13 +138,11 @@ class ResponseReader:
             raise BadResponse(f"The receiver sent more than {MOST_INTERIM_RESPONSES} interim answers (1xx).")
 
     def on_body(self, data: bytes) -> None:
-        room = self._body_cap - self._body_size
+        room = self._body_cap - len(self._body)
         if len(data) > room:
             data = data[:room]
             self.complete = self.truncated = True
-        if data:
-            self._body_size += len(data)
-            self._parts.append(data)
+        self._body += data
 
     def on_message_complete(self) -> None:
         if not self.status:
@@ -153,6 +165,19 @@ class ResponseReader:
             raise BadResponse(f"The answer's headers are larger than {MOST_HEAD_BYTES} bytes.")
         if self.received > self._most_bytes:
             self.complete = self.truncated = True
+            return
+        charged = self._budget.change(self._charged, self._held())
+        if charged is not None:
+            self._charged = charged
+        elif self.status:
+            self.complete = self.truncated = True
+        else:
+            raise BadResponse("The answer's headers are large, and there is no room for more such answers at once.")
+
+    def _held(self) -> int:
+        """About how much memory the answer takes; of a head that has not ended the parser keeps all that came."""
+        head = min(self._head_size, KEPT_HEAD_BYTES) if self.status else self.received
+        return head + len(self.raw_headers) * _HEADER_OVERHEAD + len(self._body)
 
     def _is_framed(self) -> bool:
         for name, value in self.raw_headers:

@@ -15,6 +15,10 @@ from sendoff.wire.errors import ConnectFailed, LocalFailure, WireError
 _STAGGER_SECONDS = 0.25  # RFC 8305: how long one address is given before the next is tried beside it
 _MOST_ADDRESSES = 6
 
+# What a receiver can have us read at once, and so what each TLS connection may take for buffers: more than an answer
+# that is worth keeping, less than the megabytes that the kernel would let it grow to.
+_RECEIVE_BUFFER_BYTES = 16_384
+
 # The request did not get off this machine. EHOSTUNREACH is not among them: that is the receiver's router speaking.
 _LOCAL = {
     errno.ENETUNREACH,
@@ -47,6 +51,7 @@ async def open_socket(address: Address, port: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)  # noqa: FBT003 - the standard library's own spelling
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
         await asyncio.get_running_loop().sock_connect(sock, (str(address), port))
     except BaseException:
         sock.close()

@@ -20,7 +20,7 @@ from tests.support.servers import Server
 from tests.wire.receivers import OK, Behaviour, Peer, receiving, well_behaved
 
 MOST_GROWTH_BYTES = 50_000_000
-EVENTS = 25
+EVENTS = 40
 EVENT = NewEvent("upload.completed", b'{"upload":{"id":"1"}}')
 HEAD = b"HTTP/1.1 200 OK\r\n"
 BOMB = gzip.compress(bytes(30_000_000))
@@ -84,6 +84,8 @@ HOSTILE: dict[str, Behaviour] = {
     "an endless body": sending(HEAD + b"\r\n", b"x" * 64_000),
     "a body of a terabyte": sending(HEAD + b"Content-Length: 1000000000000\r\n\r\n", b"x" * 64_000),
     "endless chunks": sending(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 8_000),
+    "the smallest chunks, and no end": sending(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"2\r\nxy\r\n" * 8_191),
+    "a head of one long line, and no end": sending(HEAD + b"X-Long: " + b"x" * 60_000),
     "endless chunk extensions": sending(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1;" + b"x" * 60_000),
     "a gzip bomb": sending(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(BOMB) + BOMB),
     "a byte now and then": sending(HEAD, b"x", pause=0.1),

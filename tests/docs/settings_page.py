@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -40,6 +41,8 @@ def _default(field: FieldInfo) -> str:
         value = ",".join(f"{item:g}" if isinstance(item, float) else str(item) for item in value)
     if isinstance(value, bool):
         value = str(value).lower()
+    if isinstance(value, str):
+        value = value.replace(quote(str(Path.cwd())), "$PWD")
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 

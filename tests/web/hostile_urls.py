@@ -49,6 +49,9 @@ RESOLVED = {
     "127.0.0.1.nip.attacker.example": ["127.0.0.1"],
     "spoofed.burpcollaborator.attacker.example": ["0.0.0.0"],
     "xn--e1afmkfd.attacker.example": ["192.168.0.1"],
+    "xn--a.attacker.example": ["127.0.0.1"],
+    "xn--0.attacker.example": ["127.0.0.1"],
+    "xn--ls8h.attacker.example": ["127.0.0.1"],
     "many.attacker.example": [*(f"93.184.215.{number}" for number in range(1, 40)), "127.0.0.1"],
     "none.attacker.example": [],
 }
@@ -143,6 +146,7 @@ def with_local_names() -> Iterator[str]:
         "loopback",
         "broadcasthost",
         "kubernetes",
+        "kubernetes.default.svc",
         "kubernetes.default.svc.cluster.local",
         "intranet",
         "metadata",

@@ -20,6 +20,7 @@ import uvicorn
 from api import protocol
 from api.protocol import LARGEST_HEAD_BYTES
 from tests.support.polling import eventually_blocking
+from tests.support.postgres import PostgresServer
 from tests.support.processes import ROOT, start, stop
 from tests.support.valkey import free_port
 
@@ -91,6 +92,15 @@ def test_it_refuses_to_start_with_a_sentence_and_exit_code_1(
     assert "Traceback" not in ended.stderr
 
 
+def test_a_server_that_has_no_such_database_is_a_sentence_without_the_password(postgres_server: PostgresServer) -> None:
+    url = postgres_server.url("none").replace("postgres@", "postgres:s3cret@")
+    ended = refusal(**environment(url, "redis://127.0.0.1:1"))
+    assert ended.returncode == 1
+    assert "database cannot be reached" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "s3cret" not in ended.stderr
+
+
 def test_a_port_in_use_is_a_sentence_and_exit_code_1(sqlite_url: str, tmp_path: Path) -> None:
     with serving(sqlite_url, "redis://127.0.0.1:1", tmp_path / "log") as base:
         command = [sys.executable, "-m", "api", "--port", base.rpartition(":")[2]]
@@ -126,6 +136,21 @@ def test_what_is_no_http_or_has_too_large_a_head_is_answered_in_the_envelope(sql
             assert b"x-request-id: " in head.lower()
             assert b"application/json" in head.lower()
             assert status == b"200" or list(json.loads(body)) == ["detail"]
+
+
+def test_a_body_that_is_no_http_is_answered_once_and_with_no_stack_trace(sqlite_url: str, tmp_path: Path) -> None:
+    start = b"POST /api/v1/events HTTP/1.1\r\nHost: x\r\n"
+    chunked = start + b"Authorization: Bearer od_live_%b\r\n%bTransfer-Encoding: chunked"
+    head = chunked % (b"A" * 32, b"")
+    bodies = [head + b"\r\n\r\n" + broken for broken in (b"zz\r\n", b"-1\r\n", b"f" * 20 + b"\r\n", b"2\r\n{}x")]
+    queued = b"GET /api/v1/webhooks HTTP/1.1\r\nHost: x\r\n\r\n" * 3 + b"nonsense\r\n\r\n"
+    log = tmp_path / "log"
+    with serving(sqlite_url, "redis://127.0.0.1:1", log) as base:
+        for request in (*bodies, chunked % (b"", b"Idempotency-Key: 1\r\n") + b"\r\n\r\nzz\r\n", queued):
+            answer = asyncio.run(speak(base, request))
+            assert answer.startswith(b"HTTP/1.1 400"), (request, answer)
+            assert answer.count(b"HTTP/1.1") == 1
+    assert "Traceback" not in log.read_text()
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET /health HTTP/1.1\r\nHost: x\r\nX-A: b"])

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sendoff.policy.addresses import Target
+from sendoff.policy.matching import PING
 from sendoff.store.database import Database, Transaction
 from sendoff.wire.errors import LocalFailure, TimedOut
 from sendoff.wire.message import Response
@@ -32,12 +33,14 @@ class Answer:
 
 @dataclass
 class FakeWire:
-    """Answers every request with `answer`, and keeps the headers of what was sent."""
+    """Answers every delivery with `answer`, every ping with 200, and keeps the headers of the deliveries sent."""
 
     answer: Answer = field(default_factory=lambda: Answer(200))
     sent: list[bytes] = field(default_factory=list)
 
     async def send(self, _target: Target, head: bytes, _body: bytes, **_options: object) -> Response:
+        if PING.encode() in head:
+            return Answer(200).give()
         if not self.answer.ours:
             self.sent.append(head)
         return self.answer.give()

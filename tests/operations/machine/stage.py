@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
-import httpx
 from sqlalchemy import Engine, create_engine, delete
 
 from sendoff.clock import FakeClock
@@ -117,17 +116,14 @@ def set_stage(database_url: str) -> Iterator[Stage]:
         finally:
             if eye is not None:
                 eye.dispose()
-            runner.run(house.runtime.http.aclose())
             runner.run(opening.__aexit__(None, None, None))
 
 
 def _furnish(runner: asyncio.Runner, house: House, eye: Engine | None) -> Stage:
     wire, database = FakeWire(), MortalDatabase(house.runtime.database)
-    http = httpx.AsyncClient(transport=httpx.MockTransport(lambda _request: httpx.Response(200)))
     house.runtime = replace(
         house.runtime,
         wire=cast(Any, wire),
         database=cast(Any, database),
-        http=http,
     )
     return Stage(runner, house, wire, database, eye)
