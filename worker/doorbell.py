@@ -36,11 +36,13 @@ async def hear_bell(runtime: Runtime, dispatcher: Dispatcher) -> None:
                 await dispatcher.submit(delivery_ids)
                 await asyncio.sleep(GATHER_SECONDS)
             failures = 0
-        except (RedisError, OSError, Unavailable) as error:
-            wait = _AWAY_SECONDS[min(failures, len(_AWAY_SECONDS) - 1)]
+        except Exception as error:
+            if isinstance(error, (RedisError, OSError, Unavailable)):
+                _log.warning("bell_not_heard", error=str(error))
+            else:  # such as an id that is none; it must not end the process
+                _log.exception("bell_not_heard")
+            await asyncio.sleep(_AWAY_SECONDS[min(failures, len(_AWAY_SECONDS) - 1)])
             failures += 1
-            _log.warning("bell_not_heard", error=str(error), again_in=wait)
-            await asyncio.sleep(wait)
 
 
 async def _take_ids(redis: Redis, *, at_most: int) -> list[str]:

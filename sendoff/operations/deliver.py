@@ -7,7 +7,7 @@ record): the record is tried again for as long as it takes, and the request is n
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -23,7 +23,7 @@ from sendoff.policy.decision import Decision, Delivered, decide
 from sendoff.policy.outcome import REJECTED_ADDRESS, Outcome, judge_error, judge_response
 from sendoff.policy.states import EndpointState
 from sendoff.store import claims, deliveries, delivery_history
-from sendoff.store.claims import ClaimedDelivery, Taken
+from sendoff.store.claims import ANY_ROOM, ClaimedDelivery, Rooms, Taken
 from sendoff.store.endpoints import Destination
 from sendoff.store.events import EventContent
 from sendoff.wire.errors import RefusedAddress, WireError
@@ -91,13 +91,13 @@ class FinishedAttempt:
         return len(self.response.body) + sum(len(name) + len(value) + 100 for name, value in self.response.headers)
 
 
-async def claim(runtime: Runtime, delivery_ids: Sequence[str], *, full: Collection[str] = ()) -> Claims:
-    """Take those of the deliveries that are due; those for the endpoints in `full` are held instead.
+async def claim(runtime: Runtime, delivery_ids: Sequence[str], *, rooms: Rooms = ANY_ROOM) -> Claims:
+    """Take those of the deliveries that are due; those that their endpoints have no room for are held instead.
 
     Deliveries for endpoints that are not active go to the dead-letter store here, whatever brought them this far.
     """
     lease, now, until = _new_lease(runtime)
-    taken = await claims.take_due(runtime.database, delivery_ids, full=full, lease=lease, now=now, until=until)
+    taken = await claims.take_due(runtime.database, delivery_ids, rooms=rooms, lease=lease, now=now, until=until)
     return await _sort_out(runtime, taken, lease=lease, now=now, until=until)
 
 
@@ -119,7 +119,7 @@ async def deliver(runtime: Runtime, claimed: Claim) -> FinishedAttempt:
         request = prepare(runtime, claimed, now=started_at)
         response = await exchange(runtime, request)
     except (WireError, SendoffError) as error:
-        failure = error
+        failure = error.with_traceback(None)  # whose frames would hold the exception that holds them
     ended_at = runtime.clock.now()
     outcome = judge(response, failure, now=ended_at)
     decision = decide(

@@ -16,10 +16,12 @@ import structlog
 
 from sendoff.errors import Unavailable
 from sendoff.operations.deliver import Claim, Claims, claim, claim_held, deliver, release
+from sendoff.operations.lines import Lines
 from sendoff.operations.recorder import Recorder
 from sendoff.operations.runtime import Runtime
-from sendoff.policy.pacing import Pacer
+from sendoff.policy.pacing import LONGEST_IN_LINE_SECONDS, Pacer
 from sendoff.store import deliveries
+from sendoff.store.claims import Rooms
 
 _log = structlog.get_logger(__name__)
 
@@ -43,6 +45,7 @@ class Dispatcher:
         self._claiming: set[asyncio.Task[None]] = set()
         self._under_way: dict[asyncio.Task[None], Claim] = {}
         self._unrecorded: set[str] = set()
+        self._lines = Lines()
         self._with_held: set[str] = set()
         self._slot_freed = asyncio.Event()
         self._turn_came = asyncio.Event()
@@ -72,7 +75,7 @@ class Dispatcher:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is under way, unrecorded or known to be held."""
-        return not (self._under_way or self._unrecorded or self._with_held or self._reserved)
+        return not (self._under_way or self._unrecorded or self._lines or self._with_held or self._reserved)
 
     async def drain(self, grace_seconds: float) -> None:
         """Take nothing new, wait for what is under way, at most `grace_seconds`, and release the rest for others."""
@@ -85,15 +88,15 @@ class Dispatcher:
                 await asyncio.wait(list(self._under_way))
         self._usher.cancel()
         await asyncio.gather(self._usher, return_exceptions=True)
-        await self._abandon(dict(self._under_way))
+        await self._abandon(dict(self._under_way), self._lines.send_home(joined_before=float("inf")))
         await self._recorder.close(within=_LAST_RECORDS_SECONDS)
 
-    async def _abandon(self, unfinished: dict[asyncio.Task[None], Claim]) -> None:
+    async def _abandon(self, unfinished: dict[asyncio.Task[None], Claim], in_line: Sequence[Claim]) -> None:
         for task in unfinished:
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
         # Those that were answered at the last moment are the recorder's.
-        unanswered = [claimed for task, claimed in unfinished.items() if task.cancelled()]
+        unanswered = [*in_line, *(claimed for task, claimed in unfinished.items() if task.cancelled())]
         if not unanswered:
             return
         _log.info("released_at_shutdown", deliveries=len(unanswered))
@@ -108,7 +111,7 @@ class Dispatcher:
     def _free(self) -> int:
         # A slot is free again when its attempt is recorded: otherwise a slow database would have ever more to record.
         to_record = len(self._unrecorded) - len(self._under_way)
-        return self.pacer.free_slots(self._now()) - to_record - self._reserved
+        return self.pacer.free_slots(self._now()) - to_record - len(self._lines) - self._reserved
 
     async def _reserve(self, wanted: int) -> int:
         room = min(wanted, await self.wait_for_room())
@@ -127,7 +130,7 @@ class Dispatcher:
         try:
             # What this process has sent and could not record yet must not be sent again, whatever its lease says.
             others = [delivery_id for delivery_id in delivery_ids if delivery_id not in self._unrecorded]
-            claims = await claim(self._runtime, others, full=self.pacer.full_endpoints(started))
+            claims = await claim(self._runtime, others, rooms=self._rooms_to_claim(started))
             await self._start(claims, started)
         finally:
             self._reserved -= room
@@ -139,18 +142,26 @@ class Dispatcher:
         for claimed in claims.to_send:
             endpoint, now = claimed.endpoint, self._now()
             self.pacer.set_rate_limit(endpoint.id, endpoint.rate_limit, now)
-            if nothing_more or self.pacer.room_for(endpoint.id, now) == 0:
+            if nothing_more or self._room_to_claim(endpoint.id, now) == 0:
                 too_many.append(claimed)
-                continue
-            task = asyncio.create_task(self._attempt(claimed))
-            self.pacer.start((claimed.lease, claimed.delivery.id), endpoint.id, now)
-            self._unrecorded.add(claimed.delivery.id)
-            self._under_way[task] = claimed
-            task.add_done_callback(self._under_way.pop)
+            elif self.pacer.room_for(endpoint.id, now) == 0:
+                self._lines.join(claimed, now)
+            else:
+                self._launch(claimed, now)
         if too_many:
-            await release(self._runtime, too_many, held=not nothing_more)
-            self._with_held.update(claimed.endpoint.id for claimed in too_many)
-            self._turn_came.set()  # slots may have been freed while the database was at it
+            await self._put_off(too_many, held=not nothing_more)
+
+    def _launch(self, claimed: Claim, now: float) -> None:
+        task = asyncio.create_task(self._attempt(claimed))
+        self.pacer.start((claimed.lease, claimed.delivery.id), claimed.endpoint.id, now)
+        self._unrecorded.add(claimed.delivery.id)
+        self._under_way[task] = claimed
+        task.add_done_callback(self._under_way.pop)
+
+    async def _put_off(self, claims: Sequence[Claim], *, held: bool) -> None:
+        await release(self._runtime, claims, held=held)
+        self._with_held.update(claimed.endpoint.id for claimed in claims)
+        self._turn_came.set()  # slots may have been freed while the database was at it
 
     async def _attempt(self, claimed: Claim) -> None:
         try:
@@ -168,8 +179,11 @@ class Dispatcher:
 
     def _let_next(self, claimed: Claim) -> None:
         """The receiver is done with this one: its endpoint may get another."""
+        endpoint_id, now = claimed.endpoint.id, self._now()
         self.pacer.finish((claimed.lease, claimed.delivery.id))
-        if claimed.endpoint.id in self._with_held:
+        while self.pacer.room_for(endpoint_id, now) and (first := self._lines.call(endpoint_id)):
+            self._launch(first, now)
+        if endpoint_id in self._with_held:
             self._turn_came.set()
 
     def _forget(self, recorded: Iterable[Claim]) -> None:
@@ -187,6 +201,7 @@ class Dispatcher:
                     looked_at = loop.time()
                     async with self._runtime.database.read() as tx:
                         self._with_held.update(await deliveries.find_endpoints_with_held(tx))
+                await self._clear_lines()
                 await self._take_turns_where_is_room()
             except Unavailable as error:
                 _log.warning("held_put_off", error=str(error))
@@ -194,9 +209,15 @@ class Dispatcher:
                 _log.exception("held_put_off")
             await self._nap()
 
+    async def _clear_lines(self) -> None:
+        waited_too_long = self._lines.send_home(joined_before=self._now() - LONGEST_IN_LINE_SECONDS)
+        if waited_too_long:
+            await self._put_off(waited_too_long, held=True)
+
     async def _take_turns_where_is_room(self) -> None:
         started = self._now()
-        rooms = self._rooms(started)
+        in_line = {endpoint_id: self._lines.length(endpoint_id) for endpoint_id in self._with_held}
+        rooms = self.pacer.share_out(in_line, self._free(), started)
         if not rooms:
             return
         reserved = sum(rooms.values())
@@ -209,15 +230,12 @@ class Dispatcher:
         finally:
             self._reserved -= reserved
 
-    def _rooms(self, now: float) -> dict[str, int]:
-        """How many held deliveries of which endpoints can start, within the slots that are free."""
-        free, rooms = self._free(), {}
-        for endpoint_id in self._with_held:
-            room = min(self.pacer.room_for(endpoint_id, now), free)
-            if room > 0:
-                rooms[endpoint_id] = room
-                free -= room
-        return rooms
+    def _room_to_claim(self, endpoint_id: str, now: float) -> int:
+        return self.pacer.room_to_claim(endpoint_id, now, in_line=self._lines.length(endpoint_id))
+
+    def _rooms_to_claim(self, now: float) -> Rooms:
+        known = {endpoint_id: self._room_to_claim(endpoint_id, now) for endpoint_id in self.pacer.busy_endpoints(now)}
+        return Rooms(known, otherwise=self.pacer.cap)
 
     async def _nap(self) -> None:
         await asyncio.sleep(_SHORTEST_NAP_SECONDS)  # so that the turns of many come together

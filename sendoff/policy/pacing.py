@@ -1,17 +1,33 @@
 """Pacing: how much of a worker one endpoint may take, so that it can only hurt itself. Counts; never sleeps or sends.
 
 A worker has slots for attempts under way. An attempt that takes longer than OVERTIME_AFTER_SECONDS gives its slot back
-and counts as overtime instead: however many receivers hang, those that answer promptly find slots. Overtime is bounded,
-too, but its bound stops only endpoints that are in overtime themselves.
+and counts as overtime instead. Some slots are kept for endpoints that have shown themselves to be prompt: however many
+receivers hang, those that answer promptly find slots. Overtime of as many attempts as there are slots stops endpoints
+that are in overtime themselves; and there is never more under way than twice the slots.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 OVERTIME_AFTER_SECONDS = 2.0
 """Most receivers answer within tenths of a second; whoever needs longer waits among their like."""
+
+LATE_AFTER_SECONDS = 0.25
+"""Whoever needs longer is not prompt, until an attempt ends sooner again."""
+
+_KEPT_FOR_PROMPT = 5
+"""One slot of so many."""
+
+_REMEMBERED_AS_PROMPT = 10_000  # endpoints, of which the longest known is forgotten first
+
+LINE_PER_CAP = 2
+"""So many times its cap may stand in the line of a prompt endpoint, claimed and not yet started: a few dozen
+milliseconds' worth, which saves to put them off in the database and to claim them again."""
+
+LONGEST_IN_LINE_SECONDS = 2.0
+"""After this the endpoint was not as prompt as it seemed; who still waits is put off in the database after all."""
 
 _BURST_SECONDS = 0.1  # a rate is kept over every window that is not much shorter than this
 
@@ -45,6 +61,13 @@ class _Lane:
     bucket: TokenBucket | None = None
     rate_limit: float | None = None
 
+    @property
+    def in_slots(self) -> int:
+        return self.in_flight - self.overtime
+
+
+_IDLE = _Lane()
+
 
 class Pacer:
     """The slots of one worker process and who takes them. `now` is monotonic seconds everywhere.
@@ -57,8 +80,17 @@ class Pacer:
         self._endpoint_cap = endpoint_cap
         self._workers = 1
         self._lanes: dict[str, _Lane] = {}
-        self._prompt: dict[Hashable, tuple[str, float]] = {}  # by start, oldest first
+        self._share = slots - slots // _KEPT_FOR_PROMPT
+        self._prompt_endpoints: dict[str, None] = {}  # by when they became so
+        self._in_slots_of_others = 0
+        self._fresh: dict[Hashable, tuple[str, float]] = {}  # by start, oldest first; so is the next
+        self._in_slots: dict[Hashable, tuple[str, float]] = {}
         self._overtime: dict[Hashable, str] = {}
+
+    @property
+    def cap(self) -> int:
+        """How many attempts of one endpoint this worker may make at once."""
+        return max(1, self._endpoint_cap // self._workers)
 
     def set_workers(self, count: int) -> None:
         """How many worker processes share the endpoints' caps and rates."""
@@ -80,27 +112,56 @@ class Pacer:
 
     def free_slots(self, now: float) -> int:
         """How many attempts can start at this moment, whoever they are for."""
-        self._move_to_overtime(now)
-        return self._slots - len(self._prompt)
+        self._move_on(now)
+        of_others = min(self._in_slots_of_others, self._share)
+        free = self._slots - (len(self._in_slots) - self._in_slots_of_others) - of_others
+        return max(0, min(free, 2 * self._slots - len(self._in_slots) - len(self._overtime)))
 
     def room_for(self, endpoint_id: str, now: float) -> int:
-        """How many attempts of this endpoint can start at this moment, slots aside."""
-        lane = self._lanes.get(endpoint_id)
-        cap = max(1, self._endpoint_cap // self._workers)
-        if lane is None:
-            return cap
+        """How many attempts of this endpoint can start at this moment, free slots aside."""
+        lane = self._lanes.get(endpoint_id, _IDLE)
         if lane.overtime and len(self._overtime) >= self._slots:
             return 0
-        room = cap - lane.in_flight
+        room = self.cap - lane.in_flight
+        if endpoint_id not in self._prompt_endpoints:
+            room = min(room, self._room_for_others())
         if lane.bucket is not None:
             lane.bucket.fill(now)
             room = min(room, int(lane.bucket.tokens))
         return max(0, room)
 
-    def full_endpoints(self, now: float) -> list[str]:
-        """The endpoints of which nothing can start at this moment."""
-        self._move_to_overtime(now)
-        return [endpoint_id for endpoint_id in self._lanes if self.room_for(endpoint_id, now) == 0]
+    def room_to_claim(self, endpoint_id: str, now: float, *, in_line: int) -> int:
+        """How many deliveries of this endpoint may be claimed: to start, or to stand in line with those `in_line`.
+
+        Whoever is late or limited has no line: nothing of theirs is to be taken that cannot start at once.
+        """
+        lane = self._lanes.get(endpoint_id, _IDLE)
+        room = self.room_for(endpoint_id, now) - in_line
+        if endpoint_id in self._prompt_endpoints and lane.bucket is None and not lane.overtime:
+            room += self.cap * LINE_PER_CAP
+        return max(0, room)
+
+    def share_out(self, in_line: Mapping[str, int], free: int, now: float) -> dict[str, int]:
+        """How many deliveries of which of the endpoints may be claimed together, within `free` slots.
+
+        `in_line`: the endpoints, and how many stand in their lines.
+        """
+        rooms: dict[str, int] = {}
+        free_for_others = self._room_for_others()
+        for endpoint_id, waiting in in_line.items():
+            is_prompt = endpoint_id in self._prompt_endpoints
+            room = self.room_to_claim(endpoint_id, now, in_line=waiting)
+            room = min(room, free if is_prompt else min(free, free_for_others))
+            if room > 0:
+                rooms[endpoint_id] = room
+                free -= room
+                free_for_others -= 0 if is_prompt else room
+        return rooms
+
+    def busy_endpoints(self, now: float) -> list[str]:
+        """The endpoints that have something under way; of any other, `cap` attempts can start."""
+        self._move_on(now)
+        return list(self._lanes)
 
     def start(self, key: Hashable, endpoint_id: str, now: float) -> None:
         """An attempt, known by `key` until it finishes, begins."""
@@ -108,15 +169,22 @@ class Pacer:
         lane.in_flight += 1
         if lane.bucket is not None:
             lane.bucket.tokens -= 1
-        self._prompt[key] = (endpoint_id, now)
+        self._in_slots_of_others += endpoint_id not in self._prompt_endpoints
+        self._in_slots[key] = self._fresh[key] = (endpoint_id, now)
 
     def finish(self, key: Hashable) -> None:
-        """The attempt is over and recorded."""
-        started = self._prompt.pop(key, None)
+        """The attempt is over."""
+        is_fresh = self._fresh.pop(key, None) is not None
+        started = self._in_slots.pop(key, None)
         endpoint_id = started[0] if started else self._overtime.pop(key)
         lane = self._lanes[endpoint_id]
         lane.in_flight -= 1
-        lane.overtime -= started is None
+        if started is None:
+            lane.overtime -= 1
+        else:
+            self._in_slots_of_others -= endpoint_id not in self._prompt_endpoints
+        if is_fresh:
+            self._take_for_prompt(endpoint_id)
         if not lane.in_flight and lane.bucket is None:
             del self._lanes[endpoint_id]
 
@@ -125,12 +193,41 @@ class Pacer:
         lane = self._lanes.get(endpoint_id)
         return lane.bucket.seconds_to_next() if lane is not None and lane.bucket is not None else None
 
-    def _move_to_overtime(self, now: float) -> None:
-        while self._prompt:
-            key = next(iter(self._prompt))
-            endpoint_id, started = self._prompt[key]
-            if now - started < OVERTIME_AFTER_SECONDS:
-                return
-            del self._prompt[key]
+    def _room_for_others(self) -> int:
+        """How many slots there are for endpoints that are not known to be prompt."""
+        in_slots = self._in_slots_of_others
+        return max(0, min(self._share - in_slots, self._slots + self._share - in_slots - len(self._overtime)))
+
+    def _take_for_prompt(self, endpoint_id: str) -> None:
+        if endpoint_id in self._prompt_endpoints:
+            return
+        if len(self._prompt_endpoints) >= _REMEMBERED_AS_PROMPT:
+            self._take_for_late(next(iter(self._prompt_endpoints)))
+        self._prompt_endpoints[endpoint_id] = None
+        self._in_slots_of_others -= self._lanes.get(endpoint_id, _IDLE).in_slots
+
+    def _take_for_late(self, endpoint_id: str) -> None:
+        if endpoint_id in self._prompt_endpoints:
+            del self._prompt_endpoints[endpoint_id]
+            self._in_slots_of_others += self._lanes.get(endpoint_id, _IDLE).in_slots
+
+    def _move_on(self, now: float) -> None:
+        for endpoint_id in _pop_started(self._fresh, now - LATE_AFTER_SECONDS).values():
+            self._take_for_late(endpoint_id)
+        for key, endpoint_id in _pop_started(self._in_slots, now - OVERTIME_AFTER_SECONDS).items():
             self._overtime[key] = endpoint_id
             self._lanes[endpoint_id].overtime += 1
+            self._in_slots_of_others -= endpoint_id not in self._prompt_endpoints
+
+
+def _pop_started(attempts: dict[Hashable, tuple[str, float]], until: float) -> dict[Hashable, str]:
+    """Take those that started until then from the attempts, which are ordered by their start; with their endpoints."""
+    popped: dict[Hashable, str] = {}
+    while attempts:
+        key = next(iter(attempts))
+        endpoint_id, started = attempts[key]
+        if started > until:
+            break
+        del attempts[key]
+        popped[key] = endpoint_id
+    return popped

@@ -6,14 +6,15 @@ no round trip.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sendoff.policy.states import DeliveryState
 from sendoff.store import endpoints, events
-from sendoff.store.batch import execute, ids_parameter, read_moment, rows_from
+from sendoff.store.batch import execute, ids_parameter, read_moment, rows_from, rows_parameter
 from sendoff.store.database import Database, Transaction
 from sendoff.store.endpoints import Destination
 from sendoff.store.events import EventContent
@@ -64,15 +65,21 @@ _WITH_CONTENT = """
 
 _TAKE_DUE = f"""
     WITH due AS (
-        SELECT d.id FROM deliveries d
-        WHERE d.id = ANY($1::uuid[]) AND {_IS_DUE.format(now="$4")}
+        SELECT d.id, d.endpoint_id FROM deliveries d
+        WHERE d.id = ANY($1::uuid[]) AND {_IS_DUE.format(now="$6")}
         FOR UPDATE OF d SKIP LOCKED
+    ), ranked AS (
+        SELECT due.id, row_number() OVER (PARTITION BY due.endpoint_id ORDER BY due.id) <= COALESCE(
+            (SELECT r.room FROM unnest($2::uuid[], $3::int[]) AS r(endpoint_id, room)
+             WHERE r.endpoint_id = due.endpoint_id), $4::int
+        ) AS fits
+        FROM due
     ), taken AS (
         UPDATE deliveries SET
-            state = CASE WHEN endpoint_id = ANY($2::uuid[]) THEN 'held' ELSE 'in_flight' END,
-            lease = CASE WHEN endpoint_id = ANY($2::uuid[]) THEN NULL ELSE $3::uuid END,
-            next_attempt_at = $5
-        FROM due WHERE deliveries.id = due.id
+            state = CASE WHEN fits THEN 'in_flight' ELSE 'held' END,
+            lease = CASE WHEN fits THEN $5::uuid END,
+            next_attempt_at = $7
+        FROM ranked WHERE deliveries.id = ranked.id
         RETURNING {_CLAIMED}
     )
     {_WITH_CONTENT}
@@ -95,28 +102,49 @@ _TAKE_HELD = f"""
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """How many deliveries of an endpoint a claim may take: what is `known` of some, and `otherwise` for all others."""
+
+    known: Mapping[str, int]
+    otherwise: int
+
+
+ANY_ROOM = Rooms({}, otherwise=sys.maxsize)
+
+
 async def take_due(
-    database: Database, ids: Sequence[str], *, full: Collection[str], lease: str, now: datetime, until: datetime
+    database: Database, ids: Sequence[str], *, rooms: Rooms, lease: str, now: datetime, until: datetime
 ) -> list[Taken]:
     """Take those of `ids` that are due, under `lease` until `until`, oldest first; the others are not ours or done.
 
     What was never tried is due whatever its time says: it was written by a clock that may be ahead of this one.
-    Deliveries for the endpoints in `full` are not taken but held for their endpoint's turn.
+    What an endpoint has no room for is not taken but held for its turn, the oldest last.
     """
+    otherwise = min(rooms.otherwise, len(ids))
     if database.direct is not None:
-        return _read_rows(await database.direct.fetch(_TAKE_DUE, list(ids), list(full), lease, now, until))
+        known = (list(rooms.known), list(rooms.known.values()))
+        return _read_rows(await database.direct.fetch(_TAKE_DUE, list(ids), *known, otherwise, lease, now, until))
     async with database.write() as tx:
+        known_rooms = rows_from(tx, "rooms", {"endpoint_id": "uuid", "room": "int"})
         return await _take(
             tx,
             f"""
-            UPDATE deliveries AS d SET
-                state = CASE WHEN endpoint_id IN (SELECT id FROM {_ids(tx, "full")}) THEN 'held' ELSE 'in_flight' END,
-                lease = CASE WHEN endpoint_id IN (SELECT id FROM {_ids(tx, "full")}) THEN NULL ELSE :lease END,
+            UPDATE deliveries SET
+                state = CASE WHEN fits THEN 'in_flight' ELSE 'held' END,
+                lease = CASE WHEN fits THEN :lease END,
                 next_attempt_at = :until
-            WHERE id IN (SELECT id FROM {_ids(tx, "ids")}) AND {_IS_DUE.format(now=":now")}
+            FROM (
+                SELECT d.id AS due_id, row_number() OVER (PARTITION BY d.endpoint_id ORDER BY d.id) <= COALESCE(
+                    (SELECT r.room FROM {known_rooms} AS r WHERE r.endpoint_id = d.endpoint_id), :otherwise
+                ) AS fits
+                FROM deliveries AS d
+                WHERE d.id IN (SELECT id FROM {rows_from(tx, "ids", {"id": "uuid"})}) AND {_IS_DUE.format(now=":now")}
+            ) AS ranked WHERE deliveries.id = ranked.due_id
             """,
             ids=ids_parameter(ids),
-            full=ids_parameter(full),
+            rooms=rows_parameter({"endpoint_id": key, "room": room} for key, room in rooms.known.items()),
+            otherwise=otherwise,
             lease=lease,
             now=now,
             until=until,
@@ -193,7 +221,3 @@ def _read(row: Any) -> ClaimedDelivery:
         replay_id=row.replay_id,
         untried_since=read_moment(row.untried_since),
     )
-
-
-def _ids(tx: Transaction, parameter: str) -> str:
-    return rows_from(tx, parameter, {"id": "uuid"})

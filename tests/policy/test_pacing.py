@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendoff.policy.pacing import OVERTIME_AFTER_SECONDS, Pacer
+from sendoff.policy.pacing import LATE_AFTER_SECONDS, LINE_PER_CAP, OVERTIME_AFTER_SECONDS, Pacer
 
 
 def test_an_endpoint_takes_at_most_its_cap() -> None:
@@ -14,10 +14,10 @@ def test_an_endpoint_takes_at_most_its_cap() -> None:
     for key in range(3):
         assert pacer.room_for("a", 0) == 3 - key
         pacer.start(key, "a", 0)
-    assert pacer.full_endpoints(0) == ["a"]
-    assert pacer.room_for("b", 0) == 3
+    assert pacer.room_for("a", 0) == 0
+    assert (pacer.room_for("b", 0), pacer.busy_endpoints(0)) == (3, ["a"])
     pacer.finish(0)
-    assert (pacer.room_for("a", 0), pacer.full_endpoints(0)) == (1, [])
+    assert pacer.room_for("a", 0) == 1
 
 
 def test_attempts_that_take_long_give_their_slots_back() -> None:
@@ -30,15 +30,79 @@ def test_attempts_that_take_long_give_their_slots_back() -> None:
 
 
 def test_when_overtime_is_full_only_endpoints_in_overtime_have_to_wait() -> None:
-    pacer = Pacer(slots=2, endpoint_cap=5)
-    pacer.start(1, "slow", 0)
-    pacer.start(2, "slow", 0)
+    pacer = Pacer(slots=4, endpoint_cap=5)
+    for key in range(4):
+        pacer.start(key, "slow", 0)
     now = OVERTIME_AFTER_SECONDS
-    assert pacer.free_slots(now) == 2
-    assert pacer.full_endpoints(now) == ["slow"]
-    assert pacer.room_for("prompt", now) == 5
+    assert pacer.free_slots(now) == 4
+    assert pacer.room_for("slow", now) == 0
+    assert pacer.room_for("new", now) == 4
     pacer.finish(1)
-    assert pacer.room_for("slow", now) == 4
+    assert pacer.room_for("slow", now) == 2
+
+
+def test_who_hangs_leaves_slots_to_who_is_known_to_be_prompt() -> None:
+    pacer = Pacer(slots=10, endpoint_cap=5)
+    pacer.start("first", "prompt", 0)
+    pacer.finish("first")
+    for endpoint in ("a", "b"):
+        for number in range(pacer.share_out({endpoint: 0}, pacer.free_slots(0), 0)[endpoint]):
+            pacer.start((endpoint, number), endpoint, 0)
+    assert pacer.free_slots(0) == 2
+    assert (pacer.room_for("c", 0), pacer.room_for("prompt", 0)) == (0, 5)
+    assert pacer.share_out({"c": 0, "prompt": 0}, 2, 0) == {"prompt": 2}
+
+
+def test_who_is_no_longer_prompt_gives_up_the_slots_that_are_kept() -> None:
+    pacer = Pacer(slots=10, endpoint_cap=10)
+    pacer.start("first", "a", 0)
+    pacer.finish("first")
+    for number in range(10):
+        pacer.start(number, "a", 0)
+    assert pacer.free_slots(LATE_AFTER_SECONDS - 0.01) == 0
+    assert pacer.free_slots(LATE_AFTER_SECONDS) == 2
+    assert pacer.room_for("b", LATE_AFTER_SECONDS) == 0
+    pacer.finish(0)  # late, which proves nothing
+    assert pacer.room_for("a", LATE_AFTER_SECONDS) == 0
+
+
+def test_what_is_shared_out_together_fits_together() -> None:
+    pacer = Pacer(slots=10, endpoint_cap=5)
+    assert pacer.share_out(dict.fromkeys("abc", 0), pacer.free_slots(0), 0) == {"a": 5, "b": 3}
+    assert pacer.share_out(dict.fromkeys("abc", 0), 4, 0) == {"a": 4}
+
+
+def test_who_is_prompt_may_have_a_line_until_it_is_late() -> None:
+    pacer = Pacer(slots=100, endpoint_cap=5)
+    assert pacer.room_to_claim("a", 0, in_line=0) == 5
+    pacer.start("first", "a", 0)
+    pacer.finish("first")
+    assert pacer.room_to_claim("a", 0, in_line=0) == 5 + 5 * LINE_PER_CAP
+    assert pacer.room_to_claim("a", 0, in_line=12) == 3
+    pacer.start("second", "a", 0)
+    pacer.free_slots(LATE_AFTER_SECONDS)
+    assert pacer.room_to_claim("a", LATE_AFTER_SECONDS, in_line=0) == 4
+    assert pacer.room_to_claim("a", LATE_AFTER_SECONDS, in_line=12) == 0
+
+
+def test_who_has_a_rate_limit_has_no_line() -> None:
+    pacer = Pacer(slots=100, endpoint_cap=5)
+    pacer.start("first", "a", 0)
+    pacer.finish("first")
+    pacer.set_rate_limit("a", 10, 0)
+    assert pacer.room_to_claim("a", 0, in_line=0) == 1
+
+
+def test_there_is_never_more_under_way_than_twice_the_slots() -> None:
+    pacer, now, key = Pacer(slots=10, endpoint_cap=3), 0.0, 0
+    for _ in range(50):
+        rooms = pacer.share_out({f"hung{number}": 0 for number in range(100)}, pacer.free_slots(now), now)
+        for endpoint in (name for name, room in rooms.items() for _ in range(room)):
+            key += 1
+            pacer.start(key, endpoint, now)
+        now += OVERTIME_AFTER_SECONDS / 4
+    assert 10 < key <= 20
+    assert pacer.free_slots(now) >= 2  # for who is prompt
 
 
 def test_a_rate_limit_holds_over_every_second() -> None:
@@ -70,9 +134,9 @@ def test_workers_share_an_endpoints_cap_and_rate() -> None:
 def test_an_endpoint_without_limits_is_forgotten_when_nothing_of_it_is_under_way() -> None:
     pacer = Pacer(slots=10, endpoint_cap=1)
     pacer.start(1, "a", 0)
-    assert pacer.full_endpoints(0) == ["a"]
+    assert (pacer.busy_endpoints(0), pacer.room_for("a", 0)) == (["a"], 0)
     pacer.finish(1)
-    assert pacer.full_endpoints(0) == []
+    assert (pacer.busy_endpoints(0), pacer.room_for("a", 0)) == ([], 1)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 5), st.booleans()), max_size=60))

@@ -12,6 +12,7 @@ from sendoff.operations.publish import NewEvent
 from sendoff.operations.record import record
 from sendoff.operations.sweep import sweep
 from sendoff.store import deliveries, delivery_history
+from sendoff.store.claims import Rooms
 from tests.support.house import House, open_house
 from tests.support.receiver import Receiver
 
@@ -60,7 +61,7 @@ async def test_deliveries_for_a_full_endpoint_are_held_and_taken_oldest_first(
     async with open_house(database_url) as house:
         ids = await publish_some(house, receiver, 10)
         endpoint_id = (await claim(house.runtime, ids[:1])).to_send[0].endpoint.id
-        held = await claim(house.runtime, ids[1:], full=[endpoint_id])
+        held = await claim(house.runtime, ids[1:], rooms=Rooms({endpoint_id: 0}, otherwise=10))
         assert (held.to_send, held.held_endpoint_ids) == ([], {endpoint_id})
         async with house.transaction() as tx:
             assert await deliveries.find_endpoints_with_held(tx) == [endpoint_id]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from itertools import cycle
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from sendoff.operations.record import record
 from sendoff.operations.sweep import sweep
 from sendoff.policy.decision import OUR_PATIENCE_SECONDS
 from sendoff.policy.states import DeliveryState, EndpointState
+from sendoff.store.claims import Rooms
 from tests.operations.machine.fakes import Answer
 from tests.operations.machine.invariants import Ledger, check_picture, check_step
 from tests.operations.machine.picture import Picture
@@ -50,8 +52,10 @@ class Life(RuleBasedStateMachine):
         self.stage.bell.deliveries.clear()
         self.stage.run(sweep(self.stage.runtime))
 
-    def claim_rung(self, *, full: list[str]) -> None:
-        self.take(self.stage.run(claim(self.stage.runtime, self.stage.bell.deliveries, full=full)))
+    def claim_rung(self, known_rooms: Mapping[str, int] | None = None) -> None:
+        """Claim whatever was rung for; of endpoints that nothing is known of, all of it."""
+        rooms = Rooms(known_rooms or {}, otherwise=1_000)
+        self.take(self.stage.run(claim(self.stage.runtime, self.stage.bell.deliveries, rooms=rooms)))
 
     def claim_held(self, limit: int) -> None:
         holders = {row.endpoint_id: None for row in self.picture.deliveries.values() if row.state == DeliveryState.HELD}
@@ -84,7 +88,7 @@ class Life(RuleBasedStateMachine):
     def work_off(self, *answers: Answer, together: bool = True) -> None:
         """What is due is rung for, claimed, sent and recorded."""
         self.ring_for_what_is_due()
-        self.claim_rung(full=[])
+        self.claim_rung()
         self.send_all(*answers)
         for batch in [self.finished] if together else [[attempt] for attempt in self.finished]:
             self.write_down(batch)

@@ -56,12 +56,12 @@ class Work(Life):
             }
 
     @precondition(lambda self: self.picture.open_deliveries())
-    @rule(swept=st.booleans(), full=st.sets(picks, max_size=1), forget=st.booleans())
-    def claim_what_is_rung(self, swept: bool, full: set[int], forget: bool) -> None:
+    @rule(swept=st.booleans(), rooms=st.dictionaries(picks, st.integers(0, 2), max_size=2), forget=st.booleans())
+    def claim_what_is_rung(self, swept: bool, rooms: dict[int, int], forget: bool) -> None:
         """A job arrives; not forgotten, it arrives a second time."""
         if swept:
             self.stage.run(sweep(self.stage.runtime))
-        self.claim_rung(full=[self.pick(self.picture.endpoints, which) for which in full])
+        self.claim_rung({self.pick(self.picture.endpoints, which): room for which, room in rooms.items()})
         if forget:
             self.stage.bell.deliveries.clear()
 
@@ -107,13 +107,13 @@ class Work(Life):
     def a_worker_stands_still_and_another_takes_over(self) -> None:
         self.stage.clock.advance(LEASE_SECONDS)
         self.ring_for_what_is_due()
-        self.claim_rung(full=[])
+        self.claim_rung()
 
     @rule(first=answers, second=answers, together=st.booleans())
     def a_worker_is_overtaken(self, first: Answer, second: Answer, together: bool) -> None:
         """It sends, but its lease ends before it records; the other's record comes with it, or later."""
         self.ring_for_what_is_due()
-        self.claim_rung(full=[])
+        self.claim_rung()
         self.send_all(first)
         late, self.finished = self.finished, []
         self.a_worker_stands_still_and_another_takes_over()
