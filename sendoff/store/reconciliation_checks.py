@@ -18,39 +18,55 @@ class Check:
 _OPEN = "('pending', 'held', 'in_flight')"
 _STATES = "('pending', 'held', 'in_flight', 'delivered', 'dead')"
 
+# PostgreSQL takes a range of UUIDs for a handful of rows, whatever it holds. So the statements leave it no choice that
+# would be slow if it were many: what a range holds is read by its key before anything else is asked of it (an index of
+# a state may hold all rows but a few), is grouped rather than joined with another range, and joined by a key alone.
+_RANGE = """
+    WITH d AS MATERIALIZED (
+        SELECT id, event_id, endpoint_id, state, attempt_count, next_attempt_at, lease, replay_id, created_at
+        FROM deliveries WHERE WITHIN(id)
+    )
+"""
+
 _EVENTS = (
     Check(
         "delivery_count",
         "The event was accepted with another number of deliveries than it has.",
         "Fewer: publish the event's data again for the endpoints that lack it. More: find out who wrote the others.",
         """
-        SELECT e.id AS event_id, e.delivery_count AS expected, COALESCE(n.number, 0) AS found
-        FROM events e LEFT JOIN (
-            SELECT d.event_id, COUNT(*) AS number FROM deliveries d WHERE WITHIN(d.event_id) GROUP BY d.event_id
-        ) AS n ON n.event_id = e.id
-        WHERE WITHIN(e.id) AND e.delivery_count <> COALESCE(n.number, 0)
+        SELECT id AS event_id, MAX(expected) AS expected, COUNT(delivery_id) AS found
+        FROM (
+            SELECT id, delivery_count AS expected, NULL AS delivery_id FROM events WHERE WITHIN(id)
+            UNION ALL
+            SELECT event_id, NULL, id FROM deliveries WHERE WITHIN(event_id)
+        ) AS told GROUP BY id HAVING MAX(expected) <> COUNT(delivery_id)
+        """,
+    ),
+    Check(
+        "event_missing",
+        "The event of deliveries, of which one is shown, does not exist, so that they cannot be sent.",
+        "Restore the event from a backup, or remove its deliveries.",
+        """
+        SELECT id AS event_id, MIN(delivery_id) AS delivery_id
+        FROM (
+            SELECT id, 1 AS is_event, NULL AS delivery_id FROM events WHERE WITHIN(id)
+            UNION ALL
+            SELECT event_id, NULL, CAST(id AS TEXT) FROM deliveries WHERE WITHIN(event_id)
+        ) AS told GROUP BY id HAVING COUNT(is_event) = 0
         """,
     ),
 )
 
 _DELIVERIES = (
     Check(
-        "event_missing",
-        "The delivery's event does not exist, so that it cannot be sent.",
-        "Restore the event from a backup, or remove the delivery.",
-        """
-        SELECT d.id AS delivery_id, d.event_id AS event_id FROM deliveries d LEFT JOIN events e ON e.id = d.event_id
-        WHERE WITHIN(d.id) AND e.id IS NULL
-        """,
-    ),
-    Check(
         "endpoint_missing",
         "The delivery's endpoint does not exist; deleted ones keep their row.",
         "Restore the endpoint from a backup, or remove the delivery.",
-        """
+        f"""
+        {_RANGE}
         SELECT d.id AS delivery_id, d.endpoint_id AS endpoint_id
-        FROM deliveries d LEFT JOIN endpoints e ON e.id = d.endpoint_id
-        WHERE WITHIN(d.id) AND e.id IS NULL
+        FROM d LEFT JOIN endpoints e ON e.id = d.endpoint_id
+        WHERE e.id IS NULL
         """,
     ),
     Check(
@@ -58,13 +74,14 @@ _DELIVERIES = (
         "The delivery's attempts are not as many as it counts, or their numbers have a gap.",
         "History was lost or written by somebody else; the delivery goes on as its own count says.",
         """
-        SELECT d.id AS delivery_id, d.attempt_count AS expected, COALESCE(a.total, 0) AS found
-        FROM deliveries d LEFT JOIN (
-            SELECT delivery_id, COUNT(*) AS total, MIN(number) AS lowest, MAX(number) AS highest
-            FROM attempts WHERE WITHIN(delivery_id) GROUP BY delivery_id
-        ) AS a ON a.delivery_id = d.id
-        WHERE WITHIN(d.id)
-        AND (d.attempt_count <> COALESCE(a.total, 0) OR a.lowest <> 1 OR a.highest <> a.total)
+        SELECT id AS delivery_id, MAX(expected) AS expected, COUNT(number) AS found
+        FROM (
+            SELECT id, attempt_count AS expected, NULL AS number FROM deliveries WHERE WITHIN(id)
+            UNION ALL
+            SELECT delivery_id, NULL, number FROM attempts WHERE WITHIN(delivery_id)
+        ) AS told GROUP BY id
+        HAVING MAX(expected) <> COUNT(number)
+        OR (MAX(expected) IS NOT NULL AND (MIN(number) <> 1 OR MAX(number) <> COUNT(number)))
         """,
     ),
     Check(
@@ -81,20 +98,22 @@ _DELIVERIES = (
         "delivered_unproven",
         "The delivery counts as delivered, but its last attempt was not answered with a 2xx.",
         "Replay it by its id if the receiver lacks it.",
-        """
-        SELECT d.id AS delivery_id
-        FROM deliveries d LEFT JOIN attempts a ON a.delivery_id = d.id AND a.number = d.attempt_count
-        WHERE WITHIN(d.id) AND d.state = 'delivered'
-        AND (a.response_status IS NULL OR a.response_status < 200 OR a.response_status > 299)
+        f"""
+        {_RANGE}
+        SELECT d.id AS delivery_id FROM d
+        WHERE d.state = 'delivered' AND COALESCE((
+            SELECT a.response_status FROM attempts a WHERE a.delivery_id = d.id AND a.number = d.attempt_count
+        ), 0) NOT BETWEEN 200 AND 299
         """,
     ),
     Check(
         "dead_without_letter",
         "The delivery is dead, but no dead letter tells anybody.",
         "Retry it or replay it by its id.",
-        """
-        SELECT d.id AS delivery_id FROM deliveries d
-        WHERE WITHIN(d.id) AND d.state = 'dead'
+        f"""
+        {_RANGE}
+        SELECT d.id AS delivery_id FROM d
+        WHERE d.state = 'dead'
         AND NOT EXISTS (SELECT 1 FROM dead_letters l WHERE l.delivery_id = d.id AND l.state <> 'replayed')
         """,
     ),
@@ -103,8 +122,9 @@ _DELIVERIES = (
         "The delivery waits, but for no time that ever comes.",
         "Set its `next_attempt_at` to now.",
         f"""
-        SELECT d.id AS delivery_id FROM deliveries d
-        WHERE WITHIN(d.id) AND (
+        {_RANGE}
+        SELECT d.id AS delivery_id FROM d
+        WHERE (
             (d.state IN ('pending', 'in_flight') AND d.next_attempt_at IS NULL)
             OR (d.state = 'in_flight' AND d.lease IS NULL)
             OR d.state NOT IN {_STATES}
@@ -115,27 +135,30 @@ _DELIVERIES = (
         "lease_expired",
         "The delivery's lease ended long ago, and nobody has taken it over.",
         "See that a worker runs; it takes it over by itself.",
-        """
-        SELECT d.id AS delivery_id FROM deliveries d
-        WHERE WITHIN(d.id) AND d.state = 'in_flight' AND d.next_attempt_at < :overdue
+        f"""
+        {_RANGE}
+        SELECT d.id AS delivery_id FROM d
+        WHERE d.state = 'in_flight' AND d.next_attempt_at < :overdue
         """,
     ),
     Check(
         "overdue",
         "The delivery has been due for long, and nobody has sent it.",
         "See that a worker runs, and whether it keeps up; it sends it by itself.",
-        """
-        SELECT d.id AS delivery_id, d.endpoint_id AS endpoint_id FROM deliveries d
-        WHERE WITHIN(d.id) AND d.state = 'pending' AND d.next_attempt_at < :overdue
+        f"""
+        {_RANGE}
+        SELECT d.id AS delivery_id, d.endpoint_id AS endpoint_id FROM d
+        WHERE d.state = 'pending' AND d.next_attempt_at < :overdue
         """,
     ),
     Check(
         "waits_for_closed_endpoint",
         "The delivery waits for an endpoint that has been off for long.",
         "See that a worker runs; it moves it to the dead-letter store by itself.",
-        """
-        SELECT d.id AS delivery_id, e.id AS endpoint_id FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id
-        WHERE WITHIN(d.id) AND d.state IN ('pending', 'held') AND e.state <> 'active' AND d.created_at < :overdue
+        f"""
+        {_RANGE}
+        SELECT d.id AS delivery_id, e.id AS endpoint_id FROM d JOIN endpoints e ON e.id = d.endpoint_id
+        WHERE d.state IN ('pending', 'held') AND e.state <> 'active' AND d.created_at < :overdue
         AND e.updated_at < :overdue AND (e.disabled_at IS NULL OR e.disabled_at < :overdue)
         """,
     ),
@@ -144,9 +167,10 @@ _DELIVERIES = (
         "The delivery is on its way for a replay that does not count it as sent.",
         "The delivery is safe; the replay's progress is not. Cancel the replay if it does not end.",
         f"""
+        {_RANGE}
         SELECT d.id AS delivery_id, d.replay_id AS replay_id
-        FROM deliveries d LEFT JOIN replay_items i ON i.replay_id = d.replay_id AND i.delivery_id = d.id
-        WHERE WITHIN(d.id) AND d.replay_id IS NOT NULL AND d.state IN {_OPEN}
+        FROM d LEFT JOIN replay_items i ON i.replay_id = d.replay_id AND i.delivery_id = d.id
+        WHERE d.replay_id IS NOT NULL AND d.state IN {_OPEN}
         AND (i.state IS NULL OR i.state <> 'sent')
         """,
     ),
