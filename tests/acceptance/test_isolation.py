@@ -38,6 +38,10 @@ def deliver_to_healthy(installation: Installation, healthy: Tenant) -> None:
     """Publish to the healthy endpoint, and wait until it has got everything."""
     with healthy.publishing(rate=100):
         healthy.accept(HEALTHY_EVENTS)
+    wait_for_healthy(installation, healthy)
+
+
+def wait_for_healthy(installation: Installation, healthy: Tenant) -> None:
     wanted = 1 + len(healthy.published.accepted)  # the ping too
     eventually_blocking(
         lambda: installation.receiver.arrived("/healthy") >= wanted,
@@ -99,8 +103,7 @@ def test_what_a_healthy_endpoint_notices_is_measured(postgres: PostgresDatabase,
         known = set(healthy.published.accepted)
         with healthy.publishing(rate=100):
             healthy.accept(2_000, within=60)
-        wanted = 1 + len(healthy.published.accepted)
-        eventually_blocking(lambda wanted=wanted: installation.receiver.arrived("/healthy") >= wanted, within=30)
+        wait_for_healthy(installation, healthy)
         arrivals = [each for each in installation.receiver.tally() if each.path == "/healthy"]
         measured.append(Latencies.of(healthy.published, arrivals, leaving_out=known))
         if len(measured) == 1:

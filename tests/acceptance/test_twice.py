@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
-from sendoff.bell import DELIVER, connect
+from sendoff.bell import DUE, RUN_REPLAY, connect
+from sendoff.operations.replay import Selection, start_replay
+from sendoff.operations.runtime import open_runtime
 from sendoff.settings import load
+from sendoff.store.dead_letters import DeadLetterFilter
 from tests.acceptance.conftest import Install, mostly_postgres, mostly_sqlite
 from tests.support.databases import LiveDatabase
 from tests.support.exchange import Reply
+from tests.support.house import ACTOR
 from tests.support.installation import QUICK, Installation
 from tests.support.polling import eventually_blocking
 
 
 @mostly_postgres
-def test_jobs_that_are_run_again_and_again_deliver_once(database: LiveDatabase, install: Install) -> None:
+def test_what_is_rung_for_again_and_again_is_delivered_once(database: LiveDatabase, install: Install) -> None:
     """Setup: 400 deliveries, two workers that are not started yet.
 
-    Timeline: ten jobs that each hold all 400 ids are put into the queue; the workers start.
-    What this proves: a claim succeeds once; sweepers and jobs may ring for the same as often as they like.
+    Timeline: all 400 ids are rung for ten times; the workers start.
+    What this proves: a claim succeeds once; sweepers and bells may ring for the same as often as they like.
     """
     installation = install(database)
     tenant = installation.add_tenant("/one", "/two")
     tenant.publish(200)
     ids = [identifier for (identifier,) in installation.database.query("SELECT id FROM deliveries")]
-    asyncio.run(enqueue(installation, ids, times=10))
+    with installation.valkey.client() as client:
+        for _ in range(10):
+            client.rpush(DUE, *ids)
     workers = [installation.new_worker() for _ in range(2)]
     for worker in workers:
         worker.launch()
@@ -35,14 +39,42 @@ def test_jobs_that_are_run_again_and_again_deliver_once(database: LiveDatabase, 
     assert installation.check().duplicates == 0
 
 
-async def enqueue(installation: Installation, ids: list[str], *, times: int) -> None:
-    redis = connect(load(**installation.settings))
+@mostly_postgres
+def test_a_replays_job_that_is_run_by_two_workers_at_once_sends_each_delivery_once(
+    database: LiveDatabase, install: Install
+) -> None:
+    """Setup: 100 dead letters of an endpoint that is well again; two workers.
+
+    Timeline: a replay of all is started, and its job put into the queue twenty times more while it runs.
+    What this proves: arq may run a job twice, or two at once; what is replayed is sent once.
+    """
+    installation = install(database, {**QUICK, "RETRY_SCHEDULE": "1s", "DISABLE_AFTER_FAILURES": "1000"})
+    tenant = installation.add_tenant("/hook")
+    installation.start(workers=2, api=False)
+    installation.receiver.program("/hook", 500)
+    tenant.publish(100)
+    assert installation.settle().dead == 0  # all arrived, and were refused twice
+    installation.receiver.program("/hook", 200)
+    arrived = installation.receiver.arrived("/hook")
+    asyncio.run(replay_all(installation, times=20))
+    eventually_blocking(lambda: installation.count("delivered") == 100, within=30, what="all delivered")
+    assert installation.check().duplicates == 0
+    assert installation.receiver.arrived("/hook") == arrived + 100
+
+
+async def replay_all(installation: Installation, *, times: int) -> None:
+    """Start a replay of all dead letters, and enqueue its job so many times more."""
+    settings = load(**installation.settings)
+    async with open_runtime(settings) as runtime:
+        replay = (await start_replay(runtime, ACTOR, Selection(DeadLetterFilter()), rate=50)).replay
+    redis = connect(settings)
     for _ in range(times):
-        await redis.enqueue_job(DELIVER, ids)
+        await redis.enqueue_job(RUN_REPLAY, [replay.id])
+        await asyncio.sleep(0.1)
     await redis.aclose(close_connection_pool=True)
 
 
-@pytest.mark.chaos
+@mostly_sqlite
 def test_sweepers_that_cannot_agree_on_turns_deliver_once(database: LiveDatabase, install: Install) -> None:
     """Setup: no Redis, so that each of two workers sweeps for itself.
 

@@ -67,17 +67,25 @@ class Installation:
         self.tenants: list[Tenant] = []
         self.workers: list[Server] = []
         self._through: Sequence[str] = ()
-        self.api = self._new_api()
+        self.api = self._new_api(self.port)
+        self._more_apis: list[Server] = []
 
     def live_on(self, clock: SteppedClock) -> None:
         """Start servers on this clock instead of the machine's, from now on."""
         self._through = clock.program
-        self.api = self._new_api()
+        self.api = self._new_api(self.port)
 
     def new_worker(self) -> Server:
         """Another worker, not started yet."""
         self.workers.append(self._new_server(f"worker{len(self.workers) + 1}", "worker"))
         return self.workers[-1]
+
+    def start_another_api(self) -> int:
+        """Start one more API on the same database and Redis; its port."""
+        port = free_port()
+        self._more_apis.append(self._new_api(port))
+        self._more_apis[-1].start()
+        return port
 
     def start(self, *, workers: int = 1, api: bool = True) -> None:
         """Start so many workers, and the API."""
@@ -139,12 +147,12 @@ class Installation:
 
     def close(self) -> None:
         """End whatever still runs."""
-        for server in (self.api, *self.workers):
+        for server in (self.api, *self._more_apis, *self.workers):
             server.kill()
         self.valkey.kill()
 
-    def _new_api(self) -> Server:
-        return self._new_server("api", "api", "--port", str(self.port))
+    def _new_api(self, port: int) -> Server:
+        return self._new_server(f"api{port}", "api", "--port", str(port))
 
     def _new_server(self, name: str, *program: str) -> Server:
         return Server([*self._through, *program], self.environment, self.directory / f"{name}.log")

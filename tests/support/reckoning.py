@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tests.support.databases import LiveDatabase
 from tests.support.tally import Arrival
 from tests.support.tenants import Tenant
+
+_TOLD = 5
 
 Place = tuple[str, str]
 """An event at an endpoint: the event's id and the receiver's path."""
@@ -29,12 +31,16 @@ class Reckoning:
     """Those that came with different bodies or delivery ids, or with somebody else's content."""
     duplicates: int
     """How many requests came beside the first of each and beside those that followed a failure."""
+    twice: list[str] = field(repr=False)
+    """Of some of them, what the database says of their attempts."""
 
     def check(self, *, duplicates_at_most: int) -> None:
         """Hold the guarantees."""
         assert not self.lost, f"{len(self.lost)} lost, among them {self.lost[:5]}"
         assert not self.altered, f"{len(self.altered)} altered, among them {self.altered[:5]}"
-        assert self.duplicates <= duplicates_at_most, f"{self.duplicates} came twice, {duplicates_at_most} may"
+        assert self.duplicates <= duplicates_at_most, (
+            f"{self.duplicates} came twice, {duplicates_at_most} may: {self.twice}"
+        )
 
 
 def reckon(tenants: Sequence[Tenant], arrivals: Sequence[Arrival], database: LiveDatabase) -> Reckoning:
@@ -52,13 +58,23 @@ def reckon(tenants: Sequence[Tenant], arrivals: Sequence[Arrival], database: Liv
         for event_id in tenant.published.accepted
         for path in tenant.paths.values()
     }
+    again = {place: _sent(each) - 1 for place, each in arrived.items() if _sent(each) > 1}
     return Reckoning(
         received=len(expected & arrived.keys()),
         dead=len(expected & dead - arrived.keys()),
         lost=sorted(expected - arrived.keys() - dead),
         altered=sorted(place for place in expected & arrived.keys() if _is_altered(arrived[place], numbers[place[0]])),
-        duplicates=sum(max(0, _sent(each) - 1) for each in arrived.values()),
+        duplicates=sum(again.values()),
+        twice=[_tell_attempts(database, event_id) for event_id, _ in list(again)[:_TOLD]],
     )
+
+
+def _tell_attempts(database: LiveDatabase, event_id: str) -> str:
+    rows = database.query(
+        "SELECT d.event_id, a.number, a.started_at, a.duration_ms, a.outcome, a.response_status "
+        "FROM deliveries d JOIN attempts a ON a.delivery_id = d.id ORDER BY a.started_at"
+    )
+    return f"{event_id}: {[row[1:] for row in rows if row[0] == event_id]}"
 
 
 def _sent(arrivals: Sequence[Arrival]) -> int:
