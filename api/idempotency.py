@@ -41,9 +41,10 @@ class WriteRequest:
             made = await work()
             return StoredResponse(status, b"" if made is None else made.model_dump_json().encode())
 
-        return respond(await once(runtime_of(self._request), await self._identified(caller), answer))
+        return respond(await once(runtime_of(self._request), await self.identified(caller), answer))
 
-    async def _identified(self, caller: _Caller) -> IdempotentRequest | None:
+    async def identified(self, caller: _Caller) -> IdempotentRequest | None:
+        """The request by its key, for operations that reserve the key in the transaction of their work."""
         if self._key is None:
             return None
         request = self._request

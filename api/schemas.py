@@ -9,6 +9,7 @@ from typing import Annotated, Generic, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from sendoff.clock import iso
+from sendoff.operations.endpoint_states import HIGHEST_RATE
 
 Row = TypeVar("Row")
 
@@ -31,6 +32,17 @@ def _parse_moment(value: object) -> datetime:
 
 Moment = Annotated[datetime, BeforeValidator(_parse_moment), WithJsonSchema(_DATE_TIME)]
 """A time in a query or a filter: ISO 8601; UTC unless it says otherwise."""
+
+
+RateLimit = Annotated[
+    int, Field(ge=1, le=HIGHEST_RATE, description="Deliveries per second at the most, over all workers")
+]
+"""How fast an endpoint may be sent to; answers hold it only where it is set."""
+
+
+def is_none(value: object) -> bool:
+    """For fields that answers leave out when they are not set."""
+    return value is None
 
 
 class Shown(BaseModel):

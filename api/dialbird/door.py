@@ -47,11 +47,10 @@ async def _admit(scope: Scope) -> None:
     runtime: Runtime = scope["app"].state.runtime
     grant: Grant | None = None
     refusal: Exception | None = None
-    if needs_token(scope["path"]):
-        try:
-            grant = await _grant(runtime, scope)
-        except Exception as error:  # whatever it is, its answer carries the headers, too
-            refusal = error
+    try:
+        grant = await _grant(runtime, scope)
+    except Exception as error:  # whatever it is, its answer carries the headers, too
+        refusal = error
     budget = await _spend(runtime, scope, grant)
     scope["state"]["answer_headers"].update(budget.headers())
     budget.check(runtime)
@@ -60,9 +59,11 @@ async def _admit(scope: Scope) -> None:
     scope["state"]["grant"] = grant
 
 
-async def _grant(runtime: Runtime, scope: Scope) -> Grant:
+async def _grant(runtime: Runtime, scope: Scope) -> Grant | None:
     if "access_token" in QueryParams(scope["query_string"]):
         raise Unauthenticated("Send the token in the `Authorization` header, never in the URL: URLs are logged.")
+    if not needs_token(scope["path"]):
+        return None
     return await read_grant(runtime, Headers(scope=scope).get("authorization"))
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field
 
-from api.schemas import Shown, Time
+from api.schemas import RateLimit, Shown, Time, is_none
 from api.validation import Lenient, Text
 from sendoff.operations.grants import Grant, Holder
 from sendoff.operations.subscriptions import SubscriptionStatus, status_of
@@ -19,12 +19,23 @@ class NewSubscription(Lenient):
 
     event_type: Text = Field(description="Such as `message.incoming.received`.")
     target_url: Annotated[Text, Field(description="https, with a host that resolves to public addresses only")]
+    rate_limit: RateLimit | None = None
 
 
 class SubscriptionChange(Lenient):
-    """`active` switches a disabled subscription on again, `disabled` an active one off."""
+    """What to change, at least one of both; what is left out stays."""
 
-    status: SubscriptionStatus = Field(strict=False)
+    # Defaults that no schema shows: absent is not the same as any value.
+    status: SubscriptionStatus = Field(
+        default_factory=lambda: SubscriptionStatus.ACTIVE,
+        strict=False,
+        description="`active` switches a disabled subscription on again, `disabled` an active one off.",
+    )
+    rate_limit: RateLimit | None = Field(default_factory=lambda: None)
+
+    def given(self) -> dict[str, Any]:
+        """The fields that were in the body."""
+        return self.model_dump(exclude_unset=True)
 
 
 class Subscription(Shown):
@@ -35,6 +46,7 @@ class Subscription(Shown):
     target_url: str
     status: SubscriptionStatus
     created_at: Time
+    rate_limit: RateLimit | None = Field(None, exclude_if=is_none)
 
     @classmethod
     def of(cls, endpoint: Endpoint, breaker: Breaker) -> Self:
@@ -44,6 +56,7 @@ class Subscription(Shown):
             target_url=endpoint.url,
             status=status_of(endpoint, breaker),
             created_at=endpoint.created_at,
+            rate_limit=endpoint.rate_limit,
         )
 
 
@@ -56,6 +69,7 @@ class CreatedSubscription(BaseModel):
     signing_secret: str = Field(pattern="^whsec_[0-9a-f]{64}$")
     status: SubscriptionStatus
     created_at: Time
+    rate_limit: RateLimit | None = Field(None, exclude_if=is_none)
 
     @classmethod
     def of(cls, shown: Subscription, signing_secret: str) -> Self:

@@ -16,8 +16,9 @@ from api.dialbird.paths import SUBSCRIPTIONS
 from api.dialbird.schemas import CreatedSubscription, NewSubscription, Subscription, SubscriptionChange
 from api.idempotency import Write
 from api.openapi import body_of
-from sendoff.errors import Unprocessable
+from sendoff.errors import Invalid, Unprocessable
 from sendoff.operations import subscriptions
+from sendoff.operations.subscriptions import SubscriptionChange as Change
 from sendoff.operations.subscriptions import SubscriptionStatus
 
 router = APIRouter(prefix=SUBSCRIPTIONS, tags=["dialbird"])
@@ -40,7 +41,7 @@ async def create(
     """Send events of that type to the URL from now on."""
 
     async def work() -> CreatedSubscription:
-        new = subscriptions.NewSubscription(body.event_type, body.target_url)
+        new = subscriptions.NewSubscription(**body.model_dump())
         made = await subscriptions.subscribe(runtime, caller.grant, caller.actor, new)
         return CreatedSubscription.of(Subscription.of(made.endpoint, runtime.breaker), made.secret)
 
@@ -75,14 +76,12 @@ async def update(
     subscription_id: str,
     body: Annotated[SubscriptionChange, Depends(json_body(SubscriptionChange))],
 ) -> Response:
-    """Switch a subscription on or off. One whose receiver answered 410 is disabled for good: `gone`."""
-    if body.status is SubscriptionStatus.FAILING:
-        raise Unprocessable("Only deliveries make a subscription `failing`; set `active` or `disabled`.")
-    on = body.status is SubscriptionStatus.ACTIVE
+    """Switch a subscription on or off, or limit its rate. One whose receiver answered 410 stays off: `gone`."""
+    change = _change(body)
 
     async def work() -> Subscription:
-        changed = await subscriptions.switch_subscription(
-            runtime, caller.organization_id, caller.actor, subscription_id, on=on
+        changed = await subscriptions.change_subscription(
+            runtime, caller.organization_id, caller.actor, subscription_id, change
         )
         return Subscription.of(changed, runtime.breaker)
 
@@ -100,3 +99,13 @@ async def delete(caller: WebhooksSubscriber, write: Write, runtime: RuntimeOf, s
     """Stop further deliveries for good."""
     work = partial(subscriptions.unsubscribe, runtime, caller.organization_id, caller.actor, subscription_id)
     return await write.once(caller, work, status=204)
+
+
+def _change(body: SubscriptionChange) -> Change:
+    fields = body.given()
+    if not fields:
+        raise Invalid("Give `status`, `rate_limit` or both.", field="status")
+    status = fields.pop("status", None)
+    if status is SubscriptionStatus.FAILING:
+        raise Unprocessable("Only deliveries make a subscription `failing`; set `active` or `disabled`.")
+    return Change(fields if status is None else fields | {"on": status is SubscriptionStatus.ACTIVE})

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 
-from api.dependencies import Operator, RuntimeOf
+from api.dependencies import Operator, RuntimeOf, json_body
 from api.idempotency import Write
-from api.openapi import error_responses
-from api.operator.schemas import ListQuery, ShownEndpoint
+from api.openapi import body_of, error_responses
+from api.operator.schemas import EndpointLimits, ListQuery, ShownEndpoint
 from api.paging import decode_cursor, split_page
 from api.schemas import Page
 from api.validation import UuidText
-from sendoff.operations.operate import list_all_endpoints, switch_endpoint
+from sendoff.operations.operate import limit_endpoint, list_all_endpoints, switch_endpoint
 from sendoff.policy.states import EndpointState
 
 router = APIRouter(prefix="/operator/v1/endpoints", tags=["operator: endpoints"])
@@ -40,6 +40,29 @@ async def list_page(
     )
     page, cursor = split_page(found, query.limit, lambda endpoint: endpoint.id)
     return Page(data=[ShownEndpoint.of(endpoint) for endpoint in page], next_cursor=cursor)
+
+
+@router.patch(
+    "/{endpoint_id}",
+    operation_id="limitEndpoint",
+    openapi_extra=body_of(EndpointLimits),
+    response_model=ShownEndpoint,
+    responses=error_responses(400, 404, 409, 413, 415),
+)
+async def limit(
+    caller: Operator,
+    write: Write,
+    runtime: RuntimeOf,
+    endpoint_id: str,
+    body: Annotated[EndpointLimits, Depends(json_body(EndpointLimits))],
+) -> Response:
+    """Send it at most so much; what is over the limit waits."""
+
+    async def work() -> ShownEndpoint:
+        limited = await limit_endpoint(runtime, caller.actor, endpoint_id, rate_limit=body.rate_limit)
+        return ShownEndpoint.of(limited)
+
+    return await write.once(caller, work)
 
 
 @router.post(

@@ -8,8 +8,8 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.paging import MOST_PER_PAGE
-from api.schemas import Shown, Time
-from api.validation import Text
+from api.schemas import RateLimit, Shown, Time, is_none
+from api.validation import Lenient, Text
 from sendoff.operations.operate import DeliveryReport, ListedDelivery
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.store.tables import Attempt, Delivery, Endpoint, LastExchange
@@ -136,10 +136,17 @@ class ShownEndpoint(Shown):
     disabled_at: Time | None
     created_at: Time
     updated_at: Time
+    rate_limit: RateLimit | None = Field(None, exclude_if=is_none)
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> Self:
         return cls(**endpoint.model_dump(), is_active=endpoint.state == EndpointState.ACTIVE)
+
+
+class EndpointLimits(Lenient):
+    """What an endpoint is held to; null ends a limit."""
+
+    rate_limit: RateLimit | None
 
 
 class ShownAuditEntry(Shown):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field
 
-from api.schemas import Shown, Time
+from api.schemas import RateLimit, Shown, Time, is_none
 from api.validation import Lenient, Text
 from sendoff.dialects.house import NAME as HOUSE
 from sendoff.operations.endpoints import RegisteredEndpoint
@@ -37,10 +37,6 @@ def _is_house(dialect: str) -> bool:
     return dialect == HOUSE
 
 
-def _is_none(value: object) -> bool:
-    return value is None
-
-
 class NewWebhook(Lenient):
     """A URL to register."""
 
@@ -49,19 +45,21 @@ class NewWebhook(Lenient):
     events: Events | None = Field(None, description="Defaults to upload.completed and upload.failed")
     dialect: Text = Field(
         HOUSE,
-        description="How events are told and signed: `house`, `standard` (Standard Webhooks 1.0 with a shared secret) "
-        "or `standard-v1a` (the same with an ed25519 key).",
+        description="How events are told and signed: `house` (or by its brand, such as `optimaldial`), `standard` "
+        "(Standard Webhooks 1.0 with a shared secret) or `standard-v1a` (the same with an ed25519 key).",
     )
+    rate_limit: RateLimit | None = None
 
 
 class WebhookChange(Lenient):
-    """What to change; what is left out stays. `description: null` clears it, nothing else can be null."""
+    """What to change; what is left out stays. Null clears `description` and `rate_limit`, nothing else can be null."""
 
     # Defaults that no schema shows: absent is not the same as any value.
     url: Url = Field(default_factory=str)
     description: Description | None = Field(default_factory=lambda: None)
     events: Events = Field(default_factory=list)
     is_active: bool = Field(default_factory=bool)
+    rate_limit: RateLimit | None = Field(default_factory=lambda: None)
 
     def given(self) -> dict[str, Any]:
         """The fields that were in the body."""
@@ -86,6 +84,7 @@ class WebhookEndpoint(Shown):
     created_at: Time
     updated_at: Time
     dialect: str = Field(HOUSE, exclude_if=_is_house, description="Only of endpoints that speak another than `house`.")
+    rate_limit: RateLimit | None = Field(None, exclude_if=is_none)
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> Self:
@@ -97,7 +96,7 @@ class CreatedWebhook(BaseModel):
 
     webhook: WebhookEndpoint
     secret: str | None = Field(description="Of `standard-v1a` null: its receivers have a public key to check with.")
-    public_key: str | None = Field(None, exclude_if=_is_none, pattern="^whpk_", description="Only of `standard-v1a`.")
+    public_key: str | None = Field(None, exclude_if=is_none, pattern="^whpk_", description="Only of `standard-v1a`.")
 
     @classmethod
     def of(cls, registered: RegisteredEndpoint) -> Self:

@@ -81,11 +81,10 @@ async def cancel(caller: UploadsWriter, write: Write, runtime: RuntimeOf, upload
     """Cancel an upload that has not started; its credits come back."""
     await require_subscription(runtime, caller.organization_id)
 
-    async def work() -> CancelledUpload:
-        cancelled = await cancel_upload(runtime, caller.organization_id, upload_id)
-        return CancelledUpload(credits_refunded=cancelled.credits_refunded)
-
-    return await write.once(caller, work)
+    idempotent = await write.identified(caller)
+    return respond(
+        await cancel_upload(runtime, caller.organization_id, upload_id, answer=_answer_cancelled, idempotent=idempotent)
+    )
 
 
 @router.get("/{upload_id}/download/{kind}", operation_id="getDownloadLink", responses=error_responses(404))
@@ -125,3 +124,7 @@ def _sender(caller: Caller) -> Sender:
 
 def _answer(upload: Upload) -> StoredResponse:
     return StoredResponse(200, UploadShown.model_validate(upload).model_dump_json().encode())
+
+
+def _answer_cancelled(upload: Upload) -> StoredResponse:
+    return StoredResponse(200, CancelledUpload(credits_refunded=upload.credits_refunded).model_dump_json().encode())

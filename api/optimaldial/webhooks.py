@@ -55,7 +55,7 @@ async def create(
 
     async def work() -> CreatedWebhook:
         await limit_pings(runtime, body.url)
-        new = NewEndpoint(url=body.url, description=body.description, events=body.events, dialect=body.dialect)
+        new = NewEndpoint(**body.model_dump())
         return CreatedWebhook.of(await register_endpoint(runtime, caller.principal, caller.actor, new))
 
     return await write.once(caller, work)

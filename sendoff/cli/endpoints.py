@@ -10,6 +10,7 @@ from sendoff.cli.output import print_fields, print_json, print_page
 from sendoff.cli.session import DEFAULT_DATA, AsJson, Before, Data, Limit, Organization, perform
 from sendoff.cli.shapes import shape_endpoint
 from sendoff.operations import operate
+from sendoff.operations.endpoint_states import HIGHEST_RATE
 from sendoff.policy.states import EndpointState
 
 app = typer.Typer(help="Every organization's endpoints.", no_args_is_help=True)
@@ -49,4 +50,18 @@ def disable(endpoint: EndpointId, data: Data = DEFAULT_DATA, as_json: AsJson = F
 def enable(endpoint: EndpointId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """Send to an endpoint again and forget its failures; replay what is in the dead-letter store yourself."""
     changed = perform(data, lambda runtime, actor: operate.switch_endpoint(runtime, actor, endpoint, on=True))
+    (print_json if as_json else print_fields)(shape_endpoint(changed))
+
+
+@app.command()
+def limit(
+    endpoint: EndpointId,
+    rate: Annotated[
+        int | None, typer.Option(min=1, max=HIGHEST_RATE, metavar="N", help="Deliveries per second; without it, any.")
+    ] = None,
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Send to an endpoint at most so many deliveries a second; without --rate, end its limit."""
+    changed = perform(data, lambda runtime, actor: operate.limit_endpoint(runtime, actor, endpoint, rate_limit=rate))
     (print_json if as_json else print_fields)(shape_endpoint(changed))

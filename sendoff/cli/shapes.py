@@ -44,7 +44,7 @@ def shape_endpoint(endpoint: Endpoint) -> dict[str, Any]:
     fields = _pick(
         endpoint,
         "id user_id organization_id dialect url description events state verified_at last_success_at "
-        "last_failure_at consecutive_failures disabled_at created_at updated_at",
+        "last_failure_at consecutive_failures disabled_at rate_limit created_at updated_at",
     )
     return fields | {"is_active": endpoint.state == EndpointState.ACTIVE}
 

@@ -103,7 +103,7 @@ def sign(
 
 def _scheme(name: str, settings: Settings) -> Scheme:
     dialect = house_dialect(settings)
-    if name in (dialect.name, dialect.brand.lower()):
+    if name in (dialect.name, dialect.brand, dialect.brand.lower()):
         return house(
             dialect.brand,
             scheme=dialect.scheme,

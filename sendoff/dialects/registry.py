@@ -38,6 +38,6 @@ class Dialects:
         """The dialect of that name. Raises Invalid (field `dialect`) for an unknown one."""
         if name in self._by_name:
             return self._by_name[name]
-        if name == self.house.brand.lower():
+        if name in (self.house.brand, self.house.brand.lower()):
             return self.house
         raise Invalid(f"There is no dialect {name!r}; known are {', '.join(self.names)}.", field="dialect")

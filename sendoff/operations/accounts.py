@@ -205,14 +205,10 @@ async def _find_organization(tx: Transaction, organization_id: str) -> Organizat
 
 
 async def _find_or_create_member(tx: Transaction, organization_id: str, email: str, now: datetime) -> User:
-    user = await accounts.find_user(tx, email)
-    if user is None:
-        user = User(id=new_id(), email=email.strip().lower(), created_at=now)
-        tx.add(user)
-        await tx.flush()
-    if await accounts.find_membership(tx, organization_id, user.id) is None:
-        tx.add(Membership(organization_id=organization_id, user_id=user.id, created_at=now))
-        await tx.flush()
+    user = await accounts.find_or_insert_user(tx, User(id=new_id(), email=email.strip().lower(), created_at=now))
+    await accounts.insert_membership_if_new(
+        tx, Membership(organization_id=organization_id, user_id=user.id, created_at=now)
+    )
     return user
 
 

@@ -1,6 +1,7 @@
 """Accept an upload: validate it, store its file, and commit row, charge and `upload.created` together.
 
-Until that commit nothing is kept: a refusal, a failure or a cancelled request leaves neither file nor row nor charge.
+Until that commit nothing is kept: a refusal, a failure or a cancelled request leaves neither file nor row nor charge,
+and no Idempotency-Key that anybody would have to wait for.
 """
 
 from __future__ import annotations
@@ -12,7 +13,14 @@ from dataclasses import dataclass
 from sendoff.errors import InsufficientCredits, NoSubscription, NotFound, Unavailable
 from sendoff.ids import new_id
 from sendoff.operations.check_upload import CheckedUpload, CsvSubmission, JsonSubmission, check_upload
-from sendoff.operations.idempotency import IdempotentRequest, StoredResponse, complete, reserved
+from sendoff.operations.idempotency import (
+    IdempotentRequest,
+    StoredResponse,
+    complete,
+    find_answer,
+    reserve,
+    under_way,
+)
 from sendoff.operations.publish import AcceptedEvent, ring_for
 from sendoff.operations.runtime import Runtime
 from sendoff.operations.upload_events import CREATED, add_upload_event
@@ -47,20 +55,31 @@ async def create_upload(
 ) -> StoredResponse:
     """Charge one credit for each row with a valid number, and have the upload processed.
 
-    Returns what `answer` makes of it; with `idempotent` a repetition gets the first answer instead, and one that
-    comes while the first still runs raises IdempotencyInProgress.
+    Returns what `answer` makes of it; with `idempotent` a repetition gets the first answer instead, whichever process
+    it comes to. One that comes to this process while the first still runs raises IdempotencyInProgress.
 
     Raises NoSubscription, Invalid (the file, the column, the body), TooLarge (entries), TooFewContacts,
     InsufficientCredits and Unavailable, in that order.
     """
-    async with reserved(runtime, idempotent) as stored:
+    with under_way(runtime, idempotent):
+        stored = await _stored(runtime, idempotent)
         if stored is not None:
             return stored
         await require_subscription(runtime, sender.organization_id)
         checked = await check_upload(runtime.uploads.aside, submission)
         if await _credits(runtime, sender.organization_id) < checked.valid:
-            raise InsufficientCredits
-        return await _keep(runtime, _row(runtime, sender, checked), checked, sender.request_id, answer, idempotent)
+            stored = await _stored(runtime, idempotent)  # perhaps it was the first of this key that spent them
+            if stored is None:
+                raise InsufficientCredits
+            return stored
+        return await _keep(runtime, _row(runtime, sender, checked), checked, answer, idempotent)
+
+
+async def _stored(runtime: Runtime, idempotent: IdempotentRequest | None) -> StoredResponse | None:
+    if idempotent is None:
+        return None
+    async with runtime.database.read() as tx:
+        return await find_answer(tx, runtime, idempotent)
 
 
 async def _credits(runtime: Runtime, organization_id: str) -> int:
@@ -93,6 +112,7 @@ def _row(runtime: Runtime, sender: Sender, checked: CheckedUpload) -> Upload:
         created_at=now,
         updated_at=now,
         phone_column=checked.phone_column,
+        request_id=sender.request_id,
     )
 
 
@@ -100,18 +120,20 @@ async def _keep(
     runtime: Runtime,
     upload: Upload,
     checked: CheckedUpload,
-    request_id: str | None,
     answer: Callable[[Upload], StoredResponse],
     idempotent: IdempotentRequest | None,
 ) -> StoredResponse:
-    """Store the file, commit the rest; if either fails, the file goes again."""
+    """Store the file, commit the rest; if either fails, or another process was first, the file goes again."""
     storage = runtime.uploads.storage
     try:
         await storage.put(upload.storage_path, checked.path, download_name=upload.original_filename)
-        response, accepted = await _commit(runtime, upload, request_id, answer, idempotent)
+        response, accepted = await _commit(runtime, upload, answer, idempotent)
     except BaseException:
         await _take_back(runtime, upload)
         raise
+    if response.replayed:
+        await _take_back(runtime, upload)
+        return response
     ring_for(runtime, accepted)
     runtime.bell.ring_uploads([upload.id])
     return response
@@ -132,16 +154,18 @@ async def _take_back(runtime: Runtime, upload: Upload) -> None:
 async def _commit(
     runtime: Runtime,
     upload: Upload,
-    request_id: str | None,
     answer: Callable[[Upload], StoredResponse],
     idempotent: IdempotentRequest | None,
 ) -> tuple[StoredResponse, list[AcceptedEvent]]:
     total_rows = upload.valid_row_count + upload.invalid_row_count
     async with runtime.database.write() as tx:
+        stored = await reserve(tx, runtime, idempotent) if idempotent else None
+        if stored is not None:
+            return stored, []
         if not await accounts.charge_credits(tx, upload.organization_id, upload.credits_charged):
             raise InsufficientCredits  # spent by another upload since it was looked up
         await uploads.insert(tx, upload)
-        accepted = await add_upload_event(tx, runtime, upload, CREATED, request_id=request_id, total_rows=total_rows)
+        accepted = await add_upload_event(tx, runtime, upload, CREATED, total_rows=total_rows)
         response = answer(upload)
         if idempotent is not None:
             await complete(tx, runtime, idempotent, response)

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
+from sendoff.errors import Invalid
 from sendoff.operations.actors import Actor, write_audit
 from sendoff.operations.runtime import Runtime
 from sendoff.policy.redaction import redact_url
 from sendoff.policy.states import EndpointState
 from sendoff.store.database import Transaction
 from sendoff.store.tables import Endpoint
+
+HIGHEST_RATE = 10_000
+"""Deliveries per second. Whoever wants more wants no limit."""
+
+
+def check_rate_limit(rate_limit: int | None) -> None:
+    """Raise Invalid unless it is a number of deliveries per second that can be kept, or None for no limit."""
+    if rate_limit is not None and not 1 <= rate_limit <= HIGHEST_RATE:
+        raise Invalid(
+            f"`rate_limit` is a number of deliveries per second from 1 to {HIGHEST_RATE}, not {rate_limit}; "
+            "null stands for no limit.",
+            field="rate_limit",
+        )
 
 
 def mark_deleted(tx: Transaction, runtime: Runtime, actor: Actor, endpoint: Endpoint) -> None:
@@ -48,4 +62,5 @@ def shown(endpoint: Endpoint) -> dict[str, Any]:
         "description": endpoint.description,
         "events": list(endpoint.events),
         "state": str(endpoint.state),
+        "rate_limit": endpoint.rate_limit,
     }

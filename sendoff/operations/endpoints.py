@@ -18,7 +18,7 @@ from sendoff.ids import is_uuid, new_id
 from sendoff.operations.actors import Actor, write_audit
 from sendoff.operations.authenticate import Principal
 from sendoff.operations.bury import bury_some
-from sendoff.operations.endpoint_states import mark_deleted, shown, switch
+from sendoff.operations.endpoint_states import check_rate_limit, mark_deleted, shown, switch
 from sendoff.operations.event_types import check_subscription
 from sendoff.operations.ping import ping
 from sendoff.operations.runtime import Runtime
@@ -41,6 +41,8 @@ class NewEndpoint:
     description: str | None = None
     events: Sequence[str] | None = None
     dialect: str = HOUSE
+    rate_limit: int | None = None
+    """Deliveries per second at the most, over all workers; None for as many as come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ async def register_endpoint(
     """
     events = list(dict.fromkeys(DEFAULT_SUBSCRIPTION if new.events is None else new.events))
     _check_description(new.description)
+    check_rate_limit(new.rate_limit)
     async with runtime.database.read() as tx:
         await _check_events(tx, events)
     check_url(new.url, runtime.addresses)
@@ -98,6 +101,7 @@ async def register_endpoint(
         events=events,
         secret=runtime.vault.seal(secret, bound_to=identifier),
         verified_at=now,
+        rate_limit=new.rate_limit,
         created_at=now,
         updated_at=now,
     )
@@ -162,6 +166,7 @@ async def update_endpoint(
             fields = {**fields, "events": list(dict.fromkeys(fields["events"]))}
             await _check_events(tx, fields["events"])
     _check_description(fields.get("description"))
+    check_rate_limit(fields.get("rate_limit"))
     _check_not_gone(current, fields)
     url_changed = "url" in fields and fields["url"] != current.url
     if url_changed:
@@ -208,7 +213,7 @@ def _check_not_gone(endpoint: Endpoint, fields: dict[str, Any]) -> None:
 def _apply(endpoint: Endpoint, fields: dict[str, Any], runtime: Runtime, *, url_changed: bool) -> None:
     now = runtime.clock.now()
     endpoint.updated_at = now
-    for name in ("url", "description", "events"):
+    for name in ("url", "description", "events", "rate_limit"):
         if name in fields:
             setattr(endpoint, name, fields[name])
     if url_changed:

@@ -1,15 +1,17 @@
 """Idempotency-Key: the same write asked for twice is done once (Dialbird contract, "Idempotency").
 
-A key belongs to an organization and lives for 24 hours. A short write (publishing) reserves and completes it in its own
-transaction; the others reserve it first, so that a second request meanwhile is told to wait. A write that is refused
-has done nothing: its key is free again. Answers hold secrets that are shown once, so they are sealed at rest.
+A key belongs to an organization and lives for 24 hours. Publishing and uploads reserve and complete it in the
+transaction that does their work, so that a process that dies leaves both or neither; the others reserve it first, so
+that a second request meanwhile is told to wait. A write that is refused has done nothing: its key is free again.
+Answers hold secrets that are shown once, so they are sealed at rest.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -24,8 +26,8 @@ from sendoff.store.tables import IdempotencyRecord
 LIFETIME = timedelta(hours=24)
 LONGEST_KEY = 255
 
-ABANDONED_AFTER = timedelta(minutes=15)
-"""A reservation that was never completed is void after this: the process that made it died."""
+ABANDONED_AFTER = timedelta(minutes=5)
+"""A reservation that was never completed is void after this, longer than any such write takes: its process died."""
 
 _log = structlog.get_logger(__name__)
 
@@ -81,33 +83,40 @@ async def once(
 
     Raises IdempotencyKeyReused, IdempotencyInProgress, and what `work` raises, after which the key is free again.
     """
-    async with reserved(runtime, request) as stored:
-        if stored is not None:
-            return stored
-        response = await work()
-        if request is not None:
-            await _complete_after(runtime, request, response)
-        return response
-
-
-@asynccontextmanager
-async def reserved(runtime: Runtime, request: IdempotentRequest | None) -> AsyncIterator[StoredResponse | None]:
-    """Holds the key while the block runs, which completes it; frees it if the block raises.
-
-    Yields the first answer if there is one; raises as `reserve` does.
-    """
     if request is None:
-        yield None
-        return
+        return await work()
     async with runtime.database.write() as tx:
         stored = await reserve(tx, runtime, request)
+    if stored is not None:
+        return stored
     try:
-        yield stored
+        response = await work()
     except BaseException:
-        with suppress(Unavailable):  # it is void after a while
-            async with runtime.database.write() as tx:
-                await idempotency.remove(tx, request.organization_id, request.key)
+        await _free(runtime, request)
         raise
+    # What is done is done: whoever gives up waiting now must not make the next one do it again.
+    await asyncio.shield(_complete_after(runtime, request, response))
+    return response
+
+
+@contextmanager
+def under_way(runtime: Runtime, request: IdempotentRequest | None) -> Iterator[None]:
+    """Around long work whose key is reserved in its last transaction: this process does it once at a time.
+
+    Another process does it as well, and finds the answer when it comes to commit; nothing is left of one that dies.
+    Raises IdempotencyKeyReused, and IdempotencyInProgress while the first runs.
+    """
+    if request is None:
+        yield
+        return
+    running = runtime.under_way.get((request.organization_id, request.key))
+    if running is not None:
+        raise IdempotencyInProgress if running == request.fingerprint else IdempotencyKeyReused
+    runtime.under_way[request.organization_id, request.key] = request.fingerprint
+    try:
+        yield
+    finally:
+        del runtime.under_way[request.organization_id, request.key]
 
 
 async def reserve(tx: Transaction, runtime: Runtime, request: IdempotentRequest) -> StoredResponse | None:
@@ -124,19 +133,28 @@ async def reserve(tx: Transaction, runtime: Runtime, request: IdempotentRequest)
             await idempotency.remove(tx, request.organization_id, request.key)
             tx.expunge(found)
             continue
-        if found.request_hash != request.fingerprint:
-            raise IdempotencyKeyReused
-        if found.response_status is None or found.response_body is None:
-            raise IdempotencyInProgress
-        body = runtime.vault.open(found.response_body, bound_to=request.place)
-        return StoredResponse(found.response_status, body.encode(), replayed=True)
+        return _answer_again(runtime, request, found)
     return None
+
+
+async def find_answer(tx: Transaction, runtime: Runtime, request: IdempotentRequest) -> StoredResponse | None:
+    """The answer that the key was given, if it was; nothing is reserved. Raises as `reserve` does."""
+    found = await idempotency.find(tx, request.organization_id, request.key)
+    if found is None or _is_void(found, runtime.clock.now()):
+        return None
+    return _answer_again(runtime, request, found)
 
 
 async def complete(tx: Transaction, runtime: Runtime, request: IdempotentRequest, response: StoredResponse) -> None:
     """Keep the answer of a reserved request, in the transaction that does its work."""
     body = runtime.vault.seal(response.body.decode(), bound_to=request.place)
     await idempotency.complete(tx, request.organization_id, request.key, status=response.status, body=body)
+
+
+async def _free(runtime: Runtime, request: IdempotentRequest) -> None:
+    with suppress(Unavailable):  # it is void after a while
+        async with runtime.database.write() as tx:
+            await idempotency.remove(tx, request.organization_id, request.key)
 
 
 async def _complete_after(runtime: Runtime, request: IdempotentRequest, response: StoredResponse) -> None:
@@ -146,6 +164,15 @@ async def _complete_after(runtime: Runtime, request: IdempotentRequest, response
             await complete(tx, runtime, request, response)
     except Unavailable as error:
         _log.warning("idempotency_not_completed", error=error.message)
+
+
+def _answer_again(runtime: Runtime, request: IdempotentRequest, found: IdempotencyRecord) -> StoredResponse:
+    if found.request_hash != request.fingerprint:
+        raise IdempotencyKeyReused
+    if found.response_status is None or found.response_body is None:
+        raise IdempotencyInProgress
+    body = runtime.vault.open(found.response_body, bound_to=request.place)
+    return StoredResponse(found.response_status, body.encode(), replayed=True)
 
 
 def _record(request: IdempotentRequest, now: datetime) -> IdempotencyRecord:

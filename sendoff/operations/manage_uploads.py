@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
 from sendoff.errors import Invalid, NotFound
 from sendoff.ids import is_uuid
+from sendoff.operations.idempotency import IdempotentRequest, StoredResponse, complete, reserve
 from sendoff.operations.runtime import Runtime
 from sendoff.policy.states import UploadStatus
 from sendoff.store import accounts, uploads
+from sendoff.store.database import Transaction
 from sendoff.store.tables import Upload
 from sendoff.uploads.downloads import Link, StoredFile
 from sendoff.uploads.filenames import result_name
@@ -49,19 +51,37 @@ async def list_uploads(runtime: Runtime, organization_id: str, *, limit: int, be
         return await uploads.page(tx, organization_id, limit=limit, before=before)
 
 
-async def cancel_upload(runtime: Runtime, organization_id: str, upload_id: str) -> Upload:
+async def cancel_upload(
+    runtime: Runtime,
+    organization_id: str,
+    upload_id: str,
+    *,
+    answer: Callable[[Upload], StoredResponse],
+    idempotent: IdempotentRequest | None = None,
+) -> StoredResponse:
     """Cancel an upload that nobody has started and give its credits back, in one transaction.
 
-    Raises NotFound, and Invalid once it was started, finished or cancelled.
+    Returns what `answer` makes of it; with `idempotent` a repetition gets the first answer instead, decided in the same
+    transaction. Raises NotFound, and Invalid once it was started, finished or cancelled.
     """
     current = await find_upload(runtime, organization_id, upload_id)
     async with runtime.database.write() as tx:
-        cancelled = await uploads.cancel(tx, current.id, organization_id=organization_id, now=runtime.clock.now())
-        if cancelled is not None:
-            await accounts.refund_credits(tx, organization_id, cancelled.credits_refunded)
+        stored = await reserve(tx, runtime, idempotent) if idempotent else None
+        if stored is not None:
+            return stored
+        response = answer(await _cancel(tx, runtime, current))
+        if idempotent is not None:
+            await complete(tx, runtime, idempotent, response)
+    return response
+
+
+async def _cancel(tx: Transaction, runtime: Runtime, upload: Upload) -> Upload:
+    now = runtime.clock.now()
+    cancelled = await uploads.cancel(tx, upload.id, organization_id=upload.organization_id, now=now)
     if cancelled is None:
-        status = (await find_upload(runtime, organization_id, upload_id)).status
+        status = await uploads.status(tx, upload.id)  # it may have changed since it was found
         raise Invalid(f"Only an upload that has not started can be cancelled; this one is {status}.")
+    await accounts.refund_credits(tx, cancelled.organization_id, cancelled.credits_refunded)
     return cancelled
 
 

@@ -10,6 +10,7 @@ from sendoff.errors import Conflict, NotFound
 from sendoff.ids import is_event_id, is_uuid
 from sendoff.operations.actors import Actor, write_audit
 from sendoff.operations.bury import bury_some
+from sendoff.operations.endpoint_states import check_rate_limit, shown
 from sendoff.operations.runtime import Runtime
 from sendoff.policy.states import DeadLetterState, DeliveryState, EndpointState
 from sendoff.store import audit, dead_letters, deliveries, delivery_history, endpoints, events
@@ -136,8 +137,8 @@ async def discard_dead_letter(runtime: Runtime, actor: Actor, dead_letter_id: st
     """Take it off the open list; it is kept for the record. Raises NotFound, Conflict unless it is open."""
     async with runtime.database.write() as tx:
         letter = await _find_dead_letter(tx, dead_letter_id, lock=True)
-        if letter.state == DeadLetterState.REPLAYED:
-            raise Conflict("This dead letter was replayed; there is nothing left to discard.")
+        if letter.state != DeadLetterState.OPEN:
+            raise Conflict(f"This dead letter was {letter.state} before; there is nothing left to discard.")
         before = {"state": str(letter.state)}
         letter.state = DeadLetterState.DISCARDED
         write_audit(
@@ -169,9 +170,7 @@ async def list_all_endpoints(
 async def switch_endpoint(runtime: Runtime, actor: Actor, endpoint_id: str, *, on: bool) -> Endpoint:
     """Enable an endpoint, forgetting its failures, or disable it. Raises NotFound, Conflict when it is gone."""
     async with runtime.database.write() as tx:
-        endpoint = await endpoints.find(tx, endpoint_id, lock=True) if is_uuid(endpoint_id) else None
-        if endpoint is None or endpoint.state == EndpointState.DELETED:
-            raise NotFound("There is no such endpoint.")
+        endpoint = await _find_endpoint(tx, endpoint_id)
         if endpoint.state == EndpointState.GONE:
             raise Conflict("This endpoint answered 410 Gone, which is for good.")
         before = {"state": str(endpoint.state)}
@@ -193,6 +192,27 @@ async def switch_endpoint(runtime: Runtime, actor: Actor, endpoint_id: str, *, o
         )
     if not on:
         await bury_some(runtime, endpoint.id)
+    return endpoint
+
+
+async def limit_endpoint(runtime: Runtime, actor: Actor, endpoint_id: str, *, rate_limit: int | None) -> Endpoint:
+    """Send at most so many deliveries a second to an endpoint; None ends the limit. Raises NotFound, Invalid."""
+    check_rate_limit(rate_limit)
+    async with runtime.database.write() as tx:
+        endpoint = await _find_endpoint(tx, endpoint_id)
+        before = shown(endpoint)
+        endpoint.rate_limit = rate_limit
+        endpoint.updated_at = runtime.clock.now()
+        write_audit(
+            tx,
+            actor,
+            "endpoint.update",
+            target=("endpoint", endpoint.id),
+            now=endpoint.updated_at,
+            organization_id=endpoint.organization_id,
+            before=before,
+            after=shown(endpoint),
+        )
     return endpoint
 
 
@@ -232,6 +252,14 @@ async def _report(tx: Transaction, dialects: Dialects, delivery: Delivery) -> De
         last_exchange=await delivery_history.last_exchange_of(tx, delivery.id),
         request_body=dialects.get(endpoint.dialect).body(occurrence),
     )
+
+
+async def _find_endpoint(tx: Transaction, endpoint_id: str) -> Endpoint:
+    """Locked until the transaction ends."""
+    found = await endpoints.find(tx, endpoint_id, lock=True) if is_uuid(endpoint_id) else None
+    if found is None or found.state == EndpointState.DELETED:
+        raise NotFound("There is no such endpoint.")
+    return found
 
 
 async def _find_delivery(tx: Transaction, delivery_id: str) -> Delivery:

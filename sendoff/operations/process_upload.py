@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from sendoff.errors import Invalid, NotFound, SendoffError
 from sendoff.ids import new_id
@@ -47,6 +48,11 @@ async def process_upload(runtime: Runtime, upload_id: str) -> UploadStatus | Non
     upload = await _claim(runtime, upload_id)
     if upload is None:
         return None
+    with bound_contextvars(request_id=upload.request_id):
+        return await _process_or_release(runtime, upload)
+
+
+async def _process_or_release(runtime: Runtime, upload: Upload) -> UploadStatus | None:
     try:
         return await _process(runtime, upload)
     except _LeaseLostError:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from sendoff.dialects.dialbird import DIALBIRD
 from sendoff.errors import Conflict, Gone, Invalid, NotFound, UnknownEventType, UnsafeUrl
 from sendoff.ids import is_uuid, new_id
 from sendoff.operations.actors import Actor, write_audit
 from sendoff.operations.bury import bury_some
-from sendoff.operations.endpoint_states import mark_deleted, shown, switch
+from sendoff.operations.endpoint_states import check_rate_limit, mark_deleted, shown, switch
 from sendoff.operations.endpoints import RegisteredEndpoint
 from sendoff.operations.grants import Grant
 from sendoff.operations.runtime import Runtime
@@ -33,6 +34,8 @@ class NewSubscription:
 
     event_type: str
     target_url: str
+    rate_limit: int | None = None
+    """Deliveries per second at the most; None for as many as come."""
 
 
 class SubscriptionStatus(StrEnum):
@@ -53,8 +56,10 @@ def status_of(endpoint: Endpoint, breaker: Breaker) -> SubscriptionStatus:
 async def subscribe(runtime: Runtime, grant: Grant, actor: Actor, new: NewSubscription) -> RegisteredEndpoint:
     """Save a subscription. One whose receiver answered 410 gives way to a new one of the same type and URL.
 
-    Raises UnknownEventType (`event_type`), Invalid (`target_url`), Conflict when there is the same already.
+    Raises UnknownEventType (`event_type`), Invalid (`target_url`, `rate_limit`), or Conflict when there is the same
+    already.
     """
+    check_rate_limit(new.rate_limit)
     await _check_url(runtime, new.target_url)
     secret = DIALBIRD.new_secret()
     endpoint = _endpoint(runtime, grant, new, secret)
@@ -88,16 +93,23 @@ async def get_subscription(runtime: Runtime, organization_id: str, subscription_
         return await _find(tx, organization_id, subscription_id)
 
 
-async def switch_subscription(
-    runtime: Runtime, organization_id: str, actor: Actor, subscription_id: str, *, on: bool
+@dataclass(frozen=True, slots=True)
+class SubscriptionChange:
+    """What to change of a subscription; fields that are absent stay as they are."""
+
+    fields: dict[str, Any]
+    """`on`: switched on, its failures forgotten, or off. `rate_limit`: deliveries per second, or None."""
+
+
+async def change_subscription(
+    runtime: Runtime, organization_id: str, actor: Actor, subscription_id: str, change: SubscriptionChange
 ) -> Endpoint:
-    """Switch a subscription on, its failures forgotten, or off. Raises NotFound; Gone after a 410 of its receiver."""
+    """Change a subscription. Raises NotFound; Invalid; Gone when it is to be switched after a 410 of its receiver."""
+    check_rate_limit(change.fields.get("rate_limit"))
     async with runtime.database.write() as tx:
         endpoint = await _find(tx, organization_id, subscription_id, lock=True)
-        if endpoint.state == EndpointState.GONE:
-            raise Gone("The subscription's receiver answered 410 Gone, which disables it for good; subscribe anew.")
         before = shown(endpoint)
-        switch(endpoint, on=on)
+        _apply(endpoint, change.fields)
         endpoint.updated_at = runtime.clock.now()
         write_audit(
             tx,
@@ -120,6 +132,15 @@ async def unsubscribe(runtime: Runtime, organization_id: str, actor: Actor, subs
         endpoint = await _find(tx, organization_id, subscription_id, lock=True)
         mark_deleted(tx, runtime, actor, endpoint)
     await bury_some(runtime, endpoint.id)
+
+
+def _apply(endpoint: Endpoint, fields: dict[str, Any]) -> None:
+    if "on" in fields:
+        if endpoint.state == EndpointState.GONE:
+            raise Gone("The subscription's receiver answered 410 Gone, which disables it for good; subscribe anew.")
+        switch(endpoint, on=fields["on"])
+    if "rate_limit" in fields:
+        endpoint.rate_limit = fields["rate_limit"]
 
 
 async def _check_url(runtime: Runtime, url: str) -> None:
@@ -153,6 +174,7 @@ def _endpoint(runtime: Runtime, grant: Grant, new: NewSubscription, secret: str)
         url=new.target_url,
         events=[new.event_type],
         secret=runtime.vault.seal(secret, bound_to=identifier),
+        rate_limit=new.rate_limit,
         created_at=now,
         updated_at=now,
     )

@@ -20,17 +20,15 @@ async def add_upload_event(
     runtime: Runtime,
     upload: Upload,
     event_type: str,
-    *,
-    request_id: str | None = None,
     **data: Any,
 ) -> list[AcceptedEvent]:
-    """Commit the event with the state it reports; ring for it after the commit.
+    """Commit the event with the state it reports, under the id of the upload's request; ring for it after the commit.
 
     `data` stands beside `upload`, except `total_rows` and `downloads`, which stand in it.
     """
     described = describe(upload) | {name: data.pop(name) for name in ("total_rows", "downloads") if name in data}
     event = NewEvent(event_type, orjson.dumps({"upload": described, **data}))
-    return await add_events(tx, runtime, upload.organization_id, [event], request_id=request_id)
+    return await add_events(tx, runtime, upload.organization_id, [event], request_id=upload.request_id)
 
 
 def describe(upload: Upload) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col, select
 
 from sendoff.store.batch import execute, ids_parameter, read_json, read_moment, rows_from
@@ -35,12 +36,29 @@ async def find_user(tx: Transaction, email: str) -> User | None:
     return (await tx.scalars(select(User).where(col(User.email) == email.strip().lower()))).one_or_none()
 
 
+async def find_or_insert_user(tx: Transaction, new: User) -> User:
+    """The user with the new one's e-mail address, which is in lower case: whoever was first, here or elsewhere."""
+    await _insert_if_new(tx, new)
+    return (await tx.scalars(select(User).where(col(User.email) == new.email))).one()
+
+
 async def get_user(tx: Transaction, user_id: str) -> User | None:
     return await tx.get(User, user_id)
 
 
 async def find_membership(tx: Transaction, organization_id: str, user_id: str) -> Membership | None:
     return await tx.get(Membership, (organization_id, user_id))
+
+
+async def insert_membership_if_new(tx: Transaction, membership: Membership) -> None:
+    """Make the user a member of the organization, which they may be already."""
+    await _insert_if_new(tx, membership)
+
+
+async def _insert_if_new(tx: Transaction, row: User | Membership) -> None:
+    """Insert the row unless a unique column says that it is there; a concurrent insert of it is waited for."""
+    insert = sqlite.insert if tx.get_bind().dialect.name == "sqlite" else postgresql.insert
+    await tx.execute(insert(type(row)).values(row.model_dump()).on_conflict_do_nothing())
 
 
 @dataclass(frozen=True, slots=True)

@@ -264,7 +264,7 @@ class ReplayItem(SQLModel, table=True):
 
 
 class Upload(SQLModel, table=True):
-    """An upload of phone numbers. `phone_column` to `lease` serve its processing and are not shown."""
+    """An upload of phone numbers. What follows `updated_at` serves its processing and is not shown."""
 
     __tablename__ = "uploads"
     __table_args__ = (
@@ -303,6 +303,8 @@ class Upload(SQLModel, table=True):
     processing_attempts: int = 0
     leased_until: datetime | None = Field(default=None, sa_type=Moment)
     lease: str | None = Field(default=None, sa_type=Identifier)
+    request_id: str | None = Field(default=None, sa_type=String(64))
+    """The request that made it: whatever is told of it later was caused by that request, too."""
 
 
 class IdempotencyRecord(SQLModel, table=True):

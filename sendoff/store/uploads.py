@@ -31,6 +31,11 @@ async def find(tx: Transaction, upload_id: str, *, organization_id: str | None =
     return upload
 
 
+async def status(tx: Transaction, upload_id: str) -> str:
+    """The status of an upload that there is."""
+    return (await tx.scalars(select(Upload.status).where(col(Upload.id) == upload_id))).one()
+
+
 async def existing(tx: Transaction, ids: Iterable[str]) -> set[str]:
     """Which of the ids are uploads."""
     return set((await tx.scalars(select(Upload.id).where(col(Upload.id).in_(set(ids))))).all())

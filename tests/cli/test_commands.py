@@ -169,6 +169,15 @@ def test_an_endpoint_is_disabled_and_enabled_and_the_log_says_who_did_it(
     assert below["next_cursor"] is None
 
 
+def test_an_endpoint_is_limited_and_its_limit_ended(
+    installation: Installation, api: httpx.Client, receiver: RemoteReceiver
+) -> None:
+    endpoint = register(api, receiver.url("/limited"), "upload.created")
+    assert installation.json("endpoints", "limit", endpoint, "--rate", "5")["rate_limit"] == 5
+    assert api.get(f"/api/v1/webhooks/{endpoint}").json()["rate_limit"] == 5
+    assert installation.json("endpoints", "limit", endpoint)["rate_limit"] is None
+
+
 def test_people_get_tables_and_sentences(installation: Installation, organization: str) -> None:
     listed = installation.run("orgs", "list")
     assert organization in listed.stdout

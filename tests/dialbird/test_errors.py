@@ -71,7 +71,7 @@ async def test_a_token_past_its_expiry_is_expired_token(small_dialbird: Dialbird
 
 
 async def test_a_token_in_the_query_is_refused_even_beside_one_in_the_header(small_dialbird: DialbirdClient) -> None:
-    for method, path, body in ROUTES:
+    for method, path, body in [*ROUTES, ("GET", "/health", None)]:
         for value in (small_dialbird.key, "", "x"):
             answer = await small_dialbird.call(method, path, json=body, params={"access_token": value})
             assert code_of(answer) == "invalid_token"

@@ -14,7 +14,7 @@ from sqlmodel import col, select
 from sendoff.operations.check_upload import CsvSubmission
 from sendoff.operations.create_upload import Sender, create_upload
 from sendoff.operations.idempotency import IdempotentRequest, StoredResponse
-from sendoff.operations.manage_uploads import find_upload
+from sendoff.operations.manage_uploads import cancel_upload, find_upload
 from sendoff.operations.process_upload import process_upload
 from sendoff.operations.runtime import Runtime
 from sendoff.policy.states import UploadStatus
@@ -57,6 +57,12 @@ class UploadHouse:
         stored = await create_upload(self.runtime, self.sender, submission, answer=answer, idempotent=idempotent)
         assert stored.status == 200
         return str(orjson.loads(stored.body)["id"])
+
+    async def cancel(
+        self, upload_id: str, *, organization_id: str | None = None, idempotent: IdempotentRequest | None = None
+    ) -> StoredResponse:
+        owner = organization_id or self.organization_id
+        return await cancel_upload(self.runtime, owner, upload_id, answer=answer, idempotent=idempotent)
 
     async def process(self, upload_id: str) -> UploadStatus | None:
         return await process_upload(self.runtime, upload_id)

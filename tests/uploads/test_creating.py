@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import orjson
 import pytest
 from sqlalchemy import update
+from sqlmodel import select
 
 from sendoff.errors import (
     IdempotencyInProgress,
+    IdempotencyKeyReused,
     InsufficientCredits,
     Invalid,
     NoSubscription,
@@ -22,12 +25,12 @@ from sendoff.errors import (
     Unavailable,
 )
 from sendoff.operations import create_upload as module
-from sendoff.operations.check_upload import JsonSubmission
+from sendoff.operations.check_upload import JsonSubmission, check_upload
 from sendoff.operations.create_upload import create_upload, require_subscription
 from sendoff.operations.idempotency import IdempotentRequest
-from sendoff.operations.manage_uploads import cancel_upload, find_upload, list_uploads
+from sendoff.operations.manage_uploads import find_upload, list_uploads
 from sendoff.operations.remove_orphan_files import ORPHANED_AFTER, remove_orphan_files
-from sendoff.store.tables import Organization
+from sendoff.store.tables import IdempotencyRecord, Organization
 from tests.uploads.conftest import UploadHouse, answer, contacts_csv, on_sqlite
 
 
@@ -73,6 +76,7 @@ async def test_an_upload_is_counted_charged_stored_announced_and_rung_for(upload
         "processing_attempts": 0,
         "leased_until": None,
         "lease": None,
+        "request_id": None,
     }
     assert uploads.stored() == [upload.storage_path]
     assert (uploads.storage / upload.storage_path).read_text() == content
@@ -227,11 +231,76 @@ async def test_a_repetition_while_the_first_runs_is_told_to_wait(
         monkeypatch.setattr(uploads.runtime.uploads.storage, "put", put)
         with pytest.raises(IdempotencyInProgress):
             await uploads.upload(idempotent=request)
+        with pytest.raises(IdempotencyKeyReused):
+            await uploads.upload(idempotent=replace(request, fingerprint="another"))
         await put(*arguments, **named)
 
     monkeypatch.setattr(uploads.runtime.uploads.storage, "put", ask_again)
-    await uploads.upload(idempotent=request)
+    first = await uploads.upload(idempotent=request)
+    assert await uploads.upload(idempotent=request) == first
     assert await uploads.count() == 1
+
+
+@pytest.mark.parametrize("credits_left", [1_000, 120])
+async def test_an_upload_that_another_process_did_meanwhile_is_not_done_again(
+    uploads: UploadHouse, monkeypatch: pytest.MonkeyPatch, credits_left: int
+) -> None:
+    await set_credits(uploads, credits_left)
+    request = IdempotentRequest(uploads.organization_id, "key", "same")
+    other_process = UploadHouse(
+        replace(uploads.house, runtime=replace(uploads.runtime, under_way={})), uploads.storage, uploads.inbox
+    )
+    done: list[str] = []
+
+    async def be_slower(*arguments: Any) -> Any:
+        monkeypatch.setattr(module, "check_upload", check_upload)
+        done.append(await other_process.upload(idempotent=request))
+        return await check_upload(*arguments)
+
+    monkeypatch.setattr(module, "check_upload", be_slower)
+    assert await uploads.upload(idempotent=request) == done[0]
+    assert uploads.stored() == [(await uploads.find(done[0])).storage_path]
+    assert len(await uploads.events("upload.created")) == 1
+    assert await uploads.credits() == credits_left - 120
+    assert uploads.house.bell.uploads == done
+
+
+async def test_an_upload_whose_process_died_leaves_its_key_free(
+    uploads: UploadHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = IdempotentRequest(uploads.organization_id, "key", "same")
+
+    async def die(*_: Any, **__: Any) -> None:
+        async with uploads.house.transaction() as tx:  # what a process leaves that is killed at this moment
+            assert (await tx.scalars(select(IdempotencyRecord))).all() == []
+        raise RuntimeError
+
+    for moment in ("check_upload", "add_upload_event"):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, moment, die)
+            with pytest.raises(RuntimeError):
+                await uploads.upload(idempotent=request)
+    assert await uploads.upload(idempotent=request)
+    assert await uploads.count() == 1
+
+
+async def test_an_idempotent_cancelling_is_answered_alike_and_refunds_once(uploads: UploadHouse) -> None:
+    upload_id = await uploads.upload()
+    request = IdempotentRequest(uploads.organization_id, "key", "same")
+    cancels = [uploads.cancel(upload_id, idempotent=request) for _ in range(5)]
+    answers = await asyncio.gather(*cancels)
+    assert sorted(each.replayed for each in answers) == [False, True, True, True, True]
+    assert len({each.body for each in answers}) == 1
+    assert await uploads.credits() == 1_000
+
+
+@on_sqlite
+async def test_a_refused_cancelling_frees_its_idempotency_key(uploads: UploadHouse) -> None:
+    upload_id, request = await uploads.upload(), IdempotentRequest(uploads.organization_id, "key", "same")
+    await uploads.cancel(upload_id)
+    for _ in range(2):
+        with pytest.raises(Invalid, match="cancelled"):
+            await uploads.cancel(upload_id, idempotent=request)
 
 
 async def test_the_list_comes_newest_first_in_pages(uploads: UploadHouse) -> None:
@@ -244,21 +313,22 @@ async def test_the_list_comes_newest_first_in_pages(uploads: UploadHouse) -> Non
 
 async def test_a_cancelled_upload_gives_its_credits_back_once_and_is_never_processed(uploads: UploadHouse) -> None:
     upload_id = await uploads.upload()
-    cancelled = await cancel_upload(uploads.runtime, uploads.organization_id, upload_id)
+    await uploads.cancel(upload_id)
+    cancelled = await uploads.find(upload_id)
     assert (cancelled.status, cancelled.credits_refunded) == ("cancelled", 120)
     assert await uploads.credits() == 1_000
     with pytest.raises(Invalid, match="cancelled"):
-        await cancel_upload(uploads.runtime, uploads.organization_id, upload_id)
+        await uploads.cancel(upload_id)
     assert await uploads.credits() == 1_000
     assert await uploads.process(upload_id) is None
 
 
 async def test_cancelling_at_once_from_everywhere_refunds_once(uploads: UploadHouse) -> None:
     upload_id = await uploads.upload()
-    cancel = cancel_upload(uploads.runtime, uploads.organization_id, upload_id)
-    others = [cancel_upload(uploads.runtime, uploads.organization_id, upload_id) for _ in range(4)]
+    cancel = uploads.cancel(upload_id)
+    others = [uploads.cancel(upload_id) for _ in range(4)]
     results = await asyncio.gather(cancel, *others, return_exceptions=True)
-    assert sorted(type(result).__name__ for result in results) == ["Invalid"] * 4 + ["Upload"]
+    assert sorted(type(result).__name__ for result in results) == ["Invalid"] * 4 + ["StoredResponse"]
     assert await uploads.credits() == 1_000
 
 
@@ -268,7 +338,7 @@ async def test_what_there_is_not_is_not_found(uploads: UploadHouse, upload_id: s
     with pytest.raises(NotFound):
         await find_upload(uploads.runtime, uploads.organization_id, upload_id)
     with pytest.raises(NotFound):
-        await cancel_upload(uploads.runtime, uploads.organization_id, upload_id)
+        await uploads.cancel(upload_id)
 
 
 @on_sqlite
@@ -277,7 +347,7 @@ async def test_an_upload_of_another_organization_is_not_found(uploads: UploadHou
     with pytest.raises(NotFound):
         await find_upload(uploads.runtime, other, upload_id)
     with pytest.raises(NotFound):
-        await cancel_upload(uploads.runtime, other, upload_id)
+        await uploads.cancel(upload_id, organization_id=other)
 
 
 async def test_files_without_an_upload_are_removed_once_they_are_old(uploads: UploadHouse) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from sendoff.errors import Invalid, NotFound, Unavailable
 from sendoff.operations import process_upload as module
-from sendoff.operations.manage_uploads import BadLink, ExpiredLink, cancel_upload, link_to_file, open_linked_file
+from sendoff.operations.manage_uploads import BadLink, ExpiredLink, link_to_file, open_linked_file
 from sendoff.operations.process_upload import MOST_ATTEMPTS
 from sendoff.operations.sweep import sweep
 from sendoff.store.tables import Upload
@@ -250,11 +250,11 @@ async def test_one_that_was_started_or_finished_cannot_be_cancelled(
     work = asyncio.create_task(uploads.process(upload_id))
     await eventually(lambda: gatekeeper.arrived, what="a claim")
     with pytest.raises(Invalid, match="processing"):
-        await cancel_upload(uploads.runtime, uploads.organization_id, upload_id)
+        await uploads.cancel(upload_id)
     gatekeeper.gate.set()
     await work
     with pytest.raises(Invalid, match="completed"):
-        await cancel_upload(uploads.runtime, uploads.organization_id, upload_id)
+        await uploads.cancel(upload_id)
     assert await uploads.credits() == 1_000 - 123
 
 

@@ -64,6 +64,7 @@ CALLS = {
     ("GET", "/operator/v1/deliveries/{delivery_id}"): OPERATOR,
     ("POST", "/operator/v1/deliveries/{delivery_id}/retry"): OPERATOR,
     ("GET", "/operator/v1/endpoints"): OPERATOR,
+    ("PATCH", "/operator/v1/endpoints/{endpoint_id}"): Call("operator", across=True, body={"rate_limit": 5}),
     ("POST", "/operator/v1/endpoints/{endpoint_id}/disable"): OPERATOR,
     ("POST", "/operator/v1/endpoints/{endpoint_id}/enable"): OPERATOR,
     ("GET", "/operator/v1/audit"): OPERATOR,

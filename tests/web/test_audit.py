@@ -19,6 +19,7 @@ ACTIONS = {
     ("POST", "/api/v1/subscriptions"): "endpoint.create",
     ("PATCH", "/api/v1/subscriptions/{subscription_id}"): "endpoint.update",
     ("DELETE", "/api/v1/subscriptions/{subscription_id}"): "endpoint.delete",
+    ("PATCH", "/operator/v1/endpoints/{endpoint_id}"): "endpoint.update",
     ("POST", "/operator/v1/endpoints/{endpoint_id}/disable"): "endpoint.disable",
     ("POST", "/operator/v1/endpoints/{endpoint_id}/enable"): "endpoint.enable",
     ("POST", "/operator/v1/deliveries/{delivery_id}/retry"): "delivery.retry",
@@ -87,6 +88,7 @@ async def do_everything(world: World, receiver: Receiver) -> list[str]:
     await world.house.work()
     ids["replay_id"] = (await do("POST", "/operator/v1/replays", again))["id"]
     await do("POST", "/operator/v1/replays/{replay_id}/cancel")
+    await do("PATCH", "/operator/v1/endpoints/{endpoint_id}", {"rate_limit": 5})
     await do("POST", "/operator/v1/endpoints/{endpoint_id}/disable")
     await do("POST", "/operator/v1/endpoints/{endpoint_id}/enable")
     await do("DELETE", "/api/v1/webhooks/{webhook_id}")
@@ -108,6 +110,8 @@ async def test_every_write_is_logged_with_its_actor_its_request_and_what_changed
     assert by_action["replay.cancel"]["after"] == {"state": "cancelled", "replayed": 0}
     update = next(entry for entry in entries if entry["action"] == "endpoint.update")
     assert (update["before"]["description"], update["after"]["description"]) == (None, "New")
+    limited = [entry for entry in entries if entry["action"] == "endpoint.update"][-1]
+    assert (limited["before"]["rate_limit"], limited["after"]["rate_limit"]) == (None, 5)
     assert all(entry["before"] or entry["after"] for entry in entries)
     assert "hush" not in json.dumps(entries)
 

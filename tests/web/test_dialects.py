@@ -92,7 +92,7 @@ async def test_a_webhook_that_signs_with_a_shared_secret_has_no_public_key(
         assert (answer.status_code, "no public key" in answer.json()["detail"]) == (404, True)
 
 
-@pytest.mark.parametrize("dialect", [None, "house", "optimaldial"])
+@pytest.mark.parametrize("dialect", [None, "house", "optimaldial", "OptimalDial"])
 async def test_the_house_dialect_keeps_the_contracts_shape_under_any_of_its_names(
     small_world: World, receiver: Receiver, dialect: str | None
 ) -> None:

@@ -64,6 +64,7 @@ class Stage:
             ("POST", "/api/v1/events"): EVENT,
             ("POST", "/api/v1/events/batch"): {"events": [EVENT, EVENT]},
             ("POST", "/operator/v1/replays"): {"filter": {"state": "discarded"}},
+            ("PATCH", "/operator/v1/endpoints/{endpoint_id}"): {"rate_limit": 5},
         }.get((method, path))
 
     async def call(self, method: str, path: str, *, idempotency_key: str, **request: Any) -> httpx.Response:

@@ -133,6 +133,12 @@ async def test_a_discarded_dead_letter_is_kept_off_the_open_list(world: World, r
     assert (response.status_code, response.json()) == (200, letter | {"state": "discarded"})
     assert await listed(world, "dead-letters", state="open") == []
     assert await listed(world, "dead-letters") == [response.json()]
+    again = await world.post(f"{BASE}/dead-letters/{letter['id']}/discard")
+    assert (again.status_code, again.json()["detail"]) == (
+        409,
+        "This dead letter was discarded before; there is nothing left to discard.",
+    )
+    assert len(await listed(world, "audit", action="dead_letter.discard")) == 1
 
 
 LISTS = ["dead-letters", "replays", "deliveries", "endpoints", "audit"]

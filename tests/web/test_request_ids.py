@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import structlog
 from structlog.testing import LogCapture
 
+from sendoff.operations.process_upload import process_upload
 from tests.support.receiver import Receiver
 from tests.web.world import World
 
 MINE = {"X-Request-Id": "from-my-browser_1"}
 ID = MINE["X-Request-Id"]
+UPLOAD = {"phone_numbers": [f"+1415555{number:04d}" for number in range(150, 300)]}
+
+
+@contextmanager
+def captured_log() -> Iterator[list[MutableMapping[str, Any]]]:
+    """The lines that are written in the block, with what is bound to them."""
+    captured = LogCapture()
+    before = structlog.get_config()["processors"]
+    structlog.configure(processors=[structlog.contextvars.merge_contextvars, captured])
+    try:
+        yield captured.entries
+    finally:
+        structlog.configure(processors=before)
 
 
 async def test_the_event_and_its_deliveries_carry_the_id_of_the_request_that_published_them(
@@ -32,12 +49,50 @@ async def test_the_event_and_its_deliveries_carry_the_id_of_the_request_that_pub
             assert (await world.get(f"/operator/v1/deliveries/{listed['id']}")).json()["request_id"] == ID
 
 
-async def test_an_uploads_event_carries_the_id_of_its_request(small_world: World, receiver: Receiver) -> None:
-    await small_world.register(receiver.url("/hook"), events=["upload.created"])
-    numbers = {"phone_numbers": [f"+1415555{number:04d}" for number in range(150, 300)]}
-    assert (await small_world.post("/api/v1/uploads", numbers, headers=MINE)).status_code == 200
-    [listed] = (await small_world.get("/operator/v1/deliveries")).json()["data"]
-    assert (listed["event_type"], listed["request_id"]) == ("upload.created", ID)
+async def test_every_event_of_an_upload_carries_the_id_of_the_request_that_made_the_upload(
+    world: World, receiver: Receiver
+) -> None:
+    types = ["upload.created", "upload.completed", "upload.failed"]
+    await world.register(receiver.url("/hook"), events=types)
+    processed, lost = [
+        (await world.post("/api/v1/uploads", UPLOAD, headers={"X-Request-Id": name})).json() for name in ("one", "two")
+    ]
+    await world.house.runtime.uploads.storage.delete(lost["storage_path"])
+    assert await process_upload(world.house.runtime, processed["id"]) == "completed"
+    assert await process_upload(world.house.runtime, lost["id"]) == "failed"
+    listed = (await world.get("/operator/v1/deliveries")).json()["data"]
+    assert sorted((each["request_id"], each["event_type"]) for each in listed) == [
+        ("one", "upload.completed"),
+        ("one", "upload.created"),
+        ("two", "upload.created"),
+        ("two", "upload.failed"),
+    ]
+
+
+async def test_log_lines_about_an_upload_carry_the_id_of_its_request(
+    small_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = (await small_world.post("/api/v1/uploads", UPLOAD, headers=MINE)).json()
+
+    async def fail(*_: Any, **__: Any) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(small_world.house.runtime.uploads.storage, "put", fail)
+    with captured_log() as lines:
+        assert await process_upload(small_world.house.runtime, upload["id"]) == "ready_for_processing"
+    assert [(line["event"], line["request_id"]) for line in lines] == [("upload_put_off", ID)]
+
+
+async def test_the_log_line_of_a_failed_attempt_carries_the_id_of_the_request_that_caused_it(
+    world: World, receiver: Receiver
+) -> None:
+    receiver.program("/hook", 200, 500)
+    await world.register(receiver.url("/hook"))
+    event = {"type": "upload.completed", "data": {}}
+    assert (await world.post("/api/v1/events", event, headers=MINE)).status_code == 202
+    with captured_log() as lines:
+        await world.house.work()
+    assert [line["request_id"] for line in lines if line["event"] == "attempt_failed"] == [ID]
 
 
 async def test_audit_entries_of_every_surface_carry_the_id_of_their_request(world: World, receiver: Receiver) -> None:
@@ -64,15 +119,10 @@ async def test_audit_entries_of_every_surface_carry_the_id_of_their_request(worl
 
 
 async def test_log_lines_carry_the_id_of_the_request_that_they_were_written_in(small_world: World) -> None:
-    captured = LogCapture()
-    before = structlog.get_config()["processors"]
-    structlog.configure(processors=[structlog.contextvars.merge_contextvars, captured])
-    try:
+    with captured_log() as lines:
         async with small_world.without_redis():
             await small_world.delete("/api/v1/webhooks/1", headers=MINE)
             await small_world.get("/api/v1/me", headers=MINE)
             await small_world.get("/ready", headers=MINE)
-    finally:
-        structlog.configure(processors=before)
-    assert [line["event"] for line in captured.entries] == ["rate_limit_skipped", "rate_limit_skipped", "not_ready"]
-    assert {line["request_id"] for line in captured.entries} == {ID}
+    assert [line["event"] for line in lines] == ["rate_limit_skipped", "rate_limit_skipped", "not_ready"]
+    assert {line["request_id"] for line in lines} == {ID}

@@ -99,7 +99,8 @@ async def test_operators_are_told_404_for_what_does_not_exist(world: World) -> N
     for (method, path), call in SINGLE.items():
         for identifier in (ANY_ID, "1", "%00", "evt_1"):
             if call.across:
-                answer = await world.call(method, re.sub(r"\{\w+\}", identifier, path))
+                options = {} if call.body is None else {"json": call.body}
+                answer = await world.call(method, re.sub(r"\{\w+\}", identifier, path), **options)
                 assert (answer.status_code, type(answer.json()["detail"])) == (404, str), path
 
 
