@@ -74,10 +74,10 @@ class MortalDatabase:
         """Single statements are mortal, too."""
         return self if self._database.direct is not None else None
 
-    async def fetch(self, statement: str, *arguments: Any) -> list[Any]:
+    async def fetch(self, statement: str, *arguments: Any, durable: bool = True) -> list[Any]:
         assert self._database.direct is not None
         self._begin()
-        rows = await self._database.direct.fetch(statement, *arguments)
+        rows = await self._database.direct.fetch(statement, *arguments, durable=durable)
         self._end()
         return rows
 
