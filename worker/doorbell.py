@@ -25,24 +25,40 @@ _LISTEN_SECONDS = 2.0  # less than a command to Redis may take
 _AWAY_SECONDS = (0.1, 0.5, 1.0)
 
 
-async def hear_bell(runtime: Runtime, dispatcher: Dispatcher) -> None:
-    """Hand over what is rung for, for ever. What is taken from Redis and not handed over is found by the sweeper."""
-    failures = 0
-    while True:
-        room = await dispatcher.wait_for_room()
-        try:
-            delivery_ids = await _take_ids(runtime.redis, at_most=min(room, IDS_AT_ONCE))
-            if delivery_ids:
-                await dispatcher.submit(delivery_ids)
-                await asyncio.sleep(GATHER_SECONDS)
-            failures = 0
-        except Exception as error:
-            if isinstance(error, (RedisError, OSError, Unavailable)):
-                _log.warning("bell_not_heard", error=str(error))
-            else:  # such as an id that is none; it must not end the process
-                _log.exception("bell_not_heard")
-            await asyncio.sleep(_AWAY_SECONDS[min(failures, len(_AWAY_SECONDS) - 1)])
-            failures += 1
+class Doorbell:
+    """Hands over to a dispatcher what is rung for."""
+
+    def __init__(self, runtime: Runtime, dispatcher: Dispatcher) -> None:
+        self._runtime = runtime
+        self._dispatcher = dispatcher
+        self.failures = 0
+        """How many times in a row it could not hear, or not hand over."""
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether it has failed again and again: somebody else must look what is due."""
+        return self.failures >= len(_AWAY_SECONDS)
+
+    async def listen(self) -> None:
+        """Hand over, for ever. What is taken from Redis and not handed over is found by the sweeper."""
+        while True:
+            room = await self._dispatcher.wait_for_room()
+            try:
+                await self._hear(min(room, IDS_AT_ONCE))
+                self.failures = 0
+            except Exception as error:
+                if isinstance(error, (RedisError, OSError, Unavailable)):
+                    _log.warning("bell_not_heard", error=str(error))
+                else:  # such as an id that is none; it must not end the process
+                    _log.exception("bell_not_heard")
+                await asyncio.sleep(_AWAY_SECONDS[min(self.failures, len(_AWAY_SECONDS) - 1)])
+                self.failures += 1
+
+    async def _hear(self, at_most: int) -> None:
+        delivery_ids = await _take_ids(self._runtime.redis, at_most=at_most)
+        if delivery_ids:
+            await self._dispatcher.submit(delivery_ids)
+            await asyncio.sleep(GATHER_SECONDS)
 
 
 async def _take_ids(redis: Redis, *, at_most: int) -> list[str]:

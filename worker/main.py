@@ -23,7 +23,7 @@ from sendoff.readiness import announce_ready
 from sendoff.settings import Settings
 from worker.arq_loop import supervise_arq
 from worker.clock_watch import watch_clock
-from worker.doorbell import hear_bell
+from worker.doorbell import Doorbell
 from worker.schedule import BURY_SECONDS, FIND_ORPHAN_FILES_SECONDS, TIDY_SECONDS, repeat
 from worker.sweeps import run_sweeps
 
@@ -54,10 +54,11 @@ async def serve(settings: Settings) -> None:
 
 async def _work(runtime: Runtime, stop: asyncio.Event) -> None:
     dispatcher = Dispatcher(runtime)
+    doorbell = Doorbell(runtime, dispatcher)
     loops = [
-        asyncio.create_task(hear_bell(runtime, dispatcher)),
+        asyncio.create_task(doorbell.listen()),
         asyncio.create_task(supervise_arq(runtime)),
-        asyncio.create_task(run_sweeps(runtime, dispatcher)),
+        asyncio.create_task(run_sweeps(runtime, dispatcher, doorbell)),
         asyncio.create_task(watch_clock(runtime)),
         asyncio.create_task(repeat("bury", BURY_SECONDS, partial(bury_closed, runtime))),
         asyncio.create_task(repeat("tidy", TIDY_SECONDS, partial(tidy, runtime))),

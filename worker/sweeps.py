@@ -16,6 +16,7 @@ from sendoff.operations.dispatcher import Dispatcher
 from sendoff.operations.runtime import Runtime
 from sendoff.operations.sweep import sweep
 from worker.direct_bell import DirectBell
+from worker.doorbell import Doorbell
 
 _log = structlog.get_logger(__name__)
 
@@ -46,7 +47,7 @@ class _Situation:
     waiting_ids: int
 
 
-async def run_sweeps(runtime: Runtime, dispatcher: Dispatcher) -> None:
+async def run_sweeps(runtime: Runtime, dispatcher: Dispatcher, doorbell: Doorbell) -> None:
     """Sweep for ever, and tell the pacer how many workers there are."""
     direct = replace(runtime, bell=DirectBell(runtime, dispatcher))
     name = new_id()
@@ -58,7 +59,7 @@ async def run_sweeps(runtime: Runtime, dispatcher: Dispatcher) -> None:
             dispatcher.pacer.set_workers(situation.workers)
         if situation is None or overdue or situation.is_our_turn:
             swept_at = runtime.clock.monotonic()
-            if situation is None:
+            if situation is None or doorbell.is_deaf:
                 await _sweep(direct, timedelta(0))
             elif situation.waiting_ids < ENOUGH_DUE:
                 await _sweep(runtime, TRUST)

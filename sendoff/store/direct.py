@@ -1,7 +1,7 @@
 """The hot statements' way to PostgreSQL: its driver itself, one statement per transaction and round trip.
 
 A round trip through SQLAlchemy's session costs a few times the driver's own, and a transaction of one statement needs
-no BEGIN and no COMMIT (docs/decisions/0010). Everything that isn't hot goes through `Database.read` and `.write`.
+no BEGIN and no COMMIT (docs/decisions/0011). Everything that isn't hot goes through `Database.read` and `.write`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,85 @@
+"""Budgets: what a delivery may cost the servers when a hundred come at once. Counted, not timed."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from sendoff.bell import RedisBell, connect
+from sendoff.operations import accounts
+from sendoff.operations.accept_together import Acceptance
+from sendoff.operations.dispatcher import Dispatcher
+from sendoff.operations.publish import NewEvent
+from tests.support.expenses import count_redis_commands, counted
+from tests.support.house import ACTOR, House, open_house
+from tests.support.polling import eventually
+from tests.support.receiver import Receiver
+from worker.doorbell import Doorbell
+
+DELIVERIES = 100
+STATEMENTS_PER_DELIVERY = 0.1
+COMMITS_PER_DELIVERY = 0.1
+REDIS_COMMANDS_PER_DELIVERY = 0.2
+
+ENDPOINTS = 10
+EVENT = NewEvent("upload.completed", b'{"x":"' + b"y" * 1_000 + b'"}')
+
+
+async def publisher_of(house: House) -> str:
+    minted = await accounts.create_key(
+        house.runtime,
+        ACTOR,
+        organization_id=house.principal.organization_id,
+        email="backend@example.com",
+        scopes=["events:write"],
+    )
+    return f"Bearer {minted.key}"
+
+
+async def test_a_hundred_deliveries_at_once_keep_their_budgets(
+    postgres_url: str, valkey_url: str, receiver: Receiver
+) -> None:
+    async with open_house(postgres_url, redis_url=valkey_url) as house:
+        for number in range(ENDPOINTS):
+            await house.register(receiver.url(f"/{number}"))
+        bearer = await publisher_of(house)
+        bell = RedisBell(connect(house.runtime.settings))
+        runtime = replace(house.runtime, bell=bell)
+        dispatcher = Dispatcher(runtime)
+        redis_before = await count_redis_commands(valkey_url)
+        with counted() as spent:
+            await Acceptance(runtime).publish(bearer, [EVENT] * (DELIVERIES // ENDPOINTS), in_batch=True)
+            hearing = asyncio.create_task(Doorbell(runtime, dispatcher).listen())
+            await receiver.wait_for(DELIVERIES + ENDPOINTS)  # a ping each
+            await eventually(lambda: dispatcher.is_idle, what=lambda: "an idle dispatcher")
+        hearing.cancel()
+        await asyncio.gather(hearing, return_exceptions=True)
+        await dispatcher.drain(0)
+        await bell.close()
+        assert spent.statements <= STATEMENTS_PER_DELIVERY * DELIVERIES
+        assert spent.commits <= COMMITS_PER_DELIVERY * DELIVERIES
+        commands = await count_redis_commands(valkey_url) - redis_before
+        assert 0 < commands <= REDIS_COMMANDS_PER_DELIVERY * DELIVERIES
+
+
+async def test_a_hundred_publishes_at_once_keep_their_budgets(postgres_url: str, receiver: Receiver) -> None:
+    async with open_house(postgres_url) as house:
+        await house.register(receiver.url("/hook"))
+        bearer = await publisher_of(house)
+        acceptance = Acceptance(house.runtime)
+        with counted() as spent:
+            await asyncio.gather(*[acceptance.publish(bearer, [EVENT]) for _ in range(DELIVERIES)])
+        assert len(house.bell.deliveries) == DELIVERIES
+        assert 0 < spent.statements <= STATEMENTS_PER_DELIVERY * DELIVERIES
+
+
+async def test_an_idle_worker_asks_redis_for_nothing_but_the_next_id(postgres_url: str, valkey_url: str) -> None:
+    async with open_house(postgres_url, redis_url=valkey_url) as house:
+        dispatcher = Dispatcher(house.runtime)
+        before = await count_redis_commands(valkey_url)
+        hearing = asyncio.create_task(Doorbell(house.runtime, dispatcher).listen())
+        await asyncio.sleep(1)  # less than one command to listen may take
+        hearing.cancel()
+        await asyncio.gather(hearing, return_exceptions=True)
+        await dispatcher.drain(0)
+        assert await count_redis_commands(valkey_url) - before <= 1
