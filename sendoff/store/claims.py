@@ -1,8 +1,5 @@
 """Claims: deliveries taken under a lease, with all that it takes to send them. Each claim is a transaction of its own.
 
-It need not survive a failure of the database's machine: what was claimed and not recorded yet may be sent twice anyway,
-and a record, which does survive, takes the claims before it along.
-
 On PostgreSQL one statement does it; SQLite's UPDATE returns no columns of other tables, and a statement more costs it
 no round trip.
 """
@@ -127,8 +124,7 @@ async def take_due(
     otherwise = min(rooms.otherwise, len(ids))
     if database.direct is not None:
         known = (list(rooms.known), list(rooms.known.values()))
-        arguments = (list(ids), *known, otherwise, lease, now, until)
-        return _read_rows(await database.direct.fetch(_TAKE_DUE, *arguments, durable=False))
+        return _read_rows(await database.direct.fetch(_TAKE_DUE, list(ids), *known, otherwise, lease, now, until))
     async with database.write() as tx:
         known_rooms = rows_from(tx, "rooms", {"endpoint_id": "uuid", "room": "int"})
         return await _take(
@@ -158,8 +154,8 @@ async def take_due(
 async def take_held(database: Database, rooms: Mapping[str, int], *, lease: str, until: datetime) -> list[Taken]:
     """Take the oldest held deliveries of some endpoints, of each at most as many as `rooms` says, oldest first."""
     if database.direct is not None:
-        arguments = (list(rooms), list(rooms.values()), lease, until)
-        return _read_rows(await database.direct.fetch(_TAKE_HELD, *arguments, durable=False))
+        rows = await database.direct.fetch(_TAKE_HELD, list(rooms), list(rooms.values()), lease, until)
+        return _read_rows(rows)
     taken: list[Taken] = []
     async with database.write() as tx:
         for endpoint_id, room in rooms.items():

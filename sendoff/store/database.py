@@ -95,7 +95,7 @@ class Database:
 
     async def close(self) -> None:
         if self.direct is not None:
-            self.direct.close()
+            await self.direct.close()
         await self._engine.dispose()
 
 

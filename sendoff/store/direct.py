@@ -44,51 +44,39 @@ class Direct:
     """Runs single statements, each of them a transaction of its own. Connects when the first one comes."""
 
     def __init__(self, url: URL, dialect: Dialect, *, connections: int, timeout: float, command_timeout: float) -> None:
-        _, given = dialect.create_connect_args(url)
-        options = {name: value for name, value in given.items() if name not in _NOT_THE_DRIVERS}
-        options.update(timeout=timeout, command_timeout=command_timeout)
-        self._durable = _Pool(options, connections, _SETTINGS)
-        self._hasty = _Pool(options, connections, {**_SETTINGS, "synchronous_commit": "off"})
-
-    async def fetch(self, statement: str, *arguments: Any, durable: bool = True) -> list[asyncpg.Record]:
-        """The rows that the statement returns, committed. Raises errors.Unavailable when nobody answers.
-
-        Unless `durable`, nobody waits for the disk: should the database's machine fail within the next second, it may
-        never have happened. Ids come as the driver's UUID objects and are taken as strings.
-        """
-        try:
-            return await (self._durable if durable else self._hasty).fetch(statement, arguments)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-            raise unavailable(error) or error from error
-
-    def close(self) -> None:
-        """Let go of the connections, whatever they are at."""
-        self._durable.close()
-        self._hasty.close()
-
-
-class _Pool:
-    def __init__(self, options: dict[str, Any], connections: int, settings: dict[str, str]) -> None:
+        _, options = dialect.create_connect_args(url)
+        for name in _NOT_THE_DRIVERS:
+            options.pop(name, None)
         self._pool = asyncpg.create_pool(
             min_size=0,
             max_size=connections,
             max_inactive_connection_lifetime=_IDLE_SECONDS,
             max_cached_statement_lifetime=_PLAN_SECONDS,
             connection_class=_Connection,
-            server_settings=settings,
+            timeout=timeout,
+            command_timeout=command_timeout,
+            server_settings=_SETTINGS,
             **options,
         )
         self._is_open = False
 
-    async def fetch(self, statement: str, arguments: Sequence[Any]) -> list[asyncpg.Record]:
-        if not self._is_open:
-            await self._pool  # connects to nobody yet
-            self._is_open = True
-        async with self._pool.acquire() as connection:
-            rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
-            return rows
+    async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        """The rows that the statement returns, committed. Raises errors.Unavailable when nobody answers.
 
-    def close(self) -> None:
+        Ids come as the driver's UUID objects and are taken as strings.
+        """
+        try:
+            if not self._is_open:
+                await self._pool  # connects to nobody yet
+                self._is_open = True
+            async with self._pool.acquire() as connection:
+                rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
+                return rows
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            raise unavailable(error) or error from error
+
+    async def close(self) -> None:
+        """Let go of the connections, whatever they are at."""
         if self._is_open:
             self._pool.terminate()
 

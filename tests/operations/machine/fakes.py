@@ -74,10 +74,10 @@ class MortalDatabase:
         """Single statements are mortal, too."""
         return self if self._database.direct is not None else None
 
-    async def fetch(self, statement: str, *arguments: Any, durable: bool = True) -> list[Any]:
+    async def fetch(self, statement: str, *arguments: Any) -> list[Any]:
         assert self._database.direct is not None
         self._begin()
-        rows = await self._database.direct.fetch(statement, *arguments, durable=durable)
+        rows = await self._database.direct.fetch(statement, *arguments)
         self._end()
         return rows
 
