@@ -1,23 +1,26 @@
 """Acceptance: who hands in events and who gets them, then the events with their deliveries, for many requests at once.
 
-Two round trips on PostgreSQL: one that reads, one that writes and commits.
+Two visits to the database: one that reads, one that writes and commits.
 """
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import orjson
 
-from sendoff.store import accounts, deliveries, endpoints, events
 from sendoff.store.accounts import KnownKey
+from sendoff.store.batch import json_text, read_moment
 from sendoff.store.database import Database
 from sendoff.store.deliveries import NewDelivery
 from sendoff.store.direct import columns_of
 from sendoff.store.endpoints import Subscriber
 from sendoff.store.events import NewEventRow
+from sendoff.store.types import moment_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,26 @@ _ADD = """
 """
 
 
+_FIND_IN_SQLITE = """
+    SELECT k.key_hash, k.id, k.prefix, k.organization_id, k.user_id, k.scopes, k.expires_at, k.revoked_at,
+        o.suspended_at,
+        (SELECT json_group_array(json_array(p.id, p.events)) FROM endpoints p
+         WHERE p.organization_id = k.organization_id AND p.state = 'active')
+    FROM api_keys k JOIN organizations o ON o.id = k.organization_id
+    WHERE k.key_hash IN (SELECT value FROM json_each(:hashes))
+"""
+
+_ADD_EVENT_IN_SQLITE = """
+    INSERT INTO events (id, organization_id, type, data, occurred_at, request_id, delivery_count, created_at)
+    VALUES (:id, :organization_id, :type, :data, :occurred_at, :request_id, :delivery_count, :created_at)
+"""
+
+_ADD_DELIVERY_IN_SQLITE = """
+    INSERT INTO deliveries
+        (id, event_id, endpoint_id, organization_id, created_at, state, attempt_count, next_attempt_at)
+    VALUES (:id, :event_id, :endpoint_id, :organization_id, :created_at, 'pending', 0, :created_at)
+"""
+
 _EVENT_COLUMNS = ("id", "organization_id", "type", "data", "occurred_at", "request_id", "delivery_count")
 _DELIVERY_COLUMNS = ("id", "event_id", "endpoint_id", "organization_id")
 
@@ -58,11 +81,10 @@ async def find_senders(database: Database, key_hashes: Collection[str]) -> dict[
     """What there is to know of the API keys with those SHA-256 hashes, by hash; revoked and expired ones as well."""
     if database.direct is not None:
         rows = await database.direct.fetch(_FIND, list(key_hashes))
-        return {row[0]: _sender(*row[1:]) for row in rows}
-    async with database.read() as tx:
-        keys = await accounts.find_keys_by_hash(tx, key_hashes)
-        subscribers = await endpoints.find_subscribers(tx, {key.organization_id for key in keys.values()})
-    return {key_hash: Sender(key, subscribers[key.organization_id]) for key_hash, key in keys.items()}
+        return {row[0]: _sender(*row[1:-1], subscribers=row[-1]) for row in rows}
+    hashes = {"hashes": json_text(list(key_hashes))}
+    rows = await database.embedded.read(lambda connection: connection.execute(_FIND_IN_SQLITE, hashes).fetchall())
+    return {row[0]: _sender(*row[1:-1], subscribers=orjson.loads(row[-1])) for row in rows}
 
 
 async def add(
@@ -73,10 +95,26 @@ async def add(
         event_columns = columns_of(new_events, _EVENT_COLUMNS)
         await database.direct.fetch(_ADD, *event_columns, now, *columns_of(new_deliveries, _DELIVERY_COLUMNS))
         return
-    async with database.write() as tx:
-        await events.insert_many(tx, new_events)
-        if new_deliveries:
-            await deliveries.insert_many(tx, new_deliveries)
+    await database.embedded.write(
+        partial(_add_in_sqlite, new_events=new_events, new_deliveries=new_deliveries, now=now)
+    )
+
+
+def _add_in_sqlite(
+    connection: sqlite3.Connection,
+    *,
+    new_events: Sequence[NewEventRow],
+    new_deliveries: Sequence[NewDelivery],
+    now: datetime,
+) -> None:
+    created_at = moment_text(now)
+    for event in new_events:
+        row = {name: getattr(event, name) for name in _EVENT_COLUMNS}
+        row.update(occurred_at=moment_text(event.occurred_at), created_at=created_at)
+        connection.execute(_ADD_EVENT_IN_SQLITE, row)
+    for delivery in new_deliveries:
+        row = {name: getattr(delivery, name) for name in _DELIVERY_COLUMNS}
+        connection.execute(_ADD_DELIVERY_IN_SQLITE, row | {"created_at": created_at})
 
 
 def _sender(
@@ -85,10 +123,11 @@ def _sender(
     organization_id: object,
     user_id: object,
     scopes: str,
-    expires_at: datetime | None,
-    revoked_at: datetime | None,
-    suspended_at: datetime | None,
-    subscribers: list[list[str]],
+    expires_at: datetime | str | None,
+    revoked_at: datetime | str | None,
+    suspended_at: datetime | str | None,
+    *,
+    subscribers: Sequence[Sequence[str]],
 ) -> Sender:
     key = KnownKey(
         id=str(key_id),
@@ -96,8 +135,8 @@ def _sender(
         organization_id=str(organization_id),
         user_id=str(user_id),
         scopes=orjson.loads(scopes),
-        expires_at=expires_at,
-        revoked_at=revoked_at,
+        expires_at=read_moment(expires_at),
+        revoked_at=read_moment(revoked_at),
         is_suspended=suspended_at is not None,
     )
     return Sender(key, [Subscriber(endpoint_id, orjson.loads(wanted)) for endpoint_id, wanted in subscribers])

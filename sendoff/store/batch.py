@@ -68,6 +68,11 @@ def rows_parameter(rows: Iterable[Any]) -> str:
     return orjson.dumps(list(rows), default=_plain, option=orjson.OPT_PASSTHROUGH_DATETIME).decode()
 
 
+def json_text(value: object) -> str:
+    """A parameter for SQLite's JSON functions."""
+    return orjson.dumps(value).decode()
+
+
 def ids_parameter(ids: Iterable[str]) -> str:
     """Ids as the JSON document that `rows_from(tx, …, {"id": "uuid"})` reads."""
     return rows_parameter({"id": identifier} for identifier in ids)

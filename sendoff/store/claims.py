@@ -1,23 +1,25 @@
 """Claims: deliveries taken under a lease, with all that it takes to send them. Each claim is a transaction of its own.
 
-On PostgreSQL one statement does it; SQLite's UPDATE returns no columns of other tables, and a statement more costs it
-no round trip.
+On PostgreSQL one statement does it. SQLite's UPDATE returns no columns of other tables, and a statement more costs no
+round trip there.
 """
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sendoff.policy.states import DeliveryState
-from sendoff.store import endpoints, events
-from sendoff.store.batch import execute, ids_parameter, read_moment, rows_from, rows_parameter
-from sendoff.store.database import Database, Transaction
+from sendoff.store.batch import json_text, read_moment
+from sendoff.store.database import Database
 from sendoff.store.endpoints import Destination
 from sendoff.store.events import EventContent
+from sendoff.store.types import moment_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,42 +115,57 @@ class Rooms:
 ANY_ROOM = Rooms({}, otherwise=sys.maxsize)
 
 
+_TAKE_DUE_IN_SQLITE = f"""
+    UPDATE deliveries SET
+        state = CASE WHEN fits THEN 'in_flight' ELSE 'held' END,
+        lease = CASE WHEN fits THEN :lease END,
+        next_attempt_at = :until
+    FROM (
+        SELECT d.id AS due_id, row_number() OVER (PARTITION BY d.endpoint_id ORDER BY d.id) <= COALESCE(
+            (SELECT json_extract(r.value, '$[1]') FROM json_each(:rooms) AS r
+             WHERE json_extract(r.value, '$[0]') = d.endpoint_id), :otherwise
+        ) AS fits
+        FROM deliveries AS d
+        WHERE d.id IN (SELECT value FROM json_each(:ids)) AND {_IS_DUE.format(now=":now")}
+    ) AS ranked WHERE deliveries.id = ranked.due_id
+    RETURNING id
+"""
+
+_TAKE_HELD_IN_SQLITE = """
+    UPDATE deliveries SET state = 'in_flight', lease = :lease, next_attempt_at = :until
+    WHERE id IN (
+        SELECT id FROM deliveries WHERE endpoint_id = :endpoint_id AND state = 'held' ORDER BY id LIMIT :room
+    )
+    RETURNING id
+"""
+
+_CONTENT_IN_SQLITE = f"""
+    WITH taken AS (SELECT * FROM deliveries WHERE id IN (SELECT value FROM json_each(:ids)))
+    {_WITH_CONTENT}
+"""
+
+
 async def take_due(
     database: Database, ids: Sequence[str], *, rooms: Rooms, lease: str, now: datetime, until: datetime
 ) -> list[Taken]:
     """Take those of `ids` that are due, under `lease` until `until`, oldest first; the others are not ours or done.
 
     What was never tried is due whatever its time says: it was written by a clock that may be ahead of this one.
-    What an endpoint has no room for is not taken but held for its turn, the oldest last.
+    What an endpoint has no room for is not taken but held for its turn; the oldest are taken first.
     """
     otherwise = min(rooms.otherwise, len(ids))
     if database.direct is not None:
         known = (list(rooms.known), list(rooms.known.values()))
         return _read_rows(await database.direct.fetch(_TAKE_DUE, list(ids), *known, otherwise, lease, now, until))
-    async with database.write() as tx:
-        known_rooms = rows_from(tx, "rooms", {"endpoint_id": "uuid", "room": "int"})
-        return await _take(
-            tx,
-            f"""
-            UPDATE deliveries SET
-                state = CASE WHEN fits THEN 'in_flight' ELSE 'held' END,
-                lease = CASE WHEN fits THEN :lease END,
-                next_attempt_at = :until
-            FROM (
-                SELECT d.id AS due_id, row_number() OVER (PARTITION BY d.endpoint_id ORDER BY d.id) <= COALESCE(
-                    (SELECT r.room FROM {known_rooms} AS r WHERE r.endpoint_id = d.endpoint_id), :otherwise
-                ) AS fits
-                FROM deliveries AS d
-                WHERE d.id IN (SELECT id FROM {rows_from(tx, "ids", {"id": "uuid"})}) AND {_IS_DUE.format(now=":now")}
-            ) AS ranked WHERE deliveries.id = ranked.due_id
-            """,
-            ids=ids_parameter(ids),
-            rooms=rows_parameter({"endpoint_id": key, "room": room} for key, room in rooms.known.items()),
-            otherwise=otherwise,
-            lease=lease,
-            now=now,
-            until=until,
-        )
+    parameters = {
+        "ids": json_text(list(ids)),
+        "rooms": json_text(list(rooms.known.items())),
+        "otherwise": otherwise,
+        "lease": lease,
+        "now": moment_text(now),
+        "until": moment_text(until),
+    }
+    return await database.embedded.write(partial(_take_in_sqlite, parameters=[parameters], update=_TAKE_DUE_IN_SQLITE))
 
 
 async def take_held(database: Database, rooms: Mapping[str, int], *, lease: str, until: datetime) -> list[Taken]:
@@ -156,68 +173,73 @@ async def take_held(database: Database, rooms: Mapping[str, int], *, lease: str,
     if database.direct is not None:
         rows = await database.direct.fetch(_TAKE_HELD, list(rooms), list(rooms.values()), lease, until)
         return _read_rows(rows)
-    taken: list[Taken] = []
-    async with database.write() as tx:
-        for endpoint_id, room in rooms.items():
-            taken += await _take(
-                tx,
-                """
-                UPDATE deliveries AS d SET state = 'in_flight', lease = :lease, next_attempt_at = :until
-                WHERE id IN (
-                    SELECT id FROM deliveries WHERE endpoint_id = :endpoint_id AND state = 'held'
-                    ORDER BY id LIMIT :room
-                )
-                """,
-                endpoint_id=endpoint_id,
-                room=room,
-                lease=lease,
-                until=until,
-            )
-    return taken
+    each = [
+        {"endpoint_id": endpoint_id, "room": room, "lease": lease, "until": moment_text(until)}
+        for endpoint_id, room in rooms.items()
+    ]
+    return await database.embedded.write(partial(_take_in_sqlite, parameters=each, update=_TAKE_HELD_IN_SQLITE))
+
+
+def _take_in_sqlite(
+    connection: sqlite3.Connection, *, parameters: Sequence[Mapping[str, Any]], update: str
+) -> list[Taken]:
+    taken = [delivery_id for each in parameters for (delivery_id,) in connection.execute(update, each).fetchall()]
+    return _read_rows(connection.execute(_CONTENT_IN_SQLITE, {"ids": json_text(taken)}).fetchall()) if taken else []
 
 
 def _read_rows(rows: Iterable[Any]) -> list[Taken]:
     destinations: dict[str, Destination] = {}
     taken: list[Taken] = []
     for row in rows:
-        (key, event_id, endpoint, organization, state, attempt_count, replay, untried_since, *about) = row
+        (key, event_id, endpoint, organization, state, attempt_count, replay, untried_since, *rest) = row
+        about_endpoint, about_event = rest[:9], rest[9:]
         endpoint_id, organization_id = str(endpoint), str(organization)
-        replay_id = None if replay is None else str(replay)
         delivery = ClaimedDelivery(
-            str(key), event_id, endpoint_id, organization_id, state, attempt_count, replay_id, untried_since
+            id=str(key),
+            event_id=event_id,
+            endpoint_id=endpoint_id,
+            organization_id=organization_id,
+            state=state,
+            attempt_count=attempt_count,
+            replay_id=None if replay is None else str(replay),
+            untried_since=read_moment(untried_since),
         )
         if endpoint_id not in destinations:
-            destinations[endpoint_id] = Destination(endpoint_id, organization_id, *about[:9])
-        event = EventContent(event_id, organization_id, *about[9:]) if state == DeliveryState.IN_FLIGHT else None
+            destinations[endpoint_id] = _destination(endpoint_id, organization_id, *about_endpoint)
+        event = _event(event_id, organization_id, *about_event) if state == DeliveryState.IN_FLIGHT else None
         taken.append(Taken(delivery, destinations[endpoint_id], event))
     return taken
 
 
-async def _take(tx: Transaction, update: str, **parameters: Any) -> list[Taken]:
-    returned = _CLAIMED.replace("deliveries.", "")
-    claimed = [_read(row) for row in await execute(tx, f"{update} RETURNING {returned}", **parameters)]
-    if not claimed:
-        return []
-    destinations = await endpoints.find_destinations(tx, (delivery.endpoint_id for delivery in claimed))
-    sendable = [delivery.event_id for delivery in claimed if delivery.state == DeliveryState.IN_FLIGHT]
-    contents = await events.find_contents(tx, sendable)
-    claimed.sort(key=lambda delivery: delivery.id)
-    return [
-        Taken(delivery, destinations[delivery.endpoint_id], contents.get(delivery.event_id))
-        if delivery.state == DeliveryState.IN_FLIGHT
-        else Taken(delivery, destinations[delivery.endpoint_id], None)
-        for delivery in claimed
-    ]
-
-
-def _read(row: Any) -> ClaimedDelivery:
-    return ClaimedDelivery(
-        id=row.id,
-        event_id=row.event_id,
-        endpoint_id=row.endpoint_id,
-        organization_id=row.organization_id,
-        state=row.state,
-        attempt_count=row.attempt_count,
-        replay_id=row.replay_id,
-        untried_since=read_moment(row.untried_since),
+def _destination(
+    endpoint_id: str,
+    organization_id: str,
+    state: str,
+    dialect: str,
+    url: str,
+    secret: bytes,
+    previous_secret: bytes | None,
+    previous_secret_until: datetime | str | None,
+    rate_limit: int | None,
+    consecutive_failures: int,
+    last_success_at: datetime | str | None,
+) -> Destination:
+    return Destination(
+        id=endpoint_id,
+        organization_id=organization_id,
+        state=state,
+        dialect=dialect,
+        url=url,
+        secret=secret,
+        previous_secret=previous_secret,
+        previous_secret_until=read_moment(previous_secret_until),
+        rate_limit=rate_limit,
+        consecutive_failures=consecutive_failures,
+        last_success_at=read_moment(last_success_at),
     )
+
+
+def _event(
+    event_id: str, organization_id: str, event_type: str, data: str, occurred_at: datetime | str, request_id: str | None
+) -> EventContent:
+    return EventContent(event_id, organization_id, event_type, data, read_moment(occurred_at), request_id)

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 
 from sendoff.errors import WrongSchema
 from sendoff.store.direct import Direct
+from sendoff.store.embedded import Embedded
 from sendoff.store.failures import unavailable
 
 Transaction = AsyncSession
@@ -34,16 +35,27 @@ class Database:
     Whatever goes wrong in reaching it, rather than in what was asked of it, is raised as errors.Unavailable.
     """
 
-    def __init__(self, engine: AsyncEngine, direct: Direct | None) -> None:
+    def __init__(self, engine: AsyncEngine, hot: Direct | Embedded) -> None:
         self._engine = engine
-        self.direct = direct
+        self._hot = hot
+
+    @property
+    def direct(self) -> Direct | None:
         """The hot statements' way to PostgreSQL; None on SQLite."""
+        return self._hot if isinstance(self._hot, Direct) else None
+
+    @property
+    def embedded(self) -> Embedded:
+        """The hot transactions' way to SQLite. Raises TypeError on PostgreSQL."""
+        if not isinstance(self._hot, Embedded):
+            raise TypeError("this database is not SQLite")
+        return self._hot
 
     @classmethod
     def open(cls, url: str, *, pool_size: int = 10) -> Database:
         """Make ready to connect; the first transaction does. `url` as in the setting `DATABASE_URL`."""
         engine = _create_engine(url, pool_size)
-        return cls(engine, None if url.startswith("sqlite") else _open_direct(engine))
+        return cls(engine, _open_embedded(engine) if url.startswith("sqlite") else _open_direct(engine))
 
     @property
     def is_sqlite(self) -> bool:
@@ -94,8 +106,7 @@ class Database:
             )
 
     async def close(self) -> None:
-        if self.direct is not None:
-            await self.direct.close()
+        await self._hot.close()
         await self._engine.dispose()
 
 
@@ -147,7 +158,11 @@ def _open_direct(engine: AsyncEngine) -> Direct:
     )
 
 
-def _prepare_sqlite_connection(connection: Any, _record: object) -> None:
+def _open_embedded(engine: AsyncEngine) -> Embedded:
+    return Embedded(engine.url, engine.dialect, _prepare_sqlite_connection)
+
+
+def _prepare_sqlite_connection(connection: Any, _record: object = None) -> None:
     # The driver must not begin transactions by itself: `BEGIN` alone would take the write lock too late and fail
     # with "database is locked" instead of waiting for it.
     connection.isolation_level = None

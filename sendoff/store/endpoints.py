@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import update
 from sqlmodel import col, select
 
 from sendoff.policy.states import EndpointState
-from sendoff.store.batch import execute, ids_parameter, read_json, read_moment, rows_from
+from sendoff.store.batch import execute, ids_parameter, read_json, rows_from
 from sendoff.store.database import Transaction
 from sendoff.store.paging import newest_first
 from sendoff.store.tables import Endpoint
@@ -58,20 +57,6 @@ class Destination:
     rate_limit: int | None
     consecutive_failures: int
     last_success_at: datetime | None
-
-
-async def find_destinations(tx: Transaction, ids: Iterable[str]) -> dict[str, Destination]:
-    """Those of the endpoints that exist, by id, in whatever state."""
-    result = await execute(
-        tx,
-        f"""
-        SELECT e.id, e.organization_id, e.state, e.dialect, e.url, e.secret, e.previous_secret,
-               e.previous_secret_until, e.rate_limit, e.consecutive_failures, e.last_success_at
-        FROM endpoints e JOIN {rows_from(tx, "ids", {"id": "uuid"})} AS r ON r.id = e.id
-        """,
-        ids=ids_parameter(set(ids)),
-    )
-    return {str(row.id): _destination(row) for row in result}
 
 
 async def find_failing(tx: Transaction, ids: Iterable[str]) -> set[str]:
@@ -152,19 +137,3 @@ async def forget_ended_secrets(tx: Transaction, *, now: datetime, limit: int) ->
     if ids:
         forgotten = {"previous_secret": None, "previous_secret_until": None}
         await tx.execute(update(Endpoint).where(col(Endpoint.id).in_(ids)).values(forgotten))
-
-
-def _destination(row: Any) -> Destination:
-    return Destination(
-        id=str(row.id),
-        organization_id=str(row.organization_id),
-        state=row.state,
-        dialect=row.dialect,
-        url=row.url,
-        secret=row.secret,
-        previous_secret=row.previous_secret,
-        previous_secret_until=read_moment(row.previous_secret_until),
-        rate_limit=row.rate_limit,
-        consecutive_failures=row.consecutive_failures,
-        last_success_at=read_moment(row.last_success_at),
-    )

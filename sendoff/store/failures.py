@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import asyncpg
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from sendoff.errors import Unavailable
+
+_ABOUT_REACHING = (
+    OperationalError,
+    InterfaceError,
+    PoolTimeout,
+    asyncpg.InterfaceError,
+    sqlite3.OperationalError,
+    OSError,
+)
 
 
 def unavailable(error: Exception) -> Unavailable | None:
@@ -15,7 +26,7 @@ def unavailable(error: Exception) -> Unavailable | None:
 
 
 def _is_about_reaching(error: Exception) -> bool:
-    if isinstance(error, (OperationalError, InterfaceError, PoolTimeout, asyncpg.InterfaceError, OSError)):
+    if isinstance(error, _ABOUT_REACHING):
         return True
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True

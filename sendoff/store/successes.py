@@ -6,15 +6,15 @@ can come of an attempt is recorded by `sendoff.operations.record`, step by step.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
-from sendoff.store import attempts, deliveries
-from sendoff.store.attempts import NewAttempt
-from sendoff.store.batch import execute, rows_from, rows_parameter
-from sendoff.store.database import Database, Transaction
+from sendoff.store.database import Database
 from sendoff.store.direct import columns_of
+from sendoff.store.types import moment_text
 
 SUCCESS_NOTED_EVERY = timedelta(seconds=1)
 """`last_success_at` of a healthy endpoint is written at most this often: a row per endpoint, not per delivery."""
@@ -64,72 +64,60 @@ _RECORD = """
 """
 
 
-_COLUMNS = {
-    "delivery_id": "uuid",
-    "lease": "uuid",
-    "number": "int",
-    "started_at": "timestamptz",
-    "ended_at": "timestamptz",
-    "duration_ms": "int",
-    "outcome": "text",
-    "response_status": "int",
-}
+_COLUMNS = (
+    "delivery_id",
+    "lease",
+    "number",
+    "started_at",
+    "ended_at",
+    "duration_ms",
+    "outcome",
+    "response_status",
+)
 
 
 async def record_successes(database: Database, successes: Sequence[Success]) -> set[tuple[str, str]]:
     """Write them; those that were still in flight under their lease, as `(id, lease)`. The others are left alone."""
     if database.direct is None:
-        async with database.write() as tx:
-            return await _record_in(tx, successes)
-    rows = await database.direct.fetch(_RECORD, *columns_of(successes, tuple(_COLUMNS)), SUCCESS_NOTED_EVERY)
+        return await database.embedded.write(partial(_record_in_sqlite, successes=successes))
+    rows = await database.direct.fetch(_RECORD, *columns_of(successes, _COLUMNS), SUCCESS_NOTED_EVERY)
     return {(str(delivery_id), str(lease)) for delivery_id, lease in rows}
 
 
-async def _record_in(tx: Transaction, successes: Sequence[Success]) -> set[tuple[str, str]]:
-    held = await deliveries.lock_leased(tx, ((each.delivery_id, each.lease) for each in successes))
-    ours = [each for each in successes if (each.delivery_id, each.lease) in held]
-    settled = await execute(
-        tx,
-        f"""
-        UPDATE deliveries AS d SET state = 'delivered', lease = NULL, next_attempt_at = NULL, last_error = NULL,
-            untried_since = NULL, attempt_count = r.number, last_attempt_at = r.started_at,
-            last_response_status = r.response_status, delivered_at = r.ended_at
-        FROM {rows_from(tx, "rows", _COLUMNS)} AS r WHERE d.id = r.delivery_id
-        RETURNING id, endpoint_id
-        """,
-        rows=rows_parameter(ours),
-    )
-    endpoint_of = {row.id: row.endpoint_id for row in settled}
-    await attempts.insert_many(tx, [_attempt(each) for each in ours])
-    await _note_successes(tx, {endpoint_of[each.delivery_id]: each.ended_at for each in _by_end(ours)})
-    return held
+_SETTLE_IN_SQLITE = """
+    UPDATE deliveries SET state = 'delivered', lease = NULL, next_attempt_at = NULL, last_error = NULL,
+        untried_since = NULL, attempt_count = :number, last_attempt_at = :started_at,
+        last_response_status = :response_status, delivered_at = :ended_at
+    WHERE id = :delivery_id AND lease = :lease AND state = 'in_flight'
+    RETURNING endpoint_id
+"""
+
+_WRITE_ATTEMPT_IN_SQLITE = """
+    INSERT INTO attempts (delivery_id, number, started_at, duration_ms, outcome, response_status)
+    VALUES (:delivery_id, :number, :started_at, :duration_ms, :outcome, :response_status)
+"""
+
+_NOTE_IN_SQLITE = """
+    UPDATE endpoints SET consecutive_failures = 0, last_success_at = max(COALESCE(last_success_at, ''), :at)
+    WHERE id = :id AND (consecutive_failures > 0 OR last_success_at IS NULL OR last_success_at <= :noted)
+"""
 
 
-def _attempt(success: Success) -> NewAttempt:
-    return NewAttempt(
-        delivery_id=success.delivery_id,
-        number=success.number,
-        started_at=success.started_at,
-        duration_ms=success.duration_ms,
-        outcome=success.outcome,
-        response_status=success.response_status,
-        error=None,
-    )
+def _record_in_sqlite(connection: sqlite3.Connection, *, successes: Sequence[Success]) -> set[tuple[str, str]]:
+    recorded: set[tuple[str, str]] = set()
+    ended_at: dict[str, datetime] = {}
+    for success in successes:
+        row = {name: _as_sqlite_has_it(getattr(success, name)) for name in _COLUMNS}
+        settled = connection.execute(_SETTLE_IN_SQLITE, row).fetchall()
+        for (endpoint_id,) in settled:
+            connection.execute(_WRITE_ATTEMPT_IN_SQLITE, row)
+            recorded.add((success.delivery_id, success.lease))
+            ended_at[endpoint_id] = max(ended_at.get(endpoint_id, success.ended_at), success.ended_at)
+    for endpoint_id, at in ended_at.items():
+        note = {"id": endpoint_id, "at": moment_text(at), "noted": moment_text(at - SUCCESS_NOTED_EVERY)}
+        connection.execute(_NOTE_IN_SQLITE, note)
+    return recorded
 
 
-async def _note_successes(tx: Transaction, ended_at: dict[str, datetime]) -> None:
-    rows = [{"id": key, "at": at, "noted": at - SUCCESS_NOTED_EVERY} for key, at in ended_at.items()]
-    await execute(
-        tx,
-        f"""
-        UPDATE endpoints AS p SET consecutive_failures = 0, last_success_at = max(COALESCE(p.last_success_at, ''), r.at)
-        FROM {rows_from(tx, "rows", {"id": "uuid", "at": "timestamptz", "noted": "timestamptz"})} AS r
-        WHERE p.id = r.id
-          AND (p.consecutive_failures > 0 OR p.last_success_at IS NULL OR p.last_success_at <= r.noted)
-        """,
-        rows=rows_parameter(rows),
-    )
-
-
-def _by_end(successes: Sequence[Success]) -> list[Success]:
-    return sorted(successes, key=lambda success: success.ended_at)
+def _as_sqlite_has_it(value: object) -> object:
+    return moment_text(value) if isinstance(value, datetime) else value

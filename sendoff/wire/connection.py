@@ -17,6 +17,8 @@ Origin = tuple[str, str, int]
 # A connection outlives changes of its name in the DNS by no more than this.
 LONGEST_LIFE_SECONDS = 300.0
 
+_LAST_LOOK_SECONDS = 0.01
+
 
 class Connection(asyncio.BufferedProtocol):
     """An open connection to an origin; `usable` as long as it can carry another request.
@@ -30,6 +32,7 @@ class Connection(asyncio.BufferedProtocol):
         "_on_lost",
         "_reader",
         "_spoiled",
+        "_timer",
         "_transport",
         "_waiter",
         "expires_at",
@@ -63,6 +66,7 @@ class Connection(asyncio.BufferedProtocol):
         self._spoiled = False
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle
 
     async def exchange(self, request: bytes, *, method: str, started: float, deadline: float) -> Response:
         """Write the request and read its response; times are the loop's. Raises WireError."""
@@ -71,7 +75,7 @@ class Connection(asyncio.BufferedProtocol):
             raise self._why_unusable()
         reader.begin(method)
         self._waiter = waiter = self._loop.create_future()
-        timer = self._loop.call_at(deadline, self._expire)
+        self._timer = self._loop.call_at(deadline, self._look_once_more)
         try:
             self._transport.write(request)
             await waiter
@@ -81,7 +85,7 @@ class Connection(asyncio.BufferedProtocol):
             raise
         finally:
             self._waiter = None
-            timer.cancel()
+            self._timer.cancel()
         elapsed_ms = round((self._loop.time() - started) * 1000)
         response = Response(reader.status, reader.headers(), reader.body(), reader.truncated, elapsed_ms)
         reader.begin(method)  # an idle connection must not hold on to its last answer
@@ -149,6 +153,10 @@ class Connection(asyncio.BufferedProtocol):
         if waiter is not None and not waiter.done():
             waiter.set_exception(error)
         self.abort()
+
+    def _look_once_more(self) -> None:
+        # After a standstill the loop runs what is late before it reads what came in time.
+        self._timer = self._loop.call_later(_LAST_LOOK_SECONDS, self._expire)
 
     def _expire(self) -> None:
         self._fail(TimedOut(self._phase()))

@@ -10,6 +10,7 @@ from typing import Any
 from sendoff.policy.addresses import Target
 from sendoff.policy.matching import PING
 from sendoff.store.database import Database, Transaction
+from sendoff.store.embedded import Embedded
 from sendoff.wire.errors import LocalFailure, TimedOut
 from sendoff.wire.message import Response
 
@@ -59,10 +60,10 @@ class MortalDatabase:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
-        self._begin()
+        self.begin()
         async with self._database.write() as tx:
             yield tx
-        self._end()
+        self.end()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
@@ -76,15 +77,37 @@ class MortalDatabase:
 
     async def fetch(self, statement: str, *arguments: Any) -> list[Any]:
         assert self._database.direct is not None
-        self._begin()
+        self.begin()
         rows = await self._database.direct.fetch(statement, *arguments)
-        self._end()
+        self.end()
         return rows
 
-    def _begin(self) -> None:
+    @property
+    def embedded(self) -> MortalEmbedded:
+        """So are whole transactions on SQLite."""
+        return MortalEmbedded(self, self._database.embedded)
+
+    def begin(self) -> None:
         if self.commits_left == 0:
             raise ProcessDied
 
-    def _end(self) -> None:
+    def end(self) -> None:
         if self.commits_left is not None:
             self.commits_left -= 1
+
+
+@dataclass(frozen=True)
+class MortalEmbedded:
+    """The hot transactions' way to SQLite, for a MortalDatabase."""
+
+    database: MortalDatabase
+    inner: Embedded
+
+    async def write(self, work: Any) -> Any:
+        self.database.begin()
+        result = await self.inner.write(work)
+        self.database.end()
+        return result
+
+    async def read(self, work: Any) -> Any:
+        return await self.inner.read(work)
