@@ -22,8 +22,12 @@ from redis.exceptions import RedisError
 
 from sendoff.settings import Settings
 
-DUE = "sendoff:due"
-"""The list of ids of deliveries that are due, the oldest first."""
+DUE, DUE_IN_BULK = "sendoff:due", "sendoff:due:bulk"
+"""The lists of ids of deliveries that are due, the oldest first. What is rung for by the hundred stands in the second,
+which is served after the first: a fan-out to many endpoints doesn't hold up the single events of others."""
+
+BULK = 50
+"""More than so many ids at once are bulk."""
 
 QUEUE = "sendoff:jobs"
 CHANNEL = "sendoff:bell"
@@ -32,7 +36,7 @@ CHANNEL = "sendoff:bell"
 PROCESS_UPLOAD, RUN_REPLAY = "process_upload", "run_replay"
 
 MOST_DUE = 100_000
-"""Ids in the list: beyond it nobody listens, and the sweeper has them anyway."""
+"""Ids in each list: beyond it nobody listens, and the sweeper has them anyway."""
 
 _IDS_AT_ONCE = 1_000
 _RING_TIMEOUT_SECONDS = 2.0
@@ -58,12 +62,16 @@ class RedisBell:
 
     def __init__(self, redis: ArqRedis) -> None:
         self._redis = redis
-        self._deliveries: deque[str] = deque(maxlen=MOST_DUE)
+        self._deliveries: dict[str, deque[str]] = {
+            DUE: deque(maxlen=MOST_DUE),
+            DUE_IN_BULK: deque(maxlen=MOST_DUE),
+        }
         self._jobs: deque[tuple[str, str]] = deque(maxlen=MOST_DUE)
         self._ringing: asyncio.Task[None] | None = None
 
     def ring_deliveries(self, delivery_ids: Iterable[str]) -> None:
-        self._deliveries.extend(delivery_ids)
+        ids = list(delivery_ids)
+        self._deliveries[DUE if len(ids) <= BULK else DUE_IN_BULK].extend(ids)
         self._ring()
 
     def ring_uploads(self, upload_ids: Iterable[str]) -> None:
@@ -80,25 +88,35 @@ class RedisBell:
             await self._ringing
         await self._redis.aclose(close_connection_pool=True)
 
+    def _waiting(self) -> int:
+        return len(self._jobs) + sum(map(len, self._deliveries.values()))
+
     def _ring(self) -> None:
-        if (self._deliveries or self._jobs) and (self._ringing is None or self._ringing.done()):
+        if self._waiting() and (self._ringing is None or self._ringing.done()):
             self._ringing = asyncio.create_task(self._ring_for_all())
 
     async def _ring_for_all(self) -> None:
-        while self._deliveries or self._jobs:
+        while self._waiting():
             try:
                 async with asyncio.timeout(_RING_TIMEOUT_SECONDS):
-                    await (self._ring_for_deliveries() if self._deliveries else self._ring_for_job())
+                    await self._ring_for_some()
             except (RedisError, OSError, TimeoutError) as error:
-                _log.warning("bell_not_rung", error=str(error), ids=len(self._deliveries) + len(self._jobs))
-                self._deliveries.clear()
+                _log.warning("bell_not_rung", error=str(error), ids=self._waiting())
                 self._jobs.clear()
+                for waiting in self._deliveries.values():
+                    waiting.clear()
 
-    async def _ring_for_deliveries(self) -> None:
-        ids = [self._deliveries.popleft() for _ in range(min(len(self._deliveries), _IDS_AT_ONCE))]
-        length: int = await cast(Awaitable[int], self._redis.rpush(DUE, *ids))
+    async def _ring_for_some(self) -> None:
+        for key, waiting in self._deliveries.items():
+            if waiting:
+                await self._push(key, [waiting.popleft() for _ in range(min(len(waiting), _IDS_AT_ONCE))])
+        if self._jobs:
+            await self._ring_for_job()
+
+    async def _push(self, key: str, ids: list[str]) -> None:
+        length: int = await cast(Awaitable[int], self._redis.rpush(key, *ids))
         if length > MOST_DUE:
-            await cast(Awaitable[str], self._redis.ltrim(DUE, 0, MOST_DUE - 1))
+            await cast(Awaitable[str], self._redis.ltrim(key, 0, MOST_DUE - 1))
 
     async def _ring_for_job(self) -> None:
         job, identifier = self._jobs.popleft()

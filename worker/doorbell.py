@@ -8,7 +8,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from sendoff.bell import DUE
+from sendoff.bell import DUE, DUE_IN_BULK
 from sendoff.errors import Unavailable
 from sendoff.operations.dispatcher import Dispatcher
 from sendoff.operations.runtime import Runtime
@@ -19,7 +19,7 @@ IDS_AT_ONCE = 200
 """One claim; past a few hundred nothing is gained any more."""
 
 GATHER_SECONDS = 0.01
-"""The pause after a claim: under load, what comes meanwhile shares the next one. Alone, nobody waits for it."""
+"""The pause after a small claim: under load, what comes meanwhile shares the next one. Alone, nobody waits for it."""
 
 _LISTEN_SECONDS = 2.0  # less than a command to Redis may take
 _AWAY_SECONDS = (0.1, 0.5, 1.0)
@@ -58,11 +58,12 @@ class Doorbell:
         delivery_ids = await _take_ids(self._runtime.redis, at_most=at_most)
         if delivery_ids:
             await self._dispatcher.submit(delivery_ids)
+        if 0 < len(delivery_ids) < at_most:
             await asyncio.sleep(GATHER_SECONDS)
 
 
 async def _take_ids(redis: Redis, *, at_most: int) -> list[str]:
-    """The ids at the head of the list, as soon as there are some; none after a while without."""
-    command = ("BLMPOP", _LISTEN_SECONDS, 1, DUE, "LEFT", "COUNT", at_most)
+    """The ids at the head of the first list that is not empty, as soon as one is; none after a while without."""
+    command = ("BLMPOP", _LISTEN_SECONDS, 2, DUE, DUE_IN_BULK, "LEFT", "COUNT", at_most)
     answer = await redis.execute_command(*command)  # type: ignore[no-untyped-call]
     return [delivery_id.decode() for delivery_id in answer[1]] if answer else []

@@ -9,7 +9,7 @@ from datetime import timedelta
 import structlog
 from redis.exceptions import RedisError
 
-from sendoff.bell import DUE
+from sendoff.bell import DUE, DUE_IN_BULK
 from sendoff.errors import Unavailable
 from sendoff.ids import new_id
 from sendoff.operations.dispatcher import Dispatcher
@@ -77,12 +77,15 @@ async def _ask_redis(runtime: Runtime, name: str) -> _Situation | None:
     pipeline.zcard(_WORKERS_KEY)
     pipeline.set(_TURN_KEY, name, nx=True, px=int(SWEEP_SECONDS * 900))
     pipeline.llen(DUE)
+    pipeline.llen(DUE_IN_BULK)
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             answers = await pipeline.execute()
     except (RedisError, OSError, TimeoutError):
         return None
-    return _Situation(workers=int(answers[2]), is_our_turn=bool(answers[3]), waiting_ids=int(answers[4]))
+    return _Situation(
+        workers=int(answers[2]), is_our_turn=bool(answers[3]), waiting_ids=int(answers[4]) + int(answers[5])
+    )
 
 
 async def _sweep(runtime: Runtime, trust: timedelta) -> None:

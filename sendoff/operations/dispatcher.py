@@ -136,7 +136,9 @@ class Dispatcher:
             self._reserved -= room
 
     async def _start(self, claims: Claims, claimed_since: float) -> None:
-        self._with_held |= claims.held_endpoint_ids
+        if claims.held_endpoint_ids:
+            self._with_held |= claims.held_endpoint_ids
+            self._turn_came.set()
         nothing_more = self._stopping or self._now() - claimed_since > self._claim_seconds
         too_many: list[Claim] = []
         for claimed in claims.to_send:
@@ -235,7 +237,7 @@ class Dispatcher:
 
     def _rooms_to_claim(self, now: float) -> Rooms:
         known = {endpoint_id: self._room_to_claim(endpoint_id, now) for endpoint_id in self.pacer.busy_endpoints(now)}
-        return Rooms(known, otherwise=self.pacer.cap)
+        return Rooms(known, otherwise=self.pacer.room_for_any())
 
     async def _nap(self) -> None:
         await asyncio.sleep(_SHORTEST_NAP_SECONDS)  # so that the turns of many come together

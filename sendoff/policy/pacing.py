@@ -159,9 +159,13 @@ class Pacer:
         return rooms
 
     def busy_endpoints(self, now: float) -> list[str]:
-        """The endpoints that have something under way; of any other, `cap` attempts can start."""
+        """The endpoints that have something under way."""
         self._move_on(now)
         return list(self._lanes)
+
+    def room_for_any(self) -> int:
+        """How many deliveries of an endpoint that is not busy may be claimed, unless it is known to be prompt."""
+        return min(self.cap, self._room_for_others())
 
     def start(self, key: Hashable, endpoint_id: str, now: float) -> None:
         """An attempt, known by `key` until it finishes, begins."""

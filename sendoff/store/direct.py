@@ -6,6 +6,7 @@ no BEGIN and no COMMIT (docs/decisions/0011). Everything that isn't hot goes thr
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
@@ -66,14 +67,24 @@ class Direct:
         Ids come as the driver's UUID objects and are taken as strings.
         """
         try:
-            if not self._is_open:
-                await self._pool  # connects to nobody yet
-                self._is_open = True
-            async with self._pool.acquire() as connection:
-                rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
-                return rows
+            return await self._fetch(statement, arguments)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             raise unavailable(error) or error from error
+
+    async def _fetch(self, statement: str, arguments: Sequence[Any]) -> list[asyncpg.Record]:
+        if not self._is_open:
+            await self._pool  # connects to nobody yet
+            self._is_open = True
+        connection = await self._pool.acquire()
+        try:
+            rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
+        except (TimeoutError, asyncio.CancelledError):
+            # Given back as it is, it would wait for the server to give up: one that is cut off never says that it has.
+            connection.terminate()
+            raise
+        finally:
+            await self._pool.release(connection)
+        return rows
 
     async def close(self) -> None:
         """Let go of the connections, whatever they are at."""

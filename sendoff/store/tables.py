@@ -18,6 +18,7 @@ from sendoff.store.types import Identifier, Json, Moment
 _OPEN = text("state IN ('pending', 'held', 'in_flight')")
 _HELD = text("state = 'held'")
 _DUE = text("state IN ('pending', 'in_flight')")
+_DEAD = text("state = 'dead'")
 _DELIVERED = text("state = 'delivered'")
 
 
@@ -155,6 +156,8 @@ class Delivery(SQLModel, table=True):
         Index("ix_deliveries_held", "endpoint_id", "id", postgresql_where=_HELD, sqlite_where=_HELD),
         Index("ix_deliveries_open", "endpoint_id", "id", postgresql_where=_OPEN, sqlite_where=_OPEN),
         Index("ix_deliveries_endpoint", "endpoint_id", "id"),
+        Index("ix_deliveries_dead", "id", postgresql_where=_DEAD, sqlite_where=_DEAD),
+        Index("ix_deliveries_dead_of_endpoint", "endpoint_id", "id", postgresql_where=_DEAD, sqlite_where=_DEAD),
         Index("ix_deliveries_delivered", "delivered_at", postgresql_where=_DELIVERED, sqlite_where=_DELIVERED),
     )
 

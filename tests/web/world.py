@@ -139,6 +139,13 @@ class _Gone:
 
         return refuse
 
+    @property
+    def direct(self) -> _Gone:
+        return self
+
+    async def fetch(self, *_: object) -> None:
+        await self.ping()
+
     async def ping(self) -> None:
         raise Unavailable("The database cannot be reached: ConnectionRefusedError: nobody listens")
 

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from sendoff.bell import DUE, RedisBell, connect
+from sendoff.bell import BULK, DUE, RedisBell, connect
 from sendoff.operations.dispatcher import Dispatcher
+from sendoff.operations.publish import NewEvent
 from tests.support.house import House, open_house
 from tests.support.polling import eventually
 from tests.support.receiver import Receiver
@@ -54,3 +55,21 @@ async def test_without_redis_it_is_deaf(postgres_url: str) -> None:
     async with open_house(postgres_url, redis_url="redis://127.0.0.1:1") as house, listening(house) as doorbell:
         assert not doorbell.is_deaf
         await eventually(lambda: doorbell.is_deaf, what=lambda: "a deaf doorbell")
+
+
+async def test_what_is_rung_for_in_bulk_waits_behind_single_deliveries(
+    postgres_url: str, valkey_url: str, receiver: Receiver
+) -> None:
+    async with open_house(postgres_url, redis_url=valkey_url, worker_max_in_flight=1) as house:
+        bell = RedisBell(connect(house.runtime.settings))
+        await house.register(receiver.url("/many"))
+        bulk = await house.publish(*[NewEvent("upload.completed", b"{}")] * (BULK + 1))
+        await house.register(receiver.url("/one"), "upload.failed")
+        [single] = await house.publish(NewEvent("upload.failed", b"{}"))
+        receiver.forget()
+        bell.ring_deliveries(delivery_id for accepted in bulk for delivery_id in accepted.delivery_ids)
+        bell.ring_deliveries(single.delivery_ids)
+        await bell.close()
+        async with listening(house):
+            await receiver.wait_for(2)
+        assert receiver.requests()[0].path == "/one"
