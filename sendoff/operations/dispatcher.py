@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any
 
 import structlog
 
 from sendoff.errors import Unavailable
-from sendoff.operations.deliver import Claim, Claims, claim, claim_held, deliver, release
+from sendoff.operations.deliver import Claim, Claims, FinishedAttempt, claim, claim_held, deliver, release
 from sendoff.operations.lines import Lines
+from sendoff.operations.record import is_plain_success
 from sendoff.operations.recorder import Recorder
 from sendoff.operations.runtime import Runtime
 from sendoff.policy.pacing import LONGEST_IN_LINE_SECONDS, Pacer
@@ -45,12 +46,13 @@ class Dispatcher:
         self._claiming: set[asyncio.Task[None]] = set()
         self._under_way: dict[asyncio.Task[None], Claim] = {}
         self._unrecorded: set[str] = set()
+        self._to_record = 0  # successes whose endpoint has its room back already
         self._lines = Lines()
         self._with_held: set[str] = set()
         self._slot_freed = asyncio.Event()
         self._turn_came = asyncio.Event()
         self._stopping = False
-        self._recorder = Recorder(runtime, lambda recorded: self._forget(attempt.claim for attempt in recorded))
+        self._recorder = Recorder(runtime, self._note_recorded)
         self._usher = asyncio.create_task(self._take_turns())
 
     async def submit(self, delivery_ids: Sequence[str]) -> None:
@@ -110,8 +112,7 @@ class Dispatcher:
 
     def _free(self) -> int:
         # A slot is free again when its attempt is recorded: otherwise a slow database would have ever more to record.
-        to_record = len(self._unrecorded) - len(self._under_way)
-        return self.pacer.free_slots(self._now()) - to_record - len(self._lines) - self._reserved
+        return self.pacer.free_slots(self._now()) - self._to_record - len(self._lines) - self._reserved
 
     async def _reserve(self, wanted: int) -> int:
         room = min(wanted, await self.wait_for_room())
@@ -170,14 +171,16 @@ class Dispatcher:
             attempt = await deliver(self._runtime, claimed)
         except BaseException as error:
             self._let_next(claimed)
-            self._forget([claimed])
+            self._forget(claimed)
             if not isinstance(error, Exception):
                 raise
             # A defect of ours: the lease ends by itself, and until then nobody runs into it again.
             _log.exception("attempt_crashed", delivery=claimed.delivery.id)
         else:
             self._recorder.add(attempt)
-            self._let_next(claimed)
+            if is_plain_success(attempt):
+                self._let_next(claimed)
+                self._to_record += 1
 
     def _let_next(self, claimed: Claim) -> None:
         """The receiver is done with this one: its endpoint may get another."""
@@ -188,8 +191,18 @@ class Dispatcher:
         if endpoint_id in self._with_held:
             self._turn_came.set()
 
-    def _forget(self, recorded: Iterable[Claim]) -> None:
-        self._unrecorded.difference_update(claimed.delivery.id for claimed in recorded)
+    def _note_recorded(self, attempts: Sequence[FinishedAttempt]) -> None:
+        for attempt in attempts:
+            # What failed keeps its room until it is recorded: else hundreds that time out at once would be followed by
+            # hundreds more, all of them in the way of those that do well.
+            if is_plain_success(attempt):
+                self._to_record -= 1
+            else:
+                self._let_next(attempt.claim)
+            self._forget(attempt.claim)
+
+    def _forget(self, claimed: Claim) -> None:
+        self._unrecorded.discard(claimed.delivery.id)
         self._slot_freed.set()
 
     async def _take_turns(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
@@ -16,32 +17,47 @@ from sendoff.operations.runtime import Runtime
 _log = structlog.get_logger(__name__)
 
 RECORD_AT_MOST = 500
-"""Attempts in one transaction: beyond it nothing is gained, and the locks are held longer."""
+"""Successes in one transaction: beyond it nothing is gained, and the locks are held longer."""
+
+FAILURES_AT_MOST = 50
+"""Others in one transaction: each needs more than a success does, and hundreds would hold up the event loop."""
 
 RECORD_BYTES_AT_MOST = 1_000_000
 """Of receivers' answers in one transaction: each is in memory several times over while it is written."""
 
 GATHER_SECONDS = 0.02
-"""The pause after a record: what finishes meanwhile shares the next one. Nobody waits for a record but its slot."""
+"""The pause between rounds: what finishes meanwhile shares the next one, and what came to nothing by the hundred leaves
+the processor to others in between. Nobody waits for a record but its slot."""
 
 RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0)
 """Waits before trying again to record, the last one over and over."""
 
 
 class Recorder:
-    """Takes finished attempts and calls `recorded` with each group once it is committed (or cannot ever be)."""
+    """Takes finished attempts and calls `recorded` with each group once it is committed (or cannot ever be).
+
+    Plain successes, which are cheap, go first; of all others, a few in each round. An endpoint's attempts are recorded
+    in the order they finished, which decides about its health: a success behind a failure waits with it.
+    """
 
     def __init__(self, runtime: Runtime, recorded: Callable[[Sequence[FinishedAttempt]], None]) -> None:
         self._runtime = runtime
         self._recorded = recorded
-        self._finished: list[FinishedAttempt] = []
+        self._successes: list[FinishedAttempt] = []
+        self._others: list[FinishedAttempt] = []
+        self._endpoints_of_others: Counter[str] = Counter()
         self._wake = asyncio.Event()
         self._closing = False
         self._task = asyncio.create_task(self._run())
 
     def add(self, attempt: FinishedAttempt) -> None:
         """Record this one soon, together with whatever finishes meanwhile."""
-        self._finished.append(attempt)
+        endpoint_id = attempt.claim.endpoint.id
+        if is_plain_success(attempt) and endpoint_id not in self._endpoints_of_others:
+            self._successes.append(attempt)
+        else:
+            self._others.append(attempt)
+            self._endpoints_of_others[endpoint_id] += 1
         self._wake.set()
 
     async def close(self, *, within: float) -> None:
@@ -55,23 +71,28 @@ class Recorder:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        while self._finished or not self._closing:
-            if not self._finished:
+        while self._successes or self._others or not self._closing:
+            if not (self._successes or self._others):
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            batch = self._next_batch()
-            for part in _parts(batch):
-                await self._record(part)
-                self._recorded(part)
-            if not self._closing and len(batch) < RECORD_AT_MOST:
+            for group in (self._next_successes(), self._next_others()):
+                if group:
+                    await self._record(group)
+                    self._recorded(group)
+            if not self._closing and len(self._successes) < RECORD_AT_MOST:
                 await asyncio.sleep(GATHER_SECONDS)
 
-    def _next_batch(self) -> list[FinishedAttempt]:
-        weights = accumulate(attempt.weight for attempt in self._finished[:RECORD_AT_MOST])
+    def _next_successes(self) -> list[FinishedAttempt]:
+        group, self._successes = self._successes[:RECORD_AT_MOST], self._successes[RECORD_AT_MOST:]
+        return group
+
+    def _next_others(self) -> list[FinishedAttempt]:
+        weights = accumulate(attempt.weight for attempt in self._others[:FAILURES_AT_MOST])
         count = max(1, sum(weight <= RECORD_BYTES_AT_MOST for weight in weights))
-        batch, self._finished = self._finished[:count], self._finished[count:]
-        return batch
+        group, self._others = self._others[:count], self._others[count:]
+        self._endpoints_of_others -= Counter(attempt.claim.endpoint.id for attempt in group)
+        return group
 
     async def _record(self, batch: Sequence[FinishedAttempt]) -> None:
         tried = 0
@@ -89,14 +110,3 @@ class Recorder:
                     for attempt in batch:
                         await self._record([attempt])
                 return None
-
-
-def _parts(batch: Sequence[FinishedAttempt]) -> list[list[FinishedAttempt]]:
-    """The plain successes, which are cheap to record together, and the rest.
-
-    An endpoint that fared otherwise, too, has all of its attempts in the rest: their order decides about its health.
-    """
-    others = {attempt.claim.endpoint.id for attempt in batch if not is_plain_success(attempt)}
-    plain = [attempt for attempt in batch if attempt.claim.endpoint.id not in others]
-    rest = [attempt for attempt in batch if attempt.claim.endpoint.id in others]
-    return [part for part in (plain, rest) if part]

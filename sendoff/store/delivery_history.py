@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeVar
 
 from sqlalchemy import select as core_select
 from sqlalchemy import text, true
 from sqlmodel import col, select
 
-from sendoff.ids import lowest_id
 from sendoff.policy.states import DeliveryState
 from sendoff.store.batch import ids_parameter, is_sqlite, rows_from
 from sendoff.store.database import Transaction
 from sendoff.store.paging import newest_first
 from sendoff.store.tables import Attempt, Delivery, Endpoint, Event, LastExchange
 
-_ASTRAY = timedelta(days=1)
-"""Ids tell the time of creation, too, and have an index; by so much they may differ from what the row says."""
+Query = TypeVar("Query", bound=Any)
 
 
 async def find(tx: Transaction, delivery_id: str) -> Delivery | None:
@@ -68,20 +66,29 @@ async def page(
 ) -> list[tuple[Delivery, str, str | None]]:
     """Deliveries with their event's type and request id, newest first, at most `limit`, older than the id `before`.
 
-    Costs what the page holds, however much history there is; but for an `event_type` that is rare, which is looked for
-    in all that the other conditions leave.
+    Costs what the page holds, however much history there is, but for an `event_type` that is rare and an `until` that
+    is long ago: whatever else was meant is read through, from the newest on, until the page is full.
     """
     query = select(Delivery, Event.type, Event.request_id).join(Event, col(Event.id) == col(Delivery.event_id))
-    if _is_of_a_whole_organization(chosen) and not is_sqlite(tx):
-        query = query.where(col(Delivery.id).in_(_newest_of_each_endpoint(chosen, limit=limit, before=before)))
-    else:
+    if chosen.endpoint_id is not None:
+        query = _of_endpoint(query, chosen.endpoint_id).where(*_conditions(chosen))
+    elif chosen.organization_id is None or chosen.event_id is not None or is_sqlite(tx):
         query = query.where(*_conditions(chosen))
+    else:
+        query = query.where(col(Delivery.id).in_(_newest_of_each_endpoint(chosen, limit=limit, before=before)))
     query = newest_first(query, col(Delivery.id), limit=limit, before=before)
     return [tuple(row) for row in (await tx.execute(query)).all()]
 
 
-def _is_of_a_whole_organization(chosen: DeliveryFilter) -> bool:
-    return chosen.organization_id is not None and chosen.endpoint_id is None and chosen.event_id is None
+def _of_endpoint(query: Query, endpoint_id: Any) -> Query:
+    """Those of one endpoint, in the order of the indexes by endpoint.
+
+    Were it said that the column is equal to the id, a planner would take the order by endpoint for nothing, and could
+    prefer to read all deliveries from the newest on, until it has come across enough of the endpoint's.
+    """
+    column = col(Delivery.endpoint_id)
+    chosen: Query = query.where(column >= endpoint_id, column <= endpoint_id).order_by(column.desc())
+    return chosen
 
 
 def _newest_of_each_endpoint(chosen: DeliveryFilter, *, limit: int, before: str | None) -> Any:
@@ -89,25 +96,20 @@ def _newest_of_each_endpoint(chosen: DeliveryFilter, *, limit: int, before: str 
 
     One more index would cost every delivery something. SQLite knows no LATERAL, and has no history of that size.
     """
-    query = core_select(col(Delivery.id)).where(
-        col(Delivery.endpoint_id) == col(Endpoint.id), *_conditions(replace(chosen, organization_id=None))
-    )
+    query = core_select(col(Delivery.id)).where(*_conditions(replace(chosen, organization_id=None)))
     if chosen.event_type is not None:
         query = query.join(Event, col(Event.id) == col(Delivery.event_id))
-    of_one = newest_first(query, col(Delivery.id), limit=limit, before=before).correlate(Endpoint).lateral()
-    return (
-        core_select(of_one.c.id)
-        .select_from(Endpoint)
-        .join(of_one, true())
-        .where(col(Endpoint.organization_id) == chosen.organization_id)
-    )
+    query = newest_first(_of_endpoint(query, col(Endpoint.id)), col(Delivery.id), limit=limit, before=before)
+    of_one = query.correlate(Endpoint).lateral()
+    of_all = core_select(of_one.c.id).select_from(Endpoint).join(of_one, true())
+    of_ours = of_all.where(col(Endpoint.organization_id) == chosen.organization_id)
+    return of_ours.order_by(of_one.c.id.desc()).limit(limit)
 
 
 def _conditions(chosen: DeliveryFilter) -> list[Any]:
-    """The filter as conditions on the tables."""
+    """The filter as conditions on the tables, but for the endpoint."""
     exact = {
         Delivery.organization_id: chosen.organization_id,
-        Delivery.endpoint_id: chosen.endpoint_id,
         Delivery.event_id: chosen.event_id,
         Event.type: chosen.event_type,
     }
@@ -115,9 +117,9 @@ def _conditions(chosen: DeliveryFilter) -> list[Any]:
     if chosen.states is not None:
         found.append(_in_states(chosen.states))
     if chosen.since is not None:
-        found += [col(Delivery.created_at) >= chosen.since, col(Delivery.id) >= lowest_id(chosen.since - _ASTRAY)]
+        found.append(col(Delivery.created_at) >= chosen.since)
     if chosen.until is not None:
-        found += [col(Delivery.created_at) < chosen.until, col(Delivery.id) < lowest_id(chosen.until + _ASTRAY)]
+        found.append(col(Delivery.created_at) < chosen.until)
     return found
 
 
