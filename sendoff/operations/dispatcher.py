@@ -186,6 +186,8 @@ class Dispatcher:
         """The receiver is done with this one: its endpoint may get another."""
         endpoint_id, now = claimed.endpoint.id, self._now()
         self.pacer.finish((claimed.lease, claimed.delivery.id))
+        if self._stopping:
+            return
         while self.pacer.room_for(endpoint_id, now) and (first := self._lines.call(endpoint_id)):
             self._launch(first, now)
         if endpoint_id in self._with_held:

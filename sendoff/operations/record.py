@@ -9,20 +9,19 @@ import structlog
 
 from sendoff.ids import new_id
 from sendoff.metrics import ATTEMPT_SECONDS, ATTEMPTS, DEAD_LETTERS, LEASES_LOST
-from sendoff.operations.actors import WORKER, write_audit
 from sendoff.operations.bury import reason_for
 from sendoff.operations.deliver import FinishedAttempt
+from sendoff.operations.health import record_health
 from sendoff.operations.runtime import Runtime
-from sendoff.policy.breaker import Breaker
 from sendoff.policy.decision import Dead, Delivered, Health
 from sendoff.policy.outcome import DeadLetterReason, Verdict
 from sendoff.policy.retry import Again
 from sendoff.policy.states import DeliveryState, EndpointState, ReplayItemState
-from sendoff.store import attempts, dead_letters, deliveries, endpoints, replays, successes
+from sendoff.store import attempts, dead_letters, deliveries, replays, successes
 from sendoff.store.attempts import NewAttempt
 from sendoff.store.database import Transaction
 from sendoff.store.deliveries import Settlement
-from sendoff.store.successes import SUCCESS_NOTED_EVERY, Success
+from sendoff.store.successes import Success
 from sendoff.store.tables import DeadLetter, Endpoint, LastExchange
 
 _log = structlog.get_logger(__name__)
@@ -65,7 +64,7 @@ async def _record_any(runtime: Runtime, finished: Sequence[FinishedAttempt]) -> 
         ours = await _still_ours(tx, finished)
         if not ours:
             return
-        endpoints_after = await _record_health(tx, runtime.breaker, ours, now)
+        endpoints_after = await record_health(tx, runtime.breaker, ours, now)
         closed = {key: row for key, row in endpoints_after.items() if row.state != EndpointState.ACTIVE}
         dead = {attempt.claim.delivery.id: _death_of(attempt, closed) for attempt in ours}
         await attempts.insert_many(tx, [_attempt_row(attempt) for attempt in ours if attempt.decision.counted])
@@ -87,71 +86,6 @@ def _note_lost_leases(count: int) -> None:
     if count:
         LEASES_LOST.inc(count)
         _log.warning("lease_lost", deliveries=count)
-
-
-async def _record_health(
-    tx: Transaction, breaker: Breaker, ours: Sequence[FinishedAttempt], now: datetime
-) -> dict[str, Endpoint]:
-    """Count the attempts on their endpoints; those endpoints that something was to be written or decided about."""
-    by_endpoint: dict[str, list[FinishedAttempt]] = {}
-    for attempt in ours:
-        by_endpoint.setdefault(attempt.claim.delivery.endpoint_id, []).append(attempt)
-    touched = {key for key, made in by_endpoint.items() if _is_worth_noting(made, now)}
-    # What the claim saw is old by now: a success must end the count of failures that were recorded since.
-    touched |= await endpoints.find_failing(tx, by_endpoint.keys() - touched)
-    if not touched:
-        return {}
-    rows = await endpoints.find_many(tx, touched, lock=True)
-    for endpoint_id, endpoint in rows.items():
-        before = endpoint.state
-        _count(endpoint, by_endpoint[endpoint_id], breaker, now)
-        if endpoint.state != before:
-            _note_disabled(tx, endpoint, before, now)
-    await tx.flush()
-    return rows
-
-
-def _note_disabled(tx: Transaction, endpoint: Endpoint, before: str, now: datetime) -> None:
-    _log.warning("endpoint_disabled", endpoint=endpoint.id, state=str(endpoint.state))
-    write_audit(
-        tx,
-        WORKER,
-        "endpoint.disable",
-        target=("endpoint", endpoint.id),
-        now=now,
-        organization_id=endpoint.organization_id,
-        before={"state": str(before)},
-        after={"state": str(endpoint.state), "consecutive_failures": endpoint.consecutive_failures},
-    )
-
-
-def _is_worth_noting(made: Sequence[FinishedAttempt], now: datetime) -> bool:
-    if any(attempt.decision.health is not Health.WELL for attempt in made):
-        return True
-    seen = made[0].claim.endpoint
-    return seen.last_success_at is None or seen.last_success_at <= now - SUCCESS_NOTED_EVERY
-
-
-def _count(endpoint: Endpoint, made: Sequence[FinishedAttempt], breaker: Breaker, now: datetime) -> None:
-    made = sorted(made, key=lambda attempt: attempt.ended_at)
-    for attempt in made:
-        if attempt.decision.health is Health.WELL:
-            endpoint.last_success_at = attempt.ended_at
-        elif attempt.decision.counted:
-            endpoint.last_failure_at = attempt.ended_at
-    standing = breaker.tally(endpoint.consecutive_failures, [attempt.decision.health for attempt in made])
-    endpoint.consecutive_failures = standing.consecutive_failures
-    if standing.becomes is not None and _can_become(standing.becomes, endpoint):
-        endpoint.state = standing.becomes
-        endpoint.disabled_at = now
-        endpoint.burial_due = True
-
-
-def _can_become(state: EndpointState, endpoint: Endpoint) -> bool:
-    if endpoint.state == EndpointState.ACTIVE:
-        return True
-    # What is paused or disabled could be switched on again; what answered 410 must not.
-    return state == EndpointState.GONE and endpoint.state in (EndpointState.PAUSED, EndpointState.DISABLED)
 
 
 def _death_of(attempt: FinishedAttempt, closed: dict[str, Endpoint]) -> DeadLetterReason | None:
