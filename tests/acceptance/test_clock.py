@@ -36,8 +36,8 @@ def test_a_clock_set_forth_and_back_holds_nothing_up(database: LiveDatabase, ins
     assert installation.check().duplicates == 0
 
 
-@pytest.mark.chaos
-@pytest.mark.parametrize("offset", [HOUR, -HOUR])
+@mostly_sqlite
+@pytest.mark.parametrize("offset", [pytest.param(HOUR, marks=pytest.mark.chaos), -HOUR])
 def test_what_a_killed_worker_had_is_taken_over_although_the_clock_was_set(
     database: LiveDatabase, install: Install, offset: int
 ) -> None:
