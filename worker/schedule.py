@@ -18,8 +18,13 @@ TIDY_SECONDS = 60.0
 FIND_ORPHAN_FILES_SECONDS = 86_400.0
 
 
+FIRST_AFTER_SECONDS = 10.0
+"""Whoever starts has deliveries to see to first; on SQLite, housekeeping takes the lock that they need."""
+
+
 async def repeat(name: str, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
     """Do `work` again and again, that many seconds apart, also after it could not be done."""
+    await asyncio.sleep(min(seconds, FIRST_AFTER_SECONDS))
     while True:
         try:
             await work()
