@@ -37,7 +37,11 @@ class ProcessTable:
 
     def peak_memory(self, pids: Iterable[int]) -> float:
         """The largest resident set that any of the processes or their descendants had so far, in MiB."""
-        return max((_high_water_mark(pid) for pid in self._tree(pids)), default=0) / 1024
+        return max((_memory(pid, "VmHWM") for pid in self._tree(pids)), default=0) / 1024
+
+    def resident_memory(self, pids: Iterable[int]) -> float:
+        """The largest resident set that any of the processes or their descendants has now, in MiB."""
+        return max((_memory(pid, "VmRSS") for pid in self._tree(pids)), default=0) / 1024
 
     def _tree(self, roots: Iterable[int]) -> Iterator[int]:
         waiting = [pid for pid in roots if pid in self._processes]
@@ -65,9 +69,9 @@ def _read_processes() -> Iterator[tuple[int, _Process]]:
             yield int(folder.name), _Process(int(fields[1]), sum(map(int, fields[11:15])) / _TICKS)
 
 
-def _high_water_mark(pid: int) -> int:
+def _memory(pid: int, name: str) -> int:
     try:
         lines = (_PROC / str(pid) / "status").read_text().splitlines()
     except OSError:
         return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -77,9 +78,9 @@ class Postgres:
 
     name = "PostgreSQL"
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, settings: Mapping[str, str] = POSTGRES_SETTINGS) -> None:
         self._directory = directory / "postgres"
-        self._server = PostgresServer(self._directory, settings=POSTGRES_SETTINGS)
+        self._server = PostgresServer(self._directory, settings=settings)
         self._server.create()
         self._server.start()
         self.url = self._server.create_database("sendoff")
@@ -89,8 +90,17 @@ class Postgres:
         self.observer_pid: int | None = None
         self._connection: asyncpg.Connection | None = None
 
+    @property
+    def log(self) -> Path:
+        """What the server says, in its own words."""
+        return self._directory / "log"
+
+    async def open_connection(self) -> asyncpg.Connection:
+        """One more connection of the benchmark's own role."""
+        return await asyncpg.connect(host=str(self._directory), user="bench", database="sendoff")
+
     async def connect(self) -> None:
-        self._connection = await asyncpg.connect(host=str(self._directory), user="bench", database="sendoff")
+        self._connection = await self.open_connection()
         self.observer_pid = await self._ask("SELECT pg_backend_pid()")
 
     async def count_delivered(self) -> int:
@@ -98,6 +108,10 @@ class Postgres:
 
     async def count_open(self) -> int:
         return await self._ask(_COUNT_OPEN)
+
+    async def count_connections(self) -> int:
+        """How many the product has open."""
+        return await self._ask("SELECT count(*) FROM pg_stat_activity WHERE usename <> 'bench' AND datname = 'sendoff'")
 
     async def asked(self) -> Asked | None:
         assert self._connection is not None  # noqa: S101 - connected first

@@ -49,6 +49,11 @@ class Meter:
     weather: Weather
     peaks: dict[str, float] = field(default_factory=dict)
 
+    @staticmethod
+    def now() -> float:
+        """Monotonic seconds, the same in every process."""
+        return time.monotonic()
+
     async def read(self) -> Snapshot:
         """Everything that is counted, now."""
         return Snapshot(

@@ -61,7 +61,9 @@ def describe(options: Options) -> list[str]:
     return lines + ([f"settings: {', '.join(options.settings)}"] if options.settings else [])
 
 
-def _names(allowed: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
+def names(allowed: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
+    """A parser of comma-separated names that are all `allowed`."""
+
     def parse(text: str) -> tuple[str, ...]:
         names = tuple(text.split(","))
         unknown = [name for name in names if name not in allowed]
@@ -80,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--database", dest="databases", action="append", choices=DATABASES, help="repeatable; default: both")
-    add("--only", type=_names(SCENARIOS), default=SCENARIOS, help=f"some of {','.join(SCENARIOS)}")
+    add("--only", type=names(SCENARIOS), default=SCENARIOS, help=f"some of {','.join(SCENARIOS)}")
     add("--quick", action="store_true", help="a few seconds for each: to try something out, not to believe")
     add("--workers", type=int, default=1, help="worker processes")
     add("--endpoints", type=int, default=100)

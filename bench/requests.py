@@ -39,7 +39,11 @@ def heads(path: str, keys: Sequence[str], port: int, body: str) -> list[str]:
     ]
 
 
-def _event(payload: int) -> bytes:
+def some_data(payload: int) -> str:
+    """The JSON text of an event's `data`, of so many bytes if they suffice for an upload."""
     bare = len(orjson.dumps({"upload": {**_UPLOAD, "note": ""}}))
-    data = {"upload": {**_UPLOAD, "note": "x" * max(0, payload - bare)}}
-    return orjson.dumps({"type": EVENT_TYPE, "data": data})
+    return orjson.dumps({"upload": {**_UPLOAD, "note": "x" * max(0, payload - bare)}}).decode()
+
+
+def _event(payload: int) -> bytes:
+    return orjson.dumps({"type": EVENT_TYPE, "data": orjson.Fragment(some_data(payload))})

@@ -51,7 +51,7 @@ class Bench:
 
     async def warm_up(self) -> None:
         """Connections are made, caches filled, code compiled."""
-        await self._measure("warm-up", self._singles(most=500))
+        await self._measure("warm-up", self.singles(most=500))
 
     async def idle(self) -> Result:
         """Nothing to do."""
@@ -63,7 +63,7 @@ class Bench:
 
     async def single(self) -> Result:
         """One event per POST, as fast as the connections take turns."""
-        return await self._measure("single", self._singles())
+        return await self._measure("single", self.singles())
 
     async def batch(self) -> Result:
         """A hundred events per POST."""
@@ -71,7 +71,7 @@ class Bench:
 
     async def at_rate(self, name: str, rate: float) -> Result:
         """One event per POST at a fixed rate, however the answers come."""
-        return await self._measure(name, self._singles(rate=rate))
+        return await self._measure(name, self.singles(rate=rate))
 
     async def backlog(self) -> Result:
         """Everything is published while no worker runs; measured from the moment the workers are ready."""
@@ -82,8 +82,9 @@ class Bench:
         outcome = self._load(self._batches(self.options.backlog_events))
         accepting = await self.meter.since(before_accepting)
         servers.start_workers(self.options.workers)
-        before = await self.meter.read()
+        before, early = await self.meter.read(), self.meter.receiver.count()
         result = await self._until_recorded("backlog", before, outcome.answered * BATCH, delivered)
+        result.deliveries -= early  # of those that were ready before the last one was
         result.usage.cpu["api"] = accepting.cpu["api"]
         result.accepted_per_second = outcome.per_second * BATCH
         result.recorded_per_second = result.deliveries / result.usage.seconds
@@ -153,7 +154,8 @@ class Bench:
         result.after_answer = sorted((at - answer.answered) * 1000 for answer, at in matched)
         result.after_sending = sorted((at - answer.sent) * 1000 for answer, at in matched)
 
-    def _singles(self, *, most: int = 1_000_000, rate: float = 0) -> Plan:
+    def singles(self, *, most: int = 1_000_000, rate: float = 0) -> Plan:
+        """What the load generator is to send: one event per POST."""
         body = one_event(self.options.payload)
         return Plan(
             host="127.0.0.1",

@@ -120,16 +120,21 @@ class Servers:
         self._profiler.watch("api", self._api.pid)
 
     def start_workers(self, number: int) -> None:
-        """Start so many workers; done when each of them works."""
-        for _ in range(number):
-            reading_end, writing_end = os.pipe()
-            worker = self._start("worker", ready_descriptor=writing_end)
-            self._workers.append(worker)
-            os.close(writing_end)
+        """Start so many workers at once; done when each of them works."""
+        started = [self._start_worker() for _ in range(number)]
+        for worker, reading_end in started:
             with os.fdopen(reading_end, "rb") as ready:
                 if not ready.read(1):
                     raise RuntimeError(f"the worker does not start:\n{self.log('worker')}")
             self._profiler.watch("worker", worker.pid)
+
+    def _start_worker(self) -> tuple[subprocess.Popen[bytes], int]:
+        """A worker, and the descriptor where it says that it is ready."""
+        reading_end, writing_end = os.pipe()
+        worker = self._start("worker", ready_descriptor=writing_end)
+        self._workers.append(worker)
+        os.close(writing_end)
+        return worker, reading_end
 
     def stop_workers(self) -> None:
         """Let the workers drain and end."""

@@ -37,6 +37,11 @@ def render(runs: Sequence[Run]) -> str:
         ["", *(f"{run.database} {result.name}" for run, result in columns)],
         *([title, *(cell(run, result) for run, result in columns)] for title, cell in _ROWS),
     ]
+    return aligned(rows)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of the rows, the head first; the first column to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["| " + " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) + " |" for row in rows]
     rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]) + "|"

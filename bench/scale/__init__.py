@@ -1,0 +1,1 @@
+"""What happens as things grow: workers, endpoints, fan-out, backlog, history. `python -m bench.scale --help`."""

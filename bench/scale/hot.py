@@ -1,0 +1,97 @@
+"""What the product does to its database for every delivery, and in the background all the time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from bench.requests import some_data
+from bench.scale.asking import Routine, Step
+from bench.scale.rows import SeedEndpoint
+from bench.town import EVENT_TYPE
+from sendoff.ids import new_event_id, new_id
+from sendoff.operations.runtime import Runtime
+from sendoff.operations.sweep import sweep
+from sendoff.store import acceptance, claims, deliveries, retention
+from sendoff.store.claims import ANY_ROOM, Taken
+from sendoff.store.deliveries import NewDelivery
+from sendoff.store.events import NewEventRow
+from sendoff.store.successes import Success, record_successes
+
+_BATCH = 100
+_PAYLOAD = 1024
+_LEASE = timedelta(seconds=20)
+
+
+def hot_path(runtime: Runtime, endpoints: Sequence[SeedEndpoint]) -> Routine:
+    """A hundred deliveries' way through the database, for as many endpoints as there are."""
+
+    async def accept(_: Any) -> list[str]:
+        now = runtime.clock.now()
+        chosen = [endpoints[number % len(endpoints)] for number in range(_BATCH)]
+        rows = [_event(endpoint) for endpoint in chosen]
+        made = [
+            NewDelivery(new_id(), event.id, endpoint.id, endpoint.organization_id, now)
+            for event, endpoint in zip(rows, chosen, strict=True)
+        ]
+        await acceptance.add(runtime.database, rows, made, now=now)
+        return [delivery.id for delivery in made]
+
+    def _event(endpoint: SeedEndpoint) -> NewEventRow:
+        now = runtime.clock.now()
+        return NewEventRow(
+            id=new_event_id(),
+            organization_id=endpoint.organization_id,
+            type=EVENT_TYPE,
+            data=some_data(_PAYLOAD),
+            occurred_at=now,
+            created_at=now,
+            request_id=None,
+            delivery_count=1,
+        )
+
+    async def claim(ids: list[str]) -> tuple[str, list[Taken]]:
+        lease, now = new_id(), runtime.clock.now()
+        taken = await claims.take_due(runtime.database, ids, rooms=ANY_ROOM, lease=lease, now=now, until=now + _LEASE)
+        return lease, taken
+
+    async def record(claimed: tuple[str, list[Taken]]) -> None:
+        lease, taken = claimed
+        now = runtime.clock.now()
+        done = [Success(one.delivery.id, lease, 1, now, now, 5, "ok", 200) for one in taken]
+        if len(await record_successes(runtime.database, done)) != _BATCH:
+            raise RuntimeError("not everything that was claimed could be recorded")
+
+    return (
+        Step(f"accept {_BATCH} events", accept),
+        Step(f"claim {_BATCH} deliveries", claim),
+        Step(f"record {_BATCH} deliveries", record),
+    )
+
+
+def background(runtime: Runtime) -> list[Routine]:
+    """What every worker asks every second, and what one of them asks every minute, while nothing is to be done."""
+
+    async def look_for_held(_: Any) -> None:
+        async with runtime.database.read() as tx:
+            await deliveries.find_endpoints_with_held(tx)
+
+    async def retain(_: Any) -> None:
+        long_ago = runtime.clock.now() - timedelta(days=3650)
+        async with runtime.database.write() as tx:
+            for remove in (retention.remove_delivered, retention.remove_dead_letters, retention.remove_events):
+                await remove(tx, until=long_ago, limit=500)
+
+    async def mend(_: Any) -> None:
+        now = runtime.clock.now()
+        async with runtime.database.write() as tx:
+            await deliveries.bring_forward(tx, now=now, until=now + _LEASE, limit=500)
+
+    steps = (
+        Step("sweep, nothing due", lambda _: sweep(runtime)),
+        Step("look for held deliveries", look_for_held),
+        Step("look for times that are too late", mend),
+        Step("retention, nothing to remove", retain),
+    )
+    return [[step] for step in steps]

@@ -1,0 +1,62 @@
+"""One installation for one experiment: PostgreSQL, Valkey, the API, workers, a receiver, and who publishes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bench.calibration import Weather
+from bench.databases import POSTGRES_SETTINGS, Postgres
+from bench.measuring import Meter
+from bench.options import Options, parse_options
+from bench.profiling import Profiler
+from bench.scenarios import Bench
+from bench.servers import ReceiverProcess, Servers
+from bench.town import found_town
+
+
+@dataclass(frozen=True)
+class Site:
+    """What runs, and how to load and measure it. No worker runs at first."""
+
+    options: Options
+    directory: Path
+    database: Postgres
+    meter: Meter
+    keys: list[str]
+
+    @property
+    def servers(self) -> Servers:
+        return self.meter.servers
+
+    def bench(self, **changes: Any) -> Bench:
+        """The benchmark's scenarios on this installation, with other options where given."""
+        return Bench(replace(self.options, **changes), self.directory, self.meter, self.keys)
+
+
+@asynccontextmanager
+async def open_site(
+    parent: Path, name: str, *, postgres: Mapping[str, str] = POSTGRES_SETTINGS, **changes: Any
+) -> AsyncIterator[Site]:
+    """Start everything below `parent`/`name` and stop it at the end; `changes` are options of `bench`."""
+    directory = parent / name
+    directory.mkdir()
+    directory.chmod(0o755)  # PostgreSQL may have to run as another user
+    options = replace(parse_options(["--database", "postgres"]), **changes)
+    database = Postgres(directory, postgres)
+    servers = Servers(directory, database, Profiler(None, directory), settings=options.settings)
+    receiver = ReceiverProcess(options.hosts)
+    with Weather() as weather:
+        try:
+            servers.start()
+            await database.connect()
+            keys = await found_town(servers.environment, options, receiver.hosts, receiver.port)
+            yield Site(options, directory, database, Meter(servers, database, receiver, weather), keys)
+        finally:
+            await database.disconnect()
+            servers.stop()
+            receiver.stop()
+            database.stop()
