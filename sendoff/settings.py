@@ -9,7 +9,7 @@ import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -23,6 +23,11 @@ _SECONDS = {"ms": 0.001, "s": 1, None: 1, "m": 60, "h": 3600, "d": 86400}
 _SHORTEST_SECRET_KEY = 32
 # Asymmetric ones alone: with a symmetric one a public key could be taken for the secret.
 _OAUTH_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+
+
+# What PostgreSQL's driver takes in a URL; `sslmode` is how most other programs spell `ssl`.
+_POSTGRES_OPTIONS = ("host", "passfile", "password", "port", "ssl", "target_session_attrs", "user")
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
 class BadSettings(SendoffError):
@@ -52,6 +57,20 @@ def _readable(url: str) -> str:
     return url
 
 
+def _with_known_options(url: str) -> str:
+    """The URL with `sslmode` written as `ssl`. Raises ValueError for an option that the driver doesn't know."""
+    parts = urlsplit(url)
+    options = [("ssl" if name == "sslmode" else name, value) for name, value in parse_qsl(parts.query)]
+    for name, value in options:
+        if name not in _POSTGRES_OPTIONS:
+            raise ValueError(f"must not hold the option `{name[:40]}`; known are {', '.join(_POSTGRES_OPTIONS)}")
+        if name == "ssl" and value not in _SSL_MODES:
+            raise ValueError(f"must have one of {', '.join(_SSL_MODES)} for `ssl`")
+    if not options:
+        return url
+    return f"{url.partition('?')[0]}?{urlencode(options, safe='/')}"
+
+
 def _in_data_directory(name: str) -> str:
     """The path of `name` where `sendoff up` puts it, as these URLs take it: from the root."""
     return quote(str(Path(".sendoff", name).absolute()))
@@ -65,7 +84,8 @@ class Settings(BaseSettings):
     database_url: str = Field(
         "sqlite+aiosqlite:///.sendoff/sendoff.db",
         repr=False,
-        description="Where the truth is kept: `sqlite+aiosqlite:///PATH` or `postgresql+asyncpg://…`.",
+        description="Where the truth is kept: `sqlite+aiosqlite:///PATH` or `postgresql+asyncpg://…`, which may end in "
+        "`?ssl=verify-full` or another of libpq's modes.",
     )
     redis_url: str = Field(
         default_factory=lambda: f"unix://{_in_data_directory('valkey.sock')}",
@@ -230,7 +250,7 @@ class Settings(BaseSettings):
     def _known_database(cls, value: str) -> str:
         if not value.startswith(("sqlite+aiosqlite://", "postgresql+asyncpg://")):
             raise ValueError("must start with sqlite+aiosqlite:// or postgresql+asyncpg://")
-        return value if value.startswith("sqlite") else _readable(value)
+        return value if value.startswith("sqlite") else _with_known_options(_readable(value))
 
     @field_validator("redis_url")
     @classmethod

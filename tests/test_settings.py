@@ -46,3 +46,20 @@ def test_what_stands_in_no_setting_is_in_the_directory_that_the_process_starts_i
     socket = Redis.from_url(settings.redis_url).connection_pool.connection_kwargs["path"]
     assert socket == str(place / ".sendoff" / "valkey.sock")
     assert settings.storage_url == f"file://{tmp_path}/a%20place/.sendoff/uploads"
+
+
+@pytest.mark.parametrize("spelling", ["ssl", "sslmode"])
+def test_a_database_url_takes_both_spellings_of_the_ssl_mode(spelling: str) -> None:
+    settings = load(database_url=f"postgresql+asyncpg://u:p%40@db/x?host=/run/pg&{spelling}=require")
+    assert settings.database_url == "postgresql+asyncpg://u:p%40@db/x?host=/run/pg&ssl=require"
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [("connect_timeout=5", "`connect_timeout`"), ("sslmode=please", "verify-full"), ("a=b&ssl=x", "`a`")],
+)
+def test_an_unknown_option_of_a_database_url_is_named_with_the_setting(option: str, said: str) -> None:
+    with pytest.raises(BadSettings, match="DATABASE_URL") as refused:
+        load(database_url=f"postgresql+asyncpg://u:hidden@db/x?{option}")
+    assert said in str(refused.value)
+    assert "hidden" not in str(refused.value)

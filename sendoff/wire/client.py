@@ -20,11 +20,11 @@ from sendoff.wire.message import Response, encode_request
 from sendoff.wire.pool import Pool
 from sendoff.wire.proxy import Proxy
 from sendoff.wire.resolver import Resolver, SystemResolver
-from sendoff.wire.tls import ResumingContext, default_ssl_context, require_verification
+from sendoff.wire.tls import default_ssl_context, require_verification
 
 _CLOSING_SECONDS = 2.0
 _READ_BYTES = 65_536
-_MOST_HELD_BYTES = 16 * 1024 * 1024
+_MOST_HELD_BYTES = 8 * 1024 * 1024
 
 
 class Client:
@@ -48,11 +48,11 @@ class Client:
         idle_seconds: float = 20.0,
     ) -> None:
         context = require_verification(ssl_context) if ssl_context is not None else default_ssl_context()
-        self._sessions = context if isinstance(context, ResumingContext) else None
-        self._dialer = Dialer(policy, resolver or SystemResolver(), context, Proxy(proxy) if proxy else None)
+        self._read_buffer = memoryview(bytearray(_READ_BYTES))
+        tunnel = Proxy(proxy) if proxy else None
+        self._dialer = Dialer(policy, resolver or SystemResolver(), context, tunnel, self._read_buffer)
         self._pool = Pool(most=max_idle, most_per_origin=max_idle_per_origin, idle_seconds=idle_seconds)
         self._body_cap = body_cap
-        self._read_buffer = memoryview(bytearray(_READ_BYTES))
         self._budget = Budget(_MOST_HELD_BYTES)
         self._open: set[Connection] = set()
         self._closed = False
@@ -85,10 +85,7 @@ class Client:
                 if lost.answered:
                     raise
         connection = await self._dial(target, deadline)
-        response = await self._exchange(connection, request, method, started, deadline)
-        if self._sessions is not None and connection.ssl_object is not None:
-            self._sessions.remember(connection.ssl_object)
-        return response
+        return await self._exchange(connection, request, method, started, deadline)
 
     async def check(self, target: Target, *, timeout: float) -> Sequence[Address]:  # noqa: ASYNC109 - as `send` has it
         """The addresses of `target`, judged as a dial would, without one. Raises WireError."""

@@ -38,7 +38,6 @@ class Connection(asyncio.BufferedProtocol):
         "expires_at",
         "origin",
         "retires_at",
-        "ssl_object",
         "usable",
     )
 
@@ -57,7 +56,6 @@ class Connection(asyncio.BufferedProtocol):
         self.origin = origin
         self._buffer = buffer
         self.usable = True
-        self.ssl_object: ssl.SSLObject | None = None
         self.expires_at = 0.0
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
@@ -86,6 +84,7 @@ class Connection(asyncio.BufferedProtocol):
         finally:
             self._waiter = None
             self._timer.cancel()
+            del waiter  # it holds a failure, whose stack trace holds this frame
         elapsed_ms = round((self._loop.time() - started) * 1000)
         response = Response(reader.status, reader.headers(), reader.body(), reader.truncated, elapsed_ms)
         reader.begin(method)  # an idle connection must not hold on to its last answer
@@ -105,7 +104,6 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self.ssl_object = transport.get_extra_info("ssl_object")
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
@@ -122,7 +120,8 @@ class Connection(asyncio.BufferedProtocol):
         try:
             complete = self._reader.feed(data)
         except BadResponse as error:
-            self._fail(error)
+            error.__context__ = None  # what led to it holds frames, and with them this connection
+            self._fail(error.with_traceback(None))
             return
         if complete:
             self._finish(waiter)
@@ -139,12 +138,14 @@ class Connection(asyncio.BufferedProtocol):
             self._fail(TlsFailed(f"The encrypted connection broke: {exc.reason or 'no reason given'}."))
         else:
             self._fail(self._lost())
-        # A failure's stack trace may keep this object for a while; it must not keep the buffers below it.
-        self._transport = self.ssl_object = None
+        # A failure's stack trace may keep this object for a while; it must not keep the buffers around it.
+        self._transport = None
+        self._reader.end()
         self._on_lost(self)
 
     def _finish(self, waiter: asyncio.Future[None]) -> None:
-        if not self._reader.reusable:
+        # An answer to a request that is not all gone: whoever does not read the rest would keep it here for ever.
+        if not self._reader.reusable or (self._transport is not None and self._transport.get_write_buffer_size()):
             self.abort()
         waiter.set_result(None)
 

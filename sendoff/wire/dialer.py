@@ -14,26 +14,30 @@ from collections.abc import Callable, Sequence
 
 from sendoff.policy.addresses import Address, AddressPolicy, Target, refusal
 from sendoff.wire.connection import Connection
-from sendoff.wire.errors import NameNotFound, Phase, RefusedAddress, TimedOut, TlsFailed
+from sendoff.wire.errors import NameNotFound, Phase, RefusedAddress, TimedOut
 from sendoff.wire.proxy import Proxy
 from sendoff.wire.resolver import Resolver
 from sendoff.wire.sockets import open_first
-from sendoff.wire.tls import ResumingContext
-
-_HANDSHAKE_SECONDS = 60.0  # never reached: the exchange's own deadline is shorter
-_GOODBYE_SECONDS = 1.0
+from sendoff.wire.tls_transport import RECORD_BYTES, TlsTransport
 
 
 class Dialer:
     """Opens connections under an address policy."""
 
     def __init__(
-        self, policy: AddressPolicy, resolver: Resolver, ssl_context: ssl.SSLContext, proxy: Proxy | None
+        self,
+        policy: AddressPolicy,
+        resolver: Resolver,
+        ssl_context: ssl.SSLContext,
+        proxy: Proxy | None,
+        buffer: memoryview,
     ) -> None:
+        """`buffer`: what connections read into, as Connection has it."""
         self._policy = policy
         self._resolver = resolver
         self._ssl_context = ssl_context
         self._proxy = proxy
+        self._buffers = buffer, memoryview(bytearray(RECORD_BYTES))
 
     async def dial(self, target: Target, factory: Callable[[], Connection], deadline: float) -> Connection:
         """A new connection to `target`, verified by host name if it is https; `deadline` is on the loop's clock.
@@ -83,31 +87,12 @@ class Dialer:
         loop = asyncio.get_running_loop()
         if target.scheme == "http":
             return (await loop.create_connection(factory, sock=sock))[1]
-        try:
-            _, connection = await loop.create_connection(
-                factory,
-                sock=sock,
-                ssl=self._ssl_context,
-                server_hostname=target.host,
-                ssl_handshake_timeout=_HANDSHAKE_SECONDS,
-                ssl_shutdown_timeout=_GOODBYE_SECONDS,
-            )
-        except OSError as error:
-            if isinstance(self._ssl_context, ResumingContext):
-                self._ssl_context.forget(target.host)
-            raise _tls_failure(error) from None
-        return connection
+        tls = TlsTransport(factory, self._ssl_context, target.host, self._buffers)
+        await loop.create_connection(lambda: tls, sock=sock)
+        return await tls.handshake()
 
 
 class _Dial:
     """How far a dial has come."""
 
     phase: Phase = "resolve"
-
-
-def _tls_failure(error: OSError) -> TlsFailed:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return TlsFailed(f"The receiver's certificate is not valid: {error.verify_message.rstrip('.')}.")
-    if isinstance(error, ssl.SSLError):
-        return TlsFailed(f"The TLS handshake failed: {error.reason or 'no reason given'}.")
-    return TlsFailed("The receiver closed the connection during the TLS handshake.")

@@ -65,6 +65,10 @@ class ResponseReader:
         self._parser = HttpResponseParser(self)
         self.begin("POST")
 
+    def end(self) -> None:
+        """Let go of the parser: it and this object hold each other, and what has come. Nothing can be fed any more."""
+        del self._parser
+
     def begin(self, method: str) -> None:
         """Forget the last response and expect one to a request of this method."""
         self._method = method

@@ -15,8 +15,8 @@ from sendoff.wire.errors import ConnectFailed, LocalFailure, WireError
 _STAGGER_SECONDS = 0.25  # RFC 8305: how long one address is given before the next is tried beside it
 _MOST_ADDRESSES = 6
 
-# What a receiver can have us read at once, and so what each TLS connection may take for buffers: more than an answer
-# that is worth keeping, less than the megabytes that the kernel would let it grow to.
+# What a receiver can have wait for us in the kernel: more than an answer that is worth keeping, less than the megabytes
+# that it would let it grow to.
 _RECEIVE_BUFFER_BYTES = 16_384
 
 # The request did not get off this machine. EHOSTUNREACH is not among them: that is the receiver's router speaking.

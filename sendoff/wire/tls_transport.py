@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from collections.abc import Callable
 from typing import Any, cast
 
 from sendoff.wire.connection import Connection
@@ -25,42 +26,65 @@ MOST_UNASKED_ANSWERS = 32
 """How often a receiver can make us answer below HTTP, to changes of keys above all, which nobody needs so often."""
 
 _SLICE_BYTES = 4_096
+_WRITE_BYTES = 16_384
 _GOODBYE_SECONDS = 1.0
 
 
-class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
-    """The protocol of a plain transport, and the transport of the connection above it once `handshake` is through."""
+NewConnection = Callable[[], Connection]
+Buffers = tuple[memoryview, memoryview]
+"""What is read into, and what it is decrypted into: a loop's connections share them, for nothing stays in them."""
 
-    def __init__(
-        self, connection: Connection, context: ssl.SSLContext, host: str, buffer: memoryview, plaintext: memoryview
-    ) -> None:
-        """`host` is who the receiver must be. `buffer` and `plaintext` (RECORD_BYTES) are shared by a loop's connections."""
-        self._connection = connection
-        self._context = context
-        self._host = host
-        self._buffer = buffer
-        self._plaintext = plaintext
+
+class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
+    """The protocol of a plain transport, and the transport of a connection that is made once hands are shaken."""
+
+    __slots__ = (
+        "_answers",
+        "_buffer",
+        "_connection",
+        "_decrypt",
+        "_error",
+        "_handshake",
+        "_incoming",
+        "_is_open",
+        "_loop",
+        "_new_connection",
+        "_object",
+        "_outgoing",
+        "_plain",
+        "_plaintext",
+        "_received",
+    )
+
+    def __init__(self, new_connection: NewConnection, context: ssl.SSLContext, host: str, buffers: Buffers) -> None:
+        """`host` is who the receiver must be."""
+        self._new_connection = new_connection
+        self._buffer, self._plaintext = buffers
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._decrypt = cast(Callable[[int, memoryview], int], self._object.read)
         self._loop = asyncio.get_running_loop()
-        self._handshake: asyncio.Future[None] = self._loop.create_future()
+        self._handshake: asyncio.Future[Connection] | None = self._loop.create_future()
+        self._connection: Connection | None = None
+        self._plain: asyncio.Transport
         self._is_open = False
-        self._has_answered = False
         self._received = self._answers = 0
         self._error: ssl.SSLError | None = None
 
-    async def handshake(self) -> None:
-        """Agree on encryption and see who the receiver is, on the connected transport. Raises TlsFailed."""
+    async def handshake(self) -> Connection:
+        """Agree on encryption and see who the receiver is. Raises TlsFailed."""
         try:
-            await self._handshake
+            return await cast("asyncio.Future[Connection]", self._handshake)
         except BaseException:
             self._plain.abort()
             raise
+        finally:
+            self._handshake = None  # a failure's stack trace, which it holds, holds this object
 
     def write(self, data: Any) -> None:
         try:
-            for start in range(0, len(data), _SLICE_BYTES):
-                self._object.write(data[start : start + _SLICE_BYTES])
+            for start in range(0, len(data), _WRITE_BYTES):
+                self._object.write(data[start : start + _WRITE_BYTES])
                 self._plain.write(self._outgoing.read())
         except ssl.SSLError as error:
             self._break(error)
@@ -70,12 +94,13 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
     def close(self) -> None:
         """Say goodbye and end the connection, without waiting for an answer."""
-        with contextlib.suppress(ssl.SSLError):  # there always is one: the answer has not come
+        with contextlib.suppress(ssl.SSLError):  # nearly always: the answer has not come
             self._object.unwrap()
         self._is_open = False
         self._plain.write(self._outgoing.read())
         self._plain.close()
-        self._loop.call_later(_GOODBYE_SECONDS, self._plain.abort)  # or a receiver that never reads would keep it open
+        # A receiver that never reads would keep the connection open for ever.
+        self._loop.call_later(_GOODBYE_SECONDS, self._plain.abort)
 
     def abort(self) -> None:
         self._is_open = False
@@ -89,52 +114,81 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._received += nbytes
         for start in range(0, nbytes, _SLICE_BYTES):
-            self._incoming.write(self._buffer[start : min(nbytes, start + _SLICE_BYTES)])
-            if not self._handshake.done():
+            self._received += self._incoming.write(self._buffer[start : min(nbytes, start + _SLICE_BYTES)])
+            if self._connection is None:
                 self._shake_hands()
-            if self._is_open and self._incoming.pending:
+            if self._is_open:
                 self._read()
+        if self._outgoing.pending:
+            self._answer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self._handshake.done():
-            self._handshake.set_exception(TlsFailed("The receiver closed the connection during the TLS handshake."))
-        elif not self._handshake.cancelled() and self._handshake.exception() is None:
+        self._is_open = False
+        if self._connection is not None:
             self._connection.connection_lost(self._error or exc)
+        else:
+            self._fail(TlsFailed("The receiver closed the connection during the TLS handshake."))
 
     def _shake_hands(self) -> None:
+        if self._handshake is None or self._handshake.done():
+            return
         try:
-            if self._received > MOST_HANDSHAKE_BYTES:
-                raise TlsFailed(f"The receiver's certificates are larger than {MOST_HANDSHAKE_BYTES} bytes.")
             self._object.do_handshake()
         except ssl.SSLWantReadError:
-            self._plain.write(self._outgoing.read())
+            if self._received > MOST_HANDSHAKE_BYTES:
+                self._fail(TlsFailed(f"The receiver sent more than {MOST_HANDSHAKE_BYTES} bytes to shake hands."))
         except ssl.SSLError as error:
-            self._handshake.set_exception(_failure(error))
-        except TlsFailed as error:
-            self._handshake.set_exception(error)
+            self._fail(_describe(error))
         else:
-            self._plain.write(self._outgoing.read())
-            self._handshake.set_result(None)
             self._is_open = True
+            self._connection = self._new_connection()
             self._connection.connection_made(self)
+            self._handshake.set_result(self._connection)
+        self._plain.write(self._outgoing.read())
+
+    def _fail(self, error: TlsFailed) -> None:
+        if self._handshake is not None and not self._handshake.done():
+            self._handshake.set_exception(error)
+            self._handshake.exception()  # it may be that nobody waits for it any more
 
     def _read(self) -> None:
         try:
-            while self._is_open:
-                size = self._object.read(RECORD_BYTES, self._plaintext)
-                if not size:
-                    self._said_goodbye()
-                    return
-                if not self._has_answered:
-                    self._has_answered = True
-                    self._keep_session()
-                self._connection.data_received(self._plaintext[:size])
-                if not self._incoming.pending and not self._object.pending():
-                    return
-        except ssl.SSLWantReadError:
-            if self._outgoing.pending:
-                self._answer()
+            self._pass_on(cast(Connection, self._connection))
+            if self._is_open:
+                self._object.write(b"")  # nothing; OpenSSL gives back the buffer that it took in case it had to answer
         except ssl.SSLError as error:
             self._break(error)
+
+    def _pass_on(self, connection: Connection) -> None:
+        while self._is_open:
+            try:
+                size = self._decrypt(RECORD_BYTES, self._plaintext)
+            except ssl.SSLWantReadError:
+                return
+            if not size:
+                connection.eof_received()
+                if self._is_open:
+                    self.close()
+                return
+            connection.data_received(self._plaintext[:size])
+            if not self._incoming.pending and not self._object.pending():
+                return
+
+    def _answer(self) -> None:
+        self._answers += 1
+        if self._answers > MOST_UNASKED_ANSWERS:
+            error = ssl.SSLError()
+            error.reason = "the receiver changes its keys too often"
+            self._break(error)
+        self._plain.write(self._outgoing.read())
+
+    def _break(self, error: ssl.SSLError) -> None:
+        self._error = error.with_traceback(None)
+        self.abort()
+
+
+def _describe(error: ssl.SSLError) -> TlsFailed:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return TlsFailed(f"The receiver's certificate is not valid: {error.verify_message.rstrip('.')}.")
+    return TlsFailed(f"The TLS handshake failed: {error.reason or 'no reason given'}.")

@@ -230,7 +230,7 @@ async def test_an_answer_before_the_request_never_reaches_the_request_after_it(c
             result = await outcome(client, receiver)
             # It is refused if it was there before the request left, and else is that request's answer; the real
             # answer, which comes behind it, spoils the connection in either case.
-            assert isinstance(result, BadResponse) or result.status == 299
+            assert isinstance(result, BadResponse) or (isinstance(result, Response) and result.status == 299)
             await asyncio.sleep(0.05)
 
     assert receiver.connections == 3

@@ -113,6 +113,12 @@ async def test_a_refused_address_is_not_even_named_to_the_proxy() -> None:
         (b"HTTP/1.1 200 OK\r\n", LocalFailure),
         (b"", LocalFailure),
         (b"x" * 20_000, LocalFailure),
+        (b"HTTP/1.1 200 OK\r\n" + b"X-Filler: x\r\n" * 20_000, LocalFailure),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000, LocalFailure),
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n", LocalFailure),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\n\r\n", LocalFailure),
+        (b"HTTP/1.1 2000 OK\r\n\r\n", LocalFailure),
+        (b"\r\n\r\n", LocalFailure),
     ],
 )
 async def test_a_proxy_that_does_not_connect_is_told_from_a_receiver_that_cannot_be_reached(
@@ -125,6 +131,18 @@ async def test_a_proxy_that_does_not_connect_is_told_from_a_receiver_that_cannot
     async with receiving(answers) as proxy, Client(LOOPBACK, proxy=f"http://127.0.0.1:{proxy.port}") as client:
         with pytest.raises(expected):
             await client.send(check_url("http://127.0.0.1:8000/", LOOPBACK), b"", BODY, timeout=5)
+
+
+async def test_a_proxy_that_answers_byte_by_byte_without_end_costs_the_deadline() -> None:
+    async def trickles(peer: Peer) -> None:
+        await peer.request()
+        while True:
+            await peer.send(b"x")
+            await asyncio.sleep(0.01)
+
+    async with receiving(trickles) as proxy, Client(LOOPBACK, proxy=f"http://127.0.0.1:{proxy.port}") as client:
+        with pytest.raises(TimedOut):
+            await client.send(check_url("http://127.0.0.1:8000/", LOOPBACK), b"", BODY, timeout=0.3)
 
 
 async def test_a_proxy_that_hangs_costs_the_deadline_and_one_that_is_away_is_our_failure() -> None:
