@@ -14,6 +14,7 @@ from tests.support.expenses import count_redis_commands, counted
 from tests.support.house import ACTOR, House, open_house
 from tests.support.polling import eventually
 from tests.support.receiver import Receiver
+from tests.support.tasks import end
 from worker.doorbell import Doorbell
 
 DELIVERIES = 100
@@ -52,8 +53,7 @@ async def test_a_hundred_deliveries_at_once_keep_their_budgets(
             hearing = asyncio.create_task(Doorbell(runtime, dispatcher).listen())
             await receiver.wait_for(DELIVERIES + ENDPOINTS)  # a ping each
             await eventually(lambda: dispatcher.is_idle, what=lambda: "an idle dispatcher")
-        hearing.cancel()
-        await asyncio.gather(hearing, return_exceptions=True)
+        await end(hearing)
         await dispatcher.drain(0)
         await bell.close()
         assert spent.statements <= STATEMENTS_PER_DELIVERY * DELIVERIES
@@ -79,7 +79,6 @@ async def test_an_idle_worker_asks_redis_for_nothing_but_the_next_id(postgres_ur
         before = await count_redis_commands(valkey_url)
         hearing = asyncio.create_task(Doorbell(house.runtime, dispatcher).listen())
         await asyncio.sleep(1)  # less than one command to listen may take
-        hearing.cancel()
-        await asyncio.gather(hearing, return_exceptions=True)
+        await end(hearing)
         await dispatcher.drain(0)
         assert await count_redis_commands(valkey_url) - before <= 1

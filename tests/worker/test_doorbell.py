@@ -13,6 +13,7 @@ from sendoff.operations.publish import NewEvent
 from tests.support.house import House, open_house
 from tests.support.polling import eventually
 from tests.support.receiver import Receiver
+from tests.support.tasks import end
 from worker.doorbell import Doorbell
 
 
@@ -22,8 +23,7 @@ async def listening(house: House) -> AsyncIterator[Doorbell]:
     doorbell = Doorbell(house.runtime, dispatcher)
     task = asyncio.create_task(doorbell.listen())
     yield doorbell
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await end(task)
     await dispatcher.drain(1)
 
 
