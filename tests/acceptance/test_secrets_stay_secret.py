@@ -15,10 +15,11 @@ import os
 import secrets
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -26,6 +27,7 @@ from typing import IO, Any
 import httpx
 import pytest
 
+from sendoff.store.vault import Vault
 from tests.cli.installation import LOOPBACK, Installation, read_process
 from tests.cli.shell import Shell
 from tests.support.polling import eventually_blocking
@@ -112,6 +114,24 @@ def register(run: Run, api: httpx.Client, path: str) -> str:
     return identifier
 
 
+def register_standard(run: Run, api: httpx.Client) -> str:
+    """An endpoint of either kind of Standard Webhooks; the id of the one whose secret nobody is ever shown."""
+    url = run.receiver.url("/standard")
+    shared = api.post("/api/v1/webhooks", json={"url": url, "dialect": "standard"})
+    run.issue("standard secret", shared.json()["secret"])
+    asymmetric = run.hear("public key", api.post("/api/v1/webhooks", json={"url": url, "dialect": "standard-v1a"}))
+    identifier: str = asymmetric.json()["webhook"]["id"]
+    return identifier
+
+
+def unseal(run: Run, endpoint_id: str) -> str:
+    """An endpoint's secret, as only its database and the keys at rest together tell it."""
+    with closing(sqlite3.connect(run.installation.data / "sendoff.db")) as database:
+        [(sealed,)] = database.execute("SELECT secret FROM endpoints WHERE id = ?", [endpoint_id])
+    vault = Vault([run.issued["new key at rest"], run.issued["old key at rest"]])
+    return vault.open(sealed, bound_to=endpoint_id)
+
+
 def subscribe(run: Run, api: httpx.Client, path: str) -> None:
     """Twice with the same key: the second answer is the stored one, which holds the secret as well."""
     body = {"event_type": "call.incoming.completed", "target_url": run.receiver.url(path)}
@@ -193,7 +213,7 @@ def spellings(secret: str) -> set[bytes]:
     """The secret as it might be written down."""
     plain = secret.encode()
     found = {plain, plain.hex().encode(), base64.b64encode(plain).rstrip(b"=")}
-    core = secret.removeprefix("whsec_").removeprefix("od_live_")
+    core = secret.removeprefix("whsec_").removeprefix("whsk_").removeprefix("od_live_")
     found.add(core.encode())
     if len(core) == 64 and set(core) <= set("0123456789abcdef"):
         found |= {bytes.fromhex(core), core.upper().encode(), base64.b64encode(bytes.fromhex(core)).rstrip(b"=")}
@@ -207,6 +227,7 @@ def test_no_secret_is_found_in_anything_that_a_full_run_leaves_or_says(run: Run)
     with installation.client(key) as api:
         fine, failing = register(run, api, "/fine"), register(run, api, "/failing")
         subscribe(run, api, "/calls")
+        asymmetric = register_standard(run, api)
         rotate(run, api, fine)
         rotate(run, api, fine)
         rotate(run, api, failing)
@@ -236,6 +257,7 @@ def test_no_secret_is_found_in_anything_that_a_full_run_leaves_or_says(run: Run)
         port = installation.environment["SENDOFF_WORKER_METRICS_PORT"]
         look_at_everything(run, api, f"http://127.0.0.1:{port}/metrics")
         files = search(run, api)
+    run.issue("private key", unseal(run, asymmetric))
     assert installation.end() == 0
     installation.log.close()
     assert_nothing_told(run, files | left_behind(installation.data.parent))
