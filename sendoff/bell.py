@@ -23,8 +23,8 @@ from redis.exceptions import RedisError
 from sendoff.settings import Settings
 
 DUE, DUE_IN_BULK = "sendoff:due", "sendoff:due:bulk"
-"""The lists of ids of deliveries that are due, the oldest first. What is rung for by the hundred stands in the second,
-which is served after the first: a fan-out to many endpoints doesn't hold up the single events of others."""
+"""The lists of ids of deliveries that are due, the oldest first. What is rung for by the hundred stands in the second:
+a fan-out to many endpoints doesn't hold up the single events of others."""
 
 BULK = 50
 """More than so many ids at once are bulk."""

@@ -8,7 +8,6 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from sendoff.bell import DUE, DUE_IN_BULK
 from sendoff.errors import Unavailable
 from sendoff.operations.dispatcher import Dispatcher
 from sendoff.operations.runtime import Runtime
@@ -26,11 +25,16 @@ _AWAY_SECONDS = (0.1, 0.5, 1.0)
 
 
 class Doorbell:
-    """Hands over to a dispatcher what is rung for."""
+    """Hands over to a dispatcher what is rung for on one of the lists.
 
-    def __init__(self, runtime: Runtime, dispatcher: Dispatcher) -> None:
+    Each list has its own: while two hundred of a bulk are claimed, a single delivery is, too.
+    """
+
+    def __init__(self, runtime: Runtime, dispatcher: Dispatcher, key: str) -> None:
+        """`key`: DUE or DUE_IN_BULK."""
         self._runtime = runtime
         self._dispatcher = dispatcher
+        self._key = key
         self.failures = 0
         """How many times in a row it could not hear, or not hand over."""
 
@@ -55,15 +59,15 @@ class Doorbell:
                 self.failures += 1
 
     async def _hear(self, at_most: int) -> None:
-        delivery_ids = await _take_ids(self._runtime.redis, at_most=at_most)
+        delivery_ids = await _take_ids(self._runtime.redis, self._key, at_most=at_most)
         if delivery_ids:
             await self._dispatcher.submit(delivery_ids)
         if 0 < len(delivery_ids) < at_most:
             await asyncio.sleep(GATHER_SECONDS)
 
 
-async def _take_ids(redis: Redis, *, at_most: int) -> list[str]:
-    """The ids at the head of the first list that is not empty, as soon as one is; none after a while without."""
-    command = ("BLMPOP", _LISTEN_SECONDS, 2, DUE, DUE_IN_BULK, "LEFT", "COUNT", at_most)
+async def _take_ids(redis: Redis, key: str, *, at_most: int) -> list[str]:
+    """The ids at the head of the list, as soon as there are some; none after a while without."""
+    command = ("BLMPOP", _LISTEN_SECONDS, 1, key, "LEFT", "COUNT", at_most)
     answer = await redis.execute_command(*command)  # type: ignore[no-untyped-call]
     return [delivery_id.decode() for delivery_id in answer[1]] if answer else []

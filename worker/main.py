@@ -12,6 +12,7 @@ import structlog
 from prometheus_client import start_http_server
 
 from sendoff import garbage
+from sendoff.bell import DUE, DUE_IN_BULK
 from sendoff.errors import Unavailable
 from sendoff.metrics import REGISTRY
 from sendoff.operations.bury import bury_closed
@@ -54,9 +55,10 @@ async def serve(settings: Settings) -> None:
 
 async def _work(runtime: Runtime, stop: asyncio.Event) -> None:
     dispatcher = Dispatcher(runtime)
-    doorbell = Doorbell(runtime, dispatcher)
+    doorbell, doorbell_of_bulk = Doorbell(runtime, dispatcher, DUE), Doorbell(runtime, dispatcher, DUE_IN_BULK)
     loops = [
         asyncio.create_task(doorbell.listen()),
+        asyncio.create_task(doorbell_of_bulk.listen()),
         asyncio.create_task(supervise_arq(runtime)),
         asyncio.create_task(run_sweeps(runtime, dispatcher, doorbell)),
         asyncio.create_task(watch_clock(runtime)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from sendoff.bell import RedisBell, connect
+from sendoff.bell import DUE, DUE_IN_BULK, RedisBell, connect
 from sendoff.operations import accounts
 from sendoff.operations.accept_together import Acceptance
 from sendoff.operations.dispatcher import Dispatcher
@@ -50,7 +50,7 @@ async def test_a_hundred_deliveries_at_once_keep_their_budgets(
         redis_before = await count_redis_commands(valkey_url)
         with counted() as spent:
             await Acceptance(runtime).publish(bearer, [EVENT] * (DELIVERIES // ENDPOINTS), in_batch=True)
-            hearing = asyncio.create_task(Doorbell(runtime, dispatcher).listen())
+            hearing = asyncio.create_task(Doorbell(runtime, dispatcher, DUE_IN_BULK).listen())
             await receiver.wait_for(DELIVERIES + ENDPOINTS)  # a ping each
             await eventually(lambda: dispatcher.is_idle, what=lambda: "an idle dispatcher")
         await end(hearing)
@@ -77,7 +77,7 @@ async def test_an_idle_worker_asks_redis_for_nothing_but_the_next_id(postgres_ur
     async with open_house(postgres_url, redis_url=valkey_url) as house:
         dispatcher = Dispatcher(house.runtime)
         before = await count_redis_commands(valkey_url)
-        hearing = asyncio.create_task(Doorbell(house.runtime, dispatcher).listen())
+        hearing = asyncio.create_task(Doorbell(house.runtime, dispatcher, DUE).listen())
         await asyncio.sleep(1)  # less than one command to listen may take
         await end(hearing)
         await dispatcher.drain(0)

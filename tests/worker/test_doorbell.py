@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import cast
 
-from sendoff.bell import BULK, DUE, RedisBell, connect
+from sendoff.bell import BULK, DUE, DUE_IN_BULK, RedisBell, connect
+from sendoff.ids import new_id
 from sendoff.operations.dispatcher import Dispatcher
-from sendoff.operations.publish import NewEvent
 from tests.support.house import House, open_house
 from tests.support.polling import eventually
 from tests.support.receiver import Receiver
@@ -20,7 +21,7 @@ from worker.doorbell import Doorbell
 @asynccontextmanager
 async def listening(house: House) -> AsyncIterator[Doorbell]:
     dispatcher = Dispatcher(house.runtime)
-    doorbell = Doorbell(house.runtime, dispatcher)
+    doorbell = Doorbell(house.runtime, dispatcher, DUE)
     task = asyncio.create_task(doorbell.listen())
     yield doorbell
     await end(task)
@@ -57,19 +58,31 @@ async def test_without_redis_it_is_deaf(postgres_url: str) -> None:
         await eventually(lambda: doorbell.is_deaf, what=lambda: "a deaf doorbell")
 
 
-async def test_what_is_rung_for_in_bulk_waits_behind_single_deliveries(
-    postgres_url: str, valkey_url: str, receiver: Receiver
-) -> None:
-    async with open_house(postgres_url, redis_url=valkey_url, worker_max_in_flight=1) as house:
-        bell = RedisBell(connect(house.runtime.settings))
-        await house.register(receiver.url("/many"))
-        bulk = await house.publish(*[NewEvent("upload.completed", b"{}")] * (BULK + 1))
-        await house.register(receiver.url("/one"), "upload.failed")
-        [single] = await house.publish(NewEvent("upload.failed", b"{}"))
-        receiver.forget()
-        bell.ring_deliveries(delivery_id for accepted in bulk for delivery_id in accepted.delivery_ids)
-        bell.ring_deliveries(single.delivery_ids)
+class _BusyDispatcher:
+    """Has room for all, and does not come back from the claim of a bulk."""
+
+    def __init__(self) -> None:
+        self.submitted: list[Sequence[str]] = []
+
+    async def wait_for_room(self) -> int:
+        return 1_000
+
+    async def submit(self, delivery_ids: Sequence[str]) -> None:
+        self.submitted.append(delivery_ids)
+        if len(delivery_ids) > 1:
+            await asyncio.Event().wait()
+
+
+async def test_a_single_delivery_does_not_wait_for_a_bulk(postgres_url: str, valkey_url: str) -> None:
+    async with open_house(postgres_url, redis_url=valkey_url) as house:
+        dispatcher, bell = _BusyDispatcher(), RedisBell(connect(house.runtime.settings))
+        doorbells = [Doorbell(house.runtime, cast(Dispatcher, dispatcher), key) for key in (DUE, DUE_IN_BULK)]
+        hearing = [asyncio.create_task(doorbell.listen()) for doorbell in doorbells]
+        bulk = [new_id() for _ in range(BULK + 1)]
+        bell.ring_deliveries(bulk)
+        await eventually(lambda: dispatcher.submitted == [bulk], what=lambda: "the bulk")
+        bell.ring_deliveries(["single"])
+        await eventually(lambda: dispatcher.submitted == [bulk, ["single"]], what=lambda: "the single one")
+        for task in hearing:
+            await end(task)
         await bell.close()
-        async with listening(house):
-            await receiver.wait_for(2)
-        assert receiver.requests()[0].path == "/one"
