@@ -82,7 +82,13 @@ async def add_events(
     request_id: str | None = None,
 ) -> list[AcceptedEvent]:
     """Write events and their deliveries within a larger transaction; ring with `ring_for` after its commit."""
-    [accepted] = await add_publications(tx, runtime, [Publication(organization_id, new_events, request_id)])
+    publication = Publication(organization_id, new_events, request_id)
+    subscribers = await endpoints.find_subscribers(tx, {organization_id})
+    plan = plan_publications([publication], subscribers, now=runtime.clock.now())
+    await events.insert_many(tx, plan.events)
+    if plan.deliveries:
+        await deliveries.insert_many(tx, plan.deliveries)
+    [accepted] = plan.accepted
     return accepted
 
 
@@ -93,18 +99,6 @@ class Publication:
     organization_id: str
     events: Sequence[NewEvent]
     request_id: str | None
-
-
-async def add_publications(
-    tx: Transaction, runtime: Runtime, publications: Sequence[Publication]
-) -> list[list[AcceptedEvent]]:
-    """`add_events` for several requests, of any organizations, in one statement per table."""
-    subscribers = await endpoints.find_subscribers(tx, {each.organization_id for each in publications})
-    plan = plan_publications(publications, subscribers, now=runtime.clock.now())
-    await events.insert_many(tx, plan.events)
-    if plan.deliveries:
-        await deliveries.insert_many(tx, plan.deliveries)
-    return plan.accepted
 
 
 @dataclass(frozen=True, slots=True)
