@@ -26,6 +26,9 @@ DUE, DUE_IN_BULK = "sendoff:due", "sendoff:due:bulk"
 """The lists of ids of deliveries that are due, the oldest first. What is rung for by the hundred stands in the second:
 a fan-out to many endpoints doesn't hold up the single events of others."""
 
+HELD_FOR = "held:"
+"""Begins what stands in these lists for an endpoint for which deliveries are held; its id follows."""
+
 BULK = 50
 """More than so many ids at once are bulk."""
 
@@ -50,6 +53,9 @@ class Bell(Protocol):
     def ring_deliveries(self, delivery_ids: Iterable[str]) -> None:
         """These deliveries are due."""
 
+    def ring_held(self, endpoint_ids: Iterable[str]) -> None:
+        """Deliveries are held for these endpoints, which may have room for them."""
+
     def ring_uploads(self, upload_ids: Iterable[str]) -> None:
         """These uploads are ready for processing."""
 
@@ -68,6 +74,9 @@ class RedisBell:
         }
         self._jobs: deque[tuple[str, str]] = deque(maxlen=MOST_DUE)
         self._ringing: asyncio.Task[None] | None = None
+
+    def ring_held(self, endpoint_ids: Iterable[str]) -> None:
+        self.ring_deliveries(HELD_FOR + endpoint_id for endpoint_id in endpoint_ids)
 
     def ring_deliveries(self, delivery_ids: Iterable[str]) -> None:
         ids = list(delivery_ids)

@@ -28,6 +28,9 @@ class DirectBell:
     def ring_deliveries(self, delivery_ids: Iterable[str]) -> None:
         self._start("deliveries", self._dispatcher.submit, list(delivery_ids))
 
+    def ring_held(self, endpoint_ids: Iterable[str]) -> None:
+        self._dispatcher.look_for_held(endpoint_ids)
+
     def ring_uploads(self, upload_ids: Iterable[str]) -> None:
         self._start("uploads", self._process_uploads, list(upload_ids))
 

@@ -8,6 +8,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from sendoff.bell import HELD_FOR
 from sendoff.errors import Unavailable
 from sendoff.operations.dispatcher import Dispatcher
 from sendoff.operations.runtime import Runtime
@@ -59,10 +60,14 @@ class Doorbell:
                 self.failures += 1
 
     async def _hear(self, at_most: int) -> None:
-        delivery_ids = await _take_ids(self._runtime.redis, self._key, at_most=at_most)
+        heard = await _take_ids(self._runtime.redis, self._key, at_most=at_most)
+        holders = {one.removeprefix(HELD_FOR) for one in heard if one.startswith(HELD_FOR)}
+        if holders:
+            self._dispatcher.look_for_held(holders)
+        delivery_ids = [one for one in heard if not one.startswith(HELD_FOR)]
         if delivery_ids:
             await self._dispatcher.submit(delivery_ids)
-        if 0 < len(delivery_ids) < at_most:
+        if 0 < len(heard) < at_most:
             await asyncio.sleep(GATHER_SECONDS)
 
 

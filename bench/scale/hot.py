@@ -13,6 +13,7 @@ from bench.town import EVENT_TYPE
 from sendoff.ids import new_event_id, new_id
 from sendoff.operations.runtime import Runtime
 from sendoff.operations.sweep import sweep
+from sendoff.policy.states import DeliveryState
 from sendoff.store import acceptance, claims, deliveries, retention
 from sendoff.store.claims import ANY_ROOM, Taken
 from sendoff.store.deliveries import NewDelivery
@@ -32,7 +33,7 @@ def hot_path(runtime: Runtime, endpoints: Sequence[SeedEndpoint]) -> Routine:
         chosen = [endpoints[number % len(endpoints)] for number in range(_BATCH)]
         rows = [_event(endpoint) for endpoint in chosen]
         made = [
-            NewDelivery(new_id(), event.id, endpoint.id, endpoint.organization_id, now)
+            NewDelivery(new_id(), event.id, endpoint.id, endpoint.organization_id, now, DeliveryState.PENDING)
             for event, endpoint in zip(rows, chosen, strict=True)
         ]
         await acceptance.add(runtime.database, rows, made, now=now)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from typing import Any
 
 import structlog
@@ -65,6 +65,11 @@ class Dispatcher:
             room = await self._reserve(len(waiting))
             batch, waiting = waiting[:room], waiting[room:]
             await self._to_the_end(self._take(batch, room))
+
+    def look_for_held(self, endpoint_ids: Iterable[str]) -> None:
+        """Take up deliveries that are held for these endpoints as soon as those have room."""
+        self._with_held.update(endpoint_ids)
+        self._turn_came.set()
 
     async def wait_for_room(self) -> int:
         """Wait until an attempt can start; how many can at this moment, 0 only for who is told to stop."""

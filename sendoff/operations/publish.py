@@ -1,7 +1,12 @@
-"""Accept: an event and one delivery per matching endpoint, in one transaction, then the bell."""
+"""Accept: an event and one delivery per matching endpoint, in one transaction, then the bell.
+
+More for one endpoint than a worker takes at once is not due but held, and so is whatever comes behind what is held: a
+backlog stands aside from the beginning (docs/decisions/0013).
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +16,8 @@ from sendoff.operations.event_types import check_publishable, find_publishable
 from sendoff.operations.idempotency import IdempotentRequest, StoredResponse, complete, reserve
 from sendoff.operations.runtime import Runtime
 from sendoff.policy.matching import matches
+from sendoff.policy.pacing import most_at_once
+from sendoff.policy.states import DeliveryState
 from sendoff.store import deliveries, endpoints, events
 from sendoff.store.database import Transaction
 from sendoff.store.deliveries import NewDelivery
@@ -30,11 +37,16 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class AcceptedEvent:
-    """An event that is committed, with the ids of its deliveries."""
+    """An event that is committed, with its deliveries."""
 
     id: str
     type: str
-    delivery_ids: list[str]
+    deliveries: list[NewDelivery]
+
+    @property
+    def delivery_ids(self) -> list[str]:
+        """The ids of its deliveries."""
+        return [delivery.id for delivery in self.deliveries]
 
 
 async def publish(
@@ -84,7 +96,8 @@ async def add_events(
     """Write events and their deliveries within a larger transaction; ring with `ring_for` after its commit."""
     publication = Publication(organization_id, new_events, request_id)
     subscribers = await endpoints.find_subscribers(tx, {organization_id})
-    plan = plan_publications([publication], subscribers, now=runtime.clock.now())
+    due_at_most = most_at_once(runtime.settings.endpoint_max_in_flight)
+    plan = plan_publications([publication], subscribers, due_at_most=due_at_most, now=runtime.clock.now())
     await events.insert_many(tx, plan.events)
     if plan.deliveries:
         await deliveries.insert_many(tx, plan.deliveries)
@@ -111,28 +124,40 @@ class Plan:
 
 
 def plan_publications(
-    publications: Sequence[Publication], subscribers: Mapping[str, Sequence[Subscriber]], *, now: datetime
+    publications: Sequence[Publication],
+    subscribers: Mapping[str, Sequence[Subscriber]],
+    *,
+    due_at_most: int,
+    now: datetime,
 ) -> Plan:
-    """One event row for each event, one delivery row for each of its organization's endpoints that it matches."""
+    """One event row for each event, one delivery row for each of its organization's endpoints that it matches.
+
+    Of one endpoint's deliveries, at most `due_at_most` are due, and none behind others that are held; the rest is held.
+    """
     plan = Plan([], [], [])
+    due: Counter[str] = Counter()
     for publication in publications:
         plan.accepted.append([])
         for event in publication.events:
             event_id = new_event_id()
-            rows = [
-                NewDelivery(new_id(), event_id, subscriber.id, publication.organization_id, now)
-                for subscriber in subscribers[publication.organization_id]
-                if matches(subscriber.events, event.type)
-            ]
+            rows: list[NewDelivery] = []
+            for subscriber in subscribers[publication.organization_id]:
+                if matches(subscriber.events, event.type):
+                    is_due = not subscriber.has_held and due[subscriber.id] < due_at_most
+                    due[subscriber.id] += is_due
+                    state = DeliveryState.PENDING if is_due else DeliveryState.HELD
+                    rows.append(NewDelivery(new_id(), event_id, subscriber.id, publication.organization_id, now, state))
             plan.deliveries.extend(rows)
             plan.events.append(_event_row(event, event_id, publication, now, len(rows)))
-            plan.accepted[-1].append(AcceptedEvent(event_id, event.type, [row.id for row in rows]))
+            plan.accepted[-1].append(AcceptedEvent(event_id, event.type, rows))
     return plan
 
 
 def ring_for(runtime: Runtime, accepted: Sequence[AcceptedEvent]) -> None:
     """Tell the workers, after the commit."""
-    runtime.bell.ring_deliveries(identifier for event in accepted for identifier in event.delivery_ids)
+    new = [delivery for event in accepted for delivery in event.deliveries]
+    runtime.bell.ring_deliveries(delivery.id for delivery in new if delivery.state == DeliveryState.PENDING)
+    runtime.bell.ring_held({delivery.endpoint_id for delivery in new if delivery.state == DeliveryState.HELD})
 
 
 def _event_row(

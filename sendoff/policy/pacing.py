@@ -32,6 +32,11 @@ LONGEST_IN_LINE_SECONDS = 2.0
 _BURST_SECONDS = 0.1  # a rate is kept over every window that is not much shorter than this
 
 
+def most_at_once(endpoint_cap: int) -> int:
+    """How many deliveries of one endpoint a worker takes at once at most; more than that has to wait for its turn."""
+    return endpoint_cap * (1 + LINE_PER_CAP)
+
+
 @dataclass(slots=True)
 class TokenBucket:
     """Tokens that come at `rate` per second, at most a short burst of them at once."""

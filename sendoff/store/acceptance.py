@@ -18,7 +18,7 @@ from sendoff.store.batch import json_text, read_moment
 from sendoff.store.database import Database
 from sendoff.store.deliveries import NewDelivery
 from sendoff.store.direct import columns_of
-from sendoff.store.endpoints import Subscriber
+from sendoff.store.endpoints import NEWEST_HELD, Subscriber
 from sendoff.store.events import NewEventRow
 from sendoff.store.types import moment_text
 
@@ -31,10 +31,10 @@ class Sender:
     subscribers: Sequence[Subscriber]
 
 
-_FIND = """
+_FIND = f"""
     SELECT k.key_hash, k.id, k.prefix, k.organization_id, k.user_id, k.scopes, k.expires_at, k.revoked_at,
         o.suspended_at,
-        ARRAY(SELECT ARRAY[p.id::text, p.events::text] FROM endpoints p
+        ARRAY(SELECT ARRAY[p.id::text, p.events::text, {NEWEST_HELD.format(endpoint="p")}::text] FROM endpoints p
               WHERE p.organization_id = k.organization_id AND p.state = 'active')
     FROM api_keys k JOIN organizations o ON o.id = k.organization_id
     WHERE k.key_hash = ANY($1::text[])
@@ -49,14 +49,16 @@ _ADD = """
     )
     INSERT INTO deliveries
         (id, event_id, endpoint_id, organization_id, created_at, state, attempt_count, next_attempt_at)
-    SELECT r.*, $8, 'pending', 0, $8 FROM unnest($9::uuid[], $10::text[], $11::uuid[], $12::uuid[]) AS r
+    SELECT r.id, r.event_id, r.endpoint_id, r.organization_id, $8, r.state, 0, $8
+    FROM unnest($9::uuid[], $10::text[], $11::uuid[], $12::uuid[], $13::text[])
+        AS r(id, event_id, endpoint_id, organization_id, state)
 """
 
 
-_FIND_IN_SQLITE = """
+_FIND_IN_SQLITE = f"""
     SELECT k.key_hash, k.id, k.prefix, k.organization_id, k.user_id, k.scopes, k.expires_at, k.revoked_at,
         o.suspended_at,
-        (SELECT json_group_array(json_array(p.id, p.events)) FROM endpoints p
+        (SELECT json_group_array(json_array(p.id, p.events, {NEWEST_HELD.format(endpoint="p")})) FROM endpoints p
          WHERE p.organization_id = k.organization_id AND p.state = 'active')
     FROM api_keys k JOIN organizations o ON o.id = k.organization_id
     WHERE k.key_hash IN (SELECT value FROM json_each(:hashes))
@@ -70,11 +72,11 @@ _ADD_EVENT_IN_SQLITE = """
 _ADD_DELIVERY_IN_SQLITE = """
     INSERT INTO deliveries
         (id, event_id, endpoint_id, organization_id, created_at, state, attempt_count, next_attempt_at)
-    VALUES (:id, :event_id, :endpoint_id, :organization_id, :created_at, 'pending', 0, :created_at)
+    VALUES (:id, :event_id, :endpoint_id, :organization_id, :created_at, :state, 0, :created_at)
 """
 
 _EVENT_COLUMNS = ("id", "organization_id", "type", "data", "occurred_at", "request_id", "delivery_count")
-_DELIVERY_COLUMNS = ("id", "event_id", "endpoint_id", "organization_id")
+_DELIVERY_COLUMNS = ("id", "event_id", "endpoint_id", "organization_id", "state")
 
 
 async def find_senders(database: Database, key_hashes: Collection[str]) -> dict[str, Sender]:
@@ -90,7 +92,7 @@ async def find_senders(database: Database, key_hashes: Collection[str]) -> dict[
 async def add(
     database: Database, new_events: Sequence[NewEventRow], new_deliveries: Sequence[NewDelivery], *, now: datetime
 ) -> None:
-    """Commit events, and deliveries of theirs that are due at once; all of them are created `now`."""
+    """Commit events and their deliveries; all of them are created `now`."""
     if database.direct is not None:
         event_columns = columns_of(new_events, _EVENT_COLUMNS)
         await database.direct.fetch(_ADD, *event_columns, now, *columns_of(new_deliveries, _DELIVERY_COLUMNS))
@@ -127,7 +129,7 @@ def _sender(
     revoked_at: datetime | str | None,
     suspended_at: datetime | str | None,
     *,
-    subscribers: Sequence[Sequence[str]],
+    subscribers: Sequence[tuple[str, str, str | None]],
 ) -> Sender:
     key = KnownKey(
         id=str(key_id),
@@ -139,4 +141,6 @@ def _sender(
         revoked_at=read_moment(revoked_at),
         is_suspended=suspended_at is not None,
     )
-    return Sender(key, [Subscriber(endpoint_id, orjson.loads(wanted)) for endpoint_id, wanted in subscribers])
+    return Sender(
+        key, [Subscriber(endpoint, orjson.loads(events), held is not None) for endpoint, events, held in subscribers]
+    )

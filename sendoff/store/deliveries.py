@@ -42,13 +42,14 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class NewDelivery:
-    """A delivery to be inserted, due at once."""
+    """A delivery to be inserted: `pending`, which is due at once, or `held` until its endpoint has room."""
 
     id: str
     event_id: str
     endpoint_id: str
     organization_id: str
     created_at: datetime
+    state: DeliveryState
 
 
 _NEW_COLUMNS = {
@@ -57,6 +58,7 @@ _NEW_COLUMNS = {
     "endpoint_id": "uuid",
     "organization_id": "uuid",
     "created_at": "timestamptz",
+    "state": "text",
 }
 
 
@@ -67,7 +69,7 @@ async def insert_many(tx: Transaction, rows: Sequence[NewDelivery]) -> None:
         f"""
         INSERT INTO deliveries
             (id, event_id, endpoint_id, organization_id, created_at, state, attempt_count, next_attempt_at)
-        SELECT r.id, r.event_id, r.endpoint_id, r.organization_id, r.created_at, 'pending', 0, r.created_at
+        SELECT r.id, r.event_id, r.endpoint_id, r.organization_id, r.created_at, r.state, 0, r.created_at
         FROM {rows_from(tx, "rows", _NEW_COLUMNS)} AS r
         """,
         rows=rows_parameter(rows),

@@ -22,6 +22,16 @@ class Subscriber:
 
     id: str
     events: Sequence[str]
+    has_held: bool
+    """Whether deliveries are held for it: whatever is new stands behind them."""
+
+
+NEWEST_HELD = """(
+    SELECT d.id FROM deliveries d WHERE d.endpoint_id = {endpoint}.id AND d.state = 'held'
+    ORDER BY d.endpoint_id DESC, d.id DESC LIMIT 1
+)"""
+"""SQL for the newest delivery held for an endpoint; NULL for none. Looking for any would read the index from its other
+end, past all that was held once."""
 
 
 async def find_subscribers(tx: Transaction, organization_ids: Iterable[str]) -> dict[str, list[Subscriber]]:
@@ -30,7 +40,7 @@ async def find_subscribers(tx: Transaction, organization_ids: Iterable[str]) -> 
     result = await execute(
         tx,
         f"""
-        SELECT e.organization_id, e.id, e.events
+        SELECT e.organization_id, e.id, e.events, {NEWEST_HELD.format(endpoint="e")} IS NOT NULL AS has_held
         FROM endpoints e JOIN {rows_from(tx, "ids", {"id": "uuid"})} AS r ON r.id = e.organization_id
         WHERE e.state = 'active'
         """,
@@ -38,7 +48,7 @@ async def find_subscribers(tx: Transaction, organization_ids: Iterable[str]) -> 
     )
     found: dict[str, list[Subscriber]] = {organization_id: [] for organization_id in wanted}
     for row in result:
-        found[str(row.organization_id)].append(Subscriber(str(row.id), read_json(row.events)))
+        found[str(row.organization_id)].append(Subscriber(str(row.id), read_json(row.events), bool(row.has_held)))
     return found
 
 

@@ -34,7 +34,7 @@ async def mint(house: House, *scopes: str) -> tuple[str, str]:
 async def test_a_hundred_publishes_at_once_are_each_accepted_in_a_few_transactions(
     database_url: str, receiver: Receiver
 ) -> None:
-    async with open_house(database_url) as house:
+    async with open_house(database_url, endpoint_max_in_flight=100) as house:
         await house.register(receiver.url("/hook"))
         _, bearer = await mint(house, "events:write")
         acceptance = Acceptance(house.runtime)

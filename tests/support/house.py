@@ -31,11 +31,15 @@ class ListBell:
     """Writes down what it is rung for."""
 
     deliveries: list[str] = field(default_factory=list)
+    holders: set[str] = field(default_factory=set)
     uploads: list[str] = field(default_factory=list)
     replays: list[str] = field(default_factory=list)
 
     def ring_deliveries(self, delivery_ids: Iterable[str]) -> None:
         self.deliveries.extend(delivery_ids)
+
+    def ring_held(self, endpoint_ids: Iterable[str]) -> None:
+        self.holders.update(endpoint_ids)
 
     def ring_uploads(self, upload_ids: Iterable[str]) -> None:
         self.uploads.extend(upload_ids)
@@ -79,8 +83,10 @@ class House:
             await sweep(self.runtime)
             await bury_closed(self.runtime)
             rung, self.bell.deliveries = self.bell.deliveries, []
-            if not rung:
+            holders, self.bell.holders = self.bell.holders, set()
+            if not rung and not holders:
                 break
+            dispatcher.look_for_held(holders)
             await dispatcher.submit(rung)
             await eventually(lambda: dispatcher.is_idle, within=30, what=lambda: "an idle dispatcher")
         await dispatcher.drain(0)

@@ -63,7 +63,7 @@ async def test_a_hundred_deliveries_at_once_keep_their_budgets(
 
 
 async def test_a_hundred_publishes_at_once_keep_their_budgets(postgres_url: str, receiver: Receiver) -> None:
-    async with open_house(postgres_url) as house:
+    async with open_house(postgres_url, endpoint_max_in_flight=DELIVERIES) as house:
         await house.register(receiver.url("/hook"))
         bearer = await publisher_of(house)
         acceptance = Acceptance(house.runtime)

@@ -8,9 +8,14 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import cast
 
+import pytest
+
 from sendoff.bell import BULK, DUE, DUE_IN_BULK, RedisBell, connect
 from sendoff.ids import new_id
+from sendoff.operations import dispatcher as dispatching
 from sendoff.operations.dispatcher import Dispatcher
+from sendoff.operations.publish import NewEvent
+from sendoff.policy.pacing import most_at_once
 from tests.support.house import House, open_house
 from tests.support.polling import eventually
 from tests.support.receiver import Receiver
@@ -37,6 +42,24 @@ async def test_what_is_rung_for_is_delivered(postgres_url: str, valkey_url: str,
             await house.publish()
             await receiver.wait_for(1, "/hook")
         await house.runtime.bell.close()  # type: ignore[attr-defined]
+
+
+async def test_what_is_held_is_taken_up_by_whoever_hears_of_it(
+    postgres_url: str, valkey_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatching, "LOOK_FOR_HELD_SECONDS", 3600.0)
+    async with open_house(postgres_url, redis_url=valkey_url, endpoint_max_in_flight=1) as house:
+        bell = RedisBell(connect(house.runtime.settings))
+        await house.register(receiver.url("/hook"))
+        receiver.forget()
+        async with listening(house):
+            [first] = await house.publish()
+            bell.ring_deliveries(first.delivery_ids)
+            await receiver.wait_for(1, "/hook")  # by now the worker has looked for itself what is held
+            await house.publish(*[NewEvent("upload.completed", b"{}")] * (most_at_once(1) + 2))
+            bell.ring_held(house.bell.holders)
+            await receiver.wait_for(1 + 2, "/hook")
+        await bell.close()
 
 
 async def test_nonsense_on_the_list_ends_nothing(postgres_url: str, valkey_url: str, receiver: Receiver) -> None:

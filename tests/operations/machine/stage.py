@@ -106,6 +106,7 @@ def set_stage(database_url: str) -> Iterator[Stage]:
             retry_schedule=list(SCHEDULE),
             disable_after_failures=FAILURES_TO_DISABLE,
             lease_seconds=LEASE_SECONDS,
+            endpoint_max_in_flight=1,
             retention_days=RETENTION_DAYS,
             dead_letter_retention_days=DEAD_LETTER_RETENTION_DAYS,
         )

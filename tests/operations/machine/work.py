@@ -45,7 +45,7 @@ class Work(Life):
         url = f"https://receiver-{len(self.picture.endpoints)}.example/hook"
         self.stage.run(self.stage.house.register(url, *types))
 
-    @rule(types=st.lists(st.sampled_from(TYPES), min_size=1, max_size=3))
+    @rule(types=st.lists(st.sampled_from(TYPES), min_size=1, max_size=5))
     def publish(self, types: list[str]) -> None:
         accepted = self.stage.run(self.stage.house.publish(*[NewEvent(name, b"{}") for name in types]))
         for event in accepted:
