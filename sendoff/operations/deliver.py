@@ -19,8 +19,9 @@ from sendoff.operations.bury import bury
 from sendoff.operations.runtime import Runtime
 from sendoff.operations.signing_secrets import open_secrets
 from sendoff.policy.addresses import Target, check_url
-from sendoff.policy.decision import Decision, Delivered, decide
+from sendoff.policy.decision import Decision, Delivered, Health, decide
 from sendoff.policy.outcome import REJECTED_ADDRESS, Outcome, judge_error, judge_response
+from sendoff.policy.retry import Again
 from sendoff.policy.states import EndpointState
 from sendoff.store import claims, deliveries, delivery_history
 from sendoff.store.claims import ANY_ROOM, ClaimedDelivery, Rooms, Taken
@@ -28,6 +29,9 @@ from sendoff.store.endpoints import Destination
 from sendoff.store.events import EventContent
 from sendoff.wire.errors import RefusedAddress, WireError
 from sendoff.wire.message import Response, encode_headers
+
+LONGEST_ERROR = 500
+"""Characters kept of why an attempt failed."""
 
 
 class _LeaseEnded(SendoffError):
@@ -82,6 +86,26 @@ class FinishedAttempt:
     request: Request | None = None
     response: Response | None = None
     """With `request`, what there is to look into when the delivery failed; nothing is kept of what was delivered."""
+
+    @property
+    def is_plain_success(self) -> bool:
+        """Whether it delivered, and concerns nobody but its delivery and its endpoint's good health."""
+        return isinstance(self.decision.step, Delivered) and self._is_plain(Health.WELL)
+
+    @property
+    def is_plain_failure(self) -> bool:
+        """Whether it is made again, and concerns nobody but its delivery and its endpoint's count of failures."""
+        return isinstance(self.decision.step, Again) and self._is_plain(Health.FAILED)
+
+    def _is_plain(self, health: Health) -> bool:
+        return self.decision.health is health and self.decision.counted and self.claim.delivery.replay_id is None
+
+    @property
+    def error(self) -> str | None:
+        """Why it failed, as it is kept; None if it did not."""
+        if isinstance(self.decision.step, Delivered):
+            return None
+        return self.outcome.because.replace("\x00", "")[:LONGEST_ERROR]
 
     @property
     def weight(self) -> int:

@@ -17,7 +17,6 @@ import structlog
 from sendoff.errors import Unavailable
 from sendoff.operations.deliver import Claim, Claims, FinishedAttempt, claim, claim_held, deliver, release
 from sendoff.operations.lines import Lines
-from sendoff.operations.record import is_plain_success
 from sendoff.operations.recorder import Recorder
 from sendoff.operations.runtime import Runtime
 from sendoff.policy.pacing import LONGEST_IN_LINE_SECONDS, Pacer
@@ -183,7 +182,7 @@ class Dispatcher:
             _log.exception("attempt_crashed", delivery=claimed.delivery.id)
         else:
             self._recorder.add(attempt)
-            if is_plain_success(attempt):
+            if attempt.is_plain_success:
                 self._let_next(claimed)
                 self._to_record += 1
 
@@ -202,7 +201,7 @@ class Dispatcher:
         for attempt in attempts:
             # What failed keeps its room until it is recorded: else hundreds that time out at once would be followed by
             # hundreds more, all of them in the way of those that do well.
-            if is_plain_success(attempt):
+            if attempt.is_plain_success:
                 self._to_record -= 1
             else:
                 self._let_next(attempt.claim)

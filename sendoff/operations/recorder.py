@@ -11,7 +11,7 @@ import structlog
 
 from sendoff.errors import Unavailable
 from sendoff.operations.deliver import FinishedAttempt
-from sendoff.operations.record import is_plain_success, record
+from sendoff.operations.record import record
 from sendoff.operations.runtime import Runtime
 
 _log = structlog.get_logger(__name__)
@@ -53,7 +53,7 @@ class Recorder:
     def add(self, attempt: FinishedAttempt) -> None:
         """Record this one soon, together with whatever finishes meanwhile."""
         endpoint_id = attempt.claim.endpoint.id
-        if is_plain_success(attempt) and endpoint_id not in self._endpoints_of_others:
+        if attempt.is_plain_success and endpoint_id not in self._endpoints_of_others:
             self._successes.append(attempt)
         else:
             self._others.append(attempt)
@@ -76,7 +76,7 @@ class Recorder:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            for group in (self._next_successes(), self._next_others()):
+            for group in (self._next_successes(), *_with_plain_failures_apart(self._next_others())):
                 if group:
                     await self._record(group)
                     self._recorded(group)
@@ -110,3 +110,12 @@ class Recorder:
                     for attempt in batch:
                         await self._record([attempt])
                 return None
+
+
+def _with_plain_failures_apart(
+    group: Sequence[FinishedAttempt],
+) -> tuple[list[FinishedAttempt], list[FinishedAttempt]]:
+    """The plain failures, which are cheap when they are among themselves, and the rest; an endpoint's stay together."""
+    mixed = {attempt.claim.endpoint.id for attempt in group if not attempt.is_plain_failure}
+    plain = [attempt for attempt in group if attempt.claim.endpoint.id not in mixed]
+    return plain, [attempt for attempt in group if attempt.claim.endpoint.id in mixed]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy import delete, insert
@@ -25,6 +25,20 @@ class NewAttempt:
     outcome: str
     response_status: int | None
     error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What went over the wire at an attempt; the fields are those of the table."""
+
+    delivery_id: str
+    attempt: int
+    url: str
+    request_headers: Sequence[tuple[str, str]]
+    response_status: int | None
+    response_headers: Sequence[tuple[str, str]] | None
+    response_body: bytes | None
+    response_truncated: bool
 
 
 _COLUMNS = {
@@ -49,10 +63,10 @@ async def insert_many(tx: Transaction, attempts: Sequence[NewAttempt]) -> None:
     await execute(tx, statement, rows=rows_parameter(attempts))
 
 
-async def keep_last_exchanges(tx: Transaction, exchanges: Sequence[LastExchange]) -> None:
+async def keep_last_exchanges(tx: Transaction, exchanges: Sequence[Exchange]) -> None:
     """Keep these, each in the place of its delivery's one before."""
     ids = [exchange.delivery_id for exchange in exchanges]
     await tx.execute(delete(LastExchange).where(col(LastExchange.delivery_id).in_(ids)))
     for start in range(0, len(exchanges), _EXCHANGES_AT_ONCE):
         some = exchanges[start : start + _EXCHANGES_AT_ONCE]
-        await tx.execute(insert(LastExchange), [exchange.model_dump() for exchange in some])
+        await tx.execute(insert(LastExchange), [asdict(exchange) for exchange in some])

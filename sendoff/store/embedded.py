@@ -9,11 +9,13 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import TypeVar
 
 from sqlalchemy.engine import URL, Dialect
 
 from sendoff.store.failures import unavailable
+from sendoff.store.types import moment_text
 
 Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection], Result]
@@ -71,3 +73,8 @@ class Embedded:
     def _close(self) -> None:
         if self._connection is not None:
             self._connection.close()
+
+
+def as_sqlite_has_it(value: object) -> object:
+    """The value as a parameter: SQLite has no type for moments (`types.Moment`)."""
+    return moment_text(value) if isinstance(value, datetime) else value

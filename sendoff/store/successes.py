@@ -14,6 +14,7 @@ from functools import partial
 
 from sendoff.store.database import Database
 from sendoff.store.direct import columns_of
+from sendoff.store.embedded import as_sqlite_has_it
 from sendoff.store.types import moment_text
 
 SUCCESS_NOTED_EVERY = timedelta(seconds=1)
@@ -107,7 +108,7 @@ def _record_in_sqlite(connection: sqlite3.Connection, *, successes: Sequence[Suc
     recorded: set[tuple[str, str]] = set()
     ended_at: dict[str, datetime] = {}
     for success in successes:
-        row = {name: _as_sqlite_has_it(getattr(success, name)) for name in _COLUMNS}
+        row = {name: as_sqlite_has_it(getattr(success, name)) for name in _COLUMNS}
         settled = connection.execute(_SETTLE_IN_SQLITE, row).fetchall()
         for (endpoint_id,) in settled:
             connection.execute(_WRITE_ATTEMPT_IN_SQLITE, row)
@@ -117,7 +118,3 @@ def _record_in_sqlite(connection: sqlite3.Connection, *, successes: Sequence[Suc
         note = {"id": endpoint_id, "at": moment_text(at), "noted": moment_text(at - SUCCESS_NOTED_EVERY)}
         connection.execute(_NOTE_IN_SQLITE, note)
     return recorded
-
-
-def _as_sqlite_has_it(value: object) -> object:
-    return moment_text(value) if isinstance(value, datetime) else value
