@@ -79,7 +79,7 @@ def detail_envelope(problem: Problem, _request_id: str) -> Any:
         case errors.PingFailed() as error:
             detail = {
                 "error": "ping_failed",
-                "message": error.message,
+                "message": problem.message,
                 "status_code": error.status_code,
                 "underlying_error": error.underlying_error,
             }
@@ -88,10 +88,10 @@ def detail_envelope(problem: Problem, _request_id: str) -> Any:
                 "error": "min_contacts_required",
                 "min": error.minimum,
                 "got": error.got,
-                "message": error.message,
+                "message": problem.message,
             }
-        case error:
-            detail = error.message
+        case _:
+            detail = problem.message
     return {"detail": detail}
 
 

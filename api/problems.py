@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sendoff.errors import SendoffError
+from sendoff.policy.redaction import redact_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,11 @@ class Problem:
     status: int
     error: SendoffError
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def message(self) -> str:
+        """The error's, without credentials: a key in the wrong field must not stand in somebody's log of answers."""
+        return redact_text(self.error.message)
 
 
 Envelope = Callable[[Problem, str], Any]

@@ -59,7 +59,7 @@ class DialbirdError(BaseModel):
 def error_envelope(problem: Problem, request_id: str) -> Any:
     """`{"error": {code, message, field?, request_id}}`; `field` only where one input is to blame."""
     error = problem.error
-    told = {"code": code_of(problem), "message": _message(error)}
+    told = {"code": code_of(problem), "message": _message(problem)}
     if isinstance(error, errors.Invalid) and error.field is not None:
         told["field"] = error.field
     return {"error": told | {"request_id": request_id}}
@@ -76,7 +76,8 @@ def code_of(problem: Problem) -> str:
     return _BY_STATUS.get(problem.status, "internal_error" if problem.status >= 500 else "validation_error")
 
 
-def _message(error: SendoffError) -> str:
+def _message(problem: Problem) -> str:
+    error = problem.error
     if isinstance(error, errors.Unauthenticated) and error.message == errors.Unauthenticated().message:
         return TOKEN_MESSAGES[error.problem]
-    return error.message
+    return problem.message

@@ -16,6 +16,7 @@ _CREDENTIALS = re.compile(
     r"""
     \b(?P<kind> od_live_ (?=[A-Za-z0-9_-]{5}) | whsec_ | whsk_ ) [A-Za-z0-9+/=_-]+
                                 # our keys beyond the four characters that are shown, and secrets of receivers
+    | (?<![0-9A-Za-z_-]) (?P<token> eyJ ) [A-Za-z0-9_-]+ \. eyJ [A-Za-z0-9_-]* \. [A-Za-z0-9_-]+   # access tokens
     | (?P<bare> (?<![0-9A-Za-z]) [0-9a-f]{64} (?![0-9A-Za-z]) )  # secrets without a mark of their own, signatures
     | (?P<scheme> \b(?:Bearer|Basic)\s+ ) [A-Za-z0-9+/=._~-]+
     | (?P<front> :// ) [^\s/?\#@]* @                            # what stands before a URL's host
@@ -46,7 +47,7 @@ def redact_mapping(mapping: Mapping[str, object]) -> dict[str, object]:
 
 
 def redact_text(text: str) -> str:
-    """The text with API keys, signing secrets, `Authorization` values and URLs' user parts cut out."""
+    """The text with API keys, access tokens, signing secrets, `Authorization` values and URLs' user parts cut out."""
     return _CREDENTIALS.sub(_hide, text)
 
 
@@ -63,7 +64,7 @@ def _redact(value: object) -> object:
 def _hide(match: re.Match[str]) -> str:
     if match["front"]:
         return match["front"]
-    return (match["kind"] or match["scheme"] or "") + HIDDEN
+    return (match["kind"] or match["token"] or match["scheme"] or "") + HIDDEN
 
 
 def _name_only(pair: str) -> str:

@@ -1,78 +1,48 @@
 """A full run with real processes at log level debug; then everything it left or said is searched for its secrets.
 
-Setup: `sendoff up` on SQLite, a receiver that fails when it is told to, keys of every kind.
-What is done: register, rotate, change, publish, fail, die, replay, retry, upload, download; wrong keys and wrong bodies
-that hold right keys; a worker killed; the keys at rest rotated while all of it runs.
-What this proves: no API key, no signing secret and no key of `SECRET_KEYS` stands in the database's files, in the logs,
-in metrics, in any answer but the one that issues it, or in what the command line prints later.
+Setup: `sendoff up` on SQLite, a receiver that fails when it is told to, keys of every kind, an authorization server.
+What is done: register, rotate, change, publish, fail, die, replay, retry, upload, download; the same asked twice with
+one Idempotency-Key; wrong keys and wrong bodies that hold right keys and access tokens; a worker killed; the keys at
+rest rotated while all of it runs.
+What this proves: no API key, no access token, no signing secret of now or before (ed25519 private keys among them) and
+no key of `SECRET_KEYS` stands in the database's files, in the logs, in metrics, in any answer but the one that issues
+it and its repetitions, or in what the command line prints later, in any spelling of tests/support/spellings.py.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import secrets
 import signal
 import socket
-import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import httpx
 import pytest
 
-from sendoff.store.vault import Vault
+from sendoff.clock import SystemClock
+from tests.acceptance.secrecy import (
+    LoggedInstallation,
+    Run,
+    assert_nothing_told,
+    left_behind,
+    search,
+    stored_answers,
+    unseal,
+)
 from tests.cli.installation import LOOPBACK, Installation, read_process
 from tests.cli.shell import Shell
+from tests.dialbird.issuer import AUDIENCE, ISSUER, Issuer
 from tests.support.polling import eventually_blocking
-from tests.support.processes import start
 from tests.support.remote import RemoteReceiver
 from tests.uploads.contacts import valid_contacts
 
 SCOPES = ["uploads:write", "uploads:read", "webhooks:manage", "events:write", "operator", "api:webhooks"]
 LISTS = ["dead-letters", "replays", "deliveries", "endpoints", "audit"]
-
-
-class LoggedInstallation(Installation):
-    """Writes all that its processes log to a file."""
-
-    log: IO[bytes]
-
-    def start(self, *arguments: str) -> None:
-        command = [sys.executable, "-P", "-m", "sendoff.cli", "up", "--port", "0", *arguments, "--data", self.data]
-        self.log = (self.data.parent / "log").open("wb")
-        where = {"cwd": self.data.parent, "env": self.environment}
-        self.process = start(command, **where, stdout=subprocess.PIPE, stderr=self.log)
-
-
-@dataclass
-class Run:
-    """What was issued, and what was said besides."""
-
-    installation: LoggedInstallation
-    receiver: RemoteReceiver
-    issued: dict[str, str] = field(default_factory=dict)
-    said: dict[str, bytes] = field(default_factory=dict)
-
-    def issue(self, name: str, secret: str) -> str:
-        self.issued[name] = secret
-        return secret
-
-    def hear(self, name: str, answer: httpx.Response) -> httpx.Response:
-        """An answer that must not tell a secret."""
-        self.said[name] = repr(answer.headers).encode() + answer.content
-        return answer
-
-    def run_command(self, *arguments: str) -> None:
-        done = self.installation.run(*arguments)
-        assert done.returncode == 0, done.stderr
-        self.said[f"sendoff {' '.join(arguments)}"] = (done.stdout + done.stderr).encode()
 
 
 @contextmanager
@@ -92,14 +62,21 @@ def run(tmp_path: Path, shell: Shell) -> Iterator[Run]:
             "SENDOFF_LOG_LEVEL": "debug",
             "SENDOFF_WORKER_METRICS_PORT": str(metrics_port),
             "SENDOFF_PING_TIMEOUT_SECONDS": "2",
+            "SENDOFF_OAUTH_JWKS": str(tmp_path / "jwks.json"),
+            "SENDOFF_OAUTH_ISSUER": ISSUER,
+            "SENDOFF_OAUTH_AUDIENCE": AUDIENCE,
         }
+        issuer = Issuer(tmp_path / "jwks.json", SystemClock().now(), business="")
+        issuer.add_key("1")
+        issuer.publish()
         installation = LoggedInstallation(tmp_path / "data", settings, shell)
-        running = Run(installation, receiver, issued={"old key at rest": keys[0], "new key at rest": keys[1]})
+        running = Run(installation, receiver, issuer, issued={"old key at rest": keys[0], "new key at rest": keys[1]})
         try:
             installation.up()
             yield running
         finally:
             installation.kill()
+            installation.log.close()
 
 
 def mint(run: Run, organization: str, name: str, *scopes: str) -> str:
@@ -115,34 +92,64 @@ def register(run: Run, api: httpx.Client, path: str) -> str:
 
 
 def register_standard(run: Run, api: httpx.Client) -> str:
-    """An endpoint of either kind of Standard Webhooks; the id of the one whose secret nobody is ever shown."""
+    """An endpoint of either kind of Standard Webhooks; the id of the one whose secrets nobody is ever shown."""
     url = run.receiver.url("/standard")
-    shared = api.post("/api/v1/webhooks", json={"url": url, "dialect": "standard"})
-    run.issue("standard secret", shared.json()["secret"])
+    shared = api.post("/api/v1/webhooks", json={"url": url, "dialect": "standard"}).json()
+    run.issue("standard secret", shared["secret"])
+    rotate(run, api, shared["webhook"]["id"], "standard secret, rotated")
     asymmetric = run.hear("public key", api.post("/api/v1/webhooks", json={"url": url, "dialect": "standard-v1a"}))
     identifier: str = asymmetric.json()["webhook"]["id"]
     return identifier
 
 
-def unseal(run: Run, endpoint_id: str) -> str:
-    """An endpoint's secret, as only its database and the keys at rest together tell it."""
-    with closing(sqlite3.connect(run.installation.data / "sendoff.db")) as database:
-        [(sealed,)] = database.execute("SELECT secret FROM endpoints WHERE id = ?", [endpoint_id])
-    vault = Vault([run.issued["new key at rest"], run.issued["old key at rest"]])
-    return vault.open(sealed, bound_to=endpoint_id)
+def rotate_private_key(run: Run, api: httpx.Client, endpoint_id: str) -> None:
+    """A new private key beside the old one; both are known to nobody but the installation, and so unsealed here."""
+    [current] = unseal(run, endpoint_id)
+    path = f"/api/v1/webhooks/{endpoint_id}"
+    assert run.hear("rotated public key", api.post(f"{path}/rotate-secret")).json()["secret"] is None
+    assert run.hear("public keys", api.get(f"{path}/public-key")).json()["previous_public_key"]
+    new, previous = unseal(run, endpoint_id)
+    assert previous == current
+    assert {key[:5] for key in (new, previous)} == {"whsk_"}
+    run.issue("private key before", previous)
+    run.issue("private key", new)
 
 
-def subscribe(run: Run, api: httpx.Client, path: str) -> None:
+def subscribe(run: Run, api: httpx.Client, path: str, token: str) -> None:
     """Twice with the same key: the second answer is the stored one, which holds the secret as well."""
     body = {"event_type": "call.incoming.completed", "target_url": run.receiver.url(path)}
-    answers = [api.post("/api/v1/subscriptions", json=body, headers={"Idempotency-Key": path}) for _ in range(2)]
+    headers = {"Idempotency-Key": path, "Authorization": f"Bearer {token}"}
+    answers = [api.post("/api/v1/subscriptions", json=body, headers=headers) for _ in range(2)]
     assert answers[0].json() == answers[1].json(), answers[1].text
     run.issue(f"secret of {path}", answers[0].json()["signing_secret"])
 
 
-def rotate(run: Run, api: httpx.Client, endpoint_id: str) -> None:
-    answer = api.post(f"/api/v1/webhooks/{endpoint_id}/rotate-secret")
-    run.issue(f"rotated secret of {endpoint_id}", answer.json()["secret"])
+def rotate(run: Run, api: httpx.Client, endpoint_id: str, name: str) -> None:
+    """Twice with the same key, as in `subscribe`."""
+    path, headers = f"/api/v1/webhooks/{endpoint_id}/rotate-secret", {"Idempotency-Key": name}
+    answers = [api.post(path, headers=headers) for _ in range(2)]
+    assert answers[0].json() == answers[1].json(), answers[1].text
+    run.issue(name, answers[0].json()["secret"])
+
+
+def use_access_tokens(run: Run, api: httpx.Client) -> None:
+    """Tokens of the authorization server, good ones and bad ones, where they belong and where they don't."""
+    issuer, soon = run.issuer, run.issuer.now.timestamp() + 3600
+    good = run.issue("access token", issuer.issue(exp=soon))
+    run.hear("me", api.get("/api/v1/me", headers={"Authorization": f"Bearer {good}"}))
+    subscribe(run, api, "/calls", good)
+    bad = {
+        "expired": issuer.issue(exp=soon - 7200),
+        "for nothing": issuer.issue(exp=soon, scope="openid"),
+        "of another": issuer.issue(exp=soon, aud="https://another.example.com"),
+        "of an unknown key": issuer.issue(exp=soon, headers={"kid": "unknown"}),
+        "of no business": issuer.issue(exp=soon, business_id="nobody"),
+    }
+    for name, token in bad.items():
+        run.issue(f"access token {name}", token)
+        answer = api.get("/api/v1/subscriptions", headers={"Authorization": f"Bearer {token}"})
+        assert run.hear(f"access token {name}", answer).status_code in {401, 403}, (name, answer.text)
+    make_mistakes(run, api, good, bad["expired"])
 
 
 def publish(run: Run, api: httpx.Client, key: str | None = None) -> str:
@@ -164,23 +171,33 @@ def one_dead_letter(api: httpx.Client) -> dict[str, Any]:
 
 def make_mistakes(run: Run, api: httpx.Client, key: str, secret: str) -> None:
     """Requests that are wrong and hold what is right: none of it may be repeated or logged."""
-    weak = mint(run, run.installation.json("orgs", "create", "Weak")["id"], "weak key", "uploads:read")
     bad: list[Callable[[], httpx.Response]] = [
         lambda: api.get("/api/v1/webhooks", params={"access_token": key}),
+        lambda: api.get("/api/v1/subscriptions", params={"access_token": key}),
         lambda: api.post("/api/v1/webhooks", json={"url": f"https://{key}:{secret}@10.0.0.1/{secret}"}),
         lambda: api.post("/api/v1/webhooks", json={"url": run.receiver.url("/refuses"), "events": [secret, key]}),
         lambda: api.post("/api/v1/webhooks", json={key: secret, "url": [key]}),
         lambda: api.post("/api/v1/webhooks", content=f'{{"url": "{key}" {secret}'.encode()),
+        lambda: api.post(
+            "/api/v1/subscriptions", json={"event_type": key, "target_url": f"https://{secret}@a.example"}
+        ),
         lambda: api.post("/api/v1/events", json={"type": key, "data": {}}),
         lambda: api.get(f"/api/v1/webhooks/{key}"),
         lambda: api.get(f"/api/v1/{secret}", headers={"X-Request-Id": "the-request"}),
         lambda: api.get("/operator/v1/audit", params={"cursor": key}),
-        lambda: api.get("/operator/v1/dead-letters", headers={"Authorization": f"Bearer {weak}"}),
+        lambda: api.get("/operator/v1/dead-letters", headers={"Authorization": f"Token {key}"}),
         lambda: api.post("/api/v1/uploads", content=key.encode(), headers={"Content-Type": f"text/{key}"}),
     ]
     for number, call in enumerate(bad):
-        answer = call()
+        answer = run.hear(f"mistake {number} with {key[:8]}", call())
         assert 400 <= answer.status_code < 500, (number, answer.status_code, answer.text)
+
+
+def overreach(run: Run, api: httpx.Client) -> None:
+    """What a key may not do."""
+    weak = mint(run, run.installation.json("orgs", "create", "Weak")["id"], "weak key", "uploads:read")
+    answer = api.get("/operator/v1/dead-letters", headers={"Authorization": f"Bearer {weak}"})
+    assert run.hear("too weak a key", answer).status_code == 403
 
 
 def upload(run: Run, api: httpx.Client) -> None:
@@ -209,31 +226,22 @@ def look_at_everything(run: Run, api: httpx.Client, worker_metrics: str) -> None
         run.run_command(*command.split(), "--json")
 
 
-def spellings(secret: str) -> set[bytes]:
-    """The secret as it might be written down."""
-    plain = secret.encode()
-    found = {plain, plain.hex().encode(), base64.b64encode(plain).rstrip(b"=")}
-    core = secret.removeprefix("whsec_").removeprefix("whsk_").removeprefix("od_live_")
-    found.add(core.encode())
-    if len(core) == 64 and set(core) <= set("0123456789abcdef"):
-        found |= {bytes.fromhex(core), core.upper().encode(), base64.b64encode(bytes.fromhex(core)).rstrip(b"=")}
-    return found
-
-
 def test_no_secret_is_found_in_anything_that_a_full_run_leaves_or_says(run: Run) -> None:
     installation, receiver = run.installation, run.receiver
     organization = installation.json("orgs", "create", "Acme", "--credits", "1000")["id"]
     key = mint(run, organization, "key", *SCOPES)
     with installation.client(key) as api:
         fine, failing = register(run, api, "/fine"), register(run, api, "/failing")
-        subscribe(run, api, "/calls")
-        asymmetric = register_standard(run, api)
-        rotate(run, api, fine)
-        rotate(run, api, fine)
-        rotate(run, api, failing)
+        rotate_private_key(run, api, register_standard(run, api))
+        rotate(run, api, fine, "secret of /fine, rotated")
+        rotate(run, api, fine, "secret of /fine, rotated again")
+        rotate(run, api, failing, "secret of /failing, rotated")
         receiver.program("/refuses", 500)
         run.hear("failed ping", api.patch(f"/api/v1/webhooks/{fine}", json={"url": receiver.url("/refuses")}))
+        run.issuer.business = organization
+        use_access_tokens(run, api)
         make_mistakes(run, api, key, run.issued["secret of /fine"])
+        overreach(run, api)
 
         receiver.program("/failing", 500)
         publish(run, api)
@@ -256,8 +264,10 @@ def test_no_secret_is_found_in_anything_that_a_full_run_leaves_or_says(run: Run)
         eventually_blocking(lambda: len(receiver.requests("/fine")) > seen, within=30, what="a delivery after all that")
         port = installation.environment["SENDOFF_WORKER_METRICS_PORT"]
         look_at_everything(run, api, f"http://127.0.0.1:{port}/metrics")
-        files = search(run, api)
-    run.issue("private key", unseal(run, asymmetric))
+        answers = stored_answers(run)
+        for name in ("secret of /fine", "secret of /calls", "secret of /fine, rotated", "standard secret, rotated"):
+            assert run.issued[name] in answers, name
+        files = search(run)
     assert installation.end() == 0
     installation.log.close()
     assert_nothing_told(run, files | left_behind(installation.data.parent))
@@ -272,36 +282,3 @@ def turned(environment: dict[str, str]) -> dict[str, str]:
     """The same settings with the second key of two as the newest."""
     old, new = environment["SENDOFF_SECRET_KEYS"].split(",")
     return environment | {"SENDOFF_SECRET_KEYS": f"{new},{old}"}
-
-
-def left_behind(directory: Path) -> dict[str, bytes]:
-    """Every file below the directory, logs and database among them."""
-    return {str(path): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
-
-
-def search(run: Run, api: httpx.Client) -> dict[str, bytes]:
-    """The files while the database is open, its write-ahead log among them."""
-    found = {f"open {name}": content for name, content in left_behind(run.installation.data.parent).items()}
-    assert any(name.endswith("-wal") and content for name, content in found.items())
-    return found
-
-
-def assert_nothing_told(run: Run, files: dict[str, bytes]) -> None:
-    everything = files | run.said
-    database = next(
-        content for name, content in files.items() if name.endswith("sendoff.db") and not name.startswith("open ")
-    )
-    log = next(content for name, content in files.items() if name.endswith("/log"))
-    # The search can find something: the key's shown beginning, and what the log says.
-    assert run.issued["key"][:12].encode() in database
-    assert b"api_ready" in log
-    # A download link is an event's data and so in the database; it is short-lived, and no log may tell it.
-    in_data = {"download signature"}
-    told = [
-        (name, place)
-        for name, secret in run.issued.items()
-        for place, content in everything.items()
-        if any(spelling in content for spelling in spellings(secret))
-        and not (name in in_data and "sendoff.db" in place)
-    ]
-    assert told == []

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from sendoff.policy.redaction import HIDDEN, redact_headers, redact_mapping, redact_text, redact_url
 
 KEY = "od_live_" + "aB3-_" * 6 + "zz"
+# The shape of an access token, signed by nobody.
+TOKEN = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhZGEifQ.aB3-_"
 
 
 @pytest.mark.parametrize(
@@ -85,6 +87,9 @@ def test_a_mapping_is_hidden_at_any_depth_and_stays_as_it_was_itself() -> None:
         (f"key {KEY} is revoked", f"key od_live_{HIDDEN} is revoked"),
         ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw!", f"whsec_{HIDDEN}!"),
         ("Authorization: Bearer abc.def-ghi", f"Authorization: Bearer {HIDDEN}"),
+        (f"unknown type '{TOKEN}';", f"unknown type 'eyJ{HIDDEN}';"),
+        (TOKEN.rpartition(".")[0], TOKEN.rpartition(".")[0]),
+        ("keyJson.eyJa.b", "keyJson.eyJa.b"),
         ("cannot reach redis://:hunter2@cache:6379/0", "cannot reach redis://cache:6379/0"),
         ("mail a@example.com about https://example.com/", "mail a@example.com about https://example.com/"),
         ("signed by " + "0f" * 32, f"signed by {HIDDEN}"),

@@ -133,6 +133,31 @@ async def test_a_body_that_does_not_arrive_in_time_is_a_408_that_ends_the_connec
     assert_enveloped(response)
 
 
+# Callers log the answers they get, so a credential in the wrong field is not given back.
+CREDENTIALS = {
+    "od_live_": "od_live_0123456789abcdefghijklmnopqrstuv",
+    "whsec_": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    "eyJ": "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhZGEifQ.aB3-_",
+    "": "0f" * 32,
+}
+
+
+@pytest.mark.parametrize("mark", CREDENTIALS)
+async def test_an_answer_does_not_repeat_a_credential_that_stood_in_the_wrong_field(
+    small_world: World, mark: str
+) -> None:
+    credential = CREDENTIALS[mark]
+    for path, body in {
+        "/api/v1/events": {"type": credential, "data": {}},
+        "/api/v1/webhooks": {"url": "https://example.com/", "events": [credential]},
+        "/api/v1/subscriptions": {"event_type": credential, "target_url": "https://example.com/"},
+    }.items():
+        response = await small_world.post(path, body)
+        assert response.status_code == 400
+        assert f"'{mark}[redacted]'" in response.text
+        assert credential not in response.text
+
+
 async def test_who_may_not_call_is_told_before_the_body_is_looked_at(small_world: World) -> None:
     for route in WITH_BODY:
         big = b" " * (small_world.house.runtime.settings.body_limit_bytes + 1)
