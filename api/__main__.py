@@ -2,93 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import signal
-import socket
 import sys
 
-import structlog
-import uvicorn
-
-from api.app import create_app
-from api.protocol import BoundedProtocol
-from sendoff import garbage
-from sendoff.core_dumps import forbid_core_dumps
-from sendoff.errors import SendoffError
-from sendoff.logging import configure_logging
-from sendoff.operations.runtime import open_runtime
-from sendoff.readiness import announce_ready
-from sendoff.settings import Settings, load
-
-GRACE_SECONDS = 10
-_KEEP_ALIVE_SECONDS = 30
-
-_log = structlog.get_logger(__name__)
-
-
-class _Server(uvicorn.Server):
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            garbage.settle()
-            announce_ready()
-            _log.info("api_ready", host=self.config.host, port=self._port())
-
-    def _port(self) -> int:
-        """The port that 0 became."""
-        return int(self.servers[0].sockets[0].getsockname()[1])
+from sendoff.endings import end_when_told
 
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT. 1, with a sentence on standard error, when that is not possible."""
-    parser = argparse.ArgumentParser(prog="python -m api", description="Serve Sendoff's HTTP API.")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000)
-    options = parser.parse_args()
-    forbid_core_dumps()
-    try:
-        settings = load()
-        configure_logging(settings)
-        asyncio.run(_check(settings))
-    except SendoffError as error:
-        sys.stderr.write(f"The API cannot start: {error.message}\n")
-        return 1
-    return _serve(settings, options.host, options.port)
+    end_when_told()
+    from api.serving import serve  # takes a second or more, in which we may be told to end
 
-
-async def _check(settings: Settings) -> None:
-    """Everything that the application opens when it starts, for a sentence instead of the server's stack trace."""
-    async with open_runtime(settings):
-        pass
-
-
-def _serve(settings: Settings, host: str, port: int) -> int:
-    server = _Server(
-        uvicorn.Config(
-            create_app(settings),
-            host=host,
-            port=port,
-            loop="uvloop",
-            http=BoundedProtocol,
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-        )
-    )
-    # The server raises the signal that ended it once more at its end; by then it has done what it asked for.
-    for ending in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(ending, lambda _signal, _frame: None)
-    try:
-        server.run()
-    except SystemExit:  # the address cannot be had, which the server has logged
-        return 1
-    return 0 if server.started else 1
+    return serve()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from sendoff.errors import WrongSchema
+from sendoff.settings import BadSettings
 from sendoff.store.direct import Direct
 from sendoff.store.embedded import Embedded
 from sendoff.store.failures import unavailable
@@ -180,7 +181,11 @@ def _begin_sqlite_transaction(connection: Any) -> None:
 def _make_sqlite_directory(url: str) -> None:
     database = make_url(url).database
     if url.startswith("sqlite") and database and database != ":memory:":
-        Path(database).parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(database).parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadSettings(f"SENDOFF_DATABASE_URL: the folder {folder} cannot be made: {error.strerror}") from error
 
 
 def _is_missing_table(error: DBAPIError) -> bool:

@@ -9,11 +9,11 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from sendoff.errors import TooLarge
+from sendoff.errors import TooLarge, Unavailable
 
 _PREFIX = "sendoff-upload-"
 _WRITE_BYTES = 1024 * 1024
@@ -21,7 +21,7 @@ _WRITE_BYTES = 1024 * 1024
 
 @asynccontextmanager
 async def spool_folder() -> AsyncIterator[Path]:
-    """A folder of one's own, readable by nobody else."""
+    """A folder of one's own, readable by nobody else. Raises Unavailable when there is no place for it."""
     folder, lock = await asyncio.to_thread(_make_folder)
     try:
         yield folder
@@ -31,9 +31,11 @@ async def spool_folder() -> AsyncIterator[Path]:
 
 
 def remove_abandoned() -> int:
-    """Removes folders whose process is no more; how many."""
+    """Removes folders whose process is no more; how many. Raises Unavailable when there is no temporary folder."""
     removed = 0
-    for folder in Path(tempfile.gettempdir()).glob(_PREFIX + "*"):
+    with _in_temporary_files():
+        folders = list(Path(tempfile.gettempdir()).glob(_PREFIX + "*"))
+    for folder in folders:
         lock = _lock(folder)
         if lock is not None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -44,7 +46,8 @@ def remove_abandoned() -> int:
 
 def _make_folder() -> tuple[Path, int]:
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        with _in_temporary_files():
+            folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
         lock = _lock(folder)
         if lock is not None and folder.exists():  # nobody took it for abandoned before we had the lock
             return folder, lock
@@ -65,7 +68,7 @@ def _lock(folder: Path) -> int | None:
 
 
 async def save(pieces: AsyncIterable[bytes], target: Path, *, limit: int | None = None) -> int:
-    """Writes the stream to a file, off the event loop; its size. Raises TooLarge as soon as it is beyond `limit`."""
+    """Writes the stream to a file, off the event loop; its size. Raises what SpoolFile.write raises."""
     writer = SpoolFile(target, limit=limit)
     try:
         async for piece in pieces:
@@ -80,12 +83,13 @@ class SpoolFile:
 
     def __init__(self, target: Path, *, limit: int | None = None) -> None:
         self.size = 0
-        self._file = target.open("wb")
+        # Unbuffered: a full disk is to be heard of when it is written to, not when the file is closed.
+        self._file = target.open("wb", buffering=0)
         self._limit = limit
         self._pending = bytearray()
 
     async def write(self, piece: bytes) -> None:
-        """Raises TooLarge as soon as there is more than `limit`."""
+        """Raises TooLarge as soon as there is more than `limit`, and Unavailable when the disk is full."""
         self.size += len(piece)
         if self._limit is not None and self.size > self._limit:
             raise TooLarge(f"The file is larger than {self._limit // 1024 // 1024} MB.")
@@ -94,11 +98,28 @@ class SpoolFile:
             await self._flush()
 
     async def close(self) -> None:
-        """Writes the rest; safe to call again."""
+        """Writes the rest, and raises as `write` does; safe to call again."""
         if not self._file.closed:
-            await self._flush()
-            self._file.close()
+            try:
+                await self._flush()
+            finally:
+                self._file.close()
 
     async def _flush(self) -> None:
         pending, self._pending = self._pending, bytearray()
-        await asyncio.to_thread(self._file.write, pending)
+        with _in_temporary_files():
+            await asyncio.to_thread(self._write, pending)
+
+    def _write(self, pending: bytearray) -> None:
+        rest = memoryview(pending)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+
+@contextmanager
+def _in_temporary_files() -> Iterator[None]:
+    """Read-only containers have none unless they are given one, and it may be small."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"Temporary files cannot be written: {error.strerror or error}.") from error

@@ -33,10 +33,13 @@ class Storage:
 
     @classmethod
     def open(cls, url: str) -> Storage:
-        """`url` as in the setting `STORAGE_URL`. Makes the folder; talks to no bucket yet."""
+        """`url` as in the setting `STORAGE_URL`. Makes the folder, or raises Unavailable; talks to no bucket yet."""
         parts = urlsplit(url)
         if parts.scheme == "file":
-            return cls(LocalStore(Path(unquote(parts.path)), mkdir=True, automatic_cleanup=True))
+            try:
+                return cls(LocalStore(Path(unquote(parts.path)), mkdir=True, automatic_cleanup=True))
+            except (BaseError, OSError) as error:
+                raise Unavailable("The storage of uploads cannot be made: see SENDOFF_STORAGE_URL.") from error
         return cls(S3Store(parts.netloc, prefix=parts.path.strip("/") or None))
 
     async def put(self, key: str, source: Path | AsyncIterator[bytes], *, download_name: str = "") -> None:

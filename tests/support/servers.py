@@ -18,9 +18,19 @@ _READY_WITHIN_SECONDS = 60
 class Server:
     """One server process. `launch` and `wait_until_ready` are apart, so that several can start side by side."""
 
-    def __init__(self, program: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        """`program`: what follows `python -m`."""
+    def __init__(
+        self,
+        program: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        *,
+        python: Sequence[str] = (sys.executable,),
+        folder: Path = ROOT,
+    ) -> None:
+        """`program`: what follows `python -m`, in `folder`."""
         self._program = program
+        self._python = python
+        self._folder = folder
         self._environment = environment
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
@@ -29,10 +39,12 @@ class Server:
     def launch(self) -> None:
         """Start it; call it from the main thread."""
         self._ready, announcing = os.pipe()
-        command = [sys.executable, "-m", *self._program]
+        command = [*self._python, "-m", *self._program]
         environment = {**self._environment, "SENDOFF_READY_FD": str(announcing)}
         with self._log.open("ab") as log:
-            self._process = start(command, cwd=ROOT, env=environment, stdout=log, stderr=log, pass_fds=[announcing])
+            self._process = start(
+                command, cwd=self._folder, env=environment, stdout=log, stderr=log, pass_fds=[announcing]
+            )
         os.close(announcing)
 
     def wait_until_ready(self) -> None:

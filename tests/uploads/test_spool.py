@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import sys
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sendoff.errors import TooLarge
-from sendoff.uploads.spool import remove_abandoned, save, spool_folder
+from sendoff.errors import TooLarge, Unavailable
+from sendoff.uploads.spool import SpoolFile, remove_abandoned, save, spool_folder
 
 HOLD_A_FOLDER = """
 import asyncio
@@ -88,3 +89,32 @@ async def test_a_stream_over_the_limit_is_refused_as_soon_as_it_is(temporary: Pa
     with pytest.raises(TooLarge, match="larger than 2 MB"):
         await save(endless(), temporary / "file", limit=2 * 1024 * 1024)
     assert taken == 3_000_000
+
+
+async def test_a_container_without_a_temporary_folder_is_told_so_and_may_try_again(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.gettempdir", missing)
+    with pytest.raises(Unavailable, match="No usable temporary directory"):
+        remove_abandoned()
+    with pytest.raises(Unavailable, match="No usable temporary directory"):
+        async with spool_folder():
+            pass
+    monkeypatch.undo()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    async with spool_folder() as folder:
+        assert folder.parent == temporary
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the device that is always full is Linux's")
+@pytest.mark.parametrize("size", [3, 3_000_000])
+async def test_a_full_disk_is_unavailable_and_leaves_the_file_closed(size: int) -> None:
+    file = SpoolFile(Path("/dev/full"))
+    with pytest.raises(Unavailable, match="No space left"):
+        await save(pieces(size), Path("/dev/full"))
+    with pytest.raises(Unavailable, match="No space left"):
+        await file.write(b"x" * 3_000_000)
+    await file.close()

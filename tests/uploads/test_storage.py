@@ -69,6 +69,12 @@ async def test_a_stream_is_stored_as_it_comes(storage: Storage) -> None:
     assert await content(storage, KEY) == b"".join(b"%d," % number * 50_000 for number in range(100))
 
 
+def test_a_folder_that_cannot_be_made_is_unavailable(source: Path) -> None:
+    """A read-only container that was given no volume, say."""
+    with pytest.raises(Unavailable, match="SENDOFF_STORAGE_URL"):
+        Storage.open(f"file://{source}/beneath-a-file")
+
+
 async def test_storing_again_replaces_what_is_there(storage: Storage, source: Path, tmp_path: Path) -> None:
     (tmp_path / "small").write_bytes(b"small")
     await storage.put(KEY, source)

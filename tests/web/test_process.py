@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -80,6 +81,7 @@ def test_it_starts_without_redis_serves_and_ends_on_sigterm(sqlite_url: str, tmp
         ({"DATABASE_URL": "mysql://localhost"}, "SENDOFF_DATABASE_URL"),
         ({"DATABASE_URL": "postgresql+asyncpg://nobody@127.0.0.1:1/none"}, "database cannot be reached"),
         ({"DATABASE_URL": "sqlite+aiosqlite:///{tmp}/empty.db"}, "sendoff migrate"),
+        ({"DATABASE_URL": "sqlite+aiosqlite:////dev/null/none/sendoff.db"}, "folder /dev/null/none cannot be made"),
     ],
 )
 def test_it_refuses_to_start_with_a_sentence_and_exit_code_1(
@@ -110,6 +112,29 @@ def test_a_port_in_use_is_a_sentence_and_exit_code_1(sqlite_url: str, tmp_path: 
         )
     assert (ended.returncode, "address already in use" in ended.stderr) == (1, True)
     assert "Traceback" not in ended.stderr
+
+
+def test_it_ends_when_told_while_it_still_starts(tmp_path: Path) -> None:
+    """By a handler of its own: as the first process of a container it has no default action."""
+    with socket.create_server(("127.0.0.1", 0)) as silent, (tmp_path / "log").open("wb") as log:
+        silent.settimeout(60)
+        url = f"postgresql+asyncpg://nobody@127.0.0.1:{silent.getsockname()[1]}/none"
+        variables = environment(url, "redis://127.0.0.1:1")
+        process = start([sys.executable, "-m", "api", "--port", "0"], cwd=ROOT, env=variables, stderr=log)
+        try:
+            connection, _ = silent.accept()  # it waits for an answer now
+            with connection:
+                assert stop(process, signum=signal.SIGTERM, within=30) == 0, (tmp_path / "log").read_text()
+        finally:
+            stop(process, signum=signal.SIGKILL)
+
+
+@pytest.mark.parametrize("kind", ["api", "worker"])
+def test_what_can_be_told_to_end_is_there_before_what_takes_long_to_load(kind: str) -> None:
+    program = f"import sys, {kind}.__main__; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    loaded = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "sendoff" in loaded.stdout.split()
+    assert not set(loaded.stdout.split()) & {"uvicorn", "fastapi", "sqlalchemy", "pydantic", "structlog", "asyncio"}
 
 
 async def speak(base: str, request: bytes) -> bytes:
