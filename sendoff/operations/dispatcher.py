@@ -28,6 +28,10 @@ _log = structlog.get_logger(__name__)
 LOOK_FOR_HELD_SECONDS = 1.0
 """How often the held deliveries of all endpoints are looked for; those of this process's own are known at once."""
 
+START_AT_ONCE = 20
+"""Attempts started in one turn of the event loop: as many as start in one also time out in one, and whoever has got an
+answer meanwhile waits behind them."""
+
 _SHORTEST_NAP_SECONDS = 0.01
 _LAST_RECORDS_SECONDS = 5.0  # what a process that was told to stop may take to record what it has sent
 
@@ -144,19 +148,23 @@ class Dispatcher:
         if claims.held_endpoint_ids:
             self._with_held |= claims.held_endpoint_ids
             self._turn_came.set()
-        nothing_more = self._stopping or self._now() - claimed_since > self._claim_seconds
+        too_late: list[Claim] = []
         too_many: list[Claim] = []
-        for claimed in claims.to_send:
+        for number, claimed in enumerate(claims.to_send, start=1):
             endpoint, now = claimed.endpoint, self._now()
             self.pacer.set_rate_limit(endpoint.id, endpoint.rate_limit, now)
-            if nothing_more or self._room_to_claim(endpoint.id, now) == 0:
+            if self._stopping or now - claimed_since > self._claim_seconds:
+                too_late.append(claimed)
+            elif self._room_to_claim(endpoint.id, now) == 0:
                 too_many.append(claimed)
             elif self.pacer.room_for(endpoint.id, now) == 0:
                 self._lines.join(claimed, now)
             else:
                 self._launch(claimed, now)
-        if too_many:
-            await self._put_off(too_many, held=not nothing_more)
+            if number % START_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        await self._put_off(too_late, held=False)
+        await self._put_off(too_many, held=True)
 
     def _launch(self, claimed: Claim, now: float) -> None:
         task = asyncio.create_task(self._attempt(claimed))
@@ -166,6 +174,8 @@ class Dispatcher:
         task.add_done_callback(self._under_way.pop)
 
     async def _put_off(self, claims: Sequence[Claim], *, held: bool) -> None:
+        if not claims:
+            return
         await release(self._runtime, claims, held=held)
         self._with_held.update(claimed.endpoint.id for claimed in claims)
         self._turn_came.set()  # slots may have been freed while the database was at it
@@ -232,8 +242,7 @@ class Dispatcher:
 
     async def _clear_lines(self) -> None:
         waited_too_long = self._lines.send_home(joined_before=self._now() - LONGEST_IN_LINE_SECONDS)
-        if waited_too_long:
-            await self._put_off(waited_too_long, held=True)
+        await self._put_off(waited_too_long, held=True)
 
     async def _take_turns_where_is_room(self) -> None:
         started = self._now()

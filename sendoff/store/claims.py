@@ -62,6 +62,7 @@ _WITH_CONTENT = """
         e.type, e.data, e.occurred_at, e.request_id
     FROM taken t JOIN endpoints p ON p.id = t.endpoint_id
     LEFT JOIN events e ON t.state = 'in_flight' AND e.id = t.event_id
+    WHERE {told}
     ORDER BY t.id
 """
 
@@ -71,20 +72,20 @@ _TAKE_DUE = f"""
         WHERE d.id = ANY($1::uuid[]) AND {_IS_DUE.format(now="$6")}
         FOR UPDATE OF d SKIP LOCKED
     ), ranked AS (
-        SELECT due.id, row_number() OVER (PARTITION BY due.endpoint_id ORDER BY due.id) <= COALESCE(
+        SELECT due.id, row_number() OVER (PARTITION BY due.endpoint_id ORDER BY due.id) - COALESCE(
             (SELECT r.room FROM unnest($2::uuid[], $3::int[]) AS r(endpoint_id, room)
              WHERE r.endpoint_id = due.endpoint_id), $4::int
-        ) AS fits
+        ) AS place_behind
         FROM due
     ), taken AS (
         UPDATE deliveries SET
-            state = CASE WHEN fits THEN 'in_flight' ELSE 'held' END,
-            lease = CASE WHEN fits THEN $5::uuid END,
+            state = CASE WHEN place_behind <= 0 THEN 'in_flight' ELSE 'held' END,
+            lease = CASE WHEN place_behind <= 0 THEN $5::uuid END,
             next_attempt_at = $7
         FROM ranked WHERE deliveries.id = ranked.id
-        RETURNING {_CLAIMED}
+        RETURNING {_CLAIMED}, place_behind
     )
-    {_WITH_CONTENT}
+    {_WITH_CONTENT.format(told="place_behind <= 1")}
 """
 
 _TAKE_HELD = f"""
@@ -100,7 +101,7 @@ _TAKE_HELD = f"""
         FROM turn WHERE deliveries.id = turn.id
         RETURNING {_CLAIMED}
     )
-    {_WITH_CONTENT}
+    {_WITH_CONTENT.format(told="TRUE")}
 """
 
 
@@ -128,7 +129,7 @@ _TAKE_DUE_IN_SQLITE = f"""
         FROM deliveries AS d
         WHERE d.id IN (SELECT value FROM json_each(:ids)) AND {_IS_DUE.format(now=":now")}
     ) AS ranked WHERE deliveries.id = ranked.due_id
-    RETURNING id
+    RETURNING id, CASE state WHEN 'held' THEN endpoint_id END
 """
 
 _TAKE_HELD_IN_SQLITE = """
@@ -136,12 +137,12 @@ _TAKE_HELD_IN_SQLITE = """
     WHERE id IN (
         SELECT id FROM deliveries WHERE endpoint_id = :endpoint_id AND state = 'held' ORDER BY id LIMIT :room
     )
-    RETURNING id
+    RETURNING id, NULL
 """
 
 _CONTENT_IN_SQLITE = f"""
     WITH taken AS (SELECT * FROM deliveries WHERE id IN (SELECT value FROM json_each(:ids)))
-    {_WITH_CONTENT}
+    {_WITH_CONTENT.format(told="TRUE")}
 """
 
 
@@ -151,7 +152,8 @@ async def take_due(
     """Take those of `ids` that are due, under `lease` until `until`, oldest first; the others are not ours or done.
 
     What was never tried is due whatever its time says: it was written by a clock that may be ahead of this one.
-    What an endpoint has no room for is not taken but held for its turn; the oldest are taken first.
+    What an endpoint has no room for is not taken but held for its turn; the oldest are taken first. Of the held ones of
+    each endpoint, one is returned.
     """
     otherwise = min(rooms.otherwise, len(ids))
     if database.direct is not None:
@@ -183,8 +185,10 @@ async def take_held(database: Database, rooms: Mapping[str, int], *, lease: str,
 def _take_in_sqlite(
     connection: sqlite3.Connection, *, parameters: Sequence[Mapping[str, Any]], update: str
 ) -> list[Taken]:
-    taken = [delivery_id for each in parameters for (delivery_id,) in connection.execute(update, each).fetchall()]
-    return _read_rows(connection.execute(_CONTENT_IN_SQLITE, {"ids": json_text(taken)}).fetchall()) if taken else []
+    taken = [row for each in parameters for row in connection.execute(update, each).fetchall()]
+    held = {holder: delivery_id for delivery_id, holder in taken if holder is not None}
+    told = [*held.values(), *(delivery_id for delivery_id, holder in taken if holder is None)]
+    return _read_rows(connection.execute(_CONTENT_IN_SQLITE, {"ids": json_text(told)}).fetchall()) if told else []
 
 
 def _read_rows(rows: Iterable[Any]) -> list[Taken]:
