@@ -11,10 +11,11 @@ FREE_BYTES = 4_096
 
 
 class Budget:
-    """Bytes that unfinished answers may hold beyond FREE_BYTES each, at most `most` of them together."""
+    """Bytes that unfinished answers may hold beyond `free` each, at most `most` of them together."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, free: int = FREE_BYTES) -> None:
         self._left = most
+        self._free = free
 
     @property
     def left(self) -> int:
@@ -26,7 +27,7 @@ class Budget:
 
         None, with nothing changed, when there is not so much left.
         """
-        wanted = max(0, held - FREE_BYTES)
+        wanted = max(0, held - self._free)
         if wanted - charged > self._left:
             return None
         self._left -= wanted - charged

@@ -11,14 +11,18 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from sendoff.policy.addresses import Address, AddressPolicy, Target, refusal
+from sendoff.wire.budget import Budget
 from sendoff.wire.connection import Connection
-from sendoff.wire.errors import NameNotFound, Phase, RefusedAddress, TimedOut
+from sendoff.wire.errors import LocalFailure, NameNotFound, Phase, RefusedAddress, TimedOut, WireError
+from sendoff.wire.overhead import FREE_HANDSHAKE_BYTES, MOST_HELD_HANDSHAKE_BYTES, Overhead
 from sendoff.wire.proxy import Proxy
 from sendoff.wire.resolver import Resolver
 from sendoff.wire.sockets import open_first
 from sendoff.wire.tls_transport import RECORD_BYTES, TlsTransport
+from sendoff.wire.turns import Turn, Turns
 
 
 class Dialer:
@@ -38,6 +42,8 @@ class Dialer:
         self._ssl_context = ssl_context
         self._proxy = proxy
         self._buffers = buffer, memoryview(bytearray(RECORD_BYTES))
+        self._turns = Turns()
+        self._budget = Budget(MOST_HELD_HANDSHAKE_BYTES, free=FREE_HANDSHAKE_BYTES)
 
     async def dial(self, target: Target, factory: Callable[[], Connection], deadline: float) -> Connection:
         """A new connection to `target`, verified by host name if it is https; `deadline` is on the loop's clock.
@@ -50,10 +56,14 @@ class Dialer:
                 addresses = await self._addresses(target)
                 dial.phase = "connect"
                 sock = await self._open(addresses, target.port)
+                if target.scheme == "http":
+                    return (await asyncio.get_running_loop().create_connection(factory, sock=sock))[1]
+                dial.phase = "turn"
+                turn = await self._turn(sock, target)
                 dial.phase = "tls"
-                return await self._wrap(sock, target, factory)
+                return await self._encrypt(sock, target, factory, turn)
         except TimeoutError:
-            raise TimedOut(dial.phase) from None
+            raise dial.too_late() from None
 
     async def check(self, target: Target, deadline: float) -> Sequence[Address]:
         """What the name resolves to now, judged, without a connection. Raises WireError."""
@@ -83,16 +93,31 @@ class Dialer:
             return await self._proxy.open(addresses[0], port)
         return await open_first(addresses, port)
 
-    async def _wrap(self, sock: socket.socket, target: Target, factory: Callable[[], Connection]) -> Connection:
-        loop = asyncio.get_running_loop()
-        if target.scheme == "http":
-            return (await loop.create_connection(factory, sock=sock))[1]
-        tls = TlsTransport(factory, self._ssl_context, target.host, self._buffers)
-        await loop.create_connection(lambda: tls, sock=sock)
-        return await tls.handshake()
+    async def _turn(self, sock: socket.socket, target: Target) -> Turn:
+        try:
+            return await self._turns.take(target.origin)
+        except BaseException:
+            sock.close()
+            raise
+
+    async def _encrypt(
+        self, sock: socket.socket, target: Target, factory: Callable[[], Connection], turn: Turn
+    ) -> Connection:
+        try:
+            tls = TlsTransport(factory, self._ssl_context, target.host, self._buffers, Overhead(self._budget))
+            turn.give_way = tls.give_way
+            await asyncio.get_running_loop().create_connection(lambda: tls, sock=sock)
+            return await tls.handshake()
+        finally:
+            turn.end()
 
 
 class _Dial:
     """How far a dial has come."""
 
-    phase: Phase = "resolve"
+    phase: Phase | Literal["turn"] = "resolve"
+
+    def too_late(self) -> WireError:
+        if self.phase == "turn":
+            return LocalFailure("Too many other receivers were slow to shake hands; nothing was sent.")
+        return TimedOut(self.phase)

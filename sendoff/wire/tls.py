@@ -9,6 +9,8 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
+from sendoff.wire.errors import TlsFailed
+
 
 def default_ssl_context(ca_file: Path | None = None) -> ssl.SSLContext:
     """Trusts the system's authorities (SSL_CERT_FILE and SSL_CERT_DIR are honoured) and those in `ca_file`."""
@@ -27,3 +29,10 @@ def require_verification(context: ssl.SSLContext) -> ssl.SSLContext:
     if context.verify_mode is not ssl.CERT_REQUIRED or not context.check_hostname:
         raise ValueError("the TLS context must verify certificates and host names")
     return context
+
+
+def handshake_failure(error: ssl.SSLError) -> TlsFailed:
+    """What OpenSSL's error means to people."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return TlsFailed(f"The receiver's certificate is not valid: {error.verify_message.rstrip('.')}.")
+    return TlsFailed(f"The TLS handshake failed: {error.reason or 'no reason given'}.")

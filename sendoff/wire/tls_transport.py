@@ -15,15 +15,11 @@ from typing import Any, cast
 
 from sendoff.wire.connection import Connection
 from sendoff.wire.errors import TlsFailed
+from sendoff.wire.overhead import Overhead, refusal
+from sendoff.wire.tls import handshake_failure
 
 RECORD_BYTES = 16_384
 """The most that one record holds, and so what is decrypted at once."""
-
-MOST_HANDSHAKE_BYTES = 32_768
-"""A chain of certificates takes 3 to 8 KB; what is parsed of it stays in memory as long as the connection does."""
-
-MOST_UNASKED_ANSWERS = 32
-"""How often a receiver can make us answer below HTTP, to changes of keys above all, which nobody needs so often."""
 
 _SLICE_BYTES = 4_096
 _WRITE_BYTES = 16_384
@@ -39,7 +35,6 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     """The protocol of a plain transport, and the transport of a connection that is made once hands are shaken."""
 
     __slots__ = (
-        "_answers",
         "_buffer",
         "_connection",
         "_decrypt",
@@ -51,12 +46,14 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         "_new_connection",
         "_object",
         "_outgoing",
+        "_overhead",
         "_plain",
         "_plaintext",
-        "_received",
     )
 
-    def __init__(self, new_connection: NewConnection, context: ssl.SSLContext, host: str, buffers: Buffers) -> None:
+    def __init__(
+        self, new_connection: NewConnection, context: ssl.SSLContext, host: str, buffers: Buffers, overhead: Overhead
+    ) -> None:
         """`host` is who the receiver must be."""
         self._new_connection = new_connection
         self._buffer, self._plaintext = buffers
@@ -68,7 +65,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._connection: Connection | None = None
         self._plain: asyncio.Transport
         self._is_open = False
-        self._received = self._answers = 0
+        self._overhead = overhead
         self._error: ssl.SSLError | None = None
 
     async def handshake(self) -> Connection:
@@ -80,6 +77,10 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             raise
         finally:
             self._handshake = None  # a failure's stack trace, which it holds, holds this object
+
+    def give_way(self) -> None:
+        """End the handshake because others wait for their turn."""
+        self._fail(TlsFailed("The receiver took too long to shake hands while others were waiting."))
 
     def write(self, data: Any) -> None:
         try:
@@ -115,7 +116,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         for start in range(0, nbytes, _SLICE_BYTES):
-            self._received += self._incoming.write(self._buffer[start : min(nbytes, start + _SLICE_BYTES)])
+            self._overhead.receive(self._incoming.write(self._buffer[start : min(nbytes, start + _SLICE_BYTES)]))
             if self._connection is None:
                 self._shake_hands()
             if self._is_open:
@@ -125,6 +126,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_open = False
+        self._overhead.end()
         if self._connection is not None:
             self._connection.connection_lost(self._error or exc)
         else:
@@ -136,16 +138,26 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         try:
             self._object.do_handshake()
         except ssl.SSLWantReadError:
-            if self._received > MOST_HANDSHAKE_BYTES:
-                self._fail(TlsFailed(f"The receiver sent more than {MOST_HANDSHAKE_BYTES} bytes to shake hands."))
+            self._has_room()
         except ssl.SSLError as error:
-            self._fail(_describe(error))
+            self._fail(handshake_failure(error))
         else:
-            self._is_open = True
-            self._connection = self._new_connection()
-            self._connection.connection_made(self)
-            self._handshake.set_result(self._connection)
+            if self._has_room():
+                self._begin(self._handshake)
         self._plain.write(self._outgoing.read())
+
+    def _has_room(self) -> bool:
+        objection = self._overhead.objection()
+        if objection is not None:
+            self._fail(TlsFailed(objection))
+        return objection is None
+
+    def _begin(self, handshake: asyncio.Future[Connection]) -> None:
+        self._overhead.begin_anew()
+        self._is_open = True
+        self._connection = self._new_connection()
+        self._connection.connection_made(self)
+        handshake.set_result(self._connection)
 
     def _fail(self, error: TlsFailed) -> None:
         if self._handshake is not None and not self._handshake.done():
@@ -157,6 +169,8 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             self._pass_on(cast(Connection, self._connection))
             if self._is_open:
                 self._object.write(b"")  # nothing; OpenSSL gives back the buffer that it took in case it had to answer
+            if self._overhead.is_too_much:
+                self._break(refusal("the receiver sends too much that is no answer"))
         except ssl.SSLError as error:
             self._break(error)
 
@@ -171,24 +185,16 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
                 if self._is_open:
                     self.close()
                 return
+            self._overhead.carried(size)
             connection.data_received(self._plaintext[:size])
             if not self._incoming.pending and not self._object.pending():
                 return
 
     def _answer(self) -> None:
-        self._answers += 1
-        if self._answers > MOST_UNASKED_ANSWERS:
-            error = ssl.SSLError()
-            error.reason = "the receiver changes its keys too often"
-            self._break(error)
+        if self._overhead.answer_is_too_much():
+            self._break(refusal("the receiver changes its keys too often"))
         self._plain.write(self._outgoing.read())
 
     def _break(self, error: ssl.SSLError) -> None:
         self._error = error.with_traceback(None)
         self.abort()
-
-
-def _describe(error: ssl.SSLError) -> TlsFailed:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return TlsFailed(f"The receiver's certificate is not valid: {error.verify_message.rstrip('.')}.")
-    return TlsFailed(f"The TLS handshake failed: {error.reason or 'no reason given'}.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from ipaddress import ip_address, ip_network
@@ -12,7 +14,8 @@ from sendoff.policy.addresses import Address, AddressPolicy, Target, check_url
 from sendoff.wire.errors import NameNotFound
 
 LOOPBACK = AddressPolicy(allow_networks=(ip_network("127.0.0.0/8"),), allow_http=True)
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+HEAD = b"HTTP/1.1 200 OK\r\n"
+OK = HEAD + b"Content-Length: 2\r\n\r\nok"
 
 
 class Peer:
@@ -48,6 +51,11 @@ class Peer:
         session_reused: bool = self.writer.get_extra_info("ssl_object").session_reused
         return session_reused
 
+    def end_without_goodbye(self) -> None:
+        """End what is sent below TLS, which is not told."""
+        with socket.socket(fileno=os.dup(self.writer.get_extra_info("socket").fileno())) as below:
+            below.shutdown(socket.SHUT_WR)
+
     def reset(self) -> None:
         """Break the connection."""
         self.writer.transport.abort()
@@ -66,6 +74,7 @@ class RawReceiver:
         self.scheme = "http"
         self._behaviour = behaviour
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
 
     def target(self, path: str = "/hooks", *, host: str = "127.0.0.1") -> Target:
         return check_url(f"{self.scheme}://{host}:{self.port}{path}", LOOPBACK)
@@ -74,6 +83,7 @@ class RawReceiver:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self._writers.add(writer)
         self.connections += 1
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
@@ -87,13 +97,16 @@ class RawReceiver:
             task.cancel()
         while self._tasks:
             await asyncio.wait(tuple(self._tasks))
+        for writer in self._writers:
+            writer.transport.abort()  # an encrypted connection that nobody reads would not end by itself
+        await asyncio.sleep(0)
 
 
 @contextlib.asynccontextmanager
 async def receiving(behaviour: Behaviour, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[RawReceiver]:
     """A running receiver."""
     receiver = RawReceiver(behaviour)
-    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0, ssl=tls, backlog=1024)
     receiver.port = server.sockets[0].getsockname()[1]
     receiver.scheme = "https" if tls else "http"
     try:

@@ -6,23 +6,24 @@ import asyncio
 import gc
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import trustme
 
+from sendoff.wire.budget import Budget
 from sendoff.wire.client import Client
 from sendoff.wire.connection import Connection
 from sendoff.wire.errors import BadResponse, ConnectionLost, TimedOut, TlsFailed, WireError
+from sendoff.wire.overhead import FREE_HANDSHAKE_BYTES, MOST_OVERHEAD_BYTES, MOST_UNASKED_ANSWERS, Overhead
 from sendoff.wire.reader import ResponseReader
 from sendoff.wire.tls import default_ssl_context
-from sendoff.wire.tls_transport import MOST_HANDSHAKE_BYTES, MOST_UNASKED_ANSWERS, TlsTransport
+from sendoff.wire.tls_transport import TlsTransport
 from tests.support.polling import eventually
-from tests.wire.receivers import LOOPBACK, OK, Behaviour, FixedResolver, Peer, receiving, well_behaved
+from tests.wire.receivers import HEAD, LOOPBACK, OK, Behaviour, FixedResolver, Peer, receiving, well_behaved
 
 BODY = b"{}"
-HEAD = b"HTTP/1.1 200 OK\r\n"
 
 
 @pytest.fixture
@@ -94,24 +95,60 @@ async def test_a_handshake_without_end_is_ended(client: Client) -> None:
             await client.send(receiver.target(host="hooks.example"), b"", BODY, timeout=10)
 
 
-async def test_a_huge_chain_of_certificates_is_refused(ca: trustme.CA, client: Client, tmp_path: Path) -> None:
-    leaf = ca.issue_cert("hooks.example")
-    others = [trustme.CA().cert_pem.bytes() for _ in range(MOST_HANDSHAKE_BYTES // 400 + 1)]
-    (tmp_path / "chain.pem").write_bytes(leaf.private_key_and_cert_chain_pem.bytes() + b"".join(others))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "chain.pem")
+@pytest.fixture
+def with_chain(ca: trustme.CA, tmp_path: Path) -> Callable[[int], ssl.SSLContext]:
+    """A server's configuration with a valid certificate and so many others that have nothing to do with it."""
 
-    async with client, receiving(well_behaved, tls=context) as receiver:
+    def make(others: int) -> ssl.SSLContext:
+        chain = [ca.issue_cert("hooks.example").private_key_and_cert_chain_pem.bytes()]
+        chain += [trustme.CA().cert_pem.bytes() for _ in range(others)]
+        (tmp_path / "chain.pem").write_bytes(b"".join(chain))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tmp_path / "chain.pem")
+        return context
+
+    return make
+
+
+async def test_a_huge_chain_of_certificates_is_refused(
+    client: Client, with_chain: Callable[[int], ssl.SSLContext]
+) -> None:
+    async with client, receiving(well_behaved, tls=with_chain(MOST_OVERHEAD_BYTES // 400 + 1)) as receiver:
         with pytest.raises(TlsFailed, match="bytes to shake hands"):
             await client.send(receiver.target(host="hooks.example"), b"", BODY, timeout=5)
 
 
-async def test_an_answer_that_ends_without_goodbye_was_cut_off(client: Client, serving: ssl.SSLContext) -> None:
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_long_chains_of_certificates_share_what_room_there_is(
+    client: Client, with_chain: Callable[[int], ssl.SSLContext], version: ssl.TLSVersion
+) -> None:
+    long, short = with_chain(25), with_chain(1)
+    long.maximum_version = version
+    client._dialer._budget = Budget(6_000, free=FREE_HANDSHAKE_BYTES)
+    async with client, receiving(well_behaved, tls=long) as first, receiving(well_behaved, tls=long) as second:
+        await client.send(first.target(host="hooks.example"), b"", BODY, timeout=5)
+        with pytest.raises(TlsFailed, match="no room left"):
+            await client.send(second.target(host="hooks.example"), b"", BODY, timeout=5)
+        async with receiving(well_behaved, tls=short) as third:
+            assert (await client.send(third.target(host="hooks.example"), b"", BODY, timeout=5)).status == 200
+        client._pool.close()
+        await eventually(lambda: client._dialer._budget.left == 6_000, what="what the connections took is given back")
+        assert (await client.send(second.target(host="hooks.example"), b"", BODY, timeout=5)).status == 200
+
+
+@pytest.mark.parametrize("how", ["reset", "end"])
+async def test_an_answer_that_ends_without_goodbye_was_cut_off(
+    client: Client, serving: ssl.SSLContext, how: str
+) -> None:
     async def breaks_off(peer: Peer) -> None:
         await peer.request()
         await peer.send(HEAD + b"\r\nnot all of it")
         await asyncio.sleep(0.05)  # or what was written might go with it
-        peer.reset()
+        if how == "reset":
+            peer.reset()
+        else:
+            peer.end_without_goodbye()
+            await asyncio.sleep(30)
 
     async with client, receiving(breaks_off, tls=serving) as receiver:
         with pytest.raises(ConnectionLost) as lost:
@@ -182,7 +219,9 @@ def test_no_receiver_can_negotiate_anew() -> None:
 
 async def test_answers_below_http_are_counted(trusting: ssl.SSLContext) -> None:
     buffers = memoryview(bytearray(1_000)), memoryview(bytearray(1_000))
-    transport = TlsTransport(lambda: pytest.fail("no connection"), trusting, "hooks.example", buffers)
+    transport = TlsTransport(
+        lambda: pytest.fail("no connection"), trusting, "hooks.example", buffers, Overhead(Budget(0))
+    )
     written = Written()
     transport.connection_made(written)
     for _ in range(MOST_UNASKED_ANSWERS):
