@@ -8,7 +8,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from sendoff.bell import HELD_FOR
+from sendoff.bell import DUE_IN_BULK, HELD_FOR
 from sendoff.errors import Unavailable
 from sendoff.operations.dispatcher import Dispatcher
 from sendoff.operations.runtime import Runtime
@@ -48,6 +48,8 @@ class Doorbell:
         """Hand over, for ever. What is taken from Redis and not handed over is found by the sweeper."""
         while True:
             room = await self._dispatcher.wait_for_room()
+            if self._key == DUE_IN_BULK:
+                room = (room + 1) // 2  # the other half is for those who come alone, and don't wait for this claim
             try:
                 await self._hear(min(room, IDS_AT_ONCE))
                 self.failures = 0

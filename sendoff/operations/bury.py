@@ -7,19 +7,21 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sendoff.ids import new_id
+from sendoff.operations.breath import breath_after
 from sendoff.operations.runtime import Runtime
 from sendoff.policy.outcome import DeadLetterReason
 from sendoff.policy.states import EndpointState, ReplayItemState
-from sendoff.store import dead_letters, deliveries, endpoints, events, replays
+from sendoff.store import dead_letters, deliveries, endpoints, replays
 from sendoff.store.database import Transaction
+from sendoff.store.dead_letters import Burial
+from sendoff.store.deliveries import OpenDelivery
 from sendoff.store.endpoints import Destination
-from sendoff.store.tables import Delivery, Endpoint
+from sendoff.store.tables import Endpoint
 
 BURY_AT_ONCE = 200
 """Deliveries in one transaction; more would hold up those who record at the same time."""
 
 _ENDPOINTS_AT_MOST = 1_000
-_BREATH_SECONDS = 0.02
 
 _REASONS = {
     EndpointState.PAUSED: DeadLetterReason.ENDPOINT_DISABLED,
@@ -35,13 +37,14 @@ def reason_for(endpoint: Endpoint | Destination) -> DeadLetterReason:
 
 
 async def bury_some(runtime: Runtime, endpoint_id: str) -> bool:
-    """Move what waits for an endpoint to the dead-letter store, at most BURY_AT_ONCE; whether nothing is left to bury.
+    """Move what waits for an endpoint to the dead-letter store, at most BURY_AT_ONCE; whether nothing is left to do.
 
     An endpoint that is active again keeps what it has. Deliveries in flight at this moment are left to whoever sends
     them: their failure buries them, too.
     """
     async with runtime.database.write() as tx:
-        endpoint = await endpoints.find(tx, endpoint_id, lock=True)  # whoever switches it on waits for this batch
+        # Locked: whoever switches it on waits for this batch. If another worker is at it, the rest is left to that one.
+        endpoint = await endpoints.find_unless_locked(tx, endpoint_id)
         if endpoint is None or endpoint.state == EndpointState.ACTIVE:
             return True
         now = runtime.clock.now()
@@ -58,35 +61,22 @@ async def bury_closed(runtime: Runtime) -> None:
     async with runtime.database.read() as tx:
         closed = await endpoints.find_burial_due(tx, limit=_ENDPOINTS_AT_MOST)
     for endpoint_id in closed:
-        while not await bury_some(runtime, endpoint_id):  # noqa: ASYNC110 - waits for nothing, lets others at it
-            await asyncio.sleep(_BREATH_SECONDS)
+        done = False
+        while not done:
+            started = runtime.clock.monotonic()
+            done = await bury_some(runtime, endpoint_id)
+            await asyncio.sleep(breath_after(runtime.clock.monotonic() - started))
 
 
 async def bury(
-    tx: Transaction, batch: Sequence[Delivery], closed: Mapping[str, Endpoint | Destination], *, now: datetime
+    tx: Transaction, batch: Sequence[OpenDelivery], closed: Mapping[str, Endpoint | Destination], *, now: datetime
 ) -> None:
     """Close deliveries that the transaction holds, whose endpoints are all among the `closed` ones."""
     if not batch:
         return
-    occurred = await events.find_contents(tx, (delivery.event_id for delivery in batch))
-    letters = [
-        dead_letters.letter_for(
-            delivery,
-            identifier=new_id(),
-            event_type=occurred[delivery.event_id].type,
-            endpoint_url=closed[delivery.endpoint_id].url,
-            reason=reason_for(closed[delivery.endpoint_id]),
-            now=now,
-        )
-        for delivery in batch
-    ]
-    await dead_letters.insert_many(tx, letters)
+    burials = [Burial(new_id(), delivery.id, reason_for(closed[delivery.endpoint_id])) for delivery in batch]
+    await dead_letters.insert_for(tx, burials, now=now)
     await deliveries.mark_dead(tx, [delivery.id for delivery in batch])
-    await fail_replay_items(tx, batch)
-
-
-async def fail_replay_items(tx: Transaction, batch: Sequence[Delivery]) -> None:
-    """Tell the replays, on whose word the deliveries were open, that they failed."""
     by_replay: dict[str, list[str]] = {}
     for delivery in batch:
         if delivery.replay_id is not None:

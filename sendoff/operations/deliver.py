@@ -23,8 +23,9 @@ from sendoff.policy.decision import Decision, Delivered, Health, decide
 from sendoff.policy.outcome import REJECTED_ADDRESS, Outcome, judge_error, judge_response
 from sendoff.policy.retry import Again
 from sendoff.policy.states import EndpointState
-from sendoff.store import claims, deliveries, delivery_history
-from sendoff.store.claims import ANY_ROOM, ClaimedDelivery, Rooms, Taken
+from sendoff.store import claims, deliveries
+from sendoff.store.claims import ANY_ROOM, ClaimedDelivery, Rooms, Taken, Takings
+from sendoff.store.deliveries import OpenDelivery
 from sendoff.store.endpoints import Destination
 from sendoff.store.events import EventContent
 from sendoff.wire.errors import RefusedAddress, WireError
@@ -121,15 +122,15 @@ async def claim(runtime: Runtime, delivery_ids: Sequence[str], *, rooms: Rooms =
     Deliveries for endpoints that are not active go to the dead-letter store here, whatever brought them this far.
     """
     lease, now, until = _new_lease(runtime)
-    taken = await claims.take_due(runtime.database, delivery_ids, rooms=rooms, lease=lease, now=now, until=until)
-    return await _sort_out(runtime, taken, lease=lease, now=now, until=until)
+    takings = await claims.take_due(runtime.database, delivery_ids, rooms=rooms, lease=lease, now=now, until=until)
+    return await _sort_out(runtime, takings, lease=lease, now=now, until=until)
 
 
 async def claim_held(runtime: Runtime, rooms: Mapping[str, int]) -> Claims:
     """Take the oldest deliveries that are held for some endpoints, of each at most as many as `rooms` says."""
     lease, now, until = _new_lease(runtime)
-    taken = await claims.take_held(runtime.database, rooms, lease=lease, until=until)
-    return await _sort_out(runtime, taken, lease=lease, now=now, until=until)
+    takings = await claims.take_held(runtime.database, rooms, lease=lease, until=until)
+    return await _sort_out(runtime, takings, lease=lease, now=now, until=until)
 
 
 async def deliver(runtime: Runtime, claimed: Claim) -> FinishedAttempt:
@@ -235,13 +236,11 @@ def _check_lease(claimed: Claim, *, now: datetime) -> None:
         raise _LeaseEnded
 
 
-async def _sort_out(runtime: Runtime, taken: Sequence[Taken], *, lease: str, now: datetime, until: datetime) -> Claims:
-    sorted_out = Claims([], set())
+async def _sort_out(runtime: Runtime, takings: Takings, *, lease: str, now: datetime, until: datetime) -> Claims:
+    sorted_out = Claims([], takings.held_endpoint_ids)
     closed: list[Taken] = []
-    for one in taken:
-        if one.event is None:
-            sorted_out.held_endpoint_ids.add(one.endpoint.id)
-        elif one.endpoint.state != EndpointState.ACTIVE:
+    for one in takings.taken:
+        if one.endpoint.state != EndpointState.ACTIVE:
             closed.append(one)
         else:
             sorted_out.to_send.append(Claim(one.delivery, lease, until, one.event, one.endpoint))
@@ -254,5 +253,9 @@ async def _bury(runtime: Runtime, closed: Sequence[Taken], lease: str, now: date
     # Should the process die before this, their lease ends and the next claim does it.
     async with runtime.database.write() as tx:
         ours = await deliveries.lock_leased(tx, ((one.delivery.id, lease) for one in closed))
-        to_bury = await delivery_history.find_many(tx, [delivery_id for delivery_id, _ in ours])
+        to_bury = [
+            OpenDelivery(one.delivery.id, one.endpoint.id, one.delivery.replay_id)
+            for one in closed
+            if (one.delivery.id, lease) in ours
+        ]
         await bury(tx, to_bury, {one.endpoint.id: one.endpoint for one in closed}, now=now)

@@ -10,27 +10,34 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 from sendoff.errors import Unavailable
 from sendoff.operations.deliver import Claim, Claims, FinishedAttempt, claim, claim_held, deliver, release
 from sendoff.operations.lines import Lines
+from sendoff.operations.ramp import Ramp
 from sendoff.operations.recorder import Recorder
 from sendoff.operations.runtime import Runtime
 from sendoff.policy.pacing import LONGEST_IN_LINE_SECONDS, Pacer
 from sendoff.store import deliveries
-from sendoff.store.claims import Rooms
+from sendoff.store.claims import ANY_ROOM, Rooms
+
+Result = TypeVar("Result")
 
 _log = structlog.get_logger(__name__)
 
 LOOK_FOR_HELD_SECONDS = 1.0
 """How often the held deliveries of all endpoints are looked for; those of this process's own are known at once."""
 
-START_AT_ONCE = 20
-"""Attempts started in one turn of the event loop: as many as start in one also time out in one, and whoever has got an
-answer meanwhile waits behind them."""
+FEW = 50
+"""So many ids are claimed in the hope that there is room for them, and put off if there is none. Of more, the claim
+itself decides by what is known of busy endpoints: a prompt one that has nothing under way may have to wait a turn."""
+
+SECONDS_PER_HELD = 0.00025
+"""When more than a few of a claim are not sent, most of them held, the next claim waits, so long for each: nobody waits
+for those, and thousands in a row would leave the database no time for others."""
 
 _SHORTEST_NAP_SECONDS = 0.01
 _LAST_RECORDS_SECONDS = 5.0  # what a process that was told to stop may take to record what it has sent
@@ -46,11 +53,12 @@ class Dispatcher:
         self._reserved = 0
         # A claim that takes longer leaves too little of its lease: the attempt could outlive it.
         self._claim_seconds = settings.lease_seconds - settings.attempt_timeout_seconds
-        self._claiming: set[asyncio.Task[None]] = set()
+        self._claiming: set[asyncio.Task[Any]] = set()
         self._under_way: dict[asyncio.Task[None], Claim] = {}
         self._unrecorded: set[str] = set()
         self._to_record = 0  # successes whose endpoint has its room back already
         self._lines = Lines()
+        self._ramp = Ramp(asyncio.get_running_loop().time)
         self._with_held: set[str] = set()
         self._slot_freed = asyncio.Event()
         self._turn_came = asyncio.Event()
@@ -67,7 +75,9 @@ class Dispatcher:
         while waiting and not self._stopping:
             room = await self._reserve(len(waiting))
             batch, waiting = waiting[:room], waiting[room:]
-            await self._to_the_end(self._take(batch, room))
+            unsent = len(batch) - await self._to_the_end(self._take(batch, room))
+            if unsent > FEW:
+                await asyncio.sleep(unsent * SECONDS_PER_HELD)
 
     def look_for_held(self, endpoint_ids: Iterable[str]) -> None:
         """Take up deliveries that are held for these endpoints as soon as those have room."""
@@ -127,22 +137,28 @@ class Dispatcher:
         self._reserved += room
         return room
 
-    async def _to_the_end(self, work: Coroutine[Any, Any, None]) -> None:
+    def _give_back(self, reserved: int) -> None:
+        self._reserved -= reserved
+        self._slot_freed.set()
+
+    async def _to_the_end(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Do it even if the caller is cancelled: what is claimed and not started would wait for its lease to end."""
         task = asyncio.create_task(work)
         self._claiming.add(task)
         task.add_done_callback(self._claiming.discard)
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
 
-    async def _take(self, delivery_ids: Sequence[str], room: int) -> None:
+    async def _take(self, delivery_ids: Sequence[str], room: int) -> int:
         started = self._now()
         try:
             # What this process has sent and could not record yet must not be sent again, whatever its lease says.
             others = [delivery_id for delivery_id in delivery_ids if delivery_id not in self._unrecorded]
-            claims = await claim(self._runtime, others, rooms=self._rooms_to_claim(started))
+            rooms = ANY_ROOM if len(others) <= FEW else self._rooms_to_claim(started)
+            claims = await claim(self._runtime, others, rooms=rooms)
             await self._start(claims, started)
+            return len(claims.to_send)
         finally:
-            self._reserved -= room
+            self._give_back(room)
 
     async def _start(self, claims: Claims, claimed_since: float) -> None:
         if claims.held_endpoint_ids:
@@ -150,7 +166,7 @@ class Dispatcher:
             self._turn_came.set()
         too_late: list[Claim] = []
         too_many: list[Claim] = []
-        for number, claimed in enumerate(claims.to_send, start=1):
+        for claimed in claims.to_send:
             endpoint, now = claimed.endpoint, self._now()
             self.pacer.set_rate_limit(endpoint.id, endpoint.rate_limit, now)
             if self._stopping or now - claimed_since > self._claim_seconds:
@@ -161,8 +177,6 @@ class Dispatcher:
                 self._lines.join(claimed, now)
             else:
                 self._launch(claimed, now)
-            if number % START_AT_ONCE == 0:
-                await asyncio.sleep(0)
         await self._put_off(too_late, held=False)
         await self._put_off(too_many, held=True)
 
@@ -182,7 +196,7 @@ class Dispatcher:
 
     async def _attempt(self, claimed: Claim) -> None:
         try:
-            attempt = await deliver(self._runtime, claimed)
+            attempt = await self._make(claimed)
         except BaseException as error:
             self._let_next(claimed)
             self._forget(claimed)
@@ -196,10 +210,22 @@ class Dispatcher:
                 self._let_next(claimed)
                 self._to_record += 1
 
+    async def _make(self, claimed: Claim) -> FinishedAttempt:
+        endpoint_id = claimed.endpoint.id
+        if self.pacer.is_prompt(endpoint_id):
+            return await deliver(self._runtime, claimed)
+        await self._ramp.wait(endpoint_id)
+        attempt = await deliver(self._runtime, claimed)
+        if attempt.status is not None:
+            self._ramp.give_back()
+        return attempt
+
     def _let_next(self, claimed: Claim) -> None:
         """The receiver is done with this one: its endpoint may get another."""
         endpoint_id, now = claimed.endpoint.id, self._now()
         self.pacer.finish((claimed.lease, claimed.delivery.id))
+        if self.pacer.is_prompt(endpoint_id):
+            self._ramp.wave_through(endpoint_id)
         if self._stopping:
             return
         while self.pacer.room_for(endpoint_id, now) and (first := self._lines.call(endpoint_id)):
@@ -227,9 +253,10 @@ class Dispatcher:
         loop = asyncio.get_running_loop()
         while not self._stopping:
             self._turn_came.clear()
+            began_at = loop.time()
             try:
-                if loop.time() - looked_at >= LOOK_FOR_HELD_SECONDS:
-                    looked_at = loop.time()
+                if began_at - looked_at >= LOOK_FOR_HELD_SECONDS:
+                    looked_at = began_at
                     async with self._runtime.database.read() as tx:
                         self._with_held.update(await deliveries.find_endpoints_with_held(tx))
                 await self._clear_lines()
@@ -239,6 +266,8 @@ class Dispatcher:
             except Exception:
                 _log.exception("held_put_off")
             await self._nap()
+            # Alone, nobody waits; of many, the turns come together.
+            await asyncio.sleep(max(0.0, began_at + _SHORTEST_NAP_SECONDS - loop.time()))
 
     async def _clear_lines(self) -> None:
         waited_too_long = self._lines.send_home(joined_before=self._now() - LONGEST_IN_LINE_SECONDS)
@@ -258,7 +287,7 @@ class Dispatcher:
             self._with_held -= {endpoint_id for endpoint_id, room in rooms.items() if taken[endpoint_id] < room}
             await self._start(claims, started)
         finally:
-            self._reserved -= reserved
+            self._give_back(reserved)
 
     def _room_to_claim(self, endpoint_id: str, now: float) -> int:
         return self.pacer.room_to_claim(endpoint_id, now, in_line=self._lines.length(endpoint_id))
@@ -268,7 +297,6 @@ class Dispatcher:
         return Rooms(known, otherwise=self.pacer.room_for_any())
 
     async def _nap(self) -> None:
-        await asyncio.sleep(_SHORTEST_NAP_SECONDS)  # so that the turns of many come together
         tokens = (self.pacer.seconds_to_token(endpoint_id) for endpoint_id in self._with_held)
         soonest = min((seconds for seconds in tokens if seconds is not None), default=LOOK_FOR_HELD_SECONDS)
         nap = min(max(soonest, _SHORTEST_NAP_SECONDS), LOOK_FOR_HELD_SECONDS)

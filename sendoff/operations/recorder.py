@@ -19,7 +19,7 @@ _log = structlog.get_logger(__name__)
 RECORD_AT_MOST = 500
 """Successes in one transaction: beyond it nothing is gained, and the locks are held longer."""
 
-FAILURES_AT_MOST = 50
+FAILURES_AT_MOST = 20
 """Others in one transaction: each needs more than a success does, and hundreds would hold up the event loop."""
 
 RECORD_BYTES_AT_MOST = 1_000_000

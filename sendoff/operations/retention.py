@@ -9,6 +9,7 @@ from typing import Protocol
 
 import structlog
 
+from sendoff.operations.breath import breath_after
 from sendoff.operations.idempotency import LIFETIME
 from sendoff.operations.runtime import Runtime
 from sendoff.store import endpoints, idempotency, retention
@@ -18,9 +19,6 @@ _log = structlog.get_logger(__name__)
 
 AT_ONCE = 500
 """Rows that lead a transaction: milliseconds of it, also where all writers share one lock."""
-
-_SHORTEST_BREATH_SECONDS = 0.05
-_BREATHS_PER_WORK = 2  # a third of the time at most
 
 
 class _Remove(Protocol):
@@ -69,8 +67,7 @@ async def _in_batches(runtime: Runtime, remove: _Remove, *, until: datetime) -> 
         if removed == 0:
             return total
         total += removed
-        worked = runtime.clock.monotonic() - started
-        await asyncio.sleep(max(_SHORTEST_BREATH_SECONDS, worked * _BREATHS_PER_WORK))
+        await asyncio.sleep(breath_after(runtime.clock.monotonic() - started))
 
 
 async def _forget_secrets(runtime: Runtime, now: datetime) -> None:

@@ -39,15 +39,17 @@ def most_at_once(endpoint_cap: int) -> int:
 
 @dataclass(slots=True)
 class TokenBucket:
-    """Tokens that come at `rate` per second, at most a short burst of them at once."""
+    """Tokens that come at `rate` per second, at most as many at once as come in `burst_seconds`."""
 
     rate: float
     tokens: float
     filled_at: float
+    burst_seconds: float = _BURST_SECONDS
 
     @property
     def depth(self) -> float:
-        return max(1.0, self.rate * _BURST_SECONDS)
+        """The most tokens there can be."""
+        return max(1.0, self.rate * self.burst_seconds)
 
     def fill(self, now: float) -> None:
         """Add what came since the last time."""
@@ -128,12 +130,16 @@ class Pacer:
         if lane.overtime and len(self._overtime) >= self._slots:
             return 0
         room = self.cap - lane.in_flight
-        if endpoint_id not in self._prompt_endpoints:
+        if room > 0 and endpoint_id not in self._prompt_endpoints:
             room = min(room, self._room_for_others())
         if lane.bucket is not None:
             lane.bucket.fill(now)
             room = min(room, int(lane.bucket.tokens))
         return max(0, room)
+
+    def is_prompt(self, endpoint_id: str) -> bool:
+        """Whether the endpoint has shown itself to be prompt."""
+        return endpoint_id in self._prompt_endpoints
 
     def room_to_claim(self, endpoint_id: str, now: float, *, in_line: int) -> int:
         """How many deliveries of this endpoint may be claimed: to start, or to stand in line with those `in_line`.
@@ -155,6 +161,8 @@ class Pacer:
         free_for_others = self._room_for_others()
         for endpoint_id, waiting in in_line.items():
             is_prompt = endpoint_id in self._prompt_endpoints
+            if not is_prompt and free_for_others <= 0:
+                continue  # of those there may be hundreds, every time
             room = self.room_to_claim(endpoint_id, now, in_line=waiting)
             room = min(room, free if is_prompt else min(free, free_for_others))
             if room > 0:

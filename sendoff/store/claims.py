@@ -24,13 +24,12 @@ from sendoff.store.types import moment_text
 
 @dataclass(frozen=True, slots=True)
 class ClaimedDelivery:
-    """A delivery as the claim left it: `in_flight` under our lease, or `held` because its endpoint is at its cap."""
+    """A delivery as the claim left it: `in_flight` under our lease."""
 
     id: str
     event_id: str
     endpoint_id: str
     organization_id: str
-    state: str
     attempt_count: int
     replay_id: str | None
     untried_since: datetime | None
@@ -38,11 +37,19 @@ class ClaimedDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A claimed delivery, its endpoint in whatever state, and its event unless it is held."""
+    """A claimed delivery, its endpoint in whatever state, and its event."""
 
     delivery: ClaimedDelivery
     endpoint: Destination
-    event: EventContent | None
+    event: EventContent
+
+
+@dataclass(frozen=True, slots=True)
+class Takings:
+    """What a claim brought, oldest first, and the endpoints for which it held some."""
+
+    taken: list[Taken]
+    held_endpoint_ids: set[str]
 
 
 # The state is compared as an expression: as a column it would let the planner read one of the partial indexes from end
@@ -60,7 +67,8 @@ _WITH_CONTENT = """
         p.state, p.dialect, p.url, p.secret, p.previous_secret, p.previous_secret_until, p.rate_limit,
         p.consecutive_failures, p.last_success_at,
         e.type, e.data, e.occurred_at, e.request_id
-    FROM taken t JOIN endpoints p ON p.id = t.endpoint_id
+    FROM taken t
+    LEFT JOIN endpoints p ON t.state = 'in_flight' AND p.id = t.endpoint_id
     LEFT JOIN events e ON t.state = 'in_flight' AND e.id = t.event_id
     WHERE {told}
     ORDER BY t.id
@@ -148,12 +156,11 @@ _CONTENT_IN_SQLITE = f"""
 
 async def take_due(
     database: Database, ids: Sequence[str], *, rooms: Rooms, lease: str, now: datetime, until: datetime
-) -> list[Taken]:
+) -> Takings:
     """Take those of `ids` that are due, under `lease` until `until`, oldest first; the others are not ours or done.
 
     What was never tried is due whatever its time says: it was written by a clock that may be ahead of this one.
-    What an endpoint has no room for is not taken but held for its turn; the oldest are taken first. Of the held ones of
-    each endpoint, one is returned.
+    What an endpoint has no room for is not taken but held for its turn; the oldest are taken first.
     """
     otherwise = min(rooms.otherwise, len(ids))
     if database.direct is not None:
@@ -170,7 +177,7 @@ async def take_due(
     return await database.embedded.write(partial(_take_in_sqlite, parameters=[parameters], update=_TAKE_DUE_IN_SQLITE))
 
 
-async def take_held(database: Database, rooms: Mapping[str, int], *, lease: str, until: datetime) -> list[Taken]:
+async def take_held(database: Database, rooms: Mapping[str, int], *, lease: str, until: datetime) -> Takings:
     """Take the oldest held deliveries of some endpoints, of each at most as many as `rooms` says, oldest first."""
     if database.direct is not None:
         rows = await database.direct.fetch(_TAKE_HELD, list(rooms), list(rooms.values()), lease, until)
@@ -182,37 +189,36 @@ async def take_held(database: Database, rooms: Mapping[str, int], *, lease: str,
     return await database.embedded.write(partial(_take_in_sqlite, parameters=each, update=_TAKE_HELD_IN_SQLITE))
 
 
-def _take_in_sqlite(
-    connection: sqlite3.Connection, *, parameters: Sequence[Mapping[str, Any]], update: str
-) -> list[Taken]:
+def _take_in_sqlite(connection: sqlite3.Connection, *, parameters: Sequence[Mapping[str, Any]], update: str) -> Takings:
     taken = [row for each in parameters for row in connection.execute(update, each).fetchall()]
     held = {holder: delivery_id for delivery_id, holder in taken if holder is not None}
     told = [*held.values(), *(delivery_id for delivery_id, holder in taken if holder is None)]
-    return _read_rows(connection.execute(_CONTENT_IN_SQLITE, {"ids": json_text(told)}).fetchall()) if told else []
+    return _read_rows(connection.execute(_CONTENT_IN_SQLITE, {"ids": json_text(told)}).fetchall() if told else ())
 
 
-def _read_rows(rows: Iterable[Any]) -> list[Taken]:
+def _read_rows(rows: Iterable[Any]) -> Takings:
+    takings = Takings([], set())
     destinations: dict[str, Destination] = {}
-    taken: list[Taken] = []
     for row in rows:
         (key, event_id, endpoint, organization, state, attempt_count, replay, untried_since, *rest) = row
-        about_endpoint, about_event = rest[:9], rest[9:]
         endpoint_id, organization_id = str(endpoint), str(organization)
+        if state == DeliveryState.HELD:
+            takings.held_endpoint_ids.add(endpoint_id)
+            continue
         delivery = ClaimedDelivery(
             id=str(key),
             event_id=event_id,
             endpoint_id=endpoint_id,
             organization_id=organization_id,
-            state=state,
             attempt_count=attempt_count,
             replay_id=None if replay is None else str(replay),
             untried_since=read_moment(untried_since),
         )
         if endpoint_id not in destinations:
-            destinations[endpoint_id] = _destination(endpoint_id, organization_id, *about_endpoint)
-        event = _event(event_id, organization_id, *about_event) if state == DeliveryState.IN_FLIGHT else None
-        taken.append(Taken(delivery, destinations[endpoint_id], event))
-    return taken
+            destinations[endpoint_id] = _destination(endpoint_id, organization_id, *rest[:9])
+        event = _event(event_id, organization_id, *rest[9:])
+        takings.taken.append(Taken(delivery, destinations[endpoint_id], event))
+    return takings
 
 
 def _destination(

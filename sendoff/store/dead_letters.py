@@ -12,10 +12,10 @@ from sqlalchemy import select as core_select
 from sqlmodel import col, select
 
 from sendoff.policy.states import DeadLetterState
-from sendoff.store.batch import ids_parameter, rows_from
+from sendoff.store.batch import execute, ids_parameter, rows_from, rows_parameter
 from sendoff.store.database import Transaction
 from sendoff.store.paging import newest_first
-from sendoff.store.tables import DeadLetter, Delivery
+from sendoff.store.tables import DeadLetter
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,34 @@ class DeadLetterFilter:
 async def insert_many(tx: Transaction, letters: Sequence[DeadLetter]) -> None:
     """Insert new dead letters."""
     await tx.execute(insert(DeadLetter), [letter.model_dump() for letter in letters])
+
+
+@dataclass(frozen=True, slots=True)
+class Burial:
+    """A delivery that is given up as it stands; `id` is that of its dead letter."""
+
+    id: str
+    delivery_id: str
+    reason: str
+
+
+async def insert_for(tx: Transaction, burials: Sequence[Burial], *, now: datetime) -> None:
+    """Insert the dead letters of deliveries as they stand, which the transaction holds."""
+    await execute(
+        tx,
+        f"""
+        INSERT INTO dead_letters (id, delivery_id, event_id, event_type, endpoint_id, endpoint_url, organization_id,
+            reason, last_response_status, last_error, attempt_count, died_at, state)
+        SELECT r.id, d.id, d.event_id, e.type, d.endpoint_id, p.url, d.organization_id,
+            r.reason, d.last_response_status, d.last_error, d.attempt_count, :now, 'open'
+        FROM {rows_from(tx, "rows", {"id": "uuid", "delivery_id": "uuid", "reason": "text"})} AS r
+        JOIN deliveries d ON d.id = r.delivery_id
+        JOIN events e ON e.id = d.event_id
+        JOIN endpoints p ON p.id = d.endpoint_id
+        """,
+        rows=rows_parameter(burials),
+        now=now,
+    )
 
 
 async def find(tx: Transaction, dead_letter_id: str, *, lock: bool = False) -> DeadLetter | None:
@@ -81,23 +109,3 @@ def conditions(chosen: DeadLetterFilter) -> list[Any]:
     if chosen.until is not None:
         found.append(col(DeadLetter.died_at) < chosen.until)
     return found
-
-
-def letter_for(
-    delivery: Delivery, *, identifier: str, event_type: str, endpoint_url: str, reason: str, now: datetime
-) -> DeadLetter:
-    """The dead letter of a delivery as it stands."""
-    return DeadLetter(
-        id=identifier,
-        delivery_id=delivery.id,
-        event_id=delivery.event_id,
-        event_type=event_type,
-        endpoint_id=delivery.endpoint_id,
-        endpoint_url=endpoint_url,
-        organization_id=delivery.organization_id,
-        reason=reason,
-        last_response_status=delivery.last_response_status,
-        last_error=delivery.last_error,
-        attempt_count=delivery.attempt_count,
-        died_at=now,
-    )

@@ -6,9 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import text
-from sqlmodel import col, select
-
 from sendoff.policy.states import DeliveryState
 from sendoff.store.batch import (
     execute,
@@ -19,7 +16,6 @@ from sendoff.store.batch import (
     skip_locked,
 )
 from sendoff.store.database import Transaction
-from sendoff.store.tables import Delivery
 
 _ID = {"id": "uuid"}
 
@@ -50,6 +46,15 @@ class NewDelivery:
     organization_id: str
     created_at: datetime
     state: DeliveryState
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDelivery:
+    """A delivery that is still to be made, and the replay that it is part of."""
+
+    id: str
+    endpoint_id: str
+    replay_id: str | None
 
 
 _NEW_COLUMNS = {
@@ -254,17 +259,21 @@ async def mark_dead(tx: Transaction, ids: Sequence[str]) -> None:
     )
 
 
-async def lock_waiting_of_endpoint(tx: Transaction, endpoint_id: str, *, now: datetime, limit: int) -> list[Delivery]:
-    """Open deliveries of an endpoint that nobody is sending at this moment, locked; at most `limit`."""
-    query = (
-        select(Delivery)
-        .where(
-            col(Delivery.endpoint_id) == endpoint_id,
-            text("state IN ('pending', 'held', 'in_flight')"),
-            (col(Delivery.state) != DeliveryState.IN_FLIGHT) | (col(Delivery.next_attempt_at) <= now),
-        )
-        .order_by(col(Delivery.id))
-        .limit(limit)
-        .with_for_update(skip_locked=True)
+async def lock_waiting_of_endpoint(
+    tx: Transaction, endpoint_id: str, *, now: datetime, limit: int
+) -> list[OpenDelivery]:
+    """Open deliveries of an endpoint that nobody is sending at this moment, locked; the oldest, at most `limit`."""
+    result = await execute(
+        tx,
+        f"""
+        SELECT d.id, d.replay_id FROM deliveries d
+        WHERE d.endpoint_id = :endpoint_id AND d.state IN ('pending', 'held', 'in_flight')
+            AND (d.state <> 'in_flight' OR d.next_attempt_at <= :now)
+        ORDER BY d.id LIMIT :limit
+        {skip_locked(tx, "d")}
+        """,
+        endpoint_id=endpoint_id,
+        now=now,
+        limit=limit,
     )
-    return list((await tx.scalars(query)).all())
+    return [OpenDelivery(str(row.id), endpoint_id, str(row.replay_id) if row.replay_id else None) for row in result]

@@ -87,6 +87,11 @@ async def find(tx: Transaction, endpoint_id: str, *, lock: bool = False) -> Endp
     return await tx.get(Endpoint, endpoint_id, with_for_update=lock or None)
 
 
+async def find_unless_locked(tx: Transaction, endpoint_id: str) -> Endpoint | None:
+    """An endpoint in whatever state, locked until the transaction ends; None also when somebody else holds it."""
+    return await tx.get(Endpoint, endpoint_id, with_for_update={"skip_locked": True})
+
+
 async def find_many(tx: Transaction, ids: Iterable[str], *, lock: bool = False) -> dict[str, Endpoint]:
     """Those of the endpoints that exist, by id. Locks are taken in the order of ids, so that none dead-lock."""
     query = select(Endpoint).where(col(Endpoint.id).in_(set(ids))).order_by(col(Endpoint.id))

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlmodel import col, select
 
-from sendoff.store.batch import execute, ids_parameter, read_moment, rows_from, rows_parameter
+from sendoff.store.batch import execute, rows_from, rows_parameter
 from sendoff.store.database import Transaction
 from sendoff.store.tables import Event, EventType
 
@@ -57,24 +57,6 @@ class EventContent:
     occurred_at: datetime
     request_id: str | None
     """The request that caused the event."""
-
-
-async def find_contents(tx: Transaction, ids: Iterable[str]) -> dict[str, EventContent]:
-    """Those of the events that exist, by id."""
-    result = await execute(
-        tx,
-        f"""
-        SELECT e.id, e.organization_id, e.type, e.data, e.occurred_at, e.request_id
-        FROM events e JOIN {rows_from(tx, "ids", {"id": "text"})} AS r ON r.id = e.id
-        """,
-        ids=ids_parameter(set(ids)),
-    )
-    return {
-        row.id: EventContent(
-            row.id, str(row.organization_id), row.type, row.data, read_moment(row.occurred_at), row.request_id
-        )
-        for row in result
-    }
 
 
 async def find(tx: Transaction, event_id: str) -> Event | None:

@@ -32,7 +32,7 @@ ALL = Selection(DeadLetterFilter())
 
 @pytest.fixture(autouse=True)
 def _without_breath(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sendoff.operations.retention._SHORTEST_BREATH_SECONDS", 0)
+    monkeypatch.setattr("sendoff.operations.breath._SHORTEST_SECONDS", 0)
 
 
 async def count(house: House) -> dict[str, int]:

@@ -1,0 +1,76 @@
+"""The ramp: attempts for endpoints that are not known to be prompt start a few at a time.
+
+As many as start together also time out together, and whoever does well waits behind both. An attempt that was answered
+gives its start to the next one, so that what is held back is only that ever more are under way, not how many are made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable
+
+from sendoff.policy.pacing import TokenBucket
+
+STARTS_PER_SECOND = 200
+"""A worker's slots are full after four seconds."""
+
+_AT_ONCE_SECONDS = 0.025  # of those, as many as come in it may start in the same moment
+_TICK_SECONDS = 0.01
+
+
+class Ramp:
+    """Who waits for a start. Endpoints take turns, those that did not wait before first. `now`: monotonic seconds."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._starts = TokenBucket(STARTS_PER_SECOND, 0.0, float("-inf"), _AT_ONCE_SECONDS)
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()  # who is next is the last
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def wait(self, endpoint_id: str) -> None:
+        """Wait until an attempt of this endpoint may start."""
+        self._starts.fill(self._now())
+        if not self._waiting and self._starts.tokens >= 1.0:
+            self._starts.tokens -= 1.0
+            return
+        start: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(endpoint_id, deque()).append(start)
+        self._watch()
+        await start
+
+    def give_back(self) -> None:
+        """An attempt was answered."""
+        self._starts.tokens = min(self._starts.depth, self._starts.tokens + 1.0)
+        self._start_some()
+
+    def wave_through(self, endpoint_id: str) -> None:
+        """The endpoint turned out to be prompt: nothing of it waits any more."""
+        for start in self._waiting.pop(endpoint_id, ()):
+            _let_go(start)
+
+    def _watch(self) -> None:
+        if self._timer is None and self._waiting:
+            self._timer = asyncio.get_running_loop().call_later(_TICK_SECONDS, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._start_some()
+        self._watch()
+
+    def _start_some(self) -> None:
+        self._starts.fill(self._now())
+        while self._waiting and self._starts.tokens >= 1.0:
+            endpoint_id, starts = self._waiting.popitem(last=True)
+            self._starts.tokens -= _let_go(starts.popleft())
+            if starts:
+                self._waiting[endpoint_id] = starts
+                self._waiting.move_to_end(endpoint_id, last=False)
+
+
+def _let_go(start: asyncio.Future[None]) -> bool:
+    """Whether anybody still waited for it."""
+    if start.done():
+        return False
+    start.set_result(None)
+    return True
