@@ -7,29 +7,26 @@ delivery in flight is under a lease in SQL, so that a process may die at any mom
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 import structlog
 
 from sendoff.errors import Unavailable
-from sendoff.operations.deliver import Claim, Claims, FinishedAttempt, claim, claim_held, deliver, release
+from sendoff.operations.deliver import Claim, Claims, FinishedAttempt, claim, deliver, release
 from sendoff.operations.lines import Lines
 from sendoff.operations.ramp import Ramp
 from sendoff.operations.recorder import Recorder
 from sendoff.operations.runtime import Runtime
+from sendoff.operations.slots import Slots
+from sendoff.operations.usher import Usher
+from sendoff.operations.waiting import at_most
 from sendoff.policy.pacing import LONGEST_IN_LINE_SECONDS, Pacer
-from sendoff.store import deliveries
 from sendoff.store.claims import ANY_ROOM, Rooms
 
 Result = TypeVar("Result")
 
 _log = structlog.get_logger(__name__)
-
-LOOK_FOR_HELD_SECONDS = 1.0
-"""How often the held deliveries of all endpoints are looked for; those of this process's own are known at once."""
 
 FEW = 50
 """So many ids are claimed in the hope that there is room for them, and put off if there is none. Of more, the claim
@@ -39,7 +36,6 @@ SECONDS_PER_HELD = 0.00025
 """When more than a few of a claim are not sent, most of them held, the next claim waits, so long for each: nobody waits
 for those, and thousands in a row would leave the database no time for others."""
 
-_SHORTEST_NAP_SECONDS = 0.01
 _LAST_RECORDS_SECONDS = 5.0  # what a process that was told to stop may take to record what it has sent
 
 
@@ -50,21 +46,19 @@ class Dispatcher:
         settings = runtime.settings
         self._runtime = runtime
         self.pacer = Pacer(slots=settings.worker_max_in_flight, endpoint_cap=settings.endpoint_max_in_flight)
-        self._reserved = 0
         # A claim that takes longer leaves too little of its lease: the attempt could outlive it.
         self._claim_seconds = settings.lease_seconds - settings.attempt_timeout_seconds
         self._claiming: set[asyncio.Task[Any]] = set()
         self._under_way: dict[asyncio.Task[None], Claim] = {}
         self._unrecorded: set[str] = set()
-        self._to_record = 0  # successes whose endpoint has its room back already
         self._lines = Lines()
+        self._slots = Slots(self.pacer, self._lines, self._now)
         self._ramp = Ramp(asyncio.get_running_loop().time)
-        self._with_held: set[str] = set()
-        self._slot_freed = asyncio.Event()
-        self._turn_came = asyncio.Event()
+        self._on_ramp: set[str] = set()
         self._stopping = False
         self._recorder = Recorder(runtime, self._note_recorded)
-        self._usher = asyncio.create_task(self._take_turns())
+        self._usher = Usher(runtime, self.pacer, self._lines, self._slots, self._start)
+        self._line_watch = asyncio.create_task(self._clear_lines())
 
     async def submit(self, delivery_ids: Sequence[str]) -> None:
         """Start those of the deliveries that are due; returns when all are started, held or somebody else's.
@@ -73,7 +67,8 @@ class Dispatcher:
         """
         waiting = list(delivery_ids)
         while waiting and not self._stopping:
-            room = await self._reserve(len(waiting))
+            room = min(len(waiting), await self._slots.wait_for_some())
+            self._slots.reserve(room)
             batch, waiting = waiting[:room], waiting[room:]
             unsent = len(batch) - await self._to_the_end(self._take(batch, room))
             if unsent > FEW:
@@ -81,37 +76,36 @@ class Dispatcher:
 
     def look_for_held(self, endpoint_ids: Iterable[str]) -> None:
         """Take up deliveries that are held for these endpoints as soon as those have room."""
-        self._with_held.update(endpoint_ids)
-        self._turn_came.set()
+        self._usher.look_for(endpoint_ids)
 
     async def wait_for_room(self) -> int:
         """Wait until an attempt can start; how many can at this moment, 0 only for who is told to stop."""
-        while not self._stopping and self._free() <= 0:
-            self._slot_freed.clear()
-            # The limit is for attempts that go into overtime: they give their slot back without an event.
-            await _wait(self._slot_freed, at_most=0.2)
-        return max(0, self._free())
+        return await self._slots.wait_for_some()
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is under way, unrecorded or known to be held."""
-        return not (self._under_way or self._unrecorded or self._lines or self._with_held or self._reserved)
+        busy = self._under_way or self._unrecorded or self._lines or self._slots.is_reserved
+        return not busy and self._usher.is_idle
 
     async def drain(self, grace_seconds: float) -> None:
-        """Take nothing new, wait for what is under way, at most `grace_seconds`, and release the rest for others."""
+        """Take nothing new, release what is not sent yet for others, wait `grace_seconds` at most, release the rest."""
         self._stopping = True
-        self._slot_freed.set()
-        self._turn_came.set()
-        async with _at_most(grace_seconds):
-            await asyncio.wait([self._usher, *self._claiming])
+        self._slots.close()
+        self._usher.stop()
+        self._line_watch.cancel()
+        unsent = {task: claimed for task, claimed in self._under_way.items() if claimed.delivery.id in self._on_ramp}
+        await self._abandon(unsent, self._lines.send_home(joined_before=float("inf")))
+        async with at_most(grace_seconds):
+            await asyncio.wait([self._usher.task, *self._claiming])
             if self._under_way:
                 await asyncio.wait(list(self._under_way))
-        self._usher.cancel()
-        await asyncio.gather(self._usher, return_exceptions=True)
-        await self._abandon(dict(self._under_way), self._lines.send_home(joined_before=float("inf")))
+        self._usher.task.cancel()
+        await asyncio.gather(self._usher.task, self._line_watch, return_exceptions=True)
+        await self._abandon(dict(self._under_way))
         await self._recorder.close(within=_LAST_RECORDS_SECONDS)
 
-    async def _abandon(self, unfinished: dict[asyncio.Task[None], Claim], in_line: Sequence[Claim]) -> None:
+    async def _abandon(self, unfinished: dict[asyncio.Task[None], Claim], in_line: Sequence[Claim] = ()) -> None:
         for task in unfinished:
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
@@ -127,19 +121,6 @@ class Dispatcher:
 
     def _now(self) -> float:
         return self._runtime.clock.monotonic()
-
-    def _free(self) -> int:
-        # A slot is free again when its attempt is recorded: otherwise a slow database would have ever more to record.
-        return self.pacer.free_slots(self._now()) - self._to_record - len(self._lines) - self._reserved
-
-    async def _reserve(self, wanted: int) -> int:
-        room = min(wanted, await self.wait_for_room())
-        self._reserved += room
-        return room
-
-    def _give_back(self, reserved: int) -> None:
-        self._reserved -= reserved
-        self._slot_freed.set()
 
     async def _to_the_end(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Do it even if the caller is cancelled: what is claimed and not started would wait for its lease to end."""
@@ -158,12 +139,11 @@ class Dispatcher:
             await self._start(claims, started)
             return len(claims.to_send)
         finally:
-            self._give_back(room)
+            self._slots.give_back(room)
 
     async def _start(self, claims: Claims, claimed_since: float) -> None:
         if claims.held_endpoint_ids:
-            self._with_held |= claims.held_endpoint_ids
-            self._turn_came.set()
+            self._usher.look_for(claims.held_endpoint_ids)
         too_late: list[Claim] = []
         too_many: list[Claim] = []
         for claimed in claims.to_send:
@@ -191,8 +171,8 @@ class Dispatcher:
         if not claims:
             return
         await release(self._runtime, claims, held=held)
-        self._with_held.update(claimed.endpoint.id for claimed in claims)
-        self._turn_came.set()  # slots may have been freed while the database was at it
+        if held:
+            self._usher.look_for(claimed.endpoint.id for claimed in claims)
 
     async def _attempt(self, claimed: Claim) -> None:
         try:
@@ -208,13 +188,17 @@ class Dispatcher:
             self._recorder.add(attempt)
             if attempt.is_plain_success:
                 self._let_next(claimed)
-                self._to_record += 1
+                self._slots.to_record += 1
 
     async def _make(self, claimed: Claim) -> FinishedAttempt:
         endpoint_id = claimed.endpoint.id
         if self.pacer.is_prompt(endpoint_id):
             return await deliver(self._runtime, claimed)
-        await self._ramp.wait(endpoint_id)
+        self._on_ramp.add(claimed.delivery.id)
+        try:
+            await self._ramp.wait(endpoint_id)
+        finally:
+            self._on_ramp.discard(claimed.delivery.id)
         attempt = await deliver(self._runtime, claimed)
         if attempt.status is not None:
             self._ramp.give_back()
@@ -230,64 +214,31 @@ class Dispatcher:
             return
         while self.pacer.room_for(endpoint_id, now) and (first := self._lines.call(endpoint_id)):
             self._launch(first, now)
-        if endpoint_id in self._with_held:
-            self._turn_came.set()
+        self._usher.tell_of_room(endpoint_id)
 
     def _note_recorded(self, attempts: Sequence[FinishedAttempt]) -> None:
         for attempt in attempts:
             # What failed keeps its room until it is recorded: else hundreds that time out at once would be followed by
             # hundreds more, all of them in the way of those that do well.
             if attempt.is_plain_success:
-                self._to_record -= 1
+                self._slots.to_record -= 1
             else:
                 self._let_next(attempt.claim)
             self._forget(attempt.claim)
 
     def _forget(self, claimed: Claim) -> None:
         self._unrecorded.discard(claimed.delivery.id)
-        self._slot_freed.set()
-
-    async def _take_turns(self) -> None:
-        """Start held deliveries, the oldest first, as soon as their endpoint has room."""
-        looked_at = float("-inf")
-        loop = asyncio.get_running_loop()
-        while not self._stopping:
-            self._turn_came.clear()
-            began_at = loop.time()
-            try:
-                if began_at - looked_at >= LOOK_FOR_HELD_SECONDS:
-                    looked_at = began_at
-                    async with self._runtime.database.read() as tx:
-                        self._with_held.update(await deliveries.find_endpoints_with_held(tx))
-                await self._clear_lines()
-                await self._take_turns_where_is_room()
-            except Unavailable as error:
-                _log.warning("held_put_off", error=str(error))
-            except Exception:
-                _log.exception("held_put_off")
-            await self._nap()
-            # Alone, nobody waits; of many, the turns come together.
-            await asyncio.sleep(max(0.0, began_at + _SHORTEST_NAP_SECONDS - loop.time()))
+        self._slots.look_again()
 
     async def _clear_lines(self) -> None:
-        waited_too_long = self._lines.send_home(joined_before=self._now() - LONGEST_IN_LINE_SECONDS)
-        await self._put_off(waited_too_long, held=True)
-
-    async def _take_turns_where_is_room(self) -> None:
-        started = self._now()
-        in_line = {endpoint_id: self._lines.length(endpoint_id) for endpoint_id in self._with_held}
-        rooms = self.pacer.share_out(in_line, self._free(), started)
-        if not rooms:
-            return
-        reserved = sum(rooms.values())
-        self._reserved += reserved
-        try:
-            claims = await claim_held(self._runtime, rooms)
-            taken = Counter(claimed.endpoint.id for claimed in claims.to_send)
-            self._with_held -= {endpoint_id for endpoint_id, room in rooms.items() if taken[endpoint_id] < room}
-            await self._start(claims, started)
-        finally:
-            self._give_back(reserved)
+        """Put off who has waited in line for too long: the endpoint is not as prompt as it seemed."""
+        while True:
+            await asyncio.sleep(LONGEST_IN_LINE_SECONDS / 4)
+            late = self._lines.send_home(joined_before=self._now() - LONGEST_IN_LINE_SECONDS)
+            try:
+                await self._put_off(late, held=True)
+            except Exception:  # their leases end by themselves
+                _log.exception("line_not_cleared")
 
     def _room_to_claim(self, endpoint_id: str, now: float) -> int:
         return self.pacer.room_to_claim(endpoint_id, now, in_line=self._lines.length(endpoint_id))
@@ -295,21 +246,3 @@ class Dispatcher:
     def _rooms_to_claim(self, now: float) -> Rooms:
         known = {endpoint_id: self._room_to_claim(endpoint_id, now) for endpoint_id in self.pacer.busy_endpoints(now)}
         return Rooms(known, otherwise=self.pacer.room_for_any())
-
-    async def _nap(self) -> None:
-        tokens = (self.pacer.seconds_to_token(endpoint_id) for endpoint_id in self._with_held)
-        soonest = min((seconds for seconds in tokens if seconds is not None), default=LOOK_FOR_HELD_SECONDS)
-        nap = min(max(soonest, _SHORTEST_NAP_SECONDS), LOOK_FOR_HELD_SECONDS)
-        await _wait(self._turn_came, at_most=nap)
-
-
-@contextlib.asynccontextmanager
-async def _at_most(seconds: float) -> AsyncIterator[None]:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            yield
-
-
-async def _wait(event: asyncio.Event, *, at_most: float) -> None:
-    async with _at_most(at_most):
-        await event.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from sendoff.operations import dispatcher as dispatching
 from sendoff.operations import recorder as recording
 from sendoff.operations.deliver import Claims, claim
 from sendoff.operations.dispatcher import Dispatcher
+from sendoff.operations.publish import NewEvent
 from sendoff.policy.states import DeliveryState
 from sendoff.store import delivery_history
 from tests.support.exchange import Reply
@@ -122,3 +124,28 @@ async def test_who_is_told_to_stop_with_the_database_away_ends_all_the_same(
         await receiver.wait_for(2, "/hook")
         async with asyncio.timeout(10):
             await dispatcher.drain(0.1)
+
+
+async def test_who_is_told_to_stop_leaves_at_once_what_is_not_sent_yet(database_url: str, receiver: Receiver) -> None:
+    events = 30
+    async with open_house(database_url, endpoint_max_in_flight=events, attempt_timeout_seconds=3) as house:
+        await house.register(receiver.url("/hook"))
+        receiver.forget()
+        receiver.program("/hook", Reply(hang=True))
+        accepted = await house.publish(*[NewEvent("upload.completed", b"{}")] * events)
+        ids = [identifier for event in accepted for identifier in event.delivery_ids]
+        dispatcher = Dispatcher(house.runtime)
+        await dispatcher.submit(ids)
+        draining = asyncio.create_task(dispatcher.drain(60))
+        await eventually(lambda: _some_are_left(house, ids), what="deliveries that are left to others")
+        sent = len(receiver.requests("/hook"))
+        assert not draining.done()
+        await draining
+        assert 0 < sent == len(receiver.requests("/hook")) < events
+        async with house.transaction() as tx:
+            counts = Counter(delivery.attempt_count for delivery in await delivery_history.find_many(tx, ids))
+        assert counts == {1: sent, 0: events - sent}
+
+
+async def _some_are_left(house: House, ids: Sequence[str]) -> bool:
+    return DeliveryState.PENDING in await states(house, ids)

@@ -12,7 +12,7 @@ import pytest
 
 from sendoff.bell import BULK, DUE, DUE_IN_BULK, RedisBell, connect
 from sendoff.ids import new_id
-from sendoff.operations import dispatcher as dispatching
+from sendoff.operations import usher
 from sendoff.operations.dispatcher import Dispatcher
 from sendoff.operations.publish import NewEvent
 from sendoff.policy.pacing import most_at_once
@@ -47,7 +47,7 @@ async def test_what_is_rung_for_is_delivered(postgres_url: str, valkey_url: str,
 async def test_what_is_held_is_taken_up_by_whoever_hears_of_it(
     postgres_url: str, valkey_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatching, "LOOK_FOR_HELD_SECONDS", 3600.0)
+    monkeypatch.setattr(usher, "LOOK_FOR_HELD_SECONDS", 3600.0)
     async with open_house(postgres_url, redis_url=valkey_url, endpoint_max_in_flight=1) as house:
         bell = RedisBell(connect(house.runtime.settings))
         await house.register(receiver.url("/hook"))

@@ -1,0 +1,107 @@
+"""The usher: takes up held deliveries, the oldest first, as soon as their endpoint has room."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+
+import structlog
+
+from sendoff.errors import Unavailable
+from sendoff.operations.deliver import Claims, claim_held
+from sendoff.operations.lines import Lines
+from sendoff.operations.runtime import Runtime
+from sendoff.operations.slots import Slots
+from sendoff.operations.waiting import wait_for
+from sendoff.policy.pacing import Pacer
+from sendoff.store import deliveries
+
+_log = structlog.get_logger(__name__)
+
+LOOK_FOR_HELD_SECONDS = 1.0
+"""How often the held deliveries of all endpoints are looked for; those of this process's own are known at once."""
+
+_SHORTEST_ROUND_SECONDS = 0.01
+
+Start = Callable[[Claims, float], Awaitable[None]]
+
+
+class Usher:
+    """Knows which endpoints have held deliveries, and claims them by turns until it is told to stop."""
+
+    def __init__(self, runtime: Runtime, pacer: Pacer, lines: Lines, slots: Slots, start: Start) -> None:
+        """`start` takes what was claimed, and since when."""
+        self._runtime = runtime
+        self._pacer = pacer
+        self._lines = lines
+        self._slots = slots
+        self._start = start
+        self._holders: set[str] = set()
+        self._turn_came = asyncio.Event()
+        self._stopping = False
+        self.task = asyncio.create_task(self._run())
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is known to be held."""
+        return not self._holders
+
+    def look_for(self, endpoint_ids: Iterable[str]) -> None:
+        """Deliveries are held for these endpoints, as far as somebody knows."""
+        self._holders.update(endpoint_ids)
+        self._turn_came.set()
+
+    def tell_of_room(self, endpoint_id: str) -> None:
+        """This endpoint has room again."""
+        if endpoint_id in self._holders:
+            self._turn_came.set()
+
+    def stop(self) -> None:
+        """End after the turns that are being taken."""
+        self._stopping = True
+        self._turn_came.set()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        looked_at = float("-inf")
+        while not self._stopping:
+            self._turn_came.clear()
+            began_at = loop.time()
+            try:
+                if began_at - looked_at >= LOOK_FOR_HELD_SECONDS:
+                    looked_at = began_at
+                    async with self._runtime.database.read() as tx:
+                        self._holders.update(await deliveries.find_endpoints_with_held(tx))
+                await self._take_turns()
+            except Unavailable as error:
+                _log.warning("held_put_off", error=str(error))
+            except Exception:
+                _log.exception("held_put_off")
+            await wait_for(self._turn_came, seconds=self._seconds_to_turn())
+            # Alone, nobody waits; of many, the turns come together.
+            await asyncio.sleep(max(0.0, began_at + _SHORTEST_ROUND_SECONDS - loop.time()))
+
+    async def _take_turns(self) -> None:
+        started = self._runtime.clock.monotonic()
+        in_line = {endpoint_id: self._lines.length(endpoint_id) for endpoint_id in self._holders}
+        rooms = self._pacer.share_out(in_line, self._slots.free(), started)
+        if not rooms:
+            return
+        reserved = sum(rooms.values())
+        self._slots.reserve(reserved)
+        self._holders -= rooms.keys()  # before the claim: what is held from now on, it does not see
+        may_have_more = set(rooms)
+        try:
+            claims = await claim_held(self._runtime, rooms)
+            taken = Counter(claimed.endpoint.id for claimed in claims.to_send)
+            may_have_more = {endpoint_id for endpoint_id, room in rooms.items() if taken[endpoint_id] >= room}
+            await self._start(claims, started)
+        finally:
+            self._holders |= may_have_more
+            self._slots.give_back(reserved)
+
+    def _seconds_to_turn(self) -> float:
+        tokens = (self._pacer.seconds_to_token(endpoint_id) for endpoint_id in self._holders)
+        soonest = min((seconds for seconds in tokens if seconds is not None), default=LOOK_FOR_HELD_SECONDS)
+        return min(max(soonest, _SHORTEST_ROUND_SECONDS), LOOK_FOR_HELD_SECONDS)
