@@ -174,6 +174,12 @@ class Dispatcher:
         if held:
             self._usher.look_for(claimed.endpoint.id for claimed in claims)
 
+    async def _put_off_if_possible(self, claims: Sequence[Claim]) -> None:
+        try:
+            await self._put_off(claims, held=True)
+        except Unavailable as error:  # their leases end by themselves
+            _log.warning("not_put_off", deliveries=len(claims), error=str(error))
+
     async def _attempt(self, claimed: Claim) -> None:
         try:
             attempt = await self._make(claimed)
@@ -185,24 +191,37 @@ class Dispatcher:
             # A defect of ours: the lease ends by itself, and until then nobody runs into it again.
             _log.exception("attempt_crashed", delivery=claimed.delivery.id)
         else:
+            if attempt is None:
+                self._let_next(claimed)
+                self._forget(claimed)
+                await self._put_off_if_possible([claimed])
+                return
             self._recorder.add(attempt)
             if attempt.is_plain_success:
                 self._let_next(claimed)
                 self._slots.to_record += 1
 
-    async def _make(self, claimed: Claim) -> FinishedAttempt:
-        endpoint_id = claimed.endpoint.id
-        if self.pacer.is_prompt(endpoint_id):
-            return await deliver(self._runtime, claimed)
-        self._on_ramp.add(claimed.delivery.id)
-        try:
-            await self._ramp.wait(endpoint_id)
-        finally:
-            self._on_ramp.discard(claimed.delivery.id)
-        attempt = await deliver(self._runtime, claimed)
-        if attempt.status is not None:
+    async def _make(self, claimed: Claim) -> FinishedAttempt | None:
+        """None when its turn came too late."""
+        is_prompt = self.pacer.is_prompt(claimed.endpoint.id)
+        if not is_prompt:
+            await self._wait_on_ramp(claimed)
+        attempt = await deliver(self._runtime, claimed) if self._has_time(claimed) else None
+        if not is_prompt and (attempt is None or attempt.status is not None):
             self._ramp.give_back()
         return attempt
+
+    async def _wait_on_ramp(self, claimed: Claim) -> None:
+        self._on_ramp.add(claimed.delivery.id)
+        try:
+            await self._ramp.wait(claimed.endpoint.id)
+        finally:
+            self._on_ramp.discard(claimed.delivery.id)
+
+    def _has_time(self, claimed: Claim) -> bool:
+        """Whether an attempt that begins now would end before the lease does."""
+        left = claimed.leased_until - self._runtime.clock.now()
+        return left.total_seconds() > self._runtime.settings.attempt_timeout_seconds
 
     def _let_next(self, claimed: Claim) -> None:
         """The receiver is done with this one: its endpoint may get another."""
@@ -235,10 +254,7 @@ class Dispatcher:
         while True:
             await asyncio.sleep(LONGEST_IN_LINE_SECONDS / 4)
             late = self._lines.send_home(joined_before=self._now() - LONGEST_IN_LINE_SECONDS)
-            try:
-                await self._put_off(late, held=True)
-            except Exception:  # their leases end by themselves
-                _log.exception("line_not_cleared")
+            await self._put_off_if_possible(late)
 
     def _room_to_claim(self, endpoint_id: str, now: float) -> int:
         return self.pacer.room_to_claim(endpoint_id, now, in_line=self._lines.length(endpoint_id))

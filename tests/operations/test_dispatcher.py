@@ -12,9 +12,10 @@ import pytest
 from sendoff.errors import Unavailable
 from sendoff.operations import dispatcher as dispatching
 from sendoff.operations import recorder as recording
-from sendoff.operations.deliver import Claims, claim
+from sendoff.operations.deliver import Claim, Claims, FinishedAttempt, claim, deliver
 from sendoff.operations.dispatcher import Dispatcher
 from sendoff.operations.publish import NewEvent
+from sendoff.operations.ramp import Ramp
 from sendoff.policy.states import DeliveryState
 from sendoff.store import delivery_history
 from tests.support.exchange import Reply
@@ -76,6 +77,33 @@ async def test_a_claim_that_took_most_of_its_lease_is_given_back_unsent(
         assert await states(house, event.delivery_ids) == {DeliveryState.PENDING}
         await dispatcher.drain(0)
         assert receiver.requests("/hook") == []
+
+
+async def test_a_start_that_comes_too_late_in_its_lease_is_put_off(
+    database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, left = iter([15.0, 0.0]), []
+    async with open_house(database_url, lease_seconds=20, attempt_timeout_seconds=10) as house:
+
+        async def wait(*_: Any) -> None:
+            house.clock.advance(next(waits))
+
+        async def deliver_and_look(runtime: Any, claimed: Claim) -> FinishedAttempt:
+            left.append((claimed.leased_until - house.clock.now()).total_seconds())
+            return await deliver(runtime, claimed)
+
+        monkeypatch.setattr(Ramp, "wait", wait)
+        monkeypatch.setattr(dispatching, "deliver", deliver_and_look)
+        await house.register(receiver.url("/hook"))
+        receiver.forget()
+        [event] = await house.publish()
+        dispatcher = Dispatcher(house.runtime)
+        await dispatcher.submit(event.delivery_ids)
+        await receiver.wait_for(1, "/hook")
+        await eventually(lambda: dispatcher.is_idle, what="an idle dispatcher")
+        await dispatcher.drain(0)
+        assert left == [20.0]
+        assert await states(house, event.delivery_ids) == {DeliveryState.DELIVERED}
 
 
 async def test_a_job_that_is_cancelled_in_its_claim_leaves_nothing_claimed_and_unsent(
