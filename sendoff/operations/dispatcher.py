@@ -21,7 +21,7 @@ from sendoff.operations.runtime import Runtime
 from sendoff.operations.slots import Slots
 from sendoff.operations.usher import Usher
 from sendoff.operations.waiting import at_most
-from sendoff.policy.pacing import LONGEST_IN_LINE_SECONDS, Pacer
+from sendoff.policy.pacing import LONGEST_IN_LINE_SECONDS, MOST_WAITING_TO_START, Pacer
 from sendoff.store.claims import ANY_ROOM, Rooms
 
 Result = TypeVar("Result")
@@ -213,10 +213,14 @@ class Dispatcher:
 
     async def _wait_on_ramp(self, claimed: Claim) -> None:
         self._on_ramp.add(claimed.delivery.id)
+        self.pacer.waiting_to_start = len(self._on_ramp)
         try:
             await self._ramp.wait(claimed.endpoint.id)
         finally:
             self._on_ramp.discard(claimed.delivery.id)
+            self.pacer.waiting_to_start = len(self._on_ramp)
+            if len(self._on_ramp) == MOST_WAITING_TO_START // 2:
+                self._usher.wake()
 
     def _has_time(self, claimed: Claim) -> bool:
         """Whether an attempt that begins now would end before the lease does."""

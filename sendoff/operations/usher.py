@@ -52,6 +52,10 @@ class Usher:
         self._holders.update(endpoint_ids)
         self._turn_came.set()
 
+    def wake(self) -> None:
+        """There may be room for somebody."""
+        self._turn_came.set()
+
     def tell_of_room(self, endpoint_id: str) -> None:
         """This endpoint has room again."""
         if endpoint_id in self._holders:

@@ -26,6 +26,9 @@ LINE_PER_CAP = 2
 """So many times its cap may stand in the line of a prompt endpoint, claimed and not yet started: a few dozen
 milliseconds' worth, which saves to put them off in the database and to claim them again."""
 
+MOST_WAITING_TO_START = 100
+"""Attempts for endpoints that are not prompt: nothing more of those is to be claimed that could not start soon."""
+
 LONGEST_IN_LINE_SECONDS = 2.0
 """After this the endpoint was not as prompt as it seemed; who still waits is put off in the database after all."""
 
@@ -89,6 +92,8 @@ class Pacer:
         self._lanes: dict[str, _Lane] = {}
         self._share = slots - slots // _KEPT_FOR_PROMPT
         self._prompt_endpoints: dict[str, None] = {}  # by when they became so
+        self.waiting_to_start = 0
+        """How many attempts that have begun here still wait for their start (`sendoff.operations.ramp`)."""
         self._in_slots_of_others = 0
         self._fresh: dict[Hashable, tuple[str, float]] = {}  # by start, oldest first; so is the next
         self._in_slots: dict[Hashable, tuple[str, float]] = {}
@@ -213,7 +218,8 @@ class Pacer:
     def _room_for_others(self) -> int:
         """How many slots there are for endpoints that are not known to be prompt."""
         in_slots = self._in_slots_of_others
-        return max(0, min(self._share - in_slots, self._slots + self._share - in_slots - len(self._overtime)))
+        with_overtime = self._slots + self._share - in_slots - len(self._overtime)
+        return max(0, min(self._share - in_slots, with_overtime, MOST_WAITING_TO_START - self.waiting_to_start))
 
     def _take_for_prompt(self, endpoint_id: str) -> None:
         if endpoint_id in self._prompt_endpoints:
