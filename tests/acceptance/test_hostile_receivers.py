@@ -30,7 +30,7 @@ MOST_GROWTH_BYTES = 50_000_000
 EVENT = NewEvent("upload.completed", b'{"upload":{"id":"1"}}')
 
 SETTINGS = {
-    "ATTEMPT_TIMEOUT_SECONDS": "1",
+    "ATTEMPT_TIMEOUT_SECONDS": "2",
     "LEASE_SECONDS": "5",
     "RETRY_SCHEDULE": "200ms,200ms",
     "DISABLE_AFTER_FAILURES": "1000000",
