@@ -32,7 +32,7 @@ FEW = 50
 """So many ids are claimed in the hope that there is room for them, and put off if there is none. Of more, the claim
 itself decides by what is known of busy endpoints: a prompt one that has nothing under way may have to wait a turn."""
 
-SECONDS_PER_HELD = 0.00025
+SECONDS_PER_HELD = 0.0005
 """When more than a few of a claim are not sent, most of them held, the next claim waits, so long for each: nobody waits
 for those, and thousands in a row would leave the database no time for others."""
 
