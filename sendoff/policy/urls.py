@@ -103,8 +103,15 @@ def _read_host(host: str) -> tuple[str, IPv4Address | IPv6Address | None]:
         return _read_ipv6(host[1:-1])
     name = _canonical_name(host)
     # As in the URL Standard: a host that ends in a number is an IPv4 address, or somebody's idea of one.
-    if _NUMBER.fullmatch(name.rpartition(".")[2]):
+    _, dot, last = name.rpartition(".")
+    if _NUMBER.fullmatch(last):
         return _read_ipv4(host)
+    # RFC 1123, 2.1: the last part of a domain is alphabetic, so that it cannot be taken for an address.
+    if dot and last[0] in "0123456789":
+        raise UnsafeUrl(
+            "url holds a host name whose last part begins with a digit, as no domain's does; correct it.",
+            reason="ambiguous_host",
+        )
     return name, None
 
 
