@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,8 @@ class PostgresServer:
         # The parent first: it must not make others meanwhile.
         self._process.send_signal(signum)
         for child in Path(f"/proc/{own}/task/{own}/children").read_text().split():
-            os.kill(int(child), signum)
+            with suppress(ProcessLookupError):  # one that goes on may end while the others are told
+                os.kill(int(child), signum)
 
     def _answers(self) -> bool:
         assert self._process is not None
