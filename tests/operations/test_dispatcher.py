@@ -14,7 +14,7 @@ from sendoff.operations import dispatcher as dispatching
 from sendoff.operations import recorder as recording
 from sendoff.operations.deliver import Claim, Claims, FinishedAttempt, claim, deliver
 from sendoff.operations.dispatcher import Dispatcher
-from sendoff.operations.publish import NewEvent
+from sendoff.operations.publish import AcceptedEvent, NewEvent
 from sendoff.operations.ramp import Ramp
 from sendoff.policy.states import DeliveryState
 from sendoff.store import delivery_history
@@ -27,6 +27,16 @@ from tests.support.receiver import Receiver
 async def states(house: House, delivery_ids: Sequence[str]) -> set[str]:
     async with house.transaction() as tx:
         return {delivery.state for delivery in await delivery_history.find_many(tx, delivery_ids)}
+
+
+async def submit_one(house: House, receiver: Receiver) -> tuple[Dispatcher, AcceptedEvent]:
+    """A dispatcher that was handed the only delivery of an event, for an endpoint at `/hook`."""
+    await house.register(receiver.url("/hook"))
+    receiver.forget()
+    [event] = await house.publish()
+    dispatcher = Dispatcher(house.runtime)
+    await dispatcher.submit(event.delivery_ids)
+    return dispatcher, event
 
 
 async def test_what_was_sent_and_cannot_be_recorded_is_not_sent_again_when_its_lease_has_ended(
@@ -43,11 +53,7 @@ async def test_what_was_sent_and_cannot_be_recorded_is_not_sent_again_when_its_l
 
     monkeypatch.setattr(recording, "record", record_if_possible)
     async with open_house(database_url) as house:
-        await house.register(receiver.url("/hook"))
-        receiver.forget()
-        [event] = await house.publish()
-        dispatcher = Dispatcher(house.runtime)
-        await dispatcher.submit(event.delivery_ids)
+        dispatcher, event = await submit_one(house, receiver)
         await receiver.wait_for(1, "/hook")
         house.clock.advance(house.runtime.settings.lease_seconds + 1)
         await dispatcher.submit(event.delivery_ids)
@@ -69,11 +75,7 @@ async def test_a_claim_that_took_most_of_its_lease_is_given_back_unsent(
             return claims
 
         monkeypatch.setattr(dispatching, "claim", claim_slowly)
-        await house.register(receiver.url("/hook"))
-        receiver.forget()
-        [event] = await house.publish()
-        dispatcher = Dispatcher(house.runtime)
-        await dispatcher.submit(event.delivery_ids)
+        dispatcher, event = await submit_one(house, receiver)
         assert await states(house, event.delivery_ids) == {DeliveryState.PENDING}
         await dispatcher.drain(0)
         assert receiver.requests("/hook") == []
@@ -94,11 +96,7 @@ async def test_a_start_that_comes_too_late_in_its_lease_is_put_off(
 
         monkeypatch.setattr(Ramp, "wait", wait)
         monkeypatch.setattr(dispatching, "deliver", deliver_and_look)
-        await house.register(receiver.url("/hook"))
-        receiver.forget()
-        [event] = await house.publish()
-        dispatcher = Dispatcher(house.runtime)
-        await dispatcher.submit(event.delivery_ids)
+        dispatcher, event = await submit_one(house, receiver)
         await receiver.wait_for(1, "/hook")
         await eventually(lambda: dispatcher.is_idle, what="an idle dispatcher")
         await dispatcher.drain(0)
