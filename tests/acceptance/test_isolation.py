@@ -35,10 +35,14 @@ def open_both(installation: Installation, bad_paths: list[str], reply: Reply) ->
 
 
 def deliver_to_healthy(installation: Installation, healthy: Tenant) -> None:
-    """Publish to the healthy endpoint, and wait until it has got everything."""
+    """Publish to the healthy endpoint, and wait until it has got everything, and that is recorded."""
     with healthy.publishing(rate=100):
         healthy.accept(HEALTHY_EVENTS)
     wait_for_healthy(installation, healthy)
+    wanted = len(healthy.published.accepted)
+    eventually_blocking(
+        lambda: installation.count("delivered") == wanted, within=30, every=0.1, what=f"{wanted} recorded as delivered"
+    )
 
 
 def wait_for_healthy(installation: Installation, healthy: Tenant) -> None:
