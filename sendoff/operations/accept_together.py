@@ -23,7 +23,6 @@ from sendoff.operations.publish import (
     ring_for,
 )
 from sendoff.operations.runtime import Runtime
-from sendoff.policy.pacing import most_at_once
 from sendoff.store import acceptance
 from sendoff.store.acceptance import Sender
 from sendoff.store.accounts import KnownKey
@@ -54,7 +53,6 @@ class Acceptance:
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
-        self._due_at_most = most_at_once(runtime.settings.endpoint_max_in_flight)
         self._line: deque[_Waiting] = deque()
         self._at_work: asyncio.Task[None] | None = None
 
@@ -115,7 +113,8 @@ class Acceptance:
         now = self.runtime.clock.now()
         subscribers = {sender.key.organization_id: sender.subscribers for sender in senders.values()}
         publications = [publication for _, publication in admitted]
-        plan = plan_publications(publications, subscribers, due_at_most=self._due_at_most, now=now)
+        cap = self.runtime.settings.endpoint_max_in_flight
+        plan = plan_publications(publications, subscribers, endpoint_cap=cap, now=now)
         if plan.events:
             await acceptance.add(self.runtime.database, plan.events, plan.deliveries, now=now)
         for (waiting, _), accepted in zip(admitted, plan.accepted, strict=True):

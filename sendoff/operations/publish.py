@@ -96,8 +96,8 @@ async def add_events(
     """Write events and their deliveries within a larger transaction; ring with `ring_for` after its commit."""
     publication = Publication(organization_id, new_events, request_id)
     subscribers = await endpoints.find_subscribers(tx, {organization_id})
-    due_at_most = most_at_once(runtime.settings.endpoint_max_in_flight)
-    plan = plan_publications([publication], subscribers, due_at_most=due_at_most, now=runtime.clock.now())
+    cap, now = runtime.settings.endpoint_max_in_flight, runtime.clock.now()
+    plan = plan_publications([publication], subscribers, endpoint_cap=cap, now=now)
     await events.insert_many(tx, plan.events)
     if plan.deliveries:
         await deliveries.insert_many(tx, plan.deliveries)
@@ -127,17 +127,19 @@ def plan_publications(
     publications: Sequence[Publication],
     subscribers: Mapping[str, Sequence[Subscriber]],
     *,
-    due_at_most: int,
+    endpoint_cap: int,
     now: datetime,
 ) -> Plan:
     """One event row for each event, one delivery row for each of its organization's endpoints that it matches.
 
-    Of one endpoint's deliveries, at most `due_at_most` are due, and none behind others that are held; the rest is held.
+    Of one endpoint's deliveries no more are due than are taken at once, and none behind others that are held; the rest
+    is held.
     """
     plan = Plan([], [], [])
     due: Counter[str] = Counter()
     for publication in publications:
         plan.accepted.append([])
+        due_at_most = most_at_once(endpoint_cap, endpoints=len(subscribers[publication.organization_id]))
         for event in publication.events:
             event_id = new_event_id()
             rows: list[NewDelivery] = []

@@ -1,10 +1,11 @@
-"""The usher: takes up held deliveries, the oldest first, as soon as their endpoint has room."""
+"""The usher: takes up held deliveries, the oldest first, as soon as their endpoint has room. Endpoints take turns."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
+from itertools import islice
 
 import structlog
 
@@ -22,6 +23,11 @@ _log = structlog.get_logger(__name__)
 LOOK_FOR_HELD_SECONDS = 1.0
 """How often the held deliveries of all endpoints are looked for; those of this process's own are known at once."""
 
+AT_ONCE = 200
+"""Deliveries in one claim: more of them would only make others wait for the database, and for slots."""
+
+_ENDPOINTS_AT_ONCE = 1_000  # looked at in one round: it takes half a millisecond
+
 _SHORTEST_ROUND_SECONDS = 0.01
 
 Start = Callable[[Claims, float], Awaitable[None]]
@@ -37,7 +43,7 @@ class Usher:
         self._lines = lines
         self._slots = slots
         self._start = start
-        self._holders: set[str] = set()
+        self._holders: dict[str, None] = {}  # whose turn is next is the first
         self._turn_came = asyncio.Event()
         self._stopping = False
         self.task = asyncio.create_task(self._run())
@@ -49,7 +55,7 @@ class Usher:
 
     def look_for(self, endpoint_ids: Iterable[str]) -> None:
         """Deliveries are held for these endpoints, as far as somebody knows."""
-        self._holders.update(endpoint_ids)
+        self._holders |= dict.fromkeys(endpoint_ids)
         self._turn_came.set()
 
     def wake(self) -> None:
@@ -76,33 +82,43 @@ class Usher:
                 if began_at - looked_at >= LOOK_FOR_HELD_SECONDS:
                     looked_at = began_at
                     async with self._runtime.database.read() as tx:
-                        self._holders.update(await deliveries.find_endpoints_with_held(tx))
+                        self._holders |= dict.fromkeys(await deliveries.find_endpoints_with_held(tx))
                 await self._take_turns()
             except Unavailable as error:
                 _log.warning("held_put_off", error=str(error))
             except Exception:
                 _log.exception("held_put_off")
-            await wait_for(self._turn_came, seconds=self._seconds_to_turn())
+            if self._holders and not self._slots.free():
+                await self._slots.wait_for_some()
+            else:
+                await wait_for(self._turn_came, seconds=self._seconds_to_turn())
             # Alone, nobody waits; of many, the turns come together.
             await asyncio.sleep(max(0.0, began_at + _SHORTEST_ROUND_SECONDS - loop.time()))
 
     async def _take_turns(self) -> None:
         started = self._runtime.clock.monotonic()
-        in_line = {endpoint_id: self._lines.length(endpoint_id) for endpoint_id in self._holders}
-        rooms = self._pacer.share_out(in_line, self._slots.free(), started)
+        in_line = {
+            endpoint_id: self._lines.length(endpoint_id) for endpoint_id in islice(self._holders, _ENDPOINTS_AT_ONCE)
+        }
+        at_most = min(AT_ONCE, (self._slots.free() + 1) // 2)  # the other half is for those who come alone
+        rooms = self._pacer.share_out(in_line, at_most, started)
+        for endpoint_id in in_line:  # before the claim: what is held from now on, it does not see
+            del self._holders[endpoint_id]
+        self._holders |= dict.fromkeys(endpoint_id for endpoint_id in in_line if endpoint_id not in rooms)
         if not rooms:
             return
         reserved = sum(rooms.values())
+        if reserved == at_most:
+            self._turn_came.set()
         self._slots.reserve(reserved)
-        self._holders -= rooms.keys()  # before the claim: what is held from now on, it does not see
-        may_have_more = set(rooms)
+        may_have_more = list(rooms)
         try:
             claims = await claim_held(self._runtime, rooms)
             taken = Counter(claimed.endpoint.id for claimed in claims.to_send)
-            may_have_more = {endpoint_id for endpoint_id, room in rooms.items() if taken[endpoint_id] >= room}
+            may_have_more = [endpoint_id for endpoint_id, room in rooms.items() if taken[endpoint_id] >= room]
             await self._start(claims, started)
         finally:
-            self._holders |= may_have_more
+            self._holders |= dict.fromkeys(may_have_more)
             self._slots.give_back(reserved)
 
     def _seconds_to_turn(self) -> float:

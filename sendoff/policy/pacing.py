@@ -35,9 +35,15 @@ LONGEST_IN_LINE_SECONDS = 2.0
 _BURST_SECONDS = 0.1  # a rate is kept over every window that is not much shorter than this
 
 
-def most_at_once(endpoint_cap: int) -> int:
-    """How many deliveries of one endpoint a worker takes at once at most; more than that has to wait for its turn."""
-    return endpoint_cap * (1 + LINE_PER_CAP)
+_MOST_DUE_TOGETHER = 1_000  # as many as a worker has slots, unless it is set otherwise
+
+
+def most_at_once(endpoint_cap: int, *, endpoints: int = 1) -> int:
+    """How many deliveries of one endpoint are due at once at most; more than that has to wait for its turn.
+
+    It is what a worker takes at once of a prompt endpoint; of many `endpoints`, what it takes of all of them together.
+    """
+    return max(1, min(endpoint_cap * (1 + LINE_PER_CAP), _MOST_DUE_TOGETHER // max(1, endpoints)))
 
 
 @dataclass(slots=True)
@@ -160,16 +166,19 @@ class Pacer:
     def share_out(self, in_line: Mapping[str, int], free: int, now: float) -> dict[str, int]:
         """How many deliveries of which of the endpoints may be claimed together, within `free` slots.
 
-        `in_line`: the endpoints, and how many stand in their lines.
+        `in_line`: the endpoints, and how many stand in their lines. Those that are not known to be prompt get equal
+        shares of what there is for them: whoever of them answers has more at the next turn.
         """
         rooms: dict[str, int] = {}
         free_for_others = self._room_for_others()
+        others = len(in_line.keys() - self._prompt_endpoints.keys()) if free_for_others else 0
+        share_of_others = max(1, free_for_others // max(1, others))
         for endpoint_id, waiting in in_line.items():
             is_prompt = endpoint_id in self._prompt_endpoints
             if not is_prompt and free_for_others <= 0:
                 continue  # of those there may be hundreds, every time
             room = self.room_to_claim(endpoint_id, now, in_line=waiting)
-            room = min(room, free if is_prompt else min(free, free_for_others))
+            room = min(room, free if is_prompt else min(free, share_of_others))
             if room > 0:
                 rooms[endpoint_id] = room
                 free -= room

@@ -10,6 +10,7 @@ import pytest
 from sendoff.operations import accounts
 from sendoff.operations.accept_together import Acceptance
 from sendoff.operations.publish import AcceptedEvent, NewEvent
+from sendoff.policy import pacing
 from sendoff.policy.pacing import most_at_once
 from sendoff.policy.states import DeliveryState
 from sendoff.store import delivery_history
@@ -60,6 +61,24 @@ async def test_more_than_is_taken_at_once_is_held_and_gets_its_turn(
         assert house.bell.holders == {busy.endpoint.id}
         await house.work()
         assert await states(house, accepted) == {DeliveryState.DELIVERED: AT_ONCE + MORE + 1}
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["alone", "together"])
+async def test_of_many_endpoints_less_is_due_of_each(
+    database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, *, together: bool
+) -> None:
+    monkeypatch.setattr(pacing, "_MOST_DUE_TOGETHER", 8)
+    async with open_house(database_url, endpoint_max_in_flight=CAP) as house:
+        for number in range(4):
+            await house.register(receiver.url(f"/{number}"), "upload.completed")
+        accepted = await _Publisher(house, together=together).publish(*[COMPLETED] * 3)
+        assert [await states(house, [event]) for event in accepted] == [
+            {DeliveryState.PENDING: 4},
+            {DeliveryState.PENDING: 4},
+            {DeliveryState.HELD: 4},
+        ]
+        await house.work()
+        assert await states(house, accepted) == {DeliveryState.DELIVERED: 4 * 3}
 
 
 @pytest.mark.parametrize("together", [False, True], ids=["alone", "together"])

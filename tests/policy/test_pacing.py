@@ -68,8 +68,17 @@ def test_who_is_no_longer_prompt_gives_up_the_slots_that_are_kept() -> None:
 
 def test_what_is_shared_out_together_fits_together() -> None:
     pacer = Pacer(slots=10, endpoint_cap=5)
-    assert pacer.share_out(dict.fromkeys("abc", 0), pacer.free_slots(0), 0) == {"a": 5, "b": 3}
-    assert pacer.share_out(dict.fromkeys("abc", 0), 4, 0) == {"a": 4}
+    assert pacer.share_out(dict.fromkeys("ab", 0), pacer.free_slots(0), 0) == {"a": 4, "b": 4}
+    assert pacer.share_out(dict.fromkeys("ab", 0), 4, 0) == {"a": 4}
+    assert pacer.share_out(dict.fromkeys("abcdefghij", 0), pacer.free_slots(0), 0) == dict.fromkeys("abcdefgh", 1)
+
+
+def test_who_is_not_known_to_be_prompt_gets_an_equal_share_and_who_is_all_it_has_room_for() -> None:
+    pacer = Pacer(slots=10, endpoint_cap=5)
+    pacer.start("first", "prompt", 0)
+    pacer.finish("first")
+    in_line = {"a": 0, "prompt": LINE_PER_CAP * 5 - 1, "b": 0, "c": 0}
+    assert pacer.share_out(in_line, pacer.free_slots(0), 0) == {"a": 2, "prompt": 6, "b": 2}
 
 
 def test_who_is_prompt_may_have_a_line_until_it_is_late() -> None:
