@@ -50,6 +50,11 @@ class Claim:
     endpoint: Destination
 
     @property
+    def key(self) -> tuple[str, str]:
+        """What no other claim has in common with it, not even the next one of the same delivery."""
+        return self.lease, self.delivery.id
+
+    @property
     def attempt_number(self) -> int:
         """The number of the attempt that this claim is for."""
         return self.delivery.attempt_count + 1

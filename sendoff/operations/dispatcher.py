@@ -54,7 +54,6 @@ class Dispatcher:
         self._lines = Lines()
         self._slots = Slots(self.pacer, self._lines, self._now)
         self._ramp = Ramp(asyncio.get_running_loop().time)
-        self._on_ramp: set[str] = set()
         self._stopping = False
         self._recorder = Recorder(runtime, self._note_recorded)
         self._usher = Usher(runtime, self.pacer, self._lines, self._slots, self._start)
@@ -94,7 +93,7 @@ class Dispatcher:
         self._slots.close()
         self._usher.stop()
         self._line_watch.cancel()
-        unsent = {task: claimed for task, claimed in self._under_way.items() if claimed.delivery.id in self._on_ramp}
+        unsent = {task: claimed for task, claimed in self._under_way.items() if self.pacer.is_waiting(claimed.key)}
         await self._abandon(unsent, self._lines.send_home(joined_before=float("inf")))
         async with at_most(grace_seconds):
             await asyncio.wait([self._usher.task, *self._claiming])
@@ -161,8 +160,11 @@ class Dispatcher:
         await self._put_off(too_many, held=True)
 
     def _launch(self, claimed: Claim, now: float) -> None:
+        if self.pacer.is_known_to_answer(claimed.endpoint.id):
+            self.pacer.start(claimed.key, claimed.endpoint.id, now)
+        else:
+            self.pacer.wait(claimed.key, claimed.endpoint.id)
         task = asyncio.create_task(self._attempt(claimed))
-        self.pacer.start((claimed.lease, claimed.delivery.id), claimed.endpoint.id, now)
         self._unrecorded.add(claimed.delivery.id)
         self._under_way[task] = claimed
         task.add_done_callback(self._under_way.pop)
@@ -184,7 +186,7 @@ class Dispatcher:
         try:
             attempt = await self._make(claimed)
         except BaseException as error:
-            self._let_next(claimed)
+            self._let_next(claimed, answered=None)
             self._forget(claimed)
             if not isinstance(error, Exception):
                 raise
@@ -192,45 +194,42 @@ class Dispatcher:
             _log.exception("attempt_crashed", delivery=claimed.delivery.id)
         else:
             if attempt is None:
-                self._let_next(claimed)
+                self._let_next(claimed, answered=None)
                 self._forget(claimed)
                 await self._put_off_if_possible([claimed])
                 return
             self._recorder.add(attempt)
             if attempt.is_plain_success:
-                self._let_next(claimed)
+                self._let_next(claimed, answered=True)
                 self._slots.to_record += 1
 
     async def _make(self, claimed: Claim) -> FinishedAttempt | None:
         """None when its turn came too late."""
-        is_prompt = self.pacer.is_prompt(claimed.endpoint.id)
-        if not is_prompt:
-            await self._wait_on_ramp(claimed)
-        attempt = await deliver(self._runtime, claimed) if self._has_time(claimed) else None
-        if not is_prompt and (attempt is None or attempt.status is not None):
-            self._ramp.give_back()
+        if not self.pacer.is_waiting(claimed.key):
+            return await self._deliver_in_time(claimed)
+        await self._ramp.wait(claimed.endpoint.id)
+        self.pacer.begin(claimed.key, self._now())
+        if self.pacer.waiting_to_start == MOST_WAITING_TO_START // 2:
+            self._usher.wake()
+        attempt: FinishedAttempt | None = None
+        try:
+            attempt = await self._deliver_in_time(claimed)
+        finally:
+            self._ramp.leave(claimed.endpoint.id, answered=attempt is None or attempt.status is not None)
         return attempt
 
-    async def _wait_on_ramp(self, claimed: Claim) -> None:
-        self._on_ramp.add(claimed.delivery.id)
-        self.pacer.waiting_to_start = len(self._on_ramp)
-        try:
-            await self._ramp.wait(claimed.endpoint.id)
-        finally:
-            self._on_ramp.discard(claimed.delivery.id)
-            self.pacer.waiting_to_start = len(self._on_ramp)
-            if len(self._on_ramp) == MOST_WAITING_TO_START // 2:
-                self._usher.wake()
+    async def _deliver_in_time(self, claimed: Claim) -> FinishedAttempt | None:
+        return await deliver(self._runtime, claimed) if self._has_time(claimed) else None
 
     def _has_time(self, claimed: Claim) -> bool:
         """Whether an attempt that begins now would end before the lease does."""
         left = claimed.leased_until - self._runtime.clock.now()
         return left.total_seconds() > self._runtime.settings.attempt_timeout_seconds
 
-    def _let_next(self, claimed: Claim) -> None:
+    def _let_next(self, claimed: Claim, *, answered: bool | None) -> None:
         """The receiver is done with this one: its endpoint may get another."""
         endpoint_id, now = claimed.endpoint.id, self._now()
-        self.pacer.finish((claimed.lease, claimed.delivery.id))
+        self.pacer.finish(claimed.key, answered=answered)
         if self.pacer.is_prompt(endpoint_id):
             self._ramp.wave_through(endpoint_id)
         if self._stopping:
@@ -246,7 +245,7 @@ class Dispatcher:
             if attempt.is_plain_success:
                 self._slots.to_record -= 1
             else:
-                self._let_next(attempt.claim)
+                self._let_next(attempt.claim, answered=attempt.status is not None)
             self._forget(attempt.claim)
 
     def _forget(self, claimed: Claim) -> None:

@@ -1,19 +1,25 @@
-"""The ramp: attempts for endpoints that are not known to be prompt start a few at a time.
+"""The ramp: attempts for endpoints that are not known to answer start a few at a time.
 
 As many as start together also time out together, and whoever does well waits behind both. An attempt that was answered
 gives its start to the next one, so that what is held back is only that ever more are under way, not how many are made.
+The more endpoints there are that owe an answer, the fewer start: hundreds may hang, and to try them all the time costs
+as much as to deliver to others.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 
 from sendoff.policy.pacing import TokenBucket
 
 STARTS_PER_SECOND = 200
-"""A worker's slots are full after four seconds."""
+"""As long as few endpoints owe an answer."""
+
+FEW, MORE = 20, 5
+"""With so many more than few that owe one it is half as many, with twice as many more a third. Hundreds that time out
+after ten seconds come to rest at eleven starts a second, with 110 under way."""
 
 _AT_ONCE_SECONDS = 0.025  # of those, as many as come in it may start in the same moment
 _TICK_SECONDS = 0.01
@@ -27,27 +33,39 @@ class Ramp:
         self._starts = TokenBucket(STARTS_PER_SECOND, 0.0, float("-inf"), _AT_ONCE_SECONDS)
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()  # who is next is the last
         self._timer: asyncio.TimerHandle | None = None
+        self._under_way: Counter[str] = Counter()
 
     async def wait(self, endpoint_id: str) -> None:
-        """Wait until an attempt of this endpoint may start."""
+        """Wait until an attempt of this endpoint may start; whoever does leaves again."""
         self._starts.fill(self._now())
         if not self._waiting and self._starts.tokens >= 1.0:
             self._starts.tokens -= 1.0
-            return
-        start: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(endpoint_id, deque()).append(start)
-        self._watch()
-        await start
+        else:
+            start: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.setdefault(endpoint_id, deque()).append(start)
+            self._watch()
+            await start
+        self._under_way[endpoint_id] += 1
+        self._set_rate()
 
-    def give_back(self) -> None:
-        """An attempt was answered."""
-        self._starts.tokens = min(self._starts.depth, self._starts.tokens + 1.0)
-        self._start_some()
+    def leave(self, endpoint_id: str, *, answered: bool) -> None:
+        """An attempt that started is over."""
+        self._under_way[endpoint_id] -= 1
+        if not self._under_way[endpoint_id]:
+            del self._under_way[endpoint_id]
+        self._set_rate()
+        if answered:
+            self._starts.tokens = min(self._starts.depth, self._starts.tokens + 1.0)
+            self._start_some()
 
     def wave_through(self, endpoint_id: str) -> None:
         """The endpoint turned out to be prompt: nothing of it waits any more."""
         for start in self._waiting.pop(endpoint_id, ()):
             _let_go(start)
+
+    def _set_rate(self) -> None:
+        self._starts.fill(self._now())
+        self._starts.rate = STARTS_PER_SECOND / (1 + max(0, len(self._under_way) - FEW) / MORE)
 
     def _watch(self) -> None:
         if self._timer is None and self._waiting:

@@ -4,12 +4,15 @@ A worker has slots for attempts under way. An attempt that takes longer than OVE
 and counts as overtime instead. Some slots are kept for endpoints that have shown themselves to be prompt: however many
 receivers hang, those that answer promptly find slots. Overtime of as many attempts as there are slots stops endpoints
 that are in overtime themselves; and there is never more under way than twice the slots.
+
+Attempts for endpoints that are not known to answer wait for a start (`sendoff.operations.ramp`), and only so many do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 
 OVERTIME_AFTER_SECONDS = 2.0
 """Most receivers answer within tenths of a second; whoever needs longer waits among their like."""
@@ -20,14 +23,17 @@ LATE_AFTER_SECONDS = 0.25
 _KEPT_FOR_PROMPT = 5
 """One slot of so many."""
 
-_REMEMBERED_AS_PROMPT = 10_000  # endpoints, of which the longest known is forgotten first
+_REMEMBERED = 10_000  # endpoints of which something is known; what was learnt longest ago is forgotten first
 
 LINE_PER_CAP = 2
 """So many times its cap may stand in the line of a prompt endpoint, claimed and not yet started: a few dozen
 milliseconds' worth, which saves to put them off in the database and to claim them again."""
 
-MOST_WAITING_TO_START = 100
-"""Attempts for endpoints that are not prompt: nothing more of those is to be claimed that could not start soon."""
+MOST_WAITING_TO_START = 50
+"""Attempts for endpoints that are not known to answer: nothing more of those is claimed that could not start soon."""
+
+_MOST_UNKNOWN_WAITING = 2 * MOST_WAITING_TO_START
+"""Of endpoints of which nothing is known, one each may wait too: whether they answer is not for others to decide."""
 
 LONGEST_IN_LINE_SECONDS = 2.0
 """After this the endpoint was not as prompt as it seemed; who still waits is put off in the database after all."""
@@ -70,6 +76,17 @@ class TokenBucket:
         return max(0.0, (1.0 - self.tokens) / self.rate)
 
 
+class Standing(Enum):
+    """What the last attempts told of an endpoint's receiver."""
+
+    PROMPT = auto()
+    """It answers, or refuses, within LATE_AFTER_SECONDS."""
+    SLOW = auto()
+    """It answers later than that."""
+    SILENT = auto()
+    """It did not answer, or one answer is overdue."""
+
+
 @dataclass(slots=True)
 class _Lane:
     in_flight: int = 0
@@ -97,10 +114,9 @@ class Pacer:
         self._workers = 1
         self._lanes: dict[str, _Lane] = {}
         self._share = slots - slots // _KEPT_FOR_PROMPT
-        self._prompt_endpoints: dict[str, None] = {}  # by when they became so
-        self.waiting_to_start = 0
-        """How many attempts that have begun here still wait for their start (`sendoff.operations.ramp`)."""
+        self._standings: dict[str, Standing] = {}  # by when each was learnt
         self._in_slots_of_others = 0
+        self._waiting: dict[Hashable, str] = {}
         self._fresh: dict[Hashable, tuple[str, float]] = {}  # by start, oldest first; so is the next
         self._in_slots: dict[Hashable, tuple[str, float]] = {}
         self._overtime: dict[Hashable, str] = {}
@@ -128,21 +144,30 @@ class Pacer:
         lane.rate_limit = rate_limit
         lane.bucket = None if rate_limit is None else TokenBucket(rate_limit / self._workers, 1.0, now)
 
+    @property
+    def waiting_to_start(self) -> int:
+        """How many attempts wait for their start."""
+        return len(self._waiting)
+
     def free_slots(self, now: float) -> int:
         """How many attempts can start at this moment, whoever they are for."""
         self._move_on(now)
-        of_others = min(self._in_slots_of_others, self._share)
-        free = self._slots - (len(self._in_slots) - self._in_slots_of_others) - of_others
-        return max(0, min(free, 2 * self._slots - len(self._in_slots) - len(self._overtime)))
+        taken = len(self._in_slots) + len(self._waiting)
+        free = self._slots - (taken - self._in_slots_of_others) - min(self._in_slots_of_others, self._share)
+        return max(0, min(free, 2 * self._slots - taken - len(self._overtime)))
 
     def room_for(self, endpoint_id: str, now: float) -> int:
-        """How many attempts of this endpoint can start at this moment, free slots aside."""
+        """How many attempts of this endpoint can start, or wait for their start, at this moment; free slots aside."""
         lane = self._lanes.get(endpoint_id, _IDLE)
         if lane.overtime and len(self._overtime) >= self._slots:
             return 0
         room = self.cap - lane.in_flight
-        if room > 0 and endpoint_id not in self._prompt_endpoints:
-            room = min(room, self._room_for_others())
+        standing = self._standings.get(endpoint_id)
+        if room > 0 and standing is not Standing.PROMPT:
+            room = min(room, self._slots_for_others())
+            if standing is not Standing.SLOW:
+                is_new = standing is None and not lane.in_flight
+                room = min(room, max(self._starts_left(), int(is_new and self._starts_left_for_new() > 0)))
         if lane.bucket is not None:
             lane.bucket.fill(now)
             room = min(room, int(lane.bucket.tokens))
@@ -150,7 +175,11 @@ class Pacer:
 
     def is_prompt(self, endpoint_id: str) -> bool:
         """Whether the endpoint has shown itself to be prompt."""
-        return endpoint_id in self._prompt_endpoints
+        return self._standings.get(endpoint_id) is Standing.PROMPT
+
+    def is_known_to_answer(self, endpoint_id: str) -> bool:
+        """Whether its attempts start at once, as far as there is room; those of others wait for their start."""
+        return self._standings.get(endpoint_id) in (Standing.PROMPT, Standing.SLOW)
 
     def room_to_claim(self, endpoint_id: str, now: float, *, in_line: int) -> int:
         """How many deliveries of this endpoint may be claimed: to start, or to stand in line with those `in_line`.
@@ -159,7 +188,7 @@ class Pacer:
         """
         lane = self._lanes.get(endpoint_id, _IDLE)
         room = self.room_for(endpoint_id, now) - in_line
-        if endpoint_id in self._prompt_endpoints and lane.bucket is None and not lane.overtime:
+        if self.is_prompt(endpoint_id) and lane.bucket is None and not lane.overtime:
             room += self.cap * LINE_PER_CAP
         return max(0, room)
 
@@ -170,19 +199,25 @@ class Pacer:
         shares of what there is for them: whoever of them answers has more at the next turn.
         """
         rooms: dict[str, int] = {}
-        free_for_others = self._room_for_others()
-        others = len(in_line.keys() - self._prompt_endpoints.keys()) if free_for_others else 0
-        share_of_others = max(1, free_for_others // max(1, others))
+        slots, starts, starts_of_new = self._slots_for_others(), self._starts_left(), self._starts_left_for_new()
+        if starts < MOST_WAITING_TO_START // 2:
+            starts = 0  # rather some at once, and less often
+        others = max(1, sum(not self.is_prompt(endpoint_id) for endpoint_id in in_line)) if slots > 0 else 1
+        share, share_of_starts = max(1, slots // others), max(1, min(slots, starts) // others)
         for endpoint_id, waiting in in_line.items():
-            is_prompt = endpoint_id in self._prompt_endpoints
-            if not is_prompt and free_for_others <= 0:
+            standing = self._standings.get(endpoint_id)
+            most = free
+            if standing is not Standing.PROMPT:
+                most = min(most, slots, share if standing is Standing.SLOW else share_of_starts)
+            if most <= 0 or (standing is Standing.SILENT and starts <= 0) or (standing is None and starts_of_new <= 0):
                 continue  # of those there may be hundreds, every time
-            room = self.room_to_claim(endpoint_id, now, in_line=waiting)
-            room = min(room, free if is_prompt else min(free, share_of_others))
+            room = min(most, self.room_to_claim(endpoint_id, now, in_line=waiting))
             if room > 0:
                 rooms[endpoint_id] = room
                 free -= room
-                free_for_others -= 0 if is_prompt else room
+                slots -= 0 if standing is Standing.PROMPT else room
+                starts -= 0 if self.is_known_to_answer(endpoint_id) else room
+                starts_of_new -= 0 if self.is_known_to_answer(endpoint_id) else room
         return rooms
 
     def busy_endpoints(self, now: float) -> list[str]:
@@ -192,30 +227,44 @@ class Pacer:
 
     def room_for_any(self) -> int:
         """How many deliveries of an endpoint that is not busy may be claimed, unless it is known to be prompt."""
-        return min(self.cap, self._room_for_others())
+        starts = max(self._starts_left(), int(self._starts_left_for_new() > 0))
+        return max(0, min(self.cap, self._slots_for_others(), starts))
 
     def start(self, key: Hashable, endpoint_id: str, now: float) -> None:
         """An attempt, known by `key` until it finishes, begins."""
+        self.wait(key, endpoint_id)
+        self.begin(key, now)
+
+    def wait(self, key: Hashable, endpoint_id: str) -> None:
+        """An attempt, known by `key` until it finishes, takes a slot and waits for its start."""
         lane = self._lanes.setdefault(endpoint_id, _Lane())
         lane.in_flight += 1
         if lane.bucket is not None:
             lane.bucket.tokens -= 1
-        self._in_slots_of_others += endpoint_id not in self._prompt_endpoints
-        self._in_slots[key] = self._fresh[key] = (endpoint_id, now)
+        self._in_slots_of_others += not self.is_prompt(endpoint_id)
+        self._waiting[key] = endpoint_id
 
-    def finish(self, key: Hashable) -> None:
-        """The attempt is over."""
+    def is_waiting(self, key: Hashable) -> bool:
+        """Whether the attempt still waits for its start."""
+        return key in self._waiting
+
+    def begin(self, key: Hashable, now: float) -> None:
+        """An attempt that waited begins: how long it takes counts from here."""
+        self._in_slots[key] = self._fresh[key] = (self._waiting.pop(key), now)
+
+    def finish(self, key: Hashable, *, answered: bool | None) -> None:
+        """The attempt is over; `answered` is None when it came to nothing that tells of the receiver."""
         is_fresh = self._fresh.pop(key, None) is not None
-        started = self._in_slots.pop(key, None)
-        endpoint_id = started[0] if started else self._overtime.pop(key)
+        in_slot, waited = self._in_slots.pop(key, None), self._waiting.pop(key, None)
+        endpoint_id = (in_slot[0] if in_slot else waited) or self._overtime.pop(key)
         lane = self._lanes[endpoint_id]
         lane.in_flight -= 1
-        if started is None:
-            lane.overtime -= 1
+        if in_slot or waited:
+            self._in_slots_of_others -= not self.is_prompt(endpoint_id)
         else:
-            self._in_slots_of_others -= endpoint_id not in self._prompt_endpoints
-        if is_fresh:
-            self._take_for_prompt(endpoint_id)
+            lane.overtime -= 1
+        if answered is not None and not waited:
+            self._learn(endpoint_id, answered=answered, promptly=is_fresh)
         if not lane.in_flight and lane.bucket is None:
             del self._lanes[endpoint_id]
 
@@ -224,32 +273,45 @@ class Pacer:
         lane = self._lanes.get(endpoint_id)
         return lane.bucket.seconds_to_next() if lane is not None and lane.bucket is not None else None
 
-    def _room_for_others(self) -> int:
+    def _slots_for_others(self) -> int:
         """How many slots there are for endpoints that are not known to be prompt."""
         in_slots = self._in_slots_of_others
-        with_overtime = self._slots + self._share - in_slots - len(self._overtime)
-        return max(0, min(self._share - in_slots, with_overtime, MOST_WAITING_TO_START - self.waiting_to_start))
+        return min(self._share - in_slots, self._slots + self._share - in_slots - len(self._overtime))
 
-    def _take_for_prompt(self, endpoint_id: str) -> None:
-        if endpoint_id in self._prompt_endpoints:
+    def _starts_left(self) -> int:
+        """How many attempts more may wait for their start."""
+        return MOST_WAITING_TO_START - len(self._waiting)
+
+    def _starts_left_for_new(self) -> int:
+        """How many may, one each of endpoints of which nothing is known."""
+        return _MOST_UNKNOWN_WAITING - len(self._waiting)
+
+    def _learn(self, endpoint_id: str, *, answered: bool, promptly: bool) -> None:
+        if promptly:
+            self._set_standing(endpoint_id, Standing.PROMPT)  # also who refuses at once holds up nobody
+        elif not self.is_prompt(endpoint_id):
+            self._set_standing(endpoint_id, Standing.SLOW if answered else Standing.SILENT)
+
+    def _set_standing(self, endpoint_id: str, standing: Standing | None) -> None:
+        before = self._standings.get(endpoint_id)
+        if before is standing:
             return
-        if len(self._prompt_endpoints) >= _REMEMBERED_AS_PROMPT:
-            self._take_for_late(next(iter(self._prompt_endpoints)))
-        self._prompt_endpoints[endpoint_id] = None
-        self._in_slots_of_others -= self._lanes.get(endpoint_id, _IDLE).in_slots
-
-    def _take_for_late(self, endpoint_id: str) -> None:
-        if endpoint_id in self._prompt_endpoints:
-            del self._prompt_endpoints[endpoint_id]
-            self._in_slots_of_others += self._lanes.get(endpoint_id, _IDLE).in_slots
+        self._standings.pop(endpoint_id, None)
+        if standing is not None:
+            self._standings[endpoint_id] = standing
+        in_slots = self._lanes.get(endpoint_id, _IDLE).in_slots
+        self._in_slots_of_others += in_slots * ((before is Standing.PROMPT) - (standing is Standing.PROMPT))
+        if len(self._standings) > _REMEMBERED:
+            self._set_standing(next(iter(self._standings)), None)
 
     def _move_on(self, now: float) -> None:
         for endpoint_id in _pop_started(self._fresh, now - LATE_AFTER_SECONDS).values():
-            self._take_for_late(endpoint_id)
+            if self._standings.get(endpoint_id) is not Standing.SLOW:
+                self._set_standing(endpoint_id, Standing.SILENT)
         for key, endpoint_id in _pop_started(self._in_slots, now - OVERTIME_AFTER_SECONDS).items():
             self._overtime[key] = endpoint_id
             self._lanes[endpoint_id].overtime += 1
-            self._in_slots_of_others -= endpoint_id not in self._prompt_endpoints
+            self._in_slots_of_others -= not self.is_prompt(endpoint_id)
 
 
 def _pop_started(attempts: dict[Hashable, tuple[str, float]], until: float) -> dict[Hashable, str]:

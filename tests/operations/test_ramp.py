@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sendoff.operations.ramp import STARTS_PER_SECOND, Ramp
+from sendoff.operations import ramp
+from sendoff.operations.ramp import FEW, MORE, STARTS_PER_SECOND, Ramp
 from tests.support.polling import eventually
 
 
@@ -29,6 +30,11 @@ class Starts:
         for _ in range(3):
             await asyncio.sleep(0)
 
+    async def end(self) -> None:
+        for task in self.waiting:
+            task.cancel()
+        await asyncio.gather(*self.waiting, return_exceptions=True)
+
     async def _wait(self, endpoint_id: str) -> None:
         await self.ramp.wait(endpoint_id)
         self.made.append(endpoint_id)
@@ -43,17 +49,14 @@ async def starts() -> AsyncIterator[Starts]:
     starts.waiting.pop().cancel()
     starts.made.clear()
     yield starts
-    for task in starts.waiting:
-        task.cancel()
-    await asyncio.gather(*starts.waiting, return_exceptions=True)
+    await starts.end()
 
 
 async def test_only_a_few_start_in_the_same_moment() -> None:
     starts = Starts()
     await starts.ask(*["a"] * STARTS_PER_SECOND)
     assert 0 < len(starts.made) < STARTS_PER_SECOND / 10
-    for task in starts.waiting:
-        task.cancel()
+    await starts.end()
 
 
 async def test_the_others_start_as_time_passes(starts: Starts) -> None:
@@ -64,9 +67,32 @@ async def test_the_others_start_as_time_passes(starts: Starts) -> None:
         await eventually(lambda wanted=wanted: len(starts.made) >= wanted, what="the next starts")  # type: ignore[misc]
 
 
+async def test_the_more_endpoints_owe_an_answer_the_fewer_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ramp, "_TICK_SECONDS", 0.0)
+    few, one = [str(number) for number in range(FEW - 1)], ["hung"] * (FEW + MORE * 3)
+    many = [str(number) for number in range(FEW + MORE * 3)]
+    undisturbed = await starts_in_a_tenth_of_a_second(under_way=["hung"])
+    assert await starts_in_a_tenth_of_a_second(under_way=few) == undisturbed
+    assert await starts_in_a_tenth_of_a_second(under_way=one) == undisturbed
+    assert 0 < await starts_in_a_tenth_of_a_second(under_way=many) < undisturbed / 3
+
+
+async def starts_in_a_tenth_of_a_second(*, under_way: list[str]) -> int:
+    starts = Starts()
+    for endpoint_id in under_way:
+        starts.now += 1.0
+        await starts.ask(endpoint_id)
+    await starts.ask(*["next"] * STARTS_PER_SECOND)
+    for _ in range(10):
+        starts.now += 0.01
+        await starts.settle()
+    await starts.end()
+    return len(starts.made) - len(under_way)
+
+
 async def test_an_answer_gives_its_start_to_the_next(starts: Starts) -> None:
     await starts.ask("a", "b")
-    starts.ramp.give_back()
+    starts.ramp.leave("first", answered=True)
     await starts.settle()
     assert len(starts.made) == 1
 
@@ -74,7 +100,7 @@ async def test_an_answer_gives_its_start_to_the_next(starts: Starts) -> None:
 async def test_who_did_not_wait_before_is_first_and_then_endpoints_take_turns(starts: Starts) -> None:
     await starts.ask("crowd", "crowd", "crowd", "other", "other", "newcomer")
     for _ in range(6):
-        starts.ramp.give_back()
+        starts.ramp.leave("first", answered=True)
         await starts.settle()
     assert starts.made == ["newcomer", "other", "crowd", "other", "crowd", "crowd"]
 
@@ -90,6 +116,6 @@ async def test_who_gave_up_takes_nobodys_start(starts: Starts) -> None:
     await starts.ask("a", "b")
     starts.waiting[-1].cancel()
     await starts.settle()
-    starts.ramp.give_back()
+    starts.ramp.leave("first", answered=True)
     await starts.settle()
     assert starts.made == ["a"]

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendoff.policy.pacing import LATE_AFTER_SECONDS, LINE_PER_CAP, OVERTIME_AFTER_SECONDS, Pacer
+from sendoff.policy import pacing
+from sendoff.policy.pacing import (
+    LATE_AFTER_SECONDS,
+    LINE_PER_CAP,
+    MOST_WAITING_TO_START,
+    OVERTIME_AFTER_SECONDS,
+    Pacer,
+)
 
 
 def test_an_endpoint_takes_at_most_its_cap() -> None:
@@ -16,7 +23,7 @@ def test_an_endpoint_takes_at_most_its_cap() -> None:
         pacer.start(key, "a", 0)
     assert pacer.room_for("a", 0) == 0
     assert (pacer.room_for("b", 0), pacer.busy_endpoints(0)) == (3, ["a"])
-    pacer.finish(0)
+    pacer.finish(0, answered=True)
     assert pacer.room_for("a", 0) == 1
 
 
@@ -37,14 +44,14 @@ def test_when_overtime_is_full_only_endpoints_in_overtime_have_to_wait() -> None
     assert pacer.free_slots(now) == 4
     assert pacer.room_for("slow", now) == 0
     assert pacer.room_for("new", now) == 4
-    pacer.finish(1)
+    pacer.finish(1, answered=True)
     assert pacer.room_for("slow", now) == 2
 
 
 def test_who_hangs_leaves_slots_to_who_is_known_to_be_prompt() -> None:
     pacer = Pacer(slots=10, endpoint_cap=5)
     pacer.start("first", "prompt", 0)
-    pacer.finish("first")
+    pacer.finish("first", answered=True)
     for endpoint in ("a", "b"):
         for number in range(pacer.share_out({endpoint: 0}, pacer.free_slots(0), 0)[endpoint]):
             pacer.start((endpoint, number), endpoint, 0)
@@ -56,13 +63,13 @@ def test_who_hangs_leaves_slots_to_who_is_known_to_be_prompt() -> None:
 def test_who_is_no_longer_prompt_gives_up_the_slots_that_are_kept() -> None:
     pacer = Pacer(slots=10, endpoint_cap=10)
     pacer.start("first", "a", 0)
-    pacer.finish("first")
+    pacer.finish("first", answered=True)
     for number in range(10):
         pacer.start(number, "a", 0)
     assert pacer.free_slots(LATE_AFTER_SECONDS - 0.01) == 0
     assert pacer.free_slots(LATE_AFTER_SECONDS) == 2
     assert pacer.room_for("b", LATE_AFTER_SECONDS) == 0
-    pacer.finish(0)  # late, which proves nothing
+    pacer.finish(0, answered=True)  # late, which proves nothing
     assert pacer.room_for("a", LATE_AFTER_SECONDS) == 0
 
 
@@ -76,7 +83,7 @@ def test_what_is_shared_out_together_fits_together() -> None:
 def test_who_is_not_known_to_be_prompt_gets_an_equal_share_and_who_is_all_it_has_room_for() -> None:
     pacer = Pacer(slots=10, endpoint_cap=5)
     pacer.start("first", "prompt", 0)
-    pacer.finish("first")
+    pacer.finish("first", answered=True)
     in_line = {"a": 0, "prompt": LINE_PER_CAP * 5 - 1, "b": 0, "c": 0}
     assert pacer.share_out(in_line, pacer.free_slots(0), 0) == {"a": 2, "prompt": 6, "b": 2}
 
@@ -85,7 +92,7 @@ def test_who_is_prompt_may_have_a_line_until_it_is_late() -> None:
     pacer = Pacer(slots=100, endpoint_cap=5)
     assert pacer.room_to_claim("a", 0, in_line=0) == 5
     pacer.start("first", "a", 0)
-    pacer.finish("first")
+    pacer.finish("first", answered=True)
     assert pacer.room_to_claim("a", 0, in_line=0) == 5 + 5 * LINE_PER_CAP
     assert pacer.room_to_claim("a", 0, in_line=12) == 3
     pacer.start("second", "a", 0)
@@ -97,7 +104,7 @@ def test_who_is_prompt_may_have_a_line_until_it_is_late() -> None:
 def test_who_has_a_rate_limit_has_no_line() -> None:
     pacer = Pacer(slots=100, endpoint_cap=5)
     pacer.start("first", "a", 0)
-    pacer.finish("first")
+    pacer.finish("first", answered=True)
     pacer.set_rate_limit("a", 10, 0)
     assert pacer.room_to_claim("a", 0, in_line=0) == 1
 
@@ -122,7 +129,7 @@ def test_a_rate_limit_holds_over_every_second() -> None:
         now = tick / 100
         if pacer.room_for("a", now):
             pacer.start(tick, "a", now)
-            pacer.finish(tick)
+            pacer.finish(tick, answered=True)
             started.append(now)
     assert 19 <= len(started) <= 21
     for first in started:
@@ -144,24 +151,128 @@ def test_an_endpoint_without_limits_is_forgotten_when_nothing_of_it_is_under_way
     pacer = Pacer(slots=10, endpoint_cap=1)
     pacer.start(1, "a", 0)
     assert (pacer.busy_endpoints(0), pacer.room_for("a", 0)) == (["a"], 0)
-    pacer.finish(1)
+    pacer.finish(1, answered=True)
     assert (pacer.busy_endpoints(0), pacer.room_for("a", 0)) == ([], 1)
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 5), st.booleans()), max_size=60))
-def test_slots_and_rooms_always_add_up(steps: list[tuple[str, float, bool]]) -> None:
+_STEPS = st.tuples(
+    st.sampled_from("abc"),
+    st.floats(0, 5),
+    st.sampled_from(("start", "wait", "begin", "finish")),
+    st.sampled_from((True, False, None)),
+)
+
+
+@given(st.lists(_STEPS, max_size=60))
+def test_slots_and_rooms_always_add_up(steps: list[tuple[str, float, str, bool | None]]) -> None:
     pacer, now = Pacer(slots=8, endpoint_cap=3), 0.0
+    waiting: dict[int, str] = {}
     under_way: dict[int, tuple[str, float]] = {}
-    for key, (endpoint, wait, finishes) in enumerate(steps):
-        now += wait
-        if finishes and under_way:
-            oldest = next(iter(under_way))
-            pacer.finish(oldest)
-            del under_way[oldest]
-        elif pacer.free_slots(now) > 0 and pacer.room_for(endpoint, now) > 0:
+    for key, (endpoint, seconds, step, answered) in enumerate(steps):
+        now += seconds
+        has_room = pacer.free_slots(now) > 0 and pacer.room_for(endpoint, now) > 0
+        if step == "start" and has_room:
             pacer.start(key, endpoint, now)
             under_way[key] = (endpoint, now)
-        prompt = sum(now - started < OVERTIME_AFTER_SECONDS for _, started in under_way.values())
-        assert pacer.free_slots(now) == 8 - prompt
+        elif step == "wait" and has_room:
+            pacer.wait(key, endpoint)
+            waiting[key] = endpoint
+        elif step == "begin" and waiting:
+            first = next(iter(waiting))
+            pacer.begin(first, now)
+            under_way[first] = (waiting.pop(first), now)
+        elif step == "finish" and (under_way or waiting):
+            oldest = next(iter(under_way or waiting))
+            pacer.finish(oldest, answered=answered)
+            (under_way or waiting).pop(oldest)  # type: ignore[attr-defined]
+        in_slots = len(waiting) + sum(now - started < OVERTIME_AFTER_SECONDS for _, started in under_way.values())
+        assert pacer.free_slots(now) == 8 - in_slots
         for name in "abc":
-            assert sum(endpoint == name for endpoint, _ in under_way.values()) <= 3
+            busy = [*waiting.values(), *(endpoint for endpoint, _ in under_way.values())].count(name)
+            assert busy <= 3
+            assert (name in pacer.busy_endpoints(now)) is (busy > 0)
+
+
+def attempt(pacer: Pacer, endpoint_id: str, *, seconds: float, answered: bool | None) -> None:
+    """An attempt that begins at 0 and takes so long."""
+    pacer.start("attempt", endpoint_id, 0)
+    pacer.free_slots(seconds)
+    pacer.finish("attempt", answered=answered)
+
+
+def fill_ramp(pacer: Pacer) -> None:
+    for number in range(MOST_WAITING_TO_START):
+        pacer.wait(("crowd", number), f"crowd{number}")
+
+
+def test_who_waits_for_a_start_takes_a_slot_and_no_time() -> None:
+    pacer = Pacer(slots=10, endpoint_cap=5)
+    pacer.wait(1, "a")
+    assert (pacer.free_slots(0), pacer.room_for("a", 0), pacer.is_waiting(1)) == (9, 4, True)
+    pacer.free_slots(OVERTIME_AFTER_SECONDS)
+    pacer.begin(1, OVERTIME_AFTER_SECONDS)
+    assert (pacer.free_slots(OVERTIME_AFTER_SECONDS), pacer.is_waiting(1)) == (9, False)
+    pacer.finish(1, answered=True)
+    assert pacer.is_prompt("a")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "answered", "known_to_answer"),
+    [
+        (0.0, True, True),
+        (0.0, False, True),  # refused at once
+        (LATE_AFTER_SECONDS, True, True),
+        (LATE_AFTER_SECONDS, False, False),
+        (OVERTIME_AFTER_SECONDS, True, True),
+        (OVERTIME_AFTER_SECONDS, False, False),
+        (0.0, None, False),  # nothing is known
+    ],
+)
+def test_what_an_attempt_tells_of_its_receiver(seconds: float, answered: bool | None, known_to_answer: bool) -> None:
+    pacer = Pacer(slots=10, endpoint_cap=5)
+    attempt(pacer, "a", seconds=seconds, answered=answered)
+    assert pacer.is_known_to_answer("a") is known_to_answer
+    assert pacer.is_prompt("a") is (known_to_answer and seconds == 0)
+    assert (pacer.free_slots(seconds), pacer.busy_endpoints(seconds)) == (10, [])
+
+
+def test_who_came_to_nothing_while_it_waited_tells_nothing() -> None:
+    pacer = Pacer(slots=10, endpoint_cap=5)
+    pacer.wait(1, "a")
+    pacer.finish(1, answered=None)
+    assert (pacer.is_known_to_answer("a"), pacer.free_slots(0), pacer.busy_endpoints(0)) == (False, 10, [])
+
+
+def test_when_many_wait_for_a_start_the_silent_get_none_and_the_unknown_one() -> None:
+    pacer = Pacer(slots=1_000, endpoint_cap=5)
+    attempt(pacer, "silent", seconds=LATE_AFTER_SECONDS, answered=False)
+    attempt(pacer, "slow", seconds=LATE_AFTER_SECONDS, answered=True)
+    assert [pacer.room_for(one, 0) for one in ("silent", "slow", "unknown")] == [5, 5, 5]
+    fill_ramp(pacer)
+    assert [pacer.room_for(one, 0) for one in ("silent", "slow", "unknown")] == [0, 5, 1]
+    assert pacer.share_out(dict.fromkeys(("silent", "slow", "unknown"), 0), 100, 0) == {"slow": 5, "unknown": 1}
+    assert pacer.room_for_any() == 1
+    pacer.wait("first", "unknown")
+    assert pacer.room_for("unknown", 0) == 0
+
+
+def test_the_silent_get_some_starts_together_rather_than_one_by_one() -> None:
+    pacer = Pacer(slots=1_000, endpoint_cap=5)
+    attempt(pacer, "silent", seconds=LATE_AFTER_SECONDS, answered=False)
+    fill_ramp(pacer)
+    for number in range(MOST_WAITING_TO_START // 2):
+        assert pacer.share_out({"silent": 0}, 100, 0) == {}
+        pacer.begin(("crowd", number), 0)
+    assert pacer.share_out({"silent": 0}, 100, 0) == {"silent": 5}
+
+
+def test_only_so_much_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pacing, "_REMEMBERED", 2)
+    pacer = Pacer(slots=10, endpoint_cap=5)
+    attempt(pacer, "a", seconds=0, answered=True)
+    pacer.start("under way", "a", 0)
+    attempt(pacer, "b", seconds=0, answered=True)
+    attempt(pacer, "c", seconds=0, answered=True)
+    assert [pacer.is_prompt(endpoint_id) for endpoint_id in "abc"] == [False, True, True]
+    pacer.finish("under way", answered=True)
+    assert pacer.free_slots(0) == 10
