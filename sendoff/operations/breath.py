@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-_SHORTEST_SECONDS = 0.05
 _BREATHS_PER_WORK = 2  # a third of the time at most
 
 
 def breath_after(worked: float) -> float:
     """How many seconds to wait between two batches, the first of which took so many seconds."""
-    return max(_SHORTEST_SECONDS, worked * _BREATHS_PER_WORK)
+    return worked * _BREATHS_PER_WORK

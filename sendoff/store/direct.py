@@ -27,12 +27,6 @@ _SETTINGS = {
 }
 _IDLE_SECONDS = 60.0
 _PLAN_SECONDS = 10  # in the first minutes of an installation, plans are made for tables that are about to grow
-_NOT_THE_DRIVERS = (  # options of a URL that SQLAlchemy takes for itself
-    "async_fallback",
-    "async_creator_fn",
-    "prepared_statement_cache_size",
-    "prepared_statement_name_func",
-)
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]
@@ -46,8 +40,6 @@ class Direct:
 
     def __init__(self, url: URL, dialect: Dialect, *, connections: int, timeout: float, command_timeout: float) -> None:
         _, options = dialect.create_connect_args(url)
-        for name in _NOT_THE_DRIVERS:
-            options.pop(name, None)
         self._pool = asyncpg.create_pool(
             min_size=0,
             max_size=connections,

@@ -30,11 +30,6 @@ HISTORY = (Event, Delivery, Attempt, LastExchange, DeadLetter, Replay, ReplayIte
 ALL = Selection(DeadLetterFilter())
 
 
-@pytest.fixture(autouse=True)
-def _without_breath(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sendoff.operations.breath._SHORTEST_SECONDS", 0)
-
-
 async def count(house: House) -> dict[str, int]:
     """How many rows there are of each kind of history that has any."""
     async with house.transaction() as tx:

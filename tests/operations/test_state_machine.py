@@ -74,7 +74,6 @@ class WholeLife(Work, Interventions):
 def test_whatever_happens_to_deliveries_nothing_is_lost_stuck_or_sent_again(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sendoff.operations.breath._SHORTEST_SECONDS", 0)
     monkeypatch.setattr("sendoff.operations.bury.BURY_AT_ONCE", 2)
     with set_stage(database_url) as stage:
         run_state_machine_as_test(
