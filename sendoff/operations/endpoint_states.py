@@ -32,15 +32,7 @@ def mark_deleted(tx: Transaction, runtime: Runtime, actor: Actor, endpoint: Endp
     endpoint.state = EndpointState.DELETED
     endpoint.burial_due = True
     endpoint.updated_at = runtime.clock.now()
-    write_audit(
-        tx,
-        actor,
-        "endpoint.delete",
-        target=("endpoint", endpoint.id),
-        now=endpoint.updated_at,
-        organization_id=endpoint.organization_id,
-        before=before,
-    )
+    note(tx, actor, "endpoint.delete", endpoint, before=before, after=None)
 
 
 def switch(endpoint: Endpoint, *, on: bool) -> None:
@@ -53,6 +45,28 @@ def switch(endpoint: Endpoint, *, on: bool) -> None:
     elif endpoint.state == EndpointState.ACTIVE:
         endpoint.state = EndpointState.PAUSED
         endpoint.burial_due = True
+
+
+def note(
+    tx: Transaction,
+    actor: Actor,
+    action: str,
+    endpoint: Endpoint,
+    *,
+    before: dict[str, Any] | None,
+    after: dict[str, Any] | None,
+) -> None:
+    """Tell the audit log what became of an endpoint when it was updated last."""
+    write_audit(
+        tx,
+        actor,
+        action,
+        target=("endpoint", endpoint.id),
+        now=endpoint.updated_at,
+        organization_id=endpoint.organization_id,
+        before=before,
+        after=after,
+    )
 
 
 def shown(endpoint: Endpoint) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from sendoff.dialects.house import NAME as HOUSE
 from sendoff.dialects.signing import PRIVATE_PREFIX, public_key
 from sendoff.errors import Conflict, Invalid, NotFound
 from sendoff.ids import is_uuid, new_id
-from sendoff.operations.actors import Actor, write_audit
+from sendoff.operations.actors import Actor
 from sendoff.operations.authenticate import Principal
 from sendoff.operations.bury import bury_some
-from sendoff.operations.endpoint_states import check_rate_limit, mark_deleted, shown, switch
+from sendoff.operations.endpoint_states import check_rate_limit, mark_deleted, note, shown, switch
 from sendoff.operations.event_types import check_subscription
 from sendoff.operations.ping import ping
 from sendoff.operations.runtime import Runtime
@@ -107,15 +107,7 @@ async def register_endpoint(
     )
     async with runtime.database.write() as tx:
         tx.add(endpoint)
-        write_audit(
-            tx,
-            actor,
-            "endpoint.create",
-            target=("endpoint", endpoint.id),
-            now=now,
-            organization_id=endpoint.organization_id,
-            after=shown(endpoint),
-        )
+        note(tx, actor, "endpoint.create", endpoint, before=None, after=shown(endpoint))
     return RegisteredEndpoint(endpoint, secret)
 
 
@@ -176,16 +168,7 @@ async def update_endpoint(
         _check_not_gone(endpoint, fields)
         before = shown(endpoint)
         _apply(endpoint, fields, runtime, url_changed=url_changed)
-        write_audit(
-            tx,
-            actor,
-            "endpoint.update",
-            target=("endpoint", endpoint.id),
-            now=endpoint.updated_at,
-            organization_id=organization_id,
-            before=before,
-            after=shown(endpoint),
-        )
+        note(tx, actor, "endpoint.update", endpoint, before=before, after=shown(endpoint))
     if endpoint.burial_due:
         await bury_some(runtime, endpoint.id)
     return endpoint

@@ -10,7 +10,7 @@ from sendoff.errors import Conflict, NotFound
 from sendoff.ids import is_event_id, is_uuid
 from sendoff.operations.actors import Actor, write_audit
 from sendoff.operations.bury import bury_some
-from sendoff.operations.endpoint_states import check_rate_limit, shown
+from sendoff.operations.endpoint_states import check_rate_limit, note, shown
 from sendoff.operations.runtime import Runtime
 from sendoff.policy.states import DeadLetterState, DeliveryState, EndpointState
 from sendoff.store import audit, dead_letters, deliveries, delivery_history, endpoints, events
@@ -180,16 +180,8 @@ async def switch_endpoint(runtime: Runtime, actor: Actor, endpoint_id: str, *, o
         endpoint.consecutive_failures = 0 if on else endpoint.consecutive_failures
         endpoint.burial_due = not on
         endpoint.updated_at = now
-        write_audit(
-            tx,
-            actor,
-            "endpoint.enable" if on else "endpoint.disable",
-            target=("endpoint", endpoint.id),
-            now=now,
-            organization_id=endpoint.organization_id,
-            before=before,
-            after={"state": str(endpoint.state)},
-        )
+        done = "endpoint.enable" if on else "endpoint.disable"
+        note(tx, actor, done, endpoint, before=before, after={"state": str(endpoint.state)})
     if not on:
         await bury_some(runtime, endpoint.id)
     return endpoint
@@ -203,16 +195,7 @@ async def limit_endpoint(runtime: Runtime, actor: Actor, endpoint_id: str, *, ra
         before = shown(endpoint)
         endpoint.rate_limit = rate_limit
         endpoint.updated_at = runtime.clock.now()
-        write_audit(
-            tx,
-            actor,
-            "endpoint.update",
-            target=("endpoint", endpoint.id),
-            now=endpoint.updated_at,
-            organization_id=endpoint.organization_id,
-            before=before,
-            after=shown(endpoint),
-        )
+        note(tx, actor, "endpoint.update", endpoint, before=before, after=shown(endpoint))
     return endpoint
 
 

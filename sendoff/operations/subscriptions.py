@@ -9,9 +9,9 @@ from typing import Any
 from sendoff.dialects.dialbird import DIALBIRD
 from sendoff.errors import Conflict, Gone, Invalid, NotFound, UnknownEventType, UnsafeUrl
 from sendoff.ids import is_uuid, new_id
-from sendoff.operations.actors import Actor, write_audit
+from sendoff.operations.actors import Actor
 from sendoff.operations.bury import bury_some
-from sendoff.operations.endpoint_states import check_rate_limit, mark_deleted, shown, switch
+from sendoff.operations.endpoint_states import check_rate_limit, mark_deleted, note, shown, switch
 from sendoff.operations.endpoints import RegisteredEndpoint
 from sendoff.operations.grants import Grant
 from sendoff.operations.runtime import Runtime
@@ -67,15 +67,7 @@ async def subscribe(runtime: Runtime, grant: Grant, actor: Actor, new: NewSubscr
         await _check_event_type(tx, new.event_type)
         given_way = await _make_room(tx, runtime, actor, endpoint)
         tx.add(endpoint)
-        write_audit(
-            tx,
-            actor,
-            "endpoint.create",
-            target=("endpoint", endpoint.id),
-            now=endpoint.created_at,
-            organization_id=endpoint.organization_id,
-            after=shown(endpoint),
-        )
+        note(tx, actor, "endpoint.create", endpoint, before=None, after=shown(endpoint))
     for endpoint_id in given_way:
         await bury_some(runtime, endpoint_id)
     return RegisteredEndpoint(endpoint, secret)
@@ -111,16 +103,7 @@ async def change_subscription(
         before = shown(endpoint)
         _apply(endpoint, change.fields)
         endpoint.updated_at = runtime.clock.now()
-        write_audit(
-            tx,
-            actor,
-            "endpoint.update",
-            target=("endpoint", endpoint.id),
-            now=endpoint.updated_at,
-            organization_id=organization_id,
-            before=before,
-            after=shown(endpoint),
-        )
+        note(tx, actor, "endpoint.update", endpoint, before=before, after=shown(endpoint))
     if endpoint.burial_due:
         await bury_some(runtime, endpoint.id)
     return endpoint
