@@ -15,13 +15,13 @@ import structlog
 from sendoff.errors import Unavailable
 from sendoff.operations.deliver import Claim, Claims, FinishedAttempt, claim, deliver, release
 from sendoff.operations.lines import Lines
-from sendoff.operations.ramp import Ramp
+from sendoff.operations.ramp import FEW_MORE, MANY_MORE, Ramp
 from sendoff.operations.recorder import Recorder
 from sendoff.operations.runtime import Runtime
 from sendoff.operations.slots import Slots
 from sendoff.operations.usher import Usher
 from sendoff.operations.waiting import at_most
-from sendoff.policy.pacing import LONGEST_IN_LINE_SECONDS, MOST_WAITING_TO_START, Pacer
+from sendoff.policy.pacing import LONGEST_IN_LINE_SECONDS, Pacer, Standing
 from sendoff.store.claims import ANY_ROOM, Rooms
 
 Result = TypeVar("Result")
@@ -53,7 +53,12 @@ class Dispatcher:
         self._unrecorded: set[str] = set()
         self._lines = Lines()
         self._slots = Slots(self.pacer, self._lines, self._now)
-        self._ramp = Ramp(asyncio.get_running_loop().time)
+        time = asyncio.get_running_loop().time
+        self._ramps = {
+            Standing.SILENT: Ramp(time, more=FEW_MORE),
+            Standing.UNTRIED: Ramp(time, more=FEW_MORE),
+            None: Ramp(time, more=MANY_MORE),
+        }
         self._stopping = False
         self._recorder = Recorder(runtime, self._note_recorded)
         self._usher = Usher(runtime, self.pacer, self._lines, self._slots, self._start)
@@ -148,6 +153,10 @@ class Dispatcher:
         for claimed in claims.to_send:
             endpoint, now = claimed.endpoint, self._now()
             self.pacer.set_rate_limit(endpoint.id, endpoint.rate_limit, now)
+            if endpoint.consecutive_failures:
+                self.pacer.expect(endpoint.id, Standing.SILENT)
+            elif endpoint.last_success_at is None:
+                self.pacer.expect(endpoint.id, Standing.UNTRIED)
             if self._stopping or now - claimed_since > self._claim_seconds:
                 too_late.append(claimed)
             elif self._room_to_claim(endpoint.id, now) == 0:
@@ -160,11 +169,12 @@ class Dispatcher:
         await self._put_off(too_many, held=True)
 
     def _launch(self, claimed: Claim, now: float) -> None:
-        if self.pacer.is_known_to_answer(claimed.endpoint.id):
+        ramp = self._ramps.get(self.pacer.standing(claimed.endpoint.id))
+        if ramp is None:
             self.pacer.start(claimed.key, claimed.endpoint.id, now)
         else:
             self.pacer.wait(claimed.key, claimed.endpoint.id)
-        task = asyncio.create_task(self._attempt(claimed))
+        task = asyncio.create_task(self._attempt(claimed, ramp))
         self._unrecorded.add(claimed.delivery.id)
         self._under_way[task] = claimed
         task.add_done_callback(self._under_way.pop)
@@ -182,9 +192,9 @@ class Dispatcher:
         except Unavailable as error:  # their leases end by themselves
             _log.warning("not_put_off", deliveries=len(claims), error=str(error))
 
-    async def _attempt(self, claimed: Claim) -> None:
+    async def _attempt(self, claimed: Claim, ramp: Ramp | None) -> None:
         try:
-            attempt = await self._make(claimed)
+            attempt = await self._make(claimed, ramp)
         except BaseException as error:
             self._let_next(claimed, answered=None)
             self._forget(claimed)
@@ -203,19 +213,18 @@ class Dispatcher:
                 self._let_next(claimed, answered=True)
                 self._slots.to_record += 1
 
-    async def _make(self, claimed: Claim) -> FinishedAttempt | None:
+    async def _make(self, claimed: Claim, ramp: Ramp | None) -> FinishedAttempt | None:
         """None when its turn came too late."""
-        if not self.pacer.is_waiting(claimed.key):
+        if ramp is None:
             return await self._deliver_in_time(claimed)
-        await self._ramp.wait(claimed.endpoint.id)
-        self.pacer.begin(claimed.key, self._now())
-        if self.pacer.waiting_to_start == MOST_WAITING_TO_START // 2:
+        await ramp.wait(claimed.endpoint.id)
+        if self.pacer.begin(claimed.key, self._now()):
             self._usher.wake()
         attempt: FinishedAttempt | None = None
         try:
             attempt = await self._deliver_in_time(claimed)
         finally:
-            self._ramp.leave(claimed.endpoint.id, answered=attempt is None or attempt.status is not None)
+            ramp.leave(claimed.endpoint.id, answered=attempt is None or attempt.status is not None)
         return attempt
 
     async def _deliver_in_time(self, claimed: Claim) -> FinishedAttempt | None:
@@ -230,8 +239,9 @@ class Dispatcher:
         """The receiver is done with this one: its endpoint may get another."""
         endpoint_id, now = claimed.endpoint.id, self._now()
         self.pacer.finish(claimed.key, answered=answered)
-        if self.pacer.is_prompt(endpoint_id):
-            self._ramp.wave_through(endpoint_id)
+        if self.pacer.is_known_to_answer(endpoint_id):
+            for ramp in self._ramps.values():
+                ramp.wave_through(endpoint_id)
         if self._stopping:
             return
         while self.pacer.room_for(endpoint_id, now) and (first := self._lines.call(endpoint_id)):

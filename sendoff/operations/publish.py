@@ -139,20 +139,26 @@ def plan_publications(
     due: Counter[str] = Counter()
     for publication in publications:
         plan.accepted.append([])
-        due_at_most = most_at_once(endpoint_cap, endpoints=len(subscribers[publication.organization_id]))
+        subscribed = _by_type(publication, subscribers[publication.organization_id])
+        reached = {subscriber.id for found in subscribed.values() for subscriber in found}
+        due_at_most = most_at_once(endpoint_cap, endpoints=len(reached))
         for event in publication.events:
             event_id = new_event_id()
             rows: list[NewDelivery] = []
-            for subscriber in subscribers[publication.organization_id]:
-                if matches(subscriber.events, event.type):
-                    is_due = not subscriber.has_held and due[subscriber.id] < due_at_most
-                    due[subscriber.id] += is_due
-                    state = DeliveryState.PENDING if is_due else DeliveryState.HELD
-                    rows.append(NewDelivery(new_id(), event_id, subscriber.id, publication.organization_id, now, state))
+            for subscriber in subscribed[event.type]:
+                is_due = not subscriber.has_held and due[subscriber.id] < due_at_most
+                due[subscriber.id] += is_due
+                state = DeliveryState.PENDING if is_due else DeliveryState.HELD
+                rows.append(NewDelivery(new_id(), event_id, subscriber.id, publication.organization_id, now, state))
             plan.deliveries.extend(rows)
             plan.events.append(_event_row(event, event_id, publication, now, len(rows)))
             plan.accepted[-1].append(AcceptedEvent(event_id, event.type, rows))
     return plan
+
+
+def _by_type(publication: Publication, subscribers: Sequence[Subscriber]) -> dict[str, list[Subscriber]]:
+    types = {event.type for event in publication.events}
+    return {type_: [subscriber for subscriber in subscribers if matches(subscriber.events, type_)] for type_ in types}
 
 
 def ring_for(runtime: Runtime, accepted: Sequence[AcceptedEvent]) -> None:

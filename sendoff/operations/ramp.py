@@ -17,21 +17,25 @@ from sendoff.policy.pacing import TokenBucket
 STARTS_PER_SECOND = 200
 """As long as few endpoints owe an answer."""
 
-FEW, MORE = 20, 5
-"""With so many more than few that owe one it is half as many, with twice as many more a third. Hundreds that time out
-after ten seconds come to rest at eleven starts a second, with 110 under way."""
+FEW_ENDPOINTS = 20
+
+FEW_MORE, MANY_MORE = 5, 50
+"""So many more endpoints that owe an answer, and half as many attempts start; twice as many more, and it is a third.
+With few more, hundreds that time out after ten seconds come to rest at eleven starts a second, with 110 under way. With
+many more, a few hundred are tried within seconds: those that did well elsewhere, of which nothing is known here yet."""
 
 _AT_ONCE_SECONDS = 0.025  # of those, as many as come in it may start in the same moment
 _TICK_SECONDS = 0.01
 
 
 class Ramp:
-    """Who waits for a start. Endpoints take turns, those that did not wait before first. `now`: monotonic seconds."""
+    """Who waits for a start; endpoints take turns. `now`: monotonic seconds; `more`: FEW_MORE or MANY_MORE."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], *, more: int) -> None:
         self._now = now
+        self._more = more
         self._starts = TokenBucket(STARTS_PER_SECOND, 0.0, float("-inf"), _AT_ONCE_SECONDS)
-        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()  # who is next is the last
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()  # who is next is the first
         self._timer: asyncio.TimerHandle | None = None
         self._under_way: Counter[str] = Counter()
 
@@ -59,13 +63,13 @@ class Ramp:
             self._start_some()
 
     def wave_through(self, endpoint_id: str) -> None:
-        """The endpoint turned out to be prompt: nothing of it waits any more."""
+        """The endpoint turned out to answer: nothing of it waits any more."""
         for start in self._waiting.pop(endpoint_id, ()):
             _let_go(start)
 
     def _set_rate(self) -> None:
         self._starts.fill(self._now())
-        self._starts.rate = STARTS_PER_SECOND / (1 + max(0, len(self._under_way) - FEW) / MORE)
+        self._starts.rate = STARTS_PER_SECOND / (1 + max(0, len(self._under_way) - FEW_ENDPOINTS) / self._more)
 
     def _watch(self) -> None:
         if self._timer is None and self._waiting:
@@ -79,11 +83,10 @@ class Ramp:
     def _start_some(self) -> None:
         self._starts.fill(self._now())
         while self._waiting and self._starts.tokens >= 1.0:
-            endpoint_id, starts = self._waiting.popitem(last=True)
+            endpoint_id, starts = self._waiting.popitem(last=False)
             self._starts.tokens -= _let_go(starts.popleft())
             if starts:
                 self._waiting[endpoint_id] = starts
-                self._waiting.move_to_end(endpoint_id, last=False)
 
 
 def _let_go(start: asyncio.Future[None]) -> bool:

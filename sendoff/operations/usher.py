@@ -26,7 +26,8 @@ LOOK_FOR_HELD_SECONDS = 1.0
 AT_ONCE = 200
 """Deliveries in one claim: more of them would only make others wait for the database, and for slots."""
 
-_ENDPOINTS_AT_ONCE = 1_000  # looked at in one round: it takes half a millisecond
+_ENDPOINTS_AT_ONCE = 1_000
+"""Looked at in one round, which takes half a millisecond, besides those of which something was heard since the last."""
 
 _SHORTEST_ROUND_SECONDS = 0.01
 
@@ -44,6 +45,7 @@ class Usher:
         self._slots = slots
         self._start = start
         self._holders: dict[str, None] = {}  # whose turn is next is the first
+        self._heard_of: set[str] = set()
         self._turn_came = asyncio.Event()
         self._stopping = False
         self.task = asyncio.create_task(self._run())
@@ -55,7 +57,9 @@ class Usher:
 
     def look_for(self, endpoint_ids: Iterable[str]) -> None:
         """Deliveries are held for these endpoints, as far as somebody knows."""
-        self._holders |= dict.fromkeys(endpoint_ids)
+        for endpoint_id in endpoint_ids:
+            self._holders.setdefault(endpoint_id)
+            self._heard_of.add(endpoint_id)
         self._turn_came.set()
 
     def wake(self) -> None:
@@ -65,6 +69,7 @@ class Usher:
     def tell_of_room(self, endpoint_id: str) -> None:
         """This endpoint has room again."""
         if endpoint_id in self._holders:
+            self._heard_of.add(endpoint_id)
             self._turn_came.set()
 
     def stop(self) -> None:
@@ -97,9 +102,11 @@ class Usher:
 
     async def _take_turns(self) -> None:
         started = self._runtime.clock.monotonic()
-        in_line = {
-            endpoint_id: self._lines.length(endpoint_id) for endpoint_id in islice(self._holders, _ENDPOINTS_AT_ONCE)
-        }
+        heard_of, self._heard_of = self._heard_of, set()
+        chosen = dict.fromkeys(islice(self._holders, _ENDPOINTS_AT_ONCE)) | dict.fromkeys(
+            heard_of & self._holders.keys()
+        )
+        in_line = {endpoint_id: self._lines.length(endpoint_id) for endpoint_id in chosen}
         at_most = min(AT_ONCE, (self._slots.free() + 1) // 2)  # the other half is for those who come alone
         rooms = self._pacer.share_out(in_line, at_most, started)
         for endpoint_id in in_line:  # before the claim: what is held from now on, it does not see
@@ -108,8 +115,6 @@ class Usher:
         if not rooms:
             return
         reserved = sum(rooms.values())
-        if reserved == at_most:
-            self._turn_came.set()
         self._slots.reserve(reserved)
         may_have_more = list(rooms)
         try:
@@ -117,11 +122,12 @@ class Usher:
             taken = Counter(claimed.endpoint.id for claimed in claims.to_send)
             may_have_more = [endpoint_id for endpoint_id, room in rooms.items() if taken[endpoint_id] >= room]
             await self._start(claims, started)
+            if reserved == at_most:
+                self._turn_came.set()
         finally:
             self._holders |= dict.fromkeys(may_have_more)
             self._slots.give_back(reserved)
 
     def _seconds_to_turn(self) -> float:
-        tokens = (self._pacer.seconds_to_token(endpoint_id) for endpoint_id in self._holders)
-        soonest = min((seconds for seconds in tokens if seconds is not None), default=LOOK_FOR_HELD_SECONDS)
-        return min(max(soonest, _SHORTEST_ROUND_SECONDS), LOOK_FOR_HELD_SECONDS)
+        soonest = self._pacer.seconds_to_token(self._holders, self._runtime.clock.monotonic())
+        return LOOK_FOR_HELD_SECONDS if soonest is None else min(soonest, LOOK_FOR_HELD_SECONDS)

@@ -10,7 +10,8 @@ Attempts for endpoints that are not known to answer wait for a start (`sendoff.o
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections import Counter
+from collections.abc import Container, Hashable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -29,11 +30,9 @@ LINE_PER_CAP = 2
 """So many times its cap may stand in the line of a prompt endpoint, claimed and not yet started: a few dozen
 milliseconds' worth, which saves to put them off in the database and to claim them again."""
 
-MOST_WAITING_TO_START = 50
-"""Attempts for endpoints that are not known to answer: nothing more of those is claimed that could not start soon."""
-
-_MOST_UNKNOWN_WAITING = 2 * MOST_WAITING_TO_START
-"""Of endpoints of which nothing is known, one each may wait too: whether they answer is not for others to decide."""
+_MOST_WAITING = 50
+"""Attempts for endpoints of one standing: nothing more of those is claimed that could not start soon. One each of those
+that are untried, or of which nothing is known, may wait until they are twice as many."""
 
 LONGEST_IN_LINE_SECONDS = 2.0
 """After this the endpoint was not as prompt as it seemed; who still waits is put off in the database after all."""
@@ -77,14 +76,16 @@ class TokenBucket:
 
 
 class Standing(Enum):
-    """What the last attempts told of an endpoint's receiver."""
+    """What the last attempts told of an endpoint's receiver; nothing is known of one that has none."""
 
     PROMPT = auto()
     """It answers, or refuses, within LATE_AFTER_SECONDS."""
     SLOW = auto()
     """It answers later than that."""
     SILENT = auto()
-    """It did not answer, or one answer is overdue."""
+    """It did not answer, or an answer is overdue of which nobody knows that it comes."""
+    UNTRIED = auto()
+    """It never got a delivery."""
 
 
 @dataclass(slots=True)
@@ -113,10 +114,13 @@ class Pacer:
         self._endpoint_cap = endpoint_cap
         self._workers = 1
         self._lanes: dict[str, _Lane] = {}
+        self._limited: set[str] = set()
         self._share = slots - slots // _KEPT_FOR_PROMPT
         self._standings: dict[str, Standing] = {}  # by when each was learnt
         self._in_slots_of_others = 0
-        self._waiting: dict[Hashable, str] = {}
+        self._most_waiting = max(1, min(_MOST_WAITING, self._share // 2))  # others need slots to answer in
+        self._waiting: dict[Hashable, tuple[str, Standing | None]] = {}
+        self._waiting_as: Counter[Standing | None] = Counter()
         self._fresh: dict[Hashable, tuple[str, float]] = {}  # by start, oldest first; so is the next
         self._in_slots: dict[Hashable, tuple[str, float]] = {}
         self._overtime: dict[Hashable, str] = {}
@@ -143,11 +147,11 @@ class Pacer:
         lane = self._lanes.setdefault(endpoint_id, _Lane())
         lane.rate_limit = rate_limit
         lane.bucket = None if rate_limit is None else TokenBucket(rate_limit / self._workers, 1.0, now)
-
-    @property
-    def waiting_to_start(self) -> int:
-        """How many attempts wait for their start."""
-        return len(self._waiting)
+        if rate_limit is not None:
+            self._limited.add(endpoint_id)
+        else:
+            self._limited.discard(endpoint_id)
+            self._forget_if_idle(endpoint_id)
 
     def free_slots(self, now: float) -> int:
         """How many attempts can start at this moment, whoever they are for."""
@@ -166,8 +170,7 @@ class Pacer:
         if room > 0 and standing is not Standing.PROMPT:
             room = min(room, self._slots_for_others())
             if standing is not Standing.SLOW:
-                is_new = standing is None and not lane.in_flight
-                room = min(room, max(self._starts_left(), int(is_new and self._starts_left_for_new() > 0)))
+                room = min(room, self._room_to_wait(standing, lane))
         if lane.bucket is not None:
             lane.bucket.fill(now)
             room = min(room, int(lane.bucket.tokens))
@@ -180,6 +183,15 @@ class Pacer:
     def is_known_to_answer(self, endpoint_id: str) -> bool:
         """Whether its attempts start at once, as far as there is room; those of others wait for their start."""
         return self._standings.get(endpoint_id) in (Standing.PROMPT, Standing.SLOW)
+
+    def standing(self, endpoint_id: str) -> Standing | None:
+        """What is known of the endpoint."""
+        return self._standings.get(endpoint_id)
+
+    def expect(self, endpoint_id: str, standing: Standing) -> None:
+        """What is known of the endpoint elsewhere; what was learnt here counts more."""
+        if endpoint_id not in self._standings:
+            self._set_standing(endpoint_id, standing)
 
     def room_to_claim(self, endpoint_id: str, now: float, *, in_line: int) -> int:
         """How many deliveries of this endpoint may be claimed: to start, or to stand in line with those `in_line`.
@@ -195,29 +207,36 @@ class Pacer:
     def share_out(self, in_line: Mapping[str, int], free: int, now: float) -> dict[str, int]:
         """How many deliveries of which of the endpoints may be claimed together, within `free` slots.
 
-        `in_line`: the endpoints, and how many stand in their lines. Those that are not known to be prompt get equal
-        shares of what there is for them: whoever of them answers has more at the next turn.
+        `in_line`: the endpoints, and how many stand in their lines. All of one standing get equal shares of what there
+        is for it; what some have no room for is for the others, the first before the next.
         """
         rooms: dict[str, int] = {}
-        slots, starts, starts_of_new = self._slots_for_others(), self._starts_left(), self._starts_left_for_new()
-        if starts < MOST_WAITING_TO_START // 2:
-            starts = 0  # rather some at once, and less often
-        others = max(1, sum(not self.is_prompt(endpoint_id) for endpoint_id in in_line)) if slots > 0 else 1
-        share, share_of_starts = max(1, slots // others), max(1, min(slots, starts) // others)
-        for endpoint_id, waiting in in_line.items():
-            standing = self._standings.get(endpoint_id)
-            most = free
-            if standing is not Standing.PROMPT:
-                most = min(most, slots, share if standing is Standing.SLOW else share_of_starts)
-            if most <= 0 or (standing is Standing.SILENT and starts <= 0) or (standing is None and starts_of_new <= 0):
-                continue  # of those there may be hundreds, every time
-            room = min(most, self.room_to_claim(endpoint_id, now, in_line=waiting))
-            if room > 0:
-                rooms[endpoint_id] = room
-                free -= room
-                slots -= 0 if standing is Standing.PROMPT else room
-                starts -= 0 if self.is_known_to_answer(endpoint_id) else room
-                starts_of_new -= 0 if self.is_known_to_answer(endpoint_id) else room
+        standings = {endpoint_id: self._standings.get(endpoint_id) for endpoint_id in in_line}
+        slots, silent = self._slots_for_others(), self._most_waiting - self._waiting_as[Standing.SILENT]
+        left = {
+            Standing.PROMPT: free,
+            Standing.SLOW: slots,
+            Standing.SILENT: silent if 2 * silent >= self._most_waiting else 0,  # rather some at once, and less often
+            Standing.UNTRIED: 2 * self._most_waiting - self._waiting_as[Standing.UNTRIED],
+            None: 2 * self._most_waiting - self._waiting_as[None],
+        }
+        crowds = Counter(standings.values()).items()
+        shares = {standing: max(1, min(free, left[standing]) // count) for standing, count in crowds}
+        for most_each in (shares, left):
+            for endpoint_id, standing in standings.items():
+                is_prompt = standing is Standing.PROMPT
+                most = min(free if is_prompt else min(free, slots), left[standing], most_each[standing])
+                if most <= 0:
+                    continue  # of the silent there may be hundreds, every time
+                given = rooms.get(endpoint_id, 0)
+                room = min(most, self.room_to_claim(endpoint_id, now, in_line=in_line[endpoint_id]) - given)
+                if room > 0:
+                    rooms[endpoint_id] = given + room
+                    free -= room
+                    left[standing] -= room
+                    slots -= 0 if is_prompt else room
+            for standing in (None, Standing.UNTRIED):  # of which one each may wait, but no more
+                left[standing] -= self._most_waiting
         return rooms
 
     def busy_endpoints(self, now: float) -> list[str]:
@@ -226,9 +245,8 @@ class Pacer:
         return list(self._lanes)
 
     def room_for_any(self) -> int:
-        """How many deliveries of an endpoint that is not busy may be claimed, unless it is known to be prompt."""
-        starts = max(self._starts_left(), int(self._starts_left_for_new() > 0))
-        return max(0, min(self.cap, self._slots_for_others(), starts))
+        """How many deliveries of an endpoint that is not busy may be claimed, whatever its standing."""
+        return max(0, min(self.cap, self._slots_for_others(), self._room_to_wait(None, _IDLE)))
 
     def start(self, key: Hashable, endpoint_id: str, now: float) -> None:
         """An attempt, known by `key` until it finishes, begins."""
@@ -242,65 +260,87 @@ class Pacer:
         if lane.bucket is not None:
             lane.bucket.tokens -= 1
         self._in_slots_of_others += not self.is_prompt(endpoint_id)
-        self._waiting[key] = endpoint_id
+        standing = self._standings.get(endpoint_id)
+        self._waiting[key] = (endpoint_id, standing)
+        self._waiting_as[standing] += 1
 
     def is_waiting(self, key: Hashable) -> bool:
         """Whether the attempt still waits for its start."""
         return key in self._waiting
 
-    def begin(self, key: Hashable, now: float) -> None:
-        """An attempt that waited begins: how long it takes counts from here."""
-        self._in_slots[key] = self._fresh[key] = (self._waiting.pop(key), now)
+    def begin(self, key: Hashable, now: float) -> bool:
+        """An attempt that waited begins: how long it takes counts from here. Whether it is time that others wait."""
+        endpoint_id, standing = self._stop_waiting(key)
+        self._in_slots[key] = self._fresh[key] = (endpoint_id, now)
+        return self._waiting_as[standing] == self._most_waiting // 2
 
     def finish(self, key: Hashable, *, answered: bool | None) -> None:
         """The attempt is over; `answered` is None when it came to nothing that tells of the receiver."""
         is_fresh = self._fresh.pop(key, None) is not None
-        in_slot, waited = self._in_slots.pop(key, None), self._waiting.pop(key, None)
-        endpoint_id = (in_slot[0] if in_slot else waited) or self._overtime.pop(key)
+        if key in self._overtime:
+            endpoint_id = self._overtime.pop(key)
+            self._lanes[endpoint_id].overtime -= 1
+        else:
+            if key in self._waiting:
+                endpoint_id, _ = self._stop_waiting(key)
+                answered = None
+            else:
+                endpoint_id, _ = self._in_slots.pop(key)
+            self._in_slots_of_others -= not self.is_prompt(endpoint_id)
         lane = self._lanes[endpoint_id]
         lane.in_flight -= 1
-        if in_slot or waited:
-            self._in_slots_of_others -= not self.is_prompt(endpoint_id)
-        else:
-            lane.overtime -= 1
-        if answered is not None and not waited:
+        if answered is not None:
             self._learn(endpoint_id, answered=answered, promptly=is_fresh)
-        if not lane.in_flight and lane.bucket is None:
-            del self._lanes[endpoint_id]
+        self._forget_if_idle(endpoint_id)
 
-    def seconds_to_token(self, endpoint_id: str) -> float | None:
-        """How long until the endpoint's rate allows another attempt; None when it has no limit."""
-        lane = self._lanes.get(endpoint_id)
-        return lane.bucket.seconds_to_next() if lane is not None and lane.bucket is not None else None
+    def seconds_to_token(self, endpoint_ids: Container[str], now: float) -> float | None:
+        """How long until the rate of one of the endpoints allows another attempt; None when no rate stops any."""
+        soonest: float | None = None
+        for endpoint_id in self._limited:
+            bucket = self._lanes[endpoint_id].bucket
+            if bucket is not None and endpoint_id in endpoint_ids:
+                bucket.fill(now)
+                seconds = bucket.seconds_to_next()
+                if seconds > 0 and (soonest is None or seconds < soonest):
+                    soonest = seconds
+        return soonest
 
     def _slots_for_others(self) -> int:
         """How many slots there are for endpoints that are not known to be prompt."""
         in_slots = self._in_slots_of_others
         return min(self._share - in_slots, self._slots + self._share - in_slots - len(self._overtime))
 
-    def _starts_left(self) -> int:
-        """How many attempts more may wait for their start."""
-        return MOST_WAITING_TO_START - len(self._waiting)
+    def _room_to_wait(self, standing: Standing | None, lane: _Lane) -> int:
+        """How many attempts of an endpoint that is not known to answer may wait for their start."""
+        if lane.bucket is not None and lane.in_flight:
+            return 0  # once it answers, all that wait start, however many its rate allows
+        waiting = self._waiting_as[standing]
+        is_new = standing is not Standing.SILENT and not lane.in_flight
+        return max(self._most_waiting - waiting, int(is_new and waiting < 2 * self._most_waiting))
 
-    def _starts_left_for_new(self) -> int:
-        """How many may, one each of endpoints of which nothing is known."""
-        return _MOST_UNKNOWN_WAITING - len(self._waiting)
+    def _stop_waiting(self, key: Hashable) -> tuple[str, Standing | None]:
+        endpoint_id, standing = self._waiting.pop(key)
+        self._waiting_as[standing] -= 1
+        return endpoint_id, standing
+
+    def _forget_if_idle(self, endpoint_id: str) -> None:
+        lane = self._lanes[endpoint_id]
+        if not lane.in_flight and lane.bucket is None:
+            del self._lanes[endpoint_id]
 
     def _learn(self, endpoint_id: str, *, answered: bool, promptly: bool) -> None:
-        if promptly:
+        if promptly or self.is_prompt(endpoint_id):
             self._set_standing(endpoint_id, Standing.PROMPT)  # also who refuses at once holds up nobody
-        elif not self.is_prompt(endpoint_id):
+        else:
             self._set_standing(endpoint_id, Standing.SLOW if answered else Standing.SILENT)
 
     def _set_standing(self, endpoint_id: str, standing: Standing | None) -> None:
-        before = self._standings.get(endpoint_id)
-        if before is standing:
-            return
-        self._standings.pop(endpoint_id, None)
+        before = self._standings.pop(endpoint_id, None)
         if standing is not None:
             self._standings[endpoint_id] = standing
-        in_slots = self._lanes.get(endpoint_id, _IDLE).in_slots
-        self._in_slots_of_others += in_slots * ((before is Standing.PROMPT) - (standing is Standing.PROMPT))
+        if before is not standing:
+            in_slots = self._lanes.get(endpoint_id, _IDLE).in_slots
+            self._in_slots_of_others += in_slots * ((before is Standing.PROMPT) - (standing is Standing.PROMPT))
         if len(self._standings) > _REMEMBERED:
             self._set_standing(next(iter(self._standings)), None)
 

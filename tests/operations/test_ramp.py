@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from sendoff.operations import ramp
-from sendoff.operations.ramp import FEW, MORE, STARTS_PER_SECOND, Ramp
+from sendoff.operations.ramp import FEW_ENDPOINTS, FEW_MORE, STARTS_PER_SECOND, Ramp
 from tests.support.polling import eventually
 
 
@@ -17,7 +17,7 @@ class Starts:
 
     def __init__(self) -> None:
         self.now = 1_000.0
-        self.ramp = Ramp(lambda: self.now)
+        self.ramp = Ramp(lambda: self.now, more=FEW_MORE)
         self.made: list[str] = []
         self.waiting: list[asyncio.Task[None]] = []
 
@@ -69,8 +69,9 @@ async def test_the_others_start_as_time_passes(starts: Starts) -> None:
 
 async def test_the_more_endpoints_owe_an_answer_the_fewer_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ramp, "_TICK_SECONDS", 0.0)
-    few, one = [str(number) for number in range(FEW - 1)], ["hung"] * (FEW + MORE * 3)
-    many = [str(number) for number in range(FEW + MORE * 3)]
+    enough = FEW_ENDPOINTS + FEW_MORE * 3
+    few, one = [str(number) for number in range(FEW_ENDPOINTS - 1)], ["hung"] * enough
+    many = [str(number) for number in range(enough)]
     undisturbed = await starts_in_a_tenth_of_a_second(under_way=["hung"])
     assert await starts_in_a_tenth_of_a_second(under_way=few) == undisturbed
     assert await starts_in_a_tenth_of_a_second(under_way=one) == undisturbed
@@ -97,12 +98,12 @@ async def test_an_answer_gives_its_start_to_the_next(starts: Starts) -> None:
     assert len(starts.made) == 1
 
 
-async def test_who_did_not_wait_before_is_first_and_then_endpoints_take_turns(starts: Starts) -> None:
+async def test_endpoints_take_turns(starts: Starts) -> None:
     await starts.ask("crowd", "crowd", "crowd", "other", "other", "newcomer")
     for _ in range(6):
         starts.ramp.leave("first", answered=True)
         await starts.settle()
-    assert starts.made == ["newcomer", "other", "crowd", "other", "crowd", "crowd"]
+    assert starts.made == ["crowd", "other", "newcomer", "crowd", "other", "crowd"]
 
 
 async def test_nothing_of_a_prompt_endpoint_waits(starts: Starts) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+from sendoff.operations import usher
+from sendoff.operations.dispatcher import Dispatcher
 from sendoff.operations.publish import NewEvent
+from tests.support.exchange import Reply
 from tests.support.house import open_house
 from tests.support.receiver import Receiver
 
@@ -23,3 +28,23 @@ async def test_endpoints_take_turns(database_url: str, receiver: Receiver) -> No
         for path in PATHS:
             places = [place for place, other in enumerate(order) if other == path]
             assert places[BACKLOG // 2] < len(order) * 3 / 4, "half of it, before most of the others' is done"
+
+
+async def test_who_has_room_again_need_not_wait_for_a_thousand_others(
+    sqlite_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More endpoints hold deliveries than a round looks at, and nobody looks again by itself."""
+    monkeypatch.setattr(usher, "_ENDPOINTS_AT_ONCE", 1)
+    monkeypatch.setattr(usher, "LOOK_FOR_HELD_SECONDS", 3600.0)
+    async with open_house(sqlite_url, endpoint_max_in_flight=1, attempt_timeout_seconds=5) as house:
+        for path in PATHS:
+            await house.register(receiver.url(path))
+        receiver.forget()
+        for path in PATHS[:-1]:
+            receiver.program(path, Reply(hang=True))
+        await house.publish(*[NewEvent("upload.completed", b"{}")] * BACKLOG)
+        dispatcher = Dispatcher(house.runtime)
+        dispatcher.look_for_held(house.bell.holders)
+        await dispatcher.submit(house.bell.deliveries)
+        await receiver.wait_for(BACKLOG, PATHS[-1], within=30)
+        await dispatcher.drain(0)

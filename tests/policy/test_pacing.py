@@ -10,9 +10,9 @@ from sendoff.policy import pacing
 from sendoff.policy.pacing import (
     LATE_AFTER_SECONDS,
     LINE_PER_CAP,
-    MOST_WAITING_TO_START,
     OVERTIME_AFTER_SECONDS,
     Pacer,
+    Standing,
 )
 
 
@@ -43,7 +43,7 @@ def test_when_overtime_is_full_only_endpoints_in_overtime_have_to_wait() -> None
     now = OVERTIME_AFTER_SECONDS
     assert pacer.free_slots(now) == 4
     assert pacer.room_for("slow", now) == 0
-    assert pacer.room_for("new", now) == 4
+    assert pacer.room_for("new", now) == 2  # the share of those that are not prompt has four slots, half to wait in
     pacer.finish(1, answered=True)
     assert pacer.room_for("slow", now) == 2
 
@@ -76,7 +76,7 @@ def test_who_is_no_longer_prompt_gives_up_the_slots_that_are_kept() -> None:
 def test_what_is_shared_out_together_fits_together() -> None:
     pacer = Pacer(slots=10, endpoint_cap=5)
     assert pacer.share_out(dict.fromkeys("ab", 0), pacer.free_slots(0), 0) == {"a": 4, "b": 4}
-    assert pacer.share_out(dict.fromkeys("ab", 0), 4, 0) == {"a": 4}
+    assert pacer.share_out(dict.fromkeys("ab", 0), 4, 0) == {"a": 2, "b": 2}
     assert pacer.share_out(dict.fromkeys("abcdefghij", 0), pacer.free_slots(0), 0) == dict.fromkeys("abcdefgh", 1)
 
 
@@ -142,7 +142,9 @@ def test_workers_share_an_endpoints_cap_and_rate() -> None:
     pacer.set_workers(4)
     assert pacer.room_for("b", 0) == 5
     pacer.start(1, "a", 0)
-    assert pacer.seconds_to_token("a") == pytest.approx(0.4)
+    assert pacer.seconds_to_token({"a"}, 0) == pytest.approx(0.4)
+    assert pacer.seconds_to_token({"another"}, 0) is None
+    assert pacer.seconds_to_token({"a"}, 0.5) is None  # if it does not start then, it is for something else
     pacer.set_workers(40)
     assert pacer.room_for("b", 0) == 1  # never none at all
 
@@ -200,15 +202,20 @@ def attempt(pacer: Pacer, endpoint_id: str, *, seconds: float, answered: bool | 
     pacer.finish("attempt", answered=answered)
 
 
-def fill_ramp(pacer: Pacer) -> None:
-    for number in range(MOST_WAITING_TO_START):
-        pacer.wait(("crowd", number), f"crowd{number}")
+def fill_ramp(pacer: Pacer, *, silent: bool) -> list[tuple[str, int]]:
+    """As many wait for their start as may; their keys."""
+    keys = [("crowd", number) for number in range(pacing._MOST_WAITING)]
+    for key in keys:
+        if silent:
+            pacer.expect(str(key), Standing.SILENT)
+        pacer.wait(key, str(key))
+    return keys
 
 
 def test_who_waits_for_a_start_takes_a_slot_and_no_time() -> None:
     pacer = Pacer(slots=10, endpoint_cap=5)
     pacer.wait(1, "a")
-    assert (pacer.free_slots(0), pacer.room_for("a", 0), pacer.is_waiting(1)) == (9, 4, True)
+    assert (pacer.free_slots(0), pacer.room_for("a", 0), pacer.is_waiting(1)) == (9, 3, True)
     pacer.free_slots(OVERTIME_AFTER_SECONDS)
     pacer.begin(1, OVERTIME_AFTER_SECONDS)
     assert (pacer.free_slots(OVERTIME_AFTER_SECONDS), pacer.is_waiting(1)) == (9, False)
@@ -243,27 +250,67 @@ def test_who_came_to_nothing_while_it_waited_tells_nothing() -> None:
     assert (pacer.is_known_to_answer("a"), pacer.free_slots(0), pacer.busy_endpoints(0)) == (False, 10, [])
 
 
-def test_when_many_wait_for_a_start_the_silent_get_none_and_the_unknown_one() -> None:
+THREE = ("silent", "slow", "new")
+
+
+def three_standings() -> Pacer:
     pacer = Pacer(slots=1_000, endpoint_cap=5)
     attempt(pacer, "silent", seconds=LATE_AFTER_SECONDS, answered=False)
     attempt(pacer, "slow", seconds=LATE_AFTER_SECONDS, answered=True)
-    assert [pacer.room_for(one, 0) for one in ("silent", "slow", "unknown")] == [5, 5, 5]
-    fill_ramp(pacer)
-    assert [pacer.room_for(one, 0) for one in ("silent", "slow", "unknown")] == [0, 5, 1]
-    assert pacer.share_out(dict.fromkeys(("silent", "slow", "unknown"), 0), 100, 0) == {"slow": 5, "unknown": 1}
+    assert [pacer.room_for(endpoint_id, 0) for endpoint_id in THREE] == [5, 5, 5]
+    return pacer
+
+
+def test_those_that_wait_for_the_silent_to_start_are_in_nobody_elses_way() -> None:
+    pacer = three_standings()
+    fill_ramp(pacer, silent=True)
+    assert [pacer.room_for(endpoint_id, 0) for endpoint_id in THREE] == [0, 5, 5]
+    assert pacer.share_out(dict.fromkeys(THREE, 0), 100, 0) == {"slow": 5, "new": 5}
+
+
+def test_when_many_wait_of_which_nothing_is_known_one_more_of_each_may() -> None:
+    pacer = three_standings()
+    fill_ramp(pacer, silent=False)
+    assert [pacer.room_for(endpoint_id, 0) for endpoint_id in THREE] == [5, 5, 1]
+    assert pacer.share_out(dict.fromkeys(THREE, 0), 100, 0) == {"silent": 5, "slow": 5, "new": 1}
     assert pacer.room_for_any() == 1
-    pacer.wait("first", "unknown")
-    assert pacer.room_for("unknown", 0) == 0
+    pacer.wait("first", "new")
+    assert pacer.room_for("new", 0) == 0
 
 
 def test_the_silent_get_some_starts_together_rather_than_one_by_one() -> None:
-    pacer = Pacer(slots=1_000, endpoint_cap=5)
-    attempt(pacer, "silent", seconds=LATE_AFTER_SECONDS, answered=False)
-    fill_ramp(pacer)
-    for number in range(MOST_WAITING_TO_START // 2):
-        assert pacer.share_out({"silent": 0}, 100, 0) == {}
-        pacer.begin(("crowd", number), 0)
+    pacer = three_standings()
+    crowd = fill_ramp(pacer, silent=True)
+    enough = len(crowd) // 2
+    assert [pacer.begin(key, 0) for key in crowd[: enough - 1]] == [False] * (enough - 1)
+    assert pacer.share_out({"silent": 0}, 100, 0) == {}
+    assert pacer.begin(crowd[enough], 0), "time to let others wait"
     assert pacer.share_out({"silent": 0}, 100, 0) == {"silent": 5}
+
+
+def test_who_did_not_do_well_elsewhere_is_silent_unless_it_is_known_better() -> None:
+    pacer = Pacer(slots=10, endpoint_cap=5)
+    attempt(pacer, "prompt", seconds=0, answered=True)
+    for endpoint_id in ("prompt", "another"):
+        pacer.expect(endpoint_id, Standing.SILENT)
+    assert (pacer.standing("prompt"), pacer.standing("another")) == (Standing.PROMPT, Standing.SILENT)
+
+
+def test_who_has_a_rate_limit_waits_for_one_start_at_a_time_until_it_answers() -> None:
+    pacer = Pacer(slots=100, endpoint_cap=5)
+    pacer.set_rate_limit("a", 100, 0)
+    pacer.wait(1, "a")
+    assert pacer.room_for("a", 1) == 0
+    pacer.begin(1, 1)
+    pacer.finish(1, answered=True)
+    assert pacer.room_for("a", 2) == 5
+
+
+def test_without_its_limit_an_idle_endpoint_is_not_busy() -> None:
+    pacer = Pacer(slots=10, endpoint_cap=5)
+    pacer.set_rate_limit("a", 5, 0)
+    pacer.set_rate_limit("a", None, 0)
+    assert (pacer.busy_endpoints(0), pacer.seconds_to_token({"a"}, 0)) == ([], None)
 
 
 def test_only_so_much_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,4 +322,8 @@ def test_only_so_much_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     attempt(pacer, "c", seconds=0, answered=True)
     assert [pacer.is_prompt(endpoint_id) for endpoint_id in "abc"] == [False, True, True]
     pacer.finish("under way", answered=True)
+    assert [pacer.is_prompt(endpoint_id) for endpoint_id in "abc"] == [True, False, True]
+    attempt(pacer, "c", seconds=0, answered=True)
+    attempt(pacer, "d", seconds=0, answered=True)
+    assert [pacer.is_prompt(endpoint_id) for endpoint_id in "acd"] == [False, True, True]
     assert pacer.free_slots(0) == 10
