@@ -16,6 +16,7 @@ from sendoff.operations.deliver import Claim, Claims, FinishedAttempt, claim, de
 from sendoff.operations.dispatcher import Dispatcher
 from sendoff.operations.publish import AcceptedEvent, NewEvent
 from sendoff.operations.ramp import Ramp
+from sendoff.policy.pacing import Standing
 from sendoff.policy.states import DeliveryState
 from sendoff.store import delivery_history
 from tests.support.exchange import Reply
@@ -175,3 +176,23 @@ async def test_who_is_told_to_stop_leaves_at_once_what_is_not_sent_yet(database_
 
 async def _some_are_left(house: House, ids: Sequence[str]) -> bool:
     return DeliveryState.PENDING in await states(house, ids)
+
+
+@pytest.mark.parametrize(
+    ("answered_before", "standing"), [(None, Standing.UNTRIED), (200, None), (500, Standing.SILENT)]
+)
+async def test_what_the_database_tells_of_an_endpoint_says_behind_whom_it_waits(
+    database_url: str, receiver: Receiver, answered_before: int | None, standing: Standing | None
+) -> None:
+    async with open_house(database_url, attempt_timeout_seconds=5) as house:
+        endpoint_id = (await house.register(receiver.url("/hook"))).endpoint.id
+        if answered_before is not None:
+            receiver.program("/hook", answered_before)
+            await house.publish()
+            await house.work()
+        receiver.program("/hook", Reply(hang=True))
+        [event] = await house.publish()
+        dispatcher = Dispatcher(house.runtime)
+        await dispatcher.submit(event.delivery_ids)
+        assert dispatcher.pacer.standing(endpoint_id) is standing
+        await dispatcher.drain(0)
