@@ -12,7 +12,7 @@ import asyncio
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 
-from sendoff.policy.pacing import TokenBucket
+from sendoff.policy.token_bucket import TokenBucket
 
 STARTS_PER_SECOND = 200
 """As long as few endpoints owe an answer."""

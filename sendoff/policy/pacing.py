@@ -15,6 +15,8 @@ from collections.abc import Container, Hashable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from sendoff.policy.token_bucket import TokenBucket
+
 OVERTIME_AFTER_SECONDS = 2.0
 """Most receivers answer within tenths of a second; whoever needs longer waits among their like."""
 
@@ -37,8 +39,6 @@ that are untried, or of which nothing is known, may wait until they are twice as
 LONGEST_IN_LINE_SECONDS = 2.0
 """After this the endpoint was not as prompt as it seemed; who still waits is put off in the database after all."""
 
-_BURST_SECONDS = 0.1  # a rate is kept over every window that is not much shorter than this
-
 
 _MOST_DUE_TOGETHER = 1_000  # as many as a worker has slots, unless it is set otherwise
 
@@ -49,30 +49,6 @@ def most_at_once(endpoint_cap: int, *, endpoints: int = 1) -> int:
     It is what a worker takes at once of a prompt endpoint; of many `endpoints`, what it takes of all of them together.
     """
     return max(1, min(endpoint_cap * (1 + LINE_PER_CAP), _MOST_DUE_TOGETHER // max(1, endpoints)))
-
-
-@dataclass(slots=True)
-class TokenBucket:
-    """Tokens that come at `rate` per second, at most as many at once as come in `burst_seconds`."""
-
-    rate: float
-    tokens: float
-    filled_at: float
-    burst_seconds: float = _BURST_SECONDS
-
-    @property
-    def depth(self) -> float:
-        """The most tokens there can be."""
-        return max(1.0, self.rate * self.burst_seconds)
-
-    def fill(self, now: float) -> None:
-        """Add what came since the last time."""
-        self.tokens = min(self.depth, self.tokens + max(0.0, now - self.filled_at) * self.rate)
-        self.filled_at = now
-
-    def seconds_to_next(self) -> float:
-        """How long until there is a whole token."""
-        return max(0.0, (1.0 - self.tokens) / self.rate)
 
 
 class Standing(Enum):
