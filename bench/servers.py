@@ -17,8 +17,9 @@ from bench.floor import Floor
 from bench.plan import Outcome, Plan
 from bench.profiling import Profiler
 from tests.support.polling import eventually_blocking
+from tests.support.ports import free_port
 from tests.support.processes import ROOT, start, stop
-from tests.support.valkey import ValkeyServer, free_port
+from tests.support.valkey import ValkeyServer
 
 _STARTS_WITHIN_SECONDS = 30
 

@@ -20,11 +20,11 @@ import pytest
 
 from sendoff.settings import Settings
 from tests.support.polling import eventually_blocking
+from tests.support.ports import free_port
 from tests.support.processes import ROOT
 from tests.support.remote import RemoteReceiver
 from tests.support.servers import Server
 from tests.support.tenants import open_tenant
-from tests.support.valkey import free_port
 
 PAGE = (ROOT / "docs" / "how-to" / "run-the-image.md").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")

@@ -15,9 +15,7 @@ import json
 import os
 import secrets
 import signal
-import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +36,7 @@ from tests.cli.installation import LOOPBACK, Installation, read_process
 from tests.cli.shell import Shell
 from tests.dialbird.issuer import AUDIENCE, ISSUER, Issuer
 from tests.support.polling import eventually_blocking
+from tests.support.ports import free_port
 from tests.support.remote import RemoteReceiver
 from tests.uploads.contacts import valid_contacts
 
@@ -45,22 +44,15 @@ SCOPES = ["uploads:write", "uploads:read", "webhooks:manage", "events:write", "o
 LISTS = ["dead-letters", "replays", "deliveries", "endpoints", "audit"]
 
 
-@contextmanager
-def free_port() -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    yield port
-
-
 @pytest.fixture
 def run(tmp_path: Path, shell: Shell) -> Iterator[Run]:
     keys = [secrets.token_urlsafe(32), secrets.token_urlsafe(32)]
-    with free_port() as metrics_port, RemoteReceiver() as receiver:
+    with RemoteReceiver() as receiver:
         settings = LOOPBACK | {
             "SENDOFF_SECRET_KEYS": ",".join(keys),
             "SENDOFF_RETRY_SCHEDULE": "50ms,50ms",
             "SENDOFF_LOG_LEVEL": "debug",
-            "SENDOFF_WORKER_METRICS_PORT": str(metrics_port),
+            "SENDOFF_WORKER_METRICS_PORT": str(free_port()),
             "SENDOFF_PING_TIMEOUT_SECONDS": "2",
             "SENDOFF_OAUTH_JWKS": str(tmp_path / "jwks.json"),
             "SENDOFF_OAUTH_ISSUER": ISSUER,

@@ -22,6 +22,7 @@ from tests.cli.installation import (
 )
 from tests.cli.shell import Shell
 from tests.support.polling import eventually_blocking
+from tests.support.ports import free_port
 from tests.support.remote import RemoteReceiver
 
 KEY_SCOPES = ("webhooks:manage", "events:write")
@@ -99,9 +100,8 @@ def publish_if_it_answers(api: httpx.Client) -> str | None:
 def test_nothing_is_left_when_up_itself_is_killed_and_it_starts_again_in_the_same_place(
     data: Path, install: Install
 ) -> None:
-    first = install({})
-    first.up()
-    port = first.url.rpartition(":")[2]
+    first, port = install({}), str(free_port())
+    first.up("--port", port)
     key = first.new_key("webhooks:manage")
     first.end(signal.SIGKILL)
     second = install({})

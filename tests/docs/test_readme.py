@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import httpx
 import pytest
 
 from tests.support.polling import eventually_blocking
+from tests.support.ports import free_port
 from tests.support.processes import ROOT, start, stop
 from tests.support.receiver import Receiver
 
@@ -59,7 +59,7 @@ def test_the_two_commands_exist(checkout: Path) -> None:
 
 
 async def test_the_commands_to_try_it_deliver_an_event(checkout: Path, receiver: Receiver) -> None:
-    port = _free_port()
+    port = free_port()
 
     def adapted(block: str) -> str:
         return block.replace("8000", str(port)).replace("127.0.0.1:9000", f"127.0.0.1:{receiver.port}")
@@ -77,7 +77,7 @@ async def test_the_commands_to_try_it_deliver_an_event(checkout: Path, receiver:
 
 
 def test_the_production_commands_start_web_and_worker(checkout: Path, empty_postgres_url: str, valkey_url: str) -> None:
-    port = _free_port()
+    port = free_port()
     script = (
         PRODUCTION.replace("postgresql+asyncpg://sendoff@db.internal/sendoff", empty_postgres_url)
         .replace("redis://redis.internal:6379/0", valkey_url)
@@ -99,13 +99,6 @@ def _answers(url: str) -> bool:
         return httpx.get(url).status_code == 200
     except httpx.TransportError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _environment() -> dict[str, str]:

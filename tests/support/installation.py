@@ -14,12 +14,13 @@ from pathlib import Path
 from tests.cli.shell import Shell
 from tests.support.databases import LiveDatabase
 from tests.support.polling import eventually_blocking
+from tests.support.ports import free_port
 from tests.support.reckoning import Reckoning, reckon
 from tests.support.remote import RemoteReceiver
 from tests.support.servers import Server
 from tests.support.stepped_clock import SteppedClock
 from tests.support.tenants import Tenant, open_tenant
-from tests.support.valkey import ValkeyServer, free_port
+from tests.support.valkey import ValkeyServer
 
 QUICK = {
     "LEASE_SECONDS": "3",

@@ -17,11 +17,12 @@ import redis.asyncio
 
 from tests.support.exchange import Reply
 from tests.support.polling import eventually
+from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from tests.support.receiver import Receiver
 from tests.support.remote import RemoteReceiver
 from tests.support.tls import Authority
-from tests.support.valkey import ValkeyServer, free_port
+from tests.support.valkey import ValkeyServer
 from tests.support.watchdog import watched
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.ports import free_port
 from tests.support.processes import ROOT
 from tests.support.remote import RemoteReceiver
 from tests.support.servers import Server
-from tests.support.valkey import free_port
 from tests.uploads.contacts import valid_contacts
 from tests.web.world import World, open_world
 

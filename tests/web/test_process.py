@@ -21,9 +21,9 @@ import uvicorn
 from api import protocol
 from api.protocol import LARGEST_HEAD_BYTES
 from tests.support.polling import eventually_blocking
+from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from tests.support.processes import ROOT, start, stop
-from tests.support.valkey import free_port
 
 
 def environment(database_url: str, redis_url: str, **settings: str) -> dict[str, str]:
