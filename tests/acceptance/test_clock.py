@@ -7,6 +7,7 @@ import pytest
 from tests.acceptance.conftest import Install, mostly_sqlite
 from tests.support.databases import LiveDatabase
 from tests.support.exchange import Reply
+from tests.support.installation import STEADY
 from tests.support.polling import eventually_blocking
 from tests.support.stepped_clock import SteppedClock
 
@@ -41,17 +42,17 @@ def test_a_clock_set_forth_and_back_holds_nothing_up(database: LiveDatabase, ins
 def test_what_a_killed_worker_had_is_taken_over_although_the_clock_was_set(
     database: LiveDatabase, install: Install, offset: int
 ) -> None:
-    """Setup: two workers on one clock, 40 deliveries under way.
+    """Setup: two workers on one clock, 40 deliveries under way to a receiver that does not answer.
 
     Timeline: both are killed; the clock is set by an hour; a worker starts.
     What this proves: a lease that seems to end in an hour does not hold for an hour.
     """
-    installation = install(database)
+    installation = install(database, STEADY)
     clock = SteppedClock(installation.directory / "clock")
     installation.live_on(clock)
     tenant = installation.add_tenant("/one", "/two")
     for path in ("/one", "/two"):
-        installation.receiver.program(path, Reply(delay=1.5))
+        installation.receiver.program(path, Reply(hang=True))
     installation.start(workers=2, api=False)
     tenant.publish(20)
     eventually_blocking(lambda: installation.receiver.arrived("/one") == 21, what="requests under way")

@@ -14,12 +14,12 @@ import pytest
 from tests.acceptance.conftest import Install
 from tests.support.databases import PostgresDatabase, SqliteFile
 from tests.support.exchange import Reply
-from tests.support.installation import QUICK, STEADY
+from tests.support.installation import PATIENT, STEADY
 from tests.support.polling import eventually_blocking
 from tests.support.publisher import Published
 
 UNDER_WAY = 60
-LEASE_SECONDS = float(QUICK["LEASE_SECONDS"])
+LEASE_SECONDS = float(STEADY["LEASE_SECONDS"])
 
 
 def wait_for_refusals(published: Published, *, within: float = 20) -> None:
@@ -34,28 +34,30 @@ def wait_for_refusals(published: Published, *, within: float = 20) -> None:
 def test_a_restart_of_postgresql_is_survived_by_everybody(
     mortal_postgres: PostgresDatabase, install: Install, ending: str
 ) -> None:
-    """Setup: the API, a worker, a receiver that answers after a second, 60 deliveries under way, 50 events a second.
+    """Setup: the API, a worker, a receiver that answers when it is told to, 60 deliveries under way, 50
+    events a second.
 
     Timeline: PostgreSQL is stopped; the receiver answers all 60; their leases end; PostgreSQL is started.
     What this proves: the API says 503 with Retry-After meanwhile and recovers by itself; so does the worker, which
     records what it has to record and sends none of it again.
     """
-    installation = install(mortal_postgres, {**QUICK, "ENDPOINT_MAX_IN_FLIGHT": "100"})
+    installation = install(mortal_postgres, {**STEADY, "ENDPOINT_MAX_IN_FLIGHT": "100"})
     tenant = installation.add_tenant("/hook")
     installation.start()
-    installation.receiver.program("/hook", Reply(delay=1.0))
+    installation.receiver.program("/hook", Reply(held=True))
     tenant.publish(UNDER_WAY)
     eventually_blocking(lambda: installation.receiver.arrived("/hook") == 1 + UNDER_WAY, what="all requests")
+    installation.receiver.program("/hook", 200)
     with tenant.publishing(rate=50):
         getattr(mortal_postgres.server, ending)()
         stopped_at = time.monotonic()
         try:
-            eventually_blocking(lambda: installation.receiver.answered("/hook") > UNDER_WAY, what="all answers")
+            installation.receiver.release()
+            assert installation.receiver.answered("/hook") == 1 + UNDER_WAY
             wait_for_refusals(tenant.published)
             eventually_blocking(lambda: time.monotonic() > stopped_at + LEASE_SECONDS + 1, what="the leases' end")
         finally:
             mortal_postgres.server.start()
-        installation.receiver.program("/hook", 200)
         tenant.accept(50)
     assert installation.check().duplicates == 0
     assert installation.api.is_running
@@ -94,7 +96,7 @@ def test_a_worker_that_is_started_while_the_database_is_away_waits_for_it(
     Timeline: PostgreSQL is stopped; a worker is started; PostgreSQL is started.
     What this proves: the worker neither ends nor needs to be started again.
     """
-    installation = install(mortal_postgres)
+    installation = install(mortal_postgres, PATIENT)
     tenant = installation.add_tenant("/hook")
     tenant.publish(50)
     worker = installation.new_worker()
@@ -117,7 +119,7 @@ def test_a_full_disk_stops_accepting_and_nothing_else(sqlite: SqliteFile, direct
     """
     with small_disk(directory / "disk") as disk:
         (disk / "sendoff.db").write_bytes(sqlite.path.read_bytes())
-        installation = install(SqliteFile(disk / "sendoff.db"))
+        installation = install(SqliteFile(disk / "sendoff.db"), STEADY)
         tenant = installation.add_tenant("/hook")
         installation.start()
         with tenant.publishing():

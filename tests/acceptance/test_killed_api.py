@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.acceptance.conftest import Install, mostly_postgres
 from tests.support.databases import LiveDatabase
+from tests.support.installation import PATIENT
 
 
 @mostly_postgres
@@ -13,7 +14,7 @@ def test_what_a_killed_api_had_accepted_is_delivered_once(database: LiveDatabase
     Timeline: the API is killed under load and started again.
     What this proves: a 2xx comes after the commit; bells that died with the API are made up for; nothing comes twice.
     """
-    installation = install(database)
+    installation = install(database, PATIENT)
     tenant = installation.add_tenant("/one", "/two")
     installation.start()
     with tenant.publishing():

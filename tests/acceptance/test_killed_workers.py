@@ -16,7 +16,7 @@ UNDER_WAY = 60
 def test_a_worker_killed_between_the_answer_and_the_record_sends_no_more_than_that_twice(
     database: LiveDatabase, install: Install
 ) -> None:
-    """Setup: a worker, a receiver that answers after two seconds, 60 events.
+    """Setup: a worker, a receiver that answers when it is told to, 60 events.
 
     Timeline: all 60 requests arrive; the worker is frozen; the receiver answers all 60 with 200; the worker, which
     has recorded none of that, is killed; another worker starts.
@@ -28,12 +28,13 @@ def test_a_worker_killed_between_the_answer_and_the_record_sends_no_more_than_th
     installation.start(api=False)
     tenant.publish(20)
     installation.settle()
-    installation.receiver.program("/hook", Reply(delay=2.0))
+    installation.receiver.program("/hook", Reply(held=True))
     before = installation.receiver.arrived("/hook")
     tenant.publish(UNDER_WAY)
     eventually_blocking(lambda: installation.receiver.arrived("/hook") == before + UNDER_WAY, what="all requests")
     installation.workers[0].freeze()
-    eventually_blocking(lambda: installation.receiver.answered("/hook") == before + UNDER_WAY, what="all answers")
+    installation.receiver.release()
+    assert installation.receiver.answered("/hook") == before + UNDER_WAY
     installation.kill(installation.workers[0])
     assert installation.may_come_twice == UNDER_WAY
     installation.receiver.program("/hook", 200)
@@ -43,7 +44,7 @@ def test_a_worker_killed_between_the_answer_and_the_record_sends_no_more_than_th
 
 @mostly_postgres
 def test_what_a_killed_worker_had_told_the_database_is_not_sent_again(database: LiveDatabase, install: Install) -> None:
-    """Setup: a worker, a receiver that answers after two seconds, 60 events.
+    """Setup: a worker, a receiver that answers when it is told to, 60 events.
 
     Timeline: all 60 requests arrive; the deliveries are locked in the database; the receiver answers all 60 with 200;
     the worker, which waits for the lock, is killed; the lock goes; another worker starts.
@@ -52,13 +53,14 @@ def test_what_a_killed_worker_had_told_the_database_is_not_sent_again(database: 
     installation = install(database, {**STEADY, "ENDPOINT_MAX_IN_FLIGHT": "100"})
     tenant = installation.add_tenant("/hook")
     installation.start(api=False)
-    installation.receiver.program("/hook", Reply(delay=2.0))
+    installation.receiver.program("/hook", Reply(held=True))
     before = installation.receiver.arrived("/hook")
     tenant.publish(UNDER_WAY)
     eventually_blocking(lambda: installation.receiver.arrived("/hook") == before + UNDER_WAY, what="all requests")
     with database.locked():
         installation.may_come_twice = installation.count("in_flight")
-        eventually_blocking(lambda: installation.receiver.answered("/hook") == before + UNDER_WAY, what="all answers")
+        installation.receiver.release()
+        assert installation.receiver.answered("/hook") == before + UNDER_WAY
         installation.workers[0].kill()
     assert installation.may_come_twice == UNDER_WAY
     installation.receiver.program("/hook", 200)

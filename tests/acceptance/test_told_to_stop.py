@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from tests.acceptance.conftest import Install, mostly_sqlite
 from tests.support.databases import LiveDatabase
 from tests.support.exchange import Reply
-from tests.support.installation import QUICK
+from tests.support.installation import PATIENT
 from tests.support.polling import eventually_blocking
-
-# Leases far longer than the test: what another worker takes up was given back.
-PATIENT = {**QUICK, "ATTEMPT_TIMEOUT_SECONDS": "120", "LEASE_SECONDS": "600"}
 
 
 @mostly_sqlite
 def test_a_worker_that_is_told_to_stop_drains_and_gives_the_rest_back_at_once(
     database: LiveDatabase, install: Install
 ) -> None:
-    """Setup: a worker with two seconds of grace, an endpoint that answers after one, and one that never does.
+    """Setup: a worker with two seconds of grace, an endpoint that answers when it is told to, and one that never does.
 
-    Timeline: ten requests to each are under way, SIGTERM; the worker ends; another starts.
+    Timeline: ten requests to each are under way, SIGTERM; the first endpoint answers; the worker ends; another starts.
     What this proves: the first ten are recorded; the others are due again at once, long before their leases end, as if
     they had not been attempted.
     """
     installation = install(database, PATIENT)
     tenant = installation.add_tenant("/slow", "/hung")
     installation.start(api=False)
-    installation.receiver.program("/slow", Reply(delay=1.0))
+    installation.receiver.program("/slow", Reply(held=True))
     installation.receiver.program("/hung", Reply(hang=True))
     tenant.publish(10)
     for path in ("/slow", "/hung"):
         eventually_blocking(lambda path=path: installation.receiver.arrived(path) == 11, what=f"all requests to {path}")
+    installation.workers[0].signal(signal.SIGTERM)
+    installation.receiver.release()
     assert installation.workers[0].stop() == 0, installation.workers[0].log()
     assert (installation.count("delivered"), installation.count("pending"), installation.count("in_flight")) == (
         10,

@@ -13,7 +13,7 @@ from tests.acceptance.conftest import Install, mostly_postgres, mostly_sqlite
 from tests.support.databases import LiveDatabase
 from tests.support.exchange import Reply
 from tests.support.house import ACTOR
-from tests.support.installation import QUICK, Installation
+from tests.support.installation import PATIENT, STEADY, Installation
 from tests.support.polling import eventually_blocking
 
 
@@ -24,7 +24,7 @@ def test_what_is_rung_for_again_and_again_is_delivered_once(database: LiveDataba
     Timeline: all 400 ids are rung for ten times; the workers start.
     What this proves: a claim succeeds once; sweepers and bells may ring for the same as often as they like.
     """
-    installation = install(database)
+    installation = install(database, PATIENT)
     tenant = installation.add_tenant("/one", "/two")
     tenant.publish(200)
     ids = [identifier for (identifier,) in installation.database.query("SELECT id FROM deliveries")]
@@ -48,7 +48,7 @@ def test_a_replays_job_that_is_run_by_two_workers_at_once_sends_each_delivery_on
     Timeline: a replay of all is started, and its job put into the queue twenty times more while it runs.
     What this proves: arq may run a job twice, or two at once; what is replayed is sent once.
     """
-    installation = install(database, {**QUICK, "RETRY_SCHEDULE": "1s", "DISABLE_AFTER_FAILURES": "1000"})
+    installation = install(database, {**PATIENT, "RETRY_SCHEDULE": "1s", "DISABLE_AFTER_FAILURES": "1000"})
     tenant = installation.add_tenant("/hook")
     installation.start(workers=2, api=False)
     installation.receiver.program("/hook", 500)
@@ -81,7 +81,7 @@ def test_sweepers_that_cannot_agree_on_turns_deliver_once(database: LiveDatabase
     Timeline: 600 deliveries become due; both find all of them.
     What this proves: two sweeps at once are harmless.
     """
-    installation = install(database)
+    installation = install(database, PATIENT)
     tenant = installation.add_tenant("/one", "/two")
     installation.valkey.kill()
     installation.start(workers=2, api=False)
@@ -93,21 +93,22 @@ def test_sweepers_that_cannot_agree_on_turns_deliver_once(database: LiveDatabase
 def test_a_worker_that_wakes_up_after_its_lease_leaves_the_delivery_to_who_has_it_now(
     database: LiveDatabase, install: Install
 ) -> None:
-    """Setup: two workers, of which one is started later; a receiver that answers after a second and a half.
+    """Setup: two workers, of which one is started later; a receiver that answers when it is told to.
 
-    Timeline: 15 deliveries are under way when the first worker is frozen; the second takes them over when their leases
-    have ended, and gets a 500; the first wakes up, with an answer for each.
+    Timeline: 15 deliveries are under way when the first worker is frozen; the receiver answers; the second worker takes
+    them over when their leases have ended, and gets a 500; the first wakes up, with an answer for each.
     What this proves: the late answers are not recorded over what was recorded meanwhile: each attempt is there once,
     numbered without gaps, and all are delivered.
     """
-    installation = install(database, {**QUICK, "RETRY_SCHEDULE": "5s,1s,1s,1s,1s"})
+    installation = install(database, {**STEADY, "RETRY_SCHEDULE": "5s,1s,1s,1s,1s"})
     tenant = installation.add_tenant("/hook")
     installation.start(api=False)
-    installation.receiver.program("/hook", Reply(delay=1.5))
+    installation.receiver.program("/hook", Reply(held=True))
     tenant.publish(15)
     eventually_blocking(lambda: installation.receiver.arrived("/hook") == 16, what="requests under way")
     first = installation.workers[0]
     first.freeze()
+    installation.receiver.release()
     installation.may_come_twice = 15
     installation.receiver.program("/hook", *[500] * 15, 200)
     installation.new_worker().start()

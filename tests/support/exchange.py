@@ -9,7 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer. `hang` never answers, `close` ends the connection instead, `reset` does so with a TCP reset."""
+    """One answer. `held` waits until the receiver is told to `release` it, `hang` never answers.
+
+    `close` ends the connection instead, `reset` does so with a TCP reset.
+    """
 
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
@@ -19,6 +22,7 @@ class Reply:
     trickle: float = 0.0
     """Seconds between the single bytes of the body; 0 sends it at once."""
     hang: bool = False
+    held: bool = False
     close: bool = False
     reset: bool = False
 

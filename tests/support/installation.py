@@ -30,6 +30,10 @@ QUICK = {
 }
 """Settings under which what takes half a minute takes seconds."""
 
+PATIENT = {**QUICK, "ATTEMPT_TIMEOUT_SECONDS": "120", "LEASE_SECONDS": "600"}
+"""Quick, but with leases far longer than a test: nothing comes twice because a machine is busy, and what another worker
+takes up was given back."""
+
 STEADY = {**QUICK, "LEASE_SECONDS": "6", "ATTEMPT_TIMEOUT_SECONDS": "4", "DISABLE_AFTER_FAILURES": "1000"}
 """Quick, but not so quick that a busy machine alone makes attempts time out."""
 

@@ -16,9 +16,10 @@ import ssl
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -48,6 +49,7 @@ class Receiver:
         self.refused: list[Received] = []
         self._by_path: defaultdict[str, list[Received]] = defaultdict(list)
         self._replies: list[Reply] = []
+        self._held: list[Callable[[], None]] = []
         self.answered: Counter[str] = Counter()
         """How many requests to each path were answered."""
 
@@ -103,6 +105,16 @@ class Receiver:
         self.refused.clear()
         self._by_path.clear()
 
+    def hold(self, answer: Callable[[], None]) -> None:
+        """Keep an answer back until the next `release`."""
+        self._held.append(answer)
+
+    def release(self) -> None:
+        """Give the answers that were held until now."""
+        held, self._held = self._held, []
+        for answer in held:
+            answer()
+
     def take(self, request: Received) -> Reply:
         """Record a request and give the reply to it."""
         path = request.path.partition("?")[0]
@@ -146,6 +158,8 @@ class Receiver:
                 return Reply(body=json.dumps([asdict(arrival) for arrival in tally]))
             case "POST", "forget":
                 self.forget()
+            case "POST", "release":
+                self.release()
             case _:
                 return Reply(status=404)
         return Reply(status=204, body="")
@@ -205,7 +219,9 @@ class _Connection(asyncio.Protocol):
         receiver = self._receiver
         reply = (receiver.control if request.path.startswith(CONTROL) else receiver.take)(request)
         keep_alive = self._parser.should_keep_alive()
-        if reply.delay:
+        if reply.held:
+            receiver.hold(partial(self._answer, request, reply, keep_alive))
+        elif reply.delay:
             asyncio.get_running_loop().call_later(reply.delay, self._answer, request, reply, keep_alive)
         else:
             self._answer(request, reply, keep_alive)

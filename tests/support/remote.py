@@ -81,6 +81,9 @@ class RemoteReceiver:
     def forget(self) -> None:
         self._ask("POST", "forget")
 
+    def release(self) -> None:
+        self._ask("POST", "release")
+
     def _ask(self, method: str, what: str, **options: object) -> httpx.Response:
         response = self._client.request(method, self.url(f"/_receiver/{what}"), **options)  # type: ignore[arg-type]
         return response.raise_for_status()

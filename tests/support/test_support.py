@@ -103,11 +103,21 @@ async def test_a_receiver_can_hang_up_instead_of_answering(receiver: Receiver, e
 async def test_a_receiver_can_hang_or_trickle(receiver: Receiver) -> None:
     receiver.program("/hang", Reply(hang=True))
     receiver.program("/trickle", Reply(body="abc", trickle=0.01))
-    async with httpx.AsyncClient(timeout=0.2) as client:
+    async with httpx.AsyncClient() as client:
         with pytest.raises(httpx.ReadTimeout):
-            await client.post(receiver.url("/hang"))
+            await client.post(receiver.url("/hang"), timeout=httpx.Timeout(30, read=0.2))
         answer = await client.post(receiver.url("/trickle"))
     assert answer.text == "abc"
+
+
+async def test_a_receiver_holds_answers_until_it_is_told_to_release_them(receiver: Receiver) -> None:
+    receiver.program("/hook", Reply(status=201, held=True), Reply(status=202, held=True))
+    async with httpx.AsyncClient() as client:
+        asking = [asyncio.create_task(client.post(receiver.url("/hook"))) for _ in range(2)]
+        await receiver.wait_for(2, "/hook")
+        assert receiver.answered["/hook"] == 0
+        receiver.release()
+        assert {(await task).status_code for task in asking} == {201, 202}
 
 
 async def test_what_is_no_http_is_answered_400(receiver: Receiver) -> None:
