@@ -10,7 +10,9 @@ from sendoff.bell import DUE
 from sendoff.ids import new_id
 from tests.acceptance.conftest import Install, mostly_postgres, mostly_sqlite
 from tests.support.databases import LiveDatabase
+from tests.support.installation import PATIENT
 from tests.support.polling import eventually_blocking
+from worker.sweeps import ENOUGH_DUE, LONGEST_WITHOUT_SWEEP_SECONDS, SWEEP_SECONDS, TRUST, TRUST_IN_A_CROWD
 
 
 @mostly_sqlite
@@ -21,7 +23,7 @@ def test_a_killed_valkey_costs_nothing_but_bells(database: LiveDatabase, install
     What this proves: publishing needs SQL alone; workers find by themselves what is due, go back to the bell, and
     need no restart; nothing comes twice.
     """
-    installation = install(database)
+    installation = install(database, PATIENT)
     tenant = installation.add_tenant("/hook")
     installation.start()
     with tenant.publishing():
@@ -74,7 +76,7 @@ def test_a_redis_that_hangs_holds_up_neither_accepting_nor_delivering(database: 
     meanwhile. Then it goes on.
     What this proves: no request waits for the bell, and workers notice that nobody answers them.
     """
-    installation = install(database)
+    installation = install(database, PATIENT)
     tenant = installation.add_tenant("/hook")
     installation.start()
     with tenant.publishing():
@@ -90,19 +92,24 @@ def test_a_redis_that_hangs_holds_up_neither_accepting_nor_delivering(database: 
     assert not tenant.published.refused
 
 
+def test_by_their_constants_workers_find_within_10_seconds_what_no_bell_tells_of() -> None:
+    assert TRUST_IN_A_CROWD.total_seconds() + SWEEP_SECONDS < 10
+    assert TRUST.total_seconds() + LONGEST_WITHOUT_SWEEP_SECONDS + SWEEP_SECONDS < 10
+
+
 @mostly_postgres
-def test_bells_that_were_flushed_are_rung_again_within_10_seconds(database: LiveDatabase, install: Install) -> None:
+def test_bells_that_were_flushed_are_rung_again(database: LiveDatabase, install: Install) -> None:
     """Setup: default settings, no worker, 500 events whose bells wait in Redis.
 
     Timeline: FLUSHALL; a worker starts.
-    What this proves: within 10 seconds all is delivered that no bell tells of any more.
+    What this proves: all is delivered that no bell tells of any more.
     """
     installation = install(database, {})
     tenant = installation.add_tenant("/hook")
     tenant.publish(500)
     installation.valkey.flush()
     installation.new_worker().start()
-    installation.check(within=10)
+    installation.check(within=60)
 
 
 @mostly_sqlite
@@ -120,7 +127,7 @@ def test_a_sweep_that_nobody_makes_is_made_by_somebody(database: LiveDatabase, i
         client.flushall()
         client.set("sendoff:sweep", "taken")
     installation.new_worker().start()
-    installation.check(within=10)
+    installation.check(within=60)
 
 
 @mostly_sqlite
@@ -128,7 +135,7 @@ def test_a_crowd_of_bells_does_not_stop_the_sweeper(database: LiveDatabase, inst
     """Setup: 50,000 ids are rung for that nobody has anything to send of.
 
     Timeline: 100 events whose bells are lost; a worker starts.
-    What this proves: much to hear is no excuse: what is due is delivered within 10 seconds.
+    What this proves: much to hear is no excuse: what is due is delivered while most of the crowd still waits.
     """
     installation = install(database, {})
     tenant = installation.add_tenant("/hook")
@@ -137,4 +144,6 @@ def test_a_crowd_of_bells_does_not_stop_the_sweeper(database: LiveDatabase, inst
         client.flushall()
         client.rpush(DUE, *[new_id() for _ in range(50_000)])
     installation.new_worker().start()
-    installation.check(within=10)
+    installation.check(within=60)
+    with installation.valkey.client() as client:
+        assert client.llen(DUE) > ENOUGH_DUE
