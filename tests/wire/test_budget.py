@@ -70,16 +70,18 @@ def test_a_whole_answer_needs_no_budget() -> None:
 
 @pytest.mark.parametrize("ends_by", ["deadline", "answer", "cancellation"])
 async def test_however_an_exchange_ends_its_share_is_given_back(ends_by: str) -> None:
+    rest = asyncio.Event()
+
     async def behave(peer: Peer) -> None:
         await peer.request()
         await peer.send(HEAD + b"Content-Length: 12000\r\n\r\n" + b"x" * 11_000)
-        await asyncio.sleep(0.1 if ends_by == "answer" else 30)
+        await rest.wait()
         await peer.send(b"x" * 1_000)
         await peer.gone()
 
     async with Client(LOOPBACK) as client, receiving(behave) as receiver:
         whole = client._budget.left
-        sending = asyncio.create_task(outcome(client, receiver, seconds=0.5 if ends_by == "deadline" else 10))
+        sending = asyncio.create_task(outcome(client, receiver, seconds=2 if ends_by == "deadline" else 10))
         async with asyncio.timeout(5):
             while client._budget.left == whole:  # noqa: ASYNC110 - nobody tells of it
                 await asyncio.sleep(0.01)
@@ -89,6 +91,7 @@ async def test_however_an_exchange_ends_its_share_is_given_back(ends_by: str) ->
         elif ends_by == "deadline":
             assert isinstance(await sending, TimedOut)
         else:
+            rest.set()
             assert isinstance(await sending, Response)
         assert client._budget.left == whole
 
@@ -97,7 +100,7 @@ async def test_the_budget_holds_over_all_connections_of_a_client(monkeypatch: py
     monkeypatch.setattr(client_module, "_MOST_HELD_BYTES", 20_000)
     part = HEAD + b"Content-Length: 16000\r\n\r\n" + b"x" * 12_000
     async with Client(LOOPBACK) as client, receiving(beginning(part)) as receiver:
-        results = await asyncio.gather(*(outcome(client, receiver, seconds=1) for _ in range(10)))
+        results = await asyncio.gather(*(outcome(client, receiver, seconds=5) for _ in range(10)))
         truncated = [result for result in results if isinstance(result, Response) and result.truncated]
         assert len(truncated) >= 7
         assert all(isinstance(result, (Response, TimedOut)) for result in results)

@@ -13,6 +13,7 @@ import pytest
 from sendoff.wire.client import Client
 from sendoff.wire.errors import BadResponse, ConnectionLost, TimedOut, WireError
 from sendoff.wire.message import Response
+from tests.support.polling import eventually
 from tests.wire.receivers import LOOPBACK, OK, Peer, RawReceiver, receiving, well_behaved
 
 BODY = b'{"id": "evt_1"}'
@@ -105,7 +106,7 @@ async def test_an_endless_body_is_cut_and_judged_on_its_status(client: Client, s
 
 async def test_a_byte_now_and_then_costs_the_deadline(client: Client) -> None:
     async with receiving(trickling(OK)) as receiver:
-        error = await outcome(client, receiver, seconds=0.3)
+        error = await outcome(client, receiver, seconds=1.0)
 
     assert isinstance(error, TimedOut)
     assert error.phase == "headers"
@@ -121,7 +122,7 @@ async def test_a_body_byte_now_and_then_costs_the_deadline(client: Client) -> No
             await asyncio.sleep(0.05)
 
     async with receiving(trickles_its_body) as receiver:
-        error = await outcome(client, receiver, seconds=0.3)
+        error = await outcome(client, receiver, seconds=1.0)
 
     assert isinstance(error, TimedOut)
     assert error.phase == "body"
@@ -199,7 +200,7 @@ async def test_an_answer_that_nobody_asked_for_is_never_taken_for_the_next_one(c
     async with receiving(plants) as receiver:
         assert (await client.send(receiver.target(), b"", BODY, timeout=5)).status == 200
         await asyncio.wait_for(planted.wait(), 5)
-        await asyncio.sleep(0.05)  # until the loop has read it; a failure to do so shows in the connections below
+        await eventually(lambda: not client._open, what="the spoiled connection is closed")
         assert (await client.send(receiver.target(), b"", BODY, timeout=5)).status == 200
 
     assert receiver.connections == 2

@@ -97,7 +97,7 @@ async def test_a_name_that_was_slow_once_waits_in_the_line_of_the_slow(lookups: 
         lookups.released.clear()
         second = asyncio.create_task(resolver.resolve("slow.example"))
         await eventually(lambda: lookups.asked.count("slow.example") == 2)
-        assert await resolver.resolve("quick.example") == HERE
+        assert await resolver.resolve("other.example") == HERE  # on a busy machine the first may have been slow, too
         lookups.released.set()
         assert await second == HERE
 

@@ -117,7 +117,7 @@ def stalled(client: Client, receiver: RawReceiver, *, seconds: float) -> asyncio
 async def test_receivers_that_never_shake_hands_keep_no_other_from_its_delivery(
     client: Client, ca: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns_module, "_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(turns_module, "_PATIENCE_SECONDS", 1.0)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ca.issue_cert("hooks.example").configure_cert(context)
     async with client, receiving(stalls) as staller, receiving(well_behaved, tls=context) as healthy:
@@ -153,10 +153,10 @@ async def test_a_turn_that_never_comes_is_not_charged_to_the_receiver(
         gone.append(peer.number)
 
     async with client, receiving(watches) as receiver:
-        under_way = [stalled(client, receiver, seconds=1) for _ in range(2)]
+        under_way = [stalled(client, receiver, seconds=4) for _ in range(2)]
         await eventually(lambda: client._dialer._turns._free == 0, what="all turns are taken")
         with pytest.raises(LocalFailure, match="nothing was sent"):
-            await stalled(client, receiver, seconds=0.2)
+            await stalled(client, receiver, seconds=1)
         for task in under_way:
             with pytest.raises(TimedOut):
                 await task
