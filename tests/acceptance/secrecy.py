@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -94,8 +95,13 @@ def vault_of(run: Run) -> Vault:
 
 
 def left_behind(directory: Path) -> dict[str, bytes]:
-    """Every file below the directory, logs and database among them."""
-    return {str(path): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    """Every file below the directory, logs and database among them; not what goes away meanwhile."""
+    found: dict[str, bytes] = {}
+    for folder, _, names in os.walk(directory):
+        for path in filter(Path.is_file, (Path(folder, name) for name in names)):
+            with suppress(FileNotFoundError):
+                found[str(path)] = path.read_bytes()
+    return found
 
 
 def search(run: Run) -> dict[str, bytes]:

@@ -7,7 +7,6 @@ import json
 import os
 from pathlib import Path
 
-import psutil
 import pytest
 
 from sendoff.errors import Invalid, TooLarge, Unavailable
@@ -18,6 +17,7 @@ from sendoff.uploads.results import Written
 from sendoff.uploads.tasks import ConvertJson, ValidateCsv, WriteResults
 from sendoff.uploads.validating import Counts
 from tests.support.polling import eventually
+from tests.uploads.children import children
 from tests.uploads.contacts import valid_contacts
 
 
@@ -31,10 +31,6 @@ def contacts_csv(tmp_path: Path) -> Path:
     path = tmp_path / "contacts.csv"
     path.write_text("phone\n" + "\n".join(row["phone"] for row in valid_contacts(12_000)) + "\nnone\n")
     return path
-
-
-def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "sendoff.uploads.tasks" in " ".join(child.cmdline())]
 
 
 async def test_a_csv_is_counted_and_progress_told(aside: Aside, contacts_csv: Path) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import psutil
 import pytest
 
 from sendoff.errors import Invalid, NotFound, Unavailable
@@ -18,6 +17,7 @@ from sendoff.operations.process_upload import MOST_ATTEMPTS
 from sendoff.operations.sweep import sweep
 from sendoff.store.tables import Upload
 from tests.support.polling import eventually
+from tests.uploads.children import children
 from tests.uploads.conftest import UploadHouse, contacts_csv, on_sqlite
 
 
@@ -264,7 +264,7 @@ async def test_files_are_processed_in_a_process_of_their_own_too(
 ) -> None:
     monkeypatch.setattr(uploads.runtime.uploads.aside, "_small_file_bytes", 0)
     assert await uploads.process(upload_id) == "completed"
-    assert not [child for child in psutil.Process().children() if "sendoff.uploads.tasks" in child.cmdline()]
+    assert children() == []
     (announced,) = await uploads.events("upload.completed")
     assert len((await download(uploads, announced["upload"]["downloads"]["processed"])).splitlines()) == 124
 

@@ -157,6 +157,8 @@ async def two_processes(database_url: str, valkey_url: str) -> AsyncIterator[tup
         open_world(database_url, valkey_url, **limits) as two,
     ):
         two.key = one.key
+        for world in (one, two):  # hundreds of requests at once wait for a few connections
+            world.house.runtime.database._engine.pool._timeout = 120  # type: ignore[attr-defined]
         yield one, two
 
 
