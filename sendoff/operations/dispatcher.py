@@ -57,7 +57,7 @@ class Dispatcher:
         self._ramps = {
             Standing.SILENT: Ramp(time, more=FEW_MORE),
             Standing.UNTRIED: Ramp(time, more=FEW_MORE),
-            None: Ramp(time, more=MANY_MORE),
+            None: Ramp(time, more=MANY_MORE),  # does well, by the database, and is not known to this process yet
         }
         self._stopping = False
         self._recorder = Recorder(runtime, self._note_recorded)
