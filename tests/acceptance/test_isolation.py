@@ -10,13 +10,11 @@ import pytest
 from tests.acceptance.conftest import Install, mostly_postgres
 from tests.support.databases import LiveDatabase, PostgresDatabase, SqliteFile
 from tests.support.exchange import Reply
-from tests.support.installation import Installation
+from tests.support.installation import PATIENT, Installation
 from tests.support.latency import Latencies, note
 from tests.support.polling import eventually_blocking
 from tests.support.tenants import Tenant
 
-# Nothing that hangs gives up before the test is over.
-PATIENT = {"ATTEMPT_TIMEOUT_SECONDS": "100", "LEASE_SECONDS": "120"}
 CAP = 20
 HEALTHY_EVENTS = 300
 
