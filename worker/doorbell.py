@@ -12,11 +12,9 @@ from sendoff.bell import DUE_IN_BULK, HELD_FOR
 from sendoff.errors import Unavailable
 from sendoff.operations.dispatcher import Dispatcher
 from sendoff.operations.runtime import Runtime
+from sendoff.policy.pacing import MOST_IN_A_CLAIM, most_of_bulk
 
 _log = structlog.get_logger(__name__)
-
-IDS_AT_ONCE = 200
-"""One claim; past a few hundred nothing is gained any more."""
 
 GATHER_SECONDS = 0.01
 """The pause after a small claim: under load, what comes meanwhile shares the next one. Alone, nobody waits for it."""
@@ -48,10 +46,9 @@ class Doorbell:
         """Hand over, for ever. What is taken from Redis and not handed over is found by the sweeper."""
         while True:
             room = await self._dispatcher.wait_for_room()
-            if self._key == DUE_IN_BULK:
-                room = (room + 1) // 2  # the other half is for those who come alone, and don't wait for this claim
+            is_bulk = self._key == DUE_IN_BULK
             try:
-                await self._hear(min(room, IDS_AT_ONCE))
+                await self._hear(most_of_bulk(room) if is_bulk else min(room, MOST_IN_A_CLAIM))
                 self.failures = 0
             except Exception as error:
                 if isinstance(error, (RedisError, OSError, Unavailable)):

@@ -15,16 +15,13 @@ from sendoff.operations.lines import Lines
 from sendoff.operations.runtime import Runtime
 from sendoff.operations.slots import Slots
 from sendoff.operations.waiting import wait_for
-from sendoff.policy.pacing import Pacer
+from sendoff.policy.pacing import Pacer, most_of_bulk
 from sendoff.store import deliveries
 
 _log = structlog.get_logger(__name__)
 
 LOOK_FOR_HELD_SECONDS = 1.0
 """How often the held deliveries of all endpoints are looked for; those of this process's own are known at once."""
-
-AT_ONCE = 200
-"""Deliveries in one claim: more of them would only make others wait for the database, and for slots."""
 
 _ENDPOINTS_AT_ONCE = 1_000
 """Looked at in one round, which takes half a millisecond, besides those of which something was heard since the last."""
@@ -107,7 +104,7 @@ class Usher:
             heard_of & self._holders.keys()
         )
         in_line = {endpoint_id: self._lines.length(endpoint_id) for endpoint_id in chosen}
-        at_most = min(AT_ONCE, (self._slots.free() + 1) // 2)  # the other half is for those who come alone
+        at_most = most_of_bulk(self._slots.free())
         rooms = self._pacer.share_out(in_line, at_most, started)
         for endpoint_id in in_line:  # before the claim: what is held from now on, it does not see
             del self._holders[endpoint_id]

@@ -39,6 +39,8 @@ that are untried, or of which nothing is known, may wait until they are twice as
 LONGEST_IN_LINE_SECONDS = 2.0
 """After this the endpoint was not as prompt as it seemed; who still waits is put off in the database after all."""
 
+MOST_IN_A_CLAIM = 200
+"""Deliveries; past a few hundred nothing is gained any more, and others wait for the database."""
 
 _MOST_DUE_TOGETHER = 1_000  # as many as a worker has slots, unless it is set otherwise
 
@@ -49,6 +51,11 @@ def most_at_once(endpoint_cap: int, *, endpoints: int = 1) -> int:
     It is what a worker takes at once of a prompt endpoint; of many `endpoints`, what it takes of all of them together.
     """
     return max(1, min(endpoint_cap * (1 + LINE_PER_CAP), _MOST_DUE_TOGETHER // max(1, endpoints)))
+
+
+def most_of_bulk(free: int) -> int:
+    """How many of a bulk may be claimed together: the other half of the `free` slots is for those who come alone."""
+    return min(MOST_IN_A_CLAIM, (free + 1) // 2)
 
 
 class Standing(Enum):
@@ -188,13 +195,13 @@ class Pacer:
         """
         rooms: dict[str, int] = {}
         standings = {endpoint_id: self._standings.get(endpoint_id) for endpoint_id in in_line}
-        slots, silent = self._slots_for_others(), self._most_waiting - self._waiting_as[Standing.SILENT]
+        slots, silent = self._slots_for_others(), self._may_wait(Standing.SILENT)
         left = {
             Standing.PROMPT: free,
             Standing.SLOW: slots,
             Standing.SILENT: silent if 2 * silent >= self._most_waiting else 0,  # rather some at once, and less often
-            Standing.UNTRIED: 2 * self._most_waiting - self._waiting_as[Standing.UNTRIED],
-            None: 2 * self._most_waiting - self._waiting_as[None],
+            Standing.UNTRIED: self._may_wait(Standing.UNTRIED, first=True),
+            None: self._may_wait(None, first=True),
         }
         crowds = Counter(standings.values()).items()
         shares = {standing: max(1, min(free, left[standing]) // count) for standing, count in crowds}
@@ -290,9 +297,13 @@ class Pacer:
         """How many attempts of an endpoint that is not known to answer may wait for their start."""
         if lane.bucket is not None and lane.in_flight:
             return 0  # once it answers, all that wait start, however many its rate allows
-        waiting = self._waiting_as[standing]
-        is_new = standing is not Standing.SILENT and not lane.in_flight
-        return max(self._most_waiting - waiting, int(is_new and waiting < 2 * self._most_waiting))
+        is_first = not lane.in_flight
+        return max(self._may_wait(standing), int(is_first and self._may_wait(standing, first=True) > 0))
+
+    def _may_wait(self, standing: Standing | None, *, first: bool = False) -> int:
+        """How many more may wait for endpoints of one standing, or the `first` ones of as many of these."""
+        twice = first and standing is not Standing.SILENT
+        return self._most_waiting * (2 if twice else 1) - self._waiting_as[standing]
 
     def _stop_waiting(self, key: Hashable) -> tuple[str, Standing | None]:
         endpoint_id, standing = self._waiting.pop(key)
