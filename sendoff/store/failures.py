@@ -15,6 +15,7 @@ _ABOUT_REACHING = (
     InterfaceError,
     PoolTimeout,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what a connection says that was told of the server's end while nobody used it
     sqlite3.OperationalError,
     OSError,
 )
