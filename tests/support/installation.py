@@ -131,13 +131,17 @@ class Installation:
 
     def settle(self, *, within: float = 30) -> Reckoning:
         """Wait until no delivery is open, and reckon what became of everything that was accepted."""
+        self.finish(within=within)
+        return reckon(self.tenants, self.receiver.tally(), self.database)
+
+    def finish(self, *, within: float = 30) -> None:
+        """Wait until no delivery is open."""
         eventually_blocking(
             lambda: self.count("pending", "held", "in_flight") == 0,
             within=within,
             every=0.2,
             what=lambda: f"no open deliveries, but {self._counts()}\n{self._logs()}",
         )
-        return reckon(self.tenants, self.receiver.tally(), self.database)
 
     def check(self, *, within: float = 30) -> Reckoning:
         """Settle, and hold the guarantees: nothing lost, nothing altered, no more twice than may come twice.
@@ -146,9 +150,13 @@ class Installation:
         """
         reckoning = self.settle(within=within)
         reckoning.check(duplicates_at_most=self.may_come_twice)
+        self.audit()
+        return reckoning
+
+    def audit(self) -> None:
+        """Hold that `sendoff audit` finds nothing that does not add up."""
         audit = self._shell.run(["audit", "--grace", "0s"], self.environment)
         assert audit.returncode == 0, audit.stdout + audit.stderr
-        return reckoning
 
     def close(self) -> None:
         """End whatever still runs."""

@@ -1,0 +1,110 @@
+"""Every route while what it needs comes and goes: whoever asks is told to come back, never that we are broken."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import pytest
+
+from sendoff.operations.accounts import create_key, set_credits
+from sendoff.operations.actors import Actor
+from sendoff.operations.authenticate import SCOPES
+from sendoff.operations.runtime import open_runtime
+from sendoff.settings import load
+from tests.acceptance.conftest import Install
+from tests.support.databases import PostgresDatabase
+from tests.support.installation import STEADY, Installation
+from tests.support.passers_by import PassersBy, Route
+from tests.support.polling import eventually_blocking
+from tests.web.every_route import CALLS, DIALBIRD
+
+UNLIMITED = {"ANONYMOUS_RATE_LIMIT": "1000000", "CLIENT_RATE_LIMIT": "1000000"}
+KEYS = 30  # each of them may write sixty times a minute
+CALLS_BETWEEN_FAULTS = 300
+FAULT_SECONDS = 0.5
+ACTOR = Actor(name="test")
+
+
+async def make_keys(installation: Installation, organization_id: str) -> list[str]:
+    """Keys of the organization with every scope, and credits for uploads."""
+    async with open_runtime(load(**installation.settings)) as runtime:
+        await set_credits(runtime, ACTOR, organization_id, 10**9)
+        minted = [
+            await create_key(
+                runtime,
+                ACTOR,
+                organization_id=organization_id,
+                email=f"dev{number}@example.com",
+                scopes=SCOPES,
+            )
+            for number in range(KEYS)
+        ]
+    return [key.key for key in minted]
+
+
+def all_routes(installation: Installation) -> list[Route]:
+    """Every route, with bodies that change something where there is something to change."""
+    hook = installation.receiver.url("/hook")
+    numbers = iter(range(10**9))
+    bodies: dict[tuple[str, str], Callable[[], object]] = {
+        ("POST", "/api/v1/webhooks"): lambda: {"url": hook},
+        ("POST", "/api/v1/uploads"): lambda: {"phone_numbers": [f"+1415555{number}" for number in range(2000, 2200)]},
+        ("POST", "/api/v1/subscriptions"): lambda: {
+            "event_type": "message.incoming.received",
+            "target_url": f"{hook}/{next(numbers)}",
+        },
+        ("PATCH", "/operator/v1/endpoints/{endpoint_id}"): lambda: {"rate_limit": 1000},
+        ("PATCH", "/api/v1/subscriptions/{subscription_id}"): lambda: {"status": "disabled"},
+    }
+    plain = {route: (lambda call=call: call.body) for route, call in CALLS.items()}
+    known = {route: (lambda: None) for route in DIALBIRD} | plain | bodies
+    routes = [Route(method, path, body) for (method, path), body in sorted(known.items())]
+    publish = [route for route in routes if (route.method, route.path) == ("POST", "/api/v1/events")]
+    return routes + publish * len(routes)  # which is most of what an API is asked
+
+
+@pytest.mark.parametrize("faults", [4, pytest.param(60, marks=pytest.mark.chaos)])
+def test_no_route_says_500_whatever_is_stopped(
+    mortal_postgres: PostgresDatabase, install: Install, faults: int
+) -> None:
+    """Setup: the API and a worker on PostgreSQL, clients that call every route in any order with every scope.
+
+    Timeline: PostgreSQL and Valkey are stopped, killed and frozen in turns, each for a moment under calls.
+    What this proves: what fails by that is a 503 that says when to come back; everybody is answered, nothing is lost,
+    and each process goes on by itself.
+    """
+    installation = install(mortal_postgres, {**STEADY, **UNLIMITED})
+    tenant = installation.add_tenant("/hook")
+    installation.start()
+    keys = asyncio.run(make_keys(installation, tenant.organization_id))
+    server, valkey = mortal_postgres.server, installation.valkey
+    ways = [
+        (server.stop, server.start),
+        (valkey.kill, valkey.start),
+        (server.kill, server.start),
+        (server.freeze, server.thaw),
+        (valkey.freeze, valkey.thaw),
+    ]
+    passers_by = PassersBy(f"http://127.0.0.1:{installation.port}", keys, all_routes(installation))
+    with passers_by.calling() as answers:
+
+        def go_on(calls: int) -> None:
+            wanted = answers.statuses.total() + calls
+            eventually_blocking(lambda: answers.statuses.total() >= wanted, within=60, what=lambda: str(answers))
+
+        for number in range(faults):
+            go_on(CALLS_BETWEEN_FAULTS)
+            begin, end = ways[number % len(ways)]
+            begin()
+            try:
+                time.sleep(FAULT_SECONDS)
+            finally:
+                end()
+        go_on(CALLS_BETWEEN_FAULTS)
+    assert answers.forbidden == []
+    assert ("POST", "/api/v1/events") in answers.routes_with(503)
+    assert len(answers.routes_with(200, 202)) > len(CALLS) / 2
+    installation.finish(within=120)
+    installation.audit()
