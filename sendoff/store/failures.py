@@ -20,6 +20,19 @@ _ABOUT_REACHING = (
     OSError,
 )
 
+_PASSING_SQLSTATES = (
+    "08",  # connection exceptions
+    "25006",  # read only: another server has become the primary
+    "28",  # lets nobody in with this password
+    "3D",  # has no such database
+    "40",  # gave up one of two transactions that waited for each other
+    "53",  # full
+    "55P03",  # a lock that somebody holds for longer than `lock_timeout`
+    "57",  # shutting down, starting, or told to give up a statement (`statement_timeout`)
+    "58",  # its own files fail
+)
+"""What PostgreSQL itself may say for a while (its manual, appendix A, "PostgreSQL Error Codes"), by its beginning."""
+
 
 def unavailable(error: Exception) -> Unavailable | None:
     """The error in our words if it says that the database cannot be reached; None if it is about what was asked."""
@@ -35,10 +48,7 @@ def _is_about_reaching(error: Exception) -> bool:
 
 
 def _may_pass(error: BaseException) -> bool:
-    # asyncpg has its own exceptions for a server that is shutting down or starting (SQLSTATE 57P0x), full (53xxx), not
-    # there (08xxx), that lets nobody in with this password (28xxx), has no such database (3D000), or that gave up one
-    # of two transactions that waited for each other (40xxx).
-    return str(getattr(error, "sqlstate", "") or "").startswith(("57P0", "53", "08", "28", "3D", "40"))
+    return str(getattr(error, "sqlstate", "") or "").startswith(_PASSING_SQLSTATES)
 
 
 def _brief(error: BaseException) -> str:
