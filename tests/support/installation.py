@@ -131,17 +131,13 @@ class Installation:
 
     def settle(self, *, within: float = 30) -> Reckoning:
         """Wait until no delivery is open, and reckon what became of everything that was accepted."""
-        self.finish(within=within)
-        return reckon(self.tenants, self.receiver.tally(), self.database)
-
-    def finish(self, *, within: float = 30) -> None:
-        """Wait until no delivery is open."""
         eventually_blocking(
             lambda: self.count("pending", "held", "in_flight") == 0,
             within=within,
             every=0.2,
             what=lambda: f"no open deliveries, but {self._counts()}\n{self._logs()}",
         )
+        return reckon(self.tenants, self.receiver.tally(), self.database)
 
     def check(self, *, within: float = 30) -> Reckoning:
         """Settle, and hold the guarantees: nothing lost, nothing altered, no more twice than may come twice.
