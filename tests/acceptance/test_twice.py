@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 from sendoff.bell import DUE, RUN_REPLAY, connect
 from sendoff.operations.replay import Selection, start_replay
@@ -89,34 +90,49 @@ def test_sweepers_that_cannot_agree_on_turns_deliver_once(database: LiveDatabase
     assert installation.check().duplicates == 0
 
 
+def lost_leases(log: str) -> int:
+    """How many answers a worker did not record, by what it says."""
+    return sum(int(count) for count in re.findall(r"\blease_lost\b.*\bdeliveries=(\d+)", log))
+
+
 @mostly_sqlite
 def test_a_worker_that_wakes_up_after_its_lease_leaves_the_delivery_to_who_has_it_now(
     database: LiveDatabase, install: Install
 ) -> None:
     """Setup: two workers, of which one is started later; a receiver that answers when it is told to.
 
-    Timeline: 15 deliveries are under way when the first worker is frozen; the receiver answers; the second worker takes
-    them over when their leases have ended, and gets a 500; the first wakes up, with an answer for each.
-    What this proves: the late answers are not recorded over what was recorded meanwhile: each attempt is there once,
-    numbered without gaps, and all are delivered.
+    Timeline: 15 deliveries are under way when the first worker is frozen; the receiver answers, of every kind; the
+    second worker takes them over when their leases have ended, gets a 500 for 5 of them and waits for the others'
+    answers; the first wakes up, with an answer for each; then the receiver says 500 to the others, too.
+    What this proves: none of the late answers is recorded, neither over what was recorded meanwhile nor in the place
+    of what another worker has under way: each attempt is there once, numbered without gaps, and all are delivered.
     """
-    installation = install(database, {**STEADY, "RETRY_SCHEDULE": "5s,1s,1s,1s,1s"})
-    tenant = installation.add_tenant("/hook")
+    times = {"ATTEMPT_TIMEOUT_SECONDS": "8", "LEASE_SECONDS": "10", "RETRY_SCHEDULE": "5s,1s,1s,1s,1s"}
+    installation = install(database, {**STEADY, **times})
+    receiver = installation.receiver
+    paths = ("/recorded", "/mixed", "/failed")
+    tenant = installation.add_tenant(*paths)
     installation.start(api=False)
-    installation.receiver.program("/hook", Reply(held=True))
-    tenant.publish(15)
-    eventually_blocking(lambda: installation.receiver.arrived("/hook") == 16, what="requests under way")
+    receiver.program("/recorded", Reply(held=True))
+    receiver.program("/mixed", *[Reply(held=True)] * 3, Reply(429, held=True))
+    receiver.program("/failed", Reply(500, held=True))
+    tenant.publish(5)
+    eventually_blocking(lambda: [*map(receiver.arrived, paths)] == [1 + 5] * 3, what="requests under way")
     first = installation.workers[0]
     first.freeze()
-    installation.receiver.release()
+    receiver.release()
     installation.may_come_twice = 15
-    installation.receiver.program("/hook", *[500] * 15, 200)
+    receiver.program("/recorded", *[500] * 5, 200)
+    for path in ("/mixed", "/failed"):
+        receiver.program(path, *[Reply(500, held=True)] * 5, 200)
     installation.new_worker().start()
+    eventually_blocking(lambda: [*map(receiver.arrived, paths)] == [1 + 10] * 3, within=20, what="takeover")
     recorded = "SELECT count(*) FROM attempts"
-    eventually_blocking(lambda: installation.database.query(recorded) == [("15",)], within=20, what="takeover")
+    eventually_blocking(lambda: installation.database.query(recorded) == [("5",)], what="what the second was told")
     first.thaw()
-    eventually_blocking(lambda: "lease_lost" in first.log(), within=20, what=first.log)
-    assert installation.check().duplicates == 15
+    eventually_blocking(lambda: lost_leases(first.log()) == 15, within=20, what=first.log)
+    receiver.release()
+    assert installation.check().duplicates == 5 + 3  # those that were answered with a 200 twice
     rows = installation.database.query(
         "SELECT number, response_status, count(*) FROM attempts GROUP BY 1, 2 ORDER BY 1"
     )
