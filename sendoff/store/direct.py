@@ -26,7 +26,6 @@ _SETTINGS = {
     "jit": "off",
 }
 _IDLE_SECONDS = 60.0
-_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)  # TimeoutError is one
 _PLAN_SECONDS = 10  # in the first minutes of an installation, plans are made for tables that are about to grow
 
 
@@ -61,7 +60,7 @@ class Direct:
         """
         try:
             return await self._fetch(statement, arguments)
-        except _FAILURES as error:
+        except Exception as error:
             raise unavailable(error) or error from error
 
     async def _fetch(self, statement: str, arguments: Sequence[Any]) -> list[asyncpg.Record]:
