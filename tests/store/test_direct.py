@@ -13,6 +13,7 @@ import pytest
 from sendoff.errors import Unavailable
 from sendoff.store.database import Database
 from sendoff.store.direct import Direct
+from tests.support.pumping import pump
 
 _SOCKET = ".s.PGSQL.5432"  # a server's name in the folder of its Unix socket
 _FAREWELL = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
@@ -30,7 +31,7 @@ class Relay:
         """One connection, from its beginning to its end."""
         from_server, to_server = await asyncio.open_unix_connection(self._server)
         self._clients.append(writer)
-        self._tasks |= {asyncio.create_task(_pump(reader, to_server)), asyncio.create_task(_pump(from_server, writer))}
+        self._tasks |= {asyncio.create_task(pump(reader, to_server)), asyncio.create_task(pump(from_server, writer))}
 
     async def say_good_bye(self) -> None:
         """As a server does that is shut down: an error that nobody asked for, read by the driver."""
@@ -44,15 +45,6 @@ class Relay:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    finally:
-        writer.close()
 
 
 @asynccontextmanager

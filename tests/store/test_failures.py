@@ -9,6 +9,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from sendoff.errors import Unavailable
 from sendoff.store.database import Database
+from tests.support.databases import PostgresDatabase
 from tests.support.postgres import PostgresServer
 
 PASSING = [
@@ -21,9 +22,9 @@ PASSING = [
 async def test_a_refusal_that_passes_is_unavailable(
     postgres_server: PostgresServer, empty_postgres_url: str, setting: str, statement: str
 ) -> None:
-    name = empty_postgres_url.partition("@/")[2].partition("?")[0]
-    postgres_server.execute("CREATE TABLE audit_log ()", database=name)
-    postgres_server.execute(f'ALTER DATABASE "{name}" SET {setting}')
+    by_hand = PostgresDatabase(postgres_server, empty_postgres_url)
+    by_hand.query("CREATE TABLE audit_log ()")
+    by_hand.query(f'ALTER DATABASE "{by_hand.name}" SET {setting}')
     database = Database.open(empty_postgres_url)
     try:
         assert database.direct is not None
@@ -37,7 +38,7 @@ async def test_a_refusal_that_passes_is_unavailable(
 
 
 async def test_a_lock_that_is_not_let_go_is_unavailable(postgres_server: PostgresServer, postgres_url: str) -> None:
-    name = postgres_url.partition("@/")[2].partition("?")[0]
+    name = PostgresDatabase(postgres_server, postgres_url).name
     postgres_server.execute(f'ALTER DATABASE "{name}" SET lock_timeout = 10')
     database = Database.open(postgres_url)
     try:

@@ -63,13 +63,13 @@ class PostgresDatabase:
     def __init__(self, server: PostgresServer, url: str) -> None:
         self.server = server
         self.url = url
-        self._name = urlsplit(url).path.removeprefix("/")
+        self.name = urlsplit(url).path.removeprefix("/")
 
     def query(self, statement: str) -> list[Row]:
-        output = self.server.execute(statement, database=self._name)
+        output = self.server.execute(statement, database=self.name)
         return [tuple(line.split("|")) for line in output.splitlines()]
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        with self.server.hold("LOCK TABLE deliveries IN EXCLUSIVE MODE", database=self._name):
+        with self.server.hold("LOCK TABLE deliveries IN EXCLUSIVE MODE", database=self.name):
             yield

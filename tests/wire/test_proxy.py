@@ -12,22 +12,12 @@ import trustme
 from sendoff.policy.addresses import AddressPolicy, check_url
 from sendoff.wire.client import Client
 from sendoff.wire.errors import ConnectFailed, LocalFailure, RefusedAddress, TimedOut, TlsFailed
+from tests.support.pumping import pump
 from tests.wire.receivers import LOOPBACK, FixedResolver, Peer, receiving, well_behaved
 
 BODY = b"{}"
 RESOLVER = {"hooks_example": [["127.0.0.1"]]}
 HTTP_TO_PUBLIC = AddressPolicy(allow_http=True)
-
-
-async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    except OSError:
-        pass
-    finally:
-        writer.close()
 
 
 class TunnellingProxy:
