@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from sendoff.endings import end_when_told
+from sendoff.process import exit_on_sigterm_during_startup
 
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT. 1, with a sentence on standard error, when that is not possible."""
-    end_when_told()
-    from api.serving import serve  # takes a second or more, in which we may be told to end
+    exit_on_sigterm_during_startup()
+    from .server import serve  # takes a second or more, in which we may be told to end
 
     return serve()
 

@@ -9,25 +9,27 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from api import events, health
-from api.dialbird import subscriptions, token
-from api.dialbird.door import DialbirdDoor
-from api.errors import answer_error
-from api.event_schemas import PLAIN_OPERATIONS
-from api.gate import Gate
-from api.openapi import document
-from api.operator import audit, dead_letters, deliveries, endpoints, replays
-from api.optimaldial import uploads, webhooks
-from api.routes import Methods
 from sendoff import __version__
 from sendoff.errors import SendoffError
-from sendoff.operations.runtime import open_runtime
 from sendoff.settings import Settings
+from sendoff.startup import open_context
+
+from . import health
+from .dialbird import subscriptions, token
+from .dialbird.middleware import DialbirdAuthMiddleware
+from .events import routes as event_routes
+from .events.schemas import PLAIN_OPERATIONS
+from .http.allow_header import Methods
+from .http.errors import answer_error
+from .http.middleware import RequestMiddleware
+from .openapi import document
+from .operator import audit, dead_letters, deliveries, endpoints, replays
+from .optimaldial import uploads, webhooks
 
 _ROUTERS = (
     webhooks.router,
     uploads.router,
-    events.router,
+    event_routes.router,
     subscriptions.router,
     token.router,
     dead_letters.router,
@@ -40,12 +42,12 @@ _ROUTERS = (
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The API. It opens its runtime when it starts: errors.WrongSchema and the like are raised there."""
+    """The API. It opens its context when it starts: errors.WrongSchema and the like are raised there."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_runtime(settings) as runtime:
-            app.state.runtime = runtime
+        async with open_context(settings) as context:
+            app.state.context = context
             yield
 
     app = FastAPI(
@@ -62,9 +64,9 @@ def create_app(settings: Settings) -> FastAPI:
             RequestValidationError: answer_error,
         },
     )
-    app.add_middleware(DialbirdDoor)
-    app.add_middleware(Gate, body_limit=settings.body_limit_bytes)
-    app.router.routes[:0] = events.PUBLISHING
+    app.add_middleware(DialbirdAuthMiddleware)
+    app.add_middleware(RequestMiddleware, body_limit=settings.body_limit_bytes)
+    app.router.routes[:0] = event_routes.PUBLISHING
     for router in _ROUTERS:
         app.include_router(router)
     app.state.methods = Methods.of(app)

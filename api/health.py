@@ -11,11 +11,12 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 from redis.exceptions import RedisError
 
-from api.dependencies import RuntimeOf
-from api.errors import UNAVAILABLE_SECONDS
+from sendoff.context import Context
 from sendoff.errors import SendoffError
 from sendoff.metrics import CONTENT_TYPE, exposition
-from sendoff.operations.runtime import Runtime
+
+from .http.dependencies import ContextOf
+from .http.errors import UNAVAILABLE_SECONDS
 
 router = APIRouter(tags=["health"])
 
@@ -63,12 +64,12 @@ async def health() -> Health:
     operation_id="ready",
     responses={503: {"model": NotReady, "description": "Some dependencies fail"}},
 )
-async def ready(runtime: RuntimeOf, response: Response) -> Readiness | NotReady:
+async def ready(context: ContextOf, response: Response) -> Readiness | NotReady:
     """200 when database, schema and Redis are fine; otherwise 503 with the names of those that are not."""
     checks = {
-        "database": runtime.database.ping(),
-        "schema": runtime.database.check_schema(),
-        "redis": _ping_redis(runtime),
+        "database": context.database.ping(),
+        "schema": context.database.check_schema(),
+        "redis": _ping_redis(context),
     }
     answers = await asyncio.gather(*(_fails(name, check) for name, check in checks.items()))
     failing = [name for name, failed in zip(checks, answers, strict=True) if failed]
@@ -85,8 +86,8 @@ async def metrics() -> Response:
     return Response(exposition(), headers={"Content-Type": CONTENT_TYPE})
 
 
-async def _ping_redis(runtime: Runtime) -> None:
-    await cast(Awaitable[bool], runtime.redis.ping())  # the library types it for both of its worlds
+async def _ping_redis(context: Context) -> None:
+    await cast(Awaitable[bool], context.redis.ping())  # the library types it for both of its worlds
 
 
 async def _fails(name: str, check: Awaitable[None]) -> bool:

@@ -16,8 +16,8 @@ from itertools import cycle
 import uvloop
 
 from sendoff.policy.addresses import AddressPolicy, check_url
-from sendoff.wire.client import Client
-from sendoff.wire.message import encode_headers
+from sendoff.wire.http.client import Client
+from sendoff.wire.http.message import encode_headers
 
 _HEADERS = (
     ("Content-Type", "application/json"),

@@ -10,12 +10,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from bench.options import Options
-from sendoff.operations import accounts
-from sendoff.operations.actors import Actor
-from sendoff.operations.authenticate import EVENTS_WRITE, WEBHOOKS_MANAGE, authenticate
-from sendoff.operations.endpoints import NewEndpoint, register_endpoint
-from sendoff.operations.runtime import Runtime, open_runtime
+from sendoff.accounts import organizations
+from sendoff.accounts.authentication import EVENTS_WRITE, WEBHOOKS_MANAGE, authenticate
+from sendoff.audit import Actor
+from sendoff.context import Context
+from sendoff.endpoints.manage import NewEndpoint, register_endpoint
 from sendoff.settings import load
+from sendoff.startup import open_context
 
 EVENT_TYPE = "upload.completed"
 
@@ -28,27 +29,27 @@ async def found_town(environment: Mapping[str, str], options: Options, hosts: Se
     settings = load(**{name.removeprefix("SENDOFF_").lower(): value for name, value in environment.items()})
     urls = [f"http://{hosts[number % len(hosts)]}:{port}/hook/{number}" for number in range(options.endpoints)]
     turns = asyncio.Semaphore(_AT_ONCE)
-    async with open_runtime(settings) as runtime:
+    async with open_context(settings) as context:
 
         async def found(number: int) -> str:
             async with turns:
                 ours = urls[number * options.fanout : (number + 1) * options.fanout]
-                return await _found_organization(runtime, f"Bench {number}", ours)
+                return await _found_organization(context, f"Bench {number}", ours)
 
         return await asyncio.gather(*(found(number) for number in range(options.organizations)))
 
 
-async def _found_organization(runtime: Runtime, name: str, urls: Sequence[str]) -> str:
-    organization = await accounts.create_organization(runtime, _ACTOR, name=name, credits=None)
-    minted = await accounts.create_key(
-        runtime,
+async def _found_organization(context: Context, name: str, urls: Sequence[str]) -> str:
+    organization = await organizations.create_organization(context, _ACTOR, name=name, credits=None)
+    minted = await organizations.create_key(
+        context,
         _ACTOR,
         organization_id=organization.id,
         email=f"{organization.id}@example.com",
         scopes=(EVENTS_WRITE, WEBHOOKS_MANAGE),
     )
-    principal = await authenticate(runtime, f"Bearer {minted.key}")
+    principal = await authenticate(context, f"Bearer {minted.key}")
     for first in range(0, len(urls), _AT_ONCE):
         chunk = [NewEndpoint(url, events=(EVENT_TYPE,)) for url in urls[first : first + _AT_ONCE]]
-        await asyncio.gather(*(register_endpoint(runtime, principal, _ACTOR, endpoint) for endpoint in chunk))
+        await asyncio.gather(*(register_endpoint(context, principal, _ACTOR, endpoint) for endpoint in chunk))
     return minted.key

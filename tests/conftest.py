@@ -145,7 +145,7 @@ async def tls_receiver(authority: Authority) -> AsyncIterator[Receiver]:
 
 
 def _migrate(url: str) -> None:
-    from sendoff.store.database import migrate  # only tests with a database need the store
+    from sendoff.store.engine.database import migrate  # only tests with a database need the store
 
     # Migrations run an event loop of their own, which must not meet a test's.
     with ThreadPoolExecutor(1) as pool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from sendoff.endings import end_when_told
+from sendoff.process import exit_on_sigterm_during_startup
 
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT. Exit code 1, with a sentence, when the process cannot start."""
-    end_when_told()
-    from worker.serving import run  # takes a second or more, in which we may be told to end
+    exit_on_sigterm_during_startup()
+    from .serving import run  # takes a second or more, in which we may be told to end
 
     return run()
 

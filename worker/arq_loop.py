@@ -9,8 +9,9 @@ import structlog
 from arq.worker import Worker, func
 
 from sendoff.bell import CHANNEL, PROCESS_UPLOAD, QUEUE, RUN_REPLAY, connect
-from sendoff.operations.runtime import Runtime
-from worker import jobs
+from sendoff.context import Context
+
+from . import jobs
 
 _log = structlog.get_logger(__name__)
 
@@ -42,12 +43,12 @@ class BellWorker(Worker):
                 await bell.get_message(ignore_subscribe_messages=True, timeout=wait)
 
 
-async def supervise_arq(runtime: Runtime) -> None:
-    """Run arq's worker, which does uploads and replays, again and again; its jobs find `runtime` in their context."""
-    clock = runtime.clock
+async def supervise_arq(context: Context) -> None:
+    """Run arq's worker, which does uploads and replays, again and again; its jobs find `context` in their context."""
+    clock = context.clock
     failures = 0
     while True:
-        worker = _new_arq_worker(runtime)
+        worker = _new_arq_worker(context)
         started = clock.monotonic()
         try:
             await worker.async_run()
@@ -69,9 +70,9 @@ async def _stop_arq(worker: Worker) -> None:
     await worker.pool.aclose(close_connection_pool=True)
 
 
-def _new_arq_worker(runtime: Runtime) -> Worker:
-    context: dict[Any, Any] = {"runtime": runtime}
-    redis = connect(runtime.settings)
+def _new_arq_worker(context: Context) -> Worker:
+    job_context: dict[Any, Any] = {"context": context}
+    redis = connect(context.settings)
     worker = BellWorker(
         functions=[
             func(jobs.process_upload, name=PROCESS_UPLOAD),
@@ -79,7 +80,7 @@ def _new_arq_worker(runtime: Runtime) -> Worker:
         ],
         redis_pool=redis,
         queue_name=QUEUE,
-        ctx=context,
+        ctx=job_context,
         handle_signals=False,
         poll_delay=IDLE_POLL_SECONDS,
         max_jobs=MAX_JOBS,

@@ -8,11 +8,11 @@ from typing import Any
 
 import structlog
 
+from sendoff.context import Context
+from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.errors import SendoffError
-from sendoff.operations.dispatcher import Dispatcher
-from sendoff.operations.process_upload import process_upload
-from sendoff.operations.replay import tick_replay
-from sendoff.operations.runtime import Runtime
+from sendoff.operators.replay import tick_replay
+from sendoff.uploads.process import process_upload
 
 _log = structlog.get_logger(__name__)
 
@@ -20,8 +20,8 @@ _log = structlog.get_logger(__name__)
 class DirectBell:
     """Does what is rung for in this process, one ring of a kind at a time; what comes meanwhile is left to be swept."""
 
-    def __init__(self, runtime: Runtime, dispatcher: Dispatcher) -> None:
-        self._runtime = runtime
+    def __init__(self, context: Context, dispatcher: Dispatcher) -> None:
+        self._context = context
         self._dispatcher = dispatcher
         self._at_work: dict[str, asyncio.Task[None]] = {}
 
@@ -29,7 +29,7 @@ class DirectBell:
         self._start("deliveries", self._dispatcher.submit, list(delivery_ids))
 
     def ring_held(self, endpoint_ids: Iterable[str]) -> None:
-        self._dispatcher.look_for_held(endpoint_ids)
+        self._dispatcher.backlog_available(endpoint_ids)
 
     def ring_uploads(self, upload_ids: Iterable[str]) -> None:
         self._start("uploads", self._process_uploads, list(upload_ids))
@@ -50,8 +50,8 @@ class DirectBell:
 
     async def _process_uploads(self, upload_ids: list[str]) -> None:
         for upload_id in upload_ids:
-            await process_upload(self._runtime, upload_id)
+            await process_upload(self._context, upload_id)
 
     async def _tick_replays(self, replay_ids: list[str]) -> None:
         for replay_id in replay_ids:
-            await tick_replay(self._runtime, replay_id)
+            await tick_replay(self._context, replay_id)

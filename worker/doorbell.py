@@ -9,10 +9,10 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from sendoff.bell import DUE_IN_BULK, HELD_FOR
+from sendoff.context import Context
+from sendoff.delivery.admission import CLAIM_BATCH_LIMIT, bulk_share
+from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.errors import Unavailable
-from sendoff.operations.dispatcher import Dispatcher
-from sendoff.operations.runtime import Runtime
-from sendoff.policy.pacing import MOST_IN_A_CLAIM, most_of_bulk
 
 _log = structlog.get_logger(__name__)
 
@@ -29,9 +29,9 @@ class Doorbell:
     Each list has its own: while two hundred of a bulk are claimed, a single delivery is, too.
     """
 
-    def __init__(self, runtime: Runtime, dispatcher: Dispatcher, key: str) -> None:
+    def __init__(self, context: Context, dispatcher: Dispatcher, key: str) -> None:
         """`key`: DUE or DUE_IN_BULK."""
-        self._runtime = runtime
+        self._context = context
         self._dispatcher = dispatcher
         self._key = key
         self.failures = 0
@@ -45,10 +45,10 @@ class Doorbell:
     async def listen(self) -> None:
         """Hand over, for ever. What is taken from Redis and not handed over is found by the sweeper."""
         while True:
-            room = await self._dispatcher.wait_for_room()
+            room = await self._dispatcher.wait_for_capacity()
             is_bulk = self._key == DUE_IN_BULK
             try:
-                await self._hear(most_of_bulk(room) if is_bulk else min(room, MOST_IN_A_CLAIM))
+                await self._hear(bulk_share(room) if is_bulk else min(room, CLAIM_BATCH_LIMIT))
                 self.failures = 0
             except Exception as error:
                 if isinstance(error, (RedisError, OSError, Unavailable)):
@@ -59,10 +59,10 @@ class Doorbell:
                 self.failures += 1
 
     async def _hear(self, at_most: int) -> None:
-        heard = await _take_ids(self._runtime.redis, self._key, at_most=at_most)
+        heard = await _take_ids(self._context.redis, self._key, at_most=at_most)
         holders = {one.removeprefix(HELD_FOR) for one in heard if one.startswith(HELD_FOR)}
         if holders:
-            self._dispatcher.look_for_held(holders)
+            self._dispatcher.backlog_available(holders)
         delivery_ids = [one for one in heard if not one.startswith(HELD_FOR)]
         if delivery_ids:
             await self._dispatcher.submit(delivery_ids)

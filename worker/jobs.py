@@ -10,8 +10,8 @@ from typing import Any
 import structlog
 
 from sendoff.errors import Unavailable
-from sendoff.operations.process_upload import process_upload as process_one_upload
-from sendoff.operations.replay import tick_replay
+from sendoff.operators.replay import tick_replay
+from sendoff.uploads.process import process_upload as process_one_upload
 
 _log = structlog.get_logger(__name__)
 
@@ -20,7 +20,7 @@ async def process_upload(ctx: dict[str, Any], upload_ids: list[str]) -> None:
     """Process uploads that are ready."""
     for upload_id in upload_ids:
         try:
-            await process_one_upload(ctx["runtime"], upload_id)
+            await process_one_upload(ctx["context"], upload_id)
         except Unavailable as error:
             _log.warning("upload_put_off", upload=upload_id, error=str(error))
 
@@ -29,6 +29,6 @@ async def run_replay(ctx: dict[str, Any], replay_ids: list[str]) -> None:
     """Send of each replay what its rate allows by now."""
     for replay_id in replay_ids:
         try:
-            await tick_replay(ctx["runtime"], replay_id)
+            await tick_replay(ctx["context"], replay_id)
         except Unavailable as error:
             _log.warning("replay_put_off", replay=replay_id, error=str(error))

@@ -11,22 +11,23 @@ from functools import partial
 import structlog
 from prometheus_client import start_http_server
 
-from sendoff import garbage
 from sendoff.bell import DUE, DUE_IN_BULK
+from sendoff.context import Context
+from sendoff.delivery.dead_letters import drain_inactive_endpoints
+from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.errors import Unavailable
+from sendoff.maintenance.purge import tidy
 from sendoff.metrics import REGISTRY
-from sendoff.operations.bury import bury_closed
-from sendoff.operations.dispatcher import Dispatcher
-from sendoff.operations.remove_orphan_files import remove_orphan_files
-from sendoff.operations.retention import tidy
-from sendoff.operations.runtime import Runtime, open_runtime
-from sendoff.readiness import announce_ready
+from sendoff.process import notify_ready, tune_garbage_collector
 from sendoff.settings import Settings
-from worker.arq_loop import supervise_arq
-from worker.clock_watch import watch_clock
-from worker.doorbell import Doorbell
-from worker.schedule import BURY_SECONDS, FIND_ORPHAN_FILES_SECONDS, TIDY_SECONDS, repeat
-from worker.sweeps import run_sweeps
+from sendoff.startup import open_context
+from sendoff.uploads.orphan_files import remove_orphan_files
+
+from .arq_loop import supervise_arq
+from .clock_watch import watch_clock
+from .doorbell import Doorbell
+from .schedule import BURY_SECONDS, FIND_ORPHAN_FILES_SECONDS, TIDY_SECONDS, repeat
+from .sweeps import run_sweeps
 
 _log = structlog.get_logger(__name__)
 
@@ -45,33 +46,33 @@ async def serve(settings: Settings) -> None:
         start_http_server(settings.worker_metrics_port, registry=REGISTRY)
     while not stop.is_set():
         try:
-            async with open_runtime(settings) as runtime:
-                await _work(runtime, stop)
+            async with open_context(settings) as context:
+                await _work(context, stop)
         except Unavailable as error:
             _log.warning("worker_waits", error=str(error))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _DATABASE_WAIT_SECONDS)
 
 
-async def _work(runtime: Runtime, stop: asyncio.Event) -> None:
-    dispatcher = Dispatcher(runtime)
-    doorbell, doorbell_of_bulk = Doorbell(runtime, dispatcher, DUE), Doorbell(runtime, dispatcher, DUE_IN_BULK)
+async def _work(context: Context, stop: asyncio.Event) -> None:
+    dispatcher = Dispatcher(context)
+    doorbell, doorbell_of_bulk = Doorbell(context, dispatcher, DUE), Doorbell(context, dispatcher, DUE_IN_BULK)
     loops = [
         asyncio.create_task(doorbell.listen()),
         asyncio.create_task(doorbell_of_bulk.listen()),
-        asyncio.create_task(supervise_arq(runtime)),
-        asyncio.create_task(run_sweeps(runtime, dispatcher, doorbell)),
-        asyncio.create_task(watch_clock(runtime)),
-        asyncio.create_task(repeat("bury", BURY_SECONDS, partial(bury_closed, runtime))),
-        asyncio.create_task(repeat("tidy", TIDY_SECONDS, partial(tidy, runtime))),
-        asyncio.create_task(repeat("orphan files", FIND_ORPHAN_FILES_SECONDS, partial(remove_orphan_files, runtime))),
+        asyncio.create_task(supervise_arq(context)),
+        asyncio.create_task(run_sweeps(context, dispatcher, doorbell)),
+        asyncio.create_task(watch_clock(context)),
+        asyncio.create_task(repeat("bury", BURY_SECONDS, partial(drain_inactive_endpoints, context))),
+        asyncio.create_task(repeat("tidy", TIDY_SECONDS, partial(tidy, context))),
+        asyncio.create_task(repeat("orphan files", FIND_ORPHAN_FILES_SECONDS, partial(remove_orphan_files, context))),
     ]
-    garbage.settle()
-    announce_ready()
+    tune_garbage_collector()
+    notify_ready()
     _log.info("worker_ready")
     await _until_stopped(stop, loops)
     await _end(loops)
-    await dispatcher.drain(runtime.settings.shutdown_grace_seconds)
+    await dispatcher.drain(context.settings.shutdown_grace_seconds)
     _log.info("worker_stopped")
 
 

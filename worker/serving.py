@@ -8,15 +8,16 @@ import sys
 import uvloop
 
 from sendoff import settings
-from sendoff.core_dumps import forbid_core_dumps
 from sendoff.errors import SendoffError
 from sendoff.logging import configure_logging
-from worker.main import serve
+from sendoff.process import disable_core_dumps
+
+from .main import serve
 
 
 def run() -> int:
     """Work until SIGTERM or SIGINT. 1, with a sentence on standard error, when that is not possible."""
-    forbid_core_dumps()
+    disable_core_dumps()
     try:
         loaded = settings.load()
         configure_logging(loaded)

@@ -10,13 +10,14 @@ import structlog
 from redis.exceptions import RedisError
 
 from sendoff.bell import DUE, DUE_IN_BULK
+from sendoff.context import Context
+from sendoff.delivery.dispatcher import Dispatcher
+from sendoff.delivery.sweep import sweep
 from sendoff.errors import Unavailable
 from sendoff.ids import new_id
-from sendoff.operations.dispatcher import Dispatcher
-from sendoff.operations.runtime import Runtime
-from sendoff.operations.sweep import sweep
-from worker.direct_bell import DirectBell
-from worker.doorbell import Doorbell
+
+from .direct_bell import DirectBell
+from .doorbell import Doorbell
 
 _log = structlog.get_logger(__name__)
 
@@ -47,31 +48,31 @@ class _Situation:
     waiting_ids: int
 
 
-async def run_sweeps(runtime: Runtime, dispatcher: Dispatcher, doorbell: Doorbell) -> None:
-    """Sweep for ever, and tell the pacer how many workers there are."""
-    direct = replace(runtime, bell=DirectBell(runtime, dispatcher))
+async def run_sweeps(context: Context, dispatcher: Dispatcher, doorbell: Doorbell) -> None:
+    """Sweep for ever, and tell the admission how many workers there are."""
+    direct = replace(context, bell=DirectBell(context, dispatcher))
     name = new_id()
     swept_at = float("-inf")
     while True:
-        overdue = runtime.clock.monotonic() - swept_at > LONGEST_WITHOUT_SWEEP_SECONDS
-        situation = await _ask_redis(runtime, name)
+        overdue = context.clock.monotonic() - swept_at > LONGEST_WITHOUT_SWEEP_SECONDS
+        situation = await _ask_redis(context, name)
         if situation is not None:
-            dispatcher.pacer.set_workers(situation.workers)
+            dispatcher.admission.set_workers(situation.workers)
         if situation is None or overdue or situation.is_our_turn:
-            swept_at = runtime.clock.monotonic()
+            swept_at = context.clock.monotonic()
             if situation is None or doorbell.is_deaf:
                 await _sweep(direct, timedelta(0))
             elif situation.waiting_ids < ENOUGH_DUE:
-                await _sweep(runtime, TRUST)
+                await _sweep(context, TRUST)
             else:
                 await _sweep(direct, TRUST_IN_A_CROWD)
         await asyncio.sleep(SWEEP_SECONDS)
 
 
-async def _ask_redis(runtime: Runtime, name: str) -> _Situation | None:
+async def _ask_redis(context: Context, name: str) -> _Situation | None:
     """The situation, this worker counted as alive; None when Redis cannot be reached."""
-    now = runtime.clock.now().timestamp()
-    pipeline = runtime.redis.pipeline()
+    now = context.clock.now().timestamp()
+    pipeline = context.redis.pipeline()
     pipeline.zadd(_WORKERS_KEY, {name: now})
     pipeline.zremrangebyscore(_WORKERS_KEY, "-inf", now - _ALIVE_SECONDS)
     pipeline.zcard(_WORKERS_KEY)
@@ -88,9 +89,9 @@ async def _ask_redis(runtime: Runtime, name: str) -> _Situation | None:
     )
 
 
-async def _sweep(runtime: Runtime, trust: timedelta) -> None:
+async def _sweep(context: Context, trust: timedelta) -> None:
     try:
-        await sweep(runtime, trust_bells_for=trust)
+        await sweep(context, trust_bells_for=trust)
     except Unavailable as error:
         _log.warning("sweep_put_off", error=str(error))
     except Exception:

@@ -9,10 +9,11 @@ from typing import Annotated, Any
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from api.dialbird.errors import DialbirdError
-from sendoff.operations.actors import Actor
-from sendoff.operations.authenticate import API_WEBHOOKS
-from sendoff.operations.grants import Grant
+from sendoff.accounts.authentication import API_WEBHOOKS
+from sendoff.accounts.grants import Grant
+from sendoff.audit import Actor
+
+from .errors import DialbirdError
 
 _bearer = HTTPBearer(
     auto_error=False,

@@ -11,9 +11,10 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from api.problems import Problem
 from sendoff import errors
 from sendoff.errors import SendoffError, TokenProblem
+
+from ..http.error_response import Problem
 
 CODES: dict[type[SendoffError], str] = {
     errors.InvalidPhoneNumber: "invalid_phone_number",

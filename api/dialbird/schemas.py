@@ -6,15 +6,16 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field
 
-from api.schemas import RateLimit, Shown, Time, is_none
-from api.validation import Lenient, Text
-from sendoff.operations.grants import Grant, Holder
-from sendoff.operations.subscriptions import SubscriptionStatus, status_of
-from sendoff.policy.breaker import Breaker
+from sendoff.accounts.grants import Grant, Holder
+from sendoff.endpoints.subscriptions import SubscriptionStatus, status_of
+from sendoff.policy.auto_disable import AutoDisable
 from sendoff.store.tables import Endpoint
 
+from ..http.schemas import RateLimit, ResponseModel, Time, is_none
+from ..http.validation import RequestBody, Text
 
-class NewSubscription(Lenient):
+
+class NewSubscription(RequestBody):
     """An event type and the URL that gets its events."""
 
     event_type: Text = Field(description="Such as `message.incoming.received`.")
@@ -22,7 +23,7 @@ class NewSubscription(Lenient):
     rate_limit: RateLimit | None = None
 
 
-class SubscriptionChange(Lenient):
+class SubscriptionChange(RequestBody):
     """What to change, at least one of both; what is left out stays."""
 
     # Defaults that no schema shows: absent is not the same as any value.
@@ -38,7 +39,7 @@ class SubscriptionChange(Lenient):
         return self.model_dump(exclude_unset=True)
 
 
-class Subscription(Shown):
+class Subscription(ResponseModel):
     """One event type for one URL."""
 
     id: str
@@ -49,12 +50,12 @@ class Subscription(Shown):
     rate_limit: RateLimit | None = Field(None, exclude_if=is_none)
 
     @classmethod
-    def of(cls, endpoint: Endpoint, breaker: Breaker) -> Self:
+    def of(cls, endpoint: Endpoint, auto_disable: AutoDisable) -> Self:
         return cls(
             id=endpoint.id,
             event_type=endpoint.events[0],
             target_url=endpoint.url,
-            status=status_of(endpoint, breaker),
+            status=status_of(endpoint, auto_disable),
             created_at=endpoint.created_at,
             rate_limit=endpoint.rate_limit,
         )

@@ -10,16 +10,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
-from api.dependencies import RuntimeOf, json_body
-from api.dialbird.dependencies import WebhooksSubscriber, error_responses
-from api.dialbird.paths import SUBSCRIPTIONS
-from api.dialbird.schemas import CreatedSubscription, NewSubscription, Subscription, SubscriptionChange
-from api.idempotency import Write
-from api.openapi import body_of
+from sendoff.endpoints import subscriptions
+from sendoff.endpoints.subscriptions import SubscriptionChange as Change
+from sendoff.endpoints.subscriptions import SubscriptionStatus
 from sendoff.errors import Invalid, Unprocessable
-from sendoff.operations import subscriptions
-from sendoff.operations.subscriptions import SubscriptionChange as Change
-from sendoff.operations.subscriptions import SubscriptionStatus
+
+from ..http.dependencies import ContextOf, json_body
+from ..http.idempotency import Write
+from ..openapi import body_of
+from .dependencies import WebhooksSubscriber, error_responses
+from .paths import SUBSCRIPTIONS
+from .schemas import CreatedSubscription, NewSubscription, Subscription, SubscriptionChange
 
 router = APIRouter(prefix=SUBSCRIPTIONS, tags=["dialbird"])
 
@@ -35,31 +36,31 @@ router = APIRouter(prefix=SUBSCRIPTIONS, tags=["dialbird"])
 async def create(
     caller: WebhooksSubscriber,
     write: Write,
-    runtime: RuntimeOf,
+    context: ContextOf,
     body: Annotated[NewSubscription, Depends(json_body(NewSubscription))],
 ) -> Response:
     """Send events of that type to the URL from now on."""
 
     async def work() -> CreatedSubscription:
         new = subscriptions.NewSubscription(**body.model_dump())
-        made = await subscriptions.subscribe(runtime, caller.grant, caller.actor, new)
-        return CreatedSubscription.of(Subscription.of(made.endpoint, runtime.breaker), made.secret)
+        made = await subscriptions.subscribe(context, caller.grant, caller.actor, new)
+        return CreatedSubscription.of(Subscription.of(made.endpoint, context.auto_disable), made.secret)
 
     return await write.once(caller, work, status=201)
 
 
 @router.get("", operation_id="listSubscriptions", responses=error_responses())
-async def list_all(caller: WebhooksSubscriber, runtime: RuntimeOf) -> list[Subscription]:
+async def list_all(caller: WebhooksSubscriber, context: ContextOf) -> list[Subscription]:
     """The business's subscriptions, newest first."""
-    found = await subscriptions.list_subscriptions(runtime, caller.organization_id)
-    return [Subscription.of(endpoint, runtime.breaker) for endpoint in found]
+    found = await subscriptions.list_subscriptions(context, caller.organization_id)
+    return [Subscription.of(endpoint, context.auto_disable) for endpoint in found]
 
 
 @router.get("/{subscription_id}", operation_id="getSubscription", responses=error_responses(404))
-async def get(caller: WebhooksSubscriber, runtime: RuntimeOf, subscription_id: str) -> Subscription:
+async def get(caller: WebhooksSubscriber, context: ContextOf, subscription_id: str) -> Subscription:
     """One subscription."""
-    found = await subscriptions.get_subscription(runtime, caller.organization_id, subscription_id)
-    return Subscription.of(found, runtime.breaker)
+    found = await subscriptions.get_subscription(context, caller.organization_id, subscription_id)
+    return Subscription.of(found, context.auto_disable)
 
 
 @router.patch(
@@ -72,7 +73,7 @@ async def get(caller: WebhooksSubscriber, runtime: RuntimeOf, subscription_id: s
 async def update(
     caller: WebhooksSubscriber,
     write: Write,
-    runtime: RuntimeOf,
+    context: ContextOf,
     subscription_id: str,
     body: Annotated[SubscriptionChange, Depends(json_body(SubscriptionChange))],
 ) -> Response:
@@ -81,9 +82,9 @@ async def update(
 
     async def work() -> Subscription:
         changed = await subscriptions.change_subscription(
-            runtime, caller.organization_id, caller.actor, subscription_id, change
+            context, caller.organization_id, caller.actor, subscription_id, change
         )
-        return Subscription.of(changed, runtime.breaker)
+        return Subscription.of(changed, context.auto_disable)
 
     return await write.once(caller, work)
 
@@ -95,9 +96,9 @@ async def update(
     response_class=Response,
     responses=error_responses(400, 404, 409),
 )
-async def delete(caller: WebhooksSubscriber, write: Write, runtime: RuntimeOf, subscription_id: str) -> Response:
+async def delete(caller: WebhooksSubscriber, write: Write, context: ContextOf, subscription_id: str) -> Response:
     """Stop further deliveries for good."""
-    work = partial(subscriptions.unsubscribe, runtime, caller.organization_id, caller.actor, subscription_id)
+    work = partial(subscriptions.unsubscribe, context, caller.organization_id, caller.actor, subscription_id)
     return await write.once(caller, work, status=204)
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from api.dependencies import RuntimeOf
-from api.dialbird.dependencies import Bearer, error_responses
-from api.dialbird.paths import ME
-from api.dialbird.schemas import Me
-from sendoff.operations.grants import describe_holder
+from sendoff.accounts.grants import describe_holder
+
+from ..http.dependencies import ContextOf
+from .dependencies import Bearer, error_responses
+from .paths import ME
+from .schemas import Me
 
 router = APIRouter(prefix=ME, tags=["dialbird"])
 
 
 @router.get("", operation_id="getMe", responses=error_responses())
-async def get(caller: Bearer, runtime: RuntimeOf) -> Me:
+async def get(caller: Bearer, context: ContextOf) -> Me:
     """The business, user, client and scopes of the token."""
-    return Me.of(caller.grant, await describe_holder(runtime, caller.grant))
+    return Me.of(caller.grant, await describe_holder(context, caller.grant))

@@ -6,14 +6,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from api.dependencies import Operator, RuntimeOf
-from api.openapi import error_responses
-from api.operator.schemas import ListQuery, ShownAuditEntry
-from api.paging import decode_cursor, split_page
-from api.schemas import Moment, Page
-from api.validation import Text, UuidText
-from sendoff.operations.operate import list_audit
-from sendoff.store.audit import AuditFilter
+from sendoff.operators.operate import list_audit
+from sendoff.store.queries.audit import AuditFilter
+
+from ..http.dependencies import ContextOf, Operator
+from ..http.pagination import decode_cursor, split_page
+from ..http.schemas import Page, UtcDateTime
+from ..http.validation import Text, UuidText
+from ..openapi import error_responses
+from .schemas import ListQuery, ShownAuditEntry
 
 router = APIRouter(prefix="/operator/v1/audit", tags=["operator: audit"])
 
@@ -25,8 +26,8 @@ class AuditQuery(ListQuery):
     actor: Text | None = None
     action: Text | None = None
     target_id: Text | None = None
-    since: Moment | None = None
-    until: Moment | None = None
+    since: UtcDateTime | None = None
+    until: UtcDateTime | None = None
 
     def filter(self) -> AuditFilter:
         return AuditFilter(**self.model_dump(exclude={"limit", "cursor"}))
@@ -34,10 +35,10 @@ class AuditQuery(ListQuery):
 
 @router.get("", operation_id="listAudit", responses=error_responses(400))
 async def list_page(
-    _caller: Operator, runtime: RuntimeOf, query: Annotated[AuditQuery, Query()]
+    _caller: Operator, context: ContextOf, query: Annotated[AuditQuery, Query()]
 ) -> Page[ShownAuditEntry]:
     """Entries of the audit log, newest first."""
     before = decode_cursor(query.cursor)
-    found = await list_audit(runtime, query.filter(), limit=query.limit + 1, before=before)
+    found = await list_audit(context, query.filter(), limit=query.limit + 1, before=before)
     page, cursor = split_page(found, query.limit, lambda entry: entry.id)
     return Page(data=[ShownAuditEntry.model_validate(entry) for entry in page], next_cursor=cursor)

@@ -6,21 +6,22 @@ from typing import Annotated, Self
 
 from fastapi import APIRouter, Query, Response
 
-from api.dependencies import Operator, RuntimeOf
-from api.idempotency import Write
-from api.openapi import error_responses
-from api.operator.filters import DeadLetterQuery
-from api.operator.schemas import Exchange
-from api.paging import decode_cursor, split_page
-from api.schemas import Page, Shown, Time
-from sendoff.operations.operate import DeadLetterReport, discard_dead_letter, get_dead_letter, list_dead_letters
+from sendoff.operators.operate import DeadLetterReport, discard_dead_letter, get_dead_letter, list_dead_letters
 from sendoff.policy.outcome import DeadLetterReason
 from sendoff.policy.states import DeadLetterState
+
+from ..http.dependencies import ContextOf, Operator
+from ..http.idempotency import Write
+from ..http.pagination import decode_cursor, split_page
+from ..http.schemas import Page, ResponseModel, Time
+from ..openapi import error_responses
+from .filters import DeadLetterQuery
+from .schemas import Exchange
 
 router = APIRouter(prefix="/operator/v1/dead-letters", tags=["operator: dead letters"])
 
 
-class ShownDeadLetter(Shown):
+class ShownDeadLetter(ResponseModel):
     """A delivery that was given up, as it stood then."""
 
     id: str
@@ -49,19 +50,19 @@ class DetailedDeadLetter(ShownDeadLetter, Exchange):
 
 @router.get("", operation_id="listDeadLetters", responses=error_responses(400))
 async def list_page(
-    _caller: Operator, runtime: RuntimeOf, query: Annotated[DeadLetterQuery, Query()]
+    _caller: Operator, context: ContextOf, query: Annotated[DeadLetterQuery, Query()]
 ) -> Page[ShownDeadLetter]:
     """Dead letters, newest first."""
     before = decode_cursor(query.cursor)
-    found = await list_dead_letters(runtime, query.filter(), limit=query.limit + 1, before=before)
+    found = await list_dead_letters(context, query.filter(), limit=query.limit + 1, before=before)
     page, cursor = split_page(found, query.limit, lambda letter: letter.id)
     return Page(data=[ShownDeadLetter.model_validate(letter) for letter in page], next_cursor=cursor)
 
 
 @router.get("/{dead_letter_id}", operation_id="getDeadLetter", responses=error_responses(404))
-async def get(_caller: Operator, runtime: RuntimeOf, dead_letter_id: str) -> DetailedDeadLetter:
+async def get(_caller: Operator, context: ContextOf, dead_letter_id: str) -> DetailedDeadLetter:
     """One dead letter with the exact last request, the response and every attempt."""
-    return DetailedDeadLetter.of(await get_dead_letter(runtime, dead_letter_id))
+    return DetailedDeadLetter.of(await get_dead_letter(context, dead_letter_id))
 
 
 @router.post(
@@ -70,10 +71,10 @@ async def get(_caller: Operator, runtime: RuntimeOf, dead_letter_id: str) -> Det
     response_model=ShownDeadLetter,
     responses=error_responses(400, 404, 409),
 )
-async def discard(caller: Operator, write: Write, runtime: RuntimeOf, dead_letter_id: str) -> Response:
+async def discard(caller: Operator, write: Write, context: ContextOf, dead_letter_id: str) -> Response:
     """Take it off the open list; it is kept for the record."""
 
     async def work() -> ShownDeadLetter:
-        return ShownDeadLetter.model_validate(await discard_dead_letter(runtime, caller.actor, dead_letter_id))
+        return ShownDeadLetter.model_validate(await discard_dead_letter(context, caller.actor, dead_letter_id))
 
     return await write.once(caller, work)

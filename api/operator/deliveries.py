@@ -6,16 +6,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from api.dependencies import Operator, RuntimeOf
-from api.idempotency import Write
-from api.openapi import error_responses
-from api.operator.schemas import DetailedDelivery, ListQuery, ShownDelivery
-from api.paging import decode_cursor, split_page
-from api.schemas import Moment, Page
-from api.validation import Text, UuidText
-from sendoff.operations.operate import get_delivery, list_deliveries, retry_delivery
+from sendoff.operators.operate import get_delivery, list_deliveries, retry_delivery
 from sendoff.policy.states import DeliveryState
-from sendoff.store.delivery_history import DeliveryFilter
+from sendoff.store.queries.delivery_history import DeliveryFilter
+
+from ..http.dependencies import ContextOf, Operator
+from ..http.idempotency import Write
+from ..http.pagination import decode_cursor, split_page
+from ..http.schemas import Page, UtcDateTime
+from ..http.validation import Text, UuidText
+from ..openapi import error_responses
+from .schemas import DetailedDelivery, ListQuery, ShownDelivery
 
 router = APIRouter(prefix="/operator/v1/deliveries", tags=["operator: deliveries"])
 
@@ -28,8 +29,8 @@ class DeliveryQuery(ListQuery):
     event_id: Text | None = None
     event_type: Text | None = None
     state: DeliveryState | None = None
-    since: Moment | None = None
-    until: Moment | None = None
+    since: UtcDateTime | None = None
+    until: UtcDateTime | None = None
 
     def filter(self) -> DeliveryFilter:
         return DeliveryFilter(
@@ -40,19 +41,19 @@ class DeliveryQuery(ListQuery):
 
 @router.get("", operation_id="listDeliveries", responses=error_responses(400))
 async def list_page(
-    _caller: Operator, runtime: RuntimeOf, query: Annotated[DeliveryQuery, Query()]
+    _caller: Operator, context: ContextOf, query: Annotated[DeliveryQuery, Query()]
 ) -> Page[ShownDelivery]:
     """Deliveries, newest first."""
     before = decode_cursor(query.cursor)
-    found = await list_deliveries(runtime, query.filter(), limit=query.limit + 1, before=before)
+    found = await list_deliveries(context, query.filter(), limit=query.limit + 1, before=before)
     page, cursor = split_page(found, query.limit, lambda listed: listed.delivery.id)
     return Page(data=[ShownDelivery.of(listed) for listed in page], next_cursor=cursor)
 
 
 @router.get("/{delivery_id}", operation_id="getDelivery", responses=error_responses(404))
-async def get(_caller: Operator, runtime: RuntimeOf, delivery_id: str) -> DetailedDelivery:
+async def get(_caller: Operator, context: ContextOf, delivery_id: str) -> DetailedDelivery:
     """One delivery with its attempts."""
-    return DetailedDelivery.of_report(await get_delivery(runtime, delivery_id))
+    return DetailedDelivery.of_report(await get_delivery(context, delivery_id))
 
 
 @router.post(
@@ -62,10 +63,10 @@ async def get(_caller: Operator, runtime: RuntimeOf, delivery_id: str) -> Detail
     response_model=DetailedDelivery,
     responses=error_responses(400, 404, 409),
 )
-async def retry(caller: Operator, write: Write, runtime: RuntimeOf, delivery_id: str) -> Response:
+async def retry(caller: Operator, write: Write, context: ContextOf, delivery_id: str) -> Response:
     """Attempt it now, in the place of its next automatic attempt; if it fails, the schedule goes on."""
 
     async def work() -> DetailedDelivery:
-        return DetailedDelivery.of_report(await retry_delivery(runtime, caller.actor, delivery_id))
+        return DetailedDelivery.of_report(await retry_delivery(context, caller.actor, delivery_id))
 
     return await write.once(caller, work, status=202)

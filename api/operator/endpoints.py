@@ -6,15 +6,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from api.dependencies import Operator, RuntimeOf, json_body
-from api.idempotency import Write
-from api.openapi import body_of, error_responses
-from api.operator.schemas import EndpointLimits, ListQuery, ShownEndpoint
-from api.paging import decode_cursor, split_page
-from api.schemas import Page
-from api.validation import UuidText
-from sendoff.operations.operate import limit_endpoint, list_all_endpoints, switch_endpoint
+from sendoff.operators.operate import limit_endpoint, list_all_endpoints, switch_endpoint
 from sendoff.policy.states import EndpointState
+
+from ..http.dependencies import ContextOf, Operator, json_body
+from ..http.idempotency import Write
+from ..http.pagination import decode_cursor, split_page
+from ..http.schemas import Page
+from ..http.validation import UuidText
+from ..openapi import body_of, error_responses
+from .schemas import EndpointLimits, ListQuery, ShownEndpoint
 
 router = APIRouter(prefix="/operator/v1/endpoints", tags=["operator: endpoints"])
 
@@ -28,11 +29,11 @@ class EndpointQuery(ListQuery):
 
 @router.get("", operation_id="listEndpoints", responses=error_responses(400))
 async def list_page(
-    _caller: Operator, runtime: RuntimeOf, query: Annotated[EndpointQuery, Query()]
+    _caller: Operator, context: ContextOf, query: Annotated[EndpointQuery, Query()]
 ) -> Page[ShownEndpoint]:
     """Endpoints of all organizations, newest first, deleted ones as well."""
     found = await list_all_endpoints(
-        runtime,
+        context,
         organization_id=query.organization_id,
         state=query.state,
         limit=query.limit + 1,
@@ -52,14 +53,14 @@ async def list_page(
 async def limit(
     caller: Operator,
     write: Write,
-    runtime: RuntimeOf,
+    context: ContextOf,
     endpoint_id: str,
     body: Annotated[EndpointLimits, Depends(json_body(EndpointLimits))],
 ) -> Response:
     """Send it at most so much; what is over the limit waits."""
 
     async def work() -> ShownEndpoint:
-        limited = await limit_endpoint(runtime, caller.actor, endpoint_id, rate_limit=body.rate_limit)
+        limited = await limit_endpoint(context, caller.actor, endpoint_id, rate_limit=body.rate_limit)
         return ShownEndpoint.of(limited)
 
     return await write.once(caller, work)
@@ -71,11 +72,11 @@ async def limit(
     response_model=ShownEndpoint,
     responses=error_responses(400, 404, 409),
 )
-async def disable(caller: Operator, write: Write, runtime: RuntimeOf, endpoint_id: str) -> Response:
+async def disable(caller: Operator, write: Write, context: ContextOf, endpoint_id: str) -> Response:
     """Send nothing more to it; what is open goes to the dead-letter store."""
 
     async def work() -> ShownEndpoint:
-        return ShownEndpoint.of(await switch_endpoint(runtime, caller.actor, endpoint_id, on=False))
+        return ShownEndpoint.of(await switch_endpoint(context, caller.actor, endpoint_id, on=False))
 
     return await write.once(caller, work)
 
@@ -86,10 +87,10 @@ async def disable(caller: Operator, write: Write, runtime: RuntimeOf, endpoint_i
     response_model=ShownEndpoint,
     responses=error_responses(400, 404, 409),
 )
-async def enable(caller: Operator, write: Write, runtime: RuntimeOf, endpoint_id: str) -> Response:
+async def enable(caller: Operator, write: Write, context: ContextOf, endpoint_id: str) -> Response:
     """Send to it again, its failures forgotten."""
 
     async def work() -> ShownEndpoint:
-        return ShownEndpoint.of(await switch_endpoint(runtime, caller.actor, endpoint_id, on=True))
+        return ShownEndpoint.of(await switch_endpoint(context, caller.actor, endpoint_id, on=True))
 
     return await write.once(caller, work)

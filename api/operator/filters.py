@@ -6,13 +6,14 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.operator.schemas import ListQuery
-from api.schemas import Moment
-from api.validation import Text, UuidText
-from sendoff.operations.replay import DEFAULT_RATE, HIGHEST_RATE, Selection
+from sendoff.operators.replay import DEFAULT_RATE, HIGHEST_RATE, Selection
 from sendoff.policy.outcome import DeadLetterReason
 from sendoff.policy.states import DeadLetterState
-from sendoff.store.dead_letters import DeadLetterFilter
+from sendoff.store.queries.dead_letters import DeadLetterFilter
+
+from ..http.schemas import UtcDateTime
+from ..http.validation import Text, UuidText
+from .schemas import ListQuery
 
 MOST_DELIVERIES = 5_000
 
@@ -26,8 +27,8 @@ class DeadLetterConditions(BaseModel):
     endpoint_id: UuidText | None = None
     event_type: Text | None = None
     reason: DeadLetterReason | None = None
-    since: Moment | None = None
-    until: Moment | None = None
+    since: UtcDateTime | None = None
+    until: UtcDateTime | None = None
     state: DeadLetterState | None = None
 
     def filter(self) -> DeadLetterFilter:

@@ -7,15 +7,8 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel
 
-from api.dependencies import Operator, RuntimeOf, json_body
-from api.idempotency import Write
-from api.openapi import body_of, error_responses
-from api.operator.filters import NewReplay
-from api.operator.schemas import ListQuery
-from api.paging import decode_cursor, split_page
-from api.schemas import Page, Time
 from sendoff.errors import Invalid
-from sendoff.operations.replay import (
+from sendoff.operators.replay import (
     ReplayReport,
     cancel_replay,
     count_replay,
@@ -24,6 +17,14 @@ from sendoff.operations.replay import (
     start_replay,
 )
 from sendoff.policy.states import ReplayState
+
+from ..http.dependencies import ContextOf, Operator, json_body
+from ..http.idempotency import Write
+from ..http.pagination import decode_cursor, split_page
+from ..http.schemas import Page, Time
+from ..openapi import body_of, error_responses
+from .filters import NewReplay
+from .schemas import ListQuery
 
 router = APIRouter(prefix="/operator/v1/replays", tags=["operator: replays"])
 
@@ -72,7 +73,7 @@ class ShownReplay(BaseModel):
 async def create(
     caller: Operator,
     write: Write,
-    runtime: RuntimeOf,
+    context: ContextOf,
     body: Annotated[NewReplay, Depends(json_body(NewReplay))],
 ) -> Response:
     """Count what the filter means, or have the worker send it again at `rate` deliveries a second."""
@@ -81,25 +82,25 @@ async def create(
 
     async def work() -> ShownReplay | DryRun:
         if body.dry_run:
-            count, endpoints = await count_replay(runtime, body.selection())
+            count, endpoints = await count_replay(context, body.selection())
             return DryRun(count=count, endpoints=endpoints)
-        return ShownReplay.of(await start_replay(runtime, caller.actor, body.selection(), rate=body.rate))
+        return ShownReplay.of(await start_replay(context, caller.actor, body.selection(), rate=body.rate))
 
     return await write.once(caller, work, status=200 if body.dry_run else 202)
 
 
 @router.get("", operation_id="listReplays", responses=error_responses(400))
-async def list_page(_caller: Operator, runtime: RuntimeOf, query: Annotated[ListQuery, Query()]) -> Page[ShownReplay]:
+async def list_page(_caller: Operator, context: ContextOf, query: Annotated[ListQuery, Query()]) -> Page[ShownReplay]:
     """Replays, newest first."""
-    found = await list_replays(runtime, limit=query.limit + 1, before=decode_cursor(query.cursor))
+    found = await list_replays(context, limit=query.limit + 1, before=decode_cursor(query.cursor))
     page, cursor = split_page(found, query.limit, lambda report: report.replay.id)
     return Page(data=[ShownReplay.of(report) for report in page], next_cursor=cursor)
 
 
 @router.get("/{replay_id}", operation_id="getReplay", responses=error_responses(404))
-async def get(_caller: Operator, runtime: RuntimeOf, replay_id: str) -> ShownReplay:
+async def get(_caller: Operator, context: ContextOf, replay_id: str) -> ShownReplay:
     """One replay."""
-    return ShownReplay.of(await get_replay(runtime, replay_id))
+    return ShownReplay.of(await get_replay(context, replay_id))
 
 
 @router.post(
@@ -108,10 +109,10 @@ async def get(_caller: Operator, runtime: RuntimeOf, replay_id: str) -> ShownRep
     response_model=ShownReplay,
     responses=error_responses(400, 404, 409),
 )
-async def cancel(caller: Operator, write: Write, runtime: RuntimeOf, replay_id: str) -> Response:
+async def cancel(caller: Operator, write: Write, context: ContextOf, replay_id: str) -> Response:
     """Send no more of it; what is sent already goes its way."""
 
     async def work() -> ShownReplay:
-        return ShownReplay.of(await cancel_replay(runtime, caller.actor, replay_id))
+        return ShownReplay.of(await cancel_replay(context, caller.actor, replay_id))
 
     return await write.once(caller, work)

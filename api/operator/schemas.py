@@ -7,12 +7,13 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.paging import MOST_PER_PAGE
-from api.schemas import RateLimit, Shown, Time, is_none
-from api.validation import Lenient, Text
-from sendoff.operations.operate import DeliveryReport, ListedDelivery
+from sendoff.operators.operate import DeliveryReport, ListedDelivery
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.store.tables import Attempt, Delivery, Endpoint, LastExchange
+
+from ..http.pagination import MOST_PER_PAGE
+from ..http.schemas import RateLimit, ResponseModel, Time, is_none
+from ..http.validation import RequestBody, Text
 
 _WAITING = (DeliveryState.PENDING, DeliveryState.HELD)
 
@@ -26,7 +27,7 @@ class ListQuery(BaseModel):
     cursor: Text | None = Field(None, description="The `next_cursor` of the page before.")
 
 
-class ShownAttempt(Shown):
+class ShownAttempt(ResponseModel):
     """One HTTP exchange of a delivery."""
 
     number: int
@@ -41,7 +42,7 @@ class ShownAttempt(Shown):
         return [cls.model_validate(attempt) for attempt in attempts]
 
 
-class ShownDelivery(Shown):
+class ShownDelivery(ResponseModel):
     """One event for one endpoint. `next_attempt_at` is null unless it waits for it."""
 
     id: str
@@ -117,7 +118,7 @@ class DetailedDelivery(ShownDelivery, Exchange):
         )
 
 
-class ShownEndpoint(Shown):
+class ShownEndpoint(ResponseModel):
     """A registered URL of some organization."""
 
     id: str
@@ -143,13 +144,13 @@ class ShownEndpoint(Shown):
         return cls(**endpoint.model_dump(), is_active=endpoint.state == EndpointState.ACTIVE)
 
 
-class EndpointLimits(Lenient):
+class EndpointLimits(RequestBody):
     """What an endpoint is held to; null ends a limit."""
 
     rate_limit: RateLimit | None
 
 
-class ShownAuditEntry(Shown):
+class ShownAuditEntry(ResponseModel):
     """Who changed or sent what, when."""
 
     id: str

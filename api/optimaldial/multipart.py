@@ -10,7 +10,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from sendoff.errors import Invalid
-from sendoff.uploads.spool import SpoolFile
+from sendoff.uploads.files.tempfiles import SpoolFile
 
 FILE = "file"
 MOST_PARTS = 20

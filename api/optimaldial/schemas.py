@@ -6,14 +6,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field
 
-from api.schemas import RateLimit, Shown, Time, is_none
-from api.validation import Lenient, Text
-from sendoff.dialects.house import NAME as HOUSE
-from sendoff.operations.endpoints import RegisteredEndpoint
-from sendoff.operations.operate import ListedDelivery
-from sendoff.operations.rotate_secret import LONGEST_OVERLAP_SECONDS
+from sendoff.dialects.branded import NAME as HOUSE
+from sendoff.endpoints.manage import RegisteredEndpoint
+from sendoff.endpoints.secrets import LONGEST_OVERLAP_SECONDS
+from sendoff.operators.operate import ListedDelivery
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.store.tables import Endpoint
+
+from ..http.schemas import RateLimit, ResponseModel, Time, is_none
+from ..http.validation import RequestBody, Text
 
 _MOST_SUBSCRIPTIONS = 1_000
 
@@ -37,7 +38,7 @@ def _is_house(dialect: str) -> bool:
     return dialect == HOUSE
 
 
-class NewWebhook(Lenient):
+class NewWebhook(RequestBody):
     """A URL to register."""
 
     url: Url
@@ -51,7 +52,7 @@ class NewWebhook(Lenient):
     rate_limit: RateLimit | None = None
 
 
-class WebhookChange(Lenient):
+class WebhookChange(RequestBody):
     """What to change; what is left out stays. Null clears `description` and `rate_limit`, nothing else can be null."""
 
     # Defaults that no schema shows: absent is not the same as any value.
@@ -66,7 +67,7 @@ class WebhookChange(Lenient):
         return self.model_dump(exclude_unset=True)
 
 
-class WebhookEndpoint(Shown):
+class WebhookEndpoint(ResponseModel):
     """A registered URL."""
 
     id: str
@@ -114,7 +115,7 @@ class PublicKeys(BaseModel):
     previous_public_key: str | None = Field(description="Of the signature beside it, during the overlap of a rotation.")
 
 
-class Rotation(Lenient):
+class Rotation(RequestBody):
     """How to rotate a secret; the body may be left out."""
 
     overlap_seconds: int | None = Field(
@@ -125,7 +126,7 @@ class Rotation(Lenient):
     )
 
 
-class WebhookDelivery(Shown):
+class WebhookDelivery(ResponseModel):
     """One event for this endpoint, and how far its delivery is."""
 
     id: str

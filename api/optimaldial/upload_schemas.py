@@ -6,11 +6,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from api.schemas import Shown, Time
 from sendoff.policy.states import UploadStatus
 
+from ..http.schemas import ResponseModel, Time
 
-class UploadShown(Shown):
+
+class UploadShown(ResponseModel):
     """An upload of phone numbers."""
 
     id: str
@@ -43,7 +44,7 @@ class CancelledUpload(BaseModel):
     credits_refunded: int = Field(ge=0)
 
 
-class DownloadLink(Shown):
+class DownloadLink(ResponseModel):
     """A link that works for whoever has it, until it expires."""
 
     url: str

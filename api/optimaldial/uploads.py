@@ -7,26 +7,27 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from api.authentication import Caller
-from api.dependencies import IdempotencyKey, RuntimeOf, UploadsReader, UploadsWriter
-from api.idempotency import Write, respond
-from api.openapi import error_responses
-from api.optimaldial.received import content_kind, receive
-from api.optimaldial.upload_schemas import NEW_UPLOAD, CancelledUpload, DownloadLink, UploadShown
-from api.paging import MOST_PER_PAGE, decode_cursor, split_page
-from api.schemas import Page
-from sendoff.operations.create_upload import Sender, create_upload, require_subscription
-from sendoff.operations.idempotency import IdempotentRequest, StoredResponse
-from sendoff.operations.manage_uploads import (
+from sendoff.idempotency import IdempotentRequest, StoredResponse
+from sendoff.store.tables import Upload
+from sendoff.uploads.create import Sender, create_upload, require_subscription
+from sendoff.uploads.files.storage import content_disposition
+from sendoff.uploads.files.tempfiles import spool_folder
+from sendoff.uploads.manage import (
     cancel_upload,
     find_upload,
     link_to_file,
     list_uploads,
     open_linked_file,
 )
-from sendoff.store.tables import Upload
-from sendoff.uploads.spool import spool_folder
-from sendoff.uploads.storage import content_disposition
+
+from ..http.authentication import Caller
+from ..http.dependencies import ContextOf, IdempotencyKey, UploadsReader, UploadsWriter
+from ..http.idempotency import Write, respond
+from ..http.pagination import MOST_PER_PAGE, decode_cursor, split_page
+from ..http.schemas import Page
+from ..openapi import error_responses
+from .upload_body import content_kind, receive
+from .upload_schemas import NEW_UPLOAD, CancelledUpload, DownloadLink, UploadShown
 
 router = APIRouter(prefix="/api/v1/uploads", tags=["uploads"])
 
@@ -38,15 +39,15 @@ router = APIRouter(prefix="/api/v1/uploads", tags=["uploads"])
     response_model=UploadShown,
     responses=error_responses(400, 402, 409, 413, 415, 422, 429),
 )
-async def create(request: Request, caller: UploadsWriter, runtime: RuntimeOf, key: IdempotencyKey) -> Response:
+async def create(request: Request, caller: UploadsWriter, context: ContextOf, key: IdempotencyKey) -> Response:
     """Upload phone numbers: they are validated, charged and queued for processing before the answer comes."""
     content_kind(request)
-    await require_subscription(runtime, caller.organization_id)
+    await require_subscription(context, caller.organization_id)
     async with spool_folder() as folder:
         received = await receive(request, folder)
         idempotent = None if key is None else IdempotentRequest(caller.organization_id, key, received.fingerprint)
         stored = await create_upload(
-            runtime, _sender(caller), received.submission, answer=_answer, idempotent=idempotent
+            context, _sender(caller), received.submission, answer=_answer, idempotent=idempotent
         )
     return respond(stored)
 
@@ -54,21 +55,21 @@ async def create(request: Request, caller: UploadsWriter, runtime: RuntimeOf, ke
 @router.get("", operation_id="listUploads", responses=error_responses(400))
 async def list_all(
     caller: UploadsReader,
-    runtime: RuntimeOf,
+    context: ContextOf,
     limit: Annotated[int, Query(ge=1, le=MOST_PER_PAGE)] = 50,
     cursor: str | None = None,
 ) -> Page[UploadShown]:
     """The organization's uploads, newest first."""
     before = decode_cursor(cursor)
-    found = await list_uploads(runtime, caller.organization_id, limit=limit + 1, before=before)
+    found = await list_uploads(context, caller.organization_id, limit=limit + 1, before=before)
     page, next_cursor = split_page(found, limit, lambda upload: upload.id)
     return Page(data=[UploadShown.model_validate(upload) for upload in page], next_cursor=next_cursor)
 
 
 @router.get("/{upload_id}", operation_id="getUpload", responses=error_responses(404))
-async def get(caller: UploadsReader, runtime: RuntimeOf, upload_id: str) -> UploadShown:
+async def get(caller: UploadsReader, context: ContextOf, upload_id: str) -> UploadShown:
     """One upload."""
-    return UploadShown.model_validate(await find_upload(runtime, caller.organization_id, upload_id))
+    return UploadShown.model_validate(await find_upload(context, caller.organization_id, upload_id))
 
 
 @router.delete(
@@ -77,23 +78,23 @@ async def get(caller: UploadsReader, runtime: RuntimeOf, upload_id: str) -> Uplo
     response_model=CancelledUpload,
     responses=error_responses(400, 404, 409, 429),
 )
-async def cancel(caller: UploadsWriter, write: Write, runtime: RuntimeOf, upload_id: str) -> Response:
+async def cancel(caller: UploadsWriter, write: Write, context: ContextOf, upload_id: str) -> Response:
     """Cancel an upload that has not started; its credits come back."""
-    await require_subscription(runtime, caller.organization_id)
+    await require_subscription(context, caller.organization_id)
 
     idempotent = await write.identified(caller)
     return respond(
-        await cancel_upload(runtime, caller.organization_id, upload_id, answer=_answer_cancelled, idempotent=idempotent)
+        await cancel_upload(context, caller.organization_id, upload_id, answer=_answer_cancelled, idempotent=idempotent)
     )
 
 
 @router.get("/{upload_id}/download/{kind}", operation_id="getDownloadLink", responses=error_responses(404))
 async def download_link(
-    request: Request, caller: UploadsReader, runtime: RuntimeOf, upload_id: str, kind: str
+    request: Request, caller: UploadsReader, context: ContextOf, upload_id: str, kind: str
 ) -> DownloadLink:
     """A short-lived link to one of the upload's files: `original`, `processed` or `processed-filtered`."""
     base_url = str(request.base_url)
-    link = await link_to_file(runtime, caller.organization_id, upload_id, kind, base_url=base_url)
+    link = await link_to_file(context, caller.organization_id, upload_id, kind, base_url=base_url)
     return DownloadLink.model_validate(link)
 
 
@@ -104,10 +105,10 @@ async def download_link(
     responses={200: {"content": {"text/csv": {}}, "description": "The file"}, **error_responses(400, 404)},
 )
 async def download(
-    runtime: RuntimeOf, upload_id: str, kind: str, expires: int = 0, signature: str = ""
+    context: ContextOf, upload_id: str, kind: str, expires: int = 0, signature: str = ""
 ) -> StreamingResponse:
     """The file behind a download link. The link is all the permission that is needed."""
-    opened = await open_linked_file(runtime, upload_id, kind, expires=expires, signature=signature)
+    opened = await open_linked_file(context, upload_id, kind, expires=expires, signature=signature)
     headers = {
         "Content-Disposition": content_disposition(opened.name),
         "Content-Length": str(opened.size),

@@ -7,21 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from api.dependencies import RuntimeOf, WebhooksReader, WebhooksWriter, json_body, optional_json_body
-from api.idempotency import Write
-from api.limits import limit_pings
-from api.openapi import body_of, error_responses, optional_body_of
-from api.optimaldial.schemas import (
-    CreatedWebhook,
-    NewWebhook,
-    PublicKeys,
-    Rotation,
-    WebhookChange,
-    WebhookDelivery,
-    WebhookEndpoint,
-)
-from api.paging import MOST_PER_PAGE
-from sendoff.operations.endpoints import (
+from sendoff.endpoints.manage import (
     EndpointChange,
     NewEndpoint,
     delete_endpoint,
@@ -31,9 +17,24 @@ from sendoff.operations.endpoints import (
     register_endpoint,
     update_endpoint,
 )
-from sendoff.operations.operate import list_deliveries
-from sendoff.operations.rotate_secret import rotate_secret
-from sendoff.store.delivery_history import DeliveryFilter
+from sendoff.endpoints.secrets import rotate_secret
+from sendoff.operators.operate import list_deliveries
+from sendoff.store.queries.delivery_history import DeliveryFilter
+
+from ..http.dependencies import ContextOf, WebhooksReader, WebhooksWriter, json_body, optional_json_body
+from ..http.idempotency import Write
+from ..http.limits import limit_pings
+from ..http.pagination import MOST_PER_PAGE
+from ..openapi import body_of, error_responses, optional_body_of
+from .schemas import (
+    CreatedWebhook,
+    NewWebhook,
+    PublicKeys,
+    Rotation,
+    WebhookChange,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
 
@@ -48,29 +49,29 @@ router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
 async def create(
     caller: WebhooksWriter,
     write: Write,
-    runtime: RuntimeOf,
+    context: ContextOf,
     body: Annotated[NewWebhook, Depends(json_body(NewWebhook))],
 ) -> Response:
     """Check the URL, send it a signed ping, and save the endpoint if a 2xx comes back within 5 seconds."""
 
     async def work() -> CreatedWebhook:
-        await limit_pings(runtime, body.url)
+        await limit_pings(context, body.url)
         new = NewEndpoint(**body.model_dump())
-        return CreatedWebhook.of(await register_endpoint(runtime, caller.principal, caller.actor, new))
+        return CreatedWebhook.of(await register_endpoint(context, caller.principal, caller.actor, new))
 
     return await write.once(caller, work)
 
 
 @router.get("", operation_id="listWebhooks", responses=error_responses())
-async def list_all(caller: WebhooksReader, runtime: RuntimeOf) -> list[WebhookEndpoint]:
+async def list_all(caller: WebhooksReader, context: ContextOf) -> list[WebhookEndpoint]:
     """The organization's endpoints, newest first."""
-    return [WebhookEndpoint.of(endpoint) for endpoint in await list_endpoints(runtime, caller.organization_id)]
+    return [WebhookEndpoint.of(endpoint) for endpoint in await list_endpoints(context, caller.organization_id)]
 
 
 @router.get("/{webhook_id}", operation_id="getWebhook", responses=error_responses(404))
-async def get(caller: WebhooksReader, runtime: RuntimeOf, webhook_id: str) -> WebhookEndpoint:
+async def get(caller: WebhooksReader, context: ContextOf, webhook_id: str) -> WebhookEndpoint:
     """One endpoint."""
-    return WebhookEndpoint.of(await get_endpoint(runtime, caller.organization_id, webhook_id))
+    return WebhookEndpoint.of(await get_endpoint(context, caller.organization_id, webhook_id))
 
 
 @router.patch(
@@ -83,7 +84,7 @@ async def get(caller: WebhooksReader, runtime: RuntimeOf, webhook_id: str) -> We
 async def update(
     caller: WebhooksWriter,
     write: Write,
-    runtime: RuntimeOf,
+    context: ContextOf,
     webhook_id: str,
     body: Annotated[WebhookChange, Depends(json_body(WebhookChange))],
 ) -> Response:
@@ -91,12 +92,12 @@ async def update(
     changed = body.given()
 
     async def work() -> WebhookEndpoint:
-        current = await get_endpoint(runtime, caller.organization_id, webhook_id)
+        current = await get_endpoint(context, caller.organization_id, webhook_id)
         if changed.get("url", current.url) != current.url:
-            await limit_pings(runtime, changed["url"])
+            await limit_pings(context, changed["url"])
         change = EndpointChange(changed)
         return WebhookEndpoint.of(
-            await update_endpoint(runtime, caller.organization_id, caller.actor, webhook_id, change)
+            await update_endpoint(context, caller.organization_id, caller.actor, webhook_id, change)
         )
 
     return await write.once(caller, work)
@@ -109,9 +110,9 @@ async def update(
     response_class=Response,
     responses=error_responses(400, 404, 409, 429),
 )
-async def delete(caller: WebhooksWriter, write: Write, runtime: RuntimeOf, webhook_id: str) -> Response:
+async def delete(caller: WebhooksWriter, write: Write, context: ContextOf, webhook_id: str) -> Response:
     """Stop further deliveries for good."""
-    work = partial(delete_endpoint, runtime, caller.organization_id, caller.actor, webhook_id)
+    work = partial(delete_endpoint, context, caller.organization_id, caller.actor, webhook_id)
     return await write.once(caller, work, status=204)
 
 
@@ -125,7 +126,7 @@ async def delete(caller: WebhooksWriter, write: Write, runtime: RuntimeOf, webho
 async def rotate(
     caller: WebhooksWriter,
     write: Write,
-    runtime: RuntimeOf,
+    context: ContextOf,
     webhook_id: str,
     body: Annotated[Rotation, Depends(optional_json_body(Rotation))],
 ) -> Response:
@@ -133,7 +134,7 @@ async def rotate(
 
     async def work() -> CreatedWebhook:
         rotated = await rotate_secret(
-            runtime, caller.organization_id, caller.actor, webhook_id, overlap_seconds=body.overlap_seconds
+            context, caller.organization_id, caller.actor, webhook_id, overlap_seconds=body.overlap_seconds
         )
         return CreatedWebhook.of(rotated)
 
@@ -141,20 +142,20 @@ async def rotate(
 
 
 @router.get("/{webhook_id}/public-key", operation_id="getWebhookPublicKey", responses=error_responses(404))
-async def public_key(caller: WebhooksReader, runtime: RuntimeOf, webhook_id: str) -> PublicKeys:
+async def public_key(caller: WebhooksReader, context: ContextOf, webhook_id: str) -> PublicKeys:
     """What the signatures of a `standard-v1a` endpoint are checked with."""
-    current, *previous = await find_public_keys(runtime, caller.organization_id, webhook_id)
+    current, *previous = await find_public_keys(context, caller.organization_id, webhook_id)
     return PublicKeys(public_key=current, previous_public_key=previous[0] if previous else None)
 
 
 @router.get("/{webhook_id}/deliveries", operation_id="listWebhookDeliveries", responses=error_responses(400, 404))
 async def deliveries(
     caller: WebhooksReader,
-    runtime: RuntimeOf,
+    context: ContextOf,
     webhook_id: str,
     limit: Annotated[int, Query(ge=1, le=MOST_PER_PAGE)] = 20,
 ) -> list[WebhookDelivery]:
     """The endpoint's deliveries, most recent first."""
-    endpoint = await get_endpoint(runtime, caller.organization_id, webhook_id)
+    endpoint = await get_endpoint(context, caller.organization_id, webhook_id)
     chosen = DeliveryFilter(organization_id=caller.organization_id, endpoint_id=endpoint.id)
-    return [WebhookDelivery.of(listed) for listed in await list_deliveries(runtime, chosen, limit=limit)]
+    return [WebhookDelivery.of(listed) for listed in await list_deliveries(context, chosen, limit=limit)]

@@ -22,8 +22,8 @@ from bench.scale.summary import compare
 from bench.scenarios import Result
 from bench.table import aligned, number
 from sendoff.clock import SystemClock
-from sendoff.operations.runtime import open_runtime
 from sendoff.settings import load
+from sendoff.startup import open_context
 
 _FEW_ROWS = 10_000
 _DAYS = 20
@@ -107,11 +107,11 @@ async def _ask(site: Site, endpoints: Sequence[SeedEndpoint]) -> dict[str, Cost]
     try:
         await connection.execute("SET auto_explain.log_min_duration = -1")
         sample = Sample(endpoints[0], endpoints[-1], *await connection.fetchrow(_FROM_THE_MIDDLE))
-        async with open_runtime(settings) as runtime:
+        async with open_context(settings) as context:
             routines = [
-                hot_path(runtime, endpoints[:-_FANOUT]),
-                *background(runtime),
-                *lists(runtime, sample),
+                hot_path(context, endpoints[:-_FANOUT]),
+                *background(context),
+                *lists(context, sample),
             ]
             return await ask_all(connection, routines)
     finally:

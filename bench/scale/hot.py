@@ -10,37 +10,38 @@ from bench.requests import some_data
 from bench.scale.asking import Routine, Step
 from bench.scale.rows import SeedEndpoint
 from bench.town import EVENT_TYPE
+from sendoff.context import Context
+from sendoff.delivery.sweep import sweep
 from sendoff.ids import new_event_id, new_id
-from sendoff.operations.runtime import Runtime
-from sendoff.operations.sweep import sweep
 from sendoff.policy.states import DeliveryState
-from sendoff.store import acceptance, claims, deliveries, retention
-from sendoff.store.claims import ANY_ROOM, Taken
-from sendoff.store.deliveries import NewDelivery
-from sendoff.store.events import NewEventRow
-from sendoff.store.successes import Success, record_successes
+from sendoff.store.hot import acceptance, claims
+from sendoff.store.hot.claims import ANY_ROOM, ClaimedRow
+from sendoff.store.hot.successes import Success, record_successes
+from sendoff.store.queries import deliveries, retention
+from sendoff.store.queries.deliveries import NewDelivery
+from sendoff.store.queries.events import NewEventRow
 
 _BATCH = 100
 _PAYLOAD = 1024
 _LEASE = timedelta(seconds=20)
 
 
-def hot_path(runtime: Runtime, endpoints: Sequence[SeedEndpoint]) -> Routine:
+def hot_path(context: Context, endpoints: Sequence[SeedEndpoint]) -> Routine:
     """A hundred deliveries' way through the database, for as many endpoints as there are."""
 
     async def accept(_: Any) -> list[str]:
-        now = runtime.clock.now()
+        now = context.clock.now()
         chosen = [endpoints[number % len(endpoints)] for number in range(_BATCH)]
         rows = [_event(endpoint) for endpoint in chosen]
         made = [
             NewDelivery(new_id(), event.id, endpoint.id, endpoint.organization_id, now, DeliveryState.PENDING)
             for event, endpoint in zip(rows, chosen, strict=True)
         ]
-        await acceptance.add(runtime.database, rows, made, now=now)
+        await acceptance.add(context.database, rows, made, now=now)
         return [delivery.id for delivery in made]
 
     def _event(endpoint: SeedEndpoint) -> NewEventRow:
-        now = runtime.clock.now()
+        now = context.clock.now()
         return NewEventRow(
             id=new_event_id(),
             organization_id=endpoint.organization_id,
@@ -52,16 +53,16 @@ def hot_path(runtime: Runtime, endpoints: Sequence[SeedEndpoint]) -> Routine:
             delivery_count=1,
         )
 
-    async def claim(ids: list[str]) -> tuple[str, list[Taken]]:
-        lease, now = new_id(), runtime.clock.now()
-        taken = await claims.take_due(runtime.database, ids, rooms=ANY_ROOM, lease=lease, now=now, until=now + _LEASE)
+    async def claim(ids: list[str]) -> tuple[str, list[ClaimedRow]]:
+        lease, now = new_id(), context.clock.now()
+        taken = await claims.claim_due(context.database, ids, rooms=ANY_ROOM, lease=lease, now=now, until=now + _LEASE)
         return lease, taken
 
-    async def record(claimed: tuple[str, list[Taken]]) -> None:
+    async def record(claimed: tuple[str, list[ClaimedRow]]) -> None:
         lease, taken = claimed
-        now = runtime.clock.now()
+        now = context.clock.now()
         done = [Success(one.delivery.id, lease, 1, now, now, 5, "ok", 200) for one in taken]
-        if len(await record_successes(runtime.database, done)) != _BATCH:
+        if len(await record_successes(context.database, done)) != _BATCH:
             raise RuntimeError("not everything that was claimed could be recorded")
 
     return (
@@ -71,27 +72,27 @@ def hot_path(runtime: Runtime, endpoints: Sequence[SeedEndpoint]) -> Routine:
     )
 
 
-def background(runtime: Runtime) -> list[Routine]:
+def background(context: Context) -> list[Routine]:
     """What every worker asks every second, and what one of them asks every minute, while nothing is to be done."""
 
-    async def look_for_held(_: Any) -> None:
-        async with runtime.database.read() as tx:
+    async def backlog_available(_: Any) -> None:
+        async with context.database.read() as tx:
             await deliveries.find_endpoints_with_held(tx)
 
     async def retain(_: Any) -> None:
-        long_ago = runtime.clock.now() - timedelta(days=3650)
-        async with runtime.database.write() as tx:
+        long_ago = context.clock.now() - timedelta(days=3650)
+        async with context.database.write() as tx:
             for remove in (retention.remove_delivered, retention.remove_dead_letters, retention.remove_events):
                 await remove(tx, until=long_ago, limit=500)
 
     async def mend(_: Any) -> None:
-        now = runtime.clock.now()
-        async with runtime.database.write() as tx:
-            await deliveries.bring_forward(tx, now=now, until=now + _LEASE, limit=500)
+        now = context.clock.now()
+        async with context.database.write() as tx:
+            await deliveries.repair_future_times(tx, now=now, until=now + _LEASE, limit=500)
 
     steps = (
-        Step("sweep, nothing due", lambda _: sweep(runtime)),
-        Step("look for held deliveries", look_for_held),
+        Step("sweep, nothing due", lambda _: sweep(context)),
+        Step("look for held deliveries", backlog_available),
         Step("look for times that are too late", mend),
         Step("retention, nothing to remove", retain),
     )

@@ -9,12 +9,12 @@ from typing import Any
 
 from bench.scale.asking import Routine, Step
 from bench.scale.rows import SeedEndpoint
-from sendoff.operations import operate
-from sendoff.operations.replay import Selection, count_replay
-from sendoff.operations.runtime import Runtime
+from sendoff.context import Context
+from sendoff.operators import operate
+from sendoff.operators.replay import Selection, count_replay
 from sendoff.policy.states import DeliveryState
-from sendoff.store.dead_letters import DeadLetterFilter
-from sendoff.store.delivery_history import DeliveryFilter
+from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.delivery_history import DeliveryFilter
 
 _PAGE = 51
 _DEAD, _PENDING = (DeliveryState.DEAD,), (DeliveryState.PENDING,)
@@ -31,12 +31,12 @@ class Sample:
     moment: datetime
 
 
-def lists(runtime: Runtime, sample: Sample) -> list[Routine]:
+def lists(context: Context, sample: Sample) -> list[Routine]:
     """All of them."""
-    return [[step] for step in (*_deliveries(runtime, sample), *_dead_letters(runtime, sample))]
+    return [[step] for step in (*_deliveries(context, sample), *_dead_letters(context, sample))]
 
 
-def _deliveries(runtime: Runtime, sample: Sample) -> list[Step]:
+def _deliveries(context: Context, sample: Sample) -> list[Step]:
     busy, quiet = sample.busy, sample.quiet
     an_hour = DeliveryFilter(since=sample.moment - timedelta(hours=1), until=sample.moment)
     chosen = {
@@ -54,14 +54,14 @@ def _deliveries(runtime: Runtime, sample: Sample) -> list[Step]:
         "a type that never happened": DeliveryFilter(event_type="nothing.happened"),
         "an hour in the middle": an_hour,
     }
-    steps = [_page(f"deliveries: {name}", operate.list_deliveries, runtime, it) for name, it in chosen.items()]
+    steps = [_page(f"deliveries: {name}", operate.list_deliveries, context, it) for name, it in chosen.items()]
     middle = _page(
-        "deliveries: all, from the middle", operate.list_deliveries, runtime, chosen["all"], before=sample.delivery_id
+        "deliveries: all, from the middle", operate.list_deliveries, context, chosen["all"], before=sample.delivery_id
     )
-    return [*steps, middle, Step("one delivery", lambda _: operate.get_delivery(runtime, sample.delivery_id))]
+    return [*steps, middle, Step("one delivery", lambda _: operate.get_delivery(context, sample.delivery_id))]
 
 
-def _dead_letters(runtime: Runtime, sample: Sample) -> list[Step]:
+def _dead_letters(context: Context, sample: Sample) -> list[Step]:
     busy, quiet = sample.busy, sample.quiet
     chosen = {
         "all": DeadLetterFilter(),
@@ -74,16 +74,16 @@ def _dead_letters(runtime: Runtime, sample: Sample) -> list[Step]:
     count = Selection(chosen["busy endpoint"])
 
     async def endpoints(_: Any) -> None:
-        await operate.list_all_endpoints(runtime, organization_id=None, state=None, limit=_PAGE)
+        await operate.list_all_endpoints(context, organization_id=None, state=None, limit=_PAGE)
 
     return [
-        *(_page(f"dead letters: {name}", operate.list_dead_letters, runtime, it) for name, it in chosen.items()),
-        Step("replay: count an endpoint's dead letters", lambda _: count_replay(runtime, count)),
+        *(_page(f"dead letters: {name}", operate.list_dead_letters, context, it) for name, it in chosen.items()),
+        Step("replay: count an endpoint's dead letters", lambda _: count_replay(context, count)),
         Step("endpoints with their health", endpoints),
     ]
 
 
 def _page(
-    name: str, list_page: Callable[..., Awaitable[Any]], runtime: Runtime, chosen: Any, *, before: str | None = None
+    name: str, list_page: Callable[..., Awaitable[Any]], context: Context, chosen: Any, *, before: str | None = None
 ) -> Step:
-    return Step(name, lambda _: list_page(runtime, chosen, limit=_PAGE, before=before))
+    return Step(name, lambda _: list_page(context, chosen, limit=_PAGE, before=before))

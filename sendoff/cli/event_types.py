@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from sendoff.cli.output import print_fields, print_json, print_table
-from sendoff.cli.session import DEFAULT_DATA, AsJson, Data, perform
-from sendoff.cli.shapes import shape_event_type
-from sendoff.operations import event_types
+from sendoff.cli.terminal.output import print_fields, print_json, print_table
+from sendoff.cli.terminal.serializers import shape_event_type
+from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, perform
 from sendoff.policy.matching import BUILT_IN_TYPES
+from sendoff.publishing import event_types
 
 app = typer.Typer(help="The types of events beyond the built-in ones.", no_args_is_help=True)
 
@@ -37,7 +37,7 @@ def create(
     data_schema = _read_schema(schema) if schema else None
     created = perform(
         data,
-        lambda runtime, actor: event_types.create_event_type(runtime, actor, name=name, data_schema=data_schema),
+        lambda context, actor: event_types.create_event_type(context, actor, name=name, data_schema=data_schema),
     )
     (print_json if as_json else print_fields)(shape_event_type(created))
 
@@ -46,7 +46,7 @@ def create(
 def list_(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """The registered types, and the built-in ones."""
     registered = [
-        shape_event_type(one) for one in perform(data, lambda runtime, _: event_types.list_event_types(runtime))
+        shape_event_type(one) for one in perform(data, lambda context, _: event_types.list_event_types(context))
     ]
     built_in = [{"name": name, "created_at": None, "schema": None} for name in BUILT_IN_TYPES]
     shown = [one | {"built_in": False} for one in registered] + [one | {"built_in": True} for one in built_in]

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from sendoff.cli.moments import parse_future
-from sendoff.cli.output import print_json, print_table
-from sendoff.cli.session import DEFAULT_DATA, AsJson, Data, perform
-from sendoff.cli.shapes import shape_key
+from sendoff.accounts import organizations
+from sendoff.accounts.authentication import SCOPES, UPLOADS_READ, UPLOADS_WRITE, WEBHOOKS_MANAGE
+from sendoff.cli.terminal.output import print_json, print_table
+from sendoff.cli.terminal.serializers import shape_key
+from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, perform
+from sendoff.cli.terminal.time_options import parse_future
 from sendoff.clock import iso
-from sendoff.operations import accounts
-from sendoff.operations.authenticate import SCOPES, UPLOADS_READ, UPLOADS_WRITE, WEBHOOKS_MANAGE
 
 app = typer.Typer(help="API keys.", no_args_is_help=True)
 
@@ -43,8 +43,8 @@ def create(
     expires_at = parse_future(expires_in, "--expires-in")
     minted = perform(
         data,
-        lambda runtime, actor: accounts.create_key(
-            runtime, actor, organization_id=org, email=user, scopes=scopes, expires_at=expires_at
+        lambda context, actor: organizations.create_key(
+            context, actor, organization_id=org, email=user, scopes=scopes, expires_at=expires_at
         ),
     )
     if as_json:
@@ -62,7 +62,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """The organization's API keys, newest first; their first characters, never the keys."""
-    found = perform(data, lambda runtime, _: accounts.list_keys(runtime, org))
+    found = perform(data, lambda context, _: organizations.list_keys(context, org))
     shown = [shape_key(listed) for listed in found]
     if as_json:
         print_json({"data": shown})
@@ -75,7 +75,7 @@ def revoke(
     key: Annotated[str, typer.Argument(metavar="ID")], data: Data = DEFAULT_DATA, as_json: AsJson = False
 ) -> None:
     """End an API key at once."""
-    perform(data, lambda runtime, actor: accounts.revoke_key(runtime, actor, key))
+    perform(data, lambda context, actor: organizations.revoke_key(context, actor, key))
     if as_json:
         print_json({"id": key, "revoked": True})
     else:

@@ -8,7 +8,6 @@ import typer
 
 from sendoff import __version__
 from sendoff.cli import (
-    audit,
     audit_log,
     dead_letters,
     deliveries,
@@ -16,6 +15,7 @@ from sendoff.cli import (
     event_types,
     keys,
     orgs,
+    reconcile,
     replays,
     secrets,
     signing,
@@ -23,7 +23,7 @@ from sendoff.cli import (
 from sendoff.cli.demo import demo
 from sendoff.cli.migrate import migrate
 from sendoff.cli.up import up
-from sendoff.core_dumps import forbid_core_dumps
+from sendoff.process import disable_core_dumps
 
 app = typer.Typer(
     help="Sendoff delivers webhooks: signed, retried for hours, never silently dropped.",
@@ -46,7 +46,7 @@ app.add_typer(dead_letters.app, name="dead-letters")
 app.command()(replays.replay)
 app.add_typer(replays.app, name="replays")
 app.command("audit-log")(audit_log.audit_log)
-app.command()(audit.audit)
+app.command()(reconcile.audit)
 app.command()(signing.verify)
 app.command()(signing.sign)
 
@@ -64,4 +64,4 @@ def _common(
     ] = False,
 ) -> None:
     """Sendoff delivers webhooks: signed, retried for hours, never silently dropped."""
-    forbid_core_dumps()
+    disable_core_dumps()

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import typer
 
-from sendoff.cli.output import print_json
-from sendoff.cli.session import DEFAULT_DATA, AsJson, Data, plain_errors
+from sendoff.cli.terminal.output import print_json
+from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, plain_errors
 from sendoff.data_directory import DataDirectory
 from sendoff.errors import SendoffError
-from sendoff.store import database
+from sendoff.store.engine import database
 
 
 class NotMigrated(SendoffError):

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from sendoff.cli.output import print_fields, print_json, print_table
-from sendoff.cli.session import DEFAULT_DATA, AsJson, Data, perform
-from sendoff.cli.shapes import shape_organization
-from sendoff.operations import accounts
+from sendoff.accounts import organizations
+from sendoff.cli.terminal.output import print_fields, print_json, print_table
+from sendoff.cli.terminal.serializers import shape_organization
+from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, perform
 
 app = typer.Typer(help="Organizations, their credits and their members.", no_args_is_help=True)
 
@@ -32,7 +32,7 @@ def create(
 ) -> None:
     """Create an organization; with --credits it has an active subscription, without it has none."""
     created = perform(
-        data, lambda runtime, actor: accounts.create_organization(runtime, actor, name=name, credits=credits)
+        data, lambda context, actor: organizations.create_organization(context, actor, name=name, credits=credits)
     )
     (print_json if as_json else print_fields)(shape_organization(created))
 
@@ -40,7 +40,7 @@ def create(
 @app.command("list")
 def list_(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """All organizations, newest first."""
-    found = perform(data, lambda runtime, _: accounts.list_organizations(runtime))
+    found = perform(data, lambda context, _: organizations.list_organizations(context))
     shown = [shape_organization(organization) for organization in found]
     if as_json:
         print_json({"data": shown})
@@ -63,7 +63,7 @@ def set_credits(
     """Set an organization's credits (which starts its subscription), or end the subscription."""
     if (credits is None) != no_subscription:
         raise typer.BadParameter("give either N or --no-subscription", param_hint="N")
-    changed = perform(data, lambda runtime, actor: accounts.set_credits(runtime, actor, organization, credits))
+    changed = perform(data, lambda context, actor: organizations.set_credits(context, actor, organization, credits))
     (print_json if as_json else print_fields)(shape_organization(changed))
 
 
@@ -92,7 +92,7 @@ def remove_user(
 ) -> None:
     """Remove a user from an organization and revoke the API keys that this user minted there."""
     revoked = perform(
-        data, lambda runtime, actor: accounts.remove_member(runtime, actor, organization_id=org, email=user)
+        data, lambda context, actor: organizations.remove_member(context, actor, organization_id=org, email=user)
     )
     if as_json:
         print_json({"organization_id": org, "user": user, "revoked_keys": revoked})
@@ -103,6 +103,6 @@ def remove_user(
 def _switch(organization: str, data: Path, *, suspended: bool, as_json: bool) -> None:
     changed = perform(
         data,
-        lambda runtime, actor: accounts.suspend_organization(runtime, actor, organization, suspended=suspended),
+        lambda context, actor: organizations.suspend_organization(context, actor, organization, suspended=suspended),
     )
     (print_json if as_json else print_fields)(shape_organization(changed))

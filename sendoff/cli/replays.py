@@ -9,15 +9,25 @@ from typing import Annotated, Any
 import typer
 
 from sendoff.cli.dead_letters import EventType, Reason
-from sendoff.cli.moments import Since, Until, parse_past
-from sendoff.cli.output import print_fields, print_json, print_page
-from sendoff.cli.session import DEFAULT_DATA, AsJson, Before, Data, Deliveries, Endpoint, Limit, Organization, perform
-from sendoff.cli.shapes import shape_replay
-from sendoff.operations import replay as operations
-from sendoff.operations.replay import DEFAULT_RATE, HIGHEST_RATE, ReplayReport, Selection
-from sendoff.operations.runtime import Runtime
+from sendoff.cli.terminal.output import print_fields, print_json, print_page
+from sendoff.cli.terminal.serializers import shape_replay
+from sendoff.cli.terminal.session import (
+    DEFAULT_DATA,
+    AsJson,
+    Before,
+    Data,
+    Deliveries,
+    Endpoint,
+    Limit,
+    Organization,
+    perform,
+)
+from sendoff.cli.terminal.time_options import Since, Until, parse_past
+from sendoff.context import Context
+from sendoff.operators import replay as operations
+from sendoff.operators.replay import DEFAULT_RATE, HIGHEST_RATE, ReplayReport, Selection
 from sendoff.policy.states import DeadLetterState, ReplayState
-from sendoff.store.dead_letters import DeadLetterFilter
+from sendoff.store.queries.dead_letters import DeadLetterFilter
 
 app = typer.Typer(help="Replays that were started, and how far they are.", no_args_is_help=True)
 
@@ -72,7 +82,7 @@ def replay(
 @app.command("list")
 def list_(limit: Limit = 50, before: Before = None, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """Replays, newest first."""
-    found = perform(data, lambda runtime, _: operations.list_replays(runtime, limit=limit + 1, before=before))
+    found = perform(data, lambda context, _: operations.list_replays(context, limit=limit + 1, before=before))
     columns = ["id", "state", "total", "replayed", "succeeded", "failed", "created_at", "requested_by"]
     print_page([shape_replay(report) for report in found], limit=limit, columns=columns, as_json=as_json)
 
@@ -80,19 +90,19 @@ def list_(limit: Limit = 50, before: Before = None, data: Data = DEFAULT_DATA, a
 @app.command()
 def show(replay: ReplayId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """One replay and how far it is."""
-    report = perform(data, lambda runtime, _: operations.get_replay(runtime, replay))
+    report = perform(data, lambda context, _: operations.get_replay(context, replay))
     _print_one(shape_replay(report), as_json=as_json)
 
 
 @app.command()
 def cancel(replay: ReplayId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """Send no more of a replay; what is sent already goes its way."""
-    report = perform(data, lambda runtime, actor: operations.cancel_replay(runtime, actor, replay))
+    report = perform(data, lambda context, actor: operations.cancel_replay(context, actor, replay))
     _print_one(shape_replay(report), as_json=as_json)
 
 
 def _count(data: Path, selection: Selection, *, as_json: bool) -> None:
-    count, endpoints = perform(data, lambda runtime, _: operations.count_replay(runtime, selection))
+    count, endpoints = perform(data, lambda context, _: operations.count_replay(context, selection))
     if as_json:
         print_json({"count": count, "endpoints": endpoints})
     else:
@@ -100,13 +110,13 @@ def _count(data: Path, selection: Selection, *, as_json: bool) -> None:
 
 
 def _start(data: Path, selection: Selection, *, rate: int, wait: bool) -> ReplayReport:
-    started = perform(data, lambda runtime, actor: operations.start_replay(runtime, actor, selection, rate=rate))
-    return perform(data, lambda runtime, _: _until_settled(runtime, started.replay.id)) if wait else started
+    started = perform(data, lambda context, actor: operations.start_replay(context, actor, selection, rate=rate))
+    return perform(data, lambda context, _: _until_settled(context, started.replay.id)) if wait else started
 
 
-async def _until_settled(runtime: Runtime, replay_id: str) -> ReplayReport:
+async def _until_settled(context: Context, replay_id: str) -> ReplayReport:
     while True:
-        report = await operations.get_replay(runtime, replay_id)
+        report = await operations.get_replay(context, replay_id)
         if report.replay.state != ReplayState.RUNNING:
             return report
         await asyncio.sleep(_POLL_SECONDS)

@@ -9,15 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
-from sendoff.cli.output import print_json
-from sendoff.cli.session import plain_errors
+from sendoff.cli.terminal.output import print_json
+from sendoff.cli.terminal.session import plain_errors
 from sendoff.clock import SystemClock
-from sendoff.dialects.base import Headers, Occurrence, Sending
+from sendoff.dialects.base import AttemptInfo, EventData, Headers
 from sendoff.dialects.registry import Dialects
 from sendoff.errors import SendoffError
 from sendoff.ids import new_event_id, new_id
-from sendoff.operations.runtime import house_dialect
 from sendoff.settings import Settings, load, parse_duration
+from sendoff.startup import house_dialect
 from sendoff.verify import SCHEMES, Scheme, VerificationError, house
 from sendoff.verify import verify as verify_request
 
@@ -95,7 +95,7 @@ def sign(
     with plain_errors():
         spoken = Dialects(house_dialect(load())).get(dialect)
         try:
-            signed = spoken.headers(occurrence, Sending(new_id(), 1, timestamp), content, secret)
+            signed = spoken.headers(occurrence, AttemptInfo(new_id(), 1, timestamp), content, secret)
         except ValueError as error:
             raise SendoffError(f"This cannot be signed: {error}.") from None
     _print_headers(signed, as_json=as_json)
@@ -120,13 +120,13 @@ def _pairs(lines: Sequence[str]) -> list[tuple[str, str]]:
     return [(name.strip(), value.strip()) for name, _, value in pairs]
 
 
-def _occurrence(content: bytes, event_id: str | None, event_type: str | None) -> Occurrence:
+def _occurrence(content: bytes, event_id: str | None, event_type: str | None) -> EventData:
     told = _envelope(content)
     found = event_type or told.get("type")
     if not isinstance(found, str):
         raise typer.BadParameter("the body names no type; give one", param_hint="--type")
     identifier = event_id or told.get("id")
-    return Occurrence(
+    return EventData(
         event_id=identifier if isinstance(identifier, str) else new_event_id(),
         type=found,
         organization_id="",

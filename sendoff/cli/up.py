@@ -14,9 +14,9 @@ from typing import Annotated
 
 import typer
 
+from sendoff.cli.local_stack.stack import ListenAddress, Stack
 from sendoff.cli.migrate import migrate_database
-from sendoff.cli.session import DEFAULT_DATA, Data, plain_errors
-from sendoff.cli.stack import Place, Stack
+from sendoff.cli.terminal.session import DEFAULT_DATA, Data, plain_errors
 from sendoff.clock import Clock, SystemClock
 from sendoff.data_directory import DataDirectory
 from sendoff.errors import SendoffError
@@ -59,7 +59,7 @@ def up(
     raise typer.Exit(exit_code)
 
 
-async def _run(stack: Stack, place: Place) -> int:
+async def _run(stack: Stack, place: ListenAddress) -> int:
     told = _Signals(stack)
     starting = asyncio.create_task(stack.start())
     stopping = asyncio.create_task(told.to_stop.wait())
@@ -116,14 +116,14 @@ def _only_one(directory: DataDirectory) -> Iterator[bool]:
             lock.truncate(0)
 
 
-def _find_place(host: str, port: int, clock: Clock, *, patience_seconds: float) -> Place:
+def _find_place(host: str, port: int, clock: Clock, *, patience_seconds: float) -> ListenAddress:
     """Where the API can listen; waits that long for the port to become free."""
     deadline = clock.monotonic() + patience_seconds
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     while True:
         try:
             with socket.create_server((host, port), family=family) as listener:
-                return Place(host, listener.getsockname()[1])
+                return ListenAddress(host, listener.getsockname()[1])
         except OSError as error:
             if clock.monotonic() >= deadline:
                 raise PortTaken(_describe(host, port, error)) from None

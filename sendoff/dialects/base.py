@@ -15,7 +15,7 @@ Headers = list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Occurrence:
+class EventData:
     """What an envelope is rendered from; the same for every attempt of every delivery of an event."""
 
     event_id: str
@@ -27,7 +27,7 @@ class Occurrence:
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
+class AttemptInfo:
     """What changes from one attempt to the next."""
 
     delivery_id: str
@@ -47,17 +47,17 @@ class Dialect(Protocol):
     def new_secret(self) -> str:
         """A fresh signing secret as the receiver is shown it; at least 192 random bits."""
 
-    def body(self, occurrence: Occurrence) -> bytes:
+    def body(self, occurrence: EventData) -> bytes:
         """The envelope. The same bytes whenever it is rendered, with `data` spliced in untouched."""
 
-    def headers(self, occurrence: Occurrence, sending: Sending, body: bytes, secrets: Sequence[str]) -> Headers:
+    def headers(self, occurrence: EventData, sending: AttemptInfo, body: bytes, secrets: Sequence[str]) -> Headers:
         """The headers of one attempt, signed with every secret, newest first (several during a rotation).
 
         Raises ValueError when there is no secret, or one that this dialect cannot sign with.
         """
 
 
-def splice(fields: Mapping[str, str | int], data: bytes, *, last: bytes = b"data") -> bytes:
+def embed_raw_json(fields: Mapping[str, str | int], data: bytes, *, last: bytes = b"data") -> bytes:
     """A JSON object of `fields` in their order, with `data` as the value of the field named `last` at its end.
 
     `data` is not parsed: key order, number spelling and escapes reach the receiver as they were published.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets as randomness
 from collections.abc import Sequence
 
-from sendoff.dialects.base import CONTENT_TYPE, Dialect, Headers, Occurrence, Sending
+from sendoff.dialects.base import CONTENT_TYPE, AttemptInfo, Dialect, EventData, Headers
 from sendoff.dialects.envelopes import owned
 from sendoff.dialects.signing import timestamped_hex
 
@@ -18,10 +18,10 @@ class Dialbird:
     def new_secret(self) -> str:
         return f"whsec_{randomness.token_hex(32)}"
 
-    def body(self, occurrence: Occurrence) -> bytes:
+    def body(self, occurrence: EventData) -> bytes:
         return owned(occurrence, "v1")
 
-    def headers(self, occurrence: Occurrence, sending: Sending, body: bytes, secrets: Sequence[str]) -> Headers:
+    def headers(self, occurrence: EventData, sending: AttemptInfo, body: bytes, secrets: Sequence[str]) -> Headers:
         return [
             CONTENT_TYPE,
             ("User-Agent", "Dialbird-Webhooks/1.0"),

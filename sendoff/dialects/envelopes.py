@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from sendoff.clock import iso
-from sendoff.dialects.base import Occurrence, splice
+from sendoff.dialects.base import EventData, embed_raw_json
 
 
-def dated(occurrence: Occurrence, api_version: str) -> bytes:
+def dated(occurrence: EventData, api_version: str) -> bytes:
     """`id`, `type`, `api_version`, `created_at` in milliseconds (OptimalDial contract, "Events and deliveries")."""
     fields = {
         "id": occurrence.event_id,
@@ -17,10 +17,10 @@ def dated(occurrence: Occurrence, api_version: str) -> bytes:
         "api_version": api_version,
         "created_at": iso(occurrence.occurred_at),
     }
-    return splice(fields, occurrence.data)
+    return embed_raw_json(fields, occurrence.data)
 
 
-def owned(occurrence: Occurrence, api_version: str) -> bytes:
+def owned(occurrence: EventData, api_version: str) -> bytes:
     """`id`, `type`, `api_version`, `occurred_at` in seconds, `business_id` (Dialbird contract, "Deliveries")."""
     fields = {
         "id": occurrence.event_id,
@@ -29,15 +29,15 @@ def owned(occurrence: Occurrence, api_version: str) -> bytes:
         "occurred_at": _whole_seconds(occurrence.occurred_at),
         "business_id": occurrence.organization_id,
     }
-    return splice(fields, occurrence.data)
+    return embed_raw_json(fields, occurrence.data)
 
 
-def thin(occurrence: Occurrence, _api_version: str) -> bytes:
+def thin(occurrence: EventData, _api_version: str) -> bytes:
     """`type` and `timestamp`, the id being a header's affair (Standard Webhooks 1.0, "Payload structure")."""
-    return splice({"type": occurrence.type, "timestamp": iso(occurrence.occurred_at)}, occurrence.data)
+    return embed_raw_json({"type": occurrence.type, "timestamp": iso(occurrence.occurred_at)}, occurrence.data)
 
 
-Envelope = Callable[[Occurrence, str], bytes]
+Envelope = Callable[[EventData, str], bytes]
 
 ENVELOPES: Mapping[str, Envelope] = {"optimaldial": dated, "dialbird": owned, "standard": thin}
 """The envelopes by the contract that they come from, as the setting `HOUSE_ENVELOPE` names them."""

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from sendoff.dialects.house import HouseDialect
+from sendoff.dialects.branded import HouseDialect
 
 OPTIMALDIAL = HouseDialect(brand="OptimalDial", api_version="2026-04-23")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sendoff.dialects.base import Dialect
+from sendoff.dialects.branded import HouseDialect
 from sendoff.dialects.dialbird import DIALBIRD
-from sendoff.dialects.house import HouseDialect
 from sendoff.dialects.optimaldial import OPTIMALDIAL
 from sendoff.dialects.standard import StandardWebhooks
 from sendoff.errors import Invalid

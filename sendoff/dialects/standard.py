@@ -7,7 +7,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sendoff.dialects.base import CONTENT_TYPE, Headers, Occurrence, Sending
+from sendoff.dialects.base import CONTENT_TYPE, AttemptInfo, EventData, Headers
 from sendoff.dialects.envelopes import thin
 from sendoff.dialects.signing import SHARED_PREFIX, new_private_key, standard_webhooks
 
@@ -32,10 +32,10 @@ class StandardWebhooks:
             return new_private_key()
         return SHARED_PREFIX + b64encode(randomness.token_bytes(_KEY_BYTES)).decode()
 
-    def body(self, occurrence: Occurrence) -> bytes:
+    def body(self, occurrence: EventData) -> bytes:
         return thin(occurrence, "")
 
-    def headers(self, occurrence: Occurrence, sending: Sending, body: bytes, secrets: Sequence[str]) -> Headers:
+    def headers(self, occurrence: EventData, sending: AttemptInfo, body: bytes, secrets: Sequence[str]) -> Headers:
         if "." in occurrence.event_id:
             raise ValueError(f"{occurrence.event_id!r} has a dot and cannot be a webhook-id")
         return [

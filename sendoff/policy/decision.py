@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from sendoff.policy.outcome import REJECTED_ADDRESS, DeadLetterReason, Outcome, Verdict
-from sendoff.policy.retry import Again, Dice, GiveUp, RetrySchedule, jittered
+from sendoff.policy.retry import Again, GiveUp, RandomSource, RetrySchedule, jittered
 
 OUR_WAIT_SECONDS = 10.0
 """How long a delivery waits that we could not try: long enough not to spin, short enough to be soon."""
@@ -59,14 +59,14 @@ def decide(
     *,
     schedule: RetrySchedule,
     now: datetime,
-    dice: Dice,
+    random_source: RandomSource,
     replayed: bool = False,
-    untried_since: datetime | None = None,
+    blocked_since: datetime | None = None,
 ) -> Decision:
     """The judgement on attempt `attempt_number` (1 for the first), which ended at `now` with `outcome`.
 
     `replayed` says that an operator asked for the attempt: its failure is not charged to the endpoint.
-    `untried_since` is when the first of those attempts failed by our fault that nothing but such ones followed.
+    `blocked_since` is when the first of those attempts failed by our fault that nothing but such ones followed.
     For as long as the whole schedule lasts such attempts are not counted; from then on they use up the schedule like
     any that fails, so that a delivery which we can never try is a dead letter after twice the schedule.
     """
@@ -75,37 +75,37 @@ def decide(
             return Decision(Delivered(), Health.WELL, counted=True)
         case Verdict.GONE:
             return Decision(Dead(DeadLetterReason.ENDPOINT_GONE, outcome.because), Health.GONE, counted=True)
-        case Verdict.OURS if _is_out_of_patience(untried_since, schedule, now):
+        case Verdict.OURS if _is_out_of_patience(blocked_since, schedule, now):
             return Decision(
-                _after_failure(outcome, attempt_number, schedule, now, dice), Health.UNTOUCHED, counted=True
+                _after_failure(outcome, attempt_number, schedule, now, random_source), Health.UNTOUCHED, counted=True
             )
         case Verdict.OURS:
-            again = Again(jittered(now, OUR_WAIT_SECONDS, dice), outcome.because)
+            again = Again(jittered(now, OUR_WAIT_SECONDS, random_source), outcome.because)
             return Decision(again, Health.UNTOUCHED, counted=False)
         case Verdict.FAILED:
             health = Health.UNTOUCHED if replayed else Health.FAILED
-            return Decision(_after_failure(outcome, attempt_number, schedule, now, dice), health, counted=True)
+            return Decision(_after_failure(outcome, attempt_number, schedule, now, random_source), health, counted=True)
 
 
-def _is_out_of_patience(untried_since: datetime | None, schedule: RetrySchedule, now: datetime) -> bool:
-    if untried_since is None:
+def _is_out_of_patience(blocked_since: datetime | None, schedule: RetrySchedule, now: datetime) -> bool:
+    if blocked_since is None:
         return False
-    return (now - untried_since).total_seconds() >= max(schedule.duration, OUR_PATIENCE_SECONDS)
+    return (now - blocked_since).total_seconds() >= max(schedule.duration, OUR_PATIENCE_SECONDS)
 
 
 def _after_failure(
-    outcome: Outcome, attempt_number: int, schedule: RetrySchedule, now: datetime, dice: Dice
+    outcome: Outcome, attempt_number: int, schedule: RetrySchedule, now: datetime, random_source: RandomSource
 ) -> Again | Dead:
     step = schedule.next_step(
-        attempt_number, because=outcome.because, retry_after=outcome.retry_after, now=now, dice=dice
+        attempt_number, because=outcome.because, retry_after=outcome.retry_after, now=now, random_source=random_source
     )
     if isinstance(step, GiveUp):
         because = f"Given up after attempt {attempt_number}. {outcome.because}"
-        return Dead(_name_of_death(outcome, step), because)
+        return Dead(_dead_letter_reason(outcome, step), because)
     return step
 
 
-def _name_of_death(outcome: Outcome, step: GiveUp) -> DeadLetterReason:
+def _dead_letter_reason(outcome: Outcome, step: GiveUp) -> DeadLetterReason:
     # A refused address may be mended in the DNS, so it is retried like any failure; if it never was,
     # the operator wants to find it under its own name.
     return DeadLetterReason.REJECTED_ADDRESS if outcome.name == REJECTED_ADDRESS else step.reason

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from sendoff.policy.outcome import DeadLetterReason
 
-Dice = Callable[[], float]
+RandomSource = Callable[[], float]
 """Throws a number with 0 <= n < 1, as `random.random` does."""
 
 JITTER = 0.1
@@ -60,7 +60,13 @@ class RetrySchedule:
         return max(self.waits, default=0.0)
 
     def next_step(
-        self, attempt_number: int, *, because: str, retry_after: float | None, now: datetime, dice: Dice
+        self,
+        attempt_number: int,
+        *,
+        because: str,
+        retry_after: float | None,
+        now: datetime,
+        random_source: RandomSource,
     ) -> Again | GiveUp:
         """What follows the failure of attempt `attempt_number` (1 for the first) at `now`.
 
@@ -72,9 +78,9 @@ class RetrySchedule:
             return GiveUp(DeadLetterReason.RETRIES_EXHAUSTED)
         asked = min(retry_after or 0.0, self.longest_wait)
         wait = max(self.waits[attempt_number - 1], asked)
-        return Again(at=jittered(now, wait, dice), because=because)
+        return Again(at=jittered(now, wait, random_source), because=because)
 
 
-def jittered(now: datetime, wait: float, dice: Dice) -> datetime:
+def jittered(now: datetime, wait: float, random_source: RandomSource) -> datetime:
     """`now` and `wait` seconds, or up to JITTER of `wait` later."""
-    return now + timedelta(seconds=wait * (1 + JITTER * dice()))
+    return now + timedelta(seconds=wait * (1 + JITTER * random_source()))

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sendoff.store.database import migrate
-from tests.cli.conftest import shell
-from tests.cli.shell import Shell
+from sendoff.store.engine.database import migrate
+from tests.integration.cli.conftest import shell
+from tests.integration.cli.shell import Shell
 from tests.support.databases import LiveDatabase, PostgresDatabase, SqliteFile
 from tests.support.installation import QUICK, Installation, open_installation
 from tests.support.postgres import PostgresServer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 
-from tests.wire.receivers import HEAD, OK, Behaviour, Peer
+from tests.integration.wire.receivers import HEAD, OK, Behaviour, Peer
 
 BOMB = gzip.compress(bytes(30_000_000))
 

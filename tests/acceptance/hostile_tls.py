@@ -9,9 +9,9 @@ from pathlib import Path
 import trustme
 
 from tests.acceptance.hostile import sending
+from tests.integration.wire.receivers import HEAD, OK, Behaviour, Peer
+from tests.integration.wire.records import ALERT, DATA, HALF_A_HANDSHAKE, HANDSHAKE, HandMade, Records, plain
 from tests.support.tls import Authority
-from tests.wire.receivers import HEAD, OK, Behaviour, Peer
-from tests.wire.records import ALERT, DATA, HALF_A_HANDSHAKE, HANDSHAKE, HandMade, Records, plain
 
 NAME = "127.0.0.1"
 TIMED_OUT, FAILED, LOST = {"timed_out"}, {"tls_failed"}, {"connection_lost"}

@@ -13,10 +13,10 @@ from typing import IO, Any
 
 import httpx
 
-from sendoff.operations.idempotency import answer_place
+from sendoff.idempotency import answer_place
 from sendoff.store.vault import Vault
-from tests.cli.installation import Installation
-from tests.dialbird.issuer import Issuer
+from tests.integration.cli.installation import Installation
+from tests.integration.dialbird.issuer import Issuer
 from tests.support.processes import start
 from tests.support.remote import RemoteReceiver
 from tests.support.spellings import spellings

@@ -8,17 +8,17 @@ from collections.abc import Callable
 
 import pytest
 
-from sendoff.operations.accounts import create_key, set_credits
-from sendoff.operations.actors import Actor
-from sendoff.operations.authenticate import SCOPES
-from sendoff.operations.runtime import open_runtime
+from sendoff.accounts.authentication import SCOPES
+from sendoff.accounts.organizations import create_key, set_credits
+from sendoff.audit import Actor
 from sendoff.settings import load
+from sendoff.startup import open_context
 from tests.acceptance.conftest import Install
+from tests.integration.api.every_route import CALLS, DIALBIRD
 from tests.support.databases import PostgresDatabase, Row
 from tests.support.installation import STEADY, Installation
 from tests.support.passers_by import PassersBy, Route
 from tests.support.polling import eventually_blocking
-from tests.web.every_route import CALLS, DIALBIRD
 
 UNLIMITED = {"ANONYMOUS_RATE_LIMIT": "1000000", "CLIENT_RATE_LIMIT": "1000000"}
 KEYS = 30  # each of them may write sixty times a minute
@@ -29,11 +29,11 @@ ACTOR = Actor(name="test")
 
 async def make_keys(installation: Installation, organization_id: str) -> list[str]:
     """Keys of the organization with every scope, and credits for uploads."""
-    async with open_runtime(load(**installation.settings)) as runtime:
-        await set_credits(runtime, ACTOR, organization_id, 10**9)
+    async with open_context(load(**installation.settings)) as context:
+        await set_credits(context, ACTOR, organization_id, 10**9)
         minted = [
             await create_key(
-                runtime,
+                context,
                 ACTOR,
                 organization_id=organization_id,
                 email=f"dev{number}@example.com",

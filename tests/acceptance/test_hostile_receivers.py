@@ -17,15 +17,15 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy import text
 
-from sendoff.operations.publish import NewEvent
+from sendoff.publishing.publish import NewEvent
 from tests.acceptance.hostile import HOSTILE
 from tests.acceptance.hostile_tls import hostile_below_http
+from tests.integration.wire.receivers import Behaviour, Peer, receiving, well_behaved
 from tests.support.house import House, open_house
 from tests.support.polling import eventually
 from tests.support.remote import RemoteReceiver
 from tests.support.servers import Server
 from tests.support.tls import Authority
-from tests.wire.receivers import Behaviour, Peer, receiving, well_behaved
 
 MOST_GROWTH_BYTES = 50_000_000
 EVENT = NewEvent("upload.completed", b'{"upload":{"id":"1"}}')

@@ -8,11 +8,11 @@ from typing import Any
 
 import httpx
 
-from sendoff.operations.accounts import create_key, create_organization
-from sendoff.operations.actors import Actor
-from sendoff.operations.authenticate import SCOPES
-from sendoff.operations.runtime import open_runtime
+from sendoff.accounts.authentication import SCOPES
+from sendoff.accounts.organizations import create_key, create_organization
+from sendoff.audit import Actor
 from sendoff.settings import load
+from sendoff.startup import open_context
 from tests.acceptance.conftest import Install, mostly_postgres
 from tests.support.databases import LiveDatabase
 from tests.support.installation import Installation
@@ -45,11 +45,11 @@ class Customer:
     @classmethod
     def of(cls, installation: Installation) -> Customer:
         async def make() -> str:
-            async with open_runtime(load(**installation.settings)) as runtime:
+            async with open_context(load(**installation.settings)) as context:
                 actor = Actor(name="test")
-                organization = await create_organization(runtime, actor, name="Acme", credits=CREDITS)
+                organization = await create_organization(context, actor, name="Acme", credits=CREDITS)
                 minted = await create_key(
-                    runtime, actor, organization_id=organization.id, email="ada@example.com", scopes=SCOPES
+                    context, actor, organization_id=organization.id, email="ada@example.com", scopes=SCOPES
                 )
                 return minted.key
 

@@ -32,13 +32,13 @@ from tests.acceptance.secrecy import (
     stored_answers,
     unseal,
 )
-from tests.cli.installation import LOOPBACK, Installation, read_process
-from tests.cli.shell import Shell
-from tests.dialbird.issuer import AUDIENCE, ISSUER, Issuer
+from tests.integration.cli.installation import LOOPBACK, Installation, read_process
+from tests.integration.cli.shell import Shell
+from tests.integration.dialbird.issuer import AUDIENCE, ISSUER, Issuer
+from tests.integration.uploads.contacts import valid_contacts
 from tests.support.polling import eventually_blocking
 from tests.support.ports import free_port
 from tests.support.remote import RemoteReceiver
-from tests.uploads.contacts import valid_contacts
 
 SCOPES = ["uploads:write", "uploads:read", "webhooks:manage", "events:write", "operator", "api:webhooks"]
 LISTS = ["dead-letters", "replays", "deliveries", "endpoints", "audit"]

@@ -26,9 +26,9 @@ RATE = 150
 class Storm:
     """What can be done to an installation, one at a time, each undone before the next."""
 
-    def __init__(self, installation: Installation, dice: random.Random) -> None:
+    def __init__(self, installation: Installation, random_source: random.Random) -> None:
         self._installation = installation
-        self._dice = dice
+        self._dice = random_source
         self.faults: list[str] = []
         self._all: list[Callable[[], None]] = [
             self.kill_a_worker,
@@ -127,14 +127,14 @@ class Storm:
 def test_a_storm_of_faults_loses_nothing(which: str, install: Install, request: pytest.FixtureRequest) -> None:
     """Setup: the API, three workers, three endpoints of two tenants, 150 events a second.
 
-    Timeline: fault after fault, chosen by dice, until CHAOS_EVENTS events are accepted.
+    Timeline: fault after fault, chosen by random_source, until CHAOS_EVENTS events are accepted.
     What this proves: every one of them is delivered or a dead letter, the database adds up, and no more came twice
     than was in flight when something was done to a worker or to the database.
     """
     seed = int(os.environ.get("CHAOS_SEED") or secrets.randbits(32))
     database: LiveDatabase = request.getfixturevalue(which)
     installation = install(database, STEADY)
-    storm = Storm(installation, random.Random(seed))  # noqa: S311 - dice, not secrets
+    storm = Storm(installation, random.Random(seed))  # noqa: S311 - random_source, not secrets
     busy, quiet = installation.add_tenant("/one", "/two"), installation.add_tenant("/three")
     installation.start(workers=WORKERS)
     print(f"CHAOS_SEED={seed} on {which}")  # noqa: T201 - to be repeated with

@@ -6,10 +6,10 @@ import asyncio
 import re
 
 from sendoff.bell import DUE, RUN_REPLAY, connect
-from sendoff.operations.replay import Selection, start_replay
-from sendoff.operations.runtime import open_runtime
+from sendoff.operators.replay import Selection, start_replay
 from sendoff.settings import load
-from sendoff.store.dead_letters import DeadLetterFilter
+from sendoff.startup import open_context
+from sendoff.store.queries.dead_letters import DeadLetterFilter
 from tests.acceptance.conftest import Install, mostly_postgres, mostly_sqlite
 from tests.support.databases import LiveDatabase
 from tests.support.exchange import Reply
@@ -66,8 +66,8 @@ def test_a_replays_job_that_is_run_by_two_workers_at_once_sends_each_delivery_on
 async def replay_all(installation: Installation, *, times: int) -> None:
     """Start a replay of all dead letters, and enqueue its job so many times more."""
     settings = load(**installation.settings)
-    async with open_runtime(settings) as runtime:
-        replay = (await start_replay(runtime, ACTOR, Selection(DeadLetterFilter()), rate=50)).replay
+    async with open_context(settings) as context:
+        replay = (await start_replay(context, ACTOR, Selection(DeadLetterFilter()), rate=50)).replay
     redis = connect(settings)
     for _ in range(times):
         await redis.enqueue_job(RUN_REPLAY, [replay.id])

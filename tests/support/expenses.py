@@ -12,7 +12,7 @@ import redis.asyncio
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from sendoff.store.direct import Direct
+from sendoff.store.engine.postgres_driver import Direct
 
 
 @dataclass

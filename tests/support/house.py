@@ -1,4 +1,4 @@
-"""The product in one process, without its servers: real database, real wire, a clock, dice and bell of the test's."""
+"""The product in one process without its servers: real database and wire; clock, dice and queue of the test."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from sendoff.accounts import organizations
+from sendoff.accounts.authentication import SCOPES, Principal
+from sendoff.audit import Actor
 from sendoff.clock import FakeClock
-from sendoff.operations import accounts
-from sendoff.operations.actors import Actor
-from sendoff.operations.authenticate import SCOPES, Principal
-from sendoff.operations.bury import bury_closed
-from sendoff.operations.dispatcher import Dispatcher
-from sendoff.operations.endpoints import NewEndpoint, RegisteredEndpoint, register_endpoint
-from sendoff.operations.idempotency import StoredResponse
-from sendoff.operations.publish import AcceptedEvent, NewEvent, publish
-from sendoff.operations.runtime import Runtime, open_runtime
-from sendoff.operations.sweep import sweep
+from sendoff.context import Context
+from sendoff.delivery.dead_letters import drain_inactive_endpoints
+from sendoff.delivery.dispatcher import Dispatcher
+from sendoff.delivery.sweep import sweep
+from sendoff.endpoints.manage import NewEndpoint, RegisteredEndpoint, register_endpoint
+from sendoff.idempotency import StoredResponse
+from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
 from sendoff.settings import load
-from sendoff.store.database import Transaction
+from sendoff.startup import open_context
+from sendoff.store.engine.database import Transaction
 from tests.support.polling import eventually
 
 START = datetime(2026, 4, 24, 12, 34, 56, 789_000, tzinfo=UTC)
@@ -55,14 +56,14 @@ class ListBell:
 class House:
     """An installation with one organization, and a worker that works when it is told to."""
 
-    runtime: Runtime
+    context: Context
     clock: FakeClock
     bell: ListBell
     principal: Principal
 
     async def register(self, url: str, *events: str) -> RegisteredEndpoint:
         """An endpoint of the organization; its receiver has answered the ping."""
-        return await register_endpoint(self.runtime, self.principal, ACTOR, NewEndpoint(url, events=events or None))
+        return await register_endpoint(self.context, self.principal, ACTOR, NewEndpoint(url, events=events or None))
 
     async def publish(self, *events: NewEvent) -> list[AcceptedEvent]:
         """Publish, by default one `upload.completed`."""
@@ -73,20 +74,20 @@ class House:
             return StoredResponse(202, b"")
 
         chosen = events or (NewEvent("upload.completed", b'{"upload":{"id":"1"}}'),)
-        await publish(self.runtime, self.principal.organization_id, chosen, answer=answer)
+        await publish(self.context, self.principal.organization_id, chosen, answer=answer)
         return accepted
 
     async def work(self) -> None:
         """Deliver whatever is rung for or due at this moment, until nothing is."""
-        dispatcher = Dispatcher(self.runtime)
+        dispatcher = Dispatcher(self.context)
         while True:
-            await sweep(self.runtime)
-            await bury_closed(self.runtime)
+            await sweep(self.context)
+            await drain_inactive_endpoints(self.context)
             rung, self.bell.deliveries = self.bell.deliveries, []
             holders, self.bell.holders = self.bell.holders, set()
             if not rung and not holders:
                 break
-            dispatcher.look_for_held(holders)
+            dispatcher.backlog_available(holders)
             await dispatcher.submit(rung)
             await eventually(lambda: dispatcher.is_idle, within=30, what=lambda: "an idle dispatcher")
         await dispatcher.drain(0)
@@ -94,7 +95,7 @@ class House:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """A look at the database."""
-        async with self.runtime.database.read() as tx:
+        async with self.context.database.read() as tx:
             yield tx
 
 
@@ -109,14 +110,14 @@ async def open_house(database_url: str, **settings: object) -> AsyncIterator[Hou
         "redis_url": "redis://127.0.0.1:1",
     }
     clock, bell = FakeClock(START), ListBell()
-    async with open_runtime(load(**{**overrides, **settings})) as opened:
-        runtime = replace(opened, clock=clock, bell=bell, dice=lambda: 0.0)
-        organization = await accounts.create_organization(runtime, ACTOR, name="Acme", credits=1_000)
-        minted = await accounts.create_key(
-            runtime, ACTOR, organization_id=organization.id, email="dev@example.com", scopes=SCOPES
+    async with open_context(load(**{**overrides, **settings})) as opened:
+        context = replace(opened, clock=clock, bell=bell, random_source=lambda: 0.0)
+        organization = await organizations.create_organization(context, ACTOR, name="Acme", credits=1_000)
+        minted = await organizations.create_key(
+            context, ACTOR, organization_id=organization.id, email="dev@example.com", scopes=SCOPES
         )
-        async with runtime.database.read() as tx:
-            key = await accounts.accounts.find_key(tx, minted.id)
+        async with context.database.read() as tx:
+            key = await organizations.accounts.find_key(tx, minted.id)
         assert key is not None
         principal = Principal(key.id, key.prefix, key.organization_id, key.user_id, frozenset(key.scopes))
-        yield House(runtime, clock, bell, principal)
+        yield House(context, clock, bell, principal)

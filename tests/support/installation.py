@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.cli.shell import Shell
+from tests.integration.cli.shell import Shell
 from tests.support.databases import LiveDatabase
 from tests.support.polling import eventually_blocking
 from tests.support.ports import free_port

@@ -65,18 +65,20 @@ class PassersBy:
                 thread.join()
 
     def _work(self) -> None:
-        dice = random.Random(next(self._seeds))  # noqa: S311 - whom to call, not a secret
+        random_source = random.Random(next(self._seeds))  # noqa: S311 - whom to call, not a secret
         with httpx.Client(base_url=self._url, timeout=_TIMEOUT_SECONDS, trust_env=False) as client:
             while not self._stopped.is_set():
-                self._call(client, dice)
+                self._call(client, random_source)
 
-    def _call(self, client: httpx.Client, dice: random.Random) -> None:
-        route = dice.choice(self._routes)
-        headers = {"Authorization": f"Bearer {dice.choice(self._keys)}"}
-        if route.method != "GET" and dice.random() < 0.5:
-            headers["Idempotency-Key"] = f"key-{dice.getrandbits(64)}"
+    def _call(self, client: httpx.Client, random_source: random.Random) -> None:
+        route = random_source.choice(self._routes)
+        headers = {"Authorization": f"Bearer {random_source.choice(self._keys)}"}
+        if route.method != "GET" and random_source.random() < 0.5:
+            headers["Idempotency-Key"] = f"key-{random_source.getrandbits(64)}"
         try:
-            answer = client.request(route.method, self._concrete(route.path, dice), json=route.body(), headers=headers)
+            answer = client.request(
+                route.method, self._concrete(route.path, random_source), json=route.body(), headers=headers
+            )
         except httpx.HTTPError as error:
             self.answers.forbidden.append(f"{route.method} {route.path}: {error!r}")
             return
@@ -88,9 +90,13 @@ class PassersBy:
         elif answer.status_code < 300 and route.method in ("GET", "POST") and "{" not in route.path:
             self._ids[route.path].extend(_ids_in(answer))
 
-    def _concrete(self, path: str, dice: random.Random) -> str:
+    def _concrete(self, path: str, random_source: random.Random) -> str:
         known = self._ids[path.partition("/{")[0]]
-        identifier = dice.choice(known) if known and dice.random() > _UNKNOWN_IDS else str(dice.getrandbits(64))
+        identifier = (
+            random_source.choice(known)
+            if known and random_source.random() > _UNKNOWN_IDS
+            else str(random_source.getrandbits(64))
+        )
         return "/".join(
             identifier if part.startswith("{") else part for part in path.replace("{kind}", "valid").split("/")
         )

@@ -13,7 +13,7 @@ from tests.support.tenants import Tenant
 
 _TOLD = 5
 
-Place = tuple[str, str]
+ListenAddress = tuple[str, str]
 """An event at an endpoint: the event's id and the receiver's path."""
 
 
@@ -25,9 +25,9 @@ class Reckoning:
     """Events × endpoints that arrived, however often."""
     dead: int
     """Those that are in the dead-letter store instead."""
-    lost: list[Place]
+    lost: list[ListenAddress]
     """Those that are nowhere."""
-    altered: list[Place]
+    altered: list[ListenAddress]
     """Those that came with different bodies or delivery ids, or with somebody else's content."""
     duplicates: int
     """How many requests came beside the first of each and beside those that followed a failure."""
@@ -47,7 +47,7 @@ def reckon(tenants: Sequence[Tenant], arrivals: Sequence[Arrival], database: Liv
     """What became of all that the tenants were told is accepted."""
     numbers = {event_id: number for tenant in tenants for event_id, number in tenant.published.accepted.items()}
     paths = {endpoint_id: path for tenant in tenants for endpoint_id, path in tenant.paths.items()}
-    arrived: defaultdict[Place, list[Arrival]] = defaultdict(list)
+    arrived: defaultdict[ListenAddress, list[Arrival]] = defaultdict(list)
     for arrival in arrivals:
         arrived[arrival.event_id, arrival.path].append(arrival)
     letters = database.query("SELECT event_id, endpoint_id FROM dead_letters WHERE state = 'open'")

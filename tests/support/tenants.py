@@ -10,14 +10,14 @@ from itertools import islice
 
 import orjson
 
-from sendoff.operations.accounts import create_key, create_organization
-from sendoff.operations.actors import Actor
-from sendoff.operations.authenticate import EVENTS_WRITE, authenticate
-from sendoff.operations.endpoints import NewEndpoint, register_endpoint
-from sendoff.operations.idempotency import StoredResponse
-from sendoff.operations.publish import AcceptedEvent, NewEvent, publish
-from sendoff.operations.runtime import open_runtime
+from sendoff.accounts.authentication import EVENTS_WRITE, authenticate
+from sendoff.accounts.organizations import create_key, create_organization
+from sendoff.audit import Actor
+from sendoff.endpoints.manage import NewEndpoint, register_endpoint
+from sendoff.idempotency import StoredResponse
+from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
 from sendoff.settings import load
+from sendoff.startup import open_context
 from tests.support.polling import eventually_blocking
 from tests.support.publisher import EVENT_TYPE, Published, Publisher
 
@@ -64,9 +64,9 @@ class Tenant:
             return StoredResponse(202, b"")
 
         events = iter([NewEvent(EVENT_TYPE, orjson.dumps({"number": number})) for number in numbers])
-        async with open_runtime(load(**self.settings)) as runtime:
+        async with open_context(load(**self.settings)) as context:
             while batch := list(islice(events, _BATCH)):
-                await publish(runtime, self.organization_id, batch, answer=answer)
+                await publish(context, self.organization_id, batch, answer=answer)
         self.published.accepted |= {event.id: number for event, number in zip(accepted, numbers, strict=True)}
 
     def _refusals(self) -> str:
@@ -75,12 +75,12 @@ class Tenant:
 
 async def open_tenant(settings: Mapping[str, str], port: int, urls: Sequence[str], paths: Sequence[str]) -> Tenant:
     """A new organization with an endpoint for each URL, straight into the database that `settings` name."""
-    async with open_runtime(load(**settings)) as runtime:
-        organization = await create_organization(runtime, _ACTOR, name="Acme", credits=None)
+    async with open_context(load(**settings)) as context:
+        organization = await create_organization(context, _ACTOR, name="Acme", credits=None)
         minted = await create_key(
-            runtime, _ACTOR, organization_id=organization.id, email="ada@example.com", scopes=[EVENTS_WRITE]
+            context, _ACTOR, organization_id=organization.id, email="ada@example.com", scopes=[EVENTS_WRITE]
         )
-        principal = await authenticate(runtime, f"Bearer {minted.key}")
+        principal = await authenticate(context, f"Bearer {minted.key}")
         chosen = [NewEndpoint(url, events=(EVENT_TYPE,)) for url in urls]
-        ids = [(await register_endpoint(runtime, principal, _ACTOR, new)).endpoint.id for new in chosen]
+        ids = [(await register_endpoint(context, principal, _ACTOR, new)).endpoint.id for new in chosen]
     return Tenant(settings, port, organization.id, minted.key, dict(zip(ids, paths, strict=True)))

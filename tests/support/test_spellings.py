@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from sendoff.dialects.signing import SHARED_PREFIX, new_private_key, public_key
-from tests.dialbird.issuer import Issuer
+from tests.integration.dialbird.issuer import Issuer
 from tests.support.spellings import spellings
 
 SHARED = SHARED_PREFIX + b64encode(secrets.token_bytes(32)).decode()

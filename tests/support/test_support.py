@@ -198,7 +198,7 @@ test_another_postgres_database_is_migrated_and_empty = test_a_postgres_database_
 
 
 async def test_a_database_of_either_kind_can_be_used_through_the_store(database_url: str) -> None:
-    from sendoff.store.database import Database
+    from sendoff.store.engine.database import Database
 
     database = Database.open(database_url)
     try:

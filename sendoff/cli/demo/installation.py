@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sendoff.cli.demo.narrator import Narrator
 from sendoff.cli.demo.watching import DidNotHappen
-from sendoff.cli.processes import tie_to_this_process
+from sendoff.cli.local_stack.processes import tie_to_this_process
 
 RETRY_SCHEDULE = "1s,1s,2s,2s,3s"
 

@@ -8,6 +8,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from sendoff.accounts import organizations
+from sendoff.accounts.authentication import OPERATOR
 from sendoff.cli.demo.customer import Caller, calling, download
 from sendoff.cli.demo.installation import RETRY_SCHEDULE, Installation
 from sendoff.cli.demo.narrator import Narrator
@@ -15,9 +17,7 @@ from sendoff.cli.demo.phone_numbers import ROWS, make_csv
 from sendoff.cli.demo.receiver import DemoReceiver, Hook, Request
 from sendoff.cli.demo.watching import check, wait_for
 from sendoff.cli.keys import CUSTOMER_SCOPES
-from sendoff.cli.session import perform
-from sendoff.operations import accounts
-from sendoff.operations.authenticate import OPERATOR
+from sendoff.cli.terminal.session import perform
 
 _CREDITS = 5_000
 _ATTEMPTS = len(RETRY_SCHEDULE.split(",")) + 1
@@ -58,7 +58,7 @@ def _create_accounts(installation: Installation, narrator: Narrator) -> tuple[st
     narrator.chapter("An organization and its API keys")
     organization = perform(
         installation.data,
-        lambda runtime, actor: accounts.create_organization(runtime, actor, name="Demo", credits=_CREDITS),
+        lambda context, actor: organizations.create_organization(context, actor, name="Demo", credits=_CREDITS),
     )
     narrator.happened(f"Organization “{organization.name}” with {_CREDITS:,} credits")
     customer = _mint(installation, organization.id, CUSTOMER_SCOPES)
@@ -70,8 +70,8 @@ def _create_accounts(installation: Installation, narrator: Narrator) -> tuple[st
 def _mint(installation: Installation, organization_id: str, scopes: tuple[str, ...]) -> str:
     minted = perform(
         installation.data,
-        lambda runtime, actor: accounts.create_key(
-            runtime, actor, organization_id=organization_id, email="ada@example.com", scopes=scopes
+        lambda context, actor: organizations.create_key(
+            context, actor, organization_id=organization_id, email="ada@example.com", scopes=scopes
         ),
     )
     return minted.key

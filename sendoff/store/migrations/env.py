@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the revisions against the URL that `sendoff.store.database.migrate` hands over."""
+"""Alembic's entry: runs the revisions against the URL that `sendoff.store.engine.database.migrate` hands over."""
 
 from __future__ import annotations
 

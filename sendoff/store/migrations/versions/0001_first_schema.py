@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from sendoff.store import types
+from sendoff.store.engine import types
 
 revision = "0001"
 down_revision = None
@@ -18,7 +18,7 @@ def upgrade() -> None:
         "attempts",
         sa.Column("delivery_id", types.Identifier(length=36), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
-        sa.Column("started_at", types.Moment(timezone=True), nullable=False),
+        sa.Column("started_at", types.UtcDateTime(timezone=True), nullable=False),
         sa.Column("duration_ms", sa.Integer(), nullable=False),
         sa.Column("outcome", sa.String(length=32), nullable=False),
         sa.Column("response_status", sa.Integer(), nullable=True),
@@ -28,7 +28,7 @@ def upgrade() -> None:
     op.create_table(
         "audit_entries",
         sa.Column("id", types.Identifier(length=36), nullable=False),
-        sa.Column("at", types.Moment(timezone=True), nullable=False),
+        sa.Column("at", types.UtcDateTime(timezone=True), nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("organization_id", types.Identifier(length=36), nullable=True),
         sa.Column("action", sa.String(length=64), nullable=False),
@@ -55,9 +55,9 @@ def upgrade() -> None:
         sa.Column("last_response_status", sa.Integer(), nullable=True),
         sa.Column("last_error", sa.Text(), nullable=True),
         sa.Column("attempt_count", sa.Integer(), nullable=False),
-        sa.Column("died_at", types.Moment(timezone=True), nullable=False),
+        sa.Column("died_at", types.UtcDateTime(timezone=True), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
-        sa.Column("replayed_at", types.Moment(timezone=True), nullable=True),
+        sa.Column("replayed_at", types.UtcDateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     with op.batch_alter_table("dead_letters", schema=None) as batch_op:
@@ -75,15 +75,15 @@ def upgrade() -> None:
         sa.Column("organization_id", types.Identifier(length=36), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("attempt_count", sa.Integer(), nullable=False),
-        sa.Column("next_attempt_at", types.Moment(timezone=True), nullable=True),
+        sa.Column("next_attempt_at", types.UtcDateTime(timezone=True), nullable=True),
         sa.Column("lease", types.Identifier(length=36), nullable=True),
         sa.Column("replay_id", types.Identifier(length=36), nullable=True),
-        sa.Column("untried_since", types.Moment(timezone=True), nullable=True),
-        sa.Column("created_at", types.Moment(timezone=True), nullable=False),
-        sa.Column("last_attempt_at", types.Moment(timezone=True), nullable=True),
+        sa.Column("untried_since", types.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("created_at", types.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("last_attempt_at", types.UtcDateTime(timezone=True), nullable=True),
         sa.Column("last_response_status", sa.Integer(), nullable=True),
         sa.Column("last_error", sa.Text(), nullable=True),
-        sa.Column("delivered_at", types.Moment(timezone=True), nullable=True),
+        sa.Column("delivered_at", types.UtcDateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("event_id", "endpoint_id", name="uq_deliveries_event_endpoint"),
     )
@@ -122,7 +122,7 @@ def upgrade() -> None:
         "event_types",
         sa.Column("name", sa.String(length=128), nullable=False),
         sa.Column("data_schema", types.Json, nullable=True),
-        sa.Column("created_at", types.Moment(timezone=True), nullable=False),
+        sa.Column("created_at", types.UtcDateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
@@ -131,8 +131,8 @@ def upgrade() -> None:
         sa.Column("organization_id", types.Identifier(length=36), nullable=False),
         sa.Column("type", sa.String(length=128), nullable=False),
         sa.Column("data", sa.Text(), nullable=False),
-        sa.Column("occurred_at", types.Moment(timezone=True), nullable=False),
-        sa.Column("created_at", types.Moment(timezone=True), nullable=False),
+        sa.Column("occurred_at", types.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("created_at", types.UtcDateTime(timezone=True), nullable=False),
         sa.Column("request_id", sa.String(length=64), nullable=True),
         sa.Column("delivery_count", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
@@ -153,7 +153,7 @@ def upgrade() -> None:
         sa.Column("request_hash", sa.String(length=64), nullable=False),
         sa.Column("response_status", sa.Integer(), nullable=True),
         sa.Column("response_body", sa.LargeBinary(), nullable=True),
-        sa.Column("created_at", types.Moment(timezone=True), nullable=False),
+        sa.Column("created_at", types.UtcDateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("organization_id", "key"),
     )
     with op.batch_alter_table("idempotency_records", schema=None) as batch_op:
@@ -176,8 +176,8 @@ def upgrade() -> None:
         sa.Column("id", types.Identifier(length=36), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("credits", sa.BigInteger(), nullable=True),
-        sa.Column("suspended_at", types.Moment(timezone=True), nullable=True),
-        sa.Column("created_at", types.Moment(timezone=True), nullable=False),
+        sa.Column("suspended_at", types.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("created_at", types.UtcDateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
@@ -198,9 +198,9 @@ def upgrade() -> None:
         sa.Column("rate", sa.Integer(), nullable=False),
         sa.Column("total", sa.Integer(), nullable=False),
         sa.Column("requested_by", sa.Text(), nullable=False),
-        sa.Column("created_at", types.Moment(timezone=True), nullable=False),
-        sa.Column("ticked_at", types.Moment(timezone=True), nullable=False),
-        sa.Column("finished_at", types.Moment(timezone=True), nullable=True),
+        sa.Column("created_at", types.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("ticked_at", types.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("finished_at", types.UtcDateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     with op.batch_alter_table("replays", schema=None) as batch_op:
@@ -210,7 +210,7 @@ def upgrade() -> None:
         "users",
         sa.Column("id", types.Identifier(length=36), nullable=False),
         sa.Column("email", sa.Text(), nullable=False),
-        sa.Column("created_at", types.Moment(timezone=True), nullable=False),
+        sa.Column("created_at", types.UtcDateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("email"),
     )
@@ -222,9 +222,9 @@ def upgrade() -> None:
         sa.Column("key_hash", sa.String(length=64), nullable=False),
         sa.Column("prefix", sa.String(length=12), nullable=False),
         sa.Column("scopes", types.Json, nullable=False),
-        sa.Column("created_at", types.Moment(timezone=True), nullable=False),
-        sa.Column("expires_at", types.Moment(timezone=True), nullable=True),
-        sa.Column("revoked_at", types.Moment(timezone=True), nullable=True),
+        sa.Column("created_at", types.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("expires_at", types.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("revoked_at", types.UtcDateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["organization_id"],
             ["organizations.id"],
@@ -251,16 +251,16 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("secret", sa.LargeBinary(), nullable=False),
         sa.Column("previous_secret", sa.LargeBinary(), nullable=True),
-        sa.Column("previous_secret_until", types.Moment(timezone=True), nullable=True),
-        sa.Column("verified_at", types.Moment(timezone=True), nullable=True),
-        sa.Column("last_success_at", types.Moment(timezone=True), nullable=True),
-        sa.Column("last_failure_at", types.Moment(timezone=True), nullable=True),
+        sa.Column("previous_secret_until", types.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("verified_at", types.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("last_success_at", types.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("last_failure_at", types.UtcDateTime(timezone=True), nullable=True),
         sa.Column("consecutive_failures", sa.Integer(), nullable=False),
-        sa.Column("disabled_at", types.Moment(timezone=True), nullable=True),
+        sa.Column("disabled_at", types.UtcDateTime(timezone=True), nullable=True),
         sa.Column("rate_limit", sa.Integer(), nullable=True),
         sa.Column("burial_due", sa.Boolean(), nullable=False),
-        sa.Column("created_at", types.Moment(timezone=True), nullable=False),
-        sa.Column("updated_at", types.Moment(timezone=True), nullable=False),
+        sa.Column("created_at", types.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", types.UtcDateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["organization_id"],
             ["organizations.id"],
@@ -285,7 +285,7 @@ def upgrade() -> None:
         "memberships",
         sa.Column("organization_id", types.Identifier(length=36), nullable=False),
         sa.Column("user_id", types.Identifier(length=36), nullable=False),
-        sa.Column("created_at", types.Moment(timezone=True), nullable=False),
+        sa.Column("created_at", types.UtcDateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["organization_id"],
             ["organizations.id"],
@@ -317,12 +317,12 @@ def upgrade() -> None:
         sa.Column("processed_filtered_storage_path", sa.Text(), nullable=True),
         sa.Column("error_message", sa.Text(), nullable=True),
         sa.Column("exceeded_daily_limit", sa.Boolean(), nullable=False),
-        sa.Column("created_at", types.Moment(timezone=True), nullable=False),
-        sa.Column("updated_at", types.Moment(timezone=True), nullable=False),
+        sa.Column("created_at", types.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", types.UtcDateTime(timezone=True), nullable=False),
         sa.Column("phone_column", sa.Text(), nullable=False),
         sa.Column("processed_rows", sa.Integer(), nullable=False),
         sa.Column("processing_attempts", sa.Integer(), nullable=False),
-        sa.Column("leased_until", types.Moment(timezone=True), nullable=True),
+        sa.Column("leased_until", types.UtcDateTime(timezone=True), nullable=True),
         sa.Column("lease", types.Identifier(length=36), nullable=True),
         sa.ForeignKeyConstraint(
             ["organization_id"],

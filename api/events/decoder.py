@@ -1,0 +1,101 @@
+"""Events as the product's backend hands them in: decoded, checked, `data` left the bytes that it is."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from sendoff.errors import Invalid, TooLarge
+from sendoff.publishing.publish import NewEvent
+
+from ..http.bodies import BadJson, malformed
+from ..http.json_limits import DEEPEST_NESTING, has_more_keys, is_nested_deeper
+
+MOST_EVENTS = 1_000
+MOST_KEYS = 20_000
+"""Keys in one event's `data`, all of its objects together."""
+
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)  # in any time zone
+
+_PLACE = re.compile(r"(?P<problem>.*) - at `\$\.?(?P<place>[^`]*)`", re.DOTALL)
+_NAMED = re.compile(r"Object (?P<problem>missing required|contains unknown) field `(?P<name>[^`]*)`", re.DOTALL)
+
+
+class _Event(msgspec.Struct, forbid_unknown_fields=True):
+    type: str
+    data: msgspec.Raw
+    occurred_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+
+
+class _Batch(msgspec.Struct, forbid_unknown_fields=True):
+    events: list[_Event]
+
+
+Body = TypeVar("Body")
+_event_decoder = msgspec.json.Decoder(_Event)
+_batch_decoder = msgspec.json.Decoder(_Batch)
+
+
+def read_event(body: bytes) -> NewEvent:
+    """The body of `POST /api/v1/events`. Raises Invalid, which names the field."""
+    return _checked(_decode(_event_decoder, body), "", data_limit=None)
+
+
+def read_batch(body: bytes, *, data_limit: int) -> list[NewEvent]:
+    """The body of `POST /api/v1/events/batch`, each `data` of at most `data_limit` bytes.
+
+    Raises Invalid or TooLarge, which name the index.
+    """
+    events = _decode(_batch_decoder, body).events
+    if not 1 <= len(events) <= MOST_EVENTS:
+        raise Invalid(f"`events` takes 1 to {MOST_EVENTS:,} events, not {len(events):,}.", field="events")
+    return [_checked(event, f"events[{index}].", data_limit=data_limit) for index, event in enumerate(events)]
+
+
+def _decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _violation(str(error)) from None
+    except BadJson as error:
+        raise malformed(error) from None
+
+
+def _checked(event: _Event, prefix: str, *, data_limit: int | None) -> NewEvent:
+    data, occurred_at = bytes(event.data), event.occurred_at
+    field = f"{prefix}data"
+    if data_limit is not None and len(data) > data_limit:
+        raise TooLarge(f"`{field}` is larger than {data_limit:,} bytes, the limit of one event.")
+    if not data.startswith(b"{"):
+        raise Invalid(f"`{field}` must be a JSON object, such as {{…}}.", field=field)
+    try:
+        data.decode()  # the decoder skips over it without a look at its encoding
+    except UnicodeDecodeError:
+        raise Invalid(f"`{field}` is not UTF-8; JSON is always sent as UTF-8.", field=field) from None
+    if is_nested_deeper(data, DEEPEST_NESTING):
+        raise Invalid(f"`{field}` is nested deeper than {DEEPEST_NESTING} levels; flatten it.", field=field)
+    if has_more_keys(data, MOST_KEYS):
+        raise Invalid(f"`{field}` has more than {MOST_KEYS:,} keys; publish it in parts.", field=field)
+    if occurred_at is not None and occurred_at < _EARLIEST:
+        raise Invalid(f"`{prefix}occurred_at` lies before 1970.", field=f"{prefix}occurred_at")
+    if occurred_at is not None and occurred_at > _LATEST:
+        raise Invalid(f"`{prefix}occurred_at` lies after 9999-12-30.", field=f"{prefix}occurred_at")
+    return NewEvent(event.type, data, occurred_at)
+
+
+def _violation(message: str) -> Invalid:
+    """The decoder's sentence in the words of our other errors: the field first, then what is wrong with it."""
+    placed = _PLACE.fullmatch(message)
+    problem, place = (placed["problem"], placed["place"]) if placed else (message, "")
+    named = _NAMED.fullmatch(problem)
+    if named:
+        place = f"{place}.{named['name']}" if place else named["name"]
+        missing = named["problem"] == "missing required"
+        problem = "is missing" if missing else "is not known here; check its spelling or leave it out"
+        return Invalid(f"`{place}` {problem}.", field=place)
+    if "RFC3339" in problem or "timezone" in problem:
+        problem = "Must be a time with a UTC offset in ISO 8601, such as 2026-04-24T12:34:56.789+00:00"
+    return Invalid(f"`{place}`: {problem}." if place else f"{problem}.", field=place or None)

@@ -1,0 +1,174 @@
+"""`/api/v1/events`: publishing, for the product's backend (Sendoff contract, "Publishing").
+
+The two publishing routes are hot: plain Starlette routes that decode with msgspec, and leave `data` the bytes it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from sendoff.accounts.authentication import EVENTS_WRITE, read_idempotency_key
+from sendoff.clock import iso
+from sendoff.errors import SendoffError
+from sendoff.idempotency import IdempotentRequest, StoredResponse, fingerprint
+from sendoff.metrics import EVENTS_ACCEPTED
+from sendoff.operators.operate import get_event
+from sendoff.policy.states import DeliveryState
+from sendoff.publishing.batcher import PublishBatcher
+from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
+from sendoff.store.tables import Delivery, Event
+
+from ..http.authentication import Caller, admit, context_of, refuse_key_in_url
+from ..http.bodies import read_json_bytes
+from ..http.dependencies import ContextOf, EventsWriter, idempotency_key
+from ..http.idempotency import respond
+from ..openapi import error_responses
+from .decoder import read_batch, read_event
+from .schemas import EventDelivery, PublishedEvent
+
+_DELIVERY_FIELDS = set(EventDelivery.model_fields)
+
+Answer = Callable[[list[AcceptedEvent]], Any]
+Read = Callable[[bytes], list[NewEvent]]
+
+router = APIRouter(tags=["events"])
+
+
+async def publish_one(request: Request) -> Response:
+    """202 after the event and its deliveries are committed."""
+    return await _publish(
+        request,
+        read=lambda body: [read_event(body)],
+        answer=lambda accepted: _accepted(accepted[0]),
+        in_batch=False,
+    )
+
+
+async def publish_batch(request: Request) -> Response:
+    """202 after all of the events are committed; none of them is if one is refused."""
+    data_limit = context_of(request).settings.body_limit_bytes
+    return await _publish(
+        request,
+        read=lambda body: read_batch(body, data_limit=data_limit),
+        answer=lambda accepted: {"events": [*map(_accepted, accepted)]},
+        in_batch=True,
+    )
+
+
+PUBLISHING = (
+    Route("/api/v1/events", publish_one, methods=["POST"], include_in_schema=False),
+    Route("/api/v1/events/batch", publish_batch, methods=["POST"], include_in_schema=False),
+)
+"""To stand before all other routes, which would be tried one after the other first."""
+
+
+@router.get(
+    "/api/v1/events/{event_id}", operation_id="getEvent", responses=error_responses(404), response_model=PublishedEvent
+)
+async def get(caller: EventsWriter, context: ContextOf, event_id: str) -> Response:
+    """An event, and the state of each of its deliveries."""
+    event, deliveries = await get_event(context, caller.organization_id, event_id)
+    return Response(orjson.dumps(_shown(event, deliveries)), media_type="application/json")
+
+
+async def _publish(request: Request, *, read: Read, answer: Answer, in_batch: bool) -> Response:
+    if idempotency_key(request) is not None or not _is_small(request):
+        caller = await admit(request, EVENTS_WRITE, limited=False)
+        body = await read_json_bytes(request)
+        return await _publish_alone(request, caller, body, read(body), answer=answer, in_batch=in_batch)
+    refuse_key_in_url(request)
+    authorization = request.headers.get("authorization")
+    read_idempotency_key(authorization)  # without a key nothing is read
+    try:
+        events = read(await read_json_bytes(request))
+    except SendoffError:
+        await admit(request, EVENTS_WRITE, limited=False)  # whoever may not publish is told that first
+        raise
+    accepted = await _acceptance_of(request).publish(
+        authorization, events, request_id=request.state.request_id, in_batch=in_batch
+    )
+    EVENTS_ACCEPTED.inc(len(accepted))
+    return Response(orjson.dumps(answer(accepted)), 202, media_type="application/json")
+
+
+def _acceptance_of(request: Request) -> PublishBatcher:
+    """The process's line of publishes; a new one when the context is another."""
+    state, context = request.app.state, context_of(request)
+    current: PublishBatcher | None = getattr(state, "acceptance", None)
+    if current is None or current.context is not context:
+        current = state.acceptance = PublishBatcher(context)
+    return current
+
+
+def _is_small(request: Request) -> bool:
+    """Whether the body may be read before its sender is known."""
+    length = request.headers.get("content-length", "")
+    return length.isdigit() and int(length) <= context_of(request).settings.body_limit_bytes
+
+
+async def _publish_alone(
+    request: Request,
+    caller: Caller,
+    body: bytes,
+    events: Sequence[NewEvent],
+    *,
+    answer: Answer,
+    in_batch: bool,
+) -> Response:
+    done: list[AcceptedEvent] = []
+
+    def store(accepted: list[AcceptedEvent]) -> StoredResponse:
+        done.extend(accepted)
+        return StoredResponse(202, orjson.dumps(answer(accepted)))
+
+    stored = await publish(
+        context_of(request),
+        caller.organization_id,
+        events,
+        answer=store,
+        request_id=caller.request_id,
+        idempotent=_idempotent(request, caller, body),
+        in_batch=in_batch,
+    )
+    EVENTS_ACCEPTED.inc(len(done))
+    return respond(stored)
+
+
+def _idempotent(request: Request, caller: Caller, body: bytes) -> IdempotentRequest | None:
+    key = idempotency_key(request)
+    if key is None:
+        return None
+    asked = fingerprint(request.method.encode(), request.url.path.encode(), body)
+    return IdempotentRequest(caller.organization_id, key, asked)
+
+
+def _accepted(event: AcceptedEvent) -> dict[str, Any]:
+    return {"id": event.id, "type": event.type, "deliveries": len(event.delivery_ids)}
+
+
+def _shown(event: Event, deliveries: Sequence[Delivery]) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "type": event.type,
+        "occurred_at": iso(event.occurred_at),
+        "created_at": iso(event.created_at),
+        "request_id": event.request_id,
+        "data": orjson.Fragment(event.data),
+        "deliveries": [_shown_delivery(delivery) for delivery in deliveries],
+    }
+
+
+def _shown_delivery(delivery: Delivery) -> dict[str, Any]:
+    fields = delivery.model_dump(include=_DELIVERY_FIELDS)
+    waits = delivery.state in (DeliveryState.PENDING, DeliveryState.HELD)
+    return {name: iso(value) if isinstance(value, datetime) else value for name, value in fields.items()} | (
+        {} if waits else {"next_attempt_at": None}
+    )

@@ -1,0 +1,1 @@
+"""What all surfaces share: middleware, authentication, limits, bodies, errors, pages."""

@@ -1,0 +1,67 @@
+"""JSON bodies, read for routes that asked who calls first. The gate counts the bytes while they are read."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+
+from sendoff.errors import Invalid, UnsupportedMediaType
+
+from .errors import TooSlow
+from .json_limits import DEEPEST_NESTING, has_more_keys, is_nested_deeper
+
+MOST_KEYS = 1_000
+"""Keys in a body, all of its objects together; a hundred times what any of ours has."""
+
+_PATIENCE_SECONDS = 30.0
+
+BadJson = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What the decoder raises for text that is no JSON, no UTF-8, or nested beyond what it can follow."""
+
+
+async def read_json_object(request: Request, *, optional: bool = False) -> dict[str, Any]:
+    """The body, an object. Raises UnsupportedMediaType, TooLarge, or Invalid when it is anything else.
+
+    An empty body is `{}` if it is `optional`.
+    """
+    body = await read_json_bytes(request, optional=optional)
+    if not body:
+        return {}
+    try:
+        decoded = msgspec.json.decode(body)
+    except BadJson as error:
+        raise malformed(error) from None
+    if not isinstance(decoded, dict):
+        raise Invalid("The body must be a JSON object, such as {…}.")
+    if is_nested_deeper(body, DEEPEST_NESTING):
+        raise Invalid(f"The body is nested deeper than {DEEPEST_NESTING} levels; flatten it.")
+    if has_more_keys(body, MOST_KEYS):
+        raise Invalid(f"The body has more than {MOST_KEYS:,} keys.")
+    return decoded
+
+
+async def read_json_bytes(request: Request, *, optional: bool = False) -> bytes:
+    """The body as it was sent, declared as JSON or not declared at all; empty only if it is `optional`."""
+    declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if declared not in ("", "application/json"):
+        raise UnsupportedMediaType("The content type is not supported here; send JSON as `application/json`.")
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            body = await request.body()
+    except TimeoutError:
+        raise TooSlow from None
+    if not body and not optional:
+        raise Invalid("The body is empty; send a JSON object.")
+    return body
+
+
+def malformed(error: Exception) -> Invalid:
+    """The error for one of BadJson."""
+    if isinstance(error, RecursionError):
+        return Invalid("The body is nested too deeply; flatten it.")
+    if isinstance(error, UnicodeDecodeError):
+        return Invalid("The body is not UTF-8; JSON is always sent as UTF-8.")
+    return Invalid(f"The body is not valid JSON: {error}")

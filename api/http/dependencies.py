@@ -1,0 +1,71 @@
+"""What routes ask for. Order matters: a caller stands before the body, so that 401, 403 and 429 come first."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import Depends, Header, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from sendoff.accounts.authentication import EVENTS_WRITE, OPERATOR, UPLOADS_READ, UPLOADS_WRITE, WEBHOOKS_MANAGE
+from sendoff.context import Context
+from sendoff.idempotency import LONGEST_KEY, check_key
+
+from .authentication import Caller, admit, context_of
+from .bodies import read_json_object
+from .validation import Model, validate
+
+_bearer = HTTPBearer(auto_error=False, scheme_name="apiKey", description="`Authorization: Bearer od_live_…`")
+_Documented = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+
+
+def _caller(scope: str, *, limited: bool = False) -> Callable[..., Awaitable[Caller]]:
+    async def admitted(request: Request, _documented: _Documented) -> Caller:
+        return await admit(request, scope, limited=limited)
+
+    return admitted
+
+
+def json_body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
+    """A dependency that reads the JSON body as `model`; document it with `openapi.body_of(model)`."""
+
+    async def read(request: Request) -> Model:
+        return validate(model, await read_json_object(request))
+
+    return read
+
+
+def optional_json_body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
+    """The same for a body that may be left out, which means `{}`; document it with `openapi.optional_body_of`."""
+
+    async def read(request: Request) -> Model:
+        return validate(model, await read_json_object(request, optional=True))
+
+    return read
+
+
+_DocumentedKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="The same key and the same request within 24 hours: the write is done once.",
+        json_schema_extra={"minLength": 1, "maxLength": LONGEST_KEY},
+    ),
+]
+
+
+def idempotency_key(request: Request, _documented: _DocumentedKey = None) -> str | None:
+    """The Idempotency-Key of a request, if it has one. Raises Invalid for one that cannot be a key."""
+    key = request.headers.get("idempotency-key")
+    return None if key is None else check_key(key)
+
+
+ContextOf = Annotated[Context, Depends(context_of)]
+WebhooksReader = Annotated[Caller, Depends(_caller(WEBHOOKS_MANAGE))]
+WebhooksWriter = Annotated[Caller, Depends(_caller(WEBHOOKS_MANAGE, limited=True))]
+UploadsReader = Annotated[Caller, Depends(_caller(UPLOADS_READ))]
+UploadsWriter = Annotated[Caller, Depends(_caller(UPLOADS_WRITE, limited=True))]
+EventsWriter = Annotated[Caller, Depends(_caller(EVENTS_WRITE))]
+Operator = Annotated[Caller, Depends(_caller(OPERATOR))]
+IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]

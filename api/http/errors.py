@@ -1,0 +1,159 @@
+"""From what went wrong to what the caller is told: one table of statuses, one envelope for each surface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import structlog
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Scope
+
+from sendoff import errors
+from sendoff.errors import SendoffError
+
+from ..dialbird.errors import error_envelope
+from ..dialbird.paths import is_on_surface
+from .error_response import Envelope, Problem
+from .validation import describe_problems
+
+UNAVAILABLE_SECONDS = 5
+"""The `Retry-After` of a 503: outages that end by themselves are over, or noticed, by then."""
+
+_log = structlog.get_logger(__name__)
+
+
+class NoSuchRoute(errors.NotFound):
+    """There is nothing at this path."""
+
+
+class MethodNotAllowed(SendoffError):
+    """This path does not answer that method; see the `Allow` header for those that it does."""
+
+
+class TooSlow(SendoffError):
+    """The body did not arrive in time; send it again."""
+
+
+class Internal(SendoffError):
+    """Something went wrong on our side; it was logged under the request's id, and it is safe to try again."""
+
+
+_STATUSES: dict[type[SendoffError], int] = {
+    errors.Invalid: 400,
+    errors.PingFailed: 400,
+    errors.Unauthenticated: 401,
+    errors.InsufficientCredits: 402,
+    errors.NoSubscription: 403,
+    errors.MissingScope: 403,
+    errors.Suspended: 403,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    MethodNotAllowed: 405,
+    TooSlow: 408,
+    errors.Conflict: 409,
+    errors.Gone: 410,
+    errors.TooLarge: 413,
+    errors.UnsupportedMediaType: 415,
+    errors.TooFewContacts: 422,
+    errors.Unprocessable: 422,
+    errors.RateLimited: 429,
+    errors.Unavailable: 503,
+}
+"""The status of each error on every surface; a subclass has its parent's. What isn't here is our fault: 500."""
+
+
+def detail_envelope(problem: Problem, _request_id: str) -> Any:
+    """`{"detail": <string or object>}` (OptimalDial contract, "Errors")."""
+    match problem.error:
+        case errors.RateLimited() as error:
+            detail: Any = {
+                "error": "rate_limit_exceeded",
+                "limit": error.limit,
+                "observed": error.observed,
+                "retry_after_seconds": error.retry_after_seconds,
+            }
+        case errors.PingFailed() as error:
+            detail = {
+                "error": "ping_failed",
+                "message": problem.message,
+                "status_code": error.status_code,
+                "underlying_error": error.underlying_error,
+            }
+        case errors.TooFewContacts() as error:
+            detail = {
+                "error": "min_contacts_required",
+                "min": error.minimum,
+                "got": error.got,
+                "message": problem.message,
+            }
+        case _:
+            detail = problem.message
+    return {"detail": detail}
+
+
+_ENVELOPES: tuple[tuple[Callable[[str], bool], Envelope], ...] = ((is_on_surface, error_envelope),)
+"""Whose paths have another envelope than `detail`."""
+
+
+def describe(error: Exception) -> Problem:
+    """The problem that an exception is to the caller. What nobody foresaw is told as Internal."""
+    if isinstance(error, HTTPException):
+        return _describe_framework(error)
+    if isinstance(error, RequestValidationError):
+        return Problem(400, errors.Invalid(describe_problems(error.errors(), skip=1)))
+    status = next((_STATUSES[kind] for kind in type(error).__mro__ if kind in _STATUSES), 500)
+    if not isinstance(error, SendoffError) or status == 500:
+        return Problem(500, Internal())
+    return Problem(status, error, _headers(error))
+
+
+def respond(path: str, request_id: str, problem: Problem) -> Response:
+    """The answer in the envelope of the path's surface."""
+    envelope = next((shape for is_theirs, shape in _ENVELOPES if is_theirs(path)), detail_envelope)
+    body = orjson.dumps(envelope(problem, request_id))
+    return Response(body, problem.status, dict(problem.headers), "application/json")
+
+
+def answer_problem(scope: Scope, error: SendoffError) -> Response:
+    """The answer to a request that middleware refuses."""
+    return respond(scope["path"], scope["state"]["request_id"], describe(error))
+
+
+async def answer_error(request: Request, error: Exception) -> Response:
+    """The framework's exception handler for everything that is foreseen."""
+    problem = describe(error)
+    if problem.status == 405:
+        problem = Problem(405, problem.error, {"Allow": request.app.state.methods.allowed(request.url.path)})
+    if problem.status == 500:
+        _log.error("request_failed", path=request.url.path, exc_info=error)
+    return respond(request.url.path, request.state.request_id, problem)
+
+
+def _describe_framework(error: HTTPException) -> Problem:
+    if error.status_code == 404:
+        return Problem(404, NoSuchRoute())
+    if error.status_code == 405:
+        return Problem(405, MethodNotAllowed())
+    if error.status_code >= 500:
+        return Problem(500, Internal())
+    status = 400 if error.status_code == 422 else error.status_code
+    return Problem(status, SendoffError(str(error.detail)), error.headers or {})
+
+
+def _headers(error: SendoffError) -> dict[str, str]:
+    match error:
+        case errors.Unauthenticated():
+            return {"WWW-Authenticate": "Bearer"}
+        case errors.RateLimited():
+            return {"Retry-After": str(error.retry_after_seconds)}
+        case errors.Unavailable():
+            return {"Retry-After": str(UNAVAILABLE_SECONDS)}
+        case TooSlow():
+            return {"Connection": "close"}
+        case _:
+            return {}

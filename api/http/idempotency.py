@@ -1,0 +1,63 @@
+"""Writes that may carry an Idempotency-Key: the same on every surface (Dialbird contract, "Idempotency")."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Protocol
+
+from fastapi import Depends, Request
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from sendoff.idempotency import IdempotentRequest, StoredResponse, fingerprint, once
+
+from .authentication import context_of
+from .dependencies import IdempotencyKey
+
+REPLAYED = "Idempotency-Replayed"
+"""The header of an answer that was given before."""
+
+
+class _Caller(Protocol):
+    @property
+    def organization_id(self) -> str: ...
+
+
+class WriteRequest:
+    """A request that changes something, done once for each Idempotency-Key."""
+
+    def __init__(self, request: Request, key: IdempotencyKey) -> None:
+        self._request = request
+        self._key = key
+
+    async def once(
+        self, caller: _Caller, work: Callable[[], Awaitable[BaseModel | None]], *, status: int = 200
+    ) -> Response:
+        """Do the work and answer with what it gives, or repeat the answer that the key was given before.
+
+        `caller` stands before it, so that a repeated answer is shown to those alone who may ask for the first.
+        """
+
+        async def answer() -> StoredResponse:
+            made = await work()
+            return StoredResponse(status, b"" if made is None else made.model_dump_json().encode())
+
+        return respond(await once(context_of(self._request), await self.identified(caller), answer))
+
+    async def identified(self, caller: _Caller) -> IdempotentRequest | None:
+        """The request by its key, for operations that reserve the key in the transaction of their work."""
+        if self._key is None:
+            return None
+        request = self._request
+        place = (request.method, request.url.path, request.url.query)
+        asked = fingerprint(*(part.encode() for part in place), await request.body())
+        return IdempotentRequest(caller.organization_id, self._key, asked)
+
+
+def respond(stored: StoredResponse) -> Response:
+    """The stored answer, marked when it was given before."""
+    headers = {REPLAYED: "true"} if stored.replayed else {}
+    return Response(stored.body, stored.status, headers, "application/json" if stored.body else None)
+
+
+Write = Annotated[WriteRequest, Depends(WriteRequest)]

@@ -1,0 +1,58 @@
+"""Parts that answers and queries of several surfaces share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+from sendoff.clock import iso
+from sendoff.endpoints.state import HIGHEST_RATE
+
+Row = TypeVar("Row")
+
+_DATE_TIME = {"type": "string", "format": "date-time"}
+
+Time = Annotated[datetime, PlainSerializer(iso, when_used="json-unless-none"), WithJsonSchema(_DATE_TIME)]
+"""A time in answers, spelled as the contracts do: ISO 8601 in UTC with milliseconds."""
+
+
+def _parse_moment(value: object) -> datetime:
+    if not isinstance(value, str):
+        raise ValueError("Must be a time in ISO 8601, such as 2026-04-24T12:34:56Z")  # noqa: TRY004 - pydantic's way
+    try:
+        # A `+` that was not percent-encoded in a query arrives as a space.
+        moment = datetime.fromisoformat(value.replace(" ", "+"))
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("Must be a time in ISO 8601, such as 2026-04-24T12:34:56Z") from None
+
+
+UtcDateTime = Annotated[datetime, BeforeValidator(_parse_moment), WithJsonSchema(_DATE_TIME)]
+"""A time in a query or a filter: ISO 8601; UTC unless it says otherwise."""
+
+
+RateLimit = Annotated[
+    int, Field(ge=1, le=HIGHEST_RATE, description="Deliveries per second at the most, over all workers")
+]
+"""How fast an endpoint may be sent to; answers hold it only where it is set."""
+
+
+def is_none(value: object) -> bool:
+    """For fields that answers leave out when they are not set."""
+    return value is None
+
+
+class ResponseModel(BaseModel):
+    """Something that an answer shows, made from a row's columns of the same names."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Page(BaseModel, Generic[Row]):
+    """One page of a list, newest first; `next_cursor` asks for the next one, and is null on the last."""
+
+    data: Sequence[Row]
+    next_cursor: str | None = Field(description="The `cursor` of the next page.")

@@ -1,0 +1,91 @@
+"""The API's life: read the settings, see that everything can be opened, serve, end."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import socket
+import sys
+
+import structlog
+import uvicorn
+
+from sendoff.errors import SendoffError
+from sendoff.logging import configure_logging
+from sendoff.process import disable_core_dumps, notify_ready, tune_garbage_collector
+from sendoff.settings import Settings, load
+from sendoff.startup import open_context
+
+from .app import create_app
+from .http.protocol import BoundedProtocol
+
+GRACE_SECONDS = 10
+_KEEP_ALIVE_SECONDS = 30
+
+_log = structlog.get_logger(__name__)
+
+
+class _Server(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            tune_garbage_collector()
+            notify_ready()
+            _log.info("api_ready", host=self.config.host, port=self._port())
+
+    def _port(self) -> int:
+        """The port that 0 became."""
+        return int(self.servers[0].sockets[0].getsockname()[1])
+
+
+def serve() -> int:
+    """Serve until SIGTERM or SIGINT. 1, with a sentence on standard error, when that is not possible."""
+    parser = argparse.ArgumentParser(prog="python -m api", description="Serve Sendoff's HTTP API.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    options = parser.parse_args()
+    disable_core_dumps()
+    try:
+        settings = load()
+        configure_logging(settings)
+        asyncio.run(_check(settings))
+    except SendoffError as error:
+        sys.stderr.write(f"The API cannot start: {error.message}\n")
+        return 1
+    return _serve(settings, options.host, options.port)
+
+
+async def _check(settings: Settings) -> None:
+    """Everything that the application opens when it starts, for a sentence instead of the server's stack trace."""
+    async with open_context(settings):
+        pass
+
+
+def _serve(settings: Settings, host: str, port: int) -> int:
+    server = _Server(
+        uvicorn.Config(
+            create_app(settings),
+            host=host,
+            port=port,
+            loop="uvloop",
+            http=BoundedProtocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+    )
+    # The server puts its own handlers in place of these while it runs, and at its end raises the signal that ended it
+    # once more: by then it has done what it asked for.
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ending, lambda _signal, _frame: setattr(server, "should_exit", True))
+    try:
+        server.run()
+    except SystemExit:  # the address cannot be had, which the server has logged
+        return 1
+    return 0 if server.started else 1

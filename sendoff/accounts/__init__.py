@@ -1,0 +1,1 @@
+"""Organizations, their API keys, who a request speaks for: key or OAuth access token."""

@@ -1,0 +1,96 @@
+"""From a bearer token to who sent it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from sendoff.context import Context
+from sendoff.errors import MissingScope, Suspended, TokenProblem, Unauthenticated
+from sendoff.store.queries import accounts
+from sendoff.store.queries.accounts import KnownKey
+
+KEY_PREFIX = "od_live_"
+_KEY = re.compile(r"od_live_[A-Za-z0-9_-]{32}")
+
+UPLOADS_WRITE = "uploads:write"
+UPLOADS_READ = "uploads:read"
+WEBHOOKS_MANAGE = "webhooks:manage"
+EVENTS_WRITE = "events:write"
+OPERATOR = "operator"
+API_WEBHOOKS = "api:webhooks"
+SCOPES = (UPLOADS_WRITE, UPLOADS_READ, WEBHOOKS_MANAGE, EVENTS_WRITE, OPERATOR, API_WEBHOOKS)
+"""Every scope that a key can carry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who an API key stands for."""
+
+    key_id: str
+    key_prefix: str
+    organization_id: str
+    user_id: str
+    scopes: frozenset[str]
+    suspended: bool = False
+    """Whether the organization is suspended."""
+
+    def require(self, scope: str) -> None:
+        """Raise Suspended when the organization is, MissingScope unless the key carries `scope`."""
+        if self.suspended:
+            raise Suspended
+        if scope not in self.scopes:
+            raise MissingScope(f"This API key lacks the scope `{scope}`.")
+
+
+def hash_key(key: str) -> str:
+    """What is stored of a key, and what it is found by: its SHA-256 in hexadecimal."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+async def authenticate(context: Context, authorization: str | None) -> Principal:
+    """The principal of an `Authorization` header's value.
+
+    Raises Unauthenticated when it is missing, malformed, unknown, expired or revoked; its message does not tell which.
+    Revocation and expiry hold at once in every process, for the key is looked up each time.
+    """
+    key_hash = read_idempotency_key(authorization)
+    async with context.database.read() as tx:
+        known = await accounts.find_keys_by_hash(tx, [key_hash])
+    return principal_of(known.get(key_hash), now=context.clock.now())
+
+
+def read_idempotency_key(authorization: str | None) -> str:
+    """The hash of the API key in an `Authorization` header's value. Raises Unauthenticated when there is none."""
+    key = bearer_token(authorization)
+    if not _KEY.fullmatch(key):
+        raise Unauthenticated
+    return hash_key(key)
+
+
+def principal_of(known: KnownKey | None, *, now: datetime) -> Principal:
+    """Whom a key that was looked up stands for. Raises Unauthenticated unless it is valid."""
+    if known is None or known.revoked_at is not None:
+        raise Unauthenticated
+    if known.expires_at is not None and known.expires_at <= now:
+        raise Unauthenticated(problem=TokenProblem.EXPIRED)
+    return Principal(
+        known.id,
+        known.prefix,
+        known.organization_id,
+        known.user_id,
+        frozenset(known.scopes),
+        suspended=known.is_suspended,
+    )
+
+
+def bearer_token(authorization: str | None) -> str:
+    """The token of an `Authorization` header's value. Raises Unauthenticated when there is none."""
+    if authorization is None or not authorization.strip():
+        raise Unauthenticated(problem=TokenProblem.MISSING)
+    scheme, _, token = authorization.strip().partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated
+    return token.strip()

@@ -1,0 +1,87 @@
+"""`sendoff audit`: whether what was accepted and what became of it add up."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+
+from sendoff.cli.terminal.output import print_json, print_table
+from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, perform
+from sendoff.operators.reconcile import SHOWN_OF_A_KIND, Reconciliation, reconcile
+from sendoff.settings import parse_duration
+from sendoff.store.queries.reconciliation import Finding
+
+
+def _check_duration(given: str) -> str:
+    try:
+        parse_duration(given)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return given
+
+
+Grace = Annotated[
+    str,
+    typer.Option(metavar="TIME", callback=_check_duration, help="How late something may be before it is reported."),
+]
+ResponseModel = Annotated[
+    int, typer.Option("--limit", min=1, metavar="N", help="How many to print of each kind at most.")
+]
+
+
+def audit(
+    grace: Grace = "10m",
+    limit: ResponseModel = SHOWN_OF_A_KIND,
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Check every accepted event and endpoint against deliveries, attempts and dead letters.
+
+    Prints what does not add up, and what to do about it; exit code 1 if there is anything. Safe while everything runs.
+    """
+    late = timedelta(seconds=parse_duration(grace))
+    result = perform(data, lambda context, _actor: reconcile(context, grace=late, shown_of_a_kind=limit))
+    if as_json:
+        print_json(_shape(result))
+    else:
+        _print_for_people(result)
+    if not result.is_clean:
+        raise typer.Exit(1)
+
+
+def _shape(result: Reconciliation) -> dict[str, Any]:
+    return {
+        "clean": result.is_clean,
+        "checked": dict(result.checked),
+        "counts": dict(result.counts),
+        "findings": [
+            {
+                "kind": finding.check.kind,
+                "what": finding.check.what,
+                "remedy": finding.check.remedy,
+                "ids": dict(finding.ids),
+                "expected": finding.expected,
+                "found": finding.found,
+            }
+            for finding in result.findings
+        ],
+    }
+
+
+def _print_for_people(result: Reconciliation) -> None:
+    looked_at = ", ".join(f"{number} {table.replace('_', ' ')}" for table, number in result.checked.items())
+    typer.echo(f"Checked {looked_at}.")
+    for check in dict.fromkeys(finding.check for finding in result.findings):
+        shown = [finding for finding in result.findings if finding.check == check]
+        typer.echo(f"\n{check.kind} ({result.counts[check.kind]}): {check.what}\n{check.remedy}")
+        rows = [_row(finding) for finding in shown]
+        print_table(rows, list(rows[0]))
+    total = result.counts.total()
+    typer.echo(f"\n{total} {'does' if total == 1 else 'do'} not add up." if total else "Everything adds up.")
+
+
+def _row(finding: Finding) -> dict[str, Any]:
+    numbers = {"expected": finding.expected, "found": finding.found} if finding.expected is not None else {}
+    return {**finding.ids, **numbers}

@@ -1,0 +1,145 @@
+"""Things as programs see them: JSON fields, named as in the HTTP API."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sendoff.clock import iso
+from sendoff.operators.operate import DeadLetterReport, DeliveryReport, ListedDelivery
+from sendoff.operators.replay import ReplayReport
+from sendoff.policy.states import DeliveryState, EndpointState
+from sendoff.store.queries.accounts import ListedKey
+from sendoff.store.tables import (
+    Attempt,
+    AuditEntry,
+    DeadLetter,
+    Delivery,
+    Endpoint,
+    EventType,
+    LastExchange,
+    Organization,
+)
+
+_WAITING = (DeliveryState.PENDING, DeliveryState.HELD)
+
+
+def shape_organization(organization: Organization) -> dict[str, Any]:
+    return _pick(organization, "id name credits suspended_at created_at")
+
+
+def shape_key(listed: ListedKey) -> dict[str, Any]:
+    fields = _pick(listed.key, "id organization_id prefix scopes created_at expires_at revoked_at")
+    return fields | {"user": listed.email}
+
+
+def shape_event_type(event_type: EventType) -> dict[str, Any]:
+    return _pick(event_type, "name created_at") | {"schema": event_type.data_schema}
+
+
+def shape_endpoint(endpoint: Endpoint) -> dict[str, Any]:
+    """An endpoint, never with its secret."""
+    fields = _pick(
+        endpoint,
+        "id user_id organization_id dialect url description events state verified_at last_success_at "
+        "last_failure_at consecutive_failures disabled_at rate_limit created_at updated_at",
+    )
+    return fields | {"is_active": endpoint.state == EndpointState.ACTIVE}
+
+
+def shape_delivery(delivery: Delivery, event_type: str, request_id: str | None) -> dict[str, Any]:
+    """A delivery; `next_attempt_at` is null unless it waits for it."""
+    fields = _pick(
+        delivery,
+        "id event_id endpoint_id organization_id state attempt_count next_attempt_at replay_id created_at "
+        "last_attempt_at last_response_status last_error delivered_at",
+    )
+    if delivery.state not in _WAITING:
+        # Of a delivery in flight the column holds the end of the claim, which is no attempt.
+        fields["next_attempt_at"] = None
+    return fields | {"event_type": event_type, "request_id": request_id}
+
+
+def shape_listed_delivery(listed: ListedDelivery) -> dict[str, Any]:
+    return shape_delivery(listed.delivery, listed.event_type, listed.request_id)
+
+
+def shape_delivery_report(report: DeliveryReport) -> dict[str, Any]:
+    """A delivery with its attempts and what went over the wire at the last that failed."""
+    fields = shape_delivery(report.delivery, report.event.type, report.event.request_id)
+    return fields | {"endpoint_url": report.endpoint_url} | _shape_exchanges(report)
+
+
+def shape_dead_letter(letter: DeadLetter) -> dict[str, Any]:
+    return _pick(
+        letter,
+        "id delivery_id event_id event_type endpoint_id endpoint_url organization_id reason last_response_status "
+        "last_error attempt_count died_at state replayed_at",
+    )
+
+
+def shape_dead_letter_report(report: DeadLetterReport) -> dict[str, Any]:
+    """A dead letter with the last request, the response and every attempt."""
+    return shape_dead_letter(report.letter) | _shape_exchanges(report.delivery)
+
+
+def shape_replay(report: ReplayReport) -> dict[str, Any]:
+    replay, progress = report.replay, report.progress
+    return {
+        **_pick(replay, "id state total"),
+        "replayed": progress.replayed,
+        "succeeded": progress.succeeded,
+        "failed": progress.failed,
+        **_pick(replay, "rate filter requested_by created_at finished_at"),
+    }
+
+
+def shape_audit_entry(entry: AuditEntry) -> dict[str, Any]:
+    return _pick(entry, "id at actor organization_id action target_type target_id before after request_id")
+
+
+def _shape_exchanges(report: DeliveryReport) -> dict[str, Any]:
+    last = report.last_exchange
+    return {
+        "request": {
+            "url": last.url if last else report.endpoint_url,
+            "headers": _join(last.request_headers) if last else None,
+            "body": report.request_body.decode(),
+        },
+        "response": _shape_response(last) if last and last.response_status is not None else None,
+        "attempts": _shape_attempts(report.attempts),
+    }
+
+
+def _shape_response(last: LastExchange) -> dict[str, Any]:
+    raw = last.response_body or b""
+    try:
+        text, encoded = raw.decode(), None
+    except UnicodeDecodeError:
+        text, encoded = raw.decode(errors="replace"), b64encode(raw).decode()
+    return {
+        "status": last.response_status,
+        "headers": _join(last.response_headers or []),
+        "body": text,
+        "body_base64": encoded,
+        "truncated": last.response_truncated,
+    }
+
+
+def _join(pairs: Sequence[Sequence[str]]) -> dict[str, str]:
+    """Headers by name; what came several times is joined by a comma, as HTTP reads it (RFC 9110, 5.3)."""
+    joined: dict[str, str] = {}
+    for name, value in pairs:
+        joined[name] = f"{joined[name]}, {value}" if name in joined else value
+    return joined
+
+
+def _shape_attempts(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
+    return [_pick(one, "number started_at duration_ms outcome response_status error") for one in attempts]
+
+
+def _pick(thing: object, names: str) -> dict[str, Any]:
+    values = {name: getattr(thing, name) for name in names.split()}
+    return {name: iso(value) if isinstance(value, datetime) else value for name, value in values.items()}

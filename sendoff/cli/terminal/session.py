@@ -1,0 +1,98 @@
+"""What every command shares: its options, a context to call operations with, and errors told in one sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from sendoff.audit import Actor
+from sendoff.context import Context
+from sendoff.data_directory import DEFAULT, DataDirectory
+from sendoff.errors import SendoffError
+from sendoff.ids import is_uuid
+from sendoff.logging import configure_logging
+from sendoff.settings import Settings
+from sendoff.startup import open_context
+
+Result = TypeVar("Result")
+
+Data = Annotated[
+    Path,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        envvar="SENDOFF_DATA",
+        help="The directory of `sendoff up`; SENDOFF_DATABASE_URL and the like win over it.",
+    ),
+]
+DEFAULT_DATA = DEFAULT
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def _check_ids(given: str | list[str] | None) -> str | list[str] | None:
+    for one in [given] if isinstance(given, str) else given or []:
+        if not is_uuid(one):
+            raise typer.BadParameter(f"{one!r} is no id; ids look like 0199c5a0-7b4e-7c00-8000-000000000000")
+    return given
+
+
+Limit = Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="How many to show at most.")]
+Before = Annotated[
+    str | None,
+    typer.Option(metavar="CURSOR", callback=_check_ids, help="Go on below this one: the `next_cursor` of --json."),
+]
+Organization = Annotated[
+    str | None, typer.Option("--org", metavar="ID", callback=_check_ids, help="Of this organization only.")
+]
+Endpoint = Annotated[
+    str | None, typer.Option("--endpoint", metavar="ID", callback=_check_ids, help="To this endpoint only.")
+]
+Deliveries = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--delivery",
+        metavar="ID",
+        callback=_check_ids,
+        help="These finished deliveries instead, dead or delivered; repeatable.",
+    ),
+]
+
+
+def perform(data: Path, work: Callable[[Context, Actor], Awaitable[Result]]) -> Result:
+    """What `work` gives, done on the data directory's database in the name of whoever is logged in."""
+    with plain_errors():
+        directory = DataDirectory.at(data)
+        directory.require_database()
+        settings = directory.settings()
+        configure_logging(settings)
+        return asyncio.run(_in_context(settings, work))
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """End the process with exit code 1 and a sentence on standard error when something is wrong."""
+    try:
+        yield
+    except (SendoffError, OSError) as error:
+        typer.echo(f"sendoff: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def who_is_at_work() -> str:
+    """The name of the operating system's user, or the number when it has no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # containers run as users that no file knows
+        return str(os.getuid())
+
+
+async def _in_context(settings: Settings, work: Callable[[Context, Actor], Awaitable[Result]]) -> Result:
+    async with open_context(settings, pool_size=1) as context:
+        return await work(context, Actor(name=f"cli:{who_is_at_work()}"))

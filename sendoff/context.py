@@ -1,0 +1,62 @@
+"""What an operation works with: made once per process, handed to each operation."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from sendoff.clock import Clock, SystemClock
+from sendoff.dialects.registry import Dialects
+from sendoff.policy.auto_disable import AutoDisable
+from sendoff.policy.retry import RandomSource, RetrySchedule
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from sendoff.bell import Bell
+    from sendoff.policy.addresses import AddressPolicy
+    from sendoff.settings import Settings
+    from sendoff.store.engine.database import Database
+    from sendoff.store.vault import Vault
+    from sendoff.wire.http.client import Client
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Context:
+    """The process's settings, clock, random numbers and ways out: database, vault, queue, Redis, wire.
+
+    Requests to addresses that somebody else chose leave by `wire` alone. `under_way` belongs to idempotency.py: the
+    requests that this process works on, by organization and Idempotency-Key.
+    """
+
+    settings: Settings
+    database: Database
+    vault: Vault
+    bell: Bell
+    redis: Redis
+    wire: Client
+    addresses: AddressPolicy
+    dialects: Dialects = field(default_factory=Dialects)
+    clock: Clock = field(default_factory=SystemClock)
+    random_source: RandomSource = random.random
+    under_way: dict[tuple[str, str], str] = field(default_factory=dict, repr=False)
+    _services: dict[Callable[[Context], object], object] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def schedule(self) -> RetrySchedule:
+        return RetrySchedule(tuple(self.settings.retry_schedule))
+
+    @cached_property
+    def auto_disable(self) -> AutoDisable:
+        return AutoDisable(self.settings.disable_after_failures, self.settings.warn_after_failures)
+
+    def service(self, make: Callable[[Context], T]) -> T:
+        """What `make` returns for this context, made at the first call and kept: for what one subsystem alone needs."""
+        if make not in self._services:
+            self._services[make] = make(self)
+        return cast(T, self._services[make])

@@ -1,0 +1,269 @@
+"""A delivery's way: claim, prepare, exchange, judge, record. Five steps, each of which says what it does.
+
+Three kinds of failure, by when they happen. Before the exchange (ours): the delivery waits a little, and no attempt is
+counted. In the exchange (the receiver's): recorded, and scheduled again. After it (the database does not take the
+record): the record is tried again for as long as it takes, and the request is never sent anew for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+
+from sendoff.context import Context
+from sendoff.delivery.dead_letters import bury
+from sendoff.delivery.signing_secrets import open_secrets
+from sendoff.dialects.base import AttemptInfo, Dialect, EventData, Headers
+from sendoff.errors import SendoffError, UnsafeUrl
+from sendoff.ids import new_id
+from sendoff.policy.addresses import Target, check_url
+from sendoff.policy.decision import Decision, Delivered, Health, decide
+from sendoff.policy.outcome import REJECTED_ADDRESS, Outcome, judge_error, judge_response
+from sendoff.policy.retry import Again
+from sendoff.policy.states import EndpointState
+from sendoff.store.hot import claims
+from sendoff.store.hot.claims import ANY_ROOM, ClaimedDelivery, ClaimedRow, ClaimResult, Quotas
+from sendoff.store.queries import deliveries
+from sendoff.store.queries.deliveries import OpenDelivery
+from sendoff.store.queries.endpoints import Destination
+from sendoff.store.queries.events import EventContent
+from sendoff.wire.errors import RefusedAddress, WireError
+from sendoff.wire.http.message import Response, encode_headers
+
+LONGEST_ERROR = 500
+"""Characters kept of why an attempt failed."""
+
+
+class _LeaseEnded(SendoffError):
+    """The lease ended before the request was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A delivery that is ours until its lease ends, with all that it takes to send it."""
+
+    delivery: ClaimedDelivery
+    lease: str
+    leased_until: datetime
+    event: EventContent
+    endpoint: Destination
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What no other claim has in common with it, not even the next one of the same delivery."""
+        return self.lease, self.delivery.id
+
+    @property
+    def attempt_number(self) -> int:
+        """The number of the attempt that this claim is for."""
+        return self.delivery.attempt_count + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a claim brought: deliveries to send, and the endpoints of those that are held."""
+
+    to_send: list[Claim]
+    held_endpoint_ids: set[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One attempt's request: the body is the same at every attempt, the headers are signed for this one."""
+
+    target: Target
+    headers: Headers
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedAttempt:
+    """An attempt that was made and judged, but not yet recorded."""
+
+    claim: Claim
+    started_at: datetime
+    ended_at: datetime
+    duration_ms: int
+    status: int | None
+    """What the receiver answered, if it did."""
+    outcome: Outcome
+    decision: Decision
+    request: Request | None = None
+    response: Response | None = None
+    """With `request`, what there is to look into when the delivery failed; nothing is kept of what was delivered."""
+
+    @property
+    def is_plain_success(self) -> bool:
+        """Whether it delivered, and concerns nobody but its delivery and its endpoint's good health."""
+        return isinstance(self.decision.step, Delivered) and self._is_plain(Health.WELL)
+
+    @property
+    def is_plain_failure(self) -> bool:
+        """Whether it is made again, and concerns nobody but its delivery and its endpoint's count of failures."""
+        return isinstance(self.decision.step, Again) and self._is_plain(Health.FAILED)
+
+    def _is_plain(self, health: Health) -> bool:
+        return self.decision.health is health and self.decision.counted and self.claim.delivery.replay_id is None
+
+    @property
+    def error(self) -> str | None:
+        """Why it failed, as it is kept; None if it did not."""
+        if isinstance(self.decision.step, Delivered):
+            return None
+        return self.outcome.because.replace("\x00", "")[:LONGEST_ERROR]
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes of memory it takes to record it: what a receiver answered may be large."""
+        if self.response is None:
+            return 0
+        return len(self.response.body) + sum(len(name) + len(value) + 100 for name, value in self.response.headers)
+
+
+async def claim(context: Context, delivery_ids: Sequence[str], *, rooms: Quotas = ANY_ROOM) -> Claims:
+    """Take those of the deliveries that are due; those that their endpoints have no room for are held instead.
+
+    Deliveries for endpoints that are not active go to the dead-letter store here, whatever brought them this far.
+    """
+    lease, now, until = _new_lease(context)
+    takings = await claims.claim_due(context.database, delivery_ids, rooms=rooms, lease=lease, now=now, until=until)
+    return await _sort_out(context, takings, lease=lease, now=now, until=until)
+
+
+async def claim_held(context: Context, rooms: Mapping[str, int]) -> Claims:
+    """Take the oldest deliveries that are held for some endpoints, of each at most as many as `rooms` says."""
+    lease, now, until = _new_lease(context)
+    takings = await claims.claim_held_rows(context.database, rooms, lease=lease, until=until)
+    return await _sort_out(context, takings, lease=lease, now=now, until=until)
+
+
+async def deliver(context: Context, claimed: Claim) -> FinishedAttempt:
+    """Make one attempt: prepare, exchange, judge. Raises nothing that the receiver or its address can cause."""
+    started_at, started = context.clock.now(), context.clock.monotonic()
+    request: Request | None = None
+    response: Response | None = None
+    failure: Exception | None = None
+    try:
+        _check_lease(claimed, now=started_at)
+        request = prepare(context, claimed, now=started_at)
+        response = await exchange(context, request)
+    except (WireError, SendoffError) as error:
+        failure = error.with_traceback(None)  # whose frames would hold the exception that holds them
+    ended_at = context.clock.now()
+    outcome = judge(response, failure, now=ended_at)
+    decision = decide(
+        outcome,
+        claimed.attempt_number,
+        schedule=context.schedule,
+        now=ended_at,
+        random_source=context.random_source,
+        replayed=claimed.delivery.replay_id is not None,
+        blocked_since=claimed.delivery.blocked_since,
+    )
+    is_delivered = isinstance(decision.step, Delivered)
+    return FinishedAttempt(
+        claim=claimed,
+        started_at=started_at,
+        ended_at=ended_at,
+        duration_ms=round((context.clock.monotonic() - started) * 1000),
+        status=response.status if response else None,
+        outcome=outcome,
+        decision=decision,
+        request=None if is_delivered else request,
+        response=None if is_delivered else response,
+    )
+
+
+def prepare(context: Context, claimed: Claim, *, now: datetime) -> Request:
+    """Render the envelope and sign it for this attempt. Raises UnsafeUrl when the URL is refused by now."""
+    dialect: Dialect = context.dialects.get(claimed.endpoint.dialect)
+    occurrence = EventData(
+        event_id=claimed.event.id,
+        type=claimed.event.type,
+        organization_id=claimed.event.organization_id,
+        occurred_at=claimed.event.occurred_at,
+        data=claimed.event.data.encode(),
+    )
+    body = dialect.body(occurrence)
+    sending = AttemptInfo(
+        delivery_id=claimed.delivery.id, attempt=claimed.attempt_number, timestamp=int(now.timestamp())
+    )
+    return Request(
+        target=_checked_target(claimed.endpoint.url, context.addresses),
+        headers=dialect.headers(occurrence, sending, body, open_secrets(context.vault, claimed.endpoint, now=now)),
+        body=body,
+    )
+
+
+async def exchange(context: Context, request: Request) -> Response:
+    """Send the request. Raises WireError."""
+    return await context.wire.send(
+        request.target,
+        encode_headers(request.headers),
+        request.body,
+        timeout=context.settings.attempt_timeout_seconds,
+    )
+
+
+def judge(response: Response | None, failure: Exception | None, *, now: datetime) -> Outcome:
+    """What the attempt came to: judged from the answer or, without one, from what prevented it."""
+    if response is not None:
+        return judge_response(response.status, response.headers, now)
+    if isinstance(failure, (RefusedAddress, UnsafeUrl)):
+        return judge_error(REJECTED_ADDRESS, str(failure), ours=False)
+    if isinstance(failure, WireError):
+        return judge_error(failure.name, str(failure), ours=failure.ours)
+    return judge_error("not_prepared", str(failure), ours=True)
+
+
+async def release(context: Context, claims: Sequence[Claim], *, held: bool = False) -> None:
+    """Give claims back unsent, due at once or, if `held`, waiting for their endpoint's turn; no attempt is counted."""
+    by_lease: dict[str, list[str]] = {}
+    for claimed in claims:
+        by_lease.setdefault(claimed.lease, []).append(claimed.delivery.id)
+    now = context.clock.now()
+    async with context.database.write() as tx:
+        for lease, ids in by_lease.items():
+            await deliveries.release(tx, ids, lease=lease, now=now, held=held)
+
+
+# The check is pure and costs more than the signature; an endpoint's URL is the same at every delivery.
+_checked_target = lru_cache(maxsize=10_000)(check_url)
+
+
+def _new_lease(context: Context) -> tuple[str, datetime, datetime]:
+    now = context.clock.now()
+    return new_id(), now, now + timedelta(seconds=context.settings.lease_seconds)
+
+
+def _check_lease(claimed: Claim, *, now: datetime) -> None:
+    # A process that stood still since its claim must not send what somebody else may have delivered meanwhile.
+    if now >= claimed.leased_until:
+        raise _LeaseEnded
+
+
+async def _sort_out(context: Context, takings: ClaimResult, *, lease: str, now: datetime, until: datetime) -> Claims:
+    sorted_out = Claims([], takings.held_endpoint_ids)
+    closed: list[ClaimedRow] = []
+    for one in takings.taken:
+        if one.endpoint.state != EndpointState.ACTIVE:
+            closed.append(one)
+        else:
+            sorted_out.to_send.append(Claim(one.delivery, lease, until, one.event, one.endpoint))
+    if closed:
+        await _bury(context, closed, lease, now)
+    return sorted_out
+
+
+async def _bury(context: Context, closed: Sequence[ClaimedRow], lease: str, now: datetime) -> None:
+    # Should the process die before this, their lease ends and the next claim does it.
+    async with context.database.write() as tx:
+        ours = await deliveries.lock_leased(tx, ((one.delivery.id, lease) for one in closed))
+        to_bury = [
+            OpenDelivery(one.delivery.id, one.endpoint.id, one.delivery.replay_id)
+            for one in closed
+            if (one.delivery.id, lease) in ours
+        ]
+        await bury(tx, to_bury, {one.endpoint.id: one.endpoint for one in closed}, now=now)

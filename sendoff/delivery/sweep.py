@@ -1,0 +1,40 @@
+"""Sweep: ring for whatever is due, whoever forgot about it. Retries, orphans of dead workers and lost bells are one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sendoff.context import Context
+from sendoff.store.queries import deliveries, replays, uploads
+
+RING_AT_MOST = 10_000
+"""Deliveries rung for in one sweep; at a sweep a second, twice what a worker is built to send."""
+
+_UPLOADS_AT_MOST = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep found."""
+
+    deliveries: int
+    uploads: int
+    replays: int
+
+
+async def sweep(context: Context, *, trust_bells_for: timedelta = timedelta(0)) -> Swept:
+    """Ring for due deliveries, waiting uploads and running replays.
+
+    Deliveries that were accepted within `trust_bells_for` are left to the bell that was rung for them then.
+    Safe to run anywhere, at any time, twice at once: ringing twice is harmless, for only one claim succeeds.
+    """
+    now = context.clock.now()
+    async with context.database.read() as tx:
+        due = await deliveries.find_due(tx, now=now, rung_until=now - trust_bells_for, limit=RING_AT_MOST)
+        waiting_uploads = await uploads.find_due(tx, now=now, limit=_UPLOADS_AT_MOST)
+        running_replays = await replays.find_running(tx)
+    context.bell.ring_deliveries(due)
+    context.bell.ring_uploads(waiting_uploads)
+    context.bell.ring_replays(running_replays)
+    return Swept(len(due), len(waiting_uploads), len(running_replays))

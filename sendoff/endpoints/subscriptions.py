@@ -1,0 +1,197 @@
+"""Dialbird's subscriptions: endpoints for one event type each, saved without a ping (Dialbird contract)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sendoff.accounts.grants import Grant
+from sendoff.audit import Actor
+from sendoff.context import Context
+from sendoff.delivery.dead_letters import drain_endpoint
+from sendoff.dialects.dialbird import DIALBIRD
+from sendoff.endpoints.manage import RegisteredEndpoint
+from sendoff.endpoints.state import check_rate_limit, mark_deleted, note, shown, switch
+from sendoff.errors import Conflict, Gone, Invalid, NotFound, UnknownEventType, UnsafeUrl
+from sendoff.ids import is_uuid, new_id
+from sendoff.policy.addresses import check_url
+from sendoff.policy.auto_disable import AutoDisable
+from sendoff.policy.matching import BUILT_IN_TYPES, DIALBIRD_TYPES, is_event_type_name
+from sendoff.policy.states import EndpointState
+from sendoff.store.engine.database import Transaction
+from sendoff.store.queries import accounts, endpoints, events
+from sendoff.store.tables import Endpoint
+from sendoff.wire.errors import RefusedAddress, WireError
+
+LOOK_UP_SECONDS = 2.0
+"""How long a URL's name may take to be looked up; it is judged again at every delivery, so it need not be now."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewSubscription:
+    """What somebody asks to subscribe."""
+
+    event_type: str
+    target_url: str
+    rate_limit: int | None = None
+    """Deliveries per second at the most; None for as many as come."""
+
+
+class SubscriptionStatus(StrEnum):
+    """A subscription's status (Dialbird contract, "Subscriptions")."""
+
+    ACTIVE = "active"
+    FAILING = "failing"
+    DISABLED = "disabled"
+
+
+def status_of(endpoint: Endpoint, auto_disable: AutoDisable) -> SubscriptionStatus:
+    """`failing` past the warning threshold of consecutive failures, `disabled` when it is not sent to."""
+    if endpoint.state != EndpointState.ACTIVE:
+        return SubscriptionStatus.DISABLED
+    return (
+        SubscriptionStatus.FAILING if auto_disable.warns(endpoint.consecutive_failures) else SubscriptionStatus.ACTIVE
+    )
+
+
+async def subscribe(context: Context, grant: Grant, actor: Actor, new: NewSubscription) -> RegisteredEndpoint:
+    """Save a subscription. One whose receiver answered 410 gives way to a new one of the same type and URL.
+
+    Raises UnknownEventType (`event_type`), Invalid (`target_url`, `rate_limit`), or Conflict when there is the same
+    already.
+    """
+    check_rate_limit(new.rate_limit)
+    await _check_url(context, new.target_url)
+    secret = DIALBIRD.new_secret()
+    endpoint = _endpoint(context, grant, new, secret)
+    async with context.database.write() as tx:
+        await _check_event_type(tx, new.event_type)
+        given_way = await _make_room(tx, context, actor, endpoint)
+        tx.add(endpoint)
+        note(tx, actor, "endpoint.create", endpoint, before=None, after=shown(endpoint))
+    for endpoint_id in given_way:
+        await drain_endpoint(context, endpoint_id)
+    return RegisteredEndpoint(endpoint, secret)
+
+
+async def list_subscriptions(context: Context, organization_id: str) -> list[Endpoint]:
+    """The business's subscriptions, newest first."""
+    async with context.database.read() as tx:
+        return await _subscriptions(tx, organization_id)
+
+
+async def get_subscription(context: Context, organization_id: str, subscription_id: str) -> Endpoint:
+    """One subscription. Raises NotFound, for another business's as well."""
+    async with context.database.read() as tx:
+        return await _find(tx, organization_id, subscription_id)
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionChange:
+    """What to change of a subscription; fields that are absent stay as they are."""
+
+    fields: dict[str, Any]
+    """`on`: switched on, its failures forgotten, or off. `rate_limit`: deliveries per second, or None."""
+
+
+async def change_subscription(
+    context: Context, organization_id: str, actor: Actor, subscription_id: str, change: SubscriptionChange
+) -> Endpoint:
+    """Change a subscription. Raises NotFound; Invalid; Gone when it is to be switched after a 410 of its receiver."""
+    check_rate_limit(change.fields.get("rate_limit"))
+    async with context.database.write() as tx:
+        endpoint = await _find(tx, organization_id, subscription_id, lock=True)
+        before = shown(endpoint)
+        _apply(endpoint, change.fields)
+        endpoint.updated_at = context.clock.now()
+        note(tx, actor, "endpoint.update", endpoint, before=before, after=shown(endpoint))
+    if endpoint.drain_due:
+        await drain_endpoint(context, endpoint.id)
+    return endpoint
+
+
+async def unsubscribe(context: Context, organization_id: str, actor: Actor, subscription_id: str) -> None:
+    """Stop further deliveries for good. Raises NotFound."""
+    async with context.database.write() as tx:
+        endpoint = await _find(tx, organization_id, subscription_id, lock=True)
+        mark_deleted(tx, context, actor, endpoint)
+    await drain_endpoint(context, endpoint.id)
+
+
+def _apply(endpoint: Endpoint, fields: dict[str, Any]) -> None:
+    if "on" in fields:
+        if endpoint.state == EndpointState.GONE:
+            raise Gone("The subscription's receiver answered 410 Gone, which disables it for good; subscribe anew.")
+        switch(endpoint, on=fields["on"])
+    if "rate_limit" in fields:
+        endpoint.rate_limit = fields["rate_limit"]
+
+
+async def _check_url(context: Context, url: str) -> None:
+    """Refuse what is known to be unsafe at this moment; nothing is sent there to find out."""
+    try:
+        await context.wire.check(check_url(url, context.addresses), timeout=LOOK_UP_SECONDS)
+    except UnsafeUrl as error:
+        raise Invalid(error.message.replace("url ", "target_url ", 1), field="target_url") from None
+    except RefusedAddress as error:
+        raise Invalid(f"target_url is not safe: {error}", field="target_url") from None
+    except WireError:
+        return  # a name that nobody can look up at the moment: tried, and judged, when there is something to deliver
+
+
+async def _check_event_type(tx: Transaction, event_type: str) -> None:
+    registered = event_type not in BUILT_IN_TYPES and is_event_type_name(event_type)
+    if event_type in DIALBIRD_TYPES or (registered and await events.find_type(tx, event_type) is not None):
+        return
+    raise UnknownEventType(
+        f"Unknown event type {event_type!r}; there are {', '.join(DIALBIRD_TYPES)}.", field="event_type"
+    )
+
+
+def _endpoint(context: Context, grant: Grant, new: NewSubscription, secret: str) -> Endpoint:
+    now, identifier = context.clock.now(), new_id()
+    return Endpoint(
+        id=identifier,
+        organization_id=grant.organization_id,
+        user_id=grant.user_id,
+        dialect=DIALBIRD.name,
+        url=new.target_url,
+        events=[new.event_type],
+        secret=context.vault.seal(secret, bound_to=identifier),
+        rate_limit=new.rate_limit,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+async def _make_room(tx: Transaction, context: Context, actor: Actor, new: Endpoint) -> list[str]:
+    """The ids of subscriptions that give way to the new one, marked as deleted."""
+    await accounts.lock_organization(tx, new.organization_id)
+    same = [
+        endpoint
+        for endpoint in await _subscriptions(tx, new.organization_id)
+        if (endpoint.url, endpoint.events) == (new.url, new.events)
+    ]
+    if any(endpoint.state != EndpointState.GONE for endpoint in same):
+        raise Conflict(f"There is a subscription of {new.events[0]} for this target_url already; delete it first.")
+    for endpoint in same:
+        mark_deleted(tx, context, actor, endpoint)
+    return [endpoint.id for endpoint in same]
+
+
+async def _subscriptions(tx: Transaction, organization_id: str) -> list[Endpoint]:
+    found = await endpoints.of_organization(tx, organization_id)
+    return [endpoint for endpoint in found if endpoint.dialect == DIALBIRD.name]
+
+
+async def _find(tx: Transaction, organization_id: str, subscription_id: str, *, lock: bool = False) -> Endpoint:
+    found = await endpoints.find(tx, subscription_id, lock=lock) if is_uuid(subscription_id) else None
+    if (
+        found is None
+        or found.organization_id != organization_id
+        or found.state == EndpointState.DELETED
+        or found.dialect != DIALBIRD.name
+    ):
+        raise NotFound("There is no such subscription.")
+    return found

@@ -1,0 +1,70 @@
+"""Reconcile: every accepted event × matching endpoint against deliveries, attempts and dead letters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from sendoff.context import Context
+from sendoff.store.queries import reconciliation
+from sendoff.store.queries.reconciliation import WALKS, Finding, Scan
+
+GRACE = timedelta(minutes=10)
+"""What is later than this is no longer on its way, but forgotten."""
+
+SHOWN_OF_A_KIND = 100
+
+
+@dataclass(slots=True)
+class Reconciliation:
+    """What was looked at, and what does not add up: all are counted, of each kind the first are kept."""
+
+    checked: Counter[str] = field(default_factory=Counter)
+    """Rows by table."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """Faults by kind."""
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def is_clean(self) -> bool:
+        return not self.counts
+
+    def note(self, found: list[Finding], *, at_most: int) -> None:
+        for finding in found:
+            if self.counts[finding.check.kind] < at_most:
+                self.findings.append(finding)
+            self.counts[finding.check.kind] += 1
+
+
+async def reconcile(
+    context: Context, *, grace: timedelta = GRACE, shown_of_a_kind: int = SHOWN_OF_A_KIND
+) -> Reconciliation:
+    """Look at everything, in ranges of keys; it may run while everybody works, and holds nobody up.
+
+    What is due or leased is a fault when it is late by more than `grace`. What retention removed is none.
+    """
+    result = Reconciliation()
+    for walk in WALKS:
+        await _walk(context, walk, result, grace=grace, at_most=shown_of_a_kind)
+    return result
+
+
+async def _walk(context: Context, walk: Scan, result: Reconciliation, *, grace: timedelta, at_most: int) -> None:
+    after: str | None = walk.start
+    while after is not None:
+        now = context.clock.now()
+        async with context.database.read() as tx:
+            keys = await reconciliation.find_range(tx, walk, after=after)
+            result.checked[walk.table] += await reconciliation.count_rows(tx, walk, keys)
+            for check in walk.checks:
+                found = await reconciliation.find_faults(
+                    tx,
+                    walk,
+                    check,
+                    keys,
+                    overdue=now - grace,
+                    kept_since=now - timedelta(days=context.settings.retention_days),
+                )
+                result.note(found, at_most=at_most)
+        after = keys.upto

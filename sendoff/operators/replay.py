@@ -1,0 +1,199 @@
+"""Replay: deliveries sent again on an operator's word; counted first, paced, stoppable, and safe from restarts.
+
+A replay is a list of deliveries in SQL. The worker ticks it: each tick reopens as many as the rate allows since the one
+before, and from then on they are ordinary due deliveries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sendoff.audit import Actor, write_audit
+from sendoff.clock import iso
+from sendoff.context import Context
+from sendoff.errors import Conflict, NotFound
+from sendoff.ids import is_uuid, new_id
+from sendoff.policy.states import DeadLetterState, DeliveryState, EndpointState, ReplayItemState, ReplayState
+from sendoff.store.engine.database import Transaction
+from sendoff.store.queries import dead_letters, deliveries, delivery_history, endpoints, replays
+from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.replays import Progress
+from sendoff.store.tables import Delivery, Replay
+
+DEFAULT_RATE = 50
+HIGHEST_RATE = 5_000
+_LONGEST_PAUSE_SECONDS = 2.0  # a tick that comes late doesn't make up for more than this: pace, not volume
+_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which deliveries to replay: `delivery_ids` when given (finished ones, dead or delivered), else dead letters.
+
+    A filter without `state` means the open dead letters.
+    """
+
+    filter: DeadLetterFilter
+    delivery_ids: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayReport:
+    """A replay and how far it is."""
+
+    replay: Replay
+    progress: Progress
+
+
+async def count_replay(context: Context, selection: Selection) -> tuple[int, int]:
+    """How many deliveries, of how many endpoints, the selection means at this moment."""
+    async with context.database.read() as tx:
+        if selection.delivery_ids is not None:
+            return await replays.count_by_delivery(tx, selection.delivery_ids)
+        return await dead_letters.count(tx, _with_default_state(selection.filter))
+
+
+async def start_replay(
+    context: Context, actor: Actor, selection: Selection, *, rate: int = DEFAULT_RATE
+) -> ReplayReport:
+    """Write down what is to be replayed, at `rate` deliveries per second, and ring the worker."""
+    now = context.clock.now()
+    replay = Replay(
+        id=new_id(),
+        filter=_described(selection),
+        rate=rate,
+        total=0,
+        requested_by=actor.name,
+        created_at=now,
+        ticked_at=now,
+    )
+    async with context.database.write() as tx:
+        tx.add(replay)
+        await tx.flush()
+        if selection.delivery_ids is not None:
+            replay.total = await replays.add_items_by_delivery(tx, replay.id, selection.delivery_ids)
+        else:
+            chosen = _with_default_state(selection.filter)
+            replay.total = await replays.add_items_by_filter(tx, replay.id, chosen)
+        if replay.total == 0:
+            replay.state, replay.finished_at = ReplayState.COMPLETED, now
+        write_audit(
+            tx,
+            actor,
+            "replay.start",
+            target=("replay", replay.id),
+            now=now,
+            after={"filter": replay.filter, "rate": rate, "total": replay.total},
+        )
+    context.bell.ring_replays([replay.id])
+    return ReplayReport(replay, Progress(0, 0, 0))
+
+
+async def tick_replay(context: Context, replay_id: str) -> None:
+    """Send as many as the rate allows since the last tick; finish the replay when all are sent and settled."""
+    async with context.database.write() as tx:
+        replay = await replays.find(tx, replay_id, lock=True)
+        if replay is None or replay.state != ReplayState.RUNNING:
+            return
+        now = context.clock.now()
+        sent = await _send_due_items(tx, replay, now)
+        if not sent:
+            await _finish_if_settled(tx, replay, now)
+    context.bell.ring_deliveries(sent)
+
+
+async def cancel_replay(context: Context, actor: Actor, replay_id: str) -> ReplayReport:
+    """Send no more of it; what is sent already goes its way. Raises NotFound, Conflict when it has ended."""
+    async with context.database.write() as tx:
+        replay = await _find(tx, replay_id, lock=True)
+        if replay.state != ReplayState.RUNNING:
+            raise Conflict(f"This replay is {replay.state} already.")
+        now = context.clock.now()
+        replay.state, replay.finished_at = ReplayState.CANCELLED, now
+        report = ReplayReport(replay, (await replays.progress(tx, [replay.id]))[replay.id])
+        write_audit(
+            tx,
+            actor,
+            "replay.cancel",
+            target=("replay", replay.id),
+            now=now,
+            before={"state": str(ReplayState.RUNNING)},
+            after={"state": str(replay.state), "replayed": report.progress.replayed},
+        )
+        return report
+
+
+async def get_replay(context: Context, replay_id: str) -> ReplayReport:
+    """One replay. Raises NotFound."""
+    async with context.database.read() as tx:
+        replay = await _find(tx, replay_id)
+        return ReplayReport(replay, (await replays.progress(tx, [replay.id]))[replay.id])
+
+
+async def list_replays(context: Context, *, limit: int, before: str | None = None) -> list[ReplayReport]:
+    """Replays, newest first."""
+    async with context.database.read() as tx:
+        found = await replays.page(tx, limit=limit, before=before)
+        progress = await replays.progress(tx, [replay.id for replay in found])
+        return [ReplayReport(replay, progress[replay.id]) for replay in found]
+
+
+async def _send_due_items(tx: Transaction, replay: Replay, now: datetime) -> list[str]:
+    replay.ticked_at = min(replay.ticked_at, now)  # or a clock that was set back would halt it for as long
+    elapsed = min((now - replay.ticked_at).total_seconds(), _LONGEST_PAUSE_SECONDS)
+    allowed = int(elapsed * replay.rate)
+    if allowed <= 0:
+        return []
+    replay.ticked_at = now
+    items = await replays.next_items(tx, replay.id, limit=min(allowed, _BATCH * 10))
+    found = await delivery_history.find_many(tx, items)
+    by_id = "delivery_ids" in replay.filter
+    sent = await deliveries.reopen(
+        tx, await _for_active_endpoints(tx, found), replay_id=replay.id, now=now, delivered=by_id
+    )
+    # Between the writing down of a replay and its turn, somebody else's retry or replay may have got there first.
+    arrived = [] if by_id else [delivery.id for delivery in found if delivery.state == DeliveryState.DELIVERED]
+    done = {*sent, *arrived}
+    await replays.move_items(tx, replay.id, sent, to=ReplayItemState.SENT)
+    await replays.move_items(tx, replay.id, arrived, to=ReplayItemState.SUCCEEDED)
+    await replays.move_items(tx, replay.id, [one for one in items if one not in done], to=ReplayItemState.FAILED)
+    await dead_letters.mark_replayed(tx, sent, now=now)
+    return sent
+
+
+async def _for_active_endpoints(tx: Transaction, found: Sequence[Delivery]) -> list[str]:
+    """Those that would not only die again; the dead letters of the others stay open."""
+    involved = await endpoints.find_many(tx, {delivery.endpoint_id for delivery in found})
+    active = {key for key, endpoint in involved.items() if endpoint.state == EndpointState.ACTIVE}
+    return [delivery.id for delivery in found if delivery.endpoint_id in active]
+
+
+async def _finish_if_settled(tx: Transaction, replay: Replay, now: datetime) -> None:
+    progress = (await replays.progress(tx, [replay.id]))[replay.id]
+    if progress.succeeded + progress.failed >= replay.total:
+        replay.state, replay.finished_at = ReplayState.COMPLETED, now
+
+
+async def _find(tx: Transaction, replay_id: str, *, lock: bool = False) -> Replay:
+    found = await replays.find(tx, replay_id, lock=lock) if is_uuid(replay_id) else None
+    if found is None:
+        raise NotFound(f"There is no replay {replay_id}.")
+    return found
+
+
+def _with_default_state(chosen: DeadLetterFilter) -> DeadLetterFilter:
+    if chosen.state is not None:
+        return chosen
+    return DeadLetterFilter(**{**asdict(chosen), "state": DeadLetterState.OPEN.value})
+
+
+def _described(selection: Selection) -> dict[str, Any]:
+    if selection.delivery_ids is not None:
+        return {"delivery_ids": list(selection.delivery_ids)}
+    given = asdict(_with_default_state(selection.filter))
+    return {
+        name: iso(value) if isinstance(value, datetime) else value for name, value in given.items() if value is not None
+    }

@@ -1,0 +1,183 @@
+"""Accept: an event and one delivery per matching endpoint, in one transaction, then the bell.
+
+More for one endpoint than a worker takes at once is not due but held, and so is whatever comes behind what is held: a
+backlog stands aside from the beginning (docs/decisions/0013).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sendoff.context import Context
+from sendoff.delivery.admission import most_at_once
+from sendoff.idempotency import IdempotentRequest, StoredResponse, complete, reserve
+from sendoff.ids import new_event_id, new_id
+from sendoff.policy.matching import matches
+from sendoff.policy.states import DeliveryState
+from sendoff.publishing.event_types import check_publishable, find_publishable
+from sendoff.store.engine.database import Transaction
+from sendoff.store.queries import deliveries, endpoints, events
+from sendoff.store.queries.deliveries import NewDelivery
+from sendoff.store.queries.endpoints import Subscriber
+from sendoff.store.queries.events import NewEventRow
+from sendoff.store.tables import EventType
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """What happened. `data` is JSON text, kept byte for byte; without `occurred_at` it happened now."""
+
+    type: str
+    data: bytes
+    occurred_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedEvent:
+    """An event that is committed, with its deliveries."""
+
+    id: str
+    type: str
+    deliveries: list[NewDelivery]
+
+    @property
+    def delivery_ids(self) -> list[str]:
+        """The ids of its deliveries."""
+        return [delivery.id for delivery in self.deliveries]
+
+
+async def publish(
+    context: Context,
+    organization_id: str,
+    new_events: Sequence[NewEvent],
+    *,
+    answer: Callable[[list[AcceptedEvent]], StoredResponse],
+    request_id: str | None = None,
+    idempotent: IdempotentRequest | None = None,
+    in_batch: bool = False,
+) -> StoredResponse:
+    """Commit the events with their deliveries, all or none, and return what `answer` makes of them.
+
+    With `idempotent`, a repetition returns the first answer instead, decided in the same transaction.
+    Raises UnknownEventType or Invalid; `in_batch` lets the errors name the index of the event.
+    """
+    async with context.database.write() as tx:
+        stored = await reserve(tx, context, idempotent) if idempotent else None
+        if stored is not None:
+            return stored
+        registered = await find_publishable(tx, {event.type for event in new_events})
+        check_events(registered, new_events, in_batch=in_batch)
+        accepted = await add_events(tx, context, organization_id, new_events, request_id=request_id)
+        response = answer(accepted)
+        if idempotent is not None:
+            await complete(tx, context, idempotent, response)
+    ring_for(context, accepted)
+    return response
+
+
+def check_events(registered: Mapping[str, EventType], new_events: Sequence[NewEvent], *, in_batch: bool) -> None:
+    """Raise UnknownEventType or Invalid for the first event that may not be published."""
+    for index, event in enumerate(new_events):
+        field = f"events[{index}].type" if in_batch else "type"
+        check_publishable(registered, event.type, event.data, field=field)
+
+
+async def add_events(
+    tx: Transaction,
+    context: Context,
+    organization_id: str,
+    new_events: Sequence[NewEvent],
+    *,
+    request_id: str | None = None,
+) -> list[AcceptedEvent]:
+    """Write events and their deliveries within a larger transaction; ring with `ring_for` after its commit."""
+    publication = Publication(organization_id, new_events, request_id)
+    subscribers = await endpoints.find_subscribers(tx, {organization_id})
+    cap, now = context.settings.endpoint_max_in_flight, context.clock.now()
+    plan = plan_publications([publication], subscribers, endpoint_cap=cap, now=now)
+    await events.insert_many(tx, plan.events)
+    if plan.deliveries:
+        await deliveries.insert_many(tx, plan.deliveries)
+    [accepted] = plan.accepted
+    return accepted
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Events that one request hands in."""
+
+    organization_id: str
+    events: Sequence[NewEvent]
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The rows that publications come to, and what each of them is answered, in their order."""
+
+    events: list[NewEventRow]
+    deliveries: list[NewDelivery]
+    accepted: list[list[AcceptedEvent]]
+
+
+def plan_publications(
+    publications: Sequence[Publication],
+    subscribers: Mapping[str, Sequence[Subscriber]],
+    *,
+    endpoint_cap: int,
+    now: datetime,
+) -> Plan:
+    """One event row for each event, one delivery row for each of its organization's endpoints that it matches.
+
+    Of one endpoint's deliveries no more are due than are taken at once, and none behind others that are held; the rest
+    is held.
+    """
+    plan = Plan([], [], [])
+    due: Counter[str] = Counter()
+    for publication in publications:
+        plan.accepted.append([])
+        subscribed = _by_type(publication, subscribers[publication.organization_id])
+        reached = {subscriber.id for found in subscribed.values() for subscriber in found}
+        due_at_most = most_at_once(endpoint_cap, endpoints=len(reached))
+        for event in publication.events:
+            event_id = new_event_id()
+            rows: list[NewDelivery] = []
+            for subscriber in subscribed[event.type]:
+                is_due = not subscriber.has_held and due[subscriber.id] < due_at_most
+                due[subscriber.id] += is_due
+                state = DeliveryState.PENDING if is_due else DeliveryState.HELD
+                rows.append(NewDelivery(new_id(), event_id, subscriber.id, publication.organization_id, now, state))
+            plan.deliveries.extend(rows)
+            plan.events.append(_event_row(event, event_id, publication, now, len(rows)))
+            plan.accepted[-1].append(AcceptedEvent(event_id, event.type, rows))
+    return plan
+
+
+def _by_type(publication: Publication, subscribers: Sequence[Subscriber]) -> dict[str, list[Subscriber]]:
+    types = {event.type for event in publication.events}
+    return {type_: [subscriber for subscriber in subscribers if matches(subscriber.events, type_)] for type_ in types}
+
+
+def ring_for(context: Context, accepted: Sequence[AcceptedEvent]) -> None:
+    """Tell the workers, after the commit."""
+    new = [delivery for event in accepted for delivery in event.deliveries]
+    context.bell.ring_deliveries(delivery.id for delivery in new if delivery.state == DeliveryState.PENDING)
+    context.bell.ring_held({delivery.endpoint_id for delivery in new if delivery.state == DeliveryState.HELD})
+
+
+def _event_row(
+    event: NewEvent, event_id: str, publication: Publication, now: datetime, delivery_count: int
+) -> NewEventRow:
+    return NewEventRow(
+        id=event_id,
+        organization_id=publication.organization_id,
+        type=event.type,
+        data=event.data.decode(),
+        occurred_at=event.occurred_at or now,
+        created_at=now,
+        request_id=publication.request_id,
+        delivery_count=delivery_count,
+    )

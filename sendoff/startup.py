@@ -1,0 +1,69 @@
+"""Open what a process works with: the context on the settings' database, Redis and network."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sendoff.bell import RedisBell, connect
+from sendoff.context import Context
+from sendoff.dialects.branded import HouseDialect
+from sendoff.dialects.registry import Dialects
+from sendoff.policy.addresses import AddressPolicy
+from sendoff.settings import BadSettings, Settings
+from sendoff.store.engine.database import Database
+from sendoff.store.vault import Vault
+from sendoff.wire.http.client import Client
+from sendoff.wire.tls.trust import default_ssl_context
+
+
+def address_policy(settings: Settings) -> AddressPolicy:
+    """What the address guard lets through besides public addresses."""
+    return AddressPolicy(
+        allow_networks=tuple(settings.dangerously_allow_networks), allow_http=settings.dangerously_allow_http
+    )
+
+
+def house_dialect(settings: Settings) -> HouseDialect:
+    """What this installation's product calls its own. Raises BadSettings for names that no header can have."""
+    try:
+        return HouseDialect(
+            brand=settings.brand,
+            api_version=settings.house_api_version,
+            header_prefix=settings.house_header_prefix,
+            user_agent=settings.house_user_agent,
+            signature_header=settings.house_signature_header,
+            scheme=settings.house_signature_scheme,
+            envelope=settings.house_envelope,
+        )
+    except ValueError as error:
+        raise BadSettings(f"SENDOFF_BRAND or SENDOFF_HOUSE_…: {error}") from None
+
+
+@asynccontextmanager
+async def open_context(settings: Settings, *, pool_size: int = 10) -> AsyncIterator[Context]:
+    """A context on the settings' database, Redis and network; closed at the end of the block.
+
+    Raises errors.WrongSchema when the database needs `sendoff migrate` first.
+    """
+    database = Database.open(settings.database_url, pool_size=pool_size)
+    redis = connect(settings)
+    bell = RedisBell(redis)
+    addresses = address_policy(settings)
+    wire = Client(addresses, ssl_context=default_ssl_context(settings.ca_file), proxy=settings.egress_proxy_url)
+    try:
+        await database.check_schema()
+        yield Context(
+            settings=settings,
+            database=database,
+            vault=Vault([key.get_secret_value() for key in settings.secret_keys]),
+            bell=bell,
+            redis=redis,
+            wire=wire,
+            addresses=addresses,
+            dialects=Dialects(house_dialect(settings)),
+        )
+    finally:
+        await wire.aclose()
+        await bell.close()
+        await database.close()

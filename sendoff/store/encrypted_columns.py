@@ -1,0 +1,84 @@
+"""All that the vault has sealed, wherever it is kept: counted by key, and found in batches to be sealed anew."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, literal, tuple_, update
+from sqlmodel import SQLModel, col, select
+
+from sendoff.store.engine.database import Transaction
+from sendoff.store.tables import Endpoint, IdempotencyRecord
+from sendoff.store.vault import KEY_ID_PLACE
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedColumns:
+    """A table that keeps what is sealed, in some of its columns."""
+
+    table: type[SQLModel]
+    key: tuple[str, ...]
+    columns: tuple[str, ...]
+
+    def column(self, name: str) -> Any:
+        return col(getattr(self.table, name))
+
+    @property
+    def key_columns(self) -> list[Any]:
+        return [self.column(name) for name in self.key]
+
+
+ENDPOINTS = EncryptedColumns(Endpoint, ("id",), ("secret", "previous_secret"))
+ANSWERS = EncryptedColumns(IdempotencyRecord, ("organization_id", "key"), ("response_body",))
+ENCRYPTED_COLUMNS = (ENDPOINTS, ANSWERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """One sealed value: `column` of the row with the primary key `key`."""
+
+    key: tuple[str, ...]
+    column: str
+    sealed: bytes
+
+
+async def count_by_key(tx: Transaction) -> Counter[str]:
+    """How many values are sealed under which key, by the key's id in hexadecimal."""
+    counted: Counter[str] = Counter()
+    for keeper in ENCRYPTED_COLUMNS:
+        for column in map(keeper.column, keeper.columns):
+            key_id = func.substr(column, *KEY_ID_PLACE)
+            query = select(key_id, func.count()).where(column.is_not(None)).group_by(key_id)
+            counted.update({bytes(found).hex(): number for found, number in (await tx.execute(query)).all()})
+    return counted
+
+
+async def batch(tx: Transaction, keeper: EncryptedColumns, *, after: Sequence[str] | None, limit: int) -> list[Sealed]:
+    """What the next `limit` rows keep that come after the key `after`, in the order of keys."""
+    columns = [keeper.column(name) for name in keeper.columns]
+    query = select(*keeper.key_columns, *columns).order_by(*keeper.key_columns).limit(limit)
+    if after is not None:
+        bounds = [literal(value, column.type) for value, column in zip(after, keeper.key_columns, strict=True)]
+        query = query.where(tuple_(*keeper.key_columns) > tuple_(*bounds))
+    width = len(keeper.key)
+    return [
+        Sealed(tuple(row[:width]), name, sealed)
+        for row in (await tx.execute(query)).all()
+        for name, sealed in zip(keeper.columns, row[width:], strict=True)
+        if sealed is not None
+    ]
+
+
+async def replace(tx: Transaction, keeper: EncryptedColumns, found: Sealed, resealed: bytes) -> bool:
+    """Put `resealed` in its place; False when another value stands there by now."""
+    same_row = [column == value for column, value in zip(keeper.key_columns, found.key, strict=True)]
+    statement = (
+        update(keeper.table)
+        .where(*same_row, keeper.column(found.column) == found.sealed)
+        .values({found.column: resealed})
+        .returning(keeper.key_columns[0])
+    )
+    return (await tx.execute(statement)).scalar_one_or_none() is not None

@@ -1,0 +1,80 @@
+"""The hot transactions' way to SQLite: the driver itself, a whole transaction in one visit to a thread of its own.
+
+Through SQLAlchemy each statement is a visit of its own, which costs more than the statement (docs/decisions/0011).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import TypeVar
+
+from sqlalchemy.engine import URL, Dialect
+
+from sendoff.store.engine.failures import unavailable
+from sendoff.store.engine.types import moment_text
+
+Result = TypeVar("Result")
+Work = Callable[[sqlite3.Connection], Result]
+"""What is done within a transaction; it must not end the transaction."""
+
+
+class Embedded:
+    """One connection to a SQLite database, opened when it is first needed."""
+
+    def __init__(self, url: URL, dialect: Dialect, prepare: Callable[[sqlite3.Connection], None]) -> None:
+        """`prepare`: sets up a new connection."""
+        (self._file,), _ = dialect.create_connect_args(url)
+        self._prepare = prepare
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
+        self._connection: sqlite3.Connection | None = None
+
+    async def write(self, work: Work[Result]) -> Result:
+        """Do it in a transaction that holds the write lock, and commit. Raises errors.Unavailable."""
+        return await self._visit(work, "BEGIN IMMEDIATE")
+
+    async def read(self, work: Work[Result]) -> Result:
+        """Do it in a transaction that sees one state and locks nobody out. Raises errors.Unavailable."""
+        return await self._visit(work, "BEGIN")
+
+    async def close(self) -> None:
+        """Let go of the connection, after what is under way."""
+        self._thread.submit(self._close)
+        self._thread.shutdown(wait=True)
+
+    async def _visit(self, work: Work[Result], begin: str) -> Result:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work, begin)
+        except (sqlite3.Error, OSError) as error:
+            raise unavailable(error) or error from error
+
+    def _transact(self, work: Work[Result], begin: str) -> Result:
+        connection = self._open()
+        connection.execute(begin)
+        try:
+            result = work(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return result
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            connection = sqlite3.connect(self._file)
+            self._prepare(connection)
+            self._connection = connection
+        return self._connection
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+
+def as_sqlite_has_it(value: object) -> object:
+    """The value as a parameter: SQLite has no type for moments (`types.UtcDateTime`)."""
+    return moment_text(value) if isinstance(value, datetime) else value

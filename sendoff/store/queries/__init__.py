@@ -1,0 +1,1 @@
+"""The other statements, a file for each table or question. They take a transaction and decide nothing."""

@@ -1,0 +1,165 @@
+"""Organizations, their members and their API keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import col, select
+
+from sendoff.store.engine.batch import execute, ids_parameter, read_json, read_moment, rows_from
+from sendoff.store.engine.database import Transaction
+from sendoff.store.tables import ApiKey, Membership, Organization, User
+
+
+async def find_organization(tx: Transaction, organization_id: str) -> Organization | None:
+    return await tx.get(Organization, organization_id)
+
+
+async def lock_organization(tx: Transaction, organization_id: str) -> None:
+    """Hold the organization until the transaction ends, against others that lock it."""
+    query = select(Organization.id).where(col(Organization.id) == organization_id)
+    await tx.execute(query.with_for_update(key_share=True))
+
+
+async def list_organizations(tx: Transaction) -> list[Organization]:
+    """All organizations, newest first."""
+    return list((await tx.scalars(select(Organization).order_by(col(Organization.id).desc()))).all())
+
+
+async def find_user(tx: Transaction, email: str) -> User | None:
+    """The user with that e-mail address, compared without regard to case."""
+    return (await tx.scalars(select(User).where(col(User.email) == email.strip().lower()))).one_or_none()
+
+
+async def find_or_insert_user(tx: Transaction, new: User) -> User:
+    """The user with the new one's e-mail address, which is in lower case: whoever was first, here or elsewhere."""
+    await _insert_if_new(tx, new)
+    return (await tx.scalars(select(User).where(col(User.email) == new.email))).one()
+
+
+async def get_user(tx: Transaction, user_id: str) -> User | None:
+    return await tx.get(User, user_id)
+
+
+async def find_membership(tx: Transaction, organization_id: str, user_id: str) -> Membership | None:
+    return await tx.get(Membership, (organization_id, user_id))
+
+
+async def insert_membership_if_new(tx: Transaction, membership: Membership) -> None:
+    """Make the user a member of the organization, which they may be already."""
+    await _insert_if_new(tx, membership)
+
+
+async def _insert_if_new(tx: Transaction, row: User | Membership) -> None:
+    """Insert the row unless a unique column says that it is there; a concurrent insert of it is waited for."""
+    insert = sqlite.insert if tx.get_bind().dialect.name == "sqlite" else postgresql.insert
+    await tx.execute(insert(type(row)).values(row.model_dump()).on_conflict_do_nothing())
+
+
+@dataclass(frozen=True, slots=True)
+class KnownKey:
+    """An API key as authentication sees it; revoked and expired ones are known as well."""
+
+    id: str
+    prefix: str
+    organization_id: str
+    user_id: str
+    scopes: list[str]
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    is_suspended: bool
+    """Whether its organization is."""
+
+
+async def find_keys_by_hash(tx: Transaction, key_hashes: Iterable[str]) -> dict[str, KnownKey]:
+    """The API keys with those SHA-256 hashes, by hash."""
+    result = await execute(
+        tx,
+        f"""
+        SELECT k.key_hash, k.id, k.prefix, k.organization_id, k.user_id, k.scopes, k.expires_at, k.revoked_at,
+               o.suspended_at
+        FROM api_keys k
+        JOIN {rows_from(tx, "hashes", {"id": "text"})} AS r ON r.id = k.key_hash
+        JOIN organizations o ON o.id = k.organization_id
+        """,
+        hashes=ids_parameter(set(key_hashes)),
+    )
+    return {row.key_hash: _known_key(row) for row in result}
+
+
+def _known_key(row: Any) -> KnownKey:
+    return KnownKey(
+        id=str(row.id),
+        prefix=row.prefix,
+        organization_id=str(row.organization_id),
+        user_id=str(row.user_id),
+        scopes=read_json(row.scopes),
+        expires_at=read_moment(row.expires_at),
+        revoked_at=read_moment(row.revoked_at),
+        is_suspended=row.suspended_at is not None,
+    )
+
+
+async def find_key(tx: Transaction, key_id: str) -> ApiKey | None:
+    return await tx.get(ApiKey, key_id)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedKey:
+    """An API key with its user's e-mail address."""
+
+    key: ApiKey
+    email: str
+
+
+async def list_keys(tx: Transaction, organization_id: str) -> list[ListedKey]:
+    """The organization's API keys, newest first."""
+    query = (
+        select(ApiKey, User.email)
+        .join(User, col(User.id) == col(ApiKey.user_id))
+        .where(col(ApiKey.organization_id) == organization_id)
+        .order_by(col(ApiKey.id).desc())
+    )
+    return [ListedKey(key, email) for key, email in (await tx.execute(query)).all()]
+
+
+async def revoke_keys_of_user(tx: Transaction, organization_id: str, user_id: str, *, now: datetime) -> list[str]:
+    """Revoke what this user minted for the organization; the ids of the keys that were still valid."""
+    result = await tx.execute(
+        update(ApiKey)
+        .where(
+            col(ApiKey.organization_id) == organization_id,
+            col(ApiKey.user_id) == user_id,
+            col(ApiKey.revoked_at).is_(None),
+        )
+        .values(revoked_at=now)
+        .returning(col(ApiKey.id))
+    )
+    return [row.id for row in result]
+
+
+async def charge_credits(tx: Transaction, organization_id: str, amount: int) -> bool:
+    """Take `amount` credits if the balance allows it; False, and nothing taken, if not or without a subscription."""
+    result = await tx.execute(
+        update(Organization)
+        .where(col(Organization.id) == organization_id, col(Organization.credits) >= amount)
+        .values(credits=col(Organization.credits) - amount)
+        .returning(col(Organization.id))
+        .execution_options(synchronize_session=False)
+    )
+    return result.first() is not None
+
+
+async def refund_credits(tx: Transaction, organization_id: str, amount: int) -> None:
+    """Give credits back."""
+    await tx.execute(
+        update(Organization)
+        .where(col(Organization.id) == organization_id)
+        .values(credits=col(Organization.credits) + amount)
+        .execution_options(synchronize_session=False)
+    )

@@ -1,0 +1,111 @@
+"""The dead-letter store: deliveries that were given up, as they stood then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, insert, text, update
+from sqlalchemy import select as core_select
+from sqlmodel import col, select
+
+from sendoff.policy.states import DeadLetterState
+from sendoff.store.engine.batch import execute, ids_parameter, rows_from, rows_parameter
+from sendoff.store.engine.database import Transaction
+from sendoff.store.engine.paging import newest_first
+from sendoff.store.tables import DeadLetter
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterFilter:
+    """Which dead letters are meant; None is any. `since` is inclusive, `until` exclusive, both of `died_at`."""
+
+    organization_id: str | None = None
+    endpoint_id: str | None = None
+    event_type: str | None = None
+    reason: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    state: str | None = None
+
+
+async def insert_many(tx: Transaction, letters: Sequence[DeadLetter]) -> None:
+    """Insert new dead letters."""
+    await tx.execute(insert(DeadLetter), [letter.model_dump() for letter in letters])
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """A delivery that is given up as it stands; `id` is that of its dead letter."""
+
+    id: str
+    delivery_id: str
+    reason: str
+
+
+async def insert_for(tx: Transaction, drained: Sequence[Drain], *, now: datetime) -> None:
+    """Insert the dead letters of deliveries as they stand, which the transaction holds."""
+    await execute(
+        tx,
+        f"""
+        INSERT INTO dead_letters (id, delivery_id, event_id, event_type, endpoint_id, endpoint_url, organization_id,
+            reason, last_response_status, last_error, attempt_count, died_at, state)
+        SELECT r.id, d.id, d.event_id, e.type, d.endpoint_id, p.url, d.organization_id,
+            r.reason, d.last_response_status, d.last_error, d.attempt_count, :now, 'open'
+        FROM {rows_from(tx, "rows", {"id": "uuid", "delivery_id": "uuid", "reason": "text"})} AS r
+        JOIN deliveries d ON d.id = r.delivery_id
+        JOIN events e ON e.id = d.event_id
+        JOIN endpoints p ON p.id = d.endpoint_id
+        """,
+        rows=rows_parameter(drained),
+        now=now,
+    )
+
+
+async def find(tx: Transaction, dead_letter_id: str, *, lock: bool = False) -> DeadLetter | None:
+    return await tx.get(DeadLetter, dead_letter_id, with_for_update=lock or None)
+
+
+async def page(tx: Transaction, chosen: DeadLetterFilter, *, limit: int, before: str | None = None) -> list[DeadLetter]:
+    """Dead letters, newest first, at most `limit`, older than the id `before`."""
+    query = select(DeadLetter).where(*conditions(chosen))
+    return list((await tx.scalars(newest_first(query, col(DeadLetter.id), limit=limit, before=before))).all())
+
+
+async def count(tx: Transaction, chosen: DeadLetterFilter) -> tuple[int, int]:
+    """How many deliveries, of how many endpoints, the filter means."""
+    query = core_select(
+        func.count(func.distinct(DeadLetter.delivery_id)), func.count(func.distinct(DeadLetter.endpoint_id))
+    ).where(*conditions(chosen))
+    deliveries, endpoints = (await tx.execute(query)).one()
+    return deliveries, endpoints
+
+
+async def mark_replayed(tx: Transaction, delivery_ids: Sequence[str], *, now: datetime) -> None:
+    """Take the open dead letters of these deliveries off the list: they are being sent again."""
+    chosen = text(f"delivery_id IN (SELECT r.id FROM {rows_from(tx, 'ids', {'id': 'uuid'})} AS r)")
+    await tx.execute(
+        update(DeadLetter)
+        .where(chosen.bindparams(ids=ids_parameter(delivery_ids)), col(DeadLetter.state) == DeadLetterState.OPEN)
+        .values(state=DeadLetterState.REPLAYED, replayed_at=now)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def conditions(chosen: DeadLetterFilter) -> list[Any]:
+    """The filter as conditions on the table."""
+    exact = {
+        DeadLetter.organization_id: chosen.organization_id,
+        DeadLetter.endpoint_id: chosen.endpoint_id,
+        DeadLetter.event_type: chosen.event_type,
+        DeadLetter.reason: chosen.reason,
+        DeadLetter.state: chosen.state,
+    }
+    found: list[Any] = [col(column) == value for column, value in exact.items() if value is not None]
+    if chosen.since is not None:
+        found.append(col(DeadLetter.died_at) >= chosen.since)
+    if chosen.until is not None:
+        found.append(col(DeadLetter.died_at) < chosen.until)
+    return found

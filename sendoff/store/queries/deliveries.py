@@ -1,0 +1,279 @@
+"""Deliveries: inserted, settled, released, found due, reopened; one statement for many rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sendoff.policy.states import DeliveryState
+from sendoff.store.engine.batch import (
+    execute,
+    ids_parameter,
+    lock,
+    rows_from,
+    rows_parameter,
+    skip_locked,
+)
+from sendoff.store.engine.database import Transaction
+
+_ID = {"id": "uuid"}
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What an attempt made of a claimed delivery."""
+
+    id: str
+    state: DeliveryState
+    attempt_count: int
+    next_attempt_at: datetime | None
+    last_attempt_at: datetime | None
+    """None when no attempt was counted; what the one before left stands then."""
+    last_response_status: int | None
+    last_error: str | None
+    delivered_at: datetime | None
+    blocked_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewDelivery:
+    """A delivery to be inserted: `pending`, which is due at once, or `held` until its endpoint has room."""
+
+    id: str
+    event_id: str
+    endpoint_id: str
+    organization_id: str
+    created_at: datetime
+    state: DeliveryState
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDelivery:
+    """A delivery that is still to be made, and the replay that it is part of."""
+
+    id: str
+    endpoint_id: str
+    replay_id: str | None
+
+
+_NEW_COLUMNS = {
+    "id": "uuid",
+    "event_id": "text",
+    "endpoint_id": "uuid",
+    "organization_id": "uuid",
+    "created_at": "timestamptz",
+    "state": "text",
+}
+
+
+async def insert_many(tx: Transaction, rows: Sequence[NewDelivery]) -> None:
+    """Insert new deliveries."""
+    await execute(
+        tx,
+        f"""
+        INSERT INTO deliveries
+            (id, event_id, endpoint_id, organization_id, created_at, state, attempt_count, next_attempt_at)
+        SELECT r.id, r.event_id, r.endpoint_id, r.organization_id, r.created_at, r.state, 0, r.created_at
+        FROM {rows_from(tx, "rows", _NEW_COLUMNS)} AS r
+        """,
+        rows=rows_parameter(rows),
+    )
+
+
+async def lock_leased(tx: Transaction, claims: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Which deliveries are still in flight under their lease, as `(id, lease)`; locked until the transaction ends.
+
+    Waits for whoever holds one: a claim that comes too late has it for a moment, and it is ours all the same.
+    """
+    result = await execute(
+        tx,
+        f"""
+        SELECT d.id, d.lease FROM deliveries d
+        JOIN {rows_from(tx, "rows", {"id": "uuid", "lease": "uuid"})} AS r ON r.id = d.id AND r.lease = d.lease
+        WHERE d.state = 'in_flight'
+        ORDER BY d.id
+        {lock(tx, "d")}
+        """,
+        rows=rows_parameter({"id": identifier, "lease": lease} for identifier, lease in claims),
+    )
+    return {(str(row.id), str(row.lease)) for row in result}
+
+
+async def settle(tx: Transaction, settlements: Sequence[Settlement]) -> None:
+    """Write what attempts made of their deliveries, which the transaction must hold by `lock_leased`."""
+    columns = {
+        "id": "uuid",
+        "state": "text",
+        "attempt_count": "int",
+        "next_attempt_at": "timestamptz",
+        "last_attempt_at": "timestamptz",
+        "last_response_status": "int",
+        "last_error": "text",
+        "delivered_at": "timestamptz",
+        "blocked_since": "timestamptz",
+    }
+    kept = ("last_attempt_at", "last_response_status")
+    assigned = ", ".join(f"{name} = r.{name}" for name in columns if name not in ("id", *kept))
+    await execute(
+        tx,
+        f"""
+        UPDATE deliveries SET lease = NULL, {assigned},
+            last_attempt_at = COALESCE(r.last_attempt_at, deliveries.last_attempt_at),
+            last_response_status = CASE WHEN r.last_attempt_at IS NULL
+                THEN deliveries.last_response_status ELSE r.last_response_status END
+        FROM {rows_from(tx, "rows", columns)} AS r WHERE deliveries.id = r.id
+        """,
+        rows=rows_parameter(settlements),
+    )
+
+
+async def release(tx: Transaction, ids: Sequence[str], *, lease: str, now: datetime, held: bool) -> None:
+    """Give claimed deliveries back as if they had not been claimed: due at `now` or, if `held`, held."""
+    await execute(
+        tx,
+        f"""
+        UPDATE deliveries SET state = :state, lease = NULL, next_attempt_at = :now
+        WHERE id IN (SELECT id FROM {rows_from(tx, "ids", _ID)} AS r) AND lease = :lease AND state = 'in_flight'
+        """,
+        ids=ids_parameter(ids),
+        lease=lease,
+        now=now,
+        state=(DeliveryState.HELD if held else DeliveryState.PENDING).value,
+    )
+
+
+async def find_due(tx: Transaction, *, now: datetime, rung_until: datetime, limit: int) -> list[str]:
+    """Ids of deliveries whose time has come, longest overdue first.
+
+    Of those that were never tried, only such as are due since `rung_until`: the newer ones were just rung for.
+    """
+    result = await execute(
+        tx,
+        """
+        SELECT id FROM deliveries WHERE state IN ('pending', 'in_flight') AND next_attempt_at <= :now
+          AND (next_attempt_at <= :rung_until OR state = 'in_flight' OR attempt_count > 0)
+        ORDER BY next_attempt_at LIMIT :limit
+        """,
+        now=now,
+        rung_until=rung_until,
+        limit=limit,
+    )
+    return [str(row.id) for row in result]
+
+
+async def repair_future_times(tx: Transaction, *, now: datetime, until: datetime, limit: int) -> int:
+    """Mend what waits longer than anything was told to; how many it was.
+
+    Leases end at `until`, the latest that one given at `now` could; what was never tried, and what could not be tried
+    the last time, is due at `now`.
+    """
+    result = await execute(
+        tx,
+        f"""
+        WITH late AS (
+            SELECT d.id FROM deliveries d
+            WHERE d.state IN ('pending', 'in_flight') AND d.next_attempt_at > :until
+              AND (d.state = 'in_flight' OR d.attempt_count = 0 OR d.blocked_since IS NOT NULL)
+            LIMIT :limit
+            {skip_locked(tx, "d")}
+        )
+        UPDATE deliveries SET next_attempt_at = CASE WHEN state = 'in_flight' THEN :until ELSE :now END
+        WHERE id IN (SELECT id FROM late)
+        RETURNING deliveries.id
+        """,
+        now=now,
+        until=until,
+        limit=limit,
+    )
+    return len(result.all())
+
+
+async def find_endpoints_with_held(tx: Transaction) -> list[str]:
+    """Ids of the endpoints that have held deliveries; costs one index probe for each, however many are held."""
+    result = await execute(
+        tx,
+        """
+        WITH RECURSIVE holder(endpoint_id) AS (
+            SELECT * FROM (
+                SELECT endpoint_id FROM deliveries WHERE state = 'held' ORDER BY endpoint_id LIMIT 1
+            ) AS first_holder
+            UNION ALL
+            SELECT (
+                SELECT d.endpoint_id FROM deliveries d WHERE d.state = 'held' AND d.endpoint_id > holder.endpoint_id
+                ORDER BY d.endpoint_id LIMIT 1
+            ) FROM holder WHERE holder.endpoint_id IS NOT NULL
+        )
+        SELECT endpoint_id FROM holder WHERE endpoint_id IS NOT NULL
+        """,
+    )
+    return [str(row.endpoint_id) for row in result]
+
+
+async def reopen(
+    tx: Transaction, ids: Sequence[str], *, replay_id: str | None, now: datetime, delivered: bool = False
+) -> list[str]:
+    """Make dead deliveries due again, on the word of a replay or of a manual retry; the ids of those that were.
+
+    With `delivered`, those that were delivered as well: only for who asked for these very deliveries.
+    """
+    states = "('delivered', 'dead')" if delivered else "('dead')"
+    result = await execute(
+        tx,
+        f"""
+        UPDATE deliveries SET state = 'pending', next_attempt_at = :now, replay_id = :replay_id,
+            delivered_at = NULL, blocked_since = NULL
+        WHERE id IN (SELECT id FROM {rows_from(tx, "ids", _ID)} AS r) AND state IN {states}
+        RETURNING deliveries.id
+        """,
+        ids=ids_parameter(ids),
+        replay_id=replay_id,
+        now=now,
+    )
+    return [str(row.id) for row in result]
+
+
+async def hurry(tx: Transaction, delivery_id: str, *, now: datetime) -> bool:
+    """Make a waiting delivery due at once; False if it is not waiting."""
+    result = await execute(
+        tx,
+        """
+        UPDATE deliveries SET state = 'pending', next_attempt_at = :now
+        WHERE id = :id AND state IN ('pending', 'held') RETURNING deliveries.id
+        """,
+        id=delivery_id,
+        now=now,
+    )
+    return result.first() is not None
+
+
+async def mark_dead(tx: Transaction, ids: Sequence[str]) -> None:
+    """Close deliveries that the transaction holds and has written dead letters for."""
+    await execute(
+        tx,
+        f"""
+        UPDATE deliveries SET state = 'dead', lease = NULL, next_attempt_at = NULL
+        WHERE id IN (SELECT id FROM {rows_from(tx, "ids", _ID)} AS r)
+        """,
+        ids=ids_parameter(ids),
+    )
+
+
+async def lock_waiting_of_endpoint(
+    tx: Transaction, endpoint_id: str, *, now: datetime, limit: int
+) -> list[OpenDelivery]:
+    """Open deliveries of an endpoint that nobody is sending at this moment, locked; the oldest, at most `limit`."""
+    result = await execute(
+        tx,
+        f"""
+        SELECT d.id, d.replay_id FROM deliveries d
+        WHERE d.endpoint_id = :endpoint_id AND d.state IN ('pending', 'held', 'in_flight')
+            AND (d.state <> 'in_flight' OR d.next_attempt_at <= :now)
+        ORDER BY d.id LIMIT :limit
+        {skip_locked(tx, "d")}
+        """,
+        endpoint_id=endpoint_id,
+        now=now,
+        limit=limit,
+    )
+    return [OpenDelivery(str(row.id), endpoint_id, str(row.replay_id) if row.replay_id else None) for row in result]

@@ -1,0 +1,129 @@
+"""Deliveries and their attempts as people look at them: one, or a page, with what happened to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import select as core_select
+from sqlalchemy import text, true
+from sqlmodel import col, select
+
+from sendoff.policy.states import DeliveryState
+from sendoff.store.engine.batch import ids_parameter, is_sqlite, rows_from
+from sendoff.store.engine.database import Transaction
+from sendoff.store.engine.paging import newest_first
+from sendoff.store.tables import Attempt, Delivery, Endpoint, Event, LastExchange
+
+Query = TypeVar("Query", bound=Any)
+
+
+async def find(tx: Transaction, delivery_id: str) -> Delivery | None:
+    return await tx.get(Delivery, delivery_id)
+
+
+async def find_many(tx: Transaction, ids: Sequence[str]) -> list[Delivery]:
+    query = select(Delivery).where(
+        text(f"id IN (SELECT r.id FROM {rows_from(tx, 'ids', {'id': 'uuid'})} AS r)").bindparams(ids=ids_parameter(ids))
+    )
+    return list((await tx.scalars(query)).all())
+
+
+async def of_event(tx: Transaction, event_id: str) -> list[Delivery]:
+    """The deliveries of an event, in the order they were made."""
+    query = select(Delivery).where(col(Delivery.event_id) == event_id).order_by(col(Delivery.id))
+    return list((await tx.scalars(query)).all())
+
+
+async def attempts_of(tx: Transaction, delivery_id: str) -> list[Attempt]:
+    """Every attempt of a delivery, first to last."""
+    query = select(Attempt).where(col(Attempt.delivery_id) == delivery_id).order_by(col(Attempt.number))
+    return list((await tx.scalars(query)).all())
+
+
+async def last_exchange_of(tx: Transaction, delivery_id: str) -> LastExchange | None:
+    """What went over the wire at the delivery's last failed attempt."""
+    return await tx.get(LastExchange, delivery_id)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    """Which deliveries a list shows; None is any."""
+
+    organization_id: str | None = None
+    endpoint_id: str | None = None
+    event_id: str | None = None
+    event_type: str | None = None
+    states: tuple[DeliveryState, ...] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+async def page(
+    tx: Transaction, chosen: DeliveryFilter, *, limit: int, before: str | None = None
+) -> list[tuple[Delivery, str, str | None]]:
+    """Deliveries with their event's type and request id, newest first, at most `limit`, older than the id `before`.
+
+    Costs what the page holds, however much history there is, but for an `event_type` that is rare and an `until` that
+    is long ago: whatever else was meant is read through, from the newest on, until the page is full.
+    """
+    query = select(Delivery, Event.type, Event.request_id).join(Event, col(Event.id) == col(Delivery.event_id))
+    if chosen.endpoint_id is not None:
+        query = _of_endpoint(query, chosen.endpoint_id).where(*_conditions(chosen))
+    elif chosen.organization_id is None or chosen.event_id is not None or is_sqlite(tx):
+        query = query.where(*_conditions(chosen))
+    else:
+        query = query.where(col(Delivery.id).in_(_newest_of_each_endpoint(chosen, limit=limit, before=before)))
+    query = newest_first(query, col(Delivery.id), limit=limit, before=before)
+    return [tuple(row) for row in (await tx.execute(query)).all()]
+
+
+def _of_endpoint(query: Query, endpoint_id: Any) -> Query:
+    """Those of one endpoint, in the order of the indexes by endpoint.
+
+    Were it said that the column is equal to the id, a planner would take the order by endpoint for nothing, and could
+    prefer to read all deliveries from the newest on, until it has come across enough of the endpoint's.
+    """
+    column = col(Delivery.endpoint_id)
+    chosen: Query = query.where(column >= endpoint_id, column <= endpoint_id).order_by(column.desc())
+    return chosen
+
+
+def _newest_of_each_endpoint(chosen: DeliveryFilter, *, limit: int, before: str | None) -> Any:
+    """The ids of what may be on an organization's page: there is an index by endpoint, and none by organization.
+
+    One more index would cost every delivery something. SQLite knows no LATERAL, and has no history of that size.
+    """
+    query = core_select(col(Delivery.id)).where(*_conditions(replace(chosen, organization_id=None)))
+    if chosen.event_type is not None:
+        query = query.join(Event, col(Event.id) == col(Delivery.event_id))
+    query = newest_first(_of_endpoint(query, col(Endpoint.id)), col(Delivery.id), limit=limit, before=before)
+    of_one = query.correlate(Endpoint).lateral()
+    of_all = core_select(of_one.c.id).select_from(Endpoint).join(of_one, true())
+    of_ours = of_all.where(col(Endpoint.organization_id) == chosen.organization_id)
+    return of_ours.order_by(of_one.c.id.desc()).limit(limit)
+
+
+def _conditions(chosen: DeliveryFilter) -> list[Any]:
+    """The filter as conditions on the tables, but for the endpoint."""
+    exact = {
+        Delivery.organization_id: chosen.organization_id,
+        Delivery.event_id: chosen.event_id,
+        Event.type: chosen.event_type,
+    }
+    found: list[Any] = [col(column) == value for column, value in exact.items() if value is not None]
+    if chosen.states is not None:
+        found.append(_in_states(chosen.states))
+    if chosen.since is not None:
+        found.append(col(Delivery.created_at) >= chosen.since)
+    if chosen.until is not None:
+        found.append(col(Delivery.created_at) < chosen.until)
+    return found
+
+
+def _in_states(states: Sequence[DeliveryState]) -> Any:
+    """Written out: neither database looks for a parameter in its partial indexes."""
+    names = [f"'{DeliveryState(state)}'" for state in states]
+    return text(f"deliveries.state = {names[0]}" if len(names) == 1 else f"deliveries.state IN ({', '.join(names)})")

@@ -1,0 +1,154 @@
+"""Endpoints: registered URLs, who subscribed to what, and how they fare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import update
+from sqlmodel import col, select
+
+from sendoff.policy.states import EndpointState
+from sendoff.store.engine.batch import execute, ids_parameter, read_json, rows_from
+from sendoff.store.engine.database import Transaction
+from sendoff.store.engine.paging import newest_first
+from sendoff.store.tables import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Subscriber:
+    """An active endpoint as publishing sees it."""
+
+    id: str
+    events: Sequence[str]
+    has_held: bool
+    """Whether deliveries are held for it: whatever is new stands behind them."""
+
+
+NEWEST_HELD = """(
+    SELECT d.id FROM deliveries d WHERE d.endpoint_id = {endpoint}.id AND d.state = 'held'
+    ORDER BY d.endpoint_id DESC, d.id DESC LIMIT 1
+)"""
+"""SQL for the newest delivery held for an endpoint; NULL for none. Looking for any would read the index from its other
+end, past all that was held once."""
+
+
+async def find_subscribers(tx: Transaction, organization_ids: Iterable[str]) -> dict[str, list[Subscriber]]:
+    """The active endpoints of each of the organizations, by its id."""
+    wanted = set(organization_ids)
+    result = await execute(
+        tx,
+        f"""
+        SELECT e.organization_id, e.id, e.events, {NEWEST_HELD.format(endpoint="e")} IS NOT NULL AS has_held
+        FROM endpoints e JOIN {rows_from(tx, "ids", {"id": "uuid"})} AS r ON r.id = e.organization_id
+        WHERE e.state = 'active'
+        """,
+        ids=ids_parameter(wanted),
+    )
+    found: dict[str, list[Subscriber]] = {organization_id: [] for organization_id in wanted}
+    for row in result:
+        found[str(row.organization_id)].append(Subscriber(str(row.id), read_json(row.events), bool(row.has_held)))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """An endpoint as sending sees it; the fields are those of the table."""
+
+    id: str
+    organization_id: str
+    state: str
+    dialect: str
+    url: str
+    secret: bytes = field(repr=False)
+    previous_secret: bytes | None = field(repr=False)
+    previous_secret_until: datetime | None
+    rate_limit: int | None
+    consecutive_failures: int
+    last_success_at: datetime | None
+
+
+async def find_failing(tx: Transaction, ids: Iterable[str]) -> set[str]:
+    """Which of the endpoints have failed since they were last well."""
+    result = await execute(
+        tx,
+        f"""
+        SELECT e.id FROM endpoints e JOIN {rows_from(tx, "ids", {"id": "uuid"})} AS r ON r.id = e.id
+        WHERE e.consecutive_failures > 0
+        """,
+        ids=ids_parameter(ids),
+    )
+    return {str(row.id) for row in result}
+
+
+async def find(tx: Transaction, endpoint_id: str, *, lock: bool = False) -> Endpoint | None:
+    """An endpoint in whatever state, or None; `lock` holds it until the transaction ends."""
+    return await tx.get(Endpoint, endpoint_id, with_for_update=lock or None)
+
+
+async def find_unless_locked(tx: Transaction, endpoint_id: str) -> Endpoint | None:
+    """An endpoint in whatever state, locked until the transaction ends; None also when somebody else holds it."""
+    return await tx.get(Endpoint, endpoint_id, with_for_update={"skip_locked": True})
+
+
+async def find_many(tx: Transaction, ids: Iterable[str], *, lock: bool = False) -> dict[str, Endpoint]:
+    """Those of the endpoints that exist, by id. Locks are taken in the order of ids, so that none dead-lock."""
+    query = select(Endpoint).where(col(Endpoint.id).in_(set(ids))).order_by(col(Endpoint.id))
+    if lock:
+        query = query.with_for_update()
+    return {endpoint.id: endpoint for endpoint in (await tx.scalars(query)).all()}
+
+
+async def of_organization(tx: Transaction, organization_id: str) -> list[Endpoint]:
+    """The organization's endpoints that are not deleted, newest first."""
+    query = (
+        select(Endpoint)
+        .where(col(Endpoint.organization_id) == organization_id, col(Endpoint.state) != EndpointState.DELETED)
+        .order_by(col(Endpoint.id).desc())
+    )
+    return list((await tx.scalars(query)).all())
+
+
+async def page(
+    tx: Transaction,
+    *,
+    limit: int,
+    before: str | None = None,
+    organization_id: str | None = None,
+    state: EndpointState | None = None,
+) -> list[Endpoint]:
+    """Endpoints of all organizations, newest first, at most `limit`, older than the id `before`."""
+    query = select(Endpoint)
+    if organization_id is not None:
+        query = query.where(col(Endpoint.organization_id) == organization_id)
+    if state is not None:
+        query = query.where(col(Endpoint.state) == state)
+    query = newest_first(query, col(Endpoint.id), limit=limit, before=before)
+    return list((await tx.scalars(query)).all())
+
+
+async def find_drain_due(tx: Transaction, *, limit: int) -> list[str]:
+    """Ids of endpoints that stopped being active and whose open deliveries may still wait."""
+    query = select(Endpoint.id).where(col(Endpoint.drain_due).is_(True)).limit(limit)
+    return list((await tx.scalars(query)).all())
+
+
+async def mark_buried(tx: Transaction, endpoint_id: str) -> None:
+    """Nothing of this endpoint waits any more."""
+    await tx.execute(update(Endpoint).where(col(Endpoint.id) == endpoint_id).values(drain_due=False))
+
+
+async def forget_ended_secrets(tx: Transaction, *, now: datetime, limit: int) -> None:
+    """Remove secrets from before a rotation whose overlap has ended."""
+    ended = (
+        select(Endpoint.id)
+        .where(col(Endpoint.previous_secret_until) <= now)
+        .order_by(col(Endpoint.id))
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    ids = (await tx.scalars(ended)).all()
+    if ids:
+        forgotten = {"previous_secret": None, "previous_secret_until": None}
+        await tx.execute(update(Endpoint).where(col(Endpoint.id).in_(ids)).values(forgotten))

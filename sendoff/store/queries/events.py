@@ -1,0 +1,78 @@
+"""Events and the types that are registered for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlmodel import col, select
+
+from sendoff.store.engine.batch import execute, rows_from, rows_parameter
+from sendoff.store.engine.database import Transaction
+from sendoff.store.tables import Event, EventType
+
+
+@dataclass(frozen=True, slots=True)
+class NewEventRow:
+    """An event to be inserted; the fields are those of the table."""
+
+    id: str
+    organization_id: str
+    type: str
+    data: str
+    occurred_at: datetime
+    created_at: datetime
+    request_id: str | None
+    delivery_count: int
+
+
+_COLUMNS = {
+    "id": "text",
+    "organization_id": "uuid",
+    "type": "text",
+    "data": "text",
+    "occurred_at": "timestamptz",
+    "created_at": "timestamptz",
+    "request_id": "text",
+    "delivery_count": "int",
+}
+
+
+async def insert_many(tx: Transaction, rows: Sequence[NewEventRow]) -> None:
+    """Insert new events."""
+    names = ", ".join(_COLUMNS)
+    statement = f"INSERT INTO events ({names}) SELECT {names} FROM {rows_from(tx, 'rows', _COLUMNS)} AS r"
+    await execute(tx, statement, rows=rows_parameter(rows))
+
+
+@dataclass(frozen=True, slots=True)
+class EventContent:
+    """What sending takes of an event."""
+
+    id: str
+    organization_id: str
+    type: str
+    data: str
+    occurred_at: datetime
+    request_id: str | None
+    """The request that caused the event."""
+
+
+async def find(tx: Transaction, event_id: str) -> Event | None:
+    return await tx.get(Event, event_id)
+
+
+async def find_type(tx: Transaction, name: str) -> EventType | None:
+    return await tx.get(EventType, name)
+
+
+async def find_types(tx: Transaction, names: Iterable[str]) -> dict[str, EventType]:
+    """Those of the types that are registered, by name."""
+    query = select(EventType).where(col(EventType.name).in_(set(names)))
+    return {event_type.name: event_type for event_type in (await tx.scalars(query)).all()}
+
+
+async def list_types(tx: Transaction) -> list[EventType]:
+    """The registered types beyond the built-in ones, by name."""
+    return list((await tx.scalars(select(EventType).order_by(col(EventType.name)))).all())

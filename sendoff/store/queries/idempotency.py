@@ -1,0 +1,62 @@
+"""Answers to writes with an Idempotency-Key, kept for 24 hours."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import delete, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import col, select
+
+from sendoff.store.engine.batch import execute
+from sendoff.store.engine.database import Transaction
+from sendoff.store.tables import IdempotencyRecord
+
+
+async def insert_if_new(tx: Transaction, record: IdempotencyRecord) -> bool:
+    """Insert the record unless its key is taken; a concurrent insert of the same key is waited for."""
+    insert = sqlite.insert if tx.get_bind().dialect.name == "sqlite" else postgresql.insert
+    statement = insert(IdempotencyRecord).values(record.model_dump()).on_conflict_do_nothing()
+    result = await tx.execute(statement.returning(col(IdempotencyRecord.key)))
+    return result.first() is not None
+
+
+async def find(tx: Transaction, organization_id: str, key: str) -> IdempotencyRecord | None:
+    query = select(IdempotencyRecord).where(
+        col(IdempotencyRecord.organization_id) == organization_id, col(IdempotencyRecord.key) == key
+    )
+    return (await tx.scalars(query)).one_or_none()
+
+
+async def complete(tx: Transaction, organization_id: str, key: str, *, status: int, body: bytes) -> None:
+    """Keep the answer that every repetition gets."""
+    await tx.execute(
+        update(IdempotencyRecord)
+        .where(col(IdempotencyRecord.organization_id) == organization_id, col(IdempotencyRecord.key) == key)
+        .values(response_status=status, response_body=body)
+    )
+
+
+async def remove(tx: Transaction, organization_id: str, key: str) -> None:
+    """Forget a key whose write came to nothing."""
+    await tx.execute(
+        delete(IdempotencyRecord).where(
+            col(IdempotencyRecord.organization_id) == organization_id, col(IdempotencyRecord.key) == key
+        )
+    )
+
+
+async def remove_old(tx: Transaction, *, until: datetime, limit: int) -> int:
+    """Remove records from before `until`, at most `limit`; how many."""
+    result = await execute(
+        tx,
+        """
+        DELETE FROM idempotency_records WHERE (organization_id, key) IN (
+            SELECT r.organization_id, r.key FROM idempotency_records r WHERE r.created_at < :until
+            ORDER BY r.created_at LIMIT :limit
+        )
+        """,
+        until=until,
+        limit=limit,
+    )
+    return result.rowcount

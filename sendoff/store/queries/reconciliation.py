@@ -1,0 +1,109 @@
+"""Reconciliation: whether what was accepted and what became of it add up. Each check is one statement over a range.
+
+One statement sees one state of the database, and whatever belongs together is committed together: a check finds nothing
+while others work unless something is wrong. Ranges of keys make the work small: no check reads a table at once.
+`WITHIN(column)` in a statement stands for "the column is in the range".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Text, bindparam, text
+from sqlalchemy.types import TypeEngine
+
+from sendoff.store.engine.database import Transaction
+from sendoff.store.engine.types import Identifier, UtcDateTime
+from sendoff.store.queries.reconciliation_checks import CHECKS, Check
+
+_WITHIN = re.compile(r"WITHIN\(([\w.]+)\)")
+_LOWEST_ID = "00000000-0000-0000-0000-000000000000"
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A table whose keys are walked in ranges of `size`; the checks that go with it."""
+
+    table: str
+    size: int
+    checks: tuple[Check, ...]
+
+    @property
+    def start(self) -> str:
+        """Sorts before every key."""
+        return "" if self.table == "events" else _LOWEST_ID
+
+    @property
+    def key_type(self) -> TypeEngine[Any]:
+        return Text() if self.table == "events" else Identifier()
+
+
+WALKS = tuple(
+    Scan(table, size, CHECKS[table])
+    for table, size in (("events", 10_000), ("deliveries", 10_000), ("dead_letters", 10_000), ("replays", 10))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRange:
+    """The keys after `after`, up to and with `upto`; without it, all of them."""
+
+    after: str
+    upto: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that does not add up: what it is, and the ids of the rows by their names."""
+
+    check: Check
+    ids: Mapping[str, str]
+    expected: int | None
+    found: int | None
+
+
+async def find_range(tx: Transaction, walk: Scan, *, after: str) -> KeyRange:
+    """The next `walk.size` keys after `after`."""
+    statement = f"SELECT id FROM {walk.table} WHERE id > :after ORDER BY id LIMIT 1 OFFSET :skipped"
+    bound = (await _execute(tx, walk, statement, after=after, skipped=walk.size - 1)).first()
+    return KeyRange(after, None if bound is None else str(bound.id))
+
+
+async def count_rows(tx: Transaction, walk: Scan, keys: KeyRange) -> int:
+    """How many rows the walk's table has in the range."""
+    result = await _execute_within(tx, walk, keys, f"SELECT COUNT(*) FROM {walk.table} WHERE WITHIN(id)")
+    return int(result.scalar_one())
+
+
+async def find_faults(
+    tx: Transaction, walk: Scan, check: Check, keys: KeyRange, *, overdue: datetime, kept_since: datetime
+) -> list[Finding]:
+    """What the check finds in the range.
+
+    `overdue`: what should have happened before it has not happened in time. `kept_since`: what ended before may have
+    been removed by now, in part.
+    """
+    moments = {name: at for name, at in (("overdue", overdue), ("kept_since", kept_since)) if f":{name}" in check.sql}
+    rows = (await _execute_within(tx, walk, keys, check.sql, **moments)).mappings()
+    return [_finding(check, row) for row in rows]
+
+
+def _finding(check: Check, row: Mapping[str, Any]) -> Finding:
+    ids = {name: str(value) for name, value in row.items() if name.endswith("_id") and value is not None}
+    return Finding(check, ids, row.get("expected"), row.get("found"))
+
+
+async def _execute_within(tx: Transaction, walk: Scan, keys: KeyRange, statement: str, **parameters: Any) -> Any:
+    limits = {"after": keys.after} if keys.upto is None else {"after": keys.after, "upto": keys.upto}
+    condition = r"\1 > :after" if keys.upto is None else r"(\1 > :after AND \1 <= :upto)"
+    return await _execute(tx, walk, _WITHIN.sub(condition, statement), **limits, **parameters)
+
+
+async def _execute(tx: Transaction, walk: Scan, statement: str, **parameters: Any) -> Any:
+    types = {"after": walk.key_type, "upto": walk.key_type, "overdue": UtcDateTime(), "kept_since": UtcDateTime()}
+    typed = [bindparam(name, type_=types[name]) for name in parameters if name in types]
+    return await (await tx.connection()).execute(text(statement).bindparams(*typed), parameters)

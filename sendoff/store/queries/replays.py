@@ -1,0 +1,127 @@
+"""Replays: which deliveries an operator sends again, and how far that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, insert, literal, text, update
+from sqlalchemy import select as core_select
+from sqlmodel import col, select
+
+from sendoff.policy.states import ReplayItemState, ReplayState
+from sendoff.store.engine.batch import ids_parameter, rows_from
+from sendoff.store.engine.database import Transaction
+from sendoff.store.engine.paging import newest_first
+from sendoff.store.engine.types import Identifier
+from sendoff.store.queries.dead_letters import DeadLetterFilter, conditions
+from sendoff.store.tables import DeadLetter, Delivery, Replay, ReplayItem
+
+_ID = {"id": "uuid"}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How many of a replay's deliveries are sent (`replayed`), and what became of them."""
+
+    replayed: int
+    succeeded: int
+    failed: int
+
+
+async def add_items_by_filter(tx: Transaction, replay_id: str, chosen: DeadLetterFilter) -> int:
+    """Put the deliveries of the dead letters that the filter means into the replay; how many."""
+    items = (
+        core_select(literal(replay_id, Identifier), col(DeadLetter.delivery_id), literal(ReplayItemState.WAITING.value))
+        .where(*conditions(chosen))
+        .distinct()
+    )
+    return await _insert_items(tx, items)
+
+
+async def add_items_by_delivery(tx: Transaction, replay_id: str, delivery_ids: Sequence[str]) -> int:
+    """Put those of the deliveries that are finished into the replay; how many."""
+    items = core_select(literal(replay_id, Identifier), col(Delivery.id), literal(ReplayItemState.WAITING.value)).where(
+        _finished(tx, delivery_ids)
+    )
+    return await _insert_items(tx, items)
+
+
+async def count_by_delivery(tx: Transaction, delivery_ids: Sequence[str]) -> tuple[int, int]:
+    """How many of the deliveries are finished, of how many endpoints."""
+    query = core_select(func.count(), func.count(func.distinct(Delivery.endpoint_id))).where(
+        _finished(tx, delivery_ids)
+    )
+    deliveries, endpoints = (await tx.execute(query)).one()
+    return deliveries, endpoints
+
+
+async def find(tx: Transaction, replay_id: str, *, lock: bool = False) -> Replay | None:
+    return await tx.get(Replay, replay_id, with_for_update=lock or None)
+
+
+async def page(tx: Transaction, *, limit: int, before: str | None = None) -> list[Replay]:
+    """Replays, newest first, at most `limit`, older than the id `before`."""
+    query = newest_first(select(Replay), col(Replay.id), limit=limit, before=before)
+    return list((await tx.scalars(query)).all())
+
+
+async def find_running(tx: Transaction) -> list[str]:
+    """Ids of the replays that have something left to do or to wait for."""
+    return list((await tx.scalars(select(Replay.id).where(col(Replay.state) == ReplayState.RUNNING))).all())
+
+
+async def progress(tx: Transaction, replay_ids: Sequence[str]) -> dict[str, Progress]:
+    """How far each of the replays is."""
+    query = (
+        core_select(col(ReplayItem.replay_id), col(ReplayItem.state), func.count())
+        .where(col(ReplayItem.replay_id).in_(replay_ids))
+        .group_by(col(ReplayItem.replay_id), col(ReplayItem.state))
+    )
+    counts: dict[str, dict[str, int]] = {replay_id: {} for replay_id in replay_ids}
+    for replay_id, state, number in (await tx.execute(query)).all():
+        counts[replay_id][state] = number
+    return {replay_id: _progress(found) for replay_id, found in counts.items()}
+
+
+async def next_items(tx: Transaction, replay_id: str, *, limit: int) -> list[str]:
+    """Delivery ids that the replay has not sent yet, oldest first, at most `limit`."""
+    query = (
+        select(ReplayItem.delivery_id)
+        .where(col(ReplayItem.replay_id) == replay_id, col(ReplayItem.state) == ReplayItemState.WAITING)
+        .order_by(col(ReplayItem.delivery_id))
+        .limit(limit)
+    )
+    return list((await tx.scalars(query)).all())
+
+
+async def move_items(tx: Transaction, replay_id: str, delivery_ids: Sequence[str], *, to: ReplayItemState) -> None:
+    """Set the state of items."""
+    chosen = text(f"delivery_id IN (SELECT r.id FROM {rows_from(tx, 'ids', _ID)} AS r)")
+    await tx.execute(
+        update(ReplayItem)
+        .where(col(ReplayItem.replay_id) == replay_id, chosen.bindparams(ids=ids_parameter(delivery_ids)))
+        .values(state=to)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _finished(tx: Transaction, delivery_ids: Sequence[str]) -> Any:
+    chosen = text(
+        f"deliveries.id IN (SELECT r.id FROM {rows_from(tx, 'ids', _ID)} AS r)"
+        " AND deliveries.state IN ('delivered', 'dead')"
+    )
+    return chosen.bindparams(ids=ids_parameter(delivery_ids))
+
+
+async def _insert_items(tx: Transaction, items: Any) -> int:
+    table = ReplayItem.__table__  # type: ignore[attr-defined]
+    result: Any = await tx.execute(insert(table).from_select(["replay_id", "delivery_id", "state"], items))
+    return int(result.rowcount)
+
+
+def _progress(counts: dict[str, int]) -> Progress:
+    succeeded = counts.get(ReplayItemState.SUCCEEDED, 0)
+    failed = counts.get(ReplayItemState.FAILED, 0)
+    return Progress(succeeded + failed + counts.get(ReplayItemState.SENT, 0), succeeded, failed)

@@ -1,0 +1,158 @@
+"""Retention: what is past its time leaves the database, the oldest first, at most `limit` at once.
+
+Deliveries leave with all that belongs to them, and an event with the last of its deliveries. An event's
+`delivery_count` goes down with each that leaves, so that it always says how many there must be.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sendoff.store.engine.batch import execute, ids_parameter, lock, rows_from, rows_parameter, skip_locked
+from sendoff.store.engine.database import Transaction
+
+_ID = {"id": "uuid"}
+_BELONGING_TO_A_DELIVERY = ("attempts", "last_exchanges", "dead_letters")
+
+
+async def remove_delivered(tx: Transaction, *, until: datetime, limit: int) -> int:
+    """Remove deliveries that were delivered before `until`; how many."""
+    result = await execute(
+        tx,
+        f"""
+        SELECT d.id, d.event_id FROM deliveries d WHERE d.state = 'delivered' AND d.delivered_at < :until
+        ORDER BY d.delivered_at LIMIT :limit {skip_locked(tx, "d")}
+        """,
+        until=until,
+        limit=limit,
+    )
+    found = result.all()
+    await _remove_deliveries(tx, found)
+    return len(found)
+
+
+async def remove_dead_letters(tx: Transaction, *, until: datetime, limit: int) -> int:
+    """Remove dead letters from before `until`, whatever their state, with those deliveries that end in them; how many.
+
+    A delivery that was taken up again, or has a younger dead letter, stays.
+    """
+    letters = (
+        await execute(
+            tx,
+            "SELECT l.id, l.delivery_id FROM dead_letters l WHERE l.died_at < :until ORDER BY l.died_at LIMIT :limit",
+            until=until,
+            limit=limit,
+        )
+    ).all()
+    busy = await _lock_deliveries(tx, {str(letter.delivery_id) for letter in letters})
+    old = [letter for letter in letters if str(letter.delivery_id) not in busy]
+    await _delete(tx, "dead_letters", "id", [str(letter.id) for letter in old])
+    bereft = await execute(
+        tx,
+        f"""
+        SELECT d.id, d.event_id FROM deliveries d JOIN {rows_from(tx, "ids", _ID)} AS r ON r.id = d.id
+        WHERE d.state = 'dead' AND NOT EXISTS (SELECT 1 FROM dead_letters l WHERE l.delivery_id = d.id)
+        """,
+        ids=ids_parameter({str(letter.delivery_id) for letter in old}),
+    )
+    await _remove_deliveries(tx, bereft.all())
+    return len(old)
+
+
+async def remove_events(tx: Transaction, *, until: datetime, limit: int) -> int:
+    """Remove events from before `until` that nobody was subscribed to; how many."""
+    result = await execute(
+        tx,
+        """
+        DELETE FROM events WHERE id IN (
+            SELECT e.id FROM events e WHERE e.delivery_count = 0 AND e.created_at < :until
+            AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event_id = e.id)
+            ORDER BY e.created_at LIMIT :limit
+        )
+        """,
+        until=until,
+        limit=limit,
+    )
+    return result.rowcount
+
+
+async def remove_replays(tx: Transaction, *, until: datetime, limit: int) -> int:
+    """Remove replays that ended before `until`, their items first; how many rows."""
+    replay = (
+        await execute(
+            tx,
+            "SELECT id FROM replays WHERE state <> 'running' AND finished_at < :until ORDER BY id LIMIT 1",
+            until=until,
+        )
+    ).first()
+    if replay is None:
+        return 0
+    result = await execute(
+        tx,
+        """
+        DELETE FROM replay_items WHERE replay_id = :replay_id AND delivery_id IN (
+            SELECT i.delivery_id FROM replay_items i WHERE i.replay_id = :replay_id LIMIT :limit
+        )
+        """,
+        replay_id=str(replay.id),
+        limit=limit,
+    )
+    if result.rowcount == limit:
+        return limit
+    await _delete(tx, "replays", "id", [str(replay.id)])
+    return result.rowcount + 1
+
+
+async def _lock_deliveries(tx: Transaction, ids: set[str]) -> set[str]:
+    """Hold the deliveries, and tell which of them somebody else holds at this moment."""
+    wanted = f"SELECT d.id FROM deliveries d JOIN {rows_from(tx, 'ids', _ID)} AS r ON r.id = d.id"
+    locked = await execute(tx, f"{wanted} {skip_locked(tx, 'd')}", ids=ids_parameter(ids))
+    held = {str(row.id) for row in locked}
+    existing = await execute(tx, wanted, ids=ids_parameter(ids))
+    return {str(row.id) for row in existing} - held
+
+
+async def _remove_deliveries(tx: Transaction, found: Sequence[Any]) -> None:
+    ids = [str(delivery.id) for delivery in found]
+    if not ids:
+        return
+    for table in _BELONGING_TO_A_DELIVERY:
+        await _delete(tx, table, "delivery_id", ids)
+    await _delete(tx, "deliveries", "id", ids)
+    await _let_go_of_events(tx, Counter(delivery.event_id for delivery in found))
+
+
+async def _delete(tx: Transaction, table: str, column: str, ids: Sequence[str]) -> None:
+    chosen = f"{column} IN (SELECT r.id FROM {rows_from(tx, 'ids', _ID)} AS r)"
+    await execute(tx, f"DELETE FROM {table} WHERE {chosen}", ids=ids_parameter(ids))
+
+
+async def _let_go_of_events(tx: Transaction, removed: Counter[str]) -> None:
+    """Remove the events that have no delivery left; of the others, remember that they have fewer.
+
+    An event that lacks a delivery is not removed: the audit shall find it for as long as nobody has looked into it.
+    """
+    rows = rows_parameter({"id": event_id, "number": number} for event_id, number in removed.items())
+    source = f"{rows_from(tx, 'rows', {'id': 'text', 'number': 'int'})} AS r"
+    # In one order: two workers that remove at once would else wait for each other.
+    await execute(
+        tx, f"SELECT e.id FROM events e JOIN {source} ON r.id = e.id ORDER BY e.id {lock(tx, 'e')}", rows=rows
+    )
+    await execute(
+        tx,
+        f"""
+        DELETE FROM events WHERE id IN (
+            SELECT e.id FROM events e JOIN {source} ON r.id = e.id WHERE e.delivery_count <= r.number
+            AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event_id = e.id)
+        )
+        """,
+        rows=rows,
+    )
+    await execute(
+        tx,
+        f"UPDATE events SET delivery_count = delivery_count - r.number FROM {source} WHERE events.id = r.id",
+        rows=rows,
+    )

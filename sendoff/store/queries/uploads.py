@@ -1,0 +1,133 @@
+"""Uploads: inserted, listed, claimed under a lease, finished."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, or_, update
+from sqlmodel import col, select
+
+from sendoff.policy.states import UploadStatus
+from sendoff.store.engine.database import Transaction
+from sendoff.store.engine.paging import newest_first
+from sendoff.store.tables import Upload
+
+_OPEN = (UploadStatus.READY_FOR_PROCESSING, UploadStatus.PROCESSING)
+
+
+async def insert(tx: Transaction, upload: Upload) -> None:
+    """Insert a new upload."""
+    tx.add(upload)
+    await tx.flush()
+
+
+async def find(tx: Transaction, upload_id: str, *, organization_id: str | None = None) -> Upload | None:
+    """An upload; None as well if it is not of that organization, when one is given."""
+    upload = await tx.get(Upload, upload_id)
+    if upload is not None and organization_id not in (None, upload.organization_id):
+        return None
+    return upload
+
+
+async def status(tx: Transaction, upload_id: str) -> str:
+    """The status of an upload that there is."""
+    return (await tx.scalars(select(Upload.status).where(col(Upload.id) == upload_id))).one()
+
+
+async def existing(tx: Transaction, ids: Iterable[str]) -> set[str]:
+    """Which of the ids are uploads."""
+    return set((await tx.scalars(select(Upload.id).where(col(Upload.id).in_(set(ids))))).all())
+
+
+async def page(tx: Transaction, organization_id: str, *, limit: int, before: str | None) -> list[Upload]:
+    """The organization's uploads, newest first, older than the id `before`."""
+    query = select(Upload).where(col(Upload.organization_id) == organization_id)
+    return list((await tx.scalars(newest_first(query, col(Upload.id), limit=limit, before=before))).all())
+
+
+async def find_due(tx: Transaction, *, now: datetime, limit: int) -> list[str]:
+    """Ids of uploads that wait for processing, or whose processing worker let its lease run out."""
+    query = select(Upload.id).where(*_due(now)).order_by(col(Upload.id)).limit(limit)
+    return list((await tx.scalars(query)).all())
+
+
+async def repair_future_times(tx: Transaction, *, until: datetime) -> None:
+    """Let no lease end, and nothing wait, later than `until`."""
+    late = [col(Upload.status).in_(_OPEN), col(Upload.leased_until) > until]
+    await tx.execute(update(Upload).where(*late).values(leased_until=until))
+
+
+async def claim(tx: Transaction, upload_id: str, *, lease: str, now: datetime, until: datetime) -> Upload | None:
+    """Take a due upload under `lease`, one more attempt counted; None if it isn't due or is somebody else's."""
+    changes = {
+        "status": UploadStatus.PROCESSING,
+        "lease": lease,
+        "leased_until": until,
+        "processing_attempts": col(Upload.processing_attempts) + 1,
+        "processed_rows": 0,
+        "updated_at": now,
+    }
+    return await _change(tx, upload_id, _due(now), changes)
+
+
+async def renew(tx: Transaction, upload_id: str, *, lease: str, until: datetime, processed_rows: int) -> bool:
+    """Keep the lease and say how far the processing is; False if it isn't ours any more."""
+    changes = {"leased_until": until, "processed_rows": processed_rows}
+    return await _change(tx, upload_id, _held_by(lease), changes) is not None
+
+
+async def release(
+    tx: Transaction, upload_id: str, *, lease: str, now: datetime, due_at: datetime, attempts: int
+) -> bool:
+    """Give the claim back; the upload is due again at `due_at`, with so many attempts on record."""
+    changes = {
+        "status": UploadStatus.READY_FOR_PROCESSING,
+        "lease": None,
+        "leased_until": due_at,
+        "processing_attempts": attempts,
+        "processed_rows": 0,
+        "updated_at": now,
+    }
+    return await _change(tx, upload_id, _held_by(lease), changes) is not None
+
+
+async def finish(
+    tx: Transaction, upload_id: str, *, lease: str, status: UploadStatus, now: datetime, **results: Any
+) -> Upload | None:
+    """End the processing in `status` with the columns `results`; None, and nothing done, if the lease is lost."""
+    changes = {"status": status, "lease": None, "leased_until": None, "updated_at": now, **results}
+    return await _change(tx, upload_id, _held_by(lease), changes)
+
+
+async def cancel(tx: Transaction, upload_id: str, *, organization_id: str, now: datetime) -> Upload | None:
+    """Cancel one that nobody has started, its charge marked as refunded; None if it is not such a one."""
+    conditions = [
+        col(Upload.organization_id) == organization_id,
+        col(Upload.status) == UploadStatus.READY_FOR_PROCESSING,
+    ]
+    changes = {
+        "status": UploadStatus.CANCELLED,
+        "credits_refunded": col(Upload.credits_charged),
+        "leased_until": None,
+        "updated_at": now,
+    }
+    return await _change(tx, upload_id, conditions, changes)
+
+
+def _due(now: datetime) -> list[ColumnElement[bool]]:
+    waiting = or_(col(Upload.leased_until).is_(None), col(Upload.leased_until) <= now)
+    return [col(Upload.status).in_(_OPEN), waiting]
+
+
+def _held_by(lease: str) -> list[ColumnElement[bool]]:
+    return [col(Upload.status) == UploadStatus.PROCESSING, col(Upload.lease) == lease]
+
+
+async def _change(
+    tx: Transaction, upload_id: str, conditions: list[ColumnElement[bool]], changes: dict[str, Any]
+) -> Upload | None:
+    statement = update(Upload).where(col(Upload.id) == upload_id, *conditions).values(**changes).returning(Upload)
+    result = await tx.execute(statement, execution_options={"populate_existing": True, "synchronize_session": False})
+    return result.scalar_one_or_none()

@@ -1,0 +1,81 @@
+"""Deliveries, their attempts, and the last exchange of each."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Index, LargeBinary, String, Text, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+from sendoff.policy.states import DeliveryState
+from sendoff.store.engine.types import Identifier, Json, UtcDateTime
+
+_OPEN = text("state IN ('pending', 'held', 'in_flight')")
+_HELD = text("state = 'held'")
+_DUE = text("state IN ('pending', 'in_flight')")
+_DEAD = text("state = 'dead'")
+_DELIVERED = text("state = 'delivered'")
+
+
+class Delivery(SQLModel, table=True):
+    """One event for one endpoint."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        UniqueConstraint("event_id", "endpoint_id", name="uq_deliveries_event_endpoint"),
+        Index("ix_deliveries_due", "next_attempt_at", postgresql_where=_DUE, sqlite_where=_DUE),
+        Index("ix_deliveries_held", "endpoint_id", "id", postgresql_where=_HELD, sqlite_where=_HELD),
+        Index("ix_deliveries_open", "endpoint_id", "id", postgresql_where=_OPEN, sqlite_where=_OPEN),
+        Index("ix_deliveries_endpoint", "endpoint_id", "id"),
+        Index("ix_deliveries_dead", "id", postgresql_where=_DEAD, sqlite_where=_DEAD),
+        Index("ix_deliveries_dead_of_endpoint", "endpoint_id", "id", postgresql_where=_DEAD, sqlite_where=_DEAD),
+        Index("ix_deliveries_delivered", "delivered_at", postgresql_where=_DELIVERED, sqlite_where=_DELIVERED),
+    )
+
+    id: str = Field(sa_type=Identifier, primary_key=True)
+    event_id: str = Field(sa_type=String(28))
+    endpoint_id: str = Field(sa_type=Identifier)
+    organization_id: str = Field(sa_type=Identifier)
+    state: str = Field(default=DeliveryState.PENDING, sa_type=String(16))
+    attempt_count: int = 0
+    next_attempt_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    lease: str | None = Field(default=None, sa_type=Identifier)
+    """The claim that owns it while in flight; a record under another claim does not count."""
+    replay_id: str | None = Field(default=None, sa_type=Identifier)
+    """The replay on whose word it is open again."""
+    blocked_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """Since when attempts fail by a fault of ours, before they reach anybody; null while they don't."""
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    last_attempt_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    last_response_status: int | None = None
+    last_error: str | None = Field(default=None, sa_type=Text)
+    delivered_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Attempt(SQLModel, table=True):
+    """One HTTP exchange of a delivery, numbered from 1 without gaps. Never updated."""
+
+    __tablename__ = "attempts"
+
+    delivery_id: str = Field(sa_type=Identifier, primary_key=True)
+    number: int = Field(primary_key=True)
+    started_at: datetime = Field(sa_type=UtcDateTime)
+    duration_ms: int
+    outcome: str = Field(sa_type=String(32))
+    response_status: int | None = None
+    error: str | None = Field(default=None, sa_type=Text)
+
+
+class LastExchange(SQLModel, table=True):
+    """What was sent and answered at the last failed attempt of a delivery; the newest replaces the one before."""
+
+    __tablename__ = "last_exchanges"
+
+    delivery_id: str = Field(sa_type=Identifier, primary_key=True)
+    attempt: int
+    url: str = Field(sa_type=Text)
+    request_headers: list[list[str]] = Field(sa_type=Json)
+    response_status: int | None = None
+    response_headers: list[list[str]] | None = Field(default=None, sa_type=Json)
+    response_body: bytes | None = Field(default=None, sa_type=LargeBinary)
+    response_truncated: bool = False

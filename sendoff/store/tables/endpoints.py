@@ -1,0 +1,52 @@
+"""Endpoints of customers. A Dialbird subscription is one, too."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Index, LargeBinary, String, Text, text
+from sqlmodel import Field, SQLModel
+
+from sendoff.policy.states import EndpointState
+from sendoff.store.engine.types import Identifier, Json, UtcDateTime
+
+
+class Endpoint(SQLModel, table=True):
+    """A registered URL. Its secrets are sealed by the vault, bound to this row's id."""
+
+    __tablename__ = "endpoints"
+    __table_args__ = (
+        Index("ix_endpoints_organization", "organization_id", "id"),
+        Index(
+            "ix_endpoints_drain_due",
+            "id",
+            postgresql_where=text("drain_due"),
+            sqlite_where=text("drain_due"),
+        ),
+    )
+
+    id: str = Field(sa_type=Identifier, primary_key=True)
+    organization_id: str = Field(sa_type=Identifier, foreign_key="organizations.id")
+    user_id: str | None = Field(default=None, sa_type=Identifier, foreign_key="users.id")
+    """Who registered it; null for a token of somebody who is no user here."""
+    dialect: str = Field(sa_type=String(32))
+    url: str = Field(sa_type=Text)
+    description: str | None = Field(default=None, sa_type=Text)
+    events: list[str] = Field(sa_type=Json)
+    state: str = Field(default=EndpointState.ACTIVE, sa_type=String(16))
+    secret: bytes = Field(sa_type=LargeBinary, repr=False)
+    previous_secret: bytes | None = Field(default=None, sa_type=LargeBinary, repr=False)
+    """The secret before the last rotation: it signs as well until `previous_secret_until`, then it is forgotten."""
+    previous_secret_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    verified_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When the URL last answered a ping; null where the contract has no ping."""
+    last_success_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    last_failure_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    consecutive_failures: int = 0
+    disabled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    rate_limit: int | None = None
+    """Deliveries per second at the most, over all workers."""
+    drain_due: bool = False
+    """Set when the endpoint stops being active, cleared when its open deliveries are in the dead-letter store."""
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    updated_at: datetime = Field(sa_type=UtcDateTime)

@@ -1,0 +1,45 @@
+"""Event types and accepted events."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Index, String, Text, text
+from sqlmodel import Field, SQLModel
+
+from sendoff.store.engine.types import Identifier, Json, UtcDateTime
+
+
+class EventType(SQLModel, table=True):
+    """An event type beyond the built-in ones, with the JSON Schema its `data` must satisfy, if any."""
+
+    __tablename__ = "event_types"
+
+    name: str = Field(sa_type=String(128), primary_key=True)
+    data_schema: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class Event(SQLModel, table=True):
+    """Something that happened once. `data` is the JSON text as it was handed in, byte for byte."""
+
+    __tablename__ = "events"
+    __table_args__ = (
+        Index(
+            "ix_events_without_deliveries",
+            "created_at",
+            postgresql_where=text("delivery_count = 0"),
+            sqlite_where=text("delivery_count = 0"),
+        ),
+    )
+
+    id: str = Field(sa_type=String(28), primary_key=True)
+    organization_id: str = Field(sa_type=Identifier)
+    type: str = Field(sa_type=String(128))
+    data: str = Field(sa_type=Text)
+    occurred_at: datetime = Field(sa_type=UtcDateTime)
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    request_id: str | None = Field(default=None, sa_type=String(64))
+    delivery_count: int
+    """How many deliveries it was accepted with, less those that are past their retention."""

@@ -1,0 +1,46 @@
+"""Answers kept for idempotency keys, and the audit log."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Index, LargeBinary, String, Text
+from sqlmodel import Field, SQLModel
+
+from sendoff.store.engine.types import Identifier, Json, UtcDateTime
+
+
+class IdempotencyRecord(SQLModel, table=True):
+    """The first answer to a write with an Idempotency-Key; `response_status` is null while that write runs.
+
+    `response_body` is sealed by the vault, bound to organization and key.
+    """
+
+    __tablename__ = "idempotency_records"
+    __table_args__ = (Index("ix_idempotency_records_created", "created_at"),)
+
+    organization_id: str = Field(sa_type=Identifier, primary_key=True)
+    key: str = Field(sa_type=String(255), primary_key=True)
+    request_hash: str = Field(sa_type=String(64))
+    response_status: int | None = None
+    response_body: bytes | None = Field(default=None, sa_type=LargeBinary)
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class AuditEntry(SQLModel, table=True):
+    """Who changed or sent what, when. Append-only; secrets never stand in it."""
+
+    __tablename__ = "audit_entries"
+    __table_args__ = (Index("ix_audit_entries_organization", "organization_id", "id"),)
+
+    id: str = Field(sa_type=Identifier, primary_key=True)
+    at: datetime = Field(sa_type=UtcDateTime)
+    actor: str = Field(sa_type=Text)
+    organization_id: str | None = Field(default=None, sa_type=Identifier)
+    action: str = Field(sa_type=String(64))
+    target_type: str = Field(sa_type=String(32))
+    target_id: str = Field(sa_type=Text)
+    before: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    after: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    request_id: str | None = Field(default=None, sa_type=String(64))

@@ -1,0 +1,54 @@
+"""Uploads of contact lists, which the uploads product owns."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, Index, String, Text, text
+from sqlmodel import Field, SQLModel
+
+from sendoff.store.engine.types import Identifier, UtcDateTime
+
+
+class Upload(SQLModel, table=True):
+    """An upload of phone numbers. What follows `updated_at` serves its processing and is not shown."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (
+        Index("ix_uploads_organization", "organization_id", "id"),
+        Index(
+            "ix_uploads_waiting",
+            "leased_until",
+            postgresql_where=text("status IN ('ready_for_processing', 'processing')"),
+            sqlite_where=text("status IN ('ready_for_processing', 'processing')"),
+        ),
+    )
+
+    id: str = Field(sa_type=Identifier, primary_key=True)
+    user_id: str = Field(sa_type=Identifier)
+    organization_id: str = Field(sa_type=Identifier, foreign_key="organizations.id")
+    original_filename: str = Field(sa_type=Text)
+    storage_path: str = Field(sa_type=Text)
+    file_size_bytes: int = Field(sa_type=BigInteger)
+    status: str = Field(sa_type=String(32))
+    valid_row_count: int
+    invalid_row_count: int
+    credits_required: int
+    credits_charged: int
+    credits_refunded: int = 0
+    source: str = Field(sa_type=String(8))
+    api_key_id: str | None = Field(default=None, sa_type=Identifier)
+    skip_mobile_lookup: bool = False
+    processed_storage_path: str | None = Field(default=None, sa_type=Text)
+    processed_filtered_storage_path: str | None = Field(default=None, sa_type=Text)
+    error_message: str | None = Field(default=None, sa_type=Text)
+    exceeded_daily_limit: bool = False
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    updated_at: datetime = Field(sa_type=UtcDateTime)
+    phone_column: str = Field(sa_type=Text)
+    processed_rows: int = 0
+    processing_attempts: int = 0
+    leased_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    lease: str | None = Field(default=None, sa_type=Identifier)
+    request_id: str | None = Field(default=None, sa_type=String(64))
+    """The request that made it: whatever is told of it later was caused by that request, too."""

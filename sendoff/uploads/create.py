@@ -1,0 +1,173 @@
+"""Accept an upload: validate it, store its file, and commit row, charge and `upload.created` together.
+
+Until that commit nothing is kept: a refusal, a failure or a cancelled request leaves neither file nor row nor charge,
+and no Idempotency-Key that anybody would have to wait for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from sendoff.context import Context
+from sendoff.errors import InsufficientCredits, NoSubscription, NotFound, Unavailable
+from sendoff.idempotency import (
+    IdempotentRequest,
+    StoredResponse,
+    complete,
+    find_answer,
+    reserve,
+    under_way,
+)
+from sendoff.ids import new_id
+from sendoff.policy.states import UploadStatus
+from sendoff.publishing.publish import AcceptedEvent, ring_for
+from sendoff.store.queries import accounts, uploads
+from sendoff.store.tables import Upload
+from sendoff.uploads.check import CheckedUpload, CsvSubmission, JsonSubmission, check_upload
+from sendoff.uploads.events import CREATED, add_upload_event
+from sendoff.uploads.services import UploadServices
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who uploads."""
+
+    organization_id: str
+    user_id: str
+    api_key_id: str | None
+    source: str = "api"
+    request_id: str | None = None
+
+
+async def require_subscription(context: Context, organization_id: str) -> None:
+    """Raise NoSubscription unless the organization has an active one."""
+    await _credits(context, organization_id)
+
+
+async def create_upload(
+    context: Context,
+    sender: Sender,
+    submission: CsvSubmission | JsonSubmission,
+    *,
+    answer: Callable[[Upload], StoredResponse],
+    idempotent: IdempotentRequest | None = None,
+) -> StoredResponse:
+    """Charge one credit for each row with a valid number, and have the upload processed.
+
+    Returns what `answer` makes of it; with `idempotent` a repetition gets the first answer instead, whichever process
+    it comes to. One that comes to this process while the first still runs raises IdempotencyInProgress.
+
+    Raises NoSubscription, Invalid (the file, the column, the body), TooLarge (entries), TooFewContacts,
+    InsufficientCredits and Unavailable, in that order.
+    """
+    with under_way(context, idempotent):
+        stored = await _stored(context, idempotent)
+        if stored is not None:
+            return stored
+        await require_subscription(context, sender.organization_id)
+        checked = await check_upload(UploadServices.of(context).file_worker, submission)
+        if await _credits(context, sender.organization_id) < checked.valid:
+            stored = await _stored(context, idempotent)  # perhaps it was the first of this key that spent them
+            if stored is None:
+                raise InsufficientCredits
+            return stored
+        return await _keep(context, _row(context, sender, checked), checked, answer, idempotent)
+
+
+async def _stored(context: Context, idempotent: IdempotentRequest | None) -> StoredResponse | None:
+    if idempotent is None:
+        return None
+    async with context.database.read() as tx:
+        return await find_answer(tx, context, idempotent)
+
+
+async def _credits(context: Context, organization_id: str) -> int:
+    async with context.database.read() as tx:
+        organization = await accounts.find_organization(tx, organization_id)
+    if organization is None:
+        raise NotFound
+    if organization.credits is None:
+        raise NoSubscription
+    return organization.credits
+
+
+def _row(context: Context, sender: Sender, checked: CheckedUpload) -> Upload:
+    upload_id, now = new_id(), context.clock.now()
+    return Upload(
+        id=upload_id,
+        user_id=sender.user_id,
+        organization_id=sender.organization_id,
+        original_filename=checked.filename,
+        storage_path=f"{sender.organization_id}/{upload_id}/original.csv",
+        file_size_bytes=checked.size,
+        status=UploadStatus.READY_FOR_PROCESSING,
+        valid_row_count=checked.valid,
+        invalid_row_count=checked.invalid,
+        credits_required=checked.valid,
+        credits_charged=checked.valid,
+        source=sender.source,
+        api_key_id=sender.api_key_id,
+        skip_mobile_lookup=checked.skip_mobile_lookup,
+        created_at=now,
+        updated_at=now,
+        phone_column=checked.phone_column,
+        request_id=sender.request_id,
+    )
+
+
+async def _keep(
+    context: Context,
+    upload: Upload,
+    checked: CheckedUpload,
+    answer: Callable[[Upload], StoredResponse],
+    idempotent: IdempotentRequest | None,
+) -> StoredResponse:
+    """Store the file, commit the rest; if either fails, or another process was first, the file goes again."""
+    storage = UploadServices.of(context).storage
+    try:
+        await storage.put(upload.storage_path, checked.path, download_name=upload.original_filename)
+        response, accepted = await _commit(context, upload, answer, idempotent)
+    except BaseException:
+        await _take_back(context, upload)
+        raise
+    if response.replayed:
+        await _take_back(context, upload)
+        return response
+    ring_for(context, accepted)
+    context.bell.ring_uploads([upload.id])
+    return response
+
+
+async def _take_back(context: Context, upload: Upload) -> None:
+    """Remove the file, unless the commit went through although we were told otherwise, or nobody can say.
+
+    A file that stays without a row is removed by remove_orphan_files.
+    """
+    with suppress(Unavailable):
+        async with context.database.read() as tx:
+            committed = await uploads.find(tx, upload.id)
+        if committed is None:
+            await UploadServices.of(context).storage.delete(upload.storage_path)
+
+
+async def _commit(
+    context: Context,
+    upload: Upload,
+    answer: Callable[[Upload], StoredResponse],
+    idempotent: IdempotentRequest | None,
+) -> tuple[StoredResponse, list[AcceptedEvent]]:
+    total_rows = upload.valid_row_count + upload.invalid_row_count
+    async with context.database.write() as tx:
+        stored = await reserve(tx, context, idempotent) if idempotent else None
+        if stored is not None:
+            return stored, []
+        if not await accounts.charge_credits(tx, upload.organization_id, upload.credits_charged):
+            raise InsufficientCredits  # spent by another upload since it was looked up
+        await uploads.insert(tx, upload)
+        accepted = await add_upload_event(tx, context, upload, CREATED, total_rows=total_rows)
+        response = answer(upload)
+        if idempotent is not None:
+            await complete(tx, context, idempotent, response)
+    return response, accepted

@@ -1,0 +1,113 @@
+"""Turning the JSON mode's entries into the CSV that the rest of the way reads.
+
+`phone_numbers` becomes one column `phone`; `contacts` becomes `phone` and every other member that any contact has, in
+the order in which they first appear. The CSV says what was sent, unchanged: formulas are neutralized in the results.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from sendoff.errors import Invalid
+from sendoff.uploads.files.csv_reader import LONGEST_CELL, MOST_COLUMNS
+from sendoff.uploads.files.json_entries import Kind, NumberText, read_entries
+from sendoff.uploads.files.phone_numbers import is_valid
+from sendoff.uploads.files.validating import REPORT_EVERY, Counts, Progress
+
+PHONE_COLUMN = "phone"
+_LONGEST_NAME = 200
+
+
+class Converted(Counts, frozen=True):
+    """What the JSON said beside its entries."""
+
+    filename: str | None = None
+    skip_mobile_lookup: bool = False
+
+
+def convert_json(source: Path, target: Path, progress: Progress) -> Converted:
+    """Writes the CSV; an entry without a phone number counts as an invalid row.
+
+    Raises Invalid naming the entry for one that is no phone number or contact at all, and what read_entries raises.
+    """
+    survey = _Survey(progress)
+    members = read_entries(source, survey.entry)
+    with target.open("w", encoding="utf-8", errors="replace", newline="") as file:
+        # All quoted: whatever a name holds, it cannot be mistaken for a delimiter.
+        write = csv.writer(file, quoting=csv.QUOTE_ALL).writerow
+        write(survey.columns)
+        read_entries(source, lambda _kind, _index, entry: write(_cells(entry, survey.columns)))
+    return Converted(survey.valid, survey.invalid, _filename(members), _skip_mobile_lookup(members))
+
+
+class _Survey:
+    """The first reading: checks every entry, counts the numbers, collects the columns."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.valid = 0
+        self.invalid = 0
+        self.columns = {PHONE_COLUMN: None}
+        self._progress = progress
+
+    def entry(self, kind: Kind, index: int, entry: Any) -> None:
+        contact = {PHONE_COLUMN: entry} if kind == "phone_numbers" else entry
+        if not isinstance(contact, dict):
+            raise Invalid(f"{kind}[{index}] must be an object with a member phone.", field=kind)
+        for name, value in contact.items():
+            _check(kind, index, name, value)
+            if name not in self.columns:
+                self._add_column(name)
+        phone = contact.get(PHONE_COLUMN)
+        if isinstance(phone, str) and is_valid(phone):
+            self.valid += 1
+        else:
+            self.invalid += 1
+        if (index + 1) % REPORT_EVERY == 0:
+            self._progress(index + 1)
+
+    def _add_column(self, name: str) -> None:
+        if len(name) > _LONGEST_NAME or "\0" in name:
+            raise Invalid(
+                f"The members of contacts need names of at most {_LONGEST_NAME} characters, without NUL.",
+                field="contacts",
+            )
+        if len(self.columns) == MOST_COLUMNS:
+            raise Invalid(f"The contacts have more than {MOST_COLUMNS:,} different members.", field="contacts")
+        self.columns[name] = None
+
+
+def _check(kind: Kind, index: int, name: str, value: Any) -> None:
+    where = f"{kind}[{index}]" if kind == "phone_numbers" else f"{kind}[{index}].{name[:_LONGEST_NAME]}"
+    if isinstance(value, (dict, list)):
+        raise Invalid(f"{where} must be text, a number, true, false or null.", field=kind)
+    if name == PHONE_COLUMN and isinstance(value, bool):
+        raise Invalid(f"{where} must be a phone number.", field=kind)
+    if isinstance(value, str) and ("\0" in value or len(value) > LONGEST_CELL):
+        raise Invalid(f"{where} holds NUL or more than {LONGEST_CELL:,} characters.", field=kind)
+
+
+def _cells(entry: Any, columns: dict[str, None]) -> list[str]:
+    contact = entry if isinstance(entry, dict) else {PHONE_COLUMN: entry}
+    return [_cell(contact.get(column)) for column in columns]
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value is None else str(value).lower()
+
+
+def _filename(members: dict[str, Any]) -> str | None:
+    filename = members.get("filename")
+    if filename is not None and (not isinstance(filename, str) or isinstance(filename, NumberText)):
+        raise Invalid("filename must be a string.", field="filename")
+    return filename
+
+
+def _skip_mobile_lookup(members: dict[str, Any]) -> bool:
+    value = members.get("skip_mobile_lookup")
+    if value is not None and not isinstance(value, bool):
+        raise Invalid("skip_mobile_lookup must be true or false.", field="skip_mobile_lookup")
+    return bool(value)

@@ -1,0 +1,34 @@
+"""Counting an upload's valid rows. Every row with a valid number counts, a number that comes twice counts twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from sendoff.uploads.files.csv_reader import open_table
+from sendoff.uploads.files.phone_numbers import is_valid
+
+REPORT_EVERY = 5_000
+
+Progress = Callable[[int], None]
+"""Hears how many rows were read, now and then."""
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """Rows with a valid number, and all others; together all rows behind the header."""
+
+    valid: int
+    invalid: int
+
+
+def validate_csv(source: Path, phone_column: str, progress: Progress) -> Counts:
+    """Reads the file once, a row at a time. Raises Invalid as reading.open_table and its rows do."""
+    valid = total = 0
+    with open_table(source, phone_column) as table:
+        for total, row in enumerate(table.rows, start=1):
+            valid += is_valid(table.phone(row))
+            if total % REPORT_EVERY == 0:
+                progress(total)
+    return Counts(valid, total - valid)

@@ -1,0 +1,44 @@
+"""What the operations on uploads work with: made once per process."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from sendoff.context import Context
+from sendoff.settings import Settings
+from sendoff.uploads.files.downloads import Downloads
+from sendoff.uploads.files.links import LinkSigner
+from sendoff.uploads.files.storage import Storage
+from sendoff.uploads.files.tempfiles import remove_abandoned
+from sendoff.uploads.files.worker import FileWorker
+
+
+class UploadServices:
+    """Storage, the process that reads files, and links, each made when first used. Nothing of it needs closing."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Removes what processes that were killed left half done."""
+        remove_abandoned()
+        self._settings = settings
+        self.file_worker = FileWorker()
+
+    @classmethod
+    def of(cls, context: Context) -> UploadServices:
+        """The services of this context's process."""
+        return context.service(cls._make)
+
+    @classmethod
+    def _make(cls, context: Context) -> UploadServices:
+        return cls(context.settings)
+
+    @cached_property
+    def storage(self) -> Storage:
+        return Storage.open(self._settings.storage_url)
+
+    @cached_property
+    def signer(self) -> LinkSigner:
+        return LinkSigner([key.get_secret_value() for key in self._settings.secret_keys])
+
+    @cached_property
+    def downloads(self) -> Downloads:
+        return Downloads(self.storage, self.signer, self._settings.public_url)

@@ -1,0 +1,134 @@
+"""The one way out: send a request to a checked target and get the response, within a deadline, at most once.
+
+At most once with one exception: a request on a reused connection that ended before a single byte came back is sent
+again on a fresh one, because a receiver may close an idle connection at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Sequence
+
+from sendoff.policy.addresses import Address, AddressPolicy, Target
+from sendoff.wire.errors import ConnectionLost
+from sendoff.wire.http.connection import Connection
+from sendoff.wire.http.memory_budget import Budget
+from sendoff.wire.http.message import Response, encode_request
+from sendoff.wire.http.pool import Pool
+from sendoff.wire.net.dialer import Dialer
+from sendoff.wire.net.proxy import Proxy
+from sendoff.wire.net.resolver import Resolver, SystemResolver
+from sendoff.wire.tls.trust import default_ssl_context, require_verification
+
+_CLOSING_SECONDS = 2.0
+_READ_BYTES = 65_536
+_MOST_HELD_BYTES = 8 * 1024 * 1024
+
+
+class Client:
+    """A pooling HTTP/1.1 client that never follows redirects, never decompresses and never asks the environment.
+
+    Belongs to the event loop it is first used on. `body_cap` is how much of a response's body is kept; a longer one
+    is judged on its status, with `truncated` set, and costs the connection; so is a long one that has not ended when
+    too many such are under way. `proxy` is an egress proxy's URL.
+    """
+
+    def __init__(
+        self,
+        policy: AddressPolicy,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        resolver: Resolver | None = None,
+        body_cap: int = 16_384,
+        proxy: str | None = None,
+        max_idle: int = 512,
+        max_idle_per_origin: int = 32,
+        idle_seconds: float = 20.0,
+    ) -> None:
+        context = require_verification(ssl_context) if ssl_context is not None else default_ssl_context()
+        self._read_buffer = memoryview(bytearray(_READ_BYTES))
+        tunnel = Proxy(proxy) if proxy else None
+        self._dialer = Dialer(policy, resolver or SystemResolver(), context, tunnel, self._read_buffer)
+        self._pool = Pool(most=max_idle, most_per_origin=max_idle_per_origin, idle_seconds=idle_seconds)
+        self._body_cap = body_cap
+        self._budget = Budget(_MOST_HELD_BYTES)
+        self._open: set[Connection] = set()
+        self._closed = False
+        self._gone: asyncio.Event | None = None
+
+    async def send(
+        self,
+        target: Target,
+        head: bytes,
+        body: bytes,
+        *,
+        timeout: float,  # noqa: ASYNC109 - asyncio.timeout would cost a task switch where a timer handle does
+        method: str = "POST",
+    ) -> Response:
+        """Send one request and read its response within `timeout` seconds in all, dialing included.
+
+        `head` is a block of header lines as `encode_headers` makes it. Raises WireError, whose class says what went
+        wrong and whose `ours` says on which side.
+        """
+        if self._closed:
+            raise RuntimeError("the client is closed")
+        request = encode_request(method, target, head, body)
+        started = asyncio.get_running_loop().time()
+        deadline = started + timeout
+        connection = self._pool.take(target.origin, started)
+        if connection is not None:
+            try:
+                return await self._exchange(connection, request, method, started, deadline)
+            except ConnectionLost as lost:
+                if lost.answered:
+                    raise
+        connection = await self._dial(target, deadline)
+        return await self._exchange(connection, request, method, started, deadline)
+
+    async def check(self, target: Target, *, timeout: float) -> Sequence[Address]:  # noqa: ASYNC109 - as `send` has it
+        """The addresses of `target`, judged as a dial would, without one. Raises WireError."""
+        return await self._dialer.check(target, asyncio.get_running_loop().time() + timeout)
+
+    async def aclose(self) -> None:
+        """Close every connection, those with a request under way too, and wait until they are gone."""
+        self._closed = True
+        self._pool.close()
+        for connection in tuple(self._open):
+            connection.abort()
+        if self._open:
+            self._gone = asyncio.Event()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._gone.wait(), _CLOSING_SECONDS)
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def _exchange(
+        self, connection: Connection, request: bytes, method: str, started: float, deadline: float
+    ) -> Response:
+        response = await connection.exchange(request, method=method, started=started, deadline=deadline)
+        if self._closed:
+            connection.abort()
+        else:
+            self._pool.put(connection, asyncio.get_running_loop().time())
+        return response
+
+    async def _dial(self, target: Target, deadline: float) -> Connection:
+        def new_connection() -> Connection:
+            return Connection(target.origin, self._body_cap, self._lost, self._read_buffer, self._budget)
+
+        connection = await self._dialer.dial(target, new_connection, deadline)
+        if connection.usable:
+            self._open.add(connection)
+        return connection
+
+    def _lost(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        self._pool.discard(connection)
+        if self._gone is not None and not self._open:
+            self._gone.set()

@@ -1,0 +1,178 @@
+"""One connection, one request at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import cast
+
+from sendoff.wire.errors import BadResponse, ConnectionLost, Phase, TimedOut, TlsFailed, WireError
+from sendoff.wire.http.memory_budget import Budget
+from sendoff.wire.http.message import Response
+from sendoff.wire.http.reader import ResponseReader
+
+Origin = tuple[str, str, int]
+
+# A connection outlives changes of its name in the DNS by no more than this.
+LONGEST_LIFE_SECONDS = 300.0
+
+_LAST_LOOK_SECONDS = 0.01
+
+
+class Connection(asyncio.BufferedProtocol):
+    """An open connection to an origin; `usable` as long as it can carry another request.
+
+    Whatever it receives while no request is under way ends it. `on_lost` is called once, when it is gone.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_loop",
+        "_on_lost",
+        "_reader",
+        "_spoiled",
+        "_timer",
+        "_transport",
+        "_waiter",
+        "expires_at",
+        "origin",
+        "retires_at",
+        "usable",
+    )
+
+    def __init__(
+        self,
+        origin: Origin,
+        body_cap: int,
+        on_lost: Callable[[Connection], None],
+        buffer: memoryview,
+        budget: Budget,
+    ) -> None:
+        """`buffer`: what is read into. All connections of a loop share it, for it is emptied before the next read.
+
+        `budget`: what their unfinished answers may hold together.
+        """
+        self.origin = origin
+        self._buffer = buffer
+        self.usable = True
+        self.expires_at = 0.0
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self.retires_at = self._loop.time() + LONGEST_LIFE_SECONDS
+        self._reader = ResponseReader(body_cap, budget)
+        self._spoiled = False
+        self._transport: asyncio.Transport | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle
+
+    async def exchange(self, request: bytes, *, method: str, started: float, deadline: float) -> Response:
+        """Write the request and read its response; times are the loop's. Raises WireError."""
+        reader = self._reader
+        if self._transport is None or not self.usable:
+            raise self._why_unusable()
+        reader.begin(method)
+        self._waiter = waiter = self._loop.create_future()
+        self._timer = self._loop.call_at(deadline, self._look_once_more)
+        try:
+            self._transport.write(request)
+            await waiter
+        except BaseException:
+            self.abort()
+            reader.begin(method)  # nobody will ask for what it holds
+            raise
+        finally:
+            self._waiter = None
+            self._timer.cancel()
+            del waiter  # it holds a failure, whose stack trace holds this frame
+        elapsed_ms = round((self._loop.time() - started) * 1000)
+        response = Response(reader.status, reader.headers(), reader.body(), reader.truncated, elapsed_ms)
+        reader.begin(method)  # an idle connection must not hold on to its last answer
+        return response
+
+    def close(self) -> None:
+        """End an idle connection politely."""
+        self.usable = False
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """End the connection at once, with whatever is under way."""
+        self.usable = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(self._buffer[:nbytes])
+
+    def data_received(self, data: bytes | memoryview) -> None:
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            self._spoiled = True
+            self.abort()
+            return
+        try:
+            complete = self._reader.feed(data)
+        except BadResponse as error:
+            error.__context__ = None  # what led to it holds frames, and with them this connection
+            self._fail(error.with_traceback(None))
+            return
+        if complete:
+            self._finish(waiter)
+
+    def eof_received(self) -> None:
+        waiter = self._waiter
+        self.usable = False
+        if waiter is not None and not waiter.done() and self._reader.feed_eof():
+            self._finish(waiter)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.usable = False
+        if isinstance(exc, ssl.SSLError):
+            self._fail(TlsFailed(f"The encrypted connection broke: {exc.reason or 'no reason given'}."))
+        else:
+            self._fail(self._lost())
+        # A failure's stack trace may keep this object for a while; it must not keep the buffers around it.
+        self._transport = None
+        self._reader.end()
+        self._on_lost(self)
+
+    def _finish(self, waiter: asyncio.Future[None]) -> None:
+        # An answer to a request that is not all gone: whoever does not read the rest would keep it here for ever.
+        if not self._reader.reusable or (self._transport is not None and self._transport.get_write_buffer_size()):
+            self.abort()
+        waiter.set_result(None)
+
+    def _fail(self, error: WireError) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(error)
+        self.abort()
+
+    def _look_once_more(self) -> None:
+        # After a standstill the loop runs what is late before it reads what came in time.
+        self._timer = self._loop.call_later(_LAST_LOOK_SECONDS, self._expire)
+
+    def _expire(self) -> None:
+        self._fail(TimedOut(self._phase()))
+
+    def _phase(self) -> Phase:
+        if self._transport is not None and self._transport.get_write_buffer_size():
+            return "write"
+        return "body" if self._reader.status else "headers"
+
+    def _lost(self) -> ConnectionLost:
+        if self._reader.received:
+            return ConnectionLost("The receiver closed the connection within its answer.", answered=True)
+        return ConnectionLost("The receiver closed the connection without an answer.", answered=False)
+
+    def _why_unusable(self) -> WireError:
+        if self._spoiled:
+            return BadResponse("The receiver sent bytes before it was asked.")
+        return ConnectionLost("The receiver closed the connection before the request.", answered=False)

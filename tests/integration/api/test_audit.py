@@ -1,0 +1,170 @@
+"""Every change of configuration and every manual send stands in the audit log: who, when, what before, what after."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from api.http.allow_header import known_routes
+from sendoff.accounts import organizations
+from tests.integration.api.world import World
+from tests.support.house import ACTOR
+from tests.support.receiver import Receiver
+
+ACTIONS = {
+    ("POST", "/api/v1/webhooks"): "endpoint.create",
+    ("PATCH", "/api/v1/webhooks/{webhook_id}"): "endpoint.update",
+    ("POST", "/api/v1/webhooks/{webhook_id}/rotate-secret"): "endpoint.rotate_secret",
+    ("DELETE", "/api/v1/webhooks/{webhook_id}"): "endpoint.delete",
+    ("POST", "/api/v1/subscriptions"): "endpoint.create",
+    ("PATCH", "/api/v1/subscriptions/{subscription_id}"): "endpoint.update",
+    ("DELETE", "/api/v1/subscriptions/{subscription_id}"): "endpoint.delete",
+    ("PATCH", "/operator/v1/endpoints/{endpoint_id}"): "endpoint.update",
+    ("POST", "/operator/v1/endpoints/{endpoint_id}/disable"): "endpoint.disable",
+    ("POST", "/operator/v1/endpoints/{endpoint_id}/enable"): "endpoint.enable",
+    ("POST", "/operator/v1/deliveries/{delivery_id}/retry"): "delivery.retry",
+    ("POST", "/operator/v1/dead-letters/{dead_letter_id}/discard"): "dead_letter.discard",
+    ("POST", "/operator/v1/replays"): "replay.start",
+    ("POST", "/operator/v1/replays/{replay_id}/cancel"): "replay.cancel",
+}
+"""Routes that change configuration or send by hand, with what the log calls it."""
+
+TRAFFIC = {
+    ("POST", "/api/v1/events"),
+    ("POST", "/api/v1/events/batch"),
+    ("POST", "/api/v1/uploads"),
+    ("DELETE", "/api/v1/uploads/{upload_id}"),
+}
+"""Routes that write what the product is for; their rows are their own record."""
+
+READS = {"GET", "HEAD"}
+
+
+async def test_every_route_that_writes_is_audited_or_known_to_be_traffic(small_world: World) -> None:
+    writing = {(route.method, route.path) for route in known_routes(small_world.app) if route.method not in READS}
+    assert writing == ACTIONS.keys() | TRAFFIC
+
+
+async def logged(world: World, **chosen: str) -> list[dict[str, Any]]:
+    """Entries, oldest first."""
+    found: list[dict[str, Any]] = (await world.get("/operator/v1/audit", params=chosen)).json()["data"]
+    return found[::-1]
+
+
+async def do_everything(world: World, receiver: Receiver) -> list[str]:
+    """Call each of the routes so that it succeeds; what was done, in its order."""
+    done: list[str] = []
+    ids: dict[str, str] = {}
+
+    async def do(method: str, path: str, body: Any = None) -> Any:
+        options = {} if body is None else {"json": body}
+        headers = {"X-Request-Id": f"request-{len(done)}"}
+        answer = await world.call(method, path.format(**ids), headers=headers, **options)
+        assert answer.is_success, (method, path, answer.text)
+        done.append(ACTIONS[method, path])
+        return answer.json() if answer.content else None
+
+    created = await do("POST", "/api/v1/webhooks", {"url": receiver.url("/hook?token=hush")})
+    ids["webhook_id"] = ids["endpoint_id"] = created["webhook"]["id"]
+    await do("PATCH", "/api/v1/webhooks/{webhook_id}", {"description": "New"})
+    await do("POST", "/api/v1/webhooks/{webhook_id}/rotate-secret")
+    subscription = {"event_type": "call.incoming.completed", "target_url": receiver.url("/calls")}
+    ids["subscription_id"] = (await do("POST", "/api/v1/subscriptions", subscription))["id"]
+    await do("PATCH", "/api/v1/subscriptions/{subscription_id}", {"status": "disabled"})
+    await do("DELETE", "/api/v1/subscriptions/{subscription_id}")
+
+    receiver.program("/hook", 500)
+    await world.publish()
+    for wait in (0.0, *world.house.context.settings.retry_schedule):
+        world.house.clock.advance(wait)
+        await world.house.work()
+    [letter] = (await world.get("/operator/v1/dead-letters")).json()["data"]
+    ids |= {"delivery_id": letter["delivery_id"], "dead_letter_id": letter["id"]}
+    await do("POST", "/operator/v1/dead-letters/{dead_letter_id}/discard")
+    await do("POST", "/operator/v1/deliveries/{delivery_id}/retry")
+    await world.house.work()
+    again = {"filter": {"delivery_ids": [letter["delivery_id"]]}, "rate": 1}
+    world.house.clock.advance(100_000)
+    await world.house.work()
+    ids["replay_id"] = (await do("POST", "/operator/v1/replays", again))["id"]
+    await do("POST", "/operator/v1/replays/{replay_id}/cancel")
+    await do("PATCH", "/operator/v1/endpoints/{endpoint_id}", {"rate_limit": 5})
+    await do("POST", "/operator/v1/endpoints/{endpoint_id}/disable")
+    await do("POST", "/operator/v1/endpoints/{endpoint_id}/enable")
+    await do("DELETE", "/api/v1/webhooks/{webhook_id}")
+    return done
+
+
+async def test_every_write_is_logged_with_its_actor_its_request_and_what_changed(
+    world: World, receiver: Receiver
+) -> None:
+    done = await do_everything(world, receiver)
+    assert set(done) == set(ACTIONS.values())
+    entries = await logged(world, actor=f"key:{world.key[:12]}")
+    assert [entry["action"] for entry in entries] == done
+    assert [entry["request_id"] for entry in entries] == [f"request-{number}" for number in range(len(done))]
+    by_action = {entry["action"]: entry for entry in entries}
+    assert by_action["endpoint.enable"]["before"] == {"state": "disabled"}
+    assert by_action["endpoint.enable"]["after"] == {"state": "active"}
+    assert by_action["dead_letter.discard"]["before"] == {"state": "open"}
+    assert by_action["replay.cancel"]["after"] == {"state": "cancelled", "replayed": 0}
+    update = next(entry for entry in entries if entry["action"] == "endpoint.update")
+    assert (update["before"]["description"], update["after"]["description"]) == (None, "New")
+    limited = [entry for entry in entries if entry["action"] == "endpoint.update"][-1]
+    assert (limited["before"]["rate_limit"], limited["after"]["rate_limit"]) == (None, 5)
+    assert all(entry["before"] or entry["after"] for entry in entries)
+    assert "hush" not in json.dumps(entries)
+
+
+async def test_an_endpoint_that_the_product_switches_off_is_logged_as_its_own_doing(
+    world: World, receiver: Receiver
+) -> None:
+    webhook = await world.register(receiver.url("/hook"))
+    receiver.program("/hook", 410)
+    await world.publish()
+    await world.house.work()
+    [entry] = await logged(world, actor="worker")
+    assert (entry["action"], entry["target_id"]) == ("endpoint.disable", webhook["id"])
+    assert entry["organization_id"] == webhook["organization_id"]
+    assert (entry["before"], entry["after"]["state"]) == ({"state": "active"}, "gone")
+
+
+async def test_what_is_refused_is_not_logged(world: World, receiver: Receiver) -> None:
+    webhook = await world.register(receiver.url("/hook"))
+    before = await logged(world)
+    receiver.program("/bad", 500)
+    path = f"/api/v1/webhooks/{webhook['id']}"
+    assert (await world.patch(path, {"url": receiver.url("/bad")})).status_code == 400
+    assert (await world.patch(path, {"events": ["no.such.type"]})).status_code == 400
+    assert (await world.post("/api/v1/webhooks", {"url": receiver.url("/bad")})).status_code == 400
+    stranger = await world.new_key(organization_id=await world.new_organization())
+    assert (await world.delete(path, key=stranger)).status_code == 404
+    assert (await world.post(f"{path}/rotate-secret", key=stranger)).status_code == 404
+    assert [entry for entry in await logged(world) if entry["target_type"] == "endpoint"] == [
+        entry for entry in before if entry["target_type"] == "endpoint"
+    ]
+
+
+async def test_what_the_command_line_does_is_logged_and_keys_are_not(small_world: World) -> None:
+    context = small_world.house.context
+    organization = await organizations.create_organization(context, ACTOR, name="New", credits=None)
+    await organizations.set_credits(context, ACTOR, organization.id, 5)
+    owner = {"organization_id": organization.id, "email": "ada@example.com"}
+    minted = await organizations.create_key(context, ACTOR, **owner, scopes=["webhooks:manage"])
+    await organizations.revoke_key(context, ACTOR, minted.id)
+    await organizations.suspend_organization(context, ACTOR, organization.id, suspended=True)
+    await organizations.suspend_organization(context, ACTOR, organization.id, suspended=False)
+    await organizations.remove_member(context, ACTOR, **owner)
+    entries = await logged(small_world, organization_id=organization.id)
+    assert [entry["action"] for entry in entries] == [
+        "organization.create",
+        "organization.set_credits",
+        "key.create",
+        "key.revoke",
+        "organization.suspend",
+        "organization.resume",
+        "member.remove",
+    ]
+    assert minted.key not in json.dumps(entries)
+    assert entries[2]["after"]["prefix"] == minted.key[:12]
+    assert (entries[1]["before"], entries[1]["after"]) == ({"credits": None}, {"credits": 5})

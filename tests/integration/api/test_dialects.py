@@ -1,0 +1,146 @@
+"""Webhooks that speak another dialect than the house's, and houses under another name."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from standardwebhooks.webhooks import Webhook
+
+from sendoff.settings import BadSettings, load
+from sendoff.startup import open_context
+from sendoff.verify import house, verify
+from tests.integration.api.world import World, open_world
+from tests.support.exchange import Received
+from tests.support.receiver import Receiver
+
+HOOKS = "/api/v1/webhooks"
+FIELDS = {
+    *("id", "user_id", "organization_id", "url", "description", "events", "is_active", "verified_at"),
+    *("last_success_at", "last_failure_at", "consecutive_failures", "disabled_at", "created_at", "updated_at"),
+}
+
+
+async def create(world: World, url: str, **fields: Any) -> dict[str, Any]:
+    answer = await world.post(HOOKS, {"url": url, **fields})
+    assert answer.status_code == 200, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+def check_ed25519(request: Received, public_key: str, mark: str) -> None:
+    key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public_key.removeprefix("whpk_")))
+    signed = b".".join([request.header(f"webhook-{name}").encode() for name in ("id", "timestamp")] + [request.body])
+    key.verify(base64.b64decode(mark.removeprefix("v1a,")), signed)
+
+
+async def test_a_standard_webhook_is_pinged_and_delivered_to_as_the_official_library_verifies(
+    world: World, receiver: Receiver
+) -> None:
+    made = await create(world, receiver.url("/hook"), dialect="standard")
+    assert re.fullmatch(r"whsec_[A-Za-z0-9+/]+={0,2}", made["secret"])
+    assert set(made) == {"webhook", "secret"}
+    assert set(made["webhook"]) == FIELDS | {"dialect"}
+    event = await world.publish({"upload": {"id": "1"}})
+    await world.house.work()
+    ping, delivery = receiver.requests()
+    for request in (ping, delivery):
+        headers = dict(request.headers)
+        text = request.body.decode()
+        signed = Webhook(made["secret"]).sign(headers["webhook-id"], world.house.clock.now(), text)
+        assert headers["webhook-signature"] == signed
+        assert headers["User-Agent"] == "OptimalDial-Webhooks/1.0"
+    assert delivery.header("webhook-id") == event["id"]
+    assert list(delivery.event) == ["type", "timestamp", "data"]
+
+
+async def test_an_asymmetric_webhook_shows_a_public_key_and_never_the_private_one(
+    world: World, receiver: Receiver
+) -> None:
+    made = await create(world, receiver.url("/hook"), dialect="standard-v1a")
+    path = f"{HOOKS}/{made['webhook']['id']}"
+    assert made["secret"] is None
+    assert re.fullmatch(r"whpk_[A-Za-z0-9+/]{43}=", made["public_key"])
+    shown = (await world.get(f"{path}/public-key")).json()
+    assert shown == {"public_key": made["public_key"], "previous_public_key": None}
+    rotated = (await world.post(f"{path}/rotate-secret")).json()
+    assert (rotated["secret"], rotated["public_key"] != made["public_key"]) == (None, True)
+    shown = (await world.get(f"{path}/public-key")).json()
+    assert shown == {"public_key": rotated["public_key"], "previous_public_key": made["public_key"]}
+    await world.publish()
+    await world.house.work()
+    delivery = receiver.requests()[-1]
+    new, old = delivery.header("webhook-signature").split(" ")
+    check_ed25519(delivery, rotated["public_key"], new)
+    check_ed25519(delivery, made["public_key"], old)
+    now = world.house.clock.now().timestamp()
+    for key in (rotated["public_key"], made["public_key"]):
+        assert verify("standard", delivery.headers, delivery.body, key, now=now)
+    texts = [(await world.get(place)).text for place in (path, HOOKS, "/operator/v1/endpoints", "/operator/v1/audit")]
+    assert not any("whsk_" in text for text in texts)
+
+
+async def test_a_webhook_that_signs_with_a_shared_secret_has_no_public_key(
+    small_world: World, receiver: Receiver
+) -> None:
+    for dialect in ("house", "standard"):
+        made = await create(small_world, receiver.url(f"/{dialect}"), dialect=dialect)
+        answer = await small_world.get(f"{HOOKS}/{made['webhook']['id']}/public-key")
+        assert (answer.status_code, "no public key" in answer.json()["detail"]) == (404, True)
+
+
+@pytest.mark.parametrize("dialect", [None, "house", "optimaldial", "OptimalDial"])
+async def test_the_house_dialect_keeps_the_contracts_shape_under_any_of_its_names(
+    small_world: World, receiver: Receiver, dialect: str | None
+) -> None:
+    made = await create(small_world, receiver.url("/hook"), **({"dialect": dialect} if dialect else {}))
+    assert set(made["webhook"]) == FIELDS
+    assert (set(made), bool(re.fullmatch("[0-9a-f]{64}", made["secret"]))) == ({"webhook", "secret"}, True)
+    assert "X-OptimalDial-Signature" in dict(receiver.requests()[0].headers)
+
+
+@pytest.mark.parametrize("dialect", ["dialbird", "morse", "", "HOUSE", 7, None, ["standard"]])
+async def test_a_dialect_that_webhooks_cannot_speak_is_a_400_and_pings_nobody(
+    small_world: World, receiver: Receiver, dialect: Any
+) -> None:
+    answer = await small_world.post(HOOKS, {"url": receiver.url("/hook"), "dialect": dialect})
+    assert (answer.status_code, isinstance(answer.json()["detail"], str)) == (400, True)
+    assert receiver.requests() == []
+
+
+async def test_an_installation_sends_under_the_name_that_it_has_chosen(
+    sqlite_url: str, valkey_url: str, receiver: Receiver
+) -> None:
+    settings = {
+        "brand": "Acme",
+        "house_signature_scheme": "slack",
+        "house_envelope": "dialbird",
+        "house_api_version": "v7",
+        "house_user_agent": "Acme Hooks",
+    }
+    async with open_world(sqlite_url, valkey_url, **settings) as world:
+        made = await create(world, receiver.url("/hook"), dialect="acme")
+        await world.publish()
+        await world.house.work()
+        now = world.house.clock.now().timestamp()
+    for request in receiver.requests():
+        assert request.header("User-Agent") == "Acme Hooks"
+        assert request.header("X-Acme-Signature").startswith("v0=")
+        assert request.event["api_version"] == "v7"
+        assert verify(house("Acme", scheme="slack"), request.headers, request.body, made["secret"], now=now)
+        assert not any("optimaldial" in name.lower() for name, _ in request.headers)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"brand": "Acme Inc"}, {"house_header_prefix": "X:"}, {"house_user_agent": "Acme\r\nX: y"}]
+)
+async def test_a_name_that_no_header_can_have_keeps_the_process_from_starting(
+    sqlite_url: str, settings: dict[str, str]
+) -> None:
+    chosen = load(database_url=sqlite_url, secret_keys=["k" * 32], redis_url="redis://127.0.0.1:1", **settings)
+    with pytest.raises(BadSettings, match="SENDOFF_BRAND or SENDOFF_HOUSE"):
+        async with open_context(chosen):
+            pass

@@ -1,0 +1,249 @@
+"""Publishing: committed before it is answered, `data` left the bytes that it is, repeated safely."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.http.json_limits import DEEPEST_NESTING, is_nested_deeper
+from sendoff.metrics import EVENTS_ACCEPTED
+from sendoff.publishing.event_types import create_event_type
+from tests.integration.api.world import World
+from tests.support.house import ACTOR
+from tests.support.receiver import Receiver
+
+DATA = '{ "b" : 1.50,\n"a":"\\u00e9\\uD83D\\uDE00é","b":1e400 , "z":\t-0.0, "n":12345678901234567890123, "c":"\\u0000"}'
+
+
+def count_accepted() -> float:
+    return next(iter(EVENTS_ACCEPTED.collect())).samples[0].value
+
+
+async def post_bytes(world: World, body: str | bytes, path: str = "/api/v1/events", **headers: str) -> Any:
+    content = body.encode() if isinstance(body, str) else body
+    return await world.call("POST", path, content=content, headers={"Content-Type": "application/json", **headers})
+
+
+async def test_data_reaches_receivers_as_the_bytes_that_were_sent(world: World, receiver: Receiver) -> None:
+    await world.register(receiver.url("/hook"))
+    receiver.forget()
+    response = await post_bytes(world, '{"data":\n ' + DATA + ' , "type":"upload.completed"}')
+    assert response.status_code == 202
+    assert response.json() == {"id": response.json()["id"], "type": "upload.completed", "deliveries": 1}
+    await world.house.work()
+    [delivery] = receiver.requests("/hook")
+    assert delivery.body.endswith(b'"data":' + DATA.encode() + b"}")
+    shown = await world.get(f"/api/v1/events/{response.json()['id']}")
+    assert DATA.encode() in shown.content
+
+
+async def test_an_event_is_shown_with_the_state_of_each_delivery(world: World, receiver: Receiver) -> None:
+    await world.register(receiver.url("/good"))
+    await world.register(receiver.url("/bad"))
+    receiver.program("/bad", 500)
+    accepted = await world.publish({"upload": {"id": "7"}}, occurred_at="2026-04-24T12:00:00+02:00")
+    await world.house.work()
+    event = (await world.get(f"/api/v1/events/{accepted['id']}")).json()
+    deliveries = event.pop("deliveries")
+    assert event.pop("request_id").startswith("req_")
+    assert event == {
+        "id": accepted["id"],
+        "type": "upload.completed",
+        "occurred_at": "2026-04-24T10:00:00.000+00:00",
+        "created_at": "2026-04-24T12:34:56.789+00:00",
+        "data": {"upload": {"id": "7"}},
+    }
+    by_state = {delivery["state"]: delivery for delivery in deliveries}
+    assert set(by_state) == {"delivered", "pending"}
+    assert by_state["delivered"]["next_attempt_at"] is None
+    assert by_state["delivered"]["delivered_at"] == "2026-04-24T12:34:56.789+00:00"
+    assert by_state["pending"]["next_attempt_at"] == "2026-04-24T12:35:56.789+00:00"
+    assert by_state["pending"]["last_response_status"] == 500
+
+
+async def test_the_time_of_occurrence_reaches_the_envelope(small_world: World, receiver: Receiver) -> None:
+    await small_world.register(receiver.url("/hook"))
+    receiver.forget()
+    await small_world.publish(occurred_at="2026-04-24T12:34:56.123456789-07:00")
+    await small_world.publish(occurred_at=None)
+    await small_world.house.work()
+    times = {request.event["created_at"] for request in receiver.requests("/hook")}
+    assert times == {"2026-04-24T19:34:56.123+00:00", "2026-04-24T12:34:56.789+00:00"}
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ('{"data":{}}', "type"),
+        ('{"type":null,"data":{}}', "type"),
+        ('{"type":7,"data":{}}', "type"),
+        ('{"type":"","data":{}}', "type"),
+        ('{"type":"upload.exploded","data":{}}', "type"),
+        ('{"type":"webhook.ping","data":{}}', "type"),
+        ('{"type":"upload.completed\\u0000","data":{}}', "type"),
+        ('{"type":"upload.completed"}', "data"),
+        ('{"type":"upload.completed","data":null}', "data"),
+        ('{"type":"upload.completed","data":[]}', "data"),
+        ('{"type":"upload.completed","data":"{}"}', "data"),
+        ('{"type":"upload.completed","data":1}', "data"),
+        ('{"type":"upload.completed","data":{"a":' + "[" * 64 + "]" * 64 + "}}", "data"),
+        ('{"type":"upload.completed","data":{},"occurred_at":"2026-04-24T12:34:56"}', "occurred_at"),
+        ('{"type":"upload.completed","data":{},"occurred_at":"2026-04-24"}', "occurred_at"),
+        ('{"type":"upload.completed","data":{},"occurred_at":"yesterday"}', "occurred_at"),
+        ('{"type":"upload.completed","data":{},"occurred_at":1777034096}', "occurred_at"),
+        ('{"type":"upload.completed","data":{},"occurred_at":"0001-01-01T00:00:00+14:00"}', "occurred_at"),
+        ('{"type":"upload.completed","data":{},"occurred_at":"1969-12-31T23:59:59Z"}', "occurred_at"),
+        ('{"type":"upload.completed","data":{},"occurred_at":"9999-12-31T23:59:59.999999-23:59"}', "occurred_at"),
+        ('{"type":"upload.completed","data":{},"occured_at":"2026-04-24T12:34:56Z"}', "occured_at"),
+    ],
+)
+async def test_an_event_that_violates_a_constraint_is_a_400_that_names_the_field(
+    small_world: World, body: str, field: str
+) -> None:
+    response = await post_bytes(small_world, body)
+    assert response.status_code == 400
+    assert f"`{field}`" in response.json()["detail"]
+    batch = await post_bytes(
+        small_world, '{"events":[{"type":"upload.failed","data":{}},' + body + "]}", "/api/v1/events/batch"
+    )
+    assert batch.status_code == 400
+    assert f"`events[1].{field}`" in batch.json()["detail"]
+
+
+async def test_data_that_is_not_utf8_is_a_400(small_world: World) -> None:
+    for text in (b"\xff", b"\xed\xa0\x80", b"\xc0\x80"):
+        response = await post_bytes(small_world, b'{"type":"upload.completed","data":{"a":"' + text + b'"}}')
+        assert (response.status_code, "UTF-8" in response.json()["detail"]) == (400, True)
+
+
+async def test_half_of_a_surrogate_pair_in_data_is_a_400(small_world: World) -> None:
+    for text in (r"\ud83d", r"\ude00", r"\ud83dxxxxxx", r"\ude00\ud83d"):
+        response = await post_bytes(small_world, '{"type":"upload.completed","data":{"a":"' + text + '"}}')
+        assert response.status_code == 400
+
+
+async def test_a_schema_of_the_type_is_held_to(small_world: World) -> None:
+    schema = {"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}}}
+    await create_event_type(small_world.house.context, ACTOR, name="order.paid", data_schema=schema)
+    good = await post_bytes(small_world, '{"type":"order.paid","data":{"id":7}}')
+    assert (good.status_code, good.json()["type"]) == (202, "order.paid")
+    bad = await post_bytes(small_world, '{"type":"order.paid","data":{"id":"7"}}')
+    assert (bad.status_code, "`data.id`" in bad.json()["detail"]) == (400, True)
+    huge = await post_bytes(small_world, '{"type":"order.paid","data":{"id":1e400}}')
+    assert huge.status_code in (202, 400)
+
+
+async def test_a_batch_is_accepted_in_its_order(world: World, receiver: Receiver) -> None:
+    await world.register(receiver.url("/hook"), events=["upload.completed"])
+    before = count_accepted()
+    kinds = ["upload.completed", "upload.failed", "upload.created", "upload.completed"]
+    body = {"events": [{"type": kind, "data": {"n": n}} for n, kind in enumerate(kinds)]}
+    response = await world.post("/api/v1/events/batch", body)
+    assert response.status_code == 202
+    events = response.json()["events"]
+    assert [event["type"] for event in events] == kinds
+    assert [event["deliveries"] for event in events] == [1, 0, 0, 1]
+    shown = [(await world.get(f"/api/v1/events/{event['id']}")).json()["data"]["n"] for event in events]
+    assert shown == [0, 1, 2, 3]
+    assert count_accepted() == before + 4
+
+
+async def test_a_batch_with_one_bad_event_leaves_nothing(world: World, receiver: Receiver) -> None:
+    await world.register(receiver.url("/hook"))
+    body = {"events": [{"type": "upload.completed", "data": {}}, {"type": "no.such", "data": {}}]}
+    assert (await world.post("/api/v1/events/batch", body)).status_code == 400
+    assert (await world.get("/operator/v1/deliveries")).json()["data"] == []
+
+
+@pytest.mark.parametrize(("count", "status"), [(0, 400), (1, 202), (1_000, 202), (1_001, 400)])
+async def test_a_batch_holds_1_to_1000_events(small_world: World, count: int, status: int) -> None:
+    body = {"events": [{"type": "upload.completed", "data": {}}] * count}
+    response = await small_world.post("/api/v1/events/batch", body)
+    assert response.status_code == status
+
+
+async def test_a_batch_may_be_larger_than_other_bodies_but_not_its_events(small_world: World) -> None:
+    limit = small_world.house.context.settings.body_limit_bytes
+    event = {"type": "upload.completed", "data": {"a": "x" * (limit - 8)}}
+    assert (await small_world.post("/api/v1/events/batch", {"events": [event] * 3})).status_code == 202
+    event["data"] = {"a": "x" * (limit - 7)}
+    refused = await small_world.call(
+        "POST", "/api/v1/events/batch", content=json.dumps({"events": [event]}, separators=(",", ":"))
+    )
+    assert (refused.status_code, "`events[0].data`" in refused.json()["detail"]) == (413, True)
+
+
+async def test_a_repeated_key_is_answered_with_the_first_answer(world: World, receiver: Receiver) -> None:
+    await world.register(receiver.url("/hook"))
+    body = '{"type":"upload.completed","data":{"a":1}}'
+    first = await post_bytes(world, body, **{"Idempotency-Key": "k" * 255})
+    again = await post_bytes(world, body, **{"Idempotency-Key": "k" * 255})
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.content == again.content
+    assert "Idempotency-Replayed" not in first.headers
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert len((await world.get("/operator/v1/deliveries")).json()["data"]) == 1
+
+    other = await post_bytes(world, body + " ", **{"Idempotency-Key": "k" * 255})
+    batch = await post_bytes(world, f'{{"events":[{body}]}}', "/api/v1/events/batch", **{"Idempotency-Key": "k" * 255})
+    assert [other.status_code, batch.status_code] == [409, 409]
+    stranger = await world.new_key(organization_id=await world.new_organization())
+    theirs = await world.call(
+        "POST", "/api/v1/events", key=stranger, content=body, headers={"Idempotency-Key": "k" * 255}
+    )
+    assert (theirs.status_code, theirs.content != first.content) == (202, True)
+
+
+async def test_a_refused_event_frees_its_key(world: World) -> None:
+    headers = {"Idempotency-Key": "a"}
+    assert (await post_bytes(world, '{"type":"no.such","data":{}}', **headers)).status_code == 400
+    assert (await post_bytes(world, '{"type":"upload.created","data":{}}', **headers)).status_code == 202
+
+
+async def test_the_same_key_many_times_at_once_publishes_once(world: World) -> None:
+    body = '{"type":"upload.completed","data":{}}'
+    answers = await asyncio.gather(*(post_bytes(world, body, **{"Idempotency-Key": "once"}) for _ in range(8)))
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.content for answer in answers}) == 1
+    assert sum("Idempotency-Replayed" not in answer.headers for answer in answers) == 1
+
+
+@pytest.mark.parametrize("key", ["", "k" * 256])
+async def test_a_key_that_is_empty_or_too_long_is_a_400(small_world: World, key: str) -> None:
+    response = await post_bytes(small_world, '{"type":"upload.created","data":{}}', **{"Idempotency-Key": key})
+    assert (response.status_code, "Idempotency-Key" in response.json()["detail"]) == (400, True)
+
+
+@pytest.mark.parametrize("identifier", ["evt_0123456789abcdef01234567", "evt_", "batch", "%00", "x" * 300])
+async def test_an_unknown_event_is_a_404(world: World, identifier: str) -> None:
+    assert (await world.get(f"/api/v1/events/{identifier}")).status_code == 404
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.sampled_from('ab"\\[]{}é\0')),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text('"[]{}\\'), inner, max_size=3),
+    max_leaves=40,
+)
+
+
+def depth(value: Any) -> int:
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        return 1 + max(map(depth, inner), default=0)
+    return 0
+
+
+@given(JSON, st.integers(0, 8), st.booleans())
+def test_nesting_is_measured_as_a_parser_would(value: Any, levels: int, escaped: bool) -> None:
+    text = json.dumps(value, ensure_ascii=escaped).encode()
+    assert is_nested_deeper(text, levels) == (depth(value) > levels)
+
+
+def test_nesting_at_the_limit_is_allowed() -> None:
+    assert not is_nested_deeper(b"[" * DEEPEST_NESTING + b"]" * DEEPEST_NESTING, DEEPEST_NESTING)
+    assert is_nested_deeper(b"[" * (DEEPEST_NESTING + 1) + b"]" * (DEEPEST_NESTING + 1), DEEPEST_NESTING)

@@ -1,0 +1,205 @@
+"""Nobody is reached through us: a thousand hostile URLs are registered, and not one connection is opened."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sendoff.policy.addresses import Address
+from sendoff.wire.net import sockets
+from tests.integration.api.hostile_urls import FAMILIES, INTERNAL, INTERNAL_V6, RESOLVED
+from tests.integration.api.world import World, open_world
+from tests.integration.wire.receivers import FixedResolver
+from tests.support.exchange import Reply
+from tests.support.receiver import Receiver
+from tests.support.tls import Authority
+
+PUBLIC = "93.184.215.14"
+STRICT = {"dangerously_allow_networks": [], "dangerously_allow_http": False}
+
+
+@dataclass
+class Network:
+    """Between us and the world: notes every attempt to connect, and lets only what leads to `PUBLIC` through, to
+    loopback, where the tests' own receiver stands for somebody out there.
+    """
+
+    attempts: list[tuple[Address, int]] = field(default_factory=list)
+
+    async def open_socket(self, address: Address, port: int) -> socket.socket:
+        self.attempts.append((address, port))
+        if str(address) != PUBLIC:
+            raise OSError(111, "Connection refused")
+        sock = socket.socket()
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        return sock
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Network:
+    noted = Network()
+    monkeypatch.setattr(sockets, "open_socket", noted.open_socket)
+    return noted
+
+
+@pytest.fixture
+async def strict(sqlite_url: str, valkey_url: str, network: Network) -> AsyncIterator[World]:
+    """An API with the settings that production has: nothing dangerous is allowed."""
+    async with open_world(sqlite_url, valkey_url, **STRICT) as world:
+        yield world
+
+
+def resolve(world: World, names: dict[str, Sequence[Sequence[str]]]) -> FixedResolver:
+    """Names resolve as told, all others not at all."""
+    resolver = FixedResolver(**{name.replace(".", "_"): answers for name, answers in names.items()})
+    world.house.context.wire._dialer._resolver = resolver
+    return resolver
+
+
+async def register(world: World, url: str) -> Any:
+    """The answer's detail; the status must be the contract's 400."""
+    world.house.clock.advance(60)  # away from the rate limits
+    answer = await world.post("/api/v1/webhooks", {"url": url})
+    assert answer.status_code == 400, (url, answer.status_code, answer.text)
+    return answer.json()["detail"]
+
+
+async def refused(world: World, urls: Iterable[str]) -> int:
+    """How many there were; each refused with a sentence."""
+    count = 0
+    for count, url in enumerate(urls, start=1):  # noqa: B007 - the count is what is asked for
+        detail = await register(world, url)
+        assert isinstance(detail, str), (url, detail)
+        assert len(detail) > 10, (url, detail)
+    return count
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_hostile_urls_are_refused_with_a_reason_before_anything_is_looked_up_or_dialed(
+    strict: World, network: Network, family: str
+) -> None:
+    resolver = resolve(strict, {"example.com": [[PUBLIC]]})
+    assert await refused(strict, FAMILIES[family]()) >= 20
+    assert network.attempts == []
+    assert resolver.asked == []
+    assert (await strict.get("/api/v1/webhooks")).json() == []
+
+
+async def test_a_change_of_the_url_is_refused_alike(
+    strict: World, network: Network, authority: Authority, tmp_path: Path
+) -> None:
+    # The same guard stands before a change; a sample of each family is enough to see that it does.
+    async with (
+        Receiver.start(tls=authority.server_context("hooks.example.com")) as receiver,
+        open_world(
+            strict.house.context.settings.database_url,
+            strict.house.context.settings.redis_url,
+            ca_file=authority.ca_file,
+            **STRICT,
+        ) as world,
+    ):
+        resolve(world, {"hooks.example.com": [[PUBLIC]]})
+        webhook = await world.register(receiver.url("/hook", host="hooks.example.com"))
+        before = len(network.attempts)
+        for family in FAMILIES.values():
+            for url in list(family())[::7]:
+                world.house.clock.advance(60)
+                answer = await world.patch(f"/api/v1/webhooks/{webhook['id']}", {"url": url})
+                assert (answer.status_code, type(answer.json()["detail"])) == (400, str), (url, answer.text)
+        assert len(network.attempts) == before
+        assert (await world.get(f"/api/v1/webhooks/{webhook['id']}")).json()["url"] == webhook["url"]
+
+
+async def test_a_subscription_is_refused_alike(strict: World, network: Network) -> None:
+    names = {name: [answer] for name, answer in RESOLVED.items() if answer}
+    resolve(strict, names)
+    urls = [url for family in FAMILIES.values() for url in list(family())[::5]]
+    for url in [*urls, *(f"https://{name}/" for name in names)]:
+        strict.house.clock.advance(60)
+        body = {"event_type": "call.incoming.completed", "target_url": url}
+        answer = await strict.post("/api/v1/subscriptions", body)
+        assert answer.status_code == 400, (url, answer.text)
+        error = answer.json()["error"]
+        assert (error["code"], error["field"]) == ("validation_error", "target_url"), (url, error)
+    assert network.attempts == []
+
+
+async def test_names_that_resolve_to_internal_addresses_are_refused_by_name_and_tell_no_address(
+    strict: World, network: Network
+) -> None:
+    everything = {f"n{number}.attacker.example": [address] for number, address in enumerate(INTERNAL + INTERNAL_V6)}
+    names = RESOLVED | everything
+    resolve(strict, {name: [answer] for name, answer in names.items()})
+    for name, addresses in names.items():
+        detail = await register(strict, f"https://{name}/")
+        assert detail["error"] == "ping_failed"
+        assert detail["status_code"] is None
+        assert not addresses or "not public" in detail["underlying_error"], detail
+        assert not any(address in str(detail).replace(name, "") for address in addresses), detail
+    assert network.attempts == []
+
+
+async def test_a_name_that_changes_its_address_is_judged_at_each_dial(
+    strict: World, network: Network, authority: Authority
+) -> None:
+    """Setup: a receiver whose name resolves to a public address once or twice and to loopback from then on.
+
+    Timeline: it is registered while the name is public; the name changes; an event is published, retried, given up.
+    What this proves: neither the registration's second look nor any attempt connects to the new address.
+    """
+    async with Receiver.start(tls=authority.server_context("rebinding.example.com")) as receiver:
+        settings = strict.house.context.settings
+        async with open_world(settings.database_url, settings.redis_url, ca_file=authority.ca_file, **STRICT) as world:
+            public, loopback = [PUBLIC], ["127.0.0.1"]
+            url = receiver.url("/hook", host="rebinding.example.com")
+            # The first look is the rate limit's, the second is the ping's own.
+            resolve(world, {"rebinding.example.com": [public, loopback]})
+            detail = await register(world, url)
+            assert "not public (loopback)" in detail["underlying_error"]
+            assert network.attempts == []
+
+            resolve(world, {"rebinding.example.com": [public, public, loopback]})
+            await world.register(url)
+            await forget_connections(world)
+            await world.publish()
+            for wait in (0.0, *settings.retry_schedule):
+                world.house.clock.advance(wait)
+                await world.house.work()
+            [letter] = (await world.get("/operator/v1/dead-letters")).json()["data"]
+            assert letter["reason"] == "rejected_address"
+            assert "127.0.0.1" not in letter["last_error"]
+        assert [str(address) for address, _ in network.attempts] == [PUBLIC]
+        assert [request.header("X-OptimalDial-Event") for request in receiver.requests()] == ["webhook.ping"]
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 305, 307, 308])
+async def test_redirects_are_never_followed(
+    strict: World, network: Network, authority: Authority, receiver: Receiver, status: int
+) -> None:
+    async with Receiver.start(tls=authority.server_context("redirector.example.com")) as redirector:
+        settings = strict.house.context.settings
+        async with open_world(settings.database_url, settings.redis_url, ca_file=authority.ca_file, **STRICT) as world:
+            resolve(world, {"redirector.example.com": [[PUBLIC]]})
+            for location in (
+                receiver.url("/secret"),
+                "//127.0.0.1/",
+                "https://[::1]/",
+                "http://169.254.169.254/latest",
+            ):
+                redirector.program("/hook", Reply(status=status, headers=(("Location", location),)))
+                detail = await register(world, redirector.url("/hook", host="redirector.example.com"))
+                assert (detail["error"], detail["status_code"]) == ("ping_failed", status)
+    assert receiver.requests() == []
+    assert {str(address) for address, _ in network.attempts} == {PUBLIC}
+
+
+async def forget_connections(world: World) -> None:
+    """As after a while: what was kept open for the ping is closed."""
+    world.house.context.wire._pool.close()

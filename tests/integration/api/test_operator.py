@@ -1,0 +1,385 @@
+"""`/operator/v1`: what operators see, filter, send again and switch, across organizations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sendoff.operators.replay import tick_replay
+from sendoff.store.queries import delivery_history
+from tests.integration.api.world import World
+from tests.support.exchange import Reply
+from tests.support.receiver import Receiver
+
+BASE = "/operator/v1"
+DEAD_LETTER_FIELDS = {
+    "id",
+    "delivery_id",
+    "event_id",
+    "event_type",
+    "endpoint_id",
+    "endpoint_url",
+    "organization_id",
+    "reason",
+    "last_response_status",
+    "last_error",
+    "attempt_count",
+    "died_at",
+    "state",
+    "replayed_at",
+}
+REPLAY_FIELDS = {"id", "state", "total", "replayed", "succeeded", "failed", "created_at", "finished_at"}
+ANY_ID = "0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11"
+
+
+async def listed(world: World, what: str, **params: Any) -> list[dict[str, Any]]:
+    response = await world.get(f"{BASE}/{what}", params=params)
+    assert response.status_code == 200, response.text
+    found: list[dict[str, Any]] = response.json()["data"]
+    return found
+
+
+async def test_a_dead_letter_holds_the_exact_request_the_response_and_every_attempt(
+    world: World, receiver: Receiver
+) -> None:
+    receiver.program("/hook", 200, Reply(status=500, headers=(("X-A", "1"), ("X-A", "2")), body="out of order"))
+    letter = await world.die(receiver.url("/hook"))
+    assert set(letter) == DEAD_LETTER_FIELDS
+    assert letter == letter | {
+        "event_type": "upload.completed",
+        "endpoint_url": receiver.url("/hook"),
+        "organization_id": world.house.principal.organization_id,
+        "reason": "retries_exhausted",
+        "last_response_status": 500,
+        "attempt_count": 6,
+        "died_at": "2026-04-25T03:10:56.789+00:00",
+        "state": "open",
+        "replayed_at": None,
+    }
+    last = receiver.requests("/hook")[-1]
+    response = await world.get(f"{BASE}/dead-letters/{letter['id']}")
+    detail = response.json()
+    assert set(detail) == DEAD_LETTER_FIELDS | {"request", "response", "attempts"}
+    assert {name: detail[name] for name in DEAD_LETTER_FIELDS} == letter
+    assert detail["request"]["url"] == receiver.url("/hook")
+    assert detail["request"]["body"].encode() == last.body
+    for name in ("X-OptimalDial-Signature", "X-OptimalDial-Attempt", "Content-Type", "User-Agent"):
+        assert detail["request"]["headers"][name] == last.header(name)
+    answered = detail["response"]
+    assert (answered["status"], answered["body"], answered["truncated"]) == (500, "out of order", False)
+    assert answered["body_base64"] is None
+    assert answered["headers"]["x-a"] == "1, 2"
+    assert [attempt["number"] for attempt in detail["attempts"]] == [1, 2, 3, 4, 5, 6]
+    assert {attempt["response_status"] for attempt in detail["attempts"]} == {500}
+
+
+async def test_a_response_that_is_no_text_is_shown_in_base64_as_well(world: World, receiver: Receiver) -> None:
+    receiver.program("/hook", 200, 500)
+    letter = await world.die(receiver.url("/hook"))
+    async with world.house.context.database.write() as tx:
+        exchange = await delivery_history.last_exchange_of(tx, letter["delivery_id"])
+        assert exchange is not None
+        exchange.response_body, exchange.response_truncated = b"\x00\xc3", True
+    answered = (await world.get(f"{BASE}/dead-letters/{letter['id']}")).json()["response"]
+    assert answered == answered | {"body": "\0\N{REPLACEMENT CHARACTER}", "body_base64": "AMM=", "truncated": True}
+
+
+async def test_a_dead_letter_without_an_answer_has_no_response(world: World, receiver: Receiver) -> None:
+    webhook = await world.register(receiver.url("/hook"))
+    await world.publish()
+    await world.post(f"{BASE}/endpoints/{webhook['id']}/disable")
+    [letter] = await listed(world, "dead-letters")
+    assert (letter["reason"], letter["attempt_count"]) == ("endpoint_disabled", 0)
+    detail = (await world.get(f"{BASE}/dead-letters/{letter['id']}")).json()
+    assert detail["response"] is None
+    assert detail["attempts"] == []
+    assert (detail["request"]["url"], detail["request"]["headers"]) == (webhook["url"], None)
+    assert '"type":"upload.completed"' in detail["request"]["body"].replace(": ", ":")
+
+
+async def test_dead_letters_are_filtered_by_every_field(world: World, receiver: Receiver) -> None:
+    receiver.program("/a", 200, 500)
+    receiver.program("/b", 200, 500)
+    first = await world.die(receiver.url("/a"))
+    second = await world.die(receiver.url("/b"))
+    # The first endpoint is still subscribed: it got the second event, too.
+    ids = [letter["id"] for letter in await listed(world, "dead-letters")]
+    assert len(ids) == 3
+    assert ids == sorted(ids, reverse=True)
+    await world.post(f"{BASE}/dead-letters/{first['id']}/discard")
+    cases: list[tuple[dict[str, str], set[str]]] = [
+        ({"organization_id": first["organization_id"]}, set(ids)),
+        ({"organization_id": ANY_ID}, set()),
+        ({"endpoint_id": second["endpoint_id"]}, {second["id"]}),
+        ({"event_type": "upload.completed"}, set(ids)),
+        ({"event_type": "upload.failed"}, set()),
+        ({"reason": "retries_exhausted"}, set(ids)),
+        ({"reason": "endpoint_gone"}, set()),
+        ({"state": "discarded"}, {first["id"]}),
+        ({"state": "open"}, set(ids) - {first["id"]}),
+        ({"since": second["died_at"]}, set(ids) - {first["id"]}),
+        ({"until": second["died_at"]}, {first["id"]}),
+        ({"since": first["died_at"], "until": second["died_at"], "state": "open"}, set()),
+    ]
+    for filters, expected in cases:
+        assert {letter["id"] for letter in await listed(world, "dead-letters", **filters)} == expected, filters
+
+
+async def test_a_discarded_dead_letter_is_kept_off_the_open_list(world: World, receiver: Receiver) -> None:
+    receiver.program("/hook", 200, 500)
+    letter = await world.die(receiver.url("/hook"))
+    response = await world.post(f"{BASE}/dead-letters/{letter['id']}/discard")
+    assert (response.status_code, response.json()) == (200, letter | {"state": "discarded"})
+    assert await listed(world, "dead-letters", state="open") == []
+    assert await listed(world, "dead-letters") == [response.json()]
+    again = await world.post(f"{BASE}/dead-letters/{letter['id']}/discard")
+    assert (again.status_code, again.json()["detail"]) == (
+        409,
+        "This dead letter was discarded before; there is nothing left to discard.",
+    )
+    assert len(await listed(world, "audit", action="dead_letter.discard")) == 1
+
+
+LISTS = ["dead-letters", "replays", "deliveries", "endpoints", "audit"]
+
+
+@pytest.mark.parametrize("what", LISTS)
+async def test_a_query_that_no_list_understands_is_a_400(small_world: World, what: str) -> None:
+    queries = [
+        ("limit", "0"),
+        ("limit", "101"),
+        ("limit", "x"),
+        ("cursor", "x"),
+        ("cursor", ""),
+        ("cursor", "MDE5OWMxZjI"),
+        ("cursor", "a\0"),
+        ("endpoint", ANY_ID),
+        ("Limit", "5"),
+    ]
+    for name, value in queries:
+        response = await small_world.get(f"{BASE}/{what}", params={name: value})
+        assert (response.status_code, f"`{name}`" in response.json()["detail"]) == (400, True), (name, value)
+
+
+async def test_a_filter_with_a_value_that_cannot_be_is_a_400_that_says_what_can(small_world: World) -> None:
+    cases: list[tuple[str, dict[str, str], str]] = [
+        ("dead-letters", {"reason": "bad_luck"}, "endpoint_gone"),
+        ("dead-letters", {"state": "closed"}, "discarded"),
+        ("dead-letters", {"since": "yesterday"}, "ISO 8601"),
+        ("dead-letters", {"since": "1777034096"}, "ISO 8601"),
+        ("dead-letters", {"until": "0001-01-01T00:00:00+14:00"}, "ISO 8601"),
+        ("dead-letters", {"endpoint_id": "7"}, "UUID"),
+        ("dead-letters", {"organization_id": ANY_ID + "\0"}, "UUID"),
+        ("dead-letters", {"event_type": "a\0"}, "NUL"),
+        ("deliveries", {"state": "exhausted"}, "in_flight"),
+        ("deliveries", {"event_id": "a\0"}, "NUL"),
+        ("endpoints", {"state": "off"}, "disabled"),
+        ("audit", {"actor": "a\0"}, "NUL"),
+    ]
+    for what, params, told in cases:
+        response = await small_world.get(f"{BASE}/{what}", params=params)
+        assert (response.status_code, told in response.json()["detail"]) == (400, True), (what, params)
+
+
+async def test_pages_follow_each_other_without_gap_or_repetition(world: World, receiver: Receiver) -> None:
+    await world.register(receiver.url("/hook"))
+    for _ in range(5):
+        await world.publish()
+    everything = await listed(world, "deliveries")
+    assert len(everything) == 5
+    pages: list[list[dict[str, Any]]] = []
+    params = {"limit": "2"}
+    while True:
+        page = (await world.get(f"{BASE}/deliveries", params=params)).json()
+        assert set(page) == {"data", "next_cursor"}
+        pages.append(page["data"])
+        if page["next_cursor"] is None:
+            break
+        params["cursor"] = page["next_cursor"]
+    assert [len(page) for page in pages] == [2, 2, 1]
+    assert [row for page in pages for row in page] == everything
+    exactly = (await world.get(f"{BASE}/deliveries", params={"limit": "5"})).json()
+    assert exactly == {"data": everything, "next_cursor": None}
+
+
+async def test_a_replay_is_counted_first_and_then_sent(world: World, receiver: Receiver) -> None:
+    receiver.program("/hook", *[200] + [500] * 6 + [200])
+    letter = await world.die(receiver.url("/hook"))
+    chosen = {"filter": {"endpoint_id": letter["endpoint_id"], "reason": "retries_exhausted"}}
+    dry = await world.post(f"{BASE}/replays", {**chosen, "dry_run": True})
+    assert (dry.status_code, dry.json()) == (200, {"count": 1, "endpoints": 1})
+    assert await listed(world, "replays") == []
+
+    started = await world.post(f"{BASE}/replays", {**chosen, "rate": 10})
+    assert (started.status_code, set(started.json())) == (202, REPLAY_FIELDS)
+    replay = started.json()
+    assert replay == replay | {"state": "running", "total": 1, "replayed": 0, "succeeded": 0, "failed": 0}
+    for _ in range(3):
+        world.house.clock.advance(1)
+        await tick_replay(world.house.context, replay["id"])
+        await world.house.work()
+    done = (await world.get(f"{BASE}/replays/{replay['id']}")).json()
+    assert done == done | {"state": "completed", "total": 1, "replayed": 1, "succeeded": 1, "failed": 0}
+    assert done["finished_at"]
+    assert await listed(world, "replays") == [done]
+    [again] = await listed(world, "dead-letters")
+    assert (again["state"], bool(again["replayed_at"])) == ("replayed", True)
+    assert receiver.requests("/hook")[-1].header("X-OptimalDial-Attempt") == "7"
+    conflict = await world.post(f"{BASE}/replays/{replay['id']}/cancel")
+    assert conflict.status_code == 409
+
+
+async def test_an_empty_filter_means_all_open_dead_letters(world: World, receiver: Receiver) -> None:
+    receiver.program("/hook", 200, 500)
+    letter = await world.die(receiver.url("/hook"))
+    dry_run = {"filter": {}, "dry_run": True}
+    assert (await world.post(f"{BASE}/replays", dry_run)).json() == {"count": 1, "endpoints": 1}
+    await world.post(f"{BASE}/dead-letters/{letter['id']}/discard")
+    assert (await world.post(f"{BASE}/replays", dry_run)).json() == {"count": 0, "endpoints": 0}
+    discarded = {"filter": {"state": "discarded"}, "dry_run": True}
+    assert (await world.post(f"{BASE}/replays", discarded)).json() == {"count": 1, "endpoints": 1}
+
+
+async def test_finished_deliveries_are_replayed_by_their_ids(world: World, receiver: Receiver) -> None:
+    await world.register(receiver.url("/hook"))
+    await world.publish()
+    await world.house.work()
+    await world.publish()  # not finished: not meant
+    ids = [delivery["id"] for delivery in await listed(world, "deliveries")]
+    body = {"filter": {"delivery_ids": [*ids, ids[0], ANY_ID]}}
+    dry = await world.post(f"{BASE}/replays", {**body, "dry_run": True})
+    assert dry.json() == {"count": 1, "endpoints": 1}
+    started = (await world.post(f"{BASE}/replays", body)).json()
+    assert started["total"] == 1
+    cancelled = await world.post(f"{BASE}/replays/{started['id']}/cancel")
+    assert (cancelled.status_code, cancelled.json()["state"]) == (200, "cancelled")
+
+
+async def test_a_replay_that_is_not_fully_understood_replays_nothing(small_world: World) -> None:
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({}, "`filter`"),
+        ({"dry_run": True}, "`filter`"),
+        ({"filter": None}, "`filter`"),
+        ({"filter": []}, "`filter`"),
+        ({"filter": {"endpoint": ANY_ID}}, "`filter.endpoint`"),
+        ({"filter": {"reason": "bad_luck"}}, "endpoint_gone"),
+        ({"filter": {"state": "closed"}}, "discarded"),
+        ({"filter": {"endpoint_id": 7}}, "`filter.endpoint_id`"),
+        ({"filter": {"since": 1777034096}}, "ISO 8601"),
+        ({"filter": {"limit": 5}}, "`filter.limit`"),
+        ({"filter": {"delivery_ids": []}}, "`filter.delivery_ids`"),
+        ({"filter": {"delivery_ids": ["7"]}}, "`filter.delivery_ids[0]`"),
+        ({"filter": {"delivery_ids": [ANY_ID], "reason": "endpoint_gone"}}, "delivery_ids"),
+        ({"filter": {}, "rate": 0}, "`rate`"),
+        ({"filter": {}, "rate": 5_001}, "`rate`"),
+        ({"filter": {}, "rate": "50"}, "`rate`"),
+        ({"filter": {}, "rate": 1.5}, "`rate`"),
+        ({"filter": {}, "dry_run": "yes"}, "`dry_run`"),
+        ({"filter": {}, "dryrun": True}, "`dryrun`"),
+    ]
+    for body, told in cases:
+        response = await small_world.post(f"{BASE}/replays", body)
+        assert (response.status_code, told in response.json()["detail"]) == (400, True), (body, response.text)
+    assert await listed(small_world, "replays") == []
+
+
+async def test_deliveries_are_filtered_and_shown_with_their_attempts(world: World, receiver: Receiver) -> None:
+    webhook = await world.register(receiver.url("/hook"), events=["upload.completed", "upload.created"])
+    receiver.program("/hook", 200, 500)
+    delivered = await world.publish()
+    await world.house.work()
+    receiver.program("/hook", 500)
+    other = await world.publish(type="upload.created")
+    await world.house.work()
+    first, second = await listed(world, "deliveries")
+    assert (first["event_id"], first["event_type"], first["state"]) == (other["id"], "upload.created", "pending")
+    assert (second["event_id"], second["attempt_count"]) == (delivered["id"], 1)
+    cases: list[tuple[dict[str, str], int]] = [
+        ({"endpoint_id": webhook["id"]}, 2),
+        ({"endpoint_id": ANY_ID}, 0),
+        ({"organization_id": webhook["organization_id"]}, 2),
+        ({"event_type": "upload.created"}, 1),
+        ({"event_id": delivered["id"]}, 1),
+        ({"state": "pending"}, 1),
+        ({"state": "delivered"}, 1),
+        ({"state": "held"}, 0),
+        ({"since": "2026-04-24T12:34:56.789Z", "until": "2026-04-24T12:34:57Z"}, 2),
+        ({"since": "2026-04-24T14:34:57+02:00"}, 0),
+        ({"until": "2026-04-24"}, 0),
+    ]
+    for filters, count in cases:
+        assert len(await listed(world, "deliveries", **filters)) == count, filters
+    detail = (await world.get(f"{BASE}/deliveries/{first['id']}")).json()
+    assert {name: detail[name] for name in first} == first
+    assert [(attempt["number"], attempt["response_status"]) for attempt in detail["attempts"]] == [(1, 500)]
+    assert detail["response"]["status"] == 500
+
+
+async def test_a_manual_retry_takes_the_place_of_the_automatic_one(world: World, receiver: Receiver) -> None:
+    await world.register(receiver.url("/hook"))
+    receiver.program("/hook", 500, 200)
+    await world.publish()
+    await world.house.work()
+    [delivery] = await listed(world, "deliveries")
+    retried = await world.post(f"{BASE}/deliveries/{delivery['id']}/retry")
+    assert (retried.status_code, retried.json()["state"]) == (202, "pending")
+    await world.house.work()
+    detail = (await world.get(f"{BASE}/deliveries/{delivery['id']}")).json()
+    assert (detail["state"], detail["attempt_count"]) == ("delivered", 2)
+    conflict = await world.post(f"{BASE}/deliveries/{delivery['id']}/retry")
+    assert (conflict.status_code, type(conflict.json()["detail"])) == (409, str)
+
+
+async def test_endpoints_of_all_organizations_are_listed_and_switched(world: World, receiver: Receiver) -> None:
+    mine = await world.register(receiver.url("/mine"))
+    stranger = await world.new_key(organization_id=await world.new_organization())
+    theirs = (await world.post("/api/v1/webhooks", {"url": receiver.url("/theirs")}, key=stranger)).json()["webhook"]
+    assert [endpoint["id"] for endpoint in await listed(world, "endpoints")] == [theirs["id"], mine["id"]]
+    [found] = await listed(world, "endpoints", organization_id=theirs["organization_id"])
+    assert (found["id"], found["state"], found["dialect"]) == (theirs["id"], "active", "house")
+
+    path = f"{BASE}/endpoints/{theirs['id']}"
+    off = await world.post(f"{path}/disable")
+    assert (off.status_code, off.json()["state"], off.json()["is_active"]) == (200, "disabled", False)
+    assert [endpoint["id"] for endpoint in await listed(world, "endpoints", state="disabled")] == [theirs["id"]]
+    shown = (await world.get(f"/api/v1/webhooks/{theirs['id']}", key=stranger)).json()
+    assert (shown["is_active"], bool(shown["disabled_at"])) == (False, True)
+    on = await world.post(f"{path}/enable")
+    assert (on.status_code, on.json()["state"], on.json()["disabled_at"]) == (200, "active", None)
+
+
+async def test_the_audit_log_tells_who_changed_what_and_when_and_no_secret(world: World, receiver: Receiver) -> None:
+    created = await world.post("/api/v1/webhooks", {"url": receiver.url("/hook")})
+    webhook, secret = created.json()["webhook"], created.json()["secret"]
+    await world.patch(f"/api/v1/webhooks/{webhook['id']}", {"description": "New"})
+    await world.delete(f"/api/v1/webhooks/{webhook['id']}")
+    entries = await listed(world, "audit", target_id=webhook["id"])
+    assert [entry["action"] for entry in entries] == ["endpoint.delete", "endpoint.update", "endpoint.create"]
+    assert entries[1]["before"]["description"] is None
+    assert entries[1]["after"]["description"] == "New"
+    assert {entry["actor"] for entry in entries} == {f"key:{world.key[:12]}"}
+    assert {entry["organization_id"] for entry in entries} == {webhook["organization_id"]}
+    assert await listed(world, "audit", target_id=webhook["id"], action="endpoint.create") == entries[2:]
+    assert await listed(world, "audit", since="2026-04-24T12:35:00Z") == []
+    everything = (await world.get(f"{BASE}/audit", params={"limit": "100"})).text
+    assert secret not in everything
+    assert world.key not in everything
+
+
+async def test_no_operators_answer_holds_a_secret(world: World, receiver: Receiver) -> None:
+    receiver.program("/hook", 200, 500)
+    created = await world.post("/api/v1/webhooks", {"url": receiver.url("/hook")})
+    await world.publish()
+    await world.house.work()
+    [delivery] = await listed(world, "deliveries")
+    await world.post(f"{BASE}/endpoints/{delivery['endpoint_id']}/disable")
+    [letter] = await listed(world, "dead-letters")
+    for path in (
+        *LISTS,
+        f"dead-letters/{letter['id']}",
+        f"deliveries/{delivery['id']}",
+    ):
+        text = (await world.get(f"{BASE}/{path}")).text
+        assert created.json()["secret"] not in text
+        assert "secret" not in text

@@ -1,0 +1,197 @@
+"""The API as the process that production runs: starts, serves, refuses with a sentence, ends when told to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+
+from api.http import protocol
+from api.http.protocol import LARGEST_HEAD_BYTES
+from tests.support.polling import eventually_blocking
+from tests.support.ports import free_port
+from tests.support.postgres import PostgresServer
+from tests.support.processes import ROOT, start, stop
+
+
+def environment(database_url: str, redis_url: str, **settings: str) -> dict[str, str]:
+    given = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "SECRET_KEYS": "k" * 32, **settings}
+    return {**os.environ, **{f"SENDOFF_{name}": value for name, value in given.items()}}
+
+
+@contextmanager
+def serving(database_url: str, redis_url: str, log: Path, **settings: str) -> Iterator[str]:
+    """The process on a free port; its base URL. It must end with 0 on SIGTERM."""
+    port = free_port()
+    command = [sys.executable, "-m", "api", "--port", str(port)]
+    with log.open("wb") as errors:
+        process = start(command, cwd=ROOT, env=environment(database_url, redis_url, **settings), stderr=errors)
+    base = f"http://127.0.0.1:{port}"
+
+    def is_up() -> bool:
+        assert process.poll() is None, log.read_text()
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"{base}/health", trust_env=False).status_code == 200
+        return False
+
+    try:
+        eventually_blocking(is_up, within=30, what=lambda: log.read_text())
+        yield base
+        assert stop(process, signum=signal.SIGTERM, within=20) == 0, log.read_text()
+    finally:
+        stop(process, signum=signal.SIGKILL)
+
+
+def refusal(**variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "api", "--port", str(free_port())]
+    return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_it_starts_without_redis_serves_and_ends_on_sigterm(sqlite_url: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    serve = serving(sqlite_url, "redis://127.0.0.1:1", log, LOG_FORMAT="json")
+    with serve as base, httpx.Client(base_url=base, trust_env=False) as client:
+        health = client.get("/health", headers={"X-Request-Id": "mine"})
+        assert (health.status_code, health.headers["X-Request-Id"]) == (200, "mine")
+        assert "server" not in health.headers
+        assert client.get("/ready").json()["detail"]["failing"] == ["redis"]
+        assert client.get("/api/v1/webhooks").status_code == 401
+        assert client.post("/api/v1/events", content=b"x" * 300_000).status_code == 401
+    assert "api_ready" in [json.loads(line)["event"] for line in log.read_text().splitlines()]
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"SECRET_KEYS": ""}, "SENDOFF_SECRET_KEYS is empty"),
+        ({"LEASE_SECONDS": "1", "LOG_FORMAT": "xml"}, "SENDOFF_LOG_FORMAT"),
+        ({"DATABASE_URL": "mysql://localhost"}, "SENDOFF_DATABASE_URL"),
+        ({"DATABASE_URL": "postgresql+asyncpg://nobody@127.0.0.1:1/none"}, "database cannot be reached"),
+        ({"DATABASE_URL": "sqlite+aiosqlite:///{tmp}/empty.db"}, "sendoff migrate"),
+        ({"DATABASE_URL": "sqlite+aiosqlite:////dev/null/none/sendoff.db"}, "folder /dev/null/none cannot be made"),
+    ],
+)
+def test_it_refuses_to_start_with_a_sentence_and_exit_code_1(
+    sqlite_url: str, tmp_path: Path, settings: dict[str, str], told: str
+) -> None:
+    settings = {name: value.format(tmp=tmp_path) for name, value in settings.items()}
+    ended = refusal(**environment(database_url=sqlite_url, redis_url="redis://127.0.0.1:1", **settings))
+    assert ended.returncode == 1
+    assert told in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_server_that_has_no_such_database_is_a_sentence_without_the_password(postgres_server: PostgresServer) -> None:
+    url = postgres_server.url("none").replace("postgres@", "postgres:s3cret@")
+    ended = refusal(**environment(url, "redis://127.0.0.1:1"))
+    assert ended.returncode == 1
+    assert "database cannot be reached" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "s3cret" not in ended.stderr
+
+
+def test_a_port_in_use_is_a_sentence_and_exit_code_1(sqlite_url: str, tmp_path: Path) -> None:
+    with serving(sqlite_url, "redis://127.0.0.1:1", tmp_path / "log") as base:
+        command = [sys.executable, "-m", "api", "--port", base.rpartition(":")[2]]
+        variables = environment(sqlite_url, "redis://127.0.0.1:1")
+        ended = subprocess.run(
+            command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=60, check=False
+        )
+    assert (ended.returncode, "address already in use" in ended.stderr) == (1, True)
+    assert "Traceback" not in ended.stderr
+
+
+def test_it_ends_when_told_while_it_still_starts(tmp_path: Path) -> None:
+    """By a handler of its own: as the first process of a container it has no default action."""
+    with socket.create_server(("127.0.0.1", 0)) as silent, (tmp_path / "log").open("wb") as log:
+        silent.settimeout(60)
+        url = f"postgresql+asyncpg://nobody@127.0.0.1:{silent.getsockname()[1]}/none"
+        variables = environment(url, "redis://127.0.0.1:1")
+        process = start([sys.executable, "-m", "api", "--port", "0"], cwd=ROOT, env=variables, stderr=log)
+        try:
+            connection, _ = silent.accept()  # it waits for an answer now
+            with connection:
+                assert stop(process, signum=signal.SIGTERM, within=30) == 0, (tmp_path / "log").read_text()
+        finally:
+            stop(process, signum=signal.SIGKILL)
+
+
+@pytest.mark.parametrize("kind", ["api", "worker"])
+def test_what_can_be_told_to_end_is_there_before_what_takes_long_to_load(kind: str) -> None:
+    program = f"import sys, {kind}.__main__; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    loaded = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "sendoff" in loaded.stdout.split()
+    assert not set(loaded.stdout.split()) & {"uvicorn", "fastapi", "sqlalchemy", "pydantic", "structlog", "asyncio"}
+
+
+async def speak(base: str, request: bytes) -> bytes:
+    """What comes back on a connection of its own, up to its end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(base.rpartition(":")[2]))
+    writer.write(request)
+    try:
+        return await asyncio.wait_for(reader.read(), 20)
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+def test_what_is_no_http_or_has_too_large_a_head_is_answered_in_the_envelope(sqlite_url: str, tmp_path: Path) -> None:
+    endless = b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"X-A: " + b"a" * (LARGEST_HEAD_BYTES + 300_000)
+    many = b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"X-A: b\r\n" * 50_000
+    fine = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-A: " + b"a" * 30_000 + b"\r\n\r\n"
+    with serving(sqlite_url, "redis://127.0.0.1:1", tmp_path / "log") as base:
+        for request, status in ((b"nonsense\r\n\r\n", b"400"), (endless, b"431"), (many, b"431"), (fine, b"200")):
+            answer = asyncio.run(speak(base, request))
+            head, _, body = answer.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 " + status), (request[:30], answer)
+            assert b"x-request-id: " in head.lower()
+            assert b"application/json" in head.lower()
+            assert status == b"200" or list(json.loads(body)) == ["detail"]
+
+
+def test_a_body_that_is_no_http_is_answered_once_and_with_no_stack_trace(sqlite_url: str, tmp_path: Path) -> None:
+    start = b"POST /api/v1/events HTTP/1.1\r\nHost: x\r\n"
+    chunked = start + b"Authorization: Bearer od_live_%b\r\n%bTransfer-Encoding: chunked"
+    head = chunked % (b"A" * 32, b"")
+    bodies = [head + b"\r\n\r\n" + broken for broken in (b"zz\r\n", b"-1\r\n", b"f" * 20 + b"\r\n", b"2\r\n{}x")]
+    queued = b"GET /api/v1/webhooks HTTP/1.1\r\nHost: x\r\n\r\n" * 3 + b"nonsense\r\n\r\n"
+    log = tmp_path / "log"
+    with serving(sqlite_url, "redis://127.0.0.1:1", log) as base:
+        for request in (*bodies, chunked % (b"", b"Idempotency-Key: 1\r\n") + b"\r\n\r\nzz\r\n", queued):
+            answer = asyncio.run(speak(base, request))
+            assert answer.startswith(b"HTTP/1.1 400"), (request, answer)
+            assert answer.count(b"HTTP/1.1") == 1
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /health HTTP/1.1\r\nHost: x\r\nX-A: b"])
+async def test_a_head_that_does_not_arrive_in_time_ends_the_connection(
+    begun: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_PATIENCE_SECONDS", 0.05)
+    config = uvicorn.Config(_never_called, http=protocol.BoundedProtocol, log_config=None)
+    config.load()
+    state = uvicorn.server.ServerState()
+    loop = asyncio.get_running_loop()
+    listener = await loop.create_server(lambda: protocol.BoundedProtocol(config, state, {}), "127.0.0.1", 0)
+    async with listener:
+        port = listener.sockets[0].getsockname()[1]
+        assert await speak(f"http://127.0.0.1:{port}", begun) == b""
+
+
+async def _never_called(_scope: object, _receive: object, _send: object) -> None:
+    raise AssertionError("there was no request")

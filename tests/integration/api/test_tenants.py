@@ -1,0 +1,121 @@
+"""Nobody gets in: every route, without a key, with a bad one, without its scope, and with another organization's."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+from sendoff.accounts import organizations
+from sendoff.accounts.authentication import SCOPES
+from tests.integration.api.every_route import ANY_ID, CALLS, Call, concrete, uncovered
+from tests.integration.api.world import World
+from tests.support.house import ACTOR
+from tests.support.receiver import Receiver
+
+GUARDED = {route: call for route, call in CALLS.items() if call.scope is not None}
+SINGLE = {route: call for route, call in GUARDED.items() if "{" in route[1]}
+
+
+def request_of(call: Call) -> dict[str, Any]:
+    return {} if call.body is None else {"json": call.body}
+
+
+async def test_every_route_is_walked_by_these_tests(small_world: World) -> None:
+    assert uncovered(small_world.app) == []
+
+
+async def test_without_a_valid_key_the_answer_is_401(small_world: World) -> None:
+    expired = await small_world.new_key(expires_at=small_world.house.clock.now() + timedelta(seconds=1))
+    revoked = await small_world.new_key()
+    for listed in await organizations.list_keys(small_world.house.context, small_world.house.principal.organization_id):
+        if revoked.startswith(listed.key.prefix):
+            await organizations.revoke_key(small_world.house.context, ACTOR, listed.key.id)
+    small_world.house.clock.advance(1)
+    good = small_world.key
+    bad = [
+        {},
+        {"Authorization": good},
+        {"Authorization": f"Basic {good}"},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer od_live_"},
+        {"Authorization": f"Bearer {good[:-1]}"},
+        {"Authorization": f"Bearer {good}x"},
+        {"Authorization": f"Bearer {good.swapcase()}"},
+        {"Authorization": "Bearer od_live_" + "A" * 32},
+        {"Authorization": f"Bearer {expired}"},
+        {"Authorization": f"Bearer {revoked}"},
+    ]
+    for (method, path), call in GUARDED.items():
+        answers = [
+            await small_world.client.request(method, concrete(path), headers=headers, **request_of(call))
+            for headers in bad
+        ]
+        assert [answer.status_code for answer in answers] == [401] * len(bad), path
+        assert {answer.headers["WWW-Authenticate"] for answer in answers} == {"Bearer"}
+        assert {answer.text for answer in answers} == {answers[0].text}
+        assert isinstance(answers[0].json()["detail"], str)
+
+
+async def test_a_key_in_the_query_is_refused_even_beside_one_in_the_header(small_world: World) -> None:
+    in_query = {"access_token": small_world.key}
+    for (method, path), call in GUARDED.items():
+        answer = await small_world.call(method, concrete(path), params=in_query, **request_of(call))
+        assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer"), path
+
+
+async def test_a_key_with_every_scope_but_the_needed_one_is_a_403(small_world: World) -> None:
+    for (method, path), call in GUARDED.items():
+        key = await small_world.new_key(*(scope for scope in SCOPES if scope != call.scope))
+        answer = await small_world.call(method, concrete(path), key=key, **request_of(call))
+        assert (answer.status_code, str(call.scope) in answer.json()["detail"]) == (403, True), path
+
+
+async def test_the_needed_scope_alone_is_enough(small_world: World) -> None:
+    for (method, path), call in GUARDED.items():
+        key = await small_world.new_key(str(call.scope))
+        answer = await small_world.call(method, concrete(path), key=key, **request_of(call))
+        assert answer.status_code not in (401, 403), path
+
+
+async def test_what_belongs_to_another_organization_is_answered_like_what_does_not_exist(
+    world: World, receiver: Receiver
+) -> None:
+    webhook = await world.register(receiver.url("/hook"))
+    event = await world.publish()
+    theirs = {"webhook_id": webhook["id"], "event_id": event["id"]}
+    stranger = await world.new_key(organization_id=await world.new_organization())
+    for (method, path), call in SINGLE.items():
+        if call.across:
+            continue
+        real = await world.call(method, concrete(path, **theirs), key=stranger, **request_of(call))
+        unreal = await world.call(method, concrete(path), key=stranger, **request_of(call))
+        assert (real.status_code, real.text) == (404, unreal.text), (method, path)
+    assert (await world.get("/api/v1/webhooks", key=stranger)).json() == []
+    assert (await world.get(f"/api/v1/webhooks/{webhook['id']}")).json() == webhook
+
+
+async def test_operators_are_told_404_for_what_does_not_exist(world: World) -> None:
+    for (method, path), call in SINGLE.items():
+        for identifier in (ANY_ID, "1", "%00", "evt_1"):
+            if call.across:
+                options = {} if call.body is None else {"json": call.body}
+                answer = await world.call(method, re.sub(r"\{\w+\}", identifier, path), **options)
+                assert (answer.status_code, type(answer.json()["detail"])) == (404, str), path
+
+
+async def test_removing_a_user_ends_the_keys_that_this_user_minted(small_world: World) -> None:
+    organization_id = small_world.house.principal.organization_id
+    assert (await small_world.get("/api/v1/webhooks")).status_code == 200
+    await organizations.remove_member(
+        small_world.house.context, ACTOR, organization_id=organization_id, email="dev@example.com"
+    )
+    assert (await small_world.get("/api/v1/webhooks")).status_code == 401
+
+
+async def test_events_reach_the_own_organization_alone(world: World, receiver: Receiver) -> None:
+    await world.register(receiver.url("/hook"))
+    stranger = await world.new_key(organization_id=await world.new_organization())
+    body = {"type": "upload.completed", "data": {}}
+    accepted = await world.post("/api/v1/events", body, key=stranger)
+    assert accepted.json()["deliveries"] == 0

@@ -1,0 +1,325 @@
+"""`/api/v1/uploads` as the OptimalDial contract has it: both input modes, every status, links, and hostile bodies."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from api.optimaldial import upload_body
+from sendoff.store.tables import Organization
+from sendoff.uploads import check
+from sendoff.uploads.files import json_entries
+from sendoff.uploads.process import process_upload
+from tests.integration.api.world import World, open_world
+from tests.integration.uploads.conftest import contacts_csv
+
+UPLOADS = "/api/v1/uploads"
+NOW = "2026-04-24T12:34:56.789+00:00"
+ANY_ID = "0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11"
+BOUNDARY = "sendoff-boundary"
+CSV = contacts_csv(120, "Nobody,none")
+
+
+@pytest.fixture
+async def world(database_url: str, valkey_url: str, tmp_path: Path) -> AsyncIterator[World]:
+    async with open_world(database_url, valkey_url, storage_url=f"file://{tmp_path}/storage") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def small_world(sqlite_url: str, valkey_url: str, tmp_path: Path) -> AsyncIterator[World]:
+    async with open_world(sqlite_url, valkey_url, storage_url=f"file://{tmp_path}/storage") as opened:
+        yield opened
+
+
+async def upload(world: World, content: str = CSV, *, name: str = "may.csv", headers: Any = None, **fields: str) -> Any:
+    data = {"phone_column": "phone", **fields}
+    return await world.post(UPLOADS, data=data, files={"file": (name, content)}, headers=headers or {})
+
+
+async def uploaded(world: World, **request: Any) -> dict[str, Any]:
+    answer = await upload(world, **request)
+    assert answer.status_code == 200, answer.text
+    shown: dict[str, Any] = answer.json()
+    return shown
+
+
+async def set_credits(world: World, amount: int | None) -> None:
+    async with world.house.context.database.write() as tx:
+        await tx.execute(update(Organization).values(credits=amount))
+
+
+def form(*parts: tuple[str, bytes]) -> dict[str, Any]:
+    """A form written by hand: each part's Content-Disposition parameters and content."""
+    body = b"".join(
+        f"--{BOUNDARY}\r\nContent-Disposition: form-data; {disposition}\r\n\r\n".encode() + content + b"\r\n"
+        for disposition, content in parts
+    )
+    content_type = f"multipart/form-data; boundary={BOUNDARY}"
+    return {"content": body + f"--{BOUNDARY}--\r\n".encode(), "headers": {"Content-Type": content_type}}
+
+
+FILE = ('name="file"; filename="may.csv"', CSV.encode())
+COLUMN = ('name="phone_column"', b"phone")
+
+
+async def test_a_csv_is_answered_with_the_whole_upload(world: World) -> None:
+    shown = await uploaded(world, skip_mobile_lookup="true")
+    principal = world.house.principal
+    assert shown == {
+        "id": shown["id"],
+        "user_id": principal.user_id,
+        "organization_id": principal.organization_id,
+        "original_filename": "may.csv",
+        "storage_path": f"{principal.organization_id}/{shown['id']}/original.csv",
+        "file_size_bytes": len(CSV),
+        "status": "ready_for_processing",
+        "valid_row_count": 120,
+        "invalid_row_count": 1,
+        "credits_required": 120,
+        "credits_charged": 120,
+        "credits_refunded": 0,
+        "source": "api",
+        "api_key_id": shown["api_key_id"],
+        "skip_mobile_lookup": True,
+        "processed_storage_path": None,
+        "processed_filtered_storage_path": None,
+        "error_message": None,
+        "exceeded_daily_limit": False,
+        "created_at": NOW,
+        "updated_at": NOW,
+    }
+    assert (await world.get(f"{UPLOADS}/{shown['id']}")).json() == shown
+    assert (await world.get(UPLOADS)).json() == {"data": [shown], "next_cursor": None}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"phone_numbers": [f"(415) 555-{line:04d}" for line in range(100)]},
+        {"contacts": [{"phone": f"415555{line:04d}", "name": "Ada"} for line in range(100)]},
+        {"contacts": None, "phone_numbers": [4155550000 + line for line in range(100)]},
+    ],
+)
+async def test_the_json_mode_takes_either_list(world: World, body: dict[str, Any]) -> None:
+    answer = await world.post(UPLOADS, {**body, "filename": "api.csv"})
+    assert answer.status_code == 200, answer.text
+    shown = answer.json()
+    assert (shown["original_filename"], shown["valid_row_count"], shown["invalid_row_count"]) == ("api.csv", 100, 0)
+    assert (await world.post(UPLOADS, body)).json()["original_filename"].startswith("api_upload_")
+
+
+async def test_processed_files_are_linked_and_downloaded_without_a_key_until_the_link_expires(world: World) -> None:
+    shown = await uploaded(world, name='Früh&"ling".csv')
+    assert await process_upload(world.house.context, shown["id"]) == "completed"
+    for kind, lines in (("original", 122), ("processed", 121), ("processed-filtered", 121)):
+        linked = await world.get(f"{UPLOADS}/{shown['id']}/download/{kind}")
+        assert linked.json() == {"url": linked.json()["url"], "expires_at": "2026-04-24T12:49:56.000+00:00"}
+        file = await world.get(linked.json()["url"], key="")
+        assert (file.status_code, file.headers["Content-Type"]) == (200, "text/csv; charset=utf-8")
+        assert int(file.headers["Content-Length"]) == len(file.content)
+        assert "filename*=UTF-8''Fr%C3%BCh%26" in file.headers["Content-Disposition"]
+        assert len(file.text.splitlines()) == lines
+        forged = linked.json()["url"].replace("expires=1", "expires=2")
+        assert (await world.get(forged, key="")).status_code == 404
+    world.house.clock.advance(world.house.context.settings.download_link_seconds)
+    expired = await world.get(linked.json()["url"], key="")
+    assert (expired.status_code, "expired" in expired.json()["detail"]) == (404, True)
+
+
+async def test_there_is_no_link_to_a_file_that_is_not_there_or_somebody_elses(small_world: World) -> None:
+    shown = await uploaded(small_world)
+    path = f"{UPLOADS}/{shown['id']}"
+    stranger = await small_world.new_key(organization_id=await small_world.new_organization())
+    answers = [
+        await small_world.get(f"{path}/download/processed"),
+        await small_world.get(f"{path}/download/other"),
+        await small_world.get(f"{path}/download/original", key=stranger),
+        await small_world.get(f"{path}/files/original", key=""),
+        await small_world.get(f"{path}/files/original?expires=9999999999&signature=é", key=""),
+    ]
+    assert [answer.status_code for answer in answers] == [404] * 5
+    assert all(isinstance(answer.json()["detail"], str) for answer in answers)
+
+
+async def test_an_upload_of_another_organization_is_answered_like_one_that_does_not_exist(small_world: World) -> None:
+    shown = await uploaded(small_world)
+    stranger = await small_world.new_key(organization_id=await small_world.new_organization())
+    for method, rest in (("GET", ""), ("DELETE", ""), ("GET", "/download/original")):
+        real = await small_world.call(method, f"{UPLOADS}/{shown['id']}{rest}", key=stranger)
+        unreal = await small_world.call(method, f"{UPLOADS}/{ANY_ID}{rest}", key=stranger)
+        assert (real.status_code, real.text) == (404, unreal.text)
+    assert (await small_world.get(UPLOADS, key=stranger)).json()["data"] == []
+    assert (await small_world.get(f"{UPLOADS}/{shown['id']}")).json() == shown
+
+
+async def test_the_list_is_paged_by_an_opaque_cursor(small_world: World) -> None:
+    ids = [(await uploaded(small_world))["id"] for _ in range(5)]
+    found: list[str] = []
+    cursor = None
+    while True:
+        params = {"limit": 2} | ({"cursor": cursor} if cursor else {})
+        page = (await small_world.get(UPLOADS, params=params)).json()
+        found += [shown["id"] for shown in page["data"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert found == ids[::-1]
+    for params in ({"limit": 0}, {"limit": 101}, {"limit": "x"}, {"cursor": "x"}):
+        assert (await small_world.get(UPLOADS, params=params)).status_code == 400
+
+
+async def test_cancelling_refunds_what_has_not_started_and_refuses_anything_else(world: World) -> None:
+    first, second = await uploaded(world), await uploaded(world)
+    cancelled = await world.delete(f"{UPLOADS}/{first['id']}")
+    assert (cancelled.status_code, cancelled.json()) == (200, {"status": "cancelled", "credits_refunded": 120})
+    shown = (await world.get(f"{UPLOADS}/{first['id']}")).json()
+    assert (shown["status"], shown["credits_refunded"]) == ("cancelled", 120)
+    await process_upload(world.house.context, second["id"])
+    for upload_id in (first["id"], second["id"]):
+        refused = await world.delete(f"{UPLOADS}/{upload_id}")
+        assert (refused.status_code, type(refused.json()["detail"])) == (400, str)
+    assert (await world.delete(f"{UPLOADS}/{ANY_ID}")).status_code == 404
+
+
+async def test_too_few_valid_numbers_are_a_422_that_counts_them(small_world: World) -> None:
+    refused = await upload(small_world, contacts_csv(73, "Nobody,none"))
+    assert refused.status_code == 422
+    detail = refused.json()["detail"]
+    assert detail == {"error": "min_contacts_required", "min": 100, "got": 73, "message": detail["message"]}
+
+
+async def test_without_credits_it_is_a_402_and_without_a_subscription_a_403(small_world: World) -> None:
+    shown = await uploaded(small_world)
+    await set_credits(small_world, 119)
+    refused = await upload(small_world)
+    assert (refused.status_code, refused.json()) == (402, {"detail": "Insufficient credits"})
+    await set_credits(small_world, None)
+    assert (await upload(small_world)).status_code == 403
+    assert (await small_world.delete(f"{UPLOADS}/{shown['id']}")).status_code == 403
+    assert (await small_world.get(f"{UPLOADS}/{shown['id']}")).status_code == 200
+
+
+@pytest.mark.parametrize("content_type", ["text/csv", "", "application/x-www-form-urlencoded", "multipart/mixed"])
+async def test_another_content_type_is_a_415(small_world: World, content_type: str) -> None:
+    headers = {"Content-Type": content_type} if content_type else {}
+    assert (await small_world.post(UPLOADS, content=b"phone\n", headers=headers)).status_code == 415
+
+
+@pytest.mark.parametrize(
+    ("request_", "told"),
+    [
+        (form(FILE), "phone_column"),
+        (form(FILE, ('name="phone_column"', b"number")), "Its columns are: 'name', 'phone'"),
+        (form(COLUMN), "no part `file`"),
+        (form(), "no part `file`"),
+        (form(FILE, FILE, COLUMN), "twice"),
+        (form(COLUMN, COLUMN, FILE), "twice"),
+        (form(FILE, COLUMN, ('name="skip_mobile_lookup"', b"perhaps")), "true or false"),
+        (form(FILE, ('name="phone_column"', b"x" * 5_000)), "longer than"),
+        (form(FILE, COLUMN, *[(f'name="f{n}"', b"") for n in range(20)]), "more than 20 parts"),
+        (form(('name="file"; filename="' + "x" * 9_000 + '"', b"")), "no valid multipart"),
+        ({**form(FILE, COLUMN), "content": form(FILE, COLUMN)["content"][:-6]}, "closing boundary"),
+        ({**form(FILE, COLUMN), "content": b""}, "closing boundary"),
+        ({**form(FILE, COLUMN), "content": b"phone\n4155552671\n"}, "no valid multipart"),
+        ({**form(FILE), "headers": {"Content-Type": "multipart/form-data"}}, "boundary"),
+        ({**form(FILE), "headers": {"Content-Type": "multipart/form-data; boundary=" + "x" * 500}}, "multipart"),
+        (form(('name="file"', b"PK\x03\x04"), COLUMN), "spreadsheet"),
+        (form(('name="file"', b""), COLUMN), "empty"),
+        ({"json": {}}, "neither"),
+        ({"json": {"phone_numbers": [], "contacts": []}}, "exactly one"),
+        ({"json": []}, "JSON object"),
+        ({"content": b"{", "headers": {"Content-Type": "application/json"}}, "no valid JSON"),
+        ({"content": b"", "headers": {"Content-Type": "application/json"}}, "JSON object"),
+    ],
+)
+async def test_a_malformed_upload_is_a_400_with_a_sentence_and_leaves_nothing(
+    small_world: World, request_: dict[str, Any], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(spool))
+    refused = await small_world.post(UPLOADS, **request_)
+    assert refused.status_code == 400, refused.text
+    assert told in refused.json()["detail"]
+    assert (await small_world.get(UPLOADS)).json()["data"] == []
+    assert not list(spool.iterdir())
+    assert not [path for path in (tmp_path / "storage").rglob("*") if path.is_file()]
+
+
+async def test_the_parts_of_a_form_may_come_in_any_order_and_any_pieces(small_world: World) -> None:
+    override = ('name="filename_override"', "größe.csv".encode())
+    whole = form(('name="skip_mobile_lookup"', b"1"), FILE, override, ('name="other"', b"x"), COLUMN)
+
+    async def trickle() -> AsyncIterator[bytes]:
+        for start in range(0, len(whole["content"]), 7):
+            yield whole["content"][start : start + 7]
+
+    answer = await small_world.post(UPLOADS, content=trickle(), headers=whole["headers"])
+    assert answer.status_code == 200, answer.text
+    shown = answer.json()
+    assert (shown["original_filename"], shown["skip_mobile_lookup"]) == ("größe.csv", True)
+    assert (shown["valid_row_count"], shown["file_size_bytes"]) == (120, len(CSV))
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_file_over_the_limit_is_a_413_while_it_is_read(
+    small_world: World, monkeypatch: pytest.MonkeyPatch, announced: bool
+) -> None:
+    assert check.MOST_FILE_BYTES == 100 * 1024 * 1024
+    monkeypatch.setattr(upload_body, "MOST_FILE_BYTES", 50_000)
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        yield form(COLUMN, FILE)["content"].split(CSV.encode())[0]
+        while True:
+            sent += 10_000
+            yield b"4155552671\n" * 1_000
+
+    headers = form()["headers"] | ({"Content-Length": "9" * 12} if announced else {})
+    refused = await small_world.post(UPLOADS, content=endless(), headers=headers)
+    assert (refused.status_code, type(refused.json()["detail"])) == (413, str)
+    assert sent <= (0 if announced else 100_000)
+    within = await upload(small_world, CSV + "Nobody,none\n" * 3_700)
+    assert within.status_code == 200, within.text
+
+
+async def test_more_entries_than_allowed_are_a_413(small_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_entries, "MOST_ENTRIES", 200)
+    for body in ({"phone_numbers": ["4155552671"] * 201}, {"contacts": [{"phone": "4155552671"}] * 201}):
+        refused = await small_world.post(UPLOADS, body)
+        assert (refused.status_code, type(refused.json()["detail"])) == (413, str)
+    assert (await small_world.post(UPLOADS, {"phone_numbers": ["4155552671"] * 200})).status_code == 200
+
+
+async def test_an_idempotency_key_makes_a_repetition_the_same_upload_whatever_the_boundary(world: World) -> None:
+    key = {"Idempotency-Key": "may"}
+    first = await uploaded(world, headers=key)
+    again = await upload(world, headers=key)
+    assert (again.json(), again.headers["Idempotency-Replayed"]) == (first, "true")
+    assert len((await world.get(UPLOADS)).json()["data"]) == 1
+    for other in ({"skip_mobile_lookup": "true"}, {"content": contacts_csv(121)}):
+        refused = await upload(world, headers=key, **other)  # type: ignore[arg-type]
+        assert refused.status_code == 409
+    assert (await uploaded(world))["id"] != first["id"]
+
+
+async def test_a_refusal_does_not_use_the_idempotency_key_up(small_world: World) -> None:
+    key = {"Idempotency-Key": "may"}
+    assert (await upload(small_world, contacts_csv(99), headers=key)).status_code == 422
+    assert (await upload(small_world, headers=key)).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "..", "a/b.csv", "\x07.csv", "x" * 1_000])
+async def test_a_file_name_is_never_a_path(small_world: World, name: str, tmp_path: Path) -> None:
+    shown = (await small_world.post(UPLOADS, {"filename": name, "phone_numbers": ["4155552671"] * 100})).json()
+    assert "/" not in shown["original_filename"]
+    assert len(shown["original_filename"]) <= 255
+    stored = [str(path.relative_to(tmp_path / "storage")) for path in (tmp_path / "storage").rglob("*.*")]
+    assert stored == [shown["storage_path"]]

@@ -1,0 +1,104 @@
+"""What the scale benchmark seeds is what the product would have written, and a new run replaces its own sections."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import asyncpg
+import pytest
+
+from bench.scale.options import EXPERIMENTS, parse_scale_options
+from bench.scale.report import TITLES, read_sections, render
+from bench.scale.rows import COLUMNS, DEAD, DELIVERED, DUE, WAITING, Fate, Seed, SeedEndpoint, lines
+from bench.scale.seeding import find_endpoints, seed
+from sendoff.clock import SystemClock
+from sendoff.ids import is_event_id, is_uuid
+from sendoff.operators.reconcile import reconcile
+from tests.support.house import open_house
+from tests.support.receiver import Receiver
+
+FATES = (DELIVERED, DEAD, WAITING)
+ENDPOINT = SeedEndpoint("0199c5a0-0000-7000-8000-000000000001", "0199c5a0-0000-7000-8000-000000000002", "https://a.b")
+
+
+def seed_of(rows: int, *fates: Fate, until: datetime) -> Seed:
+    return Seed(
+        rows,
+        endpoint_of=lambda _: ENDPOINT,
+        fate_of=lambda number: fates[number % len(fates)],
+        since=until - timedelta(minutes=10),
+        until=until,
+    )
+
+
+def written(rows: Seed, table: str) -> list[dict[str, str]]:
+    text = "".join(lines(rows, table))
+    return [dict(zip(COLUMNS[table], line.split("\t"), strict=True)) for line in text.splitlines()]
+
+
+def test_ids_are_of_the_products_kind_and_in_the_order_of_creation() -> None:
+    rows = seed_of(2_500, *FATES, until=SystemClock().now())
+    more = replace(rows, first=2_500, since=rows.until, until=rows.until + timedelta(minutes=1))
+    ids = [row["id"] for part in (rows, more) for row in written(part, "deliveries")]
+    events = [row["id"] for part in (rows, more) for row in written(part, "events")]
+    assert len(set(ids)) == len(set(events)) == 5_000
+    assert ids == sorted(ids)
+    assert events == sorted(events)
+    assert all(is_uuid(f"{key[:8]}-{key[8:12]}-{key[12:16]}-{key[16:20]}-{key[20:]}") for key in ids)
+    assert all(map(is_event_id, events))
+
+
+def test_each_fate_has_its_attempts_and_the_dead_their_letters() -> None:
+    rows = seed_of(300, *FATES, until=SystemClock().now())
+    attempts = Counter(row["delivery_id"] for row in written(rows, "attempts"))
+    expected = {row["id"]: int(row["attempt_count"]) for row in written(rows, "deliveries")}
+    assert attempts == expected
+    dead = [row["id"] for row in written(rows, "deliveries") if row["state"] == "dead"]
+    assert [row["delivery_id"] for row in written(rows, "dead_letters")] == dead
+    assert len(dead) == 100
+
+
+def test_what_waits_is_due_later_and_what_is_due_was_never_tried() -> None:
+    now = SystemClock().now()
+    [waiting] = {row["next_attempt_at"] > str(now) for row in written(seed_of(50, WAITING, until=now), "deliveries")}
+    assert waiting
+    due = written(seed_of(50, DUE, until=now), "deliveries")
+    assert all(row["next_attempt_at"] == row["created_at"] and row["attempt_count"] == "0" for row in due)
+    assert written(seed_of(50, DUE, until=now), "attempts") == []
+
+
+async def test_the_products_own_audit_finds_nothing_wrong_with_what_is_seeded(
+    postgres_url: str, receiver: Receiver
+) -> None:
+    class Database:
+        async def open_connection(self) -> asyncpg.Connection:
+            return await asyncpg.connect(postgres_url.replace("postgresql+asyncpg", "postgresql"))
+
+    async with open_house(postgres_url) as house:
+        await house.register(receiver.url("/hook/0"))
+        await house.register(receiver.url("/hook/1"))
+        endpoints = await find_endpoints(Database())
+        until = house.clock.now() - timedelta(minutes=1)
+        rows = replace(seed_of(3_000, *FATES, until=until), endpoint_of=lambda number: endpoints[number % 2])
+        await seed(Database(), rows)
+        found = await reconcile(house.context)
+    assert found.findings == []
+    assert found.checked["deliveries"] == 3_000
+    assert found.checked["dead_letters"] == 1_000
+
+
+def test_a_new_run_replaces_its_own_sections_and_leaves_the_others() -> None:
+    first = render({"waiting": "old\n\n| a |\n|---|", "workers": "kept"})
+    second = render(read_sections(first) | {"waiting": "new"})
+    assert read_sections(second) == {"workers": "kept", "waiting": "new"}
+    assert second.index("kept") < second.index("new")
+    assert list(TITLES) == list(EXPERIMENTS)
+
+
+def test_quick_is_a_fraction_of_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse_scale_options(["--quick", "--rows", "1000000"]).rows == 10_000
+    with pytest.raises(SystemExit):
+        parse_scale_options(["--only", "nonsense"])
+    assert "nonsense is none of" in capsys.readouterr().err

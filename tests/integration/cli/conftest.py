@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cli.installation import Installation
+from tests.integration.cli.shell import Shell
+
+Install = Callable[[dict[str, str]], Installation]
+
+
+@pytest.fixture(scope="session")
+def shell() -> Iterator[Shell]:
+    """Where commands are run."""
+    running = Shell()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data directory that is not there yet, with a name that must be quoted in places."""
+    return tmp_path / "data dir"
+
+
+@pytest.fixture
+def install(data: Path, shell: Shell) -> Iterator[Install]:
+    """Makes installations in the data directory that are not up; ended with the test if they are by then."""
+    made: list[Installation] = []
+
+    def make(settings: dict[str, str]) -> Installation:
+        made.append(Installation(data, settings, shell))
+        return made[-1]
+
+    yield make
+    for installation in made:
+        installation.kill()

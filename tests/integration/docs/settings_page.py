@@ -1,0 +1,50 @@
+"""The page of settings, from the settings. To write it: `python -m tests.integration.docs.settings_page`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from sendoff.settings import Settings
+
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "settings.md"
+
+_HEAD = """# Settings
+
+Read from the environment when a process starts; all errors are told at once. Durations are seconds unless the text
+says otherwise.
+
+| setting | default | what it does |
+|---|---|---|
+"""
+
+
+def render() -> str:
+    """The page's text."""
+    rows = (f"| `SENDOFF_{name.upper()}` | {_default(field)} | {field.description} |" for name, field in _fields())
+    return _HEAD + "\n".join(rows) + "\n"
+
+
+def _fields() -> list[tuple[str, FieldInfo]]:
+    return list(Settings.model_fields.items())
+
+
+def _default(field: FieldInfo) -> str:
+    value: Any = field.get_default(call_default_factory=True, validated_data={})
+    if value is PydanticUndefined or value is None or value == []:
+        return "–"
+    if isinstance(value, list):
+        value = ",".join(f"{item:g}" if isinstance(item, float) else str(item) for item in value)
+    if isinstance(value, bool):
+        value = str(value).lower()
+    if isinstance(value, str):
+        value = value.replace(quote(str(Path.cwd())), "$PWD")
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render())

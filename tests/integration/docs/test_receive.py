@@ -1,0 +1,199 @@
+"""The receivers of the how-to, run as they stand there, and the test vectors, by every one of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from sendoff.dialects.base import AttemptInfo
+from sendoff.dialects.registry import Dialects
+from sendoff.verify import VerificationError, verify
+from tests.integration.docs.vectors import FILE, OCCURRENCE, SECRETS, render
+from tests.support.processes import ROOT, start, stop
+
+PAGE = (ROOT / "docs" / "how-to" / "receive.md").read_text()
+[PYTHON] = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+NODE_VERIFY, NODE_RECEIVER = re.findall(r"^```js\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+[GO_VERIFY] = re.findall(r"^```go\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+[SHELL] = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+
+VECTORS: list[dict[str, Any]] = json.loads(FILE.read_text())["vectors"]
+EXPECTED = [vector.get("type") or vector["problem"] for vector in VECTORS]
+SECRET = SECRETS["optimaldial"][0]
+
+NODE_RUNNER = """
+import { readFileSync } from "node:fs";
+import { verify } from "./verify.mjs";
+const { vectors } = JSON.parse(readFileSync(process.argv[2]));
+const results = vectors.map((vector) => {
+  const lower = Object.entries(vector.headers).map(([name, value]) => [name.toLowerCase(), value]);
+  const headers = Object.fromEntries(lower);
+  try {
+    return verify(vector.dialect, headers, Buffer.from(vector.body), vector.secrets, vector.now).type;
+  } catch (error) {
+    return error.message;
+  }
+});
+console.log(JSON.stringify(results));
+"""
+GO_RUNNER = """
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+)
+
+type vector struct {
+	Dialect, Body string
+	Now           int64
+	Secrets       []string
+	Headers       map[string]string
+}
+
+func main() {
+	text, _ := os.ReadFile(os.Args[1])
+	var document struct{ Vectors []vector }
+	json.Unmarshal(text, &document)
+	results := []any{}
+	for _, v := range document.Vectors {
+		get := func(name string) string {
+			for key, value := range v.Headers {
+				if strings.EqualFold(key, name) {
+					return value
+				}
+			}
+			return ""
+		}
+		event, err := Verify(v.Dialect, get, []byte(v.Body), v.Secrets, v.Now)
+		if err != nil {
+			results = append(results, err.Error())
+		} else {
+			results = append(results, event["type"])
+		}
+	}
+	encoded, _ := json.Marshal(results)
+	fmt.Println(string(encoded))
+}
+"""
+
+
+def test_the_vectors_are_not_stale() -> None:
+    assert FILE.read_text() == render(), "run: python -m tests.integration.docs.vectors"
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: f"{vector['dialect']}: {vector['name']}")
+def test_verify_gives_what_the_vector_says(vector: dict[str, Any]) -> None:
+    headers, body = vector["headers"], vector["body"].encode()
+    if vector["valid"]:
+        event = verify(vector["dialect"], headers, body, vector["secrets"], now=vector["now"])
+        assert event["type"] == vector["type"]
+    else:
+        with pytest.raises(VerificationError) as caught:
+            verify(vector["dialect"], headers, body, vector["secrets"], now=vector["now"])
+        assert caught.value.problem == vector["problem"]
+
+
+def test_nodes_receiver_gives_what_the_vectors_say(tmp_path: Path) -> None:
+    (tmp_path / "verify.mjs").write_text(NODE_VERIFY)
+    (tmp_path / "run.mjs").write_text(NODE_RUNNER)
+    assert json.loads(run([needed("node"), "run.mjs", FILE], tmp_path)) == EXPECTED
+
+
+def test_gos_receiver_gives_what_the_vectors_say(tmp_path: Path) -> None:
+    (tmp_path / "go.mod").write_text("module receiver\n\ngo 1.20\n")
+    (tmp_path / "verify.go").write_text(GO_VERIFY)
+    (tmp_path / "main.go").write_text(GO_RUNNER)
+    assert json.loads(run([needed("go"), "run", ".", FILE], tmp_path)) == EXPECTED
+
+
+@pytest.mark.parametrize("dialect", SECRETS)
+def test_pythons_receiver_believes_us_once_and_nobody_else(dialect: str, tmp_path: Path) -> None:
+    (tmp_path / "receiver.py").write_text(PYTHON)
+    with receiving([sys.executable, "receiver.py"], tmp_path, dialect) as url:
+        check_receiver(url, dialect)
+
+
+def test_nodes_receiver_believes_us_once_and_nobody_else(tmp_path: Path) -> None:
+    (tmp_path / "verify.mjs").write_text(NODE_VERIFY)
+    (tmp_path / "receiver.mjs").write_text(NODE_RECEIVER)
+    with receiving([needed("node"), "receiver.mjs"], tmp_path, "optimaldial") as url:
+        check_receiver(url, "optimaldial")
+
+
+def test_the_commands_of_the_page_work_against_its_receiver(tmp_path: Path) -> None:
+    (tmp_path / "receiver.py").write_text(PYTHON)
+    with receiving([sys.executable, "receiver.py"], tmp_path, "optimaldial") as url:
+        script = SHELL.replace("http://127.0.0.1:9000", url)
+        path = f"{ROOT}/.venv/bin:{os.environ['PATH']}"
+        printed = run(["bash", "-euo", "pipefail", "-c", script], tmp_path, PATH=path, WEBHOOK_SECRET=SECRET)
+    assert json.loads(printed)["id"] == "evt_1"
+
+
+def needed(program: str) -> str:
+    """The path of a program that only some machines have."""
+    found = shutil.which(program)
+    if found is None:
+        pytest.skip(f"{program} is not installed here")
+    return found
+
+
+def run(command: list[Any], directory: Path, **environment: str) -> str:
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=directory,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@contextmanager
+def receiving(command: list[str], directory: Path, dialect: str) -> Iterator[str]:
+    """A receiver of the page that knows the vectors' newest two secrets; where it listens."""
+    known = [vector["secrets"] for vector in VECTORS if vector["dialect"] == dialect and len(vector["secrets"]) == 2]
+    environment = {
+        **os.environ,
+        "PORT": "0",
+        "PYTHONPATH": str(ROOT),
+        "WEBHOOK_DIALECT": dialect,
+        "WEBHOOK_SECRET": " ".join(known[0]),
+    }
+    process = start(command, cwd=directory, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout is not None
+    try:
+        told = process.stdout.readline().decode().split()
+        assert told[:2] == ["listening", "on"]
+        yield f"http://127.0.0.1:{told[2]}"
+    finally:
+        stop(process)
+
+
+def check_receiver(url: str, dialect: str) -> None:
+    spoken = Dialects().get(dialect)
+    body = spoken.body(OCCURRENCE)
+    sending = AttemptInfo("d", 1, int(time.time()))
+    with httpx.Client(trust_env=False, timeout=10) as client:
+        for secret in SECRETS[dialect][:2]:
+            headers = spoken.headers(OCCURRENCE, sending, body, [secret])
+            assert client.post(url, content=body, headers=headers).status_code == 204
+        stranger = spoken.headers(OCCURRENCE, sending, body, [SECRETS[dialect][2]])
+        assert client.post(url, content=body, headers=stranger).status_code == 400
+        assert client.post(url, content=body + b" ", headers=headers).status_code == 400

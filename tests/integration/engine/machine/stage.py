@@ -1,0 +1,130 @@
+"""The stage of the state machine: the real operations on a real database, with a fake clock, dice, bell and wire."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import Engine, create_engine, delete
+
+from sendoff.clock import FakeClock
+from sendoff.context import Context
+from sendoff.store.tables import (
+    Attempt,
+    DeadLetter,
+    Delivery,
+    Endpoint,
+    Event,
+    LastExchange,
+    Replay,
+    ReplayItem,
+)
+from tests.integration.engine.machine.fakes import FakeWire, MortalDatabase, ProcessDied
+from tests.integration.engine.machine.picture import Picture, take_picture
+from tests.support.house import START, House, ListBell, open_house
+
+Result = TypeVar("Result")
+
+SCHEDULE = (60.0, 300.0)
+FAILURES_TO_DISABLE = 10
+LEASE_SECONDS = 20.0
+RETENTION_DAYS = 30
+DEAD_LETTER_RETENTION_DAYS = 90
+_EMPTIED = (ReplayItem, Replay, DeadLetter, LastExchange, Attempt, Delivery, Event, Endpoint)
+
+
+@dataclass
+class Stage:
+    """One house for all examples; `reset` empties it."""
+
+    runner: asyncio.Runner
+    house: House
+    wire: FakeWire
+    database: MortalDatabase
+    eye: Engine | None
+    """Looks at SQLite without an event loop and a thread in between: most of the time goes into looking."""
+
+    @property
+    def context(self) -> Context:
+        return self.house.context
+
+    @property
+    def clock(self) -> FakeClock:
+        return self.house.clock
+
+    @property
+    def bell(self) -> ListBell:
+        return self.house.bell
+
+    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """What `work` gives."""
+        return self.runner.run(work)
+
+    def run_mortal(self, work: Coroutine[Any, Any, Result], *, dies_after: int | None) -> Result | None:
+        """What `work` gives; None when its process died after so many commits."""
+        self.database.commits_left = dies_after
+        try:
+            return self.runner.run(work)
+        except ProcessDied:
+            return None
+        finally:
+            self.database.commits_left = None
+
+    def look(self) -> Picture:
+        """The database as it is."""
+        if self.eye is None:
+            return self.run(self._look())
+        with self.eye.connect() as connection:
+            return take_picture(connection)
+
+    def reset(self) -> None:
+        """As new: no events, no endpoints, the clock at its start."""
+        self.house.clock, self.house.bell = FakeClock(START), ListBell()
+        self.wire.sent.clear()
+        self.house.context = replace(self.context, clock=self.clock, bell=self.bell)
+        self.run(self._empty())
+
+    async def _look(self) -> Picture:
+        async with self.context.database.read() as tx:
+            return await (await tx.connection()).run_sync(take_picture)
+
+    async def _empty(self) -> None:
+        async with self.context.database.write() as tx:
+            for table in _EMPTIED:
+                await tx.execute(delete(table))
+
+
+@contextmanager
+def set_stage(database_url: str) -> Iterator[Stage]:
+    """A stage with an event loop of its own."""
+    with asyncio.Runner() as runner:
+        opening = open_house(
+            database_url,
+            retry_schedule=list(SCHEDULE),
+            disable_after_failures=FAILURES_TO_DISABLE,
+            lease_seconds=LEASE_SECONDS,
+            endpoint_max_in_flight=1,
+            retention_days=RETENTION_DAYS,
+            dead_letter_retention_days=DEAD_LETTER_RETENTION_DAYS,
+        )
+        house = runner.run(opening.__aenter__())
+        eye = create_engine(database_url.replace("+aiosqlite", "")) if "+aiosqlite" in database_url else None
+        try:
+            yield _furnish(runner, house, eye)
+        finally:
+            if eye is not None:
+                eye.dispose()
+            runner.run(opening.__aexit__(None, None, None))
+
+
+def _furnish(runner: asyncio.Runner, house: House, eye: Engine | None) -> Stage:
+    wire, database = FakeWire(), MortalDatabase(house.context.database)
+    house.context = replace(
+        house.context,
+        wire=cast(Any, wire),
+        database=cast(Any, database),
+    )
+    return Stage(runner, house, wire, database, eye)

@@ -1,0 +1,98 @@
+"""A backlog stands file_worker from the beginning: more than a worker takes at once of an endpoint is held, not due."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+
+from sendoff.accounts import organizations
+from sendoff.delivery import admission
+from sendoff.delivery.admission import most_at_once
+from sendoff.policy.states import DeliveryState
+from sendoff.publishing.batcher import PublishBatcher
+from sendoff.publishing.publish import AcceptedEvent, NewEvent
+from sendoff.store.queries import delivery_history
+from tests.support.house import ACTOR, House, open_house
+from tests.support.receiver import Receiver
+
+CAP = 2
+AT_ONCE = most_at_once(CAP)
+MORE = 5
+COMPLETED, FAILED = NewEvent("upload.completed", b"{}"), NewEvent("upload.failed", b"{}")
+
+
+class _Publisher:
+    """Publishes within a transaction of its own or together with others, as the test is told."""
+
+    def __init__(self, house: House, *, together: bool) -> None:
+        self._house = house
+        self._together = together
+
+    async def publish(self, *events: NewEvent) -> list[AcceptedEvent]:
+        if not self._together:
+            return await self._house.publish(*events)
+        organization_id = self._house.principal.organization_id
+        minted = await organizations.create_key(
+            self._house.context, ACTOR, organization_id=organization_id, email="a@example.com", scopes=["events:write"]
+        )
+        return await PublishBatcher(self._house.context).publish(f"Bearer {minted.key}", events, in_batch=True)
+
+
+async def states(house: House, accepted: Sequence[AcceptedEvent]) -> Counter[str]:
+    ids = [delivery_id for event in accepted for delivery_id in event.delivery_ids]
+    async with house.transaction() as tx:
+        return Counter(delivery.state for delivery in await delivery_history.find_many(tx, ids))
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["alone", "together"])
+async def test_more_than_is_taken_at_once_is_held_and_gets_its_turn(
+    database_url: str, receiver: Receiver, *, together: bool
+) -> None:
+    async with open_house(database_url, endpoint_max_in_flight=CAP) as house:
+        busy = await house.register(receiver.url("/busy"), "upload.completed")
+        await house.register(receiver.url("/quiet"), "upload.failed")
+        events = [*[COMPLETED] * (AT_ONCE + MORE), FAILED]
+        accepted = await _Publisher(house, together=together).publish(*events)
+        assert await states(house, accepted) == {DeliveryState.PENDING: AT_ONCE + 1, DeliveryState.HELD: MORE}
+        due = [*accepted[:AT_ONCE], accepted[-1]]  # the oldest of each
+        assert house.bell.deliveries == [delivery_id for event in due for delivery_id in event.delivery_ids]
+        assert house.bell.holders == {busy.endpoint.id}
+        await house.work()
+        assert await states(house, accepted) == {DeliveryState.DELIVERED: AT_ONCE + MORE + 1}
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["alone", "together"])
+async def test_of_many_endpoints_less_is_due_of_each(
+    database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, *, together: bool
+) -> None:
+    monkeypatch.setattr(admission, "_MOST_DUE_TOGETHER", 8)
+    async with open_house(database_url, endpoint_max_in_flight=CAP) as house:
+        for number in range(4):
+            await house.register(receiver.url(f"/{number}"), "upload.completed")
+        accepted = await _Publisher(house, together=together).publish(*[COMPLETED] * 3)
+        assert [await states(house, [event]) for event in accepted] == [
+            {DeliveryState.PENDING: 4},
+            {DeliveryState.PENDING: 4},
+            {DeliveryState.HELD: 4},
+        ]
+        await house.work()
+        assert await states(house, accepted) == {DeliveryState.DELIVERED: 4 * 3}
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["alone", "together"])
+async def test_what_comes_while_others_are_held_stands_behind_them(
+    database_url: str, receiver: Receiver, *, together: bool
+) -> None:
+    async with open_house(database_url, endpoint_max_in_flight=CAP) as house:
+        await house.register(receiver.url("/busy"), "upload.completed")
+        await house.register(receiver.url("/quiet"), "upload.failed")
+        publisher = _Publisher(house, together=together)
+        await publisher.publish(*[COMPLETED] * (AT_ONCE + 1))
+        behind = await publisher.publish(COMPLETED, FAILED)
+        assert await states(house, behind[:1]) == {DeliveryState.HELD: 1}
+        assert await states(house, behind[1:]) == {DeliveryState.PENDING: 1}
+        await house.work()
+        later = await publisher.publish(COMPLETED)
+        assert await states(house, later) == {DeliveryState.PENDING: 1}

@@ -1,0 +1,199 @@
+"""The dispatcher where processes would have to be caught in an unlucky moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from sendoff.delivery import dispatcher as dispatching
+from sendoff.delivery import recorder as recording
+from sendoff.delivery.admission import Standing
+from sendoff.delivery.dispatcher import Dispatcher
+from sendoff.delivery.pipeline import Claim, Claims, FinishedAttempt, claim, deliver
+from sendoff.delivery.start_rate import StartRateLimiter
+from sendoff.errors import Unavailable
+from sendoff.policy.states import DeliveryState
+from sendoff.publishing.publish import AcceptedEvent, NewEvent
+from sendoff.store.queries import delivery_history
+from tests.support.exchange import Reply
+from tests.support.house import House, open_house
+from tests.support.polling import eventually
+from tests.support.receiver import Receiver
+
+
+async def states(house: House, delivery_ids: Sequence[str]) -> set[str]:
+    async with house.transaction() as tx:
+        return {delivery.state for delivery in await delivery_history.find_many(tx, delivery_ids)}
+
+
+async def submit_one(house: House, receiver: Receiver) -> tuple[Dispatcher, AcceptedEvent]:
+    """A dispatcher that was handed the only delivery of an event, for an endpoint at `/hook`."""
+    await house.register(receiver.url("/hook"))
+    receiver.forget()
+    [event] = await house.publish()
+    dispatcher = Dispatcher(house.context)
+    await dispatcher.submit(event.delivery_ids)
+    return dispatcher, event
+
+
+async def test_what_was_sent_and_cannot_be_recorded_is_not_sent_again_when_its_lease_has_ended(
+    database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database_is_away = asyncio.Event()
+    database_is_away.set()
+    record = recording.record
+
+    async def record_if_possible(*arguments: Any) -> None:
+        if database_is_away.is_set():
+            raise Unavailable("away")
+        await record(*arguments)
+
+    monkeypatch.setattr(recording, "record", record_if_possible)
+    async with open_house(database_url) as house:
+        dispatcher, event = await submit_one(house, receiver)
+        await receiver.wait_for(1, "/hook")
+        house.clock.advance(house.context.settings.lease_seconds + 1)
+        await dispatcher.submit(event.delivery_ids)
+        database_is_away.clear()
+        await eventually(lambda: dispatcher.is_idle, what="an idle dispatcher")
+        await dispatcher.drain(0)
+        assert len(receiver.requests("/hook")) == 1
+        assert await states(house, event.delivery_ids) == {DeliveryState.DELIVERED}
+
+
+async def test_a_claim_that_took_most_of_its_lease_is_given_back_unsent(
+    database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_house(database_url) as house:
+
+        async def claim_slowly(*arguments: Any, **options: Any) -> Claims:
+            claims = await claim(*arguments, **options)
+            house.clock.advance(15)  # of the lease's 20 seconds; an attempt may take 10
+            return claims
+
+        monkeypatch.setattr(dispatching, "claim", claim_slowly)
+        dispatcher, event = await submit_one(house, receiver)
+        assert await states(house, event.delivery_ids) == {DeliveryState.PENDING}
+        await dispatcher.drain(0)
+        assert receiver.requests("/hook") == []
+
+
+async def test_a_start_that_comes_too_late_in_its_lease_is_put_off(
+    database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, left = iter([15.0, 0.0]), []
+    async with open_house(database_url, lease_seconds=20, attempt_timeout_seconds=10) as house:
+
+        async def wait(*_: Any) -> None:
+            house.clock.advance(next(waits))
+
+        async def deliver_and_look(context: Any, claimed: Claim) -> FinishedAttempt:
+            left.append((claimed.leased_until - house.clock.now()).total_seconds())
+            return await deliver(context, claimed)
+
+        monkeypatch.setattr(StartRateLimiter, "wait", wait)
+        monkeypatch.setattr(dispatching, "deliver", deliver_and_look)
+        dispatcher, event = await submit_one(house, receiver)
+        await receiver.wait_for(1, "/hook")
+        await eventually(lambda: dispatcher.is_idle, what="an idle dispatcher")
+        await dispatcher.drain(0)
+        assert left == [20.0]
+        assert await states(house, event.delivery_ids) == {DeliveryState.DELIVERED}
+
+
+async def test_a_job_that_is_cancelled_in_its_claim_leaves_nothing_claimed_and_unsent(
+    database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed = asyncio.Event()
+
+    async def claim_and_tell(*arguments: Any, **options: Any) -> Claims:
+        claims = await claim(*arguments, **options)
+        claimed.set()
+        await asyncio.sleep(0)  # where the cancellation comes in
+        return claims
+
+    monkeypatch.setattr(dispatching, "claim", claim_and_tell)
+    async with open_house(database_url) as house:
+        await house.register(receiver.url("/hook"))
+        receiver.forget()
+        [event] = await house.publish()
+        dispatcher = Dispatcher(house.context)
+        job = asyncio.create_task(dispatcher.submit(event.delivery_ids))
+        await claimed.wait()
+        job.cancel()
+        await asyncio.gather(job, return_exceptions=True)
+        await receiver.wait_for(1, "/hook")
+        await eventually(lambda: dispatcher.is_idle, what="an idle dispatcher")
+        assert await states(house, event.delivery_ids) == {DeliveryState.DELIVERED}
+        await dispatcher.drain(0)
+
+
+async def test_who_is_told_to_stop_with_the_database_away_ends_all_the_same(
+    sqlite_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise Unavailable("away")
+
+    monkeypatch.setattr(recording, "record", refuse)
+    monkeypatch.setattr(dispatching, "release", refuse)
+    monkeypatch.setattr(dispatching, "_LAST_RECORDS_SECONDS", 0.1)
+    async with open_house(sqlite_url) as house:
+        await house.register(receiver.url("/hook"))
+        receiver.forget()
+        receiver.program("/hook", 200, Reply(hang=True))
+        events = await house.publish(), await house.publish()
+        dispatcher = Dispatcher(house.context)
+        await dispatcher.submit([identifier for [event] in events for identifier in event.delivery_ids])
+        await receiver.wait_for(2, "/hook")
+        async with asyncio.timeout(10):
+            await dispatcher.drain(0.1)
+
+
+async def test_who_is_told_to_stop_leaves_at_once_what_is_not_sent_yet(database_url: str, receiver: Receiver) -> None:
+    events = 30
+    async with open_house(database_url, endpoint_max_in_flight=events, attempt_timeout_seconds=3) as house:
+        await house.register(receiver.url("/hook"))
+        receiver.forget()
+        receiver.program("/hook", Reply(hang=True))
+        accepted = await house.publish(*[NewEvent("upload.completed", b"{}")] * events)
+        ids = [identifier for event in accepted for identifier in event.delivery_ids]
+        dispatcher = Dispatcher(house.context)
+        await dispatcher.submit(ids)
+        draining = asyncio.create_task(dispatcher.drain(60))
+        await eventually(lambda: _count(house, ids, DeliveryState.PENDING), what="deliveries that are left to others")
+        sent = len(await receiver.wait_for(await _count(house, ids, DeliveryState.IN_FLIGHT), "/hook"))
+        assert not draining.done()
+        await draining
+        assert 0 < sent == len(receiver.requests("/hook")) < events
+        async with house.transaction() as tx:
+            counts = Counter(delivery.attempt_count for delivery in await delivery_history.find_many(tx, ids))
+        assert counts == {1: sent, 0: events - sent}
+
+
+async def _count(house: House, ids: Sequence[str], state: DeliveryState) -> int:
+    async with house.transaction() as tx:
+        return sum(delivery.state == state for delivery in await delivery_history.find_many(tx, ids))
+
+
+@pytest.mark.parametrize(
+    ("answered_before", "standing"), [(None, Standing.UNTRIED), (200, None), (500, Standing.SILENT)]
+)
+async def test_what_the_database_tells_of_an_endpoint_says_behind_whom_it_waits(
+    database_url: str, receiver: Receiver, answered_before: int | None, standing: Standing | None
+) -> None:
+    async with open_house(database_url, attempt_timeout_seconds=5) as house:
+        endpoint_id = (await house.register(receiver.url("/hook"))).endpoint.id
+        if answered_before is not None:
+            receiver.program("/hook", answered_before)
+            await house.publish()
+            await house.work()
+        receiver.program("/hook", Reply(hang=True))
+        [event] = await house.publish()
+        dispatcher = Dispatcher(house.context)
+        await dispatcher.submit(event.delivery_ids)
+        assert dispatcher.admission.standing(endpoint_id) is standing
+        await dispatcher.drain(0)

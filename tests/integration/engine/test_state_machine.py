@@ -1,0 +1,84 @@
+"""A model of a delivery's life: whatever happens, in whatever order, to the real operations on a real database.
+
+Setup: one organization, a few endpoints; clock, random_source, bell and wire belong to the test.
+Timeline: accept, ring, claim, exchange, record, die, stand still, hold, sweep, switch off and on, replay, retry and
+discard, as Hypothesis likes; at the end every receiver answers and time passes.
+What this proves: nothing accepted is lost or stuck, nothing delivered is sent again unasked, nothing is sent for an
+endpoint that is off or under a lease that was lost, attempts are numbered without gaps, all counters equal what the
+rows say, the audit finds nothing, and retention forgets what has ended.
+
+`SENDOFF_TEST_LIVES` sets how many lives are lived on each database.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from sendoff.delivery.dead_letters import drain_inactive_endpoints
+from sendoff.maintenance.purge import tidy
+from sendoff.operators.reconcile import reconcile
+from sendoff.operators.replay import tick_replay
+from tests.integration.engine.machine.fakes import Answer
+from tests.integration.engine.machine.interventions import Interventions
+from tests.integration.engine.machine.invariants import check_end
+from tests.integration.engine.machine.picture import Picture
+from tests.integration.engine.machine.stage import DEAD_LETTER_RETENTION_DAYS, RETENTION_DAYS, set_stage
+from tests.integration.engine.machine.work import Work
+
+LIVES = int(os.environ.get("SENDOFF_TEST_LIVES", "10"))
+STEPS = 40
+ROUNDS_TO_THE_END = 30
+"""More than the schedule has waits and a slow replay has seconds: what has not ended by then never will."""
+
+
+class WholeLife(Work, Interventions):
+    """Work and interventions in any order, and then an end in peace."""
+
+    def teardown(self) -> None:
+        """From now on every receiver answers, every process lives and time passes: everything must come to its end."""
+        self.claims.clear()
+        self.finished.clear()
+        for _ in range(ROUNDS_TO_THE_END):
+            if self.picture.has_ended():
+                break
+            self._one_more_round()
+            self.everything_adds_up()
+        check_end(self.picture)
+        assert self.stage.run(reconcile(self.stage.context)).counts == {}
+        self._forget_everything()
+
+    def _forget_everything(self) -> None:
+        """Half of it is past its retention first, then all."""
+        for days in (RETENTION_DAYS, DEAD_LETTER_RETENTION_DAYS):
+            self.stage.clock.advance(days * 86_400 + 1)
+            self.stage.run(tidy(self.stage.context))
+            assert self.stage.run(reconcile(self.stage.context)).counts == {}
+        left = self.stage.look()
+        assert replace(left, endpoints={}) == Picture({}, {}, {}, {}, {}, {}, {})
+
+    def _one_more_round(self) -> None:
+        self.stage.clock.advance(1)
+        self.advance_to_next()
+        self.stage.run(drain_inactive_endpoints(self.stage.context))
+        for replay_id in self.picture.replays:
+            self.stage.run(tick_replay(self.stage.context, replay_id))
+        self.claim_held(100)
+        self.work_off(Answer(200))
+
+
+def test_whatever_happens_to_deliveries_nothing_is_lost_stuck_or_sent_again(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sendoff.delivery.dead_letters.BURY_AT_ONCE", 2)
+    with set_stage(database_url) as stage:
+        run_state_machine_as_test(
+            lambda: WholeLife(stage),
+            settings=settings(
+                max_examples=LIVES, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)
+            ),
+        )

@@ -1,0 +1,50 @@
+"""The backlog: whose deliveries are taken up when more endpoints have some waiting than there is room for."""
+
+from __future__ import annotations
+
+import pytest
+
+from sendoff.delivery import backlog
+from sendoff.delivery.dispatcher import Dispatcher
+from sendoff.publishing.publish import NewEvent
+from tests.support.exchange import Reply
+from tests.support.house import open_house
+from tests.support.receiver import Receiver
+
+PATHS = [f"/endpoint{number}" for number in range(6)]
+BACKLOG = 30
+
+
+async def test_endpoints_take_turns(database_url: str, receiver: Receiver) -> None:
+    """As many slots as one endpoint could fill by itself, and a backlog for each."""
+    async with open_house(database_url, endpoint_max_in_flight=1, worker_max_in_flight=3) as house:
+        for path in PATHS:
+            await house.register(receiver.url(path))
+        receiver.forget()
+        await house.publish(*[NewEvent("upload.completed", b"{}")] * BACKLOG)
+        await house.work()
+        order = [request.path for request in receiver.requests()]
+        assert len(order) == BACKLOG * len(PATHS)
+        for path in PATHS:
+            places = [place for place, other in enumerate(order) if other == path]
+            assert places[BACKLOG // 2] < len(order) * 3 / 4, "half of it, before most of the others' is done"
+
+
+async def test_who_has_room_again_need_not_wait_for_a_thousand_others(
+    sqlite_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More endpoints hold deliveries than a round looks at, and nobody looks again by itself."""
+    monkeypatch.setattr(backlog, "_ENDPOINTS_AT_ONCE", 1)
+    monkeypatch.setattr(backlog, "BACKLOG_POLL_SECONDS", 3600.0)
+    async with open_house(sqlite_url, endpoint_max_in_flight=1, attempt_timeout_seconds=5) as house:
+        for path in PATHS:
+            await house.register(receiver.url(path))
+        receiver.forget()
+        for path in PATHS[:-1]:
+            receiver.program(path, Reply(hang=True))
+        await house.publish(*[NewEvent("upload.completed", b"{}")] * BACKLOG)
+        dispatcher = Dispatcher(house.context)
+        dispatcher.backlog_available(house.bell.holders)
+        await dispatcher.submit(house.bell.deliveries)
+        await receiver.wait_for(BACKLOG, PATHS[-1], within=30)
+        await dispatcher.drain(0)

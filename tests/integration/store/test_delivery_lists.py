@@ -1,0 +1,235 @@
+"""Lists of deliveries: what is on a page, and that a page costs the same however much history there is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import insert, text
+
+from sendoff.policy.states import DeliveryState
+from sendoff.store.engine.database import Database
+from sendoff.store.queries.delivery_history import DeliveryFilter, page
+from sendoff.store.tables import Delivery, Endpoint, Event, Organization
+
+BEGIN = datetime(2026, 4, 24, tzinfo=UTC)
+STEP = timedelta(hours=1)
+DAYS = 12
+TYPES = ("upload.completed", "upload.failed")
+STATES = tuple(DeliveryState)
+ORGANIZATIONS, ENDPOINTS = 3, 4  # endpoints of each
+
+
+def identifier(kind: str, number: int) -> str:
+    return f"0199c5a0-0000-7000-800{kind}-{number:012x}"
+
+
+ORGANIZATION_IDS = [identifier("a", number) for number in range(ORGANIZATIONS)]
+ENDPOINT_IDS = [identifier("e", number) for number in range(ORGANIZATIONS * ENDPOINTS)]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A delivery, and what its event is of."""
+
+    number: int
+
+    @property
+    def created_at(self) -> datetime:
+        return BEGIN + STEP * self.number
+
+    @property
+    def id(self) -> str:
+        return identifier("d", self.number)
+
+    @property
+    def event_id(self) -> str:
+        return f"evt_{self.number:024x}"
+
+    @property
+    def type(self) -> str:
+        return TYPES[self.number % 3 == 0]
+
+    @property
+    def endpoint_id(self) -> str:
+        return ENDPOINT_IDS[self.number * 7 % len(ENDPOINT_IDS)]
+
+    @property
+    def organization_id(self) -> str:
+        return ORGANIZATION_IDS[ENDPOINT_IDS.index(self.endpoint_id) // ENDPOINTS]
+
+    @property
+    def state(self) -> DeliveryState:
+        return STATES[self.number * 11 % len(STATES)]
+
+    def matches(self, chosen: DeliveryFilter) -> bool:
+        return (
+            chosen.organization_id in (None, self.organization_id)
+            and chosen.endpoint_id in (None, self.endpoint_id)
+            and chosen.event_id in (None, self.event_id)
+            and chosen.event_type in (None, self.type)
+            and (chosen.states is None or self.state in chosen.states)
+            and (chosen.since is None or self.created_at >= chosen.since)
+            and (chosen.until is None or self.created_at < chosen.until)
+        )
+
+
+ROWS = [Row(number) for number in range(DAYS * 24)]
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    opened = Database.open(database_url)
+    await fill(opened, ROWS)
+    yield opened
+    await opened.close()
+
+
+async def fill(database: Database, rows: Sequence[Row]) -> None:
+    organizations = [{"id": key, "name": "Acme", "created_at": BEGIN} for key in ORGANIZATION_IDS]
+    endpoints = [
+        Endpoint(
+            id=key,
+            organization_id=ORGANIZATION_IDS[number // ENDPOINTS],
+            dialect="optimaldial",
+            url="https://example.com",
+            events=[],
+            secret=b"sealed",
+            created_at=BEGIN,
+            updated_at=BEGIN,
+        ).model_dump()
+        for number, key in enumerate(ENDPOINT_IDS)
+    ]
+    events = [
+        Event(
+            id=row.event_id,
+            organization_id=row.organization_id,
+            type=row.type,
+            data="{}",
+            occurred_at=row.created_at,
+            created_at=row.created_at,
+            delivery_count=1,
+        ).model_dump()
+        for row in rows
+    ]
+    deliveries = [
+        Delivery(
+            id=row.id,
+            event_id=row.event_id,
+            endpoint_id=row.endpoint_id,
+            organization_id=row.organization_id,
+            state=row.state,
+            created_at=row.created_at,
+        ).model_dump()
+        for row in rows
+    ]
+    async with database.write() as tx:
+        for table, content in ((Organization, organizations), (Endpoint, endpoints), (Event, events)):
+            await tx.execute(insert(table), content)
+        await tx.execute(insert(Delivery), deliveries)
+
+
+FILTERS = {
+    "all": DeliveryFilter(),
+    "an organization": DeliveryFilter(organization_id=ORGANIZATION_IDS[1]),
+    "an endpoint": DeliveryFilter(organization_id=ORGANIZATION_IDS[1], endpoint_id=ENDPOINT_IDS[4]),
+    "another organization's endpoint": DeliveryFilter(organization_id=ORGANIZATION_IDS[0], endpoint_id=ENDPOINT_IDS[4]),
+    "dead ones": DeliveryFilter(states=(DeliveryState.DEAD,)),
+    "dead ones of an endpoint": DeliveryFilter(endpoint_id=ENDPOINT_IDS[4], states=(DeliveryState.DEAD,)),
+    "dead ones of an organization": DeliveryFilter(organization_id=ORGANIZATION_IDS[2], states=(DeliveryState.DEAD,)),
+    "open ones": DeliveryFilter(states=(DeliveryState.PENDING, DeliveryState.HELD, DeliveryState.IN_FLIGHT)),
+    "a type": DeliveryFilter(event_type="upload.failed"),
+    "a type of an organization": DeliveryFilter(organization_id=ORGANIZATION_IDS[0], event_type="upload.failed"),
+    "an event of an organization": DeliveryFilter(organization_id=ROWS[5].organization_id, event_id=ROWS[5].event_id),
+    "two days": DeliveryFilter(since=BEGIN + timedelta(days=4), until=BEGIN + timedelta(days=6)),
+    "two days of an organization": DeliveryFilter(
+        organization_id=ORGANIZATION_IDS[0], since=BEGIN + timedelta(days=4), until=BEGIN + timedelta(days=6)
+    ),
+    "an hour": DeliveryFilter(since=BEGIN + timedelta(days=5), until=BEGIN + timedelta(days=5, hours=1)),
+}
+
+
+@pytest.mark.parametrize("name", FILTERS)
+async def test_page_after_page_a_list_shows_what_its_filter_means_newest_first(database: Database, name: str) -> None:
+    chosen = FILTERS[name]
+    shown: list[tuple[str, str]] = []
+    before: str | None = None
+    async with database.read() as tx:
+        while found := await page(tx, chosen, limit=7, before=before):
+            assert len(found) <= 7
+            shown += [(delivery.id, event_type) for delivery, event_type, _ in found]
+            before = shown[-1][0]
+    assert shown == [(row.id, row.type) for row in reversed(ROWS) if row.matches(chosen)]
+
+
+HISTORY = 20_000
+MOST_ROWS = 400
+"""Read for a page of 50 by whatever plan, of an organization of four endpoints; a scan would read all."""
+
+QUIET = 1_000
+"""So many of the oldest rows are all that organization 0 ever had."""
+
+
+@dataclass(frozen=True)
+class OldRow(Row):
+    """Nearly everything is delivered, within minutes; one organization is quiet since, and three died long ago."""
+
+    @property
+    def created_at(self) -> datetime:
+        return BEGIN + timedelta(minutes=10) * self.number
+
+    @property
+    def endpoint_id(self) -> str:
+        first, last = (0, ENDPOINTS) if self.number < QUIET else (ENDPOINTS, len(ENDPOINT_IDS))
+        return ENDPOINT_IDS[first + self.number % (last - first)]
+
+    @property
+    def state(self) -> DeliveryState:
+        return DeliveryState.DEAD if self.number in (QUIET + 1, QUIET + 2, QUIET + 3) else DeliveryState.DELIVERED
+
+
+@pytest.fixture
+async def long_history(postgres_url: str) -> AsyncIterator[Database]:
+    opened = Database.open(postgres_url)
+    await fill(opened, [OldRow(number) for number in range(HISTORY)])
+    async with opened.write() as tx:
+        await tx.execute(text("ANALYZE"))
+    yield opened
+    await opened.close()
+
+
+COSTLY_FILTERS = {
+    "all": (DeliveryFilter(), 50),
+    "a quiet organization": (DeliveryFilter(organization_id=ORGANIZATION_IDS[0]), 50),
+    "a quiet endpoint": (DeliveryFilter(endpoint_id=ENDPOINT_IDS[0]), 50),
+    "dead ones": (DeliveryFilter(states=(DeliveryState.DEAD,)), 3),
+    "dead ones of an endpoint": (
+        DeliveryFilter(endpoint_id=OldRow(QUIET + 1).endpoint_id, states=(DeliveryState.DEAD,)),
+        1,
+    ),
+    "dead ones of an organization": (
+        DeliveryFilter(organization_id=ORGANIZATION_IDS[1], states=(DeliveryState.DEAD,)),
+        len([number for number in (1, 2, 3) if OldRow(QUIET + number).organization_id == ORGANIZATION_IDS[1]]),
+    ),
+    "held ones of an endpoint": (
+        DeliveryFilter(endpoint_id=ENDPOINT_IDS[-1], states=(DeliveryState.HELD,)),
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COSTLY_FILTERS)
+async def test_a_page_is_not_looked_for_in_all_of_the_history(long_history: Database, name: str) -> None:
+    chosen, expected = COSTLY_FILTERS[name]
+    async with long_history.read() as tx:
+        found = await page(tx, chosen, limit=50)
+        rows = await tx.execute(
+            text(
+                "SELECT sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))"
+                " FROM pg_stat_xact_user_tables WHERE relname IN ('deliveries', 'events')"
+            )
+        )
+    assert len(found) == expected
+    assert rows.scalar_one() <= MOST_ROWS

@@ -1,0 +1,217 @@
+"""Phone numbers: the library is the oracle, for the answers and for the short cuts in front of it."""
+
+from __future__ import annotations
+
+import re._parser as sre
+from collections.abc import Iterator
+
+import phonenumbers
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from phonenumbers import timezone
+from phonenumbers.tzdata import TIMEZONE_DATA
+
+from sendoff.uploads.files import phone_numbers
+from sendoff.uploads.files.phone_numbers import PhoneNumber, is_valid, parse_number
+
+SEPARATORS = st.sampled_from(["", " ", "-", ".", "  ", "/", "\t", " - ", "‑", "·", " "])
+PREFIXES = st.sampled_from(["", "1", "+1", "+ 1", "001", "011 1", "0", "+44", "tel:", "tel:+1-", "Phone: ", "(", "11"])
+ENDINGS = st.sampled_from(["", " ", "x12", " ext. 7", ";ext=5", "#3", "\n", "p", "0", " / 2", ")"])
+
+
+def library(text: str) -> PhoneNumber | None:
+    """What the library says, asked the long way."""
+    try:
+        number = phonenumbers.parse(text, "US")
+    except phonenumbers.NumberParseException:
+        return None
+    region = phonenumbers.region_code_for_number(number)
+    if not phonenumbers.is_valid_number(number) or region not in ("US", "CA"):
+        return None
+    kind = phonenumbers.number_type(number)
+    zones = timezone.time_zones_for_number(number)
+    geographic = len(zones) < 10
+    return PhoneNumber(
+        e164=phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164),
+        region=region,
+        line_type=phonenumbers.PhoneNumberType.to_string(kind).lower(),
+        time_zone=";".join(zones) if geographic else "",
+    )
+
+
+@st.composite
+def written_numbers(draw: st.DrawFn) -> str:
+    """Ten digits, more or less, as somebody might have written them."""
+    digits = draw(st.from_regex(r"[1-9][0-9]{2}|52[0-9]|8[0-9][0-9]|310", fullmatch=True)) + draw(
+        st.from_regex(r"[0-9]{6,8}", fullmatch=True)
+    )
+    area, office, line = digits[:3], digits[3:6], digits[6:]
+    if draw(st.booleans()):
+        area = f"({area})"
+    return (
+        draw(PREFIXES) + draw(SEPARATORS) + area + draw(SEPARATORS) + office + draw(SEPARATORS) + line + draw(ENDINGS)
+    )
+
+
+@given(written_numbers())
+def test_written_numbers_are_read_as_the_library_reads_them(text: str) -> None:
+    assert parse_number(text) == library(text)
+    assert is_valid(text) == (library(text) is not None)
+
+
+@given(st.from_regex(phone_numbers._COMMON_SHAPE.__self__, fullmatch=True))
+def test_every_shape_that_skips_the_library_is_read_as_the_library_reads_it(text: str) -> None:
+    assert parse_number(text) == library(text)
+
+
+@given(st.text() | st.text(alphabet="0123456789+-() .xX#;=extl", max_size=300))
+def test_any_text_at_all_is_read_as_the_library_reads_it(text: str) -> None:
+    assert parse_number(text) == library(text)
+
+
+@given(st.from_regex(r"[2-9][0-9]{9}", fullmatch=True), st.from_regex(r"[0-9]{4}", fullmatch=True))
+def test_a_verdict_kept_for_a_prefix_holds_for_every_number_with_it(national: str, other_line: str) -> None:
+    parse_number(national)
+    neighbour = national[:6] + other_line
+    assert parse_number(neighbour) == library(neighbour)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4155552671",
+        "14155552671",
+        "+14155552671",
+        "(415) 555-2671",
+        "+1 415-555-2671",
+        "1-415-555-2671",
+        "415.555.2671",
+        "415.555.2671 x12",
+        "  415 555 2671  ",
+        "tel:+1-415-555-2671",
+        "４１５５５５２６７１",
+        "011 1 415 555 2671",
+        "+1 (415) 555-2671 ext. 9",
+    ],
+)
+def test_common_shapes_become_the_same_e164_number(text: str) -> None:
+    assert parse_number(text) == PhoneNumber("+14155552671", "US", "fixed_line_or_mobile", "America/Los_Angeles")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1-800-FLOWERS", PhoneNumber("+18003569377", "US", "toll_free", "")),
+        ("9025551234", PhoneNumber("+19025551234", "CA", "fixed_line_or_mobile", "America/Halifax")),
+        ("900 555 1234", PhoneNumber("+19005551234", "US", "premium_rate", "")),
+        ("600-555-1234", PhoneNumber("+16005551234", "CA", "voip", "")),
+    ],
+)
+def test_region_line_type_and_time_zone_are_told(text: str, expected: PhoneNumber) -> None:
+    assert parse_number(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "n/a",
+        "555-2671",
+        "8095551234",  # the Dominican Republic, country code 1 too
+        "876 555 1234",  # Jamaica
+        "787 555 1234",  # Puerto Rico has a region of its own
+        "+44 20 7946 0958",
+        "1155552671",
+        "415055267",
+        "415-055-2671",
+        "+1415555267100",
+        "4155552671" * 30,
+        "＋",
+    ],
+)
+def test_anything_else_is_no_number(text: str) -> None:
+    assert parse_number(text) is None
+    assert not is_valid(text)
+
+
+DIGITS = frozenset("0123456789")
+Shape = tuple[frozenset[str], ...]
+
+
+def shapes(pattern: str) -> Iterator[Shape]:
+    """The pattern as sequences of digit sets, one for each way through its alternatives."""
+    yield from _sequences(list(sre.parse(pattern)))
+
+
+def _sequences(parts: list[tuple[object, object]]) -> Iterator[Shape]:
+    if not parts:
+        yield ()
+        return
+    for first in _part(*parts[0]):
+        for rest in _sequences(parts[1:]):
+            yield first + rest
+
+
+def _part(operation: object, argument: object) -> Iterator[Shape]:
+    match str(operation):
+        case "LITERAL":
+            yield (frozenset(chr(argument)),)
+        case "IN":
+            yield (_characters(argument),)
+        case "SUBPATTERN":
+            yield from _sequences(list(argument[-1]))
+        case "BRANCH":
+            for branch in argument[1]:
+                yield from _sequences(list(branch))
+        case "MAX_REPEAT":
+            least, most, part = argument
+            assert least == most, "the patterns of fixed length only"
+            yield from _sequences(list(part) * least)
+        case other:
+            raise AssertionError(f"a construct this proof does not know: {other}")
+
+
+def _characters(items: list[tuple[object, object]]) -> frozenset[str]:
+    found: set[str] = set()
+    for operation, argument in items:
+        match str(operation):
+            case "LITERAL":
+                found.add(chr(argument))
+            case "RANGE":
+                found.update(chr(code) for code in range(argument[0], argument[1] + 1))
+            case "CATEGORY":
+                found.update(DIGITS)
+    return frozenset(found)
+
+
+def deciding_patterns() -> Iterator[str]:
+    """What the library looks at: the leading digits of a region that has some, or else all its patterns."""
+    for region in phonenumbers.COUNTRY_CODE_TO_REGION_CODE[1]:
+        metadata = phonenumbers.PhoneMetadata.metadata_for_region(region)
+        if metadata.leading_digits:
+            yield metadata.leading_digits
+        if region in phone_numbers.REGIONS or not metadata.leading_digits:
+            descriptions = vars(metadata).values()
+            found = [it for it in descriptions if isinstance(it, phonenumbers.PhoneNumberDesc)]
+            yield from (it.national_number_pattern for it in found if it.national_number_pattern)
+
+
+def test_no_pattern_of_the_plan_looks_beyond_the_prefix_that_verdicts_are_kept_for() -> None:
+    checked = 0
+    for pattern in deciding_patterns():
+        for shape in shapes(pattern):
+            if len(shape) == 7:  # the library is asked for each local number
+                continue
+            fine = shape[:2] == (frozenset("5"), frozenset("2"))
+            kept = phone_numbers._FINE_DIGITS if fine else phone_numbers._COARSE_DIGITS
+            assert all(position == DIGITS for position in shape[kept:]), pattern
+            checked += 1
+    assert checked > 100
+
+
+def test_no_time_zone_hangs_on_more_or_fewer_digits_than_are_looked_up() -> None:
+    lengths = {len(prefix) for prefix in TIMEZONE_DATA if prefix.startswith("1") and prefix != "1"}
+    assert min(lengths) == phone_numbers._SHORTEST_ZONE_PREFIX
+    assert max(lengths) == phone_numbers._LONGEST_ZONE_PREFIX

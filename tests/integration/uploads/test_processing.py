@@ -1,0 +1,324 @@
+"""Processing: one outcome and one event, whatever dies or is done twice."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from sendoff.delivery.sweep import sweep
+from sendoff.errors import Invalid, NotFound, Unavailable
+from sendoff.store.tables import Upload
+from sendoff.uploads import process as module
+from sendoff.uploads.manage import BadLink, ExpiredLink, link_to_file, open_linked_file
+from sendoff.uploads.process import MOST_ATTEMPTS
+from sendoff.uploads.services import UploadServices
+from tests.integration.uploads.children import children
+from tests.integration.uploads.conftest import UploadHouse, contacts_csv, on_sqlite
+from tests.support.polling import eventually
+
+
+class Gatekeeper:
+    """Lets the reading of files wait at a gate, or fail behind it."""
+
+    def __init__(self, uploads: UploadHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.gate = asyncio.Event()
+        self.arrived = 0
+        self.error: Exception | None = None
+        self._perform = UploadServices.of(uploads.context).file_worker.run
+        monkeypatch.setattr(type(UploadServices.of(uploads.context).file_worker), "run", self.perform)
+
+    async def perform(self, task: Any, progress: Any = lambda _rows: None) -> Any:
+        self.arrived += 1
+        progress(60)
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        return await self._perform(task, progress)
+
+
+@pytest.fixture
+async def upload_id(uploads: UploadHouse) -> str:
+    return await uploads.upload(contacts_csv(120, "Twin,4155550000", "Twin,(415) 555-0000", "Toll,8005551234", "x,y"))
+
+
+@pytest.fixture
+def gatekeeper(uploads: UploadHouse, upload_id: str, monkeypatch: pytest.MonkeyPatch) -> Gatekeeper:
+    return Gatekeeper(uploads, monkeypatch)
+
+
+async def expire_lease(uploads: UploadHouse) -> None:
+    uploads.house.clock.advance(uploads.context.settings.lease_seconds + 1)
+
+
+async def test_both_files_are_stored_and_their_links_announced(uploads: UploadHouse, upload_id: str) -> None:
+    assert await uploads.process(upload_id) == "completed"
+    upload = await uploads.find(upload_id)
+    base = f"{uploads.organization_id}/{upload_id}"
+    assert (upload.status, upload.processed_rows, upload.error_message) == ("completed", 124, None)
+    assert upload.processed_storage_path == f"{base}/processed.csv"
+    assert upload.processed_filtered_storage_path == f"{base}/processed-filtered.csv"
+    assert uploads.stored() == sorted(f"{base}/{name}.csv" for name in ("original", "processed", "processed-filtered"))
+    assert len(rows(uploads.storage / f"{base}/processed.csv")) == 123
+    assert len(rows(uploads.storage / f"{base}/processed-filtered.csv")) == 121
+    assert await uploads.credits() == 1_000 - 123
+
+    (announced,) = await uploads.events("upload.completed")
+    downloads = announced["upload"].pop("downloads")
+    assert announced == {
+        "upload": {
+            "id": upload_id,
+            "source": "api",
+            "status": "completed",
+            "original_filename": "may.csv",
+            "valid_row_count": 123,
+            "invalid_row_count": 1,
+            "organization_id": uploads.organization_id,
+            "created_at": "2026-04-24T12:34:56.789+00:00",
+        }
+    }
+    assert list(downloads) == ["processed", "processed_filtered"]
+    for (name, url), kind in zip(downloads.items(), ("processed", "processed-filtered"), strict=True):
+        assert urlsplit(url).path == f"/api/v1/uploads/{upload_id}/files/{kind}", name
+        content = await download(uploads, url)
+        assert content == (uploads.storage / f"{base}/{kind}.csv").read_bytes()
+
+
+@on_sqlite
+async def test_links_in_events_outlive_all_retries_of_their_delivery(uploads: UploadHouse, upload_id: str) -> None:
+    await uploads.process(upload_id)
+    (announced,) = await uploads.events("upload.completed")
+    uploads.house.clock.advance(sum(uploads.context.settings.retry_schedule) * 1.2)
+    assert await download(uploads, announced["upload"]["downloads"]["processed"])
+
+
+@on_sqlite
+async def test_processing_again_changes_nothing_and_announces_nothing(uploads: UploadHouse, upload_id: str) -> None:
+    assert await uploads.process(upload_id) == "completed"
+    before = await uploads.find(upload_id)
+    await expire_lease(uploads)
+    assert await uploads.process(upload_id) is None
+    assert await uploads.find(upload_id) == before
+    assert len(await uploads.events("upload.completed")) == 1
+
+
+async def test_of_workers_at_once_one_processes(uploads: UploadHouse, upload_id: str) -> None:
+    outcomes = await asyncio.gather(*(uploads.process(upload_id) for _ in range(5)))
+    assert sorted(map(str, outcomes)) == ["None"] * 4 + ["completed"]
+    assert len(await uploads.events("upload.completed")) == 1
+
+
+async def test_a_dead_workers_upload_is_swept_and_taken_over(
+    uploads: UploadHouse, upload_id: str, gatekeeper: Gatekeeper
+) -> None:
+    dead = asyncio.create_task(uploads.process(upload_id))
+    await eventually(lambda: gatekeeper.arrived, what="a claim")
+    assert await uploads.process(upload_id) is None
+    await expire_lease(uploads)
+    uploads.house.bell.uploads.clear()
+    await sweep(uploads.context)
+    assert uploads.house.bell.uploads == [upload_id]
+
+    heir = asyncio.create_task(uploads.process(upload_id))
+    await eventually(lambda: gatekeeper.arrived == 2, what="a second claim")
+    gatekeeper.gate.set()
+    assert await heir == "completed"
+    assert await dead is None
+    assert len(await uploads.events("upload.completed")) == 1
+    assert (await uploads.find(upload_id)).processing_attempts == 2
+
+
+@on_sqlite
+async def test_the_lease_is_renewed_and_progress_told_while_the_work_goes_on(
+    uploads: UploadHouse, upload_id: str, gatekeeper: Gatekeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RENEWALS_PER_LEASE", 400)
+    work = asyncio.create_task(uploads.process(upload_id))
+    await eventually(lambda: gatekeeper.arrived, what="a claim")
+    for _ in range(4):
+        uploads.house.clock.advance(uploads.context.settings.lease_seconds * 0.9)
+        until = uploads.house.clock.now()
+        await eventually(lambda: is_leased_beyond(uploads, upload_id, until), what="a renewal")  # noqa: B023
+    assert (await uploads.find(upload_id)).processed_rows == 60
+    assert await uploads.process(upload_id) is None
+    gatekeeper.gate.set()
+    assert await work == "completed"
+
+
+async def test_a_worker_that_lost_its_lease_stops_without_an_outcome(
+    uploads: UploadHouse, upload_id: str, gatekeeper: Gatekeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = asyncio.create_task(uploads.process(upload_id))
+    await eventually(lambda: gatekeeper.arrived, what="a claim")
+    await expire_lease(uploads)
+    monkeypatch.setattr(module, "RENEWALS_PER_LEASE", 400)
+    heir = asyncio.create_task(uploads.process(upload_id))
+    await eventually(lambda: gatekeeper.arrived == 2, what="a second claim")
+    slow.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await slow
+    assert (await uploads.find(upload_id)).status == "processing"
+    gatekeeper.gate.set()
+    assert await heir == "completed"
+
+
+async def test_a_worker_that_is_told_to_stop_hands_the_upload_over_at_once(
+    uploads: UploadHouse, upload_id: str, gatekeeper: Gatekeeper
+) -> None:
+    stopped = asyncio.create_task(uploads.process(upload_id))
+    await eventually(lambda: gatekeeper.arrived, what="a claim")
+    stopped.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stopped
+    gatekeeper.gate.set()
+    assert (await uploads.find(upload_id)).processing_attempts == 0
+    assert await uploads.process(upload_id) == "completed"
+
+
+async def test_a_failing_dependency_puts_the_upload_off_and_after_six_attempts_fails_it(
+    uploads: UploadHouse, upload_id: str, gatekeeper: Gatekeeper
+) -> None:
+    gatekeeper.gate.set()
+    gatekeeper.error = Unavailable("The storage is away.")
+    waits = []
+    for _ in range(MOST_ATTEMPTS - 1):
+        assert await uploads.process(upload_id) == "ready_for_processing"
+        assert await uploads.process(upload_id) is None
+        due = (await uploads.find(upload_id)).leased_until
+        assert due is not None
+        waits.append((due - uploads.house.clock.now()).total_seconds())
+        uploads.house.clock.advance(waits[-1])
+    assert waits == [4, 8, 16, 32, 64]
+    assert await uploads.process(upload_id) == "failed"
+    await assert_failed_with_refund(uploads, upload_id, "could not be processed")
+
+
+@on_sqlite
+async def test_after_the_dependency_is_back_it_completes(
+    uploads: UploadHouse, upload_id: str, gatekeeper: Gatekeeper
+) -> None:
+    gatekeeper.gate.set()
+    gatekeeper.error = Unavailable("The storage is away.")
+    await uploads.process(upload_id)
+    gatekeeper.error = None
+    uploads.house.clock.advance(60)
+    assert await uploads.process(upload_id) == "completed"
+
+
+@on_sqlite
+async def test_an_upload_that_kills_its_workers_fails_in_the_end(
+    uploads: UploadHouse, upload_id: str, gatekeeper: Gatekeeper
+) -> None:
+    gatekeeper.gate.set()
+    gatekeeper.error = MemoryError()
+    for _ in range(MOST_ATTEMPTS):
+        with pytest.raises(MemoryError):
+            await uploads.process(upload_id)
+        await expire_lease(uploads)
+    assert await uploads.process(upload_id) == "failed"
+    await assert_failed_with_refund(uploads, upload_id, "could not be processed")
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "no longer in the storage"),
+        (b"", "empty"),
+        (b"name\nAda\n", "has no column 'phone'"),
+        (b"phone\n\0", "NUL"),
+    ],
+)
+async def test_an_original_that_cannot_be_read_fails_the_upload_with_a_reason_and_a_full_refund(
+    uploads: UploadHouse, upload_id: str, content: bytes | None, reason: str
+) -> None:
+    original = uploads.storage / (await uploads.find(upload_id)).storage_path
+    original.unlink() if content is None else original.write_bytes(content)
+    assert await uploads.process(upload_id) == "failed"
+    await assert_failed_with_refund(uploads, upload_id, reason)
+    assert await uploads.process(upload_id) is None
+    assert len(await uploads.events("upload.failed")) == 1
+
+
+@on_sqlite
+async def test_one_that_was_started_or_finished_cannot_be_cancelled(
+    uploads: UploadHouse, upload_id: str, gatekeeper: Gatekeeper
+) -> None:
+    work = asyncio.create_task(uploads.process(upload_id))
+    await eventually(lambda: gatekeeper.arrived, what="a claim")
+    with pytest.raises(Invalid, match="processing"):
+        await uploads.cancel(upload_id)
+    gatekeeper.gate.set()
+    await work
+    with pytest.raises(Invalid, match="completed"):
+        await uploads.cancel(upload_id)
+    assert await uploads.credits() == 1_000 - 123
+
+
+@on_sqlite
+async def test_files_are_processed_in_a_process_of_their_own_too(
+    uploads: UploadHouse, upload_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(UploadServices.of(uploads.context).file_worker, "_small_file_bytes", 0)
+    assert await uploads.process(upload_id) == "completed"
+    assert children() == []
+    (announced,) = await uploads.events("upload.completed")
+    assert len((await download(uploads, announced["upload"]["downloads"]["processed"])).splitlines()) == 124
+
+
+@on_sqlite
+async def test_a_link_works_until_it_expires_and_only_for_its_own_file(uploads: UploadHouse, upload_id: str) -> None:
+    link = await link_to_file(uploads.context, uploads.organization_id, upload_id, "original", base_url="http://test")
+    assert link.url.startswith("http://test/api/v1/uploads/")
+    assert (await download(uploads, link.url)).startswith(b"name,phone\n")
+    with pytest.raises(BadLink):
+        await download(uploads, link.url.replace("/original?", "/processed?"))
+    uploads.house.clock.advance(uploads.context.settings.download_link_seconds + 1)
+    with pytest.raises(ExpiredLink):
+        await download(uploads, link.url)
+
+
+@on_sqlite
+@pytest.mark.parametrize("kind", ["processed", "processed-filtered", "../original", "other"])
+async def test_there_is_no_link_to_a_file_that_is_not_there(uploads: UploadHouse, upload_id: str, kind: str) -> None:
+    with pytest.raises(NotFound):
+        await link_to_file(uploads.context, uploads.organization_id, upload_id, kind, base_url="http://test")
+
+
+async def assert_failed_with_refund(uploads: UploadHouse, upload_id: str, reason: str) -> None:
+    upload = await uploads.find(upload_id)
+    assert upload.status == "failed"
+    assert upload.error_message
+    assert reason in upload.error_message
+    assert (upload.credits_charged, upload.credits_refunded) == (123, 123)
+    assert await uploads.credits() == 1_000
+    (announced,) = await uploads.events("upload.failed")
+    assert announced["error_message"] == upload.error_message
+    assert announced["upload"]["status"] == "failed"
+    assert "downloads" not in announced["upload"]
+
+
+async def is_leased_beyond(uploads: UploadHouse, upload_id: str, moment: Any) -> bool:
+    upload: Upload = await uploads.find(upload_id)
+    return upload.leased_until is not None and upload.leased_until > moment + module._lease_time(uploads.context) * 0.5
+
+
+async def download(uploads: UploadHouse, url: str) -> bytes:
+    split = urlsplit(url)
+    query = parse_qs(split.query)
+    _, _, _, _, upload_id, _, kind = split.path.split("/", 6)
+    opened = await open_linked_file(
+        uploads.context, upload_id, kind, expires=int(query["expires"][0]), signature=query["signature"][0]
+    )
+    content = b"".join([piece async for piece in opened.pieces])
+    assert len(content) == opened.size
+    return content
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,167 @@
+"""Reading CSVs that strangers wrote, the hostile ones too."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tracemalloc
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sendoff.errors import Invalid
+from sendoff.uploads.files.csv_reader import open_table
+
+CELLS = st.text(alphabet="ab1 ,;|\t\r\n\"'=é€中", max_size=8)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "original.csv"
+
+
+def read(path: Path, content: bytes | str, phone_column: str = "phone") -> tuple[list[str], list[list[str]]]:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    with open_table(path, phone_column) as table:
+        return table.columns, list(table.rows)
+
+
+def refusal(path: Path, content: bytes | str, phone_column: str = "phone") -> Invalid:
+    with pytest.raises(Invalid) as caught:
+        read(path, content, phone_column)
+    return caught.value
+
+
+def test_rows_come_as_they_were_written_and_blank_lines_are_no_rows(path: Path) -> None:
+    columns, rows = read(path, "name,phone\nAda,1\n\n\r\nGrace,2,extra\nshort\n")
+    assert columns == ["name", "phone"]
+    assert rows == [["Ada", "1"], ["Grace", "2", "extra"], ["short"]]
+
+
+def test_a_row_too_short_for_the_phone_column_has_an_empty_phone(path: Path) -> None:
+    path.write_text("name,phone\nAda\n")
+    with open_table(path, "phone") as table:
+        assert [table.phone(row) for row in table.rows] == [""]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_header_line_tells_the_delimiter_even_if_other_ones_stand_in_quotes(path: Path, delimiter: str) -> None:
+    columns, rows = read(path, f'"a,;|\t,;|\t"{delimiter}phone\n1{delimiter}2\n')
+    assert columns == ["a,;|\t,;|\t", "phone"]
+    assert rows == [["1", "2"]]
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_all_three_line_ends_are_read_and_a_last_line_without_one(path: Path, line_end: str) -> None:
+    _, rows = read(path, line_end.join(["phone", "1", "2"]))
+    assert rows == [["1"], ["2"]]
+
+
+def test_quoted_cells_may_hold_line_breaks_delimiters_and_doubled_quotes(path: Path) -> None:
+    _, rows = read(path, 'phone,note\n1,"a\nb\r\n""c"", d"\n2,x\n')
+    assert rows == [["1", 'a\nb\r\n"c", d'], ["2", "x"]]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_encodings_of_spreadsheet_exports_are_read(path: Path, encoding: str) -> None:
+    columns, rows = read(path, "phone,név\n1,Éé\n".replace("é", "é").encode(encoding))
+    assert columns == ["phone", "név"]
+    assert rows == [["1", "Éé"]]
+
+
+def test_a_file_of_mixed_encodings_loses_no_row(path: Path) -> None:
+    _, rows = read(path, b"phone,name\n1,Jos\xc3\xa9\n2,Jos\xe9\n3,\x81\xff\xfe\n")
+    assert [row[0] for row in rows] == ["1", "2", "3"]
+    assert [row[1] for row in rows[:2]] == ["José", "José"]
+
+
+@pytest.mark.parametrize("wanted", ["Phone Number", "phone number", "  PHONE NUMBER "])
+def test_the_phone_column_is_found_whatever_its_case_and_blanks(path: Path, wanted: str) -> None:
+    path.write_text("a, Phone Number\n1,2\n")
+    with open_table(path, wanted) as table:
+        assert table.phone_index == 1
+
+
+def test_an_exact_match_of_the_phone_column_wins_over_a_similar_one(path: Path) -> None:
+    path.write_text("PHONE,phone\n1,2\n")
+    with open_table(path, "phone") as table:
+        assert table.phone_index == 1
+
+
+def test_a_missing_phone_column_is_refused_naming_the_columns_there_are(path: Path) -> None:
+    error = refusal(path, "name,number\n1,2\n", "phone")
+    assert error.field == "phone_column"
+    assert "'name', 'number'" in error.message
+
+
+def test_the_refusal_stays_short_however_many_and_long_the_columns_are(path: Path) -> None:
+    error = refusal(path, ",".join(["x" * 900] * 900) + "\n", "phone" * 10_000)
+    assert len(error.message) < 2_000
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", "\ufeff", "   \n"])
+def test_an_empty_file_is_refused(path: Path, content: str) -> None:
+    assert "is empty" in refusal(path, content).message
+
+
+def test_a_header_alone_has_no_rows(path: Path) -> None:
+    assert read(path, "phone") == (["phone"], [])
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"phone\n415\x00\n", "NUL"),
+        (b"\x00" * 100, "NUL"),
+        ("phone\n1\n".encode("utf-16-le"), "NUL"),
+        (b"\xff\xfep\x00h\x00\x00\xd8\x00\xd8", "UTF-16"),
+        (b"PK\x03\x04 a zip", "spreadsheet"),
+        (b"\xd0\xcf\x11\xe0 an old workbook", "spreadsheet"),
+        (b"," * 1_500 + b"phone\n", "1,501 columns"),
+        (b"," * 3_000_000, "row of more than"),
+        (b"phone\n" + b"x" * 3_000_000, "row of more than"),
+        (b"phone\n" + b'"a\n",' * 700_000, "row of more than"),
+        (b'phone\n1\n2,"' + b"x" * 200_000, "Row 3"),
+        (b'phone\n1\n"2\n3\n4\n', "Row 3 of the file opens a quote that is never closed"),
+    ],
+)
+def test_hostile_files_are_refused_with_a_sentence(path: Path, content: bytes, told: str) -> None:
+    error = refusal(path, content)
+    assert error.field == "file"
+    assert told in error.message
+
+
+@pytest.mark.parametrize("unit", [b",", b'"a\n",', b"x", b'""', b'"'])
+def test_no_file_makes_the_reader_hold_much_of_it(path: Path, unit: bytes) -> None:
+    path.write_bytes(b"phone\n" + unit * (20_000_000 // len(unit)))
+    tracemalloc.start()
+    try:
+        with suppress(Invalid), open_table(path, "phone") as table:
+            assert sum(1 for _ in table.rows) == 0
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 16_000_000
+
+
+@given(rows=st.lists(st.lists(CELLS, min_size=2, max_size=4), max_size=6), delimiter=st.sampled_from(",;\t|"))
+def test_what_a_csv_writer_wrote_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], delimiter: str
+) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=delimiter).writerows([["phone", "b"], *rows])
+    path = tmp_path_factory.getbasetemp() / "property.csv"
+    assert read(path, text.getvalue())[1] == rows
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_at_all_are_read_or_refused_but_never_break_the_reader(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "anything.csv"
+    path.write_bytes(b"phone,x\n" + content)
+    with suppress(Invalid), open_table(path, "phone") as table:
+        assert all(row for row in table.rows)

@@ -1,0 +1,1 @@
+"""Tests without servers, sockets or processes: a second or two each file, run by `make unit`."""

@@ -1,0 +1,331 @@
+"""Pacing: slots, overtime, caps, rates and shares, by a clock of the test's."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sendoff.delivery import admission as admission_module
+from sendoff.delivery.admission import (
+    LATE_AFTER_SECONDS,
+    LINE_PER_CAP,
+    OVERTIME_AFTER_SECONDS,
+    AdmissionControl,
+    Standing,
+)
+
+
+def test_an_endpoint_takes_at_most_its_cap() -> None:
+    admission = AdmissionControl(slots=10, endpoint_cap=3)
+    for key in range(3):
+        assert admission.room_for("a", 0) == 3 - key
+        admission.start(key, "a", 0)
+    assert admission.room_for("a", 0) == 0
+    assert (admission.room_for("b", 0), admission.busy_endpoints(0)) == (3, ["a"])
+    admission.finish(0, answered=True)
+    assert admission.room_for("a", 0) == 1
+
+
+def test_attempts_that_take_long_give_their_slots_back() -> None:
+    admission = AdmissionControl(slots=4, endpoint_cap=2)
+    for key, endpoint in enumerate("aabb"):
+        admission.start(key, endpoint, 0)
+    assert admission.free_slots(OVERTIME_AFTER_SECONDS - 0.1) == 0
+    assert admission.free_slots(OVERTIME_AFTER_SECONDS) == 4
+    assert admission.room_for("a", OVERTIME_AFTER_SECONDS) == 0  # its cap counts them all the same
+
+
+def test_when_overtime_is_full_only_endpoints_in_overtime_have_to_wait() -> None:
+    admission = AdmissionControl(slots=4, endpoint_cap=5)
+    for key in range(4):
+        admission.start(key, "slow", 0)
+    now = OVERTIME_AFTER_SECONDS
+    assert admission.free_slots(now) == 4
+    assert admission.room_for("slow", now) == 0
+    assert admission.room_for("new", now) == 2  # the share of those that are not prompt has four slots, half to wait in
+    admission.finish(1, answered=True)
+    assert admission.room_for("slow", now) == 2
+
+
+def test_who_hangs_leaves_slots_to_who_is_known_to_be_prompt() -> None:
+    admission = AdmissionControl(slots=10, endpoint_cap=5)
+    admission.start("first", "prompt", 0)
+    admission.finish("first", answered=True)
+    for endpoint in ("a", "b"):
+        for number in range(admission.allocate({endpoint: 0}, admission.free_slots(0), 0)[endpoint]):
+            admission.start((endpoint, number), endpoint, 0)
+    assert admission.free_slots(0) == 2
+    assert (admission.room_for("c", 0), admission.room_for("prompt", 0)) == (0, 5)
+    assert admission.allocate({"c": 0, "prompt": 0}, 2, 0) == {"prompt": 2}
+
+
+def test_who_is_no_longer_prompt_gives_up_the_slots_that_are_kept() -> None:
+    admission = AdmissionControl(slots=10, endpoint_cap=10)
+    admission.start("first", "a", 0)
+    admission.finish("first", answered=True)
+    for number in range(10):
+        admission.start(number, "a", 0)
+    assert admission.free_slots(LATE_AFTER_SECONDS - 0.01) == 0
+    assert admission.free_slots(LATE_AFTER_SECONDS) == 2
+    assert admission.room_for("b", LATE_AFTER_SECONDS) == 0
+    admission.finish(0, answered=True)  # late, which proves nothing
+    assert admission.room_for("a", LATE_AFTER_SECONDS) == 0
+
+
+def test_what_is_shared_out_together_fits_together() -> None:
+    admission = AdmissionControl(slots=10, endpoint_cap=5)
+    assert admission.allocate(dict.fromkeys("ab", 0), admission.free_slots(0), 0) == {"a": 4, "b": 4}
+    assert admission.allocate(dict.fromkeys("ab", 0), 4, 0) == {"a": 2, "b": 2}
+    assert admission.allocate(dict.fromkeys("abcdefghij", 0), admission.free_slots(0), 0) == dict.fromkeys(
+        "abcdefgh", 1
+    )
+
+
+def test_who_is_not_known_to_be_prompt_gets_an_equal_share_and_who_is_all_it_has_room_for() -> None:
+    admission = AdmissionControl(slots=10, endpoint_cap=5)
+    admission.start("first", "prompt", 0)
+    admission.finish("first", answered=True)
+    in_line = {"a": 0, "prompt": LINE_PER_CAP * 5 - 1, "b": 0, "c": 0}
+    assert admission.allocate(in_line, admission.free_slots(0), 0) == {"a": 2, "prompt": 6, "b": 2}
+
+
+def test_who_is_prompt_may_have_a_line_until_it_is_late() -> None:
+    admission = AdmissionControl(slots=100, endpoint_cap=5)
+    assert admission.claimable("a", 0, in_line=0) == 5
+    admission.start("first", "a", 0)
+    admission.finish("first", answered=True)
+    assert admission.claimable("a", 0, in_line=0) == 5 + 5 * LINE_PER_CAP
+    assert admission.claimable("a", 0, in_line=12) == 3
+    admission.start("second", "a", 0)
+    admission.free_slots(LATE_AFTER_SECONDS)
+    assert admission.claimable("a", LATE_AFTER_SECONDS, in_line=0) == 4
+    assert admission.claimable("a", LATE_AFTER_SECONDS, in_line=12) == 0
+
+
+def test_who_has_a_rate_limit_has_no_line() -> None:
+    admission = AdmissionControl(slots=100, endpoint_cap=5)
+    admission.start("first", "a", 0)
+    admission.finish("first", answered=True)
+    admission.set_rate_limit("a", 10, 0)
+    assert admission.claimable("a", 0, in_line=0) == 1
+
+
+def test_there_is_never_more_under_way_than_twice_the_slots() -> None:
+    admission, now, key = AdmissionControl(slots=10, endpoint_cap=3), 0.0, 0
+    for _ in range(50):
+        rooms = admission.allocate({f"hung{number}": 0 for number in range(100)}, admission.free_slots(now), now)
+        for endpoint in (name for name, room in rooms.items() for _ in range(room)):
+            key += 1
+            admission.start(key, endpoint, now)
+        now += OVERTIME_AFTER_SECONDS / 4
+    assert 10 < key <= 20
+    assert admission.free_slots(now) >= 2  # for who is prompt
+
+
+def test_a_rate_limit_holds_over_every_second() -> None:
+    admission = AdmissionControl(slots=100, endpoint_cap=100)
+    admission.set_rate_limit("a", 5, 0)
+    started: list[float] = []
+    for tick in range(400):
+        now = tick / 100
+        if admission.room_for("a", now):
+            admission.start(tick, "a", now)
+            admission.finish(tick, answered=True)
+            started.append(now)
+    assert 19 <= len(started) <= 21
+    for first in started:
+        assert sum(first <= moment < first + 1 for moment in started) <= 6
+
+
+def test_workers_share_an_endpoints_cap_and_rate() -> None:
+    admission = AdmissionControl(slots=100, endpoint_cap=20)
+    admission.set_rate_limit("a", 10, 0)
+    admission.set_workers(4)
+    assert admission.room_for("b", 0) == 5
+    admission.start(1, "a", 0)
+    assert admission.seconds_to_token({"a"}, 0) == pytest.approx(0.4)
+    assert admission.seconds_to_token({"another"}, 0) is None
+    assert admission.seconds_to_token({"a"}, 0.5) is None  # if it does not start then, it is for something else
+    admission.set_workers(40)
+    assert admission.room_for("b", 0) == 1  # never none at all
+
+
+def test_an_endpoint_without_limits_is_forgotten_when_nothing_of_it_is_under_way() -> None:
+    admission = AdmissionControl(slots=10, endpoint_cap=1)
+    admission.start(1, "a", 0)
+    assert (admission.busy_endpoints(0), admission.room_for("a", 0)) == (["a"], 0)
+    admission.finish(1, answered=True)
+    assert (admission.busy_endpoints(0), admission.room_for("a", 0)) == ([], 1)
+
+
+_STEPS = st.tuples(
+    st.sampled_from("abc"),
+    st.integers(0, 40).map(lambda eighths: eighths / 8),  # sums are exact: what is overtime is beyond doubt
+    st.sampled_from(("start", "wait", "begin", "finish")),
+    st.sampled_from((True, False, None)),
+)
+
+
+@given(st.lists(_STEPS, max_size=60))
+def test_slots_and_rooms_always_add_up(steps: list[tuple[str, float, str, bool | None]]) -> None:
+    admission, now = AdmissionControl(slots=8, endpoint_cap=3), 0.0
+    waiting: dict[int, str] = {}
+    under_way: dict[int, tuple[str, float]] = {}
+    for key, (endpoint, seconds, step, answered) in enumerate(steps):
+        now += seconds
+        has_room = admission.free_slots(now) > 0 and admission.room_for(endpoint, now) > 0
+        if step == "start" and has_room:
+            admission.start(key, endpoint, now)
+            under_way[key] = (endpoint, now)
+        elif step == "wait" and has_room:
+            admission.wait(key, endpoint)
+            waiting[key] = endpoint
+        elif step == "begin" and waiting:
+            first = next(iter(waiting))
+            admission.begin(first, now)
+            under_way[first] = (waiting.pop(first), now)
+        elif step == "finish" and (under_way or waiting):
+            oldest = next(iter(under_way or waiting))
+            admission.finish(oldest, answered=answered)
+            (under_way or waiting).pop(oldest)  # type: ignore[attr-defined]
+        in_slots = len(waiting) + sum(now - started < OVERTIME_AFTER_SECONDS for _, started in under_way.values())
+        assert admission.free_slots(now) == 8 - in_slots
+        for name in "abc":
+            busy = [*waiting.values(), *(endpoint for endpoint, _ in under_way.values())].count(name)
+            assert busy <= 3
+            assert (name in admission.busy_endpoints(now)) is (busy > 0)
+
+
+def attempt(admission: AdmissionControl, endpoint_id: str, *, seconds: float, answered: bool | None) -> None:
+    """An attempt that begins at 0 and takes so long."""
+    admission.start("attempt", endpoint_id, 0)
+    admission.free_slots(seconds)
+    admission.finish("attempt", answered=answered)
+
+
+def fill_ramp(admission: AdmissionControl, *, silent: bool) -> list[tuple[str, int]]:
+    """As many wait for their start as may; their keys."""
+    keys = [("crowd", number) for number in range(admission._MOST_WAITING)]
+    for key in keys:
+        if silent:
+            admission.expect(str(key), Standing.SILENT)
+        admission.wait(key, str(key))
+    return keys
+
+
+def test_who_waits_for_a_start_takes_a_slot_and_no_time() -> None:
+    admission = AdmissionControl(slots=10, endpoint_cap=5)
+    admission.wait(1, "a")
+    assert (admission.free_slots(0), admission.room_for("a", 0), admission.is_waiting(1)) == (9, 3, True)
+    admission.free_slots(OVERTIME_AFTER_SECONDS)
+    admission.begin(1, OVERTIME_AFTER_SECONDS)
+    assert (admission.free_slots(OVERTIME_AFTER_SECONDS), admission.is_waiting(1)) == (9, False)
+    admission.finish(1, answered=True)
+    assert admission.is_prompt("a")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "answered", "known_to_answer"),
+    [
+        (0.0, True, True),
+        (0.0, False, True),  # refused at once
+        (LATE_AFTER_SECONDS, True, True),
+        (LATE_AFTER_SECONDS, False, False),
+        (OVERTIME_AFTER_SECONDS, True, True),
+        (OVERTIME_AFTER_SECONDS, False, False),
+        (0.0, None, False),  # nothing is known
+    ],
+)
+def test_what_an_attempt_tells_of_its_receiver(seconds: float, answered: bool | None, known_to_answer: bool) -> None:
+    admission = AdmissionControl(slots=10, endpoint_cap=5)
+    attempt(admission, "a", seconds=seconds, answered=answered)
+    assert admission.is_known_to_answer("a") is known_to_answer
+    assert admission.is_prompt("a") is (known_to_answer and seconds == 0)
+    assert (admission.free_slots(seconds), admission.busy_endpoints(seconds)) == (10, [])
+
+
+def test_who_came_to_nothing_while_it_waited_tells_nothing() -> None:
+    admission = AdmissionControl(slots=10, endpoint_cap=5)
+    admission.wait(1, "a")
+    admission.finish(1, answered=None)
+    assert (admission.is_known_to_answer("a"), admission.free_slots(0), admission.busy_endpoints(0)) == (False, 10, [])
+
+
+THREE = ("silent", "slow", "new")
+
+
+def three_standings() -> AdmissionControl:
+    admission = AdmissionControl(slots=1_000, endpoint_cap=5)
+    attempt(admission, "silent", seconds=LATE_AFTER_SECONDS, answered=False)
+    attempt(admission, "slow", seconds=LATE_AFTER_SECONDS, answered=True)
+    assert [admission.room_for(endpoint_id, 0) for endpoint_id in THREE] == [5, 5, 5]
+    return admission
+
+
+def test_those_that_wait_for_the_silent_to_start_are_in_nobody_elses_way() -> None:
+    admission = three_standings()
+    fill_ramp(admission, silent=True)
+    assert [admission.room_for(endpoint_id, 0) for endpoint_id in THREE] == [0, 5, 5]
+    assert admission.allocate(dict.fromkeys(THREE, 0), 100, 0) == {"slow": 5, "new": 5}
+
+
+def test_when_many_wait_of_which_nothing_is_known_one_more_of_each_may() -> None:
+    admission = three_standings()
+    fill_ramp(admission, silent=False)
+    assert [admission.room_for(endpoint_id, 0) for endpoint_id in THREE] == [5, 5, 1]
+    assert admission.allocate(dict.fromkeys(THREE, 0), 100, 0) == {"silent": 5, "slow": 5, "new": 1}
+    assert admission.default_quota() == 1
+    admission.wait("first", "new")
+    assert admission.room_for("new", 0) == 0
+
+
+def test_the_silent_get_some_starts_together_rather_than_one_by_one() -> None:
+    admission = three_standings()
+    crowd = fill_ramp(admission, silent=True)
+    enough = len(crowd) // 2
+    assert [admission.begin(key, 0) for key in crowd[: enough - 1]] == [False] * (enough - 1)
+    assert admission.allocate({"silent": 0}, 100, 0) == {}
+    assert admission.begin(crowd[enough], 0), "time to let others wait"
+    assert admission.allocate({"silent": 0}, 100, 0) == {"silent": 5}
+
+
+def test_who_did_not_do_well_elsewhere_is_silent_unless_it_is_known_better() -> None:
+    admission = AdmissionControl(slots=10, endpoint_cap=5)
+    attempt(admission, "prompt", seconds=0, answered=True)
+    for endpoint_id in ("prompt", "another"):
+        admission.expect(endpoint_id, Standing.SILENT)
+    assert (admission.standing("prompt"), admission.standing("another")) == (Standing.PROMPT, Standing.SILENT)
+
+
+def test_who_has_a_rate_limit_waits_for_one_start_at_a_time_until_it_answers() -> None:
+    admission = AdmissionControl(slots=100, endpoint_cap=5)
+    admission.set_rate_limit("a", 100, 0)
+    admission.wait(1, "a")
+    assert admission.room_for("a", 1) == 0
+    admission.begin(1, 1)
+    admission.finish(1, answered=True)
+    assert admission.room_for("a", 2) == 5
+
+
+def test_without_its_limit_an_idle_endpoint_is_not_busy() -> None:
+    admission = AdmissionControl(slots=10, endpoint_cap=5)
+    admission.set_rate_limit("a", 5, 0)
+    admission.set_rate_limit("a", None, 0)
+    assert (admission.busy_endpoints(0), admission.seconds_to_token({"a"}, 0)) == ([], None)
+
+
+def test_only_so_much_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission_module, "_REMEMBERED", 2)
+    admission = AdmissionControl(slots=10, endpoint_cap=5)
+    attempt(admission, "a", seconds=0, answered=True)
+    admission.start("under way", "a", 0)
+    attempt(admission, "b", seconds=0, answered=True)
+    attempt(admission, "c", seconds=0, answered=True)
+    assert [admission.is_prompt(endpoint_id) for endpoint_id in "abc"] == [False, True, True]
+    admission.finish("under way", answered=True)
+    assert [admission.is_prompt(endpoint_id) for endpoint_id in "abc"] == [True, False, True]
+    attempt(admission, "c", seconds=0, answered=True)
+    attempt(admission, "d", seconds=0, answered=True)
+    assert [admission.is_prompt(endpoint_id) for endpoint_id in "acd"] == [False, True, True]
+    assert admission.free_slots(0) == 10

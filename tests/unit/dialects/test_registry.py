@@ -1,0 +1,30 @@
+"""Dialects are found by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from sendoff.dialects.branded import HouseDialect
+from sendoff.dialects.registry import Dialects
+from sendoff.errors import Invalid
+
+ACME = HouseDialect(brand="Acme", api_version="1")
+
+
+def test_every_dialect_is_found_under_its_own_name() -> None:
+    dialects = Dialects()
+    assert dialects.names == ["house", "dialbird", "standard", "standard-v1a"]
+    assert [dialects.get(name).name for name in dialects.names] == dialects.names
+
+
+def test_the_brand_is_another_name_for_the_house_dialect() -> None:
+    assert Dialects().get("optimaldial").name == "house"
+    assert Dialects(ACME).get("acme") is ACME
+    with pytest.raises(Invalid):
+        Dialects(ACME).get("optimaldial")
+
+
+def test_an_unknown_dialect_is_an_invalid_request_that_names_the_known_ones() -> None:
+    with pytest.raises(Invalid, match="known are house, dialbird, standard") as caught:
+        Dialects().get("smoke-signals")
+    assert caught.value.field == "dialect"

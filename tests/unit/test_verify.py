@@ -1,0 +1,223 @@
+"""What receivers use to tell our requests from others."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sendoff.dialects.base import AttemptInfo, Dialect, EventData
+from sendoff.dialects.branded import HouseDialect
+from sendoff.dialects.registry import Dialects
+from sendoff.dialects.signing import PRIVATE_PREFIX, public_key
+from sendoff.verify import Problem, VerificationError, house, verify
+from tests.support.processes import ROOT
+from tests.unit.dialects.strategies import occurrences
+
+NOW = 1_777_034_096
+UPLOAD = EventData("evt_0123456789abcdef01234567", "upload.failed", "org", datetime(2026, 4, 24, tzinfo=UTC), b"{}")
+
+DIALECTS = Dialects()
+every_dialect = pytest.mark.parametrize("name", DIALECTS.names)
+
+
+def theirs(secret: str) -> str:
+    """What the receiver knows of a secret."""
+    return public_key(secret) if secret.startswith(PRIVATE_PREFIX) else secret
+
+
+def send(
+    dialect: Dialect, *secrets: str, occurrence: EventData = UPLOAD, at: int = NOW
+) -> tuple[dict[str, str], bytes]:
+    body = dialect.body(occurrence)
+    return dict(dialect.headers(occurrence, AttemptInfo("d", 1, at), body, secrets)), body
+
+
+def problem_of(call: Callable[[], object]) -> Problem:
+    with pytest.raises(VerificationError) as caught:
+        call()
+    return caught.value.problem
+
+
+@given(st.sampled_from(DIALECTS.names), occurrences)
+def test_what_a_dialect_sends_is_verified_and_parsed(name: str, occurrence: EventData) -> None:
+    secret = DIALECTS.get(name).new_secret()
+    headers, body = send(DIALECTS.get(name), secret, occurrence=occurrence)
+    assert verify(name, headers, body, theirs(secret), now=NOW)["type"] == occurrence.type
+
+
+@every_dialect
+def test_during_a_rotation_either_side_may_know_both_secrets(name: str) -> None:
+    dialect = DIALECTS.get(name)
+    old, new, other = (dialect.new_secret() for _ in range(3))
+    headers, body = send(dialect, new, old)
+    old, new, other = (theirs(secret) for secret in (old, new, other))
+    for known in (old, new, [new], [other, old]):
+        assert verify(name, headers, body, known, now=NOW)
+    assert problem_of(lambda: verify(name, headers, body, other, now=NOW)) is Problem.NO_SIGNATURE_MATCHES
+
+
+@every_dialect
+def test_header_names_are_found_in_any_case_and_in_lists_of_pairs(name: str) -> None:
+    secret = DIALECTS.get(name).new_secret()
+    headers, body = send(DIALECTS.get(name), secret)
+    assert verify(name, [(key.upper(), value) for key, value in headers.items()], body, theirs(secret), now=NOW)
+
+
+@every_dialect
+@given(data=st.data())
+def test_a_single_changed_byte_is_noticed(name: str, data: st.DataObject) -> None:
+    secret = DIALECTS.get(name).new_secret()
+    headers, body = send(DIALECTS.get(name), secret)
+    position = data.draw(st.integers(0, len(body) - 1))
+    changed = bytearray(body)
+    changed[position] ^= data.draw(st.integers(1, 255))
+    found = problem_of(lambda: verify(name, headers, bytes(changed), theirs(secret), now=NOW))
+    assert found is Problem.NO_SIGNATURE_MATCHES
+
+
+@every_dialect
+@pytest.mark.parametrize(
+    ("lateness", "problem"),
+    [(300, None), (301, Problem.TOO_OLD), (-300, None), (-301, Problem.TOO_NEW), (10**8, Problem.TOO_OLD)],
+)
+def test_the_time_may_differ_by_five_minutes_and_no_more(name: str, lateness: int, problem: Problem | None) -> None:
+    secret = DIALECTS.get(name).new_secret()
+    headers, body = send(DIALECTS.get(name), secret)
+    if problem is None:
+        assert verify(name, headers, body, theirs(secret), now=NOW + lateness)
+    else:
+        assert problem_of(lambda: verify(name, headers, body, theirs(secret), now=NOW + lateness)) is problem
+
+
+def test_without_a_time_the_machines_own_counts() -> None:
+    dialect = DIALECTS.get("optimaldial")
+    secret = dialect.new_secret()
+    headers, body = send(dialect, secret, at=int(datetime.now(UTC).timestamp()))
+    assert verify("optimaldial", headers, body, secret)
+    headers, body = send(dialect, secret)
+    assert problem_of(lambda: verify("optimaldial", headers, body, secret, tolerance=1)) in (
+        Problem.TOO_OLD,
+        Problem.TOO_NEW,
+    )
+
+
+@every_dialect
+def test_a_changed_time_is_a_wrong_signature_and_not_a_matter_of_clocks(name: str) -> None:
+    secret = DIALECTS.get(name).new_secret()
+    headers, body = send(DIALECTS.get(name), secret)
+    moved = {key: value.replace(str(NOW), str(NOW - 9999)) for key, value in headers.items()}
+    assert problem_of(lambda: verify(name, moved, body, theirs(secret), now=NOW)) is Problem.NO_SIGNATURE_MATCHES
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        ("optimaldial", "X-OptimalDial-Signature"),
+        ("dialbird", "X-Dialbird-Signature"),
+        ("standard", "webhook-id"),
+        ("standard", "webhook-timestamp"),
+        ("standard", "webhook-signature"),
+    ],
+)
+def test_a_missing_header_is_named(name: str, header: str) -> None:
+    secret = DIALECTS.get(name).new_secret()
+    headers, body = send(DIALECTS.get(name), secret)
+    del headers[header]
+    with pytest.raises(VerificationError, match=f"no {header} header") as caught:
+        verify(name, headers, body, theirs(secret), now=NOW)
+    assert caught.value.problem is Problem.MISSING_HEADER
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "x",
+        "t=1",
+        "v1=00",
+        f"t={NOW},v0=00",
+        "t=soon,v1=00",
+        "t=-1,v1=00",
+        f"t={NOW},t={NOW},v1=0",
+        "t=٣,v1=00",
+        "t=" + "1" * 9999 + ",v1=0",
+    ],
+)
+def test_a_malformed_signature_header_is_called_so(value: str) -> None:
+    found = problem_of(lambda: verify("optimaldial", {"X-OptimalDial-Signature": value}, b"{}", "s", now=NOW))
+    assert found is Problem.MALFORMED_HEADER
+
+
+@pytest.mark.parametrize("value", ["x", "v2,AAAA", "v1", "v1b,AAAA"])
+def test_a_standard_header_without_a_signature_that_we_know_is_malformed(value: str) -> None:
+    headers = {"webhook-id": "evt_1", "webhook-timestamp": str(NOW), "webhook-signature": value}
+    assert problem_of(lambda: verify("standard", headers, b"{}", "whsec_AAAA", now=NOW)) is Problem.MALFORMED_HEADER
+
+
+@given(st.text(), st.text(), st.binary(max_size=50), st.sampled_from(DIALECTS.names))
+def test_no_garbage_is_verified_or_breaks_the_verification(one: str, two: str, body: bytes, name: str) -> None:
+    secret = DIALECTS.get(name).new_secret()
+    headers, _ = send(DIALECTS.get(name), secret)
+    garbled = {key: one if index % 2 else two for index, key in enumerate(headers)}
+    with pytest.raises(VerificationError):
+        verify(name, garbled, body, theirs(secret), now=NOW)
+
+
+@pytest.mark.parametrize("body", [b"[]", b'"x"', b"{", b"\xff", b"[" * 100_000])
+def test_a_signed_body_that_is_no_json_object_is_refused(body: bytes) -> None:
+    dialect = DIALECTS.get("optimaldial")
+    headers = dict(dialect.headers(UPLOAD, AttemptInfo("d", 1, NOW), body, ["s"]))
+    assert problem_of(lambda: verify("optimaldial", headers, body, "s", now=NOW)) is Problem.MALFORMED_BODY
+
+
+@pytest.mark.parametrize(
+    ("header", "known"),
+    [
+        ("v1a,AAAA", "whsec_AAAA"),
+        ("v1,AAAA", "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="),
+        ("v1a,AAAA", "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="),
+        ("v1a,é", "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="),
+        (" ".join(["v1a," + "A" * 86 + "=="] * 5_000), "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="),
+    ],
+)
+def test_a_signature_of_one_kind_is_none_to_a_key_of_the_other(header: str, known: str) -> None:
+    headers = {"webhook-id": "evt_1", "webhook-timestamp": str(NOW), "webhook-signature": header}
+    assert problem_of(lambda: verify("standard", headers, b"{}", known, now=NOW)) is Problem.NO_SIGNATURE_MATCHES
+
+
+@pytest.mark.parametrize("known", ["whpk_", "whpk_AAAA", "whsk_AAAA", "whsec_", "no base64!"])
+def test_a_standard_secret_that_is_none_is_the_callers_mistake(known: str) -> None:
+    headers = {"webhook-id": "evt_1", "webhook-timestamp": str(NOW), "webhook-signature": "v1a,AAAA v1,AAAA"}
+    with pytest.raises(ValueError, match=r".") as caught:
+        verify("standard", headers, b"{}", known, now=NOW)
+    assert not isinstance(caught.value, VerificationError)
+
+
+def test_a_houses_own_brand_is_verified_by_its_name() -> None:
+    acme = HouseDialect(brand="Acme", api_version="1")
+    headers, body = send(acme, "s")
+    assert verify(house("Acme"), headers, body, "s", now=NOW)["api_version"] == "1"
+
+
+@pytest.mark.parametrize("secrets", ["", [], ["x", ""]])
+def test_a_receiver_without_a_secret_is_told_so_instead_of_believing_everything(secrets: str | list[str]) -> None:
+    headers, body = send(DIALECTS.get("optimaldial"), "x")
+    with pytest.raises(ValueError, match="at least one secret"):
+        verify("optimaldial", headers, body, secrets, now=NOW)
+
+
+def test_an_unknown_dialect_is_the_callers_mistake() -> None:
+    with pytest.raises(ValueError, match="known are optimaldial, house, dialbird, standard"):
+        verify("morse", {}, b"{}", "s")
+
+
+def test_it_is_importable_with_the_standard_library_alone() -> None:
+    # -I and -S leave out site-packages, and with it every dependency of the servers.
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import sendoff.verify; print('imported')"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "imported\n"
