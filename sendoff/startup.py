@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from sendoff.bell import RedisBell, connect
 from sendoff.context import Context
-from sendoff.dialects.branded import HouseDialect
+from sendoff.dialects.branded import BrandedDialect
 from sendoff.dialects.registry import Dialects
 from sendoff.policy.addresses import AddressPolicy
 from sendoff.settings import BadSettings, Settings
@@ -24,10 +24,10 @@ def address_policy(settings: Settings) -> AddressPolicy:
     )
 
 
-def house_dialect(settings: Settings) -> HouseDialect:
+def branded_dialect(settings: Settings) -> BrandedDialect:
     """What this installation's product calls its own. Raises BadSettings for names that no header can have."""
     try:
-        return HouseDialect(
+        return BrandedDialect(
             brand=settings.brand,
             api_version=settings.house_api_version,
             header_prefix=settings.house_header_prefix,
@@ -61,7 +61,7 @@ async def open_context(settings: Settings, *, pool_size: int = 10) -> AsyncItera
             redis=redis,
             wire=wire,
             addresses=addresses,
-            dialects=Dialects(house_dialect(settings)),
+            dialects=Dialects(branded_dialect(settings)),
         )
     finally:
         await wire.aclose()

@@ -17,7 +17,7 @@ from sendoff.dialects.registry import Dialects
 from sendoff.errors import SendoffError
 from sendoff.ids import new_event_id, new_id
 from sendoff.settings import Settings, load, parse_duration
-from sendoff.startup import house_dialect
+from sendoff.startup import branded_dialect
 from sendoff.verify import SCHEMES, Scheme, VerificationError, house
 from sendoff.verify import verify as verify_request
 
@@ -93,7 +93,7 @@ def sign(
     occurrence = _occurrence(content, event_id, event_type)
     timestamp = int(SystemClock().now().timestamp()) if at is None else at
     with plain_errors():
-        spoken = Dialects(house_dialect(load())).get(dialect)
+        spoken = Dialects(branded_dialect(load())).get(dialect)
         try:
             signed = spoken.headers(occurrence, AttemptInfo(new_id(), 1, timestamp), content, secret)
         except ValueError as error:
@@ -102,7 +102,7 @@ def sign(
 
 
 def _scheme(name: str, settings: Settings) -> Scheme:
-    dialect = house_dialect(settings)
+    dialect = branded_dialect(settings)
     if name in (dialect.name, dialect.brand, dialect.brand.lower()):
         return house(
             dialect.brand,

@@ -1,1 +1,1 @@
-"""Contracts on the wire: how each spells an envelope, its headers and its signature. Pure; no I/O."""
+"""Contracts on the wire: the envelope, headers and signature of each. Pure; no I/O."""

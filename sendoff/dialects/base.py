@@ -1,4 +1,4 @@
-"""What a dialect is: a contract's envelope, headers and signature, and the shape of its secrets."""
+"""The interface of a dialect: envelope, headers, signature, and the format of its secrets."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ class AttemptInfo:
 
 
 class Dialect(Protocol):
-    """One contract's way to say that something happened."""
+    """One contract: how it formats an event and signs an attempt."""
 
     @property
     def name(self) -> str:
-        """What endpoints carry to name their dialect: lower case, stable for ever."""
+        """The value of an endpoint's `dialect`: lower case. Never change it, since endpoints store it."""
 
     def new_secret(self) -> str:
-        """A fresh signing secret as the receiver is shown it; at least 192 random bits."""
+        """A new signing secret in the format that the receiver sees, with at least 192 random bits."""
 
-    def body(self, occurrence: EventData) -> bytes:
-        """The envelope. The same bytes whenever it is rendered, with `data` spliced in untouched."""
+    def body(self, event: EventData) -> bytes:
+        """The request body: identical bytes at every call, with `data` embedded unchanged."""
 
-    def headers(self, occurrence: EventData, sending: AttemptInfo, body: bytes, secrets: Sequence[str]) -> Headers:
+    def headers(self, event: EventData, attempt: AttemptInfo, body: bytes, secrets: Sequence[str]) -> Headers:
         """The headers of one attempt, signed with every secret, newest first (several during a rotation).
 
         Raises ValueError when there is no secret, or one that this dialect cannot sign with.

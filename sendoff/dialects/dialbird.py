@@ -6,7 +6,7 @@ import secrets as randomness
 from collections.abc import Sequence
 
 from sendoff.dialects.base import CONTENT_TYPE, AttemptInfo, Dialect, EventData, Headers
-from sendoff.dialects.envelopes import owned
+from sendoff.dialects.envelopes import dialbird
 from sendoff.dialects.signing import timestamped_hex
 
 
@@ -18,16 +18,16 @@ class Dialbird:
     def new_secret(self) -> str:
         return f"whsec_{randomness.token_hex(32)}"
 
-    def body(self, occurrence: EventData) -> bytes:
-        return owned(occurrence, "v1")
+    def body(self, event: EventData) -> bytes:
+        return dialbird(event, "v1")
 
-    def headers(self, occurrence: EventData, sending: AttemptInfo, body: bytes, secrets: Sequence[str]) -> Headers:
+    def headers(self, event: EventData, attempt: AttemptInfo, body: bytes, secrets: Sequence[str]) -> Headers:
         return [
             CONTENT_TYPE,
             ("User-Agent", "Dialbird-Webhooks/1.0"),
-            ("X-Dialbird-Signature", timestamped_hex(sending.timestamp, body, secrets)),
-            ("X-Dialbird-Event-Id", occurrence.event_id),
-            ("X-Dialbird-Event-Type", occurrence.type),
+            ("X-Dialbird-Signature", timestamped_hex(attempt.timestamp, body, secrets)),
+            ("X-Dialbird-Event-Id", event.event_id),
+            ("X-Dialbird-Event-Type", event.type),
         ]
 
 

@@ -1,4 +1,4 @@
-"""The envelopes that contracts wrap an event in; `data` is always the last field, and untouched."""
+"""The envelopes of the contracts. `data` is always the last field and embedded unchanged."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from sendoff.clock import iso
 from sendoff.dialects.base import EventData, embed_raw_json
 
 
-def dated(occurrence: EventData, api_version: str) -> bytes:
+def optimaldial(event: EventData, api_version: str) -> bytes:
     """`id`, `type`, `api_version`, `created_at` in milliseconds (OptimalDial contract, "Events and deliveries")."""
     fields = {
-        "id": occurrence.event_id,
-        "type": occurrence.type,
+        "id": event.event_id,
+        "type": event.type,
         "api_version": api_version,
-        "created_at": iso(occurrence.occurred_at),
+        "created_at": iso(event.occurred_at),
     }
-    return embed_raw_json(fields, occurrence.data)
+    return embed_raw_json(fields, event.data)
 
 
-def owned(occurrence: EventData, api_version: str) -> bytes:
+def dialbird(event: EventData, api_version: str) -> bytes:
     """`id`, `type`, `api_version`, `occurred_at` in seconds, `business_id` (Dialbird contract, "Deliveries")."""
     fields = {
-        "id": occurrence.event_id,
-        "type": occurrence.type,
+        "id": event.event_id,
+        "type": event.type,
         "api_version": api_version,
-        "occurred_at": _whole_seconds(occurrence.occurred_at),
-        "business_id": occurrence.organization_id,
+        "occurred_at": _whole_seconds(event.occurred_at),
+        "business_id": event.organization_id,
     }
-    return embed_raw_json(fields, occurrence.data)
+    return embed_raw_json(fields, event.data)
 
 
-def thin(occurrence: EventData, _api_version: str) -> bytes:
-    """`type` and `timestamp`, the id being a header's affair (Standard Webhooks 1.0, "Payload structure")."""
-    return embed_raw_json({"type": occurrence.type, "timestamp": iso(occurrence.occurred_at)}, occurrence.data)
+def standard(event: EventData, _api_version: str) -> bytes:
+    """`type` and `timestamp`, since the id is in a header (Standard Webhooks 1.0, "Payload structure")."""
+    return embed_raw_json({"type": event.type, "timestamp": iso(event.occurred_at)}, event.data)
 
 
 Envelope = Callable[[EventData, str], bytes]
 
-ENVELOPES: Mapping[str, Envelope] = {"optimaldial": dated, "dialbird": owned, "standard": thin}
-"""The envelopes by the contract that they come from, as the setting `HOUSE_ENVELOPE` names them."""
+ENVELOPES: Mapping[str, Envelope] = {"optimaldial": optimaldial, "dialbird": dialbird, "standard": standard}
+"""Envelopes of the contracts, by the names that the setting `HOUSE_ENVELOPE` takes."""
 
 
 def _whole_seconds(moment: datetime) -> str:

@@ -1,7 +1,7 @@
-"""OptimalDial: the house dialect with that brand (its public contract, "Events and deliveries")."""
+"""OptimalDial: the default dialect with that brand (OptimalDial contract, "Events and deliveries")."""
 
 from __future__ import annotations
 
-from sendoff.dialects.branded import HouseDialect
+from sendoff.dialects.branded import BrandedDialect
 
-OPTIMALDIAL = HouseDialect(brand="OptimalDial", api_version="2026-04-23")
+OPTIMALDIAL = BrandedDialect(brand="OptimalDial", api_version="2026-04-23")

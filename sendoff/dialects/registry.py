@@ -1,19 +1,19 @@
-"""The dialects that endpoints can be created with, by name. A new one is a file and a line in `built_in`."""
+"""The dialects of an installation, by name. To add one, write a module and list it in `built_in`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from sendoff.dialects.base import Dialect
-from sendoff.dialects.branded import HouseDialect
+from sendoff.dialects.branded import BrandedDialect
 from sendoff.dialects.dialbird import DIALBIRD
 from sendoff.dialects.optimaldial import OPTIMALDIAL
 from sendoff.dialects.standard import StandardWebhooks
 from sendoff.errors import Invalid
 
 
-def built_in(house: HouseDialect) -> Sequence[Dialect]:
-    """What every installation speaks beside its house dialect; where a contract leaves it open, under its name."""
+def built_in(house: BrandedDialect) -> Sequence[Dialect]:
+    """The dialects besides the default one; they send its user agent where a contract allows any."""
     return (
         DIALBIRD,
         StandardWebhooks("standard", user_agent=house.agent),
@@ -22,16 +22,16 @@ def built_in(house: HouseDialect) -> Sequence[Dialect]:
 
 
 class Dialects:
-    """The dialects of one installation: its house dialect, which its brand is another name for, and the others."""
+    """The dialects of one installation: its default dialect, also found under the brand's name, and the others."""
 
-    def __init__(self, house: HouseDialect = OPTIMALDIAL, *more: Dialect) -> None:
-        """`more`: dialects beside the built-in ones."""
+    def __init__(self, house: BrandedDialect = OPTIMALDIAL, *more: Dialect) -> None:
+        """`more`: dialects besides the built-in ones."""
         self.house = house
         self._by_name = {dialect.name: dialect for dialect in (house, *built_in(house), *more)}
 
     @property
     def names(self) -> list[str]:
-        """The names, the house's first."""
+        """All names, the default dialect's first."""
         return list(self._by_name)
 
     def get(self, name: str) -> Dialect:
@@ -40,4 +40,4 @@ class Dialects:
             return self._by_name[name]
         if name in (self.house.brand, self.house.brand.lower()):
             return self.house
-        raise Invalid(f"There is no dialect {name!r}; known are {', '.join(self.names)}.", field="dialect")
+        raise Invalid(f"Unknown dialect {name!r}; use one of {', '.join(self.names)}.", field="dialect")

@@ -1,4 +1,4 @@
-"""The ways to sign that our dialects use."""
+"""The signature schemes of the dialects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 SHARED_PREFIX, PRIVATE_PREFIX, PUBLIC_PREFIX = "whsec_", "whsk_", "whpk_"
-"""Before Standard Webhooks' keys: shared secrets, and the two halves of an ed25519 key."""
+"""Prefixes of Standard Webhooks keys: shared secret, ed25519 private key, ed25519 public key."""
 
 _SEED_BYTES = 32
 
@@ -20,20 +20,20 @@ def timestamped_hex(timestamp: int, body: bytes, secrets: Sequence[str]) -> str:
     The key is the whole secret's UTF-8 bytes, prefix included, as in Stripe's scheme.
     """
     message = b"%d." % timestamp + body
-    marks = [hmac.digest(secret.encode(), message, "sha256").hex() for secret in _some(secrets)]
-    return f"t={timestamp}," + ",".join(f"v1={mark}" for mark in marks)
+    signatures = [hmac.digest(secret.encode(), message, "sha256").hex() for secret in _non_empty(secrets)]
+    return f"t={timestamp}," + ",".join(f"v1={signature}" for signature in signatures)
 
 
 def versioned_hex(timestamp: int, body: bytes, secrets: Sequence[str]) -> str:
     """`v0=<hex>[,v0=<hex>]`: HMAC-SHA256 of `v0:{t}:{body}` for each secret, newest first.
 
-    As in Slack's scheme, the time is in a header of its own, and the key is the whole secret's UTF-8 bytes.
+    As in Slack's scheme, the timestamp has a header of its own, and the key is the whole secret's UTF-8 bytes.
     """
     message = b"v0:%d:" % timestamp + body
-    return ",".join(f"v0={hmac.digest(secret.encode(), message, 'sha256').hex()}" for secret in _some(secrets))
+    return ",".join(f"v0={hmac.digest(secret.encode(), message, 'sha256').hex()}" for secret in _non_empty(secrets))
 
 
-HOUSE_SCHEMES: Mapping[str, Callable[[int, bytes, Sequence[str]], str]] = {
+BRANDED_SCHEMES: Mapping[str, Callable[[int, bytes, Sequence[str]], str]] = {
     "stripe": timestamped_hex,
     "slack": versioned_hex,
 }
@@ -47,7 +47,7 @@ def standard_webhooks(message_id: str, timestamp: int, body: bytes, secrets: Seq
     behind `whsk_` (Standard Webhooks 1.0, "Signature scheme").
     """
     message = f"{message_id}.{timestamp}.".encode() + body
-    return " ".join(_standard_mark(secret, message) for secret in _some(secrets))
+    return " ".join(_standard_signature(secret, message) for secret in _non_empty(secrets))
 
 
 def new_private_key() -> str:
@@ -57,13 +57,13 @@ def new_private_key() -> str:
 
 
 def public_key(secret: str) -> str:
-    """`whpk_…`, which receivers check the signatures of a `whsk_…` with. Raises ValueError for a shared secret."""
+    """`whpk_…`, with which receivers verify signatures by `whsk_…`. Raises ValueError for a shared secret."""
     if not secret.startswith(PRIVATE_PREFIX):
         raise ValueError("a shared secret has no public key")
     return PUBLIC_PREFIX + b64encode(_private_key(secret).public_key().public_bytes_raw()).decode()
 
 
-def _standard_mark(secret: str, message: bytes) -> str:
+def _standard_signature(secret: str, message: bytes) -> str:
     if secret.startswith(PRIVATE_PREFIX):
         return f"v1a,{b64encode(_private_key(secret).sign(message)).decode()}"
     key = _decode(secret, SHARED_PREFIX)
@@ -73,12 +73,12 @@ def _standard_mark(secret: str, message: bytes) -> str:
 def _private_key(secret: str) -> Ed25519PrivateKey:
     seed = _decode(secret, PRIVATE_PREFIX)[:_SEED_BYTES]
     if len(seed) < _SEED_BYTES:
-        raise ValueError(f"{PRIVATE_PREFIX} and base64 of fewer than {_SEED_BYTES} bytes is no private key")
+        raise ValueError(f"{PRIVATE_PREFIX} and base64 of fewer than {_SEED_BYTES} bytes is not a private key")
     return Ed25519PrivateKey.from_private_bytes(seed)
 
 
-def _some(secrets: Sequence[str]) -> Sequence[str]:
-    # An unsigned delivery, or one keyed with "", would look signed to nobody or to everybody.
+def _non_empty(secrets: Sequence[str]) -> Sequence[str]:
+    # A receiver would reject an unsigned delivery; anybody could forge one that is keyed with an empty secret.
     if not secrets or not all(secrets):
         raise ValueError("a delivery cannot be signed without a secret")
     return secrets
@@ -90,5 +90,5 @@ def _decode(secret: str, prefix: str) -> bytes:
     except ValueError:  # binascii.Error among them
         key = b""
     if not key:
-        raise ValueError(f"a Standard Webhooks secret is {prefix} and base64; this one is not")
+        raise ValueError(f"not a Standard Webhooks secret: it must be {prefix} and base64")
     return key

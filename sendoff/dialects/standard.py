@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sendoff.dialects.base import CONTENT_TYPE, AttemptInfo, EventData, Headers
-from sendoff.dialects.envelopes import thin
+from sendoff.dialects.envelopes import standard
 from sendoff.dialects.signing import SHARED_PREFIX, new_private_key, standard_webhooks
 
 _KEY_BYTES = 32  # the specification asks for 24 to 64
@@ -18,8 +18,8 @@ _KEY_BYTES = 32  # the specification asks for 24 to 64
 class StandardWebhooks:
     """Headers `webhook-id`, `webhook-timestamp`, `webhook-signature`.
 
-    Secrets are `whsec_` and base64 or, if `asymmetric`, ed25519 keys of `whsk_` and base64, which nobody is shown:
-    receivers check with the public key. `webhook-id` is the event's id, which has no dots: a dot would make the
+    Secrets are `whsec_` and base64 or, if `asymmetric`, ed25519 keys of `whsk_` and base64, which are never shown:
+    receivers verify with the public key. `webhook-id` is the event's id, which has no dots: a dot would make the
     signed text ambiguous.
     """
 
@@ -32,16 +32,16 @@ class StandardWebhooks:
             return new_private_key()
         return SHARED_PREFIX + b64encode(randomness.token_bytes(_KEY_BYTES)).decode()
 
-    def body(self, occurrence: EventData) -> bytes:
-        return thin(occurrence, "")
+    def body(self, event: EventData) -> bytes:
+        return standard(event, "")
 
-    def headers(self, occurrence: EventData, sending: AttemptInfo, body: bytes, secrets: Sequence[str]) -> Headers:
-        if "." in occurrence.event_id:
-            raise ValueError(f"{occurrence.event_id!r} has a dot and cannot be a webhook-id")
+    def headers(self, event: EventData, attempt: AttemptInfo, body: bytes, secrets: Sequence[str]) -> Headers:
+        if "." in event.event_id:
+            raise ValueError(f"{event.event_id!r} has a dot and cannot be a webhook-id")
         return [
             CONTENT_TYPE,
             ("User-Agent", self.user_agent),
-            ("webhook-id", occurrence.event_id),
-            ("webhook-timestamp", str(sending.timestamp)),
-            ("webhook-signature", standard_webhooks(occurrence.event_id, sending.timestamp, body, secrets)),
+            ("webhook-id", event.event_id),
+            ("webhook-timestamp", str(attempt.timestamp)),
+            ("webhook-signature", standard_webhooks(event.event_id, attempt.timestamp, body, secrets)),
         ]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sendoff.dialects.base import AttemptInfo, Dialect, EventData
-from sendoff.dialects.branded import HouseDialect
+from sendoff.dialects.branded import BrandedDialect
 from sendoff.dialects.registry import Dialects
 from sendoff.dialects.signing import PRIVATE_PREFIX, public_key
 from sendoff.verify import Problem, VerificationError, house, verify
@@ -199,7 +199,7 @@ def test_a_standard_secret_that_is_none_is_the_callers_mistake(known: str) -> No
 
 
 def test_a_houses_own_brand_is_verified_by_its_name() -> None:
-    acme = HouseDialect(brand="Acme", api_version="1")
+    acme = BrandedDialect(brand="Acme", api_version="1")
     headers, body = send(acme, "s")
     assert verify(house("Acme"), headers, body, "s", now=NOW)["api_version"] == "1"
 

@@ -22,7 +22,7 @@ from tests.support.polling import eventually
 
 
 @pytest.fixture(params=["thread", "process"])
-def aside(request: pytest.FixtureRequest) -> FileWorker:
+def file_worker(request: pytest.FixtureRequest) -> FileWorker:
     return FileWorker(small_file_bytes=10**9 if request.param == "thread" else -1)
 
 
@@ -71,7 +71,7 @@ async def test_the_event_loop_goes_on_while_a_process_works(contacts_csv: Path) 
             await asyncio.sleep(0)
 
     other = asyncio.create_task(take_turns())
-    await FileWorker(small_file_bytes=0).perform(ValidateCsv(str(contacts_csv), "phone"))
+    await FileWorker(small_file_bytes=0).run(ValidateCsv(str(contacts_csv), "phone"))
     other.cancel()
     assert turns > 100
 
@@ -91,7 +91,7 @@ async def test_one_process_runs_at_a_time(contacts_csv: Path) -> None:
 async def test_a_cancelled_caller_leaves_no_process(tmp_path: Path) -> None:
     endless = tmp_path / "endless.csv"
     os.mkfifo(endless)
-    work = asyncio.create_task(FileWorker(small_file_bytes=-1).perform(ValidateCsv(str(endless), "phone")))
+    work = asyncio.create_task(FileWorker(small_file_bytes=-1).run(ValidateCsv(str(endless), "phone")))
     await eventually(children, what="the process runs")
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -102,7 +102,7 @@ async def test_a_cancelled_caller_leaves_no_process(tmp_path: Path) -> None:
 async def test_a_process_that_is_killed_is_no_refusal_of_the_file(tmp_path: Path) -> None:
     endless = tmp_path / "endless.csv"
     os.mkfifo(endless)
-    work = asyncio.create_task(FileWorker(small_file_bytes=-1).perform(ValidateCsv(str(endless), "phone")))
+    work = asyncio.create_task(FileWorker(small_file_bytes=-1).run(ValidateCsv(str(endless), "phone")))
     for child in await eventually(children, what="the process runs"):
         child.kill()
     with pytest.raises(Unavailable):

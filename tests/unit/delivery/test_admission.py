@@ -206,7 +206,7 @@ def attempt(admission: AdmissionControl, endpoint_id: str, *, seconds: float, an
 
 def fill_ramp(admission: AdmissionControl, *, silent: bool) -> list[tuple[str, int]]:
     """As many wait for their start as may; their keys."""
-    keys = [("crowd", number) for number in range(admission._MOST_WAITING)]
+    keys = [("crowd", number) for number in range(admission_module._MOST_WAITING)]
     for key in keys:
         if silent:
             admission.expect(str(key), Standing.SILENT)

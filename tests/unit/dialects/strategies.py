@@ -1,4 +1,4 @@
-"""What occurrences and attempts can look like."""
+"""What events and attempts can look like."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def json_texts(draw: st.DrawFn) -> bytes:
     ).encode("utf-8", errors="replace")
 
 
-occurrences = st.builds(
+events = st.builds(
     EventData,
     event_id=st.from_regex(r"evt_[0-9a-f]{24}", fullmatch=True),
     type=st.from_regex(r"[a-z0-9_]{1,9}(\.[a-z0-9_]{1,9}){0,3}", fullmatch=True),
@@ -38,7 +38,7 @@ occurrences = st.builds(
     data=json_texts(),
 )
 
-sendings = st.builds(
+attempts = st.builds(
     AttemptInfo,
     delivery_id=st.uuids().map(str),
     attempt=st.integers(1, 10_000),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sendoff.dialects.base import AttemptInfo, EventData
 from sendoff.dialects.dialbird import DIALBIRD
 from tests.support.oracle import timestamped_marks
-from tests.unit.dialects.strategies import occurrences, sendings
+from tests.unit.dialects.strategies import attempts, events
 
 MESSAGE = EventData(
     event_id="evt_0123456789abcdef01234567",
@@ -46,23 +46,23 @@ def test_the_headers_are_those_of_the_contract() -> None:
 
 
 @given(
-    occurrences,
-    sendings,
+    events,
+    attempts,
     st.lists(st.from_regex(r"whsec_[0-9a-f]{64}", fullmatch=True), min_size=1, max_size=3),
 )
 def test_the_whole_secret_with_its_prefix_is_the_key(
-    occurrence: EventData, sending: AttemptInfo, secrets: list[str]
+    event: EventData, attempt: AttemptInfo, secrets: list[str]
 ) -> None:
-    body = DIALBIRD.body(occurrence)
-    headers = dict(DIALBIRD.headers(occurrence, sending, body, secrets))
+    body = DIALBIRD.body(event)
+    headers = dict(DIALBIRD.headers(event, attempt, body, secrets))
     assert timestamped_marks(headers["X-Dialbird-Signature"], body, secrets)
 
 
-@given(occurrences)
-def test_any_organizations_id_survives_as_the_business_id(occurrence: EventData) -> None:
-    envelope = json.loads(DIALBIRD.body(occurrence))
-    assert envelope["business_id"] == occurrence.organization_id
-    assert envelope["data"] == json.loads(occurrence.data)
+@given(events)
+def test_any_organizations_id_survives_as_the_business_id(event: EventData) -> None:
+    envelope = json.loads(DIALBIRD.body(event))
+    assert envelope["business_id"] == event.organization_id
+    assert envelope["data"] == json.loads(event.data)
 
 
 def test_new_secrets_carry_the_prefix_and_differ() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sendoff.dialects.base import AttemptInfo, EventData
 from sendoff.dialects.optimaldial import OPTIMALDIAL
 from tests.support.oracle import timestamped_marks
-from tests.unit.dialects.strategies import occurrences, sendings
+from tests.unit.dialects.strategies import attempts, events
 
 UPLOAD = EventData(
     event_id="evt_0123456789abcdef01234567",
@@ -53,31 +53,31 @@ def test_the_headers_are_those_of_the_contract_with_a_signature_computed_elsewhe
     ]
 
 
-@given(occurrences, sendings, secrets_of_receivers)
+@given(events, attempts, secrets_of_receivers)
 def test_any_event_carries_one_valid_signature_for_each_secret_newest_first(
-    occurrence: EventData, sending: AttemptInfo, secrets: list[str]
+    event: EventData, attempt: AttemptInfo, secrets: list[str]
 ) -> None:
-    body = OPTIMALDIAL.body(occurrence)
-    headers = dict(OPTIMALDIAL.headers(occurrence, sending, body, secrets))
+    body = OPTIMALDIAL.body(event)
+    headers = dict(OPTIMALDIAL.headers(event, attempt, body, secrets))
     assert timestamped_marks(headers["X-OptimalDial-Signature"], body, secrets)
     assert headers["X-OptimalDial-Signature"].startswith(f"t={headers['X-OptimalDial-Timestamp']},")
 
 
-@given(occurrences)
-def test_the_envelope_is_json_that_tells_the_occurrence(occurrence: EventData) -> None:
-    body = OPTIMALDIAL.body(occurrence)
+@given(events)
+def test_the_envelope_is_json_that_tells_the_occurrence(event: EventData) -> None:
+    body = OPTIMALDIAL.body(event)
     envelope = json.loads(body)
     assert list(envelope) == ["id", "type", "api_version", "created_at", "data"]
-    assert (envelope["id"], envelope["type"]) == (occurrence.event_id, occurrence.type)
-    assert envelope["data"] == json.loads(occurrence.data)
-    assert body.endswith(b'"data":' + occurrence.data + b"}")
-    early = occurrence.occurred_at - datetime.fromisoformat(envelope["created_at"])
+    assert (envelope["id"], envelope["type"]) == (event.event_id, event.type)
+    assert envelope["data"] == json.loads(event.data)
+    assert body.endswith(b'"data":' + event.data + b"}")
+    early = event.occurred_at - datetime.fromisoformat(envelope["created_at"])
     assert 0 <= early.total_seconds() < 0.001
 
 
-@given(occurrences)
-def test_rendering_twice_gives_the_same_bytes(occurrence: EventData) -> None:
-    assert OPTIMALDIAL.body(occurrence) == OPTIMALDIAL.body(occurrence)
+@given(events)
+def test_rendering_twice_gives_the_same_bytes(event: EventData) -> None:
+    assert OPTIMALDIAL.body(event) == OPTIMALDIAL.body(event)
 
 
 @given(st.binary(max_size=200), secrets_of_receivers)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from sendoff.dialects.branded import HouseDialect
+from sendoff.dialects.branded import BrandedDialect
 from sendoff.dialects.registry import Dialects
 from sendoff.errors import Invalid
 
-ACME = HouseDialect(brand="Acme", api_version="1")
+ACME = BrandedDialect(brand="Acme", api_version="1")
 
 
 def test_every_dialect_is_found_under_its_own_name() -> None:
@@ -25,6 +25,6 @@ def test_the_brand_is_another_name_for_the_house_dialect() -> None:
 
 
 def test_an_unknown_dialect_is_an_invalid_request_that_names_the_known_ones() -> None:
-    with pytest.raises(Invalid, match="known are house, dialbird, standard") as caught:
+    with pytest.raises(Invalid, match="use one of house, dialbird, standard") as caught:
         Dialects().get("smoke-signals")
     assert caught.value.field == "dialect"

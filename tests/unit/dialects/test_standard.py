@@ -20,7 +20,7 @@ from sendoff.dialects.signing import public_key
 from sendoff.dialects.standard import StandardWebhooks
 from sendoff.verify import verify
 from tests.support.oracle import standard_marks
-from tests.unit.dialects.strategies import occurrences, sendings
+from tests.unit.dialects.strategies import attempts, events
 
 STANDARD = StandardWebhooks("standard")
 ASYMMETRIC = StandardWebhooks("standard-v1a", asymmetric=True)
@@ -36,9 +36,9 @@ secrets_of_receivers = st.binary(min_size=24, max_size=64).map(lambda key: "whse
 
 
 def test_the_known_answer_of_the_specifications_reference_libraries_is_reproduced() -> None:
-    sending = AttemptInfo("d", 1, 1_614_265_330)
+    attempt = AttemptInfo("d", 1, 1_614_265_330)
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-    headers = dict(STANDARD.headers(CONTACT, sending, b'{"test": 2432232314}', [secret]))
+    headers = dict(STANDARD.headers(CONTACT, attempt, b'{"test": 2432232314}', [secret]))
     assert headers["webhook-id"] == "msg_p5jXN8AQM9LWM0D4loKWxJek"
     assert headers["webhook-timestamp"] == "1614265330"
     assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
@@ -51,17 +51,17 @@ def test_the_envelope_is_the_recommended_one() -> None:
     )
 
 
-@given(occurrences, sendings, st.lists(secrets_of_receivers, min_size=1, max_size=3))
+@given(events, attempts, st.lists(secrets_of_receivers, min_size=1, max_size=3))
 def test_any_event_carries_one_valid_signature_for_each_secret_newest_first(
-    occurrence: EventData, sending: AttemptInfo, secrets: list[str]
+    event: EventData, attempt: AttemptInfo, secrets: list[str]
 ) -> None:
-    body = STANDARD.body(occurrence)
-    headers = dict(STANDARD.headers(occurrence, sending, body, secrets))
-    assert headers["webhook-id"] == occurrence.event_id
+    body = STANDARD.body(event)
+    headers = dict(STANDARD.headers(event, attempt, body, secrets))
+    assert headers["webhook-id"] == event.event_id
     assert standard_marks(
         headers["webhook-id"], headers["webhook-timestamp"], headers["webhook-signature"], body, secrets
     )
-    assert json.loads(body)["data"] == json.loads(occurrence.data)
+    assert json.loads(body)["data"] == json.loads(event.data)
 
 
 def test_new_secrets_are_the_prefix_and_the_base64_of_as_many_bytes_as_the_specification_asks() -> None:
@@ -83,14 +83,14 @@ def test_an_id_with_a_dot_is_refused_because_it_would_make_the_signed_text_ambig
         STANDARD.headers(dotted, AttemptInfo("d", 1, 1), b"{}", [STANDARD.new_secret()])
 
 
-@given(occurrences, st.lists(secrets_of_receivers, min_size=1, max_size=3, unique=True), st.data())
+@given(events, st.lists(secrets_of_receivers, min_size=1, max_size=3, unique=True), st.data())
 def test_the_official_library_verifies_whatever_is_sent_with_any_of_the_secrets(
-    occurrence: EventData, secrets: list[str], data: st.DataObject
+    event: EventData, secrets: list[str], data: st.DataObject
 ) -> None:
-    body = STANDARD.body(occurrence)
-    headers = dict(STANDARD.headers(occurrence, AttemptInfo("d", 1, int(time.time())), body, secrets))
+    body = STANDARD.body(event)
+    headers = dict(STANDARD.headers(event, AttemptInfo("d", 1, int(time.time())), body, secrets))
     known = Webhook(data.draw(st.sampled_from(secrets)))
-    assert known.verify(body, headers)["type"] == occurrence.type
+    assert known.verify(body, headers)["type"] == event.type
     stranger = Webhook(STANDARD.new_secret())
     with pytest.raises(WebhookVerificationError):
         stranger.verify(body, headers)
@@ -103,24 +103,24 @@ def test_the_official_library_verifies_whatever_is_sent_with_any_of_the_secrets(
 )
 def test_any_text_under_any_id_is_signed_as_the_official_library_does(text: str, identifier: str, secret: str) -> None:
     now = int(time.time())
-    occurrence = dataclasses.replace(CONTACT, event_id=identifier)
-    headers = dict(STANDARD.headers(occurrence, AttemptInfo("d", 1, now), text.encode(), [secret]))
+    event = dataclasses.replace(CONTACT, event_id=identifier)
+    headers = dict(STANDARD.headers(event, AttemptInfo("d", 1, now), text.encode(), [secret]))
     signed = Webhook(secret).sign(identifier, datetime.fromtimestamp(now, UTC), text)
     assert headers["webhook-signature"] == signed
     Webhook(secret).verify(text, headers, json_parse=False)
 
 
-@given(occurrences)
+@given(events)
 def test_v1a_is_an_ed25519_signature_that_the_public_key_verifies_with_an_independent_library(
-    occurrence: EventData,
+    event: EventData,
 ) -> None:
     secret = ASYMMETRIC.new_secret()
-    body = ASYMMETRIC.body(occurrence)
-    headers = dict(ASYMMETRIC.headers(occurrence, AttemptInfo("d", 1, 1_614_265_330), body, [secret]))
+    body = ASYMMETRIC.body(event)
+    headers = dict(ASYMMETRIC.headers(event, AttemptInfo("d", 1, 1_614_265_330), body, [secret]))
     version, _, mark = headers["webhook-signature"].partition(",")
     assert version == "v1a"
     key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public_key(secret).removeprefix("whpk_")))
-    signed = b".".join([occurrence.event_id.encode(), b"1614265330", body])
+    signed = b".".join([event.event_id.encode(), b"1614265330", body])
     key.verify(base64.b64decode(mark), signed)
     with pytest.raises(InvalidSignature):
         key.verify(base64.b64decode(mark), signed + b" ")
