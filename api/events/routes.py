@@ -20,9 +20,9 @@ from sendoff.clock import iso
 from sendoff.errors import SendoffError
 from sendoff.idempotency import IdempotentRequest, StoredResponse, fingerprint
 from sendoff.metrics import EVENTS_ACCEPTED
-from sendoff.operators.operate import get_event
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing.batcher import PublishBatcher
+from sendoff.publishing.history import get_event
 from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
 from sendoff.store.tables import Delivery, Event
 

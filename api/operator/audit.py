@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from sendoff.operators.operate import list_audit
+from sendoff.operators.queries import list_audit
 from sendoff.store.queries.audit import AuditFilter
 
 from ..http.dependencies import ContextOf, Operator

@@ -6,7 +6,8 @@ from typing import Annotated, Self
 
 from fastapi import APIRouter, Query, Response
 
-from sendoff.operators.operate import DeadLetterReport, discard_dead_letter, get_dead_letter, list_dead_letters
+from sendoff.operators.actions import discard_dead_letter
+from sendoff.operators.queries import DeadLetterReport, get_dead_letter, list_dead_letters
 from sendoff.policy.outcome import DeadLetterReason
 from sendoff.policy.states import DeadLetterState
 

@@ -6,8 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from sendoff.operators.operate import get_delivery, list_deliveries, retry_delivery
+from sendoff.operators.actions import retry_delivery
+from sendoff.operators.queries import get_delivery
 from sendoff.policy.states import DeliveryState
+from sendoff.publishing.history import list_deliveries
 from sendoff.store.queries.delivery_history import DeliveryFilter
 
 from ..http.dependencies import ContextOf, Operator

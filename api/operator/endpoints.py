@@ -6,7 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from sendoff.operators.operate import limit_endpoint, list_all_endpoints, switch_endpoint
+from sendoff.operators.actions import limit_endpoint, switch_endpoint
+from sendoff.operators.queries import list_all_endpoints
 from sendoff.policy.states import EndpointState
 
 from ..http.dependencies import ContextOf, Operator, json_body

@@ -7,8 +7,9 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sendoff.operators.operate import DeliveryReport, ListedDelivery
+from sendoff.operators.queries import DeliveryReport
 from sendoff.policy.states import DeliveryState, EndpointState
+from sendoff.publishing.history import ListedDelivery
 from sendoff.store.tables import Attempt, Delivery, Endpoint, LastExchange
 
 from ..http.pagination import MOST_PER_PAGE

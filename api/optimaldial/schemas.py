@@ -9,8 +9,8 @@ from pydantic import BaseModel, Field
 from sendoff.dialects.branded import NAME as HOUSE
 from sendoff.endpoints.manage import RegisteredEndpoint
 from sendoff.endpoints.secrets import LONGEST_OVERLAP_SECONDS
-from sendoff.operators.operate import ListedDelivery
 from sendoff.policy.states import DeliveryState, EndpointState
+from sendoff.publishing.history import ListedDelivery
 from sendoff.store.tables import Endpoint
 
 from ..http.schemas import RateLimit, ResponseModel, Time, is_none

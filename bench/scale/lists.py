@@ -10,9 +10,10 @@ from typing import Any
 from bench.scale.asking import Routine, Step
 from bench.scale.rows import SeedEndpoint
 from sendoff.context import Context
-from sendoff.operators import operate
+from sendoff.operators import queries
 from sendoff.operators.replay import Selection, count_replay
 from sendoff.policy.states import DeliveryState
+from sendoff.publishing import history
 from sendoff.store.queries.dead_letters import DeadLetterFilter
 from sendoff.store.queries.delivery_history import DeliveryFilter
 
@@ -54,11 +55,11 @@ def _deliveries(context: Context, sample: Sample) -> list[Step]:
         "a type that never happened": DeliveryFilter(event_type="nothing.happened"),
         "an hour in the middle": an_hour,
     }
-    steps = [_page(f"deliveries: {name}", operate.list_deliveries, context, it) for name, it in chosen.items()]
+    steps = [_page(f"deliveries: {name}", history.list_deliveries, context, it) for name, it in chosen.items()]
     middle = _page(
-        "deliveries: all, from the middle", operate.list_deliveries, context, chosen["all"], before=sample.delivery_id
+        "deliveries: all, from the middle", history.list_deliveries, context, chosen["all"], before=sample.delivery_id
     )
-    return [*steps, middle, Step("one delivery", lambda _: operate.get_delivery(context, sample.delivery_id))]
+    return [*steps, middle, Step("one delivery", lambda _: queries.get_delivery(context, sample.delivery_id))]
 
 
 def _dead_letters(context: Context, sample: Sample) -> list[Step]:
@@ -74,10 +75,10 @@ def _dead_letters(context: Context, sample: Sample) -> list[Step]:
     count = Selection(chosen["busy endpoint"])
 
     async def endpoints(_: Any) -> None:
-        await operate.list_all_endpoints(context, organization_id=None, state=None, limit=_PAGE)
+        await queries.list_all_endpoints(context, organization_id=None, state=None, limit=_PAGE)
 
     return [
-        *(_page(f"dead letters: {name}", operate.list_dead_letters, context, it) for name, it in chosen.items()),
+        *(_page(f"dead letters: {name}", queries.list_dead_letters, context, it) for name, it in chosen.items()),
         Step("replay: count an endpoint's dead letters", lambda _: count_replay(context, count)),
         Step("endpoints with their health", endpoints),
     ]

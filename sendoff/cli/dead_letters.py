@@ -11,7 +11,7 @@ from sendoff.cli.terminal.rendering import print_exchanges
 from sendoff.cli.terminal.serializers import shape_dead_letter, shape_dead_letter_report
 from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Before, Data, Endpoint, Limit, Organization, perform
 from sendoff.cli.terminal.time_options import Since, Until, parse_past
-from sendoff.operators import operate
+from sendoff.operators import actions, queries
 from sendoff.policy.outcome import DeadLetterReason
 from sendoff.policy.states import DeadLetterState
 from sendoff.store.queries.dead_letters import DeadLetterFilter
@@ -47,7 +47,7 @@ def list_(
         since=parse_past(since, "--since"),
         until=parse_past(until, "--until"),
     )
-    found = perform(data, lambda context, _: operate.list_dead_letters(context, chosen, limit=limit + 1, before=before))
+    found = perform(data, lambda context, _: queries.list_dead_letters(context, chosen, limit=limit + 1, before=before))
     columns = ["id", "died_at", "state", "reason", "event_type", "attempt_count", "last_error", "endpoint_url"]
     print_page([shape_dead_letter(letter) for letter in found], limit=limit, columns=columns, as_json=as_json)
 
@@ -55,7 +55,7 @@ def list_(
 @app.command()
 def show(letter: DeadLetterId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """One dead letter: the exact last request, the response to it, and every attempt."""
-    shown = shape_dead_letter_report(perform(data, lambda context, _: operate.get_dead_letter(context, letter)))
+    shown = shape_dead_letter_report(perform(data, lambda context, _: queries.get_dead_letter(context, letter)))
     if as_json:
         print_json(shown)
         return
@@ -66,5 +66,5 @@ def show(letter: DeadLetterId, data: Data = DEFAULT_DATA, as_json: AsJson = Fals
 @app.command()
 def discard(letter: DeadLetterId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """Take a dead letter off the open list; it is kept for the record."""
-    discarded = perform(data, lambda context, actor: operate.discard_dead_letter(context, actor, letter))
+    discarded = perform(data, lambda context, actor: actions.discard_dead_letter(context, actor, letter))
     (print_json if as_json else print_fields)(shape_dead_letter(discarded))

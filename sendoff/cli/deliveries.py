@@ -11,8 +11,9 @@ from sendoff.cli.terminal.rendering import print_exchanges
 from sendoff.cli.terminal.serializers import shape_delivery_report, shape_listed_delivery
 from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Before, Data, Endpoint, Limit, Organization, perform
 from sendoff.cli.terminal.time_options import Since, Until, parse_past
-from sendoff.operators import operate
+from sendoff.operators import actions, queries
 from sendoff.policy.states import DeliveryState
+from sendoff.publishing import history
 from sendoff.store.queries.delivery_history import DeliveryFilter
 
 app = typer.Typer(help="Any delivery, with its attempts.", no_args_is_help=True)
@@ -44,7 +45,7 @@ def list_(
         since=parse_past(since, "--since"),
         until=parse_past(until, "--until"),
     )
-    found = perform(data, lambda context, _: operate.list_deliveries(context, chosen, limit=limit + 1, before=before))
+    found = perform(data, lambda context, _: history.list_deliveries(context, chosen, limit=limit + 1, before=before))
     columns = ["id", "state", "event_type", "attempt_count", "last_response_status", "next_attempt_at", "endpoint_id"]
     print_page([shape_listed_delivery(one) for one in found], limit=limit, columns=columns, as_json=as_json)
 
@@ -52,14 +53,14 @@ def list_(
 @app.command()
 def show(delivery: DeliveryId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """One delivery with its attempts, and what went over the wire at the last that failed."""
-    report = perform(data, lambda context, _: operate.get_delivery(context, delivery))
+    report = perform(data, lambda context, _: queries.get_delivery(context, delivery))
     _print_report(shape_delivery_report(report), as_json=as_json)
 
 
 @app.command()
 def retry(delivery: DeliveryId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """Attempt a delivery now, in the place of its next automatic attempt; if it fails, the schedule goes on."""
-    report = perform(data, lambda context, actor: operate.retry_delivery(context, actor, delivery))
+    report = perform(data, lambda context, actor: actions.retry_delivery(context, actor, delivery))
     _print_report(shape_delivery_report(report), as_json=as_json)
 
 

@@ -10,7 +10,7 @@ from sendoff.cli.terminal.output import print_fields, print_json, print_page
 from sendoff.cli.terminal.serializers import shape_endpoint
 from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Before, Data, Limit, Organization, perform
 from sendoff.endpoints.state import HIGHEST_RATE
-from sendoff.operators import operate
+from sendoff.operators import actions, queries
 from sendoff.policy.states import EndpointState
 
 app = typer.Typer(help="Every organization's endpoints.", no_args_is_help=True)
@@ -30,7 +30,7 @@ def list_(
     """Endpoints, newest first."""
     found = perform(
         data,
-        lambda context, _: operate.list_all_endpoints(
+        lambda context, _: queries.list_all_endpoints(
             context, organization_id=org, state=state, limit=limit + 1, before=before
         ),
     )
@@ -42,14 +42,14 @@ def list_(
 @app.command()
 def disable(endpoint: EndpointId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """Stop sending to an endpoint; what waits for it goes to the dead-letter store."""
-    changed = perform(data, lambda context, actor: operate.switch_endpoint(context, actor, endpoint, on=False))
+    changed = perform(data, lambda context, actor: actions.switch_endpoint(context, actor, endpoint, on=False))
     (print_json if as_json else print_fields)(shape_endpoint(changed))
 
 
 @app.command()
 def enable(endpoint: EndpointId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """Send to an endpoint again and forget its failures; replay what is in the dead-letter store yourself."""
-    changed = perform(data, lambda context, actor: operate.switch_endpoint(context, actor, endpoint, on=True))
+    changed = perform(data, lambda context, actor: actions.switch_endpoint(context, actor, endpoint, on=True))
     (print_json if as_json else print_fields)(shape_endpoint(changed))
 
 
@@ -63,5 +63,5 @@ def limit(
     as_json: AsJson = False,
 ) -> None:
     """Send to an endpoint at most so many deliveries a second; without --rate, end its limit."""
-    changed = perform(data, lambda context, actor: operate.limit_endpoint(context, actor, endpoint, rate_limit=rate))
+    changed = perform(data, lambda context, actor: actions.limit_endpoint(context, actor, endpoint, rate_limit=rate))
     (print_json if as_json else print_fields)(shape_endpoint(changed))

@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from sendoff.clock import iso
-from sendoff.operators.operate import DeadLetterReport, DeliveryReport, ListedDelivery
+from sendoff.operators.queries import DeadLetterReport, DeliveryReport
 from sendoff.operators.replay import ReplayReport
 from sendoff.policy.states import DeliveryState, EndpointState
+from sendoff.publishing.history import ListedDelivery
 from sendoff.store.queries.accounts import ListedKey
 from sendoff.store.tables import (
     Attempt,

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from sendoff.operators.operate import get_dead_letter, list_dead_letters
+from sendoff.operators.queries import get_dead_letter, list_dead_letters
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.queries import delivery_history, endpoints

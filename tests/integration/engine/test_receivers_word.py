@@ -7,7 +7,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from sendoff.operators.operate import list_dead_letters
+from sendoff.operators.queries import list_dead_letters
 from sendoff.policy.states import DeliveryState
 from sendoff.store.queries import delivery_history, endpoints
 from sendoff.store.queries.dead_letters import DeadLetterFilter

@@ -10,7 +10,7 @@ import pytest
 from sendoff.delivery.pipeline import FinishedAttempt, claim, deliver
 from sendoff.delivery.record import record
 from sendoff.endpoints import manage as managing
-from sendoff.operators.operate import list_dead_letters
+from sendoff.operators.queries import list_dead_letters
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.queries import delivery_history, endpoints

@@ -5,13 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sendoff.errors import Conflict, NotFound
-from sendoff.operators.operate import (
-    discard_dead_letter,
-    get_delivery,
-    list_dead_letters,
-    retry_delivery,
-    switch_endpoint,
-)
+from sendoff.operators.actions import discard_dead_letter, retry_delivery, switch_endpoint
+from sendoff.operators.queries import get_delivery, list_dead_letters
 from sendoff.operators.replay import Selection, cancel_replay, count_replay, get_replay, start_replay, tick_replay
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.queries.dead_letters import DeadLetterFilter

@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import func, select, text
 
 from sendoff.maintenance.purge import Removed, tidy
-from sendoff.operators.operate import discard_dead_letter, list_dead_letters
+from sendoff.operators.actions import discard_dead_letter
+from sendoff.operators.queries import list_dead_letters
 from sendoff.operators.reconcile import reconcile
 from sendoff.operators.replay import Selection, get_replay, start_replay, tick_replay
 from sendoff.publishing.publish import NewEvent

@@ -14,7 +14,7 @@ from sendoff.errors import NotFound
 from sendoff.idempotency import IdempotentRequest, StoredResponse, complete, reserve
 from sendoff.maintenance.key_rotation import KeyUse, count_key_use, rotate_keys
 from sendoff.maintenance.purge import tidy
-from sendoff.operators.operate import list_audit
+from sendoff.operators.queries import list_audit
 from sendoff.operators.replay import Selection, start_replay, tick_replay
 from sendoff.store.queries import endpoints
 from sendoff.store.queries.audit import AuditFilter

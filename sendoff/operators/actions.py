@@ -1,0 +1,116 @@
+"""What operators do to deliveries, dead letters and endpoints of any organization; each is written to the audit log."""
+
+from __future__ import annotations
+
+from sendoff.audit import Actor, write_audit
+from sendoff.context import Context
+from sendoff.delivery.dead_letters import drain_endpoint
+from sendoff.endpoints.state import check_rate_limit, note, shown
+from sendoff.errors import Conflict, NotFound
+from sendoff.ids import is_uuid
+from sendoff.operators.queries import DeliveryReport, find_dead_letter, find_delivery, report_on
+from sendoff.policy.states import DeadLetterState, DeliveryState, EndpointState
+from sendoff.store.engine.database import Transaction
+from sendoff.store.queries import dead_letters, deliveries, endpoints
+from sendoff.store.tables import DeadLetter, Delivery, Endpoint
+
+
+async def retry_delivery(context: Context, actor: Actor, delivery_id: str) -> DeliveryReport:
+    """Attempt a delivery now, in the place of its next automatic attempt; if it fails, the schedule goes on.
+
+    A dead one is taken up again. Raises NotFound; Conflict when it is delivered, is being sent at this moment, or
+    its endpoint is not active.
+    """
+    now = context.clock.now()
+    async with context.database.write() as tx:
+        delivery = await find_delivery(tx, delivery_id)
+        await _check_retry(tx, delivery)
+        if delivery.state == DeliveryState.DEAD:
+            started = bool(await deliveries.reopen(tx, [delivery.id], replay_id=None, now=now))
+            await dead_letters.mark_replayed(tx, [delivery.id], now=now)
+        else:
+            started = await deliveries.hurry(tx, delivery.id, now=now)
+        if not started:
+            raise Conflict("This delivery is being sent at this moment.")
+        write_audit(
+            tx,
+            actor,
+            "delivery.retry",
+            target=("delivery", delivery.id),
+            now=now,
+            organization_id=delivery.organization_id,
+            before={"state": str(delivery.state), "attempt_count": delivery.attempt_count},
+        )
+        await tx.refresh(delivery)
+        report = await report_on(tx, context.dialects, delivery)
+    context.bell.ring_deliveries([delivery_id])
+    return report
+
+
+async def discard_dead_letter(context: Context, actor: Actor, dead_letter_id: str) -> DeadLetter:
+    """Take it off the open list; it is kept for the record. Raises NotFound, Conflict unless it is open."""
+    async with context.database.write() as tx:
+        letter = await find_dead_letter(tx, dead_letter_id, lock=True)
+        if letter.state != DeadLetterState.OPEN:
+            raise Conflict(f"This dead letter was {letter.state} before; there is nothing left to discard.")
+        before = {"state": str(letter.state)}
+        letter.state = DeadLetterState.DISCARDED
+        write_audit(
+            tx,
+            actor,
+            "dead_letter.discard",
+            target=("dead_letter", letter.id),
+            now=context.clock.now(),
+            organization_id=letter.organization_id,
+            before=before,
+            after={"state": str(letter.state)},
+        )
+    return letter
+
+
+async def switch_endpoint(context: Context, actor: Actor, endpoint_id: str, *, on: bool) -> Endpoint:
+    """Enable an endpoint, forgetting its failures, or disable it. Raises NotFound, Conflict when it is gone."""
+    async with context.database.write() as tx:
+        endpoint = await _find_endpoint(tx, endpoint_id)
+        if endpoint.state == EndpointState.GONE:
+            raise Conflict("This endpoint answered 410 Gone, which is for good.")
+        before = {"state": str(endpoint.state)}
+        now = context.clock.now()
+        endpoint.state = EndpointState.ACTIVE if on else EndpointState.DISABLED
+        endpoint.disabled_at = None if on else now
+        endpoint.consecutive_failures = 0 if on else endpoint.consecutive_failures
+        endpoint.drain_due = not on
+        endpoint.updated_at = now
+        done = "endpoint.enable" if on else "endpoint.disable"
+        note(tx, actor, done, endpoint, before=before, after={"state": str(endpoint.state)})
+    if not on:
+        await drain_endpoint(context, endpoint.id)
+    return endpoint
+
+
+async def limit_endpoint(context: Context, actor: Actor, endpoint_id: str, *, rate_limit: int | None) -> Endpoint:
+    """Send at most so many deliveries a second to an endpoint; None ends the limit. Raises NotFound, Invalid."""
+    check_rate_limit(rate_limit)
+    async with context.database.write() as tx:
+        endpoint = await _find_endpoint(tx, endpoint_id)
+        before = shown(endpoint)
+        endpoint.rate_limit = rate_limit
+        endpoint.updated_at = context.clock.now()
+        note(tx, actor, "endpoint.update", endpoint, before=before, after=shown(endpoint))
+    return endpoint
+
+
+async def _check_retry(tx: Transaction, delivery: Delivery) -> None:
+    if delivery.state == DeliveryState.DELIVERED:
+        raise Conflict("This delivery was delivered; to send it again, replay it by its id.")
+    endpoint = await endpoints.find(tx, delivery.endpoint_id)
+    if endpoint is None or endpoint.state != EndpointState.ACTIVE:
+        raise Conflict("The delivery's endpoint is not active; enable it first.")
+
+
+async def _find_endpoint(tx: Transaction, endpoint_id: str) -> Endpoint:
+    """Locked until the transaction ends."""
+    found = await endpoints.find(tx, endpoint_id, lock=True) if is_uuid(endpoint_id) else None
+    if found is None or found.state == EndpointState.DELETED:
+        raise NotFound("There is no such endpoint.")
+    return found

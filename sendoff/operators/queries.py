@@ -1,0 +1,119 @@
+"""What operators look at, across organizations: deliveries, dead letters, endpoints, the audit log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sendoff.context import Context
+from sendoff.dialects.base import EventData
+from sendoff.dialects.registry import Dialects
+from sendoff.errors import NotFound
+from sendoff.ids import is_uuid
+from sendoff.policy.states import EndpointState
+from sendoff.store.engine.database import Transaction
+from sendoff.store.queries import audit, dead_letters, delivery_history, endpoints, events
+from sendoff.store.queries.audit import AuditFilter
+from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.tables import Attempt, AuditEntry, DeadLetter, Delivery, Endpoint, Event, LastExchange
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryReport:
+    """A delivery with every attempt, and what went over the wire at the last that failed.
+
+    `request_body` is the exact body that every attempt carries.
+    """
+
+    delivery: Delivery
+    event: Event
+    endpoint_url: str
+    attempts: list[Attempt]
+    last_exchange: LastExchange | None
+    request_body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterReport:
+    """A dead letter with all that an operator needs to understand it."""
+
+    letter: DeadLetter
+    delivery: DeliveryReport
+
+
+async def get_delivery(context: Context, delivery_id: str) -> DeliveryReport:
+    """One delivery with its attempts. Raises NotFound."""
+    async with context.database.read() as tx:
+        return await report_on(tx, context.dialects, await find_delivery(tx, delivery_id))
+
+
+async def list_dead_letters(
+    context: Context, chosen: DeadLetterFilter, *, limit: int, before: str | None = None
+) -> list[DeadLetter]:
+    """Dead letters, newest first."""
+    async with context.database.read() as tx:
+        return await dead_letters.page(tx, chosen, limit=limit, before=before)
+
+
+async def get_dead_letter(context: Context, dead_letter_id: str) -> DeadLetterReport:
+    """One dead letter with the request, the response and every attempt. Raises NotFound."""
+    async with context.database.read() as tx:
+        letter = await find_dead_letter(tx, dead_letter_id)
+        delivery = await find_delivery(tx, letter.delivery_id)
+        return DeadLetterReport(letter, await report_on(tx, context.dialects, delivery))
+
+
+async def list_all_endpoints(
+    context: Context,
+    *,
+    organization_id: str | None,
+    state: EndpointState | None,
+    limit: int,
+    before: str | None = None,
+) -> list[Endpoint]:
+    """Endpoints of all organizations, newest first."""
+    async with context.database.read() as tx:
+        return await endpoints.page(tx, limit=limit, before=before, organization_id=organization_id, state=state)
+
+
+async def list_audit(
+    context: Context, chosen: AuditFilter, *, limit: int, before: str | None = None
+) -> list[AuditEntry]:
+    """Audit entries, newest first."""
+    async with context.database.read() as tx:
+        return await audit.page(tx, chosen, limit=limit, before=before)
+
+
+async def report_on(tx: Transaction, dialects: Dialects, delivery: Delivery) -> DeliveryReport:
+    event = await events.find(tx, delivery.event_id)
+    endpoint = await endpoints.find(tx, delivery.endpoint_id)
+    if event is None or endpoint is None:
+        raise NotFound("The event of this delivery is past its retention.")
+    occurrence = EventData(
+        event_id=event.id,
+        type=event.type,
+        organization_id=event.organization_id,
+        occurred_at=event.occurred_at,
+        data=event.data.encode(),
+    )
+    return DeliveryReport(
+        delivery=delivery,
+        event=event,
+        endpoint_url=endpoint.url,
+        attempts=await delivery_history.attempts_of(tx, delivery.id),
+        last_exchange=await delivery_history.last_exchange_of(tx, delivery.id),
+        request_body=dialects.get(endpoint.dialect).body(occurrence),
+    )
+
+
+async def find_delivery(tx: Transaction, delivery_id: str) -> Delivery:
+    found = await delivery_history.find(tx, delivery_id) if is_uuid(delivery_id) else None
+    if found is None:
+        raise NotFound("There is no such delivery.")
+    return found
+
+
+async def find_dead_letter(tx: Transaction, dead_letter_id: str, *, lock: bool = False) -> DeadLetter:
+    found = await dead_letters.find(tx, dead_letter_id, lock=lock) if is_uuid(dead_letter_id) else None
+    if found is None:
+        raise NotFound("There is no such dead letter.")
+    return found
