@@ -23,7 +23,7 @@ from .http.allow_header import Methods
 from .http.errors import answer_error
 from .http.middleware import RequestMiddleware
 from .openapi import document
-from .operator import audit, dead_letters, deliveries, endpoints, replays
+from .operator import audit, dead_letters, deliveries, endpoints, events, replays
 from .optimaldial import uploads, webhooks
 
 _ROUTERS = (
@@ -36,6 +36,7 @@ _ROUTERS = (
     replays.router,
     deliveries.router,
     endpoints.router,
+    events.router,
     audit.router,
     health.router,
 )

@@ -13,6 +13,7 @@ from sendoff.cli import (
     deliveries,
     endpoints,
     event_types,
+    events,
     keys,
     orgs,
     reconcile,
@@ -39,6 +40,7 @@ app.command()(migrate)
 app.add_typer(orgs.app, name="orgs")
 app.add_typer(keys.app, name="keys")
 app.add_typer(secrets.app, name="secrets")
+app.add_typer(events.app, name="events")
 app.add_typer(event_types.app, name="event-types")
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(deliveries.app, name="deliveries")

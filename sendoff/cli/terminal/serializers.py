@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from sendoff.clock import iso
+from sendoff.operators.explain import EventExplanation
 from sendoff.operators.queries import DeadLetterReport, DeliveryReport
 from sendoff.operators.replay import ReplayReport
 from sendoff.policy.states import DeliveryState, EndpointState
@@ -71,6 +72,24 @@ def shape_delivery_report(report: DeliveryReport) -> dict[str, Any]:
     """A delivery with its attempts and what went over the wire at the last that failed."""
     fields = shape_delivery(report.delivery, report.event.type, report.event.request_id)
     return fields | {"endpoint_url": report.endpoint_url} | _shape_exchanges(report)
+
+
+def shape_explanation(explained: EventExplanation) -> dict[str, Any]:
+    """An event with the verdict for each endpoint, as `GET /operator/v1/events/{id}/explain` answers it."""
+    event = explained.event
+    return {
+        "event": _pick(event, "id type organization_id occurred_at created_at request_id"),
+        "endpoints": [
+            {
+                "endpoint_id": one.endpoint_id,
+                "url": one.url,
+                "verdict": str(one.verdict),
+                "delivery": one.delivery and shape_delivery(one.delivery, event.type, event.request_id),
+                "because": one.because,
+            }
+            for one in explained.endpoints
+        ],
+    }
 
 
 def shape_dead_letter(letter: DeadLetter) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -36,4 +37,23 @@ async def page(tx: Transaction, chosen: AuditFilter, *, limit: int, before: str 
     if chosen.until is not None:
         query = query.where(col(AuditEntry.at) < chosen.until)
     query = newest_first(query, col(AuditEntry.id), limit=limit, before=before)
+    return list((await tx.scalars(query)).all())
+
+
+async def changes_since(
+    tx: Transaction, organization_id: str, endpoint_ids: Sequence[str], *, since: datetime
+) -> list[AuditEntry]:
+    """What was done to these endpoints of the organization after `since`, oldest first."""
+    if not endpoint_ids:
+        return []
+    query = (
+        select(AuditEntry)
+        .where(
+            col(AuditEntry.organization_id) == organization_id,
+            col(AuditEntry.target_type) == "endpoint",
+            col(AuditEntry.target_id).in_(endpoint_ids),
+            col(AuditEntry.at) > since,
+        )
+        .order_by(col(AuditEntry.id))
+    )
     return list((await tx.scalars(query)).all())

@@ -109,3 +109,11 @@ def conditions(chosen: DeadLetterFilter) -> list[Any]:
     if chosen.until is not None:
         found.append(col(DeadLetter.died_at) < chosen.until)
     return found
+
+
+async def newest_of(tx: Transaction, delivery_ids: Sequence[str]) -> dict[str, DeadLetter]:
+    """The newest dead letter of each of the deliveries, by the delivery's id."""
+    if not delivery_ids:
+        return {}
+    query = select(DeadLetter).where(col(DeadLetter.delivery_id).in_(delivery_ids)).order_by(col(DeadLetter.id))
+    return {letter.delivery_id: letter for letter in (await tx.scalars(query)).all()}

@@ -100,13 +100,12 @@ async def find_many(tx: Transaction, ids: Iterable[str], *, lock: bool = False) 
     return {endpoint.id: endpoint for endpoint in (await tx.scalars(query)).all()}
 
 
-async def of_organization(tx: Transaction, organization_id: str) -> list[Endpoint]:
-    """The organization's endpoints that are not deleted, newest first."""
-    query = (
-        select(Endpoint)
-        .where(col(Endpoint.organization_id) == organization_id, col(Endpoint.state) != EndpointState.DELETED)
-        .order_by(col(Endpoint.id).desc())
-    )
+async def of_organization(tx: Transaction, organization_id: str, *, deleted: bool = False) -> list[Endpoint]:
+    """The organization's endpoints, newest first; with `deleted`, also those whose rows are kept after deletion."""
+    query = select(Endpoint).where(col(Endpoint.organization_id) == organization_id)
+    if not deleted:
+        query = query.where(col(Endpoint.state) != EndpointState.DELETED)
+    query = query.order_by(col(Endpoint.id).desc())
     return list((await tx.scalars(query)).all())
 
 

@@ -67,6 +67,7 @@ CALLS = {
     ("PATCH", "/operator/v1/endpoints/{endpoint_id}"): Call("operator", across=True, body={"rate_limit": 5}),
     ("POST", "/operator/v1/endpoints/{endpoint_id}/disable"): OPERATOR,
     ("POST", "/operator/v1/endpoints/{endpoint_id}/enable"): OPERATOR,
+    ("GET", "/operator/v1/events/{event_id}/explain"): OPERATOR,
     ("GET", "/operator/v1/audit"): OPERATOR,
 }
 

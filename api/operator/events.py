@@ -1,0 +1,67 @@
+"""`/operator/v1/events`: why an event was sent to an endpoint, or not."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from sendoff.operators.explain import EventExplanation, Verdict, explain_event
+from sendoff.publishing.history import ListedDelivery
+
+from ..http.dependencies import ContextOf, Operator
+from ..http.schemas import ResponseModel, Time
+from ..openapi import error_responses
+from .schemas import ShownDelivery
+
+router = APIRouter(prefix="/operator/v1/events", tags=["operator: events"])
+
+
+class ShownEvent(ResponseModel):
+    """An accepted event, without its data."""
+
+    id: str
+    type: str
+    organization_id: str
+    occurred_at: Time
+    created_at: Time
+    request_id: str | None
+
+
+class ShownVerdict(ResponseModel):
+    """What became of the event for one endpoint. `delivery` is null if none was made, or none is kept."""
+
+    endpoint_id: str
+    url: str
+    verdict: Verdict
+    delivery: ShownDelivery | None
+    because: str
+
+
+class ExplainedEvent(ResponseModel):
+    """An event with the verdict for every endpoint of its organization."""
+
+    event: ShownEvent
+    endpoints: list[ShownVerdict]
+
+    @classmethod
+    def of(cls, explained: EventExplanation) -> ExplainedEvent:
+        event = explained.event
+        return cls(
+            event=ShownEvent.model_validate(event),
+            endpoints=[
+                ShownVerdict(
+                    endpoint_id=one.endpoint_id,
+                    url=one.url,
+                    verdict=one.verdict,
+                    delivery=one.delivery
+                    and ShownDelivery.of(ListedDelivery(one.delivery, event.type, event.request_id)),
+                    because=one.because,
+                )
+                for one in explained.endpoints
+            ],
+        )
+
+
+@router.get("/{event_id}/explain", operation_id="explainEvent", responses=error_responses(404))
+async def explain(_caller: Operator, context: ContextOf, event_id: str) -> ExplainedEvent:
+    """A verdict for every endpoint of the organization, deleted ones included: delivered, waiting, or why not."""
+    return ExplainedEvent.of(await explain_event(context, event_id))
