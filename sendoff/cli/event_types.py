@@ -16,20 +16,23 @@ from sendoff.publishing import event_types
 
 app = typer.Typer(help="The types of events beyond the built-in ones.", no_args_is_help=True)
 
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Such as `invoice.paid`.")]
+SchemaFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        readable=True,
+        help="A JSON Schema; the `data` of every event of this type must satisfy it when it is published.",
+    ),
+]
+
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Such as `invoice.paid`.")],
-    schema: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            readable=True,
-            help="A JSON Schema; the `data` of every event of this type must satisfy it when it is published.",
-        ),
-    ] = None,
+    name: Name,
+    schema: SchemaFile = None,
     data: Data = DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
@@ -40,6 +43,44 @@ def create(
         lambda context, actor: event_types.create_event_type(context, actor, name=name, data_schema=data_schema),
     )
     (print_json if as_json else print_fields)(shape_event_type(created))
+
+
+@app.command()
+def show(name: Name, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """A registered type with its schema."""
+    found = perform(data, lambda context, _: event_types.get_event_type(context, name))
+    (print_json if as_json else print_fields)(shape_event_type(found))
+
+
+@app.command()
+def update(
+    name: Name,
+    schema: SchemaFile = None,
+    no_schema: Annotated[bool, typer.Option("--no-schema", help="Remove the schema: any `data` is accepted.")] = False,
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Replace or remove the schema of a registered type, from the next publish on."""
+    if (schema is None) is not no_schema:
+        raise typer.BadParameter("Give either --schema FILE or --no-schema.", param_hint="--schema")
+    data_schema = _read_schema(schema) if schema else None
+    updated = perform(
+        data,
+        lambda context, actor: event_types.update_event_type(context, actor, name=name, data_schema=data_schema),
+    )
+    (print_json if as_json else print_fields)(shape_event_type(updated))
+
+
+@app.command()
+def delete(
+    name: Name,
+    force: Annotated[bool, typer.Option("--force", help="Even while endpoints subscribe to it.")] = False,
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Remove a type: it can be neither published nor subscribed to. Accepted events are still delivered."""
+    perform(data, lambda context, actor: event_types.delete_event_type(context, actor, name=name, force=force))
+    (print_json if as_json else print_fields)({"name": name, "deleted": True})
 
 
 @app.command("list")
@@ -61,7 +102,10 @@ def _read_schema(path: Path) -> dict[str, Any]:
     try:
         schema = orjson.loads(path.read_bytes())
     except ValueError as error:
-        raise typer.BadParameter(f"{path} is no JSON: {error}", param_hint="--schema") from None
+        raise typer.BadParameter(f"{path} is not JSON: {error}. Correct the file.", param_hint="--schema") from None
     if not isinstance(schema, dict):
-        raise typer.BadParameter(f"{path} is no JSON Schema: it must be an object.", param_hint="--schema")
+        raise typer.BadParameter(
+            f"{path} is not a JSON Schema: write an object in it.",
+            param_hint="--schema",
+        )
     return schema

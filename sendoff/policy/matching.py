@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 
 PING = "webhook.ping"
-"""Sent by registration and URL changes alone: nobody subscribes to it or publishes it."""
+"""Sent by registration and URL changes only; it can be neither subscribed to nor published."""
 
 OPTIMALDIAL_TYPES = ("upload.created", "upload.completed", "upload.failed")
 DIALBIRD_TYPES = (
@@ -17,8 +17,21 @@ DIALBIRD_TYPES = (
 )
 BUILT_IN_TYPES = OPTIMALDIAL_TYPES + DIALBIRD_TYPES
 
+OPERATIONAL_TYPES = (
+    "endpoint.created",
+    "endpoint.updated",
+    "endpoint.deleted",
+    "endpoint.failing",
+    "endpoint.disabled",
+    "endpoint.recovered",
+    "delivery.dead_lettered",
+    "replay.finished",
+    "secret.rotated",
+)
+"""What happens to endpoints and deliveries, as events for operators (Sendoff contract, "Operational events")."""
+
 DEFAULT_SUBSCRIPTION = ("upload.completed", "upload.failed")
-"""What an endpoint gets that was registered without a list (OptimalDial contract, "Webhook endpoints")."""
+"""The subscription of an endpoint that was registered without a list (OptimalDial contract, "Webhook endpoints")."""
 
 LONGEST_NAME = 128
 
@@ -33,6 +46,11 @@ def is_event_type_name(text: str) -> bool:
 def is_reserved(event_type: str) -> bool:
     """Whether only Sendoff itself sends events of this type."""
     return event_type == PING
+
+
+def is_reserved_name(name: str) -> bool:
+    """Whether no type may be registered under this name: Sendoff sends events of its own there, or will."""
+    return name.startswith("webhook.") or name in OPERATIONAL_TYPES
 
 
 def matches(subscribed: Collection[str], event_type: str) -> bool:

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from sendoff.accounts.authentication import EVENTS_WRITE, Principal, principal_of, read_idempotency_key
 from sendoff.context import Context
 from sendoff.errors import SendoffError, Unavailable
-from sendoff.publishing.event_types import look_up_publishable
+from sendoff.publishing.event_types import STEPS_AT_ONCE, check_data, check_types, look_up_publishable, schema_steps
 from sendoff.publishing.publish import (
     AcceptedEvent,
     NewEvent,
     Publication,
-    check_events,
     plan_publications,
     ring_for,
 )
@@ -42,6 +41,7 @@ class _Waiting:
     request_id: str | None
     in_batch: bool
     outcome: asyncio.Future[list[AcceptedEvent]]
+    data_checked: bool = False
 
     def refuse(self, error: Exception) -> None:
         if not self.outcome.done():
@@ -55,6 +55,7 @@ class PublishBatcher:
         self.context = context
         self._line: deque[_Waiting] = deque()
         self._at_work: asyncio.Task[None] | None = None
+        self._checks: set[asyncio.Task[None]] = set()
 
     async def publish(
         self,
@@ -69,10 +70,13 @@ class PublishBatcher:
         Raises Unauthenticated, MissingScope, UnknownEventType, Invalid or Unavailable, each for this request alone.
         """
         outcome: asyncio.Future[list[AcceptedEvent]] = asyncio.get_running_loop().create_future()
-        self._line.append(_Waiting(read_idempotency_key(authorization), events, request_id, in_batch, outcome))
+        self._add(_Waiting(read_idempotency_key(authorization), events, request_id, in_batch, outcome))
+        return await outcome
+
+    def _add(self, waiting: _Waiting) -> None:
+        self._line.append(waiting)
         if self._at_work is None or self._at_work.done():
             self._at_work = asyncio.create_task(self._work())
-        return await outcome
 
     async def _work(self) -> None:
         while self._line:
@@ -109,7 +113,7 @@ class PublishBatcher:
     async def _commit(self, group: Sequence[_Waiting]) -> None:
         senders = await acceptance.find_senders(self.context.database, {waiting.key_hash for waiting in group})
         types = await look_up_publishable(self.context, {event.type for waiting in group for event in waiting.events})
-        admitted = self._admit(group, senders, types)
+        admitted = await self._check(self._admit(group, senders, types), types)
         now = self.context.clock.now()
         subscribers = {sender.key.organization_id: sender.subscribers for sender in senders.values()}
         publications = [publication for _, publication in admitted]
@@ -131,13 +135,42 @@ class PublishBatcher:
             try:
                 sender = senders.get(waiting.key_hash)
                 principal = self._principal(sender.key if sender else None)
-                check_events(types, waiting.events, in_batch=waiting.in_batch)
+                check_types(types, waiting.events, in_batch=waiting.in_batch)
             except SendoffError as error:
                 waiting.refuse(error)
             else:
                 publication = Publication(principal.organization_id, waiting.events, waiting.request_id)
                 admitted.append((waiting, publication))
         return admitted
+
+    async def _check(
+        self, admitted: Sequence[tuple[_Waiting, Publication]], types: Mapping[str, EventType]
+    ) -> list[tuple[_Waiting, Publication]]:
+        """Those whose data satisfies the schemas. Costly checks are made apart: the group does not wait for them."""
+        passed: list[tuple[_Waiting, Publication]] = []
+        for waiting, publication in admitted:
+            if not waiting.data_checked:
+                if schema_steps(types, waiting.events) > STEPS_AT_ONCE:
+                    task = asyncio.create_task(self._check_apart(waiting, types))
+                    self._checks.add(task)
+                    task.add_done_callback(self._checks.discard)
+                    continue
+                try:
+                    await check_data(types, waiting.events, in_batch=waiting.in_batch)
+                except SendoffError as error:
+                    waiting.refuse(error)
+                    continue
+            passed.append((waiting, publication))
+        return passed
+
+    async def _check_apart(self, waiting: _Waiting, types: Mapping[str, EventType]) -> None:
+        try:
+            await check_data(types, waiting.events, in_batch=waiting.in_batch)
+        except Exception as error:
+            waiting.refuse(error)
+        else:
+            waiting.data_checked = True
+            self._add(waiting)
 
     def _principal(self, known: KnownKey | None) -> Principal:
         principal = principal_of(known, now=self.context.clock.now())

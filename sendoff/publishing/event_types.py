@@ -1,42 +1,121 @@
-"""The event types of this installation: the built-in ones and those registered with `sendoff event-types create`."""
+"""The event types of this installation: the built-in ones and those registered with `sendoff event-types create`.
+
+A type may have a JSON Schema, which every event's `data` must satisfy when it is published. Schemas come from operators
+and data from customers, so both are bounded: a schema that cannot be resolved or costs without bound is refused when it
+is registered, and a check that would take more than milliseconds is not made on the event loop.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any
-
-import jsonschema
-import orjson
-from referencing import Registry
+import asyncio
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, Protocol
 
 from sendoff.audit import Actor, write_audit
 from sendoff.context import Context
-from sendoff.errors import Conflict, Invalid, UnknownEventType
-from sendoff.policy.matching import BUILT_IN_TYPES, first_unknown, is_event_type_name
+from sendoff.errors import Conflict, Invalid, NotFound, UnknownEventType
+from sendoff.policy.json_schema import Schema, SchemaRefused, compile_schema
+from sendoff.policy.matching import BUILT_IN_TYPES, first_unknown, is_event_type_name, is_reserved_name
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import events
 from sendoff.store.tables import EventType
+
+STEPS_AT_ONCE = 200_000
+"""Rules that schema checks apply before other requests get a turn: about 2 ms of the event loop."""
+
+MAX_STEPS = 5_000_000
+"""Rules that the check of one event may apply, about 50 ms; events whose check may take more are refused."""
+
+MAX_SUGGESTIONS = 3
+_NAMES_COMPARED = 200  # finding the nearest of them takes about 1 ms
+_LONGEST_SHOWN = 128
+
+
+class PublishedEvent(Protocol):
+    """What a check needs of an event."""
+
+    @property
+    def type(self) -> str: ...
+    @property
+    def data(self) -> bytes: ...
 
 
 async def create_event_type(
     context: Context, actor: Actor, *, name: str, data_schema: dict[str, Any] | None
 ) -> EventType:
-    """Register a type; with a JSON Schema, every event's `data` must satisfy it when it is published."""
+    """Register a type; with a JSON Schema, every event's `data` must satisfy it when it is published.
+
+    Raises Invalid (`name`, `schema`), or Conflict when there is the type already.
+    """
     if not is_event_type_name(name):
         raise Invalid(
-            f"{name!r} cannot name an event type: use words of a-z, 0-9 and _ joined by dots, at most 128 characters.",
+            f"{_shown(name)} is not an event type name; use words of a-z, 0-9 and _ joined by dots, at most 128 "
+            "characters.",
             field="name",
         )
+    if is_reserved_name(name):
+        raise Invalid(f"The name {name} is reserved for Sendoff's own events; choose another one.", field="name")
     _check_schema(data_schema)
     now = context.clock.now()
     created = EventType(name=name, data_schema=data_schema, created_at=now)
     async with context.database.write() as tx:
         if name in BUILT_IN_TYPES or await events.find_type(tx, name) is not None:
-            raise Conflict(f"The event type {name} exists already.")
+            raise Conflict(f"The event type {name} exists already; change it with `sendoff event-types update`.")
         tx.add(created)
         after = {"schema": data_schema}
         write_audit(tx, actor, "event_type.create", target=("event_type", name), now=now, after=after)
     return created
+
+
+async def update_event_type(
+    context: Context, actor: Actor, *, name: str, data_schema: dict[str, Any] | None
+) -> EventType:
+    """Replace the type's JSON Schema; None removes it. Counts from the next publish on. Raises NotFound, Invalid."""
+    _check_schema(data_schema)
+    async with context.database.write() as tx:
+        found = await _find(tx, name)
+        before = {"schema": found.data_schema}
+        found.data_schema = data_schema
+        write_audit(
+            tx,
+            actor,
+            "event_type.update",
+            target=("event_type", name),
+            now=context.clock.now(),
+            before=before,
+            after={"schema": data_schema},
+        )
+    return found
+
+
+async def delete_event_type(context: Context, actor: Actor, *, name: str, force: bool = False) -> None:
+    """Remove a type: it can be neither published nor subscribed to any more. Accepted events are still delivered.
+
+    Raises NotFound; Conflict while endpoints subscribe to it, unless with `force`.
+    """
+    async with context.database.write() as tx:
+        found = await _find(tx, name)
+        subscribers = await events.count_subscribers(tx, name)
+        if subscribers and not force:
+            raise Conflict(
+                f"The event type {name} is subscribed to by {subscribers} endpoints; change them first, or use --force."
+            )
+        await tx.delete(found)
+        write_audit(
+            tx,
+            actor,
+            "event_type.delete",
+            target=("event_type", name),
+            now=context.clock.now(),
+            before={"schema": found.data_schema, "subscribers": subscribers},
+        )
+
+
+async def get_event_type(context: Context, name: str) -> EventType:
+    """One registered type. Raises NotFound, for the built-in ones as well."""
+    async with context.database.read() as tx:
+        return await _find(tx, name)
 
 
 async def list_event_types(context: Context) -> list[EventType]:
@@ -47,18 +126,25 @@ async def list_event_types(context: Context) -> list[EventType]:
 
 async def check_subscription(tx: Transaction, wanted: Collection[str]) -> None:
     """Raise UnknownEventType (field `events`) unless every one of `wanted` can be subscribed to."""
-    known = set(BUILT_IN_TYPES)
-    if not known.issuperset(wanted):
-        known.update(event_type.name for event_type in await events.list_types(tx))
-    unknown = first_unknown(wanted, known)
+    unknown = first_unknown(wanted, {*BUILT_IN_TYPES, *await find_publishable(tx, wanted)})
     if unknown is not None:
         raise UnknownEventType(
-            f"Unknown event type {unknown!r} in `events`; there are {', '.join(sorted(known))}.", field="events"
+            f"Unknown event type {_shown(unknown)} in `events`; {await suggest_types(tx, unknown)}", field="events"
         )
 
 
+async def suggest_types(tx: Transaction, unknown: str) -> str:
+    """The end of a sentence about an unknown type: which registered names are near to it."""
+    prefix = unknown.partition(".")[0][:_LONGEST_SHOWN]
+    similar = await events.names_with_prefix(tx, prefix, limit=_NAMES_COMPARED) if is_event_type_name(prefix) else []
+    near = get_close_matches(unknown[:_LONGEST_SHOWN], [*BUILT_IN_TYPES, *similar], n=MAX_SUGGESTIONS)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return "use the name of a built-in type, or of one that `sendoff event-types list` shows."
+
+
 async def find_publishable(tx: Transaction, names: Iterable[str]) -> dict[str, EventType]:
-    """The registered types among `names`, for `check_publishable`; the built-in ones need no look."""
+    """The registered types among `names`, for `check_types`; the built-in ones need no look."""
     custom = {name for name in names if name not in BUILT_IN_TYPES and is_event_type_name(name)}
     return await events.find_types(tx, custom) if custom else {}
 
@@ -71,54 +157,99 @@ async def look_up_publishable(context: Context, names: Collection[str]) -> dict[
         return await find_publishable(tx, names)
 
 
-def check_publishable(registered: Mapping[str, EventType], event_type: str, data: bytes, *, field: str) -> None:
-    """Raise UnknownEventType, or Invalid when `data` does not satisfy the type's schema; `field` names the event."""
-    if event_type in BUILT_IN_TYPES:
-        return
-    found = registered.get(event_type)
-    if found is None:
-        raise UnknownEventType(
-            f"Unknown event type {event_type!r} in `{field}`; register it with `sendoff event-types create`.",
-            field=field,
-        )
-    if found.data_schema is not None:
-        _check_data(found.data_schema, data, field=field.removesuffix("type") + "data")
+def check_types(registered: Mapping[str, EventType], new_events: Sequence[PublishedEvent], *, in_batch: bool) -> None:
+    """Raise UnknownEventType for the first event whose type is neither built in nor `registered`."""
+    for index, event in enumerate(new_events):
+        if event.type not in BUILT_IN_TYPES and event.type not in registered:
+            field = _place(index, "type", in_batch=in_batch)
+            near = get_close_matches(event.type[:_LONGEST_SHOWN], BUILT_IN_TYPES, n=1)
+            remedy = f"did you mean {near[0]}?" if near else "register it with `sendoff event-types create`."
+            raise UnknownEventType(f"Unknown event type {_shown(event.type)} in `{field}`; {remedy}", field=field)
 
 
-def _check_data(data_schema: dict[str, Any], data: bytes, *, field: str) -> None:
+def schema_steps(registered: Mapping[str, EventType], new_events: Sequence[PublishedEvent]) -> int:
+    """How many rules `check_data` may apply; 0 if no type has a schema, or its schema is refused."""
+    return sum(_steps(registered, event) for event in new_events)
+
+
+async def check_data(
+    registered: Mapping[str, EventType], new_events: Sequence[PublishedEvent], *, in_batch: bool
+) -> None:
+    """Raise Invalid for the first event whose `data` does not satisfy its type's schema.
+
+    Other requests get a turn at least every STEPS_AT_ONCE rules; an event that may take more than MAX_STEPS is refused.
+    """
+    since_pause = 0
+    for index, event in enumerate(new_events):
+        found = registered.get(event.type)
+        if found is None or found.data_schema is None:
+            continue
+        field = _place(index, "data", in_batch=in_batch)
+        schema = _usable_schema(found, field)
+        steps = schema.steps(event.data)
+        if steps > MAX_STEPS:
+            raise Invalid(
+                f"`{field}` has too many values for the schema of {event.type}, which may apply {schema.rules} rules "
+                "to each; send fewer values, or simplify the schema.",
+                field=field,
+            )
+        since_pause += steps
+        if since_pause > STEPS_AT_ONCE:
+            await asyncio.sleep(0)
+            since_pause = steps
+        _check_event(schema, event.data, field)
+
+
+def _check_event(schema: Schema, data: bytes, field: str) -> None:
+    violation = schema.find_violation(data)
+    if violation is not None:
+        place = ".".join([field, *(str(part)[:_LONGEST_SHOWN] for part in violation.path)])
+        raise Invalid(f"`{place}` does not satisfy the event type's schema: {violation.message}.", field=place)
+
+
+def _usable_schema(event_type: EventType, field: str) -> Schema:
+    """The type's schema, which a release without today's bounds may have let pass."""
     try:
-        parsed = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        raise Invalid(f"`{field}` holds what no schema can be held to, such as 1e400.", field=field) from None
-    problem = jsonschema.exceptions.best_match(_validator(data_schema).iter_errors(parsed))
-    if problem is not None:
-        place = ".".join([field, *(str(part) for part in problem.absolute_path)])
-        raise Invalid(f"`{place}` does not satisfy the event type's schema: {problem.message}", field=place)
+        return compile_schema(event_type.data_schema or {})
+    except SchemaRefused as error:
+        raise Invalid(
+            f"`{field}` cannot be checked: the schema of {event_type.name} cannot be used, because {error}. "
+            "An operator can replace it with `sendoff event-types update`.",
+            field=field,
+        ) from None
+
+
+def _steps(registered: Mapping[str, EventType], event: PublishedEvent) -> int:
+    found = registered.get(event.type)
+    if found is None or found.data_schema is None:
+        return 0
+    try:
+        return compile_schema(found.data_schema).steps(event.data)
+    except SchemaRefused:
+        return 0
 
 
 def _check_schema(data_schema: dict[str, Any] | None) -> None:
     if data_schema is None:
         return
     try:
-        jsonschema.Draft202012Validator.check_schema(data_schema)
-    except jsonschema.SchemaError as error:
-        raise Invalid(f"This is no JSON Schema: {error.message}", field="schema") from None
-    remote = _find_remote_reference(data_schema)
-    if remote is not None:
-        raise Invalid(f"The schema refers to {remote}; only references within it (#/…) are followed.", field="schema")
+        compile_schema(data_schema)
+    except SchemaRefused as error:
+        raise Invalid(f"Invalid JSON Schema: {error}.", field="schema") from None
 
 
-def _validator(data_schema: dict[str, Any]) -> jsonschema.Draft202012Validator:
-    # An empty registry: a `$ref` to somewhere else must not make this process fetch it.
-    return jsonschema.Draft202012Validator(data_schema, registry=Registry())
+async def _find(tx: Transaction, name: str) -> EventType:
+    if name in BUILT_IN_TYPES:
+        raise NotFound(f"The event type {name} is built in and has no schema; only registered types can be changed.")
+    found = await events.find_type(tx, name) if is_event_type_name(name) else None
+    if found is None:
+        raise NotFound(f"There is no event type {_shown(name)}; `sendoff event-types list` shows those that exist.")
+    return found
 
 
-def _find_remote_reference(schema: object) -> str | None:
-    if isinstance(schema, dict):
-        reference = schema.get("$ref")
-        if isinstance(reference, str) and not reference.startswith("#"):
-            return reference
-        return next(filter(None, map(_find_remote_reference, schema.values())), None)
-    if isinstance(schema, list):
-        return next(filter(None, map(_find_remote_reference, schema)), None)
-    return None
+def _place(index: int, name: str, *, in_batch: bool) -> str:
+    return f"events[{index}].{name}" if in_batch else name
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= _LONGEST_SHOWN else name[:_LONGEST_SHOWN] + "…")

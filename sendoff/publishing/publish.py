@@ -17,13 +17,12 @@ from sendoff.idempotency import IdempotentRequest, StoredResponse, complete, res
 from sendoff.ids import new_event_id, new_id
 from sendoff.policy.matching import matches
 from sendoff.policy.states import DeliveryState
-from sendoff.publishing.event_types import check_publishable, find_publishable
+from sendoff.publishing.event_types import check_data, check_types, find_publishable
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import deliveries, endpoints, events
 from sendoff.store.queries.deliveries import NewDelivery
 from sendoff.store.queries.endpoints import Subscriber
 from sendoff.store.queries.events import NewEventRow
-from sendoff.store.tables import EventType
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +68,14 @@ async def publish(
         if stored is not None:
             return stored
         registered = await find_publishable(tx, {event.type for event in new_events})
-        check_events(registered, new_events, in_batch=in_batch)
+        check_types(registered, new_events, in_batch=in_batch)
+        await check_data(registered, new_events, in_batch=in_batch)
         accepted = await add_events(tx, context, organization_id, new_events, request_id=request_id)
         response = answer(accepted)
         if idempotent is not None:
             await complete(tx, context, idempotent, response)
     ring_for(context, accepted)
     return response
-
-
-def check_events(registered: Mapping[str, EventType], new_events: Sequence[NewEvent], *, in_batch: bool) -> None:
-    """Raise UnknownEventType or Invalid for the first event that may not be published."""
-    for index, event in enumerate(new_events):
-        field = f"events[{index}].type" if in_batch else "type"
-        check_publishable(registered, event.type, event.data, field=field)
 
 
 async def add_events(

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlmodel import col, select
 
-from sendoff.store.engine.batch import execute, rows_from, rows_parameter
+from sendoff.store.engine.batch import execute, is_sqlite, rows_from, rows_parameter
 from sendoff.store.engine.database import Transaction
 from sendoff.store.tables import Event, EventType
 
@@ -71,6 +71,26 @@ async def find_types(tx: Transaction, names: Iterable[str]) -> dict[str, EventTy
     """Those of the types that are registered, by name."""
     query = select(EventType).where(col(EventType.name).in_(set(names)))
     return {event_type.name: event_type for event_type in (await tx.scalars(query)).all()}
+
+
+async def names_with_prefix(tx: Transaction, prefix: str, *, limit: int) -> list[str]:
+    """Names of registered types that begin with `prefix`, in order, at most `limit`."""
+    query = select(EventType.name).where(col(EventType.name).startswith(prefix, autoescape=True))
+    return list((await tx.scalars(query.order_by(col(EventType.name)).limit(limit))).all())
+
+
+async def count_subscribers(tx: Transaction, name: str) -> int:
+    """How many endpoints that are not deleted subscribe to a type. Reads all endpoints."""
+    elements = "json_each(e.events)" if is_sqlite(tx) else "json_array_elements_text(CAST(e.events AS json))"
+    result = await execute(
+        tx,
+        f"""
+        SELECT count(*) AS number FROM endpoints e
+        WHERE e.state <> 'deleted' AND :name IN (SELECT value FROM {elements} AS subscribed)
+        """,
+        name=name,
+    )
+    return int(result.one().number)
 
 
 async def list_types(tx: Transaction) -> list[EventType]:

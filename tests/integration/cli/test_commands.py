@@ -114,6 +114,44 @@ def test_an_event_type_is_registered_and_its_schema_holds(
     assert api.post("/api/v1/events", json={"type": "invoice.paid", "data": {"amount": 1}}).status_code == 202
 
 
+def test_the_schema_of_an_event_type_is_replaced_and_the_type_removed(
+    installation: Installation, api: httpx.Client, receiver: RemoteReceiver, tmp_path: Path
+) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"required": ["amount"]}')
+    installation.json("event-types", "create", "credit.used", "--schema", schema)
+    schema.write_text('{"required": ["number"]}')
+    assert installation.json("event-types", "update", "credit.used", "--schema", schema)["schema"] == {
+        "required": ["number"]
+    }
+    assert api.post("/api/v1/events", json={"type": "credit.used", "data": {"amount": 1}}).status_code == 400
+    assert installation.json("event-types", "update", "credit.used", "--no-schema")["schema"] is None
+    assert installation.json("event-types", "show", "credit.used")["schema"] is None
+    assert api.post("/api/v1/events", json={"type": "credit.used", "data": {}}).status_code == 202
+    registered = api.post("/api/v1/webhooks", json={"url": receiver.url("/credit"), "events": ["credit.used"]})
+    assert registered.status_code == 200
+    assert "1 endpoints" in installation.run("event-types", "delete", "credit.used").stderr
+    assert installation.json("event-types", "delete", "credit.used", "--force")["deleted"] is True
+    assert api.post("/api/v1/events", json={"type": "credit.used", "data": {}}).status_code == 400
+
+
+def test_a_reserved_name_and_a_schema_that_cannot_be_resolved_are_refused_with_a_sentence(
+    installation: Installation, tmp_path: Path
+) -> None:
+    assert "reserved" in installation.run("event-types", "create", "webhook.ping").stderr
+    schema = tmp_path / "schema.json"
+    for text, reason in (
+        ('{"$ref": "#/components/schemas/Contact"}', "not in the schema"),
+        ('{"$ref": "#"}', "refers to itself"),
+        ('{"not":' * 400 + "{}" + "}" * 400, "nest"),
+    ):
+        schema.write_text(text)
+        failed = installation.run("event-types", "create", "bad.schema", "--schema", schema)
+        assert failed.returncode == 1
+        assert reason in failed.stderr
+        assert "Traceback" not in failed.stderr
+
+
 def test_a_dead_letter_is_shown_counted_replayed_and_delivered(
     installation: Installation, api: httpx.Client, receiver: RemoteReceiver
 ) -> None:
