@@ -16,8 +16,8 @@ from sendoff.policy.retry import RandomSource, RetrySchedule
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from sendoff.bell import Bell
     from sendoff.policy.addresses import AddressPolicy
+    from sendoff.queue import Queue
     from sendoff.settings import Settings
     from sendoff.store.engine.database import Database
     from sendoff.store.vault import Vault
@@ -37,7 +37,7 @@ class Context:
     settings: Settings
     database: Database
     vault: Vault
-    bell: Bell
+    queue: Queue
     redis: Redis
     wire: Client
     addresses: AddressPolicy

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sendoff.bell import RedisBell, connect
 from sendoff.context import Context
 from sendoff.dialects.branded import BrandedDialect
 from sendoff.dialects.registry import Dialects
 from sendoff.policy.addresses import AddressPolicy
+from sendoff.queue import RedisQueue, connect
 from sendoff.settings import BadSettings, Settings
 from sendoff.store.engine.database import Database
 from sendoff.store.vault import Vault
@@ -48,7 +48,7 @@ async def open_context(settings: Settings, *, pool_size: int = 10) -> AsyncItera
     """
     database = Database.open(settings.database_url, pool_size=pool_size)
     redis = connect(settings)
-    bell = RedisBell(redis)
+    queue = RedisQueue(redis)
     addresses = address_policy(settings)
     wire = Client(addresses, ssl_context=default_ssl_context(settings.ca_file), proxy=settings.egress_proxy_url)
     try:
@@ -57,7 +57,7 @@ async def open_context(settings: Settings, *, pool_size: int = 10) -> AsyncItera
             settings=settings,
             database=database,
             vault=Vault([key.get_secret_value() for key in settings.secret_keys]),
-            bell=bell,
+            queue=queue,
             redis=redis,
             wire=wire,
             addresses=addresses,
@@ -65,5 +65,5 @@ async def open_context(settings: Settings, *, pool_size: int = 10) -> AsyncItera
         )
     finally:
         await wire.aclose()
-        await bell.close()
+        await queue.close()
         await database.close()

@@ -8,8 +8,8 @@ from typing import Any
 import structlog
 from arq.worker import Worker, func
 
-from sendoff.bell import CHANNEL, PROCESS_UPLOAD, QUEUE, RUN_REPLAY, connect
 from sendoff.context import Context
+from sendoff.queue import CHANNEL, PROCESS_UPLOAD, QUEUE, RUN_REPLAY, connect
 
 from . import jobs
 

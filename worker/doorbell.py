@@ -8,11 +8,11 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from sendoff.bell import DUE_IN_BULK, HELD_FOR
 from sendoff.context import Context
 from sendoff.delivery.admission import CLAIM_BATCH_LIMIT, bulk_share
 from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.errors import Unavailable
+from sendoff.queue import DUE_IN_BULK, HELD_FOR
 
 _log = structlog.get_logger(__name__)
 

@@ -11,7 +11,6 @@ from functools import partial
 import structlog
 from prometheus_client import start_http_server
 
-from sendoff.bell import DUE, DUE_IN_BULK
 from sendoff.context import Context
 from sendoff.delivery.dead_letters import drain_inactive_endpoints
 from sendoff.delivery.dispatcher import Dispatcher
@@ -19,6 +18,7 @@ from sendoff.errors import Unavailable
 from sendoff.maintenance.purge import tidy
 from sendoff.metrics import REGISTRY
 from sendoff.process import notify_ready, tune_garbage_collector
+from sendoff.queue import DUE, DUE_IN_BULK
 from sendoff.settings import Settings
 from sendoff.startup import open_context
 from sendoff.uploads.orphan_files import remove_orphan_files

@@ -9,15 +9,15 @@ from datetime import timedelta
 import structlog
 from redis.exceptions import RedisError
 
-from sendoff.bell import DUE, DUE_IN_BULK
 from sendoff.context import Context
 from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.delivery.sweep import sweep
 from sendoff.errors import Unavailable
 from sendoff.ids import new_id
+from sendoff.queue import DUE, DUE_IN_BULK
 
-from .direct_bell import DirectBell
 from .doorbell import Doorbell
+from .local_queue import LocalQueue
 
 _log = structlog.get_logger(__name__)
 
@@ -28,7 +28,7 @@ ENOUGH_DUE = 1_000
 then rings for itself instead."""
 
 TRUST, TRUST_IN_A_CROWD = timedelta(seconds=2), timedelta(seconds=8)
-"""How long what was just accepted is left to its own bell: bells that were never rung are made good within 10 s."""
+"""How long what was just accepted is left to its own queue: bells that were never rung are made good within 10 s."""
 
 LONGEST_WITHOUT_SWEEP_SECONDS = 5.0
 """After this a worker sweeps even if Redis says that another is at it: keys expire by a clock that may be set back."""
@@ -50,7 +50,7 @@ class _Situation:
 
 async def run_sweeps(context: Context, dispatcher: Dispatcher, doorbell: Doorbell) -> None:
     """Sweep for ever, and tell the admission how many workers there are."""
-    direct = replace(context, bell=DirectBell(context, dispatcher))
+    direct = replace(context, queue=LocalQueue(context, dispatcher))
     name = new_id()
     swept_at = float("-inf")
     while True:
@@ -91,7 +91,7 @@ async def _ask_redis(context: Context, name: str) -> _Situation | None:
 
 async def _sweep(context: Context, trust: timedelta) -> None:
     try:
-        await sweep(context, trust_bells_for=trust)
+        await sweep(context, sweep_lag=trust)
     except Unavailable as error:
         _log.warning("sweep_put_off", error=str(error))
     except Exception:

@@ -23,18 +23,18 @@ class Swept:
     replays: int
 
 
-async def sweep(context: Context, *, trust_bells_for: timedelta = timedelta(0)) -> Swept:
+async def sweep(context: Context, *, sweep_lag: timedelta = timedelta(0)) -> Swept:
     """Ring for due deliveries, waiting uploads and running replays.
 
-    Deliveries that were accepted within `trust_bells_for` are left to the bell that was rung for them then.
+    Deliveries that were accepted within `sweep_lag` are left to the bell that was rung for them then.
     Safe to run anywhere, at any time, twice at once: ringing twice is harmless, for only one claim succeeds.
     """
     now = context.clock.now()
     async with context.database.read() as tx:
-        due = await deliveries.find_due(tx, now=now, rung_until=now - trust_bells_for, limit=RING_AT_MOST)
+        due = await deliveries.find_due(tx, now=now, rung_until=now - sweep_lag, limit=RING_AT_MOST)
         waiting_uploads = await uploads.find_due(tx, now=now, limit=_UPLOADS_AT_MOST)
         running_replays = await replays.find_running(tx)
-    context.bell.ring_deliveries(due)
-    context.bell.ring_uploads(waiting_uploads)
-    context.bell.ring_replays(running_replays)
+    context.queue.enqueue_deliveries(due)
+    context.queue.enqueue_uploads(waiting_uploads)
+    context.queue.enqueue_replays(running_replays)
     return Swept(len(due), len(waiting_uploads), len(running_replays))

@@ -43,7 +43,7 @@ async def retry_delivery(context: Context, actor: Actor, delivery_id: str) -> De
         )
         await tx.refresh(delivery)
         report = await report_on(tx, context.dialects, delivery)
-    context.bell.ring_deliveries([delivery_id])
+    context.queue.enqueue_deliveries([delivery_id])
     return report
 
 

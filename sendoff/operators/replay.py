@@ -88,7 +88,7 @@ async def start_replay(
             now=now,
             after={"filter": replay.filter, "rate": rate, "total": replay.total},
         )
-    context.bell.ring_replays([replay.id])
+    context.queue.enqueue_replays([replay.id])
     return ReplayReport(replay, Progress(0, 0, 0))
 
 
@@ -102,7 +102,7 @@ async def tick_replay(context: Context, replay_id: str) -> None:
         sent = await _send_due_items(tx, replay, now)
         if not sent:
             await _finish_if_settled(tx, replay, now)
-    context.bell.ring_deliveries(sent)
+    context.queue.enqueue_deliveries(sent)
 
 
 async def cancel_replay(context: Context, actor: Actor, replay_id: str) -> ReplayReport:

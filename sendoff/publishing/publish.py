@@ -157,8 +157,8 @@ def _by_type(publication: Publication, subscribers: Sequence[Subscriber]) -> dic
 def ring_for(context: Context, accepted: Sequence[AcceptedEvent]) -> None:
     """Tell the workers, after the commit."""
     new = [delivery for event in accepted for delivery in event.deliveries]
-    context.bell.ring_deliveries(delivery.id for delivery in new if delivery.state == DeliveryState.PENDING)
-    context.bell.ring_held({delivery.endpoint_id for delivery in new if delivery.state == DeliveryState.HELD})
+    context.queue.enqueue_deliveries(delivery.id for delivery in new if delivery.state == DeliveryState.PENDING)
+    context.queue.enqueue_backlog({delivery.endpoint_id for delivery in new if delivery.state == DeliveryState.HELD})
 
 
 def _event_row(

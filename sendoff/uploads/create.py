@@ -136,7 +136,7 @@ async def _keep(
         await _take_back(context, upload)
         return response
     ring_for(context, accepted)
-    context.bell.ring_uploads([upload.id])
+    context.queue.enqueue_uploads([upload.id])
     return response
 
 

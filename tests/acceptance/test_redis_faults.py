@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from sendoff.bell import DUE
 from sendoff.ids import new_id
+from sendoff.queue import DUE
 from tests.acceptance.conftest import Install, mostly_postgres, mostly_sqlite
 from tests.support.databases import LiveDatabase
 from tests.support.installation import PATIENT

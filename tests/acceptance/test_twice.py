@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 
-from sendoff.bell import DUE, RUN_REPLAY, connect
 from sendoff.operators.replay import Selection, start_replay
+from sendoff.queue import DUE, RUN_REPLAY, connect
 from sendoff.settings import load
 from sendoff.startup import open_context
 from sendoff.store.queries.dead_letters import DeadLetterFilter

@@ -28,7 +28,7 @@ ACTOR = Actor(name="test")
 
 
 @dataclass
-class ListBell:
+class ListQueue:
     """Writes down what it is rung for."""
 
     deliveries: list[str] = field(default_factory=list)
@@ -36,16 +36,16 @@ class ListBell:
     uploads: list[str] = field(default_factory=list)
     replays: list[str] = field(default_factory=list)
 
-    def ring_deliveries(self, delivery_ids: Iterable[str]) -> None:
+    def enqueue_deliveries(self, delivery_ids: Iterable[str]) -> None:
         self.deliveries.extend(delivery_ids)
 
-    def ring_held(self, endpoint_ids: Iterable[str]) -> None:
+    def enqueue_backlog(self, endpoint_ids: Iterable[str]) -> None:
         self.holders.update(endpoint_ids)
 
-    def ring_uploads(self, upload_ids: Iterable[str]) -> None:
+    def enqueue_uploads(self, upload_ids: Iterable[str]) -> None:
         self.uploads.extend(upload_ids)
 
-    def ring_replays(self, replay_ids: Iterable[str]) -> None:
+    def enqueue_replays(self, replay_ids: Iterable[str]) -> None:
         self.replays.extend(replay_ids)
 
     async def close(self) -> None:
@@ -58,7 +58,7 @@ class House:
 
     context: Context
     clock: FakeClock
-    bell: ListBell
+    queue: ListQueue
     principal: Principal
 
     async def register(self, url: str, *events: str) -> RegisteredEndpoint:
@@ -83,8 +83,8 @@ class House:
         while True:
             await sweep(self.context)
             await drain_inactive_endpoints(self.context)
-            rung, self.bell.deliveries = self.bell.deliveries, []
-            holders, self.bell.holders = self.bell.holders, set()
+            rung, self.queue.deliveries = self.queue.deliveries, []
+            holders, self.queue.holders = self.queue.holders, set()
             if not rung and not holders:
                 break
             dispatcher.backlog_available(holders)
@@ -109,9 +109,9 @@ async def open_house(database_url: str, **settings: object) -> AsyncIterator[Hou
         "dangerously_allow_http": True,
         "redis_url": "redis://127.0.0.1:1",
     }
-    clock, bell = FakeClock(START), ListBell()
+    clock, queue = FakeClock(START), ListQueue()
     async with open_context(load(**{**overrides, **settings})) as opened:
-        context = replace(opened, clock=clock, bell=bell, random_source=lambda: 0.0)
+        context = replace(opened, clock=clock, queue=queue, random_source=lambda: 0.0)
         organization = await organizations.create_organization(context, ACTOR, name="Acme", credits=1_000)
         minted = await organizations.create_key(
             context, ACTOR, organization_id=organization.id, email="dev@example.com", scopes=SCOPES
@@ -120,4 +120,4 @@ async def open_house(database_url: str, **settings: object) -> AsyncIterator[Hou
             key = await organizations.accounts.find_key(tx, minted.id)
         assert key is not None
         principal = Principal(key.id, key.prefix, key.organization_id, key.user_id, frozenset(key.scopes))
-        yield House(context, clock, bell, principal)
+        yield House(context, clock, queue, principal)

@@ -105,7 +105,7 @@ async def test_a_limit_holds_for_what_is_delivered_until_it_is_lifted(world: Wor
     receiver.forget()
     for _ in range(4):
         await world.publish()
-    rung, world.house.bell.deliveries = world.house.bell.deliveries, []
+    rung, world.house.queue.deliveries = world.house.queue.deliveries, []
     dispatcher = Dispatcher(world.house.context)
     await dispatcher.submit(rung)
     await receiver.wait_for(4, "/other")

@@ -44,7 +44,7 @@ async def test_a_hundred_publishes_at_once_are_each_accepted_in_a_few_transactio
         ids = [accepted.id for [accepted] in answers]
         assert len(set(ids)) == 100
         assert spent.commits <= 4
-        assert len(house.bell.deliveries) == 100
+        assert len(house.queue.deliveries) == 100
         async with house.transaction() as tx:
             for identifier in ids:
                 assert len(await delivery_history.of_event(tx, identifier)) == 1
@@ -79,7 +79,7 @@ async def test_each_request_of_a_group_gets_its_own_error(database_url: str, rec
         ]
         assert "events[1].type" in str(answers[3])
         assert "events[0].data" in str(answers[4])
-        assert len(house.bell.deliveries) == 2
+        assert len(house.queue.deliveries) == 2
 
 
 async def test_a_revoked_key_publishes_nothing_from_the_next_transaction_on(database_url: str) -> None:
@@ -105,4 +105,4 @@ async def test_what_spoils_a_transaction_is_told_to_its_sender_alone(postgres_ur
             return_exceptions=True,
         )
         assert [isinstance(answer, list) for answer in answers] == [True, False, True]
-        assert len(house.bell.deliveries) == 2
+        assert len(house.queue.deliveries) == 2

@@ -57,8 +57,8 @@ async def test_more_than_is_taken_at_once_is_held_and_gets_its_turn(
         accepted = await _Publisher(house, together=together).publish(*events)
         assert await states(house, accepted) == {DeliveryState.PENDING: AT_ONCE + 1, DeliveryState.HELD: MORE}
         due = [*accepted[:AT_ONCE], accepted[-1]]  # the oldest of each
-        assert house.bell.deliveries == [delivery_id for event in due for delivery_id in event.delivery_ids]
-        assert house.bell.holders == {busy.endpoint.id}
+        assert house.queue.deliveries == [delivery_id for event in due for delivery_id in event.delivery_ids]
+        assert house.queue.holders == {busy.endpoint.id}
         await house.work()
         assert await states(house, accepted) == {DeliveryState.DELIVERED: AT_ONCE + MORE + 1}
 

@@ -169,7 +169,7 @@ async def test_a_410_disables_the_endpoint_for_good(database_url: str, receiver:
         [letter] = await list_dead_letters(house.context, DeadLetterFilter(), limit=10)
         assert (letter.reason, letter.attempt_count) == ("endpoint_gone", 1)
         assert await house.publish() != []
-        assert house.bell.deliveries == []
+        assert house.queue.deliveries == []
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 299])

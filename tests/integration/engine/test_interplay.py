@@ -37,7 +37,7 @@ def rewire(house: House) -> FakeWire:
 async def publish(house: House, number: int) -> list[str]:
     """The ids of as many deliveries, for an endpoint that takes them all."""
     accepted = await house.publish(*[NewEvent("upload.completed", b"{}") for _ in range(number)])
-    house.bell.deliveries.clear()
+    house.queue.deliveries.clear()
     return [delivery_id for event in accepted for delivery_id in event.delivery_ids]
 
 

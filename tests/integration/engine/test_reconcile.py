@@ -115,7 +115,7 @@ async def inhabit(house: House, receiver: Receiver) -> dict[str, str]:
         await tick_replay(house.context, replay.id)
         await house.work()
     [later] = await house.publish()
-    house.bell.deliveries.clear()
+    house.queue.deliveries.clear()
     in_flight, pending = later.delivery_ids
     assert len((await claim(house.context, [in_flight])).to_send) == 1
     async with house.transaction() as tx:

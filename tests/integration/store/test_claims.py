@@ -94,12 +94,12 @@ async def test_a_record_waits_for_who_has_the_row_for_a_moment(
 async def test_what_was_just_accepted_is_left_to_its_own_bell(database_url: str, receiver: Receiver) -> None:
     async with open_house(database_url) as house:
         ids = await publish_some(house, receiver, 3)
-        house.bell.deliveries.clear()
-        await sweep(house.context, trust_bells_for=timedelta(seconds=2))
-        assert house.bell.deliveries == []
+        house.queue.deliveries.clear()
+        await sweep(house.context, sweep_lag=timedelta(seconds=2))
+        assert house.queue.deliveries == []
         [tried] = (await claim(house.context, ids[:1])).to_send
         house.clock.advance(1)
         await record(house.context, [await deliver(house.context, tried)])
         house.clock.advance(1)
-        await sweep(house.context, trust_bells_for=timedelta(seconds=2))
-        assert house.bell.deliveries == ids[1:]
+        await sweep(house.context, sweep_lag=timedelta(seconds=2))
+        assert house.queue.deliveries == ids[1:]

@@ -45,7 +45,7 @@ async def assert_nothing_was_kept(uploads: UploadHouse, *, left: int | None = 1_
     assert uploads.stored() == []
     assert await uploads.credits() == left
     assert await uploads.events("upload.created") == []
-    assert uploads.house.bell.uploads == []
+    assert uploads.house.queue.uploads == []
 
 
 async def test_an_upload_is_counted_charged_stored_announced_and_rung_for(uploads: UploadHouse) -> None:
@@ -82,7 +82,7 @@ async def test_an_upload_is_counted_charged_stored_announced_and_rung_for(upload
     assert uploads.stored() == [upload.storage_path]
     assert (uploads.storage / upload.storage_path).read_text() == content
     assert await uploads.credits() == 880
-    assert uploads.house.bell.uploads == [upload_id]
+    assert uploads.house.queue.uploads == [upload_id]
     assert await uploads.events("upload.created") == [
         {
             "upload": {
@@ -263,7 +263,7 @@ async def test_an_upload_that_another_process_did_meanwhile_is_not_done_again(
     assert uploads.stored() == [(await uploads.find(done[0])).storage_path]
     assert len(await uploads.events("upload.created")) == 1
     assert await uploads.credits() == credits_left - 120
-    assert uploads.house.bell.uploads == done
+    assert uploads.house.queue.uploads == done
 
 
 async def test_an_upload_whose_process_died_leaves_its_key_free(

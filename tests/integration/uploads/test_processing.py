@@ -119,9 +119,9 @@ async def test_a_dead_workers_upload_is_swept_and_taken_over(
     await eventually(lambda: gatekeeper.arrived, what="a claim")
     assert await uploads.process(upload_id) is None
     await expire_lease(uploads)
-    uploads.house.bell.uploads.clear()
+    uploads.house.queue.uploads.clear()
     await sweep(uploads.context)
-    assert uploads.house.bell.uploads == [upload_id]
+    assert uploads.house.queue.uploads == [upload_id]
 
     heir = asyncio.create_task(uploads.process(upload_id))
     await eventually(lambda: gatekeeper.arrived == 2, what="a second claim")

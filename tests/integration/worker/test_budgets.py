@@ -6,10 +6,10 @@ import asyncio
 from dataclasses import replace
 
 from sendoff.accounts import organizations
-from sendoff.bell import DUE, DUE_IN_BULK, RedisBell, connect
 from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.publishing.batcher import PublishBatcher
 from sendoff.publishing.publish import NewEvent
+from sendoff.queue import DUE, DUE_IN_BULK, RedisQueue, connect
 from tests.support.exchange import Reply
 from tests.support.expenses import count_redis_commands, counted
 from tests.support.house import ACTOR, House, open_house
@@ -45,8 +45,8 @@ async def test_a_hundred_deliveries_at_once_keep_their_budgets(
         for number in range(ENDPOINTS):
             await house.register(receiver.url(f"/{number}"))
         bearer = await publisher_of(house)
-        bell = RedisBell(connect(house.context.settings))
-        context = replace(house.context, bell=bell)
+        queue = RedisQueue(connect(house.context.settings))
+        context = replace(house.context, queue=queue)
         dispatcher = Dispatcher(context)
         # Endpoints that are known to answer, and answers that come together: so it takes no more on a slow machine.
         [first] = await house.publish(EVENT)
@@ -64,7 +64,7 @@ async def test_a_hundred_deliveries_at_once_keep_their_budgets(
             await eventually(lambda: dispatcher.is_idle, what="an idle dispatcher")
         await end(hearing)
         await dispatcher.drain(0)
-        await bell.close()
+        await queue.close()
         assert spent.statements <= STATEMENTS_PER_DELIVERY * DELIVERIES
         assert spent.commits <= COMMITS_PER_DELIVERY * DELIVERIES
         commands = await count_redis_commands(valkey_url) - redis_before
@@ -78,7 +78,7 @@ async def test_a_hundred_publishes_at_once_keep_their_budgets(postgres_url: str,
         acceptance = PublishBatcher(house.context)
         with counted() as spent:
             await asyncio.gather(*[acceptance.publish(bearer, [EVENT]) for _ in range(DELIVERIES)])
-        assert len(house.bell.deliveries) == DELIVERIES
+        assert len(house.queue.deliveries) == DELIVERIES
         assert 0 < spent.statements <= STATEMENTS_PER_DELIVERY * DELIVERIES
 
 

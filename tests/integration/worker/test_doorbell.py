@@ -10,12 +10,12 @@ from typing import cast
 
 import pytest
 
-from sendoff.bell import BULK, DUE, DUE_IN_BULK, RedisBell, connect
 from sendoff.delivery import backlog
 from sendoff.delivery.admission import most_at_once
 from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.ids import new_id
 from sendoff.publishing.publish import NewEvent
+from sendoff.queue import BULK, DUE, DUE_IN_BULK, RedisQueue, connect
 from tests.support.house import House, open_house
 from tests.support.polling import eventually
 from tests.support.receiver import Receiver
@@ -35,13 +35,13 @@ async def listening(house: House) -> AsyncIterator[Doorbell]:
 
 async def test_what_is_rung_for_is_delivered(postgres_url: str, valkey_url: str, receiver: Receiver) -> None:
     async with open_house(postgres_url, redis_url=valkey_url) as house:
-        house.context = replace(house.context, bell=RedisBell(connect(house.context.settings)))
+        house.context = replace(house.context, queue=RedisQueue(connect(house.context.settings)))
         await house.register(receiver.url("/hook"))
         receiver.forget()
         async with listening(house):
             await house.publish()
             await receiver.wait_for(1, "/hook")
-        await house.context.bell.close()  # type: ignore[attr-defined]
+        await house.context.queue.close()  # type: ignore[attr-defined]
 
 
 async def test_what_is_held_is_taken_up_by_whoever_hears_of_it(
@@ -49,17 +49,17 @@ async def test_what_is_held_is_taken_up_by_whoever_hears_of_it(
 ) -> None:
     monkeypatch.setattr(backlog, "BACKLOG_POLL_SECONDS", 3600.0)
     async with open_house(postgres_url, redis_url=valkey_url, endpoint_max_in_flight=1) as house:
-        bell = RedisBell(connect(house.context.settings))
+        queue = RedisQueue(connect(house.context.settings))
         await house.register(receiver.url("/hook"))
         receiver.forget()
         async with listening(house):
             [first] = await house.publish()
-            bell.ring_deliveries(first.delivery_ids)
+            queue.enqueue_deliveries(first.delivery_ids)
             await receiver.wait_for(1, "/hook")  # by now the worker has looked for itself what is held
             await house.publish(*[NewEvent("upload.completed", b"{}")] * (most_at_once(1) + 2))
-            bell.ring_held(house.bell.holders)
+            queue.enqueue_backlog(house.queue.holders)
             await receiver.wait_for(1 + 2, "/hook")
-        await bell.close()
+        await queue.close()
 
 
 async def test_nonsense_on_the_list_ends_nothing(postgres_url: str, valkey_url: str, receiver: Receiver) -> None:
@@ -98,14 +98,14 @@ class _BusyDispatcher:
 
 async def test_a_single_delivery_does_not_wait_for_a_bulk(postgres_url: str, valkey_url: str) -> None:
     async with open_house(postgres_url, redis_url=valkey_url) as house:
-        dispatcher, bell = _BusyDispatcher(), RedisBell(connect(house.context.settings))
+        dispatcher, queue = _BusyDispatcher(), RedisQueue(connect(house.context.settings))
         doorbells = [Doorbell(house.context, cast(Dispatcher, dispatcher), key) for key in (DUE, DUE_IN_BULK)]
         hearing = [asyncio.create_task(doorbell.listen()) for doorbell in doorbells]
         bulk = [new_id() for _ in range(BULK + 1)]
-        bell.ring_deliveries(bulk)
+        queue.enqueue_deliveries(bulk)
         await eventually(lambda: dispatcher.submitted == [bulk], what=lambda: "the bulk")
-        bell.ring_deliveries(["single"])
+        queue.enqueue_deliveries(["single"])
         await eventually(lambda: dispatcher.submitted == [bulk, ["single"]], what=lambda: "the single one")
         for task in hearing:
             await end(task)
-        await bell.close()
+        await queue.close()

@@ -49,13 +49,13 @@ class Life(RuleBasedStateMachine):
         check_picture(self.picture, self.ledger)
 
     def ring_for_what_is_due(self) -> None:
-        self.stage.bell.deliveries.clear()
+        self.stage.queue.deliveries.clear()
         self.stage.run(sweep(self.stage.context))
 
     def claim_rung(self, known_rooms: Mapping[str, int] | None = None) -> None:
         """Claim whatever was rung for; of endpoints that nothing is known of, all of it."""
         rooms = Quotas(known_rooms or {}, otherwise=1_000)
-        self.take(self.stage.run(claim(self.stage.context, self.stage.bell.deliveries, rooms=rooms)))
+        self.take(self.stage.run(claim(self.stage.context, self.stage.queue.deliveries, rooms=rooms)))
 
     def claim_held(self, limit: int) -> None:
         holders = {row.endpoint_id: None for row in self.picture.deliveries.values() if row.state == DeliveryState.HELD}

@@ -24,7 +24,7 @@ from sendoff.store.tables import (
 )
 from tests.integration.engine.machine.fakes import FakeWire, MortalDatabase, ProcessDied
 from tests.integration.engine.machine.picture import Picture, take_picture
-from tests.support.house import START, House, ListBell, open_house
+from tests.support.house import START, House, ListQueue, open_house
 
 Result = TypeVar("Result")
 
@@ -56,8 +56,8 @@ class Stage:
         return self.house.clock
 
     @property
-    def bell(self) -> ListBell:
-        return self.house.bell
+    def queue(self) -> ListQueue:
+        return self.house.queue
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         """What `work` gives."""
@@ -82,9 +82,9 @@ class Stage:
 
     def reset(self) -> None:
         """As new: no events, no endpoints, the clock at its start."""
-        self.house.clock, self.house.bell = FakeClock(START), ListBell()
+        self.house.clock, self.house.queue = FakeClock(START), ListQueue()
         self.wire.sent.clear()
-        self.house.context = replace(self.context, clock=self.clock, bell=self.bell)
+        self.house.context = replace(self.context, clock=self.clock, queue=self.queue)
         self.run(self._empty())
 
     async def _look(self) -> Picture:

@@ -63,7 +63,7 @@ class Work(Life):
             self.stage.run(sweep(self.stage.context))
         self.claim_rung({self.pick(self.picture.endpoints, which): room for which, room in rooms.items()})
         if forget:
-            self.stage.bell.deliveries.clear()
+            self.stage.queue.deliveries.clear()
 
     @precondition(lambda self: self.picture.deliveries)
     @rule(which=st.lists(picks, min_size=1, max_size=4))
@@ -133,7 +133,7 @@ class Work(Life):
     @rule(sweeps=st.booleans(), flushed=st.booleans(), dies_after=deaths)
     def the_house_is_kept(self, sweeps: bool, flushed: bool, dies_after: int | None) -> None:
         if flushed:
-            self.stage.bell.deliveries.clear()
+            self.stage.queue.deliveries.clear()
         if sweeps:
             self.stage.run(sweep(self.stage.context))
         self.stage.run_mortal(drain_inactive_endpoints(self.stage.context), dies_after=dies_after)

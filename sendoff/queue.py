@@ -1,4 +1,4 @@
-"""The bell: tells workers through Redis that something is due. It carries ids, never data, and may fail to ring.
+"""The queue: tells workers through Redis that something is due. It carries ids, never data, and may fail to ring.
 
 Deliveries are rung for on a list, which a worker empties as it has room: one command for many ids on either side.
 Uploads and replays, which are few and long, are arq jobs (docs/decisions/0010).
@@ -47,23 +47,23 @@ _JOB_EXPIRES_SECONDS = 3600
 _log = structlog.get_logger(__name__)
 
 
-class Bell(Protocol):
+class Queue(Protocol):
     """How operations say that work is due, after they have committed it."""
 
-    def ring_deliveries(self, delivery_ids: Iterable[str]) -> None:
+    def enqueue_deliveries(self, delivery_ids: Iterable[str]) -> None:
         """These deliveries are due."""
 
-    def ring_held(self, endpoint_ids: Iterable[str]) -> None:
+    def enqueue_backlog(self, endpoint_ids: Iterable[str]) -> None:
         """Deliveries are held for these endpoints, which may have room for them."""
 
-    def ring_uploads(self, upload_ids: Iterable[str]) -> None:
+    def enqueue_uploads(self, upload_ids: Iterable[str]) -> None:
         """These uploads are ready for processing."""
 
-    def ring_replays(self, replay_ids: Iterable[str]) -> None:
+    def enqueue_replays(self, replay_ids: Iterable[str]) -> None:
         """These replays have something to do."""
 
 
-class RedisBell:
+class RedisQueue:
     """Rings in the background; what is rung for meanwhile shares the next command."""
 
     def __init__(self, redis: ArqRedis) -> None:
@@ -75,19 +75,19 @@ class RedisBell:
         self._jobs: deque[tuple[str, str]] = deque(maxlen=MOST_DUE)
         self._ringing: asyncio.Task[None] | None = None
 
-    def ring_held(self, endpoint_ids: Iterable[str]) -> None:
-        self.ring_deliveries(HELD_FOR + endpoint_id for endpoint_id in endpoint_ids)
+    def enqueue_backlog(self, endpoint_ids: Iterable[str]) -> None:
+        self.enqueue_deliveries(HELD_FOR + endpoint_id for endpoint_id in endpoint_ids)
 
-    def ring_deliveries(self, delivery_ids: Iterable[str]) -> None:
+    def enqueue_deliveries(self, delivery_ids: Iterable[str]) -> None:
         ids = list(delivery_ids)
         self._deliveries[DUE if len(ids) <= BULK else DUE_IN_BULK].extend(ids)
         self._ring()
 
-    def ring_uploads(self, upload_ids: Iterable[str]) -> None:
+    def enqueue_uploads(self, upload_ids: Iterable[str]) -> None:
         self._jobs.extend((PROCESS_UPLOAD, upload_id) for upload_id in upload_ids)
         self._ring()
 
-    def ring_replays(self, replay_ids: Iterable[str]) -> None:
+    def enqueue_replays(self, replay_ids: Iterable[str]) -> None:
         self._jobs.extend((RUN_REPLAY, replay_id) for replay_id in replay_ids)
         self._ring()
 

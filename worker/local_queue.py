@@ -17,7 +17,7 @@ from sendoff.uploads.process import process_upload
 _log = structlog.get_logger(__name__)
 
 
-class DirectBell:
+class LocalQueue:
     """Does what is rung for in this process, one ring of a kind at a time; what comes meanwhile is left to be swept."""
 
     def __init__(self, context: Context, dispatcher: Dispatcher) -> None:
@@ -25,16 +25,16 @@ class DirectBell:
         self._dispatcher = dispatcher
         self._at_work: dict[str, asyncio.Task[None]] = {}
 
-    def ring_deliveries(self, delivery_ids: Iterable[str]) -> None:
+    def enqueue_deliveries(self, delivery_ids: Iterable[str]) -> None:
         self._start("deliveries", self._dispatcher.submit, list(delivery_ids))
 
-    def ring_held(self, endpoint_ids: Iterable[str]) -> None:
+    def enqueue_backlog(self, endpoint_ids: Iterable[str]) -> None:
         self._dispatcher.backlog_available(endpoint_ids)
 
-    def ring_uploads(self, upload_ids: Iterable[str]) -> None:
+    def enqueue_uploads(self, upload_ids: Iterable[str]) -> None:
         self._start("uploads", self._process_uploads, list(upload_ids))
 
-    def ring_replays(self, replay_ids: Iterable[str]) -> None:
+    def enqueue_replays(self, replay_ids: Iterable[str]) -> None:
         self._start("replays", self._tick_replays, list(replay_ids))
 
     def _start(self, kind: str, work: Any, ids: list[str]) -> None:
