@@ -20,6 +20,7 @@ from .dialbird.middleware import DialbirdAuthMiddleware
 from .events import routes as event_routes
 from .events.schemas import PLAIN_OPERATIONS
 from .http.allow_header import Methods
+from .http.client_address import TrustedProxies
 from .http.errors import answer_error
 from .http.middleware import RequestMiddleware
 from .openapi import document
@@ -66,7 +67,12 @@ def create_app(settings: Settings) -> FastAPI:
         },
     )
     app.add_middleware(DialbirdAuthMiddleware)
-    app.add_middleware(RequestMiddleware, body_limit=settings.body_limit_bytes)
+    app.add_middleware(
+        RequestMiddleware,
+        body_limit=settings.body_limit_bytes,
+        body_timeout=settings.body_timeout_seconds,
+        proxies=TrustedProxies(settings.trusted_proxies),
+    )
     app.router.routes[:0] = event_routes.PUBLISHING
     for router in _ROUTERS:
         app.include_router(router)

@@ -7,21 +7,26 @@ import asyncio
 import signal
 import socket
 import sys
+from functools import partial
 
 import structlog
 import uvicorn
 
 from sendoff.errors import SendoffError
 from sendoff.logging import configure_logging
-from sendoff.process import disable_core_dumps, notify_ready, tune_garbage_collector
+from sendoff.process import disable_core_dumps, notify_ready, raise_descriptor_limit, tune_garbage_collector
 from sendoff.settings import Settings, load
 from sendoff.startup import open_context
 
 from .app import create_app
+from .http.connections import ConnectionLimiter
 from .http.protocol import BoundedProtocol
 
 GRACE_SECONDS = 10
-_KEEP_ALIVE_SECONDS = 30
+"""How long requests under way may go on when the process is asked to stop; they are cut off then."""
+
+_OTHER_DESCRIPTORS = 512
+"""Descriptors for everything but clients' connections: database, Redis, pings, files of uploads under way."""
 
 _log = structlog.get_logger(__name__)
 
@@ -62,21 +67,33 @@ async def _check(settings: Settings) -> None:
         pass
 
 
+def _connection_limiter(settings: Settings) -> ConnectionLimiter:
+    descriptors = raise_descriptor_limit()
+    return ConnectionLimiter(
+        total=min(settings.max_connections, max(descriptors - _OTHER_DESCRIPTORS, descriptors // 2)),
+        per_address=settings.max_connections_per_address,
+        trusted_proxies=settings.trusted_proxies,
+    )
+
+
 def _serve(settings: Settings, host: str, port: int) -> int:
+    protocol = partial(
+        BoundedProtocol, limiter=_connection_limiter(settings), write_timeout=settings.write_timeout_seconds
+    )
     server = _Server(
         uvicorn.Config(
             create_app(settings),
             host=host,
             port=port,
             loop="uvloop",
-            http=BoundedProtocol,
+            http=protocol,  # type: ignore[arg-type]
             ws="none",
             lifespan="on",
             log_config=None,
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
     )

@@ -10,6 +10,7 @@ import signal
 READY_DESCRIPTOR = "SENDOFF_READY_FD"
 """The environment variable that names the descriptor for `notify_ready`; a supervisor sets it, people don't."""
 
+_MOST_DESCRIPTORS = 1_048_576  # what Linux allows a process unless it is configured otherwise
 _GC_THRESHOLDS = (10_000, 20, 20)
 
 
@@ -42,6 +43,13 @@ def notify_ready() -> None:
 def disable_core_dumps() -> None:
     """For this process and its children: an image of their memory would hold keys and signing secrets."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def raise_descriptor_limit() -> int:
+    """Let the process open as many files and sockets as the system allows it to; that number."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard if hard != resource.RLIM_INFINITY else _MOST_DESCRIPTORS
 
 
 def tune_garbage_collector() -> None:

@@ -202,6 +202,48 @@ class Settings(BaseSettings):
         description="The base of download links, e.g. `https://api.example.com`; default: where `sendoff up` listens.",
     )
     download_link_seconds: int = Field(900, ge=1, le=86_400, description="How long a signed download link works.")
+    read_rate_limit: int = Field(
+        6_000,
+        ge=1,
+        description="Requests a minute with which one organization may read from one API process; 429 beyond it.",
+    )
+    keep_alive_seconds: float = Field(
+        75,
+        gt=0,
+        le=3_600,
+        description="How long the API keeps an idle connection open; more than a load balancer in front of it does.",
+    )
+    body_timeout_seconds: float = Field(
+        900,
+        gt=0,
+        le=86_400,
+        description="How long a client may take to send the body of a request; 408 beyond it. After ten seconds it "
+        "must have sent 1 KiB a second on average as well.",
+    )
+    write_timeout_seconds: float = Field(
+        30,
+        gt=0,
+        le=3_600,
+        description="How long a client may leave a response unread before the API closes the connection.",
+    )
+    max_connections: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="Connections that an API process keeps open, fewer where the process may open fewer files. At the "
+        "limit the one that has waited longest for its client is closed; 503 when all are being served.",
+    )
+    max_connections_per_address: int = Field(
+        1_000,
+        ge=1,
+        le=1_000_000,
+        description="The same for one client address (of IPv6 the /64); does not apply to trusted proxies.",
+    )
+    trusted_proxies: Annotated[list[Network], NoDecode] = Field(
+        default_factory=list,
+        description="CIDRs of the proxies in front of the API, e.g. `10.0.0.0/8`. Only their `X-Forwarded-For`, "
+        "`Forwarded` and `X-Forwarded-Proto` are believed. They must set one of the first two on every request.",
+    )
     body_limit_bytes: int = Field(
         262_144, ge=1024, description="The largest request body outside uploads and batches of events."
     )
@@ -237,7 +279,7 @@ class Settings(BaseSettings):
             return parts
         return [parse_duration(part) if isinstance(part, str) else part for part in parts]
 
-    @field_validator("dangerously_allow_networks", mode="before")
+    @field_validator("dangerously_allow_networks", "trusted_proxies", mode="before")
     @classmethod
     def _parse_networks(cls, value: object) -> object:
         parts = _split(value)

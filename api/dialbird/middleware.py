@@ -53,7 +53,7 @@ async def _admit(scope: Scope) -> None:
     except Exception as error:  # whatever it is, its answer carries the headers, too
         refusal = error
     budget = await _spend(context, scope, grant)
-    scope["state"]["answer_headers"].update(budget.headers())
+    scope["state"]["response_headers"].update(budget.headers())
     budget.check(context)
     if refusal is not None:
         raise refusal

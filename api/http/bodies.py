@@ -1,8 +1,7 @@
-"""JSON bodies, read for routes that asked who calls first. The gate counts the bytes while they are read."""
+"""JSON bodies, read after the caller is known. The middleware bounds their size and time."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import msgspec
@@ -10,16 +9,26 @@ from starlette.requests import Request
 
 from sendoff.errors import Invalid, UnsupportedMediaType
 
-from .errors import TooSlow
 from .json_limits import DEEPEST_NESTING, has_more_keys, is_nested_deeper
 
 MOST_KEYS = 1_000
 """Keys in a body, all of its objects together; a hundred times what any of ours has."""
 
-_PATIENCE_SECONDS = 30.0
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors and exports begin UTF-8 with it (RFC 8259, 8.1)
+
+_LARGEST_EXACT_INTEGER = 2**53  # of a float
 
 BadJson = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What the decoder raises for text that is no JSON, no UTF-8, or nested beyond what it can follow."""
+
+
+def _number(text: str) -> int | float:
+    """A number with a fraction or an exponent; `60.0` is the integer that JSON takes it for."""
+    number = float(text)
+    return int(number) if number.is_integer() and abs(number) <= _LARGEST_EXACT_INTEGER else number
+
+
+_decoder = msgspec.json.Decoder(float_hook=_number)
 
 
 async def read_json_object(request: Request, *, optional: bool = False) -> dict[str, Any]:
@@ -31,7 +40,7 @@ async def read_json_object(request: Request, *, optional: bool = False) -> dict[
     if not body:
         return {}
     try:
-        decoded = msgspec.json.decode(body)
+        decoded = _decoder.decode(body)
     except BadJson as error:
         raise malformed(error) from None
     if not isinstance(decoded, dict):
@@ -48,11 +57,7 @@ async def read_json_bytes(request: Request, *, optional: bool = False) -> bytes:
     declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if declared not in ("", "application/json"):
         raise UnsupportedMediaType("The content type is not supported here; send JSON as `application/json`.")
-    try:
-        async with asyncio.timeout(_PATIENCE_SECONDS):
-            body = await request.body()
-    except TimeoutError:
-        raise TooSlow from None
+    body = (await request.body()).removeprefix(_BYTE_ORDER_MARK)
     if not body and not optional:
         raise Invalid("The body is empty; send a JSON object.")
     return body

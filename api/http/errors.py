@@ -36,7 +36,11 @@ class MethodNotAllowed(SendoffError):
 
 
 class TooSlow(SendoffError):
-    """The body did not arrive in time; send it again."""
+    """The body did not arrive in time; send it again, in one go."""
+
+
+class UnsupportedEncoding(errors.UnsupportedMediaType):
+    """Compressed bodies are not supported; send the body without a `Content-Encoding`."""
 
 
 class Internal(SendoffError):
@@ -155,5 +159,7 @@ def _headers(error: SendoffError) -> dict[str, str]:
             return {"Retry-After": str(UNAVAILABLE_SECONDS)}
         case TooSlow():
             return {"Connection": "close"}
+        case UnsupportedEncoding():
+            return {"Accept-Encoding": "identity"}
         case _:
             return {}

@@ -1,7 +1,8 @@
-"""What every request passes through, as plain ASGI: its id, the size of its body, the last word on errors, metrics."""
+"""What every request passes through, as plain ASGI: its id, client, bounds of its body, unforeseen errors, metrics."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 
@@ -16,9 +17,16 @@ from sendoff.errors import TooLarge
 from sendoff.ids import new_request_id
 from sendoff.metrics import REQUEST_SECONDS, REQUESTS
 
-from .errors import describe, respond
+from .client_address import TrustedProxies
+from .errors import TooSlow, UnsupportedEncoding, describe, respond
 
 BATCH_LIMIT_BYTES = 32 * 1024 * 1024
+"""Bytes of a batch of events. Each batch under way takes a few times this in memory."""
+
+LEAST_BODY_BYTES_PER_SECOND = 1_024
+BODY_GRACE_SECONDS = 10.0
+"""A body arrives at the least rate on average, not counting the grace. Lower rates let clients hold connections longer
+for less traffic of theirs; higher ones fail on poor mobile networks."""
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 _UNMATCHED = "unmatched"
@@ -28,13 +36,23 @@ _log = structlog.get_logger(__name__)
 
 
 class RequestMiddleware:
-    """The outermost middleware. Nothing that the product raises gets past it."""
+    """The outermost middleware. No exception of the product gets past it."""
 
-    def __init__(self, app: ASGIApp, *, body_limit: int, clock: Clock | None = None) -> None:
-        """`body_limit`: bytes, for routes that have no limit of their own."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        body_limit: int,
+        body_timeout: float,
+        proxies: TrustedProxies | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """`body_limit`: bytes, for routes without a limit of their own. `body_timeout`: seconds, for all bodies."""
         self._app = app
         self._clock = clock or SystemClock()
         self._body_limit = body_limit
+        self._body_timeout = body_timeout
+        self._proxies = proxies or TrustedProxies()
         # Uploads count their own bytes, by kind of upload.
         self._limits = {"/api/v1/events/batch": BATCH_LIMIT_BYTES, "/api/v1/uploads": None}
 
@@ -42,41 +60,42 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        method = scope["method"]
+        scope = {**self._proxies.resolve(scope), "method": "GET" if method == "HEAD" else method}
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        answer = _Answer(send, request_id, scope["state"].setdefault("answer_headers", {}))
+        headers = scope["state"].setdefault("response_headers", {})
+        response = _Response(send, request_id, headers, without_body=method == "HEAD")
+        limit = self._limits.get(scope["path"], self._body_limit)
+        body = _BoundedBody(receive, scope, limit=limit, seconds=self._body_timeout)
         started = self._clock.monotonic()
         with bound_contextvars(request_id=request_id):
-            await self._handle(scope, self._bound(scope, receive), answer)
+            await self._handle(scope, body, response)
         route = _route_name(scope)
-        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-        REQUESTS.labels(method, route, answer.status).inc()
+        REQUESTS.labels(method if method in _METHODS else "OTHER", route, response.status).inc()
         REQUEST_SECONDS.labels(route).observe(self._clock.monotonic() - started)
 
-    async def _handle(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+    async def _handle(self, scope: Scope, receive: Receive, response: _Response) -> None:
         try:
-            await self._app(scope, receive, answer)
+            await self._app(scope, receive, response)
         except ClientDisconnect:
             return
         except Exception as error:
             _log.exception("request_failed", method=scope["method"], path=scope["path"])
-            if answer.status:
-                raise  # half an answer is out: the server cuts the connection, which is all that is left to say
-            await respond(scope["path"], answer.request_id, describe(error))(scope, receive, answer)
-
-    def _bound(self, scope: Scope, receive: Receive) -> Receive:
-        limit = self._limits.get(scope["path"], self._body_limit)
-        return receive if limit is None else _BoundedReceive(receive, scope, limit)
+            if response.status:
+                raise  # half a response is out: the server closes the connection, which shows the client that it is cut
+            await respond(scope["path"], response.request_id, describe(error))(scope, receive, response)
 
 
-class _Answer:
-    """Passes an answer on, with the request's id and what a surface adds to all of its answers among its headers."""
+class _Response:
+    """Passes a response on, with the request's id and its surface's headers; without the body for HEAD."""
 
-    __slots__ = ("_headers", "_send", "request_id", "status")
+    __slots__ = ("_headers", "_send", "_without_body", "request_id", "status")
 
-    def __init__(self, send: Send, request_id: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, send: Send, request_id: str, headers: Mapping[str, str], *, without_body: bool) -> None:
         self._send = send
         self._headers = headers
+        self._without_body = without_body
         self.request_id = request_id
         self.status = 0
 
@@ -86,40 +105,60 @@ class _Answer:
             headers = MutableHeaders(scope=message)
             headers["X-Request-Id"] = self.request_id
             headers.update(self._headers)
+        elif self._without_body:
+            message = {**message, "body": b""}
         await self._send(message)
 
 
-class _BoundedReceive:
-    """Passes a body on until it is larger than the limit; one that announces it is not read at all."""
+class _BoundedBody:
+    """Passes a body on until it is too large or too slow; nothing is read of one that announces what is not taken."""
 
-    __slots__ = ("_left", "_limit", "_receive", "_scope")
+    __slots__ = ("_complete", "_limit", "_receive", "_received", "_scope", "_seconds", "_waited")
 
-    def __init__(self, receive: Receive, scope: Scope, limit: int) -> None:
+    def __init__(self, receive: Receive, scope: Scope, *, limit: int | None, seconds: float) -> None:
         self._receive = receive
         self._scope = scope
         self._limit = limit
-        self._left: int | None = None
+        self._seconds = seconds
+        self._received = -1
+        self._waited = 0.0
+        self._complete = False
 
     async def __call__(self) -> Message:
-        if self._left is None:
-            self._left = self._limit - _announced(self._scope, self._limit)
-            self._check()
-            self._left = self._limit
-        message = await self._receive()
-        self._left -= len(message.get("body", b""))
-        self._check()
+        if self._complete:
+            return await self._receive()
+        if self._received < 0:
+            self._check_announced()
+            self._received = 0
+        message = await self._receive_in_time()
+        self._received += len(message.get("body", b""))
+        self._complete = not message.get("more_body", False)
+        self._check_size(self._received)
         return message
 
-    def _check(self) -> None:
-        if self._left is not None and self._left < 0:
-            raise TooLarge(f"The body is larger than {self._limit:,} bytes, the limit here.")
+    async def _receive_in_time(self) -> Message:
+        """The next piece. Only the time in which the client is waited for counts."""
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        allowed = min(self._seconds, BODY_GRACE_SECONDS + self._received / LEAST_BODY_BYTES_PER_SECOND)
+        try:
+            async with asyncio.timeout_at(started + allowed - self._waited):
+                return await self._receive()
+        except TimeoutError:
+            raise TooSlow from None
+        finally:
+            self._waited += clock() - started
 
+    def _check_announced(self) -> None:
+        for name, value in self._scope["headers"]:
+            if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+                raise UnsupportedEncoding
+            if name == b"content-length" and value.isdigit() and self._limit is not None:
+                self._check_size(int(value[:20]))
 
-def _announced(scope: Scope, limit: int) -> int:
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit():
-            return int(value) if len(value) < 20 else limit + 1
-    return 0
+    def _check_size(self, size: int) -> None:
+        if self._limit is not None and size > self._limit:
+            raise TooLarge(f"The body is larger than {self._limit:,} bytes, the limit here; send less at a time.")
 
 
 def _request_id(scope: Scope) -> str:

@@ -13,9 +13,9 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from api.http import bodies
+from api.http import middleware
 from tests.integration.api.every_route import CALLS, concrete
-from tests.integration.api.world import World
+from tests.integration.api.world import World, open_world
 from tests.support.receiver import Receiver
 
 WITH_BODY = {route: call for route, call in CALLS.items() if call.body is not None}
@@ -67,7 +67,7 @@ async def test_a_body_that_is_no_json_object_is_a_400_and_another_type_a_415(
         (b'{"url":"\xff"}', "application/json", 400),
         (b'{"url":"\\ud800"}', "application/json", 400),
         (b'{"url":"a\x00b"}', "application/json", 400),
-        (b"\xef\xbb\xbf{}", "application/json", 400),
+        (b"\xef\xbb\xbf[]", "application/json", 400),
         ("{}".encode("utf-16"), "application/json; charset=utf-16", 400),
         (b'{"a":' * 5_000 + b"1" + b"}" * 5_000, "application/json", 400),
         (b"[" * 200_000, "application/json", 400),
@@ -82,6 +82,16 @@ async def test_a_body_that_is_no_json_object_is_a_400_and_another_type_a_415(
         assert response.status_code == status, content[:20]
         assert isinstance(response.json()["detail"], str)
         assert_enveloped(response)
+
+
+async def test_a_byte_order_mark_at_the_head_of_json_is_skipped(small_world: World) -> None:
+    for path, body in {
+        "/api/v1/events": {"type": "upload.created", "data": {}},
+        "/api/v1/events/batch": {"events": [{"type": "upload.created", "data": {}}]},
+        "/operator/v1/replays": {"filter": {}, "dry_run": True},
+    }.items():
+        response = await small_world.call("POST", path, content=b"\xef\xbb\xbf" + json.dumps(body).encode())
+        assert response.status_code in (200, 202), response.text
 
 
 async def test_json_needs_no_content_type(small_world: World) -> None:
@@ -120,17 +130,49 @@ async def test_a_body_of_exactly_the_limit_is_read(small_world: World) -> None:
 
 
 async def test_a_body_that_does_not_arrive_in_time_is_a_408_that_ends_the_connection(
-    small_world: World, monkeypatch: pytest.MonkeyPatch
+    sqlite_url: str, valkey_url: str
 ) -> None:
-    monkeypatch.setattr(bodies, "_PATIENCE_SECONDS", 0.05)
-
     async def body() -> AsyncIterator[bytes]:
         yield b"{"
         await asyncio.Event().wait()
 
-    response = await small_world.call("POST", "/api/v1/events", content=body())
-    assert (response.status_code, response.headers["Connection"]) == (408, "close")
-    assert_enveloped(response)
+    async with open_world(sqlite_url, valkey_url, body_timeout_seconds=0.05) as world:
+        for method, path in WITH_BODY:
+            headers = {"Content-Type": "application/json"}
+            response = await world.call(method, concrete(path), content=body(), headers=headers)
+            assert (response.status_code, response.headers["Connection"]) == (408, "close"), path
+            assert_enveloped(response)
+
+
+async def test_a_body_that_trickles_is_a_408_before_the_total_time_ends(
+    small_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(middleware, "BODY_GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(middleware, "LEAST_BODY_BYTES_PER_SECOND", 1_000)
+
+    async def body(bytes_per_second: int) -> AsyncIterator[bytes]:
+        for _ in range(20):
+            await asyncio.sleep(0.02)
+            yield b" " * (bytes_per_second // 50)
+
+    for rate, status in ((100, 408), (100_000, 400)):
+        response = await small_world.call("POST", "/api/v1/events", content=body(rate))
+        assert response.status_code == status
+
+
+@pytest.mark.parametrize("route", WITH_BODY, ids=" ".join)
+async def test_a_compressed_body_is_a_415_that_names_what_is_accepted(
+    small_world: World, route: tuple[str, str]
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    for encoding in ("gzip", "GZIP", "br", "deflate, gzip", "zstd", "identity, gzip"):
+        response = await small_world.call(
+            route[0], concrete(route[1]), content=b"\x1f\x8b", headers={**headers, "Content-Encoding": encoding}
+        )
+        assert (response.status_code, response.headers["Accept-Encoding"]) == (415, "identity")
+        assert_enveloped(response)
+    plain = {**headers, "Content-Encoding": "identity"}
+    assert (await small_world.call(route[0], concrete(route[1]), content=b"[", headers=plain)).status_code == 400
 
 
 # Callers log the answers they get, so a credential in the wrong field is not given back.

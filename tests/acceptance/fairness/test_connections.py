@@ -1,0 +1,151 @@
+"""Clients that hold connections without finishing anything cost the other clients no request."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from sendoff.process import raise_descriptor_limit
+from tests.integration.api.test_process import serving
+from tests.support.polling import eventually_blocking
+
+HEAD = b"%b %b HTTP/1.1\r\nHost: x\r\n%b"
+BODY = b"Content-Length: 1000\r\n\r\n{"
+WAYS = {
+    "a body after a 401": HEAD % (b"POST", b"/api/v1/webhooks", BODY),
+    "a body after a 401 on another surface": HEAD % (b"POST", b"/api/v1/subscriptions", BODY),
+    "a body after a 404": HEAD % (b"POST", b"/nothing", BODY),
+    "a body of a GET": HEAD % (b"GET", b"/health", BODY),
+    "chunks without end": HEAD % (b"POST", b"/api/v1/uploads", b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"),
+    "a body after a 413": HEAD % (b"POST", b"/api/v1/webhooks", b"Content-Length: 99999999\r\n\r\n{"),
+    "half a head": b"GET /health HTTP/1.1\r\nHost: x\r\nX-A: ",
+    "nothing": b"",
+}
+
+
+class Client:
+    """A connection that a test holds."""
+
+    def __init__(self, base: str, sent: bytes) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", int(base.rpartition(":")[2])), timeout=30)
+        if sent:
+            self._socket.sendall(sent)
+
+    def send(self, data: bytes) -> None:
+        """Send on, if the server still listens."""
+        with contextlib.suppress(OSError):
+            self._socket.sendall(data)
+
+    def read_to_end(self) -> bytes:
+        """Everything that comes until the connection ends, by a close or by a reset."""
+        received = b""
+        with contextlib.suppress(ConnectionError):
+            while piece := self._socket.recv(65_536):
+                received += piece
+        return received
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@contextmanager
+def clients(base: str, sent: bytes, count: int) -> Iterator[list[Client]]:
+    held = [Client(base, sent) for _ in range(count)]
+    try:
+        yield held
+    finally:
+        for client in held:
+            client.close()
+
+
+def status_of_health(base: str) -> bytes:
+    """The status that another client gets, on a connection of its own."""
+    client = Client(base, HEAD % (b"GET", b"/health", b"Connection: close\r\n\r\n"))
+    try:
+        return client.read_to_end().partition(b"\r\n")[0]
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_unfinished_requests_of_one_address_cost_nobody_a_request(way: str, sqlite_url: str, tmp_path: Path) -> None:
+    raise_descriptor_limit()
+    limits = {"MAX_CONNECTIONS": "300", "MAX_CONNECTIONS_PER_ADDRESS": "250"}
+    with serving(sqlite_url, "redis://127.0.0.1:1", tmp_path / "log", **limits) as base:
+        with clients(base, WAYS[way], 400) as held:
+            for round_ in range(5):
+                for client in held[round_::5]:
+                    client.send(b"x")
+                assert status_of_health(base) == b"HTTP/1.1 200 OK"
+        assert status_of_health(base) == b"HTTP/1.1 200 OK"
+
+
+def test_a_thousand_anonymous_trickles_cost_nobody_a_request(sqlite_url: str, tmp_path: Path) -> None:
+    raise_descriptor_limit()
+    with (
+        serving(sqlite_url, "redis://127.0.0.1:1", tmp_path / "log") as base,
+        clients(base, WAYS["a body after a 401"], 1_010) as held,
+    ):
+        for round_ in range(10):
+            for client in held[round_::10]:
+                client.send(b"x")
+            assert status_of_health(base) == b"HTTP/1.1 200 OK"
+        assert held[-1].read_to_end().startswith(b"HTTP/1.1 401")
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way.startswith(("a body", "chunks"))])
+def test_an_early_answer_arrives_whole_and_ends_the_connection(way: str, sqlite_url: str, tmp_path: Path) -> None:
+    with serving(sqlite_url, "redis://127.0.0.1:1", tmp_path / "log") as base, clients(base, WAYS[way], 1) as [client]:
+        client.send(b"x" * 100_000)
+        answer = client.read_to_end()
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert b"connection: close" in head.lower()
+        assert body.startswith(b"{")
+        assert answer.count(b"HTTP/1.1") == 1
+
+
+def test_a_complete_request_that_is_refused_keeps_its_connection(sqlite_url: str, tmp_path: Path) -> None:
+    complete = HEAD % (b"POST", b"/api/v1/webhooks", b"Content-Length: 2\r\n\r\n{}")
+    last = HEAD % (b"GET", b"/health", b"Connection: close\r\n\r\n")
+    with (
+        serving(sqlite_url, "redis://127.0.0.1:1", tmp_path / "log") as base,
+        clients(base, complete * 3 + last, 1) as [client],
+    ):
+        answers = client.read_to_end()
+        assert (answers.count(b"HTTP/1.1 401"), answers.count(b"HTTP/1.1 200")) == (3, 1)
+
+
+def test_a_response_that_nobody_reads_is_cut_off(sqlite_url: str, tmp_path: Path) -> None:
+    ask = HEAD % (b"GET", b"/openapi.json", b"\r\n")
+    with serving(sqlite_url, "redis://127.0.0.1:1", tmp_path / "log", WRITE_TIMEOUT_SECONDS="0.5") as base:
+        with clients(base, ask * 400, 1) as [client]:
+            # More than the buffers of both kernels hold; the client reads when the server has given up.
+            eventually_blocking(lambda: not _is_established(client), within=30, what="the server closes the connection")
+        assert status_of_health(base) == b"HTTP/1.1 200 OK"
+
+
+def _is_established(client: Client) -> bool:
+    tcp_established = 1
+    return client._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == tcp_established
+
+
+def test_idle_connections_stay_open_for_the_configured_time(sqlite_url: str, tmp_path: Path) -> None:
+    ask = HEAD % (b"GET", b"/health", b"\r\n")
+    for setting, is_kept in (("0.2", False), ("60", True)):
+        with (
+            serving(sqlite_url, "redis://127.0.0.1:1", tmp_path / "log", KEEP_ALIVE_SECONDS=setting) as base,
+            clients(base, ask, 1) as [client],
+        ):
+            if is_kept:
+                started = time.monotonic()
+                while time.monotonic() - started < 1:
+                    assert _is_established(client)
+                    time.sleep(0.1)
+            else:
+                assert client.read_to_end().startswith(b"HTTP/1.1 200")
