@@ -14,7 +14,8 @@ from sendoff.accounts import organizations
 from sendoff.accounts.authentication import EVENTS_WRITE, WEBHOOKS_MANAGE, authenticate
 from sendoff.audit import Actor
 from sendoff.context import Context
-from sendoff.endpoints.manage import NewEndpoint, register_endpoint
+from sendoff.endpoints.fields import NewEndpoint
+from sendoff.endpoints.manage import register_endpoint
 from sendoff.settings import load
 from sendoff.startup import open_context
 
@@ -50,6 +51,6 @@ async def _found_organization(context: Context, name: str, urls: Sequence[str]) 
     )
     principal = await authenticate(context, f"Bearer {minted.key}")
     for first in range(0, len(urls), _AT_ONCE):
-        chunk = [NewEndpoint(url, events=(EVENT_TYPE,)) for url in urls[first : first + _AT_ONCE]]
+        chunk = [NewEndpoint(url=url, events=[EVENT_TYPE]) for url in urls[first : first + _AT_ONCE]]
         await asyncio.gather(*(register_endpoint(context, principal, _ACTOR, endpoint) for endpoint in chunk))
     return minted.key

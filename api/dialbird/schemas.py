@@ -7,11 +7,12 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, Field
 
 from sendoff.accounts.grants import Grant, Holder
+from sendoff.endpoints.fields import RateLimit, Time, effective_rate_limit, is_none
 from sendoff.endpoints.subscriptions import SubscriptionStatus, status_of
 from sendoff.policy.auto_disable import AutoDisable
 from sendoff.store.tables import Endpoint
 
-from ..http.schemas import RateLimit, ResponseModel, Time, is_none
+from ..http.schemas import ResponseModel
 from ..http.validation import RequestBody, Text
 
 
@@ -57,7 +58,7 @@ class Subscription(ResponseModel):
             target_url=endpoint.url,
             status=status_of(endpoint, auto_disable),
             created_at=endpoint.created_at,
-            rate_limit=endpoint.rate_limit,
+            rate_limit=effective_rate_limit(endpoint),
         )
 
 

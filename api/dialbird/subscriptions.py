@@ -109,4 +109,4 @@ def _change(body: SubscriptionChange) -> Change:
     status = fields.pop("status", None)
     if status is SubscriptionStatus.FAILING:
         raise Unprocessable("Only deliveries make a subscription `failing`; set `active` or `disabled`.")
-    return Change(fields if status is None else fields | {"on": status is SubscriptionStatus.ACTIVE})
+    return Change(fields if status is None else fields | {"is_active": status is SubscriptionStatus.ACTIVE})

@@ -6,17 +6,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from sendoff.clock import iso
-from sendoff.endpoints.state import HIGHEST_RATE
+from sendoff.endpoints.fields import Time as Time
 
 Row = TypeVar("Row")
 
 _DATE_TIME = {"type": "string", "format": "date-time"}
-
-Time = Annotated[datetime, PlainSerializer(iso, when_used="json-unless-none"), WithJsonSchema(_DATE_TIME)]
-"""A time in answers, spelled as the contracts do: ISO 8601 in UTC with milliseconds."""
 
 
 def _parse_moment(value: object) -> datetime:
@@ -32,17 +28,6 @@ def _parse_moment(value: object) -> datetime:
 
 UtcDateTime = Annotated[datetime, BeforeValidator(_parse_moment), WithJsonSchema(_DATE_TIME)]
 """A time in a query or a filter: ISO 8601; UTC unless it says otherwise."""
-
-
-RateLimit = Annotated[
-    int, Field(ge=1, le=HIGHEST_RATE, description="Deliveries per second at the most, over all workers")
-]
-"""How fast an endpoint may be sent to; answers hold it only where it is set."""
-
-
-def is_none(value: object) -> bool:
-    """For fields that answers leave out when they are not set."""
-    return value is None
 
 
 class ResponseModel(BaseModel):

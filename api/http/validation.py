@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
+from sendoff.endpoints.fields import Text as Text
 from sendoff.errors import Invalid
 from sendoff.ids import is_uuid
 
@@ -15,20 +16,11 @@ Model = TypeVar("Model", bound=BaseModel)
 _MOST_TOLD = 3
 
 
-def _without_nul(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("Must not hold the NUL character; leave it out")
-    return text
-
-
 def _uuid(text: str) -> str:
     if not is_uuid(text):
         raise ValueError("Must be a UUID such as 0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11")
     return text.lower()
 
-
-Text = Annotated[str, AfterValidator(_without_nul)]
-"""A string that every database can keep."""
 
 UuidText = Annotated[str, AfterValidator(_uuid)]
 """A UUID in canonical spelling."""

@@ -7,13 +7,14 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sendoff.endpoints.fields import OperatorsView, RateLimit, Time
 from sendoff.operators.queries import DeliveryReport
-from sendoff.policy.states import DeliveryState, EndpointState
+from sendoff.policy.states import DeliveryState
 from sendoff.publishing.history import ListedDelivery
-from sendoff.store.tables import Attempt, Delivery, Endpoint, LastExchange
+from sendoff.store.tables import Attempt, Delivery, LastExchange
 
 from ..http.pagination import MOST_PER_PAGE
-from ..http.schemas import RateLimit, ResponseModel, Time, is_none
+from ..http.schemas import ResponseModel
 from ..http.validation import RequestBody, Text
 
 _WAITING = (DeliveryState.PENDING, DeliveryState.HELD)
@@ -119,30 +120,8 @@ class DetailedDelivery(ShownDelivery, Exchange):
         )
 
 
-class ShownEndpoint(ResponseModel):
+class ShownEndpoint(OperatorsView):
     """A registered URL of some organization."""
-
-    id: str
-    organization_id: str
-    user_id: str | None
-    dialect: str
-    url: str
-    description: str | None
-    events: list[str]
-    state: EndpointState
-    is_active: bool
-    verified_at: Time | None
-    last_success_at: Time | None
-    last_failure_at: Time | None
-    consecutive_failures: int
-    disabled_at: Time | None
-    created_at: Time
-    updated_at: Time
-    rate_limit: RateLimit | None = Field(None, exclude_if=is_none)
-
-    @classmethod
-    def of(cls, endpoint: Endpoint) -> Self:
-        return cls(**endpoint.model_dump(), is_active=endpoint.state == EndpointState.ACTIVE)
 
 
 class EndpointLimits(RequestBody):

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, Field
 
-from sendoff.dialects.branded import NAME as HOUSE
+from sendoff.endpoints.fields import EndpointChanges, NewEndpoint, OwnersView, Time, is_none
 from sendoff.endpoints.manage import RegisteredEndpoint
 from sendoff.endpoints.secrets import LONGEST_OVERLAP_SECONDS
-from sendoff.policy.states import DeliveryState, EndpointState
+from sendoff.policy.states import DeliveryState
 from sendoff.publishing.history import ListedDelivery
-from sendoff.store.tables import Endpoint
 
-from ..http.schemas import RateLimit, ResponseModel, Time, is_none
-from ..http.validation import RequestBody, Text
-
-_MOST_SUBSCRIPTIONS = 1_000
-
-Url = Annotated[Text, Field(description="https, with a host that resolves to public addresses only")]
-Description = Annotated[Text, Field(max_length=500)]
-Events = Annotated[list[Text], Field(max_length=_MOST_SUBSCRIPTIONS, description="Event types to subscribe to")]
+from ..http.schemas import ResponseModel
+from ..http.validation import RequestBody
 
 Status = Literal["pending", "in_flight", "delivered", "exhausted"]
 
@@ -34,62 +27,16 @@ STATUSES: dict[DeliveryState, Status] = {
 """The contract's word for each state of a delivery."""
 
 
-def _is_house(dialect: str) -> bool:
-    return dialect == HOUSE
-
-
-class NewWebhook(RequestBody):
+class NewWebhook(NewEndpoint, RequestBody):
     """A URL to register."""
 
-    url: Url
-    description: Description | None = None
-    events: Events | None = Field(None, description="Defaults to upload.completed and upload.failed")
-    dialect: Text = Field(
-        HOUSE,
-        description="How events are told and signed: `house` (or by its brand, such as `optimaldial`), `standard` "
-        "(Standard Webhooks 1.0 with a shared secret) or `standard-v1a` (the same with an ed25519 key).",
-    )
-    rate_limit: RateLimit | None = None
+
+class WebhookChange(EndpointChanges, RequestBody):
+    """What to change; what is left out stays. Fields that may be null are cleared by null."""
 
 
-class WebhookChange(RequestBody):
-    """What to change; what is left out stays. Null clears `description` and `rate_limit`, nothing else can be null."""
-
-    # Defaults that no schema shows: absent is not the same as any value.
-    url: Url = Field(default_factory=str)
-    description: Description | None = Field(default_factory=lambda: None)
-    events: Events = Field(default_factory=list)
-    is_active: bool = Field(default_factory=bool)
-    rate_limit: RateLimit | None = Field(default_factory=lambda: None)
-
-    def given(self) -> dict[str, Any]:
-        """The fields that were in the body."""
-        return self.model_dump(exclude_unset=True)
-
-
-class WebhookEndpoint(ResponseModel):
+class WebhookEndpoint(OwnersView):
     """A registered URL."""
-
-    id: str
-    user_id: str
-    organization_id: str
-    url: str
-    description: str | None
-    events: list[str]
-    is_active: bool
-    verified_at: Time
-    last_success_at: Time | None
-    last_failure_at: Time | None
-    consecutive_failures: int = Field(ge=0)
-    disabled_at: Time | None
-    created_at: Time
-    updated_at: Time
-    dialect: str = Field(HOUSE, exclude_if=_is_house, description="Only of endpoints that speak another than `house`.")
-    rate_limit: RateLimit | None = Field(None, exclude_if=is_none)
-
-    @classmethod
-    def of(cls, endpoint: Endpoint) -> Self:
-        return cls(**endpoint.model_dump(), is_active=endpoint.state == EndpointState.ACTIVE)
 
 
 class CreatedWebhook(BaseModel):

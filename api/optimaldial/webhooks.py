@@ -9,7 +9,6 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from sendoff.endpoints.manage import (
     EndpointChange,
-    NewEndpoint,
     delete_endpoint,
     find_public_keys,
     get_endpoint,
@@ -56,8 +55,7 @@ async def create(
 
     async def work() -> CreatedWebhook:
         await limit_pings(context, body.url)
-        new = NewEndpoint(**body.model_dump())
-        return CreatedWebhook.of(await register_endpoint(context, caller.principal, caller.actor, new))
+        return CreatedWebhook.of(await register_endpoint(context, caller.principal, caller.actor, body))
 
     return await write.once(caller, work)
 

@@ -9,7 +9,7 @@ import typer
 from sendoff.cli.terminal.output import print_fields, print_json, print_page
 from sendoff.cli.terminal.serializers import shape_endpoint
 from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Before, Data, Limit, Organization, perform
-from sendoff.endpoints.state import HIGHEST_RATE
+from sendoff.endpoints.fields import HIGHEST_RATE
 from sendoff.operators import actions, queries
 from sendoff.policy.states import EndpointState
 

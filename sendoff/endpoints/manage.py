@@ -1,11 +1,10 @@
-"""Endpoints as their owners manage them: registered, looked at, changed, deleted.
+"""Endpoints as their owners manage them: register, list, change, delete.
 
-Dialbird's subscriptions are endpoints of a surface of their own; here they do not exist.
+Dialbird's subscriptions are endpoints of another surface; the functions here do not find them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +14,12 @@ from sendoff.context import Context
 from sendoff.delivery.dead_letters import drain_endpoint
 from sendoff.delivery.signing_secrets import open_secrets
 from sendoff.dialects.base import Dialect
-from sendoff.dialects.branded import NAME as HOUSE
 from sendoff.dialects.dialbird import DIALBIRD
 from sendoff.dialects.signing import PRIVATE_PREFIX, public_key
+from sendoff.endpoints.fields import NewEndpoint, audit_snapshot
 from sendoff.endpoints.ping import ping
-from sendoff.endpoints.state import check_rate_limit, mark_deleted, note, shown, switch
-from sendoff.errors import Conflict, Invalid, NotFound
+from sendoff.endpoints.state import apply_changes, check_can_switch_on, mark_deleted, write_endpoint_audit
+from sendoff.errors import Invalid, NotFound
 from sendoff.ids import is_uuid, new_id
 from sendoff.policy.addresses import check_url
 from sendoff.policy.matching import DEFAULT_SUBSCRIPTION
@@ -30,32 +29,18 @@ from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import endpoints
 from sendoff.store.tables import Endpoint
 
-LONGEST_DESCRIPTION = 500
-
-
-@dataclass(frozen=True, slots=True)
-class NewEndpoint:
-    """What somebody asks to register. `events` None means the default subscription."""
-
-    url: str
-    description: str | None = None
-    events: Sequence[str] | None = None
-    dialect: str = HOUSE
-    rate_limit: int | None = None
-    """Deliveries per second at the most, over all workers; None for as many as come."""
-
 
 @dataclass(frozen=True, slots=True)
 class RegisteredEndpoint:
-    """A saved endpoint; what it is signed with is shown this once."""
+    """A saved endpoint with its signing secret, which is shown this once."""
 
     endpoint: Endpoint
     secret: str
-    """What signs: a private key, for a dialect with asymmetric signatures."""
+    """The signing secret; a private key for a dialect with asymmetric signatures."""
 
     @property
     def shared_secret(self) -> str | None:
-        """What the receiver is to know; None where it has a public key to check with."""
+        """The secret that the receiver needs; None if it checks signatures with a public key."""
         return None if self.public_key else self.secret
 
     @property
@@ -68,7 +53,7 @@ class RegisteredEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class EndpointChange:
-    """What to change of an endpoint, by the contract's field names; fields that are absent stay as they are."""
+    """What to change of an endpoint, by the names in `fields.EndpointChanges`; what is absent stays as it is."""
 
     fields: dict[str, Any]
 
@@ -80,11 +65,9 @@ async def register_endpoint(
 
     Raises UnsafeUrl, Invalid, UnknownEventType or PingFailed; nothing is saved then.
     """
-    events = list(dict.fromkeys(DEFAULT_SUBSCRIPTION if new.events is None else new.events))
-    _check_description(new.description)
-    check_rate_limit(new.rate_limit)
+    events = list(DEFAULT_SUBSCRIPTION if new.events is None else new.events)
     async with context.database.read() as tx:
-        await _check_events(tx, events)
+        await check_subscription(tx, events)
     check_url(new.url, context.addresses)
     dialect = find_dialect(context, new.dialect)
     secret = dialect.new_secret()
@@ -92,22 +75,20 @@ async def register_endpoint(
     now = context.clock.now()
     identifier = new_id()
     endpoint = Endpoint(
+        **new.model_dump(exclude={"events", "dialect"}),
         id=identifier,
         organization_id=principal.organization_id,
         user_id=principal.user_id,
         dialect=dialect.name,
-        url=new.url,
-        description=new.description,
         events=events,
         secret=context.vault.seal(secret, bound_to=identifier),
         verified_at=now,
-        rate_limit=new.rate_limit,
         created_at=now,
         updated_at=now,
     )
     async with context.database.write() as tx:
         tx.add(endpoint)
-        note(tx, actor, "endpoint.create", endpoint, before=None, after=shown(endpoint))
+        write_endpoint_audit(tx, actor, "endpoint.create", endpoint, before=None)
     return RegisteredEndpoint(endpoint, secret)
 
 
@@ -148,27 +129,27 @@ async def update_endpoint(
 ) -> Endpoint:
     """Change an endpoint; a changed URL is checked and pinged before anything is saved.
 
-    `is_active: true` switches on again what was paused or disabled, and forgets its failures; what answered
-    410 stays off (Conflict). Raises NotFound, UnsafeUrl, Invalid, UnknownEventType or PingFailed.
+    `is_active: true` switches on again what was paused or disabled, and forgets its failures. Raises Conflict for what
+    answered 410 or an operator disabled; NotFound, UnsafeUrl, Invalid, UnknownEventType or PingFailed.
     """
     fields = change.fields
     async with context.database.read() as tx:
         current = await find_endpoint(tx, organization_id, endpoint_id)
         if "events" in fields:
-            fields = {**fields, "events": list(dict.fromkeys(fields["events"]))}
-            await _check_events(tx, fields["events"])
-    _check_description(fields.get("description"))
-    check_rate_limit(fields.get("rate_limit"))
-    _check_not_gone(current, fields)
+            await check_subscription(tx, fields["events"])
+    if fields.get("is_active"):
+        check_can_switch_on(current)
     url_changed = "url" in fields and fields["url"] != current.url
     if url_changed:
         await _verify_new_url(context, current, fields["url"])
     async with context.database.write() as tx:
         endpoint = await find_endpoint(tx, organization_id, endpoint_id, lock=True)
-        _check_not_gone(endpoint, fields)
-        before = shown(endpoint)
-        _apply(endpoint, fields, context, url_changed=url_changed)
-        note(tx, actor, "endpoint.update", endpoint, before=before, after=shown(endpoint))
+        before = audit_snapshot(endpoint)
+        now = context.clock.now()
+        apply_changes(endpoint, fields, now)
+        if url_changed:
+            endpoint.verified_at = now
+        write_endpoint_audit(tx, actor, "endpoint.update", endpoint, before=before)
     if endpoint.drain_due:
         await drain_endpoint(context, endpoint.id)
     return endpoint
@@ -178,7 +159,7 @@ async def delete_endpoint(context: Context, organization_id: str, actor: Actor, 
     """Stop further deliveries for good; what is still open goes to the dead-letter store."""
     async with context.database.write() as tx:
         endpoint = await find_endpoint(tx, organization_id, endpoint_id, lock=True)
-        mark_deleted(tx, context, actor, endpoint)
+        mark_deleted(tx, actor, endpoint, context.clock.now())
     await drain_endpoint(context, endpoint.id)
 
 
@@ -186,23 +167,6 @@ async def _verify_new_url(context: Context, endpoint: Endpoint, url: str) -> Non
     check_url(url, context.addresses)
     secrets = open_secrets(context.vault, endpoint, now=context.clock.now())
     await ping(context, dialect=endpoint.dialect, url=url, secrets=secrets, organization_id=endpoint.organization_id)
-
-
-def _check_not_gone(endpoint: Endpoint, fields: dict[str, Any]) -> None:
-    if fields.get("is_active") and endpoint.state == EndpointState.GONE:
-        raise Conflict("This endpoint answered 410 Gone, which is for good; register the URL anew.")
-
-
-def _apply(endpoint: Endpoint, fields: dict[str, Any], context: Context, *, url_changed: bool) -> None:
-    now = context.clock.now()
-    endpoint.updated_at = now
-    for name in ("url", "description", "events", "rate_limit"):
-        if name in fields:
-            setattr(endpoint, name, fields[name])
-    if url_changed:
-        endpoint.verified_at = now
-    if "is_active" in fields:
-        switch(endpoint, on=fields["is_active"])
 
 
 async def find_endpoint(tx: Transaction, organization_id: str, endpoint_id: str, *, lock: bool = False) -> Endpoint:
@@ -213,17 +177,3 @@ async def find_endpoint(tx: Transaction, organization_id: str, endpoint_id: str,
     if found.dialect == DIALBIRD.name:
         raise NotFound("There is no such webhook endpoint.")
     return found
-
-
-async def _check_events(tx: Transaction, events: Sequence[str]) -> None:
-    if not events:
-        raise Invalid("`events` must name at least one event type.", field="events")
-    await check_subscription(tx, events)
-
-
-def _check_description(description: str | None) -> None:
-    if description is not None and len(description) > LONGEST_DESCRIPTION:
-        raise Invalid(
-            f"`description` takes at most {LONGEST_DESCRIPTION} characters, not {len(description)}.",
-            field="description",
-        )

@@ -1,62 +1,82 @@
-"""What can become of an endpoint of any surface: switched on or off, deleted, told in the audit log."""
+"""Changes of an endpoint's state and fields: one function for each arrow of `policy/states.py`, and one `apply`.
+
+The transaction must hold the endpoint. `drain_endpoint` follows after the commit when `drain_due` is set.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from sendoff.audit import Actor, write_audit
-from sendoff.context import Context
-from sendoff.errors import Invalid
-from sendoff.policy.redaction import redact_url
-from sendoff.policy.states import EndpointState
+from sendoff.endpoints.fields import audit_snapshot
+from sendoff.errors import Conflict
+from sendoff.policy.states import ENDPOINT, EndpointState
 from sendoff.store.engine.database import Transaction
 from sendoff.store.tables import Endpoint
 
-HIGHEST_RATE = 10_000
-"""Deliveries per second. Whoever wants more wants no limit."""
+
+def apply_changes(endpoint: Endpoint, changes: Mapping[str, Any], now: datetime) -> None:
+    """Write what an owner changes, by the names in `fields.EndpointChanges`. Raises Conflict as the switches do."""
+    for name, value in changes.items():
+        if name == "is_active":
+            (switch_on if value else switch_off)(endpoint, now)
+        else:
+            setattr(endpoint, name, value)
+    endpoint.updated_at = now
 
 
-def check_rate_limit(rate_limit: int | None) -> None:
-    """Raise Invalid unless it is a number of deliveries per second that can be kept, or None for no limit."""
-    if rate_limit is not None and not 1 <= rate_limit <= HIGHEST_RATE:
-        raise Invalid(
-            f"`rate_limit` is a number of deliveries per second from 1 to {HIGHEST_RATE}, not {rate_limit}; "
-            "null stands for no limit.",
-            field="rate_limit",
-        )
+def check_can_switch_on(endpoint: Endpoint) -> None:
+    """Raise Conflict unless the owner may switch the endpoint on."""
+    if endpoint.state == EndpointState.GONE:
+        raise Conflict("This endpoint answered 410 Gone, which disables it for good; register the URL as a new one.")
+    if endpoint.disabled_by_operator:
+        raise Conflict("An operator disabled this endpoint; ask whoever runs this service to enable it.")
 
 
-def mark_deleted(tx: Transaction, context: Context, actor: Actor, endpoint: Endpoint) -> None:
-    """Delete an endpoint that the transaction holds; `drain_endpoint` after its commit."""
-    before = shown(endpoint)
-    endpoint.state = EndpointState.DELETED
-    endpoint.drain_due = True
-    endpoint.updated_at = context.clock.now()
-    note(tx, actor, "endpoint.delete", endpoint, before=before, after=None)
+def switch_on(endpoint: Endpoint, now: datetime) -> None:
+    """Its owner switches it on, its failures forgotten. Raises Conflict if it is gone or an operator disabled it."""
+    check_can_switch_on(endpoint)
+    _activate(endpoint, now)
 
 
-def switch(endpoint: Endpoint, *, on: bool) -> None:
-    """Switch on what is off, its failures forgotten, or pause what is active."""
-    if on:
-        endpoint.state = EndpointState.ACTIVE
-        endpoint.drain_due = False
-        endpoint.consecutive_failures = 0
-        endpoint.disabled_at = None
-    elif endpoint.state == EndpointState.ACTIVE:
-        endpoint.state = EndpointState.PAUSED
-        endpoint.drain_due = True
+def switch_off(endpoint: Endpoint, now: datetime) -> None:
+    """Its owner pauses it; one that is off already stays as it is."""
+    if endpoint.state == EndpointState.ACTIVE:
+        _move(endpoint, EndpointState.PAUSED, now)
 
 
-def note(
-    tx: Transaction,
-    actor: Actor,
-    action: str,
-    endpoint: Endpoint,
-    *,
-    before: dict[str, Any] | None,
-    after: dict[str, Any] | None,
+def enable_by_operator(endpoint: Endpoint, now: datetime) -> None:
+    """An operator switches it on, its failures forgotten. Raises Conflict if its receiver answered 410."""
+    if endpoint.state == EndpointState.GONE:
+        raise Conflict("This endpoint answered 410 Gone, which is for good; its owner can register the URL again.")
+    endpoint.disabled_by_operator = False
+    _activate(endpoint, now)
+
+
+def disable_by_operator(endpoint: Endpoint, now: datetime) -> None:
+    """An operator switches it off; only an operator can switch it on again. Raises Conflict if it is gone."""
+    if endpoint.state == EndpointState.GONE:
+        raise Conflict("This endpoint answered 410 Gone and is off for good; there is nothing left to disable.")
+    if endpoint.state != EndpointState.DISABLED:
+        _move(endpoint, EndpointState.DISABLED, now)
+        endpoint.disabled_at = now
+    endpoint.disabled_by_operator = True
+    endpoint.updated_at = now
+
+
+def mark_deleted(tx: Transaction, actor: Actor, endpoint: Endpoint, now: datetime) -> None:
+    """Delete it: it is kept for the record, but never sent to again."""
+    before = audit_snapshot(endpoint)
+    _move(endpoint, EndpointState.DELETED, now)
+    write_endpoint_audit(tx, actor, "endpoint.delete", endpoint, before=before)
+
+
+def write_endpoint_audit(
+    tx: Transaction, actor: Actor, action: str, endpoint: Endpoint, *, before: Mapping[str, Any] | None
 ) -> None:
-    """Tell the audit log what became of an endpoint when it was updated last."""
+    """Write to the audit log what became of an endpoint since the snapshot `before`; None if it is new."""
     write_audit(
         tx,
         actor,
@@ -65,16 +85,19 @@ def note(
         now=endpoint.updated_at,
         organization_id=endpoint.organization_id,
         before=before,
-        after=after,
+        after=audit_snapshot(endpoint),
     )
 
 
-def shown(endpoint: Endpoint) -> dict[str, Any]:
-    """What the audit log tells of an endpoint."""
-    return {
-        "url": redact_url(endpoint.url),
-        "description": endpoint.description,
-        "events": list(endpoint.events),
-        "state": str(endpoint.state),
-        "rate_limit": endpoint.rate_limit,
-    }
+def _activate(endpoint: Endpoint, now: datetime) -> None:
+    if endpoint.state != EndpointState.ACTIVE:
+        _move(endpoint, EndpointState.ACTIVE, now)
+    endpoint.consecutive_failures = 0
+    endpoint.disabled_at = None
+
+
+def _move(endpoint: Endpoint, target: EndpointState, now: datetime) -> None:
+    ENDPOINT.check(endpoint.state, target)
+    endpoint.state = target
+    endpoint.drain_due = target != EndpointState.ACTIVE
+    endpoint.updated_at = now

@@ -11,8 +11,9 @@ from sendoff.audit import Actor
 from sendoff.context import Context
 from sendoff.delivery.dead_letters import drain_endpoint
 from sendoff.dialects.dialbird import DIALBIRD
+from sendoff.endpoints.fields import audit_snapshot
 from sendoff.endpoints.manage import RegisteredEndpoint
-from sendoff.endpoints.state import check_rate_limit, mark_deleted, note, shown, switch
+from sendoff.endpoints.state import apply_changes, mark_deleted, write_endpoint_audit
 from sendoff.errors import Conflict, Gone, Invalid, NotFound, UnknownEventType, UnsafeUrl
 from sendoff.ids import is_uuid, new_id
 from sendoff.policy.addresses import check_url
@@ -25,17 +26,17 @@ from sendoff.store.tables import Endpoint
 from sendoff.wire.errors import RefusedAddress, WireError
 
 LOOK_UP_SECONDS = 2.0
-"""How long a URL's name may take to be looked up; it is judged again at every delivery, so it need not be now."""
+"""How long to wait for a URL's name to be resolved. A name that takes longer is saved and checked at delivery."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewSubscription:
-    """What somebody asks to subscribe."""
+    """The subscription that is asked for."""
 
     event_type: str
     target_url: str
     rate_limit: int | None = None
-    """Deliveries per second at the most; None for as many as come."""
+    """Deliveries per second at the most; None for no limit."""
 
 
 class SubscriptionStatus(StrEnum):
@@ -61,7 +62,6 @@ async def subscribe(context: Context, grant: Grant, actor: Actor, new: NewSubscr
     Raises UnknownEventType (`event_type`), Invalid (`target_url`, `rate_limit`), or Conflict when there is the same
     already.
     """
-    check_rate_limit(new.rate_limit)
     await _check_url(context, new.target_url)
     secret = DIALBIRD.new_secret()
     endpoint = _endpoint(context, grant, new, secret)
@@ -69,7 +69,7 @@ async def subscribe(context: Context, grant: Grant, actor: Actor, new: NewSubscr
         await _check_event_type(tx, new.event_type)
         given_way = await _make_room(tx, context, actor, endpoint)
         tx.add(endpoint)
-        note(tx, actor, "endpoint.create", endpoint, before=None, after=shown(endpoint))
+        write_endpoint_audit(tx, actor, "endpoint.create", endpoint, before=None)
     for endpoint_id in given_way:
         await drain_endpoint(context, endpoint_id)
     return RegisteredEndpoint(endpoint, secret)
@@ -92,20 +92,24 @@ class SubscriptionChange:
     """What to change of a subscription; fields that are absent stay as they are."""
 
     fields: dict[str, Any]
-    """`on`: switched on, its failures forgotten, or off. `rate_limit`: deliveries per second, or None."""
+    """`is_active`, which forgets the failures when true; `rate_limit` in deliveries per second, or None."""
 
 
 async def change_subscription(
     context: Context, organization_id: str, actor: Actor, subscription_id: str, change: SubscriptionChange
 ) -> Endpoint:
-    """Change a subscription. Raises NotFound; Invalid; Gone when it is to be switched after a 410 of its receiver."""
-    check_rate_limit(change.fields.get("rate_limit"))
+    """Change a subscription.
+
+    Raises NotFound; Gone when its receiver answered 410 and it is to be switched; Conflict when an operator disabled it
+    and it is to be switched on.
+    """
     async with context.database.write() as tx:
         endpoint = await _find(tx, organization_id, subscription_id, lock=True)
-        before = shown(endpoint)
-        _apply(endpoint, change.fields)
-        endpoint.updated_at = context.clock.now()
-        note(tx, actor, "endpoint.update", endpoint, before=before, after=shown(endpoint))
+        if "is_active" in change.fields and endpoint.state == EndpointState.GONE:
+            raise Gone("The subscription's receiver answered 410 Gone, which disables it for good; subscribe again.")
+        before = audit_snapshot(endpoint)
+        apply_changes(endpoint, change.fields, context.clock.now())
+        write_endpoint_audit(tx, actor, "endpoint.update", endpoint, before=before)
     if endpoint.drain_due:
         await drain_endpoint(context, endpoint.id)
     return endpoint
@@ -115,21 +119,12 @@ async def unsubscribe(context: Context, organization_id: str, actor: Actor, subs
     """Stop further deliveries for good. Raises NotFound."""
     async with context.database.write() as tx:
         endpoint = await _find(tx, organization_id, subscription_id, lock=True)
-        mark_deleted(tx, context, actor, endpoint)
+        mark_deleted(tx, actor, endpoint, context.clock.now())
     await drain_endpoint(context, endpoint.id)
 
 
-def _apply(endpoint: Endpoint, fields: dict[str, Any]) -> None:
-    if "on" in fields:
-        if endpoint.state == EndpointState.GONE:
-            raise Gone("The subscription's receiver answered 410 Gone, which disables it for good; subscribe anew.")
-        switch(endpoint, on=fields["on"])
-    if "rate_limit" in fields:
-        endpoint.rate_limit = fields["rate_limit"]
-
-
 async def _check_url(context: Context, url: str) -> None:
-    """Refuse what is known to be unsafe at this moment; nothing is sent there to find out."""
+    """Raise Invalid for a URL that is unsafe or resolves to an unsafe address; nothing is sent there."""
     try:
         await context.wire.check(check_url(url, context.addresses), timeout=LOOK_UP_SECONDS)
     except UnsafeUrl as error:
@@ -137,7 +132,7 @@ async def _check_url(context: Context, url: str) -> None:
     except RefusedAddress as error:
         raise Invalid(f"target_url is not safe: {error}", field="target_url") from None
     except WireError:
-        return  # a name that nobody can look up at the moment: tried, and judged, when there is something to deliver
+        return  # the name cannot be looked up at the moment; it is checked again at every delivery
 
 
 async def _check_event_type(tx: Transaction, event_type: str) -> None:
@@ -176,7 +171,7 @@ async def _make_room(tx: Transaction, context: Context, actor: Actor, new: Endpo
     if any(endpoint.state != EndpointState.GONE for endpoint in same):
         raise Conflict(f"There is a subscription of {new.events[0]} for this target_url already; delete it first.")
     for endpoint in same:
-        mark_deleted(tx, context, actor, endpoint)
+        mark_deleted(tx, actor, endpoint, context.clock.now())
     return [endpoint.id for endpoint in same]
 
 

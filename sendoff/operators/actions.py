@@ -5,8 +5,9 @@ from __future__ import annotations
 from sendoff.audit import Actor, write_audit
 from sendoff.context import Context
 from sendoff.delivery.dead_letters import drain_endpoint
-from sendoff.endpoints.state import check_rate_limit, note, shown
-from sendoff.errors import Conflict, NotFound
+from sendoff.endpoints.fields import HIGHEST_RATE, audit_snapshot
+from sendoff.endpoints.state import disable_by_operator, enable_by_operator, write_endpoint_audit
+from sendoff.errors import Conflict, Invalid, NotFound
 from sendoff.ids import is_uuid
 from sendoff.operators.queries import DeliveryReport, find_dead_letter, find_delivery, report_on
 from sendoff.policy.states import DeadLetterState, DeliveryState, EndpointState
@@ -69,34 +70,36 @@ async def discard_dead_letter(context: Context, actor: Actor, dead_letter_id: st
 
 
 async def switch_endpoint(context: Context, actor: Actor, endpoint_id: str, *, on: bool) -> Endpoint:
-    """Enable an endpoint, forgetting its failures, or disable it. Raises NotFound, Conflict when it is gone."""
+    """Enable an endpoint, its failures forgotten, or disable it until an operator enables it.
+
+    Raises NotFound; Conflict when its receiver answered 410.
+    """
     async with context.database.write() as tx:
         endpoint = await _find_endpoint(tx, endpoint_id)
-        if endpoint.state == EndpointState.GONE:
-            raise Conflict("This endpoint answered 410 Gone, which is for good.")
-        before = {"state": str(endpoint.state)}
-        now = context.clock.now()
-        endpoint.state = EndpointState.ACTIVE if on else EndpointState.DISABLED
-        endpoint.disabled_at = None if on else now
-        endpoint.consecutive_failures = 0 if on else endpoint.consecutive_failures
-        endpoint.drain_due = not on
-        endpoint.updated_at = now
-        done = "endpoint.enable" if on else "endpoint.disable"
-        note(tx, actor, done, endpoint, before=before, after={"state": str(endpoint.state)})
+        before = audit_snapshot(endpoint)
+        (enable_by_operator if on else disable_by_operator)(endpoint, context.clock.now())
+        write_endpoint_audit(tx, actor, "endpoint.enable" if on else "endpoint.disable", endpoint, before=before)
     if not on:
         await drain_endpoint(context, endpoint.id)
     return endpoint
 
 
 async def limit_endpoint(context: Context, actor: Actor, endpoint_id: str, *, rate_limit: int | None) -> Endpoint:
-    """Send at most so many deliveries a second to an endpoint; None ends the limit. Raises NotFound, Invalid."""
-    check_rate_limit(rate_limit)
+    """Send at most `rate_limit` deliveries per second to an endpoint, whatever its owner sets; None ends the limit.
+
+    Raises NotFound, Invalid.
+    """
+    if rate_limit is not None and not 1 <= rate_limit <= HIGHEST_RATE:
+        raise Invalid(
+            f"`rate_limit` is {rate_limit}; give deliveries per second from 1 to {HIGHEST_RATE}, or null for no limit.",
+            field="rate_limit",
+        )
     async with context.database.write() as tx:
         endpoint = await _find_endpoint(tx, endpoint_id)
-        before = shown(endpoint)
-        endpoint.rate_limit = rate_limit
+        before = audit_snapshot(endpoint)
+        endpoint.operator_rate_limit = rate_limit
         endpoint.updated_at = context.clock.now()
-        note(tx, actor, "endpoint.update", endpoint, before=before, after=shown(endpoint))
+        write_endpoint_audit(tx, actor, "endpoint.update", endpoint, before=before)
     return endpoint
 
 

@@ -15,7 +15,8 @@ from sendoff.context import Context
 from sendoff.delivery.dead_letters import drain_inactive_endpoints
 from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.delivery.sweep import sweep
-from sendoff.endpoints.manage import NewEndpoint, RegisteredEndpoint, register_endpoint
+from sendoff.endpoints.fields import NewEndpoint
+from sendoff.endpoints.manage import RegisteredEndpoint, register_endpoint
 from sendoff.idempotency import StoredResponse
 from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
 from sendoff.settings import load
@@ -63,7 +64,8 @@ class House:
 
     async def register(self, url: str, *events: str) -> RegisteredEndpoint:
         """An endpoint of the organization; its receiver has answered the ping."""
-        return await register_endpoint(self.context, self.principal, ACTOR, NewEndpoint(url, events=events or None))
+        new = NewEndpoint(url=url, events=list(events) or None)
+        return await register_endpoint(self.context, self.principal, ACTOR, new)
 
     async def publish(self, *events: NewEvent) -> list[AcceptedEvent]:
         """Publish, by default one `upload.completed`."""

@@ -13,7 +13,8 @@ import orjson
 from sendoff.accounts.authentication import EVENTS_WRITE, authenticate
 from sendoff.accounts.organizations import create_key, create_organization
 from sendoff.audit import Actor
-from sendoff.endpoints.manage import NewEndpoint, register_endpoint
+from sendoff.endpoints.fields import NewEndpoint
+from sendoff.endpoints.manage import register_endpoint
 from sendoff.idempotency import StoredResponse
 from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
 from sendoff.settings import load
@@ -81,6 +82,6 @@ async def open_tenant(settings: Mapping[str, str], port: int, urls: Sequence[str
             context, _ACTOR, organization_id=organization.id, email="ada@example.com", scopes=[EVENTS_WRITE]
         )
         principal = await authenticate(context, f"Bearer {minted.key}")
-        chosen = [NewEndpoint(url, events=(EVENT_TYPE,)) for url in urls]
+        chosen = [NewEndpoint(url=url, events=[EVENT_TYPE]) for url in urls]
         ids = [(await register_endpoint(context, principal, _ACTOR, new)).endpoint.id for new in chosen]
     return Tenant(settings, port, organization.id, minted.key, dict(zip(ids, paths, strict=True)))

@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from sendoff.clock import iso
+from sendoff.endpoints.fields import OperatorsView
 from sendoff.operators.explain import EventExplanation
 from sendoff.operators.queries import DeadLetterReport, DeliveryReport
 from sendoff.operators.replay import ReplayReport
-from sendoff.policy.states import DeliveryState, EndpointState
+from sendoff.policy.states import DeliveryState
 from sendoff.publishing.history import ListedDelivery
 from sendoff.store.queries.accounts import ListedKey
 from sendoff.store.tables import (
@@ -43,12 +44,7 @@ def shape_event_type(event_type: EventType) -> dict[str, Any]:
 
 def shape_endpoint(endpoint: Endpoint) -> dict[str, Any]:
     """An endpoint, never with its secret."""
-    fields = _pick(
-        endpoint,
-        "id user_id organization_id dialect url description events state verified_at last_success_at "
-        "last_failure_at consecutive_failures disabled_at rate_limit created_at updated_at",
-    )
-    return fields | {"is_active": endpoint.state == EndpointState.ACTIVE}
+    return _pick(OperatorsView.of(endpoint), " ".join(OperatorsView.model_fields))
 
 
 def shape_delivery(delivery: Delivery, event_type: str, request_id: str | None) -> dict[str, Any]:

@@ -64,7 +64,9 @@ _CLAIMED = """deliveries.id, deliveries.event_id, deliveries.endpoint_id, delive
 
 _WITH_CONTENT = """
     SELECT t.id, t.event_id, t.endpoint_id, t.organization_id, t.state, t.attempt_count, t.replay_id, t.blocked_since,
-        p.state, p.dialect, p.url, p.secret, p.previous_secret, p.previous_secret_until, p.rate_limit,
+        p.state, p.dialect, p.url, p.secret, p.previous_secret, p.previous_secret_until,
+        CASE WHEN p.operator_rate_limit IS NULL OR p.rate_limit < p.operator_rate_limit
+            THEN p.rate_limit ELSE p.operator_rate_limit END AS rate_limit,
         p.consecutive_failures, p.last_success_at,
         e.type, e.data, e.occurred_at, e.request_id
     FROM taken t

@@ -28,7 +28,7 @@ class Endpoint(SQLModel, table=True):
     id: str = Field(sa_type=Identifier, primary_key=True)
     organization_id: str = Field(sa_type=Identifier, foreign_key="organizations.id")
     user_id: str | None = Field(default=None, sa_type=Identifier, foreign_key="users.id")
-    """Who registered it; null for a token of somebody who is no user here."""
+    """Who registered it; null for a token whose subject is not a user of this installation."""
     dialect: str = Field(sa_type=String(32))
     url: str = Field(sa_type=Text)
     description: str | None = Field(default=None, sa_type=Text)
@@ -44,8 +44,12 @@ class Endpoint(SQLModel, table=True):
     last_failure_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     consecutive_failures: int = 0
     disabled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    disabled_by_operator: bool = False
+    """Set while an operator's disable holds: the owner cannot switch it on."""
     rate_limit: int | None = None
-    """Deliveries per second at the most, over all workers."""
+    """Its owner's limit: deliveries per second at the most, over all workers."""
+    operator_rate_limit: int | None = None
+    """An operator's limit; the lower one of both counts."""
     drain_due: bool = False
     """Set when the endpoint stops being active, cleared when its open deliveries are in the dead-letter store."""
     created_at: datetime = Field(sa_type=UtcDateTime)

@@ -349,6 +349,57 @@ async def test_endpoints_of_all_organizations_are_listed_and_switched(world: Wor
     assert (on.status_code, on.json()["state"], on.json()["disabled_at"]) == (200, "active", None)
 
 
+async def test_the_owner_cannot_lift_an_operators_disable(world: World, receiver: Receiver) -> None:
+    webhook = await world.register(receiver.url("/hook"))
+    made = await world.post(
+        "/api/v1/subscriptions",
+        {"event_type": "message.incoming.received", "target_url": "https://receiver.example/hook"},
+    )
+    subscription = made.json()
+    owners = {
+        webhook["id"]: (f"/api/v1/webhooks/{webhook['id']}", {"is_active": False}, {"is_active": True}),
+        subscription["id"]: (
+            f"/api/v1/subscriptions/{subscription['id']}",
+            {"status": "disabled"},
+            {"status": "active"},
+        ),
+    }
+    for identifier, (path, off, on) in owners.items():
+        operators = f"{BASE}/endpoints/{identifier}"
+        assert (await world.post(f"{operators}/disable")).json()["disabled_by_operator"] is True
+        for body in (on, {**off}, on):
+            refused = await world.patch(path, body)
+            assert refused.status_code == (409 if body == on else 200), (path, refused.text)
+        assert "operator" in (await world.patch(path, on)).text
+        enabled = (await world.post(f"{operators}/enable")).json()
+        assert (enabled["is_active"], "disabled_by_operator" in enabled) == (True, False)
+        assert (await world.patch(path, off)).status_code == 200
+        assert (await world.patch(path, on)).status_code == 200
+
+
+async def test_an_operator_takes_over_what_was_paused_or_disabled(world: World, receiver: Receiver) -> None:
+    webhook = await world.register(receiver.url("/hook"))
+    path = f"/api/v1/webhooks/{webhook['id']}"
+    await world.patch(path, {"is_active": False})
+    assert (await world.post(f"{BASE}/endpoints/{webhook['id']}/disable")).json()["state"] == "disabled"
+    assert (await world.patch(path, {"is_active": True})).status_code == 409
+    again = await world.post(f"{BASE}/endpoints/{webhook['id']}/disable")
+    assert (again.status_code, again.json()["disabled_by_operator"]) == (200, True)
+
+
+async def test_the_lower_one_of_the_owners_and_the_operators_limit_counts(world: World, receiver: Receiver) -> None:
+    webhook = await world.register(receiver.url("/hook"))
+    path, operators = f"/api/v1/webhooks/{webhook['id']}", f"{BASE}/endpoints/{webhook['id']}"
+    await world.patch(operators, {"rate_limit": 4})
+    for own, counts in ((None, 4), (9, 4), (2, 2), (None, 4)):
+        shown = (await world.patch(path, {"rate_limit": own})).json()
+        assert (shown["rate_limit"], shown["operator_rate_limit"]) == (counts, 4)
+        assert (await listed(world, "endpoints"))[0]["rate_limit"] == counts
+    await world.patch(path, {"rate_limit": 9})
+    lifted = (await world.patch(operators, {"rate_limit": None})).json()
+    assert (lifted["rate_limit"], "operator_rate_limit" in lifted) == (9, False)
+
+
 async def test_the_audit_log_tells_who_changed_what_and_when_and_no_secret(world: World, receiver: Receiver) -> None:
     created = await world.post("/api/v1/webhooks", {"url": receiver.url("/hook")})
     webhook, secret = created.json()["webhook"], created.json()["secret"]

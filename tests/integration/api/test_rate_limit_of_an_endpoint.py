@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sendoff.delivery.dispatcher import Dispatcher
-from sendoff.endpoints.state import HIGHEST_RATE
+from sendoff.endpoints.fields import HIGHEST_RATE
 from sendoff.policy.states import DeliveryState
 from sendoff.store.queries import delivery_history
 from sendoff.store.queries.delivery_history import DeliveryFilter
@@ -118,6 +118,27 @@ async def test_a_limit_holds_for_what_is_delivered_until_it_is_lifted(world: Wor
     world.house.clock.advance(1)  # the next is still paced, and brings the news
     await receiver.wait_for(4, "/hook")
     await eventually(lambda: dispatcher.is_idle, what="an idle dispatcher")
+    await dispatcher.drain(0)
+
+
+@pytest.mark.parametrize("own", [None, 1_000])
+async def test_an_operators_limit_holds_whatever_the_owner_sets(
+    world: World, receiver: Receiver, own: int | None
+) -> None:
+    webhook = await world.register(receiver.url("/hook"))
+    receiver.forget()
+    await world.patch(f"/operator/v1/endpoints/{webhook['id']}", {"rate_limit": 1})
+    assert (await world.patch(f"/api/v1/webhooks/{webhook['id']}", {"rate_limit": own})).status_code == 200
+    for _ in range(3):
+        await world.publish()
+    enqueued, world.house.queue.deliveries = world.house.queue.deliveries, []
+    dispatcher = Dispatcher(world.house.context)
+    await dispatcher.submit(enqueued)
+    await receiver.wait_for(1, "/hook")
+    assert await count_held(world) == 2
+    world.house.clock.advance(1)
+    await receiver.wait_for(2, "/hook")
+    assert await count_held(world) == 1
     await dispatcher.drain(0)
 
 

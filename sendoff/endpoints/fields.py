@@ -1,0 +1,174 @@
+"""The fields of an endpoint, each said once: what owners give and change, and what operators and programs are shown.
+
+The API's bodies and answers and the command line's JSON are made of these models. A new field is a column of
+`store/tables/endpoints.py` with its migration, and a line in the models here that take or show it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+from sendoff.clock import iso
+from sendoff.dialects.branded import NAME as BRANDED
+from sendoff.policy.redaction import redact_url
+from sendoff.policy.states import EndpointState
+from sendoff.store.tables import Endpoint
+
+HIGHEST_RATE = 10_000
+"""Deliveries per second. A higher limit would hardly be one: it is refused, and null stands for no limit."""
+
+MAX_EVENTS = 100
+"""Event types in one subscription. Each is compared with every event's type when it is published."""
+
+Time = Annotated[
+    datetime,
+    PlainSerializer(iso, when_used="json-unless-none"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+"""A time in answers, spelled as the contracts do: ISO 8601 in UTC with milliseconds."""
+
+
+def is_none(value: object) -> bool:
+    """For fields that answers leave out when they are not set."""
+    return value is None
+
+
+def _is_branded(dialect: str) -> bool:
+    return dialect == BRANDED
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("Must not hold the NUL character; leave it out")
+    return text
+
+
+def _without_duplicates(events: list[str]) -> list[str]:
+    """Each type once, in the order of its first mention."""
+    folded = list(dict.fromkeys(events))
+    if not folded:
+        raise ValueError("Must name at least one event type")
+    if len(folded) > MAX_EVENTS:
+        raise ValueError(f"Names {len(folded)} event types; at most {MAX_EVENTS} are possible; use several endpoints")
+    return folded
+
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+"""A string that every database can keep."""
+
+Url = Annotated[Text, Field(description="https, with a host that resolves to public addresses only")]
+Description = Annotated[Text, Field(max_length=500)]
+Events = Annotated[
+    list[Text],
+    AfterValidator(_without_duplicates),
+    Field(max_length=1_000, description=f"Event types to subscribe to, at most {MAX_EVENTS} different ones"),
+]
+RateLimit = Annotated[
+    int, Field(ge=1, le=HIGHEST_RATE, description="Deliveries per second at the most, over all workers")
+]
+"""How fast an endpoint may be sent to; answers hold it only where it is set."""
+
+
+class NewEndpoint(BaseModel):
+    """What an owner gives to register an endpoint."""
+
+    model_config = ConfigDict(strict=True)
+
+    url: Url
+    description: Description | None = None
+    events: Events | None = Field(None, description="Defaults to upload.completed and upload.failed")
+    dialect: Text = Field(
+        BRANDED,
+        description="How events are told and signed: `house` (or by its brand, such as `optimaldial`), `standard` "
+        "(Standard Webhooks 1.0 with a shared secret) or `standard-v1a` (the same with an ed25519 key).",
+    )
+    rate_limit: RateLimit | None = None
+
+
+class EndpointChanges(BaseModel):
+    """What an owner may change; a field that is absent stays as it is."""
+
+    model_config = ConfigDict(strict=True)
+
+    # Defaults that no schema shows: absent is not the same as any value.
+    url: Url = Field(default_factory=str)
+    description: Description | None = Field(default_factory=lambda: None)
+    events: Events = Field(default_factory=list)
+    is_active: bool = Field(default_factory=bool)
+    rate_limit: RateLimit | None = Field(default_factory=lambda: None)
+
+    def given(self) -> dict[str, Any]:
+        """The fields that were in the body."""
+        return self.model_dump(exclude_unset=True)
+
+
+class EndpointView(BaseModel):
+    """What every reader of an endpoint sees, its owner and operators alike; never a secret."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    organization_id: str
+    url: str
+    description: str | None
+    events: list[str]
+    is_active: bool
+    last_success_at: Time | None
+    last_failure_at: Time | None
+    consecutive_failures: int = Field(ge=0)
+    disabled_at: Time | None
+    created_at: Time
+    updated_at: Time
+    rate_limit: RateLimit | None = Field(
+        None, exclude_if=is_none, description="What counts: the lower one of the owner's and the operator's limit."
+    )
+    operator_rate_limit: RateLimit | None = Field(
+        None, exclude_if=is_none, description="The operator's limit, which the owner cannot lift."
+    )
+    disabled_by_operator: bool = Field(
+        default=False, exclude_if=lambda value: not value, description="Only an operator can enable it again."
+    )
+
+    @classmethod
+    def of(cls, endpoint: Endpoint) -> Self:
+        """The view of a row."""
+        shown = endpoint.model_dump()
+        shown["rate_limit"] = effective_rate_limit(endpoint)
+        return cls(**shown, is_active=endpoint.state == EndpointState.ACTIVE)
+
+
+class OwnersView(EndpointView):
+    """An endpoint as its owner sees it (OptimalDial contract, "Webhook endpoints")."""
+
+    user_id: str
+    verified_at: Time
+    dialect: str = Field(BRANDED, exclude_if=_is_branded, description="Only of endpoints that speak another one.")
+
+
+class OperatorsView(EndpointView):
+    """An endpoint as operators see it, of whatever surface."""
+
+    user_id: str | None
+    verified_at: Time | None
+    dialect: str
+    state: EndpointState
+
+
+def effective_rate_limit(endpoint: Endpoint) -> int | None:
+    """Deliveries per second that an endpoint gets at most: the lower one of its owner's and the operator's limit."""
+    limits = [limit for limit in (endpoint.rate_limit, endpoint.operator_rate_limit) if limit is not None]
+    return min(limits, default=None)
+
+
+def audit_snapshot(endpoint: Endpoint) -> dict[str, Any]:
+    """What the audit log compares before and after a change: the state, and every field that can be changed."""
+    values = endpoint.model_dump(include=EndpointChanges.model_fields.keys() & Endpoint.model_fields.keys())
+    return values | {
+        "url": redact_url(endpoint.url),
+        "state": str(endpoint.state),
+        "rate_limit": effective_rate_limit(endpoint),
+        "operator_rate_limit": endpoint.operator_rate_limit,
+    }
