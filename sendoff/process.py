@@ -46,7 +46,7 @@ def disable_core_dumps() -> None:
 
 
 def raise_descriptor_limit() -> int:
-    """Let the process open as many files and sockets as the system allows it to; that number."""
+    """Raise the soft limit of open files and sockets to the hard one, and return it: each connection needs one."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard if hard != resource.RLIM_INFINITY else _MOST_DESCRIPTORS

@@ -1,136 +1,164 @@
-"""The queue: tells workers through Redis that something is due. It carries ids, never data, and may fail to ring.
+"""The work queue: tells workers through arq and Redis what is due. Jobs carry ids, never data, and may be lost.
 
-Deliveries are rung for on a list, which a worker empties as it has room: one command for many ids on either side.
-Uploads and replays, which are few and long, are arq jobs (docs/decisions/0010).
-Whatever isn't rung for is found by the sweeper, so ringing never raises and never makes its caller wait.
+Deliveries, uploads and replays are arq jobs, in queues of their own so that none holds up another. The sweeper finds
+what a lost job was for; so enqueueing never raises and never makes its caller wait.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections import deque
-from collections.abc import Awaitable, Iterable
+from collections.abc import Iterable
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
 
 import orjson
 import structlog
-from arq.connections import ArqRedis
+from arq.connections import ArqRedis, RedisSettings
+from arq.constants import job_key_prefix
+from arq.jobs import serialize_job
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
+from sendoff.ids import new_id
 from sendoff.settings import Settings
 
-DUE, DUE_IN_BULK = "sendoff:due", "sendoff:due:bulk"
-"""The lists of ids of deliveries that are due, the oldest first. What is rung for by the hundred stands in the second:
-a fan-out to many endpoints doesn't hold up the single events of others."""
+DELIVERIES = "arq:queue"
+"""arq's default queue: deliveries that were published alone or a few at a time."""
 
-HELD_FOR = "held:"
-"""Begins what stands in these lists for an endpoint for which deliveries are held; its id follows."""
+BULK_DELIVERIES = "arq:queue:bulk"
+"""Deliveries by the hundred: a fan-out, a batch, a sweep. Single ones do not wait behind them."""
+
+UPLOADS, REPLAYS = "arq:queue:uploads", "arq:queue:replays"
+QUEUES = (DELIVERIES, BULK_DELIVERIES, UPLOADS, REPLAYS)
+
+DELIVER, DELIVER_BACKLOG, PROCESS_UPLOAD, RUN_REPLAY = "deliver", "deliver_backlog", "process_upload", "run_replay"
+"""The jobs' function names. `deliver_backlog` carries ids of endpoints for which deliveries are held."""
 
 BULK = 50
-"""More than so many ids at once are bulk."""
+"""Calls with more ids than this go to BULK_DELIVERIES."""
 
-QUEUE = "sendoff:jobs"
-CHANNEL = "sendoff:bell"
-"""Where workers hear that there is a new job, so that they need not ask for one all the time."""
+IDS_PER_JOB = 200
+"""The most ids in a job. A job of 200 costs the worker about as much as a job of one."""
 
-PROCESS_UPLOAD, RUN_REPLAY = "process_upload", "run_replay"
+GATHER_SECONDS = 0.01
+"""Ids that come while a command is under way wait until this long after its start, to share a job. Without a command
+under way, an id is sent at once."""
 
-MOST_DUE = 100_000
-"""Ids in each list: beyond it nobody listens, and the sweeper has them anyway."""
+MAX_QUEUED_JOBS = 20_000
+"""Jobs kept in a queue; beyond this the newest are dropped. About 6 MB in Redis. The sweeper finds their deliveries."""
 
-_IDS_AT_ONCE = 1_000
-_RING_TIMEOUT_SECONDS = 2.0
-_JOB_EXPIRES_SECONDS = 3600
+MAX_WAITING_IDS = 100_000
+"""Ids that wait in this process for Redis; beyond this the oldest are dropped."""
+
+_JOB_EXPIRES_MS = 600_000
+_JOBS_PER_COMMAND = 100
+_ENQUEUE_TIMEOUT_SECONDS = 2.0
 _log = structlog.get_logger(__name__)
 
 
 class Queue(Protocol):
-    """How operations say that work is due, after they have committed it."""
+    """How operations say that work is due, after they have committed it. Calls return at once and never raise."""
 
     def enqueue_deliveries(self, delivery_ids: Iterable[str]) -> None:
         """These deliveries are due."""
 
     def enqueue_backlog(self, endpoint_ids: Iterable[str]) -> None:
-        """Deliveries are held for these endpoints, which may have room for them."""
+        """Deliveries are held for these endpoints, which may have capacity for them."""
 
     def enqueue_uploads(self, upload_ids: Iterable[str]) -> None:
         """These uploads are ready for processing."""
 
     def enqueue_replays(self, replay_ids: Iterable[str]) -> None:
-        """These replays have something to do."""
+        """These replays have deliveries to send."""
 
 
 class RedisQueue:
-    """Rings in the background; what is rung for meanwhile shares the next command."""
+    """Enqueues arq jobs in the background. What comes while a command is under way shares the next jobs."""
 
     def __init__(self, redis: ArqRedis) -> None:
         self._redis = redis
-        self._deliveries: dict[str, deque[str]] = {
-            DUE: deque(maxlen=MOST_DUE),
-            DUE_IN_BULK: deque(maxlen=MOST_DUE),
+        kinds = [(DELIVERIES, DELIVER), (DELIVERIES, DELIVER_BACKLOG), (BULK_DELIVERIES, DELIVER)]
+        self._waiting: dict[tuple[str, str], deque[str]] = {
+            kind: deque(maxlen=MAX_WAITING_IDS) for kind in [*kinds, (UPLOADS, PROCESS_UPLOAD), (REPLAYS, RUN_REPLAY)]
         }
-        self._jobs: deque[tuple[str, str]] = deque(maxlen=MOST_DUE)
-        self._ringing: asyncio.Task[None] | None = None
-
-    def enqueue_backlog(self, endpoint_ids: Iterable[str]) -> None:
-        self.enqueue_deliveries(HELD_FOR + endpoint_id for endpoint_id in endpoint_ids)
+        self._sending: asyncio.Task[None] | None = None
+        self._sent_at = float("-inf")
 
     def enqueue_deliveries(self, delivery_ids: Iterable[str]) -> None:
         ids = list(delivery_ids)
-        self._deliveries[DUE if len(ids) <= BULK else DUE_IN_BULK].extend(ids)
-        self._ring()
+        self._enqueue(DELIVERIES if len(ids) <= BULK else BULK_DELIVERIES, DELIVER, ids)
+
+    def enqueue_backlog(self, endpoint_ids: Iterable[str]) -> None:
+        self._enqueue(DELIVERIES, DELIVER_BACKLOG, endpoint_ids)
 
     def enqueue_uploads(self, upload_ids: Iterable[str]) -> None:
-        self._jobs.extend((PROCESS_UPLOAD, upload_id) for upload_id in upload_ids)
-        self._ring()
+        self._enqueue(UPLOADS, PROCESS_UPLOAD, upload_ids)
 
     def enqueue_replays(self, replay_ids: Iterable[str]) -> None:
-        self._jobs.extend((RUN_REPLAY, replay_id) for replay_id in replay_ids)
-        self._ring()
+        self._enqueue(REPLAYS, RUN_REPLAY, replay_ids)
 
     async def close(self) -> None:
-        """Ring for what still waits, then let go of the connections."""
-        if self._ringing is not None:
-            await self._ringing
+        """Send what still waits, then close the connections."""
+        if self._sending is not None:
+            await self._sending
         await self._redis.aclose(close_connection_pool=True)
 
-    def _waiting(self) -> int:
-        return len(self._jobs) + sum(map(len, self._deliveries.values()))
+    def _enqueue(self, queue: str, function: str, ids: Iterable[str]) -> None:
+        self._waiting[queue, function].extend(ids)
+        if self._count() and (self._sending is None or self._sending.done()):
+            self._sending = asyncio.create_task(self._send_all())
 
-    def _ring(self) -> None:
-        if self._waiting() and (self._ringing is None or self._ringing.done()):
-            self._ringing = asyncio.create_task(self._ring_for_all())
+    def _count(self) -> int:
+        return sum(map(len, self._waiting.values()))
 
-    async def _ring_for_all(self) -> None:
-        while self._waiting():
+    async def _send_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._count():
             try:
-                async with asyncio.timeout(_RING_TIMEOUT_SECONDS):
-                    await self._ring_for_some()
+                async with asyncio.timeout(_ENQUEUE_TIMEOUT_SECONDS):
+                    await self._send_some()
             except (RedisError, OSError, TimeoutError) as error:
-                _log.warning("bell_not_rung", error=str(error), ids=self._waiting())
-                self._jobs.clear()
-                for waiting in self._deliveries.values():
+                _log.warning("enqueue_failed", error=str(error) or type(error).__name__, ids=self._count())
+                for waiting in self._waiting.values():
                     waiting.clear()
+            if self._count():
+                await asyncio.sleep(max(0.0, self._sent_at + GATHER_SECONDS - loop.time()))
 
-    async def _ring_for_some(self) -> None:
-        for key, waiting in self._deliveries.items():
-            if waiting:
-                await self._push(key, [waiting.popleft() for _ in range(min(len(waiting), _IDS_AT_ONCE))])
-        if self._jobs:
-            await self._ring_for_job()
+    async def _send_some(self) -> None:
+        self._sent_at = asyncio.get_running_loop().time()
+        now = int(time.time() * 1000)
+        used: list[str] = []
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for job_id, queue, job in self._take_jobs(now):
+                # Uploads and replays have their own job ids: enqueued again while they wait, they stay one job.
+                pipe.set(job_key_prefix + job_id, job, px=_JOB_EXPIRES_MS, nx=True)
+                pipe.zadd(queue, {job_id: now}, nx=True)
+                used.append(queue)
+            queues = list(dict.fromkeys(used))
+            for queue in queues:
+                pipe.zcard(queue)
+            sizes = (await pipe.execute())[2 * len(used) :]
+        for queue, size in zip(queues, sizes, strict=True):
+            if size > MAX_QUEUED_JOBS:
+                await self._redis.zremrangebyrank(queue, MAX_QUEUED_JOBS, -1)
 
-    async def _push(self, key: str, ids: list[str]) -> None:
-        length: int = await cast(Awaitable[int], self._redis.rpush(key, *ids))
-        if length > MOST_DUE:
-            await cast(Awaitable[str], self._redis.ltrim(key, 0, MOST_DUE - 1))
+    def _take_jobs(self, now: int) -> Iterable[tuple[str, str, bytes]]:
+        """Up to `_JOBS_PER_COMMAND` jobs out of what waits: id, queue, and the job as arq writes it."""
+        left = _JOBS_PER_COMMAND
+        for (queue, function), waiting in self._waiting.items():
+            is_delivery = queue in (DELIVERIES, BULK_DELIVERIES)
+            while waiting and left:
+                left -= 1
+                ids = [waiting.popleft() for _ in range(min(len(waiting), IDS_PER_JOB if is_delivery else 1))]
+                job_id = new_id() if is_delivery else f"{function}:{ids[0]}"
+                yield job_id, queue, serialize_job(function, (ids,), {}, None, now, serializer=_serialize)
 
-    async def _ring_for_job(self) -> None:
-        job, identifier = self._jobs.popleft()
-        await self._redis.enqueue_job(job, [identifier], _expires=_JOB_EXPIRES_SECONDS)
-        await self._redis.publish(CHANNEL, job)
+
+_serialize = partial(orjson.dumps, default=repr)  # arq also serializes the errors of jobs
 
 
 def connect(settings: Settings) -> ArqRedis:
@@ -138,11 +166,18 @@ def connect(settings: Settings) -> ArqRedis:
     options: dict[str, Any] = {"socket_connect_timeout": 1.0, "socket_timeout": 5.0, "max_connections": 50}
     if settings.redis_url.startswith("rediss://"):
         options |= {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
-    pool = ConnectionPool.from_url(settings.redis_url, **options)
     return ArqRedis(
-        pool_or_conn=pool,
-        # arq also serializes the errors of jobs, if only to throw them away.
-        job_serializer=partial(orjson.dumps, default=repr),
+        pool_or_conn=ConnectionPool.from_url(settings.redis_url, **options),
+        job_serializer=_serialize,
         job_deserializer=orjson.loads,
-        default_queue_name=QUEUE,
+        default_queue_name=DELIVERIES,
     )
+
+
+def redis_settings(settings: Settings) -> RedisSettings:
+    """The settings' Redis in arq's form, which arq's own command line needs."""
+    found = RedisSettings.from_dsn(settings.redis_url)
+    found.ssl_check_hostname = found.ssl
+    if found.unix_socket_path is not None:
+        found.unix_socket_path = unquote(urlsplit(settings.redis_url).path)
+    return found

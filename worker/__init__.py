@@ -1,1 +1,1 @@
-"""Process 2: translates arq jobs to operations. It decides nothing."""
+"""Process 2: an arq worker. It runs jobs, the sweeper and housekeeping, and hosts the delivery engine."""

@@ -10,7 +10,7 @@ from sendoff.process import exit_on_sigterm_during_startup
 def main() -> int:
     """Serve until SIGTERM or SIGINT. Exit code 1, with a sentence, when the process cannot start."""
     exit_on_sigterm_during_startup()
-    from .serving import run  # takes a second or more, in which we may be told to end
+    from .process import run  # importing it takes a second or more; SIGTERM may come meanwhile
 
     return run()
 

@@ -1,34 +1,66 @@
-"""Job name to operation: the only functions that arq sees.
+"""The arq jobs: what a worker does for each function name. arq sees these functions alone.
 
-A job that cannot do its work because a dependency is away just ends: SQL knows what is due, the sweeper rings again.
+A job whose dependency is away ends without an error: SQL knows what is due, and the sweeper enqueues it again.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from sendoff.errors import Unavailable
+from sendoff.ids import is_uuid
 from sendoff.operators.replay import tick_replay
 from sendoff.uploads.process import process_upload as process_one_upload
+
+if TYPE_CHECKING:
+    from .host import WorkerHost
 
 _log = structlog.get_logger(__name__)
 
 
+async def deliver(ctx: dict[str, Any], delivery_ids: list[str]) -> None:
+    """Hand deliveries to the dispatcher. Ends when they are claimed or held, and never waits for a receiver."""
+    host: WorkerHost = ctx["host"]
+    ids = _valid(delivery_ids)
+    try:
+        await (host.bulk_intake if ctx.get("bulk") else host.intake).hand_over(ids)
+    except Unavailable as error:
+        _log.warning("deliveries_not_claimed", deliveries=len(ids), error=str(error))
+
+
+async def deliver_backlog(ctx: dict[str, Any], endpoint_ids: list[str]) -> None:
+    """Claim held deliveries of these endpoints as the endpoints have capacity. Ends at once."""
+    host: WorkerHost = ctx["host"]
+    host.dispatcher.backlog_available(_valid(endpoint_ids))
+
+
 async def process_upload(ctx: dict[str, Any], upload_ids: list[str]) -> None:
     """Process uploads that are ready."""
-    for upload_id in upload_ids:
+    host: WorkerHost = ctx["host"]
+    for upload_id in _valid(upload_ids):
         try:
-            await process_one_upload(ctx["context"], upload_id)
+            await process_one_upload(host.context, upload_id)
         except Unavailable as error:
-            _log.warning("upload_put_off", upload=upload_id, error=str(error))
+            _log.warning("upload_postponed", upload=upload_id, error=str(error))
 
 
 async def run_replay(ctx: dict[str, Any], replay_ids: list[str]) -> None:
-    """Send of each replay what its rate allows by now."""
-    for replay_id in replay_ids:
+    """Send what the rate of each replay allows by now."""
+    host: WorkerHost = ctx["host"]
+    for replay_id in _valid(replay_ids):
         try:
-            await tick_replay(ctx["context"], replay_id)
+            await tick_replay(host.context, replay_id)
         except Unavailable as error:
-            _log.warning("replay_put_off", replay=replay_id, error=str(error))
+            _log.warning("replay_postponed", replay=replay_id, error=str(error))
+
+
+def _valid(ids: object) -> list[str]:
+    """The ids that are UUIDs. Anybody with access to Redis can write there, and one bad id must not fail the others."""
+    found = list(ids) if isinstance(ids, Iterable) and not isinstance(ids, str) else []
+    valid = [one for one in found if isinstance(one, str) and is_uuid(one)]
+    if len(valid) < len(found) or not isinstance(ids, list):
+        _log.warning("invalid_ids_dropped", ids=len(found) - len(valid))
+    return valid

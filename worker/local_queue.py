@@ -1,29 +1,32 @@
-"""The bell of a worker that cannot reach Redis: it rings for itself."""
+"""The queue of a worker that cannot use Redis: it works on its own findings."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from sendoff.context import Context
-from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.errors import SendoffError
 from sendoff.operators.replay import tick_replay
 from sendoff.uploads.process import process_upload
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable
+
+    from sendoff.context import Context
+    from sendoff.delivery.dispatcher import Dispatcher
 
 _log = structlog.get_logger(__name__)
 
 
 class LocalQueue:
-    """Does what is rung for in this process, one ring of a kind at a time; what comes meanwhile is left to be swept."""
+    """Does the work in this process, one call of a kind at a time; further calls are dropped until the next sweep."""
 
     def __init__(self, context: Context, dispatcher: Dispatcher) -> None:
         self._context = context
         self._dispatcher = dispatcher
-        self._at_work: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
 
     def enqueue_deliveries(self, delivery_ids: Iterable[str]) -> None:
         self._start("deliveries", self._dispatcher.submit, list(delivery_ids))
@@ -38,15 +41,15 @@ class LocalQueue:
         self._start("replays", self._tick_replays, list(replay_ids))
 
     def _start(self, kind: str, work: Any, ids: list[str]) -> None:
-        running = self._at_work.get(kind)
+        running = self._running.get(kind)
         if ids and (running is None or running.done()):
-            self._at_work[kind] = asyncio.create_task(self._run(kind, work(ids)))
+            self._running[kind] = asyncio.create_task(self._run(kind, work(ids)))
 
     async def _run(self, kind: str, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
         except SendoffError as error:
-            _log.warning("direct_ring_failed", kind=kind, error=str(error))
+            _log.warning("local_dispatch_failed", kind=kind, error=str(error))
 
     async def _process_uploads(self, upload_ids: list[str]) -> None:
         for upload_id in upload_ids:

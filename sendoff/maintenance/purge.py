@@ -36,7 +36,7 @@ class Removed:
     idempotency_records: int
 
 
-async def tidy(context: Context) -> Removed:
+async def purge_expired(context: Context) -> Removed:
     """Remove all that is past its time by now. What is still to be delivered stays, however old.
 
     Delivered deliveries leave RETENTION_DAYS after they arrived, dead ones DEAD_LETTER_RETENTION_DAYS after they died,

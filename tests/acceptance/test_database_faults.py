@@ -103,7 +103,7 @@ def test_a_worker_that_is_started_while_the_database_is_away_waits_for_it(
     mortal_postgres.server.stop()
     try:
         worker.launch()
-        eventually_blocking(lambda: "worker_waits" in worker.log(), within=20, what=worker.log)
+        eventually_blocking(lambda: "waiting_for_database" in worker.log(), within=20, what=worker.log)
     finally:
         mortal_postgres.server.start()
     worker.wait_until_ready()

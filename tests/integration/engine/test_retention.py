@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import func, select, text
 
-from sendoff.maintenance.purge import Removed, tidy
+from sendoff.maintenance.purge import Removed, purge_expired
 from sendoff.operators.actions import discard_dead_letter
 from sendoff.operators.queries import list_dead_letters
 from sendoff.operators.reconcile import reconcile
@@ -43,7 +43,7 @@ async def count(house: House) -> dict[str, int]:
 
 async def tidy_and_check(house: House) -> Removed:
     """What was removed; the audit finds nothing to say about it."""
-    removed = await tidy(house.context)
+    removed = await purge_expired(house.context)
     assert (await reconcile(house.context)).counts == {}
     return removed
 
@@ -78,7 +78,7 @@ async def test_a_delivery_that_is_still_to_be_made_stays_however_old_it_is(
         await publish_and_work(house)
         receiver.program("/hook", 200)
         house.clock.advance(1_000 * DAY)
-        await tidy(house.context)
+        await purge_expired(house.context)
         assert await count(house) == {"Event": 1, "Delivery": 1, "Attempt": 1, "LastExchange": 1}
         await house.work()
         assert receiver.requests("/hook")[-1].header("X-OptimalDial-Attempt") == "2"
@@ -169,7 +169,7 @@ async def test_much_is_removed_in_many_small_transactions(
         await replay(house, ALL)
         await house.publish(*[NewEvent("upload.failed", b"{}") for _ in range(5)])
         house.clock.advance(365 * DAY)
-        removed = await tidy(house.context)
+        removed = await purge_expired(house.context)
         assert (removed.delivered, removed.dead_letters, removed.replay_rows) == (5, 10, 6)
         assert await count(house) == {"Event": 5, "Delivery": 10}
 
@@ -186,7 +186,7 @@ async def test_an_event_that_lacks_a_delivery_is_kept_for_whoever_looks_into_it(
             await tx.execute(text("DELETE FROM attempts WHERE delivery_id = :id"), {"id": event.delivery_ids[0]})
             await tx.execute(text("DELETE FROM deliveries WHERE id = :id"), {"id": event.delivery_ids[0]})
         house.clock.advance(31 * DAY)
-        await tidy(house.context)
+        await purge_expired(house.context)
         [finding] = (await reconcile(house.context)).findings
         assert (finding.check.kind, finding.ids) == ("delivery_count", {"event_id": event.id})
 

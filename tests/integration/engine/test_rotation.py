@@ -13,7 +13,7 @@ from sendoff.endpoints.secrets import rotate_secret
 from sendoff.errors import NotFound
 from sendoff.idempotency import IdempotentRequest, StoredResponse, complete, reserve
 from sendoff.maintenance.key_rotation import KeyUse, count_key_use, rotate_keys
-from sendoff.maintenance.purge import tidy
+from sendoff.maintenance.purge import purge_expired
 from sendoff.operators.queries import list_audit
 from sendoff.operators.replay import Selection, start_replay, tick_replay
 from sendoff.store.queries import endpoints
@@ -78,10 +78,10 @@ async def test_an_ended_secret_is_forgotten_and_one_that_still_signs_is_not(
     async with open_house(database_url) as house:
         registered = await house.register(receiver.url("/hook"))
         await rotate(house, registered.endpoint.id)
-        await tidy(house.context)
+        await purge_expired(house.context)
         assert (await find(house, registered.endpoint.id)).previous_secret is not None
         house.clock.advance(DAY)
-        await tidy(house.context)
+        await purge_expired(house.context)
         after = await find(house, registered.endpoint.id)
         assert (after.previous_secret, after.previous_secret_until) == (None, None)
 

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from sendoff.delivery.dead_letters import drain_inactive_endpoints
-from sendoff.maintenance.purge import tidy
+from sendoff.maintenance.purge import purge_expired
 from sendoff.operators.reconcile import reconcile
 from sendoff.operators.replay import tick_replay
 from tests.integration.engine.machine.fakes import Answer
@@ -56,7 +56,7 @@ class WholeLife(Work, Interventions):
         """Half of it is past its retention first, then all."""
         for days in (RETENTION_DAYS, DEAD_LETTER_RETENTION_DAYS):
             self.stage.clock.advance(days * 86_400 + 1)
-            self.stage.run(tidy(self.stage.context))
+            self.stage.run(purge_expired(self.stage.context))
             assert self.stage.run(reconcile(self.stage.context)).counts == {}
         left = self.stage.look()
         assert replace(left, endpoints={}) == Picture({}, {}, {}, {}, {}, {}, {})

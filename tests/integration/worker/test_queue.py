@@ -1,0 +1,277 @@
+"""The queue and its consumers: arq jobs that carry ids, taken as a worker has capacity, whatever stands in Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+import orjson
+import pytest
+from arq.constants import job_key_prefix
+from arq.jobs import deserialize_job, serialize_job
+from arq.worker import func
+
+from sendoff.context import Context
+from sendoff.delivery import backlog
+from sendoff.delivery.admission import most_at_once
+from sendoff.delivery.dispatcher import Dispatcher
+from sendoff.errors import Unavailable
+from sendoff.ids import new_id
+from sendoff.publishing.publish import NewEvent
+from sendoff.queue import (
+    BULK,
+    BULK_DELIVERIES,
+    DELIVERIES,
+    IDS_PER_JOB,
+    MAX_QUEUED_JOBS,
+    REPLAYS,
+    RedisQueue,
+    connect,
+)
+from tests.support.house import House, open_house
+from tests.support.polling import eventually
+from tests.support.receiver import Receiver
+from tests.support.tasks import end
+from worker.consumer import ConsumerSupervisor, QueueConsumer
+from worker.host import FUNCTIONS
+from worker.intake import DeliveryIntake
+
+
+@dataclass
+class Host:
+    """As much of a worker as jobs need."""
+
+    context: Context
+    dispatcher: Dispatcher
+    intake: DeliveryIntake = field(init=False)
+    bulk_intake: DeliveryIntake = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.intake = DeliveryIntake(self.dispatcher)
+        self.bulk_intake = DeliveryIntake(self.dispatcher, is_bulk=True)
+
+
+def supervisor_of(host: Host, queue: str) -> ConsumerSupervisor:
+    context = {"host": host, "bulk": queue == BULK_DELIVERIES}
+    return ConsumerSupervisor(
+        lambda: QueueConsumer(host.context, queue, FUNCTIONS[queue], job_context=context, max_jobs=10)
+    )
+
+
+@asynccontextmanager
+async def consuming(
+    context: Context, dispatcher: Dispatcher, *queues: str
+) -> AsyncIterator[Sequence[ConsumerSupervisor]]:
+    host = Host(context, dispatcher)
+    supervisors = [supervisor_of(host, queue) for queue in queues or (DELIVERIES,)]
+    works = [host.intake.run(), host.bulk_intake.run(), *(supervisor.run() for supervisor in supervisors)]
+    tasks = [asyncio.create_task(work) for work in works]
+    yield supervisors
+    for task in tasks:
+        await end(task)
+
+
+@asynccontextmanager
+async def delivering(house: House) -> AsyncIterator[ConsumerSupervisor]:
+    dispatcher = Dispatcher(house.context)
+    async with consuming(house.context, dispatcher) as [supervisor]:
+        yield supervisor
+    await dispatcher.drain(1)
+
+
+@asynccontextmanager
+async def queue_of(house: House) -> AsyncIterator[RedisQueue]:
+    queue = RedisQueue(connect(house.context.settings))
+    yield queue
+    await queue.close()
+
+
+async def put(house: House, job: bytes, queue: str = DELIVERIES) -> None:
+    """Put a job into a queue, whatever is in it."""
+    job_id = new_id()
+    await house.context.redis.set(job_key_prefix + job_id, job)
+    await house.context.redis.zadd(queue, {job_id: 1})
+
+
+async def test_a_published_event_is_an_arq_job_and_is_delivered(
+    postgres_url: str, valkey_url: str, receiver: Receiver
+) -> None:
+    async with open_house(postgres_url, redis_url=valkey_url) as house, queue_of(house) as queue:
+        house.context = replace(house.context, queue=queue)
+        await house.register(receiver.url("/hook"))
+        receiver.forget()
+        [accepted] = await house.publish()
+        redis = house.context.redis
+        await eventually(lambda: redis.zcard(DELIVERIES), what="a job in the queue")
+        [job_id] = await redis.zrange(DELIVERIES, 0, -1)
+        job = deserialize_job((await redis.get(job_key_prefix + job_id.decode())), deserializer=orjson.loads)
+        assert (job.function, job.args) == ("deliver", [accepted.delivery_ids])
+        async with delivering(house):
+            await receiver.wait_for(1, "/hook")
+            await eventually(lambda: no_job_is_left(house), what="no job left in Redis")
+
+
+async def no_job_is_left(house: House) -> bool:
+    redis = house.context.redis
+    return not await redis.zcard(DELIVERIES) and not await redis.keys(job_key_prefix + "*")
+
+
+async def test_held_deliveries_are_claimed_for_the_endpoints_that_the_queue_names(
+    postgres_url: str, valkey_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog, "BACKLOG_POLL_SECONDS", 3600.0)
+    async with (
+        open_house(postgres_url, redis_url=valkey_url, endpoint_max_in_flight=1) as house,
+        queue_of(house) as queue,
+    ):
+        await house.register(receiver.url("/hook"))
+        receiver.forget()
+        async with delivering(house):
+            [first] = await house.publish()
+            queue.enqueue_deliveries(first.delivery_ids)
+            await receiver.wait_for(1, "/hook")  # the worker's first scan for held deliveries is over
+            await house.publish(*[NewEvent("upload.completed", b"{}")] * (most_at_once(1) + 2))
+            queue.enqueue_backlog(house.queue.holders)
+            await receiver.wait_for(1 + 2, "/hook")
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"\xff",
+        b"{}",
+        serialize_job("deliver", (["no id", "' OR 1=1"],), {}, None, 1, serializer=orjson.dumps),
+        serialize_job("deliver", ("no list",), {}, None, 1, serializer=orjson.dumps),
+        serialize_job("deliver", (), {"unknown": 1}, None, 1, serializer=orjson.dumps),
+        serialize_job("deliver_backlog", ([None, 5, {}, "zzz"],), {}, None, 1, serializer=orjson.dumps),
+        serialize_job("no_such_function", ([],), {}, None, 1, serializer=orjson.dumps),
+    ],
+)
+async def test_a_bad_job_or_id_stops_nothing(
+    database_url: str, valkey_url: str, receiver: Receiver, nonsense: bytes
+) -> None:
+    async with open_house(database_url, redis_url=valkey_url) as house, queue_of(house) as queue:
+        await house.register(receiver.url("/hook"))
+        receiver.forget()
+        async with delivering(house) as supervisor:
+            await put(house, nonsense)
+            await house.context.redis.zadd(DELIVERIES, {"a job without a body": 1})
+            [accepted] = await house.publish()
+            queue.enqueue_deliveries([*accepted.delivery_ids, "no id"])
+            await receiver.wait_for(1, "/hook")
+            assert not supervisor.is_unhealthy
+
+
+async def test_without_redis_a_consumer_is_unhealthy(postgres_url: str) -> None:
+    async with (
+        open_house(postgres_url, redis_url="redis://127.0.0.1:1") as house,
+        delivering(house) as supervisor,
+    ):
+        assert not supervisor.is_unhealthy
+        await eventually(lambda: supervisor.is_unhealthy, what="an unhealthy consumer")
+
+
+class _BusyDispatcher:
+    """Has capacity for everything, and never returns from the claim of more than one."""
+
+    def __init__(self) -> None:
+        self.submitted: list[Sequence[str]] = []
+
+    async def wait_for_capacity(self) -> int:
+        return 1_000
+
+    async def submit(self, delivery_ids: Sequence[str]) -> None:
+        self.submitted.append(delivery_ids)
+        if len(delivery_ids) > 1:
+            await asyncio.Event().wait()
+
+
+async def test_a_single_delivery_does_not_wait_for_a_bulk(postgres_url: str, valkey_url: str) -> None:
+    async with open_house(postgres_url, redis_url=valkey_url) as house, queue_of(house) as queue:
+        dispatcher = _BusyDispatcher()
+        async with consuming(house.context, cast(Dispatcher, dispatcher), DELIVERIES, BULK_DELIVERIES):
+            bulk, single = [new_id() for _ in range(BULK + 1)], new_id()
+            queue.enqueue_deliveries(bulk)
+            await eventually(lambda: dispatcher.submitted == [bulk], what="the bulk")
+            queue.enqueue_deliveries([single])
+            await eventually(lambda: dispatcher.submitted == [bulk, [single]], what="the single delivery")
+
+
+class _FailingDispatcher(_BusyDispatcher):
+    async def submit(self, delivery_ids: Sequence[str]) -> None:
+        self.submitted.append(delivery_ids)
+        raise Unavailable("The database is away.")
+
+
+async def test_jobs_end_when_the_database_is_away(postgres_url: str, valkey_url: str) -> None:
+    async with open_house(postgres_url, redis_url=valkey_url) as house, queue_of(house) as queue:
+        dispatcher = _FailingDispatcher()
+        async with consuming(house.context, cast(Dispatcher, dispatcher)) as [supervisor]:
+            for number in range(1, 4):
+                queue.enqueue_deliveries([new_id()])
+                await eventually(lambda number=number: len(dispatcher.submitted) == number, what=f"claim {number}")
+            assert not supervisor.is_unhealthy
+
+
+async def test_ids_that_come_together_share_jobs(postgres_url: str, valkey_url: str) -> None:
+    async with open_house(postgres_url, redis_url=valkey_url) as house, queue_of(house) as queue:
+        for _ in range(3 * IDS_PER_JOB):
+            queue.enqueue_deliveries([new_id()])
+        await eventually(lambda: house.context.redis.zcard(DELIVERIES), what="the jobs")
+        assert await house.context.redis.zcard(DELIVERIES) == 3
+
+
+async def test_an_upload_or_replay_that_is_enqueued_again_stays_one_job(postgres_url: str, valkey_url: str) -> None:
+    async with open_house(postgres_url, redis_url=valkey_url) as house, queue_of(house) as queue:
+        replay_id = new_id()
+        for _ in range(3):
+            queue.enqueue_replays([replay_id])
+            await eventually(lambda: house.context.redis.zcard(REPLAYS), what="the job")
+        assert await house.context.redis.zrange(REPLAYS, 0, -1) == [f"run_replay:{replay_id}".encode()]
+
+
+async def test_a_full_queue_drops_the_newest(
+    postgres_url: str, valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sendoff.queue.MAX_QUEUED_JOBS", 2)
+    assert MAX_QUEUED_JOBS > 2
+    async with open_house(postgres_url, redis_url=valkey_url) as house, queue_of(house) as queue:
+        await put(house, b"the oldest")
+        for _ in range(3 * IDS_PER_JOB):
+            queue.enqueue_deliveries([new_id()])
+        await eventually(lambda: is_trimmed(house), what="the bound")
+        assert (await house.context.redis.zrange(DELIVERIES, 0, 0, withscores=True))[0][1] == 1
+
+
+async def is_trimmed(house: House) -> bool:
+    return bool(await house.context.redis.zcard(DELIVERIES) == 2)
+
+
+async def test_a_job_that_takes_long_is_started_once(postgres_url: str, valkey_url: str) -> None:
+    started, may_end = 0, asyncio.Event()
+
+    async def work(_ctx: object, _ids: object) -> None:
+        nonlocal started
+        started += 1
+        await may_end.wait()
+
+    async with open_house(postgres_url, redis_url=valkey_url) as house, queue_of(house) as queue:
+        functions = [func(work, name="run_replay")]
+        consumers = [QueueConsumer(house.context, REPLAYS, functions, job_context={}, max_jobs=10) for _ in range(2)]
+        tasks = [asyncio.create_task(consumer.async_run()) for consumer in consumers]
+        queue.enqueue_replays([new_id()])
+        await eventually(lambda: started == 1, what="the start")
+        assert await no_job_of(house, REPLAYS)  # there is nothing that another worker could start
+        may_end.set()
+        await eventually(lambda: sum(consumer.jobs_complete for consumer in consumers) == 1, what="the end")
+        for task, consumer in zip(tasks, consumers, strict=True):
+            await end(task)
+            await consumer.stop()
+        assert [consumer.jobs_failed for consumer in consumers] == [0, 0]
+
+
+async def no_job_of(house: House, queue: str) -> bool:
+    return not await house.context.redis.zcard(queue) and not await house.context.redis.keys(job_key_prefix + "*")

@@ -1,0 +1,126 @@
+"""Everything that works in a worker process: dispatcher, consumers of the queues, sweeper, housekeeping."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from arq.worker import Function, func
+
+from sendoff.delivery.dead_letters import drain_inactive_endpoints
+from sendoff.delivery.dispatcher import Dispatcher
+from sendoff.maintenance.purge import purge_expired
+from sendoff.process import tune_garbage_collector
+from sendoff.queue import (
+    BULK_DELIVERIES,
+    DELIVER,
+    DELIVER_BACKLOG,
+    DELIVERIES,
+    PROCESS_UPLOAD,
+    REPLAYS,
+    RUN_REPLAY,
+    UPLOADS,
+)
+from sendoff.uploads.orphan_files import remove_orphan_files
+
+from . import jobs
+from .clock_watch import watch_clock
+from .consumer import ConsumerSupervisor, QueueConsumer
+from .housekeeping import DRAIN_SECONDS, FIND_ORPHAN_FILES_SECONDS, PURGE_SECONDS, repeat
+from .intake import DeliveryIntake
+from .sweeper import run_sweeps
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from sendoff.context import Context
+
+_log = structlog.get_logger(__name__)
+
+JOB_TIMEOUT_SECONDS = 3600
+"""The longest that a job may take; of uploads the slowest. Deliveries are handed over within seconds."""
+
+FUNCTIONS: dict[str, list[Function]] = {
+    DELIVERIES: [
+        func(jobs.deliver, name=DELIVER, timeout=JOB_TIMEOUT_SECONDS),
+        func(jobs.deliver_backlog, name=DELIVER_BACKLOG, timeout=JOB_TIMEOUT_SECONDS),
+    ],
+    BULK_DELIVERIES: [func(jobs.deliver, name=DELIVER, timeout=JOB_TIMEOUT_SECONDS)],
+    UPLOADS: [func(jobs.process_upload, name=PROCESS_UPLOAD, timeout=JOB_TIMEOUT_SECONDS)],
+    REPLAYS: [func(jobs.run_replay, name=RUN_REPLAY, timeout=JOB_TIMEOUT_SECONDS)],
+}
+"""The jobs of each queue."""
+
+MAX_JOBS = {DELIVERIES: 50, BULK_DELIVERIES: 2, UPLOADS: 20, REPLAYS: 20}
+"""Jobs of each queue that a worker has taken and not finished. Delivery jobs wait for capacity with their ids in this
+process, where no other worker can take them; so there are few."""
+
+_CANCEL_AGAIN_SECONDS = 0.5
+
+
+class WorkerHost:
+    """One worker process's engine. `start`, then `wait`, then `stop`."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.dispatcher = Dispatcher(context)
+        self.intake = DeliveryIntake(self.dispatcher)
+        self.bulk_intake = DeliveryIntake(self.dispatcher, is_bulk=True)
+        self._loops: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to work: consume the queues, sweep, keep house."""
+        context = self.context
+        capacity = self.dispatcher.wait_for_capacity
+        deliveries = self._supervise(DELIVERIES, wait_for_capacity=capacity)
+        works = [
+            self.intake.run(),
+            self.bulk_intake.run(),
+            deliveries.run(),
+            self._supervise(BULK_DELIVERIES, wait_for_capacity=capacity).run(),
+            self._supervise(UPLOADS).run(),
+            self._supervise(REPLAYS).run(),
+            run_sweeps(context, self.dispatcher, deliveries),
+            watch_clock(context),
+            repeat("drain of inactive endpoints", DRAIN_SECONDS, partial(drain_inactive_endpoints, context)),
+            repeat("purge", PURGE_SECONDS, partial(purge_expired, context)),
+            repeat("orphan files", FIND_ORPHAN_FILES_SECONDS, partial(remove_orphan_files, context)),
+        ]
+        self._loops = [asyncio.create_task(work) for work in works]
+        tune_garbage_collector()
+        _log.info("worker_ready")
+
+    async def wait(self) -> None:
+        """Return or raise when a loop ends by itself, which is a defect: the process should end with its error."""
+        done, _ = await asyncio.wait(self._loops, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    async def stop(self) -> None:
+        """Take nothing new, finish what is in flight within `SHUTDOWN_GRACE_SECONDS`, release the rest."""
+        running = set(self._loops)
+        while running:
+            # A loop whose Redis fails at this moment sees the failure, not the cancellation: cancel it again.
+            for loop in running:
+                loop.cancel()
+            _, running = await asyncio.wait(running, timeout=_CANCEL_AGAIN_SECONDS)
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        await self.dispatcher.drain(self.context.settings.shutdown_grace_seconds)
+        _log.info("worker_stopped")
+
+    def _supervise(
+        self, queue: str, *, wait_for_capacity: Callable[[], Awaitable[object]] | None = None
+    ) -> ConsumerSupervisor:
+        job_context: dict[Any, Any] = {"host": self, "bulk": queue == BULK_DELIVERIES}
+        return ConsumerSupervisor(
+            lambda: QueueConsumer(
+                self.context,
+                queue,
+                FUNCTIONS[queue],
+                job_context=job_context,
+                max_jobs=MAX_JOBS[queue],
+                wait_for_capacity=wait_for_capacity,
+            )
+        )

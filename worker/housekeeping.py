@@ -1,0 +1,32 @@
+"""Periodic work besides the sweeps: drain inactive endpoints, purge, remove orphan files.
+
+Timed by the monotonic clock. arq's cron stands still when the wall clock is set back, and needs Redis (decision 0002).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+_log = structlog.get_logger(__name__)
+
+DRAIN_SECONDS = 1.0
+PURGE_SECONDS = 60.0
+FIND_ORPHAN_FILES_SECONDS = 86_400.0
+
+
+FIRST_AFTER_SECONDS = 10.0
+"""The first run after a start waits at most this long, so that deliveries come first: SQLite has one lock for both."""
+
+
+async def repeat(name: str, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+    """Run `work` every `seconds`, measured from its end, also after it failed."""
+    await asyncio.sleep(min(seconds, FIRST_AFTER_SECONDS))
+    while True:
+        try:
+            await work()
+        except Exception as error:
+            _log.warning("housekeeping_failed", work=name, error=str(error))
+        await asyncio.sleep(seconds)

@@ -1,0 +1,76 @@
+"""Between queue and dispatcher: gathers the ids of jobs that arrive together, so that one claim serves them all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sendoff.delivery.admission import CLAIM_BATCH_LIMIT, bulk_share
+
+if TYPE_CHECKING:
+    from sendoff.delivery.dispatcher import Dispatcher
+
+GATHER_SECONDS = 0.01
+"""The pause after a small claim: under load, the jobs that arrive meanwhile share the next one. A job that comes alone
+does not wait. Without the pause, 200 deliveries a second cost the worker half as much CPU again."""
+
+
+class DeliveryIntake:
+    """Submits deliveries to the dispatcher, one claim at a time, as the dispatcher has capacity."""
+
+    def __init__(self, dispatcher: Dispatcher, *, is_bulk: bool = False) -> None:
+        """`is_bulk`: take only a share of the free capacity at a time, so that single deliveries find some."""
+        self._dispatcher = dispatcher
+        self._is_bulk = is_bulk
+        self._waiting: deque[tuple[Sequence[str], asyncio.Future[None]]] = deque()
+        self._arrived = asyncio.Event()
+
+    async def hand_over(self, delivery_ids: Sequence[str]) -> None:
+        """Return when the dispatcher has taken them. Raises errors.Unavailable when the database cannot be reached."""
+        if not delivery_ids:
+            return
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((delivery_ids, done))
+        self._arrived.set()
+        await done
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            self._arrived.clear()
+            if not self._waiting:
+                await self._arrived.wait()
+            limit = self._limit(await self._dispatcher.wait_for_capacity())
+            ids, callers = self._take(limit)
+            error = await self._submit(ids, limit)
+            for caller in callers:
+                if error is None and not caller.done():
+                    caller.set_result(None)
+                elif error is not None and not caller.done():
+                    caller.set_exception(error)
+            if len(ids) < limit:
+                await asyncio.sleep(GATHER_SECONDS)
+
+    async def _submit(self, ids: Sequence[str], at_once: int) -> Exception | None:
+        """What went wrong, if anything did."""
+        try:
+            for start in range(0, len(ids), at_once):
+                await self._dispatcher.submit(ids[start : start + at_once])
+        except Exception as error:  # the jobs that brought the ids end with it
+            return error
+        return None
+
+    def _limit(self, capacity: int) -> int:
+        return max(1, bulk_share(capacity) if self._is_bulk else min(capacity, CLAIM_BATCH_LIMIT))
+
+    def _take(self, limit: int) -> tuple[list[str], list[asyncio.Future[None]]]:
+        """The ids of whole jobs, until there are `limit` or more."""
+        ids: list[str] = []
+        callers: list[asyncio.Future[None]] = []
+        while self._waiting and len(ids) < limit:
+            some, caller = self._waiting.popleft()
+            ids += some
+            callers.append(caller)
+        return list(dict.fromkeys(ids)), callers

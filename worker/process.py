@@ -1,0 +1,80 @@
+"""The worker's process: read the settings, work until it is stopped, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+
+import structlog
+import uvloop
+from prometheus_client import start_http_server
+
+from sendoff import settings
+from sendoff.context import Context
+from sendoff.errors import SendoffError, Unavailable
+from sendoff.logging import configure_logging
+from sendoff.metrics import REGISTRY
+from sendoff.process import disable_core_dumps, notify_ready, raise_descriptor_limit
+from sendoff.settings import Settings
+from sendoff.startup import open_context
+
+from .host import WorkerHost
+
+_log = structlog.get_logger(__name__)
+
+_DATABASE_WAIT_SECONDS = 1.0
+
+
+def run() -> int:
+    """Work until SIGTERM or SIGINT. Returns 1, with a sentence on standard error, when that is not possible."""
+    disable_core_dumps()
+    try:
+        loaded = settings.load()
+        configure_logging(loaded)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(loaded))
+    except SendoffError as error:
+        sys.stderr.write(f"worker: {error}\n")
+        return 1
+    return 0
+
+
+async def serve(settings: Settings) -> None:
+    """Work until the process is signalled to stop, then drain within `SHUTDOWN_GRACE_SECONDS`.
+
+    Raises errors.WrongSchema when the database needs `sendoff migrate`; waits for a database that is away.
+    """
+    stop = _stop_on_signals()
+    raise_descriptor_limit()
+    if settings.worker_metrics_port is not None:
+        start_http_server(settings.worker_metrics_port, registry=REGISTRY)
+    while not stop.is_set():
+        try:
+            async with open_context(settings) as context:
+                await _work(context, stop)
+        except Unavailable as error:
+            _log.warning("waiting_for_database", error=str(error))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _DATABASE_WAIT_SECONDS)
+
+
+async def _work(context: Context, stop: asyncio.Event) -> None:
+    host = WorkerHost(context)
+    host.start()
+    notify_ready()
+    ends = [asyncio.create_task(stop.wait()), asyncio.create_task(host.wait())]
+    done, waiting = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+    await host.stop()
+    for task in done:
+        task.result()
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop

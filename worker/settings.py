@@ -1,0 +1,75 @@
+"""`arq worker.settings.WorkerSettings` runs a whole worker; with `--check` it tells whether one is running.
+
+`python -m worker` runs the same jobs, and outlives a Redis that goes away: arq's own loop ends then.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any, ClassVar
+
+import orjson
+from arq.connections import RedisSettings
+from arq.worker import Function
+
+from sendoff.errors import SendoffError
+from sendoff.logging import configure_logging
+from sendoff.process import disable_core_dumps, notify_ready, raise_descriptor_limit
+from sendoff.queue import DELIVERIES, redis_settings
+from sendoff.settings import Settings, load
+from sendoff.startup import open_context
+
+from .consumer import HEALTH_CHECK_SECONDS
+from .host import FUNCTIONS, JOB_TIMEOUT_SECONDS, MAX_JOBS, WorkerHost
+
+
+def _load() -> Settings:
+    try:
+        return load()
+    except SendoffError as error:
+        sys.exit(f"worker: {error}")
+
+
+_SETTINGS = _load()
+
+
+async def start(ctx: dict[Any, Any]) -> None:
+    """Open the database and start the engine, which consumes all queues beside arq's loop."""
+    disable_core_dumps()
+    configure_logging(_SETTINGS)
+    raise_descriptor_limit()
+    opened = AsyncExitStack()
+    try:
+        host = WorkerHost(await opened.enter_async_context(open_context(_SETTINGS)))
+    except SendoffError as error:
+        sys.exit(f"worker: {error}")
+    ctx["host"], ctx["opened"] = host, opened
+    host.start()
+    notify_ready()
+
+
+async def stop(ctx: dict[Any, Any]) -> None:
+    """Drain within `SHUTDOWN_GRACE_SECONDS`, then close the connections."""
+    if "host" in ctx:
+        await ctx["host"].stop()
+        await ctx["opened"].aclose()
+
+
+class WorkerSettings:
+    """arq's settings of a worker. Its other queues are consumed by the engine that `on_startup` starts."""
+
+    functions: ClassVar[list[Function]] = FUNCTIONS[DELIVERIES]
+    queue_name = DELIVERIES
+    redis_settings: ClassVar[RedisSettings] = redis_settings(_SETTINGS)
+    on_startup = start
+    on_shutdown = stop
+    max_jobs = MAX_JOBS[DELIVERIES]
+    job_timeout = JOB_TIMEOUT_SECONDS
+    health_check_interval = HEALTH_CHECK_SECONDS
+    keep_result = 0
+    retry_jobs = False
+    log_results = False
+    job_serializer = partial(orjson.dumps, default=repr)
+    job_deserializer = orjson.loads

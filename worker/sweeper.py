@@ -1,0 +1,110 @@
+"""The sweeper's loop: a key in Redis elects one worker for each sweep; without Redis every worker sweeps."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+from redis.exceptions import RedisError
+
+from sendoff.delivery.sweep import sweep
+from sendoff.errors import Unavailable
+from sendoff.ids import new_id
+from sendoff.queue import BULK_DELIVERIES, DELIVERIES
+
+from .local_queue import LocalQueue
+
+if TYPE_CHECKING:
+    from sendoff.context import Context
+    from sendoff.delivery.dispatcher import Dispatcher
+
+    from .consumer import ConsumerSupervisor
+
+_log = structlog.get_logger(__name__)
+
+SWEEP_SECONDS = 1.0
+
+QUEUE_BACKPRESSURE_JOBS = 1_000
+"""With this many delivery jobs in the queue another one would be run late: the sweeper then dispatches locally."""
+
+QUEUE_BACKPRESSURE_SECONDS = 2.0
+"""The same, with a job that has waited this long."""
+
+SWEEP_LAG, SWEEP_LAG_UNDER_LOAD = timedelta(seconds=2), timedelta(seconds=8)
+"""How long the sweeper leaves accepted deliveries to their own jobs. The work of a lost job is found within 10 s."""
+
+LONGEST_WITHOUT_SWEEP_SECONDS = 5.0
+"""After this a worker sweeps without being elected: Redis's keys expire by a wall clock that may be set back."""
+
+_REDIS_TIMEOUT_SECONDS = 1.0
+_ELECTION_KEY = "sendoff:sweep"
+_WORKERS_KEY = "sendoff:workers"
+_ALIVE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _QueueStatus:
+    """What Redis says: how many workers live, whether this one is to sweep, how far the queue is behind."""
+
+    workers: int
+    is_elected: bool
+    jobs: int
+    oldest_seconds: float
+
+    @property
+    def is_behind(self) -> bool:
+        return self.jobs >= QUEUE_BACKPRESSURE_JOBS or self.oldest_seconds >= QUEUE_BACKPRESSURE_SECONDS
+
+
+async def run_sweeps(context: Context, dispatcher: Dispatcher, deliveries: ConsumerSupervisor) -> None:
+    """Sweep until cancelled, and tell admission how many workers share the endpoints' caps."""
+    local = replace(context, queue=LocalQueue(context, dispatcher))
+    name = new_id()
+    swept_at = float("-inf")
+    while True:
+        overdue = context.clock.monotonic() - swept_at > LONGEST_WITHOUT_SWEEP_SECONDS
+        status = await _ask_redis(context, name)
+        if status is not None:
+            dispatcher.admission.set_workers(status.workers)
+        if status is None or overdue or status.is_elected:
+            swept_at = context.clock.monotonic()
+            if status is None or deliveries.is_unhealthy:
+                await _sweep(local, timedelta(0))
+            elif status.is_behind:
+                await _sweep(local, SWEEP_LAG_UNDER_LOAD)
+            else:
+                await _sweep(context, SWEEP_LAG)
+        await asyncio.sleep(SWEEP_SECONDS)
+
+
+async def _ask_redis(context: Context, name: str) -> _QueueStatus | None:
+    """The status, with this worker counted as alive; None when Redis cannot be reached."""
+    now = context.clock.now().timestamp()
+    queues = (DELIVERIES, BULK_DELIVERIES)
+    pipeline = context.redis.pipeline()
+    pipeline.zadd(_WORKERS_KEY, {name: now})
+    pipeline.zremrangebyscore(_WORKERS_KEY, "-inf", now - _ALIVE_SECONDS)
+    pipeline.zcard(_WORKERS_KEY)
+    pipeline.set(_ELECTION_KEY, name, nx=True, px=int(SWEEP_SECONDS * 900))
+    for queue in queues:
+        pipeline.zcard(queue)
+        pipeline.zrange(queue, 0, 0, withscores=True)
+    try:
+        async with asyncio.timeout(_REDIS_TIMEOUT_SECONDS):
+            _, _, workers, elected, *of_queues = await pipeline.execute()
+    except (RedisError, OSError, TimeoutError):
+        return None
+    oldest = min((score / 1000 for found in of_queues[1::2] for _, score in found), default=now)
+    return _QueueStatus(int(workers), bool(elected), sum(of_queues[::2]), now - oldest)
+
+
+async def _sweep(context: Context, lag: timedelta) -> None:
+    try:
+        await sweep(context, sweep_lag=lag)
+    except Unavailable as error:
+        _log.warning("sweep_failed", error=str(error))
+    except Exception:
+        _log.exception("sweep_failed")
