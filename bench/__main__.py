@@ -10,9 +10,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.calibration import Weather
+from bench.calibration import NoiseMeter
 from bench.databases import BenchDatabase, Postgres, Sqlite
-from bench.ground import measure_ground
+from bench.environment import measure_environment
+from bench.fixtures import create_fixtures
 from bench.measuring import Meter
 from bench.options import Options, parse_options
 from bench.profiling import Profiler
@@ -20,7 +21,6 @@ from bench.report import render_report
 from bench.scenarios import FIXED_RATE, Bench, Result
 from bench.servers import ReceiverProcess, Servers
 from bench.table import Run, number
-from bench.town import found_town
 
 _STARTED = time.monotonic()
 RESULTS = Path(__file__).parent / "RESULTS.md"
@@ -35,9 +35,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="sendoff-bench-") as name:
         directory = Path(name)
         directory.chmod(0o755)  # PostgreSQL may have to run as another user
-        ground = measure_ground(options, directory)
+        environment = measure_environment(options, directory)
         runs = [_run_on(database, options, directory) for database in options.databases]
-    report = render_report(command, options, ground, runs)
+    report = render_report(command, options, environment, runs)
     sys.stdout.write(report)
     failed = any(run.failure for run in runs)
     if options.write and not failed:
@@ -53,8 +53,8 @@ def _run_on(name: str, options: Options, parent: Path) -> Run:
     profiler = Profiler(options.profile, directory)
     servers = Servers(directory, database, profiler, settings=options.settings)
     receiver = ReceiverProcess(options.hosts)
-    with Weather() as weather:
-        meter = Meter(servers, database, receiver, weather)
+    with NoiseMeter() as noise:
+        meter = Meter(servers, database, receiver, noise)
         run = Run(database.name, [], meter.peaks)
         try:
             servers.start()
@@ -73,7 +73,7 @@ def _run_on(name: str, options: Options, parent: Path) -> Run:
 async def _measure(meter: Meter, options: Options, directory: Path, run: Run) -> None:
     await meter.database.connect()
     try:
-        keys = await found_town(meter.servers.environment, options, meter.receiver.hosts, meter.receiver.port)
+        keys = await create_fixtures(meter.servers.environment, options, meter.receiver.hosts, meter.receiver.port)
         bench = Bench(options, directory, meter, keys)
         await bench.warm_up()
         for scenario in options.only:

@@ -1,7 +1,7 @@
-"""A fixed piece of pure Python, timed over and over, so that runs in different weather can be compared.
+"""A fixed piece of pure Python, timed over and over, so that runs under different noise can be compared.
 
-On a virtual machine the same loop takes 10 ms of CPU time in one minute and 20 in the next, by what the neighbours on
-the host do. So it runs during the scenarios, and not only before them.
+On a virtual machine the same loop takes 10 ms of CPU time in one minute and 20 in the next, depending on other guests
+of the host. So it runs during the scenarios as well as before them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def calibrate() -> float:
     return median(_timed() for _ in range(_ROUNDS))
 
 
-class Weather:
+class NoiseMeter:
     """Calibrates all the time, at the cost of a few percent of a core."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Weather:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._observe, daemon=True)
 
-    def __enter__(self) -> Weather:
+    def __enter__(self) -> NoiseMeter:
         self._thread.start()
         return self
 

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from bench.accounting import ProcessTable, machine_busy_seconds
-from bench.calibration import Weather
+from bench.calibration import NoiseMeter
 from bench.databases import Asked, BenchDatabase
 from bench.servers import ReceiverProcess, Servers
 
@@ -46,7 +46,7 @@ class Meter:
     servers: Servers
     database: BenchDatabase
     receiver: ReceiverProcess
-    weather: Weather
+    noise: NoiseMeter
     peaks: dict[str, float] = field(default_factory=dict)
 
     @staticmethod
@@ -78,7 +78,7 @@ class Meter:
             # This reading is one command itself.
             redis_commands=now.redis_commands - before.redis_commands - 1,
             asked=now.asked.since(before.asked) if now.asked and before.asked else None,
-            calibration_ms=self.weather.since(before.at),
+            calibration_ms=self.noise.since(before.at),
         )
 
     def _pids(self) -> dict[str, list[int]]:

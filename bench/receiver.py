@@ -55,7 +55,7 @@ class Log:
 
 
 def read_arrivals(path: Path) -> list[tuple[bytes, float]]:
-    """What `Log.dump` wrote: event ids with the monotonic seconds of their arrival."""
+    """What `Log.dump` wrote: event ids with the monotonic seconds of their receipt."""
     content = path.read_bytes()
     count = len(content) // (8 + EVENT_ID_LENGTH)
     times = array("d", content[: 8 * count])

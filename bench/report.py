@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bench.calibration import REFERENCE_MS
 from bench.databases import POSTGRES_SETTINGS
-from bench.ground import Ground, describe_machine
+from bench.environment import Environment, describe_machine
 from bench.measuring import PARTS
 from bench.options import Options, describe
 from bench.table import Run, number, render
@@ -31,14 +31,14 @@ _HOW_TO_READ = """\
 """
 
 
-def render_report(command: str, options: Options, ground: Ground, runs: Sequence[Run]) -> str:
+def render_report(command: str, options: Options, environment: Environment, runs: Sequence[Run]) -> str:
     """Markdown."""
     now = SystemClock().now()
     parts = [
         "# Benchmark results",
         f"`{command}`, {now:%Y-%m-%d %H:%M} UTC",
         "\n".join(f"- {line}" for line in [describe_machine(), *describe(options), _describe_postgres()]),
-        _describe_ground(ground),
+        _describe_environment(environment),
         *_warnings(runs),
         render(runs),
         "\n".join(_describe_memory(run) for run in runs),
@@ -53,15 +53,16 @@ def _describe_postgres() -> str:
     return "PostgreSQL: " + ", ".join(f"{name}={value}" for name, value in POSTGRES_SETTINGS.items())
 
 
-def _describe_ground(ground: Ground) -> str:
-    ceiling = 1e6 / ground.receiver_cpu_us
+def _describe_environment(environment: Environment) -> str:
+    baseline = environment.client_baseline
+    ceiling = 1e6 / environment.receiver_cpu_us
     return "\n".join(
         [
-            f"- calibration before the run: {ground.calibration_ms:.1f} ms (reference {REFERENCE_MS:.1f})",
-            f"- receiver: {number(ground.receiver_per_second)} requests/s answered, "
-            f"{number(ground.receiver_cpu_us)} µs each, so {number(ceiling)}/s with a core of its own",
-            f"- floor: the same POSTs by the bare `sendoff.wire` client: {number(ground.floor.per_second)}/s, "
-            f"{number(ground.floor.cpu_us)} µs of the client's CPU each",
+            f"- calibration before the run: {environment.calibration_ms:.1f} ms (reference {REFERENCE_MS:.1f})",
+            f"- receiver: {number(environment.receiver_per_second)} requests/s answered, "
+            f"{number(environment.receiver_cpu_us)} µs each, so {number(ceiling)}/s with a core of its own",
+            f"- client baseline: the same POSTs by the bare `sendoff.wire` client: {number(baseline.per_second)}/s, "
+            f"{number(baseline.cpu_us)} µs of the client's CPU each",
         ]
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import orjson
 
-from bench.town import EVENT_TYPE
+from bench.fixtures import EVENT_TYPE
 
 _UPLOAD = {
     "id": "0199c5a0-7b4e-7c00-8000-000000000000",

@@ -148,9 +148,9 @@ class Bench:
         return result
 
     def _add_latencies(self, result: Result, answers: Path) -> None:
-        arrivals = self.meter.receiver.dump(self.directory / "arrivals")
+        receipts = self.meter.receiver.dump(self.directory / "receipts")
         by_id = {answer.event_id: answer for answer in read_answers(answers)}
-        matched = [(by_id[event_id], at) for event_id, at in read_arrivals(arrivals) if event_id in by_id]
+        matched = [(by_id[event_id], at) for event_id, at in read_arrivals(receipts) if event_id in by_id]
         result.after_answer = sorted((at - answer.answered) * 1000 for answer, at in matched)
         result.after_sending = sorted((at - answer.sent) * 1000 for answer, at in matched)
 

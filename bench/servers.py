@@ -12,8 +12,8 @@ from typing import Any, cast
 
 import redis
 
+from bench.client_baseline import ClientBaseline
 from bench.databases import BenchDatabase
-from bench.floor import Floor
 from bench.plan import Outcome, Plan
 from bench.profiling import Profiler
 from tests.support.polling import eventually_blocking
@@ -46,7 +46,7 @@ class ReceiverProcess:
         self._ask("reset")
 
     def dump(self, path: Path) -> Path:
-        """Have the arrivals written to a file."""
+        """Have the receipts written to a file."""
         self._ask(f"dump {path}")
         return path
 
@@ -180,9 +180,13 @@ def run_load(plan: Plan, directory: Path) -> Outcome:
     return Outcome(**_run_to_json("bench.load", plan.save(directory / "plan.json")))
 
 
-def run_floor(receiver: ReceiverProcess, *, seconds: float, concurrency: int, body_bytes: int) -> Floor:
+def run_client_baseline(
+    receiver: ReceiverProcess, *, seconds: float, concurrency: int, body_bytes: int
+) -> ClientBaseline:
     """Measure the bare client against the receiver."""
-    return Floor(**_run_to_json("bench.floor", receiver.port, seconds, concurrency, body_bytes, *receiver.hosts))
+    return ClientBaseline(
+        **_run_to_json("bench.client_baseline", receiver.port, seconds, concurrency, body_bytes, *receiver.hosts)
+    )
 
 
 def _run_to_json(module: str, *arguments: object) -> dict[str, Any]:

@@ -45,7 +45,7 @@ async def measure_backlog(options: ScaleOptions, directory: Path) -> str:
         rows = Seed(
             options.backlog,
             endpoint_of=lambda number: endpoints[number % len(endpoints)],
-            fate_of=lambda _number: DUE,
+            state_of=lambda _number: DUE,
             since=now - timedelta(minutes=5),
             until=now - timedelta(minutes=1),
             payload=_PAYLOAD,
@@ -108,8 +108,8 @@ def _memory(mark: _Mark) -> list[str]:
 
 
 def _describe(total: int, usage: Usage, repeated: int) -> str:
-    weather = REFERENCE_MS / usage.calibration_ms
-    used = ", ".join(f"{part} {number(usage.cpu[part] * weather / total * 1e6)}" for part in PARTS)
+    speed = REFERENCE_MS / usage.calibration_ms
+    used = ", ".join(f"{part} {number(usage.cpu[part] * speed / total * 1e6)}" for part in PARTS)
     return (
         f"All recorded after {usage.seconds:.0f} s, {number(total / usage.seconds)} deliveries/s; "
         f"{repeated} requests beyond one each. CPU µs per delivery, normalized: {used}. "

@@ -55,9 +55,9 @@ async def _publish(site: Site, bench: Bench, events: int) -> tuple[float, float,
     await eventually(lambda: receiver.count() >= expected, within=_PATIENCE_SECONDS, what="all received")
     recorded = await _until_recorded(site)
     answers = read_answers(Path(str(plan.answers)))
-    arrivals = [at for _, at in read_arrivals(receiver.dump(site.directory / "arrivals"))]
+    receipts = [at for _, at in read_arrivals(receiver.dump(site.directory / "receipts"))]
     start = min(answer.sent for answer in answers)
-    ends = (max(answer.answered for answer in answers), min(arrivals), max(arrivals), recorded)
+    ends = (max(answer.answered for answer in answers), min(receipts), max(receipts), recorded)
     first, second, third, fourth = ((at - start) * 1000 for at in ends)
     return first, second, third, fourth
 

@@ -86,7 +86,7 @@ def _seed(endpoints: Sequence[SeedEndpoint], rows: int, *, since: datetime, unti
     return Seed(
         rows,
         endpoint_of=lambda at: quiet[at % len(quiet)] if at < _QUIET_ROWS else busy[at % len(busy)],
-        fate_of=lambda at: DELIVERED if at % _DEAD_EVERY else DEAD,
+        state_of=lambda at: DELIVERED if at % _DEAD_EVERY else DEAD,
         since=since,
         until=until,
         first=first,

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from bench.fixtures import EVENT_TYPE
 from bench.requests import some_data
 from bench.scale.asking import Routine, Step
 from bench.scale.rows import SeedEndpoint
-from bench.town import EVENT_TYPE
 from sendoff.context import Context
 from sendoff.delivery.sweep import sweep
 from sendoff.ids import new_event_id, new_id

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from bench.ground import describe_machine
+from bench.environment import describe_machine
 from bench.measuring import PARTS
 from sendoff.clock import SystemClock
 

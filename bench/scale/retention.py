@@ -26,7 +26,7 @@ async def measure_retention(options: ScaleOptions, directory: Path) -> str:
         rows = Seed(
             options.expired,
             endpoint_of=lambda number: endpoints[number % len(endpoints)],
-            fate_of=lambda _number: DELIVERED,
+            state_of=lambda _number: DELIVERED,
             since=old - timedelta(days=1),
             until=old,
             payload=1024,
@@ -40,8 +40,8 @@ async def measure_retention(options: ScaleOptions, directory: Path) -> str:
         before = await site.meter.read()
         await eventually(all_removed, within=_PATIENCE_SECONDS, what="all removed")
         usage = await site.meter.since(before)
-    weather = REFERENCE_MS / usage.calibration_ms
-    used = ", ".join(f"{part} {number(usage.cpu[part] * weather / options.expired * 1e6)}" for part in PARTS)
+    speed = REFERENCE_MS / usage.calibration_ms
+    used = ", ".join(f"{part} {number(usage.cpu[part] * speed / options.expired * 1e6)}" for part in PARTS)
     return (
         f"{options.expired:,} deliveries with their events and attempts were removed in {usage.seconds:.0f} s, "
         f"{number(options.expired / usage.seconds)} a second. CPU µs each, normalized: {used}. "

@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from bench.fixtures import EVENT_TYPE
 from bench.requests import some_data
-from bench.town import EVENT_TYPE
 
 _SLICE = 1_000  # rows that share their times and make one piece of a COPY
 _NULL = r"\N"
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class SeedState:
     """What has become of a delivery: its state, how many attempts it took, and what the last one was answered."""
 
     state: str
@@ -33,10 +33,10 @@ class Fate:
         return "ok" if self.state == "delivered" else f"http_{self.status}"
 
 
-DELIVERED = Fate("delivered", 1, 200)
-DEAD = Fate("dead", 6, 500)
-DUE = Fate("pending", 0, due_in=timedelta(0))
-WAITING = Fate("pending", 1, 500, due_in=timedelta(hours=1), due_spread=timedelta(hours=11))
+DELIVERED = SeedState("delivered", 1, 200)
+DEAD = SeedState("dead", 6, 500)
+DUE = SeedState("pending", 0, due_in=timedelta(0))
+WAITING = SeedState("pending", 1, 500, due_in=timedelta(hours=1), due_spread=timedelta(hours=11))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Seed:
 
     rows: int
     endpoint_of: Callable[[int], SeedEndpoint]
-    fate_of: Callable[[int], Fate]
+    state_of: Callable[[int], SeedState]
     since: datetime
     until: datetime
     first: int = 0
@@ -109,28 +109,28 @@ def _events(rows: Seed, piece: _Slice) -> str:
 
 def _deliveries(rows: Seed, piece: _Slice) -> str:
     stamp = piece.stamp
-    rest = _Kept(lambda fate: _rest_of_delivery(fate, piece))
+    rest = _Kept(lambda state: _rest_of_delivery(state, piece))
     return "".join(
         f"{delivery_id(stamp, number)}\t{event_id(stamp, number)}\t{to.id}\t{to.organization_id}\t"
-        f"{rest[rows.fate_of(number)]}"
+        f"{rest[rows.state_of(number)]}"
         for number, to in _with_endpoints(rows, piece)
     )
 
 
-def _rest_of_delivery(fate: Fate, piece: _Slice) -> str:
-    due = None if fate.due_in is None else piece.at + fate.due_in + fate.due_spread * piece.share
-    tried = piece.at if fate.attempts else None
-    error = None if fate.state == "delivered" or not fate.attempts else f"The receiver answered {fate.status}."
-    delivered = piece.at if fate.state == "delivered" else None
-    return _row(fate.state, fate.attempts, due, piece.at, tried, fate.status, error, delivered)
+def _rest_of_delivery(state: SeedState, piece: _Slice) -> str:
+    due = None if state.due_in is None else piece.at + state.due_in + state.due_spread * piece.share
+    tried = piece.at if state.attempts else None
+    error = None if state.state == "delivered" or not state.attempts else f"The receiver answered {state.status}."
+    delivered = piece.at if state.state == "delivered" else None
+    return _row(state.state, state.attempts, due, piece.at, tried, state.status, error, delivered)
 
 
 def _attempts(rows: Seed, piece: _Slice) -> str:
     stamp = piece.stamp
     return "".join(
-        f"{delivery_id(stamp, number)}\t{attempt}\t{_row(piece.at, 12, fate.outcome, fate.status)}"
-        for number, fate in ((number, rows.fate_of(number)) for number in piece.numbers)
-        for attempt in range(1, fate.attempts + 1)
+        f"{delivery_id(stamp, number)}\t{attempt}\t{_row(piece.at, 12, state.outcome, state.status)}"
+        for number, state in ((number, rows.state_of(number)) for number in piece.numbers)
+        for attempt in range(1, state.attempts + 1)
     )
 
 
@@ -140,7 +140,7 @@ def _dead_letters(rows: Seed, piece: _Slice) -> str:
         f"{delivery_id(stamp, number)}\t{delivery_id(stamp, number)}\t{event_id(stamp, number)}\t{EVENT_TYPE}\t"
         + _row(to.id, to.url, to.organization_id, "retries_exhausted", DEAD.status, DEAD.attempts, piece.at, "open")
         for number, to in _with_endpoints(rows, piece)
-        if rows.fate_of(number) is DEAD
+        if rows.state_of(number) is DEAD
     )
 
 
@@ -152,15 +152,15 @@ def _row(*values: object) -> str:
     return "\t".join(_NULL if value is None else str(value) for value in values) + "\n"
 
 
-class _Kept(dict[Fate, str]):
-    """What a slice's rows of the same fate share, written once."""
+class _Kept(dict[SeedState, str]):
+    """What a slice's rows of the same state share, written once."""
 
-    def __init__(self, write: Callable[[Fate], str]) -> None:
+    def __init__(self, write: Callable[[SeedState], str]) -> None:
         super().__init__()
         self._write = write
 
-    def __missing__(self, fate: Fate) -> str:
-        self[fate] = written = self._write(fate)
+    def __missing__(self, state: SeedState) -> str:
+        self[state] = written = self._write(state)
         return written
 
 

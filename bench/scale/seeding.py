@@ -21,7 +21,7 @@ class Connects(Protocol):
 
 
 async def find_endpoints(database: Connects) -> list[SeedEndpoint]:
-    """All endpoints, in the order in which `bench.town` numbers them in their URLs."""
+    """All endpoints, in the order in which `bench.fixtures` numbers them in their URLs."""
     connection = await database.open_connection()
     try:
         rows = await connection.fetch("SELECT id, organization_id, url FROM endpoints")

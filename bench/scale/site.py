@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench.calibration import Weather
+from bench.calibration import NoiseMeter
 from bench.databases import POSTGRES_SETTINGS, Postgres
+from bench.fixtures import create_fixtures
 from bench.measuring import Meter
 from bench.options import Options, parse_options
 from bench.profiling import Profiler
 from bench.scenarios import Bench
 from bench.servers import ReceiverProcess, Servers
-from bench.town import found_town
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ async def open_site(
     database = Postgres(directory, postgres)
     servers = Servers(directory, database, Profiler(None, directory), settings=options.settings)
     receiver = ReceiverProcess(options.hosts)
-    with Weather() as weather:
+    with NoiseMeter() as noise:
         try:
             servers.start()
             await database.connect()
-            keys = await found_town(servers.environment, options, receiver.hosts, receiver.port)
-            yield Site(options, directory, database, Meter(servers, database, receiver, weather), keys)
+            keys = await create_fixtures(servers.environment, options, receiver.hosts, receiver.port)
+            yield Site(options, directory, database, Meter(servers, database, receiver, noise), keys)
         finally:
             await database.disconnect()
             servers.stop()

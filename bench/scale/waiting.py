@@ -28,7 +28,7 @@ async def measure_waiting(options: ScaleOptions, directory: Path) -> str:
         rows = Seed(
             options.waiting,
             endpoint_of=lambda number: endpoints[number % len(endpoints)],
-            fate_of=lambda _number: WAITING,
+            state_of=lambda _number: WAITING,
             since=now - timedelta(minutes=50),
             until=now,
         )

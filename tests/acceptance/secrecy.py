@@ -18,8 +18,8 @@ from sendoff.store.vault import Vault
 from tests.integration.cli.installation import Installation
 from tests.integration.dialbird.issuer import Issuer
 from tests.support.processes import start
-from tests.support.remote import RemoteReceiver
-from tests.support.spellings import spellings
+from tests.support.receiver_process import ReceiverProcess
+from tests.support.secret_encodings import encodings
 
 
 class LoggedInstallation(Installation):
@@ -50,7 +50,7 @@ class Run:
     """What was issued, and what was said besides."""
 
     installation: LoggedInstallation
-    receiver: RemoteReceiver
+    receiver: ReceiverProcess
     issuer: Issuer
     issued: dict[str, str] = field(default_factory=dict)
     said: dict[str, bytes] = field(default_factory=dict)
@@ -127,5 +127,5 @@ def assert_nothing_told(run: Run, files: dict[str, bytes]) -> None:
 
 
 def _places_of(secret: str, everything: dict[str, bytes]) -> list[str]:
-    written = spellings(secret)
+    written = encodings(secret)
     return [place for place, content in everything.items() if any(spelling in content for spelling in written)]

@@ -17,8 +17,8 @@ from tests.acceptance.conftest import Install
 from tests.integration.api.every_route import CALLS, DIALBIRD
 from tests.support.databases import PostgresDatabase, Row
 from tests.support.installation import STEADY, Installation
-from tests.support.passers_by import PassersBy, Route
 from tests.support.polling import eventually_blocking
+from tests.support.random_clients import RandomClients, Route
 
 UNLIMITED = {"ANONYMOUS_RATE_LIMIT": "1000000", "CLIENT_RATE_LIMIT": "1000000"}
 KEYS = 30  # each of them may write sixty times a minute
@@ -99,8 +99,8 @@ def test_no_route_says_500_whatever_is_stopped(
         (server.freeze, server.thaw),
         (valkey.freeze, valkey.thaw),
     ]
-    passers_by = PassersBy(f"http://127.0.0.1:{installation.port}", keys, all_routes(installation))
-    with passers_by.calling() as answers:
+    random_clients = RandomClients(f"http://127.0.0.1:{installation.port}", keys, all_routes(installation))
+    with random_clients.calling() as answers:
 
         def go_on(calls: int) -> None:
             wanted = answers.statuses.total() + calls

@@ -21,9 +21,9 @@ from sendoff.publishing.publish import NewEvent
 from tests.acceptance.hostile import HOSTILE
 from tests.acceptance.hostile_tls import hostile_below_http
 from tests.integration.wire.receivers import Behaviour, Peer, receiving, well_behaved
-from tests.support.house import House, open_house
+from tests.support.app_fixture import AppFixture, open_app
 from tests.support.polling import eventually
-from tests.support.remote import RemoteReceiver
+from tests.support.receiver_process import ReceiverProcess
 from tests.support.servers import Server
 from tests.support.tls import Authority
 
@@ -90,9 +90,9 @@ def hostile(ground: str, authority: Authority, tmp_path: Path) -> dict[str, Host
 
 
 @pytest.fixture
-def healthy(ground: str, authority: Authority) -> Iterator[RemoteReceiver]:
+def healthy(ground: str, authority: Authority) -> Iterator[ReceiverProcess]:
     """In a process of its own: it is not late because the hostile ones are busy."""
-    with RemoteReceiver(certificate=None if ground == HTTP else authority.certificate("127.0.0.1")) as running:
+    with ReceiverProcess(certificate=None if ground == HTTP else authority.certificate("127.0.0.1")) as running:
         yield running
 
 
@@ -115,8 +115,8 @@ class WorkerProcess:
 
 
 @pytest.fixture
-async def house(sqlite_url: str, valkey_url: str, authority: Authority) -> AsyncIterator[House]:
-    async with open_house(sqlite_url, redis_url=valkey_url, ca_file=authority.ca_file) as opened:
+async def app(sqlite_url: str, valkey_url: str, authority: Authority) -> AsyncIterator[AppFixture]:
+    async with open_app(sqlite_url, redis_url=valkey_url, ca_file=authority.ca_file) as opened:
         yield opened
 
 
@@ -139,27 +139,27 @@ async def worker(
         await asyncio.to_thread(server.stop)
 
 
-async def look(house: House, query: str) -> list[tuple[Any, ...]]:
-    async with house.transaction() as tx:
+async def look(app: AppFixture, query: str) -> list[tuple[Any, ...]]:
+    async with app.transaction() as tx:
         return [tuple(row) for row in (await tx.execute(text(query))).all()]
 
 
-async def errors_by_endpoint(house: House) -> dict[str, set[str]]:
+async def errors_by_endpoint(app: AppFixture) -> dict[str, set[str]]:
     """What was recorded of each, by the path of its URL."""
     found: defaultdict[str, set[str]] = defaultdict(set)
     query = """SELECT endpoints.url, attempts.outcome FROM attempts JOIN deliveries ON deliveries.id = delivery_id
         JOIN endpoints ON endpoints.id = endpoint_id"""
-    for url, outcome in await look(house, query):
+    for url, outcome in await look(app, query):
         found[urlsplit(url).path.strip("/")].add(outcome)
     return found
 
 
 async def test_hostile_receivers_cost_a_worker_little_memory_and_nobody_else_a_delivery(
-    ground: str, house: House, worker: WorkerProcess, healthy: RemoteReceiver, hostile: dict[str, Hostile]
+    ground: str, app: AppFixture, worker: WorkerProcess, healthy: ReceiverProcess, hostile: dict[str, Hostile]
 ) -> None:
-    await house.register(healthy.url("/healthy"))
+    await app.register(healthy.url("/healthy"))
     healthy.forget()
-    await house.publish(*[EVENT] * 200)  # until it has all that it needs when all is well
+    await app.publish(*[EVENT] * 200)  # until it has all that it needs when all is well
     await eventually(partial(_arrived, healthy, 200), within=60, what="what is delivered when all is well")
     before, descriptors = worker.memory("VmRSS"), worker.descriptors()
     worker.forget_peak()
@@ -168,21 +168,21 @@ async def test_hostile_receivers_cost_a_worker_little_memory_and_nobody_else_a_d
     async with AsyncExitStack() as stack:
         for name, receiver in hostile.items():
             url = await stack.enter_async_context(receiver.open())
-            await house.register(f"{url}/{_as_path(name)}")
+            await app.register(f"{url}/{_as_path(name)}")
         sent = 0
         for events in STORM[ground]:
-            await house.publish(*[EVENT] * events)
+            await app.publish(*[EVENT] * events)
             sent += events
             arrived = partial(_arrived, healthy, sent)
             await eventually(arrived, within=60, what="the healthy receiver gets its own")
             if sent == 1:  # the calm before: each is seen for what it is
-                await eventually(lambda: _nothing_open(house), within=30, what="the first deliveries have an end")
-        await eventually(lambda: _nothing_open(house), within=90, what="every delivery has an end")
+                await eventually(lambda: _nothing_open(app), within=30, what="the first deliveries have an end")
+        await eventually(lambda: _nothing_open(app), within=90, what="every delivery has an end")
 
     assert worker.memory("VmHWM") - before < MOST_GROWTH_BYTES
     await eventually(lambda: worker.descriptors() < descriptors + 20, within=30, what="connections are closed")
     assert len(healthy.counts("X-OptimalDial-Delivery-Id", "/healthy")) == sent
-    recorded = await errors_by_endpoint(house)
+    recorded = await errors_by_endpoint(app)
     assert recorded["healthy"] == {"ok"}
     for name, receiver in hostile.items():
         errors = recorded[_as_path(name)]
@@ -197,10 +197,10 @@ def _as_path(name: str) -> str:
     return name.replace(" ", "-").replace("'", "")
 
 
-async def _arrived(healthy: RemoteReceiver, count: int) -> bool:
+async def _arrived(healthy: ReceiverProcess, count: int) -> bool:
     return await asyncio.to_thread(healthy.arrived, "/healthy") >= count
 
 
-async def _nothing_open(house: House) -> bool:
+async def _nothing_open(app: AppFixture) -> bool:
     query = "SELECT count(*) FROM deliveries WHERE state IN ('pending', 'held', 'in_flight')"
-    return await look(house, query) == [(0,)]
+    return await look(app, query) == [(0,)]

@@ -106,8 +106,8 @@ def test_what_a_healthy_endpoint_notices_is_measured(postgres: PostgresDatabase,
         with healthy.publishing(rate=100):
             healthy.accept(2_000, within=60)
         wait_for_healthy(installation, healthy)
-        arrivals = [each for each in installation.receiver.tally() if each.path == "/healthy"]
-        measured.append(Latencies.of(healthy.published, arrivals, leaving_out=known))
+        receipts = [each for each in installation.receiver.receipts() if each.path == "/healthy"]
+        measured.append(Latencies.of(healthy.published, receipts, leaving_out=known))
         if len(measured) == 1:
             bad.publish(20_000 // len(paths))
     note("isolation", f"{worst}: without {measured[0]}; with {measured[1]}")

@@ -6,7 +6,7 @@ one Idempotency-Key; wrong keys and wrong bodies that hold right keys and access
 rest rotated while all of it runs.
 What this proves: no API key, no access token, no signing secret of now or before (ed25519 private keys among them) and
 no key of `SECRET_KEYS` stands in the database's files, in the logs, in metrics, in any answer but the one that issues
-it and its repetitions, or in what the command line prints later, in any spelling of tests/support/spellings.py.
+it and its repetitions, or in what the command line prints later, in any spelling of tests/support/secret_encodings.py.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from tests.integration.dialbird.issuer import AUDIENCE, ISSUER, Issuer
 from tests.integration.uploads.contacts import valid_contacts
 from tests.support.polling import eventually_blocking
 from tests.support.ports import free_port
-from tests.support.remote import RemoteReceiver
+from tests.support.receiver_process import ReceiverProcess
 
 SCOPES = ["uploads:write", "uploads:read", "webhooks:manage", "events:write", "operator", "api:webhooks"]
 LISTS = ["dead-letters", "replays", "deliveries", "endpoints", "audit"]
@@ -47,7 +47,7 @@ LISTS = ["dead-letters", "replays", "deliveries", "endpoints", "audit"]
 @pytest.fixture
 def run(tmp_path: Path, shell: Shell) -> Iterator[Run]:
     keys = [secrets.token_urlsafe(32), secrets.token_urlsafe(32)]
-    with RemoteReceiver() as receiver:
+    with ReceiverProcess() as receiver:
         settings = LOOPBACK | {
             "SENDOFF_SECRET_KEYS": ",".join(keys),
             "SENDOFF_RETRY_SCHEDULE": "50ms,50ms",

@@ -142,5 +142,5 @@ def test_a_storm_of_faults_loses_nothing(which: str, install: Install, request: 
         while len(busy.published.accepted) < EVENTS:
             busy.accept(RATE, within=60)
             storm.strike()
-    reckoning = installation.check(within=180)
-    note("storm", f"{which}, seed {seed}: {len(storm.faults)} faults, {reckoning}, {installation.may_come_twice=}")
+    report = installation.check(within=180)
+    note("storm", f"{which}, seed {seed}: {len(storm.faults)} faults, {report}, {installation.may_come_twice=}")

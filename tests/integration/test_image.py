@@ -22,7 +22,7 @@ from sendoff.settings import Settings
 from tests.support.polling import eventually_blocking
 from tests.support.ports import free_port
 from tests.support.processes import ROOT
-from tests.support.remote import RemoteReceiver
+from tests.support.receiver_process import ReceiverProcess
 from tests.support.servers import Server
 from tests.support.tenants import open_tenant
 
@@ -111,7 +111,7 @@ def test_its_processes_need_no_rights_and_write_nothing_beside_what_they_are_giv
         Server(program, environment, tmp_path / f"{program[0]}.log", python=_bare_python(), folder=tree)
         for program in (started_as, ["worker"])
     ]
-    with RemoteReceiver() as receiver:
+    with ReceiverProcess() as receiver:
         try:
             for server in servers:
                 server.start()

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.integration.cli.shell import Shell
+from tests.support.consistency_check import ConsistencyReport, check_consistency
 from tests.support.databases import LiveDatabase
 from tests.support.polling import eventually_blocking
 from tests.support.ports import free_port
-from tests.support.reckoning import Reckoning, reckon
-from tests.support.remote import RemoteReceiver
+from tests.support.receiver_process import ReceiverProcess
 from tests.support.servers import Server
 from tests.support.stepped_clock import SteppedClock
 from tests.support.tenants import Tenant, open_tenant
@@ -45,7 +45,7 @@ class Installation:
         self,
         directory: Path,
         database: LiveDatabase,
-        receiver: RemoteReceiver,
+        receiver: ReceiverProcess,
         shell: Shell,
         settings: Mapping[str, str],
     ) -> None:
@@ -129,25 +129,25 @@ class Installation:
         """How many deliveries are in one of the states."""
         return sum(count for state, count in self._counts().items() if state in states)
 
-    def settle(self, *, within: float = 30) -> Reckoning:
-        """Wait until no delivery is open, and reckon what became of everything that was accepted."""
+    def settle(self, *, within: float = 30) -> ConsistencyReport:
+        """Wait until no delivery is open, and check that everything that was accepted is delivered or dead."""
         eventually_blocking(
             lambda: self.count("pending", "held", "in_flight") == 0,
             within=within,
             every=0.2,
             what=lambda: f"no open deliveries, but {self._counts()}\n{self._logs()}",
         )
-        return reckon(self.tenants, self.receiver.tally(), self.database)
+        return check_consistency(self.tenants, self.receiver.receipts(), self.database)
 
-    def check(self, *, within: float = 30) -> Reckoning:
+    def check(self, *, within: float = 30) -> ConsistencyReport:
         """Settle, and hold the guarantees: nothing lost, nothing altered, no more twice than may come twice.
 
         What stands in the database must add up, too, by the word of `sendoff audit`.
         """
-        reckoning = self.settle(within=within)
-        reckoning.check(duplicates_at_most=self.may_come_twice)
+        report = self.settle(within=within)
+        report.check(duplicates_at_most=self.may_come_twice)
         self.audit()
-        return reckoning
+        return report
 
     def audit(self) -> None:
         """Hold that `sendoff audit` finds nothing that does not add up."""
@@ -179,7 +179,7 @@ def open_installation(
     directory: Path, database: LiveDatabase, shell: Shell, settings: Mapping[str, str] = QUICK
 ) -> Iterator[Installation]:
     """An installation whose Valkey and receiver run; ended for certain."""
-    with RemoteReceiver() as receiver:
+    with ReceiverProcess() as receiver:
         installation = Installation(directory, database, receiver, shell, settings)
         try:
             installation.valkey.start()

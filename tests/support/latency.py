@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from tests.support.processes import ROOT
 from tests.support.publisher import Published
-from tests.support.tally import Arrival
+from tests.support.receipts import Receipt
 
 FINDINGS = ROOT / ".chaos"
 
@@ -20,14 +20,14 @@ class Latencies:
     seconds: list[float]
 
     @classmethod
-    def of(cls, published: Published, arrivals: Iterable[Arrival], *, leaving_out: Collection[str]) -> Latencies:
+    def of(cls, published: Published, receipts: Iterable[Receipt], *, leaving_out: Collection[str]) -> Latencies:
         """Those of the events that arrived, the given ones apart."""
         answered = published.accepted_at
         return cls(
             sorted(
-                max(0.0, arrival.first_at - answered[arrival.event_id])
-                for arrival in arrivals
-                if arrival.event_id in answered and arrival.event_id not in leaving_out
+                max(0.0, receipt.first_at - answered[receipt.event_id])
+                for receipt in receipts
+                if receipt.event_id in answered and receipt.event_id not in leaving_out
             )
         )
 

@@ -1,7 +1,7 @@
 """A receiver of webhooks: a real HTTP(S) server that records what it gets and answers as it is told to.
 
 In a test's own process: `async with Receiver.start() as receiver`. As a process of its own:
-`python -m tests.support.receiver --port 0 --print-port`, told and asked through `/_receiver/…` (see remote.py).
+`python -m tests.support.receiver --port 0 --print-port`, driven through `/_receiver/…` (receiver_process.py).
 Clients that pipeline are not served: one request at a time on each connection.
 """
 
@@ -26,9 +26,9 @@ from urllib.parse import parse_qs, urlsplit
 import httptools
 
 from tests.support.exchange import Received, Reply
-from tests.support.oracle import is_signed
 from tests.support.polling import eventually
-from tests.support.tally import add_up
+from tests.support.receipts import collect_receipts
+from tests.support.reference_signatures import is_signed
 
 CONTROL = "/_receiver/"
 
@@ -86,7 +86,7 @@ class Receiver:
         self._trusted[path] = (dialect, list(secrets))
 
     def requests(self, path: str | None = None) -> list[Received]:
-        """What arrived at `path`, or everywhere, in the order of arrival."""
+        """What arrived at `path`, or everywhere, in the order of receipt."""
         return list(self.received if path is None else self._by_path[path])
 
     async def wait_for(self, count: int, path: str | None = None, *, within: float = 10) -> list[Received]:
@@ -153,9 +153,9 @@ class Receiver:
             case "GET", "numbers":
                 arrived = {path: len(requests) for path, requests in self._by_path.items()}
                 return Reply(body=json.dumps({"arrived": arrived, "answered": self.answered}))
-            case "GET", "tally":
-                tally = add_up(zip(self.received, self._replies, strict=True))
-                return Reply(body=json.dumps([asdict(arrival) for arrival in tally]))
+            case "GET", "receipts":
+                tally = collect_receipts(zip(self.received, self._replies, strict=True))
+                return Reply(body=json.dumps([asdict(receipt) for receipt in tally]))
             case "POST", "forget":
                 self.forget()
             case "POST", "release":

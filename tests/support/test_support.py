@@ -20,7 +20,7 @@ from tests.support.polling import eventually
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from tests.support.receiver import Receiver
-from tests.support.remote import RemoteReceiver
+from tests.support.receiver_process import ReceiverProcess
 from tests.support.tls import Authority
 from tests.support.valkey import ValkeyServer
 from tests.support.watchdog import watched
@@ -140,7 +140,7 @@ async def test_a_tls_receiver_is_trusted_through_the_authority_alone(
 
 
 def test_a_receiver_in_its_own_process_is_told_and_asked_from_here(authority: Authority) -> None:
-    with RemoteReceiver() as receiver, httpx.Client() as client:
+    with ReceiverProcess() as receiver, httpx.Client() as client:
         receiver.program("/hook", 500, Reply(status=201, headers=(("X-A", "b"),)))
         answers = [client.post(receiver.url("/hook"), content=b"\xff", headers={"X-Id": "7"}) for _ in range(2)]
         assert [answer.status_code for answer in answers] == [500, 201]
@@ -153,7 +153,7 @@ def test_a_receiver_in_its_own_process_is_told_and_asked_from_here(authority: Au
         assert len(receiver.refused) == 1
         receiver.forget()
         assert receiver.requests() == []
-    with RemoteReceiver(certificate=authority.certificate("127.0.0.1")) as receiver:
+    with ReceiverProcess(certificate=authority.certificate("127.0.0.1")) as receiver:
         assert receiver.requests() == []
 
 

@@ -17,7 +17,7 @@ from sendoff.dialects.registry import Dialects
 from sendoff.dialects.signing import PRIVATE_PREFIX, public_key
 from sendoff.verify import Problem, VerificationError, house, verify
 from tests.support.processes import ROOT
-from tests.unit.dialects.strategies import occurrences
+from tests.unit.dialects.strategies import events
 
 NOW = 1_777_034_096
 UPLOAD = EventData("evt_0123456789abcdef01234567", "upload.failed", "org", datetime(2026, 4, 24, tzinfo=UTC), b"{}")
@@ -31,11 +31,9 @@ def theirs(secret: str) -> str:
     return public_key(secret) if secret.startswith(PRIVATE_PREFIX) else secret
 
 
-def send(
-    dialect: Dialect, *secrets: str, occurrence: EventData = UPLOAD, at: int = NOW
-) -> tuple[dict[str, str], bytes]:
-    body = dialect.body(occurrence)
-    return dict(dialect.headers(occurrence, AttemptInfo("d", 1, at), body, secrets)), body
+def send(dialect: Dialect, *secrets: str, event: EventData = UPLOAD, at: int = NOW) -> tuple[dict[str, str], bytes]:
+    body = dialect.body(event)
+    return dict(dialect.headers(event, AttemptInfo("d", 1, at), body, secrets)), body
 
 
 def problem_of(call: Callable[[], object]) -> Problem:
@@ -44,11 +42,11 @@ def problem_of(call: Callable[[], object]) -> Problem:
     return caught.value.problem
 
 
-@given(st.sampled_from(DIALECTS.names), occurrences)
-def test_what_a_dialect_sends_is_verified_and_parsed(name: str, occurrence: EventData) -> None:
+@given(st.sampled_from(DIALECTS.names), events)
+def test_what_a_dialect_sends_is_verified_and_parsed(name: str, event: EventData) -> None:
     secret = DIALECTS.get(name).new_secret()
-    headers, body = send(DIALECTS.get(name), secret, occurrence=occurrence)
-    assert verify(name, headers, body, theirs(secret), now=NOW)["type"] == occurrence.type
+    headers, body = send(DIALECTS.get(name), secret, event=event)
+    assert verify(name, headers, body, theirs(secret), now=NOW)["type"] == event.type
 
 
 @every_dialect

@@ -1,4 +1,4 @@
-"""A world for each test, on either database."""
+"""An API for each test, on either database."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.integration.api.world import World, open_world
+from tests.integration.api.api_fixture import ApiFixture, open_api
 
 
 @pytest.fixture
-async def world(database_url: str, valkey_url: str) -> AsyncIterator[World]:
+async def api(database_url: str, valkey_url: str) -> AsyncIterator[ApiFixture]:
     """The test runs twice, on SQLite and on PostgreSQL, both with a real Valkey."""
-    async with open_world(database_url, valkey_url) as opened:
+    async with open_api(database_url, valkey_url) as opened:
         yield opened
 
 
 @pytest.fixture
-async def small_world(sqlite_url: str, valkey_url: str) -> AsyncIterator[World]:
+async def sqlite_api(sqlite_url: str, valkey_url: str) -> AsyncIterator[ApiFixture]:
     """For what no database has a say in."""
-    async with open_world(sqlite_url, valkey_url) as opened:
+    async with open_api(sqlite_url, valkey_url) as opened:
         yield opened

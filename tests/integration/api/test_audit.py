@@ -7,8 +7,8 @@ from typing import Any
 
 from api.http.allow_header import known_routes
 from sendoff.accounts import organizations
-from tests.integration.api.world import World
-from tests.support.house import ACTOR
+from tests.integration.api.api_fixture import ApiFixture
+from tests.support.app_fixture import ACTOR
 from tests.support.receiver import Receiver
 
 ACTIONS = {
@@ -40,18 +40,18 @@ TRAFFIC = {
 READS = {"GET", "HEAD"}
 
 
-async def test_every_route_that_writes_is_audited_or_known_to_be_traffic(small_world: World) -> None:
-    writing = {(route.method, route.path) for route in known_routes(small_world.app) if route.method not in READS}
+async def test_every_route_that_writes_is_audited_or_known_to_be_traffic(sqlite_api: ApiFixture) -> None:
+    writing = {(route.method, route.path) for route in known_routes(sqlite_api.asgi) if route.method not in READS}
     assert writing == ACTIONS.keys() | TRAFFIC
 
 
-async def logged(world: World, **chosen: str) -> list[dict[str, Any]]:
+async def logged(api: ApiFixture, **chosen: str) -> list[dict[str, Any]]:
     """Entries, oldest first."""
-    found: list[dict[str, Any]] = (await world.get("/operator/v1/audit", params=chosen)).json()["data"]
+    found: list[dict[str, Any]] = (await api.get("/operator/v1/audit", params=chosen)).json()["data"]
     return found[::-1]
 
 
-async def do_everything(world: World, receiver: Receiver) -> list[str]:
+async def do_everything(api: ApiFixture, receiver: Receiver) -> list[str]:
     """Call each of the routes so that it succeeds; what was done, in its order."""
     done: list[str] = []
     ids: dict[str, str] = {}
@@ -59,7 +59,7 @@ async def do_everything(world: World, receiver: Receiver) -> list[str]:
     async def do(method: str, path: str, body: Any = None) -> Any:
         options = {} if body is None else {"json": body}
         headers = {"X-Request-Id": f"request-{len(done)}"}
-        answer = await world.call(method, path.format(**ids), headers=headers, **options)
+        answer = await api.call(method, path.format(**ids), headers=headers, **options)
         assert answer.is_success, (method, path, answer.text)
         done.append(ACTIONS[method, path])
         return answer.json() if answer.content else None
@@ -74,18 +74,18 @@ async def do_everything(world: World, receiver: Receiver) -> list[str]:
     await do("DELETE", "/api/v1/subscriptions/{subscription_id}")
 
     receiver.program("/hook", 500)
-    await world.publish()
-    for wait in (0.0, *world.house.context.settings.retry_schedule):
-        world.house.clock.advance(wait)
-        await world.house.work()
-    [letter] = (await world.get("/operator/v1/dead-letters")).json()["data"]
+    await api.publish()
+    for wait in (0.0, *api.app.context.settings.retry_schedule):
+        api.app.clock.advance(wait)
+        await api.app.work()
+    [letter] = (await api.get("/operator/v1/dead-letters")).json()["data"]
     ids |= {"delivery_id": letter["delivery_id"], "dead_letter_id": letter["id"]}
     await do("POST", "/operator/v1/dead-letters/{dead_letter_id}/discard")
     await do("POST", "/operator/v1/deliveries/{delivery_id}/retry")
-    await world.house.work()
+    await api.app.work()
     again = {"filter": {"delivery_ids": [letter["delivery_id"]]}, "rate": 1}
-    world.house.clock.advance(100_000)
-    await world.house.work()
+    api.app.clock.advance(100_000)
+    await api.app.work()
     ids["replay_id"] = (await do("POST", "/operator/v1/replays", again))["id"]
     await do("POST", "/operator/v1/replays/{replay_id}/cancel")
     await do("PATCH", "/operator/v1/endpoints/{endpoint_id}", {"rate_limit": 5})
@@ -96,11 +96,11 @@ async def do_everything(world: World, receiver: Receiver) -> list[str]:
 
 
 async def test_every_write_is_logged_with_its_actor_its_request_and_what_changed(
-    world: World, receiver: Receiver
+    api: ApiFixture, receiver: Receiver
 ) -> None:
-    done = await do_everything(world, receiver)
+    done = await do_everything(api, receiver)
     assert set(done) == set(ACTIONS.values())
-    entries = await logged(world, actor=f"key:{world.key[:12]}")
+    entries = await logged(api, actor=f"key:{api.key[:12]}")
     assert [entry["action"] for entry in entries] == done
     assert [entry["request_id"] for entry in entries] == [f"request-{number}" for number in range(len(done))]
     by_action = {entry["action"]: entry for entry in entries}
@@ -117,36 +117,36 @@ async def test_every_write_is_logged_with_its_actor_its_request_and_what_changed
 
 
 async def test_an_endpoint_that_the_product_switches_off_is_logged_as_its_own_doing(
-    world: World, receiver: Receiver
+    api: ApiFixture, receiver: Receiver
 ) -> None:
-    webhook = await world.register(receiver.url("/hook"))
+    webhook = await api.register(receiver.url("/hook"))
     receiver.program("/hook", 410)
-    await world.publish()
-    await world.house.work()
-    [entry] = await logged(world, actor="worker")
+    await api.publish()
+    await api.app.work()
+    [entry] = await logged(api, actor="worker")
     assert (entry["action"], entry["target_id"]) == ("endpoint.disable", webhook["id"])
     assert entry["organization_id"] == webhook["organization_id"]
     assert (entry["before"], entry["after"]["state"]) == ({"state": "active"}, "gone")
 
 
-async def test_what_is_refused_is_not_logged(world: World, receiver: Receiver) -> None:
-    webhook = await world.register(receiver.url("/hook"))
-    before = await logged(world)
+async def test_what_is_refused_is_not_logged(api: ApiFixture, receiver: Receiver) -> None:
+    webhook = await api.register(receiver.url("/hook"))
+    before = await logged(api)
     receiver.program("/bad", 500)
     path = f"/api/v1/webhooks/{webhook['id']}"
-    assert (await world.patch(path, {"url": receiver.url("/bad")})).status_code == 400
-    assert (await world.patch(path, {"events": ["no.such.type"]})).status_code == 400
-    assert (await world.post("/api/v1/webhooks", {"url": receiver.url("/bad")})).status_code == 400
-    stranger = await world.new_key(organization_id=await world.new_organization())
-    assert (await world.delete(path, key=stranger)).status_code == 404
-    assert (await world.post(f"{path}/rotate-secret", key=stranger)).status_code == 404
-    assert [entry for entry in await logged(world) if entry["target_type"] == "endpoint"] == [
+    assert (await api.patch(path, {"url": receiver.url("/bad")})).status_code == 400
+    assert (await api.patch(path, {"events": ["no.such.type"]})).status_code == 400
+    assert (await api.post("/api/v1/webhooks", {"url": receiver.url("/bad")})).status_code == 400
+    stranger = await api.new_key(organization_id=await api.new_organization())
+    assert (await api.delete(path, key=stranger)).status_code == 404
+    assert (await api.post(f"{path}/rotate-secret", key=stranger)).status_code == 404
+    assert [entry for entry in await logged(api) if entry["target_type"] == "endpoint"] == [
         entry for entry in before if entry["target_type"] == "endpoint"
     ]
 
 
-async def test_what_the_command_line_does_is_logged_and_keys_are_not(small_world: World) -> None:
-    context = small_world.house.context
+async def test_what_the_command_line_does_is_logged_and_keys_are_not(sqlite_api: ApiFixture) -> None:
+    context = sqlite_api.app.context
     organization = await organizations.create_organization(context, ACTOR, name="New", credits=None)
     await organizations.set_credits(context, ACTOR, organization.id, 5)
     owner = {"organization_id": organization.id, "email": "ada@example.com"}
@@ -155,7 +155,7 @@ async def test_what_the_command_line_does_is_logged_and_keys_are_not(small_world
     await organizations.suspend_organization(context, ACTOR, organization.id, suspended=True)
     await organizations.suspend_organization(context, ACTOR, organization.id, suspended=False)
     await organizations.remove_member(context, ACTOR, **owner)
-    entries = await logged(small_world, organization_id=organization.id)
+    entries = await logged(sqlite_api, organization_id=organization.id)
     assert [entry["action"] for entry in entries] == [
         "organization.create",
         "organization.set_credits",

@@ -1,4 +1,4 @@
-"""Webhooks that speak another dialect than the house's, and houses under another name."""
+"""Webhooks in another dialect than the branded one, and installations under another brand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from standardwebhooks.webhooks import Webhook
 from sendoff.settings import BadSettings, load
 from sendoff.startup import open_context
 from sendoff.verify import house, verify
-from tests.integration.api.world import World, open_world
+from tests.integration.api.api_fixture import ApiFixture, open_api
 from tests.support.exchange import Received
 from tests.support.receiver import Receiver
 
@@ -24,8 +24,8 @@ FIELDS = {
 }
 
 
-async def create(world: World, url: str, **fields: Any) -> dict[str, Any]:
-    answer = await world.post(HOOKS, {"url": url, **fields})
+async def create(api: ApiFixture, url: str, **fields: Any) -> dict[str, Any]:
+    answer = await api.post(HOOKS, {"url": url, **fields})
     assert answer.status_code == 200, answer.text
     made: dict[str, Any] = answer.json()
     return made
@@ -38,19 +38,19 @@ def check_ed25519(request: Received, public_key: str, mark: str) -> None:
 
 
 async def test_a_standard_webhook_is_pinged_and_delivered_to_as_the_official_library_verifies(
-    world: World, receiver: Receiver
+    api: ApiFixture, receiver: Receiver
 ) -> None:
-    made = await create(world, receiver.url("/hook"), dialect="standard")
+    made = await create(api, receiver.url("/hook"), dialect="standard")
     assert re.fullmatch(r"whsec_[A-Za-z0-9+/]+={0,2}", made["secret"])
     assert set(made) == {"webhook", "secret"}
     assert set(made["webhook"]) == FIELDS | {"dialect"}
-    event = await world.publish({"upload": {"id": "1"}})
-    await world.house.work()
+    event = await api.publish({"upload": {"id": "1"}})
+    await api.app.work()
     ping, delivery = receiver.requests()
     for request in (ping, delivery):
         headers = dict(request.headers)
         text = request.body.decode()
-        signed = Webhook(made["secret"]).sign(headers["webhook-id"], world.house.clock.now(), text)
+        signed = Webhook(made["secret"]).sign(headers["webhook-id"], api.app.clock.now(), text)
         assert headers["webhook-signature"] == signed
         assert headers["User-Agent"] == "OptimalDial-Webhooks/1.0"
     assert delivery.header("webhook-id") == event["id"]
@@ -58,45 +58,45 @@ async def test_a_standard_webhook_is_pinged_and_delivered_to_as_the_official_lib
 
 
 async def test_an_asymmetric_webhook_shows_a_public_key_and_never_the_private_one(
-    world: World, receiver: Receiver
+    api: ApiFixture, receiver: Receiver
 ) -> None:
-    made = await create(world, receiver.url("/hook"), dialect="standard-v1a")
+    made = await create(api, receiver.url("/hook"), dialect="standard-v1a")
     path = f"{HOOKS}/{made['webhook']['id']}"
     assert made["secret"] is None
     assert re.fullmatch(r"whpk_[A-Za-z0-9+/]{43}=", made["public_key"])
-    shown = (await world.get(f"{path}/public-key")).json()
+    shown = (await api.get(f"{path}/public-key")).json()
     assert shown == {"public_key": made["public_key"], "previous_public_key": None}
-    rotated = (await world.post(f"{path}/rotate-secret")).json()
+    rotated = (await api.post(f"{path}/rotate-secret")).json()
     assert (rotated["secret"], rotated["public_key"] != made["public_key"]) == (None, True)
-    shown = (await world.get(f"{path}/public-key")).json()
+    shown = (await api.get(f"{path}/public-key")).json()
     assert shown == {"public_key": rotated["public_key"], "previous_public_key": made["public_key"]}
-    await world.publish()
-    await world.house.work()
+    await api.publish()
+    await api.app.work()
     delivery = receiver.requests()[-1]
     new, old = delivery.header("webhook-signature").split(" ")
     check_ed25519(delivery, rotated["public_key"], new)
     check_ed25519(delivery, made["public_key"], old)
-    now = world.house.clock.now().timestamp()
+    now = api.app.clock.now().timestamp()
     for key in (rotated["public_key"], made["public_key"]):
         assert verify("standard", delivery.headers, delivery.body, key, now=now)
-    texts = [(await world.get(place)).text for place in (path, HOOKS, "/operator/v1/endpoints", "/operator/v1/audit")]
+    texts = [(await api.get(place)).text for place in (path, HOOKS, "/operator/v1/endpoints", "/operator/v1/audit")]
     assert not any("whsk_" in text for text in texts)
 
 
 async def test_a_webhook_that_signs_with_a_shared_secret_has_no_public_key(
-    small_world: World, receiver: Receiver
+    sqlite_api: ApiFixture, receiver: Receiver
 ) -> None:
     for dialect in ("house", "standard"):
-        made = await create(small_world, receiver.url(f"/{dialect}"), dialect=dialect)
-        answer = await small_world.get(f"{HOOKS}/{made['webhook']['id']}/public-key")
+        made = await create(sqlite_api, receiver.url(f"/{dialect}"), dialect=dialect)
+        answer = await sqlite_api.get(f"{HOOKS}/{made['webhook']['id']}/public-key")
         assert (answer.status_code, "no public key" in answer.json()["detail"]) == (404, True)
 
 
 @pytest.mark.parametrize("dialect", [None, "house", "optimaldial", "OptimalDial"])
 async def test_the_house_dialect_keeps_the_contracts_shape_under_any_of_its_names(
-    small_world: World, receiver: Receiver, dialect: str | None
+    sqlite_api: ApiFixture, receiver: Receiver, dialect: str | None
 ) -> None:
-    made = await create(small_world, receiver.url("/hook"), **({"dialect": dialect} if dialect else {}))
+    made = await create(sqlite_api, receiver.url("/hook"), **({"dialect": dialect} if dialect else {}))
     assert set(made["webhook"]) == FIELDS
     assert (set(made), bool(re.fullmatch("[0-9a-f]{64}", made["secret"]))) == ({"webhook", "secret"}, True)
     assert "X-OptimalDial-Signature" in dict(receiver.requests()[0].headers)
@@ -104,9 +104,9 @@ async def test_the_house_dialect_keeps_the_contracts_shape_under_any_of_its_name
 
 @pytest.mark.parametrize("dialect", ["dialbird", "morse", "", "HOUSE", 7, None, ["standard"]])
 async def test_a_dialect_that_webhooks_cannot_speak_is_a_400_and_pings_nobody(
-    small_world: World, receiver: Receiver, dialect: Any
+    sqlite_api: ApiFixture, receiver: Receiver, dialect: Any
 ) -> None:
-    answer = await small_world.post(HOOKS, {"url": receiver.url("/hook"), "dialect": dialect})
+    answer = await sqlite_api.post(HOOKS, {"url": receiver.url("/hook"), "dialect": dialect})
     assert (answer.status_code, isinstance(answer.json()["detail"], str)) == (400, True)
     assert receiver.requests() == []
 
@@ -121,11 +121,11 @@ async def test_an_installation_sends_under_the_name_that_it_has_chosen(
         "house_api_version": "v7",
         "house_user_agent": "Acme Hooks",
     }
-    async with open_world(sqlite_url, valkey_url, **settings) as world:
-        made = await create(world, receiver.url("/hook"), dialect="acme")
-        await world.publish()
-        await world.house.work()
-        now = world.house.clock.now().timestamp()
+    async with open_api(sqlite_url, valkey_url, **settings) as api:
+        made = await create(api, receiver.url("/hook"), dialect="acme")
+        await api.publish()
+        await api.app.work()
+        now = api.app.clock.now().timestamp()
     for request in receiver.requests():
         assert request.header("User-Agent") == "Acme Hooks"
         assert request.header("X-Acme-Signature").startswith("v0=")

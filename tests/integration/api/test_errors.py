@@ -14,8 +14,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from api.http import middleware
+from tests.integration.api.api_fixture import ApiFixture, open_api
 from tests.integration.api.every_route import CALLS, concrete
-from tests.integration.api.world import World, open_world
 from tests.support.receiver import Receiver
 
 WITH_BODY = {route: call for route, call in CALLS.items() if call.body is not None}
@@ -33,20 +33,20 @@ def assert_enveloped(response: httpx.Response) -> None:
     assert "Traceback" not in response.text
 
 
-async def test_an_unknown_path_is_an_enveloped_404(small_world: World) -> None:
+async def test_an_unknown_path_is_an_enveloped_404(sqlite_api: ApiFixture) -> None:
     for path in ("/", "/api", "/api/v1/nothing", "/api/v1/webhooks/", "/docs", "/redoc", "//", "/%00"):
-        response = await small_world.get(path)
+        response = await sqlite_api.get(path)
         assert response.status_code == 404, path
         assert_enveloped(response)
 
 
-async def test_a_method_that_a_path_does_not_answer_is_a_405_that_names_those_it_does(small_world: World) -> None:
+async def test_a_method_that_a_path_does_not_answer_is_a_405_that_names_those_it_does(sqlite_api: ApiFixture) -> None:
     for path in {path for _, path in CALLS} - {"/health"}:  # that one is Dialbird's
         answered = {method for method, known in CALLS if known == path}
         # As an event of that id, which there never is.
         others = {"GET"} if path == "/api/v1/events/batch" else set()
         for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW"} - answered - others:
-            response = await small_world.call(method, concrete(path))
+            response = await sqlite_api.call(method, concrete(path))
             assert (response.status_code, path) == (405, path)
             assert response.headers["Allow"] == ", ".join(sorted(answered))
             assert_enveloped(response)
@@ -54,7 +54,7 @@ async def test_a_method_that_a_path_does_not_answer_is_a_405_that_names_those_it
 
 @pytest.mark.parametrize("route", WITH_BODY, ids=" ".join)
 async def test_a_body_that_is_no_json_object_is_a_400_and_another_type_a_415(
-    small_world: World, route: tuple[str, str]
+    sqlite_api: ApiFixture, route: tuple[str, str]
 ) -> None:
     cases = [
         (b"", "application/json", 400),
@@ -76,7 +76,7 @@ async def test_a_body_that_is_no_json_object_is_a_400_and_another_type_a_415(
         (b"{}", "application/jsonp", 415),
     ]
     for content, content_type, status in cases:
-        response = await small_world.call(
+        response = await sqlite_api.call(
             route[0], concrete(route[1]), content=content, headers={"Content-Type": content_type}
         )
         assert response.status_code == status, content[:20]
@@ -84,27 +84,27 @@ async def test_a_body_that_is_no_json_object_is_a_400_and_another_type_a_415(
         assert_enveloped(response)
 
 
-async def test_a_byte_order_mark_at_the_head_of_json_is_skipped(small_world: World) -> None:
+async def test_a_byte_order_mark_at_the_head_of_json_is_skipped(sqlite_api: ApiFixture) -> None:
     for path, body in {
         "/api/v1/events": {"type": "upload.created", "data": {}},
         "/api/v1/events/batch": {"events": [{"type": "upload.created", "data": {}}]},
         "/operator/v1/replays": {"filter": {}, "dry_run": True},
     }.items():
-        response = await small_world.call("POST", path, content=b"\xef\xbb\xbf" + json.dumps(body).encode())
+        response = await sqlite_api.call("POST", path, content=b"\xef\xbb\xbf" + json.dumps(body).encode())
         assert response.status_code in (200, 202), response.text
 
 
-async def test_json_needs_no_content_type(small_world: World) -> None:
-    response = await small_world.call("POST", "/api/v1/events", content=b'{"type":"upload.created","data":{}}')
+async def test_json_needs_no_content_type(sqlite_api: ApiFixture) -> None:
+    response = await sqlite_api.call("POST", "/api/v1/events", content=b'{"type":"upload.created","data":{}}')
     assert response.status_code == 202
 
 
 @pytest.mark.parametrize("route", LIMITED, ids=" ".join)
 @pytest.mark.parametrize("announced", [True, False])
 async def test_a_body_over_the_limit_is_a_413_and_is_not_read_to_its_end(
-    small_world: World, route: tuple[str, str], announced: bool
+    sqlite_api: ApiFixture, route: tuple[str, str], announced: bool
 ) -> None:
-    limit = small_world.house.context.settings.body_limit_bytes
+    limit = sqlite_api.app.context.settings.body_limit_bytes
     taken = 0
 
     async def body() -> AsyncIterator[bytes]:
@@ -114,19 +114,19 @@ async def test_a_body_over_the_limit_is_a_413_and_is_not_read_to_its_end(
             yield b" " * 4096
 
     content: Any = b" " * (limit + 1) if announced else body()
-    response = await small_world.call(route[0], concrete(route[1]), content=content)
+    response = await sqlite_api.call(route[0], concrete(route[1]), content=content)
     assert response.status_code == 413
     assert_enveloped(response)
     assert taken <= limit + 4096
 
 
-async def test_a_body_of_exactly_the_limit_is_read(small_world: World) -> None:
-    limit = small_world.house.context.settings.body_limit_bytes
+async def test_a_body_of_exactly_the_limit_is_read(sqlite_api: ApiFixture) -> None:
+    limit = sqlite_api.app.context.settings.body_limit_bytes
     frame = json.dumps({"type": "upload.completed", "data": {"a": ""}}).encode()
     body = frame.replace(b'""', b'"' + b"x" * (limit - len(frame)) + b'"')
     assert len(body) == limit
-    assert (await small_world.call("POST", "/api/v1/events", content=body)).status_code == 202
-    assert (await small_world.call("POST", "/api/v1/events", content=body + b" ")).status_code == 413
+    assert (await sqlite_api.call("POST", "/api/v1/events", content=body)).status_code == 202
+    assert (await sqlite_api.call("POST", "/api/v1/events", content=body + b" ")).status_code == 413
 
 
 async def test_a_body_that_does_not_arrive_in_time_is_a_408_that_ends_the_connection(
@@ -136,16 +136,16 @@ async def test_a_body_that_does_not_arrive_in_time_is_a_408_that_ends_the_connec
         yield b"{"
         await asyncio.Event().wait()
 
-    async with open_world(sqlite_url, valkey_url, body_timeout_seconds=0.05) as world:
+    async with open_api(sqlite_url, valkey_url, body_timeout_seconds=0.05) as api:
         for method, path in WITH_BODY:
             headers = {"Content-Type": "application/json"}
-            response = await world.call(method, concrete(path), content=body(), headers=headers)
+            response = await api.call(method, concrete(path), content=body(), headers=headers)
             assert (response.status_code, response.headers["Connection"]) == (408, "close"), path
             assert_enveloped(response)
 
 
 async def test_a_body_that_trickles_is_a_408_before_the_total_time_ends(
-    small_world: World, monkeypatch: pytest.MonkeyPatch
+    sqlite_api: ApiFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(middleware, "BODY_GRACE_SECONDS", 0.1)
     monkeypatch.setattr(middleware, "LEAST_BODY_BYTES_PER_SECOND", 1_000)
@@ -156,23 +156,23 @@ async def test_a_body_that_trickles_is_a_408_before_the_total_time_ends(
             yield b" " * (bytes_per_second // 50)
 
     for rate, status in ((100, 408), (100_000, 400)):
-        response = await small_world.call("POST", "/api/v1/events", content=body(rate))
+        response = await sqlite_api.call("POST", "/api/v1/events", content=body(rate))
         assert response.status_code == status
 
 
 @pytest.mark.parametrize("route", WITH_BODY, ids=" ".join)
 async def test_a_compressed_body_is_a_415_that_names_what_is_accepted(
-    small_world: World, route: tuple[str, str]
+    sqlite_api: ApiFixture, route: tuple[str, str]
 ) -> None:
     headers = {"Content-Type": "application/json"}
     for encoding in ("gzip", "GZIP", "br", "deflate, gzip", "zstd", "identity, gzip"):
-        response = await small_world.call(
+        response = await sqlite_api.call(
             route[0], concrete(route[1]), content=b"\x1f\x8b", headers={**headers, "Content-Encoding": encoding}
         )
         assert (response.status_code, response.headers["Accept-Encoding"]) == (415, "identity")
         assert_enveloped(response)
     plain = {**headers, "Content-Encoding": "identity"}
-    assert (await small_world.call(route[0], concrete(route[1]), content=b"[", headers=plain)).status_code == 400
+    assert (await sqlite_api.call(route[0], concrete(route[1]), content=b"[", headers=plain)).status_code == 400
 
 
 # Callers log the answers they get, so a credential in the wrong field is not given back.
@@ -186,7 +186,7 @@ CREDENTIALS = {
 
 @pytest.mark.parametrize("mark", CREDENTIALS)
 async def test_an_answer_does_not_repeat_a_credential_that_stood_in_the_wrong_field(
-    small_world: World, mark: str
+    sqlite_api: ApiFixture, mark: str
 ) -> None:
     credential = CREDENTIALS[mark]
     for path, body in {
@@ -194,35 +194,35 @@ async def test_an_answer_does_not_repeat_a_credential_that_stood_in_the_wrong_fi
         "/api/v1/webhooks": {"url": "https://example.com/", "events": [credential]},
         "/api/v1/subscriptions": {"event_type": credential, "target_url": "https://example.com/"},
     }.items():
-        response = await small_world.post(path, body)
+        response = await sqlite_api.post(path, body)
         assert response.status_code == 400
         assert f"'{mark}[redacted]'" in response.text
         assert credential not in response.text
 
 
-async def test_who_may_not_call_is_told_before_the_body_is_looked_at(small_world: World) -> None:
+async def test_who_may_not_call_is_told_before_the_body_is_looked_at(sqlite_api: ApiFixture) -> None:
     for route in WITH_BODY:
-        big = b" " * (small_world.house.context.settings.body_limit_bytes + 1)
+        big = b" " * (sqlite_api.app.context.settings.body_limit_bytes + 1)
         for content in (b"{", big):
-            response = await small_world.call(route[0], concrete(route[1]), key="", content=content)
+            response = await sqlite_api.call(route[0], concrete(route[1]), key="", content=content)
             assert response.status_code == 401
 
 
-async def test_without_the_database_every_route_is_a_503_with_retry_after(small_world: World) -> None:
-    async with small_world.without_database():
+async def test_without_the_database_every_route_is_a_503_with_retry_after(sqlite_api: ApiFixture) -> None:
+    async with sqlite_api.without_database():
         for (method, path), call in NEEDING_DATABASE.items():
-            response = await small_world.call(method, concrete(path), json=call.body)
+            response = await sqlite_api.call(method, concrete(path), json=call.body)
             assert (response.status_code, response.headers["Retry-After"]) == (503, "5"), path
             assert_enveloped(response)
 
 
 async def test_what_nobody_foresaw_is_a_500_that_tells_nothing_and_is_logged_under_the_request_id(
-    small_world: World,
+    sqlite_api: ApiFixture,
 ) -> None:
-    small_world.app.state.context = replace(small_world.app.state.context, database=_Broken())
+    sqlite_api.asgi.state.context = replace(sqlite_api.asgi.state.context, database=_Broken())
     for (method, path), call in NEEDING_DATABASE.items():
         with capture_logs() as logs:
-            response = await small_world.call(method, concrete(path), json=call.body, headers={"X-Request-Id": "mine"})
+            response = await sqlite_api.call(method, concrete(path), json=call.body, headers={"X-Request-Id": "mine"})
         assert (response.status_code, response.headers["X-Request-Id"]) == (500, "mine"), path
         assert_enveloped(response)
         assert "hunter2" not in response.text
@@ -234,25 +234,25 @@ class _Broken:
         raise RuntimeError("the password is hunter2")
 
 
-async def test_a_callers_request_id_is_kept(small_world: World) -> None:
+async def test_a_callers_request_id_is_kept(sqlite_api: ApiFixture) -> None:
     for given in ("a", "A-b_9", "x" * 64, "req_8f3c2c1d"):
         for path in ("/health", "/api/v1/webhooks", "/nothing"):
-            response = await small_world.get(path, headers={"X-Request-Id": given})
+            response = await sqlite_api.get(path, headers={"X-Request-Id": given})
             assert response.headers["X-Request-Id"] == given
 
 
-async def test_a_request_id_of_another_form_is_replaced(small_world: World) -> None:
+async def test_a_request_id_of_another_form_is_replaced(sqlite_api: ApiFixture) -> None:
     for given in (b"", b"x" * 65, b"a b", b"a/b", b"\xc3\xa4", b"a\xff", b"a\tb", b"a,b"):
-        response = await small_world.client.get("/health", headers=[(b"X-Request-Id", given)])
+        response = await sqlite_api.client.get("/health", headers=[(b"X-Request-Id", given)])
         assert re.fullmatch("req_[0-9a-f]{16}", response.headers["X-Request-Id"])
 
 
 async def test_each_request_gets_an_id_of_its_own_that_its_log_lines_and_audit_entries_carry(
-    small_world: World, receiver: Receiver
+    sqlite_api: ApiFixture, receiver: Receiver
 ) -> None:
-    first, second = await asyncio.gather(small_world.get("/health"), small_world.get("/health"))
+    first, second = await asyncio.gather(sqlite_api.get("/health"), sqlite_api.get("/health"))
     assert first.headers["X-Request-Id"] != second.headers["X-Request-Id"]
     body = {"url": receiver.url("/hook")}
-    await small_world.post("/api/v1/webhooks", body, headers={"X-Request-Id": "made-it"})
-    [entry] = (await small_world.get("/operator/v1/audit", params={"action": "endpoint.create"})).json()["data"]
-    assert (entry["request_id"], entry["actor"]) == ("made-it", f"key:{small_world.key[:12]}")
+    await sqlite_api.post("/api/v1/webhooks", body, headers={"X-Request-Id": "made-it"})
+    [entry] = (await sqlite_api.get("/operator/v1/audit", params={"action": "endpoint.create"})).json()["data"]
+    assert (entry["request_id"], entry["actor"]) == ("made-it", f"key:{sqlite_api.key[:12]}")

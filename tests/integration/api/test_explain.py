@@ -4,30 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.integration.api.world import World
+from tests.integration.api.api_fixture import ApiFixture
 from tests.support.receiver import Receiver
 
 
-async def explained(world: World, event_id: str) -> dict[str, dict[str, Any]]:
+async def explained(api: ApiFixture, event_id: str) -> dict[str, dict[str, Any]]:
     """The verdicts by the endpoint's id."""
-    response = await world.get(f"/operator/v1/events/{event_id}/explain")
+    response = await api.get(f"/operator/v1/events/{event_id}/explain")
     assert response.status_code == 200, response.text
     assert response.json()["event"]["id"] == event_id
     return {one["endpoint_id"]: one for one in response.json()["endpoints"]}
 
 
-async def test_every_endpoint_of_the_organization_gets_a_verdict(world: World, receiver: Receiver) -> None:
-    subscribed = await world.register(receiver.url("/a"))
-    other_type = await world.register(receiver.url("/b"), events=["upload.created"])
-    paused = await world.register(receiver.url("/c"))
-    deleted = await world.register(receiver.url("/d"))
-    await world.patch(f"/api/v1/webhooks/{paused['id']}", {"is_active": False})
-    await world.delete(f"/api/v1/webhooks/{deleted['id']}")
-    world.house.clock.advance(1)
-    event = await world.publish()
-    world.house.clock.advance(1)
-    later = await world.register(receiver.url("/e"))
-    found = await explained(world, event["id"])
+async def test_every_endpoint_of_the_organization_gets_a_verdict(api: ApiFixture, receiver: Receiver) -> None:
+    subscribed = await api.register(receiver.url("/a"))
+    other_type = await api.register(receiver.url("/b"), events=["upload.created"])
+    paused = await api.register(receiver.url("/c"))
+    deleted = await api.register(receiver.url("/d"))
+    await api.patch(f"/api/v1/webhooks/{paused['id']}", {"is_active": False})
+    await api.delete(f"/api/v1/webhooks/{deleted['id']}")
+    api.app.clock.advance(1)
+    event = await api.publish()
+    api.app.clock.advance(1)
+    later = await api.register(receiver.url("/e"))
+    found = await explained(api, event["id"])
     assert {endpoint_id: one["verdict"] for endpoint_id, one in found.items()} == {
         subscribed["id"]: "waiting",
         other_type["id"]: "not_subscribed",
@@ -38,35 +38,35 @@ async def test_every_endpoint_of_the_organization_gets_a_verdict(world: World, r
     assert found[subscribed["id"]]["delivery"]["state"] == "pending"
     assert found[other_type["id"]]["delivery"] is None
     assert "upload.created" in found[other_type["id"]]["because"]
-    await world.house.work()
-    assert (await explained(world, event["id"]))[subscribed["id"]]["verdict"] == "delivered"
+    await api.app.work()
+    assert (await explained(api, event["id"]))[subscribed["id"]]["verdict"] == "delivered"
 
 
-async def test_settings_are_those_at_the_time_of_the_event(world: World, receiver: Receiver) -> None:
-    narrow = await world.register(receiver.url("/a"), events=["upload.created"])
-    active = await world.register(receiver.url("/b"), events=["upload.failed"])
-    event = await world.publish()
-    world.house.clock.advance(1)
-    await world.patch(f"/api/v1/webhooks/{narrow['id']}", {"events": ["upload.completed"]})
-    world.house.clock.advance(1)
-    await world.patch(f"/api/v1/webhooks/{narrow['id']}", {"is_active": False})
-    await world.delete(f"/api/v1/webhooks/{active['id']}")
-    found = await explained(world, event["id"])
+async def test_settings_are_those_at_the_time_of_the_event(api: ApiFixture, receiver: Receiver) -> None:
+    narrow = await api.register(receiver.url("/a"), events=["upload.created"])
+    active = await api.register(receiver.url("/b"), events=["upload.failed"])
+    event = await api.publish()
+    api.app.clock.advance(1)
+    await api.patch(f"/api/v1/webhooks/{narrow['id']}", {"events": ["upload.completed"]})
+    api.app.clock.advance(1)
+    await api.patch(f"/api/v1/webhooks/{narrow['id']}", {"is_active": False})
+    await api.delete(f"/api/v1/webhooks/{active['id']}")
+    found = await explained(api, event["id"])
     assert found[narrow["id"]]["verdict"] == "not_subscribed"
     assert "It was changed since." in found[narrow["id"]]["because"]
     assert found[active["id"]]["verdict"] == "not_subscribed"
 
 
-async def test_a_dead_delivery_names_its_reason_and_the_last_answer(world: World, receiver: Receiver) -> None:
+async def test_a_dead_delivery_names_its_reason_and_the_last_answer(api: ApiFixture, receiver: Receiver) -> None:
     receiver.program("/hook", 200, 500)
-    letter = await world.die(receiver.url("/hook"))
-    one = (await explained(world, letter["event_id"]))[letter["endpoint_id"]]
+    letter = await api.die(receiver.url("/hook"))
+    one = (await explained(api, letter["event_id"]))[letter["endpoint_id"]]
     assert one["verdict"] == "dead"
     assert one["because"] == (
         "Dead-lettered: retries_exhausted, after 6 attempts; the receiver answered 500. Replay it to send it again."
     )
 
 
-async def test_an_unknown_event_is_not_found(world: World) -> None:
+async def test_an_unknown_event_is_not_found(api: ApiFixture) -> None:
     for event_id in ("evt_" + "0" * 24, "nonsense"):
-        assert (await world.get(f"/operator/v1/events/{event_id}/explain")).status_code == 404
+        assert (await api.get(f"/operator/v1/events/{event_id}/explain")).status_code == 404

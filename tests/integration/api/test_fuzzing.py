@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from tests.integration.api.world import World, open_world
+from tests.integration.api.api_fixture import ApiFixture, open_api
 from tests.integration.uploads.contacts import valid_contacts
 from tests.support.ports import free_port
 from tests.support.processes import ROOT
-from tests.support.remote import RemoteReceiver
+from tests.support.receiver_process import ReceiverProcess
 from tests.support.servers import Server
 
 CHECKS = [
@@ -48,16 +48,16 @@ class Fuzzed:
 
 @pytest.fixture
 async def fuzzed(sqlite_url: str, valkey_url: str, tmp_path: Path) -> AsyncIterator[Fuzzed]:
-    with RemoteReceiver() as receiver:
+    with ReceiverProcess() as receiver:
         settings = {
             "storage_url": f"file://{tmp_path}/uploads",
             "ping_timeout_seconds": "0.5",
             "client_rate_limit": "1000000",
             "anonymous_rate_limit": "1000000",
         }
-        async with open_world(sqlite_url, valkey_url, **settings) as world:
-            known = await furnish(world, receiver)
-            key = world.key
+        async with open_api(sqlite_url, valkey_url, **settings) as api:
+            known = await furnish(api, receiver)
+            key = api.key
         (tmp_path / "known.json").write_text(json.dumps(known))
         given = settings | {
             "database_url": sqlite_url,
@@ -82,20 +82,20 @@ async def fuzzed(sqlite_url: str, valkey_url: str, tmp_path: Path) -> AsyncItera
             server.stop()
 
 
-async def furnish(world: World, receiver: RemoteReceiver) -> dict[str, list[str]]:
+async def furnish(api: ApiFixture, receiver: ReceiverProcess) -> dict[str, list[str]]:
     """Something of everything; ids by the names of path parameters and filters."""
     receiver.program("/fails", 200, 500)
-    letter = await world.die(receiver.url("/fails"))
-    webhook = await world.register(receiver.url("/hook"))
-    spare = await world.register(receiver.url("/spare"))
-    events = [await world.publish() for _ in range(3)]
+    letter = await api.die(receiver.url("/fails"))
+    webhook = await api.register(receiver.url("/hook"))
+    spare = await api.register(receiver.url("/spare"))
+    events = [await api.publish() for _ in range(3)]
     wanted = {"event_type": "call.incoming.completed", "target_url": receiver.url("/calls")}
-    subscription = (await world.post("/api/v1/subscriptions", wanted)).json()
+    subscription = (await api.post("/api/v1/subscriptions", wanted)).json()
     numbers = [contact["phone"] for contact in valid_contacts(100)]
-    upload = (await world.post("/api/v1/uploads", {"phone_numbers": numbers})).json()
-    replay = (await world.post("/operator/v1/replays", {"filter": {"event_type": "none"}})).json()
-    deliveries = (await world.get("/operator/v1/deliveries")).json()["data"]
-    page = (await world.get("/operator/v1/deliveries", params={"limit": 1})).json()
+    upload = (await api.post("/api/v1/uploads", {"phone_numbers": numbers})).json()
+    replay = (await api.post("/operator/v1/replays", {"filter": {"event_type": "none"}})).json()
+    deliveries = (await api.get("/operator/v1/deliveries")).json()["data"]
+    page = (await api.get("/operator/v1/deliveries", params={"limit": 1})).json()
     endpoints = [webhook["id"], spare["id"], letter["endpoint_id"]]
     return {
         "webhook_id": endpoints,
@@ -107,7 +107,7 @@ async def furnish(world: World, receiver: RemoteReceiver) -> dict[str, list[str]
         "dead_letter_id": [letter["id"]],
         "delivery_id": [delivery["id"] for delivery in deliveries],
         "replay_id": [replay["id"]],
-        "organization_id": [world.house.principal.organization_id],
+        "organization_id": [api.app.principal.organization_id],
         "cursor": [page["next_cursor"]],
         "url": [receiver.url("/hook"), receiver.url("/fails")],
         "type": ["upload.completed", "upload.failed"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.integration.api.world import World
+from tests.integration.api.api_fixture import ApiFixture
 
 
 def sample(text: str, start: str) -> float:
@@ -12,47 +12,47 @@ def sample(text: str, start: str) -> float:
     return float(line.rpartition(" ")[2])
 
 
-async def test_health_says_that_the_process_serves_whatever_it_depends_on(small_world: World) -> None:
-    async with small_world.without_redis(), small_world.without_database():
-        response = await small_world.get("/health", key="")
+async def test_health_says_that_the_process_serves_whatever_it_depends_on(sqlite_api: ApiFixture) -> None:
+    async with sqlite_api.without_redis(), sqlite_api.without_database():
+        response = await sqlite_api.get("/health", key="")
         assert (response.status_code, response.json()) == (200, {"status": "ok"})
-        head = await small_world.call("HEAD", "/health", key="")
+        head = await sqlite_api.call("HEAD", "/health", key="")
         assert (head.status_code, head.content) == (200, b"")
 
 
-async def test_ready_is_a_200_when_all_it_depends_on_answers(world: World) -> None:
-    response = await world.get("/ready", key="")
+async def test_ready_is_a_200_when_all_it_depends_on_answers(api: ApiFixture) -> None:
+    response = await api.get("/ready", key="")
     assert (response.status_code, response.json()) == (200, {"status": "ready"})
 
 
-async def test_ready_names_each_dependency_that_fails(small_world: World) -> None:
+async def test_ready_names_each_dependency_that_fails(sqlite_api: ApiFixture) -> None:
     async def failing() -> Any:
-        response = await small_world.get("/ready", key="")
+        response = await sqlite_api.get("/ready", key="")
         assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
         detail = response.json()["detail"]
         assert detail["error"] == "not_ready"
         assert all(name in detail["message"] for name in detail["failing"])
         return detail["failing"]
 
-    async with small_world.without_redis():
+    async with sqlite_api.without_redis():
         assert await failing() == ["redis"]
-        async with small_world.without_database():
+        async with sqlite_api.without_database():
             assert await failing() == ["database", "schema", "redis"]
 
 
-async def test_a_redis_that_hangs_is_not_ready_and_holds_nobody_up(small_world: World) -> None:
-    async with small_world.hanging_redis():
-        response = await small_world.get("/ready", key="")
+async def test_a_redis_that_hangs_is_not_ready_and_holds_nobody_up(sqlite_api: ApiFixture) -> None:
+    async with sqlite_api.hanging_redis():
+        response = await sqlite_api.get("/ready", key="")
         assert (response.status_code, response.json()["detail"]["failing"]) == (503, ["redis"])
         path = "/api/v1/webhooks/0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11"
-        assert (await small_world.delete(path)).status_code == 404
+        assert (await sqlite_api.delete(path)).status_code == 404
 
 
-async def test_metrics_count_requests_by_route_and_never_by_what_callers_made_up(small_world: World) -> None:
+async def test_metrics_count_requests_by_route_and_never_by_what_callers_made_up(sqlite_api: ApiFixture) -> None:
     for path in ("/api/v1/webhooks/made-up", "/made-up", "/api/v1/events/made-up"):
-        await small_world.get(path)
-    await small_world.publish()
-    response = await small_world.get("/metrics", key="")
+        await sqlite_api.get(path)
+    await sqlite_api.publish()
+    response = await sqlite_api.get("/metrics", key="")
     assert response.status_code == 200
     assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     assert "made-up" not in response.text
@@ -66,6 +66,6 @@ async def test_metrics_count_requests_by_route_and_never_by_what_callers_made_up
         assert sample(response.text, start) >= 1
 
 
-async def test_a_method_that_a_caller_made_up_is_no_label(small_world: World) -> None:
-    await small_world.call("BREW", "/api/v1/webhooks")
-    assert "BREW" not in (await small_world.get("/metrics")).text
+async def test_a_method_that_a_caller_made_up_is_no_label(sqlite_api: ApiFixture) -> None:
+    await sqlite_api.call("BREW", "/api/v1/webhooks")
+    assert "BREW" not in (await sqlite_api.get("/metrics")).text

@@ -7,8 +7,8 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
+from tests.integration.api.api_fixture import ApiFixture
 from tests.integration.api.every_route import CALLS, concrete
-from tests.integration.api.world import World
 
 TEXTS = [
     "",
@@ -41,21 +41,21 @@ TEXTS = [
 VALUES = [*TEXTS, None, True, 0, -1, 1.5, 1e308, 10**400, [], {}, [None], [[]], {"": {}}, ["a"] * 2_000]
 
 
-async def test_nothing_that_callers_make_up_is_a_500(world: World) -> None:
-    document = (await world.get("/openapi.json")).json()
+async def test_nothing_that_callers_make_up_is_a_500(api: ApiFixture) -> None:
+    document = (await api.get("/openapi.json")).json()
     random_source = random.Random(20260424)  # noqa: S311 - the same hostility at every run
     for (method, path), call in CALLS.items():
         operation = document["paths"].get(path, {}).get(method.lower(), {})
         queries = [spec["name"] for spec in operation.get("parameters", ()) if spec["in"] == "query"]
         for _ in range(30):
-            world.house.clock.advance(60)  # away from the rate limits
+            api.app.clock.advance(60)  # away from the rate limits
             request: dict[str, Any] = {
                 "params": {name: random_source.choice(TEXTS) for name in queries if random_source.random() < 0.4}
             }
             if isinstance(call.body, dict):
                 request["json"] = spoil(call.body, random_source)
             with capture_logs() as logs:
-                response = await world.call(method, wild(path, random_source), **request)
+                response = await api.call(method, wild(path, random_source), **request)
             assert response.status_code < 500, (method, path, request, response.text, logs)
 
 

@@ -16,7 +16,7 @@ from api.http.allow_header import known_routes
 from sendoff import idempotency
 from sendoff.accounts.authentication import SCOPES
 from sendoff.errors import Unavailable
-from tests.integration.api.world import World, open_world
+from tests.integration.api.api_fixture import ApiFixture, open_api
 from tests.support.receiver import Receiver
 
 WRITING = {"POST", "PUT", "PATCH", "DELETE"}
@@ -28,22 +28,22 @@ SECONDS = 24 * 3600
 
 @dataclass
 class Stage:
-    """A world with one of everything that a write can be about."""
+    """An API with one of everything that a write can change."""
 
-    world: World
+    api: ApiFixture
     receiver: Receiver
     ids: dict[str, str]
 
     @classmethod
-    async def set(cls, world: World, receiver: Receiver) -> Stage:
+    async def set(cls, api: ApiFixture, receiver: Receiver) -> Stage:
         receiver.program("/dying", 200, 500)
-        letter = await world.die(receiver.url("/dying"))
-        await world.post(f"/operator/v1/endpoints/{letter['endpoint_id']}/enable")
-        upload = (await world.post("/api/v1/uploads", NUMBERS)).json()
-        subscription = (await world.post("/api/v1/subscriptions", SUBSCRIPTION)).json()
-        replay = (await world.post("/operator/v1/replays", {"filter": {}, "rate": 1})).json()
+        letter = await api.die(receiver.url("/dying"))
+        await api.post(f"/operator/v1/endpoints/{letter['endpoint_id']}/enable")
+        upload = (await api.post("/api/v1/uploads", NUMBERS)).json()
+        subscription = (await api.post("/api/v1/subscriptions", SUBSCRIPTION)).json()
+        replay = (await api.post("/operator/v1/replays", {"filter": {}, "rate": 1})).json()
         ids = {
-            "webhook_id": (await world.register(receiver.url("/hook")))["id"],
+            "webhook_id": (await api.register(receiver.url("/hook")))["id"],
             "subscription_id": subscription["id"],
             "upload_id": upload["id"],
             "dead_letter_id": letter["id"],
@@ -51,7 +51,7 @@ class Stage:
             "endpoint_id": letter["endpoint_id"],
             "replay_id": replay["id"],
         }
-        return cls(world, receiver, ids)
+        return cls(api, receiver, ids)
 
     def body(self, method: str, path: str) -> Any:
         """A body that the route takes, or None if it takes none."""
@@ -69,7 +69,7 @@ class Stage:
 
     async def call(self, method: str, path: str, *, idempotency_key: str, **request: Any) -> httpx.Response:
         body = request.pop("json", self.body(method, path))
-        return await self.world.call(
+        return await self.api.call(
             method,
             path.format(**self.ids),
             headers={"Idempotency-Key": idempotency_key},
@@ -78,27 +78,27 @@ class Stage:
         )
 
     async def count_audit_entries(self) -> int:
-        return len((await self.world.get("/operator/v1/audit", params={"limit": 100})).json()["data"])
+        return len((await self.api.get("/operator/v1/audit", params={"limit": 100})).json()["data"])
 
 
 @pytest.fixture
-async def stage(world: World, receiver: Receiver) -> Stage:
-    return await Stage.set(world, receiver)
+async def stage(api: ApiFixture, receiver: Receiver) -> Stage:
+    return await Stage.set(api, receiver)
 
 
 @pytest.fixture
-async def small_stage(small_world: World, receiver: Receiver) -> Stage:
-    return await Stage.set(small_world, receiver)
+async def small_stage(sqlite_api: ApiFixture, receiver: Receiver) -> Stage:
+    return await Stage.set(sqlite_api, receiver)
 
 
-def writes(world: World) -> list[tuple[str, str]]:
+def writes(api: ApiFixture) -> list[tuple[str, str]]:
     """Every write of the API; what ends a thing comes after what only changes it."""
-    found = [(route.method, route.path) for route in known_routes(world.app) if route.method in WRITING]
+    found = [(route.method, route.path) for route in known_routes(api.asgi) if route.method in WRITING]
     return sorted(found, key=lambda route: (route[0] == "DELETE", route[1].endswith(("retry", "cancel", "discard"))))
 
 
 async def test_every_write_is_done_once_and_its_answer_repeated_to_the_byte(stage: Stage) -> None:
-    routes = writes(stage.world)
+    routes = writes(stage.api)
     assert len(routes) >= 17
     for number, (method, path) in enumerate(routes):
         first = await stage.call(method, path, idempotency_key=f"key {number}")
@@ -114,8 +114,8 @@ async def test_every_write_is_done_once_and_its_answer_repeated_to_the_byte(stag
 
 async def test_a_key_that_came_with_another_request_is_refused_on_every_surface(small_stage: Stage) -> None:
     taken = {"Idempotency-Key": "taken"}
-    assert (await small_stage.world.post("/api/v1/events", EVENT, headers=taken)).status_code == 202
-    for method, path in writes(small_stage.world):
+    assert (await small_stage.api.post("/api/v1/events", EVENT, headers=taken)).status_code == 202
+    for method, path in writes(small_stage.api):
         refused = await small_stage.call(method, path, idempotency_key="taken", json={**EVENT, "data": {"n": 2}})
         if refused.status_code == 400:  # a body that the route does not take
             refused = await small_stage.call(method, path, idempotency_key="taken")
@@ -126,9 +126,9 @@ async def test_a_key_that_came_with_another_request_is_refused_on_every_surface(
         assert "subscriptions" not in path or error["code"] == "idempotency_key_reused"
 
 
-async def test_a_key_whose_first_request_still_runs_is_in_progress(small_world: World, receiver: Receiver) -> None:
+async def test_a_key_whose_first_request_still_runs_is_in_progress(sqlite_api: ApiFixture, receiver: Receiver) -> None:
     entered, leave = asyncio.Event(), asyncio.Event()
-    context = small_world.house.context
+    context = sqlite_api.app.context
     before = context.wire.check
 
     async def slow(*args: Any, **options: Any) -> None:
@@ -138,33 +138,35 @@ async def test_a_key_whose_first_request_still_runs_is_in_progress(small_world: 
 
     context.wire.check = slow  # type: ignore[method-assign]
     headers = {"Idempotency-Key": "slow"}
-    running = asyncio.create_task(small_world.post("/api/v1/subscriptions", SUBSCRIPTION, headers=headers))
+    running = asyncio.create_task(sqlite_api.post("/api/v1/subscriptions", SUBSCRIPTION, headers=headers))
     await asyncio.wait_for(entered.wait(), 10)
-    meanwhile = await small_world.post("/api/v1/subscriptions", SUBSCRIPTION, headers=headers)
+    meanwhile = await sqlite_api.post("/api/v1/subscriptions", SUBSCRIPTION, headers=headers)
     assert (meanwhile.status_code, meanwhile.json()["error"]["code"]) == (409, "idempotency_in_progress")
     leave.set()
     first = await running
-    again = await small_world.post("/api/v1/subscriptions", SUBSCRIPTION, headers=headers)
+    again = await sqlite_api.post("/api/v1/subscriptions", SUBSCRIPTION, headers=headers)
     assert (first.status_code, again.content) == (201, first.content)
 
 
 @pytest.fixture
-async def two_processes(database_url: str, valkey_url: str) -> AsyncIterator[tuple[World, World]]:
+async def two_processes(database_url: str, valkey_url: str) -> AsyncIterator[tuple[ApiFixture, ApiFixture]]:
     """Two API processes on one database."""
     limits = {"client_rate_limit": 1_000}
     async with (
-        open_world(database_url, valkey_url, **limits) as one,
-        open_world(database_url, valkey_url, **limits) as two,
+        open_api(database_url, valkey_url, **limits) as one,
+        open_api(database_url, valkey_url, **limits) as two,
     ):
         two.key = one.key
-        for world in (one, two):  # hundreds of requests at once wait for a few connections
-            world.house.context.database._engine.pool._timeout = 120  # type: ignore[attr-defined]
+        for api in (one, two):  # hundreds of requests at once wait for a few connections
+            api.app.context.database._engine.pool._timeout = 120  # type: ignore[attr-defined]
         yield one, two
 
 
-async def test_of_two_hundred_requests_at_once_with_one_key_one_writes(two_processes: tuple[World, World]) -> None:
+async def test_of_two_hundred_requests_at_once_with_one_key_one_writes(
+    two_processes: tuple[ApiFixture, ApiFixture],
+) -> None:
     headers = {"Idempotency-Key": "once"}
-    calls = [world.post("/api/v1/subscriptions", SUBSCRIPTION, headers=headers) for world in two_processes * 100]
+    calls = [api.post("/api/v1/subscriptions", SUBSCRIPTION, headers=headers) for api in two_processes * 100]
     answers = await asyncio.gather(*calls)
     counted = Counter(
         "first" if "Idempotency-Replayed" not in answer.headers else "replayed"
@@ -180,44 +182,44 @@ async def test_of_two_hundred_requests_at_once_with_one_key_one_writes(two_proce
 
 
 async def test_a_write_that_is_refused_leaves_its_key_free(small_stage: Stage) -> None:
-    world, path = small_stage.world, "/api/v1/subscriptions"
+    api, path = small_stage.api, "/api/v1/subscriptions"
     headers = {"Idempotency-Key": "refused"}
-    assert (await world.post(path, {**SUBSCRIPTION, "event_type": "x"}, headers=headers)).status_code == 400
-    assert (await world.post(path, SUBSCRIPTION, headers=headers)).status_code == 409  # there is the same already
-    other = await world.post(path, {**SUBSCRIPTION, "target_url": "https://example.com/2"}, headers=headers)
+    assert (await api.post(path, {**SUBSCRIPTION, "event_type": "x"}, headers=headers)).status_code == 400
+    assert (await api.post(path, SUBSCRIPTION, headers=headers)).status_code == 409  # there is the same already
+    other = await api.post(path, {**SUBSCRIPTION, "target_url": "https://example.com/2"}, headers=headers)
     assert (other.status_code, "Idempotency-Replayed" in other.headers) == (201, False)
 
 
-async def test_a_key_is_forgotten_after_24_hours(small_world: World) -> None:
+async def test_a_key_is_forgotten_after_24_hours(sqlite_api: ApiFixture) -> None:
     headers = {"Idempotency-Key": "day"}
-    first = await small_world.post("/api/v1/events", EVENT, headers=headers)
-    small_world.house.clock.advance(SECONDS - 1)
-    assert (await small_world.post("/api/v1/events", EVENT, headers=headers)).content == first.content
-    small_world.house.clock.advance(1)
-    assert (await small_world.post("/api/v1/events", EVENT, headers=headers)).json()["id"] != first.json()["id"]
+    first = await sqlite_api.post("/api/v1/events", EVENT, headers=headers)
+    sqlite_api.app.clock.advance(SECONDS - 1)
+    assert (await sqlite_api.post("/api/v1/events", EVENT, headers=headers)).content == first.content
+    sqlite_api.app.clock.advance(1)
+    assert (await sqlite_api.post("/api/v1/events", EVENT, headers=headers)).json()["id"] != first.json()["id"]
 
 
-async def test_keys_of_one_organization_are_nothing_to_another(small_world: World) -> None:
+async def test_keys_of_one_organization_are_nothing_to_another(sqlite_api: ApiFixture) -> None:
     headers = {"Idempotency-Key": "1"}
-    stranger = await small_world.new_key(organization_id=await small_world.new_organization())
-    first = await small_world.post("/api/v1/subscriptions", SUBSCRIPTION, headers=headers)
-    other = await small_world.post("/api/v1/subscriptions", SUBSCRIPTION, headers=headers, key=stranger)
+    stranger = await sqlite_api.new_key(organization_id=await sqlite_api.new_organization())
+    first = await sqlite_api.post("/api/v1/subscriptions", SUBSCRIPTION, headers=headers)
+    other = await sqlite_api.post("/api/v1/subscriptions", SUBSCRIPTION, headers=headers, key=stranger)
     assert (first.status_code, other.status_code, other.json()["id"] != first.json()["id"]) == (201, 201, True)
 
 
 async def test_an_answer_is_repeated_only_to_those_who_may_ask_for_the_first(
-    small_world: World, receiver: Receiver
+    sqlite_api: ApiFixture, receiver: Receiver
 ) -> None:
     body, headers = {"url": receiver.url("/hook")}, {"Idempotency-Key": "secret"}
-    first = await small_world.post("/api/v1/webhooks", body, headers=headers)
-    weaker = await small_world.new_key(*(scope for scope in SCOPES if scope != "webhooks:manage"))
-    refused = await small_world.post("/api/v1/webhooks", body, headers=headers, key=weaker)
+    first = await sqlite_api.post("/api/v1/webhooks", body, headers=headers)
+    weaker = await sqlite_api.new_key(*(scope for scope in SCOPES if scope != "webhooks:manage"))
+    refused = await sqlite_api.post("/api/v1/webhooks", body, headers=headers, key=weaker)
     assert (refused.status_code, first.json()["secret"] in refused.text) == (403, False)
 
 
-async def test_no_answer_is_kept_in_the_clear(small_world: World, sqlite_url: str, receiver: Receiver) -> None:
-    made = await small_world.post("/api/v1/webhooks", {"url": receiver.url("/h")}, headers={"Idempotency-Key": "1"})
-    subscribed = await small_world.post("/api/v1/subscriptions", SUBSCRIPTION, headers={"Idempotency-Key": "2"})
+async def test_no_answer_is_kept_in_the_clear(sqlite_api: ApiFixture, sqlite_url: str, receiver: Receiver) -> None:
+    made = await sqlite_api.post("/api/v1/webhooks", {"url": receiver.url("/h")}, headers={"Idempotency-Key": "1"})
+    subscribed = await sqlite_api.post("/api/v1/subscriptions", SUBSCRIPTION, headers={"Idempotency-Key": "2"})
     secrets = [made.json()["secret"], subscribed.json()["signing_secret"]]
     path = sqlite_url.removeprefix("sqlite+aiosqlite:///")
     with sqlite3.connect(path) as connection:
@@ -231,9 +233,9 @@ async def test_no_answer_is_kept_in_the_clear(small_world: World, sqlite_url: st
 
 @pytest.mark.parametrize("key", ["", "k" * 256, "a\tb", "\x7f"])
 async def test_what_cannot_be_a_key_is_a_400_that_says_so(small_stage: Stage, key: str) -> None:
-    for method, path in writes(small_stage.world):
+    for method, path in writes(small_stage.api):
         body = small_stage.body(method, path)
-        answer = await small_stage.world.call(
+        answer = await small_stage.api.call(
             method,
             path.format(**small_stage.ids),
             headers={"Idempotency-Key": key},
@@ -243,14 +245,14 @@ async def test_what_cannot_be_a_key_is_a_400_that_says_so(small_stage: Stage, ke
 
 
 async def test_when_the_answer_cannot_be_kept_the_work_is_still_told_as_done(
-    small_world: World, monkeypatch: pytest.MonkeyPatch
+    sqlite_api: ApiFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def gone(*_: Any) -> None:
         raise Unavailable("The database cannot be reached: it went away at the worst moment")
 
     monkeypatch.setattr(idempotency, "complete", gone)
     headers = {"Idempotency-Key": "lost"}
-    assert (await small_world.post("/api/v1/subscriptions", SUBSCRIPTION, headers=headers)).status_code == 201
-    again = await small_world.post("/api/v1/subscriptions", SUBSCRIPTION, headers=headers)
+    assert (await sqlite_api.post("/api/v1/subscriptions", SUBSCRIPTION, headers=headers)).status_code == 201
+    again = await sqlite_api.post("/api/v1/subscriptions", SUBSCRIPTION, headers=headers)
     assert again.json()["error"]["code"] == "idempotency_in_progress"
-    assert len((await small_world.get("/api/v1/subscriptions")).json()) == 1
+    assert len((await sqlite_api.get("/api/v1/subscriptions")).json()) == 1

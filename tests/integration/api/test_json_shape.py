@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from api.events.decoder import MOST_KEYS as MOST_DATA_KEYS
 from api.http.json_limits import DEEPEST_NESTING, has_more_keys
+from tests.integration.api.api_fixture import ApiFixture
 from tests.integration.api.every_route import CALLS, Call, concrete
-from tests.integration.api.world import World
 
 # Uploads read their JSON an entry at a time, with bounds of their own.
 TAKING_JSON = {route: call for route, call in CALLS.items() if call.body and route[1] != "/api/v1/uploads"}
@@ -51,8 +51,10 @@ WIDE = json.dumps({f"k{number}": 0 for number in range(MOST_DATA_KEYS + 1)}).enc
 
 
 @pytest.mark.parametrize("route", TAKING_JSON, ids=" ".join)
-async def test_too_deep_and_too_wide_bodies_are_a_400_that_says_so(small_world: World, route: tuple[str, str]) -> None:
+async def test_too_deep_and_too_wide_bodies_are_a_400_that_says_so(
+    sqlite_api: ApiFixture, route: tuple[str, str]
+) -> None:
     for value, told in ((DEEP, "nested"), (BOTTOMLESS, "nested"), (WIDE, "keys")):
         body = spoiled(TAKING_JSON[route], value)
-        answer = await small_world.call(route[0], concrete(route[1]), content=body)
+        answer = await sqlite_api.call(route[0], concrete(route[1]), content=body)
         assert (answer.status_code, told in answer.text) == (400, True), answer.text[:300]

@@ -8,8 +8,8 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from api.http.allow_header import known_routes
+from tests.integration.api.api_fixture import ApiFixture
 from tests.integration.api.every_route import CALLS, DIALBIRD
-from tests.integration.api.world import World
 from tests.support.receiver import Receiver
 
 UNDOCUMENTED = {"/openapi.json"}
@@ -19,16 +19,16 @@ def resolved(document: dict[str, Any], schema: dict[str, Any]) -> Draft202012Val
     return Draft202012Validator({**schema, "components": document["components"]})
 
 
-async def document_of(world: World) -> dict[str, Any]:
-    response = await world.get("/openapi.json", key="")
+async def document_of(api: ApiFixture) -> dict[str, Any]:
+    response = await api.get("/openapi.json", key="")
     assert response.status_code == 200
     document: dict[str, Any] = response.json()
     return document
 
 
-async def test_every_route_is_documented_with_its_errors_and_its_security(small_world: World) -> None:
-    document = await document_of(small_world)
-    for route in known_routes(small_world.app):
+async def test_every_route_is_documented_with_its_errors_and_its_security(sqlite_api: ApiFixture) -> None:
+    document = await document_of(sqlite_api)
+    for route in known_routes(sqlite_api.asgi):
         if route.method == "HEAD" or route.path in UNDOCUMENTED or (route.method, route.path) in DIALBIRD:
             continue
         call = CALLS[route.method, route.path]
@@ -42,8 +42,8 @@ async def test_every_route_is_documented_with_its_errors_and_its_security(small_
             assert operation["requestBody"]["content"], route
 
 
-async def test_operation_ids_are_unique_and_references_resolve(small_world: World) -> None:
-    document = await document_of(small_world)
+async def test_operation_ids_are_unique_and_references_resolve(sqlite_api: ApiFixture) -> None:
+    document = await document_of(sqlite_api)
     ids = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
     assert len(ids) == len(set(ids))
     text = json.dumps(document)
@@ -52,10 +52,10 @@ async def test_operation_ids_are_unique_and_references_resolve(small_world: Worl
     assert "HTTPValidationError" not in text
 
 
-async def test_answers_are_what_the_document_says(world: World, receiver: Receiver) -> None:
-    document = await document_of(world)
+async def test_answers_are_what_the_document_says(api: ApiFixture, receiver: Receiver) -> None:
+    document = await document_of(api)
     receiver.program("/hook", 200, 500)
-    letter = await world.die(receiver.url("/hook"))
+    letter = await api.die(receiver.url("/hook"))
     paths = {
         "/api/v1/webhooks": {},
         "/api/v1/webhooks/{webhook_id}": {"webhook_id": letter["endpoint_id"]},
@@ -71,9 +71,9 @@ async def test_answers_are_what_the_document_says(world: World, receiver: Receiv
         "/ready": {},
     }
     for path, identifiers in paths.items():
-        response = await world.get(path.format(**identifiers))
+        response = await api.get(path.format(**identifiers))
         content = document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]
         resolved(document, content["schema"]).validate(response.json())
-    refused = await world.post("/api/v1/webhooks", {"url": receiver.url("/hook")})
+    refused = await api.post("/api/v1/webhooks", {"url": receiver.url("/hook")})
     content = document["paths"]["/api/v1/webhooks"]["post"]["responses"]["400"]["content"]["application/json"]
     resolved(document, content["schema"]).validate(refused.json())

@@ -8,7 +8,7 @@ import pytest
 
 from sendoff.operators.replay import tick_replay
 from sendoff.store.queries import delivery_history
-from tests.integration.api.world import World
+from tests.integration.api.api_fixture import ApiFixture
 from tests.support.exchange import Reply
 from tests.support.receiver import Receiver
 
@@ -33,23 +33,23 @@ REPLAY_FIELDS = {"id", "state", "total", "replayed", "succeeded", "failed", "cre
 ANY_ID = "0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11"
 
 
-async def listed(world: World, what: str, **params: Any) -> list[dict[str, Any]]:
-    response = await world.get(f"{BASE}/{what}", params=params)
+async def listed(api: ApiFixture, what: str, **params: Any) -> list[dict[str, Any]]:
+    response = await api.get(f"{BASE}/{what}", params=params)
     assert response.status_code == 200, response.text
     found: list[dict[str, Any]] = response.json()["data"]
     return found
 
 
 async def test_a_dead_letter_holds_the_exact_request_the_response_and_every_attempt(
-    world: World, receiver: Receiver
+    api: ApiFixture, receiver: Receiver
 ) -> None:
     receiver.program("/hook", 200, Reply(status=500, headers=(("X-A", "1"), ("X-A", "2")), body="out of order"))
-    letter = await world.die(receiver.url("/hook"))
+    letter = await api.die(receiver.url("/hook"))
     assert set(letter) == DEAD_LETTER_FIELDS
     assert letter == letter | {
         "event_type": "upload.completed",
         "endpoint_url": receiver.url("/hook"),
-        "organization_id": world.house.principal.organization_id,
+        "organization_id": api.app.principal.organization_id,
         "reason": "retries_exhausted",
         "last_response_status": 500,
         "attempt_count": 6,
@@ -58,7 +58,7 @@ async def test_a_dead_letter_holds_the_exact_request_the_response_and_every_atte
         "replayed_at": None,
     }
     last = receiver.requests("/hook")[-1]
-    response = await world.get(f"{BASE}/dead-letters/{letter['id']}")
+    response = await api.get(f"{BASE}/dead-letters/{letter['id']}")
     detail = response.json()
     assert set(detail) == DEAD_LETTER_FIELDS | {"request", "response", "attempts"}
     assert {name: detail[name] for name in DEAD_LETTER_FIELDS} == letter
@@ -74,40 +74,40 @@ async def test_a_dead_letter_holds_the_exact_request_the_response_and_every_atte
     assert {attempt["response_status"] for attempt in detail["attempts"]} == {500}
 
 
-async def test_a_response_that_is_no_text_is_shown_in_base64_as_well(world: World, receiver: Receiver) -> None:
+async def test_a_response_that_is_no_text_is_shown_in_base64_as_well(api: ApiFixture, receiver: Receiver) -> None:
     receiver.program("/hook", 200, 500)
-    letter = await world.die(receiver.url("/hook"))
-    async with world.house.context.database.write() as tx:
+    letter = await api.die(receiver.url("/hook"))
+    async with api.app.context.database.write() as tx:
         exchange = await delivery_history.last_exchange_of(tx, letter["delivery_id"])
         assert exchange is not None
         exchange.response_body, exchange.response_truncated = b"\x00\xc3", True
-    answered = (await world.get(f"{BASE}/dead-letters/{letter['id']}")).json()["response"]
+    answered = (await api.get(f"{BASE}/dead-letters/{letter['id']}")).json()["response"]
     assert answered == answered | {"body": "\0\N{REPLACEMENT CHARACTER}", "body_base64": "AMM=", "truncated": True}
 
 
-async def test_a_dead_letter_without_an_answer_has_no_response(world: World, receiver: Receiver) -> None:
-    webhook = await world.register(receiver.url("/hook"))
-    await world.publish()
-    await world.post(f"{BASE}/endpoints/{webhook['id']}/disable")
-    [letter] = await listed(world, "dead-letters")
+async def test_a_dead_letter_without_an_answer_has_no_response(api: ApiFixture, receiver: Receiver) -> None:
+    webhook = await api.register(receiver.url("/hook"))
+    await api.publish()
+    await api.post(f"{BASE}/endpoints/{webhook['id']}/disable")
+    [letter] = await listed(api, "dead-letters")
     assert (letter["reason"], letter["attempt_count"]) == ("endpoint_disabled", 0)
-    detail = (await world.get(f"{BASE}/dead-letters/{letter['id']}")).json()
+    detail = (await api.get(f"{BASE}/dead-letters/{letter['id']}")).json()
     assert detail["response"] is None
     assert detail["attempts"] == []
     assert (detail["request"]["url"], detail["request"]["headers"]) == (webhook["url"], None)
     assert '"type":"upload.completed"' in detail["request"]["body"].replace(": ", ":")
 
 
-async def test_dead_letters_are_filtered_by_every_field(world: World, receiver: Receiver) -> None:
+async def test_dead_letters_are_filtered_by_every_field(api: ApiFixture, receiver: Receiver) -> None:
     receiver.program("/a", 200, 500)
     receiver.program("/b", 200, 500)
-    first = await world.die(receiver.url("/a"))
-    second = await world.die(receiver.url("/b"))
+    first = await api.die(receiver.url("/a"))
+    second = await api.die(receiver.url("/b"))
     # The first endpoint is still subscribed: it got the second event, too.
-    ids = [letter["id"] for letter in await listed(world, "dead-letters")]
+    ids = [letter["id"] for letter in await listed(api, "dead-letters")]
     assert len(ids) == 3
     assert ids == sorted(ids, reverse=True)
-    await world.post(f"{BASE}/dead-letters/{first['id']}/discard")
+    await api.post(f"{BASE}/dead-letters/{first['id']}/discard")
     cases: list[tuple[dict[str, str], set[str]]] = [
         ({"organization_id": first["organization_id"]}, set(ids)),
         ({"organization_id": ANY_ID}, set()),
@@ -123,29 +123,29 @@ async def test_dead_letters_are_filtered_by_every_field(world: World, receiver: 
         ({"since": first["died_at"], "until": second["died_at"], "state": "open"}, set()),
     ]
     for filters, expected in cases:
-        assert {letter["id"] for letter in await listed(world, "dead-letters", **filters)} == expected, filters
+        assert {letter["id"] for letter in await listed(api, "dead-letters", **filters)} == expected, filters
 
 
-async def test_a_discarded_dead_letter_is_kept_off_the_open_list(world: World, receiver: Receiver) -> None:
+async def test_a_discarded_dead_letter_is_kept_off_the_open_list(api: ApiFixture, receiver: Receiver) -> None:
     receiver.program("/hook", 200, 500)
-    letter = await world.die(receiver.url("/hook"))
-    response = await world.post(f"{BASE}/dead-letters/{letter['id']}/discard")
+    letter = await api.die(receiver.url("/hook"))
+    response = await api.post(f"{BASE}/dead-letters/{letter['id']}/discard")
     assert (response.status_code, response.json()) == (200, letter | {"state": "discarded"})
-    assert await listed(world, "dead-letters", state="open") == []
-    assert await listed(world, "dead-letters") == [response.json()]
-    again = await world.post(f"{BASE}/dead-letters/{letter['id']}/discard")
+    assert await listed(api, "dead-letters", state="open") == []
+    assert await listed(api, "dead-letters") == [response.json()]
+    again = await api.post(f"{BASE}/dead-letters/{letter['id']}/discard")
     assert (again.status_code, again.json()["detail"]) == (
         409,
         "This dead letter was discarded before; there is nothing left to discard.",
     )
-    assert len(await listed(world, "audit", action="dead_letter.discard")) == 1
+    assert len(await listed(api, "audit", action="dead_letter.discard")) == 1
 
 
 LISTS = ["dead-letters", "replays", "deliveries", "endpoints", "audit"]
 
 
 @pytest.mark.parametrize("what", LISTS)
-async def test_a_query_that_no_list_understands_is_a_400(small_world: World, what: str) -> None:
+async def test_a_query_that_no_list_understands_is_a_400(sqlite_api: ApiFixture, what: str) -> None:
     queries = [
         ("limit", "0"),
         ("limit", "101"),
@@ -158,11 +158,11 @@ async def test_a_query_that_no_list_understands_is_a_400(small_world: World, wha
         ("Limit", "5"),
     ]
     for name, value in queries:
-        response = await small_world.get(f"{BASE}/{what}", params={name: value})
+        response = await sqlite_api.get(f"{BASE}/{what}", params={name: value})
         assert (response.status_code, f"`{name}`" in response.json()["detail"]) == (400, True), (name, value)
 
 
-async def test_a_filter_with_a_value_that_cannot_be_is_a_400_that_says_what_can(small_world: World) -> None:
+async def test_a_filter_with_a_value_that_cannot_be_is_a_400_that_says_what_can(sqlite_api: ApiFixture) -> None:
     cases: list[tuple[str, dict[str, str], str]] = [
         ("dead-letters", {"reason": "bad_luck"}, "endpoint_gone"),
         ("dead-letters", {"state": "closed"}, "discarded"),
@@ -178,20 +178,20 @@ async def test_a_filter_with_a_value_that_cannot_be_is_a_400_that_says_what_can(
         ("audit", {"actor": "a\0"}, "NUL"),
     ]
     for what, params, told in cases:
-        response = await small_world.get(f"{BASE}/{what}", params=params)
+        response = await sqlite_api.get(f"{BASE}/{what}", params=params)
         assert (response.status_code, told in response.json()["detail"]) == (400, True), (what, params)
 
 
-async def test_pages_follow_each_other_without_gap_or_repetition(world: World, receiver: Receiver) -> None:
-    await world.register(receiver.url("/hook"))
+async def test_pages_follow_each_other_without_gap_or_repetition(api: ApiFixture, receiver: Receiver) -> None:
+    await api.register(receiver.url("/hook"))
     for _ in range(5):
-        await world.publish()
-    everything = await listed(world, "deliveries")
+        await api.publish()
+    everything = await listed(api, "deliveries")
     assert len(everything) == 5
     pages: list[list[dict[str, Any]]] = []
     params = {"limit": "2"}
     while True:
-        page = (await world.get(f"{BASE}/deliveries", params=params)).json()
+        page = (await api.get(f"{BASE}/deliveries", params=params)).json()
         assert set(page) == {"data", "next_cursor"}
         pages.append(page["data"])
         if page["next_cursor"] is None:
@@ -199,64 +199,64 @@ async def test_pages_follow_each_other_without_gap_or_repetition(world: World, r
         params["cursor"] = page["next_cursor"]
     assert [len(page) for page in pages] == [2, 2, 1]
     assert [row for page in pages for row in page] == everything
-    exactly = (await world.get(f"{BASE}/deliveries", params={"limit": "5"})).json()
+    exactly = (await api.get(f"{BASE}/deliveries", params={"limit": "5"})).json()
     assert exactly == {"data": everything, "next_cursor": None}
 
 
-async def test_a_replay_is_counted_first_and_then_sent(world: World, receiver: Receiver) -> None:
+async def test_a_replay_is_counted_first_and_then_sent(api: ApiFixture, receiver: Receiver) -> None:
     receiver.program("/hook", *[200] + [500] * 6 + [200])
-    letter = await world.die(receiver.url("/hook"))
+    letter = await api.die(receiver.url("/hook"))
     chosen = {"filter": {"endpoint_id": letter["endpoint_id"], "reason": "retries_exhausted"}}
-    dry = await world.post(f"{BASE}/replays", {**chosen, "dry_run": True})
+    dry = await api.post(f"{BASE}/replays", {**chosen, "dry_run": True})
     assert (dry.status_code, dry.json()) == (200, {"count": 1, "endpoints": 1})
-    assert await listed(world, "replays") == []
+    assert await listed(api, "replays") == []
 
-    started = await world.post(f"{BASE}/replays", {**chosen, "rate": 10})
+    started = await api.post(f"{BASE}/replays", {**chosen, "rate": 10})
     assert (started.status_code, set(started.json())) == (202, REPLAY_FIELDS)
     replay = started.json()
     assert replay == replay | {"state": "running", "total": 1, "replayed": 0, "succeeded": 0, "failed": 0}
     for _ in range(3):
-        world.house.clock.advance(1)
-        await tick_replay(world.house.context, replay["id"])
-        await world.house.work()
-    done = (await world.get(f"{BASE}/replays/{replay['id']}")).json()
+        api.app.clock.advance(1)
+        await tick_replay(api.app.context, replay["id"])
+        await api.app.work()
+    done = (await api.get(f"{BASE}/replays/{replay['id']}")).json()
     assert done == done | {"state": "completed", "total": 1, "replayed": 1, "succeeded": 1, "failed": 0}
     assert done["finished_at"]
-    assert await listed(world, "replays") == [done]
-    [again] = await listed(world, "dead-letters")
+    assert await listed(api, "replays") == [done]
+    [again] = await listed(api, "dead-letters")
     assert (again["state"], bool(again["replayed_at"])) == ("replayed", True)
     assert receiver.requests("/hook")[-1].header("X-OptimalDial-Attempt") == "7"
-    conflict = await world.post(f"{BASE}/replays/{replay['id']}/cancel")
+    conflict = await api.post(f"{BASE}/replays/{replay['id']}/cancel")
     assert conflict.status_code == 409
 
 
-async def test_an_empty_filter_means_all_open_dead_letters(world: World, receiver: Receiver) -> None:
+async def test_an_empty_filter_means_all_open_dead_letters(api: ApiFixture, receiver: Receiver) -> None:
     receiver.program("/hook", 200, 500)
-    letter = await world.die(receiver.url("/hook"))
+    letter = await api.die(receiver.url("/hook"))
     dry_run = {"filter": {}, "dry_run": True}
-    assert (await world.post(f"{BASE}/replays", dry_run)).json() == {"count": 1, "endpoints": 1}
-    await world.post(f"{BASE}/dead-letters/{letter['id']}/discard")
-    assert (await world.post(f"{BASE}/replays", dry_run)).json() == {"count": 0, "endpoints": 0}
+    assert (await api.post(f"{BASE}/replays", dry_run)).json() == {"count": 1, "endpoints": 1}
+    await api.post(f"{BASE}/dead-letters/{letter['id']}/discard")
+    assert (await api.post(f"{BASE}/replays", dry_run)).json() == {"count": 0, "endpoints": 0}
     discarded = {"filter": {"state": "discarded"}, "dry_run": True}
-    assert (await world.post(f"{BASE}/replays", discarded)).json() == {"count": 1, "endpoints": 1}
+    assert (await api.post(f"{BASE}/replays", discarded)).json() == {"count": 1, "endpoints": 1}
 
 
-async def test_finished_deliveries_are_replayed_by_their_ids(world: World, receiver: Receiver) -> None:
-    await world.register(receiver.url("/hook"))
-    await world.publish()
-    await world.house.work()
-    await world.publish()  # not finished: not meant
-    ids = [delivery["id"] for delivery in await listed(world, "deliveries")]
+async def test_finished_deliveries_are_replayed_by_their_ids(api: ApiFixture, receiver: Receiver) -> None:
+    await api.register(receiver.url("/hook"))
+    await api.publish()
+    await api.app.work()
+    await api.publish()  # not finished: not meant
+    ids = [delivery["id"] for delivery in await listed(api, "deliveries")]
     body = {"filter": {"delivery_ids": [*ids, ids[0], ANY_ID]}}
-    dry = await world.post(f"{BASE}/replays", {**body, "dry_run": True})
+    dry = await api.post(f"{BASE}/replays", {**body, "dry_run": True})
     assert dry.json() == {"count": 1, "endpoints": 1}
-    started = (await world.post(f"{BASE}/replays", body)).json()
+    started = (await api.post(f"{BASE}/replays", body)).json()
     assert started["total"] == 1
-    cancelled = await world.post(f"{BASE}/replays/{started['id']}/cancel")
+    cancelled = await api.post(f"{BASE}/replays/{started['id']}/cancel")
     assert (cancelled.status_code, cancelled.json()["state"]) == (200, "cancelled")
 
 
-async def test_a_replay_that_is_not_fully_understood_replays_nothing(small_world: World) -> None:
+async def test_a_replay_that_is_not_fully_understood_replays_nothing(sqlite_api: ApiFixture) -> None:
     cases: list[tuple[dict[str, Any], str]] = [
         ({}, "`filter`"),
         ({"dry_run": True}, "`filter`"),
@@ -279,20 +279,20 @@ async def test_a_replay_that_is_not_fully_understood_replays_nothing(small_world
         ({"filter": {}, "dryrun": True}, "`dryrun`"),
     ]
     for body, told in cases:
-        response = await small_world.post(f"{BASE}/replays", body)
+        response = await sqlite_api.post(f"{BASE}/replays", body)
         assert (response.status_code, told in response.json()["detail"]) == (400, True), (body, response.text)
-    assert await listed(small_world, "replays") == []
+    assert await listed(sqlite_api, "replays") == []
 
 
-async def test_deliveries_are_filtered_and_shown_with_their_attempts(world: World, receiver: Receiver) -> None:
-    webhook = await world.register(receiver.url("/hook"), events=["upload.completed", "upload.created"])
+async def test_deliveries_are_filtered_and_shown_with_their_attempts(api: ApiFixture, receiver: Receiver) -> None:
+    webhook = await api.register(receiver.url("/hook"), events=["upload.completed", "upload.created"])
     receiver.program("/hook", 200, 500)
-    delivered = await world.publish()
-    await world.house.work()
+    delivered = await api.publish()
+    await api.app.work()
     receiver.program("/hook", 500)
-    other = await world.publish(type="upload.created")
-    await world.house.work()
-    first, second = await listed(world, "deliveries")
+    other = await api.publish(type="upload.created")
+    await api.app.work()
+    first, second = await listed(api, "deliveries")
     assert (first["event_id"], first["event_type"], first["state"]) == (other["id"], "upload.created", "pending")
     assert (second["event_id"], second["attempt_count"]) == (delivered["id"], 1)
     cases: list[tuple[dict[str, str], int]] = [
@@ -309,49 +309,49 @@ async def test_deliveries_are_filtered_and_shown_with_their_attempts(world: Worl
         ({"until": "2026-04-24"}, 0),
     ]
     for filters, count in cases:
-        assert len(await listed(world, "deliveries", **filters)) == count, filters
-    detail = (await world.get(f"{BASE}/deliveries/{first['id']}")).json()
+        assert len(await listed(api, "deliveries", **filters)) == count, filters
+    detail = (await api.get(f"{BASE}/deliveries/{first['id']}")).json()
     assert {name: detail[name] for name in first} == first
     assert [(attempt["number"], attempt["response_status"]) for attempt in detail["attempts"]] == [(1, 500)]
     assert detail["response"]["status"] == 500
 
 
-async def test_a_manual_retry_takes_the_place_of_the_automatic_one(world: World, receiver: Receiver) -> None:
-    await world.register(receiver.url("/hook"))
+async def test_a_manual_retry_takes_the_place_of_the_automatic_one(api: ApiFixture, receiver: Receiver) -> None:
+    await api.register(receiver.url("/hook"))
     receiver.program("/hook", 500, 200)
-    await world.publish()
-    await world.house.work()
-    [delivery] = await listed(world, "deliveries")
-    retried = await world.post(f"{BASE}/deliveries/{delivery['id']}/retry")
+    await api.publish()
+    await api.app.work()
+    [delivery] = await listed(api, "deliveries")
+    retried = await api.post(f"{BASE}/deliveries/{delivery['id']}/retry")
     assert (retried.status_code, retried.json()["state"]) == (202, "pending")
-    await world.house.work()
-    detail = (await world.get(f"{BASE}/deliveries/{delivery['id']}")).json()
+    await api.app.work()
+    detail = (await api.get(f"{BASE}/deliveries/{delivery['id']}")).json()
     assert (detail["state"], detail["attempt_count"]) == ("delivered", 2)
-    conflict = await world.post(f"{BASE}/deliveries/{delivery['id']}/retry")
+    conflict = await api.post(f"{BASE}/deliveries/{delivery['id']}/retry")
     assert (conflict.status_code, type(conflict.json()["detail"])) == (409, str)
 
 
-async def test_endpoints_of_all_organizations_are_listed_and_switched(world: World, receiver: Receiver) -> None:
-    mine = await world.register(receiver.url("/mine"))
-    stranger = await world.new_key(organization_id=await world.new_organization())
-    theirs = (await world.post("/api/v1/webhooks", {"url": receiver.url("/theirs")}, key=stranger)).json()["webhook"]
-    assert [endpoint["id"] for endpoint in await listed(world, "endpoints")] == [theirs["id"], mine["id"]]
-    [found] = await listed(world, "endpoints", organization_id=theirs["organization_id"])
+async def test_endpoints_of_all_organizations_are_listed_and_switched(api: ApiFixture, receiver: Receiver) -> None:
+    mine = await api.register(receiver.url("/mine"))
+    stranger = await api.new_key(organization_id=await api.new_organization())
+    theirs = (await api.post("/api/v1/webhooks", {"url": receiver.url("/theirs")}, key=stranger)).json()["webhook"]
+    assert [endpoint["id"] for endpoint in await listed(api, "endpoints")] == [theirs["id"], mine["id"]]
+    [found] = await listed(api, "endpoints", organization_id=theirs["organization_id"])
     assert (found["id"], found["state"], found["dialect"]) == (theirs["id"], "active", "house")
 
     path = f"{BASE}/endpoints/{theirs['id']}"
-    off = await world.post(f"{path}/disable")
+    off = await api.post(f"{path}/disable")
     assert (off.status_code, off.json()["state"], off.json()["is_active"]) == (200, "disabled", False)
-    assert [endpoint["id"] for endpoint in await listed(world, "endpoints", state="disabled")] == [theirs["id"]]
-    shown = (await world.get(f"/api/v1/webhooks/{theirs['id']}", key=stranger)).json()
+    assert [endpoint["id"] for endpoint in await listed(api, "endpoints", state="disabled")] == [theirs["id"]]
+    shown = (await api.get(f"/api/v1/webhooks/{theirs['id']}", key=stranger)).json()
     assert (shown["is_active"], bool(shown["disabled_at"])) == (False, True)
-    on = await world.post(f"{path}/enable")
+    on = await api.post(f"{path}/enable")
     assert (on.status_code, on.json()["state"], on.json()["disabled_at"]) == (200, "active", None)
 
 
-async def test_the_owner_cannot_lift_an_operators_disable(world: World, receiver: Receiver) -> None:
-    webhook = await world.register(receiver.url("/hook"))
-    made = await world.post(
+async def test_the_owner_cannot_lift_an_operators_disable(api: ApiFixture, receiver: Receiver) -> None:
+    webhook = await api.register(receiver.url("/hook"))
+    made = await api.post(
         "/api/v1/subscriptions",
         {"event_type": "message.incoming.received", "target_url": "https://receiver.example/hook"},
     )
@@ -366,71 +366,71 @@ async def test_the_owner_cannot_lift_an_operators_disable(world: World, receiver
     }
     for identifier, (path, off, on) in owners.items():
         operators = f"{BASE}/endpoints/{identifier}"
-        assert (await world.post(f"{operators}/disable")).json()["disabled_by_operator"] is True
+        assert (await api.post(f"{operators}/disable")).json()["disabled_by_operator"] is True
         for body in (on, {**off}, on):
-            refused = await world.patch(path, body)
+            refused = await api.patch(path, body)
             assert refused.status_code == (409 if body == on else 200), (path, refused.text)
-        assert "operator" in (await world.patch(path, on)).text
-        enabled = (await world.post(f"{operators}/enable")).json()
+        assert "operator" in (await api.patch(path, on)).text
+        enabled = (await api.post(f"{operators}/enable")).json()
         assert (enabled["is_active"], "disabled_by_operator" in enabled) == (True, False)
-        assert (await world.patch(path, off)).status_code == 200
-        assert (await world.patch(path, on)).status_code == 200
+        assert (await api.patch(path, off)).status_code == 200
+        assert (await api.patch(path, on)).status_code == 200
 
 
-async def test_an_operator_takes_over_what_was_paused_or_disabled(world: World, receiver: Receiver) -> None:
-    webhook = await world.register(receiver.url("/hook"))
+async def test_an_operator_takes_over_what_was_paused_or_disabled(api: ApiFixture, receiver: Receiver) -> None:
+    webhook = await api.register(receiver.url("/hook"))
     path = f"/api/v1/webhooks/{webhook['id']}"
-    await world.patch(path, {"is_active": False})
-    assert (await world.post(f"{BASE}/endpoints/{webhook['id']}/disable")).json()["state"] == "disabled"
-    assert (await world.patch(path, {"is_active": True})).status_code == 409
-    again = await world.post(f"{BASE}/endpoints/{webhook['id']}/disable")
+    await api.patch(path, {"is_active": False})
+    assert (await api.post(f"{BASE}/endpoints/{webhook['id']}/disable")).json()["state"] == "disabled"
+    assert (await api.patch(path, {"is_active": True})).status_code == 409
+    again = await api.post(f"{BASE}/endpoints/{webhook['id']}/disable")
     assert (again.status_code, again.json()["disabled_by_operator"]) == (200, True)
 
 
-async def test_the_lower_one_of_the_owners_and_the_operators_limit_counts(world: World, receiver: Receiver) -> None:
-    webhook = await world.register(receiver.url("/hook"))
+async def test_the_lower_one_of_the_owners_and_the_operators_limit_counts(api: ApiFixture, receiver: Receiver) -> None:
+    webhook = await api.register(receiver.url("/hook"))
     path, operators = f"/api/v1/webhooks/{webhook['id']}", f"{BASE}/endpoints/{webhook['id']}"
-    await world.patch(operators, {"rate_limit": 4})
+    await api.patch(operators, {"rate_limit": 4})
     for own, counts in ((None, 4), (9, 4), (2, 2), (None, 4)):
-        shown = (await world.patch(path, {"rate_limit": own})).json()
+        shown = (await api.patch(path, {"rate_limit": own})).json()
         assert (shown["rate_limit"], shown["operator_rate_limit"]) == (counts, 4)
-        assert (await listed(world, "endpoints"))[0]["rate_limit"] == counts
-    await world.patch(path, {"rate_limit": 9})
-    lifted = (await world.patch(operators, {"rate_limit": None})).json()
+        assert (await listed(api, "endpoints"))[0]["rate_limit"] == counts
+    await api.patch(path, {"rate_limit": 9})
+    lifted = (await api.patch(operators, {"rate_limit": None})).json()
     assert (lifted["rate_limit"], "operator_rate_limit" in lifted) == (9, False)
 
 
-async def test_the_audit_log_tells_who_changed_what_and_when_and_no_secret(world: World, receiver: Receiver) -> None:
-    created = await world.post("/api/v1/webhooks", {"url": receiver.url("/hook")})
+async def test_the_audit_log_tells_who_changed_what_and_when_and_no_secret(api: ApiFixture, receiver: Receiver) -> None:
+    created = await api.post("/api/v1/webhooks", {"url": receiver.url("/hook")})
     webhook, secret = created.json()["webhook"], created.json()["secret"]
-    await world.patch(f"/api/v1/webhooks/{webhook['id']}", {"description": "New"})
-    await world.delete(f"/api/v1/webhooks/{webhook['id']}")
-    entries = await listed(world, "audit", target_id=webhook["id"])
+    await api.patch(f"/api/v1/webhooks/{webhook['id']}", {"description": "New"})
+    await api.delete(f"/api/v1/webhooks/{webhook['id']}")
+    entries = await listed(api, "audit", target_id=webhook["id"])
     assert [entry["action"] for entry in entries] == ["endpoint.delete", "endpoint.update", "endpoint.create"]
     assert entries[1]["before"]["description"] is None
     assert entries[1]["after"]["description"] == "New"
-    assert {entry["actor"] for entry in entries} == {f"key:{world.key[:12]}"}
+    assert {entry["actor"] for entry in entries} == {f"key:{api.key[:12]}"}
     assert {entry["organization_id"] for entry in entries} == {webhook["organization_id"]}
-    assert await listed(world, "audit", target_id=webhook["id"], action="endpoint.create") == entries[2:]
-    assert await listed(world, "audit", since="2026-04-24T12:35:00Z") == []
-    everything = (await world.get(f"{BASE}/audit", params={"limit": "100"})).text
+    assert await listed(api, "audit", target_id=webhook["id"], action="endpoint.create") == entries[2:]
+    assert await listed(api, "audit", since="2026-04-24T12:35:00Z") == []
+    everything = (await api.get(f"{BASE}/audit", params={"limit": "100"})).text
     assert secret not in everything
-    assert world.key not in everything
+    assert api.key not in everything
 
 
-async def test_no_operators_answer_holds_a_secret(world: World, receiver: Receiver) -> None:
+async def test_no_operators_answer_holds_a_secret(api: ApiFixture, receiver: Receiver) -> None:
     receiver.program("/hook", 200, 500)
-    created = await world.post("/api/v1/webhooks", {"url": receiver.url("/hook")})
-    await world.publish()
-    await world.house.work()
-    [delivery] = await listed(world, "deliveries")
-    await world.post(f"{BASE}/endpoints/{delivery['endpoint_id']}/disable")
-    [letter] = await listed(world, "dead-letters")
+    created = await api.post("/api/v1/webhooks", {"url": receiver.url("/hook")})
+    await api.publish()
+    await api.app.work()
+    [delivery] = await listed(api, "deliveries")
+    await api.post(f"{BASE}/endpoints/{delivery['endpoint_id']}/disable")
+    [letter] = await listed(api, "dead-letters")
     for path in (
         *LISTS,
         f"dead-letters/{letter['id']}",
         f"deliveries/{delivery['id']}",
     ):
-        text = (await world.get(f"{BASE}/{path}")).text
+        text = (await api.get(f"{BASE}/{path}")).text
         assert created.json()["secret"] not in text
         assert "secret" not in text

@@ -15,7 +15,7 @@ from sendoff.accounts import organizations
 from sendoff.clock import FakeClock
 from sendoff.errors import RateLimited
 from sendoff.metrics import RATE_LIMITS_SKIPPED
-from tests.integration.api.world import World, open_world
+from tests.integration.api.api_fixture import ApiFixture, open_api
 from tests.support.receiver import Receiver
 
 UNKNOWN = "/api/v1/webhooks/0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11"
@@ -25,98 +25,96 @@ def skipped() -> float:
     return next(iter(RATE_LIMITS_SKIPPED.collect())).samples[0].value
 
 
-async def statuses(world: World, count: int, *, key: str | None = None) -> list[int]:
-    return [(await world.delete(UNKNOWN, key=key)).status_code for _ in range(count)]
+async def statuses(api: ApiFixture, count: int, *, key: str | None = None) -> list[int]:
+    return [(await api.delete(UNKNOWN, key=key)).status_code for _ in range(count)]
 
 
-async def test_the_61st_write_of_a_key_in_a_minute_is_a_429(world: World) -> None:
-    assert await statuses(world, 60) == [404] * 60
-    refused = await world.delete(UNKNOWN)
+async def test_the_61st_write_of_a_key_in_a_minute_is_a_429(api: ApiFixture) -> None:
+    assert await statuses(api, 60) == [404] * 60
+    refused = await api.delete(UNKNOWN)
     assert refused.status_code == 429
-    # The house's clock stands at 56.789 s past the minute.
+    # The app's clock stands at 56.789 s past the minute.
     assert refused.json() == {
         "detail": {"error": "rate_limit_exceeded", "limit": 60, "observed": 61, "retry_after_seconds": 4}
     }
     assert refused.headers["Retry-After"] == "4"
-    assert (await world.delete(UNKNOWN)).json()["detail"]["observed"] == 62
+    assert (await api.delete(UNKNOWN)).json()["detail"]["observed"] == 62
 
 
-async def test_both_counters_start_again_at_the_top_of_the_minute(small_world: World) -> None:
-    await statuses(small_world, 61)
-    small_world.house.clock.advance(3.2)
-    assert await statuses(small_world, 1) == [429]
-    small_world.house.clock.advance(0.011)
-    assert await statuses(small_world, 61) == [404] * 60 + [429]
-    assert (await small_world.delete(UNKNOWN)).json()["detail"]["retry_after_seconds"] == 60
+async def test_both_counters_start_again_at_the_top_of_the_minute(sqlite_api: ApiFixture) -> None:
+    await statuses(sqlite_api, 61)
+    sqlite_api.app.clock.advance(3.2)
+    assert await statuses(sqlite_api, 1) == [429]
+    sqlite_api.app.clock.advance(0.011)
+    assert await statuses(sqlite_api, 61) == [404] * 60 + [429]
+    assert (await sqlite_api.delete(UNKNOWN)).json()["detail"]["retry_after_seconds"] == 60
 
 
-async def test_the_601st_write_of_an_organization_is_a_429_whatever_its_keys(small_world: World) -> None:
+async def test_the_601st_write_of_an_organization_is_a_429_whatever_its_keys(sqlite_api: ApiFixture) -> None:
     for _ in range(10):
-        assert await statuses(small_world, 60, key=await small_world.new_key()) == [404] * 60
-    refused = await small_world.delete(UNKNOWN)
+        assert await statuses(sqlite_api, 60, key=await sqlite_api.new_key()) == [404] * 60
+    refused = await sqlite_api.delete(UNKNOWN)
     assert refused.status_code == 429
     assert (refused.json()["detail"]["limit"], refused.json()["detail"]["observed"]) == (600, 601)
-    stranger = await small_world.new_key(organization_id=await small_world.new_organization())
-    assert await statuses(small_world, 1, key=stranger) == [404]
+    stranger = await sqlite_api.new_key(organization_id=await sqlite_api.new_organization())
+    assert await statuses(sqlite_api, 1, key=stranger) == [404]
 
 
 async def test_a_write_counts_whatever_becomes_of_it_once_it_is_authenticated(
-    small_world: World, receiver: Receiver
+    sqlite_api: ApiFixture, receiver: Receiver
 ) -> None:
-    webhook = await small_world.register(receiver.url("/hook"))
+    webhook = await sqlite_api.register(receiver.url("/hook"))
     for _ in range(20):
-        assert (await small_world.post("/api/v1/webhooks", {})).status_code == 400
-        assert (await small_world.call("POST", "/api/v1/webhooks", content=b"{")).status_code == 400
-        assert (await small_world.patch(f"/api/v1/webhooks/{webhook['id']}", {"url": 1})).status_code in (400, 429)
-    assert await statuses(small_world, 1) == [429]
+        assert (await sqlite_api.post("/api/v1/webhooks", {})).status_code == 400
+        assert (await sqlite_api.call("POST", "/api/v1/webhooks", content=b"{")).status_code == 400
+        assert (await sqlite_api.patch(f"/api/v1/webhooks/{webhook['id']}", {"url": 1})).status_code in (400, 429)
+    assert await statuses(sqlite_api, 1) == [429]
 
 
-async def test_a_refused_write_never_pings(small_world: World, receiver: Receiver) -> None:
-    await statuses(small_world, 60)
-    assert (await small_world.post("/api/v1/webhooks", {"url": receiver.url("/hook")})).status_code == 429
+async def test_a_refused_write_never_pings(sqlite_api: ApiFixture, receiver: Receiver) -> None:
+    await statuses(sqlite_api, 60)
+    assert (await sqlite_api.post("/api/v1/webhooks", {"url": receiver.url("/hook")})).status_code == 429
     assert receiver.requests() == []
 
 
-async def test_reads_and_unauthenticated_writes_are_not_counted(small_world: World) -> None:
-    outsider = await small_world.new_key("uploads:read")
+async def test_reads_and_unauthenticated_writes_are_not_counted(sqlite_api: ApiFixture) -> None:
+    outsider = await sqlite_api.new_key("uploads:read")
     for _ in range(70):
-        assert (await small_world.get("/api/v1/webhooks")).status_code == 200
-        assert (await small_world.delete(UNKNOWN, key="")).status_code == 401
-        assert (await small_world.delete(UNKNOWN, key=outsider)).status_code == 403
-    assert await statuses(small_world, 60) == [404] * 60
+        assert (await sqlite_api.get("/api/v1/webhooks")).status_code == 200
+        assert (await sqlite_api.delete(UNKNOWN, key="")).status_code == 401
+        assert (await sqlite_api.delete(UNKNOWN, key=outsider)).status_code == 403
+    assert await statuses(sqlite_api, 60) == [404] * 60
 
 
 async def test_processes_share_the_counters_however_many_requests_come_at_once(
-    small_world: World, valkey_url: str, sqlite_url: str
+    sqlite_api: ApiFixture, valkey_url: str, sqlite_url: str
 ) -> None:
-    async with open_world(sqlite_url, valkey_url) as other:
+    async with open_api(sqlite_url, valkey_url) as other:
         answers = []
         for _ in range(4):
-            calls = [
-                process.delete(UNKNOWN, key=small_world.key) for _ in range(10) for process in (small_world, other)
-            ]
+            calls = [process.delete(UNKNOWN, key=sqlite_api.key) for _ in range(10) for process in (sqlite_api, other)]
             answers += [response.status_code for response in await asyncio.gather(*calls)]
     assert sorted(answers) == [404] * 60 + [429] * 20
 
 
 async def test_without_redis_writes_pass_uncounted_and_are_told_in_a_metric(
-    small_world: World, receiver: Receiver
+    sqlite_api: ApiFixture, receiver: Receiver
 ) -> None:
-    webhook = await small_world.register(receiver.url("/hook"))
+    webhook = await sqlite_api.register(receiver.url("/hook"))
     path = f"/api/v1/webhooks/{webhook['id']}"
     before = skipped()
-    async with small_world.without_redis():
-        assert await statuses(small_world, 2) == [404] * 2
-        assert (await small_world.patch(path, {"description": "New", "url": webhook["url"]})).status_code == 200
+    async with sqlite_api.without_redis():
+        assert await statuses(sqlite_api, 2) == [404] * 2
+        assert (await sqlite_api.patch(path, {"description": "New", "url": webhook["url"]})).status_code == 200
     assert skipped() == before + 3
 
 
-async def test_without_redis_nothing_is_pinged(small_world: World, receiver: Receiver) -> None:
-    webhook = await small_world.register(receiver.url("/hook"))
-    async with small_world.without_redis():
+async def test_without_redis_nothing_is_pinged(sqlite_api: ApiFixture, receiver: Receiver) -> None:
+    webhook = await sqlite_api.register(receiver.url("/hook"))
+    async with sqlite_api.without_redis():
         answers = [
-            await small_world.post("/api/v1/webhooks", {"url": receiver.url("/new")}),
-            await small_world.patch(f"/api/v1/webhooks/{webhook['id']}", {"url": receiver.url("/new")}),
+            await sqlite_api.post("/api/v1/webhooks", {"url": receiver.url("/new")}),
+            await sqlite_api.patch(f"/api/v1/webhooks/{webhook['id']}", {"url": receiver.url("/new")}),
         ]
     assert [(answer.status_code, answer.headers["Retry-After"]) for answer in answers] == [(503, "5")] * 2
     assert all(isinstance(answer.json()["detail"], str) for answer in answers)
@@ -124,14 +122,14 @@ async def test_without_redis_nothing_is_pinged(small_world: World, receiver: Rec
 
 
 async def test_pings_to_one_host_are_limited_whoever_asks(
-    small_world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    sqlite_api: ApiFixture, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "PINGS_PER_HOST", 2)
-    webhook = await small_world.register(receiver.url("/1"))
-    stranger = await small_world.new_key(organization_id=await small_world.new_organization())
-    assert (await small_world.post("/api/v1/webhooks", {"url": receiver.url("/2")}, key=stranger)).status_code == 200
-    refused = await small_world.post("/api/v1/webhooks", {"url": receiver.url("/3")}, key=stranger)
-    changed = await small_world.patch(f"/api/v1/webhooks/{webhook['id']}", {"url": receiver.url("/3")})
+    webhook = await sqlite_api.register(receiver.url("/1"))
+    stranger = await sqlite_api.new_key(organization_id=await sqlite_api.new_organization())
+    assert (await sqlite_api.post("/api/v1/webhooks", {"url": receiver.url("/2")}, key=stranger)).status_code == 200
+    refused = await sqlite_api.post("/api/v1/webhooks", {"url": receiver.url("/3")}, key=stranger)
+    changed = await sqlite_api.patch(f"/api/v1/webhooks/{webhook['id']}", {"url": receiver.url("/3")})
     assert [refused.status_code, changed.status_code] == [429, 429]
     assert refused.json()["detail"] == {
         "error": "rate_limit_exceeded",
@@ -150,12 +148,12 @@ class Resolver:
 
 
 async def test_pings_to_one_address_are_limited_behind_however_many_names(
-    small_world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    sqlite_api: ApiFixture, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "PINGS_PER_HOST", 2)
-    monkeypatch.setattr(small_world.house.context.wire._dialer, "_resolver", Resolver())
+    monkeypatch.setattr(sqlite_api.app.context.wire._dialer, "_resolver", Resolver())
     urls = [receiver.url("/hook", host=f"{name}.victims.example") for name in "abc"]
-    answers = [await small_world.post("/api/v1/webhooks", {"url": url}) for url in urls]
+    answers = [await sqlite_api.post("/api/v1/webhooks", {"url": url}) for url in urls]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert len(receiver.requests()) == 2
 
@@ -170,18 +168,18 @@ class EdgeClock(FakeClock):
 
 
 async def test_at_the_edge_of_a_minute_a_refusal_speaks_of_the_window_that_it_was_counted_in(
-    small_world: World,
+    sqlite_api: ApiFixture,
 ) -> None:
-    await statuses(small_world, 60)
-    house = small_world.house
-    end_of_minute = house.clock.now().replace(second=0, microsecond=0) + timedelta(minutes=1)
-    at_the_edge = replace(house.context, clock=EdgeClock(end_of_minute - timedelta(seconds=0.01)))
+    await statuses(sqlite_api, 60)
+    app = sqlite_api.app
+    end_of_minute = app.clock.now().replace(second=0, microsecond=0) + timedelta(minutes=1)
+    at_the_edge = replace(app.context, clock=EdgeClock(end_of_minute - timedelta(seconds=0.01)))
     [key] = [
         listed.key
-        for listed in await organizations.list_keys(house.context, house.principal.organization_id)
-        if small_world.key.startswith(listed.key.prefix)
+        for listed in await organizations.list_keys(app.context, app.principal.organization_id)
+        if sqlite_api.key.startswith(listed.key.prefix)
     ]
-    principal = replace(house.principal, key_id=key.id)
+    principal = replace(app.principal, key_id=key.id)
     with pytest.raises(RateLimited) as refused:
         await limits.limit_writes(at_the_edge, principal)
     assert (refused.value.observed, refused.value.retry_after_seconds) == (61, 1)

@@ -13,7 +13,7 @@ import pytest
 from sendoff.operators.replay import tick_replay
 from sendoff.policy.addresses import Address
 from sendoff.wire.http.client import Client
-from tests.integration.api.world import World, open_world
+from tests.integration.api.api_fixture import ApiFixture, open_api
 from tests.support.exchange import Reply
 from tests.support.receiver import Receiver
 
@@ -34,62 +34,62 @@ class Names:
 
 
 @asynccontextmanager
-async def open_guarded(database_url: str, redis_url: str, names: Names) -> AsyncIterator[World]:
+async def open_guarded(database_url: str, redis_url: str, names: Names) -> AsyncIterator[ApiFixture]:
     """One of loopback's addresses stands for the public ones: nothing else is permitted."""
-    async with open_world(database_url, redis_url, dangerously_allow_networks=f"{PERMITTED}/32") as world:
-        context = world.house.context
+    async with open_api(database_url, redis_url, dangerously_allow_networks=f"{PERMITTED}/32") as api:
+        context = api.app.context
         async with Client(context.addresses, resolver=names) as wire:
-            world.house.context = world.app.state.context = replace(context, wire=wire)
-            yield world
+            api.app.context = api.asgi.state.context = replace(context, wire=wire)
+            yield api
 
 
 EVENT_TYPES = {"webhooks": "upload.completed", "subscriptions": "call.incoming.completed"}
 
 
-async def register(world: World, surface: str, url: str) -> str:
+async def register(api: ApiFixture, surface: str, url: str) -> str:
     """An endpoint of either surface; its id."""
     if surface == "webhooks":
-        made = await world.register(url)
+        made = await api.register(url)
     else:
         body = {"event_type": EVENT_TYPES[surface], "target_url": url}
-        made = (await world.post("/api/v1/subscriptions", body)).json()
+        made = (await api.post("/api/v1/subscriptions", body)).json()
     return str(made["id"])
 
 
-async def publish(world: World, surface: str) -> str:
+async def publish(api: ApiFixture, surface: str) -> str:
     """An event that the endpoint gets; its id. It is attempted until there are no attempts left."""
-    event = await world.publish(type=EVENT_TYPES[surface])
-    for wait in (0.0, *world.house.context.settings.retry_schedule):
-        world.house.clock.advance(wait)
-        await world.house.work()
+    event = await api.publish(type=EVENT_TYPES[surface])
+    for wait in (0.0, *api.app.context.settings.retry_schedule):
+        api.app.clock.advance(wait)
+        await api.app.work()
     return str(event["id"])
 
 
-async def open_letters(world: World) -> list[dict[str, Any]]:
-    answer = await world.get("/operator/v1/dead-letters", params={"state": "open"})
+async def open_letters(api: ApiFixture) -> list[dict[str, Any]]:
+    answer = await api.get("/operator/v1/dead-letters", params={"state": "open"})
     found: list[dict[str, Any]] = answer.json()["data"]
     return found
 
 
-async def replay(world: World) -> dict[str, Any]:
+async def replay(api: ApiFixture) -> dict[str, Any]:
     """An operator replays every dead letter; the replay as it ended."""
-    started = await world.post("/operator/v1/replays", {"filter": {}, "rate": 100})
+    started = await api.post("/operator/v1/replays", {"filter": {}, "rate": 100})
     assert started.status_code == 202, started.text
     path = f"/operator/v1/replays/{started.json()['id']}"
     for _ in range(3):
-        world.house.clock.advance(1)
-        await tick_replay(world.house.context, started.json()["id"])
-        await world.house.work()
-    report: dict[str, Any] = (await world.get(path)).json()
+        api.app.clock.advance(1)
+        await tick_replay(api.app.context, started.json()["id"])
+        await api.app.work()
+    report: dict[str, Any] = (await api.get(path)).json()
     return report
 
 
-async def seen_by_the_customer(world: World, surface: str, endpoint_id: str, event_id: str) -> str:
+async def seen_by_the_customer(api: ApiFixture, surface: str, endpoint_id: str, event_id: str) -> str:
     """All that the customer's and the backend's own keys are told about it."""
     paths = [f"/api/v1/{surface}", f"/api/v1/events/{event_id}"]
     if surface == "webhooks":
         paths += [f"/api/v1/webhooks/{endpoint_id}", f"/api/v1/webhooks/{endpoint_id}/deliveries"]
-    answers = [await world.get(path) for path in paths]
+    answers = [await api.get(path) for path in paths]
     assert {answer.status_code for answer in answers} == {200}
     return "\n".join(answer.text for answer in answers)
 
@@ -117,27 +117,27 @@ async def test_a_replay_reaches_nobody_when_the_name_has_come_to_point_inside(
     async with (
         Receiver.start(host=PERMITTED) as receiver,
         Receiver.start(host=INSIDE, port=receiver.port) as trap,
-        open_guarded(database_url, valkey_url, names) as world,
+        open_guarded(database_url, valkey_url, names) as api,
     ):
-        endpoint_id = await register(world, surface, receiver.url("/hook", host=HOST))
+        endpoint_id = await register(api, surface, receiver.url("/hook", host=HOST))
         receiver.program("/hook", FAILURE)
-        event_id = await publish(world, surface)
-        [letter] = await open_letters(world)
+        event_id = await publish(api, surface)
+        [letter] = await open_letters(api)
         assert letter["reason"] == "retries_exhausted"
         reached = receiver.connections
 
         names.answer = moved
-        report = await replay(world)
+        report = await replay(api)
         assert (report["state"], report["replayed"], report["succeeded"], report["failed"]) == ("completed", 1, 0, 1)
-        [again] = await open_letters(world)
+        [again] = await open_letters(api)
         assert again["delivery_id"] == letter["delivery_id"]
-        await world.post(f"/operator/v1/deliveries/{letter['delivery_id']}/retry")
-        await world.house.work()
+        await api.post(f"/operator/v1/deliveries/{letter['delivery_id']}/retry")
+        await api.app.work()
 
         assert (trap.connections, receiver.connections) == (0, reached)
-        [last] = await open_letters(world)
+        [last] = await open_letters(api)
         assert (last["attempt_count"], last["reason"]) == (letter["attempt_count"] + 2, "rejected_address")
         assert f"not public ({reason})" in last["last_error"]
-        told = await seen_by_the_customer(world, surface, endpoint_id, event_id)
-        told += (await world.get(f"/operator/v1/dead-letters/{last['id']}")).text
+        told = await seen_by_the_customer(api, surface, endpoint_id, event_id)
+        told += (await api.get(f"/operator/v1/dead-letters/{last['id']}")).text
         assert not [address for address in (*moved, PERMITTED) if address in told]

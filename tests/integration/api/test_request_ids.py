@@ -12,7 +12,7 @@ from structlog.testing import LogCapture
 
 from sendoff.uploads.process import process_upload
 from sendoff.uploads.services import UploadServices
-from tests.integration.api.world import World
+from tests.integration.api.api_fixture import ApiFixture
 from tests.support.receiver import Receiver
 
 MINE = {"X-Request-Id": "from-my-browser_1"}
@@ -33,35 +33,35 @@ def captured_log() -> Iterator[list[MutableMapping[str, Any]]]:
 
 
 async def test_the_event_and_its_deliveries_carry_the_id_of_the_request_that_published_them(
-    world: World, receiver: Receiver
+    api: ApiFixture, receiver: Receiver
 ) -> None:
-    await world.register(receiver.url("/hook"))
+    await api.register(receiver.url("/hook"))
     bodies: dict[str, Any] = {
         "/api/v1/events": {"type": "upload.completed", "data": {}},
         "/api/v1/events/batch": {"events": [{"type": "upload.completed", "data": {}}]},
     }
     for path, body in bodies.items():
         for key in ({}, {"Idempotency-Key": path}):
-            accepted = (await world.post(path, body, headers=MINE | key)).json()
+            accepted = (await api.post(path, body, headers=MINE | key)).json()
             event_id = accepted.get("id") or accepted["events"][0]["id"]
-            assert (await world.get(f"/api/v1/events/{event_id}")).json()["request_id"] == ID
-            [listed] = (await world.get("/operator/v1/deliveries", params={"event_id": event_id})).json()["data"]
+            assert (await api.get(f"/api/v1/events/{event_id}")).json()["request_id"] == ID
+            [listed] = (await api.get("/operator/v1/deliveries", params={"event_id": event_id})).json()["data"]
             assert listed["request_id"] == ID
-            assert (await world.get(f"/operator/v1/deliveries/{listed['id']}")).json()["request_id"] == ID
+            assert (await api.get(f"/operator/v1/deliveries/{listed['id']}")).json()["request_id"] == ID
 
 
 async def test_every_event_of_an_upload_carries_the_id_of_the_request_that_made_the_upload(
-    world: World, receiver: Receiver
+    api: ApiFixture, receiver: Receiver
 ) -> None:
     types = ["upload.created", "upload.completed", "upload.failed"]
-    await world.register(receiver.url("/hook"), events=types)
+    await api.register(receiver.url("/hook"), events=types)
     processed, lost = [
-        (await world.post("/api/v1/uploads", UPLOAD, headers={"X-Request-Id": name})).json() for name in ("one", "two")
+        (await api.post("/api/v1/uploads", UPLOAD, headers={"X-Request-Id": name})).json() for name in ("one", "two")
     ]
-    await UploadServices.of(world.house.context).storage.delete(lost["storage_path"])
-    assert await process_upload(world.house.context, processed["id"]) == "completed"
-    assert await process_upload(world.house.context, lost["id"]) == "failed"
-    listed = (await world.get("/operator/v1/deliveries")).json()["data"]
+    await UploadServices.of(api.app.context).storage.delete(lost["storage_path"])
+    assert await process_upload(api.app.context, processed["id"]) == "completed"
+    assert await process_upload(api.app.context, lost["id"]) == "failed"
+    listed = (await api.get("/operator/v1/deliveries")).json()["data"]
     assert sorted((each["request_id"], each["event_type"]) for each in listed) == [
         ("one", "upload.completed"),
         ("one", "upload.created"),
@@ -71,42 +71,44 @@ async def test_every_event_of_an_upload_carries_the_id_of_the_request_that_made_
 
 
 async def test_log_lines_about_an_upload_carry_the_id_of_its_request(
-    small_world: World, monkeypatch: pytest.MonkeyPatch
+    sqlite_api: ApiFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upload = (await small_world.post("/api/v1/uploads", UPLOAD, headers=MINE)).json()
+    upload = (await sqlite_api.post("/api/v1/uploads", UPLOAD, headers=MINE)).json()
 
     async def fail(*_: Any, **__: Any) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(UploadServices.of(small_world.house.context).storage, "put", fail)
+    monkeypatch.setattr(UploadServices.of(sqlite_api.app.context).storage, "put", fail)
     with captured_log() as lines:
-        assert await process_upload(small_world.house.context, upload["id"]) == "ready_for_processing"
+        assert await process_upload(sqlite_api.app.context, upload["id"]) == "ready_for_processing"
     assert [(line["event"], line["request_id"]) for line in lines] == [("upload_put_off", ID)]
 
 
 async def test_the_log_line_of_a_failed_attempt_carries_the_id_of_the_request_that_caused_it(
-    world: World, receiver: Receiver
+    api: ApiFixture, receiver: Receiver
 ) -> None:
     receiver.program("/hook", 200, 500)
-    await world.register(receiver.url("/hook"))
+    await api.register(receiver.url("/hook"))
     event = {"type": "upload.completed", "data": {}}
-    assert (await world.post("/api/v1/events", event, headers=MINE)).status_code == 202
+    assert (await api.post("/api/v1/events", event, headers=MINE)).status_code == 202
     with captured_log() as lines:
-        await world.house.work()
+        await api.app.work()
     assert [line["request_id"] for line in lines if line["event"] == "attempt_failed"] == [ID]
 
 
-async def test_audit_entries_of_every_surface_carry_the_id_of_their_request(world: World, receiver: Receiver) -> None:
-    webhook = (await world.post("/api/v1/webhooks", {"url": receiver.url("/hook")}, headers=MINE)).json()["webhook"]
+async def test_audit_entries_of_every_surface_carry_the_id_of_their_request(
+    api: ApiFixture, receiver: Receiver
+) -> None:
+    webhook = (await api.post("/api/v1/webhooks", {"url": receiver.url("/hook")}, headers=MINE)).json()["webhook"]
     path = f"/api/v1/webhooks/{webhook['id']}"
-    await world.patch(path, {"description": "x"}, headers=MINE)
-    await world.post(f"{path}/rotate-secret", headers=MINE)
-    await world.post(f"/operator/v1/endpoints/{webhook['id']}/disable", headers=MINE)
-    await world.post("/operator/v1/replays", {"filter": {}}, headers=MINE)
-    await world.delete(path, headers=MINE)
+    await api.patch(path, {"description": "x"}, headers=MINE)
+    await api.post(f"{path}/rotate-secret", headers=MINE)
+    await api.post(f"/operator/v1/endpoints/{webhook['id']}/disable", headers=MINE)
+    await api.post("/operator/v1/replays", {"filter": {}}, headers=MINE)
+    await api.delete(path, headers=MINE)
     subscription = {"event_type": "call.incoming.completed", "target_url": "https://example.com/"}
-    await world.post("/api/v1/subscriptions", subscription, headers=MINE)
-    entries = (await world.get("/operator/v1/audit", params={"limit": 100})).json()["data"]
+    await api.post("/api/v1/subscriptions", subscription, headers=MINE)
+    entries = (await api.get("/operator/v1/audit", params={"limit": 100})).json()["data"]
     caused = [entry["action"] for entry in entries if entry["request_id"] == ID]
     assert caused == [
         "endpoint.create",
@@ -119,11 +121,11 @@ async def test_audit_entries_of_every_surface_carry_the_id_of_their_request(worl
     ]
 
 
-async def test_log_lines_carry_the_id_of_the_request_that_they_were_written_in(small_world: World) -> None:
+async def test_log_lines_carry_the_id_of_the_request_that_they_were_written_in(sqlite_api: ApiFixture) -> None:
     with captured_log() as lines:
-        async with small_world.without_redis():
-            await small_world.delete("/api/v1/webhooks/1", headers=MINE)
-            await small_world.get("/api/v1/me", headers=MINE)
-            await small_world.get("/ready", headers=MINE)
+        async with sqlite_api.without_redis():
+            await sqlite_api.delete("/api/v1/webhooks/1", headers=MINE)
+            await sqlite_api.get("/api/v1/me", headers=MINE)
+            await sqlite_api.get("/ready", headers=MINE)
     assert [line["event"] for line in lines] == ["rate_limit_skipped", "rate_limit_skipped", "not_ready"]
     assert {line["request_id"] for line in lines} == {ID}

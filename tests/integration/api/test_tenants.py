@@ -8,9 +8,9 @@ from typing import Any
 
 from sendoff.accounts import organizations
 from sendoff.accounts.authentication import SCOPES
+from tests.integration.api.api_fixture import ApiFixture
 from tests.integration.api.every_route import ANY_ID, CALLS, Call, concrete, uncovered
-from tests.integration.api.world import World
-from tests.support.house import ACTOR
+from tests.support.app_fixture import ACTOR
 from tests.support.receiver import Receiver
 
 GUARDED = {route: call for route, call in CALLS.items() if call.scope is not None}
@@ -21,18 +21,18 @@ def request_of(call: Call) -> dict[str, Any]:
     return {} if call.body is None else {"json": call.body}
 
 
-async def test_every_route_is_walked_by_these_tests(small_world: World) -> None:
-    assert uncovered(small_world.app) == []
+async def test_every_route_is_walked_by_these_tests(sqlite_api: ApiFixture) -> None:
+    assert uncovered(sqlite_api.asgi) == []
 
 
-async def test_without_a_valid_key_the_answer_is_401(small_world: World) -> None:
-    expired = await small_world.new_key(expires_at=small_world.house.clock.now() + timedelta(seconds=1))
-    revoked = await small_world.new_key()
-    for listed in await organizations.list_keys(small_world.house.context, small_world.house.principal.organization_id):
+async def test_without_a_valid_key_the_answer_is_401(sqlite_api: ApiFixture) -> None:
+    expired = await sqlite_api.new_key(expires_at=sqlite_api.app.clock.now() + timedelta(seconds=1))
+    revoked = await sqlite_api.new_key()
+    for listed in await organizations.list_keys(sqlite_api.app.context, sqlite_api.app.principal.organization_id):
         if revoked.startswith(listed.key.prefix):
-            await organizations.revoke_key(small_world.house.context, ACTOR, listed.key.id)
-    small_world.house.clock.advance(1)
-    good = small_world.key
+            await organizations.revoke_key(sqlite_api.app.context, ACTOR, listed.key.id)
+    sqlite_api.app.clock.advance(1)
+    good = sqlite_api.key
     bad = [
         {},
         {"Authorization": good},
@@ -48,7 +48,7 @@ async def test_without_a_valid_key_the_answer_is_401(small_world: World) -> None
     ]
     for (method, path), call in GUARDED.items():
         answers = [
-            await small_world.client.request(method, concrete(path), headers=headers, **request_of(call))
+            await sqlite_api.client.request(method, concrete(path), headers=headers, **request_of(call))
             for headers in bad
         ]
         assert [answer.status_code for answer in answers] == [401] * len(bad), path
@@ -57,65 +57,65 @@ async def test_without_a_valid_key_the_answer_is_401(small_world: World) -> None
         assert isinstance(answers[0].json()["detail"], str)
 
 
-async def test_a_key_in_the_query_is_refused_even_beside_one_in_the_header(small_world: World) -> None:
-    in_query = {"access_token": small_world.key}
+async def test_a_key_in_the_query_is_refused_even_beside_one_in_the_header(sqlite_api: ApiFixture) -> None:
+    in_query = {"access_token": sqlite_api.key}
     for (method, path), call in GUARDED.items():
-        answer = await small_world.call(method, concrete(path), params=in_query, **request_of(call))
+        answer = await sqlite_api.call(method, concrete(path), params=in_query, **request_of(call))
         assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer"), path
 
 
-async def test_a_key_with_every_scope_but_the_needed_one_is_a_403(small_world: World) -> None:
+async def test_a_key_with_every_scope_but_the_needed_one_is_a_403(sqlite_api: ApiFixture) -> None:
     for (method, path), call in GUARDED.items():
-        key = await small_world.new_key(*(scope for scope in SCOPES if scope != call.scope))
-        answer = await small_world.call(method, concrete(path), key=key, **request_of(call))
+        key = await sqlite_api.new_key(*(scope for scope in SCOPES if scope != call.scope))
+        answer = await sqlite_api.call(method, concrete(path), key=key, **request_of(call))
         assert (answer.status_code, str(call.scope) in answer.json()["detail"]) == (403, True), path
 
 
-async def test_the_needed_scope_alone_is_enough(small_world: World) -> None:
+async def test_the_needed_scope_alone_is_enough(sqlite_api: ApiFixture) -> None:
     for (method, path), call in GUARDED.items():
-        key = await small_world.new_key(str(call.scope))
-        answer = await small_world.call(method, concrete(path), key=key, **request_of(call))
+        key = await sqlite_api.new_key(str(call.scope))
+        answer = await sqlite_api.call(method, concrete(path), key=key, **request_of(call))
         assert answer.status_code not in (401, 403), path
 
 
 async def test_what_belongs_to_another_organization_is_answered_like_what_does_not_exist(
-    world: World, receiver: Receiver
+    api: ApiFixture, receiver: Receiver
 ) -> None:
-    webhook = await world.register(receiver.url("/hook"))
-    event = await world.publish()
+    webhook = await api.register(receiver.url("/hook"))
+    event = await api.publish()
     theirs = {"webhook_id": webhook["id"], "event_id": event["id"]}
-    stranger = await world.new_key(organization_id=await world.new_organization())
+    stranger = await api.new_key(organization_id=await api.new_organization())
     for (method, path), call in SINGLE.items():
         if call.across:
             continue
-        real = await world.call(method, concrete(path, **theirs), key=stranger, **request_of(call))
-        unreal = await world.call(method, concrete(path), key=stranger, **request_of(call))
+        real = await api.call(method, concrete(path, **theirs), key=stranger, **request_of(call))
+        unreal = await api.call(method, concrete(path), key=stranger, **request_of(call))
         assert (real.status_code, real.text) == (404, unreal.text), (method, path)
-    assert (await world.get("/api/v1/webhooks", key=stranger)).json() == []
-    assert (await world.get(f"/api/v1/webhooks/{webhook['id']}")).json() == webhook
+    assert (await api.get("/api/v1/webhooks", key=stranger)).json() == []
+    assert (await api.get(f"/api/v1/webhooks/{webhook['id']}")).json() == webhook
 
 
-async def test_operators_are_told_404_for_what_does_not_exist(world: World) -> None:
+async def test_operators_are_told_404_for_what_does_not_exist(api: ApiFixture) -> None:
     for (method, path), call in SINGLE.items():
         for identifier in (ANY_ID, "1", "%00", "evt_1"):
             if call.across:
                 options = {} if call.body is None else {"json": call.body}
-                answer = await world.call(method, re.sub(r"\{\w+\}", identifier, path), **options)
+                answer = await api.call(method, re.sub(r"\{\w+\}", identifier, path), **options)
                 assert (answer.status_code, type(answer.json()["detail"])) == (404, str), path
 
 
-async def test_removing_a_user_ends_the_keys_that_this_user_minted(small_world: World) -> None:
-    organization_id = small_world.house.principal.organization_id
-    assert (await small_world.get("/api/v1/webhooks")).status_code == 200
+async def test_removing_a_user_ends_the_keys_that_this_user_minted(sqlite_api: ApiFixture) -> None:
+    organization_id = sqlite_api.app.principal.organization_id
+    assert (await sqlite_api.get("/api/v1/webhooks")).status_code == 200
     await organizations.remove_member(
-        small_world.house.context, ACTOR, organization_id=organization_id, email="dev@example.com"
+        sqlite_api.app.context, ACTOR, organization_id=organization_id, email="dev@example.com"
     )
-    assert (await small_world.get("/api/v1/webhooks")).status_code == 401
+    assert (await sqlite_api.get("/api/v1/webhooks")).status_code == 401
 
 
-async def test_events_reach_the_own_organization_alone(world: World, receiver: Receiver) -> None:
-    await world.register(receiver.url("/hook"))
-    stranger = await world.new_key(organization_id=await world.new_organization())
+async def test_events_reach_the_own_organization_alone(api: ApiFixture, receiver: Receiver) -> None:
+    await api.register(receiver.url("/hook"))
+    stranger = await api.new_key(organization_id=await api.new_organization())
     body = {"type": "upload.completed", "data": {}}
-    accepted = await world.post("/api/v1/events", body, key=stranger)
+    accepted = await api.post("/api/v1/events", body, key=stranger)
     assert accepted.json()["deliveries"] == 0

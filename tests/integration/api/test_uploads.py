@@ -15,7 +15,7 @@ from sendoff.store.tables import Organization
 from sendoff.uploads import check
 from sendoff.uploads.files import json_entries
 from sendoff.uploads.process import process_upload
-from tests.integration.api.world import World, open_world
+from tests.integration.api.api_fixture import ApiFixture, open_api
 from tests.integration.uploads.conftest import contacts_csv
 
 UPLOADS = "/api/v1/uploads"
@@ -26,31 +26,33 @@ CSV = contacts_csv(120, "Nobody,none")
 
 
 @pytest.fixture
-async def world(database_url: str, valkey_url: str, tmp_path: Path) -> AsyncIterator[World]:
-    async with open_world(database_url, valkey_url, storage_url=f"file://{tmp_path}/storage") as opened:
+async def api(database_url: str, valkey_url: str, tmp_path: Path) -> AsyncIterator[ApiFixture]:
+    async with open_api(database_url, valkey_url, storage_url=f"file://{tmp_path}/storage") as opened:
         yield opened
 
 
 @pytest.fixture
-async def small_world(sqlite_url: str, valkey_url: str, tmp_path: Path) -> AsyncIterator[World]:
-    async with open_world(sqlite_url, valkey_url, storage_url=f"file://{tmp_path}/storage") as opened:
+async def sqlite_api(sqlite_url: str, valkey_url: str, tmp_path: Path) -> AsyncIterator[ApiFixture]:
+    async with open_api(sqlite_url, valkey_url, storage_url=f"file://{tmp_path}/storage") as opened:
         yield opened
 
 
-async def upload(world: World, content: str = CSV, *, name: str = "may.csv", headers: Any = None, **fields: str) -> Any:
+async def upload(
+    api: ApiFixture, content: str = CSV, *, name: str = "may.csv", headers: Any = None, **fields: str
+) -> Any:
     data = {"phone_column": "phone", **fields}
-    return await world.post(UPLOADS, data=data, files={"file": (name, content)}, headers=headers or {})
+    return await api.post(UPLOADS, data=data, files={"file": (name, content)}, headers=headers or {})
 
 
-async def uploaded(world: World, **request: Any) -> dict[str, Any]:
-    answer = await upload(world, **request)
+async def uploaded(api: ApiFixture, **request: Any) -> dict[str, Any]:
+    answer = await upload(api, **request)
     assert answer.status_code == 200, answer.text
     shown: dict[str, Any] = answer.json()
     return shown
 
 
-async def set_credits(world: World, amount: int | None) -> None:
-    async with world.house.context.database.write() as tx:
+async def set_credits(api: ApiFixture, amount: int | None) -> None:
+    async with api.app.context.database.write() as tx:
         await tx.execute(update(Organization).values(credits=amount))
 
 
@@ -68,9 +70,9 @@ FILE = ('name="file"; filename="may.csv"', CSV.encode())
 COLUMN = ('name="phone_column"', b"phone")
 
 
-async def test_a_csv_is_answered_with_the_whole_upload(world: World) -> None:
-    shown = await uploaded(world, skip_mobile_lookup="true")
-    principal = world.house.principal
+async def test_a_csv_is_answered_with_the_whole_upload(api: ApiFixture) -> None:
+    shown = await uploaded(api, skip_mobile_lookup="true")
+    principal = api.app.principal
     assert shown == {
         "id": shown["id"],
         "user_id": principal.user_id,
@@ -94,8 +96,8 @@ async def test_a_csv_is_answered_with_the_whole_upload(world: World) -> None:
         "created_at": NOW,
         "updated_at": NOW,
     }
-    assert (await world.get(f"{UPLOADS}/{shown['id']}")).json() == shown
-    assert (await world.get(UPLOADS)).json() == {"data": [shown], "next_cursor": None}
+    assert (await api.get(f"{UPLOADS}/{shown['id']}")).json() == shown
+    assert (await api.get(UPLOADS)).json() == {"data": [shown], "next_cursor": None}
 
 
 @pytest.mark.parametrize(
@@ -106,109 +108,111 @@ async def test_a_csv_is_answered_with_the_whole_upload(world: World) -> None:
         {"contacts": None, "phone_numbers": [4155550000 + line for line in range(100)]},
     ],
 )
-async def test_the_json_mode_takes_either_list(world: World, body: dict[str, Any]) -> None:
-    answer = await world.post(UPLOADS, {**body, "filename": "api.csv"})
+async def test_the_json_mode_takes_either_list(api: ApiFixture, body: dict[str, Any]) -> None:
+    answer = await api.post(UPLOADS, {**body, "filename": "api.csv"})
     assert answer.status_code == 200, answer.text
     shown = answer.json()
     assert (shown["original_filename"], shown["valid_row_count"], shown["invalid_row_count"]) == ("api.csv", 100, 0)
-    assert (await world.post(UPLOADS, body)).json()["original_filename"].startswith("api_upload_")
+    assert (await api.post(UPLOADS, body)).json()["original_filename"].startswith("api_upload_")
 
 
-async def test_processed_files_are_linked_and_downloaded_without_a_key_until_the_link_expires(world: World) -> None:
-    shown = await uploaded(world, name='Früh&"ling".csv')
-    assert await process_upload(world.house.context, shown["id"]) == "completed"
+async def test_processed_files_are_linked_and_downloaded_without_a_key_until_the_link_expires(api: ApiFixture) -> None:
+    shown = await uploaded(api, name='Früh&"ling".csv')
+    assert await process_upload(api.app.context, shown["id"]) == "completed"
     for kind, lines in (("original", 122), ("processed", 121), ("processed-filtered", 121)):
-        linked = await world.get(f"{UPLOADS}/{shown['id']}/download/{kind}")
+        linked = await api.get(f"{UPLOADS}/{shown['id']}/download/{kind}")
         assert linked.json() == {"url": linked.json()["url"], "expires_at": "2026-04-24T12:49:56.000+00:00"}
-        file = await world.get(linked.json()["url"], key="")
+        file = await api.get(linked.json()["url"], key="")
         assert (file.status_code, file.headers["Content-Type"]) == (200, "text/csv; charset=utf-8")
         assert int(file.headers["Content-Length"]) == len(file.content)
         assert "filename*=UTF-8''Fr%C3%BCh%26" in file.headers["Content-Disposition"]
         assert len(file.text.splitlines()) == lines
         forged = linked.json()["url"].replace("expires=1", "expires=2")
-        assert (await world.get(forged, key="")).status_code == 404
-    world.house.clock.advance(world.house.context.settings.download_link_seconds)
-    expired = await world.get(linked.json()["url"], key="")
+        assert (await api.get(forged, key="")).status_code == 404
+    api.app.clock.advance(api.app.context.settings.download_link_seconds)
+    expired = await api.get(linked.json()["url"], key="")
     assert (expired.status_code, "expired" in expired.json()["detail"]) == (404, True)
 
 
-async def test_there_is_no_link_to_a_file_that_is_not_there_or_somebody_elses(small_world: World) -> None:
-    shown = await uploaded(small_world)
+async def test_there_is_no_link_to_a_file_that_is_not_there_or_somebody_elses(sqlite_api: ApiFixture) -> None:
+    shown = await uploaded(sqlite_api)
     path = f"{UPLOADS}/{shown['id']}"
-    stranger = await small_world.new_key(organization_id=await small_world.new_organization())
+    stranger = await sqlite_api.new_key(organization_id=await sqlite_api.new_organization())
     answers = [
-        await small_world.get(f"{path}/download/processed"),
-        await small_world.get(f"{path}/download/other"),
-        await small_world.get(f"{path}/download/original", key=stranger),
-        await small_world.get(f"{path}/files/original", key=""),
-        await small_world.get(f"{path}/files/original?expires=9999999999&signature=é", key=""),
+        await sqlite_api.get(f"{path}/download/processed"),
+        await sqlite_api.get(f"{path}/download/other"),
+        await sqlite_api.get(f"{path}/download/original", key=stranger),
+        await sqlite_api.get(f"{path}/files/original", key=""),
+        await sqlite_api.get(f"{path}/files/original?expires=9999999999&signature=é", key=""),
     ]
     assert [answer.status_code for answer in answers] == [404] * 5
     assert all(isinstance(answer.json()["detail"], str) for answer in answers)
 
 
-async def test_an_upload_of_another_organization_is_answered_like_one_that_does_not_exist(small_world: World) -> None:
-    shown = await uploaded(small_world)
-    stranger = await small_world.new_key(organization_id=await small_world.new_organization())
+async def test_an_upload_of_another_organization_is_answered_like_one_that_does_not_exist(
+    sqlite_api: ApiFixture,
+) -> None:
+    shown = await uploaded(sqlite_api)
+    stranger = await sqlite_api.new_key(organization_id=await sqlite_api.new_organization())
     for method, rest in (("GET", ""), ("DELETE", ""), ("GET", "/download/original")):
-        real = await small_world.call(method, f"{UPLOADS}/{shown['id']}{rest}", key=stranger)
-        unreal = await small_world.call(method, f"{UPLOADS}/{ANY_ID}{rest}", key=stranger)
+        real = await sqlite_api.call(method, f"{UPLOADS}/{shown['id']}{rest}", key=stranger)
+        unreal = await sqlite_api.call(method, f"{UPLOADS}/{ANY_ID}{rest}", key=stranger)
         assert (real.status_code, real.text) == (404, unreal.text)
-    assert (await small_world.get(UPLOADS, key=stranger)).json()["data"] == []
-    assert (await small_world.get(f"{UPLOADS}/{shown['id']}")).json() == shown
+    assert (await sqlite_api.get(UPLOADS, key=stranger)).json()["data"] == []
+    assert (await sqlite_api.get(f"{UPLOADS}/{shown['id']}")).json() == shown
 
 
-async def test_the_list_is_paged_by_an_opaque_cursor(small_world: World) -> None:
-    ids = [(await uploaded(small_world))["id"] for _ in range(5)]
+async def test_the_list_is_paged_by_an_opaque_cursor(sqlite_api: ApiFixture) -> None:
+    ids = [(await uploaded(sqlite_api))["id"] for _ in range(5)]
     found: list[str] = []
     cursor = None
     while True:
         params = {"limit": 2} | ({"cursor": cursor} if cursor else {})
-        page = (await small_world.get(UPLOADS, params=params)).json()
+        page = (await sqlite_api.get(UPLOADS, params=params)).json()
         found += [shown["id"] for shown in page["data"]]
         cursor = page["next_cursor"]
         if cursor is None:
             break
     assert found == ids[::-1]
     for params in ({"limit": 0}, {"limit": 101}, {"limit": "x"}, {"cursor": "x"}):
-        assert (await small_world.get(UPLOADS, params=params)).status_code == 400
+        assert (await sqlite_api.get(UPLOADS, params=params)).status_code == 400
 
 
-async def test_cancelling_refunds_what_has_not_started_and_refuses_anything_else(world: World) -> None:
-    first, second = await uploaded(world), await uploaded(world)
-    cancelled = await world.delete(f"{UPLOADS}/{first['id']}")
+async def test_cancelling_refunds_what_has_not_started_and_refuses_anything_else(api: ApiFixture) -> None:
+    first, second = await uploaded(api), await uploaded(api)
+    cancelled = await api.delete(f"{UPLOADS}/{first['id']}")
     assert (cancelled.status_code, cancelled.json()) == (200, {"status": "cancelled", "credits_refunded": 120})
-    shown = (await world.get(f"{UPLOADS}/{first['id']}")).json()
+    shown = (await api.get(f"{UPLOADS}/{first['id']}")).json()
     assert (shown["status"], shown["credits_refunded"]) == ("cancelled", 120)
-    await process_upload(world.house.context, second["id"])
+    await process_upload(api.app.context, second["id"])
     for upload_id in (first["id"], second["id"]):
-        refused = await world.delete(f"{UPLOADS}/{upload_id}")
+        refused = await api.delete(f"{UPLOADS}/{upload_id}")
         assert (refused.status_code, type(refused.json()["detail"])) == (400, str)
-    assert (await world.delete(f"{UPLOADS}/{ANY_ID}")).status_code == 404
+    assert (await api.delete(f"{UPLOADS}/{ANY_ID}")).status_code == 404
 
 
-async def test_too_few_valid_numbers_are_a_422_that_counts_them(small_world: World) -> None:
-    refused = await upload(small_world, contacts_csv(73, "Nobody,none"))
+async def test_too_few_valid_numbers_are_a_422_that_counts_them(sqlite_api: ApiFixture) -> None:
+    refused = await upload(sqlite_api, contacts_csv(73, "Nobody,none"))
     assert refused.status_code == 422
     detail = refused.json()["detail"]
     assert detail == {"error": "min_contacts_required", "min": 100, "got": 73, "message": detail["message"]}
 
 
-async def test_without_credits_it_is_a_402_and_without_a_subscription_a_403(small_world: World) -> None:
-    shown = await uploaded(small_world)
-    await set_credits(small_world, 119)
-    refused = await upload(small_world)
+async def test_without_credits_it_is_a_402_and_without_a_subscription_a_403(sqlite_api: ApiFixture) -> None:
+    shown = await uploaded(sqlite_api)
+    await set_credits(sqlite_api, 119)
+    refused = await upload(sqlite_api)
     assert (refused.status_code, refused.json()) == (402, {"detail": "Insufficient credits"})
-    await set_credits(small_world, None)
-    assert (await upload(small_world)).status_code == 403
-    assert (await small_world.delete(f"{UPLOADS}/{shown['id']}")).status_code == 403
-    assert (await small_world.get(f"{UPLOADS}/{shown['id']}")).status_code == 200
+    await set_credits(sqlite_api, None)
+    assert (await upload(sqlite_api)).status_code == 403
+    assert (await sqlite_api.delete(f"{UPLOADS}/{shown['id']}")).status_code == 403
+    assert (await sqlite_api.get(f"{UPLOADS}/{shown['id']}")).status_code == 200
 
 
 @pytest.mark.parametrize("content_type", ["text/csv", "", "application/x-www-form-urlencoded", "multipart/mixed"])
-async def test_another_content_type_is_a_415(small_world: World, content_type: str) -> None:
+async def test_another_content_type_is_a_415(sqlite_api: ApiFixture, content_type: str) -> None:
     headers = {"Content-Type": content_type} if content_type else {}
-    assert (await small_world.post(UPLOADS, content=b"phone\n", headers=headers)).status_code == 415
+    assert (await sqlite_api.post(UPLOADS, content=b"phone\n", headers=headers)).status_code == 415
 
 
 @pytest.mark.parametrize(
@@ -239,20 +243,20 @@ async def test_another_content_type_is_a_415(small_world: World, content_type: s
     ],
 )
 async def test_a_malformed_upload_is_a_400_with_a_sentence_and_leaves_nothing(
-    small_world: World, request_: dict[str, Any], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sqlite_api: ApiFixture, request_: dict[str, Any], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool = tmp_path / "spool"
     spool.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(spool))
-    refused = await small_world.post(UPLOADS, **request_)
+    refused = await sqlite_api.post(UPLOADS, **request_)
     assert refused.status_code == 400, refused.text
     assert told in refused.json()["detail"]
-    assert (await small_world.get(UPLOADS)).json()["data"] == []
+    assert (await sqlite_api.get(UPLOADS)).json()["data"] == []
     assert not list(spool.iterdir())
     assert not [path for path in (tmp_path / "storage").rglob("*") if path.is_file()]
 
 
-async def test_the_parts_of_a_form_may_come_in_any_order_and_any_pieces(small_world: World) -> None:
+async def test_the_parts_of_a_form_may_come_in_any_order_and_any_pieces(sqlite_api: ApiFixture) -> None:
     override = ('name="filename_override"', "größe.csv".encode())
     whole = form(('name="skip_mobile_lookup"', b"1"), FILE, override, ('name="other"', b"x"), COLUMN)
 
@@ -260,7 +264,7 @@ async def test_the_parts_of_a_form_may_come_in_any_order_and_any_pieces(small_wo
         for start in range(0, len(whole["content"]), 7):
             yield whole["content"][start : start + 7]
 
-    answer = await small_world.post(UPLOADS, content=trickle(), headers=whole["headers"])
+    answer = await sqlite_api.post(UPLOADS, content=trickle(), headers=whole["headers"])
     assert answer.status_code == 200, answer.text
     shown = answer.json()
     assert (shown["original_filename"], shown["skip_mobile_lookup"]) == ("größe.csv", True)
@@ -269,7 +273,7 @@ async def test_the_parts_of_a_form_may_come_in_any_order_and_any_pieces(small_wo
 
 @pytest.mark.parametrize("announced", [True, False])
 async def test_a_file_over_the_limit_is_a_413_while_it_is_read(
-    small_world: World, monkeypatch: pytest.MonkeyPatch, announced: bool
+    sqlite_api: ApiFixture, monkeypatch: pytest.MonkeyPatch, announced: bool
 ) -> None:
     assert check.MOST_FILE_BYTES == 100 * 1024 * 1024
     monkeypatch.setattr(upload_body, "MOST_FILE_BYTES", 50_000)
@@ -283,42 +287,42 @@ async def test_a_file_over_the_limit_is_a_413_while_it_is_read(
             yield b"4155552671\n" * 1_000
 
     headers = form()["headers"] | ({"Content-Length": "9" * 12} if announced else {})
-    refused = await small_world.post(UPLOADS, content=endless(), headers=headers)
+    refused = await sqlite_api.post(UPLOADS, content=endless(), headers=headers)
     assert (refused.status_code, type(refused.json()["detail"])) == (413, str)
     assert sent <= (0 if announced else 100_000)
-    within = await upload(small_world, CSV + "Nobody,none\n" * 3_700)
+    within = await upload(sqlite_api, CSV + "Nobody,none\n" * 3_700)
     assert within.status_code == 200, within.text
 
 
-async def test_more_entries_than_allowed_are_a_413(small_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_more_entries_than_allowed_are_a_413(sqlite_api: ApiFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_entries, "MOST_ENTRIES", 200)
     for body in ({"phone_numbers": ["4155552671"] * 201}, {"contacts": [{"phone": "4155552671"}] * 201}):
-        refused = await small_world.post(UPLOADS, body)
+        refused = await sqlite_api.post(UPLOADS, body)
         assert (refused.status_code, type(refused.json()["detail"])) == (413, str)
-    assert (await small_world.post(UPLOADS, {"phone_numbers": ["4155552671"] * 200})).status_code == 200
+    assert (await sqlite_api.post(UPLOADS, {"phone_numbers": ["4155552671"] * 200})).status_code == 200
 
 
-async def test_an_idempotency_key_makes_a_repetition_the_same_upload_whatever_the_boundary(world: World) -> None:
+async def test_an_idempotency_key_makes_a_repetition_the_same_upload_whatever_the_boundary(api: ApiFixture) -> None:
     key = {"Idempotency-Key": "may"}
-    first = await uploaded(world, headers=key)
-    again = await upload(world, headers=key)
+    first = await uploaded(api, headers=key)
+    again = await upload(api, headers=key)
     assert (again.json(), again.headers["Idempotency-Replayed"]) == (first, "true")
-    assert len((await world.get(UPLOADS)).json()["data"]) == 1
+    assert len((await api.get(UPLOADS)).json()["data"]) == 1
     for other in ({"skip_mobile_lookup": "true"}, {"content": contacts_csv(121)}):
-        refused = await upload(world, headers=key, **other)  # type: ignore[arg-type]
+        refused = await upload(api, headers=key, **other)  # type: ignore[arg-type]
         assert refused.status_code == 409
-    assert (await uploaded(world))["id"] != first["id"]
+    assert (await uploaded(api))["id"] != first["id"]
 
 
-async def test_a_refusal_does_not_use_the_idempotency_key_up(small_world: World) -> None:
+async def test_a_refusal_does_not_use_the_idempotency_key_up(sqlite_api: ApiFixture) -> None:
     key = {"Idempotency-Key": "may"}
-    assert (await upload(small_world, contacts_csv(99), headers=key)).status_code == 422
-    assert (await upload(small_world, headers=key)).status_code == 200
+    assert (await upload(sqlite_api, contacts_csv(99), headers=key)).status_code == 422
+    assert (await upload(sqlite_api, headers=key)).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "..", "a/b.csv", "\x07.csv", "x" * 1_000])
-async def test_a_file_name_is_never_a_path(small_world: World, name: str, tmp_path: Path) -> None:
-    shown = (await small_world.post(UPLOADS, {"filename": name, "phone_numbers": ["4155552671"] * 100})).json()
+async def test_a_file_name_is_never_a_path(sqlite_api: ApiFixture, name: str, tmp_path: Path) -> None:
+    shown = (await sqlite_api.post(UPLOADS, {"filename": name, "phone_numbers": ["4155552671"] * 100})).json()
     assert "/" not in shown["original_filename"]
     assert len(shown["original_filename"]) <= 255
     stored = [str(path.relative_to(tmp_path / "storage")) for path in (tmp_path / "storage").rglob("*.*")]

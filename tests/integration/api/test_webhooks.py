@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.integration.api.world import World
+from tests.integration.api.api_fixture import ApiFixture
 from tests.support.exchange import Reply
-from tests.support.oracle import timestamped_marks
 from tests.support.receiver import Receiver
+from tests.support.reference_signatures import timestamped_marks
 
 FIELDS = {
     "id",
@@ -45,8 +45,8 @@ DELIVERY_FIELDS = {
 NOW = "2026-04-24T12:34:56.789+00:00"
 
 
-async def test_a_registered_endpoint_is_answered_once_with_its_secret(world: World, receiver: Receiver) -> None:
-    response = await world.post("/api/v1/webhooks", {"url": receiver.url("/hook"), "description": "Ours"})
+async def test_a_registered_endpoint_is_answered_once_with_its_secret(api: ApiFixture, receiver: Receiver) -> None:
+    response = await api.post("/api/v1/webhooks", {"url": receiver.url("/hook"), "description": "Ours"})
     assert response.status_code == 200
     answer = response.json()
     assert set(answer) == {"webhook", "secret"}
@@ -56,8 +56,8 @@ async def test_a_registered_endpoint_is_answered_once_with_its_secret(world: Wor
     assert webhook == {
         **webhook,
         "url": receiver.url("/hook"),
-        "organization_id": world.house.principal.organization_id,
-        "user_id": world.house.principal.user_id,
+        "organization_id": api.app.principal.organization_id,
+        "user_id": api.app.principal.user_id,
         "description": "Ours",
         "events": ["upload.completed", "upload.failed"],
         "is_active": True,
@@ -69,12 +69,12 @@ async def test_a_registered_endpoint_is_answered_once_with_its_secret(world: Wor
         "created_at": NOW,
         "updated_at": NOW,
     }
-    assert (await world.get(f"/api/v1/webhooks/{webhook['id']}")).json() == webhook
-    assert (await world.get("/api/v1/webhooks")).json() == [webhook]
+    assert (await api.get(f"/api/v1/webhooks/{webhook['id']}")).json() == webhook
+    assert (await api.get("/api/v1/webhooks")).json() == [webhook]
 
 
-async def test_registration_sends_one_signed_ping(world: World, receiver: Receiver) -> None:
-    response = await world.post("/api/v1/webhooks", {"url": receiver.url("/hook")})
+async def test_registration_sends_one_signed_ping(api: ApiFixture, receiver: Receiver) -> None:
+    response = await api.post("/api/v1/webhooks", {"url": receiver.url("/hook")})
     [ping] = receiver.requests("/hook")
     assert ping.header("X-OptimalDial-Event") == ping.event["type"] == "webhook.ping"
     assert ping.event["data"]["challenge"]
@@ -83,10 +83,10 @@ async def test_registration_sends_one_signed_ping(world: World, receiver: Receiv
 
 @pytest.mark.parametrize("status", [300, 400, 401, 404, 410, 500, 503])
 async def test_a_ping_that_is_not_answered_with_a_2xx_saves_nothing(
-    small_world: World, receiver: Receiver, status: int
+    sqlite_api: ApiFixture, receiver: Receiver, status: int
 ) -> None:
     receiver.program("/hook", status)
-    response = await small_world.post("/api/v1/webhooks", {"url": receiver.url("/hook")})
+    response = await sqlite_api.post("/api/v1/webhooks", {"url": receiver.url("/hook")})
     assert response.status_code == 400
     detail = response.json()["detail"]
     assert detail == {
@@ -95,19 +95,19 @@ async def test_a_ping_that_is_not_answered_with_a_2xx_saves_nothing(
         "status_code": status,
         "underlying_error": None,
     }
-    assert (await small_world.get("/api/v1/webhooks")).json() == []
+    assert (await sqlite_api.get("/api/v1/webhooks")).json() == []
 
 
 async def test_a_ping_that_never_completes_is_told_with_what_happened_on_the_network(
-    small_world: World, receiver: Receiver
+    sqlite_api: ApiFixture, receiver: Receiver
 ) -> None:
     receiver.program("/hook", Reply(close=True))
-    response = await small_world.post("/api/v1/webhooks", {"url": receiver.url("/hook")})
+    response = await sqlite_api.post("/api/v1/webhooks", {"url": receiver.url("/hook")})
     assert response.status_code == 400
     detail = response.json()["detail"]
     assert (detail["error"], detail["status_code"]) == ("ping_failed", None)
     assert detail["underlying_error"]
-    assert (await small_world.get("/api/v1/webhooks")).json() == []
+    assert (await sqlite_api.get("/api/v1/webhooks")).json() == []
 
 
 @pytest.mark.parametrize(
@@ -134,35 +134,35 @@ async def test_a_ping_that_never_completes_is_told_with_what_happened_on_the_net
     ],
 )
 async def test_a_body_that_violates_a_constraint_is_a_400_with_a_sentence_and_pings_nobody(
-    small_world: World, receiver: Receiver, body: dict[str, Any]
+    sqlite_api: ApiFixture, receiver: Receiver, body: dict[str, Any]
 ) -> None:
     if body.get("url") == "{receiver}":
         body = {**body, "url": receiver.url("/hook")}
-    response = await small_world.post("/api/v1/webhooks", body)
+    response = await sqlite_api.post("/api/v1/webhooks", body)
     assert response.status_code == 400
     assert isinstance(response.json()["detail"], str)
     assert receiver.requests() == []
-    assert (await small_world.get("/api/v1/webhooks")).json() == []
+    assert (await sqlite_api.get("/api/v1/webhooks")).json() == []
 
 
 async def test_a_description_of_500_characters_and_unknown_fields_are_taken(
-    small_world: World, receiver: Receiver
+    sqlite_api: ApiFixture, receiver: Receiver
 ) -> None:
-    webhook = await small_world.register(receiver.url("/hook"), description="ü" * 500, colour="red")
+    webhook = await sqlite_api.register(receiver.url("/hook"), description="ü" * 500, colour="red")
     assert webhook["description"] == "ü" * 500
 
 
-async def test_a_changed_url_is_pinged_before_it_is_saved(world: World, receiver: Receiver) -> None:
-    webhook = await world.register(receiver.url("/old"))
+async def test_a_changed_url_is_pinged_before_it_is_saved(api: ApiFixture, receiver: Receiver) -> None:
+    webhook = await api.register(receiver.url("/old"))
     receiver.program("/new", 500, 204)
     path = f"/api/v1/webhooks/{webhook['id']}"
 
-    refused = await world.patch(path, {"url": receiver.url("/new"), "description": "New"})
+    refused = await api.patch(path, {"url": receiver.url("/new"), "description": "New"})
     assert (refused.status_code, refused.json()["detail"]["error"]) == (400, "ping_failed")
-    assert (await world.get(path)).json() == webhook
+    assert (await api.get(path)).json() == webhook
 
-    world.house.clock.advance(1)
-    changed = await world.patch(path, {"url": receiver.url("/new"), "description": "New"})
+    api.app.clock.advance(1)
+    changed = await api.patch(path, {"url": receiver.url("/new"), "description": "New"})
     assert changed.status_code == 200
     later = "2026-04-24T12:34:57.789+00:00"
     assert changed.json() == webhook | {
@@ -171,24 +171,24 @@ async def test_a_changed_url_is_pinged_before_it_is_saved(world: World, receiver
         "verified_at": later,
         "updated_at": later,
     }
-    assert (await world.get(path)).json() == changed.json()
+    assert (await api.get(path)).json() == changed.json()
 
 
-async def test_an_unchanged_url_is_not_pinged_again(small_world: World, receiver: Receiver) -> None:
-    webhook = await small_world.register(receiver.url("/hook"))
+async def test_an_unchanged_url_is_not_pinged_again(sqlite_api: ApiFixture, receiver: Receiver) -> None:
+    webhook = await sqlite_api.register(receiver.url("/hook"))
     receiver.forget()
     body = {"url": webhook["url"], "events": ["upload.created", "upload.created"]}
-    changed = await small_world.patch(f"/api/v1/webhooks/{webhook['id']}", body)
+    changed = await sqlite_api.patch(f"/api/v1/webhooks/{webhook['id']}", body)
     assert (changed.status_code, changed.json()["events"]) == (200, ["upload.created"])
     assert receiver.requests() == []
 
 
-async def test_null_clears_the_description_and_nothing_else(small_world: World, receiver: Receiver) -> None:
-    webhook = await small_world.register(receiver.url("/hook"), description="Ours")
+async def test_null_clears_the_description_and_nothing_else(sqlite_api: ApiFixture, receiver: Receiver) -> None:
+    webhook = await sqlite_api.register(receiver.url("/hook"), description="Ours")
     path = f"/api/v1/webhooks/{webhook['id']}"
-    assert (await small_world.patch(path, {"description": None})).json()["description"] is None
+    assert (await sqlite_api.patch(path, {"description": None})).json()["description"] is None
     for field in ("url", "events", "is_active"):
-        refused = await small_world.patch(path, {field: None})
+        refused = await sqlite_api.patch(path, {field: None})
         assert (refused.status_code, field in refused.json()["detail"]) == (400, True)
 
 
@@ -196,62 +196,62 @@ async def test_null_clears_the_description_and_nothing_else(small_world: World, 
     "body", [{"is_active": "yes"}, {"is_active": 1}, {"events": []}, {"events": ["x"]}, {"url": "http://[::1]/"}]
 )
 async def test_a_change_that_violates_a_constraint_changes_nothing(
-    small_world: World, receiver: Receiver, body: dict[str, Any]
+    sqlite_api: ApiFixture, receiver: Receiver, body: dict[str, Any]
 ) -> None:
-    webhook = await small_world.register(receiver.url("/hook"))
+    webhook = await sqlite_api.register(receiver.url("/hook"))
     path = f"/api/v1/webhooks/{webhook['id']}"
-    refused = await small_world.patch(path, {"description": "New", **body})
+    refused = await sqlite_api.patch(path, {"description": "New", **body})
     assert (refused.status_code, type(refused.json()["detail"])) == (400, str)
-    assert (await small_world.get(path)).json() == webhook
+    assert (await sqlite_api.get(path)).json() == webhook
 
 
 async def test_twenty_failures_disable_an_endpoint_and_its_owner_enables_it_again(
-    world: World, receiver: Receiver
+    api: ApiFixture, receiver: Receiver
 ) -> None:
-    webhook = await world.register(receiver.url("/hook"))
+    webhook = await api.register(receiver.url("/hook"))
     path = f"/api/v1/webhooks/{webhook['id']}"
     receiver.program("/hook", 500)
     for _ in range(20):
-        await world.publish()
-    await world.house.work()
-    disabled = (await world.get(path)).json()
+        await api.publish()
+    await api.app.work()
+    disabled = (await api.get(path)).json()
     assert (disabled["is_active"], disabled["consecutive_failures"]) == (False, 20)
     assert disabled["disabled_at"] == disabled["last_failure_at"] == NOW
 
-    enabled = (await world.patch(path, {"is_active": True})).json()
+    enabled = (await api.patch(path, {"is_active": True})).json()
     assert (enabled["is_active"], enabled["consecutive_failures"], enabled["disabled_at"]) == (True, 0, None)
 
 
-async def test_a_deleted_endpoint_is_gone_and_gets_no_more(world: World, receiver: Receiver) -> None:
-    webhook = await world.register(receiver.url("/hook"))
+async def test_a_deleted_endpoint_is_gone_and_gets_no_more(api: ApiFixture, receiver: Receiver) -> None:
+    webhook = await api.register(receiver.url("/hook"))
     path = f"/api/v1/webhooks/{webhook['id']}"
-    deleted = await world.delete(path)
+    deleted = await api.delete(path)
     assert (deleted.status_code, deleted.content) == (204, b"")
     assert "content-type" not in deleted.headers
     for answer in (
-        await world.get(path),
-        await world.patch(path, {"description": "x"}),
-        await world.delete(path),
-        await world.get(f"{path}/deliveries"),
+        await api.get(path),
+        await api.patch(path, {"description": "x"}),
+        await api.delete(path),
+        await api.get(f"{path}/deliveries"),
     ):
         assert answer.status_code == 404
-    assert (await world.get("/api/v1/webhooks")).json() == []
-    assert (await world.publish())["deliveries"] == 0
+    assert (await api.get("/api/v1/webhooks")).json() == []
+    assert (await api.publish())["deliveries"] == 0
 
 
 async def test_deliveries_are_listed_most_recent_first_in_the_words_of_the_contract(
-    world: World, receiver: Receiver
+    api: ApiFixture, receiver: Receiver
 ) -> None:
-    webhook = await world.register(receiver.url("/hook"))
+    webhook = await api.register(receiver.url("/hook"))
     path = f"/api/v1/webhooks/{webhook['id']}/deliveries"
     receiver.program("/hook", 200, 500)
-    delivered = await world.publish()
-    await world.house.work()
-    retried = await world.publish()
-    await world.house.work()
-    fresh = await world.publish()
+    delivered = await api.publish()
+    await api.app.work()
+    retried = await api.publish()
+    await api.app.work()
+    fresh = await api.publish()
 
-    response = await world.get(path)
+    response = await api.get(path)
     assert response.status_code == 200
     found = response.json()
     assert [set(delivery) for delivery in found] == [DELIVERY_FIELDS] * 3
@@ -263,50 +263,50 @@ async def test_deliveries_are_listed_most_recent_first_in_the_words_of_the_contr
     assert (found[1]["last_response_status"], found[1]["last_attempt_at"]) == (500, NOW)
     assert found[1]["last_error"]
     assert (found[2]["delivered_at"], found[2]["next_retry_at"]) == (NOW, None)
-    assert (await world.get(path, params={"limit": 1})).json() == found[:1]
+    assert (await api.get(path, params={"limit": 1})).json() == found[:1]
 
 
-async def test_a_delivery_that_was_given_up_is_exhausted(world: World, receiver: Receiver) -> None:
+async def test_a_delivery_that_was_given_up_is_exhausted(api: ApiFixture, receiver: Receiver) -> None:
     receiver.program("/hook", 200, 500)
-    letter = await world.die(receiver.url("/hook"))
-    [delivery] = (await world.get(f"/api/v1/webhooks/{letter['endpoint_id']}/deliveries")).json()
+    letter = await api.die(receiver.url("/hook"))
+    [delivery] = (await api.get(f"/api/v1/webhooks/{letter['endpoint_id']}/deliveries")).json()
     assert (delivery["status"], delivery["attempt_count"], delivery["next_retry_at"]) == ("exhausted", 6, None)
 
 
 @pytest.mark.parametrize("limit", ["0", "101", "-1", "many", "", "1.5"])
-async def test_a_limit_outside_1_to_100_is_a_400(small_world: World, receiver: Receiver, limit: str) -> None:
-    webhook = await small_world.register(receiver.url("/hook"))
-    response = await small_world.get(f"/api/v1/webhooks/{webhook['id']}/deliveries", params={"limit": limit})
+async def test_a_limit_outside_1_to_100_is_a_400(sqlite_api: ApiFixture, receiver: Receiver, limit: str) -> None:
+    webhook = await sqlite_api.register(receiver.url("/hook"))
+    response = await sqlite_api.get(f"/api/v1/webhooks/{webhook['id']}/deliveries", params={"limit": limit})
     assert (response.status_code, "limit" in response.json()["detail"]) == (400, True)
 
 
 @pytest.mark.parametrize("identifier", ["1", "0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11", "%00", "evt_1", "x" * 500])
-async def test_an_unknown_id_is_a_404(small_world: World, identifier: str) -> None:
+async def test_an_unknown_id_is_a_404(sqlite_api: ApiFixture, identifier: str) -> None:
     path = f"/api/v1/webhooks/{identifier}"
     answers = [
-        await small_world.get(path),
-        await small_world.patch(path, {}),
-        await small_world.delete(path),
-        await small_world.get(f"{path}/deliveries"),
+        await sqlite_api.get(path),
+        await sqlite_api.patch(path, {}),
+        await sqlite_api.delete(path),
+        await sqlite_api.get(f"{path}/deliveries"),
     ]
     assert [answer.status_code for answer in answers] == [404] * 4
     assert len({answer.text for answer in answers}) == 1
 
 
 async def test_a_rotated_secret_is_answered_once_and_signs_beside_the_one_before(
-    world: World, receiver: Receiver
+    api: ApiFixture, receiver: Receiver
 ) -> None:
-    created = (await world.post("/api/v1/webhooks", {"url": receiver.url("/hook")})).json()
+    created = (await api.post("/api/v1/webhooks", {"url": receiver.url("/hook")})).json()
     path = f"/api/v1/webhooks/{created['webhook']['id']}"
-    response = await world.post(f"{path}/rotate-secret")
+    response = await api.post(f"{path}/rotate-secret")
     assert response.status_code == 200
     rotated = response.json()
     assert set(rotated) == {"webhook", "secret"}
     assert re.fullmatch("[0-9a-f]{64}", rotated["secret"])
-    assert rotated["webhook"] == (await world.get(path)).json()
+    assert rotated["webhook"] == (await api.get(path)).json()
     receiver.forget()
-    await world.publish()
-    await world.house.work()
+    await api.publish()
+    await api.app.work()
     [request] = receiver.requests("/hook")
     signature = request.header("X-OptimalDial-Signature")
     assert timestamped_marks(signature, request.body, [rotated["secret"], created["secret"]])
@@ -314,10 +314,10 @@ async def test_a_rotated_secret_is_answered_once_and_signs_beside_the_one_before
 
 @pytest.mark.parametrize("overlap", [-1, 1.5, "1", 2_592_001, True])
 async def test_an_overlap_that_is_no_number_of_seconds_up_to_30_days_is_refused(
-    small_world: World, receiver: Receiver, overlap: object
+    sqlite_api: ApiFixture, receiver: Receiver, overlap: object
 ) -> None:
-    webhook = await small_world.register(receiver.url("/hook"))
+    webhook = await sqlite_api.register(receiver.url("/hook"))
     path = f"/api/v1/webhooks/{webhook['id']}/rotate-secret"
-    refused = await small_world.post(path, {"overlap_seconds": overlap})
+    refused = await sqlite_api.post(path, {"overlap_seconds": overlap})
     assert (refused.status_code, "overlap_seconds" in refused.json()["detail"]) == (400, True)
-    assert (await small_world.post(path, {"overlap_seconds": 0})).status_code == 200
+    assert (await sqlite_api.post(path, {"overlap_seconds": 0})).status_code == 200

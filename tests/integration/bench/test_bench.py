@@ -39,9 +39,9 @@ def test_the_receiver_answers_and_logs_each_request_however_the_bytes_are_cut(si
     stream = _REQUEST * 3
     for start in range(0, len(stream), size):
         connection.data_received(stream[start : start + size])
-    log.dump(tmp_path / "arrivals")
+    log.dump(tmp_path / "receipts")
     assert wire.written.count(b"HTTP/1.1 200 OK") == 3
-    assert [event_id for event_id, _ in read_arrivals(tmp_path / "arrivals")] == [_ID.encode()] * 3
+    assert [event_id for event_id, _ in read_arrivals(tmp_path / "receipts")] == [_ID.encode()] * 3
 
 
 @pytest.mark.parametrize("rate", [0.0, 2_000.0])

@@ -11,23 +11,23 @@ import pytest
 
 from bench.scale.options import EXPERIMENTS, parse_scale_options
 from bench.scale.report import TITLES, read_sections, render
-from bench.scale.rows import COLUMNS, DEAD, DELIVERED, DUE, WAITING, Fate, Seed, SeedEndpoint, lines
+from bench.scale.rows import COLUMNS, DEAD, DELIVERED, DUE, WAITING, Seed, SeedEndpoint, SeedState, lines
 from bench.scale.seeding import find_endpoints, seed
 from sendoff.clock import SystemClock
 from sendoff.ids import is_event_id, is_uuid
 from sendoff.operators.reconcile import reconcile
-from tests.support.house import open_house
+from tests.support.app_fixture import open_app
 from tests.support.receiver import Receiver
 
 FATES = (DELIVERED, DEAD, WAITING)
 ENDPOINT = SeedEndpoint("0199c5a0-0000-7000-8000-000000000001", "0199c5a0-0000-7000-8000-000000000002", "https://a.b")
 
 
-def seed_of(rows: int, *fates: Fate, until: datetime) -> Seed:
+def seed_of(rows: int, *states: SeedState, until: datetime) -> Seed:
     return Seed(
         rows,
         endpoint_of=lambda _: ENDPOINT,
-        fate_of=lambda number: fates[number % len(fates)],
+        state_of=lambda number: states[number % len(states)],
         since=until - timedelta(minutes=10),
         until=until,
     )
@@ -76,14 +76,14 @@ async def test_the_products_own_audit_finds_nothing_wrong_with_what_is_seeded(
         async def open_connection(self) -> asyncpg.Connection:
             return await asyncpg.connect(postgres_url.replace("postgresql+asyncpg", "postgresql"))
 
-    async with open_house(postgres_url) as house:
-        await house.register(receiver.url("/hook/0"))
-        await house.register(receiver.url("/hook/1"))
+    async with open_app(postgres_url) as app:
+        await app.register(receiver.url("/hook/0"))
+        await app.register(receiver.url("/hook/1"))
         endpoints = await find_endpoints(Database())
-        until = house.clock.now() - timedelta(minutes=1)
+        until = app.clock.now() - timedelta(minutes=1)
         rows = replace(seed_of(3_000, *FATES, until=until), endpoint_of=lambda number: endpoints[number % 2])
         await seed(Database(), rows)
-        found = await reconcile(house.context)
+        found = await reconcile(app.context)
     assert found.findings == []
     assert found.checked["deliveries"] == 3_000
     assert found.checked["dead_letters"] == 1_000

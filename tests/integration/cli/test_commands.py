@@ -14,14 +14,14 @@ from tests.integration.cli.conftest import Install
 from tests.integration.cli.installation import LOOPBACK, Installation, running
 from tests.integration.cli.shell import Shell
 from tests.support.polling import eventually_blocking
-from tests.support.remote import RemoteReceiver
+from tests.support.receiver_process import ReceiverProcess
 
 CUSTOMER_SCOPES = ["uploads:write", "uploads:read", "webhooks:manage"]
 
 
 @pytest.fixture(scope="module")
-def receiver() -> Iterator[RemoteReceiver]:
-    with RemoteReceiver() as running_receiver:
+def receiver() -> Iterator[ReceiverProcess]:
+    with ReceiverProcess() as running_receiver:
         yield running_receiver
 
 
@@ -52,7 +52,7 @@ def register(api: httpx.Client, url: str, *events: str) -> str:
     return identifier
 
 
-def make_dead_letter(installation: Installation, api: httpx.Client, receiver: RemoteReceiver, path: str) -> Any:
+def make_dead_letter(installation: Installation, api: httpx.Client, receiver: ReceiverProcess, path: str) -> Any:
     """A dead letter of a new endpoint at `path`, which goes on answering 500."""
     endpoint = register(api, receiver.url(path), "upload.failed")
     receiver.program(path, 500)
@@ -115,7 +115,7 @@ def test_an_event_type_is_registered_and_its_schema_holds(
 
 
 def test_the_schema_of_an_event_type_is_replaced_and_the_type_removed(
-    installation: Installation, api: httpx.Client, receiver: RemoteReceiver, tmp_path: Path
+    installation: Installation, api: httpx.Client, receiver: ReceiverProcess, tmp_path: Path
 ) -> None:
     schema = tmp_path / "schema.json"
     schema.write_text('{"required": ["amount"]}')
@@ -153,7 +153,7 @@ def test_a_reserved_name_and_a_schema_that_cannot_be_resolved_are_refused_with_a
 
 
 def test_a_dead_letter_is_shown_counted_replayed_and_delivered(
-    installation: Installation, api: httpx.Client, receiver: RemoteReceiver
+    installation: Installation, api: httpx.Client, receiver: ReceiverProcess
 ) -> None:
     letter = make_dead_letter(installation, api, receiver, "/mended")
     shown = installation.json("dead-letters", "show", letter["id"])
@@ -175,7 +175,7 @@ def test_a_dead_letter_is_shown_counted_replayed_and_delivered(
 
 
 def test_a_delivery_is_retried_by_hand_and_a_dead_letter_discarded(
-    installation: Installation, api: httpx.Client, receiver: RemoteReceiver
+    installation: Installation, api: httpx.Client, receiver: ReceiverProcess
 ) -> None:
     letter = make_dead_letter(installation, api, receiver, "/broken")
     sent = len(receiver.requests("/broken"))
@@ -192,7 +192,7 @@ def test_a_delivery_is_retried_by_hand_and_a_dead_letter_discarded(
 
 
 def test_an_endpoint_is_disabled_and_enabled_and_the_log_says_who_did_it(
-    installation: Installation, api: httpx.Client, receiver: RemoteReceiver
+    installation: Installation, api: httpx.Client, receiver: ReceiverProcess
 ) -> None:
     endpoint = register(api, receiver.url("/switched"), "upload.created")
     assert installation.json("endpoints", "disable", endpoint)["is_active"] is False
@@ -208,7 +208,7 @@ def test_an_endpoint_is_disabled_and_enabled_and_the_log_says_who_did_it(
 
 
 def test_an_endpoint_is_limited_and_its_limit_ended(
-    installation: Installation, api: httpx.Client, receiver: RemoteReceiver
+    installation: Installation, api: httpx.Client, receiver: ReceiverProcess
 ) -> None:
     endpoint = register(api, receiver.url("/limited"), "upload.created")
     assert installation.json("endpoints", "limit", endpoint, "--rate", "5")["rate_limit"] == 5

@@ -23,14 +23,14 @@ from tests.integration.cli.installation import (
 from tests.integration.cli.shell import Shell
 from tests.support.polling import eventually_blocking
 from tests.support.ports import free_port
-from tests.support.remote import RemoteReceiver
+from tests.support.receiver_process import ReceiverProcess
 
 KEY_SCOPES = ("webhooks:manage", "events:write")
 
 
 @pytest.fixture
-def remote_receiver() -> Iterator[RemoteReceiver]:
-    with RemoteReceiver() as receiver:
+def receiver_process() -> Iterator[ReceiverProcess]:
+    with ReceiverProcess() as receiver:
         yield receiver
 
 
@@ -50,7 +50,7 @@ def publish(api: httpx.Client) -> str:
     return event_id
 
 
-def wait_for_delivery(receiver: RemoteReceiver, event_id: str, secret: str) -> None:
+def wait_for_delivery(receiver: ReceiverProcess, event_id: str, secret: str) -> None:
     def look() -> bool:
         got = [one for one in receiver.requests() if one.header("X-OptimalDial-Event-Id") == event_id]
         return bool(got) and verify("optimaldial", got[0].headers, got[0].body, secret)["id"] == event_id
@@ -60,7 +60,7 @@ def wait_for_delivery(receiver: RemoteReceiver, event_id: str, secret: str) -> N
 
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
 def test_an_event_is_delivered_on_either_database(
-    database: str, data: Path, shell: Shell, remote_receiver: RemoteReceiver, request: pytest.FixtureRequest
+    database: str, data: Path, shell: Shell, receiver_process: ReceiverProcess, request: pytest.FixtureRequest
 ) -> None:
     settings = dict(LOOPBACK)
     if database == "postgres":
@@ -68,21 +68,21 @@ def test_an_event_is_delivered_on_either_database(
     with running(data, settings, shell) as installation:
         assert (data / "sendoff.db").exists() == (database == "sqlite")
         with installation.client(installation.new_key(*KEY_SCOPES)) as api:
-            secret = register(api, remote_receiver.url("/hook"))
-            wait_for_delivery(remote_receiver, publish(api), secret)
+            secret = register(api, receiver_process.url("/hook"))
+            wait_for_delivery(receiver_process, publish(api), secret)
 
 
 def test_whatever_is_killed_comes_back_and_nothing_is_lost(
-    data: Path, shell: Shell, remote_receiver: RemoteReceiver
+    data: Path, shell: Shell, receiver_process: ReceiverProcess
 ) -> None:
     with running(data, LOOPBACK, shell, "--workers", "2") as installation:
         with installation.client(installation.new_key(*KEY_SCOPES)) as api:
-            secret = register(api, remote_receiver.url("/hook"))
+            secret = register(api, receiver_process.url("/hook"))
             for name in ("m worker", "valkey-server", "m api"):
                 killed = installation.child(name)
                 os.kill(killed, signal.SIGKILL)
                 event_id = eventually_blocking(lambda: publish_if_it_answers(api), within=30, what="the API answers")
-                wait_for_delivery(remote_receiver, event_id, secret)
+                wait_for_delivery(receiver_process, event_id, secret)
                 eventually_blocking(
                     lambda killed=killed, name=name: installation.child(name) not in (0, killed), what=f"{name} is back"
                 )

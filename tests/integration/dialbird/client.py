@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.integration.api.world import World
+from tests.integration.api.api_fixture import ApiFixture
 
 SUBSCRIPTIONS = "/api/v1/subscriptions"
 ME = "/api/v1/me"
@@ -45,16 +45,16 @@ WITHOUT_CODE = {405: "not_found", 408: "validation_error", 413: "validation_erro
 class DialbirdClient:
     """A client with a key of scope `api:webhooks`."""
 
-    world: World
+    api: ApiFixture
     key: str
 
     @classmethod
-    async def of(cls, world: World) -> DialbirdClient:
-        return cls(world, await world.new_key("api:webhooks"))
+    async def of(cls, api: ApiFixture) -> DialbirdClient:
+        return cls(api, await api.new_key("api:webhooks"))
 
     async def call(self, method: str, path: str, *, key: str | None = None, **request: Any) -> httpx.Response:
         """A request with `key`, by default the client's own; an empty one sends none. The answer is checked."""
-        answer = await self.world.call(method, path, key=self.key if key is None else key, **request)
+        answer = await self.api.call(method, path, key=self.key if key is None else key, **request)
         check(answer)
         return answer
 
@@ -86,7 +86,7 @@ class DialbirdClient:
 
     async def happen(self, event_type: str = TYPE, data: Any = None) -> str:
         """An event, published by the product's backend; its id."""
-        accepted: str = (await self.world.publish(data or {"text": "Hi"}, type=event_type))["id"]
+        accepted: str = (await self.api.publish(data or {"text": "Hi"}, type=event_type))["id"]
         return accepted
 
 

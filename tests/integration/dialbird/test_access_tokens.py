@@ -16,11 +16,11 @@ import pytest
 from sendoff.accounts import organizations
 from sendoff.accounts.jwks import KEPT_SECONDS, SHORTEST_PAUSE_SECONDS
 from sendoff.settings import BadSettings, load
-from tests.integration.api.world import open_world
+from tests.integration.api.api_fixture import open_api
 from tests.integration.dialbird.client import ME, TYPE, DialbirdClient, code_of
 from tests.integration.dialbird.issuer import AUDIENCE, ISSUER, Issuer, new_key
+from tests.support.app_fixture import ACTOR
 from tests.support.exchange import Reply
-from tests.support.house import ACTOR
 from tests.support.receiver import Receiver
 
 URL = "https://example.com/hook"
@@ -31,11 +31,11 @@ async def open_issuing(
     database_url: str, valkey_url: str, path: Path, **settings: Any
 ) -> AsyncIterator[tuple[DialbirdClient, Issuer]]:
     chosen = {"oauth_jwks": str(path), "oauth_issuer": ISSUER, "oauth_audience": AUDIENCE, **settings}
-    async with open_world(database_url, valkey_url, **chosen) as world:
-        issuer = Issuer(path, world.house.clock.now(), world.house.principal.organization_id)
+    async with open_api(database_url, valkey_url, **chosen) as api:
+        issuer = Issuer(path, api.app.clock.now(), api.app.principal.organization_id)
         issuer.add_key("1")
         issuer.publish()
-        yield await DialbirdClient.of(world), issuer
+        yield await DialbirdClient.of(api), issuer
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ async def test_me_answers_them_of_an_api_key_too(issuing: Issuing) -> None:
     assert me["business"] == {"id": issuer.business, "name": "Acme"}
     assert me["user"]["email"] == "dev@example.com"
     assert me["scopes"] == ["api:webhooks"]
-    keys = await organizations.list_keys(dialbird.world.house.context, issuer.business)
+    keys = await organizations.list_keys(dialbird.api.app.context, issuer.business)
     assert me["client"]["id"] in {listed.key.id for listed in keys}
 
 
@@ -71,7 +71,7 @@ async def test_an_access_token_subscribes_and_its_client_stands_in_the_audit_log
     dialbird, issuer = issuing
     made = await dialbird.subscribe(URL, key=issuer.issue())
     assert [one["id"] for one in (await dialbird.get()).json()] == [made["id"]]
-    [entry] = (await dialbird.world.get("/operator/v1/audit", params={"target_id": made["id"]})).json()["data"]
+    [entry] = (await dialbird.api.get("/operator/v1/audit", params={"target_id": made["id"]})).json()["data"]
     assert entry["actor"] == "oauth:crm"
 
 
@@ -103,9 +103,9 @@ async def test_scopes_are_read_from_scope_or_scp(issuing: Issuing, claims: dict[
 async def test_a_token_works_until_its_expiry_and_not_a_second_longer(issuing: Issuing) -> None:
     dialbird, issuer = issuing
     token = issuer.issue(exp=issuer.now.timestamp() + 10)
-    dialbird.world.house.clock.advance(9.9)
+    dialbird.api.app.clock.advance(9.9)
     assert (await dialbird.get(key=token)).status_code == 200
-    dialbird.world.house.clock.advance(0.1)
+    dialbird.api.app.clock.advance(0.1)
     assert code_of(await dialbird.get(key=token)) == "expired_token"
 
 
@@ -196,18 +196,18 @@ async def test_a_genuine_token_of_a_business_that_is_unknown_here_is_forbidden(i
 
 async def test_a_user_of_ours_must_still_belong_to_the_business(issuing: Issuing) -> None:
     dialbird, issuer = issuing
-    user_id = dialbird.world.house.principal.user_id
+    user_id = dialbird.api.app.principal.user_id
     token = issuer.issue(sub=user_id)
     assert (await dialbird.get(ME, key=token)).json()["user"] == {"id": user_id, "email": "dev@example.com"}
     await organizations.remove_member(
-        dialbird.world.house.context, ACTOR, organization_id=issuer.business, email="dev@example.com"
+        dialbird.api.app.context, ACTOR, organization_id=issuer.business, email="dev@example.com"
     )
     assert code_of(await dialbird.get(key=token)) == "forbidden"
 
 
 async def test_a_token_of_a_suspended_business_is_refused(issuing: Issuing) -> None:
     dialbird, issuer = issuing
-    context = dialbird.world.house.context
+    context = dialbird.api.app.context
     await organizations.suspend_organization(context, ACTOR, issuer.business, suspended=True)
     assert code_of(await dialbird.get(key=issuer.issue())) == "business_suspended"
     assert code_of(await dialbird.get(ME, key=issuer.issue(scope=""))) == "business_suspended"
@@ -219,21 +219,21 @@ async def test_access_tokens_open_no_other_surface(issuing: Issuing) -> None:
     dialbird, issuer = issuing
     token = issuer.issue(scope="operator webhooks:manage events:write uploads:read")
     for path in ("/operator/v1/endpoints", "/api/v1/webhooks", "/api/v1/uploads"):
-        assert (await dialbird.world.get(path, key=token)).status_code == 401
+        assert (await dialbird.api.get(path, key=token)).status_code == 401
 
 
 async def test_without_a_configured_issuer_access_tokens_are_invalid(
     small_dialbird: DialbirdClient, tmp_path: Path
 ) -> None:
-    house = small_dialbird.world.house
-    issuer = Issuer(tmp_path / "jwks.json", house.clock.now(), house.principal.organization_id)
+    app = small_dialbird.api.app
+    issuer = Issuer(tmp_path / "jwks.json", app.clock.now(), app.principal.organization_id)
     issuer.add_key("1")
     assert code_of(await small_dialbird.get(key=issuer.issue())) == "invalid_token"
 
 
 async def test_keys_are_read_again_for_a_token_that_names_a_new_one_and_after_a_while(issuing: Issuing) -> None:
     dialbird, issuer = issuing
-    clock = dialbird.world.house.clock
+    clock = dialbird.api.app.clock
     assert (await dialbird.get(key=issuer.issue(exp=issuer.now.timestamp() + 9999))).status_code == 200
     issuer.add_key("2")
     issuer.publish()
@@ -251,7 +251,7 @@ async def test_keys_are_read_again_for_a_token_that_names_a_new_one_and_after_a_
 
 async def test_keys_that_cannot_be_read_again_go_on_to_count_and_without_any_it_is_a_503(issuing: Issuing) -> None:
     dialbird, issuer = issuing
-    clock = dialbird.world.house.clock
+    clock = dialbird.api.app.clock
     for text in (None, "no JSON", "[]", '{"keys": 1}'):
         issuer.path.unlink() if text is None else issuer.path.write_text(text)
         assert (await dialbird.get(key=issuer.issue())).status_code == 503

@@ -17,7 +17,7 @@ from sendoff.accounts import organizations
 from sendoff.accounts.authentication import SCOPES
 from tests.integration.api.every_route import ANY_ID, DIALBIRD
 from tests.integration.dialbird.client import ME, STATUSES, SUBSCRIPTIONS, TYPE, DialbirdClient, code_of
-from tests.support.house import ACTOR
+from tests.support.app_fixture import ACTOR
 
 URL = "https://example.com/hook"
 BODY = {"event_type": TYPE, "target_url": URL}
@@ -42,10 +42,10 @@ async def test_no_token_is_missing_token(small_dialbird: DialbirdClient) -> None
 
 async def test_a_malformed_unknown_or_revoked_token_is_invalid_token(small_dialbird: DialbirdClient) -> None:
     for method, path, body in ROUTES:
-        world = small_dialbird.world
-        revoked = await world.new_key("api:webhooks")
-        [listed, *_] = await organizations.list_keys(world.house.context, world.house.principal.organization_id)
-        await organizations.revoke_key(world.house.context, ACTOR, listed.key.id)
+        api = small_dialbird.api
+        revoked = await api.new_key("api:webhooks")
+        [listed, *_] = await organizations.list_keys(api.app.context, api.app.principal.organization_id)
+        await organizations.revoke_key(api.app.context, ACTOR, listed.key.id)
         good = small_dialbird.key
         for authorization in (
             good,
@@ -64,8 +64,8 @@ async def test_a_malformed_unknown_or_revoked_token_is_invalid_token(small_dialb
 
 async def test_a_token_past_its_expiry_is_expired_token(small_dialbird: DialbirdClient) -> None:
     for method, path, body in ROUTES:
-        clock = small_dialbird.world.house.clock
-        key = await small_dialbird.world.new_key("api:webhooks", expires_at=clock.now() + timedelta(seconds=1))
+        clock = small_dialbird.api.app.clock
+        key = await small_dialbird.api.new_key("api:webhooks", expires_at=clock.now() + timedelta(seconds=1))
         clock.advance(1)
         assert code_of(await small_dialbird.call(method, path, key=key, json=body)) == "expired_token"
 
@@ -81,20 +81,20 @@ async def test_a_token_with_every_scope_but_the_needed_one_is_insufficient_scope
     small_dialbird: DialbirdClient,
 ) -> None:
     for method, path, body in [route for route in ROUTES if route[1] != ME]:
-        key = await small_dialbird.world.new_key(*(scope for scope in SCOPES if scope != "api:webhooks"))
+        key = await small_dialbird.api.new_key(*(scope for scope in SCOPES if scope != "api:webhooks"))
         assert code_of(await small_dialbird.call(method, path, key=key, json=body)) == "insufficient_scope"
         assert (await small_dialbird.get(ME, key=key)).status_code == 200
 
 
 async def test_a_suspended_business_is_told_so(small_dialbird: DialbirdClient) -> None:
     for method, path, body in ROUTES:
-        world = small_dialbird.world
-        organization_id = world.house.principal.organization_id
-        await organizations.suspend_organization(world.house.context, ACTOR, organization_id, suspended=True)
+        api = small_dialbird.api
+        organization_id = api.app.principal.organization_id
+        await organizations.suspend_organization(api.app.context, ACTOR, organization_id, suspended=True)
         assert code_of(await small_dialbird.call(method, path, json=body)) == "business_suspended"
-        assert (await world.get("/api/v1/webhooks")).status_code == 403
-        await organizations.suspend_organization(world.house.context, ACTOR, organization_id, suspended=False)
-        assert (await world.get("/api/v1/webhooks")).status_code == 200
+        assert (await api.get("/api/v1/webhooks")).status_code == 403
+        await organizations.suspend_organization(api.app.context, ACTOR, organization_id, suspended=False)
+        assert (await api.get("/api/v1/webhooks")).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ async def test_a_body_that_is_too_large_or_no_json_by_its_type_is_a_validation_e
     small_dialbird: DialbirdClient,
 ) -> None:
     for method, path, _ in WRITES:
-        limit = small_dialbird.world.house.context.settings.body_limit_bytes
+        limit = small_dialbird.api.app.context.settings.body_limit_bytes
         assert (await small_dialbird.call(method, path, content=b" " * (limit + 1))).status_code == 413
         form = await small_dialbird.call(method, path, data={"event_type": TYPE})
         assert form.status_code == 415
@@ -176,7 +176,7 @@ async def test_what_is_not_there_is_not_found_in_this_envelope(small_dialbird: D
 
 @pytest.mark.parametrize("path", ["/api/v1/subscription", "/api/v1/subscriptionsx", "/api/v1/mex", "/healthy", "/api"])
 async def test_neighbouring_paths_are_not_this_surfaces(small_dialbird: DialbirdClient, path: str) -> None:
-    answer = await small_dialbird.world.get(path)
+    answer = await small_dialbird.api.get(path)
     assert (answer.status_code, list(answer.json())) == (404, ["detail"])
     assert "X-RateLimit-Limit" not in answer.headers
 
@@ -200,7 +200,7 @@ async def test_a_method_that_a_path_does_not_answer_is_a_405_that_names_those_it
 
 async def test_without_the_database_it_is_a_503_with_retry_after(small_dialbird: DialbirdClient) -> None:
     for method, path, body in ROUTES:
-        async with small_dialbird.world.without_database():
+        async with small_dialbird.api.without_database():
             answer = await small_dialbird.call(method, path, json=body)
         assert answer.status_code == 503
 
@@ -214,7 +214,7 @@ async def test_what_nobody_foresaw_is_internal_error_and_is_logged_under_the_req
     small_dialbird: DialbirdClient,
 ) -> None:
     for method, path, body in ROUTES:
-        app = small_dialbird.world.app
+        app = small_dialbird.api.asgi
         before = app.state.context
         app.state.context = replace(before, database=_Broken())
         with capture_logs() as logs:
@@ -246,7 +246,7 @@ async def test_whatever_operation_is_added_to_the_surface_its_errors_get_their_c
     async def operation() -> None:
         raise error
 
-    app = small_dialbird.world.app
+    app = small_dialbird.api.asgi
     app.include_router(router)
     app.state.methods = Methods.of(app)
     assert code_of(await small_dialbird.get(f"{SUBSCRIPTIONS}/added/operation")) == code

@@ -9,7 +9,7 @@ from tests.integration.dialbird.client import ME, SUBSCRIPTIONS, DialbirdClient
 
 
 async def test_every_route_is_documented_with_its_errors_and_its_token(small_dialbird: DialbirdClient) -> None:
-    paths = (await small_dialbird.world.get("/openapi.json")).json()["paths"]
+    paths = (await small_dialbird.api.get("/openapi.json")).json()["paths"]
     for method, path in DIALBIRD:
         operation = paths[path][method.lower()]
         assert operation["security"] == [{"token": []}]
@@ -18,7 +18,7 @@ async def test_every_route_is_documented_with_its_errors_and_its_token(small_dia
 
 
 async def test_answers_are_what_the_document_says(small_dialbird: DialbirdClient) -> None:
-    document = (await small_dialbird.world.get("/openapi.json")).json()
+    document = (await small_dialbird.api.get("/openapi.json")).json()
     made = await small_dialbird.subscribe("https://example.com/hook")
     one = f"{SUBSCRIPTIONS}/{made['id']}"
     answers = {

@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.integration.api.world import open_world
+from tests.integration.api.api_fixture import open_api
 from tests.integration.dialbird.client import ME, SUBSCRIPTIONS, DialbirdClient, code_of
 
 
 @pytest.fixture
 async def stingy(sqlite_url: str, valkey_url: str) -> AsyncIterator[DialbirdClient]:
     """Five requests a minute for a client, three for an IP address."""
-    async with open_world(sqlite_url, valkey_url, client_rate_limit=5, anonymous_rate_limit=3) as world:
-        yield await DialbirdClient.of(world)
+    async with open_api(sqlite_url, valkey_url, client_rate_limit=5, anonymous_rate_limit=3) as api:
+        yield await DialbirdClient.of(api)
 
 
 async def test_every_answer_counts_down_until_one_is_a_429_and_the_minutes_end_resets_it(
@@ -25,10 +25,10 @@ async def test_every_answer_counts_down_until_one_is_a_429_and_the_minutes_end_r
     assert [answer.headers["X-RateLimit-Remaining"] for answer in answers] == ["4", "3", "2", "1", "0"]
     refused = await stingy.get()
     assert code_of(refused) == "rate_limited"
-    # The house's clock stands at 12:34:56.789 UTC on 24 April 2026.
+    # The app's clock stands at 12:34:56.789 UTC on 24 April 2026.
     assert (refused.headers["Retry-After"], refused.headers["X-RateLimit-Reset"]) == ("4", "1777034100")
     assert (refused.headers["X-RateLimit-Limit"], refused.headers["X-RateLimit-Remaining"]) == ("5", "0")
-    stingy.world.house.clock.advance(3.3)
+    stingy.api.app.clock.advance(3.3)
     assert (await stingy.get()).headers["X-RateLimit-Remaining"] == "4"
 
 
@@ -37,15 +37,15 @@ async def test_a_refused_request_does_nothing(stingy: DialbirdClient) -> None:
         await stingy.get()
     body = {"event_type": "call.incoming.completed", "target_url": "https://example.com/"}
     assert code_of(await stingy.post(body)) == "rate_limited"
-    stingy.world.house.clock.advance(60)
+    stingy.api.app.clock.advance(60)
     assert (await stingy.get()).json() == []
 
 
 async def test_each_client_of_a_business_has_its_own_budget_and_so_has_another_business(
     stingy: DialbirdClient,
 ) -> None:
-    stranger = await stingy.world.new_key("api:webhooks", organization_id=await stingy.world.new_organization())
-    sibling = await stingy.world.new_key("api:webhooks")
+    stranger = await stingy.api.new_key("api:webhooks", organization_id=await stingy.api.new_organization())
+    sibling = await stingy.api.new_key("api:webhooks")
     for _ in range(6):
         last = await stingy.get()
     assert last.status_code == 429
@@ -63,7 +63,7 @@ async def test_health_counts_per_ip_address_and_not_with_guessed_tokens(stingy: 
 
 
 async def test_without_redis_requests_pass_uncounted_with_the_headers(stingy: DialbirdClient) -> None:
-    async with stingy.world.without_redis():
+    async with stingy.api.without_redis():
         for path in (SUBSCRIPTIONS, ME, "/health", f"{SUBSCRIPTIONS}/1") * 3:
             answer = await stingy.get(path)
             assert answer.status_code in (200, 404)
@@ -72,6 +72,6 @@ async def test_without_redis_requests_pass_uncounted_with_the_headers(stingy: Di
 
 async def test_other_surfaces_have_their_own_limits(stingy: DialbirdClient) -> None:
     for _ in range(7):
-        answer = await stingy.world.get("/api/v1/webhooks")
+        answer = await stingy.api.get("/api/v1/webhooks")
         assert (answer.status_code, "X-RateLimit-Limit" in answer.headers) == (200, False)
     assert (await stingy.get()).headers["X-RateLimit-Remaining"] == "4"

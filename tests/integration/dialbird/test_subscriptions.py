@@ -11,7 +11,7 @@ import pytest
 from sendoff.publishing import event_types
 from sendoff.verify import verify
 from tests.integration.dialbird.client import SUBSCRIPTIONS, TYPE, DialbirdClient, code_of
-from tests.support.house import ACTOR
+from tests.support.app_fixture import ACTOR
 from tests.support.receiver import Receiver
 
 URL = "https://example.com/hook"
@@ -38,13 +38,13 @@ async def test_its_events_are_delivered_in_dialbirds_envelope_with_its_headers(
     made = await dialbird.subscribe(receiver.url("/hook"))
     event_id = await dialbird.happen(data={"text": "Hi", "n": 1.50})
     await dialbird.happen("call.incoming.completed")
-    await dialbird.world.house.work()
+    await dialbird.api.app.work()
     [request] = receiver.requests()
     assert list(request.event) == ["id", "type", "api_version", "occurred_at", "business_id", "data"]
-    assert request.event["business_id"] == dialbird.world.house.principal.organization_id
+    assert request.event["business_id"] == dialbird.api.app.principal.organization_id
     assert request.header("X-Dialbird-Event-Id") == request.event["id"] == event_id
     assert request.header("X-Dialbird-Event-Type") == request.event["type"] == TYPE
-    now = dialbird.world.house.clock.now().timestamp()
+    now = dialbird.api.app.clock.now().timestamp()
     assert verify("dialbird", request.headers, request.body, made["signing_secret"], now=now)
 
 
@@ -57,7 +57,7 @@ async def test_a_removed_subscription_is_gone_from_the_list_and_gets_nothing_mor
     assert (await dialbird.get()).json() == []
     assert code_of(await dialbird.delete(made["id"])) == "not_found"
     await dialbird.happen()
-    await dialbird.world.house.work()
+    await dialbird.api.app.work()
     assert receiver.requests() == []
 
 
@@ -79,11 +79,11 @@ async def test_of_many_who_subscribe_the_same_at_once_one_does(dialbird: Dialbir
 
 async def test_subscriptions_and_webhooks_do_not_see_each_other(dialbird: DialbirdClient, receiver: Receiver) -> None:
     made = await dialbird.subscribe(receiver.url("/hook"))
-    webhook = await dialbird.world.register(receiver.url("/webhook"))
+    webhook = await dialbird.api.register(receiver.url("/webhook"))
     assert [one["id"] for one in (await dialbird.get()).json()] == [made["id"]]
-    assert [one["id"] for one in (await dialbird.world.get("/api/v1/webhooks")).json()] == [webhook["id"]]
+    assert [one["id"] for one in (await dialbird.api.get("/api/v1/webhooks")).json()] == [webhook["id"]]
     for method, path in [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("GET", "/deliveries")]:
-        call = dialbird.world.call(method, f"/api/v1/webhooks/{made['id']}{path}", json={"description": "x"})
+        call = dialbird.api.call(method, f"/api/v1/webhooks/{made['id']}{path}", json={"description": "x"})
         assert (await call).status_code == 404
     assert code_of(await dialbird.delete(webhook["id"])) == "not_found"
     assert code_of(await dialbird.get(f"{SUBSCRIPTIONS}/{webhook['id']}")) == "not_found"
@@ -92,8 +92,8 @@ async def test_subscriptions_and_webhooks_do_not_see_each_other(dialbird: Dialbi
 
 async def test_another_business_sees_and_changes_nothing(dialbird: DialbirdClient, receiver: Receiver) -> None:
     made = await dialbird.subscribe(receiver.url("/hook"))
-    organization_id = await dialbird.world.new_organization()
-    stranger = await dialbird.world.new_key("api:webhooks", organization_id=organization_id)
+    organization_id = await dialbird.api.new_organization()
+    stranger = await dialbird.api.new_key("api:webhooks", organization_id=organization_id)
     assert (await dialbird.get(key=stranger)).json() == []
     for call in (
         dialbird.get(f"{SUBSCRIPTIONS}/{made['id']}", key=stranger),
@@ -112,13 +112,13 @@ async def test_it_is_failing_past_the_warning_threshold_disabled_past_the_limit_
     for attempt in range(1, 12):
         receiver.program("/hook", 200 if attempt == 11 else 500)
         await dialbird.happen()
-        await dialbird.world.house.work()
+        await dialbird.api.app.work()
         statuses.append(await dialbird.status(made["id"]))
     assert statuses == ["active"] * 9 + ["failing", "active"]
     receiver.program("/hook", 500)
     for _ in range(20):
         await dialbird.happen()
-    await dialbird.world.house.work()
+    await dialbird.api.app.work()
     assert await dialbird.status(made["id"]) == "disabled"
     assert (await dialbird.patch(made["id"], {"status": "active"})).json()["status"] == "active"
 
@@ -127,12 +127,12 @@ async def test_a_410_disables_at_once_and_for_good(dialbird: DialbirdClient, rec
     made = await dialbird.subscribe(receiver.url("/hook"))
     receiver.program("/hook", 410)
     await dialbird.happen()
-    await dialbird.world.house.work()
+    await dialbird.api.app.work()
     assert await dialbird.status(made["id"]) == "disabled"
     for status in ("active", "disabled"):
         assert code_of(await dialbird.patch(made["id"], {"status": status})) == "gone"
     await dialbird.happen()
-    await dialbird.world.house.work()
+    await dialbird.api.app.work()
     assert len(receiver.requests()) == 1
 
 
@@ -142,7 +142,7 @@ async def test_a_subscription_whose_receiver_answered_410_gives_way_to_a_new_one
     old = await dialbird.subscribe(receiver.url("/hook"))
     receiver.program("/hook", 410, 200)
     await dialbird.happen()
-    await dialbird.world.house.work()
+    await dialbird.api.app.work()
     new = await dialbird.subscribe(receiver.url("/hook"))
     assert [one["id"] for one in (await dialbird.get()).json()] == [new["id"]] != [old["id"]]
 
@@ -151,18 +151,18 @@ async def test_a_subscription_can_be_switched_off_and_on(dialbird: DialbirdClien
     made = await dialbird.subscribe(receiver.url("/hook"))
     assert (await dialbird.patch(made["id"], {"status": "disabled"})).json()["status"] == "disabled"
     await dialbird.happen()
-    await dialbird.world.house.work()
+    await dialbird.api.app.work()
     assert receiver.requests() == []
     assert (await dialbird.patch(made["id"], {"status": "active"})).json()["status"] == "active"
     await dialbird.happen()
-    await dialbird.world.house.work()
+    await dialbird.api.app.work()
     assert len(receiver.requests()) == 1
 
 
 async def test_registered_event_types_can_be_subscribed_to_as_well(small_dialbird: DialbirdClient) -> None:
     body = {"event_type": "fax.received", "target_url": URL}
     assert code_of(await small_dialbird.post(body)) == "invalid_event_type"
-    context = small_dialbird.world.house.context
+    context = small_dialbird.api.app.context
     await event_types.create_event_type(context, ACTOR, name="fax.received", data_schema=None)
     assert (await small_dialbird.post(body)).status_code == 201
 
@@ -170,7 +170,7 @@ async def test_registered_event_types_can_be_subscribed_to_as_well(small_dialbir
 async def test_changes_are_in_the_audit_log_under_the_request_id(small_dialbird: DialbirdClient) -> None:
     made = await small_dialbird.subscribe(URL, headers={"X-Request-Id": "made-it"})
     await small_dialbird.delete(made["id"], headers={"X-Request-Id": "ended-it"})
-    entries = (await small_dialbird.world.get("/operator/v1/audit", params={"target_id": made["id"]})).json()["data"]
+    entries = (await small_dialbird.api.get("/operator/v1/audit", params={"target_id": made["id"]})).json()["data"]
     assert [(entry["action"], entry["request_id"]) for entry in entries] == [
         ("endpoint.delete", "ended-it"),
         ("endpoint.create", "made-it"),

@@ -1,5 +1,5 @@
 from __future__ import annotations
 
-from tests.integration.api.conftest import small_world
+from tests.integration.api.conftest import sqlite_api
 
-__all__ = ["small_world"]
+__all__ = ["sqlite_api"]

@@ -20,8 +20,8 @@ from sendoff.dialects.optimaldial import OPTIMALDIAL
 from sendoff.dialects.registry import Dialects
 from sendoff.endpoints.secrets import rotate_secret
 from sendoff.verify import Problem, VerificationError, verify
-from tests.integration.api.world import World
-from tests.support.house import ACTOR
+from tests.integration.api.api_fixture import ApiFixture
+from tests.support.app_fixture import ACTOR
 from tests.support.processes import ROOT
 from tests.support.receiver import Receiver
 
@@ -121,25 +121,25 @@ def test_after_the_pages_steps_it_is_signed_by_its_name_and_verified_with_the_st
 
 
 async def test_an_endpoint_that_speaks_it_is_pinged_delivered_to_rotated_and_verified(
-    small_world: World, receiver: Receiver, parcelo: Any, scheme: schemes.Scheme
+    sqlite_api: ApiFixture, receiver: Receiver, parcelo: Any, scheme: schemes.Scheme
 ) -> None:
-    house = small_world.house
-    house.context = replace(house.context, dialects=Dialects(OPTIMALDIAL, parcelo.PARCELO))
-    small_world.app.state.context = house.context
+    app = sqlite_api.app
+    app.context = replace(app.context, dialects=Dialects(OPTIMALDIAL, parcelo.PARCELO))
+    sqlite_api.asgi.state.context = app.context
     body = {"url": receiver.url("/hook"), "dialect": "parcelo"}
-    made = (await small_world.post("/api/v1/webhooks", body)).json()
+    made = (await sqlite_api.post("/api/v1/webhooks", body)).json()
     assert made["webhook"]["dialect"] == "parcelo"
     old = made["secret"]
-    rotated = await rotate_secret(house.context, house.principal.organization_id, ACTOR, made["webhook"]["id"])
-    await small_world.publish({"parcel": {"weight": 1.50}})
-    await house.work()
+    rotated = await rotate_secret(app.context, app.principal.organization_id, ACTOR, made["webhook"]["id"])
+    await sqlite_api.publish({"parcel": {"weight": 1.50}})
+    await app.work()
     ping, delivery = receiver.requests()
     assert ping.event["event"] == "webhook.ping"
     assert delivery.body.startswith(b'{"event":"upload.completed","sent":1777034096789,"payload":{"parcel":')
     message = delivery.header("Parcelo-Time").encode() + b"\n" + delivery.body
     marks = [hmac.new(secret.encode(), message, hashlib.sha512).hexdigest() for secret in (rotated.secret, old)]
     assert delivery.header("Parcelo-Signature") == f"sha512={marks[0]}; sha512={marks[1]}"
-    now = house.clock.now().timestamp()
+    now = app.clock.now().timestamp()
     for secret in (rotated.secret, old):
         assert verify(scheme, delivery.headers, delivery.body, secret, now=now)
     with pytest.raises(VerificationError) as caught:

@@ -10,7 +10,7 @@ from sendoff.accounts import organizations
 from sendoff.accounts.authentication import OPERATOR
 from sendoff.context import Context
 from sendoff.store.tables import ApiKey, Membership, User
-from tests.support.house import ACTOR, open_house
+from tests.support.app_fixture import ACTOR, open_app
 
 
 async def mint(context: Context, organization_id: str, email: str) -> str:
@@ -21,13 +21,13 @@ async def mint(context: Context, organization_id: str, email: str) -> str:
 
 
 async def test_keys_minted_at_once_for_a_new_user_are_one_users(database_url: str) -> None:
-    async with open_house(database_url) as house:
-        mine = house.principal.organization_id
-        other = (await organizations.create_organization(house.context, ACTOR, name="Other", credits=None)).id
+    async with open_app(database_url) as app:
+        mine = app.principal.organization_id
+        other = (await organizations.create_organization(app.context, ACTOR, name="Other", credits=None)).id
         spellings = [" New@example.com", "new@example.com", "NEW@EXAMPLE.COM "]
-        calls = [mint(house.context, owner, email) for owner in (mine, other) * 3 for email in spellings]
+        calls = [mint(app.context, owner, email) for owner in (mine, other) * 3 for email in spellings]
         minted = await asyncio.gather(*calls)
-        async with house.transaction() as tx:
+        async with app.transaction() as tx:
             [user] = (await tx.scalars(select(User).where(col(User.email) == "new@example.com"))).all()
             members = (await tx.scalars(select(Membership).where(col(Membership.user_id) == user.id))).all()
             keys = (await tx.scalars(select(ApiKey).where(col(ApiKey.user_id) == user.id))).all()

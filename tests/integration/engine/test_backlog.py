@@ -14,7 +14,7 @@ from sendoff.policy.states import DeliveryState
 from sendoff.publishing.batcher import PublishBatcher
 from sendoff.publishing.publish import AcceptedEvent, NewEvent
 from sendoff.store.queries import delivery_history
-from tests.support.house import ACTOR, House, open_house
+from tests.support.app_fixture import ACTOR, AppFixture, open_app
 from tests.support.receiver import Receiver
 
 CAP = 2
@@ -26,8 +26,8 @@ COMPLETED, FAILED = NewEvent("upload.completed", b"{}"), NewEvent("upload.failed
 class _Publisher:
     """Publishes within a transaction of its own or together with others, as the test is told."""
 
-    def __init__(self, house: House, *, together: bool) -> None:
-        self._house = house
+    def __init__(self, app: AppFixture, *, together: bool) -> None:
+        self._house = app
         self._together = together
 
     async def publish(self, *events: NewEvent) -> list[AcceptedEvent]:
@@ -40,9 +40,9 @@ class _Publisher:
         return await PublishBatcher(self._house.context).publish(f"Bearer {minted.key}", events, in_batch=True)
 
 
-async def states(house: House, accepted: Sequence[AcceptedEvent]) -> Counter[str]:
+async def states(app: AppFixture, accepted: Sequence[AcceptedEvent]) -> Counter[str]:
     ids = [delivery_id for event in accepted for delivery_id in event.delivery_ids]
-    async with house.transaction() as tx:
+    async with app.transaction() as tx:
         return Counter(delivery.state for delivery in await delivery_history.find_many(tx, ids))
 
 
@@ -50,17 +50,17 @@ async def states(house: House, accepted: Sequence[AcceptedEvent]) -> Counter[str
 async def test_more_than_is_taken_at_once_is_held_and_gets_its_turn(
     database_url: str, receiver: Receiver, *, together: bool
 ) -> None:
-    async with open_house(database_url, endpoint_max_in_flight=CAP) as house:
-        busy = await house.register(receiver.url("/busy"), "upload.completed")
-        await house.register(receiver.url("/quiet"), "upload.failed")
+    async with open_app(database_url, endpoint_max_in_flight=CAP) as app:
+        busy = await app.register(receiver.url("/busy"), "upload.completed")
+        await app.register(receiver.url("/quiet"), "upload.failed")
         events = [*[COMPLETED] * (AT_ONCE + MORE), FAILED]
-        accepted = await _Publisher(house, together=together).publish(*events)
-        assert await states(house, accepted) == {DeliveryState.PENDING: AT_ONCE + 1, DeliveryState.HELD: MORE}
+        accepted = await _Publisher(app, together=together).publish(*events)
+        assert await states(app, accepted) == {DeliveryState.PENDING: AT_ONCE + 1, DeliveryState.HELD: MORE}
         due = [*accepted[:AT_ONCE], accepted[-1]]  # the oldest of each
-        assert house.queue.deliveries == [delivery_id for event in due for delivery_id in event.delivery_ids]
-        assert house.queue.holders == {busy.endpoint.id}
-        await house.work()
-        assert await states(house, accepted) == {DeliveryState.DELIVERED: AT_ONCE + MORE + 1}
+        assert app.queue.deliveries == [delivery_id for event in due for delivery_id in event.delivery_ids]
+        assert app.queue.holders == {busy.endpoint.id}
+        await app.work()
+        assert await states(app, accepted) == {DeliveryState.DELIVERED: AT_ONCE + MORE + 1}
 
 
 @pytest.mark.parametrize("together", [False, True], ids=["alone", "together"])
@@ -68,31 +68,31 @@ async def test_of_many_endpoints_less_is_due_of_each(
     database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, *, together: bool
 ) -> None:
     monkeypatch.setattr(admission, "_MOST_DUE_TOGETHER", 8)
-    async with open_house(database_url, endpoint_max_in_flight=CAP) as house:
+    async with open_app(database_url, endpoint_max_in_flight=CAP) as app:
         for number in range(4):
-            await house.register(receiver.url(f"/{number}"), "upload.completed")
-        accepted = await _Publisher(house, together=together).publish(*[COMPLETED] * 3)
-        assert [await states(house, [event]) for event in accepted] == [
+            await app.register(receiver.url(f"/{number}"), "upload.completed")
+        accepted = await _Publisher(app, together=together).publish(*[COMPLETED] * 3)
+        assert [await states(app, [event]) for event in accepted] == [
             {DeliveryState.PENDING: 4},
             {DeliveryState.PENDING: 4},
             {DeliveryState.HELD: 4},
         ]
-        await house.work()
-        assert await states(house, accepted) == {DeliveryState.DELIVERED: 4 * 3}
+        await app.work()
+        assert await states(app, accepted) == {DeliveryState.DELIVERED: 4 * 3}
 
 
 @pytest.mark.parametrize("together", [False, True], ids=["alone", "together"])
 async def test_what_comes_while_others_are_held_stands_behind_them(
     database_url: str, receiver: Receiver, *, together: bool
 ) -> None:
-    async with open_house(database_url, endpoint_max_in_flight=CAP) as house:
-        await house.register(receiver.url("/busy"), "upload.completed")
-        await house.register(receiver.url("/quiet"), "upload.failed")
-        publisher = _Publisher(house, together=together)
+    async with open_app(database_url, endpoint_max_in_flight=CAP) as app:
+        await app.register(receiver.url("/busy"), "upload.completed")
+        await app.register(receiver.url("/quiet"), "upload.failed")
+        publisher = _Publisher(app, together=together)
         await publisher.publish(*[COMPLETED] * (AT_ONCE + 1))
         behind = await publisher.publish(COMPLETED, FAILED)
-        assert await states(house, behind[:1]) == {DeliveryState.HELD: 1}
-        assert await states(house, behind[1:]) == {DeliveryState.PENDING: 1}
-        await house.work()
+        assert await states(app, behind[:1]) == {DeliveryState.HELD: 1}
+        assert await states(app, behind[1:]) == {DeliveryState.PENDING: 1}
+        await app.work()
         later = await publisher.publish(COMPLETED)
-        assert await states(house, later) == {DeliveryState.PENDING: 1}
+        assert await states(app, later) == {DeliveryState.PENDING: 1}

@@ -19,23 +19,23 @@ from sendoff.errors import Unavailable
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing.publish import AcceptedEvent, NewEvent
 from sendoff.store.queries import delivery_history
+from tests.support.app_fixture import AppFixture, open_app
 from tests.support.exchange import Reply
-from tests.support.house import House, open_house
 from tests.support.polling import eventually
 from tests.support.receiver import Receiver
 
 
-async def states(house: House, delivery_ids: Sequence[str]) -> set[str]:
-    async with house.transaction() as tx:
+async def states(app: AppFixture, delivery_ids: Sequence[str]) -> set[str]:
+    async with app.transaction() as tx:
         return {delivery.state for delivery in await delivery_history.find_many(tx, delivery_ids)}
 
 
-async def submit_one(house: House, receiver: Receiver) -> tuple[Dispatcher, AcceptedEvent]:
+async def submit_one(app: AppFixture, receiver: Receiver) -> tuple[Dispatcher, AcceptedEvent]:
     """A dispatcher that was handed the only delivery of an event, for an endpoint at `/hook`."""
-    await house.register(receiver.url("/hook"))
+    await app.register(receiver.url("/hook"))
     receiver.forget()
-    [event] = await house.publish()
-    dispatcher = Dispatcher(house.context)
+    [event] = await app.publish()
+    dispatcher = Dispatcher(app.context)
     await dispatcher.submit(event.delivery_ids)
     return dispatcher, event
 
@@ -53,31 +53,31 @@ async def test_what_was_sent_and_cannot_be_recorded_is_not_sent_again_when_its_l
         await record(*arguments)
 
     monkeypatch.setattr(recording, "record", record_if_possible)
-    async with open_house(database_url) as house:
-        dispatcher, event = await submit_one(house, receiver)
+    async with open_app(database_url) as app:
+        dispatcher, event = await submit_one(app, receiver)
         await receiver.wait_for(1, "/hook")
-        house.clock.advance(house.context.settings.lease_seconds + 1)
+        app.clock.advance(app.context.settings.lease_seconds + 1)
         await dispatcher.submit(event.delivery_ids)
         database_is_away.clear()
         await eventually(lambda: dispatcher.is_idle, what="an idle dispatcher")
         await dispatcher.drain(0)
         assert len(receiver.requests("/hook")) == 1
-        assert await states(house, event.delivery_ids) == {DeliveryState.DELIVERED}
+        assert await states(app, event.delivery_ids) == {DeliveryState.DELIVERED}
 
 
 async def test_a_claim_that_took_most_of_its_lease_is_given_back_unsent(
     database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_house(database_url) as house:
+    async with open_app(database_url) as app:
 
         async def claim_slowly(*arguments: Any, **options: Any) -> Claims:
             claims = await claim(*arguments, **options)
-            house.clock.advance(15)  # of the lease's 20 seconds; an attempt may take 10
+            app.clock.advance(15)  # of the lease's 20 seconds; an attempt may take 10
             return claims
 
         monkeypatch.setattr(dispatching, "claim", claim_slowly)
-        dispatcher, event = await submit_one(house, receiver)
-        assert await states(house, event.delivery_ids) == {DeliveryState.PENDING}
+        dispatcher, event = await submit_one(app, receiver)
+        assert await states(app, event.delivery_ids) == {DeliveryState.PENDING}
         await dispatcher.drain(0)
         assert receiver.requests("/hook") == []
 
@@ -86,23 +86,23 @@ async def test_a_start_that_comes_too_late_in_its_lease_is_put_off(
     database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits, left = iter([15.0, 0.0]), []
-    async with open_house(database_url, lease_seconds=20, attempt_timeout_seconds=10) as house:
+    async with open_app(database_url, lease_seconds=20, attempt_timeout_seconds=10) as app:
 
         async def wait(*_: Any) -> None:
-            house.clock.advance(next(waits))
+            app.clock.advance(next(waits))
 
         async def deliver_and_look(context: Any, claimed: Claim) -> FinishedAttempt:
-            left.append((claimed.leased_until - house.clock.now()).total_seconds())
+            left.append((claimed.leased_until - app.clock.now()).total_seconds())
             return await deliver(context, claimed)
 
         monkeypatch.setattr(StartRateLimiter, "wait", wait)
         monkeypatch.setattr(dispatching, "deliver", deliver_and_look)
-        dispatcher, event = await submit_one(house, receiver)
+        dispatcher, event = await submit_one(app, receiver)
         await receiver.wait_for(1, "/hook")
         await eventually(lambda: dispatcher.is_idle, what="an idle dispatcher")
         await dispatcher.drain(0)
         assert left == [20.0]
-        assert await states(house, event.delivery_ids) == {DeliveryState.DELIVERED}
+        assert await states(app, event.delivery_ids) == {DeliveryState.DELIVERED}
 
 
 async def test_a_job_that_is_cancelled_in_its_claim_leaves_nothing_claimed_and_unsent(
@@ -117,18 +117,18 @@ async def test_a_job_that_is_cancelled_in_its_claim_leaves_nothing_claimed_and_u
         return claims
 
     monkeypatch.setattr(dispatching, "claim", claim_and_tell)
-    async with open_house(database_url) as house:
-        await house.register(receiver.url("/hook"))
+    async with open_app(database_url) as app:
+        await app.register(receiver.url("/hook"))
         receiver.forget()
-        [event] = await house.publish()
-        dispatcher = Dispatcher(house.context)
+        [event] = await app.publish()
+        dispatcher = Dispatcher(app.context)
         job = asyncio.create_task(dispatcher.submit(event.delivery_ids))
         await claimed.wait()
         job.cancel()
         await asyncio.gather(job, return_exceptions=True)
         await receiver.wait_for(1, "/hook")
         await eventually(lambda: dispatcher.is_idle, what="an idle dispatcher")
-        assert await states(house, event.delivery_ids) == {DeliveryState.DELIVERED}
+        assert await states(app, event.delivery_ids) == {DeliveryState.DELIVERED}
         await dispatcher.drain(0)
 
 
@@ -141,12 +141,12 @@ async def test_who_is_told_to_stop_with_the_database_away_ends_all_the_same(
     monkeypatch.setattr(recording, "record", refuse)
     monkeypatch.setattr(dispatching, "release", refuse)
     monkeypatch.setattr(dispatching, "_LAST_RECORDS_SECONDS", 0.1)
-    async with open_house(sqlite_url) as house:
-        await house.register(receiver.url("/hook"))
+    async with open_app(sqlite_url) as app:
+        await app.register(receiver.url("/hook"))
         receiver.forget()
         receiver.program("/hook", 200, Reply(hang=True))
-        events = await house.publish(), await house.publish()
-        dispatcher = Dispatcher(house.context)
+        events = await app.publish(), await app.publish()
+        dispatcher = Dispatcher(app.context)
         await dispatcher.submit([identifier for [event] in events for identifier in event.delivery_ids])
         await receiver.wait_for(2, "/hook")
         async with asyncio.timeout(10):
@@ -155,27 +155,27 @@ async def test_who_is_told_to_stop_with_the_database_away_ends_all_the_same(
 
 async def test_who_is_told_to_stop_leaves_at_once_what_is_not_sent_yet(database_url: str, receiver: Receiver) -> None:
     events = 30
-    async with open_house(database_url, endpoint_max_in_flight=events, attempt_timeout_seconds=3) as house:
-        await house.register(receiver.url("/hook"))
+    async with open_app(database_url, endpoint_max_in_flight=events, attempt_timeout_seconds=3) as app:
+        await app.register(receiver.url("/hook"))
         receiver.forget()
         receiver.program("/hook", Reply(hang=True))
-        accepted = await house.publish(*[NewEvent("upload.completed", b"{}")] * events)
+        accepted = await app.publish(*[NewEvent("upload.completed", b"{}")] * events)
         ids = [identifier for event in accepted for identifier in event.delivery_ids]
-        dispatcher = Dispatcher(house.context)
+        dispatcher = Dispatcher(app.context)
         await dispatcher.submit(ids)
         draining = asyncio.create_task(dispatcher.drain(60))
-        await eventually(lambda: _count(house, ids, DeliveryState.PENDING), what="deliveries that are left to others")
-        sent = len(await receiver.wait_for(await _count(house, ids, DeliveryState.IN_FLIGHT), "/hook"))
+        await eventually(lambda: _count(app, ids, DeliveryState.PENDING), what="deliveries that are left to others")
+        sent = len(await receiver.wait_for(await _count(app, ids, DeliveryState.IN_FLIGHT), "/hook"))
         assert not draining.done()
         await draining
         assert 0 < sent == len(receiver.requests("/hook")) < events
-        async with house.transaction() as tx:
+        async with app.transaction() as tx:
             counts = Counter(delivery.attempt_count for delivery in await delivery_history.find_many(tx, ids))
         assert counts == {1: sent, 0: events - sent}
 
 
-async def _count(house: House, ids: Sequence[str], state: DeliveryState) -> int:
-    async with house.transaction() as tx:
+async def _count(app: AppFixture, ids: Sequence[str], state: DeliveryState) -> int:
+    async with app.transaction() as tx:
         return sum(delivery.state == state for delivery in await delivery_history.find_many(tx, ids))
 
 
@@ -185,15 +185,15 @@ async def _count(house: House, ids: Sequence[str], state: DeliveryState) -> int:
 async def test_what_the_database_tells_of_an_endpoint_says_behind_whom_it_waits(
     database_url: str, receiver: Receiver, answered_before: int | None, standing: Standing | None
 ) -> None:
-    async with open_house(database_url, attempt_timeout_seconds=5) as house:
-        endpoint_id = (await house.register(receiver.url("/hook"))).endpoint.id
+    async with open_app(database_url, attempt_timeout_seconds=5) as app:
+        endpoint_id = (await app.register(receiver.url("/hook"))).endpoint.id
         if answered_before is not None:
             receiver.program("/hook", answered_before)
-            await house.publish()
-            await house.work()
+            await app.publish()
+            await app.work()
         receiver.program("/hook", Reply(hang=True))
-        [event] = await house.publish()
-        dispatcher = Dispatcher(house.context)
+        [event] = await app.publish()
+        dispatcher = Dispatcher(app.context)
         await dispatcher.submit(event.delivery_ids)
         assert dispatcher.admission.standing(endpoint_id) is standing
         await dispatcher.drain(0)

@@ -10,7 +10,7 @@ import pytest
 from sendoff import idempotency
 from sendoff.errors import IdempotencyInProgress
 from sendoff.idempotency import ABANDONED_AFTER, IdempotentRequest, StoredResponse, once
-from tests.support.house import House, open_house
+from tests.support.app_fixture import AppFixture, open_app
 from tests.support.polling import eventually
 
 ANSWER = StoredResponse(200, b"done")
@@ -26,15 +26,15 @@ class Work:
         return ANSWER
 
 
-def request_of(house: House) -> IdempotentRequest:
-    return IdempotentRequest(house.principal.organization_id, "key", "same")
+def request_of(app: AppFixture) -> IdempotentRequest:
+    return IdempotentRequest(app.principal.organization_id, "key", "same")
 
 
 async def test_work_whose_caller_gives_up_while_its_answer_is_kept_is_not_done_again(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_house(database_url) as house:
-        request, work = request_of(house), Work()
+    async with open_app(database_url) as app:
+        request, work = request_of(app), Work()
         keeping, go_on, complete = asyncio.Event(), asyncio.Event(), idempotency.complete
 
         async def slow(*arguments: Any) -> None:
@@ -43,7 +43,7 @@ async def test_work_whose_caller_gives_up_while_its_answer_is_kept_is_not_done_a
             await complete(*arguments)
 
         monkeypatch.setattr(idempotency, "complete", slow)
-        asked = asyncio.create_task(once(house.context, request, work))
+        asked = asyncio.create_task(once(app.context, request, work))
         await asyncio.wait_for(keeping.wait(), 10)
         asked.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -53,7 +53,7 @@ async def test_work_whose_caller_gives_up_while_its_answer_is_kept_is_not_done_a
 
         async def is_kept() -> bool:
             try:
-                answers.append(await once(house.context, request, work))
+                answers.append(await once(app.context, request, work))
             except IdempotencyInProgress:
                 return False
             return True
@@ -66,20 +66,20 @@ async def test_work_that_is_broken_off_leaves_its_key_free(sqlite_url: str) -> N
     async def broken_off() -> StoredResponse:
         raise asyncio.CancelledError
 
-    async with open_house(sqlite_url) as house:
-        request, work = request_of(house), Work()
+    async with open_app(sqlite_url) as app:
+        request, work = request_of(app), Work()
         with pytest.raises(asyncio.CancelledError):
-            await once(house.context, request, broken_off)
-        assert await once(house.context, request, work) == ANSWER
+            await once(app.context, request, broken_off)
+        assert await once(app.context, request, work) == ANSWER
 
 
 async def test_the_key_of_a_process_that_died_is_free_after_a_while(sqlite_url: str) -> None:
-    async with open_house(sqlite_url) as house:
-        request, work = request_of(house), Work()
-        async with house.context.database.write() as tx:
-            await idempotency.reserve(tx, house.context, request)
-        house.clock.advance(ABANDONED_AFTER.total_seconds() - 1)
+    async with open_app(sqlite_url) as app:
+        request, work = request_of(app), Work()
+        async with app.context.database.write() as tx:
+            await idempotency.reserve(tx, app.context, request)
+        app.clock.advance(ABANDONED_AFTER.total_seconds() - 1)
         with pytest.raises(IdempotencyInProgress):
-            await once(house.context, request, work)
-        house.clock.advance(1)
-        assert await once(house.context, request, work) == ANSWER
+            await once(app.context, request, work)
+        app.clock.advance(1)
+        assert await once(app.context, request, work) == ANSWER

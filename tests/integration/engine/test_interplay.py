@@ -20,202 +20,202 @@ from sendoff.store.queries import endpoints
 from sendoff.store.queries.dead_letters import DeadLetterFilter
 from sendoff.store.tables import Endpoint
 from tests.integration.engine.machine.fakes import Answer, FakeWire
-from tests.support.house import ACTOR, House, open_house
+from tests.support.app_fixture import ACTOR, AppFixture, open_app
 from tests.support.receiver import Receiver
 
 ALL = Selection(DeadLetterFilter())
 WELL, ILL, GONE, UNREACHABLE = Answer(200), Answer(500), Answer(410), Answer(None, ours=True)
 
 
-def rewire(house: House) -> FakeWire:
-    """From now on the house sends into a fake."""
+def rewire(app: AppFixture) -> FakeWire:
+    """From now on the app sends into a fake."""
     wire = FakeWire()
-    house.context = replace(house.context, wire=cast(Any, wire))
+    app.context = replace(app.context, wire=cast(Any, wire))
     return wire
 
 
-async def publish(house: House, number: int) -> list[str]:
+async def publish(app: AppFixture, number: int) -> list[str]:
     """The ids of as many deliveries, for an endpoint that takes them all."""
-    accepted = await house.publish(*[NewEvent("upload.completed", b"{}") for _ in range(number)])
-    house.queue.deliveries.clear()
+    accepted = await app.publish(*[NewEvent("upload.completed", b"{}") for _ in range(number)])
+    app.queue.deliveries.clear()
     return [delivery_id for event in accepted for delivery_id in event.delivery_ids]
 
 
-async def claim_all(house: House, delivery_ids: list[str]) -> list[Claim]:
-    return (await claim(house.context, delivery_ids)).to_send
+async def claim_all(app: AppFixture, delivery_ids: list[str]) -> list[Claim]:
+    return (await claim(app.context, delivery_ids)).to_send
 
 
-async def send(house: House, wire: FakeWire, claimed: Claim, answer: Answer) -> FinishedAttempt:
+async def send(app: AppFixture, wire: FakeWire, claimed: Claim, answer: Answer) -> FinishedAttempt:
     wire.answer = answer
-    return await deliver(house.context, claimed)
+    return await deliver(app.context, claimed)
 
 
-async def find_endpoint(house: House, endpoint_id: str) -> Endpoint:
-    async with house.transaction() as tx:
+async def find_endpoint(app: AppFixture, endpoint_id: str) -> Endpoint:
+    async with app.transaction() as tx:
         found = await endpoints.find(tx, endpoint_id)
     assert found is not None
     return found
 
 
-async def tick(house: House, replay_id: str) -> None:
-    house.clock.advance(1)
-    await tick_replay(house.context, replay_id)
+async def tick(app: AppFixture, replay_id: str) -> None:
+    app.clock.advance(1)
+    await tick_replay(app.context, replay_id)
 
 
 async def test_a_worker_that_stood_still_does_not_send_what_is_another_ones_by_now(
     database_url: str, receiver: Receiver
 ) -> None:
-    async with open_house(database_url, lease_seconds=20) as house:
-        await house.register(receiver.url("/hook"))
-        wire = rewire(house)
-        ids = await publish(house, 1)
-        [late] = await claim_all(house, ids)
-        house.clock.advance(20)
-        [punctual] = await claim_all(house, ids)
-        await record(house.context, [await send(house, wire, punctual, WELL)])
-        finished = await send(house, wire, late, WELL)
-        await record(house.context, [finished])
+    async with open_app(database_url, lease_seconds=20) as app:
+        await app.register(receiver.url("/hook"))
+        wire = rewire(app)
+        ids = await publish(app, 1)
+        [late] = await claim_all(app, ids)
+        app.clock.advance(20)
+        [punctual] = await claim_all(app, ids)
+        await record(app.context, [await send(app, wire, punctual, WELL)])
+        finished = await send(app, wire, late, WELL)
+        await record(app.context, [finished])
         assert len(wire.sent) == 1
         assert finished.outcome.because == "The lease ended before the request was sent."
-        assert (await get_delivery(house.context, ids[0])).delivery.state == DeliveryState.DELIVERED
+        assert (await get_delivery(app.context, ids[0])).delivery.state == DeliveryState.DELIVERED
 
 
 async def test_attempts_of_two_workers_that_are_recorded_together_count_once(
     database_url: str, receiver: Receiver
 ) -> None:
-    async with open_house(database_url, lease_seconds=20) as house:
-        await house.register(receiver.url("/hook"))
-        wire = rewire(house)
-        ids = await publish(house, 2)
-        overtaken = [await send(house, wire, claimed, ILL) for claimed in await claim_all(house, ids)]
-        house.clock.advance(20)
-        ours = [await send(house, wire, claimed, WELL) for claimed in await claim_all(house, ids)]
-        await record(house.context, [*overtaken, *ours])
+    async with open_app(database_url, lease_seconds=20) as app:
+        await app.register(receiver.url("/hook"))
+        wire = rewire(app)
+        ids = await publish(app, 2)
+        overtaken = [await send(app, wire, claimed, ILL) for claimed in await claim_all(app, ids)]
+        app.clock.advance(20)
+        ours = [await send(app, wire, claimed, WELL) for claimed in await claim_all(app, ids)]
+        await record(app.context, [*overtaken, *ours])
         for delivery_id in ids:
-            report = await get_delivery(house.context, delivery_id)
+            report = await get_delivery(app.context, delivery_id)
             assert [attempt.response_status for attempt in report.attempts] == [200]
 
 
 async def test_a_success_ends_the_count_of_failures_that_were_recorded_since_it_was_claimed(
     database_url: str, receiver: Receiver
 ) -> None:
-    async with open_house(database_url, disable_after_failures=3) as house:
-        endpoint_id = (await house.register(receiver.url("/hook"))).endpoint.id
-        await publish(house, 1)
-        await house.work()  # so that the endpoint has been well less than a second ago
-        wire = rewire(house)
-        claims = await claim_all(house, await publish(house, 5))
+    async with open_app(database_url, disable_after_failures=3) as app:
+        endpoint_id = (await app.register(receiver.url("/hook"))).endpoint.id
+        await publish(app, 1)
+        await app.work()  # so that the endpoint has been well less than a second ago
+        wire = rewire(app)
+        claims = await claim_all(app, await publish(app, 5))
         for claimed, answer in zip(claims, (ILL, ILL, WELL, ILL, ILL), strict=True):
-            await record(house.context, [await send(house, wire, claimed, answer)])
-        endpoint = await find_endpoint(house, endpoint_id)
+            await record(app.context, [await send(app, wire, claimed, answer)])
+        endpoint = await find_endpoint(app, endpoint_id)
         assert (endpoint.state, endpoint.consecutive_failures) == (EndpointState.ACTIVE, 2)
 
 
 async def test_a_410_is_for_good_also_when_the_endpoint_is_off_by_the_time_it_comes(
     database_url: str, receiver: Receiver
 ) -> None:
-    async with open_house(database_url) as house:
-        endpoint = (await house.register(receiver.url("/hook"))).endpoint
-        wire = rewire(house)
-        [claimed] = await claim_all(house, await publish(house, 1))
-        organization_id, on = house.principal.organization_id, EndpointChange({"is_active": True})
-        await update_endpoint(house.context, organization_id, ACTOR, endpoint.id, EndpointChange({"is_active": False}))
-        await record(house.context, [await send(house, wire, claimed, GONE)])
-        assert (await find_endpoint(house, endpoint.id)).state == EndpointState.GONE
+    async with open_app(database_url) as app:
+        endpoint = (await app.register(receiver.url("/hook"))).endpoint
+        wire = rewire(app)
+        [claimed] = await claim_all(app, await publish(app, 1))
+        organization_id, on = app.principal.organization_id, EndpointChange({"is_active": True})
+        await update_endpoint(app.context, organization_id, ACTOR, endpoint.id, EndpointChange({"is_active": False}))
+        await record(app.context, [await send(app, wire, claimed, GONE)])
+        assert (await find_endpoint(app, endpoint.id)).state == EndpointState.GONE
         with pytest.raises(Conflict, match="410"):
-            await update_endpoint(house.context, organization_id, ACTOR, endpoint.id, on)
+            await update_endpoint(app.context, organization_id, ACTOR, endpoint.id, on)
 
 
 async def test_what_we_can_never_send_is_a_dead_letter_in_the_end_and_the_endpoint_is_not_to_blame(
     database_url: str, receiver: Receiver
 ) -> None:
-    async with open_house(database_url, retry_schedule=[600, 600], disable_after_failures=1) as house:
-        endpoint_id = (await house.register(receiver.url("/hook"))).endpoint.id
-        wire = rewire(house)
+    async with open_app(database_url, retry_schedule=[600, 600], disable_after_failures=1) as app:
+        endpoint_id = (await app.register(receiver.url("/hook"))).endpoint.id
+        wire = rewire(app)
         wire.answer = UNREACHABLE
-        [delivery_id] = await publish(house, 1)
+        [delivery_id] = await publish(app, 1)
         for _ in range(2):
-            await house.work()
-            house.clock.advance(599)
-        report = await get_delivery(house.context, delivery_id)
+            await app.work()
+            app.clock.advance(599)
+        report = await get_delivery(app.context, delivery_id)
         assert (report.delivery.state, report.attempts) == (DeliveryState.PENDING, [])
         for _ in range(3):
-            house.clock.advance(601)
-            await house.work()
-        report = await get_delivery(house.context, delivery_id)
+            app.clock.advance(601)
+            await app.work()
+        report = await get_delivery(app.context, delivery_id)
         assert report.delivery.state == DeliveryState.DEAD
         assert [attempt.outcome for attempt in report.attempts] == ["local_failure"] * 3
-        endpoint = await find_endpoint(house, endpoint_id)
+        endpoint = await find_endpoint(app, endpoint_id)
         assert (endpoint.state, endpoint.consecutive_failures) == (EndpointState.ACTIVE, 0)
 
 
 async def test_two_replays_of_the_same_dead_letters_deliver_them_once(database_url: str, receiver: Receiver) -> None:
-    async with open_house(database_url, retry_schedule=[], disable_after_failures=100) as house:
-        await house.register(receiver.url("/hook"))
-        wire = rewire(house)
+    async with open_app(database_url, retry_schedule=[], disable_after_failures=100) as app:
+        await app.register(receiver.url("/hook"))
+        wire = rewire(app)
         wire.answer = ILL
-        await publish(house, 2)
-        await house.work()
+        await publish(app, 2)
+        await app.work()
         wire.answer = WELL
         wire.sent.clear()
-        first, second = [(await start_replay(house.context, ACTOR, ALL)).replay for _ in range(2)]
+        first, second = [(await start_replay(app.context, ACTOR, ALL)).replay for _ in range(2)]
         for replay in (first, first, second, second):
-            await tick(house, replay.id)
-            await house.work()
+            await tick(app, replay.id)
+            await app.work()
         assert len(wire.sent) == 2
         for replay in (first, second):
-            report = await get_replay(house.context, replay.id)
+            report = await get_replay(app.context, replay.id)
             assert (report.replay.state, report.progress.succeeded) == ("completed", 2)
 
 
 async def test_a_replay_ends_when_its_deliveries_are_buried_under_way(database_url: str, receiver: Receiver) -> None:
-    async with open_house(database_url, retry_schedule=[60], disable_after_failures=100) as house:
-        endpoint_id = (await house.register(receiver.url("/hook"))).endpoint.id
-        wire = rewire(house)
+    async with open_app(database_url, retry_schedule=[60], disable_after_failures=100) as app:
+        endpoint_id = (await app.register(receiver.url("/hook"))).endpoint.id
+        wire = rewire(app)
         wire.answer = ILL
-        await publish(house, 2)
-        await switch_endpoint(house.context, ACTOR, endpoint_id, on=False)
-        await switch_endpoint(house.context, ACTOR, endpoint_id, on=True)
-        replay = (await start_replay(house.context, ACTOR, ALL)).replay
-        await tick(house, replay.id)
-        await house.work()  # both fail, and wait for the minute of the schedule
-        await switch_endpoint(house.context, ACTOR, endpoint_id, on=False)
-        await tick(house, replay.id)
-        report = await get_replay(house.context, replay.id)
+        await publish(app, 2)
+        await switch_endpoint(app.context, ACTOR, endpoint_id, on=False)
+        await switch_endpoint(app.context, ACTOR, endpoint_id, on=True)
+        replay = (await start_replay(app.context, ACTOR, ALL)).replay
+        await tick(app, replay.id)
+        await app.work()  # both fail, and wait for the minute of the schedule
+        await switch_endpoint(app.context, ACTOR, endpoint_id, on=False)
+        await tick(app, replay.id)
+        report = await get_replay(app.context, replay.id)
         assert (report.replay.state, report.progress.failed) == ("completed", 2)
-        letters = await list_dead_letters(house.context, DeadLetterFilter(state="open"), limit=10)
+        letters = await list_dead_letters(app.context, DeadLetterFilter(state="open"), limit=10)
         assert [letter.reason for letter in letters] == ["endpoint_disabled"] * 2
 
 
 async def test_a_replay_goes_on_when_the_clock_was_set_back(database_url: str, receiver: Receiver) -> None:
-    async with open_house(database_url, retry_schedule=[], disable_after_failures=100) as house:
-        await house.register(receiver.url("/hook"))
-        wire = rewire(house)
+    async with open_app(database_url, retry_schedule=[], disable_after_failures=100) as app:
+        await app.register(receiver.url("/hook"))
+        wire = rewire(app)
         wire.answer = ILL
-        [delivery_id] = await publish(house, 1)
-        await house.work()
-        replay = (await start_replay(house.context, ACTOR, ALL)).replay
-        house.clock.advance(-3600)
+        [delivery_id] = await publish(app, 1)
+        await app.work()
+        replay = (await start_replay(app.context, ACTOR, ALL)).replay
+        app.clock.advance(-3600)
         for _ in range(2):
-            await tick(house, replay.id)
-        assert (await get_delivery(house.context, delivery_id)).delivery.state == DeliveryState.PENDING
+            await tick(app, replay.id)
+        assert (await get_delivery(app.context, delivery_id)).delivery.state == DeliveryState.PENDING
 
 
 async def test_a_manual_retry_overtakes_a_replay_that_has_not_come_to_it_yet(
     database_url: str, receiver: Receiver
 ) -> None:
-    async with open_house(database_url, retry_schedule=[], disable_after_failures=100) as house:
-        await house.register(receiver.url("/hook"))
-        wire = rewire(house)
+    async with open_app(database_url, retry_schedule=[], disable_after_failures=100) as app:
+        await app.register(receiver.url("/hook"))
+        wire = rewire(app)
         wire.answer = ILL
-        [delivery_id] = await publish(house, 1)
-        await house.work()
+        [delivery_id] = await publish(app, 1)
+        await app.work()
         wire.answer = WELL
-        replay = (await start_replay(house.context, ACTOR, ALL)).replay
-        await retry_delivery(house.context, ACTOR, delivery_id)
-        await house.work()
+        replay = (await start_replay(app.context, ACTOR, ALL)).replay
+        await retry_delivery(app.context, ACTOR, delivery_id)
+        await app.work()
         for _ in range(2):
-            await tick(house, replay.id)
-        await house.work()
+            await tick(app, replay.id)
+        await app.work()
         assert len(wire.sent) == 2
-        assert (await get_replay(house.context, replay.id)).replay.state == "completed"
+        assert (await get_replay(app.context, replay.id)).replay.state == "completed"

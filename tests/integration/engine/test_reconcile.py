@@ -1,4 +1,4 @@
-"""The audit: a clean house is clean, and each kind of damage, made by hand, is found."""
+"""Reconciling: an undamaged database is clean, and each kind of damage, made by hand, is found."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sendoff.store.queries import delivery_history
 from sendoff.store.queries.dead_letters import DeadLetterFilter
 from sendoff.store.queries.reconciliation import WALKS
 from sendoff.store.tables import Attempt, DeadLetter, Delivery, Endpoint, Event, Replay, ReplayItem
-from tests.support.house import ACTOR, House, open_house
+from tests.support.app_fixture import ACTOR, AppFixture, open_app
 from tests.support.receiver import Receiver
 
 LONG_AGO = "2026-04-24T00:00:00.000000+00:00"
@@ -27,7 +27,7 @@ NOBODY = "00000000-0000-7000-8000-000000000000"
 
 @dataclass(frozen=True)
 class Damage:
-    """Statements that break something, with names of the house's inhabitants in braces, and what must be found then."""
+    """Statements that break something, with names of rows in braces, and what must be found then."""
 
     kinds: tuple[str, ...]
     statements: tuple[str, ...]
@@ -102,23 +102,23 @@ def _short_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sendoff.operators.reconcile.WALKS", tuple(replace(walk, size=2) for walk in WALKS))
 
 
-async def inhabit(house: House, receiver: Receiver) -> dict[str, str]:
+async def inhabit(app: AppFixture, receiver: Receiver) -> dict[str, str]:
     """Deliveries in every state, a replay that is over, and their names."""
-    await house.register(receiver.url("/well"))
-    await house.register(receiver.url("/ill"))
+    await app.register(receiver.url("/well"))
+    await app.register(receiver.url("/ill"))
     receiver.program("/ill", 500)
-    [event, _, _] = await house.publish(*[NewEvent("upload.completed", b"{}") for _ in range(3)])
-    await house.work()
-    replay = (await start_replay(house.context, ACTOR, Selection(DeadLetterFilter()))).replay
+    [event, _, _] = await app.publish(*[NewEvent("upload.completed", b"{}") for _ in range(3)])
+    await app.work()
+    replay = (await start_replay(app.context, ACTOR, Selection(DeadLetterFilter()))).replay
     for _ in range(2):
-        house.clock.advance(1)
-        await tick_replay(house.context, replay.id)
-        await house.work()
-    [later] = await house.publish()
-    house.queue.deliveries.clear()
+        app.clock.advance(1)
+        await tick_replay(app.context, replay.id)
+        await app.work()
+    [later] = await app.publish()
+    app.queue.deliveries.clear()
     in_flight, pending = later.delivery_ids
-    assert len((await claim(house.context, [in_flight])).to_send) == 1
-    async with house.transaction() as tx:
+    assert len((await claim(app.context, [in_flight])).to_send) == 1
+    async with app.transaction() as tx:
         named = {row.state: row.id for row in await delivery_history.of_event(tx, event.id)}
     return {
         "nobody": NOBODY,
@@ -132,45 +132,45 @@ async def inhabit(house: House, receiver: Receiver) -> dict[str, str]:
     }
 
 
-async def copy_all(house: House) -> dict[Any, list[Any]]:
+async def copy_all(app: AppFixture) -> dict[Any, list[Any]]:
     """Every row of the tables that can be damaged."""
-    async with house.transaction() as tx:
+    async with app.transaction() as tx:
         return {table: [dict(row) for row in (await tx.execute(select(table))).mappings()] for table in TABLES}
 
 
-async def restore(house: House, whole: dict[Any, list[Any]]) -> None:
+async def restore(app: AppFixture, whole: dict[Any, list[Any]]) -> None:
     """Make it as it was."""
-    async with house.context.database.write() as tx:
+    async with app.context.database.write() as tx:
         for table, rows in whole.items():
             await tx.execute(delete(table))
             await tx.execute(insert(table), rows)
 
 
-async def look_closely(house: House) -> Reconciliation:
-    return await reconcile(house.context, grace=timedelta(minutes=10))
+async def look_closely(app: AppFixture) -> Reconciliation:
+    return await reconcile(app.context, grace=timedelta(minutes=10))
 
 
 async def test_a_clean_house_is_clean_and_every_row_was_looked_at_once(database_url: str, receiver: Receiver) -> None:
-    async with open_house(database_url, retry_schedule=[]) as house:
-        await inhabit(house, receiver)
-        result = await look_closely(house)
+    async with open_app(database_url, retry_schedule=[]) as app:
+        await inhabit(app, receiver)
+        result = await look_closely(app)
         assert (result.is_clean, result.findings) == (True, [])
         assert result.checked == {"events": 4, "deliveries": 8, "dead_letters": 6, "replays": 1}
 
 
 async def test_every_damage_is_found_and_nothing_else(database_url: str, receiver: Receiver) -> None:
-    async with open_house(database_url, retry_schedule=[]) as house:
-        names = await inhabit(house, receiver)
-        whole = await copy_all(house)
+    async with open_app(database_url, retry_schedule=[]) as app:
+        names = await inhabit(app, receiver)
+        whole = await copy_all(app)
         for name, done in DAMAGES.items():
-            async with house.context.database.write() as tx:
+            async with app.context.database.write() as tx:
                 for statement in done.statements:
                     await tx.execute(text(statement.format(**names)))
-            result = await look_closely(house)
+            result = await look_closely(app)
             assert sorted(result.counts) == sorted(done.kinds), name
             assert all(finding.ids for finding in result.findings), name
-            await restore(house, whole)
-        assert (await look_closely(house)).is_clean
+            await restore(app, whole)
+        assert (await look_closely(app)).is_clean
 
 
 def test_there_is_a_damage_for_every_check() -> None:
@@ -179,11 +179,11 @@ def test_there_is_a_damage_for_every_check() -> None:
 
 
 async def test_much_damage_of_a_kind_is_counted_and_not_all_kept(sqlite_url: str, receiver: Receiver) -> None:
-    async with open_house(sqlite_url, retry_schedule=[]) as house:
-        await inhabit(house, receiver)
-        async with house.context.database.write() as tx:
+    async with open_app(sqlite_url, retry_schedule=[]) as app:
+        await inhabit(app, receiver)
+        async with app.context.database.write() as tx:
             await tx.execute(text("DELETE FROM dead_letters"))
-        result = await reconcile(house.context, shown_of_a_kind=2)
+        result = await reconcile(app.context, shown_of_a_kind=2)
         assert result.counts == {"dead_without_letter": 3}
         assert len(result.findings) == 2
 
@@ -191,11 +191,11 @@ async def test_much_damage_of_a_kind_is_counted_and_not_all_kept(sqlite_url: str
 async def test_what_waits_for_its_time_is_no_fault_and_what_is_forgotten_is(
     database_url: str, receiver: Receiver
 ) -> None:
-    async with open_house(database_url, retry_schedule=[]) as house:
-        await inhabit(house, receiver)
-        house.clock.advance(9 * 60)
-        assert (await look_closely(house)).is_clean
-        house.clock.advance(2 * 60)
-        assert (await look_closely(house)).counts == {"lease_expired": 1, "overdue": 1}
-        await house.work()
-        assert (await look_closely(house)).is_clean
+    async with open_app(database_url, retry_schedule=[]) as app:
+        await inhabit(app, receiver)
+        app.clock.advance(9 * 60)
+        assert (await look_closely(app)).is_clean
+        app.clock.advance(2 * 60)
+        assert (await look_closely(app)).counts == {"lease_expired": 1, "overdue": 1}
+        await app.work()
+        assert (await look_closely(app)).is_clean

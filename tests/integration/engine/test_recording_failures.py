@@ -17,22 +17,22 @@ from sendoff.store.queries import delivery_history, endpoints
 from sendoff.store.queries.dead_letters import DeadLetterFilter
 from sendoff.store.queries.delivery_history import DeliveryFilter
 from sendoff.store.tables import Delivery, Endpoint
+from tests.support.app_fixture import ACTOR, AppFixture, open_app
 from tests.support.exchange import Reply
-from tests.support.expenses import counted
-from tests.support.house import ACTOR, House, open_house
+from tests.support.query_counter import count_queries
 from tests.support.receiver import Receiver
 
 COMPLETED = NewEvent("upload.completed", b"{}")
 FAILURES = 50
 
 
-async def attempt(house: House, delivery_ids: Sequence[str]) -> list[FinishedAttempt]:
-    claimed = (await claim(house.context, delivery_ids)).to_send
-    return [await deliver(house.context, one) for one in claimed]
+async def attempt(app: AppFixture, delivery_ids: Sequence[str]) -> list[FinishedAttempt]:
+    claimed = (await claim(app.context, delivery_ids)).to_send
+    return [await deliver(app.context, one) for one in claimed]
 
 
-async def look(house: House, endpoint_id: str) -> tuple[Endpoint, list[Delivery]]:
-    async with house.transaction() as tx:
+async def look(app: AppFixture, endpoint_id: str) -> tuple[Endpoint, list[Delivery]]:
+    async with app.transaction() as tx:
         endpoint = await endpoints.find(tx, endpoint_id)
         found = await delivery_history.page(tx, DeliveryFilter(endpoint_id=endpoint_id), limit=100)
     assert endpoint is not None
@@ -40,20 +40,20 @@ async def look(house: House, endpoint_id: str) -> tuple[Endpoint, list[Delivery]
 
 
 async def test_what_failed_is_due_again_with_all_that_is_known_of_it(database_url: str, receiver: Receiver) -> None:
-    async with open_house(database_url) as house:
-        registered = await house.register(receiver.url("/hook"))
+    async with open_app(database_url) as app:
+        registered = await app.register(receiver.url("/hook"))
         replies = [Reply(status=500, body="one\x00", headers=(("X-Odd", "\xff\x80"),)), Reply(status=404, body="two")]
         receiver.program("/hook", *replies)
-        [event] = await house.publish()
+        [event] = await app.publish()
         for number, reply in enumerate(replies, start=1):
-            await record(house.context, await attempt(house, event.delivery_ids))
-            endpoint, [delivery] = await look(house, registered.endpoint.id)
-            assert (endpoint.consecutive_failures, endpoint.last_failure_at) == (number, house.clock.now())
+            await record(app.context, await attempt(app, event.delivery_ids))
+            endpoint, [delivery] = await look(app, registered.endpoint.id)
+            assert (endpoint.consecutive_failures, endpoint.last_failure_at) == (number, app.clock.now())
             assert (delivery.state, delivery.attempt_count) == (DeliveryState.PENDING, number)
             assert delivery.next_attempt_at is not None
-            assert delivery.next_attempt_at > house.clock.now()
+            assert delivery.next_attempt_at > app.clock.now()
             assert delivery.last_response_status == reply.status
-            async with house.transaction() as tx:
+            async with app.transaction() as tx:
                 kept = await delivery_history.last_exchange_of(tx, delivery.id)
                 made = await delivery_history.attempts_of(tx, delivery.id)
             assert kept is not None
@@ -62,25 +62,25 @@ async def test_what_failed_is_due_again_with_all_that_is_known_of_it(database_ur
                 [name.lower(), value] for name, value in reply.headers
             ]
             assert [one.response_status for one in made] == [500, 404][:number]
-            house.clock.advance(3600)
+            app.clock.advance(3600)
 
 
 async def test_the_failures_that_disable_an_endpoint_are_told_from_those_of_others(
     database_url: str, receiver: Receiver
 ) -> None:
-    async with open_house(database_url, disable_after_failures=3) as house:
-        fails_often = await house.register(receiver.url("/often"), "upload.completed")
-        fails_once = await house.register(receiver.url("/once"), "upload.failed")
+    async with open_app(database_url, disable_after_failures=3) as app:
+        fails_often = await app.register(receiver.url("/often"), "upload.completed")
+        fails_once = await app.register(receiver.url("/once"), "upload.failed")
         for path in ("/often", "/once"):
             receiver.program(path, 500)
-        accepted = await house.publish(*[COMPLETED] * 3, NewEvent("upload.failed", b"{}"))
-        await record(house.context, await attempt(house, [one for event in accepted for one in event.delivery_ids]))
+        accepted = await app.publish(*[COMPLETED] * 3, NewEvent("upload.failed", b"{}"))
+        await record(app.context, await attempt(app, [one for event in accepted for one in event.delivery_ids]))
 
-        endpoint, failed = await look(house, fails_often.endpoint.id)
+        endpoint, failed = await look(app, fails_often.endpoint.id)
         assert (endpoint.state, endpoint.consecutive_failures) == (EndpointState.DISABLED, 3)
         assert {delivery.state for delivery in failed} == {DeliveryState.DEAD}
-        assert len(await list_dead_letters(house.context, DeadLetterFilter(), limit=10)) == 3
-        endpoint, failed = await look(house, fails_once.endpoint.id)
+        assert len(await list_dead_letters(app.context, DeadLetterFilter(), limit=10)) == 3
+        endpoint, failed = await look(app, fails_once.endpoint.id)
         assert (endpoint.state, endpoint.consecutive_failures) == (EndpointState.ACTIVE, 1)
         assert [delivery.state for delivery in failed] == [DeliveryState.PENDING]
 
@@ -88,31 +88,31 @@ async def test_the_failures_that_disable_an_endpoint_are_told_from_those_of_othe
 async def test_what_failed_for_an_endpoint_that_was_switched_off_meanwhile_is_a_dead_letter(
     database_url: str, receiver: Receiver
 ) -> None:
-    async with open_house(database_url) as house:
-        registered = await house.register(receiver.url("/hook"))
+    async with open_app(database_url) as app:
+        registered = await app.register(receiver.url("/hook"))
         receiver.program("/hook", 500)
-        [event] = await house.publish()
-        finished = await attempt(house, event.delivery_ids)
-        await managing.delete_endpoint(house.context, house.principal.organization_id, ACTOR, registered.endpoint.id)
-        await record(house.context, finished)
-        _, [delivery] = await look(house, registered.endpoint.id)
+        [event] = await app.publish()
+        finished = await attempt(app, event.delivery_ids)
+        await managing.delete_endpoint(app.context, app.principal.organization_id, ACTOR, registered.endpoint.id)
+        await record(app.context, finished)
+        _, [delivery] = await look(app, registered.endpoint.id)
         assert delivery.state == DeliveryState.DEAD
-        [letter] = await list_dead_letters(house.context, DeadLetterFilter(), limit=10)
+        [letter] = await list_dead_letters(app.context, DeadLetterFilter(), limit=10)
         assert (letter.reason, letter.attempt_count) == ("endpoint_deleted", 1)
 
 
 async def test_a_failure_whose_lease_was_lost_changes_nothing(database_url: str, receiver: Receiver) -> None:
-    async with open_house(database_url) as house:
-        registered = await house.register(receiver.url("/hook"))
+    async with open_app(database_url) as app:
+        registered = await app.register(receiver.url("/hook"))
         receiver.program("/hook", 500, 200)
-        [first] = await house.publish()
-        late = await attempt(house, first.delivery_ids)
-        house.clock.advance(house.context.settings.lease_seconds)
-        await record(house.context, await attempt(house, first.delivery_ids))
+        [first] = await app.publish()
+        late = await attempt(app, first.delivery_ids)
+        app.clock.advance(app.context.settings.lease_seconds)
+        await record(app.context, await attempt(app, first.delivery_ids))
         receiver.program("/hook", 500)
-        [second] = await house.publish()
-        await record(house.context, [*late, *await attempt(house, second.delivery_ids)])
-        endpoint, found = await look(house, registered.endpoint.id)
+        [second] = await app.publish()
+        await record(app.context, [*late, *await attempt(app, second.delivery_ids)])
+        endpoint, found = await look(app, registered.endpoint.id)
         assert endpoint.consecutive_failures == 1
         assert {delivery.event_id: (delivery.state, delivery.attempt_count) for delivery in found} == {
             first.id: (DeliveryState.DELIVERED, 1),
@@ -122,15 +122,15 @@ async def test_a_failure_whose_lease_was_lost_changes_nothing(database_url: str,
 
 @pytest.mark.parametrize("status", [500, 200])
 async def test_a_group_of_plain_attempts_is_one_statement(postgres_url: str, receiver: Receiver, status: int) -> None:
-    async with open_house(postgres_url, disable_after_failures=FAILURES + 1) as house:
-        await house.register(receiver.url("/hook"))
+    async with open_app(postgres_url, disable_after_failures=FAILURES + 1) as app:
+        await app.register(receiver.url("/hook"))
         receiver.program("/hook", status)
-        accepted = await house.publish(*[COMPLETED] * FAILURES)
-        finished = await attempt(house, [one for event in accepted for one in event.delivery_ids])
-        with counted() as spent:
-            await record(house.context, finished)
+        accepted = await app.publish(*[COMPLETED] * FAILURES)
+        finished = await attempt(app, [one for event in accepted for one in event.delivery_ids])
+        with count_queries() as spent:
+            await record(app.context, finished)
         assert (spent.statements, spent.commits) == (1, 1)
-        async with house.transaction() as tx:
+        async with app.transaction() as tx:
             recorded = await delivery_history.find_many(tx, [attempt.claim.delivery.id for attempt in finished])
         wanted = DeliveryState.DELIVERED if status == 200 else DeliveryState.PENDING
         assert Counter(delivery.state for delivery in recorded) == {wanted: FAILURES}

@@ -10,144 +10,144 @@ from sendoff.operators.queries import get_delivery, list_dead_letters
 from sendoff.operators.replay import Selection, cancel_replay, count_replay, get_replay, start_replay, tick_replay
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.queries.dead_letters import DeadLetterFilter
-from tests.support.house import ACTOR, House, open_house
+from tests.support.app_fixture import ACTOR, AppFixture, open_app
 from tests.support.receiver import Receiver
 
 ALL = Selection(DeadLetterFilter())
 
 
-async def drain_endpoint(house: House, receiver: Receiver, count: int) -> None:
+async def drain_endpoint(app: AppFixture, receiver: Receiver, count: int) -> None:
     """Dead letters of one endpoint, whose receiver is mended afterwards."""
-    await house.register(receiver.url("/hook"))
+    await app.register(receiver.url("/hook"))
     receiver.program("/hook", 500)
-    await house.publish(*[NewEvent("upload.completed", b"{}") for _ in range(count)])
-    await house.work()
+    await app.publish(*[NewEvent("upload.completed", b"{}") for _ in range(count)])
+    await app.work()
     receiver.program("/hook", 200)
     receiver.forget()
 
 
-async def run_replay(house: House, replay_id: str, *, seconds: int) -> None:
+async def run_replay(app: AppFixture, replay_id: str, *, seconds: int) -> None:
     for _ in range(seconds):
-        house.clock.advance(1)
-        await tick_replay(house.context, replay_id)
-        await house.work()
+        app.clock.advance(1)
+        await tick_replay(app.context, replay_id)
+        await app.work()
 
 
 async def test_a_replay_is_counted_paced_and_delivers_the_same_event_under_the_next_attempt_number(
     database_url: str, receiver: Receiver
 ) -> None:
-    async with open_house(database_url, retry_schedule=[], disable_after_failures=100) as house:
-        await drain_endpoint(house, receiver, 5)
-        dead = await list_dead_letters(house.context, DeadLetterFilter(), limit=10)
-        assert await count_replay(house.context, ALL) == (5, 1)
+    async with open_app(database_url, retry_schedule=[], disable_after_failures=100) as app:
+        await drain_endpoint(app, receiver, 5)
+        dead = await list_dead_letters(app.context, DeadLetterFilter(), limit=10)
+        assert await count_replay(app.context, ALL) == (5, 1)
 
-        started = await start_replay(house.context, ACTOR, ALL, rate=2)
-        await run_replay(house, started.replay.id, seconds=1)
+        started = await start_replay(app.context, ACTOR, ALL, rate=2)
+        await run_replay(app, started.replay.id, seconds=1)
         assert len(receiver.requests("/hook")) == 2
-        await run_replay(house, started.replay.id, seconds=4)
+        await run_replay(app, started.replay.id, seconds=4)
 
         requests = receiver.requests("/hook")
         assert {request.header("X-OptimalDial-Delivery-Id") for request in requests} == {
             letter.delivery_id for letter in dead
         }
         assert {request.header("X-OptimalDial-Attempt") for request in requests} == {"2"}
-        report = await get_replay(house.context, started.replay.id)
+        report = await get_replay(app.context, started.replay.id)
         assert (report.replay.state, report.replay.total) == ("completed", 5)
         assert (report.progress.replayed, report.progress.succeeded, report.progress.failed) == (5, 5, 0)
-        replayed = await list_dead_letters(house.context, DeadLetterFilter(state="replayed"), limit=10)
+        replayed = await list_dead_letters(app.context, DeadLetterFilter(state="replayed"), limit=10)
         assert len(replayed) == 5
-        assert await count_replay(house.context, ALL) == (0, 0)
+        assert await count_replay(app.context, ALL) == (0, 0)
 
 
 async def test_a_replay_that_fails_leaves_a_new_dead_letter_and_the_endpoints_health_alone(
     database_url: str, receiver: Receiver
 ) -> None:
-    async with open_house(database_url, retry_schedule=[], disable_after_failures=3) as house:
-        await drain_endpoint(house, receiver, 2)
+    async with open_app(database_url, retry_schedule=[], disable_after_failures=3) as app:
+        await drain_endpoint(app, receiver, 2)
         receiver.program("/hook", 500)
         for _ in range(2):
-            started = await start_replay(house.context, ACTOR, ALL)
-            await run_replay(house, started.replay.id, seconds=2)
-            report = await get_replay(house.context, started.replay.id)
+            started = await start_replay(app.context, ACTOR, ALL)
+            await run_replay(app, started.replay.id, seconds=2)
+            report = await get_replay(app.context, started.replay.id)
             assert (report.replay.state, report.progress.failed) == ("completed", 2)
-        letters = await list_dead_letters(house.context, DeadLetterFilter(state="open"), limit=10)
+        letters = await list_dead_letters(app.context, DeadLetterFilter(state="open"), limit=10)
         assert [(letter.reason, letter.attempt_count) for letter in letters] == [("retries_exhausted", 3)] * 2
 
 
 async def test_a_cancelled_replay_sends_no_more(database_url: str, receiver: Receiver) -> None:
-    async with open_house(database_url, retry_schedule=[], disable_after_failures=100) as house:
-        await drain_endpoint(house, receiver, 6)
-        started = await start_replay(house.context, ACTOR, ALL, rate=2)
-        await run_replay(house, started.replay.id, seconds=1)
-        cancelled = await cancel_replay(house.context, ACTOR, started.replay.id)
-        await run_replay(house, started.replay.id, seconds=5)
+    async with open_app(database_url, retry_schedule=[], disable_after_failures=100) as app:
+        await drain_endpoint(app, receiver, 6)
+        started = await start_replay(app.context, ACTOR, ALL, rate=2)
+        await run_replay(app, started.replay.id, seconds=1)
+        cancelled = await cancel_replay(app.context, ACTOR, started.replay.id)
+        await run_replay(app, started.replay.id, seconds=5)
         assert (cancelled.replay.state, cancelled.progress.replayed) == ("cancelled", 2)
         assert len(receiver.requests("/hook")) == 2
         with pytest.raises(Conflict):
-            await cancel_replay(house.context, ACTOR, started.replay.id)
+            await cancel_replay(app.context, ACTOR, started.replay.id)
         with pytest.raises(NotFound):
-            await get_replay(house.context, "no-such-replay")
+            await get_replay(app.context, "no-such-replay")
 
 
 async def test_a_delivered_delivery_is_sent_again_by_its_id_and_only_so(database_url: str, receiver: Receiver) -> None:
-    async with open_house(database_url) as house:
-        await house.register(receiver.url("/hook"))
-        [event] = await house.publish()
-        await house.work()
+    async with open_app(database_url) as app:
+        await app.register(receiver.url("/hook"))
+        [event] = await app.publish()
+        await app.work()
         receiver.forget()
         with pytest.raises(Conflict):
-            await retry_delivery(house.context, ACTOR, event.delivery_ids[0])
+            await retry_delivery(app.context, ACTOR, event.delivery_ids[0])
         by_id = Selection(DeadLetterFilter(), delivery_ids=tuple(event.delivery_ids))
-        started = await start_replay(house.context, ACTOR, by_id)
-        await run_replay(house, started.replay.id, seconds=2)
+        started = await start_replay(app.context, ACTOR, by_id)
+        await run_replay(app, started.replay.id, seconds=2)
         [request] = receiver.requests("/hook")
         assert request.header("X-OptimalDial-Attempt") == "2"
-        assert (await get_replay(house.context, started.replay.id)).progress.succeeded == 1
+        assert (await get_replay(app.context, started.replay.id)).progress.succeeded == 1
 
 
 async def test_a_replay_for_a_disabled_endpoint_fails_and_its_dead_letters_stay_open(
     database_url: str, receiver: Receiver
 ) -> None:
-    async with open_house(database_url, retry_schedule=[], disable_after_failures=100) as house:
-        await drain_endpoint(house, receiver, 2)
-        [letter, _] = await list_dead_letters(house.context, DeadLetterFilter(), limit=10)
-        await switch_endpoint(house.context, ACTOR, letter.endpoint_id, on=False)
-        started = await start_replay(house.context, ACTOR, ALL)
-        await run_replay(house, started.replay.id, seconds=3)
-        assert (await get_replay(house.context, started.replay.id)).progress.failed == 2
+    async with open_app(database_url, retry_schedule=[], disable_after_failures=100) as app:
+        await drain_endpoint(app, receiver, 2)
+        [letter, _] = await list_dead_letters(app.context, DeadLetterFilter(), limit=10)
+        await switch_endpoint(app.context, ACTOR, letter.endpoint_id, on=False)
+        started = await start_replay(app.context, ACTOR, ALL)
+        await run_replay(app, started.replay.id, seconds=3)
+        assert (await get_replay(app.context, started.replay.id)).progress.failed == 2
         assert receiver.requests("/hook") == []
-        assert len(await list_dead_letters(house.context, DeadLetterFilter(state="open"), limit=10)) == 2
+        assert len(await list_dead_letters(app.context, DeadLetterFilter(state="open"), limit=10)) == 2
 
 
 async def test_a_manual_retry_takes_the_place_of_the_automatic_one_and_the_schedule_goes_on(
     database_url: str, receiver: Receiver
 ) -> None:
-    async with open_house(database_url, retry_schedule=[60, 300]) as house:
-        await house.register(receiver.url("/hook"))
+    async with open_app(database_url, retry_schedule=[60, 300]) as app:
+        await app.register(receiver.url("/hook"))
         receiver.program("/hook", 500)
         receiver.forget()
-        [event] = await house.publish()
-        await house.work()
-        house.clock.advance(10)
-        await retry_delivery(house.context, ACTOR, event.delivery_ids[0])
-        await house.work()
+        [event] = await app.publish()
+        await app.work()
+        app.clock.advance(10)
+        await retry_delivery(app.context, ACTOR, event.delivery_ids[0])
+        await app.work()
         assert len(receiver.requests("/hook")) == 2
-        house.clock.advance(60)
-        await house.work()
+        app.clock.advance(60)
+        await app.work()
         assert len(receiver.requests("/hook")) == 2  # the first automatic retry was replaced
-        house.clock.advance(240)
-        await house.work()
-        report = await get_delivery(house.context, event.delivery_ids[0])
+        app.clock.advance(240)
+        await app.work()
+        report = await get_delivery(app.context, event.delivery_ids[0])
         assert [attempt.number for attempt in report.attempts] == [1, 2, 3]
         assert report.delivery.state == "dead"
 
 
 async def test_a_discarded_dead_letter_is_kept_but_not_replayed(database_url: str, receiver: Receiver) -> None:
-    async with open_house(database_url, retry_schedule=[], disable_after_failures=100) as house:
-        await drain_endpoint(house, receiver, 2)
-        [letter, other] = await list_dead_letters(house.context, DeadLetterFilter(), limit=10)
-        await discard_dead_letter(house.context, ACTOR, letter.id)
-        assert await count_replay(house.context, ALL) == (1, 1)
-        [kept] = await list_dead_letters(house.context, DeadLetterFilter(state="discarded"), limit=10)
+    async with open_app(database_url, retry_schedule=[], disable_after_failures=100) as app:
+        await drain_endpoint(app, receiver, 2)
+        [letter, other] = await list_dead_letters(app.context, DeadLetterFilter(), limit=10)
+        await discard_dead_letter(app.context, ACTOR, letter.id)
+        assert await count_replay(app.context, ALL) == (1, 1)
+        [kept] = await list_dead_letters(app.context, DeadLetterFilter(state="discarded"), limit=10)
         assert kept.id == letter.id
         assert other.state == "open"

@@ -23,11 +23,11 @@ from sendoff.delivery.dead_letters import drain_inactive_endpoints
 from sendoff.maintenance.purge import purge_expired
 from sendoff.operators.reconcile import reconcile
 from sendoff.operators.replay import tick_replay
+from tests.integration.engine.machine.db_snapshot import DbSnapshot
 from tests.integration.engine.machine.fakes import Answer
+from tests.integration.engine.machine.harness import DEAD_LETTER_RETENTION_DAYS, RETENTION_DAYS, set_stage
 from tests.integration.engine.machine.interventions import Interventions
 from tests.integration.engine.machine.invariants import check_end
-from tests.integration.engine.machine.picture import Picture
-from tests.integration.engine.machine.stage import DEAD_LETTER_RETENTION_DAYS, RETENTION_DAYS, set_stage
 from tests.integration.engine.machine.work import Work
 
 LIVES = int(os.environ.get("SENDOFF_TEST_LIVES", "10"))
@@ -44,29 +44,29 @@ class WholeLife(Work, Interventions):
         self.claims.clear()
         self.finished.clear()
         for _ in range(ROUNDS_TO_THE_END):
-            if self.picture.has_ended():
+            if self.snapshot.has_ended():
                 break
             self._one_more_round()
             self.everything_adds_up()
-        check_end(self.picture)
-        assert self.stage.run(reconcile(self.stage.context)).counts == {}
+        check_end(self.snapshot)
+        assert self.harness.run(reconcile(self.harness.context)).counts == {}
         self._forget_everything()
 
     def _forget_everything(self) -> None:
         """Half of it is past its retention first, then all."""
         for days in (RETENTION_DAYS, DEAD_LETTER_RETENTION_DAYS):
-            self.stage.clock.advance(days * 86_400 + 1)
-            self.stage.run(purge_expired(self.stage.context))
-            assert self.stage.run(reconcile(self.stage.context)).counts == {}
-        left = self.stage.look()
-        assert replace(left, endpoints={}) == Picture({}, {}, {}, {}, {}, {}, {})
+            self.harness.clock.advance(days * 86_400 + 1)
+            self.harness.run(purge_expired(self.harness.context))
+            assert self.harness.run(reconcile(self.harness.context)).counts == {}
+        left = self.harness.look()
+        assert replace(left, endpoints={}) == DbSnapshot({}, {}, {}, {}, {}, {}, {})
 
     def _one_more_round(self) -> None:
-        self.stage.clock.advance(1)
+        self.harness.clock.advance(1)
         self.advance_to_next()
-        self.stage.run(drain_inactive_endpoints(self.stage.context))
-        for replay_id in self.picture.replays:
-            self.stage.run(tick_replay(self.stage.context, replay_id))
+        self.harness.run(drain_inactive_endpoints(self.harness.context))
+        for replay_id in self.snapshot.replays:
+            self.harness.run(tick_replay(self.harness.context, replay_id))
         self.claim_held(100)
         self.work_off(Answer(200))
 
@@ -75,9 +75,9 @@ def test_whatever_happens_to_deliveries_nothing_is_lost_stuck_or_sent_again(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sendoff.delivery.dead_letters.BURY_AT_ONCE", 2)
-    with set_stage(database_url) as stage:
+    with set_stage(database_url) as harness:
         run_state_machine_as_test(
-            lambda: WholeLife(stage),
+            lambda: WholeLife(harness),
             settings=settings(
                 max_examples=LIVES, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)
             ),

@@ -7,8 +7,8 @@ import pytest
 from sendoff.delivery import backlog
 from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.publishing.publish import NewEvent
+from tests.support.app_fixture import open_app
 from tests.support.exchange import Reply
-from tests.support.house import open_house
 from tests.support.receiver import Receiver
 
 PATHS = [f"/endpoint{number}" for number in range(6)]
@@ -17,12 +17,12 @@ BACKLOG = 30
 
 async def test_endpoints_take_turns(database_url: str, receiver: Receiver) -> None:
     """As many slots as one endpoint could fill by itself, and a backlog for each."""
-    async with open_house(database_url, endpoint_max_in_flight=1, worker_max_in_flight=3) as house:
+    async with open_app(database_url, endpoint_max_in_flight=1, worker_max_in_flight=3) as app:
         for path in PATHS:
-            await house.register(receiver.url(path))
+            await app.register(receiver.url(path))
         receiver.forget()
-        await house.publish(*[NewEvent("upload.completed", b"{}")] * BACKLOG)
-        await house.work()
+        await app.publish(*[NewEvent("upload.completed", b"{}")] * BACKLOG)
+        await app.work()
         order = [request.path for request in receiver.requests()]
         assert len(order) == BACKLOG * len(PATHS)
         for path in PATHS:
@@ -36,15 +36,15 @@ async def test_who_has_room_again_need_not_wait_for_a_thousand_others(
     """More endpoints hold deliveries than a round looks at, and nobody looks again by itself."""
     monkeypatch.setattr(backlog, "_ENDPOINTS_AT_ONCE", 1)
     monkeypatch.setattr(backlog, "BACKLOG_POLL_SECONDS", 3600.0)
-    async with open_house(sqlite_url, endpoint_max_in_flight=1, attempt_timeout_seconds=5) as house:
+    async with open_app(sqlite_url, endpoint_max_in_flight=1, attempt_timeout_seconds=5) as app:
         for path in PATHS:
-            await house.register(receiver.url(path))
+            await app.register(receiver.url(path))
         receiver.forget()
         for path in PATHS[:-1]:
             receiver.program(path, Reply(hang=True))
-        await house.publish(*[NewEvent("upload.completed", b"{}")] * BACKLOG)
-        dispatcher = Dispatcher(house.context)
-        dispatcher.backlog_available(house.queue.holders)
-        await dispatcher.submit(house.queue.deliveries)
+        await app.publish(*[NewEvent("upload.completed", b"{}")] * BACKLOG)
+        dispatcher = Dispatcher(app.context)
+        dispatcher.backlog_available(app.queue.holders)
+        await dispatcher.submit(app.queue.deliveries)
         await receiver.wait_for(BACKLOG, PATHS[-1], within=30)
         await dispatcher.drain(0)

@@ -13,20 +13,20 @@ from sendoff.delivery.sweep import sweep
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.hot.claims import Quotas
 from sendoff.store.queries import deliveries, delivery_history
-from tests.support.house import House, open_house
+from tests.support.app_fixture import AppFixture, open_app
 from tests.support.receiver import Receiver
 
 
-async def publish_some(house: House, receiver: Receiver, count: int) -> list[str]:
-    await house.register(receiver.url("/hook"))
-    accepted = await house.publish(*[NewEvent("upload.completed", b"{}") for _ in range(count)])
+async def publish_some(app: AppFixture, receiver: Receiver, count: int) -> list[str]:
+    await app.register(receiver.url("/hook"))
+    accepted = await app.publish(*[NewEvent("upload.completed", b"{}") for _ in range(count)])
     return [identifier for event in accepted for identifier in event.delivery_ids]
 
 
 async def test_claims_of_the_same_deliveries_at_once_share_none(database_url: str, receiver: Receiver) -> None:
-    async with open_house(database_url) as house:
-        ids = await publish_some(house, receiver, 50)
-        claims = await asyncio.gather(*[claim(house.context, ids) for _ in range(8)])
+    async with open_app(database_url) as app:
+        ids = await publish_some(app, receiver, 50)
+        claims = await asyncio.gather(*[claim(app.context, ids) for _ in range(8)])
         taken = [claimed.delivery.id for found in claims for claimed in found.to_send]
         assert sorted(taken) == sorted(ids)
 
@@ -34,40 +34,40 @@ async def test_claims_of_the_same_deliveries_at_once_share_none(database_url: st
 async def test_a_claim_can_be_taken_over_when_its_lease_ends_and_not_before(
     database_url: str, receiver: Receiver
 ) -> None:
-    async with open_house(database_url, lease_seconds=20) as house:
-        ids = await publish_some(house, receiver, 1)
-        [first] = (await claim(house.context, ids)).to_send
-        house.clock.advance(19)
-        assert (await claim(house.context, ids)).to_send == []
-        house.clock.advance(1)
-        [second] = (await claim(house.context, ids)).to_send
+    async with open_app(database_url, lease_seconds=20) as app:
+        ids = await publish_some(app, receiver, 1)
+        [first] = (await claim(app.context, ids)).to_send
+        app.clock.advance(19)
+        assert (await claim(app.context, ids)).to_send == []
+        app.clock.advance(1)
+        [second] = (await claim(app.context, ids)).to_send
         assert second.attempt_number == first.attempt_number == 1
-        async with house.transaction() as tx:
+        async with app.transaction() as tx:
             taken_over, owned = ((claimed.delivery.id, claimed.lease) for claimed in (first, second))
             assert await deliveries.lock_leased(tx, [taken_over, owned]) == {owned}
 
 
 async def test_a_released_claim_is_due_at_once(database_url: str, receiver: Receiver) -> None:
-    async with open_house(database_url) as house:
-        ids = await publish_some(house, receiver, 3)
-        claims = (await claim(house.context, ids)).to_send
-        await release(house.context, claims)
-        assert len((await claim(house.context, ids)).to_send) == 3
+    async with open_app(database_url) as app:
+        ids = await publish_some(app, receiver, 3)
+        claims = (await claim(app.context, ids)).to_send
+        await release(app.context, claims)
+        assert len((await claim(app.context, ids)).to_send) == 3
 
 
 async def test_deliveries_for_a_full_endpoint_are_held_and_taken_oldest_first(
     database_url: str, receiver: Receiver
 ) -> None:
-    async with open_house(database_url) as house:
-        ids = await publish_some(house, receiver, 10)
-        endpoint_id = (await claim(house.context, ids[:1])).to_send[0].endpoint.id
-        held = await claim(house.context, ids[1:], rooms=Quotas({endpoint_id: 0}, otherwise=10))
+    async with open_app(database_url) as app:
+        ids = await publish_some(app, receiver, 10)
+        endpoint_id = (await claim(app.context, ids[:1])).to_send[0].endpoint.id
+        held = await claim(app.context, ids[1:], rooms=Quotas({endpoint_id: 0}, otherwise=10))
         assert (held.to_send, held.held_endpoint_ids) == ([], {endpoint_id})
-        async with house.transaction() as tx:
+        async with app.transaction() as tx:
             assert await deliveries.find_endpoints_with_held(tx) == [endpoint_id]
-            later = house.clock.now() + timedelta(days=1)
+            later = app.clock.now() + timedelta(days=1)
             assert await deliveries.find_due(tx, now=later, rung_until=later, limit=10) == ids[:1]
-        second = await claim_held(house.context, {endpoint_id: 3})
+        second = await claim_held(app.context, {endpoint_id: 3})
         assert [claimed.delivery.id for claimed in second.to_send] == ids[1:4]
 
 
@@ -76,30 +76,30 @@ async def test_a_record_waits_for_who_has_the_row_for_a_moment(
     database_url: str, receiver: Receiver, status: int
 ) -> None:
     receiver.program("/hook", 200, status)  # the ping first
-    async with open_house(database_url) as house:
-        ids = await publish_some(house, receiver, 1)
-        [claimed] = (await claim(house.context, ids)).to_send
-        attempt = await deliver(house.context, claimed)
-        async with house.context.database.write() as tx:
+    async with open_app(database_url) as app:
+        ids = await publish_some(app, receiver, 1)
+        [claimed] = (await claim(app.context, ids)).to_send
+        attempt = await deliver(app.context, claimed)
+        async with app.context.database.write() as tx:
             # As a claim does that was rung for the same delivery and comes second.
             await deliveries.lock_leased(tx, [(claimed.delivery.id, claimed.lease)])
-            recording = asyncio.create_task(record(house.context, [attempt]))
+            recording = asyncio.create_task(record(app.context, [attempt]))
             await asyncio.wait({recording}, timeout=0.1)
         await recording
-        async with house.transaction() as tx:
+        async with app.transaction() as tx:
             [recorded] = await delivery_history.find_many(tx, ids)
             assert (recorded.attempt_count, recorded.last_response_status) == (1, status)
 
 
 async def test_what_was_just_accepted_is_left_to_its_own_bell(database_url: str, receiver: Receiver) -> None:
-    async with open_house(database_url) as house:
-        ids = await publish_some(house, receiver, 3)
-        house.queue.deliveries.clear()
-        await sweep(house.context, sweep_lag=timedelta(seconds=2))
-        assert house.queue.deliveries == []
-        [tried] = (await claim(house.context, ids[:1])).to_send
-        house.clock.advance(1)
-        await record(house.context, [await deliver(house.context, tried)])
-        house.clock.advance(1)
-        await sweep(house.context, sweep_lag=timedelta(seconds=2))
-        assert house.queue.deliveries == ids[1:]
+    async with open_app(database_url) as app:
+        ids = await publish_some(app, receiver, 3)
+        app.queue.deliveries.clear()
+        await sweep(app.context, sweep_lag=timedelta(seconds=2))
+        assert app.queue.deliveries == []
+        [tried] = (await claim(app.context, ids[:1])).to_send
+        app.clock.advance(1)
+        await record(app.context, [await deliver(app.context, tried)])
+        app.clock.advance(1)
+        await sweep(app.context, sweep_lag=timedelta(seconds=2))
+        assert app.queue.deliveries == ids[1:]

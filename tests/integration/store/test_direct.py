@@ -13,7 +13,7 @@ import pytest
 from sendoff.errors import Unavailable
 from sendoff.store.engine.database import Database
 from sendoff.store.engine.postgres_driver import Direct
-from tests.support.pumping import pump
+from tests.support.tcp_relay import relay
 
 _SOCKET = ".s.PGSQL.5432"  # a server's name in the folder of its Unix socket
 _FAREWELL = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
@@ -31,7 +31,7 @@ class Relay:
         """One connection, from its beginning to its end."""
         from_server, to_server = await asyncio.open_unix_connection(self._server)
         self._clients.append(writer)
-        self._tasks |= {asyncio.create_task(pump(reader, to_server)), asyncio.create_task(pump(from_server, writer))}
+        self._tasks |= {asyncio.create_task(relay(reader, to_server)), asyncio.create_task(relay(from_server, writer))}
 
     async def say_good_bye(self) -> None:
         """As a server does that is shut down: an error that nobody asked for, read by the driver."""

@@ -1,4 +1,4 @@
-"""A house with storage in a folder, and what tests of uploads say to it."""
+"""A app with storage in a folder, and what tests of uploads say to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sendoff.uploads.create import Sender, create_upload
 from sendoff.uploads.manage import cancel_upload, find_upload
 from sendoff.uploads.process import process_upload
 from tests.integration.uploads.contacts import valid_contacts
-from tests.support.house import House, open_house
+from tests.support.app_fixture import AppFixture, open_app
 
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 """For what no database has a say in."""
@@ -28,23 +28,23 @@ on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 @dataclass
 class UploadHouse:
-    """A house whose organization has 1,000 credits, and its storage's folder."""
+    """A app whose organization has 1,000 credits, and its storage's folder."""
 
-    house: House
+    app: AppFixture
     storage: Path
     inbox: Path
 
     @property
     def context(self) -> Context:
-        return self.house.context
+        return self.app.context
 
     @property
     def organization_id(self) -> str:
-        return self.house.principal.organization_id
+        return self.app.principal.organization_id
 
     @property
     def sender(self) -> Sender:
-        principal = self.house.principal
+        principal = self.app.principal
         return Sender(principal.organization_id, principal.user_id, principal.key_id)
 
     async def upload(
@@ -71,19 +71,19 @@ class UploadHouse:
         return await find_upload(self.context, self.organization_id, upload_id)
 
     async def credits(self) -> int | None:
-        async with self.house.transaction() as tx:
+        async with self.app.transaction() as tx:
             found = await tx.get_one(Organization, self.organization_id)
             return found.credits
 
     async def events(self, event_type: str) -> list[dict[str, Any]]:
         """The data of all events of that type."""
-        async with self.house.transaction() as tx:
+        async with self.app.transaction() as tx:
             found = await tx.scalars(select(Event).where(col(Event.type) == event_type))
             return [orjson.loads(event.data) for event in found.all()]
 
     async def count(self) -> int:
         """How many uploads there are."""
-        async with self.house.transaction() as tx:
+        async with self.app.transaction() as tx:
             return len((await tx.scalars(select(Upload.id))).all())
 
     def stored(self) -> list[str]:
@@ -104,5 +104,5 @@ def contacts_csv(count: int, *junk: str) -> str:
 async def uploads(database_url: str, tmp_path: Path) -> AsyncIterator[UploadHouse]:
     storage, inbox = tmp_path / "storage", tmp_path / "inbox"
     inbox.mkdir()
-    async with open_house(database_url, storage_url=f"file://{storage}") as house:
-        yield UploadHouse(house, storage, inbox)
+    async with open_app(database_url, storage_url=f"file://{storage}") as app:
+        yield UploadHouse(app, storage, inbox)

@@ -45,7 +45,7 @@ async def assert_nothing_was_kept(uploads: UploadHouse, *, left: int | None = 1_
     assert uploads.stored() == []
     assert await uploads.credits() == left
     assert await uploads.events("upload.created") == []
-    assert uploads.house.queue.uploads == []
+    assert uploads.app.queue.uploads == []
 
 
 async def test_an_upload_is_counted_charged_stored_announced_and_rung_for(uploads: UploadHouse) -> None:
@@ -54,7 +54,7 @@ async def test_an_upload_is_counted_charged_stored_announced_and_rung_for(upload
     upload = await uploads.find(upload_id)
     assert upload.model_dump(exclude={"created_at", "updated_at"}) == {
         "id": upload_id,
-        "user_id": uploads.house.principal.user_id,
+        "user_id": uploads.app.principal.user_id,
         "organization_id": uploads.organization_id,
         "original_filename": "may.csv",
         "storage_path": f"{uploads.organization_id}/{upload_id}/original.csv",
@@ -66,7 +66,7 @@ async def test_an_upload_is_counted_charged_stored_announced_and_rung_for(upload
         "credits_charged": 120,
         "credits_refunded": 0,
         "source": "api",
-        "api_key_id": uploads.house.principal.key_id,
+        "api_key_id": uploads.app.principal.key_id,
         "skip_mobile_lookup": True,
         "processed_storage_path": None,
         "processed_filtered_storage_path": None,
@@ -82,7 +82,7 @@ async def test_an_upload_is_counted_charged_stored_announced_and_rung_for(upload
     assert uploads.stored() == [upload.storage_path]
     assert (uploads.storage / upload.storage_path).read_text() == content
     assert await uploads.credits() == 880
-    assert uploads.house.queue.uploads == [upload_id]
+    assert uploads.app.queue.uploads == [upload_id]
     assert await uploads.events("upload.created") == [
         {
             "upload": {
@@ -249,7 +249,7 @@ async def test_an_upload_that_another_process_did_meanwhile_is_not_done_again(
     await set_credits(uploads, credits_left)
     request = IdempotentRequest(uploads.organization_id, "key", "same")
     other_process = UploadHouse(
-        replace(uploads.house, context=replace(uploads.context, under_way={})), uploads.storage, uploads.inbox
+        replace(uploads.app, context=replace(uploads.context, under_way={})), uploads.storage, uploads.inbox
     )
     done: list[str] = []
 
@@ -263,7 +263,7 @@ async def test_an_upload_that_another_process_did_meanwhile_is_not_done_again(
     assert uploads.stored() == [(await uploads.find(done[0])).storage_path]
     assert len(await uploads.events("upload.created")) == 1
     assert await uploads.credits() == credits_left - 120
-    assert uploads.house.queue.uploads == done
+    assert uploads.app.queue.uploads == done
 
 
 async def test_an_upload_whose_process_died_leaves_its_key_free(
@@ -272,7 +272,7 @@ async def test_an_upload_whose_process_died_leaves_its_key_free(
     request = IdempotentRequest(uploads.organization_id, "key", "same")
 
     async def die(*_: Any, **__: Any) -> None:
-        async with uploads.house.transaction() as tx:  # what a process leaves that is killed at this moment
+        async with uploads.app.transaction() as tx:  # what a process leaves that is killed at this moment
             assert (await tx.scalars(select(IdempotencyRecord))).all() == []
         raise RuntimeError
 
@@ -357,9 +357,9 @@ async def test_files_without_an_upload_are_removed_once_they_are_old(uploads: Up
     orphan = f"{uploads.organization_id}/0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11/original.csv"
     for key in (orphan, "somebody/elses.csv"):
         await storage.put(key, Path(__file__))
-    stored_at = (uploads.storage / orphan).stat().st_mtime - uploads.house.clock.now().timestamp()
-    uploads.house.clock.advance(stored_at + ORPHANED_AFTER.total_seconds() - 60)
+    stored_at = (uploads.storage / orphan).stat().st_mtime - uploads.app.clock.now().timestamp()
+    uploads.app.clock.advance(stored_at + ORPHANED_AFTER.total_seconds() - 60)
     assert await remove_orphan_files(uploads.context) == 0
-    uploads.house.clock.advance(timedelta(hours=1).total_seconds())
+    uploads.app.clock.advance(timedelta(hours=1).total_seconds())
     assert await remove_orphan_files(uploads.context) == 1
     assert uploads.stored() == sorted([kept.storage_path, "somebody/elses.csv"])

@@ -52,7 +52,7 @@ def gatekeeper(uploads: UploadHouse, upload_id: str, monkeypatch: pytest.MonkeyP
 
 
 async def expire_lease(uploads: UploadHouse) -> None:
-    uploads.house.clock.advance(uploads.context.settings.lease_seconds + 1)
+    uploads.app.clock.advance(uploads.context.settings.lease_seconds + 1)
 
 
 async def test_both_files_are_stored_and_their_links_announced(uploads: UploadHouse, upload_id: str) -> None:
@@ -92,7 +92,7 @@ async def test_both_files_are_stored_and_their_links_announced(uploads: UploadHo
 async def test_links_in_events_outlive_all_retries_of_their_delivery(uploads: UploadHouse, upload_id: str) -> None:
     await uploads.process(upload_id)
     (announced,) = await uploads.events("upload.completed")
-    uploads.house.clock.advance(sum(uploads.context.settings.retry_schedule) * 1.2)
+    uploads.app.clock.advance(sum(uploads.context.settings.retry_schedule) * 1.2)
     assert await download(uploads, announced["upload"]["downloads"]["processed"])
 
 
@@ -119,9 +119,9 @@ async def test_a_dead_workers_upload_is_swept_and_taken_over(
     await eventually(lambda: gatekeeper.arrived, what="a claim")
     assert await uploads.process(upload_id) is None
     await expire_lease(uploads)
-    uploads.house.queue.uploads.clear()
+    uploads.app.queue.uploads.clear()
     await sweep(uploads.context)
-    assert uploads.house.queue.uploads == [upload_id]
+    assert uploads.app.queue.uploads == [upload_id]
 
     heir = asyncio.create_task(uploads.process(upload_id))
     await eventually(lambda: gatekeeper.arrived == 2, what="a second claim")
@@ -140,8 +140,8 @@ async def test_the_lease_is_renewed_and_progress_told_while_the_work_goes_on(
     work = asyncio.create_task(uploads.process(upload_id))
     await eventually(lambda: gatekeeper.arrived, what="a claim")
     for _ in range(4):
-        uploads.house.clock.advance(uploads.context.settings.lease_seconds * 0.9)
-        until = uploads.house.clock.now()
+        uploads.app.clock.advance(uploads.context.settings.lease_seconds * 0.9)
+        until = uploads.app.clock.now()
         await eventually(lambda: is_leased_beyond(uploads, upload_id, until), what="a renewal")  # noqa: B023
     assert (await uploads.find(upload_id)).processed_rows == 60
     assert await uploads.process(upload_id) is None
@@ -190,8 +190,8 @@ async def test_a_failing_dependency_puts_the_upload_off_and_after_six_attempts_f
         assert await uploads.process(upload_id) is None
         due = (await uploads.find(upload_id)).leased_until
         assert due is not None
-        waits.append((due - uploads.house.clock.now()).total_seconds())
-        uploads.house.clock.advance(waits[-1])
+        waits.append((due - uploads.app.clock.now()).total_seconds())
+        uploads.app.clock.advance(waits[-1])
     assert waits == [4, 8, 16, 32, 64]
     assert await uploads.process(upload_id) == "failed"
     await assert_failed_with_refund(uploads, upload_id, "could not be processed")
@@ -205,7 +205,7 @@ async def test_after_the_dependency_is_back_it_completes(
     gatekeeper.error = Unavailable("The storage is away.")
     await uploads.process(upload_id)
     gatekeeper.error = None
-    uploads.house.clock.advance(60)
+    uploads.app.clock.advance(60)
     assert await uploads.process(upload_id) == "completed"
 
 
@@ -277,7 +277,7 @@ async def test_a_link_works_until_it_expires_and_only_for_its_own_file(uploads: 
     assert (await download(uploads, link.url)).startswith(b"name,phone\n")
     with pytest.raises(BadLink):
         await download(uploads, link.url.replace("/original?", "/processed?"))
-    uploads.house.clock.advance(uploads.context.settings.download_link_seconds + 1)
+    uploads.app.clock.advance(uploads.context.settings.download_link_seconds + 1)
     with pytest.raises(ExpiredLink):
         await download(uploads, link.url)
 

@@ -15,7 +15,7 @@ from sendoff.uploads.files.storage import Storage
 from sendoff.uploads.process import process_upload
 from tests.integration.uploads.bucket import Bucket, serve_bucket
 from tests.integration.uploads.conftest import UploadHouse
-from tests.support.house import open_house
+from tests.support.app_fixture import open_app
 
 KEY = "0199c1f2/0199c1f3/original.csv"
 CONTENT = b"0123456789abcdef" * 700_000
@@ -144,10 +144,10 @@ async def test_a_bucket_that_refuses_is_unavailable_and_says_nothing_secret(buck
 
 
 async def test_an_upload_goes_through_a_bucket_from_end_to_end(bucket: Bucket, sqlite_url: str, tmp_path: Path) -> None:
-    async with open_house(sqlite_url, storage_url="s3://uploads/tenants") as house:
-        uploads = UploadHouse(house, tmp_path, tmp_path)
+    async with open_app(sqlite_url, storage_url="s3://uploads/tenants") as app:
+        uploads = UploadHouse(app, tmp_path, tmp_path)
         upload_id = await uploads.upload()
-        assert await process_upload(house.context, upload_id) == "completed"
+        assert await process_upload(app.context, upload_id) == "completed"
         base = f"tenants/{uploads.organization_id}/{upload_id}"
         assert sorted(bucket.objects) == [
             f"{base}/{name}.csv" for name in ("original", "processed-filtered", "processed")

@@ -13,7 +13,7 @@ from sendoff.policy.addresses import AddressPolicy, check_url
 from sendoff.wire.errors import ConnectFailed, LocalFailure, RefusedAddress, TimedOut, TlsFailed
 from sendoff.wire.http.client import Client
 from tests.integration.wire.receivers import LOOPBACK, FixedResolver, Peer, receiving, well_behaved
-from tests.support.pumping import pump
+from tests.support.tcp_relay import relay
 
 BODY = b"{}"
 RESOLVER = {"hooks_example": [["127.0.0.1"]]}
@@ -31,7 +31,7 @@ class TunnellingProxy:
         host, _, port = self.heads[-1].split(b" ")[1].rpartition(b":")
         reader, writer = await asyncio.open_connection(host.decode().strip("[]"), int(port))
         await peer.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        await asyncio.gather(pump(peer.reader, writer), pump(reader, peer.writer))
+        await asyncio.gather(relay(peer.reader, writer), relay(reader, peer.writer))
 
 
 def serving(ca: trustme.CA, name: str) -> ssl.SSLContext:

@@ -31,7 +31,7 @@ from sendoff.queue import (
     RedisQueue,
     connect,
 )
-from tests.support.house import House, open_house
+from tests.support.app_fixture import AppFixture, open_app
 from tests.support.polling import eventually
 from tests.support.receiver import Receiver
 from tests.support.tasks import end
@@ -75,47 +75,47 @@ async def consuming(
 
 
 @asynccontextmanager
-async def delivering(house: House) -> AsyncIterator[ConsumerSupervisor]:
-    dispatcher = Dispatcher(house.context)
-    async with consuming(house.context, dispatcher) as [supervisor]:
+async def delivering(app: AppFixture) -> AsyncIterator[ConsumerSupervisor]:
+    dispatcher = Dispatcher(app.context)
+    async with consuming(app.context, dispatcher) as [supervisor]:
         yield supervisor
     await dispatcher.drain(1)
 
 
 @asynccontextmanager
-async def queue_of(house: House) -> AsyncIterator[RedisQueue]:
-    queue = RedisQueue(connect(house.context.settings))
+async def queue_of(app: AppFixture) -> AsyncIterator[RedisQueue]:
+    queue = RedisQueue(connect(app.context.settings))
     yield queue
     await queue.close()
 
 
-async def put(house: House, job: bytes, queue: str = DELIVERIES) -> None:
+async def put(app: AppFixture, job: bytes, queue: str = DELIVERIES) -> None:
     """Put a job into a queue, whatever is in it."""
     job_id = new_id()
-    await house.context.redis.set(job_key_prefix + job_id, job)
-    await house.context.redis.zadd(queue, {job_id: 1})
+    await app.context.redis.set(job_key_prefix + job_id, job)
+    await app.context.redis.zadd(queue, {job_id: 1})
 
 
 async def test_a_published_event_is_an_arq_job_and_is_delivered(
     postgres_url: str, valkey_url: str, receiver: Receiver
 ) -> None:
-    async with open_house(postgres_url, redis_url=valkey_url) as house, queue_of(house) as queue:
-        house.context = replace(house.context, queue=queue)
-        await house.register(receiver.url("/hook"))
+    async with open_app(postgres_url, redis_url=valkey_url) as app, queue_of(app) as queue:
+        app.context = replace(app.context, queue=queue)
+        await app.register(receiver.url("/hook"))
         receiver.forget()
-        [accepted] = await house.publish()
-        redis = house.context.redis
+        [accepted] = await app.publish()
+        redis = app.context.redis
         await eventually(lambda: redis.zcard(DELIVERIES), what="a job in the queue")
         [job_id] = await redis.zrange(DELIVERIES, 0, -1)
         job = deserialize_job((await redis.get(job_key_prefix + job_id.decode())), deserializer=orjson.loads)
         assert (job.function, job.args) == ("deliver", [accepted.delivery_ids])
-        async with delivering(house):
+        async with delivering(app):
             await receiver.wait_for(1, "/hook")
-            await eventually(lambda: no_job_is_left(house), what="no job left in Redis")
+            await eventually(lambda: no_job_is_left(app), what="no job left in Redis")
 
 
-async def no_job_is_left(house: House) -> bool:
-    redis = house.context.redis
+async def no_job_is_left(app: AppFixture) -> bool:
+    redis = app.context.redis
     return not await redis.zcard(DELIVERIES) and not await redis.keys(job_key_prefix + "*")
 
 
@@ -124,17 +124,17 @@ async def test_held_deliveries_are_claimed_for_the_endpoints_that_the_queue_name
 ) -> None:
     monkeypatch.setattr(backlog, "BACKLOG_POLL_SECONDS", 3600.0)
     async with (
-        open_house(postgres_url, redis_url=valkey_url, endpoint_max_in_flight=1) as house,
-        queue_of(house) as queue,
+        open_app(postgres_url, redis_url=valkey_url, endpoint_max_in_flight=1) as app,
+        queue_of(app) as queue,
     ):
-        await house.register(receiver.url("/hook"))
+        await app.register(receiver.url("/hook"))
         receiver.forget()
-        async with delivering(house):
-            [first] = await house.publish()
+        async with delivering(app):
+            [first] = await app.publish()
             queue.enqueue_deliveries(first.delivery_ids)
             await receiver.wait_for(1, "/hook")  # the worker's first scan for held deliveries is over
-            await house.publish(*[NewEvent("upload.completed", b"{}")] * (most_at_once(1) + 2))
-            queue.enqueue_backlog(house.queue.holders)
+            await app.publish(*[NewEvent("upload.completed", b"{}")] * (most_at_once(1) + 2))
+            queue.enqueue_backlog(app.queue.holders)
             await receiver.wait_for(1 + 2, "/hook")
 
 
@@ -153,13 +153,13 @@ async def test_held_deliveries_are_claimed_for_the_endpoints_that_the_queue_name
 async def test_a_bad_job_or_id_stops_nothing(
     database_url: str, valkey_url: str, receiver: Receiver, nonsense: bytes
 ) -> None:
-    async with open_house(database_url, redis_url=valkey_url) as house, queue_of(house) as queue:
-        await house.register(receiver.url("/hook"))
+    async with open_app(database_url, redis_url=valkey_url) as app, queue_of(app) as queue:
+        await app.register(receiver.url("/hook"))
         receiver.forget()
-        async with delivering(house) as supervisor:
-            await put(house, nonsense)
-            await house.context.redis.zadd(DELIVERIES, {"a job without a body": 1})
-            [accepted] = await house.publish()
+        async with delivering(app) as supervisor:
+            await put(app, nonsense)
+            await app.context.redis.zadd(DELIVERIES, {"a job without a body": 1})
+            [accepted] = await app.publish()
             queue.enqueue_deliveries([*accepted.delivery_ids, "no id"])
             await receiver.wait_for(1, "/hook")
             assert not supervisor.is_unhealthy
@@ -167,8 +167,8 @@ async def test_a_bad_job_or_id_stops_nothing(
 
 async def test_without_redis_a_consumer_is_unhealthy(postgres_url: str) -> None:
     async with (
-        open_house(postgres_url, redis_url="redis://127.0.0.1:1") as house,
-        delivering(house) as supervisor,
+        open_app(postgres_url, redis_url="redis://127.0.0.1:1") as app,
+        delivering(app) as supervisor,
     ):
         assert not supervisor.is_unhealthy
         await eventually(lambda: supervisor.is_unhealthy, what="an unhealthy consumer")
@@ -190,9 +190,9 @@ class _BusyDispatcher:
 
 
 async def test_a_single_delivery_does_not_wait_for_a_bulk(postgres_url: str, valkey_url: str) -> None:
-    async with open_house(postgres_url, redis_url=valkey_url) as house, queue_of(house) as queue:
+    async with open_app(postgres_url, redis_url=valkey_url) as app, queue_of(app) as queue:
         dispatcher = _BusyDispatcher()
-        async with consuming(house.context, cast(Dispatcher, dispatcher), DELIVERIES, BULK_DELIVERIES):
+        async with consuming(app.context, cast(Dispatcher, dispatcher), DELIVERIES, BULK_DELIVERIES):
             bulk, single = [new_id() for _ in range(BULK + 1)], new_id()
             queue.enqueue_deliveries(bulk)
             await eventually(lambda: dispatcher.submitted == [bulk], what="the bulk")
@@ -207,9 +207,9 @@ class _FailingDispatcher(_BusyDispatcher):
 
 
 async def test_jobs_end_when_the_database_is_away(postgres_url: str, valkey_url: str) -> None:
-    async with open_house(postgres_url, redis_url=valkey_url) as house, queue_of(house) as queue:
+    async with open_app(postgres_url, redis_url=valkey_url) as app, queue_of(app) as queue:
         dispatcher = _FailingDispatcher()
-        async with consuming(house.context, cast(Dispatcher, dispatcher)) as [supervisor]:
+        async with consuming(app.context, cast(Dispatcher, dispatcher)) as [supervisor]:
             for number in range(1, 4):
                 queue.enqueue_deliveries([new_id()])
                 await eventually(lambda number=number: len(dispatcher.submitted) == number, what=f"claim {number}")
@@ -217,20 +217,20 @@ async def test_jobs_end_when_the_database_is_away(postgres_url: str, valkey_url:
 
 
 async def test_ids_that_come_together_share_jobs(postgres_url: str, valkey_url: str) -> None:
-    async with open_house(postgres_url, redis_url=valkey_url) as house, queue_of(house) as queue:
+    async with open_app(postgres_url, redis_url=valkey_url) as app, queue_of(app) as queue:
         for _ in range(3 * IDS_PER_JOB):
             queue.enqueue_deliveries([new_id()])
-        await eventually(lambda: house.context.redis.zcard(DELIVERIES), what="the jobs")
-        assert await house.context.redis.zcard(DELIVERIES) == 3
+        await eventually(lambda: app.context.redis.zcard(DELIVERIES), what="the jobs")
+        assert await app.context.redis.zcard(DELIVERIES) == 3
 
 
 async def test_an_upload_or_replay_that_is_enqueued_again_stays_one_job(postgres_url: str, valkey_url: str) -> None:
-    async with open_house(postgres_url, redis_url=valkey_url) as house, queue_of(house) as queue:
+    async with open_app(postgres_url, redis_url=valkey_url) as app, queue_of(app) as queue:
         replay_id = new_id()
         for _ in range(3):
             queue.enqueue_replays([replay_id])
-            await eventually(lambda: house.context.redis.zcard(REPLAYS), what="the job")
-        assert await house.context.redis.zrange(REPLAYS, 0, -1) == [f"run_replay:{replay_id}".encode()]
+            await eventually(lambda: app.context.redis.zcard(REPLAYS), what="the job")
+        assert await app.context.redis.zrange(REPLAYS, 0, -1) == [f"run_replay:{replay_id}".encode()]
 
 
 async def test_a_full_queue_drops_the_newest(
@@ -238,16 +238,16 @@ async def test_a_full_queue_drops_the_newest(
 ) -> None:
     monkeypatch.setattr("sendoff.queue.MAX_QUEUED_JOBS", 2)
     assert MAX_QUEUED_JOBS > 2
-    async with open_house(postgres_url, redis_url=valkey_url) as house, queue_of(house) as queue:
-        await put(house, b"the oldest")
+    async with open_app(postgres_url, redis_url=valkey_url) as app, queue_of(app) as queue:
+        await put(app, b"the oldest")
         for _ in range(3 * IDS_PER_JOB):
             queue.enqueue_deliveries([new_id()])
-        await eventually(lambda: is_trimmed(house), what="the bound")
-        assert (await house.context.redis.zrange(DELIVERIES, 0, 0, withscores=True))[0][1] == 1
+        await eventually(lambda: is_trimmed(app), what="the bound")
+        assert (await app.context.redis.zrange(DELIVERIES, 0, 0, withscores=True))[0][1] == 1
 
 
-async def is_trimmed(house: House) -> bool:
-    return bool(await house.context.redis.zcard(DELIVERIES) == 2)
+async def is_trimmed(app: AppFixture) -> bool:
+    return bool(await app.context.redis.zcard(DELIVERIES) == 2)
 
 
 async def test_a_job_that_takes_long_is_started_once(postgres_url: str, valkey_url: str) -> None:
@@ -258,13 +258,13 @@ async def test_a_job_that_takes_long_is_started_once(postgres_url: str, valkey_u
         started += 1
         await may_end.wait()
 
-    async with open_house(postgres_url, redis_url=valkey_url) as house, queue_of(house) as queue:
+    async with open_app(postgres_url, redis_url=valkey_url) as app, queue_of(app) as queue:
         functions = [func(work, name="run_replay")]
-        consumers = [QueueConsumer(house.context, REPLAYS, functions, job_context={}, max_jobs=10) for _ in range(2)]
+        consumers = [QueueConsumer(app.context, REPLAYS, functions, job_context={}, max_jobs=10) for _ in range(2)]
         tasks = [asyncio.create_task(consumer.async_run()) for consumer in consumers]
         queue.enqueue_replays([new_id()])
         await eventually(lambda: started == 1, what="the start")
-        assert await no_job_of(house, REPLAYS)  # there is nothing that another worker could start
+        assert await no_job_of(app, REPLAYS)  # there is nothing that another worker could start
         may_end.set()
         await eventually(lambda: sum(consumer.jobs_complete for consumer in consumers) == 1, what="the end")
         for task, consumer in zip(tasks, consumers, strict=True):
@@ -273,5 +273,5 @@ async def test_a_job_that_takes_long_is_started_once(postgres_url: str, valkey_u
         assert [consumer.jobs_failed for consumer in consumers] == [0, 0]
 
 
-async def no_job_of(house: House, queue: str) -> bool:
-    return not await house.context.redis.zcard(queue) and not await house.context.redis.keys(job_key_prefix + "*")
+async def no_job_of(app: AppFixture, queue: str) -> bool:
+    return not await app.context.redis.zcard(queue) and not await app.context.redis.keys(job_key_prefix + "*")

@@ -109,10 +109,10 @@ def take(limiter: ConnectionLimiter, step: str, connection: Connection, size: in
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), STEPS), max_size=30))
-def test_never_more_are_open_than_the_limits_allow(arrivals: list[tuple[int, list[tuple[str, int]]]]) -> None:
+def test_never_more_are_open_than_the_limits_allow(receipts: list[tuple[int, list[tuple[str, int]]]]) -> None:
     limiter = ConnectionLimiter(total=6, per_address=3, unread_bytes=100)
     known: list[tuple[Connection, int]] = []
-    for address, steps in arrivals:
+    for address, steps in receipts:
         new = Connection()
         if limiter.admit(new, f"192.0.2.{address}"):
             known.append((new, address))

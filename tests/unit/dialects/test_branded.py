@@ -15,7 +15,7 @@ from sendoff.dialects.branded import BrandedDialect
 from sendoff.dialects.dialbird import DIALBIRD
 from sendoff.dialects.signing import BRANDED_SCHEMES
 from sendoff.verify import house, verify
-from tests.support.oracle import hmac_sha256
+from tests.support.reference_signatures import hmac_sha256
 from tests.unit.dialects.strategies import events
 
 UPLOAD = EventData("evt_0123456789abcdef01234567", "upload.failed", "org", datetime(2026, 4, 24, tzinfo=UTC), b"{}")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sendoff.dialects.base import AttemptInfo, EventData
 from sendoff.dialects.optimaldial import OPTIMALDIAL
-from tests.support.oracle import timestamped_marks
+from tests.support.reference_signatures import timestamped_marks
 from tests.unit.dialects.strategies import attempts, events
 
 UPLOAD = EventData(

@@ -19,7 +19,7 @@ from sendoff.dialects.base import AttemptInfo, EventData
 from sendoff.dialects.signing import public_key
 from sendoff.dialects.standard import StandardWebhooks
 from sendoff.verify import verify
-from tests.support.oracle import standard_marks
+from tests.support.reference_signatures import standard_marks
 from tests.unit.dialects.strategies import attempts, events
 
 STANDARD = StandardWebhooks("standard")

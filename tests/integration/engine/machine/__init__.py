@@ -1,1 +1,1 @@
-"""What the state machine's test is made of: a stage with fake edges, pictures of the database, invariants."""
+"""What the state machine's test is made of: a harness with fake edges, pictures of the database, invariants."""

@@ -51,7 +51,7 @@ class ProcessDied(BaseException):
     """The process was killed here; nothing of ours may catch it."""
 
 
-class MortalDatabase:
+class CrashingDatabase:
     """The database, seen from a process that dies when it begins its next transaction after `commits_left` commits."""
 
     def __init__(self, database: Database) -> None:
@@ -71,7 +71,7 @@ class MortalDatabase:
             yield tx
 
     @property
-    def direct(self) -> MortalDatabase | None:
+    def direct(self) -> CrashingDatabase | None:
         """Single statements are mortal, too."""
         return self if self._database.direct is not None else None
 
@@ -98,9 +98,9 @@ class MortalDatabase:
 
 @dataclass(frozen=True)
 class MortalEmbedded:
-    """The hot transactions' way to SQLite, for a MortalDatabase."""
+    """The hot transactions' way to SQLite, for a CrashingDatabase."""
 
-    database: MortalDatabase
+    database: CrashingDatabase
     inner: Embedded
 
     async def write(self, work: Any) -> Any:

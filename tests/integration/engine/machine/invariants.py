@@ -1,4 +1,4 @@
-"""What must hold of every picture of the database, and between any two that follow each other."""
+"""What must hold of every snapshot of the database, and between any two that follow each other."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from sendoff.policy.states import DeadLetterState, DeliveryState, ReplayItemState, ReplayState
-from tests.integration.engine.machine.picture import OPEN, ItemKey, Picture, Row
+from tests.integration.engine.machine.db_snapshot import OPEN, DbSnapshot, ItemKey, Row
 
 UNSETTLED = (ReplayItemState.WAITING, ReplayItemState.SENT)
 
@@ -23,25 +23,25 @@ class Ledger:
     """What an operator asked to replay by its id: the only way for a delivered delivery to be sent again."""
 
 
-def check_picture(picture: Picture, ledger: Ledger) -> None:
+def check_snapshot(snapshot: DbSnapshot, ledger: Ledger) -> None:
     """Everything that can be said of one moment."""
-    _nothing_is_lost(picture, ledger)
-    for delivery in picture.deliveries.values():
-        _numbers_have_no_gaps(delivery, picture)
+    _nothing_is_lost(snapshot, ledger)
+    for delivery in snapshot.deliveries.values():
+        _numbers_have_no_gaps(delivery, snapshot)
         _nothing_is_stuck(delivery)
-        _an_end_has_its_proof(delivery, picture)
-        _its_replay_knows(delivery, picture)
-    for letter in picture.letters_of_all():
+        _an_end_has_its_proof(delivery, snapshot)
+        _its_replay_knows(delivery, snapshot)
+    for letter in snapshot.letters_of_all():
         assert (
-            letter.state != DeadLetterState.OPEN or picture.deliveries[letter.delivery_id].state == DeliveryState.DEAD
+            letter.state != DeadLetterState.OPEN or snapshot.deliveries[letter.delivery_id].state == DeliveryState.DEAD
         )
-    for replay in picture.replays.values():
-        _a_replay_adds_up(replay, picture)
-    for endpoint in picture.endpoints.values():
+    for replay in snapshot.replays.values():
+        _a_replay_adds_up(replay, snapshot)
+    for endpoint in snapshot.endpoints.values():
         assert endpoint.consecutive_failures == ledger.failures[endpoint.id], endpoint
 
 
-def check_step(before: Picture, after: Picture, ledger: Ledger) -> None:
+def check_step(before: DbSnapshot, after: DbSnapshot, ledger: Ledger) -> None:
     """Nothing vanishes, history is only added to, and nothing that was delivered is sent again unasked."""
     assert before.events.keys() <= after.events.keys()
     assert before.deliveries.keys() <= after.deliveries.keys()
@@ -56,15 +56,15 @@ def check_step(before: Picture, after: Picture, ledger: Ledger) -> None:
             ledger.may_send_again.remove(word)
 
 
-def _nothing_is_lost(picture: Picture, ledger: Ledger) -> None:
-    found = Counter((delivery.event_id, delivery.endpoint_id) for delivery in picture.deliveries.values())
+def _nothing_is_lost(snapshot: DbSnapshot, ledger: Ledger) -> None:
+    found = Counter((delivery.event_id, delivery.endpoint_id) for delivery in snapshot.deliveries.values())
     accepted = Counter((event_id, endpoint_id) for event_id, ids in ledger.matched.items() for endpoint_id in ids)
     assert found == accepted
-    assert picture.events.keys() == ledger.matched.keys()
+    assert snapshot.events.keys() == ledger.matched.keys()
 
 
-def _numbers_have_no_gaps(delivery: Row, picture: Picture) -> None:
-    numbers = [attempt.number for attempt in picture.attempts.get(delivery.id, [])]
+def _numbers_have_no_gaps(delivery: Row, snapshot: DbSnapshot) -> None:
+    numbers = [attempt.number for attempt in snapshot.attempts.get(delivery.id, [])]
     assert numbers == list(range(1, delivery.attempt_count + 1)), delivery
 
 
@@ -75,38 +75,38 @@ def _nothing_is_stuck(delivery: Row) -> None:
     assert (delivery.lease is not None) == (delivery.state == DeliveryState.IN_FLIGHT), delivery
 
 
-def _an_end_has_its_proof(delivery: Row, picture: Picture) -> None:
+def _an_end_has_its_proof(delivery: Row, snapshot: DbSnapshot) -> None:
     if delivery.state == DeliveryState.DELIVERED:
-        last = picture.attempts[delivery.id][-1]
+        last = snapshot.attempts[delivery.id][-1]
         assert 200 <= last.response_status < 300, delivery
         assert delivery.delivered_at is not None
     else:
         assert delivery.delivered_at is None
     if delivery.state == DeliveryState.DEAD:
-        states = [letter.state for letter in picture.letters[delivery.id]]
+        states = [letter.state for letter in snapshot.letters[delivery.id]]
         assert states[-1] != DeadLetterState.REPLAYED, delivery
 
 
-def _its_replay_knows(delivery: Row, picture: Picture) -> None:
+def _its_replay_knows(delivery: Row, snapshot: DbSnapshot) -> None:
     sent_by = [
         key.replay_id
-        for key, state in picture.items.items()
+        for key, state in snapshot.items.items()
         if key.delivery_id == delivery.id and state == ReplayItemState.SENT
     ]
     is_on_its_way = delivery.state in OPEN and delivery.replay_id is not None
     assert sent_by == ([delivery.replay_id] if is_on_its_way else []), delivery
 
 
-def _a_replay_adds_up(replay: Row, picture: Picture) -> None:
-    states = Counter(state for key, state in picture.items.items() if key.replay_id == replay.id)
+def _a_replay_adds_up(replay: Row, snapshot: DbSnapshot) -> None:
+    states = Counter(state for key, state in snapshot.items.items() if key.replay_id == replay.id)
     assert states.total() == replay.total
     assert (replay.finished_at is None) == (replay.state == ReplayState.RUNNING)
     if replay.state == ReplayState.COMPLETED:
         assert not any(states[state] for state in UNSETTLED), (replay, states)
 
 
-def check_end(picture: Picture) -> None:
+def check_end(snapshot: DbSnapshot) -> None:
     """After enough time with receivers that answer, everything has ended."""
-    assert picture.open_deliveries() == []
-    assert [replay for replay in picture.replays.values() if replay.state == ReplayState.RUNNING] == []
-    assert [endpoint for endpoint in picture.endpoints.values() if endpoint.drain_due] == []
+    assert snapshot.open_deliveries() == []
+    assert [replay for replay in snapshot.replays.values() if replay.state == ReplayState.RUNNING] == []
+    assert [endpoint for endpoint in snapshot.endpoints.values() if endpoint.drain_due] == []

@@ -11,8 +11,8 @@ from sendoff.delivery.sweep import sweep
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.publishing.publish import NewEvent
 from tests.integration.engine.machine.fakes import Answer
-from tests.integration.engine.machine.life import Life, deaths, picks
-from tests.integration.engine.machine.stage import LEASE_SECONDS, SCHEDULE
+from tests.integration.engine.machine.harness import LEASE_SECONDS, SCHEDULE
+from tests.integration.engine.machine.state_machine import DeliveryMachine, deaths, picks
 
 TYPES = ("upload.completed", "upload.failed")
 WAITS = (0.0, 1.0, 10.0, LEASE_SECONDS, SCHEDULE[0] * 1.2, SCHEDULE[1] * 1.2, 3600.0)
@@ -29,49 +29,49 @@ answers = st.sampled_from(
 )
 
 
-class Work(Life):
+class Work(DeliveryMachine):
     """Accept, claim, send, record, in whatever order and however often."""
 
     @initialize()
     def begin(self) -> None:
         self.register(list(TYPES))
         self.register(list(TYPES[:1]))
-        self.picture = self.stage.look()
+        self.snapshot = self.harness.look()
         self.publish(list(TYPES))
 
-    @precondition(lambda self: len(self.picture.active_endpoints()) < 2)
+    @precondition(lambda self: len(self.snapshot.active_endpoints()) < 2)
     @rule(types=st.sampled_from([list(TYPES), list(TYPES[:1]), list(TYPES[1:])]))
     def register(self, types: list[str]) -> None:
-        url = f"https://receiver-{len(self.picture.endpoints)}.example/hook"
-        self.stage.run(self.stage.house.register(url, *types))
+        url = f"https://receiver-{len(self.snapshot.endpoints)}.example/hook"
+        self.harness.run(self.harness.app.register(url, *types))
 
     @rule(types=st.lists(st.sampled_from(TYPES), min_size=1, max_size=5))
     def publish(self, types: list[str]) -> None:
-        accepted = self.stage.run(self.stage.house.publish(*[NewEvent(name, b"{}") for name in types]))
+        accepted = self.harness.run(self.harness.app.publish(*[NewEvent(name, b"{}") for name in types]))
         for event in accepted:
             self.ledger.matched[event.id] = {
                 endpoint.id
-                for endpoint in self.picture.endpoints.values()
+                for endpoint in self.snapshot.endpoints.values()
                 if endpoint.state == EndpointState.ACTIVE and event.type in endpoint.events
             }
 
-    @precondition(lambda self: self.picture.open_deliveries())
+    @precondition(lambda self: self.snapshot.open_deliveries())
     @rule(swept=st.booleans(), rooms=st.dictionaries(picks, st.integers(0, 2), max_size=2), forget=st.booleans())
     def claim_what_is_rung(self, swept: bool, rooms: dict[int, int], forget: bool) -> None:
         """A job arrives; not forgotten, it arrives a second time."""
         if swept:
-            self.stage.run(sweep(self.stage.context))
-        self.claim_rung({self.pick(self.picture.endpoints, which): room for which, room in rooms.items()})
+            self.harness.run(sweep(self.harness.context))
+        self.claim_rung({self.pick(self.snapshot.endpoints, which): room for which, room in rooms.items()})
         if forget:
-            self.stage.queue.deliveries.clear()
+            self.harness.queue.deliveries.clear()
 
-    @precondition(lambda self: self.picture.deliveries)
+    @precondition(lambda self: self.snapshot.deliveries)
     @rule(which=st.lists(picks, min_size=1, max_size=4))
     def claim_anything(self, which: list[int]) -> None:
-        chosen = [self.pick(self.picture.deliveries, one) for one in which]
-        self.take(self.stage.run(claim(self.stage.context, chosen)))
+        chosen = [self.pick(self.snapshot.deliveries, one) for one in which]
+        self.take(self.harness.run(claim(self.harness.context, chosen)))
 
-    @precondition(lambda self: any(row.state == DeliveryState.HELD for row in self.picture.deliveries.values()))
+    @precondition(lambda self: any(row.state == DeliveryState.HELD for row in self.snapshot.deliveries.values()))
     @rule(limit=st.integers(1, 3))
     def claim_what_is_held(self, limit: int) -> None:
         self.claim_held(limit)
@@ -79,7 +79,7 @@ class Work(Life):
     @precondition(lambda self: self.claims)
     @rule(which=picks, held=st.booleans())
     def release_a_claim(self, which: int, held: bool) -> None:
-        self.stage.run(release(self.stage.context, [self.pop(self.claims, which)], held=held))
+        self.harness.run(release(self.harness.context, [self.pop(self.claims, which)], held=held))
 
     @precondition(lambda self: self.claims)
     @rule(which=st.lists(picks, min_size=1, max_size=3), answer=answers)
@@ -105,7 +105,7 @@ class Work(Life):
     @precondition(lambda self: self.claims or self.finished)
     @rule()
     def a_worker_stands_still_and_another_takes_over(self) -> None:
-        self.stage.clock.advance(LEASE_SECONDS)
+        self.harness.clock.advance(LEASE_SECONDS)
         self.ring_for_what_is_due()
         self.claim_rung()
 
@@ -133,14 +133,14 @@ class Work(Life):
     @rule(sweeps=st.booleans(), flushed=st.booleans(), dies_after=deaths)
     def the_house_is_kept(self, sweeps: bool, flushed: bool, dies_after: int | None) -> None:
         if flushed:
-            self.stage.queue.deliveries.clear()
+            self.harness.queue.deliveries.clear()
         if sweeps:
-            self.stage.run(sweep(self.stage.context))
-        self.stage.run_mortal(drain_inactive_endpoints(self.stage.context), dies_after=dies_after)
+            self.harness.run(sweep(self.harness.context))
+        self.harness.run_with_crash(drain_inactive_endpoints(self.harness.context), dies_after=dies_after)
 
     @rule(seconds=st.sampled_from(WAITS))
     def time_passes(self, seconds: float) -> None:
-        self.stage.clock.advance(seconds)
+        self.harness.clock.advance(seconds)
 
     @rule()
     def the_next_one_comes_due(self) -> None:

@@ -1,4 +1,4 @@
-"""The stage of the state machine: the real operations on a real database, with a fake clock, dice, bell and wire."""
+"""The harness of the state machine: the real operations on a real database, with a fake clock, dice, bell and wire."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from sendoff.store.tables import (
     Replay,
     ReplayItem,
 )
-from tests.integration.engine.machine.fakes import FakeWire, MortalDatabase, ProcessDied
-from tests.integration.engine.machine.picture import Picture, take_picture
-from tests.support.house import START, House, ListQueue, open_house
+from tests.integration.engine.machine.db_snapshot import DbSnapshot, take_snapshot
+from tests.integration.engine.machine.fakes import CrashingDatabase, FakeWire, ProcessDied
+from tests.support.app_fixture import START, AppFixture, ListQueue, open_app
 
 Result = TypeVar("Result")
 
@@ -37,33 +37,33 @@ _EMPTIED = (ReplayItem, Replay, DeadLetter, LastExchange, Attempt, Delivery, Eve
 
 
 @dataclass
-class Stage:
-    """One house for all examples; `reset` empties it."""
+class Harness:
+    """One app for all examples; `reset` empties it."""
 
     runner: asyncio.Runner
-    house: House
+    app: AppFixture
     wire: FakeWire
-    database: MortalDatabase
+    database: CrashingDatabase
     eye: Engine | None
     """Looks at SQLite without an event loop and a thread in between: most of the time goes into looking."""
 
     @property
     def context(self) -> Context:
-        return self.house.context
+        return self.app.context
 
     @property
     def clock(self) -> FakeClock:
-        return self.house.clock
+        return self.app.clock
 
     @property
     def queue(self) -> ListQueue:
-        return self.house.queue
+        return self.app.queue
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         """What `work` gives."""
         return self.runner.run(work)
 
-    def run_mortal(self, work: Coroutine[Any, Any, Result], *, dies_after: int | None) -> Result | None:
+    def run_with_crash(self, work: Coroutine[Any, Any, Result], *, dies_after: int | None) -> Result | None:
         """What `work` gives; None when its process died after so many commits."""
         self.database.commits_left = dies_after
         try:
@@ -73,23 +73,23 @@ class Stage:
         finally:
             self.database.commits_left = None
 
-    def look(self) -> Picture:
+    def look(self) -> DbSnapshot:
         """The database as it is."""
         if self.eye is None:
             return self.run(self._look())
         with self.eye.connect() as connection:
-            return take_picture(connection)
+            return take_snapshot(connection)
 
     def reset(self) -> None:
         """As new: no events, no endpoints, the clock at its start."""
-        self.house.clock, self.house.queue = FakeClock(START), ListQueue()
+        self.app.clock, self.app.queue = FakeClock(START), ListQueue()
         self.wire.sent.clear()
-        self.house.context = replace(self.context, clock=self.clock, queue=self.queue)
+        self.app.context = replace(self.context, clock=self.clock, queue=self.queue)
         self.run(self._empty())
 
-    async def _look(self) -> Picture:
+    async def _look(self) -> DbSnapshot:
         async with self.context.database.read() as tx:
-            return await (await tx.connection()).run_sync(take_picture)
+            return await (await tx.connection()).run_sync(take_snapshot)
 
     async def _empty(self) -> None:
         async with self.context.database.write() as tx:
@@ -98,10 +98,10 @@ class Stage:
 
 
 @contextmanager
-def set_stage(database_url: str) -> Iterator[Stage]:
-    """A stage with an event loop of its own."""
+def open_harness(database_url: str) -> Iterator[Harness]:
+    """A harness with an event loop of its own."""
     with asyncio.Runner() as runner:
-        opening = open_house(
+        opening = open_app(
             database_url,
             retry_schedule=list(SCHEDULE),
             disable_after_failures=FAILURES_TO_DISABLE,
@@ -110,21 +110,21 @@ def set_stage(database_url: str) -> Iterator[Stage]:
             retention_days=RETENTION_DAYS,
             dead_letter_retention_days=DEAD_LETTER_RETENTION_DAYS,
         )
-        house = runner.run(opening.__aenter__())
+        app = runner.run(opening.__aenter__())
         eye = create_engine(database_url.replace("+aiosqlite", "")) if "+aiosqlite" in database_url else None
         try:
-            yield _furnish(runner, house, eye)
+            yield _furnish(runner, app, eye)
         finally:
             if eye is not None:
                 eye.dispose()
             runner.run(opening.__aexit__(None, None, None))
 
 
-def _furnish(runner: asyncio.Runner, house: House, eye: Engine | None) -> Stage:
-    wire, database = FakeWire(), MortalDatabase(house.context.database)
-    house.context = replace(
-        house.context,
+def _furnish(runner: asyncio.Runner, app: AppFixture, eye: Engine | None) -> Harness:
+    wire, database = FakeWire(), CrashingDatabase(app.context.database)
+    app.context = replace(
+        app.context,
         wire=cast(Any, wire),
         database=cast(Any, database),
     )
-    return Stage(runner, house, wire, database, eye)
+    return Harness(runner, app, wire, database, eye)

@@ -1,4 +1,4 @@
-"""What the numbers stand on: the machine, the receiver's ceiling and the bare client's floor."""
+"""The machine under a run: its speed, what the receiver can take, and what the bare client can send."""
 
 from __future__ import annotations
 
@@ -9,34 +9,36 @@ from pathlib import Path
 
 from bench.accounting import ProcessTable
 from bench.calibration import calibrate
-from bench.floor import Floor
+from bench.client_baseline import ClientBaseline
 from bench.options import Options
 from bench.plan import Plan
-from bench.servers import ReceiverProcess, run_floor, run_load
+from bench.servers import ReceiverProcess, run_client_baseline, run_load
 
 _SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class Environment:
     """CPU times are microseconds for each request, of the process that is named."""
 
     calibration_ms: float
     receiver_per_second: float
     receiver_cpu_us: float
-    floor: Floor
+    client_baseline: ClientBaseline
 
 
-def measure_ground(options: Options, directory: Path) -> Ground:
+def measure_environment(options: Options, directory: Path) -> Environment:
     """Everything that is measured without Sendoff."""
     calibration = calibrate()
     receiver = ReceiverProcess(options.hosts)
     try:
         per_second, cpu_us = _ceiling(receiver, options, directory)
-        floor = run_floor(receiver, seconds=_SECONDS, concurrency=options.connections, body_bytes=options.payload + 150)
+        client_baseline = run_client_baseline(
+            receiver, seconds=_SECONDS, concurrency=options.connections, body_bytes=options.payload + 150
+        )
     finally:
         receiver.stop()
-    return Ground(calibration, per_second, cpu_us, floor)
+    return Environment(calibration, per_second, cpu_us, client_baseline)
 
 
 def describe_machine() -> str:

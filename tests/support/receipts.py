@@ -12,7 +12,7 @@ PING = "webhook.ping"
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class Receipt:
     """One delivery, as it arrived `count` times with these very bytes."""
 
     path: str
@@ -26,7 +26,7 @@ class Arrival:
     """Unix seconds."""
 
 
-def add_up(exchanges: Iterable[tuple[Received, Reply]]) -> list[Arrival]:
+def collect_receipts(exchanges: Iterable[tuple[Received, Reply]]) -> list[Receipt]:
     """The deliveries among the requests, which are OptimalDial's; pings are none."""
     same: defaultdict[tuple[str, str, str, bytes], list[tuple[float, bool]]] = defaultdict(list)
     for request, reply in exchanges:
@@ -35,7 +35,7 @@ def add_up(exchanges: Iterable[tuple[Received, Reply]]) -> list[Arrival]:
             key = request.path.partition("?")[0], event_id, delivery_id, request.body
             same[key].append((request.arrived_at, reply.status >= 300 or reply.close or reply.reset))
     return [
-        Arrival(
+        Receipt(
             path,
             event_id,
             delivery_id,

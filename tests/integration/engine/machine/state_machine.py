@@ -16,10 +16,10 @@ from sendoff.delivery.sweep import sweep
 from sendoff.policy.decision import OUR_PATIENCE_SECONDS
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.store.hot.claims import Quotas
+from tests.integration.engine.machine.db_snapshot import DbSnapshot
 from tests.integration.engine.machine.fakes import Answer
-from tests.integration.engine.machine.invariants import Ledger, check_picture, check_step
-from tests.integration.engine.machine.picture import Picture
-from tests.integration.engine.machine.stage import SCHEDULE, Stage
+from tests.integration.engine.machine.harness import SCHEDULE, Harness
+from tests.integration.engine.machine.invariants import Ledger, check_snapshot, check_step
 
 Thing = TypeVar("Thing")
 
@@ -30,41 +30,43 @@ deaths = st.sampled_from([None, None, None, 0, 1, 2])
 """After how many commits the process dies that does something; mostly it lives."""
 
 
-class Life(RuleBasedStateMachine):
-    """`picture` is the database after the last step; `claims` and `finished` are what processes hold in memory."""
+class DeliveryMachine(RuleBasedStateMachine):
+    """`snapshot` is the database after the last step; `claims` and `finished` are what processes hold in memory."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, harness: Harness) -> None:
         super().__init__()
-        stage.reset()
-        self.stage = stage
+        harness.reset()
+        self.harness = harness
         self.ledger = Ledger()
         self.claims: list[Claim] = []
         self.finished: list[FinishedAttempt] = []
-        self.picture = stage.look()
+        self.snapshot = harness.look()
 
     @invariant()
     def everything_adds_up(self) -> None:
-        before, self.picture = self.picture, self.stage.look()
-        check_step(before, self.picture, self.ledger)
-        check_picture(self.picture, self.ledger)
+        before, self.snapshot = self.snapshot, self.harness.look()
+        check_step(before, self.snapshot, self.ledger)
+        check_snapshot(self.snapshot, self.ledger)
 
     def ring_for_what_is_due(self) -> None:
-        self.stage.queue.deliveries.clear()
-        self.stage.run(sweep(self.stage.context))
+        self.harness.queue.deliveries.clear()
+        self.harness.run(sweep(self.harness.context))
 
     def claim_rung(self, known_rooms: Mapping[str, int] | None = None) -> None:
         """Claim whatever was rung for; of endpoints that nothing is known of, all of it."""
         rooms = Quotas(known_rooms or {}, otherwise=1_000)
-        self.take(self.stage.run(claim(self.stage.context, self.stage.queue.deliveries, rooms=rooms)))
+        self.take(self.harness.run(claim(self.harness.context, self.harness.queue.deliveries, rooms=rooms)))
 
     def claim_held(self, limit: int) -> None:
-        holders = {row.endpoint_id: None for row in self.picture.deliveries.values() if row.state == DeliveryState.HELD}
+        holders = {
+            row.endpoint_id: None for row in self.snapshot.deliveries.values() if row.state == DeliveryState.HELD
+        }
         for endpoint_id in holders:
-            self.take(self.stage.run(claim_held(self.stage.context, {endpoint_id: limit})))
+            self.take(self.harness.run(claim_held(self.harness.context, {endpoint_id: limit})))
 
     def take(self, claims: Claims) -> None:
         """Nothing is claimed to be sent unless its endpoint is active and the delivery ours."""
-        after = self.stage.look()
+        after = self.harness.look()
         for claimed in claims.to_send:
             assert after.endpoints[claimed.endpoint.id].state == EndpointState.ACTIVE
             assert after.deliveries[claimed.delivery.id].lease == claimed.lease
@@ -72,11 +74,11 @@ class Life(RuleBasedStateMachine):
 
     def send(self, claimed: Claim, answer: Answer) -> None:
         """Nothing leaves under a lease that was lost: somebody else may have delivered it."""
-        self.stage.wire.answer = answer
-        sent = len(self.stage.wire.sent)
-        self.finished.append(self.stage.run(deliver(self.stage.context, claimed)))
-        if len(self.stage.wire.sent) > sent:
-            delivery = self.stage.look().deliveries[claimed.delivery.id]
+        self.harness.wire.answer = answer
+        sent = len(self.harness.wire.sent)
+        self.finished.append(self.harness.run(deliver(self.harness.context, claimed)))
+        if len(self.harness.wire.sent) > sent:
+            delivery = self.harness.look().deliveries[claimed.delivery.id]
             assert delivery.lease == claimed.lease, f"sent under a lease that was lost: {delivery}"
 
     def send_all(self, *answers: Answer) -> None:
@@ -96,10 +98,10 @@ class Life(RuleBasedStateMachine):
 
     def write_down(self, batch: list[FinishedAttempt], *, dies_after: int | None = None) -> None:
         """What is recorded under a lease that holds counts, and nothing else changes."""
-        before = self.stage.look()
+        before = self.harness.look()
         ours = [one for one in batch if before.deliveries[one.claim.delivery.id].lease == one.claim.lease]
-        self.stage.run_mortal(record(self.stage.context, batch), dies_after=dies_after)
-        after = self.stage.look()
+        self.harness.run_with_crash(record(self.harness.context, batch), dies_after=dies_after)
+        after = self.harness.look()
         if dies_after == 0:
             assert after == before
             return
@@ -112,10 +114,10 @@ class Life(RuleBasedStateMachine):
 
     def advance_to_next(self) -> None:
         """Until the next delivery comes due, if none is."""
-        now = self.stage.clock.now()
-        times = [row.next_attempt_at for row in self.picture.open_deliveries() if row.state != DeliveryState.HELD]
+        now = self.harness.clock.now()
+        times = [row.next_attempt_at for row in self.snapshot.open_deliveries() if row.state != DeliveryState.HELD]
         if times and min(times) > now:
-            self.stage.clock.advance((min(times) - now).total_seconds())
+            self.harness.clock.advance((min(times) - now).total_seconds())
 
     def pick(self, among: dict[str, Any], which: int) -> str:
         return list(among)[which % len(among)]
@@ -131,7 +133,7 @@ class Life(RuleBasedStateMachine):
         elif status == 410 or not (attempt.outcome.verdict == "ours" or attempt.claim.delivery.replay_id):
             self.ledger.failures[endpoint_id] += 1
 
-    def _check_recorded(self, attempt: FinishedAttempt, after: Picture) -> None:
+    def _check_recorded(self, attempt: FinishedAttempt, after: DbSnapshot) -> None:
         delivery, status = after.deliveries[attempt.claim.delivery.id], attempt.status
         closed = after.endpoints[delivery.endpoint_id].state != EndpointState.ACTIVE
         if attempt.outcome.verdict == "ours" and not _is_out_of_patience(attempt):

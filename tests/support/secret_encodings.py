@@ -12,7 +12,7 @@ _SEED_BYTES = 32  # an ed25519 key's secret half comes first; the other is publi
 _BEFORE_DATA = (0, 2, 3)  # how many of base64's characters also tell of 0, 1, 2 bytes before it
 
 
-def spellings(secret: str) -> set[bytes]:
+def encodings(secret: str) -> set[bytes]:
     """The secret and what is secret in it: as it is, URL-encoded, in hexadecimal and in base64, wherever it begins.
 
     Of an access token (a JWT) its signature is searched for as well: without it the rest is worth nothing.

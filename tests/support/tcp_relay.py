@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 
-async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Write what is read, until either side ends."""
     try:
         while data := await reader.read(65_536):

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from sendoff.dialects.signing import SHARED_PREFIX, new_private_key, public_key
 from tests.integration.dialbird.issuer import Issuer
-from tests.support.spellings import spellings
+from tests.support.secret_encodings import encodings
 
 SHARED = SHARED_PREFIX + b64encode(secrets.token_bytes(32)).decode()
 PRIVATE = new_private_key()
@@ -34,7 +34,7 @@ SIGNATURE = TOKEN.rpartition(".")[2]
 
 
 def is_found(secret: str, text: bytes) -> bool:
-    return any(spelling in text for spelling in spellings(secret))
+    return any(spelling in text for spelling in encodings(secret))
 
 
 @pytest.mark.parametrize("secret", [SHARED, PRIVATE, HEX, API_KEY, TOKEN], ids=["v1", "v1a", "hex", "key", "token"])

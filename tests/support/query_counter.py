@@ -16,7 +16,7 @@ from sendoff.store.engine.postgres_driver import Direct
 
 
 @dataclass
-class Expenses:
+class QueryCounts:
     """A statement past SQLAlchemy is a transaction of its own."""
 
     statements: int = 0
@@ -24,9 +24,9 @@ class Expenses:
 
 
 @contextmanager
-def counted() -> Iterator[Expenses]:
+def count_queries() -> Iterator[QueryCounts]:
     """Count what this process asks of its databases."""
-    spent = Expenses()
+    spent = QueryCounts()
     fetch = Direct.fetch
 
     async def counting_fetch(direct: Direct, *arguments: Any, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The reckoning: every accepted event was received by every endpoint or is a dead letter, and nothing was altered."""
+"""Checks that every accepted event was received by every endpoint or is a dead letter, unaltered."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tests.support.databases import LiveDatabase
-from tests.support.tally import Arrival
+from tests.support.receipts import Receipt
 from tests.support.tenants import Tenant
 
 _TOLD = 5
@@ -18,7 +18,7 @@ ListenAddress = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Reckoning:
+class ConsistencyReport:
     """What became of the accepted events."""
 
     received: int
@@ -43,13 +43,15 @@ class Reckoning:
         )
 
 
-def reckon(tenants: Sequence[Tenant], arrivals: Sequence[Arrival], database: LiveDatabase) -> Reckoning:
+def check_consistency(
+    tenants: Sequence[Tenant], receipts: Sequence[Receipt], database: LiveDatabase
+) -> ConsistencyReport:
     """What became of all that the tenants were told is accepted."""
     numbers = {event_id: number for tenant in tenants for event_id, number in tenant.published.accepted.items()}
     paths = {endpoint_id: path for tenant in tenants for endpoint_id, path in tenant.paths.items()}
-    arrived: defaultdict[ListenAddress, list[Arrival]] = defaultdict(list)
-    for arrival in arrivals:
-        arrived[arrival.event_id, arrival.path].append(arrival)
+    arrived: defaultdict[ListenAddress, list[Receipt]] = defaultdict(list)
+    for receipt in receipts:
+        arrived[receipt.event_id, receipt.path].append(receipt)
     letters = database.query("SELECT event_id, endpoint_id FROM dead_letters WHERE state = 'open'")
     dead = {(event_id, paths[endpoint_id]) for event_id, endpoint_id in letters}
     expected = {
@@ -59,7 +61,7 @@ def reckon(tenants: Sequence[Tenant], arrivals: Sequence[Arrival], database: Liv
         for path in tenant.paths.values()
     }
     again = {place: _sent(each) - 1 for place, each in arrived.items() if _sent(each) > 1}
-    return Reckoning(
+    return ConsistencyReport(
         received=len(expected & arrived.keys()),
         dead=len(expected & dead - arrived.keys()),
         lost=sorted(expected - arrived.keys() - dead),
@@ -77,10 +79,10 @@ def _tell_attempts(database: LiveDatabase, event_id: str) -> str:
     return f"{event_id}: {[row[1:] for row in rows if row[0] == event_id]}"
 
 
-def _sent(arrivals: Sequence[Arrival]) -> int:
-    return sum(arrival.count - arrival.refused for arrival in arrivals)
+def _sent(receipts: Sequence[Receipt]) -> int:
+    return sum(receipt.count - receipt.refused for receipt in receipts)
 
 
-def _is_altered(arrivals: Sequence[Arrival], number: int) -> bool:
-    content = json.loads(arrivals[0].body)
-    return len(arrivals) > 1 or content["id"] != arrivals[0].event_id or content["data"] != {"number": number}
+def _is_altered(receipts: Sequence[Receipt], number: int) -> bool:
+    content = json.loads(receipts[0].body)
+    return len(receipts) > 1 or content["id"] != receipts[0].event_id or content["data"] != {"number": number}

@@ -1,4 +1,4 @@
-"""Who publishes and who receives: organizations with a key each, and their endpoints.
+"""The organizations that publish, with a key each, and their endpoints.
 
 Made by the product's own operations in this process, because the command line takes seconds for each key and the API
 takes 60 registrations a minute; every endpoint answers its ping like any other.
@@ -25,8 +25,10 @@ _ACTOR = Actor(name="bench")
 _AT_ONCE = 8
 
 
-async def found_town(environment: Mapping[str, str], options: Options, hosts: Sequence[str], port: int) -> list[str]:
-    """Make it, and give the organizations' keys."""
+async def create_fixtures(
+    environment: Mapping[str, str], options: Options, hosts: Sequence[str], port: int
+) -> list[str]:
+    """Create organizations and endpoints; returns the keys of the organizations."""
     settings = load(**{name.removeprefix("SENDOFF_").lower(): value for name, value in environment.items()})
     urls = [f"http://{hosts[number % len(hosts)]}:{port}/hook/{number}" for number in range(options.endpoints)]
     turns = asyncio.Semaphore(_AT_ONCE)

@@ -1,6 +1,6 @@
-"""The floor: the same POSTs sent by the bare `sendoff.wire` client in a loop, no database and no queue around it.
+"""The client baseline: the same POSTs sent by the bare `sendoff.wire` client in a loop, without database and queue.
 
-python -m bench.floor PORT SECONDS CONCURRENCY BODY_BYTES HOST [HOST …]      prints JSON
+python -m bench.client_baseline PORT SECONDS CONCURRENCY BODY_BYTES HOST [HOST …]      prints JSON
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _HEADERS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Floor:
+class ClientBaseline:
     """How fast the bare client is; CPU time is this process's alone."""
 
     per_second: float
     cpu_us: float
 
 
-async def _measure(port: int, seconds: float, concurrency: int, body_bytes: int, hosts: list[str]) -> Floor:
+async def _measure(port: int, seconds: float, concurrency: int, body_bytes: int, hosts: list[str]) -> ClientBaseline:
     policy = AddressPolicy(allow_networks=(ip_network("127.0.0.0/8"),), allow_http=True)
     targets = cycle([check_url(f"http://{host}:{port}/hook", policy) for host in hosts])
     head, body = encode_headers(_HEADERS), b"x" * body_bytes
@@ -56,7 +56,7 @@ async def _measure(port: int, seconds: float, concurrency: int, body_bytes: int,
         sent, started, cpu = 0, time.monotonic(), time.process_time()
         await asyncio.gather(*(send_until(started + seconds) for _ in range(concurrency)))
         took, used = time.monotonic() - started, time.process_time() - cpu
-    return Floor(per_second=sent / took, cpu_us=used / sent * 1e6)
+    return ClientBaseline(per_second=sent / took, cpu_us=used / sent * 1e6)
 
 
 if __name__ == "__main__":

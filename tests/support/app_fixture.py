@@ -22,6 +22,7 @@ from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
 from sendoff.settings import load
 from sendoff.startup import open_context
 from sendoff.store.engine.database import Transaction
+from sendoff.store.queries import accounts
 from tests.support.polling import eventually
 
 START = datetime(2026, 4, 24, 12, 34, 56, 789_000, tzinfo=UTC)
@@ -54,7 +55,7 @@ class ListQueue:
 
 
 @dataclass
-class House:
+class AppFixture:
     """An installation with one organization, and a worker that works when it is told to."""
 
     context: Context
@@ -102,8 +103,8 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(database_url: str, **settings: object) -> AsyncIterator[House]:
-    """A house on a migrated database; `settings` by field name."""
+async def open_app(database_url: str, **settings: object) -> AsyncIterator[AppFixture]:
+    """A app on a migrated database; `settings` by field name."""
     overrides: dict[str, object] = {
         "database_url": database_url,
         "secret_keys": ["k" * 32],
@@ -119,7 +120,7 @@ async def open_house(database_url: str, **settings: object) -> AsyncIterator[Hou
             context, ACTOR, organization_id=organization.id, email="dev@example.com", scopes=SCOPES
         )
         async with context.database.read() as tx:
-            key = await organizations.accounts.find_key(tx, minted.id)
+            key = await accounts.find_key(tx, minted.id)
         assert key is not None
         principal = Principal(key.id, key.prefix, key.organization_id, key.user_id, frozenset(key.scopes))
-        yield House(context, clock, queue, principal)
+        yield AppFixture(context, clock, queue, principal)

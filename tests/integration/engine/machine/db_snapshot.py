@@ -1,4 +1,4 @@
-"""A picture of the database: all that there is of deliveries at one moment."""
+"""A snapshot of the database: all that there is of deliveries at one moment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ItemKey(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Picture:
+class DbSnapshot:
     """The rows by their ids; attempts, letters and items in lists, first to last."""
 
     events: dict[str, Row]
@@ -50,12 +50,12 @@ class Picture:
         return [delivery for delivery in self.deliveries.values() if delivery.state in OPEN]
 
 
-def take_picture(connection: Connection) -> Picture:
+def take_snapshot(connection: Connection) -> DbSnapshot:
     """Everything at this moment."""
     attempts = _rows(connection, Attempt, "delivery_id", "number")
     letters = _rows(connection, DeadLetter, "id")
     items = _rows(connection, ReplayItem, "replay_id", "delivery_id")
-    return Picture(
+    return DbSnapshot(
         events={row.id: row for row in _rows(connection, Event, "id")},
         endpoints={row.id: row for row in _rows(connection, Endpoint, "id")},
         deliveries={row.id: row for row in _rows(connection, Delivery, "id")},

@@ -39,7 +39,7 @@ class Answers:
         return {(method, path) for method, path, status in self.statuses if status in statuses}
 
 
-class PassersBy:
+class RandomClients:
     """Call `routes` from a few threads, with any of the keys of one organization, within the block of `calling`."""
 
     def __init__(self, url: str, keys: Sequence[str], routes: Sequence[Route]) -> None:

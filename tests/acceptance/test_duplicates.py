@@ -11,9 +11,9 @@ from sendoff.settings import load
 from sendoff.startup import open_context
 from sendoff.store.queries.dead_letters import DeadLetterFilter
 from tests.acceptance.conftest import Install, mostly_postgres, mostly_sqlite
+from tests.support.app_fixture import ACTOR
 from tests.support.databases import LiveDatabase
 from tests.support.exchange import Reply
-from tests.support.house import ACTOR
 from tests.support.installation import PATIENT, STEADY, Installation
 from tests.support.polling import eventually_blocking
 

@@ -1,4 +1,4 @@
-"""The API over a house: real databases, real Valkey, HTTP without a socket in between."""
+"""The API in one process: real databases, real Valkey, HTTP without a socket in between."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from api.app import create_app
 from sendoff.accounts import organizations
 from sendoff.accounts.authentication import SCOPES
 from sendoff.errors import Unavailable
-from tests.support.house import ACTOR, House, open_house
+from tests.support.app_fixture import ACTOR, AppFixture, open_app
 
 
 @dataclass
-class World:
-    """One API process with its house, and a key of the house's organization that carries every scope."""
+class ApiFixture:
+    """An API process, and a key of its organization with every scope. `asgi` is the FastAPI application."""
 
-    house: House
-    app: FastAPI
+    app: AppFixture
+    asgi: FastAPI
     client: httpx.AsyncClient
     key: str
 
@@ -67,9 +67,9 @@ class World:
         """A webhook at `url`, an event for it, and its dead letter: the receiver must fail from now on."""
         webhook = await self.register(url)
         await self.publish()
-        for wait in (0.0, *self.house.context.settings.retry_schedule):
-            self.house.clock.advance(wait)
-            await self.house.work()
+        for wait in (0.0, *self.app.context.settings.retry_schedule):
+            self.app.clock.advance(wait)
+            await self.app.work()
         found = (await self.get("/operator/v1/dead-letters", params={"endpoint_id": webhook["id"]})).json()
         letter: dict[str, Any] = found["data"][0]
         return letter
@@ -79,9 +79,9 @@ class World:
     ) -> str:
         """Another key of the organization, or one of another, by default with every scope."""
         minted = await organizations.create_key(
-            self.house.context,
+            self.app.context,
             ACTOR,
-            organization_id=organization_id or self.house.principal.organization_id,
+            organization_id=organization_id or self.app.principal.organization_id,
             email="dev@example.com",
             scopes=scopes or SCOPES,
             expires_at=expires_at,
@@ -90,16 +90,16 @@ class World:
 
     async def new_organization(self) -> str:
         """The id of another organization."""
-        return (await organizations.create_organization(self.house.context, ACTOR, name="Other", credits=1_000)).id
+        return (await organizations.create_organization(self.app.context, ACTOR, name="Other", credits=1_000)).id
 
     @asynccontextmanager
     async def without_redis(self) -> AsyncIterator[None]:
         """Redis cannot be reached within the block."""
-        before = self.app.state.context
+        before = self.asgi.state.context
         dead = before.redis.__class__.from_url("unix:///nonexistent/valkey.sock")
-        self.app.state.context = replace(before, redis=dead)
+        self.asgi.state.context = replace(before, redis=dead)
         yield
-        self.app.state.context = before
+        self.asgi.state.context = before
         await dead.aclose()
 
     @asynccontextmanager
@@ -108,11 +108,11 @@ class World:
         taken: list[asyncio.StreamWriter] = []
         server = await asyncio.start_server(lambda _reader, writer: taken.append(writer), "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        before = self.app.state.context
+        before = self.asgi.state.context
         mute = before.redis.__class__.from_url(f"redis://127.0.0.1:{port}")
-        self.app.state.context = replace(before, redis=mute)
+        self.asgi.state.context = replace(before, redis=mute)
         yield
-        self.app.state.context = before
+        self.asgi.state.context = before
         await mute.aclose()
         server.close()
         for writer in taken:
@@ -122,10 +122,10 @@ class World:
     @asynccontextmanager
     async def without_database(self) -> AsyncIterator[None]:
         """The database cannot be reached within the block."""
-        before = self.app.state.context
-        self.app.state.context = replace(before, database=_Gone())
+        before = self.asgi.state.context
+        self.asgi.state.context = replace(before, database=_Gone())
         yield
-        self.app.state.context = before
+        self.asgi.state.context = before
 
 
 class _Gone:
@@ -154,13 +154,13 @@ class _Gone:
 
 
 @asynccontextmanager
-async def open_world(database_url: str, redis_url: str, **settings: Any) -> AsyncIterator[World]:
-    """A world on a migrated database and a Redis; `settings` by field name."""
-    async with open_house(database_url, redis_url=redis_url, **settings) as house:
-        app = create_app(house.context.settings)
-        app.state.context = house.context
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+async def open_api(database_url: str, redis_url: str, **settings: Any) -> AsyncIterator[ApiFixture]:
+    """An API on a migrated database and a Redis; `settings` by field name."""
+    async with open_app(database_url, redis_url=redis_url, **settings) as app:
+        asgi = create_app(app.context.settings)
+        asgi.state.context = app.context
+        transport = httpx.ASGITransport(asgi, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://sendoff") as client:
-            world = World(house, app, client, key="")
-            world.key = await world.new_key()
-            yield world
+            api = ApiFixture(app, asgi, client, key="")
+            api.key = await api.new_key()
+            yield api

@@ -11,10 +11,10 @@ import httpx
 
 from tests.support.exchange import Received, Reply
 from tests.support.processes import ROOT, start, stop
-from tests.support.tally import Arrival
+from tests.support.receipts import Receipt
 
 
-class RemoteReceiver:
+class ReceiverProcess:
     """Runs between `__enter__` and `__exit__`; the methods are those of Receiver."""
 
     def __init__(self, *, port: int = 0, certificate: Path | None = None) -> None:
@@ -25,7 +25,7 @@ class RemoteReceiver:
         self._client = httpx.Client(verify=False, timeout=30, trust_env=False)  # noqa: S501 - our own process
         self.port = 0
 
-    def __enter__(self) -> RemoteReceiver:
+    def __enter__(self) -> ReceiverProcess:
         self._process = start(self._command, cwd=ROOT, stdout=subprocess.PIPE)
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
@@ -74,9 +74,9 @@ class RemoteReceiver:
         count: int = self._ask("GET", "numbers").json()["answered"].get(path, 0)
         return count
 
-    def tally(self) -> list[Arrival]:
+    def receipts(self) -> list[Receipt]:
         """The deliveries that arrived, added up."""
-        return [Arrival(**arrival) for arrival in self._ask("GET", "tally").json()]
+        return [Receipt(**receipt) for receipt in self._ask("GET", "receipts").json()]
 
     def forget(self) -> None:
         self._ask("POST", "forget")
