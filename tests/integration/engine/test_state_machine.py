@@ -25,7 +25,7 @@ from sendoff.operators.reconcile import reconcile
 from sendoff.operators.replay import tick_replay
 from tests.integration.engine.machine.db_snapshot import DbSnapshot
 from tests.integration.engine.machine.fakes import Answer
-from tests.integration.engine.machine.harness import DEAD_LETTER_RETENTION_DAYS, RETENTION_DAYS, set_stage
+from tests.integration.engine.machine.harness import DEAD_LETTER_RETENTION_DAYS, RETENTION_DAYS, open_harness
 from tests.integration.engine.machine.interventions import Interventions
 from tests.integration.engine.machine.invariants import check_end
 from tests.integration.engine.machine.work import Work
@@ -75,7 +75,7 @@ def test_whatever_happens_to_deliveries_nothing_is_lost_stuck_or_sent_again(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sendoff.delivery.dead_letters.BURY_AT_ONCE", 2)
-    with set_stage(database_url) as harness:
+    with open_harness(database_url) as harness:
         run_state_machine_as_test(
             lambda: WholeLife(harness),
             settings=settings(
