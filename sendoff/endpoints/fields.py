@@ -60,7 +60,7 @@ Text = Annotated[str, AfterValidator(_without_nul)]
 """A string that every database can keep."""
 
 Url = Annotated[Text, Field(description="https, with a host that resolves to public addresses only")]
-Description = Annotated[Text, Field(max_length=500)]
+Description = Annotated[str, Field(max_length=500), AfterValidator(_without_nul)]
 Events = Annotated[
     list[Text],
     AfterValidator(_without_duplicates),
@@ -70,6 +70,14 @@ RateLimit = Annotated[
     int, Field(ge=1, le=HIGHEST_RATE, description="Deliveries per second at the most, over all workers")
 ]
 """How fast an endpoint may be sent to; answers hold it only where it is set."""
+
+
+_MetadataKey = Annotated[str, Field(min_length=1, max_length=40), AfterValidator(_without_nul)]
+_MetadataValue = Annotated[str, Field(max_length=500), AfterValidator(_without_nul)]
+Metadata = Annotated[
+    dict[_MetadataKey, _MetadataValue],
+    Field(max_length=20, description="The owner's own keys and values; they are kept and shown, and mean nothing here"),
+]
 
 
 class NewEndpoint(BaseModel):
@@ -86,6 +94,7 @@ class NewEndpoint(BaseModel):
         "(Standard Webhooks 1.0 with a shared secret) or `standard-v1a` (the same with an ed25519 key).",
     )
     rate_limit: RateLimit | None = None
+    owner_metadata: Metadata | None = Field(None, alias="metadata")
 
 
 class EndpointChanges(BaseModel):
@@ -99,6 +108,7 @@ class EndpointChanges(BaseModel):
     events: Events = Field(default_factory=list)
     is_active: bool = Field(default_factory=bool)
     rate_limit: RateLimit | None = Field(default_factory=lambda: None)
+    owner_metadata: Metadata | None = Field(default_factory=lambda: None, alias="metadata")
 
     def given(self) -> dict[str, Any]:
         """The fields that were in the body."""
@@ -108,7 +118,7 @@ class EndpointChanges(BaseModel):
 class EndpointView(BaseModel):
     """What every reader of an endpoint sees, its owner and operators alike; never a secret."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(from_attributes=True, validate_by_name=True, serialize_by_alias=True)
 
     id: str
     organization_id: str
@@ -131,6 +141,8 @@ class EndpointView(BaseModel):
     disabled_by_operator: bool = Field(
         default=False, exclude_if=lambda value: not value, description="Only an operator can enable it again."
     )
+
+    owner_metadata: Metadata | None = Field(None, alias="metadata", exclude_if=is_none)
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> Self:

@@ -44,7 +44,9 @@ def shape_event_type(event_type: EventType) -> dict[str, Any]:
 
 def shape_endpoint(endpoint: Endpoint) -> dict[str, Any]:
     """An endpoint, never with its secret."""
-    return _pick(OperatorsView.of(endpoint), " ".join(OperatorsView.model_fields))
+    view = OperatorsView.of(endpoint)
+    shown = _pick(view, " ".join(OperatorsView.model_fields))
+    return {OperatorsView.model_fields[name].alias or name: value for name, value in shown.items()}
 
 
 def shape_delivery(delivery: Delivery, event_type: str, request_id: str | None) -> dict[str, Any]:

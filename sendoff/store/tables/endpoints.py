@@ -50,6 +50,8 @@ class Endpoint(SQLModel, table=True):
     """Its owner's limit: deliveries per second at the most, over all workers."""
     operator_rate_limit: int | None = None
     """An operator's limit; the lower one of both counts."""
+    owner_metadata: dict[str, str] | None = Field(default=None, sa_type=Json)
+    """Shown as `metadata`, a name that SQLAlchemy keeps for itself."""
     drain_due: bool = False
     """Set when the endpoint stops being active, cleared when its open deliveries are in the dead-letter store."""
     created_at: datetime = Field(sa_type=UtcDateTime)

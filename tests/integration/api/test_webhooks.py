@@ -321,3 +321,48 @@ async def test_an_overlap_that_is_no_number_of_seconds_up_to_30_days_is_refused(
     refused = await sqlite_api.post(path, {"overlap_seconds": overlap})
     assert (refused.status_code, "overlap_seconds" in refused.json()["detail"]) == (400, True)
     assert (await sqlite_api.post(path, {"overlap_seconds": 0})).status_code == 200
+
+
+METADATA = {"team": "billing", "k" * 40: "v" * 500, **{f"key{number}": "" for number in range(18)}}
+
+
+async def test_metadata_is_kept_shown_changed_and_cleared(api: ApiFixture, receiver: Receiver) -> None:
+    webhook = await api.register(receiver.url("/hook"), metadata=METADATA)
+    path = f"/api/v1/webhooks/{webhook['id']}"
+    assert webhook["metadata"] == METADATA
+    assert (await api.get(path)).json()["metadata"] == METADATA
+    assert (await api.get("/api/v1/webhooks")).json()[0]["metadata"] == METADATA
+    assert (await api.get("/operator/v1/endpoints")).json()["data"][0]["metadata"] == METADATA
+    assert (await api.patch(path, {"description": "New"})).json()["metadata"] == METADATA
+    assert (await api.patch(path, {"metadata": {"team": "sales"}})).json()["metadata"] == {"team": "sales"}
+    assert "metadata" not in (await api.patch(path, {"metadata": None})).json()
+    assert "metadata" not in await api.register(receiver.url("/other"))
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"a": 1},
+        {"a": None},
+        {"": "x"},
+        {"k" * 41: "x"},
+        {"a": "v" * 501},
+        {f"key{number}": "" for number in range(21)},
+        {"a": {"b": "c"}},
+        {"a\0": "x"},
+        ["a"],
+        "a",
+    ],
+    ids=str,
+)
+async def test_metadata_that_is_not_a_few_short_strings_is_refused_by_its_name(
+    sqlite_api: ApiFixture, receiver: Receiver, metadata: object
+) -> None:
+    webhook = await sqlite_api.register(receiver.url("/hook"))
+    receiver.forget()
+    refused = [
+        await sqlite_api.post("/api/v1/webhooks", {"url": receiver.url("/hook"), "metadata": metadata}),
+        await sqlite_api.patch(f"/api/v1/webhooks/{webhook['id']}", {"metadata": metadata}),
+    ]
+    assert [(answer.status_code, "metadata" in answer.json()["detail"]) for answer in refused] == [(400, True)] * 2
+    assert receiver.requests() == []
