@@ -51,14 +51,12 @@ class NotReady(BaseModel):
     detail: NotReadyDetail
 
 
-@router.head("/health", include_in_schema=False)
 @router.get("/health", operation_id="health")
 async def health() -> Health:
     """200 while the process serves."""
     return Health()
 
 
-@router.head("/ready", include_in_schema=False)
 @router.get(
     "/ready",
     operation_id="ready",

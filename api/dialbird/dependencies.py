@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ from sendoff.accounts.authentication import API_WEBHOOKS
 from sendoff.accounts.grants import Grant
 from sendoff.audit import Actor
 
+from ..http.validation import check_query
 from .errors import DialbirdError
 
 _bearer = HTTPBearer(
@@ -58,10 +59,11 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def _subscriber(scope: str | None) -> Callable[..., Subscriber]:
-    def admitted(request: Request, _documented: _Documented) -> Subscriber:
+def _subscriber(scope: str | None) -> Callable[..., Awaitable[Subscriber]]:
+    async def admitted(request: Request, _documented: _Documented) -> Subscriber:
         grant: Grant = request.state.grant
         grant.check() if scope is None else grant.require(scope)
+        check_query(request)
         return Subscriber(grant, Actor(grant.actor, request.state.request_id))
 
     return admitted

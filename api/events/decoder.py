@@ -1,4 +1,4 @@
-"""Events as the product's backend hands them in: decoded, checked, `data` left the bytes that it is."""
+"""Events as the product's backend publishes them: decoded and checked; `data` stays the bytes that were sent."""
 
 from __future__ import annotations
 
@@ -12,15 +12,22 @@ from sendoff.errors import Invalid, TooLarge
 from sendoff.publishing.publish import NewEvent
 
 from ..http.bodies import BadJson, malformed
-from ..http.json_limits import DEEPEST_NESTING, has_more_keys, is_nested_deeper
+from ..http.json_limits import DEEPEST_NESTING, has_more_keys, is_nested_deeper, without_strings
+from ..http.validation import unknown_name
 
 MOST_EVENTS = 1_000
 MOST_KEYS = 20_000
 """Keys in one event's `data`, all of its objects together."""
 
+LONGEST_NUMBER = 4_300
+"""Digits of one number in `data`. Common JSON parsers fail on longer ones, so a receiver could not read the event."""
+
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)  # in any time zone
 
 _PLACE = re.compile(r"(?P<problem>.*) - at `\$\.?(?P<place>[^`]*)`", re.DOTALL)
+_HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_LONE_SURROGATE = re.compile(rb"(?<!\\)(?:\\\\)*(?P<half>%b(?!%b)|(?<!%b)%b)" % (_HIGH, _LOW, _HIGH, _LOW))
+_LONG_NUMBER = re.compile(rb"(?<![0-9.])[0-9]{%d}" % (LONGEST_NUMBER + 1))
 _NAMED = re.compile(r"Object (?P<problem>missing required|contains unknown) field `(?P<name>[^`]*)`", re.DOTALL)
 
 
@@ -33,6 +40,8 @@ class _Event(msgspec.Struct, forbid_unknown_fields=True):
 class _Batch(msgspec.Struct, forbid_unknown_fields=True):
     events: list[_Event]
 
+
+_EVENT_FIELDS, _BATCH_FIELDS = _Event.__struct_fields__, _Batch.__struct_fields__
 
 Body = TypeVar("Body")
 _event_decoder = msgspec.json.Decoder(_Event)
@@ -59,9 +68,9 @@ def _decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise _violation(str(error)) from None
+        raise _violation(str(error), in_batch=decoder is _batch_decoder) from None
     except BadJson as error:
-        raise malformed(error) from None
+        raise _lone_surrogate(body) or malformed(error) from None
 
 
 def _checked(event: _Event, prefix: str, *, data_limit: int | None) -> NewEvent:
@@ -72,30 +81,55 @@ def _checked(event: _Event, prefix: str, *, data_limit: int | None) -> NewEvent:
     if not data.startswith(b"{"):
         raise Invalid(f"`{field}` must be a JSON object, such as {{…}}.", field=field)
     try:
-        data.decode()  # the decoder skips over it without a look at its encoding
+        data.decode()  # the decoder does not check the encoding of raw parts
     except UnicodeDecodeError:
         raise Invalid(f"`{field}` is not UTF-8; JSON is always sent as UTF-8.", field=field) from None
     if is_nested_deeper(data, DEEPEST_NESTING):
         raise Invalid(f"`{field}` is nested deeper than {DEEPEST_NESTING} levels; flatten it.", field=field)
+    if _has_long_number(data):
+        raise Invalid(
+            f"`{field}` holds a number of more than {LONGEST_NUMBER:,} digits, which receivers cannot read; "
+            "send it as a string.",
+            field=field,
+        )
     if has_more_keys(data, MOST_KEYS):
         raise Invalid(f"`{field}` has more than {MOST_KEYS:,} keys; publish it in parts.", field=field)
     if occurred_at is not None and occurred_at < _EARLIEST:
-        raise Invalid(f"`{prefix}occurred_at` lies before 1970.", field=f"{prefix}occurred_at")
+        raise Invalid(f"`{prefix}occurred_at` lies before 1970; send a later time.", field=f"{prefix}occurred_at")
     if occurred_at is not None and occurred_at > _LATEST:
-        raise Invalid(f"`{prefix}occurred_at` lies after 9999-12-30.", field=f"{prefix}occurred_at")
+        raise Invalid(
+            f"`{prefix}occurred_at` lies after 9999-12-30; send an earlier time.", field=f"{prefix}occurred_at"
+        )
     return NewEvent(event.type, data, occurred_at)
 
 
-def _violation(message: str) -> Invalid:
+def _has_long_number(data: bytes) -> bool:
+    return len(data) > LONGEST_NUMBER and bool(_LONG_NUMBER.search(without_strings(data)))
+
+
+def _lone_surrogate(body: bytes) -> Invalid | None:
+    """The error for text with half of a surrogate pair, if that is what the decoder stumbled over."""
+    found = _LONE_SURROGATE.search(body)
+    if found is None:
+        return None
+    half = found["half"].decode()
+    return Invalid(
+        f"The body holds `{half}` (byte {found.start('half')}), half of a surrogate pair, which is not a character; "
+        "send both halves or leave it out."
+    )
+
+
+def _violation(message: str, *, in_batch: bool) -> Invalid:
     """The decoder's sentence in the words of our other errors: the field first, then what is wrong with it."""
     placed = _PLACE.fullmatch(message)
     problem, place = (placed["problem"], placed["place"]) if placed else (message, "")
     named = _NAMED.fullmatch(problem)
-    if named:
+    if named and named["problem"] == "missing required":
         place = f"{place}.{named['name']}" if place else named["name"]
-        missing = named["problem"] == "missing required"
-        problem = "is missing" if missing else "is not known here; check its spelling or leave it out"
-        return Invalid(f"`{place}` {problem}.", field=place)
+        return Invalid(f"`{place}` is missing; add it.", field=place)
+    if named:
+        known = _BATCH_FIELDS if in_batch and not place else _EVENT_FIELDS
+        return unknown_name(named["name"], known, place=place)
     if "RFC3339" in problem or "timezone" in problem:
         problem = "Must be a time with a UTC offset in ISO 8601, such as 2026-04-24T12:34:56.789+00:00"
     return Invalid(f"`{place}`: {problem}." if place else f"{problem}.", field=place or None)

@@ -30,6 +30,7 @@ from ..http.authentication import Caller, admit, context_of, refuse_key_in_url
 from ..http.bodies import read_json_bytes
 from ..http.dependencies import ContextOf, EventsWriter, idempotency_key
 from ..http.idempotency import respond
+from ..http.validation import check_query
 from ..openapi import error_responses
 from .decoder import read_batch, read_event
 from .schemas import EventDelivery, PublishedEvent
@@ -82,12 +83,14 @@ async def get(caller: EventsWriter, context: ContextOf, event_id: str) -> Respon
 async def _publish(request: Request, *, read: Read, answer: Answer, in_batch: bool) -> Response:
     if idempotency_key(request) is not None or not _is_small(request):
         caller = await admit(request, EVENTS_WRITE, limited=False)
+        check_query(request)
         body = await read_json_bytes(request)
         return await _publish_alone(request, caller, body, read(body), answer=answer, in_batch=in_batch)
     refuse_key_in_url(request)
     authorization = request.headers.get("authorization")
     read_idempotency_key(authorization)  # without a key nothing is read
     try:
+        check_query(request)
         events = read(await read_json_bytes(request))
     except SendoffError:
         await admit(request, EVENTS_WRITE, limited=False)  # whoever may not publish is told that first

@@ -1,4 +1,7 @@
-"""Which methods each path answers, for the `Allow` header: the framework names those of the first route alone."""
+"""The methods of each path, for the `Allow` header: the framework names those of the first route alone.
+
+HEAD is answered wherever GET is; the middleware does that.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +37,9 @@ class Methods:
         """The value of the `Allow` header of `path`; a route of that very path hides those with parameters."""
         matching = [(pattern.match(path), method) for pattern, method in self._patterns]
         found = [(match.groups(), method) for match, method in matching if match]
-        exact = [method for parameters, method in found if not parameters]
-        return ", ".join(sorted(set(exact or [method for _, method in found])))
+        exact = {method for parameters, method in found if not parameters}
+        methods = exact or {method for _, method in found}
+        return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
 
 def known_routes(app: FastAPI) -> Iterator[KnownRoute]:

@@ -1,4 +1,4 @@
-"""What routes ask for. Order matters: a caller stands before the body, so that 401, 403 and 429 come first."""
+"""Dependencies of routes. A route names its caller before its body, so that 401, 403 and 429 come before 400."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sendoff.idempotency import LONGEST_KEY, check_key
 
 from .authentication import Caller, admit, context_of
 from .bodies import read_json_object
-from .validation import Model, validate
+from .validation import Model, check_query, validate
 
 _bearer = HTTPBearer(auto_error=False, scheme_name="apiKey", description="`Authorization: Bearer od_live_…`")
 _Documented = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
@@ -22,7 +22,9 @@ _Documented = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 
 def _caller(scope: str, *, limited: bool = False) -> Callable[..., Awaitable[Caller]]:
     async def admitted(request: Request, _documented: _Documented) -> Caller:
-        return await admit(request, scope, limited=limited)
+        caller = await admit(request, scope, limited=limited)
+        check_query(request)
+        return caller
 
     return admitted
 
@@ -55,17 +57,25 @@ _DocumentedKey = Annotated[
 ]
 
 
-def idempotency_key(request: Request, _documented: _DocumentedKey = None) -> str | None:
+async def _context(request: Request) -> Context:
+    return context_of(request)  # as a coroutine: the framework runs plain functions in threads, which takes longer
+
+
+async def _idempotency_key(request: Request, _documented: _DocumentedKey = None) -> str | None:
+    return idempotency_key(request)
+
+
+def idempotency_key(request: Request) -> str | None:
     """The Idempotency-Key of a request, if it has one. Raises Invalid for one that cannot be a key."""
     key = request.headers.get("idempotency-key")
     return None if key is None else check_key(key)
 
 
-ContextOf = Annotated[Context, Depends(context_of)]
+ContextOf = Annotated[Context, Depends(_context)]
 WebhooksReader = Annotated[Caller, Depends(_caller(WEBHOOKS_MANAGE))]
 WebhooksWriter = Annotated[Caller, Depends(_caller(WEBHOOKS_MANAGE, limited=True))]
 UploadsReader = Annotated[Caller, Depends(_caller(UPLOADS_READ))]
 UploadsWriter = Annotated[Caller, Depends(_caller(UPLOADS_WRITE, limited=True))]
 EventsWriter = Annotated[Caller, Depends(_caller(EVENTS_WRITE))]
 Operator = Annotated[Caller, Depends(_caller(OPERATOR))]
-IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]
+IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]

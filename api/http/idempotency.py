@@ -60,4 +60,8 @@ def respond(stored: StoredResponse) -> Response:
     return Response(stored.body, stored.status, headers, "application/json" if stored.body else None)
 
 
-Write = Annotated[WriteRequest, Depends(WriteRequest)]
+async def _write_request(request: Request, key: IdempotencyKey) -> WriteRequest:
+    return WriteRequest(request, key)
+
+
+Write = Annotated[WriteRequest, Depends(_write_request)]

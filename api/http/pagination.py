@@ -21,8 +21,8 @@ def encode_cursor(identifier: str) -> str:
 
 
 def decode_cursor(cursor: str | None) -> str | None:
-    """The id that a cursor stands for. Raises Invalid for what we did not hand out."""
-    if cursor is None:
+    """The id that a cursor stands for; None, the first page, for none. Raises Invalid for any other text."""
+    if not cursor:  # `?cursor=` is what scripts send that append the cursor before they have one
         return None
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
@@ -30,7 +30,10 @@ def decode_cursor(cursor: str | None) -> str | None:
     except (binascii.Error, ValueError):
         identifier = ""
     if not is_uuid(identifier):
-        raise Invalid("`cursor` is not one that a list gave as `next_cursor`.", field="cursor")
+        raise Invalid(
+            "`cursor` is invalid; use the `next_cursor` of the page before, or none for the first page.",
+            field="cursor",
+        )
     return identifier
 
 

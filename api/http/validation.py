@@ -1,11 +1,14 @@
-"""What every field is held to, and how its violation is told."""
+"""The rules that fields and query parameters are held to, and how a violation is described to the caller."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, TypeVar
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from inspect import isclass
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from starlette.requests import Request
 
 from sendoff.endpoints.fields import Text as Text
 from sendoff.errors import Invalid
@@ -13,7 +16,7 @@ from sendoff.ids import is_uuid
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_MOST_TOLD = 3
+_MOST_DESCRIBED = 3
 
 
 def _uuid(text: str) -> str:
@@ -27,9 +30,9 @@ UuidText = Annotated[str, AfterValidator(_uuid)]
 
 
 class RequestBody(BaseModel):
-    """A request body whose unknown fields are ignored; types are not guessed."""
+    """A request body. Types are not guessed; an unknown field is refused, since it may be a known one misspelled."""
 
-    model_config = ConfigDict(strict=True, extra="ignore")
+    model_config = ConfigDict(strict=True, extra="forbid")
 
 
 def validate(model: type[Model], fields: Mapping[str, Any]) -> Model:
@@ -37,27 +40,90 @@ def validate(model: type[Model], fields: Mapping[str, Any]) -> Model:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        problems = error.errors(include_url=False, include_input=False)
-        raise Invalid(describe_problems(problems), field=_place(problems[0]["loc"]) or None) from None
+        # An unknown field first: misspelled, it explains why another one is missing.
+        found = error.errors(include_url=False, include_input=False)
+        problems = sorted(found, key=lambda problem: problem["type"] != "extra_forbidden")
+        described = describe_problems(problems, model=model)
+        raise Invalid(described, field=_place(problems[0]["loc"]) or None) from None
 
 
-def describe_problems(problems: Iterable[Mapping[str, Any]], *, skip: int = 0) -> str:
-    """The first few problems that pydantic found, as one text; `skip` leaves out the first parts of each place."""
-    told = [_describe(problem, skip) for problem in problems]
-    more = f" And {len(told) - _MOST_TOLD} more." if len(told) > _MOST_TOLD else ""
-    return " ".join(told[:_MOST_TOLD]) + more
+def check_query(request: Request) -> None:
+    """Raise Invalid for a query parameter that the matched route does not take."""
+    if request.url.query:
+        dependant = getattr(request.scope.get("route"), "dependant", None)
+        known = set() if dependant is None else _query_names(dependant)
+        for name in request.query_params:
+            if name not in known:
+                raise unknown_name(name, known, kind="query parameter")
 
 
-def _describe(problem: Mapping[str, Any], skip: int) -> str:
-    place = _place(problem["loc"][skip:])
+def unknown_name(name: str, known: Collection[str], *, place: str = "", kind: str = "field") -> Invalid:
+    """The error for a field or parameter that is not among the `known` ones; it names the nearest of them."""
+    shown = f"{place}.{name[:100]}" if place else name[:100]
+    return Invalid(f"`{shown}` is not a known {kind}; {_remedy(name, known, kind)}.", field=shown)
+
+
+def describe_problems(
+    problems: Iterable[Mapping[str, Any]], *, model: type[BaseModel] | None = None, skip: int = 0
+) -> str:
+    """The first few problems that pydantic found in `model`, as one text.
+
+    `skip` leaves out the first parts of each place.
+    """
+    described = [_describe(problem, model, skip) for problem in problems]
+    more = f" And {len(described) - _MOST_DESCRIBED} more." if len(described) > _MOST_DESCRIBED else ""
+    return " ".join(described[:_MOST_DESCRIBED]) + more
+
+
+def _describe(problem: Mapping[str, Any], model: type[BaseModel] | None, skip: int) -> str:
+    parts = problem["loc"][skip:]
+    place = _place(parts)
     match problem["type"]:
         case "extra_forbidden":
-            return f"`{place}` is not known here; check its spelling or leave it out."
+            known = _fields_at(model, parts[:-1]) if model else ()
+            return unknown_name(str(parts[-1]), known, place=_place(parts[:-1])).message
         case "missing":
-            return f"`{place}` is missing."
+            return f"`{place}` is missing; add it."
         case _:
             text = str(problem["msg"]).removeprefix("Value error, ")
             return f"`{place}`: {text}." if place else f"{text}."
+
+
+def _remedy(name: str, known: Collection[str], kind: str) -> str:
+    if not known:
+        return f"this call takes no {kind}s, leave it out"
+    nearest = get_close_matches(name[:100].lower(), known, n=1)
+    return f"the nearest one is `{nearest[0]}`" if nearest else f"known are {', '.join(sorted(known))}"
+
+
+def _fields_at(model: type[BaseModel], parts: Sequence[Any]) -> Collection[str]:
+    """The names of the fields that stand beside the one at a place of the model."""
+    for part in parts:
+        if isinstance(part, int) or part not in model.model_fields:
+            continue
+        inner = _model_in(model.model_fields[part].annotation)
+        if inner is None:
+            return ()
+        model = inner
+    return model.model_fields.keys()
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that an annotation such as `list[Model] | None` is about."""
+    if isclass(annotation) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)
+
+
+def _query_names(dependant: Any) -> set[str]:
+    """The query parameters that a route and its dependencies take."""
+    names: set[str] = set()
+    for parameter in dependant.query_params:
+        model = _model_in(parameter.field_info.annotation)
+        names |= {parameter.alias} if model is None else model.model_fields.keys()
+    for inner in dependant.dependencies:
+        names |= _query_names(inner)
+    return names
 
 
 def _place(parts: Iterable[Any]) -> str:
