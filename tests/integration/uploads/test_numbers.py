@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import re._parser as sre
 from collections.abc import Iterator
+from decimal import Decimal
 
 import phonenumbers
 import pytest
@@ -54,13 +56,19 @@ def written_numbers(draw: st.DrawFn) -> str:
     )
 
 
-@given(written_numbers())
+def is_numeral(text: str) -> bool:
+    """Whether it is the decimal or scientific spelling of a number, or a negative one: those are not read as text."""
+    spelling = r"\s*(-[0-9]+|[+-]?[0-9]+(\.[0-9]*([eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+))\s*"
+    return re.fullmatch(spelling, text) is not None
+
+
+@given(written_numbers().filter(lambda text: not is_numeral(text)))
 def test_written_numbers_are_read_as_the_library_reads_them(text: str) -> None:
     assert parse_number(text) == library(text)
     assert is_valid(text) == (library(text) is not None)
 
 
-@given(st.from_regex(phone_numbers._COMMON_SHAPE.__self__, fullmatch=True))
+@given(st.from_regex(phone_numbers._COMMON_SHAPE.__self__, fullmatch=True).filter(lambda text: not is_numeral(text)))
 def test_every_shape_that_skips_the_library_is_read_as_the_library_reads_it(text: str) -> None:
     assert parse_number(text) == library(text)
 
@@ -215,3 +223,96 @@ def test_no_time_zone_hangs_on_more_or_fewer_digits_than_are_looked_up() -> None
     lengths = {len(prefix) for prefix in TIMEZONE_DATA if prefix.startswith("1") and prefix != "1"}
     assert min(lengths) == phone_numbers._SHORTEST_ZONE_PREFIX
     assert max(lengths) == phone_numbers._LONGEST_ZONE_PREFIX
+
+
+@st.composite
+def numerals(draw: st.DrawFn) -> str:
+    """Decimal and scientific spellings, many of them of ten-digit integers."""
+    digits = draw(st.from_regex(r"[2-9][0-9]{9}|1[2-9][0-9]{9}|[0-9]{1,12}", fullmatch=True))
+    point = draw(st.integers(1, len(digits)))
+    exponent = draw(st.sampled_from(["", "e", "E", "e+", "E-"]))
+    power = str(draw(st.integers(0, 12)) if draw(st.booleans()) else len(digits) - point) if exponent else ""
+    return f"{draw(st.sampled_from(['', '', '-', '+']))}{digits[:point]}.{digits[point:]}{exponent}{power}"
+
+
+@given(numerals())
+def test_a_numeral_is_the_number_that_it_spells_or_invalid(text: str) -> None:
+    number, value = parse_number(text), Decimal(text)
+    if number is not None:
+        assert value == value.to_integral_value()
+        assert int(value) in (int(number.e164), int(number.e164) - 10_000_000_000)
+    assert is_valid(text) == (number is not None)
+
+
+@pytest.mark.parametrize(
+    ("text", "e164"),
+    [
+        ("4155552671.0", "+14155552671"),
+        ("4155552671.", "+14155552671"),
+        ("14155552671.00", "+14155552671"),
+        ("4.155552671E9", "+14155552671"),
+        ("4.15555267E9", "+14155552670"),
+        ("1.21255501e+10", "+12125550100"),
+        (" 4.155552671E+09 ", "+14155552671"),
+        ("415.555.2671", "+14155552671"),
+        ("415555267.0", None),
+        ("415.5552671", None),
+        ("4155552671.5", None),
+        ("4.15555E+09", None),
+        ("-4155552671", None),
+        ("4.155552671E99", None),
+        ("1e400", None),
+    ],
+)
+def test_decimal_and_scientific_spellings(text: str, e164: str | None) -> None:
+    number = parse_number(text)
+    assert (number and number.e164) == e164
+
+
+HOSTILE = [
+    "2125550100" + " " * 239 + "#",
+    "4155552671" + " " * 100 + "#" + " " * 100 + "0001",
+    "tel:1;phone-context=" + "aa." * 36 + "aa!",
+    "2125550100" + "-. " * 80,
+    "2125550100" + ",;" * 100 + "1",
+    "2125550100 ext" + "\u3000" * 200 + "#",
+    "(" * 120 + "2125550100" + ")" * 120,
+    "2125550100" + "x1" * 120,
+    "１" * 250,
+    "\ufdfa" * 250,
+    "2" * 250,
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_the_library_sees_short_text_only(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    parse = phonenumbers.parse
+
+    def watch(number: str, region: str) -> phonenumbers.PhoneNumber:
+        seen.append(number)
+        return parse(number, region)
+
+    monkeypatch.setattr(phone_numbers.phonenumbers, "parse", watch)
+    is_valid(text)
+    for one in seen:
+        assert len(one) <= 34
+        assert sum(map(str.isdigit, one)) <= 20
+        assert not re.search(r"[\s.,;:*#=~/-]{2}|phone-context", one)
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_read_or_invalid(text: str) -> None:
+    assert is_valid(text) == (parse_number(text) is not None)
+
+
+def test_the_longest_common_spelling_fits() -> None:
+    number = parse_number("+1 (415) 555-2671 extension 12345")
+    assert number is not None
+    assert number.e164 == "+14155552671"
+
+
+def test_cells_padded_with_blanks_are_read() -> None:
+    number = parse_number(" " * 100 + "415 555" + " " * 90 + "2671")
+    assert number is not None
+    assert number.e164 == "+14155552671"
