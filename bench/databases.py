@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import asyncpg  # type: ignore[import-untyped]
+import asyncpg
 
 from tests.support.postgres import PostgresServer
 

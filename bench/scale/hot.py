@@ -15,7 +15,7 @@ from sendoff.delivery.sweep import sweep
 from sendoff.ids import new_event_id, new_id
 from sendoff.policy.states import DeliveryState
 from sendoff.store.hot import acceptance, claims
-from sendoff.store.hot.claims import ANY_ROOM, ClaimedRow
+from sendoff.store.hot.claims import ANY_ROOM, ClaimResult
 from sendoff.store.hot.successes import Success, record_successes
 from sendoff.store.queries import deliveries, retention
 from sendoff.store.queries.deliveries import NewDelivery
@@ -53,15 +53,15 @@ def hot_path(context: Context, endpoints: Sequence[SeedEndpoint]) -> Routine:
             delivery_count=1,
         )
 
-    async def claim(ids: list[str]) -> tuple[str, list[ClaimedRow]]:
+    async def claim(ids: list[str]) -> tuple[str, ClaimResult]:
         lease, now = new_id(), context.clock.now()
-        taken = await claims.claim_due(context.database, ids, rooms=ANY_ROOM, lease=lease, now=now, until=now + _LEASE)
-        return lease, taken
+        result = await claims.claim_due(context.database, ids, rooms=ANY_ROOM, lease=lease, now=now, until=now + _LEASE)
+        return lease, result
 
-    async def record(claimed: tuple[str, list[ClaimedRow]]) -> None:
-        lease, taken = claimed
+    async def record(claimed: tuple[str, ClaimResult]) -> None:
+        lease, result = claimed
         now = context.clock.now()
-        done = [Success(one.delivery.id, lease, 1, now, now, 5, "ok", 200) for one in taken]
+        done = [Success(one.delivery.id, lease, 1, now, now, 5, "ok", 200) for one in result.taken]
         if len(await record_successes(context.database, done)) != _BATCH:
             raise RuntimeError("not everything that was claimed could be recorded")
 

@@ -9,8 +9,12 @@ import pytest
 from tests.acceptance.conftest import Install, mostly_sqlite
 from tests.support.databases import LiveDatabase
 from tests.support.exchange import Reply
-from tests.support.installation import PATIENT
+from tests.support.installation import PATIENT, Installation
 from tests.support.polling import eventually_blocking
+
+
+def wait_for_requests(installation: Installation, path: str, count: int) -> None:
+    eventually_blocking(lambda: installation.receiver.arrived(path) == count, what=f"{count} requests to {path}")
 
 
 @mostly_sqlite
@@ -30,7 +34,7 @@ def test_a_worker_that_is_told_to_stop_drains_and_gives_the_rest_back_at_once(
     installation.receiver.program("/hung", Reply(hang=True))
     tenant.publish(10)
     for path in ("/slow", "/hung"):
-        eventually_blocking(lambda path=path: installation.receiver.arrived(path) == 11, what=f"all requests to {path}")
+        wait_for_requests(installation, path, 11)
     installation.workers[0].signal(signal.SIGTERM)
     installation.receiver.release()
     assert installation.workers[0].stop() == 0, installation.workers[0].log()

@@ -15,13 +15,13 @@ _PAUSE_SECONDS = 0.02
 
 @overload
 async def eventually(
-    look: Callable[[], Awaitable[Found]], *, within: float = ..., what: str | Callable[[], str] = ...
+    look: Callable[[], Awaitable[Found | None]], *, within: float = ..., what: str | Callable[[], str] = ...
 ) -> Found: ...
 
 
 @overload
 async def eventually(
-    look: Callable[[], Found], *, within: float = ..., what: str | Callable[[], str] = ...
+    look: Callable[[], Found | None], *, within: float = ..., what: str | Callable[[], str] = ...
 ) -> Found: ...
 
 
@@ -45,7 +45,7 @@ async def eventually(
 
 
 def eventually_blocking(
-    look: Callable[[], Found],
+    look: Callable[[], Found | None],
     *,
     within: float = 10,
     every: float = _PAUSE_SECONDS,

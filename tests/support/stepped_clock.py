@@ -40,8 +40,8 @@ def main() -> None:
     def offset() -> float:
         return float(Path(file).read_text())
 
-    def now(clock: SystemClock) -> datetime:
-        return true_now(clock) + timedelta(seconds=offset())
+    def now(self: SystemClock) -> datetime:
+        return true_now(self) + timedelta(seconds=offset())
 
     # arq reads the time itself; it is imported by the server, after this.
     time.time = lambda: true_time() + offset()

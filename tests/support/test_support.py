@@ -10,7 +10,7 @@ import ssl
 import time
 from pathlib import Path
 
-import asyncpg  # type: ignore[import-untyped]
+import asyncpg
 import httpx
 import pytest
 import redis.asyncio

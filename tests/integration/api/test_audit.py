@@ -149,12 +149,14 @@ async def test_what_the_command_line_does_is_logged_and_keys_are_not(sqlite_api:
     context = sqlite_api.app.context
     organization = await organizations.create_organization(context, ACTOR, name="New", credits=None)
     await organizations.set_credits(context, ACTOR, organization.id, 5)
-    owner = {"organization_id": organization.id, "email": "ada@example.com"}
-    minted = await organizations.create_key(context, ACTOR, **owner, scopes=["webhooks:manage"])
+    mail = "ada@example.com"
+    minted = await organizations.create_key(
+        context, ACTOR, organization_id=organization.id, email=mail, scopes=["webhooks:manage"]
+    )
     await organizations.revoke_key(context, ACTOR, minted.id)
     await organizations.suspend_organization(context, ACTOR, organization.id, suspended=True)
     await organizations.suspend_organization(context, ACTOR, organization.id, suspended=False)
-    await organizations.remove_member(context, ACTOR, **owner)
+    await organizations.remove_member(context, ACTOR, organization_id=organization.id, email=mail)
     entries = await logged(sqlite_api, organization_id=organization.id)
     assert [entry["action"] for entry in entries] == [
         "organization.create",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ async def strict(sqlite_url: str, valkey_url: str, network: Network) -> AsyncIte
         yield api
 
 
-def resolve(api: ApiFixture, names: dict[str, Sequence[Sequence[str]]]) -> FixedResolver:
+def resolve(api: ApiFixture, names: Mapping[str, Sequence[Sequence[str]]]) -> FixedResolver:
     """Names resolve as told, all others not at all."""
     resolver = FixedResolver(**{name.replace(".", "_"): answers for name, answers in names.items()})
     api.app.context.wire._dialer._resolver = resolver

@@ -38,7 +38,7 @@ TEXTS = [
     "https://example.com:99999/",
     "upload.completed",
 ]
-VALUES = [*TEXTS, None, True, 0, -1, 1.5, 1e308, 10**400, [], {}, [None], [[]], {"": {}}, ["a"] * 2_000]
+VALUES: list[Any] = [*TEXTS, None, True, 0, -1, 1.5, 1e308, 10**400, [], {}, [None], [[]], {"": {}}, ["a"] * 2_000]
 
 
 async def test_nothing_that_callers_make_up_is_a_500(api: ApiFixture) -> None:

@@ -131,10 +131,10 @@ async def test_a_key_whose_first_request_still_runs_is_in_progress(sqlite_api: A
     context = sqlite_api.app.context
     before = context.wire.check
 
-    async def slow(*args: Any, **options: Any) -> None:
+    async def slow(*args: Any, **options: Any) -> Any:
         entered.set()
         await leave.wait()
-        await before(*args, **options)
+        return await before(*args, **options)
 
     context.wire.check = slow  # type: ignore[method-assign]
     headers = {"Idempotency-Key": "slow"}

@@ -355,7 +355,7 @@ async def test_the_owner_cannot_lift_an_operators_disable(api: ApiFixture, recei
         {"event_type": "message.incoming.received", "target_url": "https://receiver.example/hook"},
     )
     subscription = made.json()
-    owners = {
+    owners: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         webhook["id"]: (f"/api/v1/webhooks/{webhook['id']}", {"is_active": False}, {"is_active": True}),
         subscription["id"]: (
             f"/api/v1/subscriptions/{subscription['id']}",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import asyncpg
 import pytest
 
+from bench.scale.hot import background, hot_path
 from bench.scale.options import EXPERIMENTS, parse_scale_options
 from bench.scale.report import TITLES, read_sections, render
 from bench.scale.rows import COLUMNS, DEAD, DELIVERED, DUE, WAITING, Seed, SeedEndpoint, SeedState, lines
@@ -16,11 +18,24 @@ from bench.scale.seeding import find_endpoints, seed
 from sendoff.clock import SystemClock
 from sendoff.ids import is_event_id, is_uuid
 from sendoff.operators.reconcile import reconcile
+from sendoff.policy.states import DeliveryState
+from sendoff.store.queries import delivery_history
+from sendoff.store.queries.delivery_history import DeliveryFilter
 from tests.support.app_fixture import open_app
 from tests.support.receiver import Receiver
 
-FATES = (DELIVERED, DEAD, WAITING)
+STATES = (DELIVERED, DEAD, WAITING)
 ENDPOINT = SeedEndpoint("0199c5a0-0000-7000-8000-000000000001", "0199c5a0-0000-7000-8000-000000000002", "https://a.b")
+
+
+@dataclass(frozen=True)
+class ObservedDatabase:
+    """The test's database, as the benchmark connects to it."""
+
+    url: str
+
+    async def open_connection(self) -> asyncpg.Connection:
+        return await asyncpg.connect(self.url.replace("postgresql+asyncpg", "postgresql"))
 
 
 def seed_of(rows: int, *states: SeedState, until: datetime) -> Seed:
@@ -39,7 +54,7 @@ def written(rows: Seed, table: str) -> list[dict[str, str]]:
 
 
 def test_ids_are_of_the_products_kind_and_in_the_order_of_creation() -> None:
-    rows = seed_of(2_500, *FATES, until=SystemClock().now())
+    rows = seed_of(2_500, *STATES, until=SystemClock().now())
     more = replace(rows, first=2_500, since=rows.until, until=rows.until + timedelta(minutes=1))
     ids = [row["id"] for part in (rows, more) for row in written(part, "deliveries")]
     events = [row["id"] for part in (rows, more) for row in written(part, "events")]
@@ -50,8 +65,8 @@ def test_ids_are_of_the_products_kind_and_in_the_order_of_creation() -> None:
     assert all(map(is_event_id, events))
 
 
-def test_each_fate_has_its_attempts_and_the_dead_their_letters() -> None:
-    rows = seed_of(300, *FATES, until=SystemClock().now())
+def test_each_state_has_its_attempts_and_the_dead_their_letters() -> None:
+    rows = seed_of(300, *STATES, until=SystemClock().now())
     attempts = Counter(row["delivery_id"] for row in written(rows, "attempts"))
     expected = {row["id"]: int(row["attempt_count"]) for row in written(rows, "deliveries")}
     assert attempts == expected
@@ -72,21 +87,30 @@ def test_what_waits_is_due_later_and_what_is_due_was_never_tried() -> None:
 async def test_the_products_own_audit_finds_nothing_wrong_with_what_is_seeded(
     postgres_url: str, receiver: Receiver
 ) -> None:
-    class Database:
-        async def open_connection(self) -> asyncpg.Connection:
-            return await asyncpg.connect(postgres_url.replace("postgresql+asyncpg", "postgresql"))
-
     async with open_app(postgres_url) as app:
         await app.register(receiver.url("/hook/0"))
         await app.register(receiver.url("/hook/1"))
-        endpoints = await find_endpoints(Database())
+        endpoints = await find_endpoints(ObservedDatabase(postgres_url))
         until = app.clock.now() - timedelta(minutes=1)
-        rows = replace(seed_of(3_000, *FATES, until=until), endpoint_of=lambda number: endpoints[number % 2])
-        await seed(Database(), rows)
+        rows = replace(seed_of(3_000, *STATES, until=until), endpoint_of=lambda number: endpoints[number % 2])
+        await seed(ObservedDatabase(postgres_url), rows)
         found = await reconcile(app.context)
     assert found.findings == []
     assert found.checked["deliveries"] == 3_000
     assert found.checked["dead_letters"] == 1_000
+
+
+async def test_the_measured_statements_run_and_record_what_they_claim(postgres_url: str, receiver: Receiver) -> None:
+    async with open_app(postgres_url) as app:
+        await app.register(receiver.url("/hook/0"))
+        endpoints = await find_endpoints(ObservedDatabase(postgres_url))
+        for routine in (hot_path(app.context, endpoints), *background(app.context)):
+            given: Any = None
+            for step in routine:
+                given = await step.ask(given)
+        async with app.transaction() as tx:
+            page = await delivery_history.page(tx, DeliveryFilter(states=(DeliveryState.DELIVERED,)), limit=1_000)
+    assert len(page) == 100
 
 
 def test_a_new_run_replaces_its_own_sections_and_leaves_the_others() -> None:

@@ -55,7 +55,7 @@ class Installation:
         self.url = line.removeprefix("ready ")
 
     def start(self, *arguments: str) -> None:
-        command = [*_SENDOFF, "up", "--port", "0", *arguments, "--data", self.data]
+        command: list[str | Path] = [*_SENDOFF, "up", "--port", "0", *arguments, "--data", self.data]
         self.process = start(command, cwd=self.data.parent, env=self.environment, stdout=subprocess.PIPE)
 
     def read_line(self) -> str:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from sendoff.cli.main import app
 from sendoff.dialects.registry import Dialects
@@ -24,7 +23,7 @@ def run(*arguments: str, body: bytes = BODY, **environment: str) -> Result:
 
 def signed(dialect: str, secret: str, path: Path, **environment: str) -> str:
     """The path of a file with the headers."""
-    done = run("sign", "--dialect", dialect, "--secret", secret, "--at", NOW, **environment)
+    done = run("sign", "--dialect", dialect, "--secret", secret, "--at", NOW, body=BODY, **environment)
     assert done.exit_code == 0, done.output
     path.write_text(done.stdout)
     return str(path)
@@ -84,7 +83,7 @@ def test_an_installations_own_brand_signs_and_verifies(tmp_path: Path) -> None:
     headers = signed("house", "s", tmp_path / "headers", **brand)
     assert "X-Acme-Signature: v0=" in Path(headers).read_text()
     for name in ("house", "acme"):
-        done = run("verify", "--dialect", name, "--secret", "s", "--headers", headers, "--at", NOW, **brand)
+        done = run("verify", "--dialect", name, "--secret", "s", "--headers", headers, "--at", NOW, body=BODY, **brand)
         assert done.exit_code == 0, done.output
     assert run("verify", "--secret", "s", "--headers", headers, "--at", NOW).exit_code == 1
 

@@ -15,6 +15,7 @@ from sendoff.verify import verify
 from tests.integration.cli.conftest import Install
 from tests.integration.cli.installation import (
     LOOPBACK,
+    Installation,
     assert_nothing_runs_in,
     children_of,
     read_process,
@@ -83,11 +84,14 @@ def test_whatever_is_killed_comes_back_and_nothing_is_lost(
                 os.kill(killed, signal.SIGKILL)
                 event_id = eventually_blocking(lambda: publish_if_it_answers(api), within=30, what="the API answers")
                 wait_for_delivery(receiver_process, event_id, secret)
-                eventually_blocking(
-                    lambda killed=killed, name=name: installation.child(name) not in (0, killed), what=f"{name} is back"
-                )
+                wait_for_restart(installation, name, killed)
         assert installation.process is not None
-        eventually_blocking(lambda: len(children_of(installation.process.pid)) == 4, what="four children")
+        supervisor = installation.process.pid
+        eventually_blocking(lambda: len(children_of(supervisor)) == 4, what="four children")
+
+
+def wait_for_restart(installation: Installation, name: str, killed: int) -> None:
+    eventually_blocking(lambda: installation.child(name) not in (0, killed), what=f"{name} is back")
 
 
 def publish_if_it_answers(api: httpx.Client) -> str | None:

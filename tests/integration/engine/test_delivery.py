@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -13,6 +14,7 @@ from sendoff.store.queries import delivery_history, endpoints
 from sendoff.store.queries.dead_letters import DeadLetterFilter
 from sendoff.store.tables import Delivery
 from tests.support.app_fixture import START, AppFixture, open_app
+from tests.support.exchange import Received
 from tests.support.receiver import Receiver
 from tests.support.reference_signatures import is_signed
 
@@ -182,7 +184,5 @@ async def test_any_2xx_acknowledges(sqlite_url: str, receiver: Receiver, status:
         assert (await find(app, event.delivery_ids[0])).state == DeliveryState.DELIVERED
 
 
-def _as_if_it_arrived_at(request: object, moment: int) -> object:
-    from dataclasses import replace
-
-    return replace(request, arrived_at=float(moment))  # type: ignore[type-var]
+def _as_if_it_arrived_at(request: Received, moment: int) -> Received:
+    return replace(request, arrived_at=float(moment))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sendoff.delivery import dispatcher as dispatching
+from sendoff.delivery import record as rows
 from sendoff.delivery import recorder as recording
 from sendoff.delivery.admission import Standing
 from sendoff.delivery.dispatcher import Dispatcher
@@ -45,7 +46,7 @@ async def test_what_was_sent_and_cannot_be_recorded_is_not_sent_again_when_its_l
 ) -> None:
     database_is_away = asyncio.Event()
     database_is_away.set()
-    record = recording.record
+    record = rows.record
 
     async def record_if_possible(*arguments: Any) -> None:
         if database_is_away.is_set():

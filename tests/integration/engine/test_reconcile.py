@@ -21,7 +21,8 @@ from tests.support.app_fixture import ACTOR, AppFixture, open_app
 from tests.support.receiver import Receiver
 
 LONG_AGO = "2026-04-24T00:00:00.000000+00:00"
-TABLES = [model.__table__ for model in (Event, Endpoint, Delivery, Attempt, DeadLetter, Replay, ReplayItem)]
+MODELS: tuple[Any, ...] = (Event, Endpoint, Delivery, Attempt, DeadLetter, Replay, ReplayItem)
+TABLES = [model.__table__ for model in MODELS]
 NOBODY = "00000000-0000-7000-8000-000000000000"
 
 

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
+from typing import cast
 
 import pytest
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from sendoff.delivery.dead_letters import drain_inactive_endpoints
 from sendoff.maintenance.purge import purge_expired
@@ -76,8 +78,9 @@ def test_whatever_happens_to_deliveries_nothing_is_lost_stuck_or_sent_again(
 ) -> None:
     monkeypatch.setattr("sendoff.delivery.dead_letters.BURY_AT_ONCE", 2)
     with open_harness(database_url) as harness:
+        machine = partial(WholeLife, harness)
         run_state_machine_as_test(
-            lambda: WholeLife(harness),
+            cast(type[RuleBasedStateMachine], machine),
             settings=settings(
                 max_examples=LIVES, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)
             ),

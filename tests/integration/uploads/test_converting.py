@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendoff.errors import Invalid, TooLarge
+from sendoff.errors import Invalid, SendoffError, TooLarge
 from sendoff.uploads.files import json_entries
 from sendoff.uploads.files.converting import Converted, convert_json
 from sendoff.uploads.files.csv_reader import open_table
@@ -30,7 +30,7 @@ def convert(folder: Path, body: Any) -> tuple[Converted, list[dict[str, str]]]:
         return converted, [dict(zip(table.columns, row, strict=True)) for row in table.rows]
 
 
-def refusal(folder: Path, body: Any) -> Invalid | TooLarge:
+def refusal(folder: Path, body: Any) -> SendoffError:
     with pytest.raises((Invalid, TooLarge)) as caught:
         convert(folder, body)
     return caught.value

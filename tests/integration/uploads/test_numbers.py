@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-import re._parser as sre
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from importlib import import_module
+from typing import Any
 
 import phonenumbers
 import pytest
@@ -68,7 +69,14 @@ def test_written_numbers_are_read_as_the_library_reads_them(text: str) -> None:
     assert is_valid(text) == (library(text) is not None)
 
 
-@given(st.from_regex(phone_numbers._COMMON_SHAPE.__self__, fullmatch=True).filter(lambda text: not is_numeral(text)))
+def _pattern_of(match: Any) -> Any:
+    """The compiled pattern whose `match` method this is."""
+    return match.__self__
+
+
+@given(
+    st.from_regex(_pattern_of(phone_numbers._COMMON_SHAPE), fullmatch=True).filter(lambda text: not is_numeral(text))
+)
 def test_every_shape_that_skips_the_library_is_read_as_the_library_reads_it(text: str) -> None:
     assert parse_number(text) == library(text)
 
@@ -150,10 +158,15 @@ Shape = tuple[frozenset[str], ...]
 
 def shapes(pattern: str) -> Iterator[Shape]:
     """The pattern as sequences of digit sets, one for each way through its alternatives."""
-    yield from _sequences(list(sre.parse(pattern)))
+    yield from _sequences(_parse(pattern))
 
 
-def _sequences(parts: list[tuple[object, object]]) -> Iterator[Shape]:
+def _parse(pattern: str) -> list[tuple[object, Any]]:
+    """The parsed regular expression: `re._parser` has no type stubs."""
+    return list(import_module("re._parser").parse(pattern))
+
+
+def _sequences(parts: Sequence[tuple[object, Any]]) -> Iterator[Shape]:
     if not parts:
         yield ()
         return
@@ -162,7 +175,7 @@ def _sequences(parts: list[tuple[object, object]]) -> Iterator[Shape]:
             yield first + rest
 
 
-def _part(operation: object, argument: object) -> Iterator[Shape]:
+def _part(operation: object, argument: Any) -> Iterator[Shape]:
     match str(operation):
         case "LITERAL":
             yield (frozenset(chr(argument)),)
@@ -181,7 +194,7 @@ def _part(operation: object, argument: object) -> Iterator[Shape]:
             raise AssertionError(f"a construct this proof does not know: {other}")
 
 
-def _characters(items: list[tuple[object, object]]) -> frozenset[str]:
+def _characters(items: Sequence[tuple[object, Any]]) -> frozenset[str]:
     found: set[str] = set()
     for operation, argument in items:
         match str(operation):
@@ -198,6 +211,7 @@ def deciding_patterns() -> Iterator[str]:
     """What the library looks at: the leading digits of a region that has some, or else all its patterns."""
     for region in phonenumbers.COUNTRY_CODE_TO_REGION_CODE[1]:
         metadata = phonenumbers.PhoneMetadata.metadata_for_region(region)
+        assert metadata is not None
         if metadata.leading_digits:
             yield metadata.leading_digits
         if region in phone_numbers.REGIONS or not metadata.leading_digits:
@@ -293,7 +307,7 @@ def test_the_library_sees_short_text_only(text: str, monkeypatch: pytest.MonkeyP
         seen.append(number)
         return parse(number, region)
 
-    monkeypatch.setattr(phone_numbers.phonenumbers, "parse", watch)
+    monkeypatch.setattr(phonenumbers, "parse", watch)
     is_valid(text)
     for one in seen:
         assert len(one) <= 34

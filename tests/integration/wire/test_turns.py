@@ -85,7 +85,11 @@ async def test_whoever_is_late_gives_way_when_somebody_waits_and_only_then(monke
     turns, gave_way = HandshakeLimiter(3), list[int]()
 
     def gives_way(number: int, turn: HandshakePermit) -> Callable[[], None]:
-        return lambda: (gave_way.append(number), turn.end())[0]
+        def give_way() -> None:
+            gave_way.append(number)
+            turn.end()
+
+        return give_way
 
     for number in range(3):
         turn = await turns.take(origin("a"))

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -108,7 +108,7 @@ async def test_a_published_event_is_an_arq_job_and_is_delivered(
         await eventually(lambda: redis.zcard(DELIVERIES), what="a job in the queue")
         [job_id] = await redis.zrange(DELIVERIES, 0, -1)
         job = deserialize_job((await redis.get(job_key_prefix + job_id.decode())), deserializer=orjson.loads)
-        assert (job.function, job.args) == ("deliver", [accepted.delivery_ids])
+        assert (job.function, list(job.args)) == ("deliver", [accepted.delivery_ids])
         async with delivering(app):
             await receiver.wait_for(1, "/hook")
             await eventually(lambda: no_job_is_left(app), what="no job left in Redis")
@@ -205,6 +205,9 @@ class _FailingDispatcher(_BusyDispatcher):
         self.submitted.append(delivery_ids)
         raise Unavailable("The database is away.")
 
+    async def wait_for_claims(self, number: int) -> None:
+        await eventually(lambda: len(self.submitted) == number, what=f"claim {number}")
+
 
 async def test_jobs_end_when_the_database_is_away(postgres_url: str, valkey_url: str) -> None:
     async with open_app(postgres_url, redis_url=valkey_url) as app, queue_of(app) as queue:
@@ -212,7 +215,7 @@ async def test_jobs_end_when_the_database_is_away(postgres_url: str, valkey_url:
         async with consuming(app.context, cast(Dispatcher, dispatcher)) as [supervisor]:
             for number in range(1, 4):
                 queue.enqueue_deliveries([new_id()])
-                await eventually(lambda number=number: len(dispatcher.submitted) == number, what=f"claim {number}")
+                await dispatcher.wait_for_claims(number)
             assert not supervisor.is_unhealthy
 
 
@@ -253,7 +256,7 @@ async def is_trimmed(app: AppFixture) -> bool:
 async def test_a_job_that_takes_long_is_started_once(postgres_url: str, valkey_url: str) -> None:
     started, may_end = 0, asyncio.Event()
 
-    async def work(_ctx: object, _ids: object) -> None:
+    async def work(ctx: dict[Any, Any], *_: Any, **__: Any) -> None:
         nonlocal started
         started += 1
         await may_end.wait()

@@ -188,7 +188,7 @@ def test_slots_and_rooms_always_add_up(steps: list[tuple[str, float, str, bool |
         elif step == "finish" and (under_way or waiting):
             oldest = next(iter(under_way or waiting))
             admission.finish(oldest, answered=answered)
-            (under_way or waiting).pop(oldest)  # type: ignore[attr-defined]
+            (under_way or waiting).pop(oldest)
         in_slots = len(waiting) + sum(now - started < OVERTIME_AFTER_SECONDS for _, started in under_way.values())
         assert admission.free_slots(now) == 8 - in_slots
         for name in "abc":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
@@ -104,9 +105,9 @@ def _mapped(inner: int) -> IPv6Address:
     return IPv6Address(0xFFFF_0000_0000 | inner)
 
 
-EMBEDDINGS = {
+EMBEDDINGS: dict[str, Callable[[int], IPv6Address]] = {
     "ipv4_mapped": _mapped,
-    "ipv4_compatible": lambda inner: IPv6Address(inner),
+    "ipv4_compatible": IPv6Address,
     "ipv4_translated": lambda inner: IPv6Address(0xFFFF_0000_0000_0000 | inner),
     "nat64": lambda inner: IPv6Address((0x0064_FF9B << 96) | inner),
     "nat64 for local use": lambda inner: IPv6Address((0x0064_FF9B_0001 << 80) | inner),
