@@ -128,6 +128,13 @@ class Settings(BaseSettings):
         description="The most requests that may be under way from one worker process, and as many again to receivers "
         "that take longer than two seconds.",
     )
+    max_endpoints_per_organization: int = Field(
+        500,
+        ge=1,
+        le=100_000,
+        description="The most endpoints that an organization may have, subscriptions included. Every event is matched "
+        "against all of them, and an event for all of them makes as many deliveries.",
+    )
     disable_after_failures: int = Field(
         20, ge=1, description="Consecutive failed attempts after which an endpoint is disabled."
     )

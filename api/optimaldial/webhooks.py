@@ -22,7 +22,6 @@ from sendoff.store.queries.delivery_history import DeliveryFilter
 
 from ..http.dependencies import ContextOf, WebhooksReader, WebhooksWriter, json_body, optional_json_body
 from ..http.idempotency import Write
-from ..http.limits import limit_pings
 from ..http.pagination import MOST_PER_PAGE
 from ..openapi import body_of, error_responses, optional_body_of
 from .schemas import (
@@ -54,7 +53,6 @@ async def create(
     """Check the URL, send it a signed ping, and save the endpoint if a 2xx comes back within 5 seconds."""
 
     async def work() -> CreatedWebhook:
-        await limit_pings(context, body.url)
         return CreatedWebhook.of(await register_endpoint(context, caller.principal, caller.actor, body))
 
     return await write.once(caller, work)
@@ -90,9 +88,6 @@ async def update(
     changed = body.given()
 
     async def work() -> WebhookEndpoint:
-        current = await get_endpoint(context, caller.organization_id, webhook_id)
-        if changed.get("url", current.url) != current.url:
-            await limit_pings(context, changed["url"])
         change = EndpointChange(changed)
         return WebhookEndpoint.of(
             await update_endpoint(context, caller.organization_id, caller.actor, webhook_id, change)

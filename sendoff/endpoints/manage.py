@@ -18,7 +18,8 @@ from sendoff.dialects.dialbird import DIALBIRD
 from sendoff.dialects.signing import PRIVATE_PREFIX, public_key
 from sendoff.endpoints.fields import NewEndpoint, audit_snapshot
 from sendoff.endpoints.ping import ping
-from sendoff.endpoints.state import apply_changes, check_can_switch_on, mark_deleted, write_endpoint_audit
+from sendoff.endpoints.ping_limits import limit_pings
+from sendoff.endpoints.state import apply_changes, check_can_switch_on, check_count, mark_deleted, write_endpoint_audit
 from sendoff.errors import Invalid, NotFound
 from sendoff.ids import is_uuid, new_id
 from sendoff.policy.addresses import check_url
@@ -26,7 +27,7 @@ from sendoff.policy.matching import DEFAULT_SUBSCRIPTION
 from sendoff.policy.states import EndpointState
 from sendoff.publishing.event_types import check_subscription
 from sendoff.store.engine.database import Transaction
-from sendoff.store.queries import endpoints
+from sendoff.store.queries import accounts, endpoints
 from sendoff.store.tables import Endpoint
 
 
@@ -63,14 +64,18 @@ async def register_endpoint(
 ) -> RegisteredEndpoint:
     """Check the URL, ping it with a signature, and only then save the endpoint.
 
-    Raises UnsafeUrl, Invalid, UnknownEventType or PingFailed; nothing is saved then.
+    Raises UnsafeUrl, Invalid, UnknownEventType, PingFailed, RateLimited, or Conflict when the organization has as many
+    endpoints as it may; nothing is saved then.
     """
     events = list(DEFAULT_SUBSCRIPTION if new.events is None else new.events)
+    limit = context.settings.max_endpoints_per_organization
     async with context.database.read() as tx:
+        await check_count(tx, principal.organization_id, limit)
         await check_subscription(tx, events)
     check_url(new.url, context.addresses)
     dialect = find_dialect(context, new.dialect)
     secret = dialect.new_secret()
+    await limit_pings(context, principal.organization_id, new.url)
     await ping(context, dialect=dialect.name, url=new.url, secrets=[secret], organization_id=principal.organization_id)
     now = context.clock.now()
     identifier = new_id()
@@ -87,6 +92,8 @@ async def register_endpoint(
         updated_at=now,
     )
     async with context.database.write() as tx:
+        await accounts.lock_organization(tx, principal.organization_id)
+        await check_count(tx, principal.organization_id, limit)
         tx.add(endpoint)
         write_endpoint_audit(tx, actor, "endpoint.create", endpoint, before=None)
     return RegisteredEndpoint(endpoint, secret)
@@ -165,6 +172,7 @@ async def delete_endpoint(context: Context, organization_id: str, actor: Actor, 
 
 async def _verify_new_url(context: Context, endpoint: Endpoint, url: str) -> None:
     check_url(url, context.addresses)
+    await limit_pings(context, endpoint.organization_id, url)
     secrets = open_secrets(context.vault, endpoint, now=context.clock.now())
     await ping(context, dialect=endpoint.dialect, url=url, secrets=secrets, organization_id=endpoint.organization_id)
 

@@ -14,7 +14,18 @@ from sendoff.endpoints.fields import audit_snapshot
 from sendoff.errors import Conflict
 from sendoff.policy.states import ENDPOINT, EndpointState
 from sendoff.store.engine.database import Transaction
+from sendoff.store.queries import endpoints
 from sendoff.store.tables import Endpoint
+
+
+async def check_count(tx: Transaction, organization_id: str, limit: int) -> None:
+    """Raise Conflict if the organization has `limit` endpoints already, or more."""
+    count = await endpoints.count_of_organization(tx, organization_id)
+    if count >= limit:
+        raise Conflict(
+            f"The organization has {count} endpoints, and {limit} is the limit (subscriptions count, too); delete one "
+            "that is not needed, or let one endpoint receive several event types."
+        )
 
 
 def apply_changes(endpoint: Endpoint, changes: Mapping[str, Any], now: datetime) -> None:

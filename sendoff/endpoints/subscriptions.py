@@ -13,7 +13,8 @@ from sendoff.delivery.dead_letters import drain_endpoint
 from sendoff.dialects.dialbird import DIALBIRD
 from sendoff.endpoints.fields import audit_snapshot
 from sendoff.endpoints.manage import RegisteredEndpoint
-from sendoff.endpoints.state import apply_changes, mark_deleted, write_endpoint_audit
+from sendoff.endpoints.ping_limits import limit_subscriptions
+from sendoff.endpoints.state import apply_changes, check_count, mark_deleted, write_endpoint_audit
 from sendoff.errors import Conflict, Gone, Invalid, NotFound, UnknownEventType, UnsafeUrl
 from sendoff.ids import is_uuid, new_id
 from sendoff.policy.addresses import check_url
@@ -62,7 +63,7 @@ async def subscribe(context: Context, grant: Grant, actor: Actor, new: NewSubscr
     Raises UnknownEventType (`event_type`), Invalid (`target_url`, `rate_limit`), or Conflict when there is the same
     already.
     """
-    await _check_url(context, new.target_url)
+    await _check_url(context, grant.organization_id, new.target_url)
     secret = DIALBIRD.new_secret()
     endpoint = _endpoint(context, grant, new, secret)
     async with context.database.write() as tx:
@@ -123,9 +124,10 @@ async def unsubscribe(context: Context, organization_id: str, actor: Actor, subs
     await drain_endpoint(context, endpoint.id)
 
 
-async def _check_url(context: Context, url: str) -> None:
+async def _check_url(context: Context, organization_id: str, url: str) -> None:
     """Raise Invalid for a URL that is unsafe or resolves to an unsafe address; nothing is sent there."""
     try:
+        await limit_subscriptions(context, organization_id, url)
         await context.wire.check(check_url(url, context.addresses), timeout=LOOK_UP_SECONDS)
     except UnsafeUrl as error:
         raise Invalid(error.message.replace("url ", "target_url ", 1), field="target_url") from None
@@ -161,7 +163,7 @@ def _endpoint(context: Context, grant: Grant, new: NewSubscription, secret: str)
 
 
 async def _make_room(tx: Transaction, context: Context, actor: Actor, new: Endpoint) -> list[str]:
-    """The ids of subscriptions that give way to the new one, marked as deleted."""
+    """Mark the subscriptions that the new one replaces as deleted; their ids. Raises Conflict if it has no room."""
     await accounts.lock_organization(tx, new.organization_id)
     same = [
         endpoint
@@ -172,6 +174,8 @@ async def _make_room(tx: Transaction, context: Context, actor: Actor, new: Endpo
         raise Conflict(f"There is a subscription of {new.events[0]} for this target_url already; delete it first.")
     for endpoint in same:
         mark_deleted(tx, actor, endpoint, context.clock.now())
+    await tx.flush()
+    await check_count(tx, new.organization_id, context.settings.max_endpoints_per_organization)
     return [endpoint.id for endpoint in same]
 
 

@@ -111,8 +111,9 @@ class PublishBatcher:
                 waiting.refuse(its_own)
 
     async def _commit(self, group: Sequence[_Waiting]) -> None:
-        senders = await acceptance.find_senders(self.context.database, {waiting.key_hash for waiting in group})
-        types = await look_up_publishable(self.context, {event.type for waiting in group for event in waiting.events})
+        names = {event.type for waiting in group for event in waiting.events}
+        senders = await acceptance.find_senders(self.context.database, {waiting.key_hash for waiting in group}, names)
+        types = await look_up_publishable(self.context, names)
         admitted = await self._check(self._admit(group, senders, types), types)
         now = self.context.clock.now()
         subscribers = {sender.key.organization_id: sender.subscribers for sender in senders.values()}

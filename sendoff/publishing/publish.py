@@ -88,7 +88,7 @@ async def add_events(
 ) -> list[AcceptedEvent]:
     """Write events and their deliveries within a larger transaction; ring with `ring_for` after its commit."""
     publication = Publication(organization_id, new_events, request_id)
-    subscribers = await endpoints.find_subscribers(tx, {organization_id})
+    subscribers = await endpoints.find_subscribers(tx, {organization_id}, {event.type for event in new_events})
     cap, now = context.settings.endpoint_max_in_flight, context.clock.now()
     plan = plan_publications([publication], subscribers, endpoint_cap=cap, now=now)
     await events.insert_many(tx, plan.events)

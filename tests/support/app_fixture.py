@@ -24,6 +24,7 @@ from sendoff.startup import open_context
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import accounts
 from tests.support.polling import eventually
+from tests.support.uncounted import uncounted_redis
 
 START = datetime(2026, 4, 24, 12, 34, 56, 789_000, tzinfo=UTC)
 ACTOR = Actor(name="test")
@@ -114,7 +115,8 @@ async def open_app(database_url: str, **settings: object) -> AsyncIterator[AppFi
     }
     clock, queue = FakeClock(START), ListQueue()
     async with open_context(load(**{**overrides, **settings})) as opened:
-        context = replace(opened, clock=clock, queue=queue, random_source=lambda: 0.0)
+        redis = opened.redis if "redis_url" in settings else uncounted_redis()
+        context = replace(opened, clock=clock, queue=queue, redis=redis, random_source=lambda: 0.0)
         organization = await organizations.create_organization(context, ACTOR, name="Acme", credits=1_000)
         minted = await organizations.create_key(
             context, ACTOR, organization_id=organization.id, email="dev@example.com", scopes=SCOPES

@@ -12,7 +12,7 @@ from functools import partial
 
 import orjson
 
-from sendoff.store.engine.batch import json_text, read_moment
+from sendoff.store.engine.batch import json_text, read_json, read_moment
 from sendoff.store.engine.database import Database
 from sendoff.store.engine.postgres_driver import columns_of
 from sendoff.store.engine.types import moment_text
@@ -24,7 +24,7 @@ from sendoff.store.queries.events import NewEventRow
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """A known API key, and the active endpoints of its organization."""
+    """A known API key, and the active endpoints of its organization that subscribe to any of the published types."""
 
     key: KnownKey
     subscribers: Sequence[Subscriber]
@@ -33,8 +33,12 @@ class Sender:
 _FIND = f"""
     SELECT k.key_hash, k.id, k.prefix, k.organization_id, k.user_id, k.scopes, k.expires_at, k.revoked_at,
         o.suspended_at,
-        ARRAY(SELECT ARRAY[p.id::text, p.events::text, {NEWEST_HELD.format(endpoint="p")}::text] FROM endpoints p
-              WHERE p.organization_id = k.organization_id AND p.state = 'active')
+        ARRAY(SELECT ARRAY[p.id::text, p.matched::text, {NEWEST_HELD.format(endpoint="p")}::text] FROM (
+            SELECT e.id, (
+                SELECT json_agg(named) FROM json_array_elements_text(e.events) AS named WHERE named = ANY($2::text[])
+            ) AS matched
+            FROM endpoints e WHERE e.organization_id = k.organization_id AND e.state = 'active'
+        ) AS p WHERE p.matched IS NOT NULL)
     FROM api_keys k JOIN organizations o ON o.id = k.organization_id
     WHERE k.key_hash = ANY($1::text[])
 """
@@ -57,8 +61,13 @@ _ADD = """
 _FIND_IN_SQLITE = f"""
     SELECT k.key_hash, k.id, k.prefix, k.organization_id, k.user_id, k.scopes, k.expires_at, k.revoked_at,
         o.suspended_at,
-        (SELECT json_group_array(json_array(p.id, p.events, {NEWEST_HELD.format(endpoint="p")})) FROM endpoints p
-         WHERE p.organization_id = k.organization_id AND p.state = 'active')
+        (SELECT json_group_array(json_array(p.id, json(p.matched), {NEWEST_HELD.format(endpoint="p")})) FROM (
+            SELECT e.id, (
+                SELECT json_group_array(named.value) FROM json_each(e.events) AS named
+                WHERE named.value IN (SELECT value FROM json_each(:types))
+            ) AS matched
+            FROM endpoints e WHERE e.organization_id = k.organization_id AND e.state = 'active'
+        ) AS p WHERE p.matched <> '[]')
     FROM api_keys k JOIN organizations o ON o.id = k.organization_id
     WHERE k.key_hash IN (SELECT value FROM json_each(:hashes))
 """
@@ -78,12 +87,15 @@ _EVENT_COLUMNS = ("id", "organization_id", "type", "data", "occurred_at", "reque
 _DELIVERY_COLUMNS = ("id", "event_id", "endpoint_id", "organization_id", "state")
 
 
-async def find_senders(database: Database, key_hashes: Collection[str]) -> dict[str, Sender]:
-    """What there is to know of the API keys with those SHA-256 hashes, by hash; revoked and expired ones as well."""
+async def find_senders(database: Database, key_hashes: Collection[str], types: Collection[str]) -> dict[str, Sender]:
+    """The API keys with those SHA-256 hashes, by hash, revoked and expired ones as well, and who subscribes to `types`.
+
+    The database compares the lists of types: what comes back does not grow with the types that an endpoint names.
+    """
     if database.direct is not None:
-        rows = await database.direct.fetch(_FIND, list(key_hashes))
+        rows = await database.direct.fetch(_FIND, list(key_hashes), list(types))
         return {row[0]: _sender(*row[1:-1], subscribers=row[-1]) for row in rows}
-    hashes = {"hashes": json_text(list(key_hashes))}
+    hashes = {"hashes": json_text(list(key_hashes)), "types": json_text(list(types))}
     rows = await database.embedded.read(lambda connection: connection.execute(_FIND_IN_SQLITE, hashes).fetchall())
     return {row[0]: _sender(*row[1:-1], subscribers=orjson.loads(row[-1])) for row in rows}
 
@@ -141,5 +153,5 @@ def _sender(
         is_suspended=suspended_at is not None,
     )
     return Sender(
-        key, [Subscriber(endpoint, orjson.loads(events), held is not None) for endpoint, events, held in subscribers]
+        key, [Subscriber(endpoint, read_json(events), held is not None) for endpoint, events, held in subscribers]
     )

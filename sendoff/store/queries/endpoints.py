@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import update
+from sqlalchemy import func, update
 from sqlmodel import col, select
 
 from sendoff.policy.states import EndpointState
-from sendoff.store.engine.batch import execute, ids_parameter, read_json, rows_from
+from sendoff.store.engine.batch import execute, ids_parameter, is_sqlite, read_json, rows_from, rows_parameter
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.paging import newest_first
 from sendoff.store.tables import Endpoint
@@ -18,10 +18,11 @@ from sendoff.store.tables import Endpoint
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """An active endpoint as publishing sees it."""
+    """An active endpoint that subscribes to some of the types that are published."""
 
     id: str
     events: Sequence[str]
+    """Those of the published types that it subscribes to."""
     has_held: bool
     """Whether deliveries are held for it: whatever is new stands behind them."""
 
@@ -34,21 +35,38 @@ NEWEST_HELD = """(
 end, past all that was held once."""
 
 
-async def find_subscribers(tx: Transaction, organization_ids: Iterable[str]) -> dict[str, list[Subscriber]]:
-    """The active endpoints of each of the organizations, by its id."""
+async def find_subscribers(
+    tx: Transaction, organization_ids: Iterable[str], types: Iterable[str]
+) -> dict[str, list[Subscriber]]:
+    """The active endpoints of each of the organizations that subscribe to any of `types`, by its id.
+
+    The database compares the lists: what comes back does not grow with the types that an endpoint names.
+    """
     wanted = set(organization_ids)
+    if is_sqlite(tx):
+        elements, collected = "json_each(e.events)", "json_group_array(named.value)"
+    else:
+        elements, collected = "json_array_elements_text(e.events)", "json_agg(named.value)"
     result = await execute(
         tx,
         f"""
-        SELECT e.organization_id, e.id, e.events, {NEWEST_HELD.format(endpoint="e")} IS NOT NULL AS has_held
-        FROM endpoints e JOIN {rows_from(tx, "ids", {"id": "uuid"})} AS r ON r.id = e.organization_id
-        WHERE e.state = 'active'
+        SELECT m.organization_id, m.id, m.matched, {NEWEST_HELD.format(endpoint="m")} IS NOT NULL AS has_held
+        FROM (
+            SELECT e.organization_id, e.id, (
+                SELECT {collected} FROM {elements} AS named
+                WHERE named.value IN (SELECT t.name FROM {rows_from(tx, "types", {"name": "text"})} AS t)
+            ) AS matched
+            FROM endpoints e JOIN {rows_from(tx, "ids", {"id": "uuid"})} AS r ON r.id = e.organization_id
+            WHERE e.state = 'active'
+        ) AS m
+        WHERE CAST(m.matched AS text) <> '[]'
         """,
         ids=ids_parameter(wanted),
+        types=rows_parameter({"name": name} for name in set(types)),
     )
     found: dict[str, list[Subscriber]] = {organization_id: [] for organization_id in wanted}
     for row in result:
-        found[str(row.organization_id)].append(Subscriber(str(row.id), read_json(row.events), bool(row.has_held)))
+        found[str(row.organization_id)].append(Subscriber(str(row.id), read_json(row.matched), bool(row.has_held)))
     return found
 
 
@@ -107,6 +125,14 @@ async def of_organization(tx: Transaction, organization_id: str, *, deleted: boo
         query = query.where(col(Endpoint.state) != EndpointState.DELETED)
     query = query.order_by(col(Endpoint.id).desc())
     return list((await tx.scalars(query)).all())
+
+
+async def count_of_organization(tx: Transaction, organization_id: str) -> int:
+    """How many endpoints of the organization are not deleted."""
+    query = select(func.count()).where(
+        col(Endpoint.organization_id) == organization_id, col(Endpoint.state) != EndpointState.DELETED
+    )
+    return (await tx.scalars(query)).one()
 
 
 async def page(

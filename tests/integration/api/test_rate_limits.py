@@ -13,6 +13,7 @@ import pytest
 from api.http import limits
 from sendoff.accounts import organizations
 from sendoff.clock import FakeClock
+from sendoff.endpoints import ping_limits
 from sendoff.errors import RateLimited
 from sendoff.metrics import RATE_LIMITS_SKIPPED
 from tests.integration.api.api_fixture import ApiFixture, open_api
@@ -124,7 +125,7 @@ async def test_without_redis_nothing_is_pinged(sqlite_api: ApiFixture, receiver:
 async def test_pings_to_one_host_are_limited_whoever_asks(
     sqlite_api: ApiFixture, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "PINGS_PER_HOST", 2)
+    monkeypatch.setattr(ping_limits, "PINGS_PER_HOST", 2)
     webhook = await sqlite_api.register(receiver.url("/1"))
     stranger = await sqlite_api.new_key(organization_id=await sqlite_api.new_organization())
     assert (await sqlite_api.post("/api/v1/webhooks", {"url": receiver.url("/2")}, key=stranger)).status_code == 200
@@ -140,6 +141,34 @@ async def test_pings_to_one_host_are_limited_whoever_asks(
     assert receiver.requests("/3") == []
 
 
+async def test_one_organization_cannot_use_up_the_pings_to_a_host(
+    sqlite_api: ApiFixture, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What exceeds an organization's share is refused, and is not counted against others."""
+    monkeypatch.setattr(ping_limits, "PINGS_PER_HOST", 4)
+    monkeypatch.setattr(ping_limits, "PINGS_PER_HOST_AND_ORGANIZATION", 2)
+    stranger = await sqlite_api.new_key(organization_id=await sqlite_api.new_organization())
+    greedy = [(await sqlite_api.post("/api/v1/webhooks", {"url": receiver.url("/a")})).status_code for _ in range(8)]
+    assert greedy == [200, 200, *[429] * 6]
+    for status in (200, 200, 429):
+        answer = await sqlite_api.post("/api/v1/webhooks", {"url": receiver.url("/b")}, key=stranger)
+        assert answer.status_code == status
+
+
+async def test_subscriptions_of_one_host_are_limited_for_each_organization(
+    sqlite_api: ApiFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ping_limits, "SUBSCRIPTIONS_PER_HOST_AND_ORGANIZATION", 2)
+    stranger = await sqlite_api.new_key(organization_id=await sqlite_api.new_organization())
+    statuses = []
+    for number in range(3):
+        body = {"event_type": "message.incoming.received", "target_url": f"https://victim.example/{number}"}
+        statuses.append((await sqlite_api.post("/api/v1/subscriptions", body)).status_code)
+    other = {"event_type": "message.incoming.received", "target_url": "https://victim.example/"}
+    assert statuses == [201, 201, 429]
+    assert (await sqlite_api.post("/api/v1/subscriptions", other, key=stranger)).status_code == 201
+
+
 class Resolver:
     """Every name has the same address."""
 
@@ -150,7 +179,7 @@ class Resolver:
 async def test_pings_to_one_address_are_limited_behind_however_many_names(
     sqlite_api: ApiFixture, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "PINGS_PER_HOST", 2)
+    monkeypatch.setattr(ping_limits, "PINGS_PER_HOST", 2)
     monkeypatch.setattr(sqlite_api.app.context.wire._dialer, "_resolver", Resolver())
     urls = [receiver.url("/hook", host=f"{name}.victims.example") for name in "abc"]
     answers = [await sqlite_api.post("/api/v1/webhooks", {"url": url}) for url in urls]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -364,3 +366,50 @@ async def test_metadata_that_is_not_a_few_short_strings_is_refused_by_its_name(
     ]
     assert [(answer.status_code, "metadata" in answer.json()["detail"]) for answer in refused] == [(400, True)] * 2
     assert receiver.requests() == []
+
+
+@pytest.mark.parametrize("surface", ["webhooks", "subscriptions"])
+async def test_an_organization_has_at_most_so_many_endpoints_of_both_surfaces(
+    sqlite_api: ApiFixture, receiver: Receiver, surface: str
+) -> None:
+    context = sqlite_api.app.context
+    limited = replace(context, settings=context.settings.model_copy(update={"max_endpoints_per_organization": 3}))
+    sqlite_api.asgi.state.context = limited
+    webhook = await sqlite_api.register(receiver.url("/1"))
+    subscription = {"event_type": "message.incoming.received", "target_url": "https://receiver.example/"}
+    assert (await sqlite_api.post("/api/v1/subscriptions", subscription)).status_code == 201
+    await sqlite_api.register(receiver.url("/2"))
+    receiver.forget()
+    bodies = {
+        "webhooks": {"url": receiver.url("/3")},
+        "subscriptions": subscription | {"target_url": "https://receiver.example/3"},
+    }
+    refused = await sqlite_api.post(f"/api/v1/{surface}", bodies[surface])
+    assert (refused.status_code, "3 is the limit" in refused.text) == (409, True)
+    assert receiver.requests() == []
+    stranger = await sqlite_api.new_key(organization_id=await sqlite_api.new_organization())
+    assert (await sqlite_api.post(f"/api/v1/{surface}", bodies[surface], key=stranger)).status_code in (200, 201)
+    await sqlite_api.delete(f"/api/v1/webhooks/{webhook['id']}")
+    assert (await sqlite_api.post(f"/api/v1/{surface}", bodies[surface])).status_code in (200, 201)
+
+
+async def test_registrations_at_once_do_not_exceed_the_limit(api: ApiFixture, receiver: Receiver) -> None:
+    context = api.app.context
+    api.asgi.state.context = replace(
+        context, settings=context.settings.model_copy(update={"max_endpoints_per_organization": 3})
+    )
+    answers = await asyncio.gather(
+        *(api.post("/api/v1/webhooks", {"url": receiver.url(f"/{number}")}) for number in range(8))
+    )
+    assert sorted(answer.status_code for answer in answers) == [200] * 3 + [409] * 5
+
+
+async def test_event_types_are_folded_and_at_most_a_hundred(sqlite_api: ApiFixture, receiver: Receiver) -> None:
+    webhook = await sqlite_api.register(receiver.url("/"), events=["upload.failed", "upload.created"] * 100)
+    assert webhook["events"] == ["upload.failed", "upload.created"]
+    many = [f"type.number_{number}" for number in range(101)]
+    for answer in (
+        await sqlite_api.post("/api/v1/webhooks", {"url": receiver.url("/"), "events": many}),
+        await sqlite_api.patch(f"/api/v1/webhooks/{webhook['id']}", {"events": many}),
+    ):
+        assert (answer.status_code, "at most 100" in answer.json()["detail"]) == (400, True)

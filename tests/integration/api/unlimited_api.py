@@ -6,7 +6,10 @@ import sys
 
 from api.__main__ import main
 from api.http import limits
+from sendoff.endpoints import ping_limits
 
 if __name__ == "__main__":
-    limits.PER_KEY = limits.PER_ORGANIZATION = limits.PINGS_PER_HOST = 10**9
+    limits.PER_KEY = limits.PER_ORGANIZATION = 10**9
+    ping_limits.PINGS_PER_HOST = ping_limits.PINGS_PER_HOST_AND_ORGANIZATION = 10**9
+    ping_limits.SUBSCRIPTIONS_PER_HOST_AND_ORGANIZATION = 10**9
     sys.exit(main())

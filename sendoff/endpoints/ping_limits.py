@@ -1,0 +1,68 @@
+"""How often organizations may make Sendoff call or look up a host that has not asked for it."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import structlog
+
+from sendoff.context import Context
+from sendoff.errors import Unavailable
+from sendoff.metrics import RATE_LIMITS_SKIPPED
+from sendoff.policy.addresses import Target, check_url
+from sendoff.rate_windows import count, refuse_above
+from sendoff.wire.errors import WireError
+
+PINGS_PER_HOST = 600
+"""Pings a minute to one host, and to one address behind any number of names, from all organizations together. A higher
+limit makes registration a way to flood a host that is not the customer's."""
+
+PINGS_PER_HOST_AND_ORGANIZATION = 60
+"""The share of it that one organization may use: ten of them use it up, one cannot."""
+
+SUBSCRIPTIONS_PER_HOST_AND_ORGANIZATION = 60
+"""Subscriptions a minute that one organization may make for one host. They are not pinged, but the name is resolved."""
+
+_LOOK_UP_SECONDS = 2.0
+
+_log = structlog.get_logger(__name__)
+
+
+async def limit_pings(context: Context, organization_id: str, url: str) -> None:
+    """Count a ping to the URL's host. Raises UnsafeUrl, RateLimited, and Unavailable when Redis cannot be reached.
+
+    A ping that cannot be counted is not sent: it goes to a host that has not asked for it.
+    """
+    target = check_url(url, context.addresses)
+    places = sorted({target.host, *await _networks(context, target)})
+    now = context.clock.now()
+    try:
+        own = await count(context, [f"pings:{place}:{organization_id}" for place in places], now)
+        # What exceeds an organization's share must not use up the share of others.
+        refuse_above(PINGS_PER_HOST_AND_ORGANIZATION, max(own), now)
+        together = await count(context, [f"pings:{place}" for place in places], now)
+    except Unavailable as error:
+        raise Unavailable("The endpoint cannot be pinged at the moment; try again in a few seconds.") from error
+    refuse_above(PINGS_PER_HOST, max(together), now)
+
+
+async def limit_subscriptions(context: Context, organization_id: str, url: str) -> None:
+    """Count a subscription for the URL's host. Raises UnsafeUrl, RateLimited; passes without Redis."""
+    target = check_url(url, context.addresses)
+    now = context.clock.now()
+    try:
+        (observed,) = await count(context, [f"subscriptions:{target.host}:{organization_id}"], now)
+    except Unavailable as error:
+        RATE_LIMITS_SKIPPED.inc()
+        _log.warning("rate_limit_skipped", error=error.message)
+        return
+    refuse_above(SUBSCRIPTIONS_PER_HOST_AND_ORGANIZATION, observed, now)
+
+
+async def _networks(context: Context, target: Target) -> set[str]:
+    """The host's addresses, of IPv6 the /64; none when the ping will find out why there is none."""
+    try:
+        addresses = await context.wire.check(target, timeout=_LOOK_UP_SECONDS)
+    except WireError:
+        return set()
+    return {str(ip_network((address, 64 if address.version == 6 else 32), strict=False)) for address in addresses}
