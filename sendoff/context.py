@@ -60,3 +60,10 @@ class Context:
         if make not in self._services:
             self._services[make] = make(self)
         return cast(T, self._services[make])
+
+    async def close_services(self) -> None:
+        """Close those services that have an `aclose`; of no use afterwards."""
+        for service in self._services.values():
+            aclose = getattr(service, "aclose", None)
+            if aclose is not None:
+                await aclose()

@@ -53,7 +53,7 @@ async def open_context(settings: Settings, *, pool_size: int = 10) -> AsyncItera
     wire = Client(addresses, ssl_context=default_ssl_context(settings.ca_file), proxy=settings.egress_proxy_url)
     try:
         await database.check_schema()
-        yield Context(
+        context = Context(
             settings=settings,
             database=database,
             vault=Vault([key.get_secret_value() for key in settings.secret_keys]),
@@ -63,6 +63,10 @@ async def open_context(settings: Settings, *, pool_size: int = 10) -> AsyncItera
             addresses=addresses,
             dialects=Dialects(branded_dialect(settings)),
         )
+        try:
+            yield context
+        finally:
+            await context.close_services()
     finally:
         await wire.aclose()
         await queue.close()
