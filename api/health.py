@@ -11,6 +11,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 from redis.exceptions import RedisError
 
+from sendoff import __version__
 from sendoff.context import Context
 from sendoff.errors import SendoffError
 from sendoff.metrics import CONTENT_TYPE, exposition
@@ -29,6 +30,7 @@ class Health(BaseModel):
     """The process serves."""
 
     status: Literal["ok"] = "ok"
+    version: str = __version__
 
 
 class Readiness(BaseModel):

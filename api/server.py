@@ -13,7 +13,7 @@ import structlog
 import uvicorn
 
 from sendoff.errors import SendoffError
-from sendoff.logging import configure_logging
+from sendoff.logging import configure_logging, log_dangers
 from sendoff.process import disable_core_dumps, notify_ready, raise_descriptor_limit, tune_garbage_collector
 from sendoff.settings import Settings, load
 from sendoff.startup import open_context
@@ -54,6 +54,7 @@ def serve() -> int:
     try:
         settings = load()
         configure_logging(settings)
+        log_dangers(settings)
         asyncio.run(_check(settings))
     except SendoffError as error:
         sys.stderr.write(f"The API cannot start: {error.message}\n")

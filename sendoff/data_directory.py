@@ -47,6 +47,11 @@ class DataDirectory:
         return self.path / "sendoff.db"
 
     @property
+    def database_url(self) -> str:
+        """The database as a URL: SQLAlchemy decodes `%` in it and takes what follows a `?` for options."""
+        return f"sqlite+aiosqlite:///{quote(str(self.database))}"
+
+    @property
     def valkey_log(self) -> Path:
         return self.path / "valkey.log"
 
@@ -78,7 +83,7 @@ class DataDirectory:
     def settings(self, environment: Mapping[str, str] = os.environ) -> Settings:
         """The settings of a process that works on this directory. Makes it, with its secret keys, if need be."""
         overrides = self._locations(environment)
-        if not _is_set("SENDOFF_SECRET_KEYS", environment):
+        if not is_set("SENDOFF_SECRET_KEYS", environment):
             self.make()
             overrides["secret_keys"] = self._read_or_make_secret_keys()
         return load(**overrides)
@@ -89,7 +94,7 @@ class DataDirectory:
 
     def require_database(self, environment: Mapping[str, str] = os.environ) -> None:
         """Raise NoDataYet if neither the environment names a database nor one was made here."""
-        if not _is_set("SENDOFF_DATABASE_URL", environment) and not self.database.exists():
+        if not is_set("SENDOFF_DATABASE_URL", environment) and not self.database.exists():
             raise NoDataYet(
                 f"There is no database in {self.path}: start `sendoff up`, run `sendoff migrate`, "
                 "or name another directory with --data."
@@ -97,15 +102,15 @@ class DataDirectory:
 
     def has_own_valkey(self, environment: Mapping[str, str] = os.environ) -> bool:
         """Whether the Redis of this directory is the embedded one."""
-        return not _is_set("SENDOFF_REDIS_URL", environment)
+        return not is_set("SENDOFF_REDIS_URL", environment)
 
     def _locations(self, environment: Mapping[str, str]) -> dict[str, str]:
         locations = {
-            "database_url": f"sqlite+aiosqlite:///{self.database}",
+            "database_url": self.database_url,
             "redis_url": f"unix://{quote(str(self.socket))}",
             "storage_url": f"file://{quote(str(self.path / 'uploads'))}",
         }
-        return {name: value for name, value in locations.items() if not _is_set(f"SENDOFF_{name.upper()}", environment)}
+        return {name: value for name, value in locations.items() if not is_set(f"SENDOFF_{name.upper()}", environment)}
 
     def _read_or_make_secret_keys(self) -> str:
         keys = self.path / "secret_keys"
@@ -124,9 +129,9 @@ def as_environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def _is_set(name: str, environment: Mapping[str, str]) -> bool:
-    # The settings do not tell upper case from lower case.
-    return any(given.upper() == name for given in environment)
+def is_set(name: str, environment: Mapping[str, str]) -> bool:
+    """Whether a setting is in the environment, in upper or lower case. An empty value means that it is not set."""
+    return any(given.upper() == name and value for given, value in environment.items())
 
 
 def _write_once(path: Path, text: str) -> None:

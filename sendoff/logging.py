@@ -7,6 +7,7 @@ import sys
 
 import structlog
 
+from sendoff import __version__
 from sendoff.policy.redaction import redact_mapping
 from sendoff.settings import Settings
 
@@ -25,6 +26,7 @@ def configure_logging(settings: Settings) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *([_add_version] if settings.log_format == "json" else []),
     ]
     structlog.configure(
         processors=[*shared, structlog.processors.format_exc_info, _redact, renderer],
@@ -47,6 +49,16 @@ def configure_logging(settings: Settings) -> None:
     root.handlers = [handler]
     # Libraries' chatter (a line per request of httpx, per poll of arq) is not worth an operator's eyes.
     root.setLevel(logging.WARNING)
+
+
+def log_dangers(settings: Settings) -> None:
+    """Log each setting in use that must not be set in production. A server calls this at start."""
+    for danger in settings.dangers():
+        structlog.get_logger(__name__).warning("dangerous_setting", message=danger)
+
+
+def _add_version(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {"version": __version__, **line}
 
 
 def _redact(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:

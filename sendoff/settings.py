@@ -1,11 +1,16 @@
 """The settings, read from the environment with the prefix `SENDOFF_` and validated at start, all errors at once.
 
-Durations are written as seconds; `RETRY_SCHEDULE` also takes `s`, `m` and `h` (`1m,5m,30m,2h,12h`).
+Durations are written as seconds; `RETRY_SCHEDULE` also takes `s`, `m` and `h` (`1m,5m,30m,2h,12h`). A variable that is
+set to nothing counts as not set, since compose and Kubernetes hand over unset variables that way.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import ssl
+from collections.abc import Mapping
+from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -30,6 +35,31 @@ _POSTGRES_OPTIONS = ("host", "passfile", "password", "port", "ssl", "target_sess
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
+OTHER_VARIABLES = (
+    "SENDOFF_CHECKOUT",  # the source tree that tools work on
+    "SENDOFF_DATA",
+    "SENDOFF_KEY",
+    "SENDOFF_READY_FD",
+    "SENDOFF_URL",
+    "SENDOFF_WEBHOOK_SECRET",
+)
+"""Variables with the prefix that are not settings: options of the command line, and what processes pass each other.
+
+Any other name with the prefix stops the process at start, so add each new one here."""
+
+_TEST_PREFIXES = ("SENDOFF_TEST_", "SENDOFF_FUZZ_")
+# Kubernetes sets these in every container beside a Service whose name begins with `sendoff`.
+_SERVICE_LINK = re.compile(
+    r"SENDOFF_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+
+_DRIVERS = {
+    "postgres://": "postgresql+asyncpg://",
+    "postgresql://": "postgresql+asyncpg://",
+    "sqlite://": "sqlite+aiosqlite://",
+}
+
+
 class BadSettings(SendoffError):
     """The settings are not usable."""
 
@@ -38,7 +68,7 @@ def parse_duration(text: str) -> float:
     """The seconds that `text` means: `90`, `90s`, `5m`, `2h`, `30d`. Raises ValueError, with a sentence."""
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is no duration; write for example 90s, 5m or 2h")
+        raise ValueError(f"invalid duration {text!r}; use for example 90s, 5m or 2h")
     return float(match["number"]) * _SECONDS[match["unit"]]
 
 
@@ -79,18 +109,18 @@ def _in_data_directory(name: str) -> str:
 class Settings(BaseSettings):
     """Every setting with its default. Names in the environment carry the prefix `SENDOFF_`."""
 
-    model_config = SettingsConfigDict(env_prefix="SENDOFF_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="SENDOFF_", extra="ignore", frozen=True, env_ignore_empty=True)
 
     database_url: str = Field(
         "sqlite+aiosqlite:///.sendoff/sendoff.db",
         repr=False,
-        description="Where the truth is kept: `sqlite+aiosqlite:///PATH` or `postgresql+asyncpg://…`, which may end in "
-        "`?ssl=verify-full` or another of libpq's modes.",
+        description="The database, which holds everything but uploads: `sqlite:///PATH` or `postgresql://…`, which may "
+        "end in `?ssl=verify-full` or another of libpq's modes.",
     )
     redis_url: str = Field(
         default_factory=lambda: f"unix://{_in_data_directory('valkey.sock')}",
         repr=False,
-        description="The bell and the shared rate limits: `redis://`, `rediss://` or `unix://`.",
+        description="Redis or Valkey, for the job queue and the shared rate limits: `redis://`, `rediss://` or `unix://`.",
     )
     secret_keys: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list,
@@ -104,7 +134,8 @@ class Settings(BaseSettings):
     )
     retry_schedule: Annotated[list[float], NoDecode] = Field(
         [60.0, 300.0, 1800.0, 7200.0, 43200.0],
-        description="Waits between attempts, such as `1m,5m,30m,2h,12h`; one attempt more than there are waits.",
+        description="Waits between attempts, such as `1m,5m,30m,2h,12h`; one attempt more than there are waits. "
+        "`none`: a single attempt.",
     )
     attempt_timeout_seconds: float = Field(
         10, gt=0, le=120, description="The longest that one attempt may take, from dialing to the last byte read."
@@ -281,9 +312,13 @@ class Settings(BaseSettings):
     @field_validator("retry_schedule", mode="before")
     @classmethod
     def _parse_schedule(cls, value: object) -> object:
+        if isinstance(value, str) and value.strip().lower() == "none":
+            return []
         parts = _split(value)
         if not isinstance(parts, list):
             return parts
+        if not parts:
+            raise ValueError("holds no duration; write for example 1m,5m, or none for a single attempt")
         return [parse_duration(part) if isinstance(part, str) else part for part in parts]
 
     @field_validator("dangerously_allow_networks", "trusted_proxies", mode="before")
@@ -297,8 +332,11 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, value: str) -> str:
+        for written, with_driver in _DRIVERS.items():
+            if value.startswith(written):
+                value = with_driver + value.removeprefix(written)
         if not value.startswith(("sqlite+aiosqlite://", "postgresql+asyncpg://")):
-            raise ValueError("must start with sqlite+aiosqlite:// or postgresql+asyncpg://")
+            raise ValueError("must start with sqlite:// or postgresql://")
         return value if value.startswith("sqlite") else _with_known_options(_readable(value))
 
     @field_validator("redis_url")
@@ -307,6 +345,20 @@ class Settings(BaseSettings):
         if not value.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("must start with redis://, rediss:// or unix://")
         return _readable(value)
+
+    @field_validator("ca_file")
+    @classmethod
+    def _readable_authorities(cls, value: Path | None) -> Path | None:
+        if value is None:
+            return None
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=value)
+        except ssl.SSLError:
+            raise ValueError(f"{value} holds no certificate in PEM; name a file of certificates in PEM") from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ValueError(f"{value} cannot be read ({reason}); name a file of certificates in PEM") from None
+        return value
 
     @field_validator("egress_proxy_url")
     @classmethod
@@ -339,37 +391,82 @@ class Settings(BaseSettings):
         return names
 
     @model_validator(mode="after")
-    def _tokens_are_for_us(self) -> Self:
-        if (self.oauth_jwks or "").startswith("http://") and not self.dangerously_allow_http:
-            raise ValueError("SENDOFF_OAUTH_JWKS must be a file or start with https://: anybody could change the keys")
-        if self.oauth_jwks is not None and (self.oauth_issuer is None or self.oauth_audience is None):
-            raise ValueError(
-                "SENDOFF_OAUTH_JWKS needs SENDOFF_OAUTH_ISSUER and SENDOFF_OAUTH_AUDIENCE: "
-                "without them a token that was made for somebody else would be taken"
-            )
+    def _fit_together(self) -> Self:
+        problems = [*self._oauth_problems(), *self._lease_problems()]
+        if problems:
+            raise ValueError("\n".join(problems))
         return self
 
-    @model_validator(mode="after")
-    def _lease_outlives_attempt(self) -> Self:
-        if self.lease_seconds <= self.attempt_timeout_seconds:
-            raise ValueError(
-                f"SENDOFF_LEASE_SECONDS ({self.lease_seconds:g}) must be more than "
-                f"SENDOFF_ATTEMPT_TIMEOUT_SECONDS ({self.attempt_timeout_seconds:g}): "
-                "a lease that ends during an attempt sends it twice"
+    def _oauth_problems(self) -> list[str]:
+        problems = []
+        if (self.oauth_jwks or "").startswith("http://") and not self.dangerously_allow_http:
+            problems.append(
+                "SENDOFF_OAUTH_JWKS must be a file or start with https://: over http the keys can be changed"
             )
-        return self
+        if self.oauth_jwks is not None and (self.oauth_issuer is None or self.oauth_audience is None):
+            problems.append(
+                "SENDOFF_OAUTH_JWKS needs SENDOFF_OAUTH_ISSUER and SENDOFF_OAUTH_AUDIENCE: "
+                "without them a token that was issued for another service would be accepted"
+            )
+        return problems
+
+    def _lease_problems(self) -> list[str]:
+        if self.lease_seconds > self.attempt_timeout_seconds:
+            return []
+        return [
+            f"SENDOFF_LEASE_SECONDS ({self.lease_seconds:g}) must be more than "
+            f"SENDOFF_ATTEMPT_TIMEOUT_SECONDS ({self.attempt_timeout_seconds:g}): "
+            "a lease that ends during an attempt sends it twice"
+        ]
+
+    def dangers(self) -> list[str]:
+        """The settings in use that must not be set in production, a sentence each."""
+        found = []
+        if self.dangerously_allow_networks:
+            networks = ", ".join(str(network) for network in self.dangerously_allow_networks)
+            found.append(f"SENDOFF_DANGEROUSLY_ALLOW_NETWORKS lets endpoints reach {networks}; unset it in production.")
+        if self.dangerously_allow_http:
+            found.append("SENDOFF_DANGEROUSLY_ALLOW_HTTP lets deliveries travel unencrypted; unset it in production.")
+        return found
 
 
 def load(**overrides: Any) -> Settings:
     """The settings of this process; `overrides` (by field name) win over the environment.
 
-    Raises BadSettings with one line for each setting that is wrong.
+    Raises BadSettings with one line for each setting that is wrong or unknown.
     """
+    lines = _unknown_names(os.environ)
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
     except ValidationError as error:
-        lines = [_describe(problem) for problem in error.errors(include_input=False, include_url=False)]
+        lines += [_describe(problem) for problem in error.errors(include_input=False, include_url=False)]
         raise BadSettings("\n".join(lines)) from None
+    if lines:
+        raise BadSettings("\n".join(lines))
+    return settings
+
+
+def _unknown_names(environment: Mapping[str, str]) -> list[str]:
+    """A line for each variable with the prefix that nothing reads. An empty one is taken for not set."""
+    settings = [f"SENDOFF_{name.upper()}" for name in Settings.model_fields]
+    known = {*settings, *OTHER_VARIABLES}
+    given = sorted(name for name, value in environment.items() if name.upper().startswith("SENDOFF_") and value)
+    unknown = [
+        name
+        for name in given
+        if name.upper() not in known
+        and not name.upper().startswith(_TEST_PREFIXES)
+        and not _SERVICE_LINK.fullmatch(name.upper())
+    ]
+    return [_describe_unknown(name, settings) for name in unknown]
+
+
+def _describe_unknown(name: str, settings: list[str]) -> str:
+    # Without the prefix, by which all names are alike.
+    bare = [setting.removeprefix("SENDOFF_") for setting in settings]
+    near = get_close_matches(name.upper().removeprefix("SENDOFF_"), bare, n=1, cutoff=0.6)
+    remedy = f"did you mean SENDOFF_{near[0]}?" if near else "remove it; docs/reference/settings.md lists the settings."
+    return f"{name}: there is no such setting; {remedy}"
 
 
 def _describe(problem: Any) -> str:

@@ -14,7 +14,7 @@ from prometheus_client import start_http_server
 from sendoff import settings
 from sendoff.context import Context
 from sendoff.errors import SendoffError, Unavailable
-from sendoff.logging import configure_logging
+from sendoff.logging import configure_logging, log_dangers
 from sendoff.metrics import REGISTRY
 from sendoff.process import disable_core_dumps, notify_ready, raise_descriptor_limit
 from sendoff.settings import Settings
@@ -33,6 +33,7 @@ def run() -> int:
     try:
         loaded = settings.load()
         configure_logging(loaded)
+        log_dangers(loaded)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(loaded))
     except SendoffError as error:

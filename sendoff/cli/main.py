@@ -22,7 +22,9 @@ from sendoff.cli import (
     signing,
 )
 from sendoff.cli.demo import demo
+from sendoff.cli.local_stack.servers import web, worker
 from sendoff.cli.migrate import migrate
+from sendoff.cli.receive import receive
 from sendoff.cli.up import up
 from sendoff.process import disable_core_dumps
 
@@ -35,7 +37,10 @@ app = typer.Typer(
 )
 
 app.command()(up)
+app.command()(web)
+app.command()(worker)
 app.command()(demo)
+app.command()(receive)
 app.command()(migrate)
 app.add_typer(orgs.app, name="orgs")
 app.add_typer(keys.app, name="keys")

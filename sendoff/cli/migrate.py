@@ -32,7 +32,7 @@ def migrate_database(data: Path) -> None:
     directory = DataDirectory.at(data)
     url = directory.settings_without_keys().database_url
     try:
-        if url == f"sqlite+aiosqlite:///{directory.database}":
+        if url == directory.database_url:
             directory.make()
         database.migrate(url)
     except SendoffError:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from sendoff.settings import BadSettings, load
+from sendoff.settings import BadSettings, Settings, load
 
 SECRET = "s3cret"
 
@@ -63,3 +63,84 @@ def test_an_unknown_option_of_a_database_url_is_named_with_the_setting(option: s
         load(database_url=f"postgresql+asyncpg://u:hidden@db/x?{option}")
     assert said in str(refused.value)
     assert "hidden" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "used"),
+    [
+        ("postgres://u@db/x", "postgresql+asyncpg://u@db/x"),
+        ("postgresql://u@db/x?sslmode=require", "postgresql+asyncpg://u@db/x?ssl=require"),
+        ("sqlite:////srv/a.db", "sqlite+aiosqlite:////srv/a.db"),
+    ],
+)
+def test_a_database_url_may_leave_out_the_driver(written: str, used: str) -> None:
+    assert load(database_url=written).database_url == used
+
+
+def test_a_variable_that_is_empty_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = load()
+    for name in Settings.model_fields:
+        monkeypatch.setenv(f"SENDOFF_{name.upper()}", "")
+    monkeypatch.setenv("SENDOFF_UNKNOWN", "")
+    assert load() == expected
+
+
+def test_a_single_attempt_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENDOFF_RETRY_SCHEDULE", "None")
+    assert load().retry_schedule == []
+    monkeypatch.setenv("SENDOFF_RETRY_SCHEDULE", " , ")
+    with pytest.raises(BadSettings, match="none for a single attempt"):
+        load()
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_known_one_beside_all_other_errors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SENDOFF_RETRY_SHEDULE", "1m")
+    monkeypatch.setenv("sendoff_zzz", "1")
+    monkeypatch.setenv("SENDOFF_LEASE_SECONDS", "-1")
+    with pytest.raises(BadSettings) as refused:
+        load()
+    lines = refused.value.message.splitlines()
+    assert lines[0] == "SENDOFF_RETRY_SHEDULE: there is no such setting; did you mean SENDOFF_RETRY_SCHEDULE?"
+    assert lines[1].startswith("sendoff_zzz: there is no such setting; remove it")
+    assert lines[2].startswith("SENDOFF_LEASE_SECONDS: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SENDOFF_PORT", "tcp://10.0.0.1:8000"),
+        ("SENDOFF_SERVICE_HOST", "10.0.0.1"),
+        ("SENDOFF_WEB_SERVICE_PORT_HTTP", "8000"),
+        ("SENDOFF_WEB_PORT_8000_TCP_ADDR", "10.0.0.1"),
+        ("SENDOFF_DATA", "/srv"),
+        ("SENDOFF_WEBHOOK_SECRET", "whsec_x"),
+    ],
+)
+def test_names_that_kubernetes_and_the_command_line_set_are_no_settings(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    load()
+
+
+def test_settings_that_do_not_fit_together_are_all_reported() -> None:
+    with pytest.raises(BadSettings) as refused:
+        load(oauth_jwks="http://keys.example", lease_seconds=5)
+    assert len(refused.value.message.splitlines()) == 3
+
+
+def test_a_file_of_authorities_must_exist_and_hold_certificates(tmp_path: Path) -> None:
+    with pytest.raises(BadSettings, match=r"SENDOFF_CA_FILE: .* cannot be read .*; name a file"):
+        load(ca_file=tmp_path / "none.pem")
+    (tmp_path / "bad.pem").write_text("no certificate")
+    with pytest.raises(BadSettings, match=r"SENDOFF_CA_FILE: .* holds no certificate in PEM"):
+        load(ca_file=tmp_path / "bad.pem")
+
+
+def test_settings_for_trying_it_out_are_called_dangerous() -> None:
+    assert load().dangers() == []
+    networks, http = load(dangerously_allow_networks="127.0.0.0/8", dangerously_allow_http=True).dangers()
+    assert "127.0.0.0/8" in networks
+    assert "unencrypted" in http

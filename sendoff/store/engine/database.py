@@ -22,6 +22,7 @@ from sendoff.store.engine.sqlite_driver import Embedded
 Transaction = AsyncSession
 """A transaction under way; the functions of this package take it first."""
 
+_UNDEFINED_TABLE = "42P01"
 _SQLITE_BUSY_TIMEOUT_MS = 15_000
 _POSTGRES_CONNECT_SECONDS = 5.0
 _POSTGRES_COMMAND_SECONDS = 60.0  # a server that is cut off says nothing, and TCP alone would believe in it for hours
@@ -119,7 +120,7 @@ def migrate(url: str) -> None:
 
     _make_sqlite_directory(url)
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))  # `%` interpolates in it
     config.attributes["database_url"] = url
     upgrade(config, "head")
 
@@ -189,4 +190,5 @@ def _make_sqlite_directory(url: str) -> None:
 
 
 def _is_missing_table(error: DBAPIError) -> bool:
-    return "no such table" in str(error.orig) or "UndefinedTableError" in str(error.orig)
+    # PostgreSQL's code is the same in every version of the driver and in every language; SQLite has none.
+    return getattr(error.orig, "sqlstate", None) == _UNDEFINED_TABLE or "no such table" in str(error.orig)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sendoff import __version__
 from tests.integration.api.api_fixture import ApiFixture
 
 
@@ -15,7 +16,7 @@ def sample(text: str, start: str) -> float:
 async def test_health_says_that_the_process_serves_whatever_it_depends_on(sqlite_api: ApiFixture) -> None:
     async with sqlite_api.without_redis(), sqlite_api.without_database():
         response = await sqlite_api.get("/health", key="")
-        assert (response.status_code, response.json()) == (200, {"status": "ok"})
+        assert (response.status_code, response.json()) == (200, {"status": "ok", "version": __version__})
         head = await sqlite_api.call("HEAD", "/health", key="")
         assert (head.status_code, head.content) == (200, b"")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sendoff.cli.migrate import migrate_database
 from sendoff.data_directory import DataDirectory, NoDataYet, UnsafeDirectory, as_environment
 
 
@@ -91,4 +92,13 @@ def test_a_directory_without_a_database_is_told_from_one_with(tmp_path: Path) ->
         directory.require_database({})
     directory.require_database({"SENDOFF_DATABASE_URL": "postgresql+asyncpg://elsewhere/sendoff"})
     directory.database.touch()
+    directory.require_database({})
+
+
+@pytest.mark.parametrize("name", ["job_feature%2Fone", "a%20b", "a b", "a?b", "a#b", "ü&c=d", "50%"])
+def test_the_database_is_in_the_directory_whatever_its_name(name: str, tmp_path: Path) -> None:
+    directory = DataDirectory.at(tmp_path / name)
+    migrate_database(directory.path)
+    assert directory.database.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {name}
     directory.require_database({})

@@ -1,8 +1,7 @@
-"""Every command of the README, run as it stands there but for ports, addresses and secrets."""
+"""Every block of the README, run as it stands: in its order, each in a shell of its own, on its own ports."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import subprocess
@@ -16,11 +15,10 @@ import pytest
 from tests.support.polling import eventually_blocking
 from tests.support.ports import free_port
 from tests.support.processes import ROOT, start, stop
-from tests.support.receiver import Receiver
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-MAKE, UP, PUBLISH, REPLAY, PRODUCTION = BLOCKS
+DEMO, START, ORGANIZATION, PUBLISH, ARRIVED, FAILED, STOP, PRODUCTION = BLOCKS
 
 
 @pytest.fixture
@@ -31,55 +29,58 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def ports() -> dict[str, str]:
+    return {"8000": str(free_port()), "9000": str(free_port())}
+
+
 def run(script: str, directory: Path) -> str:
     """What a block prints; it must not fail."""
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script], cwd=directory, env=_environment(), capture_output=True, text=True
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=directory,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-@contextmanager
-def running(script: str, directory: Path, health: str) -> Iterator[None]:
-    """A block whose last command stays, while it answers."""
-    *before, last = script.strip().splitlines()
-    command = "\n".join([*before, f"exec {last}"])
-    process = start(["bash", "-euo", "pipefail", "-c", command], cwd=directory, env=_environment())
-    try:
-        eventually_blocking(lambda: _answers(health), within=60, what=f"an answer of {health}")
-        yield
-    finally:
-        assert stop(process, within=40) in (0, 143)  # honcho tells the signal that ended it
+def test_the_demo_block_names_a_target_that_exists(checkout: Path) -> None:
+    assert "sendoff demo" in run(DEMO.replace("make", "make --dry-run"), checkout)
 
 
-def test_the_two_commands_exist(checkout: Path) -> None:
-    for line in MAKE.strip().splitlines():
-        assert run(line.partition("#")[0].replace("make", "make --dry-run"), checkout) != ""
-
-
-async def test_the_commands_to_try_it_deliver_an_event(checkout: Path, receiver: Receiver) -> None:
-    port = free_port()
-
+def test_the_blocks_pasted_one_by_one_end_with_a_verified_delivery(checkout: Path, ports: dict[str, str]) -> None:
     def adapted(block: str) -> str:
-        return block.replace("8000", str(port)).replace("127.0.0.1:9000", f"127.0.0.1:{receiver.port}")
+        return re.sub("8000|9000", lambda found: ports[found[0]], block)
 
-    def use() -> str:
-        with running(adapted(UP), checkout, f"http://127.0.0.1:{port}/health"):
-            shown = run(adapted(PUBLISH), checkout)
-            eventually_blocking(lambda: len(receiver.requests("/hook")) == 2, what="the ping and the event")
-            return shown + run(adapted(REPLAY), checkout)
+    try:
+        assert run(adapted(START), checkout).startswith("ready http://127.0.0.1:")
+        run(adapted(ORGANIZATION), checkout)
+        assert '"deliveries":1' in run(adapted(PUBLISH), checkout)
+        arrived = run(adapted(ARRIVED), checkout)
+        assert re.search(
+            r'^verified  upload.completed  evt_\w+  {"upload": {"id": "42"}}  answered 200$', arrived, re.M
+        )
+        assert "delivered" in arrived
+        assert "0 deliveries" in run(adapted(FAILED), checkout)
+        log = (checkout / "data" / "received.log").read_text()
+        assert "ping      answered 200" in log
+        assert "refused" not in log
+    finally:
+        run(adapted(STOP), checkout)
+        pid_files = [checkout / "data" / name for name in ("receiver.pid", "lock")]
+        eventually_blocking(lambda: not any(_runs(path) for path in pid_files), within=40, what="the end of both")
 
-    shown = await asyncio.to_thread(use)
-    assert '"secret"' in shown
-    assert '"deliveries":1' in shown
-    assert b'"data":{"upload": {"id": "42"}}' in receiver.requests("/hook")[1].body
 
-
-def test_the_production_commands_start_web_and_worker(checkout: Path, empty_postgres_url: str, valkey_url: str) -> None:
+def test_the_production_block_starts_web_and_worker(checkout: Path, empty_postgres_url: str, valkey_url: str) -> None:
     port = free_port()
     script = (
-        PRODUCTION.replace("postgresql+asyncpg://sendoff@db.internal/sendoff", empty_postgres_url)
+        PRODUCTION.replace(
+            "postgresql://sendoff@db.internal/sendoff", empty_postgres_url.replace("postgresql+asyncpg", "postgresql")
+        )
         .replace("redis://redis.internal:6379/0", valkey_url)
         .replace(".venv/bin/honcho start", f"env PORT={port} .venv/bin/honcho start")
     )
@@ -87,11 +88,24 @@ def test_the_production_commands_start_web_and_worker(checkout: Path, empty_post
         assert httpx.get(f"http://127.0.0.1:{port}/ready").status_code == 200
 
 
-def test_the_verification_example_is_real_code() -> None:
+def test_the_verification_example_refuses_a_request_without_a_signature() -> None:
     [example] = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
     given = {"headers": {}, "body": b"{}", "secret": "s" * 64}
-    exec(compile(example, "README.md", "exec"), given)  # noqa: S102 - the README is ours
-    assert "event" not in given  # a request without a signature is refused
+    exec(compile(example, "README.md", "exec"), given)  # noqa: S102 - the README's own code
+    assert "event" not in given
+
+
+@contextmanager
+def running(script: str, directory: Path, health: str) -> Iterator[None]:
+    """A block whose last command stays in the foreground, while it answers."""
+    *before, last = script.strip().splitlines()
+    command = "\n".join([*before, f"exec {last}"])
+    process = start(["bash", "-euo", "pipefail", "-c", command], cwd=directory, env=_environment())
+    try:
+        eventually_blocking(lambda: _answers(health), within=60, what=f"an answer of {health}")
+        yield
+    finally:
+        assert stop(process, within=40) in (0, 143)  # honcho exits with the signal that ended it
 
 
 def _answers(url: str) -> bool:
@@ -99,6 +113,11 @@ def _answers(url: str) -> bool:
         return httpx.get(url).status_code == 200
     except httpx.TransportError:
         return False
+
+
+def _runs(pid_file: Path) -> bool:
+    text = pid_file.read_text().strip() if pid_file.exists() else ""
+    return text != "" and Path(f"/proc/{text}/exe").exists()
 
 
 def _environment() -> dict[str, str]:
