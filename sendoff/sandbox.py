@@ -69,14 +69,14 @@ Progress = Callable[[int], None]
 Answer_co = TypeVar("Answer_co", covariant=True)
 Answer = TypeVar("Answer")
 _LIMIT_BY_SIGNAL: dict[int, Limit] = {-signal.SIGPROF: "cpu", -signal.SIGALRM: "time"}
-_LIMIT_NAMES: dict[Limit, str] = {"cpu": "CPU time", "time": "time", "memory": "memory"}
+LIMIT_NAMES: dict[Limit, str] = {"cpu": "CPU time", "time": "time", "memory": "memory"}
 
 
 class LimitReached(Unprocessable):
     """The work took more than it may."""
 
     def __init__(self, limit: Limit) -> None:
-        super().__init__(f"The work takes more {_LIMIT_NAMES[limit]} than it may; send less at once.")
+        super().__init__(f"The work takes more {LIMIT_NAMES[limit]} than it may; send less at once.")
         self.limit = limit
 
 

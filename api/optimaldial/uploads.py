@@ -22,6 +22,7 @@ from sendoff.uploads.manage import (
 
 from ..http.authentication import Caller
 from ..http.dependencies import ContextOf, IdempotencyKey, UploadsReader, UploadsWriter
+from ..http.disconnect import until_client_leaves
 from ..http.idempotency import Write, respond
 from ..http.pagination import MOST_PER_PAGE, decode_cursor, split_page
 from ..http.schemas import Page
@@ -46,9 +47,8 @@ async def create(request: Request, caller: UploadsWriter, context: ContextOf, ke
     async with spool_folder() as folder:
         received = await receive(request, folder)
         idempotent = None if key is None else IdempotentRequest(caller.organization_id, key, received.fingerprint)
-        stored = await create_upload(
-            context, _sender(caller), received.submission, answer=_answer, idempotent=idempotent
-        )
+        work = create_upload(context, _sender(caller), received.submission, answer=_answer, idempotent=idempotent)
+        stored = await until_client_leaves(request, work)
     return respond(stored)
 
 

@@ -45,22 +45,26 @@ class CheckedUpload:
     invalid: int
 
 
-async def check_upload(file_worker: FileWorker, submission: CsvSubmission | JsonSubmission) -> CheckedUpload:
+async def check_upload(
+    file_worker: FileWorker, submission: CsvSubmission | JsonSubmission, *, organization_id: str
+) -> CheckedUpload:
     """Count its rows. Raises Invalid (the file, the column, the body), TooLarge (entries) and TooFewContacts."""
     checked = await (
-        _check_csv(file_worker, submission)
+        _check_csv(file_worker, submission, organization_id)
         if isinstance(submission, CsvSubmission)
-        else _check_json(file_worker, submission)
+        else _check_json(file_worker, submission, organization_id)
     )
     if checked.valid < FEWEST_CONTACTS:
         raise TooFewContacts(minimum=FEWEST_CONTACTS, got=checked.valid)
     return checked
 
 
-async def _check_csv(file_worker: FileWorker, submission: CsvSubmission) -> CheckedUpload:
+async def _check_csv(file_worker: FileWorker, submission: CsvSubmission, organization_id: str) -> CheckedUpload:
     if not submission.phone_column.strip():
         raise Invalid("phone_column is missing: name the column that holds the phone numbers.", field="phone_column")
-    counts = await file_worker.run(ValidateCsv(str(submission.path), submission.phone_column))
+    counts = await file_worker.run(
+        ValidateCsv(str(submission.path), submission.phone_column), organization_id=organization_id
+    )
     return CheckedUpload(
         path=submission.path,
         size=submission.path.stat().st_size,
@@ -72,9 +76,9 @@ async def _check_csv(file_worker: FileWorker, submission: CsvSubmission) -> Chec
     )
 
 
-async def _check_json(file_worker: FileWorker, submission: JsonSubmission) -> CheckedUpload:
+async def _check_json(file_worker: FileWorker, submission: JsonSubmission, organization_id: str) -> CheckedUpload:
     target = submission.path.with_suffix(".csv")
-    converted = await file_worker.run(ConvertJson(str(submission.path), str(target)))
+    converted = await file_worker.run(ConvertJson(str(submission.path), str(target)), organization_id=organization_id)
     return CheckedUpload(
         path=target,
         size=target.stat().st_size,

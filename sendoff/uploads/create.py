@@ -25,7 +25,7 @@ from sendoff.policy.states import UploadStatus
 from sendoff.publishing.publish import AcceptedEvent, ring_for
 from sendoff.store.queries import accounts, uploads
 from sendoff.store.tables import Upload
-from sendoff.uploads.check import CheckedUpload, CsvSubmission, JsonSubmission, check_upload
+from sendoff.uploads.check import FEWEST_CONTACTS, CheckedUpload, CsvSubmission, JsonSubmission, check_upload
 from sendoff.uploads.events import CREATED, add_upload_event
 from sendoff.uploads.services import UploadServices
 
@@ -66,13 +66,12 @@ async def create_upload(
         stored = await _stored(context, idempotent)
         if stored is not None:
             return stored
-        await require_subscription(context, sender.organization_id)
-        checked = await check_upload(UploadServices.of(context).file_worker, submission)
+        if await _credits(context, sender.organization_id) < FEWEST_CONTACTS:  # no upload costs less: do not read it
+            return await _stored_or_insufficient(context, idempotent)
+        file_worker = UploadServices.of(context).file_worker
+        checked = await check_upload(file_worker, submission, organization_id=sender.organization_id)
         if await _credits(context, sender.organization_id) < checked.valid:
-            stored = await _stored(context, idempotent)  # perhaps it was the first of this key that spent them
-            if stored is None:
-                raise InsufficientCredits
-            return stored
+            return await _stored_or_insufficient(context, idempotent)
         return await _keep(context, _row(context, sender, checked), checked, answer, idempotent)
 
 
@@ -81,6 +80,14 @@ async def _stored(context: Context, idempotent: IdempotentRequest | None) -> Sto
         return None
     async with context.database.read() as tx:
         return await find_answer(tx, context, idempotent)
+
+
+async def _stored_or_insufficient(context: Context, idempotent: IdempotentRequest | None) -> StoredResponse:
+    """The answer to the first request of this key, which may have spent the credits. Raises InsufficientCredits."""
+    stored = await _stored(context, idempotent)
+    if stored is None:
+        raise InsufficientCredits
+    return stored
 
 
 async def _credits(context: Context, organization_id: str) -> int:

@@ -30,6 +30,9 @@ from sendoff.uploads.services import UploadServices
 MOST_ATTEMPTS = 6
 RENEWALS_PER_LEASE = 5
 
+LONGEST_PROCESSING_SECONDS = 3_000.0
+"""Less than a job may take: an attempt that runs into this ends as a failed attempt and counts."""
+
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 2.0, 300.0
 
 _log = structlog.get_logger(__name__)
@@ -74,7 +77,8 @@ async def _process(context: Context, upload: Upload) -> UploadStatus | None:
     if upload.processing_attempts > MOST_ATTEMPTS:  # the workers that tried it did not live to say what happened
         return await fail_upload(context, upload, "The upload could not be processed.")
     try:
-        await _write_files(context, upload)
+        async with asyncio.timeout(LONGEST_PROCESSING_SECONDS):
+            await _write_files(context, upload)
         return await complete_upload(context, upload)
     except NotFound:
         return await fail_upload(context, upload, "The uploaded file is no longer in the storage.")
@@ -116,7 +120,9 @@ async def _read_and_store(context: Context, upload: Upload, progress: _Progress)
     async with spool_folder() as folder:
         source, processed, filtered = folder / "original", folder / "processed", folder / "filtered"
         await save(await storage.read(upload.storage_path), source)
-        await UploadServices.of(context).file_worker.run(_task(upload, source, processed, filtered), progress)
+        await UploadServices.of(context).file_worker.run(
+            _task(upload, source, processed, filtered), organization_id=upload.organization_id, progress=progress
+        )
         for kind, path in ((FileKind.PROCESSED, processed), (FileKind.PROCESSED_FILTERED, filtered)):
             name = result_name(upload.original_filename, kind)
             await storage.put(result_key(upload, kind), path, download_name=name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from sendoff.context import Context
+from sendoff.sandbox import Sandbox
 from sendoff.settings import Settings
 from sendoff.uploads.files.downloads import Downloads
 from sendoff.uploads.files.links import LinkSigner
@@ -14,13 +15,13 @@ from sendoff.uploads.files.worker import FileWorker
 
 
 class UploadServices:
-    """Storage, the process that reads files, and links, each made when first used. Nothing of it needs closing."""
+    """Storage, the reader of files, and links, each made when first used. Nothing of it needs closing."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, sandbox: Sandbox) -> None:
         """Removes what processes that were killed left half done."""
         remove_abandoned()
         self._settings = settings
-        self.file_worker = FileWorker()
+        self.file_worker = FileWorker(sandbox)
 
     @classmethod
     def of(cls, context: Context) -> UploadServices:
@@ -29,7 +30,7 @@ class UploadServices:
 
     @classmethod
     def _make(cls, context: Context) -> UploadServices:
-        return cls(context.settings)
+        return cls(context.settings, context.service(Sandbox.of))
 
     @cached_property
     def storage(self) -> Storage:

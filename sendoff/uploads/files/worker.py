@@ -1,95 +1,59 @@
-"""Performs tasks outside the event loop: small files in a thread, larger ones in a process of their own.
-
-A thread would hold the interpreter's lock for the seconds that a million rows take, and stall every request; a
-process costs a fifth of a second to start and gives its memory back when it ends.
-"""
+"""Runs the tasks that read whole files in the sandbox, with limits that follow from the size of the file."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
-from asyncio.subprocess import PIPE, Process
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import TYPE_CHECKING, overload
 
-import msgspec
-
-from sendoff.errors import Unavailable
+from sendoff.errors import Invalid, Unavailable
+from sendoff.sandbox import LIMIT_NAMES, LimitReached
 from sendoff.uploads.files.converting import Converted
 from sendoff.uploads.files.results import Written
-from sendoff.uploads.files.tasks import ConvertJson, Done, Line, Refused, Task, ValidateCsv, WriteResults
+from sendoff.uploads.files.tasks import ConvertJson, Task, ValidateCsv, WriteResults
 from sendoff.uploads.files.validating import Counts, Progress
 
-SMALL_FILE_BYTES = 200_000
+if TYPE_CHECKING:
+    from sendoff.sandbox import Sandbox
 
-Result = TypeVar("Result")
+CPU_SECONDS, CPU_SECONDS_PER_MEGABYTE = 5.0, 5.0
+"""A file of ordinary numbers takes 0.1 s per megabyte, one in which every cell needs the phone library 2 s."""
 
-# The process works on strangers' files and needs none of our secrets.
-_KEPT_FROM_IT = ("SENDOFF_", "AWS_")
+SECONDS, SECONDS_PER_CPU_SECOND = 30.0, 4.0  # wall-clock time: processes share the cores
 
 
 class FileWorker:
-    """Runs one process at a time, so that its memory counts once; others wait for their turn."""
+    """Runs file tasks. Raises Invalid or TooLarge if the file is at fault or takes too long, else Unavailable."""
 
-    def __init__(self, *, small_file_bytes: int = SMALL_FILE_BYTES) -> None:
-        self._small_file_bytes = small_file_bytes
-        self._turn = asyncio.Semaphore(1)
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
 
     @overload
-    async def run(self, task: ValidateCsv, progress: Progress = ...) -> Counts: ...
+    async def run(self, task: ValidateCsv, *, organization_id: str, progress: Progress = ...) -> Counts: ...
     @overload
-    async def run(self, task: ConvertJson, progress: Progress = ...) -> Converted: ...
+    async def run(self, task: ConvertJson, *, organization_id: str, progress: Progress = ...) -> Converted: ...
     @overload
-    async def run(self, task: WriteResults, progress: Progress = ...) -> Written: ...
-    async def run(self, task: Task, progress: Progress = lambda _rows: None) -> Counts | Converted | Written:
-        """The task's answer; `progress` is called with the number of rows read, in this event loop or a thread.
-
-        Raises Invalid or TooLarge if the file is at fault, Unavailable if the process died (of lack of memory,
-        say). Ends the process when the caller is cancelled.
-        """
-        if await asyncio.to_thread(_size_of, task.source) <= self._small_file_bytes:
-            return await asyncio.to_thread(task.perform, progress)
-        async with self._turn:
-            return msgspec.json.decode(await _perform_in_process(task, progress), type=_answer_type(task))
+    async def run(self, task: WriteResults, *, organization_id: str, progress: Progress = ...) -> Written: ...
+    async def run(
+        self, task: Task, *, organization_id: str, progress: Progress = lambda _rows: None
+    ) -> Counts | Converted | Written:
+        """The task's answer; `progress` is called with the number of rows read. A cancelled caller ends the work."""
+        megabytes = await asyncio.to_thread(_size_of, task.source) / 1_000_000
+        cpu_seconds = CPU_SECONDS + CPU_SECONDS_PER_MEGABYTE * megabytes
+        seconds = SECONDS + SECONDS_PER_CPU_SECOND * cpu_seconds
+        try:
+            return await self._sandbox.run(
+                task, organization_id=organization_id, cpu_seconds=cpu_seconds, seconds=seconds, progress=progress
+            )
+        except LimitReached as error:
+            if error.limit == "time":  # the machine is busy, which is not the file's fault
+                raise Unavailable(f"The file could not be read within {seconds:.0f} s; try again.") from None
+            raise Invalid(
+                f"The file takes more {LIMIT_NAMES[error.limit]} to read than one of its size should; "
+                "check the column, or send it in parts.",
+                field="file",
+            ) from None
 
 
 def _size_of(path: str) -> int:
     return Path(path).stat().st_size
-
-
-def _answer_type(task: Task) -> type[Counts | Converted | Written]:
-    if isinstance(task, ValidateCsv):
-        return Counts
-    return Converted if isinstance(task, ConvertJson) else Written
-
-
-async def _perform_in_process(task: Task, progress: Progress) -> bytes:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "sendoff.uploads.files.tasks", stdin=PIPE, stdout=PIPE, env=_environment()
-    )
-    try:
-        return await _converse(process, msgspec.json.encode(task), progress)
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()  # wait() alone would wait for ever for output that nobody reads
-
-
-async def _converse(process: Process, task: bytes, progress: Progress) -> bytes:
-    if process.stdin is None or process.stdout is None:
-        raise RuntimeError("the process was started without pipes")
-    process.stdin.write(task)
-    process.stdin.write_eof()
-    async for line in process.stdout:
-        said: Line = msgspec.json.decode(line, type=Line)
-        if isinstance(said, Refused):
-            raise said.as_error()
-        if isinstance(said, Done):
-            return bytes(said.answer)
-        progress(said.rows)
-    raise Unavailable("The process that reads uploads ended unexpectedly; try again.")
-
-
-def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(_KEPT_FROM_IT)}

@@ -253,10 +253,10 @@ async def test_an_upload_that_another_process_did_meanwhile_is_not_done_again(
     )
     done: list[str] = []
 
-    async def be_slower(*arguments: Any) -> Any:
+    async def be_slower(*arguments: Any, **named: Any) -> Any:
         monkeypatch.setattr(module, "check_upload", check_upload)
         done.append(await other_process.upload(idempotent=request))
-        return await check_upload(*arguments)
+        return await check_upload(*arguments, **named)
 
     monkeypatch.setattr(module, "check_upload", be_slower)
     assert await uploads.upload(idempotent=request) == done[0]

@@ -17,7 +17,6 @@ from sendoff.uploads import process as module
 from sendoff.uploads.manage import BadLink, ExpiredLink, link_to_file, open_linked_file
 from sendoff.uploads.process import MOST_ATTEMPTS
 from sendoff.uploads.services import UploadServices
-from tests.integration.uploads.children import children
 from tests.integration.uploads.conftest import UploadHouse, contacts_csv, on_sqlite
 from tests.support.polling import eventually
 
@@ -32,13 +31,13 @@ class Gatekeeper:
         self._perform = UploadServices.of(uploads.context).file_worker.run
         monkeypatch.setattr(type(UploadServices.of(uploads.context).file_worker), "run", self.perform)
 
-    async def perform(self, task: Any, progress: Any = lambda _rows: None) -> Any:
+    async def perform(self, task: Any, *, organization_id: str, progress: Any = lambda _rows: None) -> Any:
         self.arrived += 1
         progress(60)
         await self.gate.wait()
         if self.error is not None:
             raise self.error
-        return await self._perform(task, progress)
+        return await self._perform(task, organization_id=organization_id, progress=progress)
 
 
 @pytest.fixture
@@ -257,17 +256,6 @@ async def test_one_that_was_started_or_finished_cannot_be_cancelled(
     with pytest.raises(Invalid, match="completed"):
         await uploads.cancel(upload_id)
     assert await uploads.credits() == 1_000 - 123
-
-
-@on_sqlite
-async def test_files_are_processed_in_a_process_of_their_own_too(
-    uploads: UploadHouse, upload_id: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(UploadServices.of(uploads.context).file_worker, "_small_file_bytes", 0)
-    assert await uploads.process(upload_id) == "completed"
-    assert children() == []
-    (announced,) = await uploads.events("upload.completed")
-    assert len((await download(uploads, announced["upload"]["downloads"]["processed"])).splitlines()) == 124
 
 
 @on_sqlite
