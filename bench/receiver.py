@@ -96,7 +96,7 @@ def _content_length(request: bytes, head_end: int) -> int:
 
 
 class _Commands:
-    """PrefetchBuffer on standard input."""
+    """Lines on standard input."""
 
     def __init__(self, log: Log) -> None:
         self._log = log

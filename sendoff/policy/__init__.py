@@ -1,1 +1,1 @@
-"""Decisions. Pure: no I/O, no clock, no random_source of their own; what they need to know is passed in."""
+"""Decisions. Pure: no I/O, no clock, no random numbers of their own; what they need to know is passed in."""

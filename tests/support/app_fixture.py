@@ -105,7 +105,7 @@ class AppFixture:
 
 @asynccontextmanager
 async def open_app(database_url: str, **settings: object) -> AsyncIterator[AppFixture]:
-    """A app on a migrated database; `settings` by field name."""
+    """An app on a migrated database; `settings` by field name."""
     overrides: dict[str, object] = {
         "database_url": database_url,
         "secret_keys": ["k" * 32],

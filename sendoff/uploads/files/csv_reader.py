@@ -27,7 +27,7 @@ LONGEST_CELL = 131_072
 _DELIMITERS = ",;\t|"
 _SPREADSHEET_MARKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _SHOWN_COLUMNS, _SHOWN_LENGTH = 20, 60
-# Fed behind the last line: a row of its own, unless a quote is open. PrefetchBuffer of the file hold no NUL.
+# Fed behind the last line: a row of its own, unless a quote is open. Lines of the file hold no NUL.
 _END = "\0"
 
 

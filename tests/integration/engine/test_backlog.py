@@ -1,4 +1,4 @@
-"""A backlog stands file_worker from the beginning: more than a worker takes at once of an endpoint is held, not due."""
+"""A backlog is held when it is inserted: what exceeds the quota of an endpoint is held, not due."""
 
 from __future__ import annotations
 

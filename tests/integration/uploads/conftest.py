@@ -1,4 +1,4 @@
-"""A app with storage in a folder, and what tests of uploads say to it."""
+"""An app with storage in a folder, and what tests of uploads say to it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 @dataclass
 class UploadHouse:
-    """A app whose organization has 1,000 credits, and its storage's folder."""
+    """An app whose organization has 1,000 credits, and its storage's folder."""
 
     app: AppFixture
     storage: Path
