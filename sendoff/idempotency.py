@@ -171,7 +171,7 @@ def _answer_again(context: Context, request: IdempotentRequest, found: Idempoten
         raise IdempotencyKeyReused
     if found.response_status is None or found.response_body is None:
         raise IdempotencyInProgress
-    body = context.vault.open(found.response_body, bound_to=request.place)
+    body = context.vault.open(found.response_body, bound_to=request.place, keep=False)
     return StoredResponse(found.response_status, body.encode(), replayed=True)
 
 

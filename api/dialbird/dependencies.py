@@ -50,6 +50,10 @@ class Subscriber:
     def organization_id(self) -> str:
         return self.grant.organization_id
 
+    @property
+    def client_id(self) -> str:
+        return self.grant.client_id
+
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route: these statuses, and those that every route of the surface has."""

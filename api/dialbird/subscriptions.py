@@ -17,6 +17,7 @@ from sendoff.errors import Invalid, Unprocessable
 
 from ..http.dependencies import ContextOf, json_body
 from ..http.idempotency import Write
+from ..http.long_lists import stream_list
 from ..openapi import body_of
 from .dependencies import WebhooksSubscriber, error_responses
 from .paths import SUBSCRIPTIONS
@@ -46,14 +47,14 @@ async def create(
         made = await subscriptions.subscribe(context, caller.grant, caller.actor, new)
         return CreatedSubscription.of(Subscription.of(made.endpoint, context.auto_disable), made.secret)
 
-    return await write.once(caller, work, status=201)
+    return await write.once(caller, work, status=201, shows_secret=True)
 
 
-@router.get("", operation_id="listSubscriptions", responses=error_responses())
-async def list_all(caller: WebhooksSubscriber, context: ContextOf) -> list[Subscription]:
+@router.get("", operation_id="listSubscriptions", response_model=list[Subscription], responses=error_responses())
+async def list_all(caller: WebhooksSubscriber, context: ContextOf) -> Response:
     """The business's subscriptions, newest first."""
-    found = await subscriptions.list_subscriptions(context, caller.organization_id)
-    return [Subscription.of(endpoint, context.auto_disable) for endpoint in found]
+    pages = subscriptions.page_subscriptions(context, caller.organization_id)
+    return await stream_list(context, pages, lambda endpoint: Subscription.of(endpoint, context.auto_disable))
 
 
 @router.get("/{subscription_id}", operation_id="getSubscription", responses=error_responses(404))

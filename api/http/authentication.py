@@ -1,4 +1,4 @@
-"""Who calls, and whether they may: the API key, its scope, then the rate limits, in this order."""
+"""The caller of a request: the API key is checked first, then its scope, then the rate limits."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from sendoff.audit import Actor
 from sendoff.context import Context
 from sendoff.errors import Unauthenticated
 
-from .limits import limit_writes
+from .limits import limit_reads, limit_writes
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whose key it is, and how the audit log names them."""
+    """The principal of the API key, and how the audit log names it."""
 
     principal: Principal
     actor: Actor
@@ -26,12 +26,16 @@ class Caller:
         return self.principal.organization_id
 
     @property
+    def client_id(self) -> str:
+        return self.principal.key_id
+
+    @property
     def request_id(self) -> str | None:
         return self.actor.request_id
 
 
 def context_of(request: Request) -> Context:
-    """What operations work with."""
+    """The context of this process."""
     context: Context = request.app.state.context
     return context
 
@@ -53,4 +57,6 @@ async def admit(request: Request, scope: str, *, limited: bool) -> Caller:
     principal.require(scope)
     if limited:
         await limit_writes(context, principal)
+    elif request.method == "GET":
+        limit_reads(context, principal)
     return Caller(principal, Actor(f"key:{principal.key_prefix}", request.state.request_id))

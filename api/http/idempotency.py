@@ -21,6 +21,8 @@ REPLAYED = "Idempotency-Replayed"
 class _Caller(Protocol):
     @property
     def organization_id(self) -> str: ...
+    @property
+    def client_id(self) -> str: ...
 
 
 class WriteRequest:
@@ -31,25 +33,35 @@ class WriteRequest:
         self._key = key
 
     async def once(
-        self, caller: _Caller, work: Callable[[], Awaitable[BaseModel | None]], *, status: int = 200
+        self,
+        caller: _Caller,
+        work: Callable[[], Awaitable[BaseModel | None]],
+        *,
+        status: int = 200,
+        shows_secret: bool = False,
     ) -> Response:
-        """Do the work and answer with what it gives, or repeat the answer that the key was given before.
+        """Do the work and answer with its result, or repeat the answer that the key was given before.
 
-        `caller` stands before it, so that a repeated answer is shown to those alone who may ask for the first.
+        An answer with a secret is repeated to the client that got it; another client of the organization has used the
+        key for another request.
         """
 
         async def answer() -> StoredResponse:
             made = await work()
             return StoredResponse(status, b"" if made is None else made.model_dump_json().encode())
 
-        return respond(await once(context_of(self._request), await self.identified(caller), answer))
+        client_id = caller.client_id if shows_secret else ""
+        return respond(await once(context_of(self._request), await self.identified(caller, client_id), answer))
 
-    async def identified(self, caller: _Caller) -> IdempotentRequest | None:
-        """The request by its key, for operations that reserve the key in the transaction of their work."""
+    async def identified(self, caller: _Caller, client_id: str = "") -> IdempotentRequest | None:
+        """The request by its key, for operations that reserve the key in the transaction of their work.
+
+        With a `client_id` the same request of another client is another request.
+        """
         if self._key is None:
             return None
         request = self._request
-        place = (request.method, request.url.path, request.url.query)
+        place = (request.method, request.url.path, request.url.query, *filter(None, [client_id]))
         asked = fingerprint(*(part.encode() for part in place), await request.body())
         return IdempotentRequest(caller.organization_id, self._key, asked)
 

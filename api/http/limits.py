@@ -1,12 +1,14 @@
 """Rate limits, shared by all API processes through Redis (OptimalDial and Dialbird contracts, "Rate limits").
 
 A window is a minute of the wall clock. Its counters have the minute in their names, so that nothing is ever reset, and
-expire by themselves. Every request is one round trip of at most a second, after which Redis counts as away.
+expire by themselves. Each request is one round trip of at most a second, after which Redis counts as away.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 
@@ -18,6 +20,8 @@ from sendoff.rate_windows import WINDOW_SECONDS, count, refuse_above, window_of
 
 PER_KEY = 60
 PER_ORGANIZATION = 600
+
+_MOST_LOCAL_COUNTERS = 100_000
 
 _log = structlog.get_logger(__name__)
 
@@ -37,16 +41,46 @@ async def limit_writes(context: Context, principal: Principal) -> None:
     refuse_above(PER_ORGANIZATION, of_organization, now)
 
 
+def limit_reads(context: Context, principal: Principal) -> None:
+    """Count a read of the organization. Raises RateLimited.
+
+    Reads are counted in this process's memory: the limit protects the process, and a shared counter would cost each
+    read a round trip.
+    """
+    now, limit = context.clock.now(), context.settings.read_rate_limit
+    refuse_above(limit, context.service(LocalCounters.of).count(principal.organization_id, now), now)
+
+
+class LocalCounters:
+    """Counts by name within the current minute, in this process alone."""
+
+    def __init__(self) -> None:
+        self._window = 0
+        self._counts: Counter[str] = Counter()
+
+    @classmethod
+    def of(cls, _context: Context) -> LocalCounters:
+        return cls()
+
+    def count(self, name: str, now: datetime) -> int:
+        """What the counter stands at, this request included. All are reset when a minute ends, or too many are kept."""
+        window = window_of(now)
+        if window != self._window or len(self._counts) >= _MOST_LOCAL_COUNTERS:
+            self._window, self._counts = window, Counter()
+        self._counts[name] += 1
+        return self._counts[name]
+
+
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """What is left of a counter's minute; `resets_at` is its end in Unix seconds."""
+class RateLimitWindow:
+    """A counter's current minute; `resets_at` is its end in Unix seconds."""
 
     limit: int
     observed: int
     resets_at: int
 
     def headers(self) -> dict[str, str]:
-        """The budget as every answer of the Dialbird surface carries it (Dialbird contract, "Rate limits")."""
+        """The window as every answer of the Dialbird surface carries it (Dialbird contract, "Rate limits")."""
         return {
             "X-RateLimit-Limit": str(self.limit),
             "X-RateLimit-Remaining": str(max(0, self.limit - self.observed)),
@@ -54,14 +88,14 @@ class Budget:
         }
 
     def check(self, context: Context) -> None:
-        """Raise RateLimited when more was spent than there was."""
+        """Raise RateLimited when the limit is exceeded."""
         if self.observed > self.limit:
             left = max(1, self.resets_at - int(context.clock.now().timestamp()))
             raise RateLimited(limit=self.limit, observed=self.observed, retry_after_seconds=left)
 
 
-async def spend(context: Context, name: str, *, limit: int) -> Budget:
-    """The budget of a counter after this request; the whole of it when Redis is away and nothing can be counted."""
+async def count_request(context: Context, name: str, *, limit: int) -> RateLimitWindow:
+    """The window of a counter with this request; nothing is counted when Redis is away."""
     now = context.clock.now()
     try:
         (observed,) = await count(context, [name], now)
@@ -69,4 +103,4 @@ async def spend(context: Context, name: str, *, limit: int) -> Budget:
         RATE_LIMITS_SKIPPED.inc()
         _log.warning("rate_limit_skipped", error=error.message)
         observed = 0
-    return Budget(limit, observed, (window_of(now) + 1) * WINDOW_SECONDS)
+    return RateLimitWindow(limit, observed, (window_of(now) + 1) * WINDOW_SECONDS)

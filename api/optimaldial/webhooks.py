@@ -12,7 +12,7 @@ from sendoff.endpoints.manage import (
     delete_endpoint,
     find_public_keys,
     get_endpoint,
-    list_endpoints,
+    page_endpoints,
     register_endpoint,
     update_endpoint,
 )
@@ -22,6 +22,7 @@ from sendoff.store.queries.delivery_history import DeliveryFilter
 
 from ..http.dependencies import ContextOf, WebhooksReader, WebhooksWriter, json_body, optional_json_body
 from ..http.idempotency import Write
+from ..http.long_lists import stream_list
 from ..http.pagination import MOST_PER_PAGE
 from ..openapi import body_of, error_responses, optional_body_of
 from .schemas import (
@@ -55,13 +56,14 @@ async def create(
     async def work() -> CreatedWebhook:
         return CreatedWebhook.of(await register_endpoint(context, caller.principal, caller.actor, body))
 
-    return await write.once(caller, work)
+    return await write.once(caller, work, shows_secret=True)
 
 
-@router.get("", operation_id="listWebhooks", responses=error_responses())
-async def list_all(caller: WebhooksReader, context: ContextOf) -> list[WebhookEndpoint]:
+@router.get("", operation_id="listWebhooks", response_model=list[WebhookEndpoint], responses=error_responses(429))
+async def list_all(caller: WebhooksReader, context: ContextOf) -> Response:
     """The organization's endpoints, newest first."""
-    return [WebhookEndpoint.of(endpoint) for endpoint in await list_endpoints(context, caller.organization_id)]
+    pages = page_endpoints(context, caller.organization_id)
+    return await stream_list(context, pages, WebhookEndpoint.of)
 
 
 @router.get("/{webhook_id}", operation_id="getWebhook", responses=error_responses(404))
@@ -131,7 +133,7 @@ async def rotate(
         )
         return CreatedWebhook.of(rotated)
 
-    return await write.once(caller, work)
+    return await write.once(caller, work, shows_secret=True)
 
 
 @router.get("/{webhook_id}/public-key", operation_id="getWebhookPublicKey", responses=error_responses(404))

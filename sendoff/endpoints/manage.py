@@ -5,6 +5,7 @@ Dialbird's subscriptions are endpoints of another surface; the functions here do
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,9 @@ from sendoff.publishing.event_types import check_subscription
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import accounts, endpoints
 from sendoff.store.tables import Endpoint
+
+PAGE_SIZE = 100
+"""Endpoints read at a time for a list of all. A larger page takes the event loop for longer in one piece."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +110,22 @@ def find_dialect(context: Context, name: str) -> Dialect:
     return context.dialects.get(name)
 
 
-async def list_endpoints(context: Context, organization_id: str) -> list[Endpoint]:
-    """The organization's endpoints, newest first."""
-    async with context.database.read() as tx:
-        found = await endpoints.of_organization(tx, organization_id)
-    return [endpoint for endpoint in found if endpoint.dialect != DIALBIRD.name]
+async def page_endpoints(context: Context, organization_id: str) -> AsyncIterator[list[Endpoint]]:
+    """The organization's endpoints, newest first, in pages that are read one after the other."""
+    async for page in page_organization(context, organization_id):
+        yield [endpoint for endpoint in page if endpoint.dialect != DIALBIRD.name]
+
+
+async def page_organization(context: Context, organization_id: str) -> AsyncIterator[list[Endpoint]]:
+    """The organization's endpoints of all dialects that are not deleted, in pages of up to `PAGE_SIZE`."""
+    before: str | None = None
+    while True:
+        async with context.database.read() as tx:
+            found = await endpoints.page(tx, limit=PAGE_SIZE, before=before, organization_id=organization_id)
+        yield [endpoint for endpoint in found if endpoint.state != EndpointState.DELETED]
+        if len(found) < PAGE_SIZE:
+            return
+        before = found[-1].id
 
 
 async def get_endpoint(context: Context, organization_id: str, endpoint_id: str) -> Endpoint:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -12,7 +13,7 @@ from sendoff.context import Context
 from sendoff.delivery.dead_letters import drain_endpoint
 from sendoff.dialects.dialbird import DIALBIRD
 from sendoff.endpoints.fields import audit_snapshot
-from sendoff.endpoints.manage import RegisteredEndpoint
+from sendoff.endpoints.manage import RegisteredEndpoint, page_organization
 from sendoff.endpoints.ping_limits import limit_subscriptions
 from sendoff.endpoints.state import apply_changes, check_count, mark_deleted, write_endpoint_audit
 from sendoff.errors import Conflict, Gone, Invalid, NotFound, UnknownEventType, UnsafeUrl
@@ -76,10 +77,10 @@ async def subscribe(context: Context, grant: Grant, actor: Actor, new: NewSubscr
     return RegisteredEndpoint(endpoint, secret)
 
 
-async def list_subscriptions(context: Context, organization_id: str) -> list[Endpoint]:
-    """The business's subscriptions, newest first."""
-    async with context.database.read() as tx:
-        return await _subscriptions(tx, organization_id)
+async def page_subscriptions(context: Context, organization_id: str) -> AsyncIterator[list[Endpoint]]:
+    """The business's subscriptions, newest first, in pages that are read one after the other."""
+    async for page in page_organization(context, organization_id):
+        yield [endpoint for endpoint in page if endpoint.dialect == DIALBIRD.name]
 
 
 async def get_subscription(context: Context, organization_id: str, subscription_id: str) -> Endpoint:

@@ -23,7 +23,9 @@ KEY_ID_PLACE = (len(_VERSION) + 1, _KEY_ID_LENGTH)
 """Where the key's id stands in what is sealed, as SQL counts: from the second byte, four of them."""
 _NONCE_LENGTH = 12
 _HEADER_LENGTH = len(_VERSION) + _KEY_ID_LENGTH + _NONCE_LENGTH
-_KEPT_OPEN = 10_000  # secrets in memory, for the deliveries to come
+_KEPT_OPEN = 10_000
+_LARGEST_KEPT_BYTES = 512
+"""Secrets that stay decrypted in memory for the next deliveries: 10,000 of at most 512 bytes, 10 MB with their keys."""
 
 
 class CannotOpenSecret(SendoffError):
@@ -64,9 +66,14 @@ class Vault:
         sealed = self._ciphers[self._newest].encrypt(nonce, secret.encode(), bound_to.encode())
         return _VERSION + self._newest + nonce + sealed
 
-    def open(self, sealed: bytes, *, bound_to: str) -> str:
-        """Decrypt what `seal` made for the same row. Raises CannotOpenSecret."""
-        return self._opened(sealed, bound_to)
+    def open(self, sealed: bytes, *, bound_to: str, keep: bool = True) -> str:
+        """Decrypt what `seal` made for the same row. Raises CannotOpenSecret.
+
+        `keep` lets a small secret stay decrypted in memory; leave it off for what is rarely opened twice.
+        """
+        if keep and len(sealed) <= _LARGEST_KEPT_BYTES:
+            return self._opened(sealed, bound_to)
+        return self._decrypt(sealed, bound_to)
 
     def _decrypt(self, sealed: bytes, bound_to: str) -> str:
         cipher = self._ciphers.get(sealed[1 : 1 + _KEY_ID_LENGTH])

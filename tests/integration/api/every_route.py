@@ -31,6 +31,7 @@ EVENT = {"type": "upload.completed", "data": {}}
 CALLS = {
     ("GET", "/openapi.json"): OPEN,
     ("HEAD", "/openapi.json"): OPEN,
+    ("GET", "/"): OPEN,
     ("GET", "/health"): OPEN,
     ("GET", "/ready"): OPEN,
     ("GET", "/metrics"): OPEN,

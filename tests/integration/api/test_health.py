@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from sendoff import __version__
@@ -70,3 +71,27 @@ async def test_metrics_count_requests_by_route_and_never_by_what_callers_made_up
 async def test_a_method_that_a_caller_made_up_is_no_label(sqlite_api: ApiFixture) -> None:
     await sqlite_api.call("BREW", "/api/v1/webhooks")
     assert "BREW" not in (await sqlite_api.get("/metrics")).text
+
+
+async def test_requests_share_a_check_of_the_dependencies(sqlite_api: ApiFixture) -> None:
+    context, asked = sqlite_api.app.context, 0
+    before = context.database.ping
+
+    async def ping() -> None:
+        nonlocal asked
+        asked += 1
+        await before()
+
+    context.database.ping = ping  # type: ignore[method-assign]
+    for seconds, expected in ((0.0, 1), (0.5, 1), (0.6, 2)):
+        sqlite_api.app.clock.advance(seconds)
+        answers = await asyncio.gather(*(sqlite_api.get("/ready", key="") for _ in range(5)))
+        assert ({answer.status_code for answer in answers}, asked) == ({200}, expected)
+
+
+async def test_the_root_says_what_this_is_and_where_to_go(sqlite_api: ApiFixture) -> None:
+    response = await sqlite_api.get("/", key="", headers={"Host": "evil.example"})
+    assert (response.status_code, response.json()["name"]) == (200, "Sendoff")
+    assert "evil.example" not in response.text
+    for path in response.json()["links"].values():
+        assert (await sqlite_api.get(path)).status_code in (200, 405)

@@ -217,6 +217,42 @@ async def test_an_answer_is_repeated_only_to_those_who_may_ask_for_the_first(
     assert (refused.status_code, first.json()["secret"] in refused.text) == (403, False)
 
 
+async def test_an_answer_with_a_secret_is_repeated_to_the_same_key_alone(
+    sqlite_api: ApiFixture, receiver: Receiver
+) -> None:
+    colleague = await sqlite_api.new_key()
+    webhook = await sqlite_api.register(receiver.url("/rotated"))
+    for number, (path, body) in enumerate(
+        (
+            ("/api/v1/webhooks", {"url": receiver.url("/hook")}),
+            (f"/api/v1/webhooks/{webhook['id']}/rotate-secret", {}),
+            ("/api/v1/subscriptions", SUBSCRIPTION),
+        )
+    ):
+        headers = {"Idempotency-Key": f"secret {number}"}
+        first = await sqlite_api.post(path, body, headers=headers)
+        again = await sqlite_api.post(path, body, headers=headers)
+        assert (first.status_code in (200, 201), again.content) == (True, first.content), first.text
+        refused = await sqlite_api.post(path, body, headers=headers, key=colleague)
+        assert refused.status_code == 409
+        assert "another request" in refused.text
+    event = [
+        await sqlite_api.post("/api/v1/events", EVENT, headers={"Idempotency-Key": "shared"}, key=key)
+        for key in (sqlite_api.key, colleague)
+    ]
+    assert event[0].content == event[1].content
+
+
+async def test_repeated_answers_do_not_stay_decrypted_in_memory(sqlite_api: ApiFixture) -> None:
+    headers = {"Idempotency-Key": "kept"}
+    await sqlite_api.post("/api/v1/events", EVENT, headers=headers)
+    vault = sqlite_api.app.context.vault
+    before = vault._opened.cache_info().currsize
+    for _ in range(3):
+        assert "Idempotency-Replayed" in (await sqlite_api.post("/api/v1/events", EVENT, headers=headers)).headers
+    assert vault._opened.cache_info().currsize == before
+
+
 async def test_no_answer_is_kept_in_the_clear(sqlite_api: ApiFixture, sqlite_url: str, receiver: Receiver) -> None:
     made = await sqlite_api.post("/api/v1/webhooks", {"url": receiver.url("/h")}, headers={"Idempotency-Key": "1"})
     subscribed = await sqlite_api.post("/api/v1/subscriptions", SUBSCRIPTION, headers={"Idempotency-Key": "2"})

@@ -213,3 +213,24 @@ async def test_at_the_edge_of_a_minute_a_refusal_speaks_of_the_window_that_it_wa
         await limits.limit_writes(at_the_edge, principal)
     assert (refused.value.observed, refused.value.retry_after_seconds) == (61, 1)
     await limits.limit_writes(at_the_edge, principal)  # the next minute has begun
+
+
+async def test_reads_are_limited_generously_for_each_organization(sqlite_url: str, valkey_url: str) -> None:
+    async with open_api(sqlite_url, valkey_url, read_rate_limit=5) as api:
+        sibling, stranger = (
+            await api.new_key(),
+            await api.new_key(organization_id=await api.new_organization()),
+        )
+        paths = ["/api/v1/webhooks", "/api/v1/uploads", "/operator/v1/audit", UNKNOWN, "/api/v1/webhooks"]
+        answers = [await api.get(path) for path in paths]
+        assert {answer.status_code for answer in answers} == {200, 404}
+        for path in paths:
+            refused = await api.get(path, key=sibling)
+            assert refused.status_code == 429
+            assert refused.json()["detail"]["limit"] == 5
+            assert refused.headers["Retry-After"] == str(refused.json()["detail"]["retry_after_seconds"])
+        assert (await api.get("/api/v1/webhooks", key=stranger)).status_code == 200
+        assert (await api.delete(UNKNOWN)).status_code == 404
+        await api.publish()
+        api.app.clock.advance(60)
+        assert (await api.get("/api/v1/webhooks")).status_code == 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 
 from tests.integration.api.api_fixture import open_api
@@ -75,3 +76,32 @@ async def test_other_surfaces_have_their_own_limits(stingy: DialbirdClient) -> N
         answer = await stingy.api.get("/api/v1/webhooks")
         assert (answer.status_code, "X-RateLimit-Limit" in answer.headers) == (200, False)
     assert (await stingy.get()).headers["X-RateLimit-Remaining"] == "4"
+
+
+async def test_a_health_check_passes_when_other_clients_exhaust_the_limit_of_its_address(
+    sqlite_url: str, valkey_url: str
+) -> None:
+    async with open_api(sqlite_url, valkey_url, anonymous_rate_limit=100) as api:
+
+        async def ask(port: int) -> int:
+            transport = httpx.ASGITransport(api.asgi, client=("192.0.2.1", port))
+            async with httpx.AsyncClient(transport=transport, base_url="http://sendoff") as client:
+                return (await client.get("/health")).status_code
+
+        flood = [await ask(1) for _ in range(120)]
+        assert flood == [200] * 100 + [429] * 20
+        assert [await ask(2), await ask(3), await ask(3), await ask(3)] == [200, 200, 200, 429]
+
+
+async def test_behind_a_trusted_proxy_each_client_has_a_limit_of_its_own(sqlite_url: str, valkey_url: str) -> None:
+    settings = {"anonymous_rate_limit": 2, "trusted_proxies": "127.0.0.0/8"}
+    async with open_api(sqlite_url, valkey_url, **settings) as api:
+
+        async def ask(*addresses: str) -> int:
+            headers = {"X-Forwarded-For": ", ".join(addresses)} if addresses else {}
+            return (await api.get("/health", key="", headers=headers)).status_code
+
+        assert [await ask("198.51.100.1") for _ in range(3)] == [200, 200, 429]
+        assert await ask("198.51.100.2") == 200
+        assert await ask("198.51.100.9", "198.51.100.1") == 429
+        assert await ask() == 200
