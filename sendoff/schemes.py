@@ -108,7 +108,7 @@ class Standard:
         if not signatures:
             fail(Problem.MALFORMED_HEADER, "webhook-signature holds no v1 or v1a signature.")
         timestamp = _parse_timestamp(time_text, "webhook-timestamp")
-        return Claim(timestamp, f"{message_id}.{time_text}.".encode() + body, signatures)
+        return Claim(timestamp, encode_text(f"{message_id}.{time_text}.") + body, signatures)
 
     def is_signed(self, secret: str, claim: Claim) -> bool:
         if secret.startswith("whpk_"):
@@ -143,8 +143,13 @@ SCHEMES: Mapping[str, Scheme] = {
 
 
 def _holds(signatures: Iterable[str], expected: str) -> bool:
-    found = [hmac.compare_digest(given.encode(), expected.encode()) for given in signatures]
+    found = [hmac.compare_digest(encode_text(given), expected.encode()) for given in signatures]
     return any(found)
+
+
+def encode_text(text: str) -> bytes:
+    """The text as bytes. Frameworks put lone surrogates in place of bytes that are not UTF-8: they are kept."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _decode(secret: str, prefix: str) -> bytes:

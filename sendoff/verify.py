@@ -47,16 +47,17 @@ TOLERANCE_SECONDS = 300
 class _Items(Protocol):
     """A mapping, or what web frameworks have for headers."""
 
-    def items(self) -> Iterable[tuple[str, str]]: ...
+    def items(self) -> Iterable[tuple[Any, Any]]: ...
 
 
-Headers = _Items | Iterable[tuple[str, str]]
+Headers = _Items | Iterable[tuple[Any, Any]]
+"""Names and values as text, or as bytes, which ASGI has; a value may be a list, which Node-like frameworks have."""
 
 
 def verify(
     dialect: str | Scheme,
     headers: Headers,
-    body: bytes,
+    body: bytes | bytearray | memoryview,
     secrets: str | Iterable[str],
     tolerance: float = TOLERANCE_SECONDS,
     now: float | None = None,
@@ -64,16 +65,17 @@ def verify(
     """The event that a request carries, if one of `secrets` signed it within `tolerance` seconds of `now`.
 
     `dialect` is a name of SCHEMES or a scheme such as `house("Acme")`; `now` is Unix seconds, by default the
-    machine's time. Several secrets serve a rotation. Raises VerificationError for a request not to be believed,
-    ValueError for an unknown dialect or secrets that are none.
+    machine's time. Several secrets serve a rotation. Raises VerificationError for whatever is wrong with the request,
+    a body that is not raw bytes among it; ValueError for an unknown dialect or secrets that cannot be used.
     """
     scheme = _find_scheme(dialect)
     known = _list_secrets(secrets)
-    claim = scheme.read({name.lower(): value for name, value in _pairs(headers)}, body)
+    content = _raw(body)
+    claim = scheme.read(dict(_pairs(headers)), content)
     # The signature first: only then is the time the sender's own, and worth a word about clocks.
     _check_signature(scheme, claim, known)
     _check_time(claim.timestamp, SystemClock().now().timestamp() if now is None else now, tolerance)
-    return _parse(body)
+    return _parse(content)
 
 
 def _check_signature(scheme: Scheme, claim: Claim, secrets: Sequence[str]) -> None:
@@ -114,10 +116,35 @@ def _find_scheme(dialect: str | Scheme) -> Scheme:
 
 def _list_secrets(secrets: str | Iterable[str]) -> list[str]:
     known = [secrets] if isinstance(secrets, str) else list(secrets)
+    if not all(isinstance(secret, str) for secret in known):
+        raise ValueError("each secret must be text, as the registration answered it")
     if not known or not all(known):
         raise ValueError("verification needs at least one secret, and none may be empty")
     return known
 
 
+def _raw(body: object) -> bytes:
+    if not isinstance(body, bytes | bytearray | memoryview):
+        fail(
+            Problem.MALFORMED_BODY,
+            f"The body is {type(body).__name__}, not bytes: hand in the raw body as it was received, "
+            "before it is decoded or parsed.",
+        )
+    return bytes(body)
+
+
 def _pairs(headers: Headers) -> Iterable[tuple[str, str]]:
-    return headers.items() if isinstance(headers, _Items) else headers
+    """The headers with names in lower case, all text. Raises VerificationError for what cannot be headers."""
+    try:
+        pairs = list(headers.items() if isinstance(headers, _Items) else headers)
+        return [(_text(name).lower(), _text(value)) for name, value in pairs]
+    except (TypeError, ValueError):
+        fail(Problem.MALFORMED_HEADER, "The headers are not pairs of name and value: hand in the request's headers.")
+
+
+def _text(part: object) -> str:
+    if isinstance(part, list | tuple):
+        return ",".join(_text(one) for one in part)
+    if isinstance(part, bytes | bytearray):
+        return part.decode("latin-1")
+    return part if isinstance(part, str) else ""

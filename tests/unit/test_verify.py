@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -219,3 +220,50 @@ def test_it_is_importable_with_the_standard_library_alone() -> None:
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import sendoff.verify; print('imported')"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "imported\n"
+
+
+SURROGATES = ("\udcff", "t=1,v1=\udcff", "\ud800", "v1,\udcff", "v1a,\udcff")
+
+
+@every_dialect
+@pytest.mark.parametrize("value", [*SURROGATES, None, 1, b"\xff", [], ["t=1,v1=0", "\udcff"], {}])
+def test_whatever_a_framework_makes_of_a_header_the_error_is_the_verifiers_own(name: str, value: object) -> None:
+    secret = theirs(DIALECTS.get(name).new_secret())
+    headers, body = send(DIALECTS.get(name), DIALECTS.get(name).new_secret())
+    for changed in headers:
+        with pytest.raises(VerificationError):
+            verify(name, {**headers, changed: value}, body, secret, now=NOW)
+
+
+@every_dialect
+def test_headers_of_bytes_and_lists_are_read(name: str) -> None:
+    secret = DIALECTS.get(name).new_secret()
+    headers, body = send(DIALECTS.get(name), secret)
+    as_bytes = [(key.lower().encode(), value.encode()) for key, value in headers.items()]
+    as_lists = {key: [value] for key, value in headers.items()}
+    assert verify(name, as_bytes, body, theirs(secret), now=NOW) == verify(
+        name, as_lists, memoryview(body), theirs(secret), now=NOW
+    )
+
+
+@pytest.mark.parametrize("headers", [None, 1, "text", [1], [("a",)], [("a", "b", "c")]])
+def test_what_cannot_be_headers_is_the_verifiers_own_error(headers: Any) -> None:
+    assert problem_of(lambda: verify("standard", headers, b"{}", "whsec_AAAA")) in (
+        Problem.MALFORMED_HEADER,
+        Problem.MISSING_HEADER,
+    )
+
+
+@pytest.mark.parametrize("body", ["{}", {}, None])
+def test_a_body_that_is_not_bytes_is_refused_with_the_remedy(body: Any) -> None:
+    dialect = DIALECTS.get("optimaldial")
+    headers, _ = send(dialect, "s")
+    with pytest.raises(VerificationError, match="hand in the raw body") as caught:
+        verify("optimaldial", headers, body, "s", now=NOW)
+    assert caught.value.problem is Problem.MALFORMED_BODY
+
+
+@pytest.mark.parametrize("secret", [b"x", None, 1])
+def test_a_secret_that_is_not_text_is_the_callers_mistake(secret: Any) -> None:
+    with pytest.raises(ValueError, match="must be text"):
+        verify("optimaldial", {}, b"{}", [secret])

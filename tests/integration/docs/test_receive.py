@@ -18,13 +18,14 @@ import httpx
 import pytest
 
 from sendoff.dialects.base import AttemptInfo
+from sendoff.dialects.optimaldial import OPTIMALDIAL
 from sendoff.dialects.registry import Dialects
 from sendoff.verify import VerificationError, verify
 from tests.integration.docs.vectors import FILE, OCCURRENCE, SECRETS, render
 from tests.support.processes import ROOT, start, stop
 
 PAGE = (ROOT / "docs" / "how-to" / "receive.md").read_text()
-[PYTHON] = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+PYTHON, FASTAPI = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 NODE_VERIFY, NODE_RECEIVER = re.findall(r"^```js\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 [GO_VERIFY] = re.findall(r"^```go\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 [SHELL] = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
@@ -33,6 +34,14 @@ VECTORS: list[dict[str, Any]] = json.loads(FILE.read_text())["vectors"]
 EXPECTED = [vector.get("type") or vector["problem"] for vector in VECTORS]
 SECRET = SECRETS["optimaldial"][0]
 
+SERVE_FASTAPI = """
+import socket
+import uvicorn
+from app import app
+listener = socket.create_server(("127.0.0.1", 0))
+print("listening on", listener.getsockname()[1], flush=True)
+uvicorn.Server(uvicorn.Config(app, log_level="critical")).run([listener])
+"""
 NODE_RUNNER = """
 import { readFileSync } from "node:fs";
 import { verify } from "./verify.mjs";
@@ -135,6 +144,42 @@ def test_nodes_receiver_believes_us_once_and_nobody_else(tmp_path: Path) -> None
         check_receiver(url, "optimaldial")
 
 
+@pytest.mark.parametrize("language", ["python", "fastapi", "node"])
+def test_a_receiver_started_before_registration_answers_the_ping_then_verifies(language: str, tmp_path: Path) -> None:
+    """Timeline: start without a secret, ping, deliver, write the secret to the file, deliver again."""
+    body = OPTIMALDIAL.body(OCCURRENCE)
+    ping = b'{"type":"webhook.ping","data":{}}'
+    with (
+        receiving(_command(language, tmp_path), tmp_path, "optimaldial", WEBHOOK_SECRET="") as url,
+        httpx.Client(trust_env=False, timeout=10) as client,
+    ):
+
+        def send(content: bytes) -> int:
+            sending = AttemptInfo("d", 1, int(time.time()))
+            headers = OPTIMALDIAL.headers(OCCURRENCE, sending, content, [SECRET])
+            return client.post(f"{url}/hook", content=content, headers=headers).status_code
+
+        assert [send(ping), send(body), send(b"{")] == [204, 503, 503]
+        (tmp_path / "webhook-secret").write_text(f"{SECRET}\n")
+        assert [send(ping), send(body)] == [204, 204]
+        assert client.post(f"{url}/hook", content=ping).status_code == 400
+
+
+def _command(language: str, folder: Path) -> list[str]:
+    (folder / "receiver.py").write_text(PYTHON)
+    (folder / "verify.mjs").write_text(NODE_VERIFY)
+    (folder / "receiver.mjs").write_text(NODE_RECEIVER)
+    (folder / "app.py").write_text(FASTAPI)
+    (folder / "serve.py").write_text(SERVE_FASTAPI)
+    commands = {
+        "python": [sys.executable, "receiver.py"],
+        "fastapi": [sys.executable, "serve.py"],
+        "node": ["node", "receiver.mjs"],
+    }
+    needed(commands[language][0])
+    return commands[language]
+
+
 def test_the_commands_of_the_page_work_against_its_receiver(tmp_path: Path) -> None:
     (tmp_path / "receiver.py").write_text(PYTHON)
     with receiving([sys.executable, "receiver.py"], tmp_path, "optimaldial") as url:
@@ -166,7 +211,7 @@ def run(command: list[Any], directory: Path, **environment: str) -> str:
 
 
 @contextmanager
-def receiving(command: list[str], directory: Path, dialect: str) -> Iterator[str]:
+def receiving(command: list[str], directory: Path, dialect: str, **variables: str) -> Iterator[str]:
     """A receiver of the page that knows the vectors' newest two secrets; where it listens."""
     known = [vector["secrets"] for vector in VECTORS if vector["dialect"] == dialect and len(vector["secrets"]) == 2]
     environment = {
@@ -175,6 +220,7 @@ def receiving(command: list[str], directory: Path, dialect: str) -> Iterator[str
         "PYTHONPATH": str(ROOT),
         "WEBHOOK_DIALECT": dialect,
         "WEBHOOK_SECRET": " ".join(known[0]),
+        **variables,
     }
     process = start(command, cwd=directory, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdout is not None
