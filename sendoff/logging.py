@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
+import traceback
+from collections.abc import Iterator
+from types import TracebackType
 
 import structlog
 
 from sendoff import __version__
 from sendoff.policy.redaction import redact_mapping
 from sendoff.settings import Settings
+
+_TRACES = {"exception", "stack"}
+"""Fields of several lines."""
 
 
 def configure_logging(settings: Settings) -> None:
@@ -19,9 +26,14 @@ def configure_logging(settings: Settings) -> None:
         renderer = structlog.processors.JSONRenderer()
     else:
         # Plain traces: the default prints the frames' variables, API keys and signing secrets among them.
-        renderer = structlog.dev.ConsoleRenderer(
+        console = structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
+
+        def renderer(logger: object, method: str, line: structlog.typing.EventDict) -> str:
+            return console(logger, method, {key: _escape(key, value) for key, value in line.items()})
+
+    format_exception = structlog.processors.ExceptionRenderer(_render_trace)
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -29,7 +41,7 @@ def configure_logging(settings: Settings) -> None:
         *([_add_version] if settings.log_format == "json" else []),
     ]
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, _redact, renderer],
+        processors=[*shared, format_exception, _redact, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
@@ -38,7 +50,7 @@ def configure_logging(settings: Settings) -> None:
         foreign_pre_chain=shared,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.processors.format_exc_info,
+            format_exception,
             _redact,
             renderer,
         ],
@@ -64,3 +76,51 @@ def _add_version(_logger: object, _method: str, line: structlog.typing.EventDict
 def _redact(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """The last word before a line is written: whatever it says, credentials are cut out, of stack traces as well."""
     return redact_mapping(line)
+
+
+class _Escaped(str):
+    """A text whose control characters are escaped already; structlog quotes texts with blanks by their `repr`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"'{self}'"
+
+
+def _escape(key: str, value: object) -> object:
+    """The value, unable to control a terminal or to start a log line. Traces keep the line breaks between frames."""
+    if not isinstance(value, str) or key in _TRACES or value.isprintable():
+        return value
+    return _Escaped(_printable(value))
+
+
+def _printable(text: str) -> str:
+    """The text with control and other invisible characters escaped."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def _render_trace(exc_info: tuple[type[BaseException], BaseException, TracebackType | None]) -> str:
+    """Python's stack trace. Messages can be a sender's text: what is invisible in them is escaped, line breaks too.
+
+    Within an exception group line breaks stay; there Python puts a margin in front of each line.
+    """
+    trace = "".join(traceback.format_exception(*exc_info)).rstrip("\n")
+    for message in sorted(_messages(exc_info[1]), key=len, reverse=True):
+        trace = trace.replace(message, _printable(message))
+    return "\n".join(map(_printable, trace.split("\n")))
+
+
+def _messages(error: BaseException) -> Iterator[str]:
+    """The texts with invisible characters of an exception, its notes, its causes and its group's members."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        found = waiting.pop()
+        if found is None or id(found) in seen:
+            continue
+        seen.add(id(found))
+        waiting += [found.__cause__, found.__context__]
+        if isinstance(found, BaseExceptionGroup):
+            waiting += found.exceptions
+        with contextlib.suppress(Exception):  # an exception's own __str__ may fail
+            yield from (text for text in (str(found), *getattr(found, "__notes__", ())) if not text.isprintable())

@@ -69,6 +69,35 @@ def test_credentials_are_cut_out_of_lines_and_of_stack_traces(form: Literal["con
     assert told.count("ValueError: redis://cache:6379 refused od_live_[redacted]") == 2
 
 
+def log_control_characters() -> None:
+    """Text of a sender with escape sequences and line feeds: as a field, as an event, in errors, causes and notes."""
+    product, library = structlog.get_logger("product"), logging.getLogger("library")
+    hostile = "\x1b[2Jred\n2026-01-01 [info] forged\u202e\u009b31m\r"
+    product.warning("shown", bare="\x1b]0;title\x07", spaced=hostile)
+    library.warning("library got %s", hostile)
+    for log in (product, library):
+        try:
+            try:
+                refuse(hostile)
+            except ValueError as error:
+                error.add_note(f"note: {hostile}")
+                raise ExceptionGroup("group", [RuntimeError(f"again: {hostile}"), error]) from error
+        except ExceptionGroup:
+            log.exception("failed")
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_control_characters_of_senders_are_escaped(form: Literal["console", "json"]) -> None:
+    written = subprocess.run(
+        [sys.executable, "-m", __name__, form, "controls"], capture_output=True, text=True, timeout=60, check=True
+    ).stderr
+    assert not {character for character in written if not character.isprintable()} - {"\n"}
+    assert not [line for line in written.splitlines() if line.startswith("2026-01-01")]
+    assert written.count("again: ") >= 2
+    assert written.count("note: ") >= 2
+    assert "in log_control_characters" in written
+
+
 if __name__ == "__main__":
     configure_logging(load(log_format=sys.argv[1], secret_keys=["k" * 32]))
-    (tell_secrets if sys.argv[2:] else fail_twice)()
+    {"secrets": tell_secrets, "controls": log_control_characters}.get(sys.argv[-1], fail_twice)()
