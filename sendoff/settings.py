@@ -215,6 +215,9 @@ class Settings(BaseSettings):
     dead_letter_retention_days: int = Field(
         90, ge=1, le=36_500, description="How long dead letters are kept, with their deliveries, in days."
     )
+    audit_retention_days: int = Field(
+        730, ge=1, le=36_500, description="How long entries of the audit log are kept, in days."
+    )
     shutdown_grace_seconds: float = Field(
         15, ge=0, description="How long a worker that is told to stop waits for requests under way."
     )

@@ -1,4 +1,4 @@
-"""Retention: what is past its time is removed, in batches so small that nobody else has to wait for them."""
+"""Purge: remove what is past its retention, in batches of milliseconds, so that other writers hardly wait."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from sendoff.context import Context
 from sendoff.idempotency import LIFETIME
 from sendoff.maintenance.throttle import pause_after
 from sendoff.store.engine.database import Transaction
-from sendoff.store.queries import endpoints, idempotency, retention
+from sendoff.store.queries import audit, endpoints, idempotency, retention
 
 _log = structlog.get_logger(__name__)
 
 AT_ONCE = 500
-"""Rows that lead a transaction: milliseconds of it, also where all writers share one lock."""
+"""Rows removed in one transaction. On SQLite, all other writers wait for it: some milliseconds."""
 
 
 class _Remove(Protocol):
@@ -34,13 +34,15 @@ class Removed:
     events: int
     replay_rows: int
     idempotency_records: int
+    audit_entries: int = 0
 
 
 async def purge_expired(context: Context) -> Removed:
-    """Remove all that is past its time by now. What is still to be delivered stays, however old.
+    """Remove what is past its retention. Open deliveries stay, however old. Safe to run in two processes at once.
 
-    Delivered deliveries leave RETENTION_DAYS after they arrived, dead ones DEAD_LETTER_RETENTION_DAYS after they died,
-    with their attempts and dead letters; an event leaves with the last of its deliveries. Safe to run twice at once.
+    Delivered deliveries are removed RETENTION_DAYS after they arrived, dead ones DEAD_LETTER_RETENTION_DAYS after they
+    died, with their attempts and dead letters; an event is removed with the last of its deliveries, and an audit entry
+    after AUDIT_RETENTION_DAYS.
     """
     now = context.clock.now()
     finished = now - timedelta(days=context.settings.retention_days)
@@ -51,6 +53,7 @@ async def purge_expired(context: Context) -> Removed:
         events=await _in_batches(context, retention.remove_events, until=finished),
         replay_rows=await _in_batches(context, retention.remove_replays, until=finished),
         idempotency_records=await _in_batches(context, idempotency.remove_old, until=now - LIFETIME),
+        audit_entries=await _purge_audit(context, until=now - timedelta(days=context.settings.audit_retention_days)),
     )
     await _forget_secrets(context, now)
     if any(asdict(removed).values()):
@@ -68,6 +71,12 @@ async def _in_batches(context: Context, remove: _Remove, *, until: datetime) -> 
             return total
         total += removed
         await asyncio.sleep(pause_after(context.clock.monotonic() - started))
+
+
+async def _purge_audit(context: Context, *, until: datetime) -> int:
+    async with context.database.write() as tx:
+        await audit.advance_horizon(tx, until=until)
+    return await _in_batches(context, audit.remove_old, until=until)
 
 
 async def _forget_secrets(context: Context, now: datetime) -> None:

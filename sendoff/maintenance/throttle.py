@@ -1,10 +1,10 @@
-"""How housekeeping, which works through any number of rows, leaves room for those who wait for an answer."""
+"""The duty cycle of housekeeping: pauses between its batches leave the database to requests and deliveries."""
 
 from __future__ import annotations
 
-_BREATHS_PER_WORK = 2  # a third of the time at most
+_PAUSE_PER_WORK = 2  # housekeeping works at most a third of the time
 
 
 def pause_after(worked: float) -> float:
-    """How many seconds to wait between two batches, the first of which took so many seconds."""
-    return worked * _BREATHS_PER_WORK
+    """Seconds to wait after a batch that took `worked` seconds."""
+    return worked * _PAUSE_PER_WORK

@@ -10,7 +10,7 @@ from sendoff.endpoints.state import disable_by_operator, enable_by_operator, wri
 from sendoff.errors import Conflict, Invalid, NotFound
 from sendoff.ids import is_uuid
 from sendoff.operators.queries import DeliveryReport, find_dead_letter, find_delivery, report_on
-from sendoff.policy.states import DeadLetterState, DeliveryState, EndpointState
+from sendoff.policy.states import DEAD_LETTER, DeadLetterState, DeliveryState, EndpointState
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import dead_letters, deliveries, endpoints
 from sendoff.store.tables import DeadLetter, Delivery, Endpoint
@@ -19,8 +19,8 @@ from sendoff.store.tables import DeadLetter, Delivery, Endpoint
 async def retry_delivery(context: Context, actor: Actor, delivery_id: str) -> DeliveryReport:
     """Attempt a delivery now, in the place of its next automatic attempt; if it fails, the schedule goes on.
 
-    A dead one is taken up again. Raises NotFound; Conflict when it is delivered, is being sent at this moment, or
-    its endpoint is not active.
+    A dead one becomes pending again. Raises NotFound; Conflict when it is delivered, is being sent at this moment, its
+    dead letter was discarded, or its endpoint is not active.
     """
     now = context.clock.now()
     async with context.database.write() as tx:
@@ -32,7 +32,7 @@ async def retry_delivery(context: Context, actor: Actor, delivery_id: str) -> De
         else:
             started = await deliveries.hurry(tx, delivery.id, now=now)
         if not started:
-            raise Conflict("This delivery is being sent at this moment.")
+            raise Conflict("This delivery is being sent at this moment; wait for the result of the attempt.")
         write_audit(
             tx,
             actor,
@@ -53,7 +53,8 @@ async def discard_dead_letter(context: Context, actor: Actor, dead_letter_id: st
     async with context.database.write() as tx:
         letter = await find_dead_letter(tx, dead_letter_id, lock=True)
         if letter.state != DeadLetterState.OPEN:
-            raise Conflict(f"This dead letter was {letter.state} before; there is nothing left to discard.")
+            raise Conflict(f"This dead letter is already {letter.state}; only open ones can be discarded.")
+        DEAD_LETTER.check(letter.state, DeadLetterState.DISCARDED)
         before = {"state": str(letter.state)}
         letter.state = DeadLetterState.DISCARDED
         write_audit(
@@ -106,6 +107,8 @@ async def limit_endpoint(context: Context, actor: Actor, endpoint_id: str, *, ra
 async def _check_retry(tx: Transaction, delivery: Delivery) -> None:
     if delivery.state == DeliveryState.DELIVERED:
         raise Conflict("This delivery was delivered; to send it again, replay it by its id.")
+    if await dead_letters.find_discarded(tx, [delivery.id]):
+        raise Conflict("This delivery's dead letter was discarded; publish the event again to send it.")
     endpoint = await endpoints.find(tx, delivery.endpoint_id)
     if endpoint is None or endpoint.state != EndpointState.ACTIVE:
         raise Conflict("The delivery's endpoint is not active; enable it first.")

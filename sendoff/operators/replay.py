@@ -1,7 +1,7 @@
-"""Replay: deliveries sent again on an operator's word; counted first, paced, stoppable, and safe from restarts.
+"""Replay: operators send deliveries again; counted first, paced, and kept in SQL, so that it survives restarts.
 
-A replay is a list of deliveries in SQL. The worker ticks it: each tick reopens as many as the rate allows since the one
-before, and from then on they are ordinary due deliveries.
+A replay is a list of deliveries. The worker ticks it: each tick makes as many due as the rate allows since the last
+tick, and from then on they are ordinary deliveries.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sendoff.clock import iso
 from sendoff.context import Context
 from sendoff.errors import Conflict, NotFound
 from sendoff.ids import is_uuid, new_id
-from sendoff.policy.states import DeadLetterState, DeliveryState, EndpointState, ReplayItemState, ReplayState
+from sendoff.policy.states import REPLAY, DeadLetterState, DeliveryState, EndpointState, ReplayItemState, ReplayState
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import dead_letters, deliveries, delivery_history, endpoints, replays
 from sendoff.store.queries.dead_letters import DeadLetterFilter
@@ -27,6 +27,7 @@ DEFAULT_RATE = 50
 HIGHEST_RATE = 5_000
 _LONGEST_PAUSE_SECONDS = 2.0  # a tick that comes late doesn't make up for more than this: pace, not volume
 _BATCH = 500
+_NAMED = 3  # ids that an error names
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,9 @@ class ReplayReport:
 
 
 async def count_replay(context: Context, selection: Selection) -> tuple[int, int]:
-    """How many deliveries, of how many endpoints, the selection means at this moment."""
+    """How many deliveries, of how many endpoints, the selection means at this moment. Raises Conflict as the start."""
     async with context.database.read() as tx:
+        await _check_not_discarded(tx, selection)
         if selection.delivery_ids is not None:
             return await replays.count_by_delivery(tx, selection.delivery_ids)
         return await dead_letters.count(tx, _with_default_state(selection.filter))
@@ -71,6 +73,7 @@ async def start_replay(
         ticked_at=now,
     )
     async with context.database.write() as tx:
+        await _check_not_discarded(tx, selection)
         tx.add(replay)
         await tx.flush()
         if selection.delivery_ids is not None:
@@ -79,7 +82,7 @@ async def start_replay(
             chosen = _with_default_state(selection.filter)
             replay.total = await replays.add_items_by_filter(tx, replay.id, chosen)
         if replay.total == 0:
-            replay.state, replay.finished_at = ReplayState.COMPLETED, now
+            _end(replay, ReplayState.COMPLETED, now)
         write_audit(
             tx,
             actor,
@@ -110,9 +113,9 @@ async def cancel_replay(context: Context, actor: Actor, replay_id: str) -> Repla
     async with context.database.write() as tx:
         replay = await _find(tx, replay_id, lock=True)
         if replay.state != ReplayState.RUNNING:
-            raise Conflict(f"This replay is {replay.state} already.")
+            raise Conflict(f"This replay is already {replay.state}; only running ones can be cancelled.")
         now = context.clock.now()
-        replay.state, replay.finished_at = ReplayState.CANCELLED, now
+        _end(replay, ReplayState.CANCELLED, now)
         report = ReplayReport(replay, (await replays.progress(tx, [replay.id]))[replay.id])
         write_audit(
             tx,
@@ -151,6 +154,8 @@ async def _send_due_items(tx: Transaction, replay: Replay, now: datetime) -> lis
     items = await replays.next_items(tx, replay.id, limit=min(allowed, _BATCH * 10))
     found = await delivery_history.find_many(tx, items)
     by_id = "delivery_ids" in replay.filter
+    discarded = set(await dead_letters.find_discarded(tx, items))
+    found = [delivery for delivery in found if delivery.id not in discarded]
     sent = await deliveries.reopen(
         tx, await _for_active_endpoints(tx, found), replay_id=replay.id, now=now, delivered=by_id
     )
@@ -174,7 +179,12 @@ async def _for_active_endpoints(tx: Transaction, found: Sequence[Delivery]) -> l
 async def _finish_if_settled(tx: Transaction, replay: Replay, now: datetime) -> None:
     progress = (await replays.progress(tx, [replay.id]))[replay.id]
     if progress.succeeded + progress.failed >= replay.total:
-        replay.state, replay.finished_at = ReplayState.COMPLETED, now
+        _end(replay, ReplayState.COMPLETED, now)
+
+
+def _end(replay: Replay, state: ReplayState, now: datetime) -> None:
+    REPLAY.check(replay.state, state)
+    replay.state, replay.finished_at = state, now
 
 
 async def _find(tx: Transaction, replay_id: str, *, lock: bool = False) -> Replay:
@@ -182,6 +192,19 @@ async def _find(tx: Transaction, replay_id: str, *, lock: bool = False) -> Repla
     if found is None:
         raise NotFound(f"There is no replay {replay_id}.")
     return found
+
+
+async def _check_not_discarded(tx: Transaction, selection: Selection) -> None:
+    """Raise Conflict for a selection of discarded dead letters: discarding means that they are not sent again."""
+    if selection.delivery_ids is None:
+        discarded = selection.filter.state == DeadLetterState.DISCARDED
+        named = "`state` is `discarded`"
+    else:
+        found = await dead_letters.find_discarded(tx, selection.delivery_ids)
+        discarded = bool(found)
+        named = f"{len(found)} of the `delivery_ids` are discarded, such as {', '.join(found[:_NAMED])}"
+    if discarded:
+        raise Conflict(f"Discarded dead letters are not replayed: {named}. Leave them out, or publish again.")
 
 
 def _with_default_state(chosen: DeadLetterFilter) -> DeadLetterFilter:

@@ -1,4 +1,4 @@
-"""The audit log: append-only."""
+"""The audit log: entries are added, read, and removed when their retention has ended."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from datetime import datetime
 
 from sqlmodel import col, select
 
+from sendoff.store.engine.batch import execute
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.paging import newest_first
-from sendoff.store.tables import AuditEntry
+from sendoff.store.tables import AuditEntry, AuditHorizon
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +58,26 @@ async def changes_since(
         .order_by(col(AuditEntry.id))
     )
     return list((await tx.scalars(query)).all())
+
+
+async def advance_horizon(tx: Transaction, *, until: datetime) -> None:
+    """Allow the removal of entries from before `until`; the horizon never goes back."""
+    horizon = await tx.get(AuditHorizon, 1, with_for_update=True)
+    if horizon is None:
+        tx.add(AuditHorizon(until=until))
+    elif horizon.until < until:
+        horizon.until = until
+
+
+async def remove_old(tx: Transaction, *, until: datetime, limit: int) -> int:
+    """Remove the oldest entries from before `until`, at most `limit`; how many. The horizon must allow it."""
+    result = await execute(
+        tx,
+        """
+        DELETE FROM audit_entries WHERE at < :until
+            AND id IN (SELECT a.id FROM audit_entries a ORDER BY a.id LIMIT :limit)
+        """,
+        until=until,
+        limit=limit,
+    )
+    return result.rowcount

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -81,6 +81,22 @@ async def count(tx: Transaction, chosen: DeadLetterFilter) -> tuple[int, int]:
     ).where(*conditions(chosen))
     deliveries, endpoints = (await tx.execute(query)).one()
     return deliveries, endpoints
+
+
+async def find_discarded(tx: Transaction, delivery_ids: Iterable[str]) -> list[str]:
+    """Those of the deliveries that are dead and whose newest dead letter was discarded, in order."""
+    result = await execute(
+        tx,
+        f"""
+        SELECT d.id FROM deliveries d JOIN {rows_from(tx, "ids", {"id": "uuid"})} AS r ON r.id = d.id
+        WHERE d.state = 'dead'
+            AND EXISTS (SELECT 1 FROM dead_letters l WHERE l.delivery_id = d.id AND l.state = 'discarded')
+            AND NOT EXISTS (SELECT 1 FROM dead_letters l WHERE l.delivery_id = d.id AND l.state = 'open')
+        ORDER BY d.id
+        """,
+        ids=ids_parameter(delivery_ids),
+    )
+    return [str(row.id) for row in result]
 
 
 async def mark_replayed(tx: Transaction, delivery_ids: Sequence[str], *, now: datetime) -> None:

@@ -9,13 +9,14 @@ from sendoff.store.tables.dead_letters import DeadLetter, Replay, ReplayItem
 from sendoff.store.tables.deliveries import Attempt, Delivery, LastExchange
 from sendoff.store.tables.endpoints import Endpoint
 from sendoff.store.tables.events import Event, EventType
-from sendoff.store.tables.requests import AuditEntry, IdempotencyRecord
+from sendoff.store.tables.requests import AuditEntry, AuditHorizon, IdempotencyRecord
 from sendoff.store.tables.uploads import Upload
 
 __all__ = [
     "ApiKey",
     "Attempt",
     "AuditEntry",
+    "AuditHorizon",
     "DeadLetter",
     "Delivery",
     "Endpoint",

@@ -29,7 +29,7 @@ class IdempotencyRecord(SQLModel, table=True):
 
 
 class AuditEntry(SQLModel, table=True):
-    """Who changed or sent what, when. Append-only; secrets never stand in it."""
+    """Who changed or sent what, when. Never updated, and removed only before the AuditHorizon; without secrets."""
 
     __tablename__ = "audit_entries"
     __table_args__ = (Index("ix_audit_entries_organization", "organization_id", "id"),)
@@ -44,3 +44,12 @@ class AuditEntry(SQLModel, table=True):
     before: dict[str, Any] | None = Field(default=None, sa_type=Json)
     after: dict[str, Any] | None = Field(default=None, sa_type=Json)
     request_id: str | None = Field(default=None, sa_type=String(64))
+
+
+class AuditHorizon(SQLModel, table=True):
+    """The end of the audit log's retention: the database refuses to remove entries from `until` on. One row."""
+
+    __tablename__ = "audit_horizon"
+
+    id: int = Field(default=1, primary_key=True)
+    until: datetime = Field(sa_type=UtcDateTime)

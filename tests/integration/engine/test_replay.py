@@ -151,3 +151,28 @@ async def test_a_discarded_dead_letter_is_kept_but_not_replayed(database_url: st
         [kept] = await list_dead_letters(app.context, DeadLetterFilter(state="discarded"), limit=10)
         assert kept.id == letter.id
         assert other.state == "open"
+        refused = (
+            Selection(DeadLetterFilter(), delivery_ids=(other.delivery_id, letter.delivery_id)),
+            Selection(DeadLetterFilter(state="discarded")),
+        )
+        for selection in refused:
+            with pytest.raises(Conflict, match="Discarded"):
+                await count_replay(app.context, selection)
+            with pytest.raises(Conflict, match="Discarded"):
+                await start_replay(app.context, ACTOR, selection)
+        with pytest.raises(Conflict, match="discarded"):
+            await retry_delivery(app.context, ACTOR, letter.delivery_id)
+
+
+async def test_a_dead_letter_that_is_discarded_during_a_replay_is_not_sent(
+    database_url: str, receiver: Receiver
+) -> None:
+    async with open_app(database_url, retry_schedule=[], disable_after_failures=100) as app:
+        await drain_endpoint(app, receiver, 2)
+        [letter, _other] = await list_dead_letters(app.context, DeadLetterFilter(), limit=10)
+        replay = (await start_replay(app.context, ACTOR, ALL)).replay
+        await discard_dead_letter(app.context, ACTOR, letter.id)
+        app.clock.advance(1)
+        await tick_replay(app.context, replay.id)
+        progress = (await get_replay(app.context, replay.id)).progress
+        assert (progress.replayed, progress.failed) == (2, 1)

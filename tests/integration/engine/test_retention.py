@@ -11,7 +11,8 @@ from sendoff.operators.queries import list_dead_letters
 from sendoff.operators.reconcile import reconcile
 from sendoff.operators.replay import Selection, get_replay, start_replay, tick_replay
 from sendoff.publishing.publish import NewEvent
-from sendoff.store.queries import idempotency
+from sendoff.store.queries import audit, idempotency
+from sendoff.store.queries.audit import AuditFilter
 from sendoff.store.queries.dead_letters import DeadLetterFilter
 from sendoff.store.tables import (
     Attempt,
@@ -199,3 +200,20 @@ async def replay(app: AppFixture, selection: Selection) -> None:
         await tick_replay(app.context, started.id)
         await app.work()
     assert (await get_replay(app.context, started.id)).replay.state == "completed"
+
+
+async def test_audit_entries_are_removed_after_their_retention(database_url: str) -> None:
+    async with open_app(database_url) as app:
+        await check_audit_retention(app)
+
+
+async def check_audit_retention(app: AppFixture) -> None:
+    async with app.context.database.read() as tx:
+        written = len(await audit.page(tx, AuditFilter(), limit=100))
+    assert written > 0
+    app.clock.advance(729 * DAY)
+    assert (await purge_expired(app.context)).audit_entries == 0
+    app.clock.advance(2 * DAY)
+    assert (await purge_expired(app.context)).audit_entries == written
+    async with app.context.database.read() as tx:
+        assert await audit.page(tx, AuditFilter(), limit=100) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
@@ -69,6 +69,34 @@ def test_an_entry_cannot_be_replaced_by_one_of_the_same_id(sqlite_url: str) -> N
         with pytest.raises(sqlite3.IntegrityError, match="append-only"):
             connection.execute(insert, (identifier, "eve"))
         assert connection.execute("SELECT actor FROM audit_entries").fetchall() == [("ada",)]
+
+
+async def test_entries_before_the_horizon_are_removed_and_no_others(database: Database) -> None:
+    later = AT + timedelta(days=1)
+    async with database.write() as tx:
+        write_audit(tx, Actor("bob"), "thing.change", target=("thing", "1"), now=later, after={"size": 2})
+        await audit.advance_horizon(tx, until=later)
+    async with database.write() as tx:
+        await audit.advance_horizon(tx, until=AT)  # it does not go back
+    with pytest.raises(DBAPIError, match="append-only"):
+        async with database.write() as tx:
+            await tx.execute(text("DELETE FROM audit_entries"))
+    async with database.write() as tx:
+        assert await audit.remove_old(tx, until=later, limit=10) == 1
+    assert [actor for actor, _ in await entries(database)] == ["bob"]
+
+
+async def test_an_entry_holds_only_what_changed_and_is_bounded(database: Database) -> None:
+    before = {"name": "a", "kept": [1] * 1_000, "text": "x"}
+    after = {"name": "b", "kept": [1] * 1_000, "text": "y" * 100_000}
+    async with database.write() as tx:
+        write_audit(tx, Actor("bob"), "thing.change", target=("thing", "1"), now=AT, before=before, after=after)
+    async with database.read() as tx:
+        [entry] = await audit.page(tx, AuditFilter(actor="bob"), limit=10)
+    assert entry.before == {"name": "a", "text": "x"}
+    assert entry.after is not None
+    assert entry.after["name"] == "b"
+    assert "too large" in entry.after["text"]
 
 
 async def write_and_fail(database: Database) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from typing import Any
 
 from sendoff.policy.addresses import Target
@@ -38,6 +39,9 @@ class FakeWire:
 
     answer: Answer = field(default_factory=lambda: Answer(200))
     sent: list[bytes] = field(default_factory=list)
+
+    async def check(self, _target: Target, **_options: object) -> list[IPv4Address]:
+        return [IPv4Address("127.0.0.1")]
 
     async def send(self, _target: Target, head: bytes, _body: bytes, **_options: object) -> Response:
         if PING.encode() in head:

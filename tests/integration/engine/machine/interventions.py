@@ -26,16 +26,21 @@ class Interventions(DeliveryMachine):
     @rule(which=picks, how=st.sampled_from(SWITCHES), dies_after=deaths)
     def an_endpoint_is_switched(self, which: int, how: str, dies_after: int | None) -> None:
         endpoint_id = self.pick(self.snapshot.endpoints, which)
-        state = self.snapshot.endpoints[endpoint_id].state
+        before = self.snapshot.endpoints[endpoint_id]
         try:
             self.harness.run_with_crash(self._switch(endpoint_id, how), dies_after=dies_after)
         except NotFound:
-            assert state == EndpointState.DELETED
+            assert before.state == EndpointState.DELETED
         except Conflict:
-            assert state == EndpointState.GONE
+            assert before.state == EndpointState.GONE or (how == "resume" and before.disabled_by_operator)
         else:
             if how in ("resume", "enable") and dies_after != 0:
                 self.ledger.failures[endpoint_id] = 0
+
+    def is_discarded(self, delivery_id: str) -> bool:
+        """Whether the delivery ended in a dead letter that was discarded."""
+        letters = self.snapshot.letters.get(delivery_id, [])
+        return bool(letters) and letters[-1].state == DeadLetterState.DISCARDED
 
     async def _switch(self, endpoint_id: str, how: str) -> None:
         context, organization_id = self.harness.context, self.harness.app.principal.organization_id
@@ -52,16 +57,22 @@ class Interventions(DeliveryMachine):
     def dead_letters_are_replayed(self, state: str | None, rate: int, times: int) -> None:
         """Also by two operators at once, who do not know of each other."""
         for _ in range(times):
-            self.harness.run(
-                start_replay(self.harness.context, ACTOR, Selection(DeadLetterFilter(state=state)), rate=rate)
-            )
+            try:
+                selection = Selection(DeadLetterFilter(state=state))
+                self.harness.run(start_replay(self.harness.context, ACTOR, selection, rate=rate))
+            except Conflict:
+                assert state == DeadLetterState.DISCARDED
 
     @precondition(lambda self: len(self.snapshot.open_deliveries()) < len(self.snapshot.deliveries))
     @rule(which=st.sets(picks, min_size=1, max_size=5), rate=rates)
     def deliveries_are_replayed(self, which: set[int], rate: int) -> None:
         chosen = tuple({self.pick(self.snapshot.deliveries, one) for one in which})
         selection = Selection(DeadLetterFilter(), delivery_ids=chosen)
-        report = self.harness.run(start_replay(self.harness.context, ACTOR, selection, rate=rate))
+        try:
+            report = self.harness.run(start_replay(self.harness.context, ACTOR, selection, rate=rate))
+        except Conflict:
+            assert any(self.is_discarded(delivery_id) for delivery_id in chosen)
+            return
         self.ledger.may_send_again |= {ItemKey(report.replay.id, delivery_id) for delivery_id in chosen}
 
     @precondition(lambda self: self.snapshot.replays)
@@ -89,7 +100,11 @@ class Interventions(DeliveryMachine):
             self.harness.run(retry_delivery(self.harness.context, ACTOR, delivery_id))
         except Conflict:
             closed = self.snapshot.endpoints[before.endpoint_id].state != EndpointState.ACTIVE
-            assert closed or before.state in (DeliveryState.IN_FLIGHT, DeliveryState.DELIVERED)
+            assert (
+                closed
+                or self.is_discarded(delivery_id)
+                or before.state in (DeliveryState.IN_FLIGHT, DeliveryState.DELIVERED)
+            )
         else:
             after = self.harness.look().deliveries[delivery_id]
             assert (after.state, after.next_attempt_at) == (DeliveryState.PENDING, self.harness.clock.now())
