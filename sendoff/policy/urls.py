@@ -21,7 +21,8 @@ LONGEST_HOST = 253
 
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?]*)(?P<path>/[^?]*)?(?P<query>\?.*)?")
 _AUTHORITY = re.compile(r"(?P<host>\[[^\]]*\]|[^:\[\]]*)(?::(?P<port>.*))?")
-_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+# Underscores are not in RFC 1123, but such names resolve, and receivers have certificates for them.
+_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _PATH_SAFE = "/?:@!$&'()*+,;=-._~%[]"
 
@@ -158,7 +159,7 @@ def _canonical_label(label: str) -> str:
     if _LABEL.fullmatch(label) is None:
         raise UnsafeUrl(
             "url holds a host name with an empty, too long or badly spelled part; "
-            "parts consist of letters, digits and inner hyphens.",
+            "parts consist of letters, digits, underscores and inner hyphens.",
             reason="bad_host",
         )
     return label

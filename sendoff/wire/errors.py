@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-Phase = Literal["resolve", "connect", "tls", "write", "headers", "body"]
+Phase = Literal["resolve", "connect", "tls", "write", "headers"]
 
 
 class WireError(Exception):
@@ -85,5 +85,4 @@ _TIMED_OUT: dict[Phase, str] = {
     "tls": "The deadline passed during the TLS handshake.",
     "write": "The deadline passed before the receiver had read the request.",
     "headers": "The deadline passed before the receiver answered.",
-    "body": "The deadline passed before the receiver had sent its whole answer.",
 }

@@ -1,7 +1,8 @@
 """The one way out: send a request to a checked target and get the response, within a deadline, at most once.
 
-At most once with one exception: a request on a reused connection that ended before a single byte came back is sent
-again on a fresh one, because a receiver may close an idle connection at any time.
+At most once with one exception: a request on a reused connection is sent again on a fresh one, once, when the
+connection ended before a single byte came back or when the response says that the request was not processed (408, 421,
+425). A receiver may close an idle connection at any time, and many announce it by a 408.
 """
 
 from __future__ import annotations
@@ -26,13 +27,18 @@ _CLOSING_SECONDS = 2.0
 _READ_BYTES = 65_536
 _MOST_HELD_BYTES = 8 * 1024 * 1024
 
+_NOT_PROCESSED = frozenset({408, 421, 425})
+"""What a receiver answers to a request that it did not read, or that belongs on another connection (RFC 9110, 15.5.9
+and 15.5.20, RFC 8470). On a fresh connection the same status is the receiver's answer."""
+
 
 class Client:
     """A pooling HTTP/1.1 client that never follows redirects, never decompresses and never asks the environment.
 
-    Belongs to the event loop it is first used on. `body_cap` is how much of a response's body is kept; a longer one
-    is judged on its status, with `truncated` set, and costs the connection; so is a long one that has not ended when
-    too many such are under way. `proxy` is an egress proxy's URL.
+    Belongs to the event loop it is first used on. `body_cap` is how many bytes of a response's body are kept, and
+    `body_seconds` how long a body may take after its head. A body that is longer, slower, cut off or malformed costs
+    the connection: the response is judged on its status, with `truncated` set. So is a long one that has not ended
+    when too many such are under way. `proxy` is an egress proxy's URL.
     """
 
     def __init__(
@@ -42,6 +48,7 @@ class Client:
         ssl_context: ssl.SSLContext | None = None,
         resolver: Resolver | None = None,
         body_cap: int = 16_384,
+        body_seconds: float = 5.0,
         proxy: str | None = None,
         max_idle: int = 512,
         max_idle_per_origin: int = 32,
@@ -53,6 +60,7 @@ class Client:
         self._dialer = Dialer(policy, resolver or SystemResolver(), context, tunnel, self._read_buffer)
         self._pool = Pool(most=max_idle, most_per_origin=max_idle_per_origin, idle_seconds=idle_seconds)
         self._body_cap = body_cap
+        self._body_seconds = body_seconds
         self._budget = Budget(_MOST_HELD_BYTES)
         self._open: set[Connection] = set()
         self._closed = False
@@ -80,7 +88,10 @@ class Client:
         connection = self._pool.take(target.origin, started)
         if connection is not None:
             try:
-                return await self._exchange(connection, request, method, started, deadline)
+                response = await self._exchange(connection, request, method, started, deadline)
+                if response.status not in _NOT_PROCESSED:
+                    return response
+                connection.close()
             except ConnectionLost as lost:
                 if lost.answered:
                     raise
@@ -120,7 +131,9 @@ class Client:
 
     async def _dial(self, target: Target, deadline: float) -> Connection:
         def new_connection() -> Connection:
-            return Connection(target.origin, self._body_cap, self._lost, self._read_buffer, self._budget)
+            return Connection(
+                target.origin, self._body_cap, self._lost, self._read_buffer, self._budget, self._body_seconds
+            )
 
         connection = await self._dialer.dial(target, new_connection, deadline)
         if connection.usable:

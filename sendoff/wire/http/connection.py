@@ -27,6 +27,8 @@ class Connection(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
+        "_body_seconds",
+        "_body_timer",
         "_buffer",
         "_loop",
         "_on_lost",
@@ -48,10 +50,12 @@ class Connection(asyncio.BufferedProtocol):
         on_lost: Callable[[Connection], None],
         buffer: memoryview,
         budget: Budget,
+        body_seconds: float,
     ) -> None:
         """`buffer`: what is read into. All connections of a loop share it, for it is emptied before the next read.
 
-        `budget`: what their unfinished answers may hold together.
+        `budget`: what their unfinished responses may hold together. `body_seconds`: how long a body may take once its
+        head has arrived; it is cut off there, and the response counts as it is.
         """
         self.origin = origin
         self._buffer = buffer
@@ -61,6 +65,8 @@ class Connection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self.retires_at = self._loop.time() + LONGEST_LIFE_SECONDS
         self._reader = ResponseReader(body_cap, budget)
+        self._body_seconds = body_seconds
+        self._body_timer: asyncio.TimerHandle | None = None
         self._spoiled = False
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -84,6 +90,9 @@ class Connection(asyncio.BufferedProtocol):
         finally:
             self._waiter = None
             self._timer.cancel()
+            if self._body_timer is not None:
+                self._body_timer.cancel()
+                self._body_timer = None
             del waiter  # it holds a failure, whose stack trace holds this frame
         elapsed_ms = round((self._loop.time() - started) * 1000)
         response = Response(reader.status, reader.headers(), reader.body(), reader.truncated, elapsed_ms)
@@ -125,6 +134,8 @@ class Connection(asyncio.BufferedProtocol):
             return
         if complete:
             self._finish(waiter)
+        elif self._body_timer is None and self._reader.status:
+            self._body_timer = self._loop.call_later(self._body_seconds, self._expire)
 
     def eof_received(self) -> None:
         waiter = self._waiter
@@ -134,7 +145,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.usable = False
-        if isinstance(exc, ssl.SSLError):
+        waiter = self._waiter
+        if waiter is not None and not waiter.done() and self._reader.end_early():
+            self._finish(waiter)
+        elif isinstance(exc, ssl.SSLError):
             self._fail(TlsFailed(f"The encrypted connection broke: {exc.reason or 'no reason given'}."))
         else:
             self._fail(self._lost())
@@ -160,12 +174,16 @@ class Connection(asyncio.BufferedProtocol):
         self._timer = self._loop.call_later(_LAST_LOOK_SECONDS, self._expire)
 
     def _expire(self) -> None:
-        self._fail(TimedOut(self._phase()))
+        waiter = self._waiter
+        if waiter is not None and not waiter.done() and self._reader.end_early():
+            self._finish(waiter)
+        else:
+            self._fail(TimedOut(self._phase()))
 
     def _phase(self) -> Phase:
         if self._transport is not None and self._transport.get_write_buffer_size():
             return "write"
-        return "body" if self._reader.status else "headers"
+        return "headers"
 
     def _lost(self) -> ConnectionLost:
         if self._reader.received:

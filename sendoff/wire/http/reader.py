@@ -33,9 +33,11 @@ _STEERING = frozenset({b"content-length", b"transfer-encoding", b"retry-after"})
 class ResponseReader:
     """The response to one request at a time; `begin` before each.
 
-    `status` is 0 until the head is complete. Once `complete`, `body` holds at most `body_cap` bytes, `truncated`
-    says that there was more, and `reusable` that the connection is in step for another request. What an unfinished
-    answer holds is taken from `budget`; when that is used up, an answer whose status is known ends there, truncated.
+    `status` is 0 until the head is complete. From then on the response stands: a body that is cut off, malformed or
+    endless ends it early, with `truncated` set, and costs the connection. Once `complete`, `body` holds at most
+    `body_cap` bytes, `truncated` says that the rest is missing, and `reusable` that the connection can carry another
+    request. What an unfinished response holds is taken from `budget`; when that is used up, a response whose status
+    is known ends there, truncated.
     """
 
     __slots__ = (
@@ -89,8 +91,6 @@ class ResponseReader:
         self.received += len(data)
         try:
             self._parser.feed_data(data)
-        except HttpParserUpgrade:
-            raise BadResponse("The receiver switched to another protocol.") from None
         except HttpParserError as error:
             self._judge(error)
         if not self.complete:
@@ -98,9 +98,13 @@ class ResponseReader:
         return self.complete
 
     def feed_eof(self) -> bool:
-        """Take the end of the stream; True if that is how this response ends, False if it was cut off."""
-        if self.status and not self.complete and not self._is_framed():
-            self.complete = True
+        """Take the end of the stream; True if the response is complete with that, False if no status has come."""
+        return self.complete or self.end_early(truncated=self._is_framed())
+
+    def end_early(self, *, truncated: bool = True) -> bool:
+        """End a response whose body will not arrive in full; True if its status is known, False without one."""
+        if self.status:
+            self.complete, self.truncated, self.reusable = True, truncated, False
         return self.complete
 
     def headers(self) -> Headers:
@@ -158,11 +162,15 @@ class ResponseReader:
 
     def _judge(self, error: HttpParserError) -> None:
         if self.complete:
-            self.reusable = False  # what follows a complete answer spoils the connection, not the answer
+            self.reusable = False  # bytes after a complete response make the connection unusable, not the response
+        elif self.end_early():
             return
-        if isinstance(error.__context__, BadResponse):
+        elif isinstance(error.__context__, BadResponse):
             raise error.__context__ from None
-        raise BadResponse(f"The answer is not valid HTTP/1.1: {error}.") from None
+        elif isinstance(error, HttpParserUpgrade):
+            raise BadResponse("The receiver switched to another protocol; answer with HTTP/1.1.") from None
+        else:
+            raise BadResponse(f"The response is not valid HTTP/1.1: {error}; correct the receiver.") from None
 
     def _bound(self) -> None:
         if not self.status and self.received > MOST_HEAD_BYTES:

@@ -334,7 +334,7 @@ def with_bad_hosts() -> Iterator[str]:
         "https://-a.example",
         "https://a-.example",
     )
-    yield from ("https://exa_mple.com", "https://exa*mple.com", "https://*.example.com", "https://exa'mple.com")
+    yield from ("https://exa*mple.com", "https://*.example.com", "https://exa'mple.com")
     yield from ("https://a b.example", "https://" + "a" * 64 + ".example", "https://" + "a." * 130 + "example")
     yield from ("https://example.com/" + "a" * 2_048, "https://xn--a\u0300.example")
     yield from ("https://☃.example..", "https://a\u2024b.example", "https://ex℀mple.com", "https://①②⑦.⓪.⓪.①/")

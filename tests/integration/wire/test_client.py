@@ -232,6 +232,68 @@ async def test_a_reused_connection_that_ends_within_an_answer_is_not_tried_again
     assert receiver.connections == 1
 
 
+@pytest.mark.parametrize("status", [408, 421, 425])
+@pytest.mark.parametrize("headers", [b"Connection: close\r\nContent-Length: 0\r\n", b"Content-Length: 0\r\n", b""])
+async def test_a_request_that_a_reused_connection_did_not_process_is_sent_once_on_a_fresh_one(
+    client: Client, status: int, headers: bytes
+) -> None:
+    requests: list[bytes] = []
+
+    async def times_out_at_the_second_request(peer: Peer) -> None:
+        requests.append(await peer.request())
+        await peer.send(OK)
+        if peer.number == 1:
+            requests.append(await peer.request())
+            await peer.send(b"HTTP/1.1 %d X\r\n%b\r\n" % (status, headers))
+        else:
+            await well_behaved(peer)
+
+    async with receiving(times_out_at_the_second_request) as receiver:
+        for _ in range(3):
+            assert (await client.send(receiver.target(), b"", BODY, timeout=5)).status == 200
+
+    assert len(requests) == 3
+    assert receiver.connections == 2
+
+
+@pytest.mark.parametrize("status", [408, 421, 425])
+async def test_the_same_status_on_a_fresh_connection_is_the_response(client: Client, status: int) -> None:
+    requests: list[bytes] = []
+
+    async def accepts_the_first_request_only(peer: Peer) -> None:
+        while True:
+            requests.append(await peer.request())
+            await peer.send(OK if len(requests) == 1 else b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)
+
+    async with receiving(accepts_the_first_request_only) as receiver:
+        assert (await client.send(receiver.target(), b"", BODY, timeout=5)).status == 200
+        assert (await client.send(receiver.target(), b"", BODY, timeout=5)).status == status
+
+    assert len(requests) == 3
+    assert receiver.connections == 2
+
+
+async def test_another_failure_status_on_a_reused_connection_is_the_response(client: Client) -> None:
+    async with receiving(answering(b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n")) as receiver:
+        for _ in range(2):
+            assert (await client.send(receiver.target(), b"", BODY, timeout=5)).status == 503
+
+    assert receiver.connections == 1
+
+
+async def test_a_408_that_was_sent_unasked_is_never_the_response_to_the_next_request(client: Client) -> None:
+    async def announces_its_timeout(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(OK + b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        await peer.gone()
+
+    async with receiving(announces_its_timeout) as receiver:
+        for _ in range(3):
+            assert (await client.send(receiver.target(), b"", BODY, timeout=5)).status == 200
+
+    assert receiver.connections == 3
+
+
 async def test_a_reset_is_told_from_an_answer(client: Client) -> None:
     async def resets(peer: Peer) -> None:
         await peer.request()
@@ -251,9 +313,6 @@ async def test_a_reset_is_told_from_an_answer(client: Client) -> None:
         (b"", "headers"),
         (b"HTTP/1.1 200 OK\r\nContent-Le", "headers"),
         (b"HTTP/1.1 100 Continue\r\n\r\n", "headers"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no", "body"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n", "body"),
-        (b"HTTP/1.1 200 OK\r\n\r\nendless", "body"),
     ],
 )
 async def test_a_receiver_that_stops_midway_costs_the_deadline_and_its_connection(

@@ -50,11 +50,43 @@ def test_an_answer_reads_the_same_however_it_is_cut(answer: bytes, data: st.Data
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_an_answer_that_is_cut_off_anywhere_is_not_complete(answer: bytes) -> None:
+def test_a_response_that_is_cut_off_counts_once_its_head_is_in(answer: bytes) -> None:
+    head_ends = answer.index(b"\r\n\r\n", answer.index(HEAD)) + 4
     for length in range(1, len(answer)):
         reader = read(answer[:length])
         assert not reader.complete
-        assert not reader.feed_eof()
+        assert reader.feed_eof() is (length >= head_ends)
+        if length >= head_ends:
+            assert (reader.status, reader.truncated, reader.reusable) == (200, True, False)
+            assert b"hello".startswith(reader.body())
+
+
+@pytest.mark.parametrize("status", [200, 202, 302, 404, 410, 429, 500, 503])
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"xyz\r\n",
+        b"-1\r\n",
+        b"ffffffffffffffffff\r\n",
+        b"2\r\nokay\r\n0\r\n\r\n",
+        b"2\nok\n0\n\n",
+        b"2\r\nok0\r\n\r\n",
+        b"2 \r\nok\r\n0\r\n\r\n",
+        b"0\r\nTrailer without a colon\r\n\r\n",
+        b"0\r\nX: a\r\n folded\r\n\r\n",
+        b"0\r\nX: \x00\r\n\r\n",
+        b"0\r\n" + b"X: y\r\n" * 20_000,
+        b"0\r\nX: " + b"y" * 70_000,
+    ],
+)
+@pytest.mark.parametrize("one_piece", [True, False])
+def test_a_malformed_body_costs_the_connection_and_not_the_status(status: int, rest: bytes, one_piece: bool) -> None:
+    head = b"HTTP/1.1 %d X\r\nTransfer-Encoding: chunked\r\n\r\n" % status
+
+    reader = read(head + rest) if one_piece else read(head, rest)
+
+    assert reader.feed_eof()
+    assert (reader.status, reader.truncated, reader.reusable) == (status, True, False)
 
 
 @given(st.binary(max_size=200))
@@ -98,12 +130,6 @@ def test_any_bytes_are_an_answer_or_refused(data: bytes) -> None:
         HEAD + b"Content-Length: 99999999999999999999999999\r\n\r\nok",
         HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
         HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n2\r\nok\r\n0\r\n\r\n",
-        CHUNKED + b"xyz\r\n",
-        CHUNKED + b"-1\r\n",
-        CHUNKED + b"ffffffffffffffffff\r\n",
-        CHUNKED + b"2\r\nokay\r\n0\r\n\r\n",
-        CHUNKED + b"2\nok\n0\n\n",
-        CHUNKED + b"2\r\nok0\r\n\r\n",
     ],
 )
 def test_what_is_not_plainly_http_is_refused_and_not_guessed(answer: bytes) -> None:
@@ -231,7 +257,8 @@ def test_of_many_headers_the_first_are_remembered_and_those_that_steer_us() -> N
     assert names[-2:] == ["retry-after", "content-length"]
 
 
-def test_an_unfinished_answer_with_its_length_behind_many_headers_is_known_to_be_unfinished() -> None:
+def test_an_unfinished_response_with_its_length_behind_many_headers_is_known_to_be_truncated() -> None:
     fillers = b"".join(b"X-%d: %s\r\n" % (number, b"x" * 400) for number in range(100))
     reader = read(HEAD + fillers + b"Content-Length: 5\r\n\r\nhe")
-    assert not reader.feed_eof()
+    assert reader.feed_eof()
+    assert reader.truncated
