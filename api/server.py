@@ -14,7 +14,13 @@ import uvicorn
 
 from sendoff.errors import SendoffError
 from sendoff.logging import configure_logging, log_dangers
-from sendoff.process import disable_core_dumps, notify_ready, raise_descriptor_limit, tune_garbage_collector
+from sendoff.process import (
+    disable_core_dumps,
+    make_files_private,
+    notify_ready,
+    raise_descriptor_limit,
+    tune_garbage_collector,
+)
 from sendoff.settings import Settings, load
 from sendoff.startup import open_context
 
@@ -51,6 +57,7 @@ def serve() -> int:
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
     disable_core_dumps()
+    make_files_private()
     try:
         settings = load()
         configure_logging(settings)

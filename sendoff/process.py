@@ -45,6 +45,14 @@ def disable_core_dumps() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def make_files_private() -> None:
+    """Let this process and its children make files and directories for this user alone, whatever directory they are in.
+
+    The database and the files of uploads may be in a directory that others can read, such as a mounted volume.
+    """
+    os.umask(0o077)
+
+
 def raise_descriptor_limit() -> int:
     """Raise the soft limit of open files and sockets to the hard one, and return it: each connection needs one."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

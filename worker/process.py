@@ -16,7 +16,7 @@ from sendoff.context import Context
 from sendoff.errors import SendoffError, Unavailable
 from sendoff.logging import configure_logging, log_dangers
 from sendoff.metrics import REGISTRY
-from sendoff.process import disable_core_dumps, notify_ready, raise_descriptor_limit
+from sendoff.process import disable_core_dumps, make_files_private, notify_ready, raise_descriptor_limit
 from sendoff.settings import Settings
 from sendoff.startup import open_context
 
@@ -30,6 +30,7 @@ _DATABASE_WAIT_SECONDS = 1.0
 def run() -> int:
     """Work until SIGTERM or SIGINT. Returns 1, with a sentence on standard error, when that is not possible."""
     disable_core_dumps()
+    make_files_private()
     try:
         loaded = settings.load()
         configure_logging(loaded)

@@ -16,7 +16,7 @@ from arq.worker import Function
 
 from sendoff.errors import SendoffError
 from sendoff.logging import configure_logging
-from sendoff.process import disable_core_dumps, notify_ready, raise_descriptor_limit
+from sendoff.process import disable_core_dumps, make_files_private, notify_ready, raise_descriptor_limit
 from sendoff.queue import DELIVERIES, redis_settings
 from sendoff.settings import Settings, load
 from sendoff.startup import open_context
@@ -38,6 +38,7 @@ _SETTINGS = _load()
 async def start(ctx: dict[Any, Any]) -> None:
     """Open the database and start the engine, which consumes all queues beside arq's loop."""
     disable_core_dumps()
+    make_files_private()
     configure_logging(_SETTINGS)
     raise_descriptor_limit()
     opened = AsyncExitStack()

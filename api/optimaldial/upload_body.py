@@ -11,7 +11,8 @@ from starlette.requests import Request
 
 from sendoff.errors import Invalid, TooLarge, UnsupportedMediaType
 from sendoff.idempotency import fingerprint
-from sendoff.uploads.check import MOST_FILE_BYTES, CsvSubmission, JsonSubmission
+from sendoff.uploads.check import CsvSubmission, JsonSubmission
+from sendoff.uploads.files.converting import MOST_FILE_BYTES
 from sendoff.uploads.files.tempfiles import SpoolFile
 
 from .multipart import FILE, Form, read_form

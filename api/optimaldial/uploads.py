@@ -9,7 +9,7 @@ from starlette.responses import Response, StreamingResponse
 
 from sendoff.idempotency import IdempotentRequest, StoredResponse
 from sendoff.store.tables import Upload
-from sendoff.uploads.create import Sender, create_upload, require_subscription
+from sendoff.uploads.create import Sender, create_upload, require_credits, require_subscription
 from sendoff.uploads.files.storage import content_disposition
 from sendoff.uploads.files.tempfiles import spool_folder
 from sendoff.uploads.manage import (
@@ -43,7 +43,8 @@ router = APIRouter(prefix="/api/v1/uploads", tags=["uploads"])
 async def create(request: Request, caller: UploadsWriter, context: ContextOf, key: IdempotencyKey) -> Response:
     """Upload phone numbers: they are validated, charged and queued for processing before the answer comes."""
     content_kind(request)
-    await require_subscription(context, caller.organization_id)
+    # With a key it may be the repetition of an upload that took the last credits: its body must be read to tell.
+    await (require_credits if key is None else require_subscription)(context, caller.organization_id)
     async with spool_folder() as folder:
         received = await receive(request, folder)
         idempotent = None if key is None else IdempotentRequest(caller.organization_id, key, received.fingerprint)

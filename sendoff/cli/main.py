@@ -26,7 +26,7 @@ from sendoff.cli.local_stack.servers import web, worker
 from sendoff.cli.migrate import migrate
 from sendoff.cli.receive import receive
 from sendoff.cli.up import up
-from sendoff.process import disable_core_dumps
+from sendoff.process import disable_core_dumps, make_files_private
 
 app = typer.Typer(
     help="Sendoff delivers webhooks: signed, retried for hours, never silently dropped.",
@@ -72,3 +72,4 @@ def _common(
 ) -> None:
     """Sendoff delivers webhooks: signed, retried for hours, never silently dropped."""
     disable_core_dumps()
+    make_files_private()

@@ -11,7 +11,6 @@ from sendoff.uploads.files.filenames import clean_filename
 from sendoff.uploads.files.tasks import ConvertJson, ValidateCsv
 from sendoff.uploads.files.worker import FileWorker
 
-MOST_FILE_BYTES = 100 * 1024 * 1024
 FEWEST_CONTACTS = 100
 
 

@@ -46,6 +46,12 @@ async def require_subscription(context: Context, organization_id: str) -> None:
     await _credits(context, organization_id)
 
 
+async def require_credits(context: Context, organization_id: str) -> None:
+    """Raise NoSubscription, or InsufficientCredits if not even the smallest upload could be paid."""
+    if await _credits(context, organization_id) < FEWEST_CONTACTS:
+        raise InsufficientCredits
+
+
 async def create_upload(
     context: Context,
     sender: Sender,

@@ -10,7 +10,6 @@ from sendoff.settings import Settings
 from sendoff.uploads.files.downloads import Downloads
 from sendoff.uploads.files.links import LinkSigner
 from sendoff.uploads.files.storage import Storage
-from sendoff.uploads.files.tempfiles import remove_abandoned
 from sendoff.uploads.files.worker import FileWorker
 
 
@@ -18,8 +17,6 @@ class UploadServices:
     """Storage, the reader of files, and links, each made when first used. Nothing of it needs closing."""
 
     def __init__(self, settings: Settings, sandbox: Sandbox) -> None:
-        """Removes what processes that were killed left half done."""
-        remove_abandoned()
         self._settings = settings
         self.file_worker = FileWorker(sandbox)
 

@@ -10,13 +10,17 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from sendoff.errors import Invalid
+from sendoff.errors import Invalid, TooLarge
 from sendoff.uploads.files.csv_reader import LONGEST_CELL, MOST_COLUMNS
 from sendoff.uploads.files.json_entries import Kind, NumberText, read_entries
 from sendoff.uploads.files.phone_numbers import is_valid
 from sendoff.uploads.files.validating import REPORT_EVERY, Counts, Progress
 
 PHONE_COLUMN = "phone"
+
+MOST_FILE_BYTES = 100 * 1024 * 1024
+"""Of a CSV, sent or made of JSON. An organization can fill the disk with as much for each upload that it pays."""
+
 _LONGEST_NAME = 200
 
 
@@ -30,15 +34,26 @@ class Converted(Counts, frozen=True):
 def convert_json(source: Path, target: Path, progress: Progress) -> Converted:
     """Writes the CSV; an entry without a phone number counts as an invalid row.
 
-    Raises Invalid naming the entry for one that is no phone number or contact at all, and what read_entries raises.
+    Raises Invalid naming the entry for one that is no phone number or contact at all, TooLarge when the CSV would be
+    larger than MOST_FILE_BYTES, and what read_entries raises.
     """
     survey = _Survey(progress)
     members = read_entries(source, survey.entry)
     with target.open("w", encoding="utf-8", errors="replace", newline="") as file:
         # All quoted: whatever a name holds, it cannot be mistaken for a delimiter.
         write = csv.writer(file, quoting=csv.QUOTE_ALL).writerow
-        write(survey.columns)
-        read_entries(source, lambda _kind, _index, entry: write(_cells(entry, survey.columns)))
+        written = write(survey.columns)
+
+        def write_entry(_kind: Kind, _index: int, entry: Any) -> None:
+            nonlocal written
+            written += write(_cells(entry, survey.columns))
+            if written > MOST_FILE_BYTES:
+                raise TooLarge(
+                    f"As a table with {len(survey.columns):,} columns the contacts are larger than "
+                    f"{MOST_FILE_BYTES // 1024 // 1024} MB; send them in parts, or with fewer members."
+                )
+
+        read_entries(source, write_entry)
     return Converted(survey.valid, survey.invalid, _filename(members), _skip_mobile_lookup(members))
 
 
@@ -90,7 +105,10 @@ def _check(kind: Kind, index: int, name: str, value: Any) -> None:
 
 def _cells(entry: Any, columns: dict[str, None]) -> list[str]:
     contact = entry if isinstance(entry, dict) else {PHONE_COLUMN: entry}
-    return [_cell(contact.get(column)) for column in columns]
+    cells = [_cell(contact.get(column)) for column in columns]
+    while len(cells) > 1 and not cells[-1]:  # a short row: `{}` must not become a thousand empty cells
+        cells.pop()
+    return cells
 
 
 def _cell(value: object) -> str:

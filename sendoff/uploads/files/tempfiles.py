@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import cache
 from pathlib import Path
 
 from sendoff.errors import TooLarge, Unavailable
@@ -31,10 +32,14 @@ async def spool_folder() -> AsyncIterator[Path]:
 
 
 def remove_abandoned() -> int:
-    """Removes folders whose process is no more; how many. Raises Unavailable when there is no temporary folder."""
+    """Remove this user's folders whose process is gone, and return how many there were. Blocks: not for the event loop.
+
+    Anybody may write into the temporary folder. What is another user's, a link, a pipe or a plain file is left alone.
+    Raises Unavailable when there is no temporary folder.
+    """
     removed = 0
     with _in_temporary_files():
-        folders = list(Path(tempfile.gettempdir()).glob(_PREFIX + "*"))
+        folders = [Path(entry) for entry in os.scandir(tempfile.gettempdir()) if entry.name.startswith(_PREFIX)]
     for folder in folders:
         lock = _lock(folder)
         if lock is not None:
@@ -44,27 +49,38 @@ def remove_abandoned() -> int:
     return removed
 
 
+@cache
+def _remove_abandoned_once(_temporary_folder: str) -> None:
+    """What processes that were killed left, once for each process."""
+    remove_abandoned()
+
+
 def _make_folder() -> tuple[Path, int]:
+    with _in_temporary_files():
+        _remove_abandoned_once(tempfile.gettempdir())
     while True:
         with _in_temporary_files():
             folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
         lock = _lock(folder)
-        if lock is not None and folder.exists():  # nobody took it for abandoned before we had the lock
+        if lock is not None and folder.exists():  # no other process took it for abandoned before it was locked
             return folder, lock
 
 
 def _lock(folder: Path) -> int | None:
-    """The descriptor that holds the folder for as long as this process lives; None if another one does."""
+    """The descriptor that holds the folder while this process lives; None if it is another's, or not a folder."""
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
+        # Without O_NONBLOCK opening a pipe would wait for its writer.
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_uid == os.getuid():
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
     except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
+        pass
+    os.close(descriptor)
+    return None
 
 
 async def save(pieces: AsyncIterable[bytes], target: Path, *, limit: int | None = None) -> int:

@@ -12,7 +12,7 @@ from sqlalchemy import update
 
 from api.optimaldial import upload_body
 from sendoff.store.tables import Organization
-from sendoff.uploads import check
+from sendoff.uploads.files import converting
 from sendoff.uploads.files.json_entries import MOST_ENTRIES
 from sendoff.uploads.process import process_upload
 from tests.integration.api.api_fixture import ApiFixture, open_api
@@ -275,7 +275,7 @@ async def test_the_parts_of_a_form_may_come_in_any_order_and_any_pieces(sqlite_a
 async def test_a_file_over_the_limit_is_a_413_while_it_is_read(
     sqlite_api: ApiFixture, monkeypatch: pytest.MonkeyPatch, announced: bool
 ) -> None:
-    assert check.MOST_FILE_BYTES == 100 * 1024 * 1024
+    assert converting.MOST_FILE_BYTES == 100 * 1024 * 1024
     monkeypatch.setattr(upload_body, "MOST_FILE_BYTES", 50_000)
     sent = 0
 

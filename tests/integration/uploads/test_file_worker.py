@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sendoff.errors import Invalid, TooLarge
-from sendoff.sandbox import Sandbox
+from sendoff.sandbox import SHORT_CPU_SECONDS, Sandbox
 from sendoff.uploads.files import worker
 from sendoff.uploads.files.converting import Converted
 from sendoff.uploads.files.results import Written
@@ -90,3 +90,8 @@ async def test_the_event_loop_goes_on_while_a_file_is_read(file_worker: FileWork
     await file_worker.run(ValidateCsv(str(contacts_csv), "phone"), organization_id="a")
     other.cancel()
     assert turns > 100
+
+
+def test_small_files_are_short_tasks_of_the_sandbox() -> None:
+    assert worker._cpu_limit(worker.SHORT_FILE_BYTES) <= SHORT_CPU_SECONDS
+    assert worker._cpu_limit(worker.SHORT_FILE_BYTES + 1) > SHORT_CPU_SECONDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import subprocess
 import sys
@@ -70,6 +71,23 @@ def test_the_folder_of_a_killed_process_is_removed_by_the_next(temporary: Path) 
     assert (folder / "half").exists()
     assert remove_abandoned() == 1
     assert list(temporary.iterdir()) == []
+
+
+def test_what_others_put_into_the_temporary_folder_is_neither_opened_nor_removed(temporary: Path) -> None:
+    elsewhere = temporary / "elsewhere"
+    elsewhere.mkdir()
+    os.mkfifo(temporary / "sendoff-upload-pipe")
+    (temporary / "sendoff-upload-link").symlink_to(elsewhere)
+    (temporary / "sendoff-upload-file").write_text("x")
+    foreign = temporary / "sendoff-upload-foreign"
+    foreign.mkdir()
+    if os.getuid() == 0:
+        os.chown(foreign, 12345, 12345)
+    else:
+        foreign.rmdir()
+    before = sorted(temporary.iterdir())
+    assert remove_abandoned() == 0
+    assert sorted(temporary.iterdir()) == before
 
 
 async def test_a_stream_is_saved_byte_for_byte(temporary: Path) -> None:
