@@ -17,6 +17,7 @@ from sendoff.context import Context
 from sendoff.errors import SendoffError
 from sendoff.metrics import CONTENT_TYPE, exposition
 
+from .dialbird.errors import DialbirdError
 from .http.dependencies import ContextOf
 from .http.errors import UNAVAILABLE_SECONDS
 
@@ -82,7 +83,11 @@ async def index() -> Index:
     return Index()
 
 
-@router.get("/health", operation_id="health")
+@router.get(
+    "/health",
+    operation_id="health",
+    responses={429: {"model": DialbirdError, "description": "`rate_limited`"}},
+)
 async def health() -> Health:
     """200 while the process serves."""
     return Health()
@@ -126,7 +131,12 @@ async def _check(context: Context) -> list[str]:
     return [name for name, failed in zip(checks, answers, strict=True) if failed]
 
 
-@router.get("/metrics", operation_id="metrics", response_class=Response)
+@router.get(
+    "/metrics",
+    operation_id="metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
 async def metrics() -> Response:
     """The process's metrics in Prometheus' text format."""
     return Response(exposition(), headers={"Content-Type": CONTENT_TYPE})

@@ -1,7 +1,8 @@
-"""The OpenAPI document: what the framework finds out, plus the bodies that we read ourselves, minus its own 422."""
+"""The OpenAPI document: the framework's, with the bodies that routes read themselves and without its own 422."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, Literal
@@ -10,9 +11,11 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 
+from .openapi_parts import complete
+
 _REFERENCE = "#/components/schemas/{model}"
 _COMPONENTS = "x-components"
-_ALWAYS = (401, 403, 500, 503)
+_ALWAYS = (400, 401, 403, 429, 500, 503)
 
 
 class PingFailedDetail(BaseModel):
@@ -72,6 +75,7 @@ MEANINGS: dict[int, tuple[str, type[BaseModel]]] = {
     402: ("Insufficient credits", Error),
     403: ("The API key lacks the scope, or the organization the subscription", Error),
     404: ("Unknown, or of another organization", Error),
+    408: ("The body did not arrive in time", Error),
     409: ("In conflict with the current state", Error),
     413: ("Larger than the limit", Error),
     415: ("Content type not supported", Error),
@@ -86,7 +90,7 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route: these statuses, and those that every authenticated route has."""
     return {
         status: {"description": MEANINGS[status][0], "model": MEANINGS[status][1]}
-        for status in sorted({*statuses, *_ALWAYS})
+        for status in sorted({*statuses, *_ALWAYS, *((408,) if 413 in statuses else ())})
     }
 
 
@@ -123,10 +127,17 @@ def document(app: FastAPI, plain: Mapping[str, Mapping[str, Any]]) -> dict[str, 
             for operation in operations.values():
                 schemas.update(operation.pop(_COMPONENTS, {}))
                 _drop_framework_errors(operation)
+                operation["summary"] = _summary(operation["operationId"])
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
-        app.openapi_schema = made
+        app.openapi_schema = complete(made)
     return app.openapi_schema
+
+
+def _summary(operation_id: str) -> str:
+    """`listDeadLetters` as `List dead letters`."""
+    words = re.sub("([A-Z])", r" \1", operation_id).lower()
+    return words[0].upper() + words[1:]
 
 
 def described_responses(responses: Mapping[int | str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ MEANINGS = {
     401: "`missing_token`, `invalid_token` or `expired_token`",
     403: "`insufficient_scope`, `forbidden` or `business_suspended`",
     404: "`not_found`",
+    408: "`validation_error`: the body did not arrive in time",
     409: "`conflict`, `idempotency_key_reused` or `idempotency_in_progress`",
     410: "`gone`",
     413: "`validation_error`: the body is too large",
@@ -59,7 +60,7 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route: these statuses, and those that every route of the surface has."""
     return {
         status: {"description": MEANINGS[status], "model": DialbirdError}
-        for status in sorted({*statuses, 401, 403, 429, 500, 503})
+        for status in sorted({*statuses, 400, 401, 403, 429, 500, 503, *((408,) if 413 in statuses else ())})
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from sendoff.accounts.grants import Grant, Holder
 from sendoff.endpoints.fields import RateLimit, Time, effective_rate_limit, is_none
@@ -28,7 +28,7 @@ class SubscriptionChange(RequestBody):
     """What to change, at least one of both; what is left out stays."""
 
     # Defaults that no schema shows: absent is not the same as any value.
-    status: SubscriptionStatus = Field(
+    status: Annotated[SubscriptionStatus, WithJsonSchema({"type": "string", "enum": ["active", "disabled"]})] = Field(
         default_factory=lambda: SubscriptionStatus.ACTIVE,
         strict=False,
         description="`active` switches a disabled subscription on again, `disabled` an active one off.",

@@ -31,21 +31,33 @@ _LONG_NUMBER = re.compile(rb"(?<![0-9.])[0-9]{%d}" % (LONGEST_NUMBER + 1))
 _NAMED = re.compile(r"Object (?P<problem>missing required|contains unknown) field `(?P<name>[^`]*)`", re.DOTALL)
 
 
-class _Event(msgspec.Struct, forbid_unknown_fields=True):
-    type: str
-    data: msgspec.Raw
-    occurred_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+_DATA = msgspec.Meta(
+    description="Reaches receivers as the bytes that were sent.",
+    extra_json_schema={"type": "object", "additionalProperties": True},
+)
+_TIME = msgspec.Meta(tz=True, description="When it happened; the moment of acceptance if it is left out.")
+_SIZE = msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": MOST_EVENTS})
 
 
-class _Batch(msgspec.Struct, forbid_unknown_fields=True):
-    events: list[_Event]
+class EventBody(msgspec.Struct, forbid_unknown_fields=True):
+    """An event to publish."""
+
+    type: Annotated[str, msgspec.Meta(description="A built-in or registered event type.")]
+    data: Annotated[msgspec.Raw, _DATA]
+    occurred_at: Annotated[datetime, _TIME] | None = None
 
 
-_EVENT_FIELDS, _BATCH_FIELDS = _Event.__struct_fields__, _Batch.__struct_fields__
+class EventBatchBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Events to publish together, all or none."""
+
+    events: Annotated[list[EventBody], _SIZE]
+
+
+_EVENT_FIELDS, _BATCH_FIELDS = EventBody.__struct_fields__, EventBatchBody.__struct_fields__
 
 Body = TypeVar("Body")
-_event_decoder = msgspec.json.Decoder(_Event)
-_batch_decoder = msgspec.json.Decoder(_Batch)
+_event_decoder = msgspec.json.Decoder(EventBody)
+_batch_decoder = msgspec.json.Decoder(EventBatchBody)
 
 
 def read_event(body: bytes) -> NewEvent:
@@ -73,7 +85,7 @@ def _decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
         raise _lone_surrogate(body) or malformed(error) from None
 
 
-def _checked(event: _Event, prefix: str, *, data_limit: int | None) -> NewEvent:
+def _checked(event: EventBody, prefix: str, *, data_limit: int | None) -> NewEvent:
     data, occurred_at = bytes(event.data), event.occurred_at
     field = f"{prefix}data"
     if data_limit is not None and len(data) > data_limit:

@@ -1,34 +1,19 @@
-"""What `/api/v1/events` answers, and the OpenAPI operations of its two plain routes."""
+"""Answers of `/api/v1/events`, and the OpenAPI operations of its two plain routes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from pydantic import BaseModel, Field
 
 from sendoff.policy.states import DeliveryState
 
 from ..http.schemas import Time
 from ..openapi import described_responses, error_responses, request_body
-from .decoder import MOST_EVENTS
+from .decoder import EventBatchBody, EventBody
 
-_EVENT = {
-    "type": "object",
-    "required": ["type", "data"],
-    "additionalProperties": False,
-    "properties": {
-        "type": {"type": "string", "description": "A built-in or registered event type."},
-        "data": {"type": "object", "description": "Reaches receivers as the bytes that were sent."},
-        "occurred_at": {"type": ["string", "null"], "format": "date-time", "description": "Default: now."},
-    },
-}
-_BATCH = {
-    "type": "object",
-    "required": ["events"],
-    "additionalProperties": False,
-    "properties": {"events": {"type": "array", "minItems": 1, "maxItems": MOST_EVENTS, "items": _EVENT}},
-}
 _ACCEPTED = {
     "type": "object",
     "required": ["id", "type", "deliveries"],
@@ -76,24 +61,34 @@ class PublishedEvent(BaseModel):
     deliveries: list[EventDelivery]
 
 
-def _operation(name: str, summary: str, body: tuple[str, dict[str, Any]], accepted: dict[str, Any]) -> dict[str, Any]:
+def _operation(
+    name: str, description: str, body: type[EventBody] | type[EventBatchBody], accepted: dict[str, Any]
+) -> dict[str, Any]:
+    _, schemas = msgspec.json.schema_components([body], ref_template="#/components/schemas/{name}")
+    schema = schemas.pop(body.__name__)
     return {
         "tags": ["events"],
-        "summary": summary,
+        "description": description,
         "operationId": name,
         "parameters": [_KEY],
         "security": [{"apiKey": []}],
-        **request_body(*body),
+        **request_body(body.__name__, {**schema, "$defs": schemas}),
         "responses": {
             "202": {"description": "Committed", "content": {"application/json": {"schema": accepted}}},
-            **described_responses(error_responses(400, 409, 413, 415)),
+            **described_responses(error_responses(409, 413, 415)),
         },
     }
 
 
 PLAIN_OPERATIONS: Mapping[str, Mapping[str, Any]] = {
-    "/api/v1/events": {"post": _operation("publishEvent", "Publish an event", ("NewEvent", _EVENT), _ACCEPTED)},
+    "/api/v1/events": {
+        "post": _operation(
+            "publishEvent", "202 after the event and its deliveries are committed.", EventBody, _ACCEPTED
+        )
+    },
     "/api/v1/events/batch": {
-        "post": _operation("publishEvents", "Publish up to 1,000", ("NewEvents", _BATCH), _ACCEPTED_BATCH)
+        "post": _operation(
+            "publishEvents", "Up to 1,000 events: all are committed or none.", EventBatchBody, _ACCEPTED_BATCH
+        )
     },
 }

@@ -77,3 +77,42 @@ async def test_answers_are_what_the_document_says(api: ApiFixture, receiver: Rec
     refused = await api.post("/api/v1/webhooks", {"url": receiver.url("/hook")})
     content = document["paths"]["/api/v1/webhooks"]["post"]["responses"]["400"]["content"]["application/json"]
     resolved(document, content["schema"]).validate(refused.json())
+
+
+def operations(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [operation for path in document["paths"].values() for operation in path.values()]
+
+
+async def test_every_json_body_has_an_example_that_its_schema_accepts(sqlite_api: ApiFixture) -> None:
+    document = await document_of(sqlite_api)
+    for operation in operations(document):
+        content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+        if content is not None:
+            for example in content["examples"].values():
+                resolved(document, content["schema"]).validate(example["value"])
+
+
+async def test_generators_find_no_list_of_types_and_every_response_names_its_headers(sqlite_api: ApiFixture) -> None:
+    document = await document_of(sqlite_api)
+    assert '"type": [' not in json.dumps(document)
+    for operation in operations(document):
+        assert operation["summary"]
+        assert operation["description"]
+        for status, response in operation["responses"].items():
+            assert "X-Request-Id" in response["headers"], operation["operationId"]
+            assert ("Retry-After" in response["headers"]) == (status in ("429", "503"))
+
+
+async def test_what_receivers_get_is_what_the_webhooks_section_says(api: ApiFixture, receiver: Receiver) -> None:
+    document = await document_of(api)
+    await api.register(receiver.url("/hook"))
+    wanted = {"event_type": "call.incoming.completed", "target_url": receiver.url("/calls")}
+    assert (await api.post("/api/v1/subscriptions", wanted)).status_code == 201
+    await api.publish()
+    await api.publish(type="call.incoming.completed")
+    await api.app.work()
+    bodies = [json.loads(request.body) for path in ("/hook", "/calls") for request in receiver.requests(path)]
+    assert {body["type"] for body in bodies} == {"webhook.ping", "upload.completed", "call.incoming.completed"}
+    for body in bodies:
+        content = document["webhooks"][body["type"]]["post"]["requestBody"]["content"]["application/json"]
+        resolved(document, content["schema"]).validate(body)
