@@ -5,7 +5,8 @@ The two publishing routes are hot: plain Starlette routes that decode with msgsp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -32,13 +33,13 @@ from ..http.dependencies import ContextOf, EventsWriter, idempotency_key
 from ..http.idempotency import respond
 from ..http.validation import check_query
 from ..openapi import error_responses
-from .decoder import read_batch, read_event
+from .decoder import SLICE_BYTES, read_batch, read_event
 from .schemas import EventDelivery, PublishedEvent
 
 _DELIVERY_FIELDS = set(EventDelivery.model_fields)
 
 Answer = Callable[[list[AcceptedEvent]], Any]
-Read = Callable[[bytes], list[NewEvent]]
+Read = Callable[[bytes], Awaitable[list[NewEvent]]]
 
 router = APIRouter(tags=["events"])
 
@@ -47,7 +48,7 @@ async def publish_one(request: Request) -> Response:
     """202 after the event and its deliveries are committed."""
     return await _publish(
         request,
-        read=lambda body: [read_event(body)],
+        read=read_event,
         answer=lambda accepted: _accepted(accepted[0]),
         in_batch=False,
     )
@@ -85,13 +86,13 @@ async def _publish(request: Request, *, read: Read, answer: Answer, in_batch: bo
         caller = await admit(request, EVENTS_WRITE, limited=False)
         check_query(request)
         body = await read_json_bytes(request)
-        return await _publish_alone(request, caller, body, read(body), answer=answer, in_batch=in_batch)
+        return await _publish_alone(request, caller, body, await read(body), answer=answer, in_batch=in_batch)
     refuse_key_in_url(request)
     authorization = request.headers.get("authorization")
     read_idempotency_key(authorization)  # without a key nothing is read
     try:
         check_query(request)
-        events = read(await read_json_bytes(request))
+        events = await read(await read_json_bytes(request))
     except SendoffError:
         await admit(request, EVENTS_WRITE, limited=False)  # whoever may not publish is told that first
         raise
@@ -138,18 +139,20 @@ async def _publish_alone(
         events,
         answer=store,
         request_id=caller.request_id,
-        idempotent=_idempotent(request, caller, body),
+        idempotent=await _idempotent(request, caller, body),
         in_batch=in_batch,
     )
     EVENTS_ACCEPTED.inc(len(done))
     return respond(stored)
 
 
-def _idempotent(request: Request, caller: Caller, body: bytes) -> IdempotentRequest | None:
+async def _idempotent(request: Request, caller: Caller, body: bytes) -> IdempotentRequest | None:
     key = idempotency_key(request)
     if key is None:
         return None
-    asked = fingerprint(request.method.encode(), request.url.path.encode(), body)
+    parts = (request.method.encode(), request.url.path.encode(), body)
+    # Hashing releases the interpreter's lock, so a thread keeps a large batch off the event loop.
+    asked = fingerprint(*parts) if len(body) <= SLICE_BYTES else await asyncio.to_thread(fingerprint, *parts)
     return IdempotentRequest(caller.organization_id, key, asked)
 
 
