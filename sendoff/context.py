@@ -12,6 +12,7 @@ from sendoff.clock import Clock, SystemClock
 from sendoff.dialects.registry import Dialects
 from sendoff.policy.auto_disable import AutoDisable
 from sendoff.policy.retry import RandomSource, RetrySchedule
+from sendoff.store.hot import HotStore, open_hot_store
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -46,6 +47,11 @@ class Context:
     random_source: RandomSource = random.random
     under_way: dict[tuple[str, str], str] = field(default_factory=dict, repr=False)
     _services: dict[Callable[[Context], object], object] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def hot(self) -> HotStore:
+        """The statements of every delivery, on this context's database."""
+        return open_hot_store(self.database)
 
     @cached_property
     def schedule(self) -> RetrySchedule:

@@ -63,7 +63,7 @@ ATTEMPT_SECONDS = Histogram(
 )
 DEAD_LETTERS = Counter(
     "sendoff_dead_letters_total",
-    "Deliveries that were given up after an attempt, by reason.",
+    "Deliveries that were dead-lettered, by an attempt or because their endpoint is off, by reason.",
     ["reason"],
     registry=REGISTRY,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from bench.fixtures import EVENT_TYPE
@@ -13,10 +13,9 @@ from bench.scale.rows import SeedEndpoint
 from sendoff.context import Context
 from sendoff.delivery.sweep import sweep
 from sendoff.ids import new_event_id, new_id
+from sendoff.policy.decision import HealthEffect
 from sendoff.policy.states import DeliveryState
-from sendoff.store.hot import acceptance, claims
-from sendoff.store.hot.claims import ANY_ROOM, ClaimResult
-from sendoff.store.hot.successes import Success, record_successes
+from sendoff.store.hot.rows import UNLIMITED, AttemptRecord, ClaimedRow
 from sendoff.store.queries import deliveries, retention
 from sendoff.store.queries.deliveries import NewDelivery
 from sendoff.store.queries.events import NewEventRow
@@ -37,7 +36,7 @@ def hot_path(context: Context, endpoints: Sequence[SeedEndpoint]) -> Routine:
             NewDelivery(new_id(), event.id, endpoint.id, endpoint.organization_id, now, DeliveryState.PENDING)
             for event, endpoint in zip(rows, chosen, strict=True)
         ]
-        await acceptance.add(context.database, rows, made, now=now)
+        await context.hot.accept(rows, made, now=now)
         return [delivery.id for delivery in made]
 
     def _event(endpoint: SeedEndpoint) -> NewEventRow:
@@ -53,22 +52,43 @@ def hot_path(context: Context, endpoints: Sequence[SeedEndpoint]) -> Routine:
             delivery_count=1,
         )
 
-    async def claim(ids: list[str]) -> tuple[str, ClaimResult]:
-        lease, now = new_id(), context.clock.now()
-        result = await claims.claim_due(context.database, ids, rooms=ANY_ROOM, lease=lease, now=now, until=now + _LEASE)
-        return lease, result
+    async def claim(ids: list[str]) -> tuple[str, list[ClaimedRow]]:
+        lease_token, now = new_id(), context.clock.now()
+        claimed = await context.hot.claim_due(
+            ids, quotas=UNLIMITED, lease_token=lease_token, now=now, until=now + _LEASE
+        )
+        return lease_token, claimed.rows
 
-    async def record(claimed: tuple[str, ClaimResult]) -> None:
-        lease, result = claimed
+    async def record(claimed: tuple[str, list[ClaimedRow]]) -> None:
+        lease_token, taken = claimed
         now = context.clock.now()
-        done = [Success(one.delivery.id, lease, 1, now, now, 5, "ok", 200) for one in result.taken]
-        if len(await record_successes(context.database, done)) != _BATCH:
+        done = [_success(one.delivery.id, lease_token, now) for one in taken]
+        if len((await context.hot.record(done, now=now)).claims) != _BATCH:
             raise RuntimeError("not everything that was claimed could be recorded")
 
     return (
         Step(f"accept {_BATCH} events", accept),
         Step(f"claim {_BATCH} deliveries", claim),
         Step(f"record {_BATCH} deliveries", record),
+    )
+
+
+def _success(delivery_id: str, lease_token: str, now: datetime) -> AttemptRecord:
+    return AttemptRecord(
+        delivery_id=delivery_id,
+        lease_token=lease_token,
+        state=DeliveryState.DELIVERED,
+        due_at=None,
+        counted=True,
+        number=1,
+        started_at=now,
+        ended_at=now,
+        duration_ms=5,
+        outcome="ok",
+        response_status=200,
+        error=None,
+        blocked_since=None,
+        health=HealthEffect.SUCCESS,
     )
 
 

@@ -1,25 +1,24 @@
-"""Bury: the open deliveries of an endpoint that is not sent to any more become dead letters, in small batches."""
+"""Dead-letter the open deliveries of endpoints that are not sent to any more, in small batches."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from sendoff.context import Context
 from sendoff.ids import new_id
 from sendoff.maintenance.throttle import pause_after
+from sendoff.metrics import DEAD_LETTERS
 from sendoff.policy.outcome import DeadLetterReason
 from sendoff.policy.states import EndpointState, ReplayItemState
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import dead_letters, deliveries, endpoints, replays
 from sendoff.store.queries.dead_letters import Drain
 from sendoff.store.queries.deliveries import OpenDelivery
-from sendoff.store.queries.endpoints import Destination
-from sendoff.store.tables import Endpoint
 
-BURY_AT_ONCE = 200
-"""Deliveries in one transaction; more would hold up those who record at the same time."""
+DRAIN_BATCH = 200
+"""Deliveries in one transaction; a larger batch keeps its locks longer, and recording waits for them."""
 
 _ENDPOINTS_AT_MOST = 1_000
 
@@ -31,36 +30,33 @@ _REASONS = {
 }
 
 
-def reason_for(endpoint: Endpoint | Destination) -> DeadLetterReason:
-    """Why a delivery for an endpoint that is not active is given up."""
-    return _REASONS[EndpointState(endpoint.state)]
-
-
 async def drain_endpoint(context: Context, endpoint_id: str) -> bool:
-    """Move what waits for an endpoint to the dead-letter store, at most BURY_AT_ONCE; whether nothing is left to do.
+    """Dead-letter at most DRAIN_BATCH deliveries that wait for an endpoint; return whether none is left.
 
-    An endpoint that is active again keeps what it has. Deliveries in flight at this moment are left to whoever sends
-    them: their failure buries them, too.
+    An endpoint that is active again keeps its deliveries. A delivery in flight is left to its worker: when the attempt
+    fails, recording dead-letters it.
     """
     async with context.database.write() as tx:
-        # Locked: whoever switches it on waits for this batch. If another worker is at it, the rest is left to that one.
+        # Locked: switching the endpoint on waits for this batch. If another worker has the lock, it does the rest.
         endpoint = await endpoints.find_unless_locked(tx, endpoint_id)
         if endpoint is None or endpoint.state == EndpointState.ACTIVE:
             return True
         now = context.clock.now()
-        batch = await deliveries.lock_waiting_of_endpoint(tx, endpoint_id, now=now, limit=BURY_AT_ONCE)
-        await bury(tx, batch, {endpoint.id: endpoint}, now=now)
-        done = len(batch) < BURY_AT_ONCE
+        batch = await deliveries.lock_waiting_of_endpoint(tx, endpoint_id, now=now, limit=DRAIN_BATCH)
+        off = {endpoint.id: EndpointState(endpoint.state)}
+        reasons = await dead_letter_open_deliveries(tx, batch, off, now=now)
+        done = len(batch) < DRAIN_BATCH
         if done:
-            await endpoints.mark_buried(tx, endpoint_id)
+            await endpoints.mark_drained(tx, endpoint_id)
+    count_dead_letters(reasons)
     return done
 
 
 async def drain_inactive_endpoints(context: Context) -> None:
-    """Bury what waits for endpoints that stopped being active, with a breath between the batches."""
+    """Dead-letter what waits for endpoints that stopped being active, pausing after each batch."""
     async with context.database.read() as tx:
-        closed = await endpoints.find_drain_due(tx, limit=_ENDPOINTS_AT_MOST)
-    for endpoint_id in closed:
+        drain_due = await endpoints.find_drain_due(tx, limit=_ENDPOINTS_AT_MOST)
+    for endpoint_id in drain_due:
         done = False
         while not done:
             started = context.clock.monotonic()
@@ -68,13 +64,17 @@ async def drain_inactive_endpoints(context: Context) -> None:
             await asyncio.sleep(pause_after(context.clock.monotonic() - started))
 
 
-async def bury(
-    tx: Transaction, batch: Sequence[OpenDelivery], closed: Mapping[str, Endpoint | Destination], *, now: datetime
-) -> None:
-    """Close deliveries that the transaction holds, whose endpoints are all among the `closed` ones."""
+async def dead_letter_open_deliveries(
+    tx: Transaction, batch: Sequence[OpenDelivery], off: Mapping[str, EndpointState], *, now: datetime
+) -> list[DeadLetterReason]:
+    """Dead-letter deliveries that the transaction has locked; `off` has the state of each of their endpoints.
+
+    Returns the reason of each, for `count_dead_letters` after the commit.
+    """
     if not batch:
-        return
-    drained = [Drain(new_id(), delivery.id, reason_for(closed[delivery.endpoint_id])) for delivery in batch]
+        return []
+    reasons = [_REASONS[off[delivery.endpoint_id]] for delivery in batch]
+    drained = [Drain(new_id(), delivery.id, reason) for delivery, reason in zip(batch, reasons, strict=True)]
     await dead_letters.insert_for(tx, drained, now=now)
     await deliveries.mark_dead(tx, [delivery.id for delivery in batch])
     by_replay: dict[str, list[str]] = {}
@@ -83,3 +83,10 @@ async def bury(
             by_replay.setdefault(delivery.replay_id, []).append(delivery.id)
     for replay_id, delivery_ids in by_replay.items():
         await replays.move_items(tx, replay_id, delivery_ids, to=ReplayItemState.FAILED)
+    return reasons
+
+
+def count_dead_letters(reasons: Iterable[DeadLetterReason]) -> None:
+    """Count dead letters that were committed, whatever made them."""
+    for reason in reasons:
+        DEAD_LETTERS.labels(reason).inc()

@@ -1,8 +1,8 @@
-"""A delivery's way: claim, prepare, exchange, judge, record. Five steps, each of which says what it does.
+"""The steps of a delivery: claim, prepare, exchange, judge; `record.py` has the fifth, record.
 
-Three kinds of failure, by when they happen. Before the exchange (ours): the delivery waits a little, and no attempt is
-counted. In the exchange (the receiver's): recorded, and scheduled again. After it (the database does not take the
-record): the record is tried again for as long as it takes, and the request is never sent anew for it.
+Failures are handled by when they happen. Before the exchange (our fault): the delivery is requeued, and no attempt is
+counted. In the exchange (the receiver's fault): it is recorded, and scheduled again. After it (the database cannot be
+reached): recording is tried again for as long as it takes, and the request is not sent a second time.
 """
 
 from __future__ import annotations
@@ -13,18 +13,16 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from sendoff.context import Context
-from sendoff.delivery.dead_letters import bury
+from sendoff.delivery.dead_letters import count_dead_letters, dead_letter_open_deliveries
 from sendoff.delivery.signing_secrets import open_secrets
 from sendoff.dialects.base import AttemptInfo, Dialect, EventData, Headers
 from sendoff.errors import SendoffError, UnsafeUrl
 from sendoff.ids import new_id
 from sendoff.policy.addresses import Target, check_url
-from sendoff.policy.decision import Decision, Delivered, Health, decide
+from sendoff.policy.decision import Decision, Delivered, HealthEffect, decide
 from sendoff.policy.outcome import REJECTED_ADDRESS, Outcome, judge_error, judge_response
-from sendoff.policy.retry import Again
 from sendoff.policy.states import EndpointState
-from sendoff.store.hot import claims
-from sendoff.store.hot.claims import ANY_ROOM, ClaimedDelivery, ClaimedRow, ClaimResult, Quotas
+from sendoff.store.hot.rows import UNLIMITED, ClaimedDelivery, ClaimedRow, ClaimResult, Quotas
 from sendoff.store.queries import deliveries
 from sendoff.store.queries.deliveries import OpenDelivery
 from sendoff.store.queries.endpoints import Destination
@@ -42,18 +40,18 @@ class _LeaseEnded(SendoffError):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A delivery that is ours until its lease ends, with all that it takes to send it."""
+    """A delivery that this process owns until its lease ends, with everything needed to send it."""
 
     delivery: ClaimedDelivery
-    lease: str
+    lease_token: str
     leased_until: datetime
     event: EventContent
     endpoint: Destination
 
     @property
     def key(self) -> tuple[str, str]:
-        """What no other claim has in common with it, not even the next one of the same delivery."""
-        return self.lease, self.delivery.id
+        """Identifies this claim; the next one of the same delivery has another key."""
+        return self.lease_token, self.delivery.id
 
     @property
     def attempt_number(self) -> int:
@@ -80,63 +78,55 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class FinishedAttempt:
-    """An attempt that was made and judged, but not yet recorded."""
+    """An attempt that was made and judged, but is not recorded yet."""
 
     claim: Claim
     started_at: datetime
     ended_at: datetime
     duration_ms: int
     status: int | None
-    """What the receiver answered, if it did."""
+    """The status that the receiver answered with; None without an answer."""
     outcome: Outcome
     decision: Decision
     request: Request | None = None
     response: Response | None = None
-    """With `request`, what there is to look into when the delivery failed; nothing is kept of what was delivered."""
+    """Kept with `request` for a failed delivery; both are None for a delivered one."""
 
     @property
     def is_plain_success(self) -> bool:
-        """Whether it delivered, and concerns nobody but its delivery and its endpoint's good health."""
-        return isinstance(self.decision.step, Delivered) and self._is_plain(Health.WELL)
-
-    @property
-    def is_plain_failure(self) -> bool:
-        """Whether it is made again, and concerns nobody but its delivery and its endpoint's count of failures."""
-        return isinstance(self.decision.step, Again) and self._is_plain(Health.FAILED)
-
-    def _is_plain(self, health: Health) -> bool:
-        return self.decision.health is health and self.decision.counted and self.claim.delivery.replay_id is None
+        """Whether it delivered, counts for its endpoint's health, and belongs to no replay."""
+        return self.decision.health is HealthEffect.SUCCESS and self.claim.delivery.replay_id is None
 
     @property
     def error(self) -> str | None:
         """Why it failed, as it is kept; None if it did not."""
         if isinstance(self.decision.step, Delivered):
             return None
-        return self.outcome.because.replace("\x00", "")[:LONGEST_ERROR]
+        return self.outcome.detail.replace("\x00", "")[:LONGEST_ERROR]
 
     @property
     def weight(self) -> int:
-        """About how many bytes of memory it takes to record it: what a receiver answered may be large."""
+        """Roughly the bytes of memory needed to record it: a receiver's answer may be large."""
         if self.response is None:
             return 0
         return len(self.response.body) + sum(len(name) + len(value) + 100 for name, value in self.response.headers)
 
 
-async def claim(context: Context, delivery_ids: Sequence[str], *, rooms: Quotas = ANY_ROOM) -> Claims:
-    """Take those of the deliveries that are due; those that their endpoints have no room for are held instead.
+async def claim(context: Context, delivery_ids: Sequence[str], *, quotas: Quotas = UNLIMITED) -> Claims:
+    """Claim those of the deliveries that are due; those beyond their endpoint's quota become held instead.
 
-    Deliveries for endpoints that are not active go to the dead-letter store here, whatever brought them this far.
+    Deliveries for endpoints that are not active are dead-lettered here, whatever brought them this far.
     """
-    lease, now, until = _new_lease(context)
-    takings = await claims.claim_due(context.database, delivery_ids, rooms=rooms, lease=lease, now=now, until=until)
-    return await _sort_out(context, takings, lease=lease, now=now, until=until)
+    lease_token, now, until = _new_lease(context)
+    result = await context.hot.claim_due(delivery_ids, quotas=quotas, lease_token=lease_token, now=now, until=until)
+    return await _sort_out(context, result, lease_token=lease_token, now=now, until=until)
 
 
-async def claim_held(context: Context, rooms: Mapping[str, int]) -> Claims:
-    """Take the oldest deliveries that are held for some endpoints, of each at most as many as `rooms` says."""
-    lease, now, until = _new_lease(context)
-    takings = await claims.claim_held_rows(context.database, rooms, lease=lease, until=until)
-    return await _sort_out(context, takings, lease=lease, now=now, until=until)
+async def claim_held(context: Context, quotas: Mapping[str, int]) -> Claims:
+    """Claim the oldest held deliveries of some endpoints, of each at most its quota."""
+    lease_token, now, until = _new_lease(context)
+    result = await context.hot.claim_held(quotas, lease_token=lease_token, until=until)
+    return await _sort_out(context, result, lease_token=lease_token, now=now, until=until)
 
 
 async def deliver(context: Context, claimed: Claim) -> FinishedAttempt:
@@ -219,14 +209,14 @@ def judge(response: Response | None, failure: Exception | None, *, now: datetime
 
 
 async def release(context: Context, claims: Sequence[Claim], *, held: bool = False) -> None:
-    """Give claims back unsent, due at once or, if `held`, waiting for their endpoint's turn; no attempt is counted."""
+    """Give claims back unsent, due at once or, if `held`, behind their endpoint's quota; no attempt is counted."""
     by_lease: dict[str, list[str]] = {}
     for claimed in claims:
-        by_lease.setdefault(claimed.lease, []).append(claimed.delivery.id)
+        by_lease.setdefault(claimed.lease_token, []).append(claimed.delivery.id)
     now = context.clock.now()
     async with context.database.write() as tx:
-        for lease, ids in by_lease.items():
-            await deliveries.release(tx, ids, lease=lease, now=now, held=held)
+        for lease_token, ids in by_lease.items():
+            await deliveries.release(tx, ids, lease_token=lease_token, now=now, held=held)
 
 
 # The check is pure and costs more than the signature; an endpoint's URL is the same at every delivery.
@@ -239,31 +229,35 @@ def _new_lease(context: Context) -> tuple[str, datetime, datetime]:
 
 
 def _check_lease(claimed: Claim, *, now: datetime) -> None:
-    # A process that stood still since its claim must not send what somebody else may have delivered meanwhile.
+    # A process that stalled since its claim must not send what another worker may have delivered meanwhile.
     if now >= claimed.leased_until:
         raise _LeaseEnded
 
 
-async def _sort_out(context: Context, takings: ClaimResult, *, lease: str, now: datetime, until: datetime) -> Claims:
-    sorted_out = Claims([], takings.held_endpoint_ids)
+async def _sort_out(
+    context: Context, result: ClaimResult, *, lease_token: str, now: datetime, until: datetime
+) -> Claims:
+    claims = Claims([], result.held_endpoint_ids)
     closed: list[ClaimedRow] = []
-    for one in takings.taken:
-        if one.endpoint.state != EndpointState.ACTIVE:
-            closed.append(one)
+    for row in result.rows:
+        if row.endpoint.state != EndpointState.ACTIVE:
+            closed.append(row)
         else:
-            sorted_out.to_send.append(Claim(one.delivery, lease, until, one.event, one.endpoint))
+            claims.to_send.append(Claim(row.delivery, lease_token, until, row.event, row.endpoint))
     if closed:
-        await _bury(context, closed, lease, now)
-    return sorted_out
+        await _dead_letter(context, closed, lease_token, now)
+    return claims
 
 
-async def _bury(context: Context, closed: Sequence[ClaimedRow], lease: str, now: datetime) -> None:
-    # Should the process die before this, their lease ends and the next claim does it.
+async def _dead_letter(context: Context, closed: Sequence[ClaimedRow], lease_token: str, now: datetime) -> None:
+    # Should the process die before this, the lease ends and the next claim does it.
     async with context.database.write() as tx:
-        ours = await deliveries.lock_leased(tx, ((one.delivery.id, lease) for one in closed))
-        to_bury = [
-            OpenDelivery(one.delivery.id, one.endpoint.id, one.delivery.replay_id)
-            for one in closed
-            if (one.delivery.id, lease) in ours
+        ours = await deliveries.lock_leased(tx, ((row.delivery.id, lease_token) for row in closed))
+        batch = [
+            OpenDelivery(row.delivery.id, row.endpoint.id, row.delivery.replay_id)
+            for row in closed
+            if (row.delivery.id, lease_token) in ours
         ]
-        await bury(tx, to_bury, {one.endpoint.id: one.endpoint for one in closed}, now=now)
+        off = {row.endpoint.id: EndpointState(row.endpoint.state) for row in closed}
+        reasons = await dead_letter_open_deliveries(tx, batch, off, now=now)
+    count_dead_letters(reasons)

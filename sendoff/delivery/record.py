@@ -1,97 +1,159 @@
-"""Record: what many attempts came to, in one transaction: attempts, deliveries, endpoint health, dead letters."""
+"""Record: what attempts came to is written in one transaction; then endpoints that failed too often are disabled.
+
+Two transactions, so that the first is one statement. Should the process die between them, the endpoint's next failure
+disables it, and deliveries for an endpoint that is off become dead letters when they are claimed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
+import structlog
+
+from sendoff.audit import WORKER, write_audit
 from sendoff.context import Context
-from sendoff.delivery.attempt_log import note_lost_leases, tell
-from sendoff.delivery.attempt_rows import attempt_row, exchange_row
-from sendoff.delivery.dead_letters import reason_for
-from sendoff.delivery.health import record_health
+from sendoff.delivery.dead_letters import count_dead_letters, dead_letter_open_deliveries
 from sendoff.delivery.pipeline import FinishedAttempt
-from sendoff.delivery.record_plain import record_failures, record_successes
+from sendoff.errors import Unavailable
 from sendoff.ids import new_id
-from sendoff.policy.decision import Dead, Delivered
-from sendoff.policy.outcome import DeadLetterReason, Verdict
-from sendoff.policy.retry import Again
-from sendoff.policy.states import DeliveryState, EndpointState, ReplayItemState
+from sendoff.metrics import ATTEMPT_SECONDS, ATTEMPTS, LEASES_LOST
+from sendoff.policy.decision import Delivered
+from sendoff.policy.outcome import Verdict
+from sendoff.policy.retry import GiveUp, Retry
+from sendoff.policy.states import ENDPOINT, DeliveryState, EndpointState
 from sendoff.store.engine.database import Transaction
-from sendoff.store.queries import attempts, dead_letters, deliveries, replays
-from sendoff.store.queries.deliveries import Settlement
-from sendoff.store.tables import DeadLetter, Endpoint
+from sendoff.store.hot.rows import AttemptRecord, Exchange, NewDeadLetter
+from sendoff.store.queries import deliveries, endpoints
+from sendoff.store.tables import Endpoint
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _EndpointClosing:
+    """An endpoint that these attempts disable, or that was off when they were recorded."""
+
+    becomes: EndpointState | None
+    """The state that the attempts put it into; None if it was off before."""
+    retrying: list[str]
+    """Deliveries that were to be attempted again."""
 
 
 async def record(context: Context, finished: Sequence[FinishedAttempt]) -> None:
-    """Write what the attempts came to. Those whose lease was lost meanwhile belong to somebody else and are left.
+    """Record what attempts came to, with everything that follows for their endpoints.
 
-    Raises errors.Unavailable when the database cannot be reached; the caller tries again, and nothing is half written.
+    An attempt whose lease was lost changes nothing: another worker owns its delivery. Raises errors.Unavailable when
+    the database cannot be reached; then nothing is written, and the caller tries again.
     """
-    if all(attempt.is_plain_success for attempt in finished):
-        await record_successes(context, finished)
-    elif all(attempt.is_plain_failure for attempt in finished):
-        await _record_any(context, await record_failures(context, finished))
-    else:
-        await _record_any(context, finished)
+    closing = await _write(context, finished)
+    if closing:
+        try:
+            await _close_endpoints(context, closing)
+        except Unavailable as error:  # the next failure of each closes it
+            _log.warning("endpoint_disable_failed", endpoints=list(closing), error=str(error))
 
 
-async def _record_any(context: Context, finished: Sequence[FinishedAttempt]) -> None:
-    if not finished:
-        return
+async def _write(context: Context, finished: Sequence[FinishedAttempt]) -> dict[str, _EndpointClosing]:
+    """Write attempts, delivery states, dead letters and failure counts; return the endpoints to close, by id."""
+    in_order = sorted(finished, key=lambda attempt: attempt.ended_at)
+    recorded = await context.hot.record([_to_record(attempt) for attempt in in_order], now=context.clock.now())
+    ours = [one for one in in_order if (one.claim.delivery.id, one.claim.lease_token) in recorded.claims]
+    for attempt in ours:
+        _log_attempt(attempt)
+    if lost := len(finished) - len(ours):
+        LEASES_LOST.inc(lost)
+        _log.warning("lease_lost", deliveries=lost)
+    closing: dict[str, _EndpointClosing] = {}
+    for endpoint_id, before in recorded.endpoints.items():
+        made = [attempt for attempt in ours if attempt.claim.endpoint.id == endpoint_id]
+        effects = [attempt.decision.health for attempt in made]
+        becomes = context.auto_disable.tally(before.consecutive_failures, effects).becomes
+        retrying = [one.claim.delivery.id for one in made if isinstance(one.decision.step, Retry)]
+        if becomes is not None or (retrying and before.state != EndpointState.ACTIVE):
+            closing[endpoint_id] = _EndpointClosing(becomes, retrying)
+    return closing
+
+
+async def _close_endpoints(context: Context, closing: dict[str, _EndpointClosing]) -> None:
+    """Disable endpoints, and dead-letter the deliveries that were to be attempted again.
+
+    Other deliveries that wait for them are dead-lettered by `drain_inactive_endpoints`.
+    """
     now = context.clock.now()
     async with context.database.write() as tx:
-        ours = await _still_ours(tx, finished)
-        if not ours:
-            return
-        endpoints_after = await record_health(tx, context.auto_disable, ours, now)
-        closed = {key: row for key, row in endpoints_after.items() if row.state != EndpointState.ACTIVE}
-        dead = {attempt.claim.delivery.id: _dead_letter_of(attempt, closed) for attempt in ours}
-        await attempts.insert_many(tx, [attempt_row(attempt) for attempt in ours if attempt.decision.counted])
-        await deliveries.settle(tx, [_settlement(attempt, dead[attempt.claim.delivery.id]) for attempt in ours])
-        await _keep_failures(tx, ours, dead, now)
-        await _tell_replays(tx, ours, dead)
-    for attempt in ours:
-        tell(attempt, dead[attempt.claim.delivery.id])
+        rows = await endpoints.find_many(tx, closing, lock=True)
+        for endpoint_id, endpoint in rows.items():
+            becomes = closing[endpoint_id].becomes
+            if becomes is not None and _can_become(becomes, endpoint):
+                _disable(tx, endpoint, becomes, now)
+        await tx.flush()
+        off = {key: EndpointState(row.state) for key, row in rows.items() if row.state != EndpointState.ACTIVE}
+        retrying = [delivery_id for endpoint_id in off for delivery_id in closing[endpoint_id].retrying]
+        batch = await deliveries.lock_waiting(tx, retrying)
+        reasons = await dead_letter_open_deliveries(tx, batch, off, now=now)
+    count_dead_letters(reasons)
 
 
-async def _still_ours(tx: Transaction, finished: Sequence[FinishedAttempt]) -> list[FinishedAttempt]:
-    held = await deliveries.lock_leased(tx, ((attempt.claim.delivery.id, attempt.claim.lease) for attempt in finished))
-    ours = [attempt for attempt in finished if (attempt.claim.delivery.id, attempt.claim.lease) in held]
-    note_lost_leases(len(finished) - len(ours))
-    return ours
-
-
-def _dead_letter_of(attempt: FinishedAttempt, closed: dict[str, Endpoint]) -> DeadLetterReason | None:
-    step = attempt.decision.step
-    if isinstance(step, Dead):
-        return step.reason
-    endpoint = closed.get(attempt.claim.delivery.endpoint_id)
-    if isinstance(step, Delivered) or endpoint is None:
-        return None
-    return reason_for(endpoint)  # it would be attempted again, but its endpoint is off by now
-
-
-def _settlement(attempt: FinishedAttempt, dead: DeadLetterReason | None) -> Settlement:
-    step = attempt.decision.step
-    next_attempt_at: datetime | None = None
-    if dead is not None:
-        state = DeliveryState.DEAD
-    elif isinstance(step, Again):
-        state, next_attempt_at = DeliveryState.PENDING, step.at
-    else:
-        state = DeliveryState.DELIVERED
-    return Settlement(
-        id=attempt.claim.delivery.id,
-        state=state,
-        attempt_count=attempt.claim.delivery.attempt_count + attempt.decision.counted,
-        next_attempt_at=next_attempt_at,
-        last_attempt_at=attempt.started_at if attempt.decision.counted else None,
-        last_response_status=attempt.status,
-        last_error=attempt.error,
-        delivered_at=attempt.ended_at if state is DeliveryState.DELIVERED else None,
-        blocked_since=_blocked_since(attempt),
+def _can_become(state: EndpointState, endpoint: Endpoint) -> bool:
+    # A paused or disabled endpoint could be switched on again; after 410 Gone that must not happen.
+    return endpoint.state == EndpointState.ACTIVE or (
+        state == EndpointState.GONE and endpoint.state in (EndpointState.PAUSED, EndpointState.DISABLED)
     )
+
+
+def _disable(tx: Transaction, endpoint: Endpoint, state: EndpointState, now: datetime) -> None:
+    before = str(endpoint.state)
+    ENDPOINT.check(before, state)
+    endpoint.state = state
+    endpoint.disabled_at = now
+    endpoint.drain_due = True
+    _log.warning("endpoint_disabled", endpoint=endpoint.id, state=str(state))
+    write_audit(
+        tx,
+        WORKER,
+        "endpoint.disable",
+        target=("endpoint", endpoint.id),
+        now=now,
+        organization_id=endpoint.organization_id,
+        before={"state": before},
+        after={"state": str(state), "consecutive_failures": endpoint.consecutive_failures},
+    )
+
+
+def _to_record(attempt: FinishedAttempt) -> AttemptRecord:
+    claimed, step = attempt.claim, attempt.decision.step
+    return AttemptRecord(
+        delivery_id=claimed.delivery.id,
+        lease_token=claimed.lease_token,
+        state=_state_after(attempt),
+        due_at=step.at if isinstance(step, Retry) else None,
+        counted=attempt.decision.counted,
+        number=claimed.attempt_number,
+        started_at=attempt.started_at,
+        ended_at=attempt.ended_at,
+        duration_ms=attempt.duration_ms,
+        outcome=attempt.outcome.name,
+        response_status=attempt.status,
+        error=attempt.error,
+        blocked_since=_blocked_since(attempt),
+        health=attempt.decision.health,
+        exchange=_exchange(attempt) if attempt.decision.counted and not isinstance(step, Delivered) else None,
+        dead_letter=NewDeadLetter(new_id(), step.reason, claimed.event.type, claimed.endpoint.url)
+        if isinstance(step, GiveUp)
+        else None,
+    )
+
+
+def _state_after(attempt: FinishedAttempt) -> DeliveryState:
+    match attempt.decision.step:
+        case Delivered():
+            return DeliveryState.DELIVERED
+        case Retry():
+            return DeliveryState.PENDING
+        case GiveUp():
+            return DeliveryState.DEAD
 
 
 def _blocked_since(attempt: FinishedAttempt) -> datetime | None:
@@ -100,52 +162,40 @@ def _blocked_since(attempt: FinishedAttempt) -> datetime | None:
     return attempt.claim.delivery.blocked_since or attempt.started_at
 
 
-async def _keep_failures(
-    tx: Transaction,
-    ours: Sequence[FinishedAttempt],
-    dead: dict[str, DeadLetterReason | None],
-    now: datetime,
-) -> None:
-    failed = [attempt for attempt in ours if not isinstance(attempt.decision.step, Delivered)]
-    exchanges = [exchange_row(attempt) for attempt in failed if attempt.decision.counted]
-    if exchanges:
-        await attempts.keep_last_exchanges(tx, exchanges)
-    letters = [
-        _letter(attempt, reason, now) for attempt in failed if (reason := dead[attempt.claim.delivery.id]) is not None
-    ]
-    if letters:
-        await dead_letters.insert_many(tx, letters)
-
-
-def _letter(attempt: FinishedAttempt, reason: DeadLetterReason, now: datetime) -> DeadLetter:
-    claimed = attempt.claim
-    return DeadLetter(
-        id=new_id(),
-        delivery_id=claimed.delivery.id,
-        event_id=claimed.event.id,
-        event_type=claimed.event.type,
-        endpoint_id=claimed.endpoint.id,
-        endpoint_url=claimed.endpoint.url,
-        organization_id=claimed.delivery.organization_id,
-        reason=reason,
-        last_response_status=attempt.status,
-        last_error=attempt.error,
-        attempt_count=claimed.delivery.attempt_count + attempt.decision.counted,
-        died_at=now,
+def _exchange(attempt: FinishedAttempt) -> Exchange:
+    response = attempt.response
+    return Exchange(
+        url=attempt.claim.endpoint.url,
+        request_headers=list(attempt.request.headers) if attempt.request else [],
+        response_headers=list(response.headers) if response else None,
+        response_body=response.body if response else None,
+        response_truncated=response.truncated if response else False,
     )
 
 
-async def _tell_replays(
-    tx: Transaction, ours: Sequence[FinishedAttempt], dead: dict[str, DeadLetterReason | None]
-) -> None:
-    ended: dict[tuple[str, ReplayItemState], list[str]] = {}
-    for attempt in ours:
-        delivery = attempt.claim.delivery
-        if delivery.replay_id is None:
-            continue
-        if dead[delivery.id] is not None:
-            ended.setdefault((delivery.replay_id, ReplayItemState.FAILED), []).append(delivery.id)
-        elif isinstance(attempt.decision.step, Delivered):
-            ended.setdefault((delivery.replay_id, ReplayItemState.SUCCEEDED), []).append(delivery.id)
-    for (replay_id, state), delivery_ids in ended.items():
-        await replays.move_items(tx, replay_id, delivery_ids, to=state)
+def _log_attempt(attempt: FinishedAttempt) -> None:
+    """Count a committed attempt, and write one wide log line if it failed."""
+    ATTEMPTS.labels(attempt.outcome.name).inc()
+    ATTEMPT_SECONDS.observe(attempt.duration_ms / 1000)
+    step, claimed = attempt.decision.step, attempt.claim
+    if isinstance(step, Delivered):
+        return
+    reason = step.reason if isinstance(step, GiveUp) else None
+    if reason is not None:
+        count_dead_letters([reason])
+    _log.info(
+        "attempt_failed",
+        delivery=claimed.delivery.id,
+        event_id=claimed.event.id,
+        event_type=claimed.event.type,
+        request_id=claimed.event.request_id,
+        endpoint=claimed.endpoint.id,
+        organization=claimed.delivery.organization_id,
+        attempt=claimed.attempt_number,
+        outcome=attempt.outcome.name,
+        status=attempt.status,
+        because=attempt.outcome.detail,
+        milliseconds=attempt.duration_ms,
+        next_attempt_at=step.at.isoformat() if isinstance(step, Retry) else None,
+        dead=reason,
+    )

@@ -1,4 +1,4 @@
-"""The recorder: writes finished attempts in groups, and does not give up while the database is away."""
+"""The recorder: writes finished attempts in groups, and keeps trying while the database cannot be reached."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from sendoff.errors import Unavailable
 
 _log = structlog.get_logger(__name__)
 
-RECORD_AT_MOST = 500
-"""Successes in one transaction: beyond it nothing is gained, and the locks are held longer."""
+SUCCESSES_AT_MOST = 500
+"""Successes in one transaction. More gain nothing and hold the locks longer."""
 
 FAILURES_AT_MOST = 20
-"""Others in one transaction: each needs more than a success does, and hundreds would hold up the event loop."""
+"""Other attempts in one transaction. Each needs more work than a success, and hundreds would block the event loop."""
 
 RECORD_BYTES_AT_MOST = 1_000_000
-"""Of receivers' answers in one transaction: each is in memory several times over while it is written."""
+"""Bytes of receivers' answers in one transaction. Each byte is in memory several times while it is written."""
 
 GATHER_SECONDS = 0.02
-"""The pause between rounds: what finishes meanwhile shares the next one, and what came to nothing by the hundred leaves
-the processor to others in between. Nobody waits for a record but its slot."""
+"""Seconds between rounds: attempts that finish meanwhile share the next one. Longer, and slots are freed later."""
 
 RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0)
-"""Waits before trying again to record, the last one over and over."""
+"""Seconds before each further try to record; the last wait repeats."""
 
 
 class Recorder:
     """Takes finished attempts and calls `recorded` with each group once it is committed (or cannot ever be).
 
-    Plain successes, which are cheap, go first; of all others, a few in each round. An endpoint's attempts are recorded
-    in the order they finished, which decides about its health: a success behind a failure waits with it.
+    Plain successes, which are cheap, go first; of all other attempts, a few are recorded in each round. An endpoint's
+    attempts are recorded in the order they finished, which its health depends on: a success waits for the failures of
+    its endpoint that finished before it.
     """
 
     def __init__(self, context: Context, recorded: Callable[[Sequence[FinishedAttempt]], None]) -> None:
@@ -51,7 +51,7 @@ class Recorder:
         self._task = asyncio.create_task(self._run())
 
     def add(self, attempt: FinishedAttempt) -> None:
-        """Record this one soon, together with whatever finishes meanwhile."""
+        """Record the attempt soon, together with others that finish meanwhile."""
         endpoint_id = attempt.claim.endpoint.id
         if attempt.is_plain_success and endpoint_id not in self._endpoints_of_others:
             self._successes.append(attempt)
@@ -61,12 +61,12 @@ class Recorder:
         self._wake.set()
 
     async def close(self, *, within: float) -> None:
-        """Record what is left and stop; what cannot be recorded within so many seconds is sent again by others."""
+        """Record what is left and stop. Attempts that are not recorded within this time are made again."""
         self._closing = True
         self._wake.set()
         _, unfinished = await asyncio.wait({self._task}, timeout=within)
         if unfinished:
-            _log.error("never_recorded", attempts="those under way at the end")
+            _log.error("attempts_not_recorded", attempts=len(self._successes) + len(self._others))
             self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
@@ -76,15 +76,15 @@ class Recorder:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            for group in (self._next_successes(), *_with_plain_failures_apart(self._next_others())):
+            for group in (self._next_successes(), self._next_others()):
                 if group:
                     await self._record(group)
                     self._recorded(group)
-            if not self._closing and len(self._successes) < RECORD_AT_MOST:
+            if not self._closing and len(self._successes) < SUCCESSES_AT_MOST:
                 await asyncio.sleep(GATHER_SECONDS)
 
     def _next_successes(self) -> list[FinishedAttempt]:
-        group, self._successes = self._successes[:RECORD_AT_MOST], self._successes[RECORD_AT_MOST:]
+        group, self._successes = self._successes[:SUCCESSES_AT_MOST], self._successes[SUCCESSES_AT_MOST:]
         return group
 
     def _next_others(self) -> list[FinishedAttempt]:
@@ -95,27 +95,18 @@ class Recorder:
         return group
 
     async def _record(self, batch: Sequence[FinishedAttempt]) -> None:
-        tried = 0
+        tries = 0
         while True:
             try:
                 return await record(self._context, batch)
             except Unavailable as error:
-                wait = RETRY_SECONDS[min(tried, len(RETRY_SECONDS) - 1)]
-                _log.warning("not_recorded_yet", attempts=len(batch), error=str(error), retry_in=wait)
+                wait = RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]
+                _log.warning("record_delayed", attempts=len(batch), error=str(error), retry_in=wait)
                 await asyncio.sleep(wait)
-                tried += 1
+                tries += 1
             except Exception:
-                _log.exception("not_recordable", attempts=len(batch))
-                if len(batch) > 1:  # one bad row must not take the others with it
+                _log.exception("record_failed", attempts=len(batch))
+                if len(batch) > 1:  # one row that cannot be written must not take the others with it
                     for attempt in batch:
                         await self._record([attempt])
                 return None
-
-
-def _with_plain_failures_apart(
-    group: Sequence[FinishedAttempt],
-) -> tuple[list[FinishedAttempt], list[FinishedAttempt]]:
-    """The plain failures, which are cheap when they are among themselves, and the rest; an endpoint's stay together."""
-    mixed = {attempt.claim.endpoint.id for attempt in group if not attempt.is_plain_failure}
-    plain = [attempt for attempt in group if attempt.claim.endpoint.id not in mixed]
-    return plain, [attempt for attempt in group if attempt.claim.endpoint.id in mixed]

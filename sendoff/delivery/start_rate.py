@@ -1,9 +1,8 @@
-"""The ramp: attempts for endpoints that are not known to answer start a few at a time.
+"""Start rate: attempts for endpoints that are not known to answer start a few at a time.
 
-As many as start together also time out together, and whoever does well waits behind both. An attempt that was answered
-gives its start to the next one, so that what is held back is only that ever more are under way, not how many are made.
-The more endpoints there are that owe an answer, the fewer start: hundreds may hang, and to try them all the time costs
-as much as to deliver to others.
+Attempts that start together also time out together, and endpoints that answer wait behind both. An attempt that was
+answered gives its start to the next one: the limit is on how many are outstanding, not on how many are made. The more
+endpoints have not answered yet, the fewer attempts start.
 """
 
 from __future__ import annotations
@@ -12,35 +11,40 @@ import asyncio
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 
-from sendoff.delivery.token_bucket import TokenBucket
+from sendoff.delivery.admission import TokenBucket
 
 STARTS_PER_SECOND = 200
-"""As long as few endpoints owe an answer."""
+"""Starts per second while at most FEW_ENDPOINTS have not answered yet."""
 
 FEW_ENDPOINTS = 20
 
 FEW_MORE, MANY_MORE = 5, 50
-"""So many more endpoints that owe an answer, and half as many attempts start; twice as many more, and it is a third.
-With few more, hundreds that time out after ten seconds come to rest at eleven starts a second, with 110 under way. With
-many more, a few hundred are tried within seconds: those that did well elsewhere, of which nothing is known here yet."""
+"""Start rate = STARTS_PER_SECOND ÷ (1 + excess/more), where excess is the number of endpoints under way above
+FEW_ENDPOINTS. With FEW_MORE, hundreds that time out after ten seconds settle at eleven starts a second with 110 under
+way. With MANY_MORE, a few hundred endpoints that are not known to this process yet are tried within seconds."""
 
-_AT_ONCE_SECONDS = 0.025  # of those, as many as come in it may start in the same moment
+_BURST_SECONDS = 0.025
+"""Starts that accumulate within this time may happen at the same moment."""
+
 _TICK_SECONDS = 0.01
 
 
 class StartRateLimiter:
-    """Who waits for a start; endpoints take turns. `now`: monotonic seconds; `more`: FEW_MORE or MANY_MORE."""
+    """Queues attempts until they may start, round-robin across endpoints.
+
+    `now` gives monotonic seconds; `more` is FEW_MORE or MANY_MORE.
+    """
 
     def __init__(self, now: Callable[[], float], *, more: int) -> None:
         self._now = now
         self._more = more
-        self._starts = TokenBucket(STARTS_PER_SECOND, 0.0, float("-inf"), _AT_ONCE_SECONDS)
-        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()  # who is next is the first
+        self._starts = TokenBucket(STARTS_PER_SECOND, 0.0, float("-inf"), _BURST_SECONDS)
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()  # the next one first
         self._timer: asyncio.TimerHandle | None = None
         self._under_way: Counter[str] = Counter()
 
     async def wait(self, endpoint_id: str) -> None:
-        """Wait until an attempt of this endpoint may start; whoever does leaves again."""
+        """Wait until an attempt of this endpoint may start; call `release` when it is over."""
         self._starts.fill(self._now())
         if not self._waiting and self._starts.tokens >= 1.0:
             self._starts.tokens -= 1.0
@@ -52,8 +56,8 @@ class StartRateLimiter:
         self._under_way[endpoint_id] += 1
         self._set_rate()
 
-    def leave(self, endpoint_id: str, *, answered: bool) -> None:
-        """An attempt that started is over."""
+    def release(self, endpoint_id: str, *, answered: bool) -> None:
+        """An attempt that started is over; `answered` lets another start at once."""
         self._under_way[endpoint_id] -= 1
         if not self._under_way[endpoint_id]:
             del self._under_way[endpoint_id]
@@ -63,7 +67,7 @@ class StartRateLimiter:
             self._start_some()
 
     def admit_all(self, endpoint_id: str) -> None:
-        """The endpoint turned out to answer: nothing of it waits any more."""
+        """The endpoint answers: start all of its waiting attempts."""
         for start in self._waiting.pop(endpoint_id, ()):
             _let_go(start)
 
@@ -90,7 +94,7 @@ class StartRateLimiter:
 
 
 def _let_go(start: asyncio.Future[None]) -> bool:
-    """Whether anybody still waited for it."""
+    """Whether an attempt still waited for it."""
     if start.done():
         return False
     start.set_result(None)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sendoff.policy.decision import Health
+from sendoff.policy.decision import HealthEffect
 from sendoff.policy.states import EndpointState
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """An endpoint's health after some attempts."""
+class FailureTally:
+    """An endpoint's count of consecutive failures after some attempts."""
 
     consecutive_failures: int
     becomes: EndpointState | None = None
@@ -40,20 +40,20 @@ class AutoDisable:
         """Whether an endpoint with this many consecutive failures is on its way to be disabled."""
         return consecutive_failures >= (self.warning or max(1, self.threshold // 2))
 
-    def tally(self, consecutive_failures: int, attempts: Iterable[Health]) -> Standing:
-        """The standing after `attempts`, in the order they ended, of an endpoint with those failures before.
+    def tally(self, consecutive_failures: int, attempts: Iterable[HealthEffect]) -> FailureTally:
+        """The tally after `attempts`, in the order they ended, of an endpoint with those failures before.
 
         Once tripped it stays tripped, whatever attempts that were under way at that moment came to.
         """
         failures = consecutive_failures
         becomes: EndpointState | None = None
         for health in attempts:
-            if health is Health.WELL:
+            if health is HealthEffect.SUCCESS:
                 failures = 0
-            elif health is not Health.UNTOUCHED:
+            elif health is not HealthEffect.NONE:
                 failures += 1
-            if health is Health.GONE:
+            if health is HealthEffect.GONE:
                 becomes = EndpointState.GONE
-            elif health is Health.FAILED and self.trips(failures):
+            elif health is HealthEffect.FAILURE and self.trips(failures):
                 becomes = becomes or EndpointState.DISABLED
-        return Standing(failures, becomes)
+        return FailureTally(failures, becomes)

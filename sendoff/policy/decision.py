@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
 from sendoff.policy.outcome import REJECTED_ADDRESS, DeadLetterReason, Outcome, Verdict
-from sendoff.policy.retry import Again, GiveUp, RandomSource, RetrySchedule, jittered
+from sendoff.policy.retry import GiveUp, RandomSource, Retry, RetrySchedule, jittered
 
 OUR_WAIT_SECONDS = 10.0
 """How long a delivery waits that we could not try: long enough not to spin, short enough to be soon."""
@@ -16,15 +16,15 @@ OUR_PATIENCE_SECONDS = 900.0
 """How long at least a delivery waits in this way before its attempts are counted, however short the schedule is."""
 
 
-class Health(StrEnum):
-    """What an attempt says about its endpoint."""
+class HealthEffect(StrEnum):
+    """What an attempt changes about its endpoint's health."""
 
-    WELL = "well"
-    FAILED = "failed"
+    SUCCESS = "success"
+    FAILURE = "failure"
     GONE = "gone"
-    """It is to be disabled for good."""
-    UNTOUCHED = "untouched"
-    """Nothing: the fault was ours, or the attempt was an operator's replay."""
+    """The endpoint is to be disabled for good."""
+    NONE = "none"
+    """The fault was on our side, or the attempt was an operator's replay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +32,7 @@ class Delivered:
     """The receiver acknowledged it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dead:
-    """It is given up and becomes a dead letter."""
-
-    reason: DeadLetterReason
-    because: str
-
-
-Step = Delivered | Again | Dead
+Step = Delivered | Retry | GiveUp
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +40,7 @@ class Decision:
     """What becomes of the delivery, and what its endpoint is charged with."""
 
     step: Step
-    health: Health
+    health: HealthEffect
     counted: bool
     """Whether the attempt used up its number; an attempt that failed by our fault is made again under it."""
 
@@ -72,18 +64,18 @@ def decide(
     """
     match outcome.verdict:
         case Verdict.DELIVERED:
-            return Decision(Delivered(), Health.WELL, counted=True)
+            return Decision(Delivered(), HealthEffect.SUCCESS, counted=True)
         case Verdict.GONE:
-            return Decision(Dead(DeadLetterReason.ENDPOINT_GONE, outcome.because), Health.GONE, counted=True)
+            return Decision(GiveUp(DeadLetterReason.ENDPOINT_GONE, outcome.detail), HealthEffect.GONE, counted=True)
         case Verdict.OURS if _is_out_of_patience(blocked_since, schedule, now):
             return Decision(
-                _after_failure(outcome, attempt_number, schedule, now, random_source), Health.UNTOUCHED, counted=True
+                _after_failure(outcome, attempt_number, schedule, now, random_source), HealthEffect.NONE, counted=True
             )
         case Verdict.OURS:
-            again = Again(jittered(now, OUR_WAIT_SECONDS, random_source), outcome.because)
-            return Decision(again, Health.UNTOUCHED, counted=False)
+            again = Retry(jittered(now, OUR_WAIT_SECONDS, random_source), outcome.detail)
+            return Decision(again, HealthEffect.NONE, counted=False)
         case Verdict.FAILED:
-            health = Health.UNTOUCHED if replayed else Health.FAILED
+            health = HealthEffect.NONE if replayed else HealthEffect.FAILURE
             return Decision(_after_failure(outcome, attempt_number, schedule, now, random_source), health, counted=True)
 
 
@@ -95,17 +87,12 @@ def _is_out_of_patience(blocked_since: datetime | None, schedule: RetrySchedule,
 
 def _after_failure(
     outcome: Outcome, attempt_number: int, schedule: RetrySchedule, now: datetime, random_source: RandomSource
-) -> Again | Dead:
+) -> Retry | GiveUp:
     step = schedule.next_step(
-        attempt_number, because=outcome.because, retry_after=outcome.retry_after, now=now, random_source=random_source
+        attempt_number, detail=outcome.detail, retry_after=outcome.retry_after, now=now, random_source=random_source
     )
-    if isinstance(step, GiveUp):
-        because = f"Given up after attempt {attempt_number}. {outcome.because}"
-        return Dead(_dead_letter_reason(outcome, step), because)
+    # A refused address may be corrected in the DNS, so it is retried like any failure; if it never was,
+    # operators filter dead letters by its own reason.
+    if isinstance(step, GiveUp) and outcome.name == REJECTED_ADDRESS:
+        return replace(step, reason=DeadLetterReason.REJECTED_ADDRESS)
     return step
-
-
-def _dead_letter_reason(outcome: Outcome, step: GiveUp) -> DeadLetterReason:
-    # A refused address may be mended in the DNS, so it is retried like any failure; if it never was,
-    # the operator wants to find it under its own name.
-    return DeadLetterReason.REJECTED_ADDRESS if outcome.name == REJECTED_ADDRESS else step.reason

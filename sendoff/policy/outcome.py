@@ -42,7 +42,7 @@ class Outcome:
 
     verdict: Verdict
     name: str
-    because: str
+    detail: str
     retry_after: float | None = None
     """Seconds that the receiver asks us to wait, on 429 and 503."""
 
@@ -64,12 +64,12 @@ def judge_response(status: int, headers: Iterable[tuple[str, str]], now: datetim
     return Outcome(Verdict.FAILED, _name(status), f"{said}.")
 
 
-def judge_error(name: str, because: str, *, ours: bool) -> Outcome:
-    """The outcome of an attempt without an answer: `name` is the error's own, `because` tells it to people.
+def judge_error(name: str, detail: str, *, ours: bool) -> Outcome:
+    """The outcome of an attempt without an answer: `name` is the error's own, `detail` describes it in words.
 
     `ours` says that the fault lies on our side (no route at all, resolver down, out of file descriptors).
     """
-    return Outcome(Verdict.OURS if ours else Verdict.FAILED, name, because)
+    return Outcome(Verdict.OURS if ours else Verdict.FAILED, name, detail)
 
 
 def parse_retry_after(value: str, now: datetime) -> float | None:

@@ -17,18 +17,19 @@ JITTER = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class Retry:
     """Try again, not before `at`."""
 
     at: datetime
-    because: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """No attempt is left."""
+    """Make no further attempt: the delivery becomes a dead letter."""
 
     reason: DeadLetterReason
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +64,11 @@ class RetrySchedule:
         self,
         attempt_number: int,
         *,
-        because: str,
+        detail: str,
         retry_after: float | None,
         now: datetime,
         random_source: RandomSource,
-    ) -> Again | GiveUp:
+    ) -> Retry | GiveUp:
         """What follows the failure of attempt `attempt_number` (1 for the first) at `now`.
 
         Never sooner than the schedule's wait, nor than `retry_after` seconds as long as that is within the
@@ -75,10 +76,10 @@ class RetrySchedule:
         or after the schedule was shortened) are not followed by another.
         """
         if attempt_number >= self.max_attempts:
-            return GiveUp(DeadLetterReason.RETRIES_EXHAUSTED)
+            return GiveUp(DeadLetterReason.RETRIES_EXHAUSTED, f"Given up after attempt {attempt_number}. {detail}")
         asked = min(retry_after or 0.0, self.longest_wait)
         wait = max(self.waits[attempt_number - 1], asked)
-        return Again(at=jittered(now, wait, random_source), because=because)
+        return Retry(at=jittered(now, wait, random_source), detail=detail)
 
 
 def jittered(now: datetime, wait: float, random_source: RandomSource) -> datetime:

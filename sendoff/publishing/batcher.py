@@ -1,7 +1,7 @@
-"""Accept together: what is published while a transaction is under way shares the next one.
+"""Group commit for publishing: requests that arrive while a transaction is under way share the next one.
 
-Alone, a publish commits at once; under load dozens share a commit, and with it the look at their API keys and
-subscriptions. Nothing is cached, so that a revoked key or a new endpoint counts from the next transaction on.
+A single request commits at once; under load dozens share a commit, and with it the query for their API keys and
+subscribers. Nothing is cached, so that a revoked key or a new endpoint counts from the next transaction on.
 """
 
 from __future__ import annotations
@@ -19,23 +19,22 @@ from sendoff.publishing.publish import (
     AcceptedEvent,
     NewEvent,
     Publication,
-    plan_publications,
-    ring_for,
+    enqueue_accepted,
+    insert_publications,
 )
-from sendoff.store.hot import acceptance
-from sendoff.store.hot.acceptance import Sender
+from sendoff.store.hot.rows import Sender
 from sendoff.store.queries.accounts import KnownKey
 from sendoff.store.tables import EventType
 
 GATHER_SECONDS = 0.003
-"""The pause after a group of several requests: under load, what comes meanwhile shares the next one."""
+"""Seconds of pause after a group of several requests. Longer makes larger groups, and each request waits longer."""
 
 EVENTS_AT_MOST = 1_000
-"""Events in one transaction, beyond the first request of it: more would only make everybody wait longer."""
+"""Events in one transaction, unless its first request alone has more. Larger groups make each request wait longer."""
 
 
 @dataclass(slots=True, eq=False)
-class _Waiting:
+class _PendingPublish:
     key_hash: str
     events: Sequence[NewEvent]
     request_id: str | None
@@ -49,11 +48,11 @@ class _Waiting:
 
 
 class PublishBatcher:
-    """One per process. Requests stand in line; a task takes as many of them as are there."""
+    """One per process. Requests are queued; a task commits as many together as are waiting."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self._line: deque[_Waiting] = deque()
+        self._queue: deque[_PendingPublish] = deque()
         self._at_work: asyncio.Task[None] | None = None
         self._checks: set[asyncio.Task[None]] = set()
 
@@ -70,16 +69,16 @@ class PublishBatcher:
         Raises Unauthenticated, MissingScope, UnknownEventType, Invalid or Unavailable, each for this request alone.
         """
         outcome: asyncio.Future[list[AcceptedEvent]] = asyncio.get_running_loop().create_future()
-        self._add(_Waiting(read_idempotency_key(authorization), events, request_id, in_batch, outcome))
+        self._add(_PendingPublish(read_idempotency_key(authorization), events, request_id, in_batch, outcome))
         return await outcome
 
-    def _add(self, waiting: _Waiting) -> None:
-        self._line.append(waiting)
+    def _add(self, waiting: _PendingPublish) -> None:
+        self._queue.append(waiting)
         if self._at_work is None or self._at_work.done():
             self._at_work = asyncio.create_task(self._work())
 
     async def _work(self) -> None:
-        while self._line:
+        while self._queue:
             group = self._next_group()
             try:
                 await self._commit(group)
@@ -91,47 +90,43 @@ class PublishBatcher:
             if len(group) > 1:
                 await asyncio.sleep(GATHER_SECONDS)
 
-    def _next_group(self) -> list[_Waiting]:
-        group = [self._line.popleft()]
+    def _next_group(self) -> list[_PendingPublish]:
+        group = [self._queue.popleft()]
         size = len(group[0].events)
-        while self._line and size + len(self._line[0].events) <= EVENTS_AT_MOST:
-            group.append(self._line.popleft())
+        while self._queue and size + len(self._queue[0].events) <= EVENTS_AT_MOST:
+            group.append(self._queue.popleft())
             size += len(group[-1].events)
         return group
 
-    async def _commit_one_by_one(self, group: Sequence[_Waiting], error: Exception) -> None:
-        """What spoiled the common transaction is one request's affair, not that of its neighbours."""
+    async def _commit_one_by_one(self, group: Sequence[_PendingPublish], error: Exception) -> None:
+        """Only the request that made the shared transaction fail may fail by it."""
         if len(group) == 1:
             group[0].refuse(error)
             return
         for waiting in group:
             try:
                 await self._commit([waiting])
-            except Exception as its_own:
-                waiting.refuse(its_own)
+            except Exception as own_error:
+                waiting.refuse(own_error)
 
-    async def _commit(self, group: Sequence[_Waiting]) -> None:
+    async def _commit(self, group: Sequence[_PendingPublish]) -> None:
         names = {event.type for waiting in group for event in waiting.events}
-        senders = await acceptance.find_senders(self.context.database, {waiting.key_hash for waiting in group}, names)
+        senders = await self.context.hot.find_senders({waiting.key_hash for waiting in group}, names)
         types = await look_up_publishable(self.context, names)
         admitted = await self._check(self._admit(group, senders, types), types)
-        now = self.context.clock.now()
         subscribers = {sender.key.organization_id: sender.subscribers for sender in senders.values()}
         publications = [publication for _, publication in admitted]
-        cap = self.context.settings.endpoint_max_in_flight
-        plan = plan_publications(publications, subscribers, endpoint_cap=cap, now=now)
-        if plan.events:
-            await acceptance.add(self.context.database, plan.events, plan.deliveries, now=now)
-        for (waiting, _), accepted in zip(admitted, plan.accepted, strict=True):
-            ring_for(self.context, accepted)
+        answers = await insert_publications(self.context, publications, subscribers)
+        for (waiting, _), accepted in zip(admitted, answers, strict=True):
+            enqueue_accepted(self.context, accepted)
             if not waiting.outcome.done():
                 waiting.outcome.set_result(accepted)
 
     def _admit(
-        self, group: Sequence[_Waiting], senders: Mapping[str, Sender], types: Mapping[str, EventType]
-    ) -> list[tuple[_Waiting, Publication]]:
-        """Those of the group that may publish what they hand in; the others are told why not."""
-        admitted: list[tuple[_Waiting, Publication]] = []
+        self, group: Sequence[_PendingPublish], senders: Mapping[str, Sender], types: Mapping[str, EventType]
+    ) -> list[tuple[_PendingPublish, Publication]]:
+        """Those of the group whose keys and event types are accepted; the others are answered with their error."""
+        admitted: list[tuple[_PendingPublish, Publication]] = []
         for waiting in group:
             try:
                 sender = senders.get(waiting.key_hash)
@@ -145,10 +140,10 @@ class PublishBatcher:
         return admitted
 
     async def _check(
-        self, admitted: Sequence[tuple[_Waiting, Publication]], types: Mapping[str, EventType]
-    ) -> list[tuple[_Waiting, Publication]]:
-        """Those whose data satisfies the schemas. Costly checks are made apart: the group does not wait for them."""
-        passed: list[tuple[_Waiting, Publication]] = []
+        self, admitted: Sequence[tuple[_PendingPublish, Publication]], types: Mapping[str, EventType]
+    ) -> list[tuple[_PendingPublish, Publication]]:
+        """Those whose data satisfies the schemas. Costly checks run in tasks of their own: the group does not wait."""
+        passed: list[tuple[_PendingPublish, Publication]] = []
         for waiting, publication in admitted:
             if not waiting.data_checked:
                 if schema_steps(types, waiting.events) > STEPS_AT_ONCE:
@@ -164,7 +159,7 @@ class PublishBatcher:
             passed.append((waiting, publication))
         return passed
 
-    async def _check_apart(self, waiting: _Waiting, types: Mapping[str, EventType]) -> None:
+    async def _check_apart(self, waiting: _PendingPublish, types: Mapping[str, EventType]) -> None:
         try:
             await check_data(types, waiting.events, in_batch=waiting.in_batch)
         except Exception as error:

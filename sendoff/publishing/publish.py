@@ -1,7 +1,7 @@
-"""Accept: an event and one delivery per matching endpoint, in one transaction, then the bell.
+"""Publish: an event and one delivery per matching endpoint are committed, then enqueued.
 
-More for one endpoint than a worker takes at once is not due but held, and so is whatever comes behind what is held: a
-backlog stands aside from the beginning (docs/decisions/0013).
+Deliveries beyond what a worker takes of one endpoint at once are inserted as held, and so are those of an endpoint that
+has held ones already (docs/decisions/0013).
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from sendoff.policy.matching import matches
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing.event_types import check_data, check_types, find_publishable
 from sendoff.store.engine.database import Transaction
-from sendoff.store.queries import deliveries, endpoints, events
 from sendoff.store.queries.deliveries import NewDelivery
 from sendoff.store.queries.endpoints import Subscriber
 from sendoff.store.queries.events import NewEventRow
@@ -74,7 +73,7 @@ async def publish(
         response = answer(accepted)
         if idempotent is not None:
             await complete(tx, context, idempotent, response)
-    ring_for(context, accepted)
+    enqueue_accepted(context, accepted)
     return response
 
 
@@ -86,16 +85,29 @@ async def add_events(
     *,
     request_id: str | None = None,
 ) -> list[AcceptedEvent]:
-    """Write events and their deliveries within a larger transaction; ring with `ring_for` after its commit."""
+    """Insert events and their deliveries within a larger transaction; call `enqueue_accepted` after its commit."""
     publication = Publication(organization_id, new_events, request_id)
-    subscribers = await endpoints.find_subscribers(tx, {organization_id}, {event.type for event in new_events})
-    cap, now = context.settings.endpoint_max_in_flight, context.clock.now()
-    plan = plan_publications([publication], subscribers, endpoint_cap=cap, now=now)
-    await events.insert_many(tx, plan.events)
-    if plan.deliveries:
-        await deliveries.insert_many(tx, plan.deliveries)
-    [accepted] = plan.accepted
+    subscribers = await context.hot.find_subscribers(tx, {organization_id}, {event.type for event in new_events})
+    [accepted] = await insert_publications(context, [publication], subscribers, tx=tx)
     return accepted
+
+
+async def insert_publications(
+    context: Context,
+    publications: Sequence[Publication],
+    subscribers: Mapping[str, Sequence[Subscriber]],
+    *,
+    tx: Transaction | None = None,
+) -> list[list[AcceptedEvent]]:
+    """Insert events with one delivery for each subscriber that they match: the one way in which events are published.
+
+    Inserts within `tx`, or commits without one. Returns what each publication is answered, in their order.
+    """
+    now = context.clock.now()
+    plan = plan_publications(publications, subscribers, endpoint_cap=context.settings.endpoint_max_in_flight, now=now)
+    if plan.events:
+        await context.hot.accept(plan.events, plan.deliveries, now=now, tx=tx)
+    return plan.accepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +137,7 @@ def plan_publications(
 ) -> Plan:
     """One event row for each event, one delivery row for each of its organization's endpoints that it matches.
 
-    Of one endpoint's deliveries no more are due than are taken at once, and none behind others that are held; the rest
-    is held.
+    Of one endpoint's deliveries at most `most_at_once` are due, and none while others of it are held; the rest is held.
     """
     plan = Plan([], [], [])
     due: Counter[str] = Counter()
@@ -154,8 +165,8 @@ def _by_type(publication: Publication, subscribers: Sequence[Subscriber]) -> dic
     return {type_: [subscriber for subscriber in subscribers if matches(subscriber.events, type_)] for type_ in types}
 
 
-def ring_for(context: Context, accepted: Sequence[AcceptedEvent]) -> None:
-    """Tell the workers, after the commit."""
+def enqueue_accepted(context: Context, accepted: Sequence[AcceptedEvent]) -> None:
+    """Enqueue the deliveries of committed events for the workers."""
     new = [delivery for event in accepted for delivery in event.deliveries]
     context.queue.enqueue_deliveries(delivery.id for delivery in new if delivery.state == DeliveryState.PENDING)
     context.queue.enqueue_backlog({delivery.endpoint_id for delivery in new if delivery.state == DeliveryState.HELD})

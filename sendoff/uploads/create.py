@@ -22,7 +22,7 @@ from sendoff.idempotency import (
 )
 from sendoff.ids import new_id
 from sendoff.policy.states import UploadStatus
-from sendoff.publishing.publish import AcceptedEvent, ring_for
+from sendoff.publishing.publish import AcceptedEvent, enqueue_accepted
 from sendoff.store.queries import accounts, uploads
 from sendoff.store.tables import Upload
 from sendoff.uploads.check import FEWEST_CONTACTS, CheckedUpload, CsvSubmission, JsonSubmission, check_upload
@@ -148,7 +148,7 @@ async def _keep(
     if response.replayed:
         await _take_back(context, upload)
         return response
-    ring_for(context, accepted)
+    enqueue_accepted(context, accepted)
     context.queue.enqueue_uploads([upload.id])
     return response
 

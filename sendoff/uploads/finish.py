@@ -7,7 +7,7 @@ from typing import Any
 
 from sendoff.context import Context
 from sendoff.policy.states import UploadStatus
-from sendoff.publishing.publish import ring_for
+from sendoff.publishing.publish import enqueue_accepted
 from sendoff.store.queries import accounts, uploads
 from sendoff.store.tables import Upload
 from sendoff.uploads.events import COMPLETED, FAILED, add_upload_event
@@ -61,7 +61,7 @@ async def _finish(
         if finished.credits_refunded:
             await accounts.refund_credits(tx, finished.organization_id, finished.credits_refunded)
         accepted = await add_upload_event(tx, context, finished, event_type, **data)
-    ring_for(context, accepted)
+    enqueue_accepted(context, accepted)
     return status
 
 

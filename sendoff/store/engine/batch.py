@@ -18,12 +18,12 @@ from sendoff.store.engine.types import Identifier, UtcDateTime, moment_text
 
 _TYPED: dict[str, BindParameter[Any]] = {
     **{name: bindparam(name, type_=UtcDateTime) for name in ("now", "until", "rung_until")},
-    **{name: bindparam(name, type_=Identifier) for name in ("lease", "endpoint_id", "replay_id", "id")},
+    **{name: bindparam(name, type_=Identifier) for name in ("lease_token", "endpoint_id", "replay_id", "id")},
 }
 
 
 async def execute(tx: Transaction, statement: str, **parameters: Any) -> CursorResult[Any]:
-    """Run a statement of SQL text; parameters named `now` or `…until` are moments, `id`, `lease` and `…_id` are ids.
+    """Run a statement of SQL text; parameters `now` and `…until` are moments, `id`, `lease_token` and `…_id` are ids.
 
     Columns come as the driver gives them: read moments with `read_moment`, ids with `str`.
     """

@@ -66,6 +66,7 @@ class Embedded:
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
             connection = sqlite3.connect(self._file)
+            connection.row_factory = sqlite3.Row
             self._prepare(connection)
             self._connection = connection
         return self._connection

@@ -1,1 +1,74 @@
-"""The statements of every delivery: accept, claim, record. Planned once, sent to the driver directly."""
+"""The port for the statements of every delivery: accept, claim and record, with an implementation for each database.
+
+They bypass SQLAlchemy (docs/decisions/0011). Everything else that asks the database stands in `store/queries`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from sendoff.store.engine.database import Database, Transaction
+from sendoff.store.hot.postgres import PostgresHotStore
+from sendoff.store.hot.rows import AttemptRecord, ClaimResult, Quotas, Recorded, Sender
+from sendoff.store.hot.sqlite import SqliteHotStore
+from sendoff.store.queries.deliveries import NewDelivery
+from sendoff.store.queries.endpoints import Subscriber
+from sendoff.store.queries.events import NewEventRow
+
+
+class HotStore(Protocol):
+    """What every delivery asks of the database. Each method raises errors.Unavailable when it cannot be reached."""
+
+    async def find_senders(self, key_hashes: Collection[str], types: Collection[str]) -> dict[str, Sender]:
+        """Return the API keys with these SHA-256 hashes, by hash, and who subscribes to any of `types` at their owners.
+
+        Revoked and expired keys are returned as well; unknown ones are missing. The database compares the lists of
+        types: what it returns does not grow with the types that an endpoint names.
+        """
+        ...
+
+    async def find_subscribers(
+        self, tx: Transaction, organization_ids: Iterable[str], types: Collection[str]
+    ) -> dict[str, list[Subscriber]]:
+        """Return the subscribers of each of these organizations to any of `types`, by the organization's id."""
+        ...
+
+    async def accept(
+        self,
+        new_events: Sequence[NewEventRow],
+        new_deliveries: Sequence[NewDelivery],
+        *,
+        now: datetime,
+        tx: Transaction | None = None,
+    ) -> None:
+        """Insert events and their deliveries, all created `now`: within `tx`, or else committed on return."""
+        ...
+
+    async def claim_due(
+        self, ids: Sequence[str], *, quotas: Quotas, lease_token: str, now: datetime, until: datetime
+    ) -> ClaimResult:
+        """Claim those of `ids` that are due, under `lease_token` until `until`, oldest first.
+
+        A delivery that was never tried is due whatever its time says: the clock that wrote it may be ahead of this one.
+        Deliveries beyond their endpoint's quota become `held`; the oldest are claimed first.
+        """
+        ...
+
+    async def claim_held(self, quotas: Mapping[str, int], *, lease_token: str, until: datetime) -> ClaimResult:
+        """Claim the oldest held deliveries of some endpoints, of each at most its quota, oldest first."""
+        ...
+
+    async def record(self, attempts: Sequence[AttemptRecord], *, now: datetime) -> Recorded:
+        """Write what attempts came to, in the order they ended, and commit: successes, failures and dead letters.
+
+        Attempts whose delivery is not in flight under their lease any more change nothing.
+        """
+        ...
+
+
+def open_hot_store(database: Database) -> HotStore:
+    """The implementation for this database."""
+    direct = database.direct
+    return SqliteHotStore(database.embedded) if direct is None else PostgresHotStore(direct)

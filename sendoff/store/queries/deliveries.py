@@ -21,22 +21,6 @@ _ID = {"id": "uuid"}
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
-    """What an attempt made of a claimed delivery."""
-
-    id: str
-    state: DeliveryState
-    attempt_count: int
-    next_attempt_at: datetime | None
-    last_attempt_at: datetime | None
-    """None when no attempt was counted; what the one before left stands then."""
-    last_response_status: int | None
-    last_error: str | None
-    delivered_at: datetime | None
-    blocked_since: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
 class NewDelivery:
     """A delivery to be inserted: `pending`, which is due at once, or `held` until its endpoint has room."""
 
@@ -55,30 +39,6 @@ class OpenDelivery:
     id: str
     endpoint_id: str
     replay_id: str | None
-
-
-_NEW_COLUMNS = {
-    "id": "uuid",
-    "event_id": "text",
-    "endpoint_id": "uuid",
-    "organization_id": "uuid",
-    "created_at": "timestamptz",
-    "state": "text",
-}
-
-
-async def insert_many(tx: Transaction, rows: Sequence[NewDelivery]) -> None:
-    """Insert new deliveries."""
-    await execute(
-        tx,
-        f"""
-        INSERT INTO deliveries
-            (id, event_id, endpoint_id, organization_id, created_at, state, attempt_count, next_attempt_at)
-        SELECT r.id, r.event_id, r.endpoint_id, r.organization_id, r.created_at, r.state, 0, r.created_at
-        FROM {rows_from(tx, "rows", _NEW_COLUMNS)} AS r
-        """,
-        rows=rows_parameter(rows),
-    )
 
 
 async def lock_leased(tx: Transaction, claims: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
@@ -100,44 +60,35 @@ async def lock_leased(tx: Transaction, claims: Iterable[tuple[str, str]]) -> set
     return {(str(row.id), str(row.lease)) for row in result}
 
 
-async def settle(tx: Transaction, settlements: Sequence[Settlement]) -> None:
-    """Write what attempts made of their deliveries, which the transaction must hold by `lock_leased`."""
-    columns = {
-        "id": "uuid",
-        "state": "text",
-        "attempt_count": "int",
-        "next_attempt_at": "timestamptz",
-        "last_attempt_at": "timestamptz",
-        "last_response_status": "int",
-        "last_error": "text",
-        "delivered_at": "timestamptz",
-        "blocked_since": "timestamptz",
-    }
-    kept = ("last_attempt_at", "last_response_status")
-    assigned = ", ".join(f"{name} = r.{name}" for name in columns if name not in ("id", *kept))
-    await execute(
+async def lock_waiting(tx: Transaction, ids: Sequence[str]) -> list[OpenDelivery]:
+    """Those of the deliveries that wait to be sent, locked; one that another transaction has locked is left out."""
+    if not ids:
+        return []
+    result = await execute(
         tx,
         f"""
-        UPDATE deliveries SET lease = NULL, {assigned},
-            last_attempt_at = COALESCE(r.last_attempt_at, deliveries.last_attempt_at),
-            last_response_status = CASE WHEN r.last_attempt_at IS NULL
-                THEN deliveries.last_response_status ELSE r.last_response_status END
-        FROM {rows_from(tx, "rows", columns)} AS r WHERE deliveries.id = r.id
+        SELECT d.id, d.endpoint_id, d.replay_id FROM deliveries d
+        WHERE d.id IN (SELECT r.id FROM {rows_from(tx, "ids", _ID)} AS r) AND d.state IN ('pending', 'held')
+        ORDER BY d.id
+        {skip_locked(tx, "d")}
         """,
-        rows=rows_parameter(settlements),
+        ids=ids_parameter(ids),
     )
+    return [
+        OpenDelivery(str(row.id), str(row.endpoint_id), str(row.replay_id) if row.replay_id else None) for row in result
+    ]
 
 
-async def release(tx: Transaction, ids: Sequence[str], *, lease: str, now: datetime, held: bool) -> None:
+async def release(tx: Transaction, ids: Sequence[str], *, lease_token: str, now: datetime, held: bool) -> None:
     """Give claimed deliveries back as if they had not been claimed: due at `now` or, if `held`, held."""
     await execute(
         tx,
         f"""
         UPDATE deliveries SET state = :state, lease = NULL, next_attempt_at = :now
-        WHERE id IN (SELECT id FROM {rows_from(tx, "ids", _ID)} AS r) AND lease = :lease AND state = 'in_flight'
+        WHERE id IN (SELECT id FROM {rows_from(tx, "ids", _ID)} AS r) AND lease = :lease_token AND state = 'in_flight'
         """,
         ids=ids_parameter(ids),
-        lease=lease,
+        lease_token=lease_token,
         now=now,
         state=(DeliveryState.HELD if held else DeliveryState.PENDING).value,
     )

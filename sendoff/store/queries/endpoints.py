@@ -10,7 +10,6 @@ from sqlalchemy import func, update
 from sqlmodel import col, select
 
 from sendoff.policy.states import EndpointState
-from sendoff.store.engine.batch import execute, ids_parameter, is_sqlite, read_json, rows_from, rows_parameter
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.paging import newest_first
 from sendoff.store.tables import Endpoint
@@ -35,41 +34,6 @@ NEWEST_HELD = """(
 end, past all that was held once."""
 
 
-async def find_subscribers(
-    tx: Transaction, organization_ids: Iterable[str], types: Iterable[str]
-) -> dict[str, list[Subscriber]]:
-    """The active endpoints of each of the organizations that subscribe to any of `types`, by its id.
-
-    The database compares the lists: what comes back does not grow with the types that an endpoint names.
-    """
-    wanted = set(organization_ids)
-    if is_sqlite(tx):
-        elements, collected = "json_each(e.events)", "json_group_array(named.value)"
-    else:
-        elements, collected = "json_array_elements_text(e.events)", "json_agg(named.value)"
-    result = await execute(
-        tx,
-        f"""
-        SELECT m.organization_id, m.id, m.matched, {NEWEST_HELD.format(endpoint="m")} IS NOT NULL AS has_held
-        FROM (
-            SELECT e.organization_id, e.id, (
-                SELECT {collected} FROM {elements} AS named
-                WHERE named.value IN (SELECT t.name FROM {rows_from(tx, "types", {"name": "text"})} AS t)
-            ) AS matched
-            FROM endpoints e JOIN {rows_from(tx, "ids", {"id": "uuid"})} AS r ON r.id = e.organization_id
-            WHERE e.state = 'active'
-        ) AS m
-        WHERE CAST(m.matched AS text) <> '[]'
-        """,
-        ids=ids_parameter(wanted),
-        types=rows_parameter({"name": name} for name in set(types)),
-    )
-    found: dict[str, list[Subscriber]] = {organization_id: [] for organization_id in wanted}
-    for row in result:
-        found[str(row.organization_id)].append(Subscriber(str(row.id), read_json(row.matched), bool(row.has_held)))
-    return found
-
-
 @dataclass(frozen=True, slots=True)
 class Destination:
     """An endpoint as sending sees it; the fields are those of the table."""
@@ -85,19 +49,6 @@ class Destination:
     rate_limit: int | None
     consecutive_failures: int
     last_success_at: datetime | None
-
-
-async def find_failing(tx: Transaction, ids: Iterable[str]) -> set[str]:
-    """Which of the endpoints have failed since they were last well."""
-    result = await execute(
-        tx,
-        f"""
-        SELECT e.id FROM endpoints e JOIN {rows_from(tx, "ids", {"id": "uuid"})} AS r ON r.id = e.id
-        WHERE e.consecutive_failures > 0
-        """,
-        ids=ids_parameter(ids),
-    )
-    return {str(row.id) for row in result}
 
 
 async def find(tx: Transaction, endpoint_id: str, *, lock: bool = False) -> Endpoint | None:
@@ -159,8 +110,8 @@ async def find_drain_due(tx: Transaction, *, limit: int) -> list[str]:
     return list((await tx.scalars(query)).all())
 
 
-async def mark_buried(tx: Transaction, endpoint_id: str) -> None:
-    """Nothing of this endpoint waits any more."""
+async def mark_drained(tx: Transaction, endpoint_id: str) -> None:
+    """None of the endpoint's deliveries waits any more."""
     await tx.execute(update(Endpoint).where(col(Endpoint.id) == endpoint_id).values(drain_due=False))
 
 

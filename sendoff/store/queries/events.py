@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlmodel import col, select
 
-from sendoff.store.engine.batch import execute, is_sqlite, rows_from, rows_parameter
+from sendoff.store.engine.batch import execute, is_sqlite
 from sendoff.store.engine.database import Transaction
 from sendoff.store.tables import Event, EventType
 
@@ -25,25 +25,6 @@ class NewEventRow:
     created_at: datetime
     request_id: str | None
     delivery_count: int
-
-
-_COLUMNS = {
-    "id": "text",
-    "organization_id": "uuid",
-    "type": "text",
-    "data": "text",
-    "occurred_at": "timestamptz",
-    "created_at": "timestamptz",
-    "request_id": "text",
-    "delivery_count": "int",
-}
-
-
-async def insert_many(tx: Transaction, rows: Sequence[NewEventRow]) -> None:
-    """Insert new events."""
-    names = ", ".join(_COLUMNS)
-    statement = f"INSERT INTO events ({names}) SELECT {names} FROM {rows_from(tx, 'rows', _COLUMNS)} AS r"
-    await execute(tx, statement, rows=rows_parameter(rows))
 
 
 @dataclass(frozen=True, slots=True)

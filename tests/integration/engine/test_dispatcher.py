@@ -12,7 +12,7 @@ import pytest
 from sendoff.delivery import dispatcher as dispatching
 from sendoff.delivery import record as rows
 from sendoff.delivery import recorder as recording
-from sendoff.delivery.admission import Standing
+from sendoff.delivery.admission import Responsiveness
 from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.delivery.pipeline import Claim, Claims, FinishedAttempt, claim, deliver
 from sendoff.delivery.start_rate import StartRateLimiter
@@ -181,10 +181,11 @@ async def _count(app: AppFixture, ids: Sequence[str], state: DeliveryState) -> i
 
 
 @pytest.mark.parametrize(
-    ("answered_before", "standing"), [(None, Standing.UNTRIED), (200, None), (500, Standing.SILENT)]
+    ("answered_before", "expected"),
+    [(None, Responsiveness.UNTRIED), (200, Responsiveness.UNKNOWN), (500, Responsiveness.UNRESPONSIVE)],
 )
 async def test_what_the_database_tells_of_an_endpoint_says_behind_whom_it_waits(
-    database_url: str, receiver: Receiver, answered_before: int | None, standing: Standing | None
+    database_url: str, receiver: Receiver, answered_before: int | None, expected: Responsiveness
 ) -> None:
     async with open_app(database_url, attempt_timeout_seconds=5) as app:
         endpoint_id = (await app.register(receiver.url("/hook"))).endpoint.id
@@ -196,5 +197,5 @@ async def test_what_the_database_tells_of_an_endpoint_says_behind_whom_it_waits(
         [event] = await app.publish()
         dispatcher = Dispatcher(app.context)
         await dispatcher.submit(event.delivery_ids)
-        assert dispatcher.admission.standing(endpoint_id) is standing
+        assert dispatcher.admission.responsiveness(endpoint_id) is expected
         await dispatcher.drain(0)

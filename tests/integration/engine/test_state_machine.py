@@ -76,7 +76,7 @@ class WholeLife(Work, Interventions):
 def test_whatever_happens_to_deliveries_nothing_is_lost_stuck_or_sent_again(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sendoff.delivery.dead_letters.BURY_AT_ONCE", 2)
+    monkeypatch.setattr("sendoff.delivery.dead_letters.DRAIN_BATCH", 2)
     with open_harness(database_url) as harness:
         machine = partial(WholeLife, harness)
         run_state_machine_as_test(

@@ -11,7 +11,7 @@ from sendoff.delivery.pipeline import claim, claim_held, deliver, release
 from sendoff.delivery.record import record
 from sendoff.delivery.sweep import sweep
 from sendoff.publishing.publish import NewEvent
-from sendoff.store.hot.claims import Quotas
+from sendoff.store.hot.rows import Quotas
 from sendoff.store.queries import deliveries, delivery_history
 from tests.support.app_fixture import AppFixture, open_app
 from tests.support.receiver import Receiver
@@ -43,7 +43,7 @@ async def test_a_claim_can_be_taken_over_when_its_lease_ends_and_not_before(
         [second] = (await claim(app.context, ids)).to_send
         assert second.attempt_number == first.attempt_number == 1
         async with app.transaction() as tx:
-            taken_over, owned = ((claimed.delivery.id, claimed.lease) for claimed in (first, second))
+            taken_over, owned = ((claimed.delivery.id, claimed.lease_token) for claimed in (first, second))
             assert await deliveries.lock_leased(tx, [taken_over, owned]) == {owned}
 
 
@@ -61,7 +61,7 @@ async def test_deliveries_for_a_full_endpoint_are_held_and_taken_oldest_first(
     async with open_app(database_url) as app:
         ids = await publish_some(app, receiver, 10)
         endpoint_id = (await claim(app.context, ids[:1])).to_send[0].endpoint.id
-        held = await claim(app.context, ids[1:], rooms=Quotas({endpoint_id: 0}, otherwise=10))
+        held = await claim(app.context, ids[1:], quotas=Quotas({endpoint_id: 0}, default=10))
         assert (held.to_send, held.held_endpoint_ids) == ([], {endpoint_id})
         async with app.transaction() as tx:
             assert await deliveries.find_endpoints_with_held(tx) == [endpoint_id]
@@ -82,7 +82,7 @@ async def test_a_record_waits_for_who_has_the_row_for_a_moment(
         attempt = await deliver(app.context, claimed)
         async with app.context.database.write() as tx:
             # As a claim does that was rung for the same delivery and comes second.
-            await deliveries.lock_leased(tx, [(claimed.delivery.id, claimed.lease)])
+            await deliveries.lock_leased(tx, [(claimed.delivery.id, claimed.lease_token)])
             recording = asyncio.create_task(record(app.context, [attempt]))
             await asyncio.wait({recording}, timeout=0.1)
         await recording

@@ -9,43 +9,43 @@ from hypothesis import strategies as st
 from sendoff.delivery import admission as admission_module
 from sendoff.delivery.admission import (
     LATE_AFTER_SECONDS,
-    LINE_PER_CAP,
-    OVERTIME_AFTER_SECONDS,
+    PREFETCH_PER_CAP,
+    SLOW_AFTER_SECONDS,
     AdmissionControl,
-    Standing,
+    Responsiveness,
 )
 
 
 def test_an_endpoint_takes_at_most_its_cap() -> None:
     admission = AdmissionControl(slots=10, endpoint_cap=3)
     for key in range(3):
-        assert admission.room_for("a", 0) == 3 - key
+        assert admission.available("a", 0) == 3 - key
         admission.start(key, "a", 0)
-    assert admission.room_for("a", 0) == 0
-    assert (admission.room_for("b", 0), admission.busy_endpoints(0)) == (3, ["a"])
+    assert admission.available("a", 0) == 0
+    assert (admission.available("b", 0), admission.busy_endpoints(0)) == (3, ["a"])
     admission.finish(0, answered=True)
-    assert admission.room_for("a", 0) == 1
+    assert admission.available("a", 0) == 1
 
 
 def test_attempts_that_take_long_give_their_slots_back() -> None:
     admission = AdmissionControl(slots=4, endpoint_cap=2)
     for key, endpoint in enumerate("aabb"):
         admission.start(key, endpoint, 0)
-    assert admission.free_slots(OVERTIME_AFTER_SECONDS - 0.1) == 0
-    assert admission.free_slots(OVERTIME_AFTER_SECONDS) == 4
-    assert admission.room_for("a", OVERTIME_AFTER_SECONDS) == 0  # its cap counts them all the same
+    assert admission.free_slots(SLOW_AFTER_SECONDS - 0.1) == 0
+    assert admission.free_slots(SLOW_AFTER_SECONDS) == 4
+    assert admission.available("a", SLOW_AFTER_SECONDS) == 0  # its cap counts them all the same
 
 
 def test_when_overtime_is_full_only_endpoints_in_overtime_have_to_wait() -> None:
     admission = AdmissionControl(slots=4, endpoint_cap=5)
     for key in range(4):
         admission.start(key, "slow", 0)
-    now = OVERTIME_AFTER_SECONDS
+    now = SLOW_AFTER_SECONDS
     assert admission.free_slots(now) == 4
-    assert admission.room_for("slow", now) == 0
-    assert admission.room_for("new", now) == 2  # the share of those that are not prompt has four slots, half to wait in
+    assert admission.available("slow", now) == 0
+    assert admission.available("new", now) == 2  # endpoints that are not fast share four slots, half to wait in
     admission.finish(1, answered=True)
-    assert admission.room_for("slow", now) == 2
+    assert admission.available("slow", now) == 2
 
 
 def test_who_hangs_leaves_slots_to_who_is_known_to_be_prompt() -> None:
@@ -56,7 +56,7 @@ def test_who_hangs_leaves_slots_to_who_is_known_to_be_prompt() -> None:
         for number in range(admission.allocate({endpoint: 0}, admission.free_slots(0), 0)[endpoint]):
             admission.start((endpoint, number), endpoint, 0)
     assert admission.free_slots(0) == 2
-    assert (admission.room_for("c", 0), admission.room_for("prompt", 0)) == (0, 5)
+    assert (admission.available("c", 0), admission.available("prompt", 0)) == (0, 5)
     assert admission.allocate({"c": 0, "prompt": 0}, 2, 0) == {"prompt": 2}
 
 
@@ -68,9 +68,9 @@ def test_who_is_no_longer_prompt_gives_up_the_slots_that_are_kept() -> None:
         admission.start(number, "a", 0)
     assert admission.free_slots(LATE_AFTER_SECONDS - 0.01) == 0
     assert admission.free_slots(LATE_AFTER_SECONDS) == 2
-    assert admission.room_for("b", LATE_AFTER_SECONDS) == 0
+    assert admission.available("b", LATE_AFTER_SECONDS) == 0
     admission.finish(0, answered=True)  # late, which proves nothing
-    assert admission.room_for("a", LATE_AFTER_SECONDS) == 0
+    assert admission.available("a", LATE_AFTER_SECONDS) == 0
 
 
 def test_what_is_shared_out_together_fits_together() -> None:
@@ -86,21 +86,21 @@ def test_who_is_not_known_to_be_prompt_gets_an_equal_share_and_who_is_all_it_has
     admission = AdmissionControl(slots=10, endpoint_cap=5)
     admission.start("first", "prompt", 0)
     admission.finish("first", answered=True)
-    in_line = {"a": 0, "prompt": LINE_PER_CAP * 5 - 1, "b": 0, "c": 0}
+    in_line = {"a": 0, "prompt": PREFETCH_PER_CAP * 5 - 1, "b": 0, "c": 0}
     assert admission.allocate(in_line, admission.free_slots(0), 0) == {"a": 2, "prompt": 6, "b": 2}
 
 
 def test_who_is_prompt_may_have_a_line_until_it_is_late() -> None:
     admission = AdmissionControl(slots=100, endpoint_cap=5)
-    assert admission.claimable("a", 0, in_line=0) == 5
+    assert admission.claimable("a", 0, prefetched=0) == 5
     admission.start("first", "a", 0)
     admission.finish("first", answered=True)
-    assert admission.claimable("a", 0, in_line=0) == 5 + 5 * LINE_PER_CAP
-    assert admission.claimable("a", 0, in_line=12) == 3
+    assert admission.claimable("a", 0, prefetched=0) == 5 + 5 * PREFETCH_PER_CAP
+    assert admission.claimable("a", 0, prefetched=12) == 3
     admission.start("second", "a", 0)
     admission.free_slots(LATE_AFTER_SECONDS)
-    assert admission.claimable("a", LATE_AFTER_SECONDS, in_line=0) == 4
-    assert admission.claimable("a", LATE_AFTER_SECONDS, in_line=12) == 0
+    assert admission.claimable("a", LATE_AFTER_SECONDS, prefetched=0) == 4
+    assert admission.claimable("a", LATE_AFTER_SECONDS, prefetched=12) == 0
 
 
 def test_who_has_a_rate_limit_has_no_line() -> None:
@@ -108,7 +108,7 @@ def test_who_has_a_rate_limit_has_no_line() -> None:
     admission.start("first", "a", 0)
     admission.finish("first", answered=True)
     admission.set_rate_limit("a", 10, 0)
-    assert admission.claimable("a", 0, in_line=0) == 1
+    assert admission.claimable("a", 0, prefetched=0) == 1
 
 
 def test_there_is_never_more_under_way_than_twice_the_slots() -> None:
@@ -118,7 +118,7 @@ def test_there_is_never_more_under_way_than_twice_the_slots() -> None:
         for endpoint in (name for name, room in rooms.items() for _ in range(room)):
             key += 1
             admission.start(key, endpoint, now)
-        now += OVERTIME_AFTER_SECONDS / 4
+        now += SLOW_AFTER_SECONDS / 4
     assert 10 < key <= 20
     assert admission.free_slots(now) >= 2  # for who is prompt
 
@@ -129,7 +129,7 @@ def test_a_rate_limit_holds_over_every_second() -> None:
     started: list[float] = []
     for tick in range(400):
         now = tick / 100
-        if admission.room_for("a", now):
+        if admission.available("a", now):
             admission.start(tick, "a", now)
             admission.finish(tick, answered=True)
             started.append(now)
@@ -142,21 +142,21 @@ def test_workers_share_an_endpoints_cap_and_rate() -> None:
     admission = AdmissionControl(slots=100, endpoint_cap=20)
     admission.set_rate_limit("a", 10, 0)
     admission.set_workers(4)
-    assert admission.room_for("b", 0) == 5
+    assert admission.available("b", 0) == 5
     admission.start(1, "a", 0)
     assert admission.seconds_to_token({"a"}, 0) == pytest.approx(0.4)
     assert admission.seconds_to_token({"another"}, 0) is None
     assert admission.seconds_to_token({"a"}, 0.5) is None  # if it does not start then, it is for something else
     admission.set_workers(40)
-    assert admission.room_for("b", 0) == 1  # never none at all
+    assert admission.available("b", 0) == 1  # never none at all
 
 
 def test_an_endpoint_without_limits_is_forgotten_when_nothing_of_it_is_under_way() -> None:
     admission = AdmissionControl(slots=10, endpoint_cap=1)
     admission.start(1, "a", 0)
-    assert (admission.busy_endpoints(0), admission.room_for("a", 0)) == (["a"], 0)
+    assert (admission.busy_endpoints(0), admission.available("a", 0)) == (["a"], 0)
     admission.finish(1, answered=True)
-    assert (admission.busy_endpoints(0), admission.room_for("a", 0)) == ([], 1)
+    assert (admission.busy_endpoints(0), admission.available("a", 0)) == ([], 1)
 
 
 _STEPS = st.tuples(
@@ -174,7 +174,7 @@ def test_slots_and_rooms_always_add_up(steps: list[tuple[str, float, str, bool |
     under_way: dict[int, tuple[str, float]] = {}
     for key, (endpoint, seconds, step, answered) in enumerate(steps):
         now += seconds
-        has_room = admission.free_slots(now) > 0 and admission.room_for(endpoint, now) > 0
+        has_room = admission.free_slots(now) > 0 and admission.available(endpoint, now) > 0
         if step == "start" and has_room:
             admission.start(key, endpoint, now)
             under_way[key] = (endpoint, now)
@@ -189,7 +189,7 @@ def test_slots_and_rooms_always_add_up(steps: list[tuple[str, float, str, bool |
             oldest = next(iter(under_way or waiting))
             admission.finish(oldest, answered=answered)
             (under_way or waiting).pop(oldest)
-        in_slots = len(waiting) + sum(now - started < OVERTIME_AFTER_SECONDS for _, started in under_way.values())
+        in_slots = len(waiting) + sum(now - started < SLOW_AFTER_SECONDS for _, started in under_way.values())
         assert admission.free_slots(now) == 8 - in_slots
         for name in "abc":
             busy = [*waiting.values(), *(endpoint for endpoint, _ in under_way.values())].count(name)
@@ -209,7 +209,7 @@ def fill_ramp(admission: AdmissionControl, *, silent: bool) -> list[tuple[str, i
     keys = [("crowd", number) for number in range(admission_module._MOST_WAITING)]
     for key in keys:
         if silent:
-            admission.expect(str(key), Standing.SILENT)
+            admission.seed(str(key), Responsiveness.UNRESPONSIVE)
         admission.wait(key, str(key))
     return keys
 
@@ -217,12 +217,12 @@ def fill_ramp(admission: AdmissionControl, *, silent: bool) -> list[tuple[str, i
 def test_who_waits_for_a_start_takes_a_slot_and_no_time() -> None:
     admission = AdmissionControl(slots=10, endpoint_cap=5)
     admission.wait(1, "a")
-    assert (admission.free_slots(0), admission.room_for("a", 0), admission.is_waiting(1)) == (9, 3, True)
-    admission.free_slots(OVERTIME_AFTER_SECONDS)
-    admission.begin(1, OVERTIME_AFTER_SECONDS)
-    assert (admission.free_slots(OVERTIME_AFTER_SECONDS), admission.is_waiting(1)) == (9, False)
+    assert (admission.free_slots(0), admission.available("a", 0), admission.is_waiting(1)) == (9, 3, True)
+    admission.free_slots(SLOW_AFTER_SECONDS)
+    admission.begin(1, SLOW_AFTER_SECONDS)
+    assert (admission.free_slots(SLOW_AFTER_SECONDS), admission.is_waiting(1)) == (9, False)
     admission.finish(1, answered=True)
-    assert admission.is_prompt("a")
+    assert admission.is_fast("a")
 
 
 @pytest.mark.parametrize(
@@ -232,8 +232,8 @@ def test_who_waits_for_a_start_takes_a_slot_and_no_time() -> None:
         (0.0, False, True),  # refused at once
         (LATE_AFTER_SECONDS, True, True),
         (LATE_AFTER_SECONDS, False, False),
-        (OVERTIME_AFTER_SECONDS, True, True),
-        (OVERTIME_AFTER_SECONDS, False, False),
+        (SLOW_AFTER_SECONDS, True, True),
+        (SLOW_AFTER_SECONDS, False, False),
         (0.0, None, False),  # nothing is known
     ],
 )
@@ -241,7 +241,7 @@ def test_what_an_attempt_tells_of_its_receiver(seconds: float, answered: bool | 
     admission = AdmissionControl(slots=10, endpoint_cap=5)
     attempt(admission, "a", seconds=seconds, answered=answered)
     assert admission.is_known_to_answer("a") is known_to_answer
-    assert admission.is_prompt("a") is (known_to_answer and seconds == 0)
+    assert admission.is_fast("a") is (known_to_answer and seconds == 0)
     assert (admission.free_slots(seconds), admission.busy_endpoints(seconds)) == (10, [])
 
 
@@ -259,25 +259,25 @@ def three_standings() -> AdmissionControl:
     admission = AdmissionControl(slots=1_000, endpoint_cap=5)
     attempt(admission, "silent", seconds=LATE_AFTER_SECONDS, answered=False)
     attempt(admission, "slow", seconds=LATE_AFTER_SECONDS, answered=True)
-    assert [admission.room_for(endpoint_id, 0) for endpoint_id in THREE] == [5, 5, 5]
+    assert [admission.available(endpoint_id, 0) for endpoint_id in THREE] == [5, 5, 5]
     return admission
 
 
 def test_those_that_wait_for_the_silent_to_start_are_in_nobody_elses_way() -> None:
     admission = three_standings()
     fill_ramp(admission, silent=True)
-    assert [admission.room_for(endpoint_id, 0) for endpoint_id in THREE] == [0, 5, 5]
+    assert [admission.available(endpoint_id, 0) for endpoint_id in THREE] == [0, 5, 5]
     assert admission.allocate(dict.fromkeys(THREE, 0), 100, 0) == {"slow": 5, "new": 5}
 
 
 def test_when_many_wait_of_which_nothing_is_known_one_more_of_each_may() -> None:
     admission = three_standings()
     fill_ramp(admission, silent=False)
-    assert [admission.room_for(endpoint_id, 0) for endpoint_id in THREE] == [5, 5, 1]
+    assert [admission.available(endpoint_id, 0) for endpoint_id in THREE] == [5, 5, 1]
     assert admission.allocate(dict.fromkeys(THREE, 0), 100, 0) == {"silent": 5, "slow": 5, "new": 1}
     assert admission.default_quota() == 1
     admission.wait("first", "new")
-    assert admission.room_for("new", 0) == 0
+    assert admission.available("new", 0) == 0
 
 
 def test_the_silent_get_some_starts_together_rather_than_one_by_one() -> None:
@@ -294,18 +294,21 @@ def test_who_did_not_do_well_elsewhere_is_silent_unless_it_is_known_better() -> 
     admission = AdmissionControl(slots=10, endpoint_cap=5)
     attempt(admission, "prompt", seconds=0, answered=True)
     for endpoint_id in ("prompt", "another"):
-        admission.expect(endpoint_id, Standing.SILENT)
-    assert (admission.standing("prompt"), admission.standing("another")) == (Standing.PROMPT, Standing.SILENT)
+        admission.seed(endpoint_id, Responsiveness.UNRESPONSIVE)
+    assert (admission.responsiveness("prompt"), admission.responsiveness("another")) == (
+        Responsiveness.FAST,
+        Responsiveness.UNRESPONSIVE,
+    )
 
 
 def test_who_has_a_rate_limit_waits_for_one_start_at_a_time_until_it_answers() -> None:
     admission = AdmissionControl(slots=100, endpoint_cap=5)
     admission.set_rate_limit("a", 100, 0)
     admission.wait(1, "a")
-    assert admission.room_for("a", 1) == 0
+    assert admission.available("a", 1) == 0
     admission.begin(1, 1)
     admission.finish(1, answered=True)
-    assert admission.room_for("a", 2) == 5
+    assert admission.available("a", 2) == 5
 
 
 def test_without_its_limit_an_idle_endpoint_is_not_busy() -> None:
@@ -322,10 +325,10 @@ def test_only_so_much_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     admission.start("under way", "a", 0)
     attempt(admission, "b", seconds=0, answered=True)
     attempt(admission, "c", seconds=0, answered=True)
-    assert [admission.is_prompt(endpoint_id) for endpoint_id in "abc"] == [False, True, True]
+    assert [admission.is_fast(endpoint_id) for endpoint_id in "abc"] == [False, True, True]
     admission.finish("under way", answered=True)
-    assert [admission.is_prompt(endpoint_id) for endpoint_id in "abc"] == [True, False, True]
+    assert [admission.is_fast(endpoint_id) for endpoint_id in "abc"] == [True, False, True]
     attempt(admission, "c", seconds=0, answered=True)
     attempt(admission, "d", seconds=0, answered=True)
-    assert [admission.is_prompt(endpoint_id) for endpoint_id in "acd"] == [False, True, True]
+    assert [admission.is_fast(endpoint_id) for endpoint_id in "acd"] == [False, True, True]
     assert admission.free_slots(0) == 10

@@ -93,7 +93,7 @@ async def starts_in_a_tenth_of_a_second(*, under_way: list[str]) -> int:
 
 async def test_an_answer_gives_its_start_to_the_next(starts: Starts) -> None:
     await starts.ask("a", "b")
-    starts.ramp.leave("first", answered=True)
+    starts.ramp.release("first", answered=True)
     await starts.settle()
     assert len(starts.made) == 1
 
@@ -101,7 +101,7 @@ async def test_an_answer_gives_its_start_to_the_next(starts: Starts) -> None:
 async def test_endpoints_take_turns(starts: Starts) -> None:
     await starts.ask("crowd", "crowd", "crowd", "other", "other", "newcomer")
     for _ in range(6):
-        starts.ramp.leave("first", answered=True)
+        starts.ramp.release("first", answered=True)
         await starts.settle()
     assert starts.made == ["crowd", "other", "newcomer", "crowd", "other", "crowd"]
 
@@ -117,6 +117,6 @@ async def test_who_gave_up_takes_nobodys_start(starts: Starts) -> None:
     await starts.ask("a", "b")
     starts.waiting[-1].cancel()
     await starts.settle()
-    starts.ramp.leave("first", answered=True)
+    starts.ramp.release("first", answered=True)
     await starts.settle()
     assert starts.made == ["a"]

@@ -6,42 +6,44 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendoff.policy.auto_disable import AutoDisable, Standing
-from sendoff.policy.decision import Health
+from sendoff.policy.auto_disable import AutoDisable, FailureTally
+from sendoff.policy.decision import HealthEffect
 from sendoff.policy.states import EndpointState
 
 TWENTY = AutoDisable(20)
 
 
 def test_the_twentieth_consecutive_failure_disables_and_the_nineteenth_does_not() -> None:
-    assert TWENTY.tally(0, [Health.FAILED] * 19) == Standing(19)
-    assert TWENTY.tally(0, [Health.FAILED] * 20) == Standing(20, EndpointState.DISABLED)
-    assert TWENTY.tally(19, [Health.FAILED]) == Standing(20, EndpointState.DISABLED)
+    assert TWENTY.tally(0, [HealthEffect.FAILURE] * 19) == FailureTally(19)
+    assert TWENTY.tally(0, [HealthEffect.FAILURE] * 20) == FailureTally(20, EndpointState.DISABLED)
+    assert TWENTY.tally(19, [HealthEffect.FAILURE]) == FailureTally(20, EndpointState.DISABLED)
     assert (TWENTY.trips(19), TWENTY.trips(20)) == (False, True)
 
 
 def test_one_success_starts_the_count_anew() -> None:
-    attempts = [Health.FAILED] * 19 + [Health.WELL] + [Health.FAILED] * 19
-    assert TWENTY.tally(0, attempts) == Standing(19)
+    attempts = [HealthEffect.FAILURE] * 19 + [HealthEffect.SUCCESS] + [HealthEffect.FAILURE] * 19
+    assert TWENTY.tally(0, attempts) == FailureTally(19)
 
 
 def test_attempts_that_say_nothing_about_the_endpoint_change_nothing() -> None:
-    assert TWENTY.tally(19, [Health.UNTOUCHED] * 50) == Standing(19)
-    assert TWENTY.tally(25, [Health.UNTOUCHED]) == Standing(25)
+    assert TWENTY.tally(19, [HealthEffect.NONE] * 50) == FailureTally(19)
+    assert TWENTY.tally(25, [HealthEffect.NONE]) == FailureTally(25)
 
 
 def test_gone_disables_for_good_at_once_and_outweighs_failing() -> None:
-    assert TWENTY.tally(0, [Health.GONE]) == Standing(1, EndpointState.GONE)
-    assert TWENTY.tally(19, [Health.FAILED, Health.GONE, Health.FAILED]).becomes is EndpointState.GONE
+    assert TWENTY.tally(0, [HealthEffect.GONE]) == FailureTally(1, EndpointState.GONE)
+    assert (
+        TWENTY.tally(19, [HealthEffect.FAILURE, HealthEffect.GONE, HealthEffect.FAILURE]).becomes is EndpointState.GONE
+    )
 
 
 def test_a_success_that_was_under_way_when_it_tripped_does_not_undo_it() -> None:
-    assert TWENTY.tally(19, [Health.FAILED, Health.WELL]) == Standing(0, EndpointState.DISABLED)
+    assert TWENTY.tally(19, [HealthEffect.FAILURE, HealthEffect.SUCCESS]) == FailureTally(0, EndpointState.DISABLED)
 
 
-@given(st.integers(0, 30), st.lists(st.sampled_from(Health), max_size=60), st.data())
+@given(st.integers(0, 30), st.lists(st.sampled_from(HealthEffect), max_size=60), st.data())
 def test_recording_in_groups_comes_to_the_same_as_recording_one_by_one(
-    before: int, attempts: list[Health], data: st.DataObject
+    before: int, attempts: list[HealthEffect], data: st.DataObject
 ) -> None:
     cut = data.draw(st.integers(0, len(attempts)))
     first = TWENTY.tally(before, attempts[:cut])

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendoff.policy.decision import OUR_PATIENCE_SECONDS, Dead, Decision, Delivered, Health, decide
+from sendoff.policy.decision import OUR_PATIENCE_SECONDS, Decision, Delivered, HealthEffect, decide
 from sendoff.policy.outcome import REJECTED_ADDRESS, DeadLetterReason, Outcome, Verdict, judge_error, judge_response
-from sendoff.policy.retry import Again, RetrySchedule
+from sendoff.policy.retry import GiveUp, Retry, RetrySchedule
 
 NOW = datetime(2026, 4, 24, 12, 0, tzinfo=UTC)
 SCHEDULE = RetrySchedule((60, 300, 1800, 7200, 43200))
@@ -19,7 +19,7 @@ outcomes = st.builds(
     Outcome,
     verdict=st.sampled_from(Verdict),
     name=st.sampled_from(["ok", "server_error", REJECTED_ADDRESS, "timed_out"]),
-    because=st.just("Because."),
+    detail=st.just("Because."),
     retry_after=st.none() | st.floats(0, 1e9),
 )
 
@@ -46,41 +46,41 @@ def after(
 
 
 def seconds_until(decision: Decision) -> float:
-    assert isinstance(decision.step, Again)
+    assert isinstance(decision.step, Retry)
     return (decision.step.at - NOW).total_seconds()
 
 
 def test_a_2xx_delivers_at_any_attempt() -> None:
     for attempt in (1, 6, 30):
         decision = after(judge_response(204, [], NOW), attempt)
-        assert decision == Decision(Delivered(), Health.WELL, counted=True)
+        assert decision == Decision(Delivered(), HealthEffect.SUCCESS, counted=True)
 
 
 def test_a_receiver_that_always_fails_is_tried_six_times_and_then_given_up() -> None:
     failed = judge_response(500, [], NOW)
     decisions = [after(failed, attempt) for attempt in range(1, 7)]
     assert [seconds_until(decision) for decision in decisions[:5]] == [60, 300, 1800, 7200, 43200]
-    assert decisions[5].step == Dead(
+    assert decisions[5].step == GiveUp(
         DeadLetterReason.RETRIES_EXHAUSTED,
         "Given up after attempt 6. The receiver answered 500 Internal Server Error.",
     )
-    assert all(decision.health is Health.FAILED and decision.counted for decision in decisions)
+    assert all(decision.health is HealthEffect.FAILURE and decision.counted for decision in decisions)
 
 
 def test_410_is_final_at_the_first_attempt_and_disables_the_endpoint() -> None:
     decision = after(judge_response(410, [], NOW))
-    assert isinstance(decision.step, Dead)
+    assert isinstance(decision.step, GiveUp)
     assert decision.step.reason is DeadLetterReason.ENDPOINT_GONE
-    assert decision.health is Health.GONE
+    assert decision.health is HealthEffect.GONE
 
 
 def test_a_refused_address_is_retried_and_names_the_dead_letter_when_it_was_the_last_failure() -> None:
     refused = judge_error(REJECTED_ADDRESS, "10.0.0.1 is private.", ours=False)
     assert seconds_until(after(refused, 1)) == 60
     last = after(refused, 6).step
-    assert isinstance(last, Dead)
+    assert isinstance(last, GiveUp)
     assert last.reason is DeadLetterReason.REJECTED_ADDRESS
-    assert last.because == "Given up after attempt 6. 10.0.0.1 is private."
+    assert last.detail == "Given up after attempt 6. 10.0.0.1 is private."
 
 
 def test_what_we_could_not_try_is_tried_soon_under_the_same_number_and_charged_to_nobody() -> None:
@@ -88,7 +88,7 @@ def test_what_we_could_not_try_is_tried_soon_under_the_same_number_and_charged_t
     for attempt in (1, 6, 30):
         decision = after(ours, attempt, throw=0.999)
         assert 10 <= seconds_until(decision) <= 11
-        assert (decision.health, decision.counted) == (Health.UNTOUCHED, False)
+        assert (decision.health, decision.counted) == (HealthEffect.NONE, False)
 
 
 def test_what_we_could_not_try_for_the_whole_schedule_uses_up_its_attempts_and_is_still_charged_to_nobody() -> None:
@@ -97,15 +97,15 @@ def test_what_we_could_not_try_for_the_whole_schedule_uses_up_its_attempts_and_i
     assert (seconds_until(patient), patient.counted) == (10, False)
     impatient = [after(ours, attempt, untried_for=SCHEDULE.duration) for attempt in range(1, 7)]
     assert [seconds_until(decision) for decision in impatient[:5]] == list(SCHEDULE.waits)
-    assert impatient[5].step == Dead(DeadLetterReason.RETRIES_EXHAUSTED, "Given up after attempt 6. No route.")
-    assert all(decision.counted and decision.health is Health.UNTOUCHED for decision in impatient)
+    assert impatient[5].step == GiveUp(DeadLetterReason.RETRIES_EXHAUSTED, "Given up after attempt 6. No route.")
+    assert all(decision.counted and decision.health is HealthEffect.NONE for decision in impatient)
 
 
 def test_a_short_schedule_does_not_make_a_dead_letter_of_a_short_failure_of_ours() -> None:
     ours = judge_error("local_failure", "No route.", ours=True)
     once = RetrySchedule(())
     assert not after(ours, schedule=once, untried_for=OUR_PATIENCE_SECONDS - 1).counted
-    assert isinstance(after(ours, schedule=once, untried_for=OUR_PATIENCE_SECONDS).step, Dead)
+    assert isinstance(after(ours, schedule=once, untried_for=OUR_PATIENCE_SECONDS).step, GiveUp)
 
 
 @given(st.lists(st.floats(0, 1e5), max_size=6), st.floats(0, 1, exclude_max=True))
@@ -123,16 +123,16 @@ def test_a_delivery_that_can_never_be_tried_is_dead_after_twice_the_schedule(wai
             blocked_since=NOW if now > NOW else None,
         )
         counted += decision.counted
-        if isinstance(decision.step, Dead):
+        if isinstance(decision.step, GiveUp):
             break
-        assert isinstance(decision.step, Again)
+        assert isinstance(decision.step, Retry)
         # The ten-second tries would make the test long, and change nothing.
         now = (
             decision.step.at
             if decision.counted
             else max(decision.step.at, min(now + timedelta(hours=1), _patience_ends(schedule)))
         )
-    assert isinstance(decision.step, Dead)
+    assert isinstance(decision.step, GiveUp)
     assert counted == schedule.max_attempts
 
 
@@ -149,11 +149,11 @@ def test_a_retry_after_beyond_the_schedules_wait_is_followed() -> None:
 @pytest.mark.parametrize("attempt", [2, 7])
 def test_a_replay_that_fails_is_not_charged_to_the_endpoint_but_uses_up_its_number(attempt: int) -> None:
     decision = after(judge_response(500, [], NOW), attempt, replayed=True)
-    assert (decision.health, decision.counted) == (Health.UNTOUCHED, True)
+    assert (decision.health, decision.counted) == (HealthEffect.NONE, True)
 
 
 def test_a_replay_that_succeeds_shows_that_the_endpoint_is_well() -> None:
-    assert after(judge_response(200, [], NOW), 7, replayed=True).health is Health.WELL
+    assert after(judge_response(200, [], NOW), 7, replayed=True).health is HealthEffect.SUCCESS
 
 
 @given(outcomes, st.integers(1, 50), st.floats(0, 1, exclude_max=True), st.booleans())
@@ -164,9 +164,9 @@ def test_every_attempt_leads_to_an_end_or_to_a_later_time(
     match decision.step:
         case Delivered():
             assert outcome.verdict is Verdict.DELIVERED
-        case Again():
+        case Retry():
             assert seconds_until(decision) >= (10 if outcome.verdict is Verdict.OURS else 60)
             assert not decision.counted or attempt < SCHEDULE.max_attempts
-        case Dead():
+        case GiveUp():
             assert outcome.verdict is Verdict.GONE or attempt >= SCHEDULE.max_attempts
-            assert decision.step.because
+            assert decision.step.detail

@@ -40,9 +40,9 @@ def test_everything_else_but_410_is_a_failure(status: int) -> None:
         (777, "unexpected_status", "The receiver answered 777."),
     ],
 )
-def test_an_answer_has_a_short_name_and_words_for_people(status: int, name: str, because: str) -> None:
+def test_an_answer_has_a_short_name_and_words_for_people(status: int, name: str, detail: str) -> None:
     outcome = judge_response(status, [], NOW)
-    assert (outcome.name, outcome.because) == (name, because)
+    assert (outcome.name, outcome.detail) == (name, detail)
 
 
 def test_410_is_gone() -> None:
@@ -63,7 +63,7 @@ def test_retry_after_counts_nowhere_else(status: int) -> None:
 def test_an_error_of_the_receivers_is_a_failure_and_one_of_ours_is_ours() -> None:
     assert judge_error("connect_refused", "Nobody listens.", ours=False).verdict is Verdict.FAILED
     outcome = judge_error("resolver_down", "The resolver does not answer.", ours=True)
-    assert (outcome.verdict, outcome.name, outcome.because) == (
+    assert (outcome.verdict, outcome.name, outcome.detail) == (
         Verdict.OURS,
         "resolver_down",
         "The resolver does not answer.",

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sendoff.policy.outcome import DeadLetterReason
-from sendoff.policy.retry import Again, GiveUp, RetrySchedule
+from sendoff.policy.retry import GiveUp, Retry, RetrySchedule
 
 NOW = datetime(2026, 4, 24, 12, 0, tzinfo=UTC)
 CONTRACT = RetrySchedule((60, 300, 1800, 7200, 43200))
@@ -22,8 +22,8 @@ asked = st.none() | st.floats(0, 1e12)
 
 
 def wait_after(schedule: RetrySchedule, attempt: int, *, retry_after: float | None = None, throw: float = 0.0) -> float:
-    step = schedule.next_step(attempt, because="x", retry_after=retry_after, now=NOW, random_source=lambda: throw)
-    assert isinstance(step, Again)
+    step = schedule.next_step(attempt, detail="x", retry_after=retry_after, now=NOW, random_source=lambda: throw)
+    assert isinstance(step, Retry)
     return (step.at - NOW).total_seconds()
 
 
@@ -34,20 +34,20 @@ def test_the_contracts_schedule_makes_six_attempts_with_its_waits_between_them()
 
 @pytest.mark.parametrize("attempt", [6, 7, 500])
 def test_the_last_attempt_and_any_beyond_it_is_not_followed_by_another(attempt: int) -> None:
-    step = CONTRACT.next_step(attempt, because="x", retry_after=5, now=NOW, random_source=lambda: 0.0)
-    assert step == GiveUp(DeadLetterReason.RETRIES_EXHAUSTED)
+    step = CONTRACT.next_step(attempt, detail="x", retry_after=5, now=NOW, random_source=lambda: 0.0)
+    assert step == GiveUp(DeadLetterReason.RETRIES_EXHAUSTED, f"Given up after attempt {attempt}. x")
 
 
 def test_a_schedule_without_waits_makes_one_attempt() -> None:
     once = RetrySchedule(())
     assert once.max_attempts == 1
-    assert isinstance(once.next_step(1, because="x", retry_after=60, now=NOW, random_source=lambda: 0.0), GiveUp)
+    assert isinstance(once.next_step(1, detail="x", retry_after=60, now=NOW, random_source=lambda: 0.0), GiveUp)
 
 
 def test_the_reason_to_try_again_is_handed_on() -> None:
-    step = CONTRACT.next_step(1, because="It was closed.", retry_after=None, now=NOW, random_source=lambda: 0.0)
-    assert isinstance(step, Again)
-    assert step.because == "It was closed."
+    step = CONTRACT.next_step(1, detail="It was closed.", retry_after=None, now=NOW, random_source=lambda: 0.0)
+    assert isinstance(step, Retry)
+    assert step.detail == "It was closed."
 
 
 @given(schedules, st.data(), asked, random_source)

@@ -15,7 +15,7 @@ from sendoff.delivery.record import record
 from sendoff.delivery.sweep import sweep
 from sendoff.policy.decision import OUR_PATIENCE_SECONDS
 from sendoff.policy.states import DeliveryState, EndpointState
-from sendoff.store.hot.claims import Quotas
+from sendoff.store.hot.rows import Quotas
 from tests.integration.engine.machine.db_snapshot import DbSnapshot
 from tests.integration.engine.machine.fakes import Answer
 from tests.integration.engine.machine.harness import SCHEDULE, Harness
@@ -52,10 +52,10 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.harness.queue.deliveries.clear()
         self.harness.run(sweep(self.harness.context))
 
-    def claim_rung(self, known_rooms: Mapping[str, int] | None = None) -> None:
+    def claim_rung(self, known_quotas: Mapping[str, int] | None = None) -> None:
         """Claim whatever was rung for; of endpoints that nothing is known of, all of it."""
-        rooms = Quotas(known_rooms or {}, otherwise=1_000)
-        self.take(self.harness.run(claim(self.harness.context, self.harness.queue.deliveries, rooms=rooms)))
+        quotas = Quotas(known_quotas or {}, default=1_000)
+        self.take(self.harness.run(claim(self.harness.context, self.harness.queue.deliveries, quotas=quotas)))
 
     def claim_held(self, limit: int) -> None:
         holders = {
@@ -69,7 +69,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         after = self.harness.look()
         for claimed in claims.to_send:
             assert after.endpoints[claimed.endpoint.id].state == EndpointState.ACTIVE
-            assert after.deliveries[claimed.delivery.id].lease == claimed.lease
+            assert after.deliveries[claimed.delivery.id].lease == claimed.lease_token
         self.claims += claims.to_send
 
     def send(self, claimed: Claim, answer: Answer) -> None:
@@ -79,7 +79,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.finished.append(self.harness.run(deliver(self.harness.context, claimed)))
         if len(self.harness.wire.sent) > sent:
             delivery = self.harness.look().deliveries[claimed.delivery.id]
-            assert delivery.lease == claimed.lease, f"sent under a lease that was lost: {delivery}"
+            assert delivery.lease == claimed.lease_token, f"sent under a lease that was lost: {delivery}"
 
     def send_all(self, *answers: Answer) -> None:
         """Whatever is claimed; the receivers give these answers in turn."""
@@ -99,7 +99,7 @@ class DeliveryMachine(RuleBasedStateMachine):
     def write_down(self, batch: list[FinishedAttempt], *, dies_after: int | None = None) -> None:
         """What is recorded under a lease that holds counts, and nothing else changes."""
         before = self.harness.look()
-        ours = [one for one in batch if before.deliveries[one.claim.delivery.id].lease == one.claim.lease]
+        ours = [one for one in batch if before.deliveries[one.claim.delivery.id].lease == one.claim.lease_token]
         self.harness.run_with_crash(record(self.harness.context, batch), dies_after=dies_after)
         after = self.harness.look()
         if dies_after == 0:

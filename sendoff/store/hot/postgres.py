@@ -1,0 +1,264 @@
+"""The hot store on PostgreSQL: one statement, one transaction and one round trip for each call."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sendoff.policy.states import EndpointState
+from sendoff.store.engine.database import Transaction
+from sendoff.store.engine.postgres_driver import Direct, columns_of
+from sendoff.store.hot.rows import (
+    ACTIVE_ENDPOINTS,
+    CONTENT,
+    HAS_HELD,
+    IS_DUE,
+    SENDERS,
+    SUBSCRIBERS_OF_ORGANIZATIONS,
+    SUCCESS_NOTED_EVERY,
+    AttemptRecord,
+    ClaimResult,
+    EndpointBefore,
+    Quotas,
+    Recorded,
+    Sender,
+    attempt_columns,
+    read_claims,
+    read_sender,
+    read_subscribers,
+)
+from sendoff.store.queries.deliveries import NewDelivery
+from sendoff.store.queries.endpoints import Subscriber
+from sendoff.store.queries.events import NewEventRow
+
+_SUBSCRIBERS = f"""(
+    SELECT json_agg(json_build_object('id', p.id, 'events', p.matched, 'has_held', {HAS_HELD}))::text
+    FROM (
+        SELECT e.id, (
+            SELECT json_agg(named) FROM json_array_elements_text(e.events) AS named WHERE named = ANY($2::text[])
+        ) AS matched
+        {ACTIVE_ENDPOINTS}
+    ) AS p WHERE p.matched IS NOT NULL
+)"""
+_FIND_SENDERS = f"""
+    {SENDERS.format(subscribers=_SUBSCRIBERS.format(organization="k.organization_id"))}
+    WHERE k.key_hash = ANY($1::text[])
+"""
+_FIND_SUBSCRIBERS = f"""
+    {SUBSCRIBERS_OF_ORGANIZATIONS.format(subscribers=_SUBSCRIBERS.format(organization="o.id"))}
+    WHERE o.id = ANY($1::uuid[])
+"""
+
+_EVENT_COLUMNS = ("id", "organization_id", "type", "data", "occurred_at", "request_id", "delivery_count")
+_DELIVERY_COLUMNS = ("id", "event_id", "endpoint_id", "organization_id", "state")
+_ACCEPT = """
+    WITH accepted AS (
+        INSERT INTO events (id, organization_id, type, data, occurred_at, request_id, delivery_count, created_at)
+        SELECT r.*, $8 FROM unnest(
+            $1::text[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::int[]
+        ) AS r
+    )
+    INSERT INTO deliveries
+        (id, event_id, endpoint_id, organization_id, created_at, state, attempt_count, next_attempt_at)
+    SELECT r.id, r.event_id, r.endpoint_id, r.organization_id, $8, r.state, 0, $8
+    FROM unnest($9::uuid[], $10::text[], $11::uuid[], $12::uuid[], $13::text[])
+        AS r(id, event_id, endpoint_id, organization_id, state)
+"""
+
+_CLAIMED = """deliveries.id, deliveries.event_id, deliveries.endpoint_id, deliveries.organization_id,
+    deliveries.state, deliveries.attempt_count, deliveries.replay_id, deliveries.blocked_since"""
+_CLAIM_DUE = f"""
+    WITH due AS (
+        SELECT d.id, d.endpoint_id FROM deliveries d
+        WHERE d.id = ANY($1::uuid[]) AND {IS_DUE.format(now="$6")}
+        FOR UPDATE OF d SKIP LOCKED
+    ), ranked AS (
+        SELECT due.id, row_number() OVER (PARTITION BY due.endpoint_id ORDER BY due.id) - COALESCE(
+            (SELECT r.quota FROM unnest($2::uuid[], $3::int[]) AS r(endpoint_id, quota)
+             WHERE r.endpoint_id = due.endpoint_id), $4::int
+        ) AS beyond_quota
+        FROM due
+    ), claimed AS (
+        UPDATE deliveries SET
+            state = CASE WHEN beyond_quota <= 0 THEN 'in_flight' ELSE 'held' END,
+            lease = CASE WHEN beyond_quota <= 0 THEN $5::uuid END,
+            next_attempt_at = $7
+        FROM ranked WHERE deliveries.id = ranked.id
+        RETURNING {_CLAIMED}, beyond_quota
+    )
+    {CONTENT.format(returned="beyond_quota <= 1")}
+"""
+_CLAIM_HELD = f"""
+    WITH oldest AS (
+        SELECT of_endpoint.id
+        FROM unnest($1::uuid[], $2::int[]) AS r(endpoint_id, quota) CROSS JOIN LATERAL (
+            SELECT d.id FROM deliveries d WHERE d.endpoint_id = r.endpoint_id AND d.state = 'held'
+            ORDER BY d.id LIMIT r.quota
+            FOR UPDATE OF d SKIP LOCKED
+        ) AS of_endpoint
+    ), claimed AS (
+        UPDATE deliveries SET state = 'in_flight', lease = $3::uuid, next_attempt_at = $4
+        FROM oldest WHERE deliveries.id = oldest.id
+        RETURNING {_CLAIMED}
+    )
+    {CONTENT.format(returned="TRUE")}
+"""
+
+_RECORD_COLUMNS = {
+    "delivery_id": "uuid",
+    "lease_token": "uuid",
+    "state": "text",
+    "due_at": "timestamptz",
+    "counted": "bool",
+    "number": "int",
+    "attempt_count": "int",
+    "started_at": "timestamptz",
+    "ended_at": "timestamptz",
+    "delivered_at": "timestamptz",
+    "duration_ms": "int",
+    "outcome": "text",
+    "response_status": "int",
+    "error": "text",
+    "blocked_since": "timestamptz",
+    "health": "text",
+    "url": "text",
+    "request_headers": "text",
+    "response_headers": "text",
+    "response_body": "bytea",
+    "response_truncated": "bool",
+    "dead_letter_id": "uuid",
+    "reason": "text",
+    "event_type": "text",
+    "endpoint_url": "text",
+}
+_ARRAYS = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(_RECORD_COLUMNS.values(), start=1))
+_NOW, _INTERVAL = f"${len(_RECORD_COLUMNS) + 1}", f"${len(_RECORD_COLUMNS) + 2}"
+# `place` is the order in which the attempts ended: failures before an endpoint's last success do not count any more.
+_RECORD = f"""
+    WITH r AS MATERIALIZED (
+        SELECT * FROM unnest({_ARRAYS}) WITH ORDINALITY AS r({", ".join(_RECORD_COLUMNS)}, place)
+    ), settled AS (
+        UPDATE deliveries AS d SET state = r.state, lease = NULL, next_attempt_at = r.due_at,
+            blocked_since = r.blocked_since, attempt_count = r.attempt_count, last_error = r.error,
+            delivered_at = r.delivered_at,
+            last_attempt_at = CASE WHEN r.counted THEN r.started_at ELSE d.last_attempt_at END,
+            last_response_status = CASE WHEN r.counted THEN r.response_status ELSE d.last_response_status END
+        FROM r WHERE d.id = r.delivery_id AND d.lease = r.lease_token AND d.state || '' = 'in_flight'
+        RETURNING d.endpoint_id, d.event_id, d.organization_id, d.replay_id, r.*
+    ), written AS (
+        INSERT INTO attempts (delivery_id, number, started_at, duration_ms, outcome, response_status, error)
+        SELECT delivery_id, number, started_at, duration_ms, outcome, response_status, error FROM settled WHERE counted
+    ), kept AS (
+        INSERT INTO last_exchanges (delivery_id, attempt, url, request_headers,
+            response_status, response_headers, response_body, response_truncated)
+        SELECT delivery_id, number, url, request_headers::json,
+            response_status, response_headers::json, response_body, response_truncated
+        FROM settled WHERE url IS NOT NULL
+        ON CONFLICT (delivery_id) DO UPDATE SET attempt = excluded.attempt, url = excluded.url,
+            request_headers = excluded.request_headers, response_status = excluded.response_status,
+            response_headers = excluded.response_headers, response_body = excluded.response_body,
+            response_truncated = excluded.response_truncated
+    ), dead_lettered AS (
+        INSERT INTO dead_letters (id, delivery_id, event_id, event_type, endpoint_id, endpoint_url, organization_id,
+            reason, last_response_status, last_error, attempt_count, died_at, state)
+        SELECT dead_letter_id, delivery_id, event_id, event_type, endpoint_id, endpoint_url, organization_id,
+            reason, response_status, error, attempt_count, {_NOW}::timestamptz, 'open'
+        FROM settled WHERE dead_letter_id IS NOT NULL
+    ), replayed AS (
+        UPDATE replay_items AS i SET state = CASE s.state WHEN 'delivered' THEN 'succeeded' ELSE 'failed' END
+        FROM settled s
+        WHERE i.replay_id = s.replay_id AND i.delivery_id = s.delivery_id AND s.state IN ('delivered', 'dead')
+    ), placed AS (
+        SELECT endpoint_id, health, counted, ended_at, place,
+            max(place) FILTER (WHERE health = 'success') OVER (PARTITION BY endpoint_id) AS last_success
+        FROM settled
+    ), tally AS (
+        SELECT endpoint_id, bool_and(health = 'success') AS is_healthy,
+            max(ended_at) FILTER (WHERE health = 'success') AS succeeded_at,
+            max(ended_at) FILTER (WHERE health <> 'success' AND counted) AS failed_at,
+            count(*) FILTER (WHERE health IN ('failure', 'gone') AND place > COALESCE(last_success, 0)) AS failures
+        FROM placed GROUP BY endpoint_id
+    ), touched AS MATERIALIZED (
+        SELECT p.id, p.state, p.consecutive_failures, t.is_healthy, t.succeeded_at, t.failed_at, t.failures
+        FROM tally t JOIN endpoints p ON p.id = t.endpoint_id
+        WHERE NOT t.is_healthy OR p.consecutive_failures > 0
+            OR p.last_success_at IS NULL OR p.last_success_at <= t.succeeded_at - {_INTERVAL}::interval
+        ORDER BY p.id FOR UPDATE OF p
+    ), counted_on AS (
+        UPDATE endpoints AS p SET
+            consecutive_failures = t.failures + CASE WHEN t.succeeded_at IS NULL THEN p.consecutive_failures ELSE 0 END,
+            last_success_at = GREATEST(p.last_success_at, t.succeeded_at),
+            last_failure_at = COALESCE(t.failed_at, p.last_failure_at)
+        FROM touched t WHERE p.id = t.id
+    )
+    SELECT delivery_id, lease_token, NULL::uuid AS endpoint_id, NULL::text AS endpoint_state,
+        NULL::int AS consecutive_failures
+    FROM settled
+    UNION ALL
+    SELECT NULL, NULL, id, state, consecutive_failures FROM touched WHERE NOT is_healthy
+"""
+
+
+class PostgresHotStore:
+    """See `sendoff.store.hot.HotStore`."""
+
+    def __init__(self, direct: Direct) -> None:
+        self._direct = direct
+
+    async def find_senders(self, key_hashes: Collection[str], types: Collection[str]) -> dict[str, Sender]:
+        rows = await self._direct.fetch(_FIND_SENDERS, list(key_hashes), list(types))
+        return {row["key_hash"]: read_sender(row) for row in rows}
+
+    async def find_subscribers(
+        self, tx: Transaction, organization_ids: Iterable[str], types: Collection[str]
+    ) -> dict[str, list[Subscriber]]:
+        wanted = list(set(organization_ids))
+        rows = await _run(tx, _FIND_SUBSCRIBERS, wanted, list(types))
+        return {one: [] for one in wanted} | {str(row["id"]): read_subscribers(row["subscribers"]) for row in rows}
+
+    async def accept(
+        self,
+        new_events: Sequence[NewEventRow],
+        new_deliveries: Sequence[NewDelivery],
+        *,
+        now: datetime,
+        tx: Transaction | None = None,
+    ) -> None:
+        arguments = (
+            *columns_of(new_events, _EVENT_COLUMNS),
+            now,
+            *columns_of(new_deliveries, _DELIVERY_COLUMNS),
+        )
+        if tx is None:
+            await self._direct.fetch(_ACCEPT, *arguments)
+        else:
+            await (await tx.connection()).exec_driver_sql(_ACCEPT, arguments)
+
+    async def claim_due(
+        self, ids: Sequence[str], *, quotas: Quotas, lease_token: str, now: datetime, until: datetime
+    ) -> ClaimResult:
+        known = (list(quotas.known), list(quotas.known.values()))
+        default = min(quotas.default, len(ids))
+        return read_claims(await self._direct.fetch(_CLAIM_DUE, list(ids), *known, default, lease_token, now, until))
+
+    async def claim_held(self, quotas: Mapping[str, int], *, lease_token: str, until: datetime) -> ClaimResult:
+        rows = await self._direct.fetch(_CLAIM_HELD, list(quotas), list(quotas.values()), lease_token, until)
+        return read_claims(rows)
+
+    async def record(self, attempts: Sequence[AttemptRecord], *, now: datetime) -> Recorded:
+        flat = [attempt_columns(attempt) for attempt in attempts]
+        columns = [[row[name] for row in flat] for name in _RECORD_COLUMNS]
+        recorded = Recorded()
+        for row in await self._direct.fetch(_RECORD, *columns, now, SUCCESS_NOTED_EVERY):
+            if row["endpoint_id"] is None:
+                recorded.claims.add((str(row["delivery_id"]), str(row["lease_token"])))
+            else:
+                before = EndpointBefore(EndpointState(row["endpoint_state"]), row["consecutive_failures"])
+                recorded.endpoints[str(row["endpoint_id"])] = before
+        return recorded
+
+
+async def _run(tx: Transaction, statement: str, *arguments: Any) -> Sequence[Any]:
+    connection = await tx.connection()
+    return (await connection.exec_driver_sql(statement, arguments)).mappings().all()

@@ -1,0 +1,285 @@
+"""What goes into the hot statements and comes out of them, and the SQL that both databases share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+
+from sendoff.policy.decision import HealthEffect
+from sendoff.policy.states import DeliveryState, EndpointState
+from sendoff.store.engine.batch import json_text, read_moment
+from sendoff.store.queries.accounts import KnownKey
+from sendoff.store.queries.endpoints import NEWEST_HELD, Destination, Subscriber
+from sendoff.store.queries.events import EventContent
+
+SUCCESS_NOTED_EVERY = timedelta(seconds=1)
+"""`last_success_at` of a healthy endpoint is written at most this often; shorter, and the endpoint's row is locked and
+rewritten by every group of successes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """A known API key, and the active endpoints of its organization that subscribe to any of the published types."""
+
+    key: KnownKey
+    subscribers: Sequence[Subscriber]
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """How many deliveries of an endpoint a claim may take: by endpoint in `known`, and `default` for all others."""
+
+    known: Mapping[str, int]
+    default: int
+
+
+UNLIMITED = Quotas({}, default=sys.maxsize)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedDelivery:
+    """A delivery as the claim left it: `in_flight` under our lease."""
+
+    id: str
+    event_id: str
+    endpoint_id: str
+    organization_id: str
+    attempt_count: int
+    replay_id: str | None
+    blocked_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedRow:
+    """A claimed delivery, its endpoint in whatever state, and its event."""
+
+    delivery: ClaimedDelivery
+    endpoint: Destination
+    event: EventContent
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimResult:
+    """What a claim brought, oldest first, and the endpoints of which it held some deliveries."""
+
+    rows: list[ClaimedRow]
+    held_endpoint_ids: set[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What went over the wire at a failed attempt; the newest of a delivery replaces the one before."""
+
+    url: str
+    request_headers: Sequence[tuple[str, str]]
+    response_headers: Sequence[tuple[str, str]] | None
+    response_body: bytes | None
+    response_truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NewDeadLetter:
+    """Why a delivery is given up, and what its dead letter shows."""
+
+    id: str
+    reason: str
+    event_type: str
+    endpoint_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """An attempt and its delivery's new state."""
+
+    delivery_id: str
+    lease_token: str
+    state: DeliveryState
+    due_at: datetime | None
+    counted: bool
+    """Whether the attempt has a number; one that never left this host has none and leaves no row of its own."""
+    number: int
+    started_at: datetime
+    ended_at: datetime
+    duration_ms: int
+    outcome: str
+    response_status: int | None
+    error: str | None
+    blocked_since: datetime | None
+    health: HealthEffect
+    exchange: Exchange | None = None
+    dead_letter: NewDeadLetter | None = None
+
+    @property
+    def attempt_count(self) -> int:
+        """How many counted attempts the delivery has with this one."""
+        return self.number if self.counted else self.number - 1
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointBefore:
+    """An endpoint as it was before these attempts were counted on it."""
+
+    state: EndpointState
+    consecutive_failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What `record` wrote, and the endpoints that not only succeeded."""
+
+    claims: set[tuple[str, str]] = field(default_factory=set)
+    """`(delivery_id, lease_token)` of the attempts that were written."""
+    endpoints: dict[str, EndpointBefore] = field(default_factory=dict)
+
+
+IS_DUE = """(
+    (d.state || '' = 'pending' AND (d.next_attempt_at <= {now} OR (d.attempt_count = 0 AND d.blocked_since IS NULL)))
+    OR (d.state || '' = 'in_flight' AND d.next_attempt_at <= {now})
+)"""
+"""SQL for the deliveries `d` that can be claimed. The state is compared as an expression: as a column it would let the
+planner read a partial index from end to end, which looks as good as looking up the ids while the table is small."""
+
+CONTENT = """
+    SELECT t.id, t.event_id, t.endpoint_id, t.organization_id, t.state, t.attempt_count, t.replay_id, t.blocked_since,
+        p.state AS endpoint_state, p.dialect, p.url, p.secret, p.previous_secret, p.previous_secret_until,
+        CASE WHEN p.operator_rate_limit IS NULL OR p.rate_limit < p.operator_rate_limit
+            THEN p.rate_limit ELSE p.operator_rate_limit END AS rate_limit,
+        p.consecutive_failures, p.last_success_at,
+        e.type AS event_type, e.data, e.occurred_at, e.request_id
+    FROM claimed t
+    LEFT JOIN endpoints p ON t.state = 'in_flight' AND p.id = t.endpoint_id
+    LEFT JOIN events e ON t.state = 'in_flight' AND e.id = t.event_id
+    WHERE {returned}
+    ORDER BY t.id
+"""
+"""SQL for what a claim returns of the deliveries in `claimed`; of held ones, only their endpoint."""
+
+SENDERS = """
+    SELECT k.key_hash, k.id, k.prefix, k.organization_id, k.user_id, k.scopes, k.expires_at, k.revoked_at,
+        o.suspended_at, {subscribers} AS subscribers
+    FROM api_keys k JOIN organizations o ON o.id = k.organization_id
+"""
+SUBSCRIBERS_OF_ORGANIZATIONS = "SELECT o.id, {subscribers} AS subscribers FROM organizations o"
+
+ACTIVE_ENDPOINTS = "FROM endpoints e WHERE e.organization_id = {organization} AND e.state = 'active'"
+HAS_HELD = f"{NEWEST_HELD.format(endpoint='p')} IS NOT NULL"
+
+
+def read_claims(rows: Iterable[Any]) -> ClaimResult:
+    """The rows of CONTENT."""
+    result = ClaimResult([], set())
+    destinations: dict[str, Destination] = {}
+    for row in rows:
+        endpoint_id = str(row["endpoint_id"])
+        if row["state"] == DeliveryState.HELD:
+            result.held_endpoint_ids.add(endpoint_id)
+            continue
+        if endpoint_id not in destinations:
+            destinations[endpoint_id] = _destination(row)
+        result.rows.append(ClaimedRow(_delivery(row), destinations[endpoint_id], _event(row)))
+    return result
+
+
+def read_sender(row: Any) -> Sender:
+    """A row of SENDERS."""
+    key = KnownKey(
+        id=str(row["id"]),
+        prefix=row["prefix"],
+        organization_id=str(row["organization_id"]),
+        user_id=str(row["user_id"]),
+        scopes=orjson.loads(row["scopes"]),
+        expires_at=read_moment(row["expires_at"]),
+        revoked_at=read_moment(row["revoked_at"]),
+        is_suspended=row["suspended_at"] is not None,
+    )
+    return Sender(key, read_subscribers(row["subscribers"]))
+
+
+def read_subscribers(document: str | None) -> list[Subscriber]:
+    """The JSON array of a column `subscribers`; null when there are none."""
+    found = orjson.loads(document) if document else []
+    return [Subscriber(id=one["id"], events=one["events"], has_held=bool(one["has_held"])) for one in found]
+
+
+def attempt_columns(attempt: AttemptRecord) -> dict[str, Any]:
+    """The attempt as one flat row, by the names that the statements use; a part that is missing is null."""
+    row = {name: getattr(attempt, name) for name in _ATTEMPT_FIELDS}
+    row["delivered_at"] = attempt.ended_at if attempt.state is DeliveryState.DELIVERED else None
+    row["attempt_count"] = attempt.attempt_count
+    exchange, letter = attempt.exchange, attempt.dead_letter
+    row |= {
+        "url": exchange and exchange.url,
+        "request_headers": exchange and json_text(exchange.request_headers),
+        "response_headers": None
+        if exchange is None or exchange.response_headers is None
+        else json_text(exchange.response_headers),
+        "response_body": exchange and exchange.response_body,
+        "response_truncated": exchange and exchange.response_truncated,
+        "dead_letter_id": letter and letter.id,
+        "reason": letter and letter.reason,
+        "event_type": letter and letter.event_type,
+        "endpoint_url": letter and letter.endpoint_url,
+    }
+    return row
+
+
+_ATTEMPT_FIELDS = (
+    "delivery_id",
+    "lease_token",
+    "state",
+    "due_at",
+    "counted",
+    "number",
+    "started_at",
+    "ended_at",
+    "duration_ms",
+    "outcome",
+    "response_status",
+    "error",
+    "blocked_since",
+    "health",
+)
+
+
+def _delivery(row: Any) -> ClaimedDelivery:
+    return ClaimedDelivery(
+        id=str(row["id"]),
+        event_id=row["event_id"],
+        endpoint_id=str(row["endpoint_id"]),
+        organization_id=str(row["organization_id"]),
+        attempt_count=row["attempt_count"],
+        replay_id=None if row["replay_id"] is None else str(row["replay_id"]),
+        blocked_since=read_moment(row["blocked_since"]),
+    )
+
+
+def _destination(row: Any) -> Destination:
+    return Destination(
+        id=str(row["endpoint_id"]),
+        organization_id=str(row["organization_id"]),
+        state=row["endpoint_state"],
+        dialect=row["dialect"],
+        url=row["url"],
+        secret=row["secret"],
+        previous_secret=row["previous_secret"],
+        previous_secret_until=read_moment(row["previous_secret_until"]),
+        rate_limit=row["rate_limit"],
+        consecutive_failures=row["consecutive_failures"],
+        last_success_at=read_moment(row["last_success_at"]),
+    )
+
+
+def _event(row: Any) -> EventContent:
+    return EventContent(
+        id=row["event_id"],
+        organization_id=str(row["organization_id"]),
+        type=row["event_type"],
+        data=row["data"],
+        occurred_at=read_moment(row["occurred_at"]),
+        request_id=row["request_id"],
+    )

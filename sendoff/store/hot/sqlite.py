@@ -1,0 +1,286 @@
+"""The hot store on SQLite: one transaction and one visit to the database's thread for each call.
+
+SQLite's UPDATE returns no columns of other tables, but a further statement costs no round trip there.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from sendoff.policy.decision import HealthEffect
+from sendoff.policy.states import EndpointState
+from sendoff.store.engine.batch import json_text
+from sendoff.store.engine.database import Transaction
+from sendoff.store.engine.sqlite_driver import Embedded, as_sqlite_has_it
+from sendoff.store.engine.types import moment_text
+from sendoff.store.hot.rows import (
+    ACTIVE_ENDPOINTS,
+    CONTENT,
+    HAS_HELD,
+    IS_DUE,
+    SENDERS,
+    SUBSCRIBERS_OF_ORGANIZATIONS,
+    SUCCESS_NOTED_EVERY,
+    AttemptRecord,
+    ClaimResult,
+    EndpointBefore,
+    Quotas,
+    Recorded,
+    Sender,
+    attempt_columns,
+    read_claims,
+    read_sender,
+    read_subscribers,
+)
+from sendoff.store.queries.deliveries import NewDelivery
+from sendoff.store.queries.endpoints import Subscriber
+from sendoff.store.queries.events import NewEventRow
+
+_SUBSCRIBERS = f"""(
+    SELECT json_group_array(json_object('id', p.id, 'events', json(p.matched), 'has_held', {HAS_HELD}))
+    FROM (
+        SELECT e.id, (
+            SELECT json_group_array(named.value) FROM json_each(e.events) AS named
+            WHERE named.value IN (SELECT value FROM json_each(:types))
+        ) AS matched
+        {ACTIVE_ENDPOINTS}
+    ) AS p WHERE p.matched <> '[]'
+)"""
+_FIND_SENDERS = f"""
+    {SENDERS.format(subscribers=_SUBSCRIBERS.format(organization="k.organization_id"))}
+    WHERE k.key_hash IN (SELECT value FROM json_each(:hashes))
+"""
+_FIND_SUBSCRIBERS = f"""
+    {SUBSCRIBERS_OF_ORGANIZATIONS.format(subscribers=_SUBSCRIBERS.format(organization="o.id"))}
+    WHERE o.id IN (SELECT value FROM json_each(:ids))
+"""
+
+_EVENT_COLUMNS = ("id", "organization_id", "type", "data", "occurred_at", "request_id", "delivery_count")
+_DELIVERY_COLUMNS = ("id", "event_id", "endpoint_id", "organization_id", "state")
+_INSERT_EVENT = """
+    INSERT INTO events (id, organization_id, type, data, occurred_at, request_id, delivery_count, created_at)
+    VALUES (:id, :organization_id, :type, :data, :occurred_at, :request_id, :delivery_count, :created_at)
+"""
+_INSERT_DELIVERY = """
+    INSERT INTO deliveries
+        (id, event_id, endpoint_id, organization_id, created_at, state, attempt_count, next_attempt_at)
+    VALUES (:id, :event_id, :endpoint_id, :organization_id, :created_at, :state, 0, :created_at)
+"""
+
+_CLAIM_DUE = f"""
+    UPDATE deliveries SET
+        state = CASE WHEN fits THEN 'in_flight' ELSE 'held' END,
+        lease = CASE WHEN fits THEN :lease_token END,
+        next_attempt_at = :until
+    FROM (
+        SELECT d.id AS due_id, row_number() OVER (PARTITION BY d.endpoint_id ORDER BY d.id) <= COALESCE(
+            (SELECT json_extract(r.value, '$[1]') FROM json_each(:quotas) AS r
+             WHERE json_extract(r.value, '$[0]') = d.endpoint_id), :default
+        ) AS fits
+        FROM deliveries AS d
+        WHERE d.id IN (SELECT value FROM json_each(:ids)) AND {IS_DUE.format(now=":now")}
+    ) AS ranked WHERE deliveries.id = ranked.due_id
+    RETURNING id, CASE state WHEN 'held' THEN endpoint_id END AS held_for
+"""
+_CLAIM_HELD = """
+    UPDATE deliveries SET state = 'in_flight', lease = :lease_token, next_attempt_at = :until
+    WHERE id IN (
+        SELECT id FROM deliveries WHERE endpoint_id = :endpoint_id AND state = 'held' ORDER BY id LIMIT :quota
+    )
+    RETURNING id, NULL AS held_for
+"""
+_CONTENT = f"""
+    WITH claimed AS (SELECT * FROM deliveries WHERE id IN (SELECT value FROM json_each(:ids)))
+    {CONTENT.format(returned="TRUE")}
+"""
+
+_FIND_LEASED = """
+    SELECT id, lease AS lease_token, event_id, endpoint_id, organization_id, replay_id FROM deliveries
+    WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'in_flight'
+"""
+_SETTLE = """
+    UPDATE deliveries SET state = :state, lease = NULL, next_attempt_at = :due_at, blocked_since = :blocked_since,
+        attempt_count = :attempt_count, last_error = :error, delivered_at = :delivered_at,
+        last_attempt_at = CASE WHEN :counted THEN :started_at ELSE last_attempt_at END,
+        last_response_status = CASE WHEN :counted THEN :response_status ELSE last_response_status END
+    WHERE id = :delivery_id
+"""
+_INSERT_ATTEMPT = """
+    INSERT INTO attempts (delivery_id, number, started_at, duration_ms, outcome, response_status, error)
+    VALUES (:delivery_id, :number, :started_at, :duration_ms, :outcome, :response_status, :error)
+"""
+_KEEP_EXCHANGE = """
+    INSERT OR REPLACE INTO last_exchanges (delivery_id, attempt, url, request_headers,
+        response_status, response_headers, response_body, response_truncated)
+    VALUES (:delivery_id, :number, :url, :request_headers,
+        :response_status, :response_headers, :response_body, :response_truncated)
+"""
+_INSERT_DEAD_LETTER = """
+    INSERT INTO dead_letters (id, delivery_id, event_id, event_type, endpoint_id, endpoint_url, organization_id,
+        reason, last_response_status, last_error, attempt_count, died_at, state)
+    VALUES (:dead_letter_id, :delivery_id, :event_id, :event_type, :endpoint_id, :endpoint_url, :organization_id,
+        :reason, :response_status, :error, :attempt_count, :now, 'open')
+"""
+_SETTLE_REPLAY_ITEM = """
+    UPDATE replay_items SET state = CASE :state WHEN 'delivered' THEN 'succeeded' ELSE 'failed' END
+    WHERE replay_id = :replay_id AND delivery_id = :delivery_id
+"""
+_FIND_ENDPOINTS = """
+    SELECT id, state, consecutive_failures, last_success_at FROM endpoints
+    WHERE id IN (SELECT value FROM json_each(:ids))
+"""
+_COUNT_ON_ENDPOINT = """
+    UPDATE endpoints SET
+        consecutive_failures = :failures + CASE WHEN :succeeded_at IS NULL THEN consecutive_failures ELSE 0 END,
+        last_success_at = CASE
+            WHEN :succeeded_at IS NULL THEN last_success_at ELSE max(COALESCE(last_success_at, ''), :succeeded_at)
+        END,
+        last_failure_at = COALESCE(:failed_at, last_failure_at)
+    WHERE id = :id
+"""
+
+
+class SqliteHotStore:
+    """See `sendoff.store.hot.HotStore`."""
+
+    def __init__(self, embedded: Embedded) -> None:
+        self._embedded = embedded
+
+    async def find_senders(self, key_hashes: Collection[str], types: Collection[str]) -> dict[str, Sender]:
+        wanted = {"hashes": json_text(list(key_hashes)), "types": json_text(list(types))}
+        rows = await self._embedded.read(lambda connection: connection.execute(_FIND_SENDERS, wanted).fetchall())
+        return {row["key_hash"]: read_sender(row) for row in rows}
+
+    async def find_subscribers(
+        self, tx: Transaction, organization_ids: Iterable[str], types: Collection[str]
+    ) -> dict[str, list[Subscriber]]:
+        wanted = list(set(organization_ids))
+        parameters = {"ids": json_text(wanted), "types": json_text(list(types))}
+        rows = (await (await tx.connection()).exec_driver_sql(_FIND_SUBSCRIBERS, parameters)).mappings().all()
+        return {one: [] for one in wanted} | {row["id"]: read_subscribers(row["subscribers"]) for row in rows}
+
+    async def accept(
+        self,
+        new_events: Sequence[NewEventRow],
+        new_deliveries: Sequence[NewDelivery],
+        *,
+        now: datetime,
+        tx: Transaction | None = None,
+    ) -> None:
+        created = {"created_at": moment_text(now)}
+        inserts = [
+            (_INSERT_EVENT, [_row(event, _EVENT_COLUMNS) | created for event in new_events]),
+            (_INSERT_DELIVERY, [_row(delivery, _DELIVERY_COLUMNS) | created for delivery in new_deliveries]),
+        ]
+        if tx is None:
+            await self._embedded.write(partial(_execute_all, statements=inserts))
+            return
+        connection = await tx.connection()
+        for statement, rows in inserts:
+            if rows:
+                await connection.exec_driver_sql(statement, rows)
+
+    async def claim_due(
+        self, ids: Sequence[str], *, quotas: Quotas, lease_token: str, now: datetime, until: datetime
+    ) -> ClaimResult:
+        parameters = {
+            "ids": json_text(list(ids)),
+            "quotas": json_text(list(quotas.known.items())),
+            "default": min(quotas.default, len(ids)),
+            "lease_token": lease_token,
+            "now": moment_text(now),
+            "until": moment_text(until),
+        }
+        return await self._embedded.write(partial(_claim, update=_CLAIM_DUE, parameters=[parameters]))
+
+    async def claim_held(self, quotas: Mapping[str, int], *, lease_token: str, until: datetime) -> ClaimResult:
+        each = [
+            {"endpoint_id": endpoint_id, "quota": quota, "lease_token": lease_token, "until": moment_text(until)}
+            for endpoint_id, quota in quotas.items()
+        ]
+        return await self._embedded.write(partial(_claim, update=_CLAIM_HELD, parameters=each))
+
+    async def record(self, attempts: Sequence[AttemptRecord], *, now: datetime) -> Recorded:
+        return await self._embedded.write(partial(_record, attempts=attempts, now=now))
+
+
+def _claim(connection: sqlite3.Connection, *, update: str, parameters: Sequence[Mapping[str, Any]]) -> ClaimResult:
+    changed = [row for each in parameters for row in connection.execute(update, each).fetchall()]
+    held = {row["held_for"]: row["id"] for row in changed if row["held_for"] is not None}
+    returned = [*held.values(), *(row["id"] for row in changed if row["held_for"] is None)]
+    return read_claims(connection.execute(_CONTENT, {"ids": json_text(returned)}).fetchall() if returned else ())
+
+
+def _record(connection: sqlite3.Connection, *, attempts: Sequence[AttemptRecord], now: datetime) -> Recorded:
+    ids = json_text([attempt.delivery_id for attempt in attempts])
+    leased = {(row["id"], row["lease_token"]): row for row in connection.execute(_FIND_LEASED, {"ids": ids})}
+    rows: list[dict[str, Any]] = []
+    for attempt in attempts:
+        if delivery := leased.get((attempt.delivery_id, attempt.lease_token)):
+            columns = {name: as_sqlite_has_it(value) for name, value in attempt_columns(attempt).items()}
+            rows.append({**dict(delivery), **columns, "now": moment_text(now)})
+    statements = (
+        (_SETTLE, rows),
+        (_INSERT_ATTEMPT, [row for row in rows if row["counted"]]),
+        (_KEEP_EXCHANGE, [row for row in rows if row["url"] is not None]),
+        (_INSERT_DEAD_LETTER, [row for row in rows if row["dead_letter_id"] is not None]),
+        (_SETTLE_REPLAY_ITEM, [row for row in rows if row["replay_id"] is not None and row["state"] != "pending"]),
+    )
+    _execute_all(connection, statements=statements)
+    claims = {(row["delivery_id"], row["lease_token"]) for row in rows}
+    return Recorded(claims, _count_on_endpoints(connection, rows))
+
+
+def _count_on_endpoints(connection: sqlite3.Connection, rows: Sequence[Mapping[str, Any]]) -> dict[str, EndpointBefore]:
+    """Count attempts on their endpoints; return those that not only succeeded, as they were before."""
+    by_endpoint: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        by_endpoint[row["endpoint_id"]].append(row)
+    before: dict[str, EndpointBefore] = {}
+    changes: list[dict[str, Any]] = []
+    for endpoint in connection.execute(_FIND_ENDPOINTS, {"ids": json_text(list(by_endpoint))}).fetchall():
+        tally = _tally(by_endpoint[endpoint["id"]])
+        if tally.pop("is_healthy"):
+            noted = endpoint["last_success_at"]
+            latest = datetime.fromisoformat(tally["succeeded_at"]) - SUCCESS_NOTED_EVERY
+            if not endpoint["consecutive_failures"] and noted is not None and noted > moment_text(latest):
+                continue
+        else:
+            state = EndpointState(endpoint["state"])
+            before[endpoint["id"]] = EndpointBefore(state, endpoint["consecutive_failures"])
+        changes.append({"id": endpoint["id"], **tally})
+    _execute_all(connection, statements=[(_COUNT_ON_ENDPOINT, changes)])
+    return before
+
+
+def _tally(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    failures = 0
+    for row in rows:
+        if row["health"] == HealthEffect.SUCCESS:
+            failures = 0
+        elif row["health"] in (HealthEffect.FAILURE, HealthEffect.GONE):
+            failures += 1
+    succeeded = [row["ended_at"] for row in rows if row["health"] == HealthEffect.SUCCESS]
+    failed = [row["ended_at"] for row in rows if row["health"] != HealthEffect.SUCCESS and row["counted"]]
+    return {
+        "is_healthy": len(succeeded) == len(rows),
+        "failures": failures,
+        "succeeded_at": max(succeeded, default=None),
+        "failed_at": max(failed, default=None),
+    }
+
+
+def _execute_all(
+    connection: sqlite3.Connection, *, statements: Iterable[tuple[str, Sequence[Mapping[str, Any]]]]
+) -> None:
+    for statement, rows in statements:
+        connection.executemany(statement, rows)
+
+
+def _row(source: object, names: Sequence[str]) -> dict[str, Any]:
+    return {name: as_sqlite_has_it(getattr(source, name)) for name in names}
