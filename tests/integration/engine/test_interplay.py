@@ -150,7 +150,7 @@ async def test_what_we_can_never_send_is_a_dead_letter_in_the_end_and_the_endpoi
 
 
 async def test_two_replays_of_the_same_dead_letters_deliver_them_once(database_url: str, receiver: Receiver) -> None:
-    async with open_app(database_url, retry_schedule=[], disable_after_failures=100) as app:
+    async with open_app(database_url, retry_schedule="none", disable_after_failures=100) as app:
         await app.register(receiver.url("/hook"))
         wire = rewire(app)
         wire.answer = ILL
@@ -188,7 +188,7 @@ async def test_a_replay_ends_when_its_deliveries_are_buried_under_way(database_u
 
 
 async def test_a_replay_goes_on_when_the_clock_was_set_back(database_url: str, receiver: Receiver) -> None:
-    async with open_app(database_url, retry_schedule=[], disable_after_failures=100) as app:
+    async with open_app(database_url, retry_schedule="none", disable_after_failures=100) as app:
         await app.register(receiver.url("/hook"))
         wire = rewire(app)
         wire.answer = ILL
@@ -204,7 +204,7 @@ async def test_a_replay_goes_on_when_the_clock_was_set_back(database_url: str, r
 async def test_a_manual_retry_overtakes_a_replay_that_has_not_come_to_it_yet(
     database_url: str, receiver: Receiver
 ) -> None:
-    async with open_app(database_url, retry_schedule=[], disable_after_failures=100) as app:
+    async with open_app(database_url, retry_schedule="none", disable_after_failures=100) as app:
         await app.register(receiver.url("/hook"))
         wire = rewire(app)
         wire.answer = ILL

@@ -152,7 +152,7 @@ async def look_closely(app: AppFixture) -> Reconciliation:
 
 
 async def test_a_clean_house_is_clean_and_every_row_was_looked_at_once(database_url: str, receiver: Receiver) -> None:
-    async with open_app(database_url, retry_schedule=[]) as app:
+    async with open_app(database_url, retry_schedule="none") as app:
         await inhabit(app, receiver)
         result = await look_closely(app)
         assert (result.is_clean, result.findings) == (True, [])
@@ -160,7 +160,7 @@ async def test_a_clean_house_is_clean_and_every_row_was_looked_at_once(database_
 
 
 async def test_every_damage_is_found_and_nothing_else(database_url: str, receiver: Receiver) -> None:
-    async with open_app(database_url, retry_schedule=[]) as app:
+    async with open_app(database_url, retry_schedule="none") as app:
         names = await inhabit(app, receiver)
         whole = await copy_all(app)
         for name, done in DAMAGES.items():
@@ -180,7 +180,7 @@ def test_there_is_a_damage_for_every_check() -> None:
 
 
 async def test_much_damage_of_a_kind_is_counted_and_not_all_kept(sqlite_url: str, receiver: Receiver) -> None:
-    async with open_app(sqlite_url, retry_schedule=[]) as app:
+    async with open_app(sqlite_url, retry_schedule="none") as app:
         await inhabit(app, receiver)
         async with app.context.database.write() as tx:
             await tx.execute(text("DELETE FROM dead_letters"))
@@ -192,7 +192,7 @@ async def test_much_damage_of_a_kind_is_counted_and_not_all_kept(sqlite_url: str
 async def test_what_waits_for_its_time_is_no_fault_and_what_is_forgotten_is(
     database_url: str, receiver: Receiver
 ) -> None:
-    async with open_app(database_url, retry_schedule=[]) as app:
+    async with open_app(database_url, retry_schedule="none") as app:
         await inhabit(app, receiver)
         app.clock.advance(9 * 60)
         assert (await look_closely(app)).is_clean

@@ -36,7 +36,7 @@ async def run_replay(app: AppFixture, replay_id: str, *, seconds: int) -> None:
 async def test_a_replay_is_counted_paced_and_delivers_the_same_event_under_the_next_attempt_number(
     database_url: str, receiver: Receiver
 ) -> None:
-    async with open_app(database_url, retry_schedule=[], disable_after_failures=100) as app:
+    async with open_app(database_url, retry_schedule="none", disable_after_failures=100) as app:
         await drain_endpoint(app, receiver, 5)
         dead = await list_dead_letters(app.context, DeadLetterFilter(), limit=10)
         assert await count_replay(app.context, ALL) == (5, 1)
@@ -62,7 +62,7 @@ async def test_a_replay_is_counted_paced_and_delivers_the_same_event_under_the_n
 async def test_a_replay_that_fails_leaves_a_new_dead_letter_and_the_endpoints_health_alone(
     database_url: str, receiver: Receiver
 ) -> None:
-    async with open_app(database_url, retry_schedule=[], disable_after_failures=3) as app:
+    async with open_app(database_url, retry_schedule="none", disable_after_failures=3) as app:
         await drain_endpoint(app, receiver, 2)
         receiver.program("/hook", 500)
         for _ in range(2):
@@ -75,7 +75,7 @@ async def test_a_replay_that_fails_leaves_a_new_dead_letter_and_the_endpoints_he
 
 
 async def test_a_cancelled_replay_sends_no_more(database_url: str, receiver: Receiver) -> None:
-    async with open_app(database_url, retry_schedule=[], disable_after_failures=100) as app:
+    async with open_app(database_url, retry_schedule="none", disable_after_failures=100) as app:
         await drain_endpoint(app, receiver, 6)
         started = await start_replay(app.context, ACTOR, ALL, rate=2)
         await run_replay(app, started.replay.id, seconds=1)
@@ -108,7 +108,7 @@ async def test_a_delivered_delivery_is_sent_again_by_its_id_and_only_so(database
 async def test_a_replay_for_a_disabled_endpoint_fails_and_its_dead_letters_stay_open(
     database_url: str, receiver: Receiver
 ) -> None:
-    async with open_app(database_url, retry_schedule=[], disable_after_failures=100) as app:
+    async with open_app(database_url, retry_schedule="none", disable_after_failures=100) as app:
         await drain_endpoint(app, receiver, 2)
         [letter, _] = await list_dead_letters(app.context, DeadLetterFilter(), limit=10)
         await switch_endpoint(app.context, ACTOR, letter.endpoint_id, on=False)
@@ -143,7 +143,7 @@ async def test_a_manual_retry_takes_the_place_of_the_automatic_one_and_the_sched
 
 
 async def test_a_discarded_dead_letter_is_kept_but_not_replayed(database_url: str, receiver: Receiver) -> None:
-    async with open_app(database_url, retry_schedule=[], disable_after_failures=100) as app:
+    async with open_app(database_url, retry_schedule="none", disable_after_failures=100) as app:
         await drain_endpoint(app, receiver, 2)
         [letter, other] = await list_dead_letters(app.context, DeadLetterFilter(), limit=10)
         await discard_dead_letter(app.context, ACTOR, letter.id)
@@ -167,7 +167,7 @@ async def test_a_discarded_dead_letter_is_kept_but_not_replayed(database_url: st
 async def test_a_dead_letter_that_is_discarded_during_a_replay_is_not_sent(
     database_url: str, receiver: Receiver
 ) -> None:
-    async with open_app(database_url, retry_schedule=[], disable_after_failures=100) as app:
+    async with open_app(database_url, retry_schedule="none", disable_after_failures=100) as app:
         await drain_endpoint(app, receiver, 2)
         [letter, _other] = await list_dead_letters(app.context, DeadLetterFilter(), limit=10)
         replay = (await start_replay(app.context, ACTOR, ALL)).replay

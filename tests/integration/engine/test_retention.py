@@ -88,7 +88,7 @@ async def test_a_delivery_that_is_still_to_be_made_stays_however_old_it_is(
 async def test_dead_letters_have_a_time_of_their_own_and_take_their_deliveries_with_them(
     database_url: str, receiver: Receiver
 ) -> None:
-    async with open_app(database_url, retry_schedule=[], dead_letter_retention_days=90) as app:
+    async with open_app(database_url, retry_schedule="none", dead_letter_retention_days=90) as app:
         await app.register(receiver.url("/well"))
         await app.register(receiver.url("/ill"))
         receiver.program("/ill", 500)
@@ -107,7 +107,7 @@ async def test_dead_letters_have_a_time_of_their_own_and_take_their_deliveries_w
 async def test_a_dead_letter_of_a_delivery_that_was_taken_up_again_leaves_alone(
     database_url: str, receiver: Receiver
 ) -> None:
-    async with open_app(database_url, retry_schedule=[], disable_after_failures=100) as app:
+    async with open_app(database_url, retry_schedule="none", disable_after_failures=100) as app:
         await app.register(receiver.url("/hook"))
         receiver.program("/hook", 500)
         await publish_and_work(app, 2)
@@ -162,7 +162,7 @@ async def test_much_is_removed_in_many_small_transactions(
     database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sendoff.maintenance.purge.AT_ONCE", 2)
-    async with open_app(database_url, retry_schedule=[], disable_after_failures=100) as app:
+    async with open_app(database_url, retry_schedule="none", disable_after_failures=100) as app:
         await app.register(receiver.url("/well"))
         await app.register(receiver.url("/ill"))
         receiver.program("/ill", 500)
