@@ -1,0 +1,3 @@
+module sendoff.example/verify
+
+go 1.20
