@@ -9,7 +9,17 @@ import typer
 from sendoff.cli.terminal.output import print_fields, print_json, print_page
 from sendoff.cli.terminal.rendering import print_exchanges
 from sendoff.cli.terminal.serializers import shape_dead_letter, shape_dead_letter_report
-from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Before, Data, Endpoint, Limit, Organization, perform
+from sendoff.cli.terminal.session import (
+    DEFAULT_DATA,
+    AsJson,
+    Before,
+    Data,
+    Endpoint,
+    Limit,
+    Organization,
+    change,
+    perform,
+)
 from sendoff.cli.terminal.time_options import Since, Until, parse_past
 from sendoff.operators import actions, queries
 from sendoff.policy.outcome import DeadLetterReason
@@ -66,5 +76,5 @@ def show(letter: DeadLetterId, data: Data = DEFAULT_DATA, as_json: AsJson = Fals
 @app.command()
 def discard(letter: DeadLetterId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """Take a dead letter off the open list; it is kept for the record."""
-    discarded = perform(data, lambda context, actor: actions.discard_dead_letter(context, actor, letter))
+    discarded = change(data, lambda context, actor: actions.discard_dead_letter(context, actor, letter))
     (print_json if as_json else print_fields)(shape_dead_letter(discarded))

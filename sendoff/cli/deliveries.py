@@ -9,7 +9,17 @@ import typer
 from sendoff.cli.terminal.output import print_fields, print_json, print_page
 from sendoff.cli.terminal.rendering import print_exchanges
 from sendoff.cli.terminal.serializers import shape_delivery_report, shape_listed_delivery
-from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Before, Data, Endpoint, Limit, Organization, perform
+from sendoff.cli.terminal.session import (
+    DEFAULT_DATA,
+    AsJson,
+    Before,
+    Data,
+    Endpoint,
+    Limit,
+    Organization,
+    change,
+    perform,
+)
 from sendoff.cli.terminal.time_options import Since, Until, parse_past
 from sendoff.operators import actions, queries
 from sendoff.policy.states import DeliveryState
@@ -60,7 +70,7 @@ def show(delivery: DeliveryId, data: Data = DEFAULT_DATA, as_json: AsJson = Fals
 @app.command()
 def retry(delivery: DeliveryId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """Attempt a delivery now, in the place of its next automatic attempt; if it fails, the schedule goes on."""
-    report = perform(data, lambda context, actor: actions.retry_delivery(context, actor, delivery))
+    report = change(data, lambda context, actor: actions.retry_delivery(context, actor, delivery))
     _print_report(shape_delivery_report(report), as_json=as_json)
 
 

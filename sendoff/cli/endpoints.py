@@ -8,7 +8,7 @@ import typer
 
 from sendoff.cli.terminal.output import print_fields, print_json, print_page
 from sendoff.cli.terminal.serializers import shape_endpoint
-from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Before, Data, Limit, Organization, perform
+from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Before, Data, Limit, Organization, change, perform
 from sendoff.endpoints.fields import HIGHEST_RATE
 from sendoff.operators import actions, queries
 from sendoff.policy.states import EndpointState
@@ -42,14 +42,14 @@ def list_(
 @app.command()
 def disable(endpoint: EndpointId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """Stop sending to an endpoint; what waits for it goes to the dead-letter store."""
-    changed = perform(data, lambda context, actor: actions.switch_endpoint(context, actor, endpoint, on=False))
+    changed = change(data, lambda context, actor: actions.switch_endpoint(context, actor, endpoint, on=False))
     (print_json if as_json else print_fields)(shape_endpoint(changed))
 
 
 @app.command()
 def enable(endpoint: EndpointId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """Send to an endpoint again and forget its failures; replay what is in the dead-letter store yourself."""
-    changed = perform(data, lambda context, actor: actions.switch_endpoint(context, actor, endpoint, on=True))
+    changed = change(data, lambda context, actor: actions.switch_endpoint(context, actor, endpoint, on=True))
     (print_json if as_json else print_fields)(shape_endpoint(changed))
 
 
@@ -63,5 +63,5 @@ def limit(
     as_json: AsJson = False,
 ) -> None:
     """Send to an endpoint at most so many deliveries a second; without --rate, end its limit."""
-    changed = perform(data, lambda context, actor: actions.limit_endpoint(context, actor, endpoint, rate_limit=rate))
+    changed = change(data, lambda context, actor: actions.limit_endpoint(context, actor, endpoint, rate_limit=rate))
     (print_json if as_json else print_fields)(shape_endpoint(changed))

@@ -10,7 +10,7 @@ import typer
 
 from sendoff.cli.terminal.output import print_fields, print_json, print_table
 from sendoff.cli.terminal.serializers import shape_event_type
-from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, perform
+from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, change, perform
 from sendoff.policy.matching import BUILT_IN_TYPES
 from sendoff.publishing import event_types
 
@@ -38,7 +38,7 @@ def create(
 ) -> None:
     """Register an event type, so that it can be published and subscribed to."""
     data_schema = _read_schema(schema) if schema else None
-    created = perform(
+    created = change(
         data,
         lambda context, actor: event_types.create_event_type(context, actor, name=name, data_schema=data_schema),
     )
@@ -64,7 +64,7 @@ def update(
     if (schema is None) is not no_schema:
         raise typer.BadParameter("Give either --schema FILE or --no-schema.", param_hint="--schema")
     data_schema = _read_schema(schema) if schema else None
-    updated = perform(
+    updated = change(
         data,
         lambda context, actor: event_types.update_event_type(context, actor, name=name, data_schema=data_schema),
     )
@@ -79,7 +79,7 @@ def delete(
     as_json: AsJson = False,
 ) -> None:
     """Remove a type: it can be neither published nor subscribed to. Accepted events are still delivered."""
-    perform(data, lambda context, actor: event_types.delete_event_type(context, actor, name=name, force=force))
+    change(data, lambda context, actor: event_types.delete_event_type(context, actor, name=name, force=force))
     (print_json if as_json else print_fields)({"name": name, "deleted": True})
 
 

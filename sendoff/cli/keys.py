@@ -10,7 +10,7 @@ from sendoff.accounts import organizations
 from sendoff.accounts.authentication import SCOPES, UPLOADS_READ, UPLOADS_WRITE, WEBHOOKS_MANAGE
 from sendoff.cli.terminal.output import print_json, print_table
 from sendoff.cli.terminal.serializers import shape_key
-from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, perform
+from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, change, perform
 from sendoff.cli.terminal.time_options import parse_future
 from sendoff.clock import iso
 
@@ -41,7 +41,7 @@ def create(
     """Mint an API key. It is shown this once: only its hash is stored."""
     scopes = tuple(dict.fromkeys(scope)) if scope else CUSTOMER_SCOPES
     expires_at = parse_future(expires_in, "--expires-in")
-    minted = perform(
+    minted = change(
         data,
         lambda context, actor: organizations.create_key(
             context, actor, organization_id=org, email=user, scopes=scopes, expires_at=expires_at
@@ -75,7 +75,7 @@ def revoke(
     key: Annotated[str, typer.Argument(metavar="ID")], data: Data = DEFAULT_DATA, as_json: AsJson = False
 ) -> None:
     """End an API key at once."""
-    perform(data, lambda context, actor: organizations.revoke_key(context, actor, key))
+    change(data, lambda context, actor: organizations.revoke_key(context, actor, key))
     if as_json:
         print_json({"id": key, "revoked": True})
     else:

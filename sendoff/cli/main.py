@@ -7,55 +7,41 @@ from typing import Annotated
 import typer
 
 from sendoff import __version__
-from sendoff.cli import (
-    audit_log,
-    dead_letters,
-    deliveries,
-    endpoints,
-    event_types,
-    events,
-    keys,
-    orgs,
-    reconcile,
-    replays,
-    secrets,
-    signing,
-)
-from sendoff.cli.demo import demo
-from sendoff.cli.local_stack.servers import web, worker
-from sendoff.cli.migrate import migrate
-from sendoff.cli.receive import receive
-from sendoff.cli.up import up
+from sendoff.cli.terminal.commands import Command, Commands
 from sendoff.process import disable_core_dumps, make_files_private
 
 app = typer.Typer(
+    cls=Commands.of(
+        Command("up", "up", "up", "Run everything on this machine: API, workers, Valkey."),
+        Command("web", "local_stack.servers", "web", "Run the API process alone, in the foreground."),
+        Command("worker", "local_stack.servers", "worker", "Run a worker process alone, in the foreground."),
+        Command("demo", "demo", "demo", "Show the main job end to end: publish, fail, retry, deliver, replay."),
+        Command("receive", "receive", "receive", "Run a local receiver that prints and verifies what arrives."),
+        Command("migrate", "migrate", "migrate", "Bring the database's schema to this version's."),
+        Command("orgs", "orgs", "app", "Organizations, their credits and their members."),
+        Command("keys", "keys", "app", "API keys."),
+        Command("secrets", "secrets", "app", "The keys that encrypt secrets at rest (SENDOFF_SECRET_KEYS)."),
+        Command("events", "events", "app", "Why an event was sent to an endpoint, or not."),
+        Command("event-types", "event_types", "app", "The types of events beyond the built-in ones."),
+        Command("endpoints", "endpoints", "app", "Every organization's endpoints."),
+        Command("deliveries", "deliveries", "app", "Any delivery, with its attempts."),
+        Command("dead-letters", "dead_letters", "app", "Deliveries that were given up."),
+        Command("replay", "replays", "replay", "Send dead letters or finished deliveries again."),
+        Command("replays", "replays", "app", "Replays that were started, and their progress."),
+        Command("audit-log", "audit_log", "audit_log", "Who changed or sent what, newest first."),
+        Command("reconcile", "reconcile", "reconcile_command", "Check that accepted events and deliveries add up."),
+        Command("audit", "reconcile", "reconcile_command", "The former name of `reconcile`.", hidden=True),
+        Command("verify", "signing", "verify", "Check the signature of a request, and print its event."),
+        Command("sign", "signing", "sign", "Print the headers that a delivery of a body would carry."),
+    ),
     help="Sendoff delivers webhooks: signed, retried for hours, never silently dropped.",
+    epilog="Exit codes: 0 done; 1 refused, not found, or something does not add up; 2 wrong usage; "
+    "3 a dependency is unavailable, try again; 70 an internal error; 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-app.command()(up)
-app.command()(web)
-app.command()(worker)
-app.command()(demo)
-app.command()(receive)
-app.command()(migrate)
-app.add_typer(orgs.app, name="orgs")
-app.add_typer(keys.app, name="keys")
-app.add_typer(secrets.app, name="secrets")
-app.add_typer(events.app, name="events")
-app.add_typer(event_types.app, name="event-types")
-app.add_typer(endpoints.app, name="endpoints")
-app.add_typer(deliveries.app, name="deliveries")
-app.add_typer(dead_letters.app, name="dead-letters")
-app.command()(replays.replay)
-app.add_typer(replays.app, name="replays")
-app.command("audit-log")(audit_log.audit_log)
-app.command()(reconcile.audit)
-app.command()(signing.verify)
-app.command()(signing.sign)
 
 
 def _print_version(asked: bool) -> None:

@@ -10,7 +10,10 @@ import typer
 from sendoff.accounts import organizations
 from sendoff.cli.terminal.output import print_fields, print_json, print_table
 from sendoff.cli.terminal.serializers import shape_organization
-from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, perform
+from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, change, perform
+
+HIGHEST_CREDITS = 2**63 - 1
+"""The largest balance that a database column holds."""
 
 app = typer.Typer(help="Organizations, their credits and their members.", no_args_is_help=True)
 
@@ -22,6 +25,7 @@ def create(
         int | None,
         typer.Option(
             min=0,
+            max=HIGHEST_CREDITS,
             metavar="N",
             help="An active subscription with so many credits. Without this option the organization has no "
             "subscription and cannot upload.",
@@ -31,7 +35,7 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Create an organization; with --credits it has an active subscription, without it has none."""
-    created = perform(
+    created = change(
         data, lambda context, actor: organizations.create_organization(context, actor, name=name, credits=credits)
     )
     (print_json if as_json else print_fields)(shape_organization(created))
@@ -52,7 +56,7 @@ def list_(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
 def set_credits(
     organization: Annotated[str, typer.Argument(metavar="ID")],
     credits: Annotated[  # noqa: A002 - the argument's name
-        int | None, typer.Argument(min=0, metavar="N", help="The new balance.", show_default=False)
+        int | None, typer.Argument(min=0, max=HIGHEST_CREDITS, metavar="N", help="The new balance.", show_default=False)
     ] = None,
     no_subscription: Annotated[
         bool, typer.Option("--no-subscription", help="End the subscription instead: no credits, no uploads.")
@@ -63,7 +67,7 @@ def set_credits(
     """Set an organization's credits (which starts its subscription), or end the subscription."""
     if (credits is None) != no_subscription:
         raise typer.BadParameter("give either N or --no-subscription", param_hint="N")
-    changed = perform(data, lambda context, actor: organizations.set_credits(context, actor, organization, credits))
+    changed = change(data, lambda context, actor: organizations.set_credits(context, actor, organization, credits))
     (print_json if as_json else print_fields)(shape_organization(changed))
 
 
@@ -91,7 +95,7 @@ def remove_user(
     as_json: AsJson = False,
 ) -> None:
     """Remove a user from an organization and revoke the API keys that this user minted there."""
-    revoked = perform(
+    revoked = change(
         data, lambda context, actor: organizations.remove_member(context, actor, organization_id=org, email=user)
     )
     if as_json:
@@ -101,7 +105,7 @@ def remove_user(
 
 
 def _switch(organization: str, data: Path, *, suspended: bool, as_json: bool) -> None:
-    changed = perform(
+    changed = change(
         data,
         lambda context, actor: organizations.suspend_organization(context, actor, organization, suspended=suspended),
     )

@@ -1,4 +1,4 @@
-"""`sendoff audit`: whether what was accepted and what became of it add up."""
+"""`sendoff reconcile`: check that accepted events, deliveries and dead letters add up."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from sendoff.store.queries.reconciliation import Finding
 
 def _check_duration(given: str) -> str:
     try:
-        parse_duration(given)
+        timedelta(seconds=parse_duration(given))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    except OverflowError:
+        raise typer.BadParameter(f"{given!r} is out of range. Use a shorter time.") from None
     return given
 
 
@@ -26,14 +28,14 @@ Grace = Annotated[
     str,
     typer.Option(metavar="TIME", callback=_check_duration, help="How late something may be before it is reported."),
 ]
-ResponseModel = Annotated[
-    int, typer.Option("--limit", min=1, metavar="N", help="How many to print of each kind at most.")
+ShownOfAKind = Annotated[
+    int, typer.Option("--limit", min=1, max=10_000, metavar="N", help="How many to print of each kind at most.")
 ]
 
 
-def audit(
+def reconcile_command(
     grace: Grace = "10m",
-    limit: ResponseModel = SHOWN_OF_A_KIND,
+    limit: ShownOfAKind = SHOWN_OF_A_KIND,
     data: Data = DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from sendoff.cli.terminal.session import (
     Endpoint,
     Limit,
     Organization,
+    change,
     perform,
 )
 from sendoff.cli.terminal.time_options import Since, Until, parse_past
@@ -54,6 +56,11 @@ def replay(
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait until all is settled; exit code 1 unless all was delivered.")
     ] = False,
+    everything: Annotated[
+        bool,
+        typer.Option("--all", help="Every open dead letter of every organization; needed when nothing is chosen."),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     data: Data = DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
@@ -73,6 +80,8 @@ def replay(
     if dry_run:
         _count(data, selection, as_json=as_json)
         return
+    if not delivery:
+        _confirm(data, selection, everything=everything, yes=yes)
     report = _start(data, selection, rate=rate, wait=wait)
     _print_one(shape_replay(report), as_json=as_json)
     if wait and report.progress.succeeded < report.replay.total:
@@ -97,7 +106,7 @@ def show(replay: ReplayId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -
 @app.command()
 def cancel(replay: ReplayId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """Send no more of a replay; what is sent already goes its way."""
-    report = perform(data, lambda context, actor: operations.cancel_replay(context, actor, replay))
+    report = change(data, lambda context, actor: operations.cancel_replay(context, actor, replay))
     _print_one(shape_replay(report), as_json=as_json)
 
 
@@ -106,11 +115,37 @@ def _count(data: Path, selection: Selection, *, as_json: bool) -> None:
     if as_json:
         print_json({"count": count, "endpoints": endpoints})
     else:
-        typer.echo(f"Would send again: {count} deliveries, to {endpoints} endpoints.")
+        typer.echo(f"Would send again: {_amount(count, endpoints)}.")
+
+
+def _confirm(data: Path, selection: Selection, *, everything: bool, yes: bool) -> None:
+    """Ask for confirmation with a count on a terminal. Without a terminal, a replay of everything needs --yes."""
+    chosen_nothing = selection.filter == DeadLetterFilter()
+    if chosen_nothing and not everything:
+        raise typer.BadParameter(
+            "nothing is chosen: choose with --org, --endpoint, --reason and the like, or give --all", param_hint="--all"
+        )
+    if everything and not chosen_nothing:
+        raise typer.BadParameter("it cannot be combined with other choices: leave it out", param_hint="--all")
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        if chosen_nothing:
+            raise typer.BadParameter("a replay of everything needs --yes where no terminal can ask", param_hint="--yes")
+        return
+    count, endpoints = perform(data, lambda context, _: operations.count_replay(context, selection))
+    typer.confirm(f"Send {_amount(count, endpoints)} again?", abort=True, err=True)
+
+
+def _amount(deliveries: int, endpoints: int) -> str:
+    return (
+        f"{deliveries} {'delivery' if deliveries == 1 else 'deliveries'} "
+        f"to {endpoints} {'endpoint' if endpoints == 1 else 'endpoints'}"
+    )
 
 
 def _start(data: Path, selection: Selection, *, rate: int, wait: bool) -> ReplayReport:
-    started = perform(data, lambda context, actor: operations.start_replay(context, actor, selection, rate=rate))
+    started = change(data, lambda context, actor: operations.start_replay(context, actor, selection, rate=rate))
     return perform(data, lambda context, _: _until_settled(context, started.replay.id)) if wait else started
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import typer
 
 from sendoff.cli.terminal.output import print_json, print_table
-from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, perform
+from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, change, perform
 from sendoff.maintenance import key_rotation as operations
 
 app = typer.Typer(help="The keys that encrypt secrets at rest (SENDOFF_SECRET_KEYS).", no_args_is_help=True)
@@ -29,7 +29,7 @@ def rotate_keys(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
 
     Add the new key last and restart every process, then put it first and restart again, run this, drop the old one.
     """
-    done = perform(data, operations.rotate_keys)
+    done = change(data, operations.rotate_keys)
     if as_json:
         print_json(asdict(done))
     else:

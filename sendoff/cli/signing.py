@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sendoff.cli.terminal.output import print_json
+from sendoff.cli.terminal.output import print_json, printable
 from sendoff.cli.terminal.session import plain_errors
 from sendoff.clock import SystemClock
 from sendoff.dialects.base import AttemptInfo, EventData, Headers
@@ -38,7 +38,9 @@ Secrets = Annotated[
 Body = Annotated[
     typer.FileBinaryRead, typer.Argument(metavar="[BODY]", help="The file with the raw body; default: standard input.")
 ]
-At = Annotated[int | None, typer.Option(metavar="UNIX", help="The time to go by; default: now.")]
+At = Annotated[
+    int | None, typer.Option(min=0, max=2**53, metavar="UNIX", help="The time to go by, in seconds; default: now.")
+]
 
 
 def verify(
@@ -57,7 +59,7 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Check the signature of a request, and print its event. Exit code 1, and why, when it must not be believed."""
-    lines = [*(headers.read_text().splitlines() if headers else ()), *(header or ())]
+    lines = [*(headers.read_text(errors="replace").splitlines() if headers else ()), *(header or ())]
     try:
         seconds = parse_duration(tolerance)
     except ValueError as error:
@@ -74,7 +76,7 @@ def verify(
     if as_json:
         print_json({"valid": True, "event": event})
     else:
-        typer.echo(json.dumps(event, indent=2, ensure_ascii=False))
+        typer.echo("\n".join(map(printable, json.dumps(event, indent=2, ensure_ascii=False).split("\n"))))
 
 
 def sign(

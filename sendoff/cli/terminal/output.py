@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -15,9 +16,13 @@ from rich.text import Text
 _WIDTH_WITHOUT_TERMINAL = 250  # a file or a pipe has no width; what is cut off there is lost
 
 
+_STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+"""Characters that steer a terminal or reorder what it shows. JSON may escape them, since they occur in strings only."""
+
+
 def print_json(value: Any) -> None:
     """One JSON document on one line of standard output."""
-    typer.echo(orjson.dumps(value).decode())
+    typer.echo(_STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", orjson.dumps(value).decode()))
 
 
 def print_page(found: Sequence[Mapping[str, Any]], *, limit: int, columns: Sequence[str], as_json: bool) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import typer
 
 from sendoff.audit import Actor
+from sendoff.cli.terminal.output import printable
 from sendoff.context import Context
 from sendoff.data_directory import DEFAULT, DataDirectory
 from sendoff.errors import SendoffError
@@ -66,13 +69,28 @@ Deliveries = Annotated[
 
 
 def perform(data: Path, work: Callable[[Context, Actor], Awaitable[Result]]) -> Result:
-    """What `work` gives, done on the data directory's database in the name of whoever is logged in."""
-    with plain_errors():
-        directory = DataDirectory.at(data)
-        directory.require_database()
-        settings = directory.settings()
-        configure_logging(settings)
-        return asyncio.run(_in_context(settings, work))
+    """Run `work` on the data directory's database as the current user, and return its result."""
+    directory = DataDirectory.at(data)
+    directory.require_database()
+    settings = directory.settings()
+    configure_logging(settings)
+    return asyncio.run(_in_context(settings, work))
+
+
+def change(data: Path, work: Callable[[Context, Actor], Awaitable[Result]]) -> Result:
+    """`perform` for commands that write: says first, on standard error, which installation they write to."""
+    settings = DataDirectory.at(data).settings_without_keys()
+    if "--json" not in sys.argv:
+        typer.echo(f"on {_installation(settings.database_url)}", err=True)
+    return perform(data, work)
+
+
+def _installation(database_url: str) -> str:
+    """The database that a URL names, without its credentials."""
+    parts = urlsplit(database_url)
+    if parts.scheme.startswith("sqlite"):
+        return printable(unquote(parts.path.removeprefix("/")))
+    return printable(f"{parts.scheme.partition('+')[0]}://{parts.netloc.rpartition('@')[2]}{parts.path}")
 
 
 @contextmanager

@@ -24,6 +24,8 @@ def parse_past(text: str | None, option: str) -> datetime | None:
         return SystemClock().now() - timedelta(seconds=parse_duration(text))
     except ValueError:
         pass
+    except OverflowError:
+        raise _too_far(text, option) from None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -41,3 +43,9 @@ def parse_future(text: str | None, option: str) -> datetime | None:
         return SystemClock().now() + timedelta(seconds=parse_duration(text))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
+    except OverflowError:
+        raise _too_far(text, option) from None
+
+
+def _too_far(text: str, option: str) -> typer.BadParameter:
+    return typer.BadParameter(f"{text!r} is out of range. Use at most 36500d (100 years).", param_hint=option)

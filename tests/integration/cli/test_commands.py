@@ -237,4 +237,4 @@ def test_commands_work_while_redis_is_away_and_before_anything_was_up(install: I
     assert offline.json("migrate") == {"migrated": True}
     created = offline.json("orgs", "create", "Acme")
     assert [one["id"] for one in offline.json("orgs", "list")["data"]] == [created["id"]]
-    assert offline.json("replay")["total"] == 0
+    assert offline.json("replay", "--all", "--yes")["total"] == 0
