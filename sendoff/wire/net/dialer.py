@@ -63,6 +63,8 @@ class Dialer:
                 dial.phase = "tls"
                 return await self._encrypt(sock, target, factory, turn)
         except TimeoutError:
+            if dial.phase == "resolve":
+                raise self._resolved_too_late(target) from None
             raise dial.too_late() from None
 
     async def check(self, target: Target, deadline: float) -> Sequence[Address]:
@@ -71,7 +73,12 @@ class Dialer:
             async with asyncio.timeout_at(deadline):
                 return await self._addresses(target)
         except TimeoutError:
-            raise TimedOut("resolve") from None
+            raise self._resolved_too_late(target) from None
+
+    def _resolved_too_late(self, target: Target) -> WireError:
+        if self._resolver.is_queued(target.host):
+            return LocalFailure("Too many other host names were being looked up; nothing was sent. It is tried again.")
+        return TimedOut("resolve")
 
     async def _addresses(self, target: Target) -> Sequence[Address]:
         if target.address is not None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Protocol, TypeVar
@@ -27,6 +27,9 @@ class Resolver(Protocol):
     async def resolve(self, host: str) -> Sequence[Address]:
         """All addresses of `host`, best first; raises NameNotFound or LocalFailure."""
 
+    def is_queued(self, host: str) -> bool:
+        """Whether the lookup of `host` has not begun because others are before it."""
+
 
 def look_up(host: str) -> Answer:
     """Ask the system, in the calling thread, which may take long."""
@@ -43,21 +46,24 @@ def look_up(host: str) -> Answer:
 class SystemResolver:
     """The system's resolver in threads of its own.
 
-    Answers are kept for a few seconds, and simultaneous lookups of one name share a thread. A name whose lookup
-    turns out slow moves to a line of its own and starts there the next time, so that names which never resolve
-    cannot hold up the others.
+    Answers are kept for a minute, failures for a few seconds, and simultaneous lookups of one name share a thread.
+    A name whose lookup turns out slow moves to a line of its own and starts there the next time. In each line domains
+    take turns, and the names of one domain occupy a quarter of the threads at most, so that names which are slow or
+    never resolve do not delay the names of others.
     """
 
     def __init__(
         self,
         *,
-        keep_seconds: float = 5.0,
+        keep_seconds: float = 60.0,
+        keep_failure_seconds: float = 5.0,
         threads: int = 32,
         slow_threads: int = 8,
         slow_after_seconds: float = 1.0,
         look_up: Callable[[str], Answer] = look_up,
     ) -> None:
         self._keep_seconds = keep_seconds
+        self._keep_failure_seconds = keep_failure_seconds
         self._slow_after_seconds = slow_after_seconds
         self._look_up = look_up
         self._kept: OrderedDict[str, tuple[float, Answer]] = OrderedDict()
@@ -76,7 +82,7 @@ class SystemResolver:
         if lookup is None:
             lookup = self._lookups[host] = _Lookup(host, loop)
             lookup.line = self._slow_line if host in self._slow_names else self._line
-            lookup.line.queue.append(lookup)
+            lookup.line.add(lookup)
         lookup.interested += 1
         self._advance(lookup.line)
         try:
@@ -84,16 +90,21 @@ class SystemResolver:
         finally:
             lookup.interested -= 1
 
+    def is_queued(self, host: str) -> bool:
+        """Whether the lookup of `host` still waits for a thread: a delay on this side and not the receiver's."""
+        lookup = self._lookups.get(host)
+        return lookup is not None and not lookup.started
+
     def _advance(self, line: _Line) -> None:
-        while line.queue and line.free > 0:
-            lookup = line.queue.popleft()
+        while (lookup := line.next()) is not None:
             if lookup.interested:
                 self._start(lookup)
             else:
-                del self._lookups[lookup.host]  # whoever asked has given up; the next one asks again
+                del self._lookups[lookup.host]  # every caller has given up; the next one starts a new lookup
 
     def _start(self, lookup: _Lookup) -> None:
-        lookup.line.free -= 1
+        lookup.started = True
+        lookup.line.occupy(lookup.domain)
         lookup.timer = lookup.loop.call_later(self._slow_after_seconds, self._demote, lookup)
         try:
             # Daemon threads, so that a resolver that hangs does not keep a process from ending.
@@ -112,28 +123,61 @@ class SystemResolver:
     def _demote(self, lookup: _Lookup) -> None:
         _remember(self._slow_names, lookup.host, None)
         if lookup.line is self._line and self._slow_line.free > -self._slow_line.size:
-            self._line.free += 1
-            self._slow_line.free -= 1
+            self._line.vacate(lookup.domain)
+            self._slow_line.occupy(lookup.domain)
             lookup.line = self._slow_line
             self._advance(self._line)
 
     def _done(self, lookup: _Lookup, answer: Answer) -> None:
         if lookup.timer is not None:
             lookup.timer.cancel()
-        lookup.line.free += 1
+        lookup.line.vacate(lookup.domain)
         del self._lookups[lookup.host]
         if not isinstance(answer, LocalFailure):
-            _remember(self._kept, lookup.host, (lookup.loop.time() + self._keep_seconds, answer))
+            seconds = self._keep_seconds if isinstance(answer, tuple) else self._keep_failure_seconds
+            _remember(self._kept, lookup.host, (lookup.loop.time() + seconds, answer))
         lookup.answer.set_result(answer)
         self._advance(lookup.line)
 
 
 class _Line:
-    """Lookups that share a number of threads; `free` falls below zero when slow ones are moved in."""
+    """Lookups that share a number of threads, by turns of domains.
+
+    `free` falls below zero when slow lookups are moved in.
+    """
 
     def __init__(self, size: int) -> None:
         self.size = self.free = size
-        self.queue: deque[_Lookup] = deque()
+        self._most_per_domain = max(1, size // 4)
+        self._queues: OrderedDict[str, deque[_Lookup]] = OrderedDict()
+        self._running: Counter[str] = Counter()
+
+    def add(self, lookup: _Lookup) -> None:
+        self._queues.setdefault(lookup.domain, deque()).append(lookup)
+
+    def next(self) -> _Lookup | None:
+        """Take the lookup whose turn it is, if a thread is free for it."""
+        if self.free <= 0:
+            return None
+        # Few domains are skipped: only those that already occupy their share of the threads.
+        domain = next((name for name in self._queues if self._running[name] < self._most_per_domain), None)
+        if domain is None:
+            return None
+        queue = self._queues.pop(domain)
+        lookup = queue.popleft()
+        if queue:
+            self._queues[domain] = queue
+        return lookup
+
+    def occupy(self, domain: str) -> None:
+        self.free -= 1
+        self._running[domain] += 1
+
+    def vacate(self, domain: str) -> None:
+        self.free += 1
+        self._running[domain] -= 1
+        if not self._running[domain]:
+            del self._running[domain]
 
 
 class _Lookup:
@@ -143,6 +187,8 @@ class _Lookup:
 
     def __init__(self, host: str, loop: asyncio.AbstractEventLoop) -> None:
         self.host = host
+        self.domain = ".".join(host.split(".")[-2:])
+        self.started = False
         self.loop = loop
         self.answer: asyncio.Future[Answer] = loop.create_future()
         self.interested = 0

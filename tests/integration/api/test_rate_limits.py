@@ -172,6 +172,9 @@ async def test_subscriptions_of_one_host_are_limited_for_each_organization(
 class Resolver:
     """Every name has the same address."""
 
+    def is_queued(self, host: str) -> bool:
+        return False
+
     async def resolve(self, _host: str) -> Sequence[IPv4Address]:
         return [IPv4Address("127.0.0.1")]
 

@@ -28,6 +28,9 @@ class Names:
     def __init__(self) -> None:
         self.answer: Sequence[str] = [PERMITTED]
 
+    def is_queued(self, host: str) -> bool:
+        return False
+
     async def resolve(self, host: str) -> Sequence[Address]:
         assert host == HOST
         return [ip_address(text) for text in self.answer]

@@ -145,6 +145,9 @@ class FixedResolver:
         self._names = {name.replace("_", "."): [list(answer) for answer in answers] for name, answers in names.items()}
         self.asked: list[str] = []
 
+    def is_queued(self, host: str) -> bool:
+        return False
+
     async def resolve(self, host: str) -> Sequence[Address]:
         self.asked.append(host)
         answers = self._names.get(host)

@@ -121,6 +121,9 @@ async def test_a_name_without_an_address_is_not_found(answers: dict[str, Sequenc
 
 async def test_a_resolver_that_hangs_costs_the_deadline() -> None:
     class Hanging:
+        def is_queued(self, host: str) -> bool:
+            return False
+
         async def resolve(self, host: str) -> Sequence[Address]:
             await asyncio.Event().wait()
             return []

@@ -10,8 +10,11 @@ from ipaddress import ip_address
 
 import pytest
 
-from sendoff.wire.errors import LocalFailure, NameNotFound
+from sendoff.policy.addresses import check_url
+from sendoff.wire.errors import LocalFailure, NameNotFound, TimedOut
+from sendoff.wire.http.client import Client
 from sendoff.wire.net.resolver import Answer, SystemResolver, look_up
+from tests.integration.wire.receivers import LOOPBACK
 from tests.support.polling import eventually
 
 HERE = (ip_address("127.0.0.1"),)
@@ -100,6 +103,44 @@ async def test_a_name_that_was_slow_once_waits_in_the_line_of_the_slow(lookups: 
         assert await resolver.resolve("other.example") == HERE  # on a busy machine the first may have been slow, too
         lookups.released.set()
         assert await second == HERE
+
+
+async def test_slow_names_of_one_domain_leave_threads_to_the_names_of_others(lookups: Lookups) -> None:
+    resolver = SystemResolver(look_up=lookups, threads=8, slow_after_seconds=60)
+    hanging = [asyncio.create_task(resolver.resolve(f"slow{number}.hostile.example")) for number in range(800)]
+    try:
+        await eventually(lambda: len(lookups.asked) == 2)
+        async with asyncio.timeout(5):
+            for number in range(5):
+                assert await resolver.resolve(f"quick.victim{number}.example") == HERE
+        assert sum(name.startswith("slow") for name in lookups.asked) == 2
+        assert resolver.is_queued("slow799.hostile.example")
+        assert not resolver.is_queued("slow0.hostile.example")
+    finally:
+        lookups.released.set()
+        assert await asyncio.gather(*hanging) == [HERE] * 800
+
+
+async def test_domains_take_turns_when_all_threads_are_busy(lookups: Lookups) -> None:
+    resolver = SystemResolver(look_up=lookups, threads=1, slow_after_seconds=60)
+    names = [f"slow{number}.hostile.example" for number in range(50)]
+    asking = [asyncio.create_task(resolver.resolve(name)) for name in [*names, "quick.victim.test"]]
+    await eventually(lambda: lookups.asked)
+    lookups.released.set()
+    await asyncio.gather(*asking)
+
+    assert lookups.asked.index("quick.victim.test") <= 2
+
+
+async def test_a_deadline_that_passes_in_the_queue_is_a_failure_of_this_side(lookups: Lookups) -> None:
+    resolver = SystemResolver(look_up=lookups, threads=1, slow_after_seconds=60)
+    async with Client(LOOPBACK, resolver=resolver) as client:
+        started = asyncio.create_task(client.check(check_url("http://slow1.example/", LOOPBACK), timeout=0.5))
+        await eventually(lambda: lookups.asked)
+        with pytest.raises(LocalFailure, match="other host names"):
+            await client.check(check_url("http://slow2.example/", LOOPBACK), timeout=0.2)
+        with pytest.raises(TimedOut):
+            await started
 
 
 async def test_a_question_that_nobody_waits_for_any_more_is_not_asked(lookups: Lookups) -> None:
