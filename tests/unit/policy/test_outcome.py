@@ -27,7 +27,7 @@ def test_everything_else_but_410_is_a_failure(status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "name", "because"),
+    ("status", "name", "detail"),
     [
         (200, "ok", "The receiver answered 200 OK."),
         (302, "redirect", "The receiver answered 302 Found; redirects are never followed."),
