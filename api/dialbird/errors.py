@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from sendoff import errors
 from sendoff.errors import SendoffError, TokenProblem
 
-from ..http.error_response import Problem
+from ..http.error_response import ErrorResponse
 
 CODES: dict[type[SendoffError], str] = {
     errors.InvalidPhoneNumber: "invalid_phone_number",
@@ -57,7 +57,7 @@ class DialbirdError(BaseModel):
     error: DialbirdProblem
 
 
-def error_envelope(problem: Problem, request_id: str) -> Any:
+def error_envelope(problem: ErrorResponse, request_id: str) -> Any:
     """`{"error": {code, message, field?, request_id}}`; `field` only where one input is to blame."""
     error = problem.error
     told = {"code": code_of(problem), "message": _message(problem)}
@@ -66,7 +66,7 @@ def error_envelope(problem: Problem, request_id: str) -> Any:
     return {"error": told | {"request_id": request_id}}
 
 
-def code_of(problem: Problem) -> str:
+def code_of(problem: ErrorResponse) -> str:
     """The table's code for a problem."""
     error = problem.error
     if isinstance(error, errors.Unauthenticated):
@@ -77,7 +77,7 @@ def code_of(problem: Problem) -> str:
     return _BY_STATUS.get(problem.status, "internal_error" if problem.status >= 500 else "validation_error")
 
 
-def _message(problem: Problem) -> str:
+def _message(problem: ErrorResponse) -> str:
     error = problem.error
     if isinstance(error, errors.Unauthenticated) and error.message == errors.Unauthenticated().message:
         return TOKEN_MESSAGES[error.problem]

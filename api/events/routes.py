@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sendoff.accounts.authentication import EVENTS_WRITE, read_idempotency_key
+from sendoff.accounts.authentication import EVENTS_WRITE, hash_bearer_key
 from sendoff.clock import iso
 from sendoff.errors import SendoffError
 from sendoff.idempotency import IdempotentRequest, StoredResponse, fingerprint
@@ -89,7 +89,7 @@ async def _publish(request: Request, *, read: Read, answer: Answer, in_batch: bo
         return await _publish_alone(request, caller, body, await read(body), answer=answer, in_batch=in_batch)
     refuse_key_in_url(request)
     authorization = request.headers.get("authorization")
-    read_idempotency_key(authorization)  # without a key nothing is read
+    hash_bearer_key(authorization)  # without a key nothing is read
     try:
         check_query(request)
         events = await read(await read_json_bytes(request))

@@ -11,7 +11,7 @@ from sendoff.policy.redaction import redact_text
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ErrorResponse:
     """What the caller is told: the status, the error that says why, and the headers that go with it."""
 
     status: int
@@ -24,5 +24,5 @@ class Problem:
         return redact_text(self.error.message)
 
 
-Envelope = Callable[[Problem, str], Any]
+Envelope = Callable[[ErrorResponse, str], Any]
 """A surface's shape of an error: from the problem and the request's id to what becomes the JSON body."""

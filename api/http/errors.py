@@ -18,7 +18,7 @@ from sendoff.errors import SendoffError
 
 from ..dialbird.errors import error_envelope
 from ..dialbird.paths import is_on_surface
-from .error_response import Envelope, Problem
+from .error_response import Envelope, ErrorResponse
 from .validation import describe_problems
 
 UNAVAILABLE_SECONDS = 5
@@ -71,7 +71,7 @@ _STATUSES: dict[type[SendoffError], int] = {
 """The status of each error on every surface; a subclass has its parent's. What isn't here is our fault: 500."""
 
 
-def detail_envelope(problem: Problem, _request_id: str) -> Any:
+def detail_envelope(problem: ErrorResponse, _request_id: str) -> Any:
     """`{"detail": <string or object>}` (OptimalDial contract, "Errors")."""
     match problem.error:
         case errors.RateLimited() as error:
@@ -104,19 +104,19 @@ _ENVELOPES: tuple[tuple[Callable[[str], bool], Envelope], ...] = ((is_on_surface
 """Whose paths have another envelope than `detail`."""
 
 
-def describe(error: Exception) -> Problem:
+def describe(error: Exception) -> ErrorResponse:
     """The problem that an exception is to the caller. What nobody foresaw is told as Internal."""
     if isinstance(error, HTTPException):
         return _describe_framework(error)
     if isinstance(error, RequestValidationError):
-        return Problem(400, errors.Invalid(describe_problems(error.errors(), skip=1)))
+        return ErrorResponse(400, errors.Invalid(describe_problems(error.errors(), skip=1)))
     status = next((_STATUSES[kind] for kind in type(error).__mro__ if kind in _STATUSES), 500)
     if not isinstance(error, SendoffError) or status == 500:
-        return Problem(500, Internal())
-    return Problem(status, error, _headers(error))
+        return ErrorResponse(500, Internal())
+    return ErrorResponse(status, error, _headers(error))
 
 
-def respond(path: str, request_id: str, problem: Problem) -> Response:
+def respond(path: str, request_id: str, problem: ErrorResponse) -> Response:
     """The answer in the envelope of the path's surface."""
     envelope = next((shape for is_theirs, shape in _ENVELOPES if is_theirs(path)), detail_envelope)
     body = orjson.dumps(envelope(problem, request_id))
@@ -132,21 +132,21 @@ async def answer_error(request: Request, error: Exception) -> Response:
     """The framework's exception handler for everything that is foreseen."""
     problem = describe(error)
     if problem.status == 405:
-        problem = Problem(405, problem.error, {"Allow": request.app.state.methods.allowed(request.url.path)})
+        problem = ErrorResponse(405, problem.error, {"Allow": request.app.state.methods.allowed(request.url.path)})
     if problem.status == 500:
         _log.error("request_failed", path=request.url.path, exc_info=error)
     return respond(request.url.path, request.state.request_id, problem)
 
 
-def _describe_framework(error: HTTPException) -> Problem:
+def _describe_framework(error: HTTPException) -> ErrorResponse:
     if error.status_code == 404:
-        return Problem(404, NoSuchRoute())
+        return ErrorResponse(404, NoSuchRoute())
     if error.status_code == 405:
-        return Problem(405, MethodNotAllowed())
+        return ErrorResponse(405, MethodNotAllowed())
     if error.status_code >= 500:
-        return Problem(500, Internal())
+        return ErrorResponse(500, Internal())
     status = 400 if error.status_code == 422 else error.status_code
-    return Problem(status, SendoffError(str(error.detail)), error.headers or {})
+    return ErrorResponse(status, SendoffError(str(error.detail)), error.headers or {})
 
 
 def _headers(error: SendoffError) -> dict[str, str]:

@@ -56,13 +56,13 @@ async def authenticate(context: Context, authorization: str | None) -> Principal
     Raises Unauthenticated when it is missing, malformed, unknown, expired or revoked; its message does not tell which.
     Revocation and expiry hold at once in every process, for the key is looked up each time.
     """
-    key_hash = read_idempotency_key(authorization)
+    key_hash = hash_bearer_key(authorization)
     async with context.database.read() as tx:
         known = await accounts.find_keys_by_hash(tx, [key_hash])
     return principal_of(known.get(key_hash), now=context.clock.now())
 
 
-def read_idempotency_key(authorization: str | None) -> str:
+def hash_bearer_key(authorization: str | None) -> str:
     """The hash of the API key in an `Authorization` header's value. Raises Unauthenticated when there is none."""
     key = bearer_token(authorization)
     if not _KEY.fullmatch(key):

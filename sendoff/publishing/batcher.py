@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sendoff.accounts.authentication import EVENTS_WRITE, Principal, principal_of, read_idempotency_key
+from sendoff.accounts.authentication import EVENTS_WRITE, Principal, hash_bearer_key, principal_of
 from sendoff.context import Context
 from sendoff.errors import SendoffError, Unavailable
 from sendoff.publishing.event_types import STEPS_AT_ONCE, check_data, check_types, look_up_publishable, schema_steps
@@ -69,7 +69,7 @@ class PublishBatcher:
         Raises Unauthenticated, MissingScope, UnknownEventType, Invalid or Unavailable, each for this request alone.
         """
         outcome: asyncio.Future[list[AcceptedEvent]] = asyncio.get_running_loop().create_future()
-        self._add(_PendingPublish(read_idempotency_key(authorization), events, request_id, in_batch, outcome))
+        self._add(_PendingPublish(hash_bearer_key(authorization), events, request_id, in_batch, outcome))
         return await outcome
 
     def _add(self, waiting: _PendingPublish) -> None:
