@@ -34,7 +34,7 @@ def assert_enveloped(response: httpx.Response) -> None:
 
 
 async def test_an_unknown_path_is_an_enveloped_404(sqlite_api: ApiFixture) -> None:
-    for path in ("/api", "/api/v1/nothing", "/api/v1/webhooks/", "/docs", "/redoc", "//", "/%00"):
+    for path in ("/api", "/api/v1/nothing", "/api/v1/webhooks/", "/docs", "/redoc", "/%00"):
         response = await sqlite_api.get(path)
         assert response.status_code == 404, path
         assert_enveloped(response)
