@@ -87,6 +87,8 @@ class ResponseReader:
     def feed(self, data: bytes | memoryview) -> bool:
         """Take what came from the network; True once the response is complete. Raises BadResponse."""
         if not self.received and data[0] != _FIRST_BYTE:
+            if data[0] == 0 and bytes(data[3:4]) in {b"\x04", b"\x07"}:  # a frame of HTTP/2: SETTINGS or GOAWAY
+                raise BadResponse("The receiver speaks HTTP/2 only; enable HTTP/1.1 on it.")
             raise BadResponse("The answer does not start with HTTP/.")
         self.received += len(data)
         try:

@@ -169,6 +169,21 @@ def test_an_answer_that_has_no_body_takes_none(status: bytes) -> None:
     assert (reader.body(), reader.reusable) == (b"", False)
 
 
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + bytes(18),
+        b"\x00\x00\x00\x04\x00\x00\x00\x00\x00",
+        b"\x00\x00\x08\x07\x00\x00\x00\x00\x00" + bytes(8),
+    ],
+)
+def test_a_receiver_of_http_2_alone_is_named_as_such(frame: bytes) -> None:
+    for data in (frame, memoryview(bytearray(frame))):
+        reader = ResponseReader(CAP, Budget(1_000_000))
+        with pytest.raises(BadResponse, match=r"HTTP/2 only; enable HTTP/1\.1"):
+            reader.feed(data)
+
+
 def test_headers_beyond_the_cap_are_refused_in_one_piece_and_in_many() -> None:
     line = b"X-Filler: " + b"x" * 1_000 + b"\r\n"
     with pytest.raises(BadResponse, match="larger"):

@@ -11,7 +11,7 @@ import trustme
 
 from sendoff.wire.errors import TlsFailed
 from sendoff.wire.http.client import Client
-from sendoff.wire.tls.trust import default_ssl_context
+from sendoff.wire.tls.trust import default_ssl_context, handshake_failure
 from tests.integration.wire.receivers import LOOPBACK, OK, FixedResolver, Peer, answering, receiving, well_behaved
 
 BODY = b"{}"
@@ -194,3 +194,20 @@ async def test_the_default_context_does_not_trust_a_private_authority_unless_it_
                 await client.send(target, b"", BODY, timeout=5)
         async with client_for(default_ssl_context(tmp_path / "ca.pem")) as client:
             assert (await client.send(target, b"", BODY, timeout=5)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("reason", "text"),
+    [
+        ("TLSV1_ALERT_NO_APPLICATION_PROTOCOL", "enable HTTP/1.1"),
+        ("TLSV1_ALERT_PROTOCOL_VERSION", "enable TLS 1.2"),
+        ("SSLV3_ALERT_HANDSHAKE_FAILURE", "alert 40"),
+        ("SOME_OTHER_REASON", "some other reason"),
+    ],
+)
+def test_the_reason_of_a_failed_handshake_is_in_words(reason: str, text: str) -> None:
+    error = ssl.SSLError(1, reason)
+    error.reason = reason
+    message = str(handshake_failure(error))
+    assert text in message
+    assert reason not in message
