@@ -242,6 +242,13 @@ class Settings(BaseSettings):
         None,
         description="The base of download links, e.g. `https://api.example.com`; default: where `sendoff up` listens.",
     )
+    upload_retention_days: int = Field(
+        30,
+        ge=1,
+        le=36_500,
+        description="How long the files of a completed upload are kept, in days; those of a cancelled or failed one "
+        "are deleted at once.",
+    )
     download_link_seconds: int = Field(900, ge=1, le=86_400, description="How long a signed download link works.")
     read_rate_limit: int = Field(
         6_000,

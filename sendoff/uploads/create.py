@@ -27,6 +27,8 @@ from sendoff.store.queries import accounts, uploads
 from sendoff.store.tables import Upload
 from sendoff.uploads.check import FEWEST_CONTACTS, CheckedUpload, CsvSubmission, JsonSubmission, check_upload
 from sendoff.uploads.events import CREATED, add_upload_event
+from sendoff.uploads.files.filenames import result_name
+from sendoff.uploads.files.links import FileKind
 from sendoff.uploads.services import UploadServices
 
 
@@ -140,7 +142,9 @@ async def _keep(
     """Store the file, commit the rest; if either fails, or another process was first, the file goes again."""
     storage = UploadServices.of(context).storage
     try:
-        await storage.put(upload.storage_path, checked.path, download_name=upload.original_filename)
+        await storage.put(
+            upload.storage_path, checked.path, download_name=result_name(upload.original_filename, FileKind.ORIGINAL)
+        )
         response, accepted = await _commit(context, upload, answer, idempotent)
     except BaseException:
         await _take_back(context, upload)

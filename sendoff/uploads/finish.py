@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 from sendoff.context import Context
+from sendoff.errors import Unavailable
 from sendoff.policy.states import UploadStatus
 from sendoff.publishing.publish import enqueue_accepted
 from sendoff.store.queries import accounts, uploads
@@ -39,9 +41,17 @@ async def complete_upload(context: Context, upload: Upload) -> UploadStatus | No
 
 
 async def fail_upload(context: Context, upload: Upload, error_message: str) -> UploadStatus | None:
-    """It cannot be processed: give all credits back and say so, with `upload.failed`. None if the lease was lost."""
+    """It cannot be processed: give all credits back, say so with `upload.failed`, and delete its files.
+
+    None if the lease was lost.
+    """
     results = {"error_message": error_message, "credits_refunded": upload.credits_charged}
-    return await _finish(context, upload, UploadStatus.FAILED, results, FAILED, error_message=error_message)
+    status = await _finish(context, upload, UploadStatus.FAILED, results, FAILED, error_message=error_message)
+    if status is not None:
+        keys = [upload.storage_path, *(result_key(upload, kind) for kind in FileKind if kind != FileKind.ORIGINAL)]
+        with suppress(Unavailable):  # remove_orphan_files deletes them later
+            await UploadServices.of(context).storage.delete(*keys)
+    return status
 
 
 async def _finish(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
 from sendoff.context import Context
-from sendoff.errors import Invalid, NotFound
+from sendoff.errors import Invalid, NotFound, Unavailable
 from sendoff.idempotency import IdempotentRequest, StoredResponse, complete, reserve
 from sendoff.ids import is_uuid
 from sendoff.policy.states import UploadStatus
@@ -73,6 +74,7 @@ async def cancel_upload(
         response = answer(await _cancel(tx, context, current))
         if idempotent is not None:
             await complete(tx, context, idempotent, response)
+    await delete_files(context, current)
     return response
 
 
@@ -84,6 +86,15 @@ async def _cancel(tx: Transaction, context: Context, upload: Upload) -> Upload:
         raise Invalid(f"Only an upload that has not started can be cancelled; this one is {status}.")
     await accounts.refund_credits(tx, cancelled.organization_id, cancelled.credits_refunded)
     return cancelled
+
+
+async def delete_files(context: Context, upload: Upload) -> None:
+    """Delete what is stored of an upload that was cancelled or failed.
+
+    While the storage cannot be reached nothing is done: remove_orphan_files deletes them later.
+    """
+    with suppress(Unavailable):
+        await UploadServices.of(context).storage.delete(upload.storage_path)
 
 
 async def link_to_file(context: Context, organization_id: str, upload_id: str, kind: str, *, base_url: str) -> Link:
@@ -128,6 +139,6 @@ def stored_file(upload: Upload, kind: str) -> StoredFile:
     if kind not in keys:
         raise NotFound(f"There is no file {kind!r}; there are: {', '.join(FileKind)}.")
     key = keys[FileKind(kind)]
-    if key is None:
+    if key is None or upload.status in (UploadStatus.CANCELLED, UploadStatus.FAILED):
         raise NotFound(f"This upload has no {kind} file: its status is {UploadStatus(upload.status)}.")
     return StoredFile(upload.id, FileKind(kind), key)

@@ -1,4 +1,6 @@
-"""Files that belong to no upload: what a process left that died between storing a file and committing its row."""
+"""Files that no upload needs any more: those of uploads that were cancelled, failed or are past the retention, and what
+a process left that died between storing a file and committing its row.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,16 @@ ORPHANED_AFTER = timedelta(days=1)
 
 
 async def remove_orphan_files(context: Context) -> int:
-    """Remove files without an upload from the storage; how many. Reads all its keys: for once a day."""
+    """Remove the files that no upload needs, and return how many there were. Reads all keys: for once a day."""
     removed = 0
+    stored_after = context.clock.now() - timedelta(days=context.settings.upload_retention_days)
     storage = UploadServices.of(context).storage
     async for keys in storage.keys(older_than=context.clock.now() - ORPHANED_AFTER):
         owners = {key: _upload_of(key) for key in keys}
         ours = {key: owner for key, owner in owners.items() if owner is not None}
         async with context.database.read() as tx:
-            existing = await uploads.existing(tx, ours.values())
-        orphans = [key for key, owner in ours.items() if owner not in existing]
+            kept = await uploads.with_files(tx, ours.values(), stored_after=stored_after)
+        orphans = [key for key, owner in ours.items() if owner not in kept]
         await storage.delete(*orphans)
         removed += len(orphans)
     return removed

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, or_, update
+from sqlalchemy import ColumnElement, and_, or_, update
 from sqlmodel import col, select
 
 from sendoff.policy.states import UploadStatus
@@ -36,9 +36,13 @@ async def status(tx: Transaction, upload_id: str) -> str:
     return (await tx.scalars(select(Upload.status).where(col(Upload.id) == upload_id))).one()
 
 
-async def existing(tx: Transaction, ids: Iterable[str]) -> set[str]:
-    """Which of the ids are uploads."""
-    return set((await tx.scalars(select(Upload.id).where(col(Upload.id).in_(set(ids))))).all())
+async def with_files(tx: Transaction, ids: Iterable[str], *, stored_after: datetime) -> set[str]:
+    """Which of the ids are uploads that keep their files: open ones, and completed ones no older than that."""
+    kept = or_(
+        col(Upload.status).in_(_OPEN),
+        and_(col(Upload.status) == UploadStatus.COMPLETED, col(Upload.updated_at) >= stored_after),
+    )
+    return set((await tx.scalars(select(Upload.id).where(col(Upload.id).in_(set(ids)), kept))).all())
 
 
 async def page(tx: Transaction, organization_id: str, *, limit: int, before: str | None) -> list[Upload]:

@@ -17,11 +17,12 @@ def clean_filename(name: str | None) -> str:
 
 
 def result_name(original: str, kind: str) -> str:
-    """What a file of the upload is called when downloaded: `contacts.csv`, `contacts-processed.csv` …"""
-    if kind == "original":
-        return original
+    """What a file of the upload is called when downloaded: `contacts.csv`, `contacts-processed.csv` …
+
+    It ends in what the file is, whatever the customer called it: `setup.exe` becomes `setup.exe.csv`.
+    """
     stem = original[:-4] if original.lower().endswith(".csv") else original
-    return f"{stem}-{kind}.csv"
+    return f"{stem}.csv" if kind == "original" else f"{stem}-{kind}.csv"
 
 
 def _shortened(name: str) -> str:

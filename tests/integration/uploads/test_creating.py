@@ -363,3 +363,10 @@ async def test_files_without_an_upload_are_removed_once_they_are_old(uploads: Up
     uploads.app.clock.advance(timedelta(hours=1).total_seconds())
     assert await remove_orphan_files(uploads.context) == 1
     assert uploads.stored() == sorted([kept.storage_path, "somebody/elses.csv"])
+
+
+async def test_a_cancelled_upload_leaves_no_file(uploads: UploadHouse) -> None:
+    upload_id = await uploads.upload(contacts_csv(120))
+    assert len(uploads.stored()) == 1
+    await uploads.cancel(upload_id)
+    assert uploads.stored() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,6 +16,7 @@ from sendoff.errors import Invalid, NotFound, Unavailable
 from sendoff.store.tables import Upload
 from sendoff.uploads import process as module
 from sendoff.uploads.manage import BadLink, ExpiredLink, link_to_file, open_linked_file
+from sendoff.uploads.orphan_files import remove_orphan_files
 from sendoff.uploads.process import MOST_ATTEMPTS
 from sendoff.uploads.services import UploadServices
 from tests.integration.uploads.conftest import UploadHouse, contacts_csv, on_sqlite
@@ -310,3 +312,23 @@ async def download(uploads: UploadHouse, url: str) -> bytes:
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+async def test_a_failed_upload_leaves_no_file(uploads: UploadHouse, upload_id: str, gatekeeper: Gatekeeper) -> None:
+    gatekeeper.gate.set()
+    gatekeeper.error = Invalid("The file cannot be read.")
+    assert await uploads.process(upload_id) == "failed"
+    assert uploads.stored() == []
+
+
+async def test_files_are_deleted_after_their_retention_and_not_before(uploads: UploadHouse, upload_id: str) -> None:
+    waiting = await uploads.upload(contacts_csv(120))
+    assert await uploads.process(upload_id) == "completed"
+    for key in uploads.stored():
+        os.utime(uploads.storage / key, (0, 0))  # by the test's clock they are old enough
+    uploads.app.clock.advance(30 * 86_400)
+    await remove_orphan_files(uploads.context)
+    assert len(uploads.stored()) == 4
+    uploads.app.clock.advance(1)
+    await remove_orphan_files(uploads.context)
+    assert uploads.stored() == [(await uploads.find(waiting)).storage_path]
