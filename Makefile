@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test bench lint types layers audit audit-dependencies unit lock clean
+.PHONY: setup demo test bench lint types layers audit audit-dependencies unit tests lock clean
 
 setup: $(VENV)/.ready
 
@@ -16,7 +16,7 @@ $(VENV)/.ready: requirements/dev.txt pyproject.toml
 demo: setup
 	$(BIN)/sendoff demo
 
-test: lint types layers audit unit
+test: lint types layers audit tests
 
 # Writes bench/RESULTS.md; `.venv/bin/python -m bench --help` has parts of it.
 bench: setup
@@ -46,8 +46,12 @@ audit-dependencies: setup
 	$(BIN)/python tools/audit_dependencies.py requirements/dev.txt
 
 # Most tests wait for servers rather than compute: three processes keep two cores busy.
-unit: setup
+tests: setup
 	$(BIN)/pytest -n 3 --dist worksteal
+
+# Pure code alone: no server is started and no socket opened. Under a minute.
+unit: setup
+	$(BIN)/pytest -n 2 tests/unit
 
 lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet -o requirements/run.txt

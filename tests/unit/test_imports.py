@@ -1,0 +1,14 @@
+"""What importing a part of the engine loads: no other product, no web framework, no client of anything else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+FOREIGN = {"arq", "fastapi", "httpx", "jsonschema_rs", "jwt", "obstore", "phonenumbers", "redis", "starlette", "typer"}
+
+
+def test_importing_the_dead_letter_drain_loads_only_what_it_needs() -> None:
+    script = "import sys, sendoff.delivery.dead_letters; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) & FOREIGN == set()
