@@ -7,9 +7,12 @@ from collections.abc import Sequence
 
 import pytest
 
+from sendoff.delivery.dead_letters import drain_inactive_endpoints
 from sendoff.delivery.pipeline import FinishedAttempt, claim, deliver
 from sendoff.delivery.record import record
 from sendoff.endpoints import manage as managing
+from sendoff.errors import Unavailable
+from sendoff.metrics import REGISTRY
 from sendoff.operators.queries import list_dead_letters
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.publishing.publish import NewEvent
@@ -135,3 +138,69 @@ async def test_a_group_of_plain_attempts_is_one_statement(postgres_url: str, rec
         wanted = DeliveryState.DELIVERED if status == 200 else DeliveryState.PENDING
         assert Counter(delivery.state for delivery in recorded) == {wanted: FAILURES}
         assert {delivery.attempt_count for delivery in recorded} == {1}
+
+
+async def test_successes_failures_and_dead_letters_share_one_statement(postgres_url: str, receiver: Receiver) -> None:
+    async with open_app(postgres_url, retry_schedule="none") as app:
+        answers_well = await app.register(receiver.url("/well"), "upload.completed")
+        answers_badly = await app.register(receiver.url("/badly"), "upload.failed")
+        receiver.program("/well", 200)
+        receiver.program("/badly", 500)
+        accepted = await app.publish(COMPLETED, NewEvent("upload.failed", b"{}"))
+        finished = await attempt(app, [one for event in accepted for one in event.delivery_ids])
+        with count_queries() as spent:
+            await record(app.context, finished)
+        assert (spent.statements, spent.commits) == (1, 1)
+        _, [delivered] = await look(app, answers_well.endpoint.id)
+        _, [dead] = await look(app, answers_badly.endpoint.id)
+        assert (delivered.state, dead.state) == (DeliveryState.DELIVERED, DeliveryState.DEAD)
+        [letter] = await list_dead_letters(app.context, DeadLetterFilter(), limit=10)
+        assert (letter.delivery_id, letter.reason, letter.event_type) == (dead.id, "retries_exhausted", "upload.failed")
+        assert letter.last_response_status == 500
+
+
+async def test_an_endpoint_that_was_not_disabled_when_the_process_died_is_disabled_by_its_next_failure(
+    database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unavailable(*_: object) -> None:
+        raise Unavailable("The database cannot be reached; try again.")
+
+    async with open_app(database_url, disable_after_failures=2) as app:
+        registered = await app.register(receiver.url("/hook"))
+        receiver.program("/hook", 500)
+        first = await app.publish(COMPLETED, COMPLETED)
+        failed = await attempt(app, [one for event in first for one in event.delivery_ids])
+        with monkeypatch.context() as patched:
+            patched.setattr("sendoff.delivery.record._close_endpoints", unavailable)
+            await record(app.context, failed)
+        endpoint, _ = await look(app, registered.endpoint.id)
+        assert (endpoint.state, endpoint.consecutive_failures) == (EndpointState.ACTIVE, 2)
+        [event] = await app.publish()
+        await record(app.context, await attempt(app, event.delivery_ids))
+        endpoint, _ = await look(app, registered.endpoint.id)
+        assert (endpoint.state, endpoint.consecutive_failures) == (EndpointState.DISABLED, 3)
+        await drain_inactive_endpoints(app.context)
+        _, found = await look(app, registered.endpoint.id)
+        assert {delivery.state for delivery in found} == {DeliveryState.DEAD}
+
+
+async def test_dead_letters_are_counted_whatever_made_them(database_url: str, receiver: Receiver) -> None:
+    def count() -> float:
+        return REGISTRY.get_sample_value("sendoff_dead_letters_total", {"reason": "endpoint_deleted"}) or 0.0
+
+    async with open_app(database_url) as app:
+        registered = await app.register(receiver.url("/hook"))
+        receiver.program("/hook", 500)
+        under_way, _waits, claimed_later = await app.publish(COMPLETED, COMPLETED, COMPLETED)
+        finished = await attempt(app, under_way.delivery_ids)
+        before = count()
+        async with app.context.database.write() as tx:
+            endpoint = await endpoints.find(tx, registered.endpoint.id, lock=True)
+            assert endpoint is not None
+            endpoint.state, endpoint.drain_due = EndpointState.DELETED, True
+        await record(app.context, finished)
+        assert count() == before + 1
+        await claim(app.context, claimed_later.delivery_ids)
+        assert count() == before + 2
+        await drain_inactive_endpoints(app.context)
+        assert count() == before + 3
