@@ -296,7 +296,12 @@ class Settings(BaseSettings):
         262_144, ge=1024, description="The largest request body outside uploads and batches of events."
     )
     worker_metrics_port: int | None = Field(
-        None, ge=1, le=65_535, description="Where a worker serves its Prometheus metrics, when set."
+        None, ge=1, le=65_535, description="The port on which a worker serves its Prometheus metrics, when set."
+    )
+    worker_metrics_host: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        description="The address on which it does: `0.0.0.0` for a Prometheus on another host. There is no password.",
     )
     log_format: Literal["console", "json"] = Field("console", description="`console` for people, `json` for machines.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(

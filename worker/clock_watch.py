@@ -15,11 +15,11 @@ _log = structlog.get_logger(__name__)
 LOOK_SECONDS = 1.0
 
 SET_BACK_SECONDS = 1.0
-"""Clocks that are merely kept in time move by less than this at once."""
+"""A smaller step back is ordinary time synchronization and is ignored. If larger, retries come late by as much."""
 
 
 async def watch_clock(context: Context) -> None:
-    """Bring forward what waits too long: at the start, for the clock may be another's, and whenever it is set back."""
+    """Repair due times that lie too far ahead: at the start, and whenever the wall clock is set back."""
     offset = float("inf")
     while True:
         before, offset = offset, _offset(context.clock)
@@ -27,7 +27,7 @@ async def watch_clock(context: Context) -> None:
             try:
                 await repair_future_times(context)
             except Exception as error:
-                _log.warning("not_brought_forward", error=str(error))
+                _log.warning("clock_repair_failed", error=str(error))
                 offset = before
         await asyncio.sleep(LOOK_SECONDS)
 

@@ -13,7 +13,7 @@ from prometheus_client import start_http_server
 
 from sendoff import settings
 from sendoff.context import Context
-from sendoff.errors import SendoffError, Unavailable
+from sendoff.errors import Invalid, SendoffError, Unavailable
 from sendoff.logging import configure_logging, log_dangers
 from sendoff.metrics import REGISTRY
 from sendoff.process import disable_core_dumps, make_files_private, notify_ready, raise_descriptor_limit
@@ -50,8 +50,7 @@ async def serve(settings: Settings) -> None:
     """
     stop = _stop_on_signals()
     raise_descriptor_limit()
-    if settings.worker_metrics_port is not None:
-        start_http_server(settings.worker_metrics_port, registry=REGISTRY)
+    serve_metrics(settings)
     while not stop.is_set():
         try:
             async with open_context(settings) as context:
@@ -60,6 +59,21 @@ async def serve(settings: Settings) -> None:
             _log.warning("waiting_for_database", error=str(error))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _DATABASE_WAIT_SECONDS)
+
+
+def serve_metrics(settings: Settings) -> None:
+    """Serve the metrics from a thread if the settings name a port. Raises Invalid when it cannot be listened on."""
+    host, port = settings.worker_metrics_host, settings.worker_metrics_port
+    if port is None:
+        return
+    try:
+        start_http_server(port, host, registry=REGISTRY)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise Invalid(
+            f"The worker's metrics cannot be served on {host}:{port}: {reason}. Set SENDOFF_WORKER_METRICS_HOST to an "
+            "address of this machine and SENDOFF_WORKER_METRICS_PORT to a free port, or to nothing."
+        ) from error
 
 
 async def _work(context: Context, stop: asyncio.Event) -> None:

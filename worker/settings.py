@@ -23,6 +23,7 @@ from sendoff.startup import open_context
 
 from .consumer import HEALTH_CHECK_SECONDS
 from .host import FUNCTIONS, JOB_TIMEOUT_SECONDS, MAX_JOBS, WorkerHost
+from .process import serve_metrics
 
 
 def _load() -> Settings:
@@ -43,6 +44,7 @@ async def start(ctx: dict[Any, Any]) -> None:
     raise_descriptor_limit()
     opened = AsyncExitStack()
     try:
+        serve_metrics(_SETTINGS)
         host = WorkerHost(await opened.enter_async_context(open_context(_SETTINGS)))
     except SendoffError as error:
         sys.exit(f"worker: {error}")

@@ -1,4 +1,4 @@
-"""Sweep: ring for whatever is due, whoever forgot about it. Retries, orphans of dead workers and lost bells are one."""
+"""Sweep: enqueue whatever is due. Retries, orphans of dead workers and lost jobs are found by the same query."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from datetime import timedelta
 from sendoff.context import Context
 from sendoff.store.queries import deliveries, replays, uploads
 
-RING_AT_MOST = 10_000
-"""Deliveries rung for in one sweep; at a sweep a second, twice what a worker is built to send."""
+ENQUEUE_LIMIT = 10_000
+"""Deliveries enqueued in one sweep; at a sweep a second, twice what a worker is built to send."""
 
 _UPLOADS_AT_MOST = 100
 
@@ -24,14 +24,14 @@ class Swept:
 
 
 async def sweep(context: Context, *, sweep_lag: timedelta = timedelta(0)) -> Swept:
-    """Ring for due deliveries, waiting uploads and running replays.
+    """Enqueue due deliveries, waiting uploads and running replays.
 
-    Deliveries that were accepted within `sweep_lag` are left to the bell that was rung for them then.
-    Safe to run anywhere, at any time, twice at once: ringing twice is harmless, for only one claim succeeds.
+    Deliveries that were accepted within `sweep_lag` are left to the job that was enqueued for them then.
+    Safe to run anywhere, at any time, twice at once: enqueueing twice is harmless, since only one claim succeeds.
     """
     now = context.clock.now()
     async with context.database.read() as tx:
-        due = await deliveries.find_due(tx, now=now, rung_until=now - sweep_lag, limit=RING_AT_MOST)
+        due = await deliveries.find_due(tx, now=now, enqueued_until=now - sweep_lag, limit=ENQUEUE_LIMIT)
         waiting_uploads = await uploads.find_due(tx, now=now, limit=_UPLOADS_AT_MOST)
         running_replays = await replays.find_running(tx)
     context.queue.enqueue_deliveries(due)

@@ -61,7 +61,7 @@ async def count_replay(context: Context, selection: Selection) -> tuple[int, int
 async def start_replay(
     context: Context, actor: Actor, selection: Selection, *, rate: int = DEFAULT_RATE
 ) -> ReplayReport:
-    """Write down what is to be replayed, at `rate` deliveries per second, and ring the worker."""
+    """Write down what is to be replayed, at `rate` deliveries per second, and enqueue it."""
     now = context.clock.now()
     replay = Replay(
         id=new_id(),

@@ -117,7 +117,7 @@ def _announced(worker: SupervisedProcess) -> Callable[[], Awaitable[bool]]:
 
 
 def _valkey(directory: DataDirectory) -> Program:
-    # Nothing is persisted: it only rings and counts, and a bell from before a restart is of no use.
+    # Nothing is persisted: it holds job ids and rate-limit counts, and the sweeper finds what lost jobs were for.
     settings = {
         "port": "0",
         "unixsocket": str(directory.socket),

@@ -17,7 +17,7 @@ from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.types import Identifier, UtcDateTime, moment_text
 
 _TYPED: dict[str, BindParameter[Any]] = {
-    **{name: bindparam(name, type_=UtcDateTime) for name in ("now", "until", "rung_until")},
+    **{name: bindparam(name, type_=UtcDateTime) for name in ("now", "until", "enqueued_until")},
     **{name: bindparam(name, type_=Identifier) for name in ("lease_token", "endpoint_id", "replay_id", "id")},
 }
 

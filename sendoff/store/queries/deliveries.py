@@ -94,20 +94,20 @@ async def release(tx: Transaction, ids: Sequence[str], *, lease_token: str, now:
     )
 
 
-async def find_due(tx: Transaction, *, now: datetime, rung_until: datetime, limit: int) -> list[str]:
+async def find_due(tx: Transaction, *, now: datetime, enqueued_until: datetime, limit: int) -> list[str]:
     """Ids of deliveries whose time has come, longest overdue first.
 
-    Of those that were never tried, only such as are due since `rung_until`: the newer ones were just rung for.
+    Of those that were never tried, only such as are due since `enqueued_until`: the newer ones have just been enqueued.
     """
     result = await execute(
         tx,
         """
         SELECT id FROM deliveries WHERE state IN ('pending', 'in_flight') AND next_attempt_at <= :now
-          AND (next_attempt_at <= :rung_until OR state = 'in_flight' OR attempt_count > 0)
+          AND (next_attempt_at <= :enqueued_until OR state = 'in_flight' OR attempt_count > 0)
         ORDER BY next_attempt_at LIMIT :limit
         """,
         now=now,
-        rung_until=rung_until,
+        enqueued_until=enqueued_until,
         limit=limit,
     )
     return [str(row.id) for row in result]

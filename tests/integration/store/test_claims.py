@@ -66,7 +66,7 @@ async def test_deliveries_for_a_full_endpoint_are_held_and_taken_oldest_first(
         async with app.transaction() as tx:
             assert await deliveries.find_endpoints_with_held(tx) == [endpoint_id]
             later = app.clock.now() + timedelta(days=1)
-            assert await deliveries.find_due(tx, now=later, rung_until=later, limit=10) == ids[:1]
+            assert await deliveries.find_due(tx, now=later, enqueued_until=later, limit=10) == ids[:1]
         second = await claim_held(app.context, {endpoint_id: 3})
         assert [claimed.delivery.id for claimed in second.to_send] == ids[1:4]
 

@@ -236,11 +236,10 @@ async def test_an_upload_or_replay_that_is_enqueued_again_stays_one_job(postgres
         assert await app.context.redis.zrange(REPLAYS, 0, -1) == [f"run_replay:{replay_id}".encode()]
 
 
-async def test_a_full_queue_drops_the_newest(
+async def test_a_full_queue_drops_the_newest_jobs_with_their_keys(
     postgres_url: str, valkey_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sendoff.queue.MAX_QUEUED_JOBS", 2)
-    assert MAX_QUEUED_JOBS > 2
+    monkeypatch.setitem(MAX_QUEUED_JOBS, DELIVERIES, 2)
     async with open_app(postgres_url, redis_url=valkey_url) as app, queue_of(app) as queue:
         await put(app, b"the oldest")
         for _ in range(3 * IDS_PER_JOB):
@@ -250,7 +249,8 @@ async def test_a_full_queue_drops_the_newest(
 
 
 async def is_trimmed(app: AppFixture) -> bool:
-    return bool(await app.context.redis.zcard(DELIVERIES) == 2)
+    redis = app.context.redis
+    return bool(await redis.zcard(DELIVERIES) == 2 == len(await redis.keys(job_key_prefix + "*")))
 
 
 async def test_a_job_that_takes_long_is_started_once(postgres_url: str, valkey_url: str) -> None:
