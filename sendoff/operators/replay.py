@@ -50,10 +50,15 @@ class ReplayReport:
 
 
 async def count_replay(context: Context, selection: Selection) -> tuple[int, int]:
-    """How many deliveries, of how many endpoints, the selection means at this moment. Raises Conflict as the start."""
+    """How many deliveries, of how many endpoints, the selection means at this moment.
+
+    Discarded dead letters count as none; Conflict if `delivery_ids` names some.
+    """
     async with context.database.read() as tx:
-        await _check_not_discarded(tx, selection)
+        if _means_discarded(selection):
+            return 0, 0
         if selection.delivery_ids is not None:
+            await _check_not_discarded(tx, selection.delivery_ids)
             return await replays.count_by_delivery(tx, selection.delivery_ids)
         return await dead_letters.count(tx, _with_default_state(selection.filter))
 
@@ -73,12 +78,12 @@ async def start_replay(
         ticked_at=now,
     )
     async with context.database.write() as tx:
-        await _check_not_discarded(tx, selection)
         tx.add(replay)
         await tx.flush()
         if selection.delivery_ids is not None:
+            await _check_not_discarded(tx, selection.delivery_ids)
             replay.total = await replays.add_items_by_delivery(tx, replay.id, selection.delivery_ids)
-        else:
+        elif not _means_discarded(selection):
             chosen = _with_default_state(selection.filter)
             replay.total = await replays.add_items_by_filter(tx, replay.id, chosen)
         if replay.total == 0:
@@ -194,17 +199,19 @@ async def _find(tx: Transaction, replay_id: str, *, lock: bool = False) -> Repla
     return found
 
 
-async def _check_not_discarded(tx: Transaction, selection: Selection) -> None:
-    """Raise Conflict for a selection of discarded dead letters: discarding means that they are not sent again."""
-    if selection.delivery_ids is None:
-        discarded = selection.filter.state == DeadLetterState.DISCARDED
-        named = "`state` is `discarded`"
-    else:
-        found = await dead_letters.find_discarded(tx, selection.delivery_ids)
-        discarded = bool(found)
-        named = f"{len(found)} of the `delivery_ids` are discarded, such as {', '.join(found[:_NAMED])}"
-    if discarded:
-        raise Conflict(f"Discarded dead letters are not replayed: {named}. Leave them out, or publish again.")
+async def _check_not_discarded(tx: Transaction, delivery_ids: Sequence[str]) -> None:
+    """Raise Conflict if some of the deliveries were discarded: discarding means that they are not sent again."""
+    found = await dead_letters.find_discarded(tx, delivery_ids)
+    if found:
+        raise Conflict(
+            f"{len(found)} of the `delivery_ids` have discarded dead letters, which are not sent again, such as "
+            f"{', '.join(found[:_NAMED])}; leave them out, or publish the events again."
+        )
+
+
+def _means_discarded(selection: Selection) -> bool:
+    """Whether the filter asks for discarded dead letters, none of which is sent again."""
+    return selection.delivery_ids is None and selection.filter.state == DeadLetterState.DISCARDED
 
 
 def _with_default_state(chosen: DeadLetterFilter) -> DeadLetterFilter:

@@ -147,21 +147,25 @@ class PublishBatcher:
         for waiting, publication in admitted:
             if not waiting.data_checked:
                 if schema_steps(types, waiting.events) > STEPS_AT_ONCE:
-                    task = asyncio.create_task(self._check_apart(waiting, types))
+                    task = asyncio.create_task(self._check_apart(waiting, publication.organization_id, types))
                     self._checks.add(task)
                     task.add_done_callback(self._checks.discard)
                     continue
                 try:
-                    await check_data(types, waiting.events, in_batch=waiting.in_batch)
+                    await check_data(
+                        self.context, publication.organization_id, types, waiting.events, in_batch=waiting.in_batch
+                    )
                 except SendoffError as error:
                     waiting.refuse(error)
                     continue
             passed.append((waiting, publication))
         return passed
 
-    async def _check_apart(self, waiting: _PendingPublish, types: Mapping[str, EventType]) -> None:
+    async def _check_apart(
+        self, waiting: _PendingPublish, organization_id: str, types: Mapping[str, EventType]
+    ) -> None:
         try:
-            await check_data(types, waiting.events, in_batch=waiting.in_batch)
+            await check_data(self.context, organization_id, types, waiting.events, in_batch=waiting.in_batch)
         except Exception as error:
             waiting.refuse(error)
         else:

@@ -15,8 +15,10 @@ from typing import Any, Protocol
 from sendoff.audit import Actor, write_audit
 from sendoff.context import Context
 from sendoff.errors import Conflict, Invalid, NotFound, UnknownEventType
-from sendoff.policy.json_schema import Schema, SchemaRefused, compile_schema
+from sendoff.policy.json_schema import Schema, SchemaRefused, Violation, compile_schema
 from sendoff.policy.matching import BUILT_IN_TYPES, first_unknown, is_event_type_name, is_reserved_name
+from sendoff.publishing.schema_task import CheckData
+from sendoff.sandbox import LimitReached, Sandbox
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import events
 from sendoff.store.tables import EventType
@@ -24,8 +26,11 @@ from sendoff.store.tables import EventType
 STEPS_AT_ONCE = 200_000
 """Rules that schema checks apply before other requests get a turn: about 2 ms of the event loop."""
 
-MAX_STEPS = 5_000_000
-"""Rules that the check of one event may apply, about 50 ms; events whose check may take more are refused."""
+CHECK_CPU_SECONDS = 1.0
+"""CPU time of one event's check in the sandbox, where those of more than STEPS_AT_ONCE rules are made. An event that
+takes more is refused; at about 10 ns a rule, that is a hundred million rules."""
+
+_CHECK_SECONDS = 5.0
 
 MAX_SUGGESTIONS = 3
 _NAMES_COMPARED = 200  # finding the nearest of them takes about 1 ms
@@ -173,11 +178,16 @@ def schema_steps(registered: Mapping[str, EventType], new_events: Sequence[Publi
 
 
 async def check_data(
-    registered: Mapping[str, EventType], new_events: Sequence[PublishedEvent], *, in_batch: bool
+    context: Context,
+    organization_id: str,
+    registered: Mapping[str, EventType],
+    new_events: Sequence[PublishedEvent],
+    *,
+    in_batch: bool,
 ) -> None:
-    """Raise Invalid for the first event whose `data` does not satisfy its type's schema.
+    """Raise Invalid for the first event whose `data` does not satisfy its type's schema, or takes too long to check.
 
-    Other requests get a turn at least every STEPS_AT_ONCE rules; an event that may take more than MAX_STEPS is refused.
+    Other requests get a turn at least every STEPS_AT_ONCE rules; an event that may take more is checked in the sandbox.
     """
     since_pause = 0
     for index, event in enumerate(new_events):
@@ -187,21 +197,31 @@ async def check_data(
         field = _place(index, "data", in_batch=in_batch)
         schema = _usable_schema(found, field)
         steps = schema.steps(event.data)
-        if steps > MAX_STEPS:
-            raise Invalid(
-                f"`{field}` has too many values for the schema of {event.type}, which may apply {schema.rules} rules "
-                "to each; send fewer values, or simplify the schema.",
-                field=field,
-            )
+        if steps > STEPS_AT_ONCE:
+            task = CheckData(found.data_schema, event.data.decode())
+            _refuse(await _check_aside(context, organization_id, task, field), field)
+            continue
         since_pause += steps
         if since_pause > STEPS_AT_ONCE:
             await asyncio.sleep(0)
             since_pause = steps
-        _check_event(schema, event.data, field)
+        _refuse(schema.find_violation(event.data), field)
 
 
-def _check_event(schema: Schema, data: bytes, field: str) -> None:
-    violation = schema.find_violation(data)
+async def _check_aside(context: Context, organization_id: str, task: CheckData, field: str) -> Violation | None:
+    try:
+        return await context.service(Sandbox.of).run(
+            task, organization_id=organization_id, cpu_seconds=CHECK_CPU_SECONDS, seconds=_CHECK_SECONDS
+        )
+    except LimitReached:
+        raise Invalid(
+            f"`{field}` has too many values for the event type's schema: its check takes more than "
+            f"{CHECK_CPU_SECONDS:g} s; send fewer values, or simplify the schema.",
+            field=field,
+        ) from None
+
+
+def _refuse(violation: Violation | None, field: str) -> None:
     if violation is not None:
         place = ".".join([field, *(str(part)[:_LONGEST_SHOWN] for part in violation.path)])
         raise Invalid(f"`{place}` does not satisfy the event type's schema: {violation.message}.", field=place)

@@ -13,11 +13,12 @@ from datetime import datetime
 
 from sendoff.context import Context
 from sendoff.delivery.admission import most_at_once
+from sendoff.errors import SendoffError
 from sendoff.idempotency import IdempotentRequest, StoredResponse, complete, reserve
 from sendoff.ids import new_event_id, new_id
 from sendoff.policy.matching import matches
 from sendoff.policy.states import DeliveryState
-from sendoff.publishing.event_types import check_data, check_types, find_publishable
+from sendoff.publishing.event_types import check_data, check_types, look_up_publishable
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries.deliveries import NewDelivery
 from sendoff.store.queries.endpoints import Subscriber
@@ -62,19 +63,32 @@ async def publish(
     With `idempotent`, a repetition returns the first answer instead, decided in the same transaction.
     Raises UnknownEventType or Invalid; `in_batch` lets the errors name the index of the event.
     """
+    refusal = await _find_refusal(context, organization_id, new_events, in_batch=in_batch)
     async with context.database.write() as tx:
         stored = await reserve(tx, context, idempotent) if idempotent else None
         if stored is not None:
             return stored
-        registered = await find_publishable(tx, {event.type for event in new_events})
-        check_types(registered, new_events, in_batch=in_batch)
-        await check_data(registered, new_events, in_batch=in_batch)
+        if refusal is not None:
+            raise refusal
         accepted = await add_events(tx, context, organization_id, new_events, request_id=request_id)
         response = answer(accepted)
         if idempotent is not None:
             await complete(tx, context, idempotent, response)
     enqueue_accepted(context, accepted)
     return response
+
+
+async def _find_refusal(
+    context: Context, organization_id: str, new_events: Sequence[NewEvent], *, in_batch: bool
+) -> SendoffError | None:
+    """Why the events may not be published, found before the transaction that a long check would hold open."""
+    registered = await look_up_publishable(context, {event.type for event in new_events})
+    try:
+        check_types(registered, new_events, in_batch=in_batch)
+        await check_data(context, organization_id, registered, new_events, in_batch=in_batch)
+    except SendoffError as error:
+        return error
+    return None
 
 
 async def add_events(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from api.http.json_limits import DEEPEST_NESTING, is_nested_deeper
 from sendoff.metrics import EVENTS_ACCEPTED
+from sendoff.publishing import event_types
 from sendoff.publishing.event_types import create_event_type
 from sendoff.store.tables import EventType
 from tests.integration.api.api_fixture import ApiFixture
@@ -147,9 +148,24 @@ async def test_a_check_of_many_values_lets_other_requests_through(sqlite_api: Ap
     await asyncio.sleep(0)
     assert (await post_bytes(sqlite_api, '{"type":"upload.completed","data":{}}')).status_code == 202
     assert (await costly).status_code == 202
-    refused = await sqlite_api.post("/api/v1/events", {"type": "list.sent", "data": {"l": [1] * 60_000}})
-    assert refused.status_code == 400
-    assert "too many values" in refused.json()["detail"]
+    many = {"type": "list.sent", "data": {"l": [1] * 60_000}}
+    assert (await sqlite_api.post("/api/v1/events", many)).status_code == 202
+    bad = {"type": "list.sent", "data": {"l": [1] * 60_000 + ["x"]}}
+    refused = await sqlite_api.post("/api/v1/events", bad)
+    assert (refused.status_code, "`data.l.60000`" in refused.json()["detail"]) == (400, True)
+
+
+async def test_an_event_whose_check_takes_too_long_is_a_400(
+    sqlite_api: ApiFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_types, "CHECK_CPU_SECONDS", 0.2)
+    context = sqlite_api.app.context
+    rules = {"properties": {"l": {"items": {"allOf": [{"type": "integer"}] * 1_900}}}}
+    await create_event_type(context, ACTOR, name="list.sent", data_schema=rules)
+    body = {"type": "list.sent", "data": {"l": [1] * 100_000}}
+    for headers in ({}, {"Idempotency-Key": "k"}):
+        refused = await sqlite_api.post("/api/v1/events", body, headers=headers)
+        assert (refused.status_code, "too many values" in refused.json()["detail"]) == (400, True)
 
 
 async def test_a_schema_of_an_earlier_release_that_cannot_be_resolved_is_a_400(sqlite_api: ApiFixture) -> None:

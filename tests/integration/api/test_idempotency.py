@@ -39,6 +39,8 @@ class Stage:
         receiver.program("/dying", 200, 500)
         letter = await api.die(receiver.url("/dying"))
         await api.post(f"/operator/v1/endpoints/{letter['endpoint_id']}/enable")
+        receiver.program("/discarded", 200, 500)
+        discarded = await api.die(receiver.url("/discarded"))  # another one: a discarded delivery is not retried
         upload = (await api.post("/api/v1/uploads", NUMBERS)).json()
         subscription = (await api.post("/api/v1/subscriptions", SUBSCRIPTION)).json()
         replay = (await api.post("/operator/v1/replays", {"filter": {}, "rate": 1})).json()
@@ -46,7 +48,7 @@ class Stage:
             "webhook_id": (await api.register(receiver.url("/hook")))["id"],
             "subscription_id": subscription["id"],
             "upload_id": upload["id"],
-            "dead_letter_id": letter["id"],
+            "dead_letter_id": discarded["id"],
             "delivery_id": letter["delivery_id"],
             "endpoint_id": letter["endpoint_id"],
             "replay_id": replay["id"],
