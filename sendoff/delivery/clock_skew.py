@@ -1,4 +1,4 @@
-"""After the wall clock was set back: what was to happen in a moment lies in the future, and is brought forward.
+"""Clock skew: after the wall clock was set back, due times and leases that lie too far in the future are repaired.
 
 Retries keep their time: how long they were to wait is not written down, and they are only later than they would be.
 """
@@ -18,21 +18,21 @@ _log = structlog.get_logger(__name__)
 
 
 async def repair_future_times(context: Context) -> int:
-    """Make due what waits though it was never tried, and shorten leases that are longer than a lease; how many it was.
+    """Make untried deliveries due, and end leases within a lease's time from now; return how many were repaired.
 
-    Safe to run at any time, by several at once: it finds nothing unless a clock was set back. Whoever is at work under
-    a lease that is shortened keeps it.
+    Safe to run at any time and concurrently: it finds nothing unless a clock was set back. A worker keeps the lease
+    that is shortened.
     """
-    mended = 0
+    repaired = 0
     while True:
         now = context.clock.now()
         until = now + timedelta(seconds=context.settings.lease_seconds)
         async with context.database.write() as tx:
             found = await deliveries.repair_future_times(tx, now=now, until=until, limit=_BATCH)
             await uploads.repair_future_times(tx, until=until)
-        mended += found
+        repaired += found
         if found < _BATCH:
             break
-    if mended:
-        _log.warning("brought_forward", deliveries=mended)
-    return mended
+    if repaired:
+        _log.warning("future_times_repaired", deliveries=repaired)
+    return repaired
