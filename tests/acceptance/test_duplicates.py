@@ -144,4 +144,4 @@ def test_a_worker_that_wakes_up_after_its_lease_leaves_the_delivery_to_who_has_i
         "SELECT number, response_status, count(*) FROM attempts GROUP BY 1, 2 ORDER BY 1"
     )
     assert rows == [("1", "500", "15"), ("2", "200", "15")]
-    assert "not_recordable" not in first.log()
+    assert "record_failed" not in first.log()
