@@ -120,7 +120,7 @@ class Standard:
         return _holds(claim.signatures, "v1," + b64encode(hmac.digest(key, claim.message, "sha256")).decode())
 
 
-def house(brand: str, *, scheme: str = "stripe", signature_header: str | None = None, prefix: str = "") -> Scheme:
+def branded(brand: str, *, scheme: str = "stripe", signature_header: str | None = None, prefix: str = "") -> Scheme:
     """The scheme of an installation that sends under its own brand: `X-<brand>-Signature`.
 
     The other arguments are for installations that have set their own. Raises ValueError for an unknown `scheme`.
@@ -133,13 +133,18 @@ def house(brand: str, *, scheme: str = "stripe", signature_header: str | None = 
 
 
 SCHEMES: Mapping[str, Scheme] = {
-    "optimaldial": house("OptimalDial"),
-    "house": house("OptimalDial"),
-    "dialbird": house("Dialbird"),
+    "optimaldial": branded("OptimalDial"),
+    "default": branded("OptimalDial"),
+    "house": branded("OptimalDial"),
+    "dialbird": branded("Dialbird"),
     "standard": Standard(),
     "standard-v1a": Standard(),
 }
-"""The schemes by their dialects; `house` is that of an installation that has no other brand."""
+"""The schemes by the names of their dialects. `default` is that of an installation without a brand of its own;
+`house` is its former name."""
+
+house = branded
+"""The former name."""
 
 
 def _holds(signatures: Iterable[str], expected: str) -> bool:

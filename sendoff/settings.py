@@ -60,6 +60,13 @@ _DRIVERS = {
 }
 
 
+FORMER_NAMES = {
+    f"SENDOFF_HOUSE_{name}": f"dialect_{name.lower()}"
+    for name in ("HEADER_PREFIX", "USER_AGENT", "SIGNATURE_HEADER", "SIGNATURE_SCHEME", "ENVELOPE", "API_VERSION")
+}
+"""Former names of variables, and the fields that they set. They count until the next minor version."""
+
+
 class BadSettings(SendoffError):
     """The settings are not usable."""
 
@@ -173,23 +180,23 @@ class Settings(BaseSettings):
         None, ge=1, description="Consecutive failed attempts after which a subscription is `failing`; default: half."
     )
     brand: str = Field("OptimalDial", description="The product's name, as its webhooks' headers carry it.")
-    house_header_prefix: str | None = Field(
+    dialect_header_prefix: str | None = Field(
         None, description="What the names of those headers begin with; default: `X-`, the brand and a hyphen."
     )
-    house_user_agent: str | None = Field(
+    dialect_user_agent: str | None = Field(
         None, description="Their `User-Agent`; default: the brand and `-Webhooks/1.0`."
     )
-    house_signature_header: str | None = Field(
+    dialect_signature_header: str | None = Field(
         None, description="The header with the signature; default: the prefix and `Signature`."
     )
-    house_signature_scheme: Literal["stripe", "slack"] = Field(
+    dialect_signature_scheme: Literal["stripe", "slack"] = Field(
         "stripe",
         description="`stripe`: `t=<unix>,v1=<hex>` of `{t}.{body}`; `slack`: `v0=<hex>` of `v0:{t}:{body}`.",
     )
-    house_envelope: Literal["optimaldial", "dialbird", "standard"] = Field(
+    dialect_envelope: Literal["optimaldial", "dialbird", "standard"] = Field(
         "optimaldial", description="Whose envelope events come in; the pages of the dialects show them."
     )
-    house_api_version: str = Field("2026-04-23", description="What envelopes carry as `api_version`.")
+    dialect_api_version: str = Field("2026-04-23", description="What envelopes carry as `api_version`.")
     client_rate_limit: int = Field(
         600, ge=1, description="Requests a minute that a business's client may make to the Dialbird surface."
     )
@@ -452,7 +459,7 @@ def load(**overrides: Any) -> Settings:
     """
     lines = _unknown_names(os.environ)
     try:
-        settings = Settings(**overrides)
+        settings = Settings(**{**_renamed(os.environ), **overrides})
     except ValidationError as error:
         lines += [_describe(problem) for problem in error.errors(include_input=False, include_url=False)]
         raise BadSettings("\n".join(lines)) from None
@@ -461,10 +468,19 @@ def load(**overrides: Any) -> Settings:
     return settings
 
 
+def _renamed(environment: Mapping[str, str]) -> dict[str, str]:
+    """Settings that are given by their former names alone, by field."""
+    return {
+        field: environment[former]
+        for former, field in FORMER_NAMES.items()
+        if environment.get(former) and not environment.get(f"SENDOFF_{field.upper()}")
+    }
+
+
 def _unknown_names(environment: Mapping[str, str]) -> list[str]:
     """A line for each variable with the prefix that nothing reads. An empty one is taken for not set."""
     settings = [f"SENDOFF_{name.upper()}" for name in Settings.model_fields]
-    known = {*settings, *OTHER_VARIABLES}
+    known = {*settings, *FORMER_NAMES, *OTHER_VARIABLES}
     given = sorted(name for name, value in environment.items() if name.upper().startswith("SENDOFF_") and value)
     unknown = [
         name

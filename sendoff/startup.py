@@ -29,15 +29,15 @@ def branded_dialect(settings: Settings) -> BrandedDialect:
     try:
         return BrandedDialect(
             brand=settings.brand,
-            api_version=settings.house_api_version,
-            header_prefix=settings.house_header_prefix,
-            user_agent=settings.house_user_agent,
-            signature_header=settings.house_signature_header,
-            scheme=settings.house_signature_scheme,
-            envelope=settings.house_envelope,
+            api_version=settings.dialect_api_version,
+            header_prefix=settings.dialect_header_prefix,
+            user_agent=settings.dialect_user_agent,
+            signature_header=settings.dialect_signature_header,
+            scheme=settings.dialect_signature_scheme,
+            envelope=settings.dialect_envelope,
         )
     except ValueError as error:
-        raise BadSettings(f"SENDOFF_BRAND or SENDOFF_HOUSE_…: {error}") from None
+        raise BadSettings(f"SENDOFF_BRAND or SENDOFF_DIALECT_…: {error}") from None
 
 
 @asynccontextmanager

@@ -21,6 +21,7 @@ from sendoff.schemes import (
     Timestamped,
     VerificationError,
     Versioned,
+    branded,
     fail,
     house,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "Timestamped",
     "VerificationError",
     "Versioned",
+    "branded",
     "house",
     "verify",
 ]
@@ -64,7 +66,7 @@ def verify(
 ) -> dict[str, Any]:
     """The event that a request carries, if one of `secrets` signed it within `tolerance` seconds of `now`.
 
-    `dialect` is a name of SCHEMES or a scheme such as `house("Acme")`; `now` is Unix seconds, by default the
+    `dialect` is a name of SCHEMES or a scheme such as `branded("Acme")`; `now` is Unix seconds, by default the
     machine's time. Several secrets serve a rotation. Raises VerificationError for whatever is wrong with the request,
     a body that is not raw bytes among it; ValueError for an unknown dialect or secrets that cannot be used.
     """

@@ -76,6 +76,7 @@ func BrandSlack(name string) Scheme {
 // Dialects are the schemes by the names of their dialects.
 var Dialects = map[string]Scheme{
 	"optimaldial":  Brand("OptimalDial"),
+	"default":      Brand("OptimalDial"),
 	"house":        Brand("OptimalDial"),
 	"dialbird":     Brand("Dialbird"),
 	"standard":     {standard: true},
@@ -87,7 +88,7 @@ var Dialects = map[string]Scheme{
 func Verify(dialect string, header http.Header, body []byte, secrets ...string) (*Event, error) {
 	scheme, ok := Dialects[dialect]
 	if !ok {
-		return nil, fmt.Errorf("unknown dialect %q; known are optimaldial, house, dialbird, standard, standard-v1a", dialect)
+		return nil, fmt.Errorf("unknown dialect %q; known are optimaldial, default, dialbird, standard, standard-v1a", dialect)
 	}
 	return scheme.Verify(header, body, secrets, DefaultTolerance, time.Now())
 }

@@ -21,6 +21,7 @@ export function brand(name, { scheme = "stripe", signatureHeader, prefix = `X-${
 
 const SCHEMES = new Map([
   ["optimaldial", brand("OptimalDial")],
+  ["default", brand("OptimalDial")],
   ["house", brand("OptimalDial")],
   ["dialbird", brand("Dialbird")],
   ["standard", { kind: "standard" }],

@@ -14,7 +14,7 @@ import typer
 
 from sendoff.cli.terminal.session import plain_errors
 from sendoff.errors import SendoffError
-from sendoff.verify import SCHEMES, Scheme, VerificationError, house, verify
+from sendoff.verify import SCHEMES, Scheme, VerificationError, branded, verify
 
 PING = "webhook.ping"
 
@@ -39,7 +39,7 @@ def receive(
     ] = None,
     dialect: Annotated[
         str, typer.Option(metavar="NAME", help=f"{', '.join(SCHEMES)}; any other name is taken for a brand's.")
-    ] = "house",
+    ] = "default",
     status: Annotated[int, typer.Option(min=200, max=599, metavar="CODE", help="The answer to a delivery.")] = 200,
 ) -> None:
     """Receive webhooks on this machine: verify each request, print its event, and answer 200.
@@ -47,7 +47,7 @@ def receive(
     Start it before the endpoint is registered. Until it has a secret it answers the ping of the registration and
     refuses every other request with 503, so that the sender tries it again later.
     """
-    inbox = Inbox(SCHEMES.get(dialect) or house(dialect), secret or [], secret_file, status)
+    inbox = Inbox(SCHEMES.get(dialect) or branded(dialect), secret or [], secret_file, status)
     with plain_errors():
         server = _listen(host, port, inbox)
     signal.signal(signal.SIGTERM, _interrupt)

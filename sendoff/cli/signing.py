@@ -13,18 +13,19 @@ from sendoff.cli.terminal.output import print_json, printable
 from sendoff.cli.terminal.session import plain_errors
 from sendoff.clock import SystemClock
 from sendoff.dialects.base import AttemptInfo, EventData, Headers
+from sendoff.dialects.branded import FORMER_NAME
 from sendoff.dialects.registry import Dialects
 from sendoff.errors import SendoffError
 from sendoff.ids import new_event_id, new_id
 from sendoff.settings import Settings, load, parse_duration
 from sendoff.startup import branded_dialect
-from sendoff.verify import SCHEMES, Scheme, VerificationError, house
+from sendoff.verify import SCHEMES, Scheme, VerificationError, branded
 from sendoff.verify import verify as verify_request
 
 _NAMES = ", ".join(Dialects().names)
 
 Dialect = Annotated[
-    str, typer.Option(metavar="NAME", help=f"{_NAMES}; `house` is this installation's own, by SENDOFF_BRAND.")
+    str, typer.Option(metavar="NAME", help=f"{_NAMES}; `default` is this installation's own, by SENDOFF_BRAND.")
 ]
 Secrets = Annotated[
     list[str],
@@ -52,7 +53,7 @@ def verify(
     header: Annotated[
         list[str] | None, typer.Option("--header", "-H", metavar="LINE", help="A header, `Name: value`; repeatable.")
     ] = None,
-    dialect: Dialect = "house",
+    dialect: Dialect = "default",
     tolerance: Annotated[str, typer.Option(metavar="TIME", help="How old the request may be, or how early.")] = "5m",
     at: At = None,
     body: Body = "-",  # type: ignore[assignment]
@@ -81,7 +82,7 @@ def verify(
 
 def sign(
     secret: Secrets,
-    dialect: Dialect = "house",
+    dialect: Dialect = "default",
     event_id: Annotated[
         str | None, typer.Option("--id", metavar="ID", help="Default: the body's, or a new one.")
     ] = None,
@@ -105,8 +106,8 @@ def sign(
 
 def _scheme(name: str, settings: Settings) -> Scheme:
     dialect = branded_dialect(settings)
-    if name in (dialect.name, dialect.brand, dialect.brand.lower()):
-        return house(
+    if name in (dialect.name, FORMER_NAME, dialect.brand, dialect.brand.lower()):
+        return branded(
             dialect.brand,
             scheme=dialect.scheme,
             prefix=dialect.prefix,

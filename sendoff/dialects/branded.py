@@ -14,7 +14,10 @@ from sendoff.dialects.base import CONTENT_TYPE, AttemptInfo, EventData, Headers
 from sendoff.dialects.envelopes import ENVELOPES
 from sendoff.dialects.signing import BRANDED_SCHEMES
 
-NAME = "house"
+NAME = "default"
+
+FORMER_NAME = "house"
+"""Its name until 0.1; still accepted."""
 
 _BRAND = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
 _HEADER = re.compile(r"[A-Za-z0-9-]+")

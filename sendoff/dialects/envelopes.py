@@ -40,7 +40,7 @@ def standard(event: EventData, _api_version: str) -> bytes:
 Envelope = Callable[[EventData, str], bytes]
 
 ENVELOPES: Mapping[str, Envelope] = {"optimaldial": optimaldial, "dialbird": dialbird, "standard": standard}
-"""Envelopes of the contracts, by the names that the setting `HOUSE_ENVELOPE` takes."""
+"""Envelopes of the contracts, by the names that the setting `DIALECT_ENVELOPE` takes."""
 
 
 def _whole_seconds(moment: datetime) -> str:

@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sendoff.dialects.base import Dialect
-from sendoff.dialects.branded import BrandedDialect
+from sendoff.dialects.branded import FORMER_NAME, BrandedDialect
 from sendoff.dialects.dialbird import DIALBIRD
 from sendoff.dialects.optimaldial import OPTIMALDIAL
 from sendoff.dialects.standard import StandardWebhooks
 from sendoff.errors import Invalid
 
 
-def built_in(house: BrandedDialect) -> Sequence[Dialect]:
+def built_in(default: BrandedDialect) -> Sequence[Dialect]:
     """The dialects besides the default one; they send its user agent where a contract allows any."""
     return (
         DIALBIRD,
-        StandardWebhooks("standard", user_agent=house.agent),
-        StandardWebhooks("standard-v1a", user_agent=house.agent, asymmetric=True),
+        StandardWebhooks("standard", user_agent=default.agent),
+        StandardWebhooks("standard-v1a", user_agent=default.agent, asymmetric=True),
     )
 
 
 class Dialects:
     """The dialects of one installation: its default dialect, also found under the brand's name, and the others."""
 
-    def __init__(self, house: BrandedDialect = OPTIMALDIAL, *more: Dialect) -> None:
+    def __init__(self, default: BrandedDialect = OPTIMALDIAL, *more: Dialect) -> None:
         """`more`: dialects besides the built-in ones."""
-        self.house = house
-        self._by_name = {dialect.name: dialect for dialect in (house, *built_in(house), *more)}
+        self.default = default
+        self._by_name = {dialect.name: dialect for dialect in (default, *built_in(default), *more)}
 
     @property
     def names(self) -> list[str]:
@@ -38,6 +38,6 @@ class Dialects:
         """The dialect of that name. Raises Invalid (field `dialect`) for an unknown one."""
         if name in self._by_name:
             return self._by_name[name]
-        if name in (self.house.brand, self.house.brand.lower()):
-            return self.house
+        if name in (self.default.brand, self.default.brand.lower(), FORMER_NAME):
+            return self.default
         raise Invalid(f"Unknown dialect {name!r}; use one of {', '.join(self.names)}.", field="dialect")

@@ -37,7 +37,7 @@ BRANDED_SCHEMES: Mapping[str, Callable[[int, bytes, Sequence[str]], str]] = {
     "stripe": timestamped_hex,
     "slack": versioned_hex,
 }
-"""The schemes that the setting `HOUSE_SIGNATURE_SCHEME` names."""
+"""The schemes that the setting `DIALECT_SIGNATURE_SCHEME` names."""
 
 
 def standard_webhooks(message_id: str, timestamp: int, body: bytes, secrets: Sequence[str]) -> str:

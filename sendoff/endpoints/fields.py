@@ -90,7 +90,7 @@ class NewEndpoint(BaseModel):
     events: Events | None = Field(None, description="Defaults to upload.completed and upload.failed")
     dialect: Text = Field(
         BRANDED,
-        description="How events are told and signed: `house` (or by its brand, such as `optimaldial`), `standard` "
+        description="How events are told and signed: `default` (or by its brand, such as `optimaldial`), `standard` "
         "(Standard Webhooks 1.0 with a shared secret) or `standard-v1a` (the same with an ed25519 key).",
     )
     rate_limit: RateLimit | None = None

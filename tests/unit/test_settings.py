@@ -144,3 +144,11 @@ def test_settings_for_trying_it_out_are_called_dangerous() -> None:
     networks, http = load(dangerously_allow_networks="127.0.0.0/8", dangerously_allow_http=True).dangers()
     assert "127.0.0.0/8" in networks
     assert "unencrypted" in http
+
+
+def test_former_names_of_settings_count_unless_the_new_one_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENDOFF_SECRET_KEYS", "k" * 32)
+    monkeypatch.setenv("SENDOFF_HOUSE_USER_AGENT", "Former/1")
+    assert load().dialect_user_agent == "Former/1"
+    monkeypatch.setenv("SENDOFF_DIALECT_USER_AGENT", "New/1")
+    assert load().dialect_user_agent == "New/1"

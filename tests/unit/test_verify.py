@@ -211,7 +211,7 @@ def test_a_receiver_without_a_secret_is_told_so_instead_of_believing_everything(
 
 
 def test_an_unknown_dialect_is_the_callers_mistake() -> None:
-    with pytest.raises(ValueError, match="known are optimaldial, house, dialbird, standard"):
+    with pytest.raises(ValueError, match="known are optimaldial, default, house, dialbird, standard"):
         verify("morse", {}, b"{}", "s")
 
 

@@ -12,7 +12,7 @@ from standardwebhooks.webhooks import Webhook
 
 from sendoff.settings import BadSettings, load
 from sendoff.startup import open_context
-from sendoff.verify import house, verify
+from sendoff.verify import branded, verify
 from tests.integration.api.api_fixture import ApiFixture, open_api
 from tests.support.exchange import Received
 from tests.support.receiver import Receiver
@@ -86,14 +86,14 @@ async def test_an_asymmetric_webhook_shows_a_public_key_and_never_the_private_on
 async def test_a_webhook_that_signs_with_a_shared_secret_has_no_public_key(
     sqlite_api: ApiFixture, receiver: Receiver
 ) -> None:
-    for dialect in ("house", "standard"):
+    for dialect in ("default", "standard"):
         made = await create(sqlite_api, receiver.url(f"/{dialect}"), dialect=dialect)
         answer = await sqlite_api.get(f"{HOOKS}/{made['webhook']['id']}/public-key")
         assert (answer.status_code, "no public key" in answer.json()["detail"]) == (404, True)
 
 
-@pytest.mark.parametrize("dialect", [None, "house", "optimaldial", "OptimalDial"])
-async def test_the_house_dialect_keeps_the_contracts_shape_under_any_of_its_names(
+@pytest.mark.parametrize("dialect", [None, "default", "house", "optimaldial", "OptimalDial"])
+async def test_the_default_dialect_keeps_the_contracts_shape_under_any_of_its_names(
     sqlite_api: ApiFixture, receiver: Receiver, dialect: str | None
 ) -> None:
     made = await create(sqlite_api, receiver.url("/hook"), **({"dialect": dialect} if dialect else {}))
@@ -116,10 +116,10 @@ async def test_an_installation_sends_under_the_name_that_it_has_chosen(
 ) -> None:
     settings = {
         "brand": "Acme",
-        "house_signature_scheme": "slack",
-        "house_envelope": "dialbird",
-        "house_api_version": "v7",
-        "house_user_agent": "Acme Hooks",
+        "dialect_signature_scheme": "slack",
+        "dialect_envelope": "dialbird",
+        "dialect_api_version": "v7",
+        "dialect_user_agent": "Acme Hooks",
     }
     async with open_api(sqlite_url, valkey_url, **settings) as api:
         made = await create(api, receiver.url("/hook"), dialect="acme")
@@ -130,17 +130,17 @@ async def test_an_installation_sends_under_the_name_that_it_has_chosen(
         assert request.header("User-Agent") == "Acme Hooks"
         assert request.header("X-Acme-Signature").startswith("v0=")
         assert request.event["api_version"] == "v7"
-        assert verify(house("Acme", scheme="slack"), request.headers, request.body, made["secret"], now=now)
+        assert verify(branded("Acme", scheme="slack"), request.headers, request.body, made["secret"], now=now)
         assert not any("optimaldial" in name.lower() for name, _ in request.headers)
 
 
 @pytest.mark.parametrize(
-    "settings", [{"brand": "Acme Inc"}, {"house_header_prefix": "X:"}, {"house_user_agent": "Acme\r\nX: y"}]
+    "settings", [{"brand": "Acme Inc"}, {"dialect_header_prefix": "X:"}, {"dialect_user_agent": "Acme\r\nX: y"}]
 )
 async def test_a_name_that_no_header_can_have_keeps_the_process_from_starting(
     sqlite_url: str, settings: dict[str, str]
 ) -> None:
     chosen = load(database_url=sqlite_url, secret_keys=["k" * 32], redis_url="redis://127.0.0.1:1", **settings)
-    with pytest.raises(BadSettings, match="SENDOFF_BRAND or SENDOFF_HOUSE"):
+    with pytest.raises(BadSettings, match="SENDOFF_BRAND or SENDOFF_DIALECT"):
         async with open_context(chosen):
             pass

@@ -26,7 +26,7 @@ async def add_endpoints(api: ApiFixture, count: int, **fields: Any) -> list[str]
         for number in range(count):
             identifier = new_id()
             values: dict[str, Any] = {
-                "dialect": "house",
+                "dialect": "default",
                 "events": ["upload.completed"],
                 "state": EndpointState.ACTIVE,
                 **fields,

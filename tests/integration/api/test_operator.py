@@ -336,7 +336,7 @@ async def test_endpoints_of_all_organizations_are_listed_and_switched(api: ApiFi
     theirs = (await api.post("/api/v1/webhooks", {"url": receiver.url("/theirs")}, key=stranger)).json()["webhook"]
     assert [endpoint["id"] for endpoint in await listed(api, "endpoints")] == [theirs["id"], mine["id"]]
     [found] = await listed(api, "endpoints", organization_id=theirs["organization_id"])
-    assert (found["id"], found["state"], found["dialect"]) == (theirs["id"], "active", "house")
+    assert (found["id"], found["state"], found["dialect"]) == (theirs["id"], "active", "default")
 
     path = f"{BASE}/endpoints/{theirs['id']}"
     off = await api.post(f"{path}/disable")

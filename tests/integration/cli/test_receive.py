@@ -28,7 +28,7 @@ def body_of(event_type: str) -> bytes:
 
 @pytest.fixture
 def inbox(tmp_path: Path) -> Inbox:
-    return Inbox(SCHEMES["house"], [], tmp_path / "secret", 204)
+    return Inbox(SCHEMES["default"], [], tmp_path / "secret", 204)
 
 
 def test_without_a_secret_only_the_ping_is_acknowledged(inbox: Inbox) -> None:

@@ -39,7 +39,7 @@ def test_what_is_signed_is_verified_in_every_dialect(dialect: str, tmp_path: Pat
 
 
 def test_headers_can_be_given_one_by_one_and_the_secrets_in_the_environment(tmp_path: Path) -> None:
-    lines = Path(signed("house", "old", tmp_path / "headers")).read_text().splitlines()
+    lines = Path(signed("default", "old", tmp_path / "headers")).read_text().splitlines()
     options = [part for line in lines for part in ("-H", line)]
     done = run("verify", *options, "--at", NOW, "--json", SENDOFF_WEBHOOK_SECRET="new old")
     assert json.loads(done.stdout) == {"valid": True, "event": json.loads(BODY)}
@@ -61,7 +61,7 @@ def test_headers_can_be_given_one_by_one_and_the_secrets_in_the_environment(tmp_
 def test_what_must_not_be_believed_is_exit_code_1_with_the_reason(
     changes: dict[str, Any], problem: str, tmp_path: Path
 ) -> None:
-    headers = signed("house", "right", tmp_path / "headers")
+    headers = signed("default", "right", tmp_path / "headers")
     body = changes.pop("body", BODY)
     chosen = {"secret": "right", "at": NOW, **changes}
     options = [part for name, value in chosen.items() for part in (f"--{name}", value)]
@@ -79,10 +79,10 @@ def test_a_secret_that_is_none_of_the_dialect_is_told_so(tmp_path: Path) -> None
 
 
 def test_an_installations_own_brand_signs_and_verifies(tmp_path: Path) -> None:
-    brand = {"SENDOFF_BRAND": "Acme", "SENDOFF_HOUSE_SIGNATURE_SCHEME": "slack"}
-    headers = signed("house", "s", tmp_path / "headers", **brand)
+    brand = {"SENDOFF_BRAND": "Acme", "SENDOFF_DIALECT_SIGNATURE_SCHEME": "slack"}
+    headers = signed("default", "s", tmp_path / "headers", **brand)
     assert "X-Acme-Signature: v0=" in Path(headers).read_text()
-    for name in ("house", "acme"):
+    for name in ("default", "house", "acme"):
         done = run("verify", "--dialect", name, "--secret", "s", "--headers", headers, "--at", NOW, body=BODY, **brand)
         assert done.exit_code == 0, done.output
     assert run("verify", "--secret", "s", "--headers", headers, "--at", NOW).exit_code == 1

@@ -62,12 +62,12 @@ _SIGNED_TEXT = "`webhook-id`, a dot, `webhook-timestamp`, a dot, and the raw bod
 PAGES = (
     Page(
         "optimaldial",
-        "OptimalDial, the house dialect",
+        "OptimalDial, the default dialect",
         "What an installation's own product speaks, and what `POST /api/v1/webhooks` makes by default. Its name is "
-        "`house`; the brand, here `optimaldial`, is another name for it. Under another brand the headers carry that.",
+        "`default`; the brand, here `optimaldial`, is another name for it. Under another brand the headers carry that.",
         "64 hexadecimal digits. The key is these characters themselves, not what they decode to.",
         _TIMESTAMPED,
-        settings=tuple(name for name in Settings.model_fields if name == "brand" or name.startswith("house_")),
+        settings=tuple(name for name in Settings.model_fields if name == "brand" or name.startswith("dialect_")),
         types=OPTIMALDIAL_TYPES,
         errors={status: meaning for status, (meaning, _) in OPTIMALDIAL_MEANINGS.items()},
     ),

@@ -68,7 +68,7 @@ def copy(tmp_path: Path) -> Path:
     )
     edit(
         tmp_path / "sendoff" / "schemes.py",
-        before("def house(", f"{SCHEME_CODE}\n\n"),
+        before("def branded(", f"{SCHEME_CODE}\n\n"),
         before('    "standard": Standard(),', '    "parcelo": Parcelo(),\n'),
     )
     return tmp_path

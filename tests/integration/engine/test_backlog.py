@@ -27,17 +27,17 @@ class _Publisher:
     """Publishes within a transaction of its own or together with others, as the test is told."""
 
     def __init__(self, app: AppFixture, *, together: bool) -> None:
-        self._house = app
+        self._app = app
         self._together = together
 
     async def publish(self, *events: NewEvent) -> list[AcceptedEvent]:
         if not self._together:
-            return await self._house.publish(*events)
-        organization_id = self._house.principal.organization_id
+            return await self._app.publish(*events)
+        organization_id = self._app.principal.organization_id
         minted = await organizations.create_key(
-            self._house.context, ACTOR, organization_id=organization_id, email="a@example.com", scopes=["events:write"]
+            self._app.context, ACTOR, organization_id=organization_id, email="a@example.com", scopes=["events:write"]
         )
-        return await PublishBatcher(self._house.context).publish(f"Bearer {minted.key}", events, in_batch=True)
+        return await PublishBatcher(self._app.context).publish(f"Bearer {minted.key}", events, in_batch=True)
 
 
 async def states(app: AppFixture, accepted: Sequence[AcceptedEvent]) -> Counter[str]:

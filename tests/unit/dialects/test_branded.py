@@ -1,4 +1,4 @@
-"""The house dialect: every product puts its own name where OptimalDial has its."""
+"""The default dialect: every product puts its own name where OptimalDial has its."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sendoff.dialects.base import AttemptInfo, EventData
 from sendoff.dialects.branded import BrandedDialect
 from sendoff.dialects.dialbird import DIALBIRD
 from sendoff.dialects.signing import BRANDED_SCHEMES
-from sendoff.verify import house, verify
+from sendoff.verify import branded, verify
 from tests.support.reference_signatures import hmac_sha256
 from tests.unit.dialects.strategies import events
 
@@ -80,7 +80,7 @@ def test_receivers_verify_whatever_an_installation_has_chosen(event: EventData, 
     dialect = acme(scheme=scheme, envelope=envelope, header_prefix="Acme-", signature_header="Acme-Mark")
     body = dialect.body(event)
     headers = dialect.headers(event, FIRST, body, ["new", "old"])
-    expected = house("Acme", scheme=scheme, prefix="Acme-", signature_header="Acme-Mark")
+    expected = branded("Acme", scheme=scheme, prefix="Acme-", signature_header="Acme-Mark")
     for secret in ("new", "old"):
         assert verify(expected, headers, body, secret, now=FIRST.timestamp)["type"] == event.type
 
