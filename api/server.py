@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from functools import partial
+from ipaddress import ip_address
 
 import structlog
 import uvicorn
@@ -21,7 +22,7 @@ from sendoff.process import (
     raise_descriptor_limit,
     tune_garbage_collector,
 )
-from sendoff.settings import Settings, load
+from sendoff.settings import BadSettings, Settings, load
 from sendoff.startup import open_context
 
 from .app import create_app
@@ -62,11 +63,36 @@ def serve() -> int:
         settings = load()
         configure_logging(settings)
         log_dangers(settings)
+        settings = _with_public_url(settings, options.host, options.port)
         asyncio.run(_check(settings))
     except SendoffError as error:
         sys.stderr.write(f"The API cannot start: {error.message}\n")
         return 1
     return _serve(settings, options.host, options.port)
+
+
+def _with_public_url(settings: Settings, host: str, port: int) -> Settings:
+    """The settings with the base of download links that the API makes for uploads in a folder.
+
+    Raises BadSettings where clients on other machines may connect and only their Host header would tell the base.
+    """
+    if settings.public_url is not None or not settings.storage_url.startswith("file:"):
+        return settings
+    if host != "localhost" and not _is_loopback(host):
+        raise BadSettings(
+            f"SENDOFF_PUBLIC_URL is missing: the API listens on {host or 'all addresses'}, keeps uploads in a folder "
+            "and has to know the base of their download links. Set it to the URL that clients reach the API under, "
+            "such as https://api.example.com, or listen with --host 127.0.0.1."
+        )
+    written = f"[{host}]" if ":" in host else host
+    return settings.model_copy(update={"public_url": f"http://{written}:{port}"})
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 async def _check(settings: Settings) -> None:

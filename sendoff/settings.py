@@ -247,7 +247,8 @@ class Settings(BaseSettings):
     )
     public_url: str | None = Field(
         None,
-        description="The base of download links, e.g. `https://api.example.com`; default: where `sendoff up` listens.",
+        description="The base of download links, e.g. `https://api.example.com`; default: where the API listens. "
+        "Needed when that is not loopback and uploads are kept in a folder.",
     )
     upload_retention_days: int = Field(
         30,

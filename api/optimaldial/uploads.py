@@ -90,12 +90,9 @@ async def cancel(caller: UploadsWriter, write: Write, context: ContextOf, upload
 
 
 @router.get("/{upload_id}/download/{kind}", operation_id="getDownloadLink", responses=error_responses(404))
-async def download_link(
-    request: Request, caller: UploadsReader, context: ContextOf, upload_id: str, kind: str
-) -> DownloadLink:
+async def download_link(caller: UploadsReader, context: ContextOf, upload_id: str, kind: str) -> DownloadLink:
     """A short-lived link to one of the upload's files: `original`, `processed` or `processed-filtered`."""
-    base_url = str(request.base_url)
-    link = await link_to_file(context, caller.organization_id, upload_id, kind, base_url=base_url)
+    link = await link_to_file(context, caller.organization_id, upload_id, kind)
     return DownloadLink.model_validate(link)
 
 

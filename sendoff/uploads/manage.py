@@ -97,7 +97,7 @@ async def delete_files(context: Context, upload: Upload) -> None:
         await UploadServices.of(context).storage.delete(upload.storage_path)
 
 
-async def link_to_file(context: Context, organization_id: str, upload_id: str, kind: str, *, base_url: str) -> Link:
+async def link_to_file(context: Context, organization_id: str, upload_id: str, kind: str) -> Link:
     """A link to one of the upload's files, for `DOWNLOAD_LINK_SECONDS`.
 
     Raises NotFound for a file that there is not (yet), or an upload of another organization.
@@ -105,9 +105,7 @@ async def link_to_file(context: Context, organization_id: str, upload_id: str, k
     upload = await find_upload(context, organization_id, upload_id)
     file = stored_file(upload, kind)
     lifetime = timedelta(seconds=context.settings.download_link_seconds)
-    return await UploadServices.of(context).downloads.link(
-        file, now=context.clock.now(), lifetime=lifetime, base_url=base_url
-    )
+    return await UploadServices.of(context).downloads.link(file, now=context.clock.now(), lifetime=lifetime)
 
 
 async def open_linked_file(context: Context, upload_id: str, kind: str, *, expires: int, signature: str) -> OpenedFile:

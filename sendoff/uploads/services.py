@@ -7,7 +7,7 @@ from functools import cached_property
 from sendoff.context import Context
 from sendoff.sandbox import Sandbox
 from sendoff.settings import Settings
-from sendoff.uploads.files.downloads import Downloads
+from sendoff.uploads.files.downloads import LOCAL_URL, Downloads
 from sendoff.uploads.files.links import LinkSigner
 from sendoff.uploads.files.storage import Storage
 from sendoff.uploads.files.worker import FileWorker
@@ -39,4 +39,4 @@ class UploadServices:
 
     @cached_property
     def downloads(self) -> Downloads:
-        return Downloads(self.storage, self.signer, self._settings.public_url)
+        return Downloads(self.storage, self.signer, self._settings.public_url or LOCAL_URL)

@@ -8,6 +8,9 @@ from datetime import datetime, timedelta
 from sendoff.uploads.files.links import FileKind, LinkSigner
 from sendoff.uploads.files.storage import Storage
 
+LOCAL_URL = "http://127.0.0.1:8000"
+"""The base of links without `SENDOFF_PUBLIC_URL`: where the API listens by default, on this machine alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
@@ -29,19 +32,16 @@ class Link:
 class Downloads:
     """Makes links."""
 
-    def __init__(self, storage: Storage, signer: LinkSigner, base_url: str | None) -> None:
-        """`base_url` is where the API is reached from outside: the setting `PUBLIC_URL`."""
+    def __init__(self, storage: Storage, signer: LinkSigner, base_url: str) -> None:
+        """`base_url` is where clients reach the API; it never comes from a request: anyone can set its Host header."""
         self._storage = storage
         self._signer = signer
-        self._base_url = base_url
+        self._base_url = base_url.rstrip("/")
 
-    async def link(
-        self, file: StoredFile, *, now: datetime, lifetime: timedelta, base_url: str = "http://127.0.0.1:8000"
-    ) -> Link:
-        """A link to the file; `base_url` serves where the setting is missing."""
+    async def link(self, file: StoredFile, *, now: datetime, lifetime: timedelta) -> Link:
+        """A link to the file that works for `lifetime`."""
         expires_at = (now + lifetime).replace(microsecond=0)
         signed = await self._storage.signed_url(file.key, expires_in=lifetime)
         if signed is not None:
             return Link(signed, expires_at)
-        base = (self._base_url or base_url).rstrip("/")
-        return Link(base + self._signer.path(file.upload_id, file.kind, expires_at), expires_at)
+        return Link(self._base_url + self._signer.path(file.upload_id, file.kind, expires_at), expires_at)

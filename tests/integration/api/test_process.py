@@ -54,8 +54,8 @@ def serving(database_url: str, redis_url: str, log: Path, **settings: str) -> It
         stop(process, signum=signal.SIGKILL)
 
 
-def refusal(**variables: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "api", "--port", str(free_port())]
+def refusal(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "api", "--port", str(free_port()), *options]
     return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -195,3 +195,13 @@ async def test_a_head_that_does_not_arrive_in_time_ends_the_connection(
 
 async def _never_called(_scope: object, _receive: object, _send: object) -> None:
     raise AssertionError("there was no request")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", ""])
+def test_outside_loopback_the_base_of_links_to_a_folder_must_be_set(host: str) -> None:
+    ended = refusal(
+        "--host", host, **environment("sqlite://", "redis://127.0.0.1:1", STORAGE_URL="file:///tmp/uploads")
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("The API cannot start: SENDOFF_PUBLIC_URL is missing")
+    assert "Traceback" not in ended.stderr

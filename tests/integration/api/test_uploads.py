@@ -134,6 +134,13 @@ async def test_processed_files_are_linked_and_downloaded_without_a_key_until_the
     assert (expired.status_code, "expired" in expired.json()["detail"]) == (404, True)
 
 
+async def test_the_host_header_is_no_part_of_a_link(sqlite_api: ApiFixture) -> None:
+    shown = await uploaded(sqlite_api)
+    path = f"{UPLOADS}/{shown['id']}/download/original"
+    linked = await sqlite_api.get(path, headers={"Host": "evil.example"})
+    assert linked.json()["url"].startswith(f"http://127.0.0.1:8000{UPLOADS}/{shown['id']}/files/original?")
+
+
 async def test_there_is_no_link_to_a_file_that_is_not_there_or_somebody_elses(sqlite_api: ApiFixture) -> None:
     shown = await uploaded(sqlite_api)
     path = f"{UPLOADS}/{shown['id']}"
