@@ -2,7 +2,7 @@
 
 A key belongs to an organization and lives for 24 hours. Publishing and uploads reserve and complete it in the
 transaction that does their work, so that a process that dies leaves both or neither; the others reserve it first, so
-that a second request meanwhile is told to wait. A write that is refused has done nothing: its key is free again.
+that a concurrent request with the same key gets an error that asks it to wait. A refused write frees its key.
 Answers hold secrets that are shown once, so they are sealed at rest.
 """
 
@@ -94,7 +94,7 @@ async def once(
     except BaseException:
         await _free(context, request)
         raise
-    # What is done is done: whoever gives up waiting now must not make the next one do it again.
+    # The work is committed: a client that disconnects now must not cause the next request to repeat it.
     await asyncio.shield(_complete_after(context, request, response))
     return response
 
@@ -158,7 +158,7 @@ async def _free(context: Context, request: IdempotentRequest) -> None:
 
 
 async def _complete_after(context: Context, request: IdempotentRequest, response: StoredResponse) -> None:
-    """Keep the answer of work that is committed: whatever happens here, that work must not be told as failed."""
+    """Store the response of committed work. A failure here must not make that work look failed to the caller."""
     try:
         async with context.database.write() as tx:
             await complete(tx, context, request, response)

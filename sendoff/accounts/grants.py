@@ -1,4 +1,4 @@
-"""What a bearer token grants on surfaces that take OAuth access tokens beside our own API keys."""
+"""What a bearer token grants on surfaces that accept OAuth access tokens as well as API keys."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Grant:
     organization_id: str
     client_id: str
     user_id: str | None
-    """The user of ours, if it is one."""
+    """The local user, if the subject is one."""
     subject: str | None
     """The user as the token names it."""
     scopes: frozenset[str]
@@ -53,7 +53,7 @@ class Holder:
 async def read_grant(context: Context, authorization: str | None) -> Grant:
     """The grant of an `Authorization` header's value: one of our API keys or, if configured, an access token.
 
-    Raises Unauthenticated; Forbidden for a genuine access token of a business or of a member that is none here.
+    Raises Unauthenticated; Forbidden for a genuine access token whose business or member is unknown here.
     """
     token = bearer_token(authorization)
     if token.startswith(KEY_PREFIX):
@@ -110,7 +110,7 @@ async def _organization(tx: Transaction, identifier: str) -> Organization:
 
 
 async def _user_of(tx: Transaction, organization: Organization, subject: str | None) -> str | None:
-    """The user of ours that the subject is, if any. Raises Forbidden for one who was removed from the organization."""
+    """The local user with this subject, if any. Raises Forbidden if the user was removed from the organization."""
     user = await accounts.get_user(tx, subject.lower()) if subject and is_uuid(subject) else None
     if user is None:
         return None

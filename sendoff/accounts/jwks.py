@@ -24,7 +24,7 @@ KEPT_SECONDS = 300.0
 """How long the keys are believed before they are read again."""
 
 SHORTEST_PAUSE_SECONDS = 10.0
-"""Between two readings, however many tokens name keys that nobody knows."""
+"""Minimum time between two fetches, so that tokens with unknown key ids cannot flood the issuer."""
 
 _LARGEST_DOCUMENT_BYTES = 1024 * 1024
 _PATIENCE_SECONDS = 5.0
@@ -116,5 +116,5 @@ def _signing_keys(text: bytes) -> list[Key]:
     document = orjson.loads(text)
     keys = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(keys, list):
-        raise ValueError("this is no JWKS: it has no list `keys`")  # noqa: TRY004 - one kind of error for one cause
+        raise ValueError("not a JWKS: the list `keys` is missing")  # noqa: TRY004 - one kind of error for one cause
     return [key for key in keys if isinstance(key, dict) and key.get("use", "sig") == "sig"]

@@ -14,7 +14,7 @@ from sendoff.errors import TokenProblem, Unauthenticated
 from sendoff.settings import Settings
 
 EARLY_SECONDS = 60.0
-"""How far ahead of ours the issuer's clock may be."""
+"""How far the issuer's clock may run ahead of the local one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ async def create_key(
     """Mint an API key for a user, who becomes a member of the organization by it."""
     _check_scopes(scopes)
     if "@" not in email.strip("@ "):
-        raise Invalid(f"{email!r} is no e-mail address.", field="user")
+        raise Invalid(f"{email!r} is not an e-mail address; write it as name@example.com.", field="user")
     now = context.clock.now()
     if expires_at is not None and expires_at <= now:
         raise Invalid("A key that expires in the past could never be used.", field="expires_at")
@@ -181,7 +181,7 @@ async def remove_member(context: Context, actor: Actor, *, organization_id: str,
         user = await accounts.find_user(tx, email)
         membership = await accounts.find_membership(tx, organization.id, user.id) if user else None
         if user is None or membership is None:
-            raise NotFound(f"{email} is no member of this organization.")
+            raise NotFound(f"{email} is not a member of this organization.")
         await tx.delete(membership)
         revoked = await accounts.revoke_keys_of_user(tx, organization.id, user.id, now=now)
         write_audit(

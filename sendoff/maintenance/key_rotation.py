@@ -1,7 +1,7 @@
-"""Rotate the keys that encrypt secrets at rest: what an older key sealed is sealed anew with the newest.
+"""Rotate the keys that encrypt secrets at rest: encrypt secrets of older keys again with the newest.
 
-Runs beside processes that work: a batch is a short transaction, and a secret that changed meanwhile is left as it is,
-for whoever changed it sealed it. Safe to stop at any moment and to run again.
+Runs while other processes work: each batch is a short transaction, and a secret that changed in the meantime is
+skipped, because the change encrypted it with the newest key. Safe to stop at any moment and to run again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class KeyUse:
 
 @dataclass(slots=True)
 class KeyRotation:
-    """What became of the secrets: sealed anew, found under the newest key already, or under a key that is missing."""
+    """How many secrets were encrypted again, already used the newest key, or need a key that is missing."""
 
     resealed: int = 0
     current: int = 0
@@ -100,9 +100,9 @@ async def _reseal(
     tx: Transaction, context: Context, keeper: EncryptedColumns, one: Sealed
 ) -> Literal["resealed", "current", "unopenable"]:
     try:
-        anew = context.vault.reseal(one.sealed, bound_to=_BOUND_TO[keeper](one.key))
+        resealed = context.vault.reseal(one.sealed, bound_to=_BOUND_TO[keeper](one.key))
     except CannotOpenSecret:
         return "unopenable"
-    if anew is None or not await encrypted_columns.replace(tx, keeper, one, anew):
+    if resealed is None or not await encrypted_columns.replace(tx, keeper, one, resealed):
         return "current"
     return "resealed"

@@ -30,7 +30,7 @@ async def retry_delivery(context: Context, actor: Actor, delivery_id: str) -> De
             started = bool(await deliveries.reopen(tx, [delivery.id], replay_id=None, now=now))
             await dead_letters.mark_replayed(tx, [delivery.id], now=now)
         else:
-            started = await deliveries.hurry(tx, delivery.id, now=now)
+            started = await deliveries.make_due_now(tx, delivery.id, now=now)
         if not started:
             raise Conflict("This delivery is being sent at this moment; wait for the result of the attempt.")
         write_audit(
@@ -86,7 +86,7 @@ async def switch_endpoint(context: Context, actor: Actor, endpoint_id: str, *, o
 
 
 async def limit_endpoint(context: Context, actor: Actor, endpoint_id: str, *, rate_limit: int | None) -> Endpoint:
-    """Send at most `rate_limit` deliveries per second to an endpoint, whatever its owner sets; None ends the limit.
+    """Send at most `rate_limit` deliveries per second to an endpoint, even if its owner allows more; None lifts it.
 
     Raises NotFound, Invalid.
     """

@@ -11,7 +11,7 @@ from sendoff.store.queries import reconciliation
 from sendoff.store.queries.reconciliation import WALKS, Finding, Scan
 
 GRACE = timedelta(minutes=10)
-"""What is later than this is no longer on its way, but forgotten."""
+"""A delivery overdue by more than this counts as forgotten. A shorter time reports deliveries that are merely late."""
 
 SHOWN_OF_A_KIND = 100
 
@@ -40,9 +40,9 @@ class Reconciliation:
 async def reconcile(
     context: Context, *, grace: timedelta = GRACE, shown_of_a_kind: int = SHOWN_OF_A_KIND
 ) -> Reconciliation:
-    """Look at everything, in ranges of keys; it may run while everybody works, and holds nobody up.
+    """Check all rows, in ranges of keys. Safe to run in production: it takes no locks that block other processes.
 
-    What is due or leased is a fault when it is late by more than `grace`. What retention removed is none.
+    Due or leased rows are faults if they are late by more than `grace`. Rows that retention removed are not faults.
     """
     result = Reconciliation()
     for walk in WALKS:

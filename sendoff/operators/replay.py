@@ -101,7 +101,7 @@ async def start_replay(
 
 
 async def tick_replay(context: Context, replay_id: str) -> None:
-    """Send as many as the rate allows since the last tick; finish the replay when all are sent and settled."""
+    """Send as many as the rate allows since the last tick; finish the replay when all have been sent and have ended."""
     async with context.database.write() as tx:
         replay = await replays.find(tx, replay_id, lock=True)
         if replay is None or replay.state != ReplayState.RUNNING:
@@ -164,7 +164,7 @@ async def _send_due_items(tx: Transaction, replay: Replay, now: datetime) -> lis
     sent = await deliveries.reopen(
         tx, await _for_active_endpoints(tx, found), replay_id=replay.id, now=now, delivered=by_id
     )
-    # Between the writing down of a replay and its turn, somebody else's retry or replay may have got there first.
+    # Another retry or replay may have delivered some of these since this replay was recorded.
     arrived = [] if by_id else [delivery.id for delivery in found if delivery.state == DeliveryState.DELIVERED]
     done = {*sent, *arrived}
     await replays.move_items(tx, replay.id, sent, to=ReplayItemState.SENT)

@@ -32,7 +32,7 @@ _LOCAL_SUFFIXES = (
     "svc",
 )
 
-# Services that an HTTP request could harm; beside them 80, 443 and everything from 1024 up are open.
+# Ports of services that an HTTP request could harm. All other ports from 1024 up are open, as are 80 and 443.
 _SERVICE_PORTS = {
     "socks": (1080,),
     "java rmi": (1098, 1099),

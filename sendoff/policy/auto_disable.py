@@ -43,7 +43,7 @@ class AutoDisable:
     def tally(self, consecutive_failures: int, attempts: Iterable[HealthEffect]) -> FailureTally:
         """The tally after `attempts`, in the order they ended, of an endpoint with those failures before.
 
-        Once tripped it stays tripped, whatever attempts that were under way at that moment came to.
+        Once tripped it stays tripped, regardless of how attempts already in flight end.
         """
         failures = consecutive_failures
         becomes: EndpointState | None = None

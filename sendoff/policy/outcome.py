@@ -79,7 +79,7 @@ def parse_retry_after(value: str, now: datetime) -> float | None:
         return float(text) if len(text) <= _FURTHEST_DIGITS else 10.0**_FURTHEST_DIGITS
     try:
         moment = parsedate_to_datetime(text)
-        # HTTP dates are GMT whatever they say; the parser leaves `-0000` without a zone.
+        # HTTP dates are always GMT, but the parser leaves `-0000` without a zone.
         aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return max(0.0, (aware - now).total_seconds())
     except (ValueError, TypeError, IndexError, OverflowError):

@@ -90,8 +90,8 @@ _ISATAP = (0x0000_5EFE, 0x0200_5EFE)
 def classify(address: Address) -> str | None:
     """The name of the reason why nothing is sent to `address`; None for a public unicast address.
 
-    Every form of IPv6 address that carries an IPv4 address is refused by the name of the form, whatever it
-    carries: no receiver needs one, and each is a second spelling of an address that is judged in its own.
+    Every form of IPv6 address that embeds an IPv4 address is refused by the name of the form, regardless of the
+    embedded address: no receiver needs one, and the IPv4 address itself can be used instead.
     """
     value = int(address)
     for first, last, name in _RULES[address.version]:

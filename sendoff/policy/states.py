@@ -1,8 +1,8 @@
 """The states of endpoints, deliveries, dead letters, replays and uploads, and the arrows between them.
 
-Each enumeration is one column. An arrow is a change that may happen, with its cause; whatever writes a state checks its
-arrow first, or selects rows in SQL by the arrow's source. ARCHITECTURE.md shows the arrows as diagrams, drawn from here
-by `python -m tools.state_diagrams`.
+Each enumeration is one column. An arrow is a change that may happen, with its cause; code that writes a state checks
+the arrow first, or selects rows in SQL by the arrow's source. `python -m tools.state_diagrams` draws the diagrams in
+ARCHITECTURE.md from these arrows.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class StateMachine:
         return any((arrow.source, arrow.target) == (source, target) for arrow in self.arrows)
 
     def check(self, source: str | None, target: str) -> None:
-        """Raise ValueError unless there is an arrow from `source` to `target`: whoever calls missed a condition."""
+        """Raise ValueError if no arrow leads from `source` to `target`: the caller missed a condition."""
         if not self.allows(source, target):
             raise ValueError(
                 f"no arrow leads a {self.name} from {source} to {target}; check its state before the change"
@@ -115,7 +115,7 @@ class StateMachine:
         causes: dict[tuple[str, str], list[str]] = {}
         for arrow in self.arrows:
             causes.setdefault((arrow.source or "[*]", arrow.target), []).append(arrow.cause)
-        lines = [f"    {source} --> {target}: {', '.join(told)}" for (source, target), told in causes.items()]
+        lines = [f"    {source} --> {target}: {', '.join(why)}" for (source, target), why in causes.items()]
         left = {arrow.source for arrow in self.arrows}
         ends = dict.fromkeys(arrow.target for arrow in self.arrows if arrow.target not in left)
         lines += [f"    {state} --> [*]" for state in ends]
@@ -182,7 +182,7 @@ REPLAY = StateMachine(
     (
         Arrow(None, ReplayState.RUNNING, "started"),
         Arrow(None, ReplayState.COMPLETED, "started with nothing to send"),
-        Arrow(ReplayState.RUNNING, ReplayState.COMPLETED, "all sent and settled"),
+        Arrow(ReplayState.RUNNING, ReplayState.COMPLETED, "all sent and ended"),
         Arrow(ReplayState.RUNNING, ReplayState.CANCELLED, "cancelled"),
     ),
 )

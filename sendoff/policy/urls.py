@@ -91,7 +91,7 @@ def _split_authority(authority: str) -> tuple[str, str | None]:
 def _read_port(text: str) -> int:
     # At most five digits, ASCII ones, no sign and no leading zero: int() alone is far more generous.
     if re.fullmatch(r"[1-9][0-9]{0,4}", text) is None or int(text) > 65_535:
-        raise UnsafeUrl("url holds a port that is no number from 1 to 65535; correct or drop it.", reason="bad_port")
+        raise UnsafeUrl("url has an invalid port; use a number from 1 to 65535 or leave it out.", reason="bad_port")
     return int(text)
 
 
@@ -103,7 +103,7 @@ def _read_host(host: str) -> tuple[str, IPv4Address | IPv6Address | None]:
     if host.startswith("["):
         return _read_ipv6(host[1:-1])
     name = _canonical_name(host)
-    # As in the URL Standard: a host that ends in a number is an IPv4 address, or somebody's idea of one.
+    # As in the URL Standard: a host that ends in a number is an IPv4 address, or an attempt to write one.
     _, dot, last = name.rpartition(".")
     if _NUMBER.fullmatch(last):
         return _read_ipv4(host)
@@ -120,7 +120,7 @@ def _read_ipv6(text: str) -> tuple[str, IPv6Address]:
     try:
         address = IPv6Address(text)
     except AddressValueError:
-        raise UnsafeUrl("url holds brackets around what is no IPv6 address; correct it.", reason="bad_host") from None
+        raise UnsafeUrl("url has an invalid IPv6 address in brackets; correct it.", reason="bad_host") from None
     return address.compressed, address
 
 

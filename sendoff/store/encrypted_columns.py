@@ -1,4 +1,4 @@
-"""All that the vault has sealed, wherever it is kept: counted by key, and found in batches to be sealed anew."""
+"""All columns that hold vault-encrypted values: counted by key, and read in batches to be encrypted again."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def batch(tx: Transaction, keeper: EncryptedColumns, *, after: Sequence[st
 
 
 async def replace(tx: Transaction, keeper: EncryptedColumns, found: Sealed, resealed: bytes) -> bool:
-    """Put `resealed` in its place; False when another value stands there by now."""
+    """Replace the value by `resealed`. Returns False if the value has changed since it was read."""
     same_row = [column == value for column, value in zip(keeper.key_columns, found.key, strict=True)]
     statement = (
         update(keeper.table)

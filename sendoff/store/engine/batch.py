@@ -87,7 +87,7 @@ def skip_locked(tx: Transaction, table: str) -> str:
 
 
 def lock(tx: Transaction, table: str) -> str:
-    """The clause that locks rows of `table`, waiting for whoever holds one; SQLite needs none."""
+    """The clause that locks rows of `table`, waiting for other transactions that hold one; empty for SQLite."""
     return "" if is_sqlite(tx) else f"FOR UPDATE OF {table}"
 
 

@@ -34,7 +34,7 @@ _MIGRATIONS = Path(__file__).parents[1] / "migrations"
 class Database:
     """A database, SQLite or PostgreSQL.
 
-    Whatever goes wrong in reaching it, rather than in what was asked of it, is raised as errors.Unavailable.
+    Failures to reach it, as opposed to errors in a statement, are raised as errors.Unavailable.
     """
 
     def __init__(self, engine: AsyncEngine, hot: Direct | Embedded) -> None:
@@ -72,7 +72,7 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
-        """One transaction that sees one state of the database and locks nobody out."""
+        """One transaction that reads a single snapshot of the database and takes no locks."""
         async with self._session(sqlite_begin="BEGIN") as tx:
             yield tx
 

@@ -15,7 +15,7 @@ _ABOUT_REACHING = (
     InterfaceError,
     PoolTimeout,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # what a connection says that was told of the server's end while nobody used it
+    asyncpg.InternalClientError,  # an idle connection that the server closed
     sqlite3.OperationalError,
     OSError,
 )
@@ -23,13 +23,13 @@ _ABOUT_REACHING = (
 _PASSING_SQLSTATES = (
     "08",  # connection exceptions
     "25006",  # read only: another server has become the primary
-    "28",  # lets nobody in with this password
-    "3D",  # has no such database
-    "40",  # gave up one of two transactions that waited for each other
-    "53",  # full
-    "55P03",  # a lock that somebody holds for longer than `lock_timeout`
-    "57",  # shutting down, starting, or told to give up a statement (`statement_timeout`)
-    "58",  # its own files fail
+    "28",  # the password is rejected
+    "3D",  # the database does not exist
+    "40",  # rolled back one of two transactions that waited for each other
+    "53",  # out of a resource: disk, memory, connections
+    "55P03",  # another transaction held a lock for longer than `lock_timeout`
+    "57",  # shutting down, starting, or cancelling a statement (`statement_timeout`)
+    "58",  # I/O errors of the server's files
 )
 """What PostgreSQL itself may say for a while (its manual, appendix A, "PostgreSQL Error Codes"), by its beginning."""
 
@@ -52,6 +52,6 @@ def _may_pass(error: BaseException) -> bool:
 
 
 def _brief(error: BaseException) -> str:
-    """The error's first line: SQLAlchemy appends statement and parameters, which may hold what nobody should log."""
+    """The error's first line: SQLAlchemy appends statement and parameters, which may contain secrets."""
     original = getattr(error, "orig", None) or error
     return f"{type(original).__name__}: {original}".split("\n", 1)[0]

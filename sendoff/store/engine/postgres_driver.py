@@ -17,8 +17,8 @@ from sqlalchemy.engine import URL, Dialect
 from sendoff.store.engine.failures import unavailable
 
 _SETTINGS = {
-    # The statements take arrays, whose length a plan must not depend on, and each is written for its indexes: planning
-    # them anew, or a scan of a table that was small when the plan was made, is what must not happen.
+    # The statements take arrays, whose length a plan must not depend on, and each is written for its indexes: they
+    # must not be planned again, nor scan a table that was small when the plan was made.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
@@ -54,7 +54,7 @@ class Direct:
         self._is_open = False
 
     async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
-        """The rows that the statement returns, committed. Raises errors.Unavailable when nobody answers.
+        """The rows that the statement returns, committed. Raises errors.Unavailable if the server does not answer.
 
         Ids come as the driver's UUID objects and are taken as strings.
         """
@@ -65,7 +65,7 @@ class Direct:
 
     async def _fetch(self, statement: str, arguments: Sequence[Any]) -> list[asyncpg.Record]:
         if not self._is_open:
-            await self._pool  # connects to nobody yet
+            await self._pool  # opens no connection yet
             self._is_open = True
         connection = await self._pool.acquire()
         try:
@@ -79,7 +79,7 @@ class Direct:
         return rows
 
     async def close(self) -> None:
-        """Let go of the connections, whatever they are at."""
+        """Close the connections at once, including those in use."""
         if self._is_open:
             self._pool.terminate()
 

@@ -37,7 +37,7 @@ class Embedded:
         return await self._visit(work, "BEGIN IMMEDIATE")
 
     async def read(self, work: Work[Result]) -> Result:
-        """Do it in a transaction that sees one state and locks nobody out. Raises errors.Unavailable."""
+        """Run it in a transaction that reads a single snapshot and takes no locks. Raises errors.Unavailable."""
         return await self._visit(work, "BEGIN")
 
     async def close(self) -> None:

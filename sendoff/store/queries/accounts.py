@@ -37,7 +37,7 @@ async def find_user(tx: Transaction, email: str) -> User | None:
 
 
 async def find_or_insert_user(tx: Transaction, new: User) -> User:
-    """The user with the new one's e-mail address, which is in lower case: whoever was first, here or elsewhere."""
+    """The user with the new one's e-mail address (in lower case): the existing one, or else `new`, now inserted."""
     await _insert_if_new(tx, new)
     return (await tx.scalars(select(User).where(col(User.email) == new.email))).one()
 

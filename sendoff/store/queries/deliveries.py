@@ -1,4 +1,4 @@
-"""Deliveries: inserted, settled, released, found due, reopened; one statement for many rows."""
+"""Deliveries: insert, lock, release, find due ones, requeue; one statement for many rows."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class OpenDelivery:
 async def lock_leased(tx: Transaction, claims: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
     """Which deliveries are still in flight under their lease, as `(id, lease)`; locked until the transaction ends.
 
-    Waits for whoever holds one: a claim that comes too late has it for a moment, and it is ours all the same.
+    Waits for other transactions that hold one: a late claim locks the row briefly without changing its lease.
     """
     result = await execute(
         tx,
@@ -114,7 +114,7 @@ async def find_due(tx: Transaction, *, now: datetime, enqueued_until: datetime, 
 
 
 async def repair_future_times(tx: Transaction, *, now: datetime, until: datetime, limit: int) -> int:
-    """Mend what waits longer than anything was told to; how many it was.
+    """Repair times that lie further ahead than any schedule allows. Returns how many rows were changed.
 
     Leases end at `until`, the latest that one given at `now` could; what was never tried, and what could not be tried
     the last time, is due at `now`.
@@ -184,7 +184,7 @@ async def reopen(
     return [str(row.id) for row in result]
 
 
-async def hurry(tx: Transaction, delivery_id: str, *, now: datetime) -> bool:
+async def make_due_now(tx: Transaction, delivery_id: str, *, now: datetime) -> bool:
     """Make a waiting delivery due at once; False if it is not waiting."""
     result = await execute(
         tx,
@@ -213,7 +213,7 @@ async def mark_dead(tx: Transaction, ids: Sequence[str]) -> None:
 async def lock_waiting_of_endpoint(
     tx: Transaction, endpoint_id: str, *, now: datetime, limit: int
 ) -> list[OpenDelivery]:
-    """Open deliveries of an endpoint that nobody is sending at this moment, locked; the oldest, at most `limit`."""
+    """Open deliveries of an endpoint that no worker is sending, locked; the oldest, at most `limit`."""
     result = await execute(
         tx,
         f"""

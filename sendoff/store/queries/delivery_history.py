@@ -66,8 +66,8 @@ async def page(
 ) -> list[tuple[Delivery, str, str | None]]:
     """Deliveries with their event's type and request id, newest first, at most `limit`, older than the id `before`.
 
-    Costs what the page holds, however much history there is, but for an `event_type` that is rare and an `until` that
-    is long ago: whatever else was meant is read through, from the newest on, until the page is full.
+    Cost grows with the page size and not with the history, except for a rare `event_type` or an `until` long ago:
+    those filters read rows from the newest on until the page is full.
     """
     query = select(Delivery, Event.type, Event.request_id).join(Event, col(Event.id) == col(Delivery.event_id))
     if chosen.endpoint_id is not None:

@@ -23,7 +23,7 @@ class Subscriber:
     events: Sequence[str]
     """Those of the published types that it subscribes to."""
     has_held: bool
-    """Whether deliveries are held for it: whatever is new stands behind them."""
+    """Whether it has held deliveries; new deliveries queue behind them."""
 
 
 NEWEST_HELD = """(
@@ -52,12 +52,12 @@ class Destination:
 
 
 async def find(tx: Transaction, endpoint_id: str, *, lock: bool = False) -> Endpoint | None:
-    """An endpoint in whatever state, or None; `lock` holds it until the transaction ends."""
+    """An endpoint in any state, or None; `lock` locks the row until the transaction ends."""
     return await tx.get(Endpoint, endpoint_id, with_for_update=lock or None)
 
 
 async def find_unless_locked(tx: Transaction, endpoint_id: str) -> Endpoint | None:
-    """An endpoint in whatever state, locked until the transaction ends; None also when somebody else holds it."""
+    """An endpoint in any state, locked until the transaction ends; None also if another transaction has it locked."""
     return await tx.get(Endpoint, endpoint_id, with_for_update={"skip_locked": True})
 
 

@@ -1,7 +1,7 @@
-"""Reconciliation: whether what was accepted and what became of it add up. Each check is one statement over a range.
+"""Reconciliation: whether accepted events and their deliveries add up. Each check is one statement over a range.
 
-One statement sees one state of the database, and whatever belongs together is committed together: a check finds nothing
-while others work unless something is wrong. Ranges of keys make the work small: no check reads a table at once.
+One statement reads one snapshot, and related rows are committed together, so a check that runs during normal work
+reports only real faults. Ranges of keys make the work small: no check reads a table at once.
 `WITHIN(column)` in a statement stands for "the column is in the range".
 """
 
@@ -84,8 +84,8 @@ async def find_faults(
 ) -> list[Finding]:
     """What the check finds in the range.
 
-    `overdue`: what should have happened before it has not happened in time. `kept_since`: what ended before may have
-    been removed by now, in part.
+    `overdue`: anything due before this time is late. `kept_since`: retention may have removed rows that ended before
+    this time.
     """
     moments = {name: at for name, at in (("overdue", overdue), ("kept_since", kept_since)) if f":{name}" in check.sql}
     rows = (await _execute_within(tx, walk, keys, check.sql, **moments)).mappings()

@@ -18,7 +18,7 @@ class Check:
 _OPEN = "('pending', 'held', 'in_flight')"
 _STATES = "('pending', 'held', 'in_flight', 'delivered', 'dead')"
 
-# PostgreSQL takes a range of UUIDs for a handful of rows, whatever it holds. So the statements leave it no choice that
+# PostgreSQL estimates any range of UUIDs at a handful of rows. So the statements leave it no choice that
 # would be slow if it were many: what a range holds is read by its key before anything else is asked of it (an index of
 # a state may hold all rows but a few), is grouped rather than joined with another range, and joined by a key alone.
 _RANGE = """
@@ -39,7 +39,7 @@ _EVENTS = (
             SELECT id, delivery_count AS expected, NULL AS delivery_id FROM events WHERE WITHIN(id)
             UNION ALL
             SELECT event_id, NULL, id FROM deliveries WHERE WITHIN(event_id)
-        ) AS told GROUP BY id HAVING MAX(expected) <> COUNT(delivery_id)
+        ) AS counted GROUP BY id HAVING MAX(expected) <> COUNT(delivery_id)
         """,
     ),
     Check(
@@ -52,7 +52,7 @@ _EVENTS = (
             SELECT id, 1 AS is_event, NULL AS delivery_id FROM events WHERE WITHIN(id)
             UNION ALL
             SELECT event_id, NULL, CAST(id AS TEXT) FROM deliveries WHERE WITHIN(event_id)
-        ) AS told GROUP BY id HAVING COUNT(is_event) = 0
+        ) AS counted GROUP BY id HAVING COUNT(is_event) = 0
         """,
     ),
 )
@@ -71,15 +71,15 @@ _DELIVERIES = (
     ),
     Check(
         "attempt_numbers",
-        "The delivery's attempts are not as many as it counts, or their numbers have a gap.",
-        "History was lost or written by somebody else; the delivery goes on as its own count says.",
+        "The delivery's attempt count differs from its recorded attempts, or their numbers have a gap.",
+        "History was lost or written by another program; the delivery continues by its own count.",
         """
         SELECT id AS delivery_id, MAX(expected) AS expected, COUNT(number) AS found
         FROM (
             SELECT id, attempt_count AS expected, NULL AS number FROM deliveries WHERE WITHIN(id)
             UNION ALL
             SELECT delivery_id, NULL, number FROM attempts WHERE WITHIN(delivery_id)
-        ) AS told GROUP BY id
+        ) AS counted GROUP BY id
         HAVING MAX(expected) <> COUNT(number)
         OR (MAX(expected) IS NOT NULL AND (MIN(number) <> 1 OR MAX(number) <> COUNT(number)))
         """,
@@ -133,7 +133,7 @@ _DELIVERIES = (
     ),
     Check(
         "lease_expired",
-        "The delivery's lease ended long ago, and nobody has taken it over.",
+        "The delivery's lease ended long ago, and no worker has taken it over.",
         "See that a worker runs; it takes it over by itself.",
         f"""
         {_RANGE}
@@ -143,7 +143,7 @@ _DELIVERIES = (
     ),
     Check(
         "overdue",
-        "The delivery has been due for long, and nobody has sent it.",
+        "The delivery has long been due, and no worker has sent it.",
         "See that a worker runs, and whether it keeps up; it sends it by itself.",
         f"""
         {_RANGE}

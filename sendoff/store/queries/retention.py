@@ -35,7 +35,7 @@ async def remove_delivered(tx: Transaction, *, until: datetime, limit: int) -> i
 
 
 async def remove_dead_letters(tx: Transaction, *, until: datetime, limit: int) -> int:
-    """Remove dead letters from before `until`, whatever their state, with those deliveries that end in them; how many.
+    """Remove dead letters in any state from before `until`, with their deliveries. Returns how many were removed.
 
     A delivery that was taken up again, or has a younger dead letter, stays.
     """
@@ -63,7 +63,7 @@ async def remove_dead_letters(tx: Transaction, *, until: datetime, limit: int) -
 
 
 async def remove_events(tx: Transaction, *, until: datetime, limit: int) -> int:
-    """Remove events from before `until` that nobody was subscribed to; how many."""
+    """Remove events from before `until` that had no subscribers. Returns how many were removed."""
     result = await execute(
         tx,
         """
@@ -107,7 +107,7 @@ async def remove_replays(tx: Transaction, *, until: datetime, limit: int) -> int
 
 
 async def _lock_deliveries(tx: Transaction, ids: set[str]) -> set[str]:
-    """Hold the deliveries, and tell which of them somebody else holds at this moment."""
+    """Lock the deliveries. Returns those that another transaction has locked."""
     wanted = f"SELECT d.id FROM deliveries d JOIN {rows_from(tx, 'ids', _ID)} AS r ON r.id = d.id"
     locked = await execute(tx, f"{wanted} {skip_locked(tx, 'd')}", ids=ids_parameter(ids))
     held = {str(row.id) for row in locked}
@@ -133,7 +133,7 @@ async def _delete(tx: Transaction, table: str, column: str, ids: Sequence[str]) 
 async def _let_go_of_events(tx: Transaction, removed: Counter[str]) -> None:
     """Remove the events that have no delivery left; of the others, remember that they have fewer.
 
-    An event that lacks a delivery is not removed: the audit shall find it for as long as nobody has looked into it.
+    An event that lacks a delivery is kept, so that reconciliation keeps reporting it.
     """
     rows = rows_parameter({"id": event_id, "number": number} for event_id, number in removed.items())
     source = f"{rows_from(tx, 'rows', {'id': 'text', 'number': 'int'})} AS r"

@@ -64,7 +64,7 @@ async def repair_future_times(tx: Transaction, *, until: datetime) -> None:
 
 
 async def claim(tx: Transaction, upload_id: str, *, lease: str, now: datetime, until: datetime) -> Upload | None:
-    """Take a due upload under `lease`, one more attempt counted; None if it isn't due or is somebody else's."""
+    """Take a due upload under `lease`, one more attempt counted; None if it isn't due or another worker has it."""
     changes = {
         "status": UploadStatus.PROCESSING,
         "lease": lease,
@@ -85,7 +85,7 @@ async def renew(tx: Transaction, upload_id: str, *, lease: str, until: datetime,
 async def release(
     tx: Transaction, upload_id: str, *, lease: str, now: datetime, due_at: datetime, attempts: int
 ) -> bool:
-    """Give the claim back; the upload is due again at `due_at`, with so many attempts on record."""
+    """Release the claim; the upload is due again at `due_at`, with `attempts` attempts on record."""
     changes = {
         "status": UploadStatus.READY_FOR_PROCESSING,
         "lease": None,
@@ -106,7 +106,7 @@ async def finish(
 
 
 async def cancel(tx: Transaction, upload_id: str, *, organization_id: str, now: datetime) -> Upload | None:
-    """Cancel one that nobody has started, its charge marked as refunded; None if it is not such a one."""
+    """Cancel an upload that has not started and mark its charge as refunded; None if it has started."""
     conditions = [
         col(Upload.organization_id) == organization_id,
         col(Upload.status) == UploadStatus.READY_FOR_PROCESSING,

@@ -44,7 +44,7 @@ class Delivery(SQLModel, table=True):
     replay_id: str | None = Field(default=None, sa_type=Identifier)
     """The replay on whose word it is open again."""
     blocked_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    """Since when attempts fail by a fault of ours, before they reach anybody; null while they don't."""
+    """When delivery first failed for a local reason (DNS, no route); null if the last attempt left this host."""
     created_at: datetime = Field(sa_type=UtcDateTime)
     last_attempt_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     last_response_status: int | None = None

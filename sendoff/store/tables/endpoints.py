@@ -47,7 +47,7 @@ class Endpoint(SQLModel, table=True):
     disabled_by_operator: bool = False
     """Set while an operator's disable holds: the owner cannot switch it on."""
     rate_limit: int | None = None
-    """Its owner's limit: deliveries per second at the most, over all workers."""
+    """Its owner's limit: maximum deliveries per second, across all workers."""
     operator_rate_limit: int | None = None
     """An operator's limit; the lower one of both counts."""
     owner_metadata: dict[str, str] | None = Field(default=None, sa_type=Json)

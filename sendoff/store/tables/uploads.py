@@ -51,4 +51,4 @@ class Upload(SQLModel, table=True):
     leased_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
     lease: str | None = Field(default=None, sa_type=Identifier)
     request_id: str | None = Field(default=None, sa_type=String(64))
-    """The request that made it: whatever is told of it later was caused by that request, too."""
+    """The request that created it; its later events and log lines carry this id."""
