@@ -74,7 +74,7 @@ class BenchDatabase(Protocol):
 
 
 class Postgres:
-    """A PostgreSQL of our own, asked by a role of our own so that our questions can be told apart."""
+    """A private PostgreSQL, queried with a separate role so that the benchmark's own queries can be excluded."""
 
     name = "PostgreSQL"
 

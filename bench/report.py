@@ -25,7 +25,7 @@ _HOW_TO_READ = """\
 - SQL statements are those of `pg_stat_statements` without BEGIN, COMMIT and ROLLBACK; its cost is in the numbers.
 - `202 → receipt` begins when the caller has its answer and is negative where the delivery was faster than that;
   `POST due → receipt` begins when the schedule wanted the request to be sent, so a stalled server cannot hide.
-- `CPU used elsewhere` is the load generator, the benchmark itself, and whoever else uses the machine.
+- `CPU used elsewhere` is the load generator, the benchmark itself, and any other processes on the machine.
 - The calibration is a fixed loop of pure Python that runs now and then during each scenario; normalized CPU times
   are those of a machine on which it takes {reference:g} ms, which is what to compare between runs.
 """

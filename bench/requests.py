@@ -40,7 +40,7 @@ def heads(path: str, keys: Sequence[str], port: int, body: str) -> list[str]:
 
 
 def some_data(payload: int) -> str:
-    """The JSON text of an event's `data`, of so many bytes if they suffice for an upload."""
+    """The JSON text of an event's `data`, padded to `payload` bytes if it is shorter."""
     bare = len(orjson.dumps({"upload": {**_UPLOAD, "note": ""}}))
     return orjson.dumps({"upload": {**_UPLOAD, "note": "x" * max(0, payload - bare)}}).decode()
 

@@ -121,7 +121,7 @@ class Servers:
         self._profiler.watch("api", self._api.pid)
 
     def start_workers(self, number: int) -> None:
-        """Start so many workers at once; done when each of them works."""
+        """Start `number` workers at once and wait until each is ready."""
         started = [self._start_worker() for _ in range(number)]
         for worker, reading_end in started:
             with os.fdopen(reading_end, "rb") as ready:

@@ -52,11 +52,11 @@ def verdict(report: Report, *, when_reachable: bool) -> tuple[int, str]:
     if report.vulnerabilities:
         return VULNERABLE, "Vulnerable dependencies:\n" + "\n".join(report.vulnerabilities)
     if not report.audited:
-        told = "Dependencies NOT audited: no vulnerability service could be reached that knows any of them."
-        return (0 if when_reachable else NOT_AUDITED), told
+        message = "Dependencies NOT audited: no vulnerability service could be reached that knows any of them."
+        return (0 if when_reachable else NOT_AUDITED), message
     if report.skipped:
-        told = f"{len(report.audited)} dependencies audited, but not {', '.join(report.skipped)}."
-        return (0 if when_reachable else NOT_AUDITED), told
+        message = f"{len(report.audited)} dependencies audited, but not {', '.join(report.skipped)}."
+        return (0 if when_reachable else NOT_AUDITED), message
     return 0, f"{len(report.audited)} dependencies audited, none is known to be vulnerable."
 
 
@@ -90,8 +90,8 @@ def main() -> int:
     report = audit(first(requirements, _PROBED))
     if report.audited:
         report = audit(requirements)
-    code, told = verdict(report, when_reachable=options.when_reachable)
-    sys.stdout.write(f"{told}\n")
+    code, message = verdict(report, when_reachable=options.when_reachable)
+    sys.stdout.write(f"{message}\n")
     return code
 
 

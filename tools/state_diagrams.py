@@ -16,7 +16,7 @@ _BLOCK = re.compile(r"(<!-- states: (?P<name>[a-z ]+) -->\n).*?(<!-- /states -->
 
 
 def draw_into(page: str) -> str:
-    """The page with every block between markers drawn anew. Raises KeyError for a name that is not a machine's."""
+    """The page with every block between markers redrawn. Raises KeyError for a name that is not a state machine's."""
     machines = {machine.name: machine for machine in MACHINES}
 
     def block(match: re.Match[str]) -> str:

@@ -28,7 +28,7 @@ _STALLED_AFTER_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """How things stood when so many had arrived; memory in MiB."""
+    """The measurements once `arrived` deliveries had arrived; memory in MiB."""
 
     arrived: int
     at: float
@@ -38,7 +38,7 @@ class _Mark:
 
 
 async def measure_backlog(options: ScaleOptions, directory: Path) -> str:
-    """Deliveries that are due and that nobody has rung for: the sweeper finds them all."""
+    """Due deliveries that are not in the work queue, so that only the sweeper finds them."""
     async with open_site(directory, "backlog") as site:
         endpoints = await find_endpoints(site.database)
         now = SystemClock().now()

@@ -14,7 +14,7 @@ _MIB = 1024 * 1024
 
 
 async def describe_disk(database: Postgres, deliveries: int) -> str:
-    """A table of what they take, also per million deliveries, of which there are so many."""
+    """A table of the sizes on disk, in total and per million of the `deliveries`."""
     connection = await database.open_connection()
     try:
         found = await connection.fetch(_SIZES, list(_TABLES))

@@ -94,7 +94,7 @@ def _seed(endpoints: Sequence[SeedEndpoint], rows: int, *, since: datetime, unti
 
 
 async def _drain(site: Site) -> Result:
-    """A backlog of new events, for everybody but the organization that is to be quiet."""
+    """A backlog of new events for all organizations but the quiet one."""
     bench = replace(site.bench(backlog_events=_BACKLOG // _FANOUT), keys=site.keys[:-1])
     result = await bench.backlog()
     site.servers.stop_workers()
@@ -132,7 +132,7 @@ def _costs(names: tuple[str, str], before: dict[str, Cost], after: dict[str, Cos
 
 
 def _slow_plans(database: Postgres, mark: int) -> str:
-    """The plans that the server has told of since its log was so long, each statement's first."""
+    """The plans that the server logged after the offset `mark` of its log, the first for each statement."""
     with database.log.open(errors="replace") as log:
         log.seek(mark)
         found = [plan.group() for plan in _PLAN.finditer(log.read())]

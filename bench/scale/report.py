@@ -24,7 +24,7 @@ _HEAD = f"""\
 # Scale
 
 What happens as things grow, measured on PostgreSQL with everything on the one machine: {", ".join(PARTS)}, the receiver
-and the load generator share its cores. CPU times are normalized as in `RESULTS.md`, where it is told how to read them.
+and the load generator share its cores. CPU times are normalized as in `RESULTS.md`, which explains how to read them.
 What the numbers mean for an installation: [docs/reference/scale.md](../docs/reference/scale.md).
 """
 _SECTION = re.compile(r"^## (?P<title>.+?)\n+(?P<body>.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)

@@ -62,6 +62,6 @@ def limit(
     data: Data = DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
-    """Send to an endpoint at most so many deliveries a second; without --rate, end its limit."""
+    """Limit an endpoint's deliveries per second to --rate; without --rate, remove the limit."""
     changed = change(data, lambda context, actor: actions.limit_endpoint(context, actor, endpoint, rate_limit=rate))
     (print_json if as_json else print_fields)(shape_endpoint(changed))

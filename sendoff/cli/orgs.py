@@ -27,7 +27,7 @@ def create(
             min=0,
             max=HIGHEST_CREDITS,
             metavar="N",
-            help="An active subscription with so many credits. Without this option the organization has no "
+            help="Give it an active subscription with N credits. Without this option the organization has no "
             "subscription and cannot upload.",
         ),
     ] = None,

@@ -92,9 +92,9 @@ class Inbox:
         except (ValueError, RecursionError):
             event = None
         if isinstance(event, dict) and event.get("type") == PING:
-            return 200, "ping      answered 200; not verified, for there is no secret yet"
+            return 200, "ping      answered 200; not verified, since no secret is known yet"
         wanted = f"write it to {self.secret_file}" if self.secret_file else "start again with --secret or --secret-file"
-        return 503, f"refused   There is no secret to verify this request with; {wanted}."
+        return 503, f"refused   No secret is known to verify this request with; {wanted}."
 
 
 class _Server(ThreadingHTTPServer):

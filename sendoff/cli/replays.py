@@ -54,7 +54,7 @@ def replay(
         int, typer.Option(min=1, max=HIGHEST_RATE, metavar="N", help="How many are sent per second at most.")
     ] = DEFAULT_RATE,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait until all is settled; exit code 1 unless all was delivered.")
+        bool, typer.Option("--wait", help="Wait until all deliveries have ended; exit code 1 unless all succeeded.")
     ] = False,
     everything: Annotated[
         bool,

@@ -114,7 +114,7 @@ def _scheme(name: str, settings: Settings) -> Scheme:
             signature_header=dialect.signature_name,
         )
     if name not in SCHEMES:
-        raise typer.BadParameter(f"there is no dialect {name!r}; known are {_NAMES}", param_hint="--dialect")
+        raise typer.BadParameter(f"unknown dialect {name!r}; use one of {_NAMES}", param_hint="--dialect")
     return SCHEMES[name]
 
 
@@ -124,11 +124,11 @@ def _pairs(lines: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _occurrence(content: bytes, event_id: str | None, event_type: str | None) -> EventData:
-    told = _envelope(content)
-    found = event_type or told.get("type")
+    envelope = _envelope(content)
+    found = event_type or envelope.get("type")
     if not isinstance(found, str):
-        raise typer.BadParameter("the body names no type; give one", param_hint="--type")
-    identifier = event_id or told.get("id")
+        raise typer.BadParameter("the body has no `type`; give one", param_hint="--type")
+    identifier = event_id or envelope.get("id")
     return EventData(
         event_id=identifier if isinstance(identifier, str) else new_event_id(),
         type=found,
@@ -140,10 +140,10 @@ def _occurrence(content: bytes, event_id: str | None, event_type: str | None) ->
 
 def _envelope(content: bytes) -> dict[str, Any]:
     try:
-        told = json.loads(content)
+        envelope = json.loads(content)
     except (ValueError, RecursionError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return envelope if isinstance(envelope, dict) else {}
 
 
 def _refuse(error: Exception, *, as_json: bool) -> None:

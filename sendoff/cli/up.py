@@ -60,12 +60,12 @@ def up(
 
 
 async def _run(stack: Stack, place: ListenAddress) -> int:
-    told = _Signals(stack)
+    signals = _Signals(stack)
     starting = asyncio.create_task(stack.start())
-    stopping = asyncio.create_task(told.to_stop.wait())
+    stopping = asyncio.create_task(signals.to_stop.wait())
     try:
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not told.to_stop.is_set():
+        if not signals.to_stop.is_set():
             starting.result()
             typer.echo(f"ready {place.url}")
             await stopping
@@ -74,11 +74,11 @@ async def _run(stack: Stack, place: ListenAddress) -> int:
         stopping.cancel()
         await asyncio.gather(starting, stopping, return_exceptions=True)
         await stack.stop()
-    return 1 if told.twice else 0
+    return 1 if signals.twice else 0
 
 
 class _Signals:
-    """The first one asks to stop, the second does not ask."""
+    """Handles signals: the first stops the stack gracefully, the second kills it."""
 
     def __init__(self, stack: Stack) -> None:
         self.to_stop = asyncio.Event()

@@ -39,7 +39,7 @@ def demo() -> None:
 
 
 def _forget_real_installations() -> None:
-    # The user's own variables may name one, and that is no place for a demo.
+    # The environment may name the user's real database, which a demo must not use.
     for name in [name for name in os.environ if name.upper().startswith("SENDOFF_")]:
         del os.environ[name]
 

@@ -1,4 +1,4 @@
-"""A customer's server, as small as one can be: it verifies signatures and answers as it is told to."""
+"""A minimal customer's server: it verifies signatures and answers with the status codes set for it."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class DidNotHappen(Exception):
 
 
 def wait_for(look: Callable[[], Found | None], *, within: float, what: str) -> Found:
-    """The first thing that `look` finds. Raises DidNotHappen with `what` after so many seconds."""
+    """The first value that `look` finds. Raises DidNotHappen with `what` when the time is up."""
     clock = SystemClock()
     deadline = clock.monotonic() + within
     while (found := look()) is None:

@@ -1,4 +1,4 @@
-"""Processes that `sendoff up` keeps running: started again when they die, ended with us whatever becomes of us."""
+"""Processes that `sendoff up` keeps running: restarted when they die, and always ended together with it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Where the two servers are, and how to start one: `sendoff web` and `sendoff worker` run them in the foreground.
 
 An installed package carries them as `sendoff.api` and `sendoff.worker`; a checkout and the image have `api` and
-`worker` beside `sendoff`.
+`worker` next to `sendoff`.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class ListenAddress:
 
     @property
     def local_url(self) -> str:
-        """The same as this machine reaches it: nobody can connect to `0.0.0.0`."""
+        """The same address as a client on this machine connects to it, since `0.0.0.0` cannot be connected to."""
         wildcards = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - recognized, not bound
         return ListenAddress(wildcards.get(self.host, self.host), self.port).url
 

@@ -92,10 +92,10 @@ class Commands(TyperGroup):
 
 
 def _fail_for(error: Exception, *, as_json: bool) -> NoReturn:
-    """Report an error of the command line library, or one that nobody expected."""
-    told = getattr(error, "format_message", None)
-    if told is not None:
-        _fail(told(), getattr(error, "exit_code", WRONG_USAGE), as_json=as_json)
+    """Report an error of the command line library, or an unexpected one."""
+    format_message = getattr(error, "format_message", None)
+    if format_message is not None:
+        _fail(format_message(), getattr(error, "exit_code", WRONG_USAGE), as_json=as_json)
     if type(error).__name__ == "Abort":
         _fail("Aborted.", REFUSED, as_json=as_json)
     found = _root_cause(error)

@@ -1,4 +1,4 @@
-"""What every command shares: its options, a context to call operations with, and errors told in one sentence."""
+"""What all commands share: options, a context to call operations with, and errors reported in one sentence."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs."
 def _check_ids(given: str | list[str] | None) -> str | list[str] | None:
     for one in [given] if isinstance(given, str) else given or []:
         if not is_uuid(one):
-            raise typer.BadParameter(f"{one!r} is no id; ids look like 0199c5a0-7b4e-7c00-8000-000000000000")
+            raise typer.BadParameter(f"{one!r} is not an id; write it like 0199c5a0-7b4e-7c00-8000-000000000000")
     return given
 
 

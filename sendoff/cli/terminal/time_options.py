@@ -30,7 +30,7 @@ def parse_past(text: str | None, option: str) -> datetime | None:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(
-            f"{text!r} is no time: write for example 2h, 30d or 2026-04-24T12:00:00", param_hint=option
+            f"{text!r} is not a time; write for example 2h, 30d or 2026-04-24T12:00:00", param_hint=option
         ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
