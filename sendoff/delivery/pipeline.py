@@ -138,7 +138,7 @@ async def deliver(context: Context, claimed: Claim) -> FinishedAttempt:
     try:
         _check_lease(claimed, now=started_at)
         request = prepare(context, claimed, now=started_at)
-        response = await exchange(context, request)
+        response = await exchange(context, request, organization_id=claimed.event.organization_id)
     except (WireError, SendoffError) as error:
         failure = error.with_traceback(None)  # whose frames would hold the exception that holds them
     ended_at = context.clock.now()
@@ -187,13 +187,14 @@ def prepare(context: Context, claimed: Claim, *, now: datetime) -> Request:
     )
 
 
-async def exchange(context: Context, request: Request) -> Response:
-    """Send the request. Raises WireError."""
+async def exchange(context: Context, request: Request, *, organization_id: str | None = None) -> Response:
+    """Send the request for the organization, whose lookups take turns with those of others. Raises WireError."""
     return await context.wire.send(
         request.target,
         encode_headers(request.headers),
         request.body,
         timeout=context.settings.attempt_timeout_seconds,
+        owner=organization_id,
     )
 
 

@@ -34,7 +34,7 @@ async def ping(context: Context, *, dialect: str, url: str, secrets: Sequence[st
     body = spoken.body(occurrence)
     sending = AttemptInfo(delivery_id=new_id(), attempt=1, timestamp=int(now.timestamp()))
     headers = spoken.headers(occurrence, sending, body, secrets)
-    status = await _post(context, url, headers, body)
+    status = await _post(context, url, headers, body, organization_id)
     if not 200 <= status < 300:
         raise PingFailed(
             f"The endpoint answered the ping with {status}; it must answer with a 2xx to be saved.",
@@ -43,12 +43,16 @@ async def ping(context: Context, *, dialect: str, url: str, secrets: Sequence[st
         )
 
 
-async def _post(context: Context, url: str, headers: list[tuple[str, str]], body: bytes) -> int:
+async def _post(context: Context, url: str, headers: list[tuple[str, str]], body: bytes, organization_id: str) -> int:
     # By the same way as deliveries: a second reader of URLs might see another host in one, or see none and fail.
     target = check_url(url, context.addresses)
     try:
         response = await context.wire.send(
-            target, encode_headers(headers), body, timeout=context.settings.ping_timeout_seconds
+            target,
+            encode_headers(headers),
+            body,
+            timeout=context.settings.ping_timeout_seconds,
+            owner=organization_id,
         )
     except WireError as error:
         raise PingFailed(

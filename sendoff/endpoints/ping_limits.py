@@ -34,7 +34,7 @@ async def limit_pings(context: Context, organization_id: str, url: str) -> None:
     A ping that cannot be counted is not sent: it goes to a host that has not asked for it.
     """
     target = check_url(url, context.addresses)
-    places = sorted({target.host, *await _networks(context, target)})
+    places = sorted({target.host, *await _networks(context, target, organization_id)})
     now = context.clock.now()
     try:
         own = await count(context, [f"pings:{place}:{organization_id}" for place in places], now)
@@ -59,10 +59,10 @@ async def limit_subscriptions(context: Context, organization_id: str, url: str) 
     refuse_above(SUBSCRIPTIONS_PER_HOST_AND_ORGANIZATION, observed, now)
 
 
-async def _networks(context: Context, target: Target) -> set[str]:
+async def _networks(context: Context, target: Target, organization_id: str) -> set[str]:
     """The host's addresses, of IPv6 the /64; none when the ping will find out why there is none."""
     try:
-        addresses = await context.wire.check(target, timeout=_LOOK_UP_SECONDS)
+        addresses = await context.wire.check(target, timeout=_LOOK_UP_SECONDS, owner=organization_id)
     except WireError:
         return set()
     return {str(ip_network((address, 64 if address.version == 6 else 32), strict=False)) for address in addresses}

@@ -129,7 +129,8 @@ async def _check_url(context: Context, organization_id: str, url: str) -> None:
     """Raise Invalid for a URL that is unsafe or resolves to an unsafe address; nothing is sent there."""
     try:
         await limit_subscriptions(context, organization_id, url)
-        await context.wire.check(check_url(url, context.addresses), timeout=LOOK_UP_SECONDS)
+        target = check_url(url, context.addresses)
+        await context.wire.check(target, timeout=LOOK_UP_SECONDS, owner=organization_id)
     except UnsafeUrl as error:
         raise Invalid(error.message.replace("url ", "target_url ", 1), field="target_url") from None
     except RefusedAddress as error:

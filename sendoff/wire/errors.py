@@ -1,4 +1,4 @@
-"""How an exchange can fail, told by what the caller can do about it.
+"""How an exchange can fail, classified by what the caller can do about it.
 
 `name` is stable: it is what attempts and dead letters record. `ours` says that the failure lies on this side of the
 wire, so that it is not charged to the endpoint. The text is for people and never says which address a name has.
@@ -22,6 +22,12 @@ class NameNotFound(WireError):
     """The host name does not exist, or has no address."""
 
     name = "name_not_found"
+
+
+class NameLookupFailed(WireError):
+    """The name servers of the host's domain do not answer, while other names are answered."""
+
+    name = "name_lookup_failed"
 
 
 class RefusedAddress(WireError):
@@ -77,6 +83,10 @@ class LocalFailure(WireError):
 
     name = "local_failure"
     ours = True
+
+
+class NameUnanswered(LocalFailure):
+    """The resolver gave no answer for the host name, and none for any other name since."""
 
 
 _TIMED_OUT: dict[Phase, str] = {

@@ -74,11 +74,14 @@ class Client:
         *,
         timeout: float,  # noqa: ASYNC109 - asyncio.timeout would cost a task switch where a timer handle does
         method: str = "POST",
+        owner: str | None = None,
     ) -> Response:
         """Send one request and read its response within `timeout` seconds in all, dialing included.
 
-        `head` is a block of header lines as `encode_headers` makes it. Raises WireError, whose class says what went
-        wrong and whose `ours` says on which side.
+        `head` is a block of header lines as `encode_headers` makes it. `owner` is the organization that it is sent
+        for: lookups of host names take turns by owner, or by domain if it is None.
+
+        Raises WireError, whose class says what went wrong and whose `ours` says on which side.
         """
         if self._closed:
             raise RuntimeError("the client is closed")
@@ -95,12 +98,18 @@ class Client:
             except ConnectionLost as lost:
                 if lost.answered:
                     raise
-        connection = await self._dial(target, deadline)
+        connection = await self._dial(target, deadline, owner)
         return await self._exchange(connection, request, method, started, deadline)
 
-    async def check(self, target: Target, *, timeout: float) -> Sequence[Address]:  # noqa: ASYNC109 - as `send` has it
+    async def check(
+        self,
+        target: Target,
+        *,
+        timeout: float,  # noqa: ASYNC109 - as `send` has it
+        owner: str | None = None,
+    ) -> Sequence[Address]:
         """The addresses of `target`, judged as a dial would, without one. Raises WireError."""
-        return await self._dialer.check(target, asyncio.get_running_loop().time() + timeout)
+        return await self._dialer.check(target, asyncio.get_running_loop().time() + timeout, owner=owner)
 
     async def aclose(self) -> None:
         """Close every connection, those with a request under way too, and wait until they are gone."""
@@ -129,13 +138,13 @@ class Client:
             self._pool.put(connection, asyncio.get_running_loop().time())
         return response
 
-    async def _dial(self, target: Target, deadline: float) -> Connection:
+    async def _dial(self, target: Target, deadline: float, owner: str | None) -> Connection:
         def new_connection() -> Connection:
             return Connection(
                 target.origin, self._body_cap, self._lost, self._read_buffer, self._budget, self._body_seconds
             )
 
-        connection = await self._dialer.dial(target, new_connection, deadline)
+        connection = await self._dialer.dial(target, new_connection, deadline, owner=owner)
         if connection.usable:
             self._open.add(connection)
         return connection

@@ -45,15 +45,17 @@ class Dialer:
         self._turns = HandshakeLimiter()
         self._budget = Budget(MOST_HELD_HANDSHAKE_BYTES, free=FREE_HANDSHAKE_BYTES)
 
-    async def dial(self, target: Target, factory: Callable[[], Connection], deadline: float) -> Connection:
+    async def dial(
+        self, target: Target, factory: Callable[[], Connection], deadline: float, *, owner: str | None = None
+    ) -> Connection:
         """A new connection to `target`, verified by host name if it is https; `deadline` is on the loop's clock.
 
-        Raises WireError.
+        `owner` is the organization whose turn a lookup takes. Raises WireError.
         """
         dial = _Dial()
         try:
             async with asyncio.timeout_at(deadline):
-                addresses = await self._addresses(target)
+                addresses = await self._addresses(target, owner)
                 dial.phase = "connect"
                 sock = await self._open(addresses, target.port)
                 if target.scheme == "http":
@@ -67,11 +69,11 @@ class Dialer:
                 raise self._resolved_too_late(target) from None
             raise dial.too_late() from None
 
-    async def check(self, target: Target, deadline: float) -> Sequence[Address]:
+    async def check(self, target: Target, deadline: float, *, owner: str | None = None) -> Sequence[Address]:
         """What the name resolves to now, judged, without a connection. Raises WireError."""
         try:
             async with asyncio.timeout_at(deadline):
-                return await self._addresses(target)
+                return await self._addresses(target, owner)
         except TimeoutError:
             raise self._resolved_too_late(target) from None
 
@@ -80,11 +82,11 @@ class Dialer:
             return LocalFailure("Too many other host names were being looked up; nothing was sent. It is tried again.")
         return TimedOut("resolve")
 
-    async def _addresses(self, target: Target) -> Sequence[Address]:
+    async def _addresses(self, target: Target, owner: str | None) -> Sequence[Address]:
         if target.address is not None:
             addresses: Sequence[Address] = (target.address,)
         else:
-            addresses = await self._resolver.resolve(target.host)
+            addresses = await self._resolver.resolve(target.host, owner=owner)
         if not addresses:
             raise NameNotFound("The host name has no address.")
         for address in addresses:

@@ -1,4 +1,9 @@
-"""From a host name to its addresses."""
+"""Resolves host names to addresses.
+
+The resolver also decides whose failure it is when the DNS does not answer for a name (SERVFAIL, timeouts). If other
+names were answered since that lookup began, the name's own servers are at fault, and the endpoint is charged. If no
+name was answered, the failure is local.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +11,43 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections import Counter, OrderedDict, deque
+import time
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from sendoff.policy.addresses import Address
-from sendoff.wire.errors import LocalFailure, NameNotFound, WireError
+from sendoff.wire.errors import LocalFailure, NameLookupFailed, NameNotFound, NameUnanswered, WireError
 
 _T = TypeVar("_T")
-Answer = tuple[Address, ...] | NameNotFound | LocalFailure
+Answer = tuple[Address, ...] | NameNotFound | NameLookupFailed | LocalFailure
+
+LONGEST_BACKOFF_SECONDS = 120.0
+"""The longest time that a name without an answer is not looked up again. A higher value costs fewer lookups of broken
+names, and delays deliveries by as much after an outage during which no other name was answered."""
+
+_STREAK_SECONDS = 600.0
+"""Failures of one name that are further apart than this do not belong together: the backoff starts again."""
 
 _MOST_NAMES = 10_000
+"""Answers, slow names and failing names that are remembered, of each; the oldest are forgotten beyond it."""
+
+_HOSTS_FILE = Path("/etc/hosts")
 _NO_SUCH_NAME = {socket.EAI_NONAME, socket.EAI_NODATA, socket.EAI_FAIL, socket.EAI_ADDRFAMILY}
 
 
 class Resolver(Protocol):
     """Looks host names up."""
 
-    async def resolve(self, host: str) -> Sequence[Address]:
-        """All addresses of `host`, best first; raises NameNotFound or LocalFailure."""
+    async def resolve(self, host: str, *, owner: str | None = None) -> Sequence[Address]:
+        """All addresses of `host`, best first; raises NameNotFound, NameLookupFailed or LocalFailure.
+
+        `owner` is the organization that the lookup is for: owners take turns.
+        """
 
     def is_queued(self, host: str) -> bool:
         """Whether the lookup of `host` has not begun because others are before it."""
@@ -38,18 +60,33 @@ def look_up(host: str) -> Answer:
     except socket.gaierror as error:
         if error.errno in _NO_SUCH_NAME:
             return NameNotFound("The host name does not exist, or has no address.")
-        return LocalFailure("The host name cannot be looked up at the moment: the resolver does not answer.")
+        if error.errno == socket.EAI_AGAIN:
+            return NameUnanswered("The host name cannot be looked up at the moment: the resolver does not answer.")
+        return LocalFailure("The host name cannot be looked up at the moment: the resolver failed on this machine.")
     texts = dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found)
     return tuple(ip_address(text) for text in texts)
+
+
+def is_local_name(host: str, hosts_file: Path = _HOSTS_FILE) -> bool:
+    """Whether this machine may know `host` without the DNS, so that its answer does not prove that the DNS works."""
+    name = host.rstrip(".").lower()
+    if "." not in name or name.endswith(".localhost"):
+        return True  # container runtimes answer for single labels themselves
+    try:
+        lines = hosts_file.read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    return any(name in line.partition("#")[0].lower().split()[1:] for line in lines)
 
 
 class SystemResolver:
     """The system's resolver in threads of its own.
 
-    Answers are kept for a minute, failures for a few seconds, and simultaneous lookups of one name share a thread.
-    A name whose lookup turns out slow moves to a line of its own and starts there the next time. In each line domains
-    take turns, and the names of one domain occupy a quarter of the threads at most, so that names which are slow or
-    never resolve do not delay the names of others.
+    Answers are kept for a minute, failures for a few seconds, and simultaneous lookups of one name share a thread. A
+    name without an answer is looked up at growing intervals. A name whose lookup turns out slow moves to a queue of its
+    own and starts there the next time. In each queue owners take turns, and one owner occupies a quarter of the threads
+    at most, so that names which are slow or never resolve do not delay the names of others. The owner of a lookup
+    without one is the domain.
     """
 
     def __init__(
@@ -66,25 +103,27 @@ class SystemResolver:
         self._keep_failure_seconds = keep_failure_seconds
         self._slow_after_seconds = slow_after_seconds
         self._look_up = look_up
-        self._kept: OrderedDict[str, tuple[float, Answer]] = OrderedDict()
+        self._kept: OrderedDict[str, _KeptAnswer] = OrderedDict()
+        self._failing: OrderedDict[str, _FailureStreak] = OrderedDict()
         self._slow_names: OrderedDict[str, None] = OrderedDict()
         self._lookups: dict[str, _Lookup] = {}
-        self._line = _Line(threads)
-        self._slow_line = _Line(slow_threads)
+        self._queue = _FairQueue(threads)
+        self._slow_queue = _FairQueue(slow_threads)
+        self._dns_answered_at = float("-inf")
 
-    async def resolve(self, host: str) -> Sequence[Address]:
-        """All addresses of `host`, best first; raises NameNotFound or LocalFailure."""
+    async def resolve(self, host: str, *, owner: str | None = None) -> Sequence[Address]:
+        """All addresses of `host`, best first; raises NameNotFound, NameLookupFailed or LocalFailure."""
         loop = asyncio.get_running_loop()
         kept = self._kept.get(host)
-        if kept is not None and kept[0] > loop.time():
-            return _unwrap(kept[1])
+        if kept is not None and kept.until > loop.time() and not self._is_outdated(kept):
+            return _unwrap(kept.answer)
         lookup = self._lookups.get(host)
         if lookup is None:
-            lookup = self._lookups[host] = _Lookup(host, loop)
-            lookup.line = self._slow_line if host in self._slow_names else self._line
-            lookup.line.add(lookup)
+            queue = self._slow_queue if host in self._slow_names else self._queue
+            lookup = self._lookups[host] = _Lookup(host, loop, queue)
+        lookup.queue.add(lookup, owner or ".".join(host.split(".")[-2:]))
         lookup.interested += 1
-        self._advance(lookup.line)
+        self._advance(lookup.queue)
         try:
             return _unwrap(await asyncio.shield(lookup.answer))
         finally:
@@ -93,103 +132,162 @@ class SystemResolver:
     def is_queued(self, host: str) -> bool:
         """Whether the lookup of `host` still waits for a thread: a delay on this side and not the receiver's."""
         lookup = self._lookups.get(host)
-        return lookup is not None and not lookup.started
+        return lookup is not None and lookup.is_queued
 
-    def _advance(self, line: _Line) -> None:
-        while (lookup := line.next()) is not None:
+    def _is_outdated(self, kept: _KeptAnswer) -> bool:
+        """Whether it says that nothing resolves, and a name was answered since."""
+        return isinstance(kept.answer, NameUnanswered) and self._dns_answered_at > kept.began
+
+    def _advance(self, queue: _FairQueue) -> None:
+        while (lookup := queue.next()) is not None:
+            lookup.is_queued = False
             if lookup.interested:
                 self._start(lookup)
             else:
                 del self._lookups[lookup.host]  # every caller has given up; the next one starts a new lookup
 
     def _start(self, lookup: _Lookup) -> None:
-        lookup.started = True
-        lookup.line.occupy(lookup.domain)
+        lookup.began = time.monotonic()  # finer than the loop's clock, which stands still within an iteration
+        lookup.queue.occupy(lookup.owner)
         lookup.timer = lookup.loop.call_later(self._slow_after_seconds, self._demote, lookup)
         try:
             # Daemon threads, so that a resolver that hangs does not keep a process from ending.
             threading.Thread(target=self._run, args=(lookup,), name="resolver", daemon=True).start()
         except RuntimeError:
-            self._done(lookup, LocalFailure("The host name cannot be looked up: no thread can be started."))
+            failure = LocalFailure("The host name cannot be looked up: no thread can be started.")
+            self._done(lookup, failure, is_from_dns=False)
 
     def _run(self, lookup: _Lookup) -> None:
         try:
             answer = self._look_up(lookup.host)
-        except Exception as error:  # a lookup without an answer would keep its place in the line for ever
+        except Exception as error:  # a lookup that never ends would occupy its thread of the queue for good
             answer = LocalFailure(f"The host name cannot be looked up: {type(error).__name__}.")
-        with contextlib.suppress(RuntimeError):  # the loop is closed, nobody waits any more
-            lookup.loop.call_soon_threadsafe(self._done, lookup, answer)
+        is_from_dns = isinstance(answer, tuple) and not is_local_name(lookup.host)
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and no caller waits for the answer
+            lookup.loop.call_soon_threadsafe(partial(self._done, lookup, answer, is_from_dns=is_from_dns))
 
     def _demote(self, lookup: _Lookup) -> None:
         _remember(self._slow_names, lookup.host, None)
-        if lookup.line is self._line and self._slow_line.free > -self._slow_line.size:
-            self._line.vacate(lookup.domain)
-            self._slow_line.occupy(lookup.domain)
-            lookup.line = self._slow_line
-            self._advance(self._line)
+        if lookup.queue is self._queue and self._slow_queue.can_take_over(lookup.owner):
+            self._queue.vacate(lookup.owner)
+            self._slow_queue.occupy(lookup.owner)
+            lookup.queue = self._slow_queue
+            self._advance(self._queue)
 
-    def _done(self, lookup: _Lookup, answer: Answer) -> None:
+    def _done(self, lookup: _Lookup, answer: Answer, *, is_from_dns: bool) -> None:
         if lookup.timer is not None:
             lookup.timer.cancel()
-        lookup.line.vacate(lookup.domain)
+        lookup.queue.vacate(lookup.owner)
         del self._lookups[lookup.host]
-        if not isinstance(answer, LocalFailure):
+        if is_from_dns:
+            self._dns_answered_at = time.monotonic()
+        if isinstance(answer, NameUnanswered):
+            answer, seconds = self._judge_failure(lookup, answer)
+        else:
+            self._failing.pop(lookup.host, None)
             seconds = self._keep_seconds if isinstance(answer, tuple) else self._keep_failure_seconds
-            _remember(self._kept, lookup.host, (lookup.loop.time() + seconds, answer))
+        if not isinstance(answer, LocalFailure) or isinstance(answer, NameUnanswered):
+            _remember(self._kept, lookup.host, _KeptAnswer(lookup.loop.time() + seconds, answer, lookup.began))
         lookup.answer.set_result(answer)
-        self._advance(lookup.line)
+        self._advance(lookup.queue)
+
+    def _judge_failure(self, lookup: _Lookup, answer: NameUnanswered) -> tuple[Answer, float]:
+        """Whose failure it is, and for how many seconds the name is not looked up again."""
+        last = self._failing.get(lookup.host)
+        if last is None or lookup.began - last.began > _STREAK_SECONDS:
+            last = _FailureStreak(0, lookup.began)
+        _remember(self._failing, lookup.host, _FailureStreak(last.count + 1, lookup.began))
+        longest = max(self._keep_failure_seconds, LONGEST_BACKOFF_SECONDS)
+        seconds = min(longest, self._keep_failure_seconds * 2.0 ** min(last.count, 30))
+        if self._dns_answered_at > last.began:
+            charged = NameLookupFailed(
+                "The host name cannot be looked up, although other names can: its name servers do not answer, or "
+                "answer SERVFAIL. Correct the DNS of its domain."
+            )
+            return charged, seconds
+        return answer, seconds
 
 
-class _Line:
-    """Lookups that share a number of threads, by turns of domains.
+@dataclass(frozen=True, slots=True)
+class _KeptAnswer:
+    until: float
+    answer: Answer
+    began: float
+    """When the lookup began, on the monotonic clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class _FailureStreak:
+    """Failed lookups of one name in a row; `began` is when the last of them began, on the monotonic clock."""
+
+    count: int
+    began: float
+
+
+class _FairQueue:
+    """Lookups that share a number of threads; owners take turns.
 
     `free` falls below zero when slow lookups are moved in.
     """
 
-    def __init__(self, size: int) -> None:
-        self.size = self.free = size
-        self._most_per_domain = max(1, size // 4)
-        self._queues: OrderedDict[str, deque[_Lookup]] = OrderedDict()
+    def __init__(self, threads: int) -> None:
+        self._threads = self._free = threads
+        self._most_per_owner = max(1, threads // 4)
+        self._queues: OrderedDict[str, dict[_Lookup, None]] = OrderedDict()
         self._running: Counter[str] = Counter()
 
-    def add(self, lookup: _Lookup) -> None:
-        self._queues.setdefault(lookup.domain, deque()).append(lookup)
+    def add(self, lookup: _Lookup, owner: str) -> None:
+        """Queue it for `owner` too: it starts at the first turn of any owner that asked for it."""
+        if lookup.is_queued:
+            self._queues.setdefault(owner, {})[lookup] = None
+            lookup.owners.add(owner)
 
     def next(self) -> _Lookup | None:
         """Take the lookup whose turn it is, if a thread is free for it."""
-        if self.free <= 0:
+        if self._free <= 0:
             return None
-        # Few domains are skipped: only those that already occupy their share of the threads.
-        domain = next((name for name in self._queues if self._running[name] < self._most_per_domain), None)
-        if domain is None:
+        # Few owners are skipped: only those that already occupy their share of the threads.
+        owner = next((name for name in self._queues if self._running[name] < self._most_per_owner), None)
+        if owner is None:
             return None
-        queue = self._queues.pop(domain)
-        lookup = queue.popleft()
-        if queue:
-            self._queues[domain] = queue
+        lookup = next(iter(self._queues[owner]))
+        lookup.owner = owner
+        for each in lookup.owners:
+            del self._queues[each][lookup]
+            if not self._queues[each]:
+                del self._queues[each]
+        if owner in self._queues:
+            self._queues.move_to_end(owner)
         return lookup
 
-    def occupy(self, domain: str) -> None:
-        self.free -= 1
-        self._running[domain] += 1
+    def can_take_over(self, owner: str) -> bool:
+        """Whether a slow lookup may be moved in: beyond the threads, but not beyond the owner's share of them."""
+        return self._free > -self._threads and self._running[owner] < self._most_per_owner
 
-    def vacate(self, domain: str) -> None:
-        self.free += 1
-        self._running[domain] -= 1
-        if not self._running[domain]:
-            del self._running[domain]
+    def occupy(self, owner: str) -> None:
+        self._free -= 1
+        self._running[owner] += 1
+
+    def vacate(self, owner: str) -> None:
+        self._free += 1
+        self._running[owner] -= 1
+        if not self._running[owner]:
+            del self._running[owner]
 
 
 class _Lookup:
-    """One name being looked up for whoever is interested."""
+    """One name being looked up for all callers that ask for it meanwhile."""
 
-    line: _Line
+    owner: str
+    """The owner that occupies the thread."""
 
-    def __init__(self, host: str, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, host: str, loop: asyncio.AbstractEventLoop, queue: _FairQueue) -> None:
         self.host = host
-        self.domain = ".".join(host.split(".")[-2:])
-        self.started = False
         self.loop = loop
+        self.queue = queue
+        self.owners: set[str] = set()
+        self.is_queued = True
+        self.began = 0.0
         self.answer: asyncio.Future[Answer] = loop.create_future()
         self.interested = 0
         self.timer: asyncio.TimerHandle | None = None
@@ -204,6 +302,6 @@ def _remember(names: OrderedDict[str, _T], host: str, value: _T) -> None:
 
 def _unwrap(answer: Answer) -> tuple[Address, ...]:
     if isinstance(answer, WireError):
-        # A fresh one for each: an exception that is raised twice collects both tracebacks.
+        # A new exception for each caller: an exception that is raised twice collects both tracebacks.
         raise type(answer)(*answer.args)
     return answer

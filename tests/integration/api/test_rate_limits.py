@@ -175,7 +175,7 @@ class Resolver:
     def is_queued(self, host: str) -> bool:
         return False
 
-    async def resolve(self, _host: str) -> Sequence[IPv4Address]:
+    async def resolve(self, _host: str, **_options: object) -> Sequence[IPv4Address]:
         return [IPv4Address("127.0.0.1")]
 
 

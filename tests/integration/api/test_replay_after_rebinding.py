@@ -31,7 +31,7 @@ class Names:
     def is_queued(self, host: str) -> bool:
         return False
 
-    async def resolve(self, host: str) -> Sequence[Address]:
+    async def resolve(self, host: str, **_options: object) -> Sequence[Address]:
         assert host == HOST
         return [ip_address(text) for text in self.answer]
 

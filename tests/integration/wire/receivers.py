@@ -148,7 +148,7 @@ class FixedResolver:
     def is_queued(self, host: str) -> bool:
         return False
 
-    async def resolve(self, host: str) -> Sequence[Address]:
+    async def resolve(self, host: str, **_options: object) -> Sequence[Address]:
         self.asked.append(host)
         answers = self._names.get(host)
         if answers is None:

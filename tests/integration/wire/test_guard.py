@@ -124,7 +124,7 @@ async def test_a_resolver_that_hangs_costs_the_deadline() -> None:
         def is_queued(self, host: str) -> bool:
             return False
 
-        async def resolve(self, host: str) -> Sequence[Address]:
+        async def resolve(self, host: str, **_options: object) -> Sequence[Address]:
             await asyncio.Event().wait()
             return []
 

@@ -7,13 +7,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
 from sendoff.policy.addresses import check_url
-from sendoff.wire.errors import LocalFailure, NameNotFound, TimedOut
+from sendoff.wire.errors import LocalFailure, NameLookupFailed, NameNotFound, NameUnanswered, TimedOut
 from sendoff.wire.http.client import Client
-from sendoff.wire.net.resolver import Answer, SystemResolver, look_up
+from sendoff.wire.net.resolver import Answer, SystemResolver, is_local_name, look_up
 from tests.integration.wire.receivers import LOOPBACK
 from tests.support.polling import eventually
 
@@ -121,6 +122,36 @@ async def test_slow_names_of_one_domain_leave_threads_to_the_names_of_others(loo
         assert await asyncio.gather(*hanging) == [HERE] * 800
 
 
+async def test_slow_names_of_one_organization_leave_threads_to_other_organizations(lookups: Lookups) -> None:
+    resolver = SystemResolver(look_up=lookups, threads=8, slow_threads=4, slow_after_seconds=0.05)
+    names = [f"slow.hostile{number}.example{number}" for number in range(800)]
+    hanging = [asyncio.create_task(resolver.resolve(name, owner="hostile")) for name in names]
+    try:
+        await eventually(lambda: len(lookups.asked) == 3)
+        await eventually(lambda: len(resolver._slow_names) == 3, what="those under way turned out slow")
+        for number in range(20):
+            assert await resolver.resolve(f"quick.victim{number}.test", owner="victim") == HERE
+        assert lookups.asked[3:] == [f"quick.victim{number}.test" for number in range(20)]
+    finally:
+        lookups.released.set()
+        assert await asyncio.gather(*hanging) == [HERE] * 800
+
+
+async def test_an_organization_waits_one_turn_for_a_name_of_another_ones_queue(lookups: Lookups) -> None:
+    resolver = SystemResolver(look_up=lookups, threads=1, slow_after_seconds=60)
+    names = [*(f"slow.hostile{number}.example" for number in range(50)), "quick.shared.example"]
+    asking = [asyncio.create_task(resolver.resolve(name, owner="hostile")) for name in names]
+    await eventually(lambda: lookups.asked)
+    asking.append(asyncio.create_task(resolver.resolve("quick.shared.example", owner="victim")))
+    await asyncio.sleep(0)
+    lookups.released.set()
+    await asyncio.gather(*asking)
+
+    assert lookups.asked.index("quick.shared.example") <= 2
+    assert lookups.asked.count("quick.shared.example") == 1
+    assert not resolver._queue._queues
+
+
 async def test_domains_take_turns_when_all_threads_are_busy(lookups: Lookups) -> None:
     resolver = SystemResolver(look_up=lookups, threads=1, slow_after_seconds=60)
     names = [f"slow{number}.hostile.example" for number in range(50)]
@@ -172,6 +203,83 @@ async def test_a_name_that_does_not_exist_is_remembered_and_a_resolver_that_is_d
     assert lookups.asked == ["a.example", "b.example", "b.example"]
 
 
+class FailingName:
+    """Every name is answered except `broken`, or none while `is_down`."""
+
+    def __init__(self, broken: str) -> None:
+        self.broken = broken
+        self.is_down = False
+        self.asked: list[str] = []
+
+    def __call__(self, host: str) -> Answer:
+        self.asked.append(host)
+        if self.is_down or host == self.broken:
+            return NameUnanswered("no answer")
+        return HERE
+
+
+async def test_a_name_without_an_answer_is_charged_when_others_were_answered_since() -> None:
+    lookups = FailingName("broken.example")
+    resolver = SystemResolver(look_up=lookups, keep_failure_seconds=60)
+    with pytest.raises(LocalFailure):
+        await resolver.resolve("broken.example")
+    await resolver.resolve("healthy.example")
+    for _ in range(5):
+        with pytest.raises(NameLookupFailed, match="Correct the DNS") as failed:
+            await resolver.resolve("broken.example")
+        assert not failed.value.ours
+
+    assert lookups.asked == ["broken.example", "healthy.example", "broken.example"]
+
+
+async def test_answers_from_before_the_failure_or_without_the_dns_charge_nobody() -> None:
+    lookups = FailingName("broken.example")
+    resolver = SystemResolver(look_up=lookups, keep_failure_seconds=0)
+    await resolver.resolve("healthy.example")
+    with pytest.raises(LocalFailure):
+        await resolver.resolve("broken.example")
+    for name in ("healthy.example", "localhost", "database", "app.localhost"):
+        await resolver.resolve(name)
+    with pytest.raises(LocalFailure):
+        await resolver.resolve("broken.example")
+
+
+async def test_an_outage_of_the_resolver_is_ours_and_ends_with_the_first_answer() -> None:
+    lookups = FailingName("")
+    resolver = SystemResolver(look_up=lookups, keep_failure_seconds=60)
+    lookups.is_down = True
+    for name in ("a.example", "b.example", "a.example", "b.example"):
+        with pytest.raises(LocalFailure):
+            await resolver.resolve(name)
+    assert lookups.asked == ["a.example", "b.example"]
+    lookups.is_down = False
+    await resolver.resolve("c.example")
+    assert await resolver.resolve("a.example") == HERE
+    assert await resolver.resolve("b.example") == HERE
+
+
+async def test_a_name_without_an_answer_is_looked_up_at_growing_intervals() -> None:
+    resolver = SystemResolver(look_up=FailingName("broken.example"), keep_failure_seconds=5)
+    loop = asyncio.get_running_loop()
+    waits = []
+    for _ in range(8):
+        resolver._kept.clear()
+        with pytest.raises(LocalFailure):
+            await resolver.resolve("broken.example")
+        waits.append(round((resolver._kept["broken.example"].until - loop.time()) / 5))
+    assert waits == [1, 2, 4, 8, 16, 24, 24, 24]
+
+
+def test_a_name_in_the_hosts_file_is_local(tmp_path: Path) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text(
+        "127.0.0.1 localhost\n10.0.0.1\tapp.internal  Other.Internal # www.example\n#10.0.0.2 old.example\n"
+    )
+    assert [is_local_name(name, hosts) for name in ("app.internal", "other.internal.", "single")] == [True] * 3
+    assert [is_local_name(name, hosts) for name in ("www.example", "old.example", "10.0.0.1")] == [False] * 3
+    assert not is_local_name("app.internal", tmp_path / "missing")
+
+
 async def test_a_machine_without_threads_is_our_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -201,7 +309,7 @@ async def test_a_lookup_that_breaks_is_our_failure_and_gives_its_place_back() ->
         (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), NameNotFound),
         (socket.gaierror(socket.EAI_NODATA, "No address associated with hostname"), NameNotFound),
         (socket.gaierror(socket.EAI_FAIL, "Non-recoverable failure in name resolution"), NameNotFound),
-        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), LocalFailure),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), NameUnanswered),
         (socket.gaierror(socket.EAI_MEMORY, "Memory allocation failure"), LocalFailure),
     ],
 )
