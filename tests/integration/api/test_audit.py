@@ -79,8 +79,7 @@ async def do_everything(api: ApiFixture, receiver: Receiver) -> list[str]:
         api.app.clock.advance(wait)
         await api.app.work()
     [letter] = (await api.get("/operator/v1/dead-letters")).json()["data"]
-    ids |= {"delivery_id": letter["delivery_id"], "dead_letter_id": letter["id"]}
-    await do("POST", "/operator/v1/dead-letters/{dead_letter_id}/discard")
+    ids["delivery_id"] = letter["delivery_id"]
     await do("POST", "/operator/v1/deliveries/{delivery_id}/retry")
     await api.app.work()
     again = {"filter": {"delivery_ids": [letter["delivery_id"]]}, "rate": 1}
@@ -88,6 +87,9 @@ async def do_everything(api: ApiFixture, receiver: Receiver) -> list[str]:
     await api.app.work()
     ids["replay_id"] = (await do("POST", "/operator/v1/replays", again))["id"]
     await do("POST", "/operator/v1/replays/{replay_id}/cancel")
+    [letter] = (await api.get("/operator/v1/dead-letters", params={"state": "open"})).json()["data"]
+    ids["dead_letter_id"] = letter["id"]
+    await do("POST", "/operator/v1/dead-letters/{dead_letter_id}/discard")
     await do("PATCH", "/operator/v1/endpoints/{endpoint_id}", {"rate_limit": 5})
     await do("POST", "/operator/v1/endpoints/{endpoint_id}/disable")
     await do("POST", "/operator/v1/endpoints/{endpoint_id}/enable")

@@ -85,7 +85,7 @@ def test_where_no_name_is_left_one_is_made(nothing: str | None) -> None:
 
 
 def test_results_are_called_after_the_original() -> None:
-    assert result_name("May.CSV", "original") == "May.CSV"
+    assert result_name("May.CSV", "original") == "May.csv"
     assert result_name("May.CSV", "processed") == "May-processed.csv"
     assert result_name("list", "processed-filtered") == "list-processed-filtered.csv"
 
