@@ -11,7 +11,7 @@ BOMB = gzip.compress(bytes(30_000_000))
 
 
 def sending(start: bytes, filler: bytes = b"", *, pause: float = 0.0) -> Behaviour:
-    """After the request `start`, then `filler` for ever, or nothing for ever."""
+    """After the request `start`, then `filler` endlessly, or silence."""
 
     async def behave(peer: Peer) -> None:
         await peer.request()
@@ -63,7 +63,7 @@ HOSTILE: dict[str, Behaviour] = {
     "endless chunk extensions": sending(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1;" + b"x" * 60_000),
     "a gzip bomb": sending(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(BOMB) + BOMB),
     "a byte now and then": sending(HEAD, b"x", pause=0.1),
-    "interim answers for ever": sending(b"", b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 500),
+    "endless interim answers": sending(b"", b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 500),
     "two lengths": sending(HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
     "too short a body": sending(HEAD + b"Content-Length: 200\r\n\r\nok"),
     "garbage": sending(b"\x00\xff" * 30_000),

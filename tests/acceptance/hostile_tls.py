@@ -21,7 +21,7 @@ MORE_OF_IT = plain(HANDSHAKE, bytes(16_384))
 
 
 def at_once(start: bytes, filler: bytes = b"", *, pause: float = 0.0) -> Behaviour:
-    """`start` in answer to the first bytes that come, then `filler` for ever, or nothing for ever."""
+    """`start` in answer to the first bytes, then `filler` endlessly, or silence."""
 
     async def behave(peer: Peer) -> None:
         await peer.reader.read(4_096)
@@ -71,7 +71,7 @@ async def ends_without_goodbye(peer: Peer) -> None:
 
 
 def many_certificates(authority: Authority, directory: Path, number: int) -> ssl.SSLContext:
-    """A valid certificate, and so many that have nothing to do with it."""
+    """A valid certificate, followed by unrelated ones."""
     others = b"".join(trustme.CA().cert_pem.bytes() for _ in range(number))
     chain = directory / f"{number}.pem"
     chain.write_bytes(authority.certificate(NAME).read_bytes() + others)
@@ -81,11 +81,11 @@ def many_certificates(authority: Authority, directory: Path, number: int) -> ssl
 
 
 def hostile_below_http(authority: Authority, directory: Path) -> dict[str, tuple[Behaviour, set[str]]]:
-    """Whoever serves these speaks plainly and leaves TLS to them."""
+    """Servers for these behaviours use plain TCP; each behaviour does its own TLS."""
     own = authority.server_context(NAME)
     records = HandMade(authority.certificate(NAME), directory)
-    somebody_else = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    trustme.CA().issue_cert(NAME).configure_cert(somebody_else)
+    untrusted = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert(NAME).configure_cert(untrusted)
     silent = sending(b"")
 
     def empty(records: Records) -> bytes:
@@ -103,7 +103,7 @@ def hostile_below_http(authority: Authority, directory: Path) -> dict[str, tuple
         "a reset": (resets, FAILED),
         "hundreds of certificates": (encrypted(silent, many_certificates(authority, directory, 300)), FAILED),
         "dozens of certificates": (encrypted(silent, many_certificates(authority, directory, 40)), TIMED_OUT | FAILED),
-        "somebody else's certificate": (encrypted(silent, somebody_else), FAILED),
+        "a certificate of an untrusted CA": (encrypted(silent, untrusted), FAILED),
         "no answer": (encrypted(silent, own), TIMED_OUT),
         "no goodbye": (encrypted(ends_without_goodbye, own), LOST),
         "endless tickets": (records.flood(lambda made: made.ticket(1_000)), FAILED),

@@ -61,7 +61,7 @@ class Run:
         self.issued[name] = secret
         return secret
 
-    def hear(self, name: str, answer: httpx.Response) -> httpx.Response:
+    def record(self, name: str, answer: httpx.Response) -> httpx.Response:
         """An answer that must not tell a secret."""
         self.said[name] = self.said.get(name, b"") + repr(answer.headers).encode() + answer.content
         return answer
@@ -120,10 +120,10 @@ def assert_nothing_told(run: Run, files: dict[str, bytes]) -> None:
     assert run.issued["key"][:12].encode() in database
     assert b"api_ready" in log
     everything = files | run.said
-    told = [f"{name}: {place}" for name in run.issued for place in _places_of(run.issued[name], everything)]
+    leaks = [f"{name}: {place}" for name in run.issued for place in _places_of(run.issued[name], everything)]
     # A download link is an event's data and so in the database; it is short-lived, and no log may tell it.
-    told = [one for one in told if not (one.startswith("download signature: ") and "sendoff.db" in one)]
-    assert not told, "\n".join(told)
+    leaks = [one for one in leaks if not (one.startswith("download signature: ") and "sendoff.db" in one)]
+    assert not leaks, "\n".join(leaks)
 
 
 def _places_of(secret: str, everything: dict[str, bytes]) -> list[str]:

@@ -39,7 +39,7 @@ def test_a_clock_set_forth_and_back_holds_nothing_up(database: LiveDatabase, ins
 
 @mostly_sqlite
 @pytest.mark.parametrize("offset", [pytest.param(HOUR, marks=pytest.mark.chaos), -HOUR])
-def test_what_a_killed_worker_had_is_taken_over_although_the_clock_was_set(
+def test_deliveries_of_a_killed_worker_are_taken_over_after_a_clock_jump(
     database: LiveDatabase, install: Install, offset: int
 ) -> None:
     """Setup: two workers on one clock, 40 deliveries under way to a receiver that does not answer.

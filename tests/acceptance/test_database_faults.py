@@ -1,4 +1,4 @@
-"""The database restarted, away at the start, full: no 2xx for what is not kept, and everybody comes back."""
+"""The database restarted, away at the start, full: no 2xx without a commit, and all processes recover."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def wait_for_refusals(published: Published, *, within: float = 20) -> None:
 def test_a_restart_of_postgresql_is_survived_by_everybody(
     mortal_postgres: PostgresDatabase, install: Install, ending: str
 ) -> None:
-    """Setup: the API, a worker, a receiver that answers when it is told to, 60 deliveries under way, 50
+    """Setup: the API, a worker, a receiver that answers on demand, 60 deliveries under way, 50
     events a second.
 
     Timeline: PostgreSQL is stopped; the receiver answers all 60; their leases end; PostgreSQL is started.
@@ -71,7 +71,7 @@ def test_a_postgresql_that_says_nothing_any_more_is_given_up(
     """Setup: the API, a worker, 50 events a second.
 
     Timeline: PostgreSQL is frozen with all its sessions, until requests are answered all the same; then it goes on.
-    What this proves: nobody waits for ever for a database that has gone without a word.
+    What this proves: no process waits forever for a database that vanished silently.
     """
     installation = install(mortal_postgres, STEADY)
     tenant = installation.add_tenant("/hook")
@@ -148,7 +148,7 @@ def small_disk(place: Path) -> Iterator[Path]:
 
 
 def fill(path: Path) -> None:
-    """Write until there is no room for another byte."""
+    """Write until the disk is full."""
     with path.open("wb", buffering=0) as file:
         for size in (65_536, 4_096, 1):
             try:

@@ -52,7 +52,7 @@ def test_a_replays_job_that_is_run_by_two_workers_at_once_sends_each_delivery_on
     installation.start(workers=2, api=False)
     installation.receiver.program("/hook", 500)
     tenant.publish(100)
-    assert installation.settle().dead == 0  # all arrived, and were refused twice
+    assert installation.wait_until_done().dead == 0  # all arrived, and were refused twice
     installation.receiver.program("/hook", 200)
     arrived = installation.receiver.arrived("/hook")
     asyncio.run(replay_all(installation, times=20))
@@ -70,7 +70,7 @@ async def enqueue_again(installation: Installation, delivery_ids: list[str], *, 
 
 
 async def replay_all(installation: Installation, *, times: int) -> None:
-    """Start a replay of all dead letters, and enqueue its job so many times more."""
+    """Start a replay of all dead letters, and enqueue its job repeatedly."""
     settings = load(**installation.settings)
     async with open_context(settings) as context:
         replay = (await start_replay(context, ACTOR, Selection(DeadLetterFilter()), rate=50)).replay
@@ -105,7 +105,7 @@ def lost_leases(log: str) -> int:
 def test_a_worker_that_wakes_up_after_its_lease_leaves_the_delivery_to_who_has_it_now(
     database: LiveDatabase, install: Install
 ) -> None:
-    """Setup: two workers, of which one is started later; a receiver that answers when it is told to.
+    """Setup: two workers, of which one is started later; a receiver that answers on demand.
 
     Timeline: 15 deliveries are under way when the first worker is frozen; the receiver answers, of every kind; the
     second worker takes them over when their leases have ended, gets a 500 for 5 of them and waits for the others'
@@ -135,7 +135,7 @@ def test_a_worker_that_wakes_up_after_its_lease_leaves_the_delivery_to_who_has_i
     installation.new_worker().start()
     eventually_blocking(lambda: [*map(receiver.arrived, paths[1:])] == [1 + 10] * 2, within=20, what="takeover")
     recorded = "SELECT count(*) FROM attempts WHERE number = 1"
-    eventually_blocking(lambda: installation.database.query(recorded) == [("5",)], what="what the second was told")
+    eventually_blocking(lambda: installation.database.query(recorded) == [("5",)], what="the second answer on record")
     first.thaw()
     eventually_blocking(lambda: lost_leases(first.log()) == 15, within=20, what=first.log)
     receiver.release()

@@ -1,4 +1,4 @@
-"""Every route while what it needs comes and goes: whoever asks is told to come back, never that we are broken."""
+"""Every route while its dependencies fail: clients get a 503 with Retry-After, never a 500."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_no_route_says_500_whatever_is_stopped(
     """Setup: the API and a worker on PostgreSQL, clients that call every route in any order with every scope.
 
     Timeline: PostgreSQL and Valkey are stopped, killed and frozen in turns, each for a moment under calls.
-    What this proves: what fails by that is a 503 that says when to come back; everybody is answered, nothing is lost,
+    What this proves: requests that fail get a 503 with Retry-After; every request is answered, nothing is lost,
     and each process goes on by itself.
     """
     installation = install(mortal_postgres, {**STEADY, **UNLIMITED})

@@ -37,7 +37,7 @@ COUNTS = {
 
 @dataclass
 class Customer:
-    """Somebody with a key of every scope."""
+    """A client with a key of every scope."""
 
     installation: Installation
     key: str
@@ -56,7 +56,7 @@ class Customer:
         return cls(installation, asyncio.run(make()))
 
     async def ask(self, path: str, body: Any, *, ports: list[int], times: int, key: str) -> list[httpx.Response]:
-        """The same request so many times at once, at each of the ports in turn."""
+        """The same request several times at once, to each of the ports in turn."""
         headers = {"Authorization": f"Bearer {self.key}", "Idempotency-Key": key}
         limits = httpx.Limits(max_connections=times)
         async with httpx.AsyncClient(headers=headers, timeout=60, limits=limits) as client:
@@ -74,7 +74,7 @@ def test_requests_at_once_with_one_key_at_two_processes_write_once(database: Liv
     """Setup: two API processes on one database.
 
     Timeline: the same request with the same key, 200 times at once (uploads 50 times, for their rate limit), at both.
-    What this proves: one writes; everybody else gets its answer, byte for byte, or is told that it still runs.
+    What this proves: one request writes; all others get its answer, byte for byte, or an error that it still runs.
     """
     installation = install(database)
     customer = Customer.of(installation)
@@ -98,7 +98,7 @@ def test_an_upload_whose_api_is_killed_can_be_repeated_at_once_and_is_done_once(
     """Setup: the API, and an upload of 49,500 numbers, which takes it a moment.
 
     Timeline: the API is killed at several moments while it works at the upload, started again and asked again.
-    What this proves: the key is the first answer's or nobody's; what was charged was charged for one upload.
+    What this proves: the key holds the first answer or is free; what was charged was charged for one upload.
     """
     installation = install(database)
     customer = Customer.of(installation)

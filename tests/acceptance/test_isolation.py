@@ -61,7 +61,7 @@ def test_a_hung_endpoint_with_a_backlog_holds_nobody_else_up(
 ) -> None:
     """Setup: a worker; an endpoint that never answers, or answers a byte a second, and has a backlog.
 
-    Timeline: the backlog is published first, then 300 events for a healthy endpoint of somebody else.
+    Timeline: the backlog is published first, then 300 events for a healthy endpoint of another organization.
     What this proves: all of those are delivered while the backlog still waits behind 20 requests that hang.
     """
     installation = install(database, PATIENT)
@@ -77,7 +77,7 @@ def test_a_hung_endpoint_with_a_backlog_holds_nobody_else_up(
 def test_many_endpoints_that_time_out_hold_nobody_else_up(sqlite: SqliteFile, install: Install, endpoints: int) -> None:
     """Setup: a worker; a tenant with endpoints that never answer, together more than a worker has slots for.
 
-    Timeline: 40 events are published for each of them, then 300 for a healthy endpoint of somebody else.
+    Timeline: 40 events are published for each of them, then 300 for a healthy endpoint of another organization.
     What this proves: all of those are delivered while the others wait.
     """
     installation = install(sqlite, PATIENT)
@@ -90,7 +90,7 @@ def test_many_endpoints_that_time_out_hold_nobody_else_up(sqlite: SqliteFile, in
 
 @long
 @pytest.mark.parametrize("worst", ["one hangs", "one trickles", "500 time out"])
-def test_what_a_healthy_endpoint_notices_is_measured(postgres: PostgresDatabase, install: Install, worst: str) -> None:
+def test_latency_beside_bad_endpoints_is_measured(postgres: PostgresDatabase, install: Install, worst: str) -> None:
     """Setup: default settings, two workers.
 
     Timeline: 2,000 events for a healthy endpoint, 100 a second; then 20,000 deliveries for bad ones; the same again.

@@ -8,11 +8,11 @@ from tests.support.installation import PATIENT
 
 
 @mostly_postgres
-def test_what_a_killed_api_had_accepted_is_delivered_once(database: LiveDatabase, install: Install) -> None:
+def test_events_accepted_by_a_killed_api_are_delivered_once(database: LiveDatabase, install: Install) -> None:
     """Setup: the API, a worker, two endpoints, 100 events a second.
 
     Timeline: the API is killed under load and started again.
-    What this proves: a 2xx comes after the commit; bells that died with the API are made up for; nothing comes twice.
+    What this proves: a 2xx comes after the commit; notifications lost with the API are recovered; nothing comes twice.
     """
     installation = install(database, PATIENT)
     tenant = installation.add_tenant("/one", "/two")

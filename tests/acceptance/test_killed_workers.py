@@ -16,7 +16,7 @@ UNDER_WAY = 60
 def test_a_worker_killed_between_the_answer_and_the_record_sends_no_more_than_that_twice(
     database: LiveDatabase, install: Install
 ) -> None:
-    """Setup: a worker, a receiver that answers when it is told to, 60 events.
+    """Setup: a worker, a receiver that answers on demand, 60 events.
 
     Timeline: all 60 requests arrive; the worker is frozen; the receiver answers all 60 with 200; the worker, which
     has recorded none of that, is killed; another worker starts.
@@ -27,7 +27,7 @@ def test_a_worker_killed_between_the_answer_and_the_record_sends_no_more_than_th
     tenant = installation.add_tenant("/hook")
     installation.start(api=False)
     tenant.publish(20)
-    installation.settle()
+    installation.wait_until_done()
     installation.receiver.program("/hook", Reply(held=True))
     before = installation.receiver.arrived("/hook")
     tenant.publish(UNDER_WAY)
@@ -43,12 +43,12 @@ def test_a_worker_killed_between_the_answer_and_the_record_sends_no_more_than_th
 
 
 @mostly_postgres
-def test_what_a_killed_worker_had_told_the_database_is_not_sent_again(database: LiveDatabase, install: Install) -> None:
-    """Setup: a worker, a receiver that answers when it is told to, 60 events.
+def test_attempts_recorded_by_a_killed_worker_are_not_repeated(database: LiveDatabase, install: Install) -> None:
+    """Setup: a worker, a receiver that answers on demand, 60 events.
 
     Timeline: all 60 requests arrive; the deliveries are locked in the database; the receiver answers all 60 with 200;
     the worker, which waits for the lock, is killed; the lock goes; another worker starts.
-    What this proves: at most those 60 are sent again. PostgreSQL does what it was told before the worker died, even so.
+    What this proves: at most those 60 are repeated. PostgreSQL still runs the statements sent before the worker died.
     """
     installation = install(database, {**STEADY, "ENDPOINT_MAX_IN_FLIGHT": "100"})
     tenant = installation.add_tenant("/hook")
@@ -73,7 +73,7 @@ def test_the_others_take_over_what_a_killed_worker_had(database: LiveDatabase, i
     """Setup: two workers, two endpoints, 100 events a second.
 
     Timeline: one worker is killed, replaced, and its successor killed as well; then both are killed; then one starts.
-    What this proves: whoever is left takes over; with nobody left, all waits for the next.
+    What this proves: remaining workers take over; without any, deliveries wait for the next worker.
     """
     installation = install(database)
     tenant = installation.add_tenant("/one", "/two")

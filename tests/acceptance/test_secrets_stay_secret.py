@@ -1,6 +1,6 @@
 """A full run with real processes at log level debug; then everything it left or said is searched for its secrets.
 
-Setup: `sendoff up` on SQLite, a receiver that fails when it is told to, keys of every kind, an authorization server.
+Setup: `sendoff up` on SQLite, a receiver that fails on demand, keys of every kind, an authorization server.
 What is done: register, rotate, change, publish, fail, die, replay, retry, upload, download; the same asked twice with
 one Idempotency-Key; wrong keys and wrong bodies that hold right keys and access tokens; a worker killed; the keys at
 rest rotated while all of it runs.
@@ -84,22 +84,22 @@ def register(run: Run, api: httpx.Client, path: str) -> str:
 
 
 def register_standard(run: Run, api: httpx.Client) -> str:
-    """An endpoint of either kind of Standard Webhooks; the id of the one whose secrets nobody is ever shown."""
+    """An endpoint of either kind of Standard Webhooks; the id of the one whose secrets are never shown."""
     url = run.receiver.url("/standard")
     shared = api.post("/api/v1/webhooks", json={"url": url, "dialect": "standard"}).json()
     run.issue("standard secret", shared["secret"])
     rotate(run, api, shared["webhook"]["id"], "standard secret, rotated")
-    asymmetric = run.hear("public key", api.post("/api/v1/webhooks", json={"url": url, "dialect": "standard-v1a"}))
+    asymmetric = run.record("public key", api.post("/api/v1/webhooks", json={"url": url, "dialect": "standard-v1a"}))
     identifier: str = asymmetric.json()["webhook"]["id"]
     return identifier
 
 
 def rotate_private_key(run: Run, api: httpx.Client, endpoint_id: str) -> None:
-    """A new private key beside the old one; both are known to nobody but the installation, and so unsealed here."""
+    """A new private key in addition to the old one; no API shows them, so the test decrypts them itself."""
     [current] = unseal(run, endpoint_id)
     path = f"/api/v1/webhooks/{endpoint_id}"
-    assert run.hear("rotated public key", api.post(f"{path}/rotate-secret")).json()["secret"] is None
-    assert run.hear("public keys", api.get(f"{path}/public-key")).json()["previous_public_key"]
+    assert run.record("rotated public key", api.post(f"{path}/rotate-secret")).json()["secret"] is None
+    assert run.record("public keys", api.get(f"{path}/public-key")).json()["previous_public_key"]
     new, previous = unseal(run, endpoint_id)
     assert previous == current
     assert {key[:5] for key in (new, previous)} == {"whsk_"}
@@ -128,26 +128,26 @@ def use_access_tokens(run: Run, api: httpx.Client) -> None:
     """Tokens of the authorization server, good ones and bad ones, where they belong and where they don't."""
     issuer, soon = run.issuer, run.issuer.now.timestamp() + 3600
     good = run.issue("access token", issuer.issue(exp=soon))
-    run.hear("me", api.get("/api/v1/me", headers={"Authorization": f"Bearer {good}"}))
+    run.record("me", api.get("/api/v1/me", headers={"Authorization": f"Bearer {good}"}))
     subscribe(run, api, "/calls", good)
     bad = {
         "expired": issuer.issue(exp=soon - 7200),
         "for nothing": issuer.issue(exp=soon, scope="openid"),
         "of another": issuer.issue(exp=soon, aud="https://another.example.com"),
         "of an unknown key": issuer.issue(exp=soon, headers={"kid": "unknown"}),
-        "of no business": issuer.issue(exp=soon, business_id="nobody"),
+        "of no business": issuer.issue(exp=soon, business_id="unknown"),
     }
     for name, token in bad.items():
         run.issue(f"access token {name}", token)
         answer = api.get("/api/v1/subscriptions", headers={"Authorization": f"Bearer {token}"})
-        assert run.hear(f"access token {name}", answer).status_code in {401, 403}, (name, answer.text)
+        assert run.record(f"access token {name}", answer).status_code in {401, 403}, (name, answer.text)
     make_mistakes(run, api, good, bad["expired"])
 
 
 def publish(run: Run, api: httpx.Client, key: str | None = None) -> str:
     headers = {"Idempotency-Key": key} if key else {}
     body = {"type": "upload.completed", "data": {"upload": {"id": "1"}}}
-    answer = run.hear("publishing", api.post("/api/v1/events", json=body, headers=headers))
+    answer = run.record("publishing", api.post("/api/v1/events", json=body, headers=headers))
     assert answer.status_code == 202, answer.text
     identifier: str = answer.json()["id"]
     return identifier
@@ -181,7 +181,7 @@ def make_mistakes(run: Run, api: httpx.Client, key: str, secret: str) -> None:
         lambda: api.post("/api/v1/uploads", content=key.encode(), headers={"Content-Type": f"text/{key}"}),
     ]
     for number, call in enumerate(bad):
-        answer = run.hear(f"mistake {number} with {key[:8]}", call())
+        answer = run.record(f"mistake {number} with {key[:8]}", call())
         assert 400 <= answer.status_code < 500, (number, answer.status_code, answer.text)
 
 
@@ -189,12 +189,12 @@ def overreach(run: Run, api: httpx.Client) -> None:
     """What a key may not do."""
     weak = mint(run, run.installation.json("orgs", "create", "Weak")["id"], "weak key", "uploads:read")
     answer = api.get("/operator/v1/dead-letters", headers={"Authorization": f"Bearer {weak}"})
-    assert run.hear("too weak a key", answer).status_code == 403
+    assert run.record("too weak a key", answer).status_code == 403
 
 
 def upload(run: Run, api: httpx.Client) -> None:
     numbers = [contact["phone"] for contact in valid_contacts(120)]
-    made = run.hear("upload", api.post("/api/v1/uploads", json={"phone_numbers": numbers}))
+    made = run.record("upload", api.post("/api/v1/uploads", json={"phone_numbers": numbers}))
     assert made.status_code == 200, made.text
     path = f"/api/v1/uploads/{made.json()['id']}"
     eventually_blocking(lambda: api.get(path).json()["status"] == "completed", within=30, what="the upload is done")
@@ -206,13 +206,13 @@ def upload(run: Run, api: httpx.Client) -> None:
 
 def look_at_everything(run: Run, api: httpx.Client, worker_metrics: str) -> None:
     for name in LISTS:
-        page = run.hear(name, api.get(f"/operator/v1/{name}", params={"limit": 100})).json()["data"]
+        page = run.record(name, api.get(f"/operator/v1/{name}", params={"limit": 100})).json()["data"]
         for row in page if name in ("dead-letters", "replays", "deliveries") else []:
-            run.hear(f"{name} {row['id']}", api.get(f"/operator/v1/{name}/{row['id']}"))
+            run.record(f"{name} {row['id']}", api.get(f"/operator/v1/{name}/{row['id']}"))
     for path in ("/metrics", "/openapi.json", "/ready", "/api/v1/webhooks", "/api/v1/uploads", "/api/v1/me"):
-        run.hear(path, api.get(path))
-    run.hear("subscriptions", api.get("/api/v1/subscriptions"))
-    run.hear("worker's metrics", httpx.get(worker_metrics, trust_env=False))
+        run.record(path, api.get(path))
+    run.record("subscriptions", api.get("/api/v1/subscriptions"))
+    run.record("worker's metrics", httpx.get(worker_metrics, trust_env=False))
     for command in ("orgs list", "endpoints list", "deliveries list", "dead-letters list", "replays list", "audit-log"):
         run.run_command(*command.split())
         run.run_command(*command.split(), "--json")
@@ -229,7 +229,7 @@ def test_no_secret_is_found_in_anything_that_a_full_run_leaves_or_says(run: Run)
         rotate(run, api, fine, "secret of /fine, rotated again")
         rotate(run, api, failing, "secret of /failing, rotated")
         receiver.program("/refuses", 500)
-        run.hear("failed ping", api.patch(f"/api/v1/webhooks/{fine}", json={"url": receiver.url("/refuses")}))
+        run.record("failed ping", api.patch(f"/api/v1/webhooks/{fine}", json={"url": receiver.url("/refuses")}))
         run.issuer.business = organization
         use_access_tokens(run, api)
         make_mistakes(run, api, key, run.issued["secret of /fine"])
@@ -240,9 +240,9 @@ def test_no_secret_is_found_in_anything_that_a_full_run_leaves_or_says(run: Run)
         for _ in range(2):
             publish(run, api, "once")
         letter = one_dead_letter(api)
-        run.hear("dead letter", api.get(f"/operator/v1/dead-letters/{letter['id']}"))
-        run.hear("retry", api.post(f"/operator/v1/deliveries/{letter['delivery_id']}/retry"))
-        run.hear("replay", api.post("/operator/v1/replays", json={"filter": {}, "rate": 100}))
+        run.record("dead letter", api.get(f"/operator/v1/dead-letters/{letter['id']}"))
+        run.record("retry", api.post(f"/operator/v1/deliveries/{letter['delivery_id']}/retry"))
+        run.record("replay", api.post("/operator/v1/replays", json={"filter": {}, "rate": 100}))
         upload(run, api)
 
         worker = installation.child("m worker")

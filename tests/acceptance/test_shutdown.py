@@ -1,4 +1,4 @@
-"""Processes that are told to stop: they finish what they can within their grace and leave the rest to others."""
+"""Shutdown: processes finish what they can within their grace period and leave the rest to others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def wait_for_requests(installation: Installation, path: str, count: int) -> None
 def test_a_worker_that_is_told_to_stop_drains_and_gives_the_rest_back_at_once(
     database: LiveDatabase, install: Install
 ) -> None:
-    """Setup: a worker with two seconds of grace, an endpoint that answers when it is told to, and one that never does.
+    """Setup: a worker with two seconds of grace, an endpoint that answers on demand, and one that never does.
 
     Timeline: ten requests to each are under way, SIGTERM; the first endpoint answers; the worker ends; another starts.
     What this proves: the first ten are recorded; the others are due again at once, long before their leases end, as if
@@ -56,7 +56,7 @@ def test_a_worker_that_is_told_to_stop_under_load_leaves_nothing_claimed(
 ) -> None:
     """Setup: two workers, 200 events a second, leases far longer than the test.
 
-    Timeline: one worker is told to stop in the midst of it; then the other, and a third takes over.
+    Timeline: one worker is terminated during the work; then the other, and a third takes over.
     What this proves: not one delivery is left under the lease of a worker that ended in good order.
     """
     installation = install(database, PATIENT)

@@ -66,7 +66,7 @@ class Storm:
 
     def stop_a_worker(self) -> None:
         victim = self._a_worker()
-        with self._installation.still():  # what does not end within the grace is sent again by somebody else
+        with self._installation.still():  # attempts that outlast the grace period are repeated by another worker
             victim.signal(signal.SIGTERM)
         assert victim.stop() == 0, victim.log()
         victim.start()

@@ -1,4 +1,4 @@
-"""The product in one process without its servers: real database and wire; clock, dice and queue of the test."""
+"""The product in one process without servers: real database and wire, and a clock, rng and queue of the test."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ACTOR = Actor(name="test")
 
 @dataclass
 class ListQueue:
-    """Writes down what it is rung for."""
+    """A work queue that collects the ids it gets in lists."""
 
     deliveries: list[str] = field(default_factory=list)
     holders: set[str] = field(default_factory=set)
@@ -57,7 +57,7 @@ class ListQueue:
 
 @dataclass
 class AppFixture:
-    """An installation with one organization, and a worker that works when it is told to."""
+    """An installation with one organization, and a worker that runs on demand."""
 
     context: Context
     clock: FakeClock
@@ -82,17 +82,17 @@ class AppFixture:
         return accepted
 
     async def work(self) -> None:
-        """Deliver whatever is rung for or due at this moment, until nothing is."""
+        """Deliver all queued and due deliveries, until none is left."""
         dispatcher = Dispatcher(self.context)
         while True:
             await sweep(self.context)
             await drain_inactive_endpoints(self.context)
-            rung, self.queue.deliveries = self.queue.deliveries, []
+            queued, self.queue.deliveries = self.queue.deliveries, []
             holders, self.queue.holders = self.queue.holders, set()
-            if not rung and not holders:
+            if not queued and not holders:
                 break
             dispatcher.backlog_available(holders)
-            await dispatcher.submit(rung)
+            await dispatcher.submit(queued)
             await eventually(lambda: dispatcher.is_idle, within=30, what=lambda: "an idle dispatcher")
         await dispatcher.drain(0)
 

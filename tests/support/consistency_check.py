@@ -28,9 +28,9 @@ class ConsistencyReport:
     lost: list[ListenAddress]
     """Those that are nowhere."""
     altered: list[ListenAddress]
-    """Those that came with different bodies or delivery ids, or with somebody else's content."""
+    """Those that arrived with different bodies or delivery ids, or with another event's content."""
     duplicates: int
-    """How many requests came beside the first of each and beside those that followed a failure."""
+    """How many requests repeated one that had succeeded."""
     twice: list[str] = field(repr=False)
     """Of some of them, what the database says of their attempts."""
 
@@ -46,7 +46,7 @@ class ConsistencyReport:
 def check_consistency(
     tenants: Sequence[Tenant], receipts: Sequence[Receipt], database: LiveDatabase
 ) -> ConsistencyReport:
-    """What became of all that the tenants were told is accepted."""
+    """Compare the events that were acknowledged to the tenants with what arrived."""
     numbers = {event_id: number for tenant in tenants for event_id, number in tenant.published.accepted.items()}
     paths = {endpoint_id: path for tenant in tenants for endpoint_id, path in tenant.paths.items()}
     arrived: defaultdict[ListenAddress, list[Receipt]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""The database under an installation, as somebody sees it who is not the product: plain SQL, and locks that hurt."""
+"""The database of an installation, accessed from outside the product: plain SQL, and locks that block it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LiveDatabase(Protocol):
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Within the block whoever wants to change a delivery waits."""
+        """Lock the table of deliveries within the block, so that writers wait."""
         yield
 
 

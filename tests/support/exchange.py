@@ -1,4 +1,4 @@
-"""What a test receiver is told to answer, and what it has got."""
+"""Replies programmed into a test receiver, and requests it received."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer. `held` waits until the receiver is told to `release` it, `hang` never answers.
+    """One answer. `held` waits for the receiver's `release`, `hang` never answers.
 
     `close` ends the connection instead, `reset` does so with a TCP reset.
     """

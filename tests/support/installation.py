@@ -93,7 +93,7 @@ class Installation:
         return port
 
     def start(self, *, workers: int = 1, api: bool = True) -> None:
-        """Start so many workers, and the API."""
+        """Start this number of workers, and the API if `api`."""
         new = [self.new_worker() for _ in range(workers)] + [self.api] * api
         for server in new:
             server.launch()
@@ -107,7 +107,7 @@ class Installation:
         return self.tenants[-1]
 
     def kill(self, *workers: Server) -> int:
-        """Kill workers in the midst of their work; how many deliveries were in flight then, at the most."""
+        """Kill workers while they work. Returns the maximum number of deliveries in flight at that moment."""
         for worker in workers:
             worker.kill()
         in_flight = self.count("in_flight")
@@ -129,7 +129,7 @@ class Installation:
         """How many deliveries are in one of the states."""
         return sum(count for state, count in self._counts().items() if state in states)
 
-    def settle(self, *, within: float = 30) -> ConsistencyReport:
+    def wait_until_done(self, *, within: float = 30) -> ConsistencyReport:
         """Wait until no delivery is open, and check that everything that was accepted is delivered or dead."""
         eventually_blocking(
             lambda: self.count("pending", "held", "in_flight") == 0,
@@ -140,11 +140,11 @@ class Installation:
         return check_consistency(self.tenants, self.receiver.receipts(), self.database)
 
     def check(self, *, within: float = 30) -> ConsistencyReport:
-        """Settle, and hold the guarantees: nothing lost, nothing altered, no more twice than may come twice.
+        """Wait until done and check that nothing was lost or altered, and no more than allowed was duplicated.
 
-        What stands in the database must add up, too, by the word of `sendoff audit`.
+        `sendoff audit` must find no fault in the database either.
         """
-        report = self.settle(within=within)
+        report = self.wait_until_done(within=within)
         report.check(duplicates_at_most=self.may_come_twice)
         self.audit()
         return report

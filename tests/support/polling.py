@@ -31,7 +31,7 @@ async def eventually(
     within: float = 10,
     what: str | Callable[[], str] = "what was waited for",
 ) -> Any:
-    """The first true value that `look` gives; fails with `what` when there was none within so many seconds."""
+    """The first true value that `look` returns; fails with `what` after `within` seconds without one."""
     deadline = time.monotonic() + within
     while True:
         found = look()
@@ -51,7 +51,7 @@ def eventually_blocking(
     every: float = _PAUSE_SECONDS,
     what: str | Callable[[], str] = "what was waited for",
 ) -> Found:
-    """The same for code without an event loop; looks `every` so many seconds."""
+    """The same for code without an event loop; looks once per `every` seconds."""
     deadline = time.monotonic() + within
     while not (found := look()):
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""Ports for servers that are told where to listen, some of them again after they were killed."""
+"""Fixed ports for servers, so that a killed one can be restarted on its old port."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 import socket
 from itertools import cycle
 
-# Below those that the kernel gives to whoever asks for any; each process of tests takes them from another hundred.
+# Below the kernel's ephemeral ports; each test process uses its own range of a hundred ports.
 _EACH = 100
 _FIRST = 20_000 + os.getpid() % 120 * _EACH
 _ports = cycle(range(_FIRST, _FIRST + _EACH))
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody uses, and that no other test gets meanwhile."""
+    """A free TCP port of 127.0.0.1 that no other test gets at the same time."""
     return next(port for port in _ports if _is_free(port))
 
 

@@ -121,7 +121,7 @@ class PostgresServer:
         # The parent first: it must not make others meanwhile.
         self._process.send_signal(signum)
         for child in Path(f"/proc/{own}/task/{own}/children").read_text().split():
-            with suppress(ProcessLookupError):  # one that goes on may end while the others are told
+            with suppress(ProcessLookupError):  # a process may end before its signal is sent
                 os.kill(int(child), signum)
 
     def _answers(self) -> bool:

@@ -29,7 +29,7 @@ class Route:
 
 @dataclass
 class Answers:
-    """How often each route was answered with each status, and the answers that nobody must get."""
+    """How often each route was answered with each status, and the answers that are always wrong."""
 
     statuses: Counter[tuple[str, str, int]] = field(default_factory=Counter)
     forbidden: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""A receiver of webhooks: a real HTTP(S) server that records what it gets and answers as it is told to.
+"""A receiver of webhooks: a real HTTP(S) server that records its requests and sends programmed answers.
 
 In a test's own process: `async with Receiver.start() as receiver`. As a process of its own:
 `python -m tests.support.receiver --port 0 --print-port`, driven through `/_receiver/…` (receiver_process.py).
@@ -139,11 +139,11 @@ class Receiver:
         asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
         match request.method, parts.path.removeprefix(CONTROL):
             case "PUT", "program":
-                told = json.loads(request.body)
-                self.program(told["path"], *(Reply.from_json(reply) for reply in told["replies"]))
+                command = json.loads(request.body)
+                self.program(command["path"], *(Reply.from_json(reply) for reply in command["replies"]))
             case "PUT", "trust":
-                told = json.loads(request.body)
-                self.trust(told["path"], told["dialect"], *told["secrets"])
+                command = json.loads(request.body)
+                self.trust(command["path"], command["dialect"], *command["secrets"])
             case "GET", "requests" | "refused" as which:
                 found = self.requests(asked.get("path")) if which == "requests" else self.refused
                 return Reply(body=json.dumps([one.to_json() for one in found[int(asked.get("since", 0)) :]]))

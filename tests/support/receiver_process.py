@@ -42,8 +42,8 @@ class ReceiverProcess:
         return f"{self._scheme}://{host}:{self.port}{path}"
 
     def program(self, path: str, *replies: Reply | int) -> None:
-        told = [Reply(status=reply) if isinstance(reply, int) else reply for reply in replies]
-        body = {"path": path, "replies": [reply.to_json() for reply in told]}
+        programmed = [Reply(status=reply) if isinstance(reply, int) else reply for reply in replies]
+        body = {"path": path, "replies": [reply.to_json() for reply in programmed]}
         self._ask("PUT", "program", json=body)
 
     def trust(self, path: str, dialect: str, *secrets: str) -> None:

@@ -82,7 +82,7 @@ class Server:
         self._process.send_signal(signum)
 
     def stop(self, *, within: float = 40) -> int:
-        """Tell it to end and give its exit code; it is killed when it has not after so many seconds."""
+        """Terminate it and return its exit code; it is killed if it has not ended in time."""
         assert self._process is not None
         return stop(self._process, within=within)
 

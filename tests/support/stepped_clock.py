@@ -27,7 +27,7 @@ class SteppedClock:
         return ["tests.support.stepped_clock", str(self._file)]
 
     def step(self, seconds: float) -> None:
-        """Set the clock so many seconds ahead of the true time, at once for all."""
+        """Set the clock this number of seconds ahead of the true time, for all processes at once."""
         new = self._file.with_suffix(".new")
         new.write_text(str(seconds))
         new.replace(self._file)

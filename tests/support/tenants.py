@@ -40,17 +40,17 @@ class Tenant:
 
     @contextmanager
     def publishing(self, *, rate: float = 100, threads: int = 4) -> Iterator[Published]:
-        """Publish events to the API within the block, so many per second."""
+        """Publish events to the API within the block, `rate` per second."""
         with Publisher(self.port, self.key, self.published, rate=rate, threads=threads).running() as published:
             yield published
 
     def publish(self, events: int) -> None:
-        """Publish so many events at once, without the API."""
+        """Publish this number of events at once, without the API."""
         first = len(self.published.accepted) + 1
         asyncio.run(self._publish(range(first, first + events)))
 
     def accept(self, more: int, *, within: float = 30) -> None:
-        """Wait until so many more events than now are accepted; somebody must be publishing."""
+        """Wait until `more` events have been accepted from now on; call it within `publishing`."""
         wanted = len(self.published.accepted) + more
         eventually_blocking(
             lambda: len(self.published.accepted) >= wanted,
@@ -78,7 +78,7 @@ class Tenant:
 async def open_tenant(settings: Mapping[str, str], port: int, urls: Sequence[str], paths: Sequence[str]) -> Tenant:
     """A new organization with an endpoint for each URL, straight into the database that `settings` name."""
     async with open_context(load(**settings)) as opened:
-        # Registering a thousand endpoints at one host is no flood here.
+        # Tests register a thousand endpoints at one host; the ping limit must not stop them.
         context = replace(opened, redis=uncounted_redis())
         organization = await create_organization(context, _ACTOR, name="Acme", credits=None)
         minted = await create_key(

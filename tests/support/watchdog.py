@@ -1,7 +1,7 @@
-"""Notices when a test's event loop stands still, and what it was doing then.
+"""Detects a blocked event loop in a test, and what blocked it.
 
-Time is counted in the ticks of a thread beside the loop: a machine that is too busy to run either, or a garbage
-collection that holds both up, is nobody's fault and does not count; a call that blocks lets the thread tick on.
+Time is counted in the ticks of a separate thread: an overloaded machine or a garbage collection stops both the thread
+and the loop and does not count; a blocking call stops only the loop.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 NOTICED_SECONDS = 0.5
-"""A standstill this long is reported at the end of the run: on a busy machine it may be nobody's fault."""
+"""A stall of this many seconds is reported at the end of the run, but not a failure: a busy machine may cause it."""
 
 FORBIDDEN_SECONDS = 2.0
 """A standstill this long fails the test."""
@@ -73,7 +73,7 @@ class LoopWatch:
 def watched(
     test: Callable[Arguments, Awaitable[Result]], report: Callable[[float, str], None]
 ) -> Callable[Arguments, Awaitable[Result]]:
-    """The test, failing when it blocks the loop for long; `report` is told of every standstill worth noticing."""
+    """The test, failing if it blocks the loop for long; `report` is called for every stall above NOTICED_SECONDS."""
 
     @functools.wraps(test)
     async def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:

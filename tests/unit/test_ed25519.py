@@ -40,7 +40,7 @@ def test_the_vectors_of_the_rfc_are_signed(key: str, message: str, signature: st
 
 @settings(max_examples=30)
 @given(seeds, st.binary(max_size=300))
-def test_what_openssl_signs_is_signed(seed: bytes, message: bytes) -> None:
+def test_signatures_equal_those_of_openssl(seed: bytes, message: bytes) -> None:
     key = Ed25519PrivateKey.from_private_bytes(seed)
     assert is_signed(key.public_key().public_bytes_raw(), message, key.sign(message))
 

@@ -28,14 +28,14 @@ def fail_twice() -> None:
 @pytest.mark.parametrize("form", ["console", "json"])
 def test_a_logged_exception_shows_its_trace_without_variables(form: Literal["console", "json"]) -> None:
     # In a process of its own: logging is configured once for all of a process.
-    told = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-m", __name__, form], capture_output=True, text=True, timeout=60, check=True
     ).stderr
-    assert told.count("ZeroDivisionError: division by zero") == 2
-    assert told.count("in fail_twice") == 2
-    assert "ssss" not in told
+    assert output.count("ZeroDivisionError: division by zero") == 2
+    assert output.count("in fail_twice") == 2
+    assert "ssss" not in output
     if form == "json":
-        lines = [json.loads(line) for line in told.splitlines()]
+        lines = [json.loads(line) for line in output.splitlines()]
         assert [line["event"] for line in lines] == ["failed", "failed"]
         assert all("ZeroDivisionError: division by zero" in line["exception"] for line in lines)
 
@@ -45,11 +45,13 @@ def refuse(text: str) -> None:
 
 
 def tell_secrets() -> None:
-    """What nobody should write, the product's way and a library's way: in fields, in texts, in errors."""
+    """Secrets that must not be logged, the product's way and a library's way: in fields, in texts, in errors."""
     key, secret, signed = "od_live_" + "s" * 32, "whsec_" + "0s" * 16, "5a" * 32
     product, library = structlog.get_logger("product"), logging.getLogger("library")
-    product.warning("told", authorization="anything", error=f"with {key}", nested={"secret": "ssss", "list": [secret]})
-    library.warning("told %s and %s by Bearer ssss.ssss", key, signed)
+    product.warning(
+        "written", authorization="anything", error=f"with {key}", nested={"secret": "ssss", "list": [secret]}
+    )
+    library.warning("written %s and %s by Bearer ssss.ssss", key, signed)
     for log in (product, library):
         try:
             refuse(f"redis://:ssss@cache:6379 refused {key} {secret} {signed}")
@@ -59,14 +61,14 @@ def tell_secrets() -> None:
 
 @pytest.mark.parametrize("form", ["console", "json"])
 def test_credentials_are_cut_out_of_lines_and_of_stack_traces(form: Literal["console", "json"]) -> None:
-    told = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-m", __name__, form, "secrets"], capture_output=True, text=True, timeout=60, check=True
     ).stderr
-    assert "anything" not in told
-    assert "ssss" not in told
-    assert "5a5a" not in told
-    assert "0s0s" not in told
-    assert told.count("ValueError: redis://cache:6379 refused od_live_[redacted]") == 2
+    assert "anything" not in output
+    assert "ssss" not in output
+    assert "5a5a" not in output
+    assert "0s0s" not in output
+    assert output.count("ValueError: redis://cache:6379 refused od_live_[redacted]") == 2
 
 
 def log_control_characters() -> None:

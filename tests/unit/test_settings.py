@@ -1,4 +1,4 @@
-"""Settings as somebody types them: what is wrong is told in a sentence, which never repeats a password."""
+"""Settings as users write them: errors are one sentence and never repeat a password."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ def test_a_url_that_cannot_be_used_is_refused_without_its_password(name: str, va
     assert SECRET not in repr(refused.value) + str(refused.value.__cause__)
 
 
-def test_what_stands_in_no_setting_is_in_the_directory_that_the_process_starts_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unset_paths_default_to_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "a place"
     place.mkdir()
     monkeypatch.chdir(place)

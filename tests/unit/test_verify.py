@@ -44,7 +44,7 @@ def problem_of(call: Callable[[], object]) -> Problem:
 
 
 @given(st.sampled_from(DIALECTS.names), events)
-def test_what_a_dialect_sends_is_verified_and_parsed(name: str, event: EventData) -> None:
+def test_requests_of_every_dialect_are_verified_and_parsed(name: str, event: EventData) -> None:
     secret = DIALECTS.get(name).new_secret()
     headers, body = send(DIALECTS.get(name), secret, event=event)
     assert verify(name, headers, body, theirs(secret), now=NOW)["type"] == event.type
@@ -227,7 +227,7 @@ SURROGATES = ("\udcff", "t=1,v1=\udcff", "\ud800", "v1,\udcff", "v1a,\udcff")
 
 @every_dialect
 @pytest.mark.parametrize("value", [*SURROGATES, None, 1, b"\xff", [], ["t=1,v1=0", "\udcff"], {}])
-def test_whatever_a_framework_makes_of_a_header_the_error_is_the_verifiers_own(name: str, value: object) -> None:
+def test_unusual_header_values_raise_only_verification_errors(name: str, value: object) -> None:
     secret = theirs(DIALECTS.get(name).new_secret())
     headers, body = send(DIALECTS.get(name), DIALECTS.get(name).new_secret())
     for changed in headers:
@@ -247,7 +247,7 @@ def test_headers_of_bytes_and_lists_are_read(name: str) -> None:
 
 
 @pytest.mark.parametrize("headers", [None, 1, "text", [1], [("a",)], [("a", "b", "c")]])
-def test_what_cannot_be_headers_is_the_verifiers_own_error(headers: Any) -> None:
+def test_invalid_headers_raise_only_verification_errors(headers: Any) -> None:
     assert problem_of(lambda: verify("standard", headers, b"{}", "whsec_AAAA")) in (
         Problem.MALFORMED_HEADER,
         Problem.MISSING_HEADER,

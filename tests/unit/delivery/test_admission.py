@@ -48,7 +48,7 @@ def test_when_overtime_is_full_only_endpoints_in_overtime_have_to_wait() -> None
     assert admission.available("slow", now) == 2
 
 
-def test_who_hangs_leaves_slots_to_who_is_known_to_be_prompt() -> None:
+def test_hanging_endpoints_leave_slots_to_fast_endpoints() -> None:
     admission = AdmissionControl(slots=10, endpoint_cap=5)
     admission.start("first", "prompt", 0)
     admission.finish("first", answered=True)
@@ -60,7 +60,7 @@ def test_who_hangs_leaves_slots_to_who_is_known_to_be_prompt() -> None:
     assert admission.allocate({"c": 0, "prompt": 0}, 2, 0) == {"prompt": 2}
 
 
-def test_who_is_no_longer_prompt_gives_up_the_slots_that_are_kept() -> None:
+def test_endpoints_that_become_slow_lose_their_reserved_slots() -> None:
     admission = AdmissionControl(slots=10, endpoint_cap=10)
     admission.start("first", "a", 0)
     admission.finish("first", answered=True)
@@ -73,7 +73,7 @@ def test_who_is_no_longer_prompt_gives_up_the_slots_that_are_kept() -> None:
     assert admission.available("a", LATE_AFTER_SECONDS) == 0
 
 
-def test_what_is_shared_out_together_fits_together() -> None:
+def test_shares_allocated_together_fit_the_free_slots() -> None:
     admission = AdmissionControl(slots=10, endpoint_cap=5)
     assert admission.allocate(dict.fromkeys("ab", 0), admission.free_slots(0), 0) == {"a": 4, "b": 4}
     assert admission.allocate(dict.fromkeys("ab", 0), 4, 0) == {"a": 2, "b": 2}
@@ -82,7 +82,7 @@ def test_what_is_shared_out_together_fits_together() -> None:
     )
 
 
-def test_who_is_not_known_to_be_prompt_gets_an_equal_share_and_who_is_all_it_has_room_for() -> None:
+def test_unproven_endpoints_share_capacity_equally_and_fast_endpoints_get_their_full_quota() -> None:
     admission = AdmissionControl(slots=10, endpoint_cap=5)
     admission.start("first", "prompt", 0)
     admission.finish("first", answered=True)
@@ -90,7 +90,7 @@ def test_who_is_not_known_to_be_prompt_gets_an_equal_share_and_who_is_all_it_has
     assert admission.allocate(in_line, admission.free_slots(0), 0) == {"a": 2, "prompt": 6, "b": 2}
 
 
-def test_who_is_prompt_may_have_a_line_until_it_is_late() -> None:
+def test_fast_endpoints_may_prefetch_until_they_are_slow() -> None:
     admission = AdmissionControl(slots=100, endpoint_cap=5)
     assert admission.claimable("a", 0, prefetched=0) == 5
     admission.start("first", "a", 0)
@@ -103,7 +103,7 @@ def test_who_is_prompt_may_have_a_line_until_it_is_late() -> None:
     assert admission.claimable("a", LATE_AFTER_SECONDS, prefetched=12) == 0
 
 
-def test_who_has_a_rate_limit_has_no_line() -> None:
+def test_rate_limited_endpoints_do_not_prefetch() -> None:
     admission = AdmissionControl(slots=100, endpoint_cap=5)
     admission.start("first", "a", 0)
     admission.finish("first", answered=True)
@@ -214,7 +214,7 @@ def fill_ramp(admission: AdmissionControl, *, silent: bool) -> list[tuple[str, i
     return keys
 
 
-def test_who_waits_for_a_start_takes_a_slot_and_no_time() -> None:
+def test_attempts_waiting_for_a_start_take_a_slot_but_do_not_count_as_slow() -> None:
     admission = AdmissionControl(slots=10, endpoint_cap=5)
     admission.wait(1, "a")
     assert (admission.free_slots(0), admission.available("a", 0), admission.is_waiting(1)) == (9, 3, True)
@@ -237,7 +237,7 @@ def test_who_waits_for_a_start_takes_a_slot_and_no_time() -> None:
         (0.0, None, False),  # nothing is known
     ],
 )
-def test_what_an_attempt_tells_of_its_receiver(seconds: float, answered: bool | None, known_to_answer: bool) -> None:
+def test_attempts_reveal_responsiveness(seconds: float, answered: bool | None, known_to_answer: bool) -> None:
     admission = AdmissionControl(slots=10, endpoint_cap=5)
     attempt(admission, "a", seconds=seconds, answered=answered)
     assert admission.is_known_to_answer("a") is known_to_answer
@@ -245,7 +245,7 @@ def test_what_an_attempt_tells_of_its_receiver(seconds: float, answered: bool | 
     assert (admission.free_slots(seconds), admission.busy_endpoints(seconds)) == (10, [])
 
 
-def test_who_came_to_nothing_while_it_waited_tells_nothing() -> None:
+def test_attempts_cancelled_while_waiting_reveal_nothing() -> None:
     admission = AdmissionControl(slots=10, endpoint_cap=5)
     admission.wait(1, "a")
     admission.finish(1, answered=None)
@@ -290,7 +290,7 @@ def test_the_silent_get_some_starts_together_rather_than_one_by_one() -> None:
     assert admission.allocate({"silent": 0}, 100, 0) == {"silent": 5}
 
 
-def test_who_did_not_do_well_elsewhere_is_silent_unless_it_is_known_better() -> None:
+def test_endpoints_unresponsive_elsewhere_are_unresponsive_here_unless_proven_fast() -> None:
     admission = AdmissionControl(slots=10, endpoint_cap=5)
     attempt(admission, "prompt", seconds=0, answered=True)
     for endpoint_id in ("prompt", "another"):
@@ -301,7 +301,7 @@ def test_who_did_not_do_well_elsewhere_is_silent_unless_it_is_known_better() -> 
     )
 
 
-def test_who_has_a_rate_limit_waits_for_one_start_at_a_time_until_it_answers() -> None:
+def test_rate_limited_endpoints_wait_for_one_start_at_a_time_until_they_answer() -> None:
     admission = AdmissionControl(slots=100, endpoint_cap=5)
     admission.set_rate_limit("a", 100, 0)
     admission.wait(1, "a")

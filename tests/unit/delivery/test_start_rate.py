@@ -1,4 +1,4 @@
-"""The ramp, on a clock that stands still unless a test sets it: who starts at once, and who is next."""
+"""The start rate limiter, on a clock that only the test moves: which attempts start at once, and in which order."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from tests.support.polling import eventually
 
 
 class Starts:
-    """Asks for starts in the order it is told, and notes who got one."""
+    """Requests starts in a given order, and records which endpoints got one."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
-        self.ramp = StartRateLimiter(lambda: self.now, more=FEW_MORE)
+        self.limiter = StartRateLimiter(lambda: self.now, more=FEW_MORE)
         self.made: list[str] = []
         self.waiting: list[asyncio.Task[None]] = []
 
     async def ask(self, *endpoint_ids: str) -> None:
         for endpoint_id in endpoint_ids:
             self.waiting.append(asyncio.create_task(self._wait(endpoint_id)))
-        await self.settle()
+        await self.run_until_idle()
 
-    async def settle(self) -> None:
+    async def run_until_idle(self) -> None:
         for _ in range(3):
             await asyncio.sleep(0)
 
@@ -36,7 +36,7 @@ class Starts:
         await asyncio.gather(*self.waiting, return_exceptions=True)
 
     async def _wait(self, endpoint_id: str) -> None:
-        await self.ramp.wait(endpoint_id)
+        await self.limiter.wait(endpoint_id)
         self.made.append(endpoint_id)
 
 
@@ -86,37 +86,37 @@ async def starts_in_a_tenth_of_a_second(*, under_way: list[str]) -> int:
     await starts.ask(*["next"] * STARTS_PER_SECOND)
     for _ in range(10):
         starts.now += 0.01
-        await starts.settle()
+        await starts.run_until_idle()
     await starts.end()
     return len(starts.made) - len(under_way)
 
 
 async def test_an_answer_gives_its_start_to_the_next(starts: Starts) -> None:
     await starts.ask("a", "b")
-    starts.ramp.release("first", answered=True)
-    await starts.settle()
+    starts.limiter.release("first", answered=True)
+    await starts.run_until_idle()
     assert len(starts.made) == 1
 
 
 async def test_endpoints_take_turns(starts: Starts) -> None:
     await starts.ask("crowd", "crowd", "crowd", "other", "other", "newcomer")
     for _ in range(6):
-        starts.ramp.release("first", answered=True)
-        await starts.settle()
+        starts.limiter.release("first", answered=True)
+        await starts.run_until_idle()
     assert starts.made == ["crowd", "other", "newcomer", "crowd", "other", "crowd"]
 
 
 async def test_nothing_of_a_prompt_endpoint_waits(starts: Starts) -> None:
     await starts.ask("a", "b", "a", "b")
-    starts.ramp.admit_all("b")
-    await starts.settle()
+    starts.limiter.admit_all("b")
+    await starts.run_until_idle()
     assert starts.made == ["b", "b"]
 
 
-async def test_who_gave_up_takes_nobodys_start(starts: Starts) -> None:
+async def test_a_cancelled_attempt_does_not_use_up_a_start(starts: Starts) -> None:
     await starts.ask("a", "b")
     starts.waiting[-1].cancel()
-    await starts.settle()
-    starts.ramp.release("first", answered=True)
-    await starts.settle()
+    await starts.run_until_idle()
+    starts.limiter.release("first", answered=True)
+    await starts.run_until_idle()
     assert starts.made == ["a"]

@@ -103,6 +103,6 @@ def test_a_brand_that_cannot_stand_in_a_headers_name_is_refused(brand: str) -> N
         ({"envelope": "plain"}, "Unknown scheme"),
     ],
 )
-def test_what_no_header_can_hold_is_refused(setting: dict[str, str], problem: str) -> None:
+def test_values_that_are_invalid_in_a_header_are_refused(setting: dict[str, str], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         acme(**setting)

@@ -81,7 +81,7 @@ def test_rendering_twice_gives_the_same_bytes(event: EventData) -> None:
 
 
 @given(st.binary(max_size=200), secrets_of_receivers)
-def test_whatever_the_bytes_of_a_body_are_they_are_signed_as_they_are(body: bytes, secrets: list[str]) -> None:
+def test_any_bytes_of_a_body_are_signed_unchanged(body: bytes, secrets: list[str]) -> None:
     headers = dict(OPTIMALDIAL.headers(UPLOAD, FIRST, body, secrets))
     assert timestamped_marks(headers["X-OptimalDial-Signature"], body, secrets)
 

@@ -83,7 +83,7 @@ def test_a_refused_address_is_retried_and_names_the_dead_letter_when_it_was_the_
     assert last.detail == "Given up after attempt 6. 10.0.0.1 is private."
 
 
-def test_what_we_could_not_try_is_tried_soon_under_the_same_number_and_charged_to_nobody() -> None:
+def test_locally_failed_attempts_are_retried_soon_under_the_same_number_without_a_health_effect() -> None:
     ours = judge_error("out_of_file_descriptors", "Too many open files.", ours=True)
     for attempt in (1, 6, 30):
         decision = after(ours, attempt, throw=0.999)
@@ -91,7 +91,7 @@ def test_what_we_could_not_try_is_tried_soon_under_the_same_number_and_charged_t
         assert (decision.health, decision.counted) == (HealthEffect.NONE, False)
 
 
-def test_what_we_could_not_try_for_the_whole_schedule_uses_up_its_attempts_and_is_still_charged_to_nobody() -> None:
+def test_local_failures_for_the_whole_schedule_use_up_the_attempts_without_a_health_effect() -> None:
     ours = judge_error("local_failure", "No route.", ours=True)
     patient = after(ours, untried_for=SCHEDULE.duration - 1)
     assert (seconds_until(patient), patient.counted) == (10, False)

@@ -169,7 +169,7 @@ def test_unique_items_are_compared_in_linear_time() -> None:
     assert schema.find_violation(b'[{"a":1},{"a":1}]') is not None
 
 
-def test_what_a_message_quotes_of_the_schema_is_cut_and_the_data_is_not_quoted() -> None:
+def test_messages_quote_the_schema_in_part_and_never_the_data() -> None:
     violation = compile_schema({"enum": ["y" * 5_000]}).find_violation(orjson.dumps("secret" * 1_000))
     assert violation is not None
     assert len(violation.message) <= MAX_MESSAGE

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sendoff.policy.redaction import HIDDEN, redact_headers, redact_mapping, redact_text, redact_url
 
 KEY = "od_live_" + "aB3-_" * 6 + "zz"
-# The shape of an access token, signed by nobody.
+# Shaped like an access token, but not signed.
 TOKEN = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhZGEifQ.aB3-_"
 
 

@@ -64,7 +64,7 @@ def test_a_wait_is_never_shorter_than_the_schedules_and_at_most_a_tenth_longer_t
 
 
 @given(schedules, st.data(), st.floats(0, 1e6), random_source)
-def test_what_the_receiver_asks_is_waited_for_unless_it_is_more_than_the_longest_wait(
+def test_retry_after_is_honoured_up_to_the_longest_wait(
     schedule: RetrySchedule, data: st.DataObject, retry_after: float, throw: float
 ) -> None:
     attempt = data.draw(st.integers(1, len(schedule.waits)))
