@@ -1,44 +1,46 @@
-"""The authorization server's public keys: a JWKS from a file or, through the guarded way out, from a URL."""
+"""The authorization server's public keys: a JWKS from a file, or from a URL under the address policy."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 import orjson
 import structlog
 
 from sendoff.clock import Clock
 from sendoff.context import Context
 from sendoff.errors import SendoffError, Unavailable
+from sendoff.policy.addresses import AddressPolicy, check_url
+from sendoff.wire.errors import WireError
 from sendoff.wire.http.client import Client
-from sendoff.wire.http.httpx_transport import GuardedTransport
+from sendoff.wire.http.message import encode_headers
 from sendoff.wire.tls.trust import default_ssl_context
 
 KEPT_SECONDS = 300.0
-"""How long the keys are believed before they are read again."""
+"""Seconds until the keys are read again. A key that the authorization server withdraws is accepted for as long."""
 
 SHORTEST_PAUSE_SECONDS = 10.0
 """Minimum time between two fetches, so that tokens with unknown key ids cannot flood the issuer."""
 
 _LARGEST_DOCUMENT_BYTES = 1024 * 1024
-_PATIENCE_SECONDS = 5.0
+"""A longer document is not read: 1 MiB holds about a thousand keys with their certificates."""
+
+_TIMEOUT_SECONDS = 5.0
+"""Seconds for the whole exchange. Requests whose tokens name an unknown key wait for as long as this."""
 
 _log = structlog.get_logger(__name__)
 
 Key = dict[str, Any]
 Read = Callable[[], Awaitable[bytes]]
-Connect = Callable[[], AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
 @dataclass
 class KeySet:
-    """The keys as they were read last. When they cannot be read again, those that are known go on to count."""
+    """The keys as they were read last. They stay valid when they cannot be read again."""
 
     read: Read
     clock: Clock
@@ -49,12 +51,12 @@ class KeySet:
     @classmethod
     def of(cls, context: Context) -> KeySet:
         """The keys of the setting `OAUTH_JWKS`, read when a token first needs them."""
-        return cls(reader(context.settings.oauth_jwks or "", lambda: _open_http(context)), context.clock)
+        return cls(reader(context), context.clock)
 
     async def candidates(self, key_id: str | None) -> list[Key]:
-        """The signing keys that a token may mean which names `key_id`, or no key at all.
+        """The signing keys with the id `key_id`, or all of them for a token without a key id.
 
-        Raises Unavailable when the keys were never read.
+        Raises Unavailable if the keys have never been read.
         """
         await self._refresh(KEPT_SECONDS if self._keys is not None else SHORTEST_PAUSE_SECONDS)
         found = self._named(key_id)
@@ -78,38 +80,40 @@ class KeySet:
     async def _read_again(self) -> None:
         try:
             self._keys = _signing_keys(await self.read())
-        except (OSError, ValueError, httpx.HTTPError, SendoffError) as error:
+        except (OSError, ValueError, WireError, SendoffError) as error:
             _log.warning("jwks_not_read", error=str(error) or type(error).__name__)
 
 
-def reader(source: str, connect: Connect) -> Read:
-    """Reads the setting `OAUTH_JWKS`: a file, or a URL by a client that `connect` makes."""
+def reader(context: Context) -> Read:
+    """Reads the setting `OAUTH_JWKS`: a file, or a URL."""
+    source, settings = context.settings.oauth_jwks or "", context.settings
     if source.startswith(("https://", "http://")):
-        return lambda: _fetch(source, connect)
+        return lambda: fetch(source, context.addresses, ca_file=settings.ca_file, proxy=settings.egress_proxy_url)
     return lambda: asyncio.to_thread(Path(source.removeprefix("file://")).read_bytes)
 
 
-@asynccontextmanager
-async def _open_http(context: Context) -> AsyncIterator[httpx.AsyncClient]:
-    """The guarded way out for documents that are larger than a receiver's answer is worth keeping."""
-    ssl_context = default_ssl_context(context.settings.ca_file)
+async def fetch(url: str, addresses: AddressPolicy, *, ca_file: Path | None = None, proxy: str | None = None) -> bytes:
+    """The document at `url`, requested under the address policy; redirects are not followed.
+
+    Raises UnsafeUrl, WireError, and ValueError for any other answer than a complete document with status 200.
+    """
+    target = check_url(url, addresses)
     async with Client(
-        context.addresses,
-        ssl_context=ssl_context,
-        proxy=context.settings.egress_proxy_url,
+        addresses,
+        ssl_context=default_ssl_context(ca_file),
+        proxy=proxy,
         body_cap=_LARGEST_DOCUMENT_BYTES,
-    ) as wire:
-        transport = GuardedTransport(wire, context.addresses)
-        async with httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False) as client:
-            yield client
-
-
-async def _fetch(url: str, connect: Connect) -> bytes:
-    async with asyncio.timeout(_PATIENCE_SECONDS + 0.5), connect() as client:
-        response = await client.get(url, timeout=_PATIENCE_SECONDS, headers={"Accept": "application/json"})
-    if response.status_code != 200 or response.extensions.get("truncated"):
-        raise ValueError(f"{url} answered {response.status_code}, or more than a JWKS holds")
-    return response.content
+        body_seconds=_TIMEOUT_SECONDS,
+    ) as client:
+        head = encode_headers([("Accept", "application/json")])
+        response = await client.send(target, head, b"", timeout=_TIMEOUT_SECONDS, method="GET")
+    if response.status != 200:
+        raise ValueError(f"{url} answered {response.status}; it must answer 200 with the JWKS itself")
+    if response.truncated:
+        raise ValueError(
+            f"{url} answered more than {_LARGEST_DOCUMENT_BYTES} bytes, or its answer was cut off; check the URL"
+        )
+    return response.body
 
 
 def _signing_keys(text: bytes) -> list[Key]:
