@@ -42,7 +42,7 @@ class IdempotentRequest:
 
     @property
     def place(self) -> str:
-        """What its sealed answer is bound to."""
+        """The context that its encrypted answer is bound to."""
         return answer_place(self.organization_id, self.key)
 
 
@@ -56,7 +56,7 @@ class StoredResponse:
 
 
 def answer_place(organization_id: str, key: str) -> str:
-    """What the sealed answer to a request with that key is bound to."""
+    """The context that the encrypted answer to a request with that key is bound to."""
     return f"idempotency_records {organization_id} {key}"
 
 
@@ -79,7 +79,7 @@ def check_key(key: str) -> str:
 async def once(
     context: Context, request: IdempotentRequest | None, work: Callable[[], Awaitable[StoredResponse]]
 ) -> StoredResponse:
-    """What `work` answers, or answered when its request came first. Without a request it is simply done.
+    """The answer of `work`, or that of an earlier request with the key. Without a request, `work` just runs.
 
     Raises IdempotencyKeyReused, IdempotencyInProgress, and what `work` raises, after which the key is free again.
     """

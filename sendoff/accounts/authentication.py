@@ -27,7 +27,7 @@ SCOPES = (UPLOADS_WRITE, UPLOADS_READ, WEBHOOKS_MANAGE, EVENTS_WRITE, OPERATOR, 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who an API key stands for."""
+    """The organization and scopes that an API key authenticates."""
 
     key_id: str
     key_prefix: str
@@ -46,7 +46,7 @@ class Principal:
 
 
 def hash_key(key: str) -> str:
-    """What is stored of a key, and what it is found by: its SHA-256 in hexadecimal."""
+    """The stored form of a key, used to look it up: its SHA-256 in hexadecimal."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
@@ -63,7 +63,7 @@ async def authenticate(context: Context, authorization: str | None) -> Principal
 
 
 def hash_bearer_key(authorization: str | None) -> str:
-    """The hash of the API key in an `Authorization` header's value. Raises Unauthenticated when there is none."""
+    """The hash of the API key in an `Authorization` header's value. Raises Unauthenticated if it has none."""
     key = bearer_token(authorization)
     if not _KEY.fullmatch(key):
         raise Unauthenticated
@@ -71,7 +71,7 @@ def hash_bearer_key(authorization: str | None) -> str:
 
 
 def principal_of(known: KnownKey | None, *, now: datetime) -> Principal:
-    """Whom a key that was looked up stands for. Raises Unauthenticated unless it is valid."""
+    """The caller that a looked-up key authenticates. Raises Unauthenticated unless the key is valid."""
     if known is None or known.revoked_at is not None:
         raise Unauthenticated
     if known.expires_at is not None and known.expires_at <= now:
@@ -87,7 +87,7 @@ def principal_of(known: KnownKey | None, *, now: datetime) -> Principal:
 
 
 def bearer_token(authorization: str | None) -> str:
-    """The token of an `Authorization` header's value. Raises Unauthenticated when there is none."""
+    """The token of an `Authorization` header's value. Raises Unauthenticated if it has none."""
     if authorization is None or not authorization.strip():
         raise Unauthenticated(problem=TokenProblem.MISSING)
     scheme, _, token = authorization.strip().partition(" ")

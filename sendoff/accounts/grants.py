@@ -17,7 +17,7 @@ from sendoff.store.tables import Organization
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Who a token stands for. The client is the API key itself, or the OAuth client that the token was given to."""
+    """The owner of a token. The client is the API key itself, or the OAuth client that the token was issued to."""
 
     organization_id: str
     client_id: str
@@ -67,7 +67,7 @@ async def read_grant(context: Context, authorization: str | None) -> Grant:
 
 
 async def describe_holder(context: Context, grant: Grant) -> Holder:
-    """Who stands behind the grant, by name."""
+    """The name of the user or client that the grant was issued to."""
     async with context.database.read() as tx:
         organization = await _organization(tx, grant.organization_id)
         user = await accounts.get_user(tx, grant.user_id) if grant.user_id else None

@@ -19,7 +19,7 @@ EARLY_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """What a genuine token says: business and subject are the issuer's words, not yet anybody known here."""
+    """The claims of a genuine token. Business and subject come from the issuer and may be unknown here."""
 
     business: str
     subject: str | None

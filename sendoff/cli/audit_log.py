@@ -28,7 +28,7 @@ def audit_log(
     data: Data = DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
-    """Who changed or sent what, newest first."""
+    """List changes and manual sends with their actors, newest first."""
     chosen = AuditFilter(
         organization_id=org,
         actor=actor,

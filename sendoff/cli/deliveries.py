@@ -69,7 +69,7 @@ def show(delivery: DeliveryId, data: Data = DEFAULT_DATA, as_json: AsJson = Fals
 
 @app.command()
 def retry(delivery: DeliveryId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
-    """Attempt a delivery now, in the place of its next automatic attempt; if it fails, the schedule goes on."""
+    """Attempt a delivery now instead of at its next scheduled time; if it fails, the schedule continues."""
     report = change(data, lambda context, actor: actions.retry_delivery(context, actor, delivery))
     _print_report(shape_delivery_report(report), as_json=as_json)
 

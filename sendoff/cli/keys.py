@@ -17,7 +17,7 @@ from sendoff.clock import iso
 app = typer.Typer(help="API keys.", no_args_is_help=True)
 
 CUSTOMER_SCOPES = (UPLOADS_WRITE, UPLOADS_READ, WEBHOOKS_MANAGE)
-"""What a key gets when none is asked for: everything of a customer's, nothing of an operator's."""
+"""The default scopes of a new key: all customer scopes and no operator scope."""
 
 
 @app.command()

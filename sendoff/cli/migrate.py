@@ -38,7 +38,7 @@ def migrate_database(data: Path) -> None:
     except SendoffError:
         raise
     except Exception as error:
-        # Drivers have errors of their own for a database that is away, full, or not theirs to change.
+        # Drivers raise their own errors if the database is unreachable, full or read-only.
         first_line = str(error).split("\n", 1)[0]
         raise NotMigrated(
             f"The schema could not be brought up to date: {type(error).__name__}: {first_line}"

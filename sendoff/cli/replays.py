@@ -123,7 +123,8 @@ def _confirm(data: Path, selection: Selection, *, everything: bool, yes: bool) -
     chosen_nothing = selection.filter == DeadLetterFilter()
     if chosen_nothing and not everything:
         raise typer.BadParameter(
-            "nothing is chosen: choose with --org, --endpoint, --reason and the like, or give --all", param_hint="--all"
+            "nothing is selected; use a filter such as --org or --reason, or --all",
+            param_hint="--all",
         )
     if everything and not chosen_nothing:
         raise typer.BadParameter("it cannot be combined with other choices: leave it out", param_hint="--all")

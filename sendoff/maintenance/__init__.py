@@ -1,1 +1,1 @@
-"""What keeps an installation small and its secrets fresh: purge of what retention has outlived, key rotation."""
+"""Periodic maintenance: purging rows past their retention, and rotating encryption keys."""

@@ -25,7 +25,7 @@ _BOUND_TO: dict[EncryptedColumns, Callable[[tuple[str, ...]], str]] = {
     encrypted_columns.ENDPOINTS: lambda key: key[0],
     encrypted_columns.ANSWERS: lambda key: answer_place(*key),
 }
-"""What the vault binds the values of a row to, by the row's key."""
+"""The context that the vault binds a row's values to, by the row's key."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ class _Remove(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """How many were removed: deliveries that had been delivered, dead letters with theirs, and so on."""
+    """The number of removed rows by kind: delivered deliveries, dead letters with their deliveries, and others."""
 
     delivered: int
     dead_letters: int

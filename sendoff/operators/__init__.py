@@ -1,1 +1,1 @@
-"""What operators ask and do across organizations: queries, actions, replays, reconciliation."""
+"""Operators' functions across organizations: queries, actions, replays, reconciliation."""

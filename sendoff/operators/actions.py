@@ -1,4 +1,4 @@
-"""What operators do to deliveries, dead letters and endpoints of any organization; each is written to the audit log."""
+"""Operators' actions on deliveries, dead letters and endpoints of any organization; each is audited."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sendoff.store.tables import DeadLetter, Delivery, Endpoint
 
 
 async def retry_delivery(context: Context, actor: Actor, delivery_id: str) -> DeliveryReport:
-    """Attempt a delivery now, in the place of its next automatic attempt; if it fails, the schedule goes on.
+    """Attempt a delivery now instead of at its next scheduled time; if it fails, the schedule continues.
 
     A dead one becomes pending again. Raises NotFound; Conflict when it is delivered, is being sent at this moment, its
     dead letter was discarded, or its endpoint is not active.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Verdict(StrEnum):
-    """What became of an event for one endpoint (contracts/sendoff.md §5)."""
+    """The result of an event for one endpoint (contracts/sendoff.md §5)."""
 
     DELIVERED = "delivered"
     WAITING = "waiting"

@@ -1,4 +1,4 @@
-"""What operators look at, across organizations: deliveries, dead letters, endpoints, the audit log."""
+"""Operators' queries across organizations: deliveries, dead letters, endpoints, the audit log."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ SHOWN_OF_A_KIND = 100
 
 @dataclass(slots=True)
 class Reconciliation:
-    """What was looked at, and what does not add up: all are counted, of each kind the first are kept."""
+    """The number of checked rows and the faults: all are counted, and the first of each kind are kept."""
 
     checked: Counter[str] = field(default_factory=Counter)
     """Rows by table."""

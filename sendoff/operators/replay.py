@@ -50,7 +50,7 @@ class ReplayReport:
 
 
 async def count_replay(context: Context, selection: Selection) -> tuple[int, int]:
-    """How many deliveries, of how many endpoints, the selection means at this moment.
+    """The number of deliveries and of endpoints that the selection matches now.
 
     Discarded dead letters count as none; Conflict if `delivery_ids` names some.
     """
@@ -109,7 +109,7 @@ async def tick_replay(context: Context, replay_id: str) -> None:
         now = context.clock.now()
         sent = await _send_due_items(tx, replay, now)
         if not sent:
-            await _finish_if_settled(tx, replay, now)
+            await _finish_if_all_ended(tx, replay, now)
     context.queue.enqueue_deliveries(sent)
 
 
@@ -175,13 +175,13 @@ async def _send_due_items(tx: Transaction, replay: Replay, now: datetime) -> lis
 
 
 async def _for_active_endpoints(tx: Transaction, found: Sequence[Delivery]) -> list[str]:
-    """Those that would not only die again; the dead letters of the others stay open."""
+    """The deliveries whose endpoints are active; the dead letters of the others stay open."""
     involved = await endpoints.find_many(tx, {delivery.endpoint_id for delivery in found})
     active = {key for key, endpoint in involved.items() if endpoint.state == EndpointState.ACTIVE}
     return [delivery.id for delivery in found if delivery.endpoint_id in active]
 
 
-async def _finish_if_settled(tx: Transaction, replay: Replay, now: datetime) -> None:
+async def _finish_if_all_ended(tx: Transaction, replay: Replay, now: datetime) -> None:
     progress = (await replays.progress(tx, [replay.id]))[replay.id]
     if progress.succeeded + progress.failed >= replay.total:
         _end(replay, ReplayState.COMPLETED, now)

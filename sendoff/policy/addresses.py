@@ -82,7 +82,7 @@ _REFUSED_PORTS = {port: service for service, ports in _SERVICE_PORTS.items() for
 
 @dataclass(frozen=True)
 class AddressPolicy:
-    """What the operator lets through beyond https to public addresses; by default nothing."""
+    """The operator's exceptions from https and public addresses; none by default."""
 
     allow_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     allow_http: bool = False
@@ -112,7 +112,7 @@ class Target:
 
 
 def check_url(url: str, policy: AddressPolicy) -> Target:
-    """What to dial for `url`; raises UnsafeUrl with a stable `reason` when it may not be sent to.
+    """The address to connect to for `url`; raises UnsafeUrl with a stable `reason` if it is not allowed.
 
     A literal IP address is judged here; a name that looks public passes, and is judged by what it resolves
     to each time it is dialed.

@@ -15,7 +15,7 @@ class FailureTally:
 
     consecutive_failures: int
     becomes: EndpointState | None = None
-    """`disabled`, `gone`, or None when it stays what it is."""
+    """The endpoint's new state, `disabled` or `gone`; None if it does not change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class AutoDisable:
         return consecutive_failures >= self.threshold
 
     def warns(self, consecutive_failures: int) -> bool:
-        """Whether an endpoint with this many consecutive failures is on its way to be disabled."""
+        """Whether an endpoint with this many consecutive failures is close enough to being disabled for a warning."""
         return consecutive_failures >= (self.warning or max(1, self.threshold // 2))
 
     def tally(self, consecutive_failures: int, attempts: Iterable[HealthEffect]) -> FailureTally:

@@ -17,7 +17,7 @@ OUR_PATIENCE_SECONDS = 900.0
 
 
 class HealthEffect(StrEnum):
-    """What an attempt changes about its endpoint's health."""
+    """The effect of an attempt on its endpoint's health."""
 
     SUCCESS = "success"
     FAILURE = "failure"
@@ -37,12 +37,12 @@ Step = Delivered | Retry | GiveUp
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What becomes of the delivery, and what its endpoint is charged with."""
+    """The delivery's next step, and the effect on its endpoint's health."""
 
     step: Step
     health: HealthEffect
     counted: bool
-    """Whether the attempt used up its number; an attempt that failed by our fault is made again under it."""
+    """Whether the attempt used up its number; an attempt that failed locally is repeated under the same number."""
 
 
 def decide(

@@ -33,7 +33,7 @@ _PATTERN_BYTES = 1_000_000
 """Bytes of one compiled pattern; `.{1,500}` takes about 800,000."""
 
 _PATTERN_RULES = 20
-"""How many ordinary rules a pattern costs on a short string."""
+"""The cost of a pattern on a short string, in ordinary rules. A lower value lets slower schemas pass."""
 
 _CACHED = 256
 """Compiled schemas that a process keeps, of at most MAX_BYTES each."""
@@ -83,7 +83,7 @@ class Schema:
         return values * self.rules
 
     def find_violation(self, data: bytes) -> Violation | None:
-        """What the JSON text violates first, or None. Numbers are compared as the decimals that they spell."""
+        """The first violation in the JSON text, or None. Numbers are compared as the decimals that they spell."""
         try:
             parsed = _DECODER.decode(data)
         except (ValueError, RecursionError):
@@ -335,7 +335,7 @@ def _subschemas(schema: Mapping[str, Any]) -> list[Any]:
 
 
 def _own_rules(schema: Mapping[str, Any]) -> int:
-    """What the schema's own keywords cost for one value. Scalars of an `enum` are found by hash, objects one by one."""
+    """The cost of the schema's own keywords for one value. Scalars of an `enum` are hashed, objects compared singly."""
     patterns = ("pattern" in schema) + len(_map(schema.get("patternProperties")))
     compared = [one for one in _list(schema.get("enum")) if isinstance(one, dict | list)]
     listed = [schema[name] for name in ("const", "required", "dependentRequired") if name in schema]

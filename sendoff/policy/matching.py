@@ -28,7 +28,7 @@ OPERATIONAL_TYPES = (
     "replay.finished",
     "secret.rotated",
 )
-"""What happens to endpoints and deliveries, as events for operators (Sendoff contract, "Operational events")."""
+"""Changes of endpoints and deliveries, as events for operators (Sendoff contract, "Operational events")."""
 
 DEFAULT_SUBSCRIPTION = ("upload.completed", "upload.failed")
 """The subscription of an endpoint that was registered without a list (OptimalDial contract, "Webhook endpoints")."""
@@ -49,7 +49,7 @@ def is_reserved(event_type: str) -> bool:
 
 
 def is_reserved_name(name: str) -> bool:
-    """Whether no type may be registered under this name: Sendoff sends events of its own there, or will."""
+    """Whether the name is reserved for Sendoff's own events, now or later, and cannot be registered."""
     return name.startswith("webhook.") or name in OPERATIONAL_TYPES
 
 

@@ -1,4 +1,4 @@
-"""What an attempt came to: judged from the receiver's answer, or from the error that prevented one."""
+"""The outcome of an attempt, classified by the receiver's answer or by the error that prevented one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from http import HTTPStatus
 REJECTED_ADDRESS = "rejected_address"
 """The error name of an address that the guard refuses to connect to."""
 
-_FURTHEST_DIGITS = 9  # 31 years: what is longer is not worth converting, and every schedule caps it
+_FURTHEST_DIGITS = 9  # digits of seconds, 31 years; every schedule caps waits far below
 
 
 class DeadLetterReason(StrEnum):
@@ -26,7 +26,7 @@ class DeadLetterReason(StrEnum):
 
 
 class Verdict(StrEnum):
-    """The four things that an attempt can come to."""
+    """The four possible outcomes of an attempt."""
 
     DELIVERED = "delivered"
     FAILED = "failed"

@@ -1,4 +1,4 @@
-"""What kind of address an address is: explicit ranges in an explicit order, each with a name of its own.
+"""Classification of IP addresses: explicit ranges in an explicit order, each with its own name.
 
 Not `ipaddress.is_global`: it answers True for multicast, for `::127.0.0.1`, for the NAT64 and 6to4 spellings
 of loopback and metadata addresses, for `fec0::1` and `5f00::1`.

@@ -1,4 +1,4 @@
-"""What logs and error texts must not tell: credentials in URLs, headers, mappings and free text."""
+"""Redacts credentials from logs and error texts: in URLs, headers, mappings and free text."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class RetrySchedule:
         now: datetime,
         random_source: RandomSource,
     ) -> Retry | GiveUp:
-        """What follows the failure of attempt `attempt_number` (1 for the first) at `now`.
+        """The next step after attempt `attempt_number` (1 for the first) failed at `now`.
 
         Never sooner than the schedule's wait, nor than `retry_after` seconds as long as that is within the
         schedule's longest wait; later than that by at most JITTER. Attempts beyond the schedule (of a replay,

@@ -60,7 +60,7 @@ class ReplayState(StrEnum):
 
 
 class ReplayItemState(StrEnum):
-    """What became of one delivery of a replay."""
+    """The state of one delivery in a replay."""
 
     WAITING = "waiting"
     SENT = "sent"

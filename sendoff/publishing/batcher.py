@@ -125,7 +125,7 @@ class PublishBatcher:
     def _admit(
         self, group: Sequence[_PendingPublish], senders: Mapping[str, Sender], types: Mapping[str, EventType]
     ) -> list[tuple[_PendingPublish, Publication]]:
-        """Those of the group whose keys and event types are accepted; the others are answered with their error."""
+        """The requests whose keys and event types are valid; the others are answered with their error."""
         admitted: list[tuple[_PendingPublish, Publication]] = []
         for waiting in group:
             try:
@@ -142,7 +142,7 @@ class PublishBatcher:
     async def _check(
         self, admitted: Sequence[tuple[_PendingPublish, Publication]], types: Mapping[str, EventType]
     ) -> list[tuple[_PendingPublish, Publication]]:
-        """Those whose data satisfies the schemas. Costly checks run in tasks of their own: the group does not wait."""
+        """The requests whose data satisfies the schemas. Costly checks run in separate tasks, without delaying it."""
         passed: list[tuple[_PendingPublish, Publication]] = []
         for waiting, publication in admitted:
             if not waiting.data_checked:

@@ -38,7 +38,7 @@ _LONGEST_SHOWN = 128
 
 
 class PublishedEvent(Protocol):
-    """What a check needs of an event."""
+    """The parts of an event that a check needs."""
 
     @property
     def type(self) -> str: ...
@@ -173,7 +173,7 @@ def check_types(registered: Mapping[str, EventType], new_events: Sequence[Publis
 
 
 def schema_steps(registered: Mapping[str, EventType], new_events: Sequence[PublishedEvent]) -> int:
-    """How many rules `check_data` may apply; 0 if no type has a schema, or its schema is refused."""
+    """The maximum number of rules that `check_data` applies; 0 if no type has a schema, or its schema is refused."""
     return sum(_steps(registered, event) for event in new_events)
 
 

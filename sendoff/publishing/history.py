@@ -1,4 +1,4 @@
-"""What became of events: an organization's event with its deliveries, and lists of deliveries."""
+"""Delivery history: an organization's event with its deliveries, and lists of deliveries."""
 
 from __future__ import annotations
 

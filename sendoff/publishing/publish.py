@@ -27,7 +27,7 @@ from sendoff.store.queries.events import NewEventRow
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """What happened. `data` is JSON text, kept byte for byte; without `occurred_at` it happened now."""
+    """An event to publish. `data` is JSON text, kept byte for byte; `occurred_at` defaults to now."""
 
     type: str
     data: bytes
@@ -135,7 +135,7 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The rows that publications come to, and what each of them is answered, in their order."""
+    """The rows to insert for the publications, and the answer to each, in order."""
 
     events: list[NewEventRow]
     deliveries: list[NewDelivery]

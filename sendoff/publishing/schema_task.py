@@ -17,5 +17,5 @@ class CheckData(msgspec.Struct, frozen=True):
     data: str
 
     def perform(self, _progress: Callable[[int], object]) -> Violation | None:
-        """What it violates first, or None."""
+        """The first violation, or None."""
         return compile_schema(self.data_schema).find_violation(self.data.encode())

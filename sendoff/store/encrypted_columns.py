@@ -46,7 +46,7 @@ class Sealed:
 
 
 async def count_by_key(tx: Transaction) -> Counter[str]:
-    """How many values are sealed under which key, by the key's id in hexadecimal."""
+    """The number of values encrypted with each key, by the key's id in hexadecimal."""
     counted: Counter[str] = Counter()
     for keeper in ENCRYPTED_COLUMNS:
         for column in map(keeper.column, keeper.columns):
@@ -57,7 +57,7 @@ async def count_by_key(tx: Transaction) -> Counter[str]:
 
 
 async def batch(tx: Transaction, keeper: EncryptedColumns, *, after: Sequence[str] | None, limit: int) -> list[Sealed]:
-    """What the next `limit` rows keep that come after the key `after`, in the order of keys."""
+    """The encrypted values of the next `limit` rows after the key `after`, ordered by key."""
     columns = [keeper.column(name) for name in keeper.columns]
     query = select(*keeper.key_columns, *columns).order_by(*keeper.key_columns).limit(limit)
     if after is not None:

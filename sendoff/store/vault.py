@@ -20,7 +20,7 @@ from sendoff.errors import SendoffError
 _VERSION = b"\x01"
 _KEY_ID_LENGTH = 4
 KEY_ID_PLACE = (len(_VERSION) + 1, _KEY_ID_LENGTH)
-"""Where the key's id stands in what is sealed, as SQL counts: from the second byte, four of them."""
+"""The position of the key's id in an encrypted value, as 1-based SQL bounds: four bytes from the second on."""
 _NONCE_LENGTH = 12
 _HEADER_LENGTH = len(_VERSION) + _KEY_ID_LENGTH + _NONCE_LENGTH
 _KEPT_OPEN = 10_000

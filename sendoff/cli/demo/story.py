@@ -26,7 +26,7 @@ _SOON_SECONDS = 15
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Who plays: the customer, the operator, the receiver's hooks."""
+    """The demo's participants: the customer, the operator, the receiver's hooks."""
 
     customer: Caller
     operator: Caller

@@ -1,4 +1,4 @@
-"""What runs on one machine under `sendoff up`: Valkey unless Redis is elsewhere, the API, the workers."""
+"""The processes of `sendoff up` on one machine: Valkey unless Redis runs elsewhere, the API, the workers."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def print_json(value: Any) -> None:
 def print_page(found: Sequence[Mapping[str, Any]], *, limit: int, columns: Sequence[str], as_json: bool) -> None:
     """A list: `{"data": [...], "next_cursor": …}` for programs, these `columns` of it for people.
 
-    Shows `limit` of what was found; that there is one more tells that the list goes on.
+    Shows `limit` rows; one row more in `found` means that the list continues.
     """
     shown = found[:limit]
     next_cursor = shown[-1]["id"] if len(found) > limit else None

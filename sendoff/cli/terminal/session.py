@@ -32,7 +32,7 @@ Data = Annotated[
         "--data",
         metavar="DIR",
         envvar="SENDOFF_DATA",
-        help="The directory of `sendoff up`; SENDOFF_DATABASE_URL and the like win over it.",
+        help="The directory of `sendoff up`; settings such as SENDOFF_DATABASE_URL override it.",
     ),
 ]
 DEFAULT_DATA = DEFAULT

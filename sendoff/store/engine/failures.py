@@ -31,7 +31,7 @@ _PASSING_SQLSTATES = (
     "57",  # shutting down, starting, or cancelling a statement (`statement_timeout`)
     "58",  # I/O errors of the server's files
 )
-"""What PostgreSQL itself may say for a while (its manual, appendix A, "PostgreSQL Error Codes"), by its beginning."""
+"""Prefixes of SQLSTATEs that may pass on retry (PostgreSQL manual, appendix A, "PostgreSQL Error Codes")."""
 
 
 def unavailable(error: Exception) -> Unavailable | None:

@@ -19,7 +19,7 @@ from sendoff.store.engine.types import moment_text
 
 Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection], Result]
-"""What is done within a transaction; it must not end the transaction."""
+"""A function that runs within a transaction and must not end it."""
 
 
 class Embedded:
@@ -41,7 +41,7 @@ class Embedded:
         return await self._visit(work, "BEGIN")
 
     async def close(self) -> None:
-        """Let go of the connection, after what is under way."""
+        """Close the connection once running statements have ended."""
         self._thread.submit(self._close)
         self._thread.shutdown(wait=True)
 

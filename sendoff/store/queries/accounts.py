@@ -73,7 +73,7 @@ class KnownKey:
     expires_at: datetime | None
     revoked_at: datetime | None
     is_suspended: bool
-    """Whether its organization is."""
+    """Whether its organization is suspended."""
 
 
 async def find_keys_by_hash(tx: Transaction, key_hashes: Iterable[str]) -> dict[str, KnownKey]:

@@ -44,7 +44,7 @@ async def page(tx: Transaction, chosen: AuditFilter, *, limit: int, before: str 
 async def changes_since(
     tx: Transaction, organization_id: str, endpoint_ids: Sequence[str], *, since: datetime
 ) -> list[AuditEntry]:
-    """What was done to these endpoints of the organization after `since`, oldest first."""
+    """The audit entries of these endpoints of the organization after `since`, oldest first."""
     if not endpoint_ids:
         return []
     query = (
@@ -70,7 +70,7 @@ async def advance_horizon(tx: Transaction, *, until: datetime) -> None:
 
 
 async def remove_old(tx: Transaction, *, until: datetime, limit: int) -> int:
-    """Remove the oldest entries from before `until`, at most `limit`; how many. The horizon must allow it."""
+    """Remove the oldest entries from before `until`, at most `limit`, and count them. The horizon must allow it."""
     result = await execute(
         tx,
         """

@@ -75,7 +75,7 @@ async def page(tx: Transaction, chosen: DeadLetterFilter, *, limit: int, before:
 
 
 async def count(tx: Transaction, chosen: DeadLetterFilter) -> tuple[int, int]:
-    """How many deliveries, of how many endpoints, the filter means."""
+    """The number of deliveries and of endpoints that the filter matches."""
     query = core_select(
         func.count(func.distinct(DeadLetter.delivery_id)), func.count(func.distinct(DeadLetter.endpoint_id))
     ).where(*conditions(chosen))
@@ -84,7 +84,7 @@ async def count(tx: Transaction, chosen: DeadLetterFilter) -> tuple[int, int]:
 
 
 async def find_discarded(tx: Transaction, delivery_ids: Iterable[str]) -> list[str]:
-    """Those of the deliveries that are dead and whose newest dead letter was discarded, in order."""
+    """The dead deliveries among these whose newest dead letter was discarded, in order."""
     result = await execute(
         tx,
         f"""

@@ -61,7 +61,7 @@ async def lock_leased(tx: Transaction, claims: Iterable[tuple[str, str]]) -> set
 
 
 async def lock_waiting(tx: Transaction, ids: Sequence[str]) -> list[OpenDelivery]:
-    """Those of the deliveries that wait to be sent, locked; one that another transaction has locked is left out."""
+    """The waiting deliveries among these, locked; those that another transaction has locked are skipped."""
     if not ids:
         return []
     result = await execute(

@@ -44,7 +44,7 @@ async def attempts_of(tx: Transaction, delivery_id: str) -> list[Attempt]:
 
 
 async def last_exchange_of(tx: Transaction, delivery_id: str) -> LastExchange | None:
-    """What went over the wire at the delivery's last failed attempt."""
+    """The request and response of the delivery's last failed attempt."""
     return await tx.get(LastExchange, delivery_id)
 
 

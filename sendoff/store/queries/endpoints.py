@@ -21,7 +21,7 @@ class Subscriber:
 
     id: str
     events: Sequence[str]
-    """Those of the published types that it subscribes to."""
+    """The published types that it subscribes to."""
     has_held: bool
     """Whether it has held deliveries; new deliveries queue behind them."""
 
@@ -62,7 +62,7 @@ async def find_unless_locked(tx: Transaction, endpoint_id: str) -> Endpoint | No
 
 
 async def find_many(tx: Transaction, ids: Iterable[str], *, lock: bool = False) -> dict[str, Endpoint]:
-    """Those of the endpoints that exist, by id. Locks are taken in the order of ids, so that none dead-lock."""
+    """The existing endpoints among these, by id. Rows are locked in id order, which prevents deadlocks."""
     query = select(Endpoint).where(col(Endpoint.id).in_(set(ids))).order_by(col(Endpoint.id))
     if lock:
         query = query.with_for_update()
@@ -79,7 +79,7 @@ async def of_organization(tx: Transaction, organization_id: str, *, deleted: boo
 
 
 async def count_of_organization(tx: Transaction, organization_id: str) -> int:
-    """How many endpoints of the organization are not deleted."""
+    """The number of the organization's endpoints that are not deleted."""
     query = select(func.count()).where(
         col(Endpoint.organization_id) == organization_id, col(Endpoint.state) != EndpointState.DELETED
     )

@@ -29,7 +29,7 @@ class NewEventRow:
 
 @dataclass(frozen=True, slots=True)
 class EventContent:
-    """What sending takes of an event."""
+    """The parts of an event that sending needs."""
 
     id: str
     organization_id: str
@@ -49,7 +49,7 @@ async def find_type(tx: Transaction, name: str) -> EventType | None:
 
 
 async def find_types(tx: Transaction, names: Iterable[str]) -> dict[str, EventType]:
-    """Those of the types that are registered, by name."""
+    """The registered types among these, by name."""
     query = select(EventType).where(col(EventType.name).in_(set(names)))
     return {event_type.name: event_type for event_type in (await tx.scalars(query)).all()}
 
@@ -61,7 +61,7 @@ async def names_with_prefix(tx: Transaction, prefix: str, *, limit: int) -> list
 
 
 async def count_subscribers(tx: Transaction, name: str) -> int:
-    """How many endpoints that are not deleted subscribe to a type. Reads all endpoints."""
+    """The number of undeleted endpoints that subscribe to a type. Reads all endpoints."""
     elements = "json_each(e.events)" if is_sqlite(tx) else "json_array_elements_text(CAST(e.events AS json))"
     result = await execute(
         tx,

@@ -38,7 +38,7 @@ async def complete(tx: Transaction, organization_id: str, key: str, *, status: i
 
 
 async def remove(tx: Transaction, organization_id: str, key: str) -> None:
-    """Forget a key whose write came to nothing."""
+    """Delete a key whose write failed."""
     await tx.execute(
         delete(IdempotencyRecord).where(
             col(IdempotencyRecord.organization_id) == organization_id, col(IdempotencyRecord.key) == key
@@ -47,7 +47,7 @@ async def remove(tx: Transaction, organization_id: str, key: str) -> None:
 
 
 async def remove_old(tx: Transaction, *, until: datetime, limit: int) -> int:
-    """Remove records from before `until`, at most `limit`; how many."""
+    """Remove records from before `until`, at most `limit`, and return their number."""
     result = await execute(
         tx,
         """

@@ -74,7 +74,7 @@ async def find_range(tx: Transaction, walk: Scan, *, after: str) -> KeyRange:
 
 
 async def count_rows(tx: Transaction, walk: Scan, keys: KeyRange) -> int:
-    """How many rows the walk's table has in the range."""
+    """The number of rows of the walk's table in the range."""
     result = await _execute_within(tx, walk, keys, f"SELECT COUNT(*) FROM {walk.table} WHERE WITHIN(id)")
     return int(result.scalar_one())
 
@@ -82,7 +82,7 @@ async def count_rows(tx: Transaction, walk: Scan, keys: KeyRange) -> int:
 async def find_faults(
     tx: Transaction, walk: Scan, check: Check, keys: KeyRange, *, overdue: datetime, kept_since: datetime
 ) -> list[Finding]:
-    """What the check finds in the range.
+    """The faults that the check finds in the range.
 
     `overdue`: anything due before this time is late. `kept_since`: retention may have removed rows that ended before
     this time.

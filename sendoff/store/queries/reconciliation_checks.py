@@ -192,7 +192,7 @@ _DEAD_LETTERS = (
 _REPLAYS = (
     Check(
         "replay_total",
-        "The replay does not have as many deliveries as it counts, or is completed without all of them having ended.",
+        "The replay's delivery count differs from its deliveries, or it is completed before all of them ended.",
         "Start another replay of what is still in the dead-letter store.",
         """
         SELECT r.id AS replay_id, r.total AS expected, COALESCE(n.number, 0) AS found

@@ -23,7 +23,7 @@ _ID = {"id": "uuid"}
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How many of a replay's deliveries are sent (`replayed`), and what became of them."""
+    """The number of a replay's deliveries that were sent (`replayed`), and their results."""
 
     replayed: int
     succeeded: int
@@ -31,7 +31,7 @@ class Progress:
 
 
 async def add_items_by_filter(tx: Transaction, replay_id: str, chosen: DeadLetterFilter) -> int:
-    """Put the deliveries of the dead letters that the filter means into the replay; how many."""
+    """Add the deliveries of the dead letters that match the filter to the replay, and return their number."""
     items = (
         core_select(literal(replay_id, Identifier), col(DeadLetter.delivery_id), literal(ReplayItemState.WAITING.value))
         .where(*conditions(chosen))
@@ -41,7 +41,7 @@ async def add_items_by_filter(tx: Transaction, replay_id: str, chosen: DeadLette
 
 
 async def add_items_by_delivery(tx: Transaction, replay_id: str, delivery_ids: Sequence[str]) -> int:
-    """Put those of the deliveries that are finished into the replay; how many."""
+    """Add the finished deliveries among these to the replay, and return their number."""
     items = core_select(literal(replay_id, Identifier), col(Delivery.id), literal(ReplayItemState.WAITING.value)).where(
         _finished(tx, delivery_ids)
     )
@@ -49,7 +49,7 @@ async def add_items_by_delivery(tx: Transaction, replay_id: str, delivery_ids: S
 
 
 async def count_by_delivery(tx: Transaction, delivery_ids: Sequence[str]) -> tuple[int, int]:
-    """How many of the deliveries are finished, of how many endpoints."""
+    """The number of finished deliveries among these, and of their endpoints."""
     query = core_select(func.count(), func.count(func.distinct(Delivery.endpoint_id))).where(
         _finished(tx, delivery_ids)
     )

@@ -19,7 +19,7 @@ _BELONGING_TO_A_DELIVERY = ("attempts", "last_exchanges", "dead_letters")
 
 
 async def remove_delivered(tx: Transaction, *, until: datetime, limit: int) -> int:
-    """Remove deliveries that were delivered before `until`; how many."""
+    """Remove deliveries that succeeded before `until`, and return their number."""
     result = await execute(
         tx,
         f"""
@@ -37,7 +37,7 @@ async def remove_delivered(tx: Transaction, *, until: datetime, limit: int) -> i
 async def remove_dead_letters(tx: Transaction, *, until: datetime, limit: int) -> int:
     """Remove dead letters in any state from before `until`, with their deliveries. Returns how many were removed.
 
-    A delivery that was taken up again, or has a younger dead letter, stays.
+    A delivery that was retried or replayed, or has a newer dead letter, is kept.
     """
     letters = (
         await execute(
@@ -50,7 +50,7 @@ async def remove_dead_letters(tx: Transaction, *, until: datetime, limit: int) -
     busy = await _lock_deliveries(tx, {str(letter.delivery_id) for letter in letters})
     old = [letter for letter in letters if str(letter.delivery_id) not in busy]
     await _delete(tx, "dead_letters", "id", [str(letter.id) for letter in old])
-    bereft = await execute(
+    orphaned = await execute(
         tx,
         f"""
         SELECT d.id, d.event_id FROM deliveries d JOIN {rows_from(tx, "ids", _ID)} AS r ON r.id = d.id
@@ -58,7 +58,7 @@ async def remove_dead_letters(tx: Transaction, *, until: datetime, limit: int) -
         """,
         ids=ids_parameter({str(letter.delivery_id) for letter in old}),
     )
-    await _remove_deliveries(tx, bereft.all())
+    await _remove_deliveries(tx, orphaned.all())
     return len(old)
 
 
@@ -80,7 +80,7 @@ async def remove_events(tx: Transaction, *, until: datetime, limit: int) -> int:
 
 
 async def remove_replays(tx: Transaction, *, until: datetime, limit: int) -> int:
-    """Remove replays that ended before `until`, their items first; how many rows."""
+    """Remove replays that ended before `until`, their items first, and return the number of rows."""
     replay = (
         await execute(
             tx,
