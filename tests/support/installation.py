@@ -154,6 +154,11 @@ class Installation:
         audit = self._shell.run(["audit", "--grace", "0s"], self.environment)
         assert audit.returncode == 0, audit.stdout + audit.stderr
 
+    def run_command(self, *arguments: str) -> None:
+        """Run `sendoff ARGUMENTS…`, which must succeed."""
+        done = self._shell.run(list(arguments), self.environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+
     def close(self) -> None:
         """End whatever still runs."""
         for server in (self.api, *self._more_apis, *self.workers):
