@@ -61,12 +61,14 @@ def long_cells(attacker: Party, _folder: Path) -> Sequence[Step]:
 
 
 def large_files_of_costly_numbers(attacker: Party, _folder: Path) -> Sequence[Step]:
-    return _uploads_csv(attacker, ["phone", *_cells(["(415) 555\u20132671 x12"], 3_000_000)])
+    steps = _uploads_csv(attacker, ["phone", *_cells(["(415) 555\u20132671 x12"], 3_000_000)])
+    return [_at_most(1, step) for step in steps]
 
 
 def wide_rows(attacker: Party, _folder: Path) -> Sequence[Step]:
     head = ",".join(["phone", *(f"c{number}" for number in range(999))])
-    return _uploads_csv(attacker, [head, *["4155552671" + ",x" * 999] * 1_000])
+    steps = _uploads_csv(attacker, [head, *["4155552671" + ",x" * 999] * 1_000])
+    return [_at_most(1, step) for step in steps]
 
 
 def contacts_with_many_members(attacker: Party, _folder: Path) -> Sequence[Step]:
