@@ -247,7 +247,6 @@ ATTACKS: tuple[Attack, ...] = (
     wide_rows,
     unique_items,
     fan_out,
-    receivers_that_hang,
     huge_batches,
     malformed_bodies,
     unread_lists,
@@ -257,6 +256,7 @@ ATTACKS: tuple[Attack, ...] = (
 )
 
 MORE_ATTACKS: tuple[Attack, ...] = (
+    receivers_that_hang,
     phone_text_in_json,
     large_files_of_costly_numbers,
     contacts_with_many_members,
@@ -268,7 +268,7 @@ MORE_ATTACKS: tuple[Attack, ...] = (
     one_idempotency_key,
     unknown_keys,
 )
-"""Those that only the long form of the tests tries: each is close to one of the others."""
+"""Those that only the long form of the tests tries: each is close to one of the others, or to a test of isolation."""
 
 MANY_ENDPOINTS: dict[Attack, int] = {fan_out: 60, unread_lists: 60, receivers_that_hang: 20}
 """Endpoints of the attacker where one is too few for the attack."""
