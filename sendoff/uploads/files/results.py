@@ -2,28 +2,29 @@
 
 `processed` holds every valid row, in order: the columns of the header, then `phone_e164`, `phone_region`,
 `phone_line_type` and `phone_time_zone` (with `_2` … appended if the file has such a column already). A row that is
-shorter than the header is filled up with empty cells; cells beyond the header have no column and are left out.
+shorter than the header is filled up with empty cells; cells beyond the header's columns come last, behind
+the added ones.
 
 `processed-filtered` holds the rows worth calling: the first of each number, and unless the upload skips the mobile
 look-up only lines that a person may carry (`mobile`, `fixed_line_or_mobile`; North America's plan does not tell the
 two apart), so no toll-free, premium, personal, VoIP-only or company numbers.
 
-Both are CSV in UTF-8 as RFC 4180 has it. A cell that a spreadsheet would run as a formula gets an apostrophe in
-front; what is plainly a number (`-5`, `+1 415-555-2671`, and so every E.164 number) stays as it is.
+Both are CSV in UTF-8, with the original's delimiter, line ending and byte order mark. A cell that a spreadsheet would
+run as a formula gets an apostrophe in front, inside a cell as well where a spreadsheet that takes another delimiter
+would begin one; what is plainly a number (`-5`, `+1 415-555-2671`, and so every E.164 number) stays as it is. Cells
+that hold a delimiter of any kind, a quote or a line break, or begin like a formula, are quoted.
 """
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from sendoff.uploads.files.csv_reader import Table, open_table
+from sendoff.uploads.files.csv_reader import Format, Table, open_table
 from sendoff.uploads.files.number_set import NumberSet
 from sendoff.uploads.files.phone_numbers import PhoneNumber, parse_number
 from sendoff.uploads.files.validating import REPORT_EVERY, Progress
@@ -33,6 +34,8 @@ CARRIED_BY_PEOPLE = frozenset({"mobile", "fixed_line_or_mobile"})
 
 # The starts that OWASP's "CSV injection" names, and their full-width twins.
 _FORMULA_STARTS = frozenset("=+-@\t\r\n＝＋－＠")
+# Where a cell would begin for a spreadsheet that takes another delimiter, with a formula and not with a plain number.
+_INNER_FORMULA = re.compile(r"([,;\t|\r\n]\"*)(?=[=@＝＠]|[+\-＋－](?![0-9 ().,/-]*(?:[,;\t|\r\n\"]|$)))")
 _PLAIN_NUMBER = re.compile(r"[+-][0-9 ().,/-]*[0-9)]").fullmatch
 
 
@@ -62,11 +65,14 @@ def write_results(
     processed_rows = filtered_rows = 0
     with (
         open_table(source, phone_column) as table,
-        _writer(processed, table.columns) as write_processed,
-        _writer(filtered, table.columns) as write_filtered,
+        _writer(processed, table) as write_processed,
+        _writer(filtered, table) as write_filtered,
     ):
         for row, number in _valid_rows(table, progress):
-            cells = [*_original_cells(row, len(table.columns)), *number]
+            width = len(table.columns)
+            original = [neutralize(cell) for cell in row]
+            filled = [""] * (width - len(row))
+            cells = [*original[:width], *filled, *number, *original[width:]]
             write_processed(cells)
             processed_rows += 1
             if seen.add(number.e164) and (skip_line_types or number.line_type in CARRIED_BY_PEOPLE):
@@ -76,10 +82,11 @@ def write_results(
 
 
 def neutralize(cell: str) -> str:
-    """The cell with an apostrophe in front if a spreadsheet would take it for a formula."""
-    if cell[:1] not in _FORMULA_STARTS or _PLAIN_NUMBER(cell):
-        return cell
-    return "'" + cell
+    """The cell with an apostrophe in front of what a spreadsheet would take for a formula."""
+    if cell[:1] in _FORMULA_STARTS and not _PLAIN_NUMBER(cell):
+        text = cell.lstrip("".join(_FORMULA_STARTS))
+        return "'" + cell[: len(cell) - len(text)] + _INNER_FORMULA.sub(r"\1'", text)
+    return _INNER_FORMULA.sub(r"\1'", cell)
 
 
 def _valid_rows(table: Table, progress: Progress) -> Iterator[tuple[list[str], PhoneNumber]]:
@@ -91,18 +98,25 @@ def _valid_rows(table: Table, progress: Progress) -> Iterator[tuple[list[str], P
             progress(count)
 
 
-def _original_cells(row: list[str], width: int) -> list[str]:
-    cells = [neutralize(cell) if cell[:1] in _FORMULA_STARTS else cell for cell in row[:width]]
-    return cells + [""] * (width - len(cells))
-
-
 @contextmanager
-def _writer(path: Path, columns: list[str]) -> Iterator[Callable[[Iterable[str]], Any]]:
+def _writer(path: Path, table: Table) -> Iterator[Callable[[Iterable[str]], None]]:
     # A lone surrogate has no UTF-8; nothing that was read holds one, so "replace" is for the header's sake alone.
-    with path.open("w", encoding="utf-8", errors="replace", newline="") as file:
-        write = csv.writer(file).writerow
-        write([neutralize(column) for column in (*columns, *_added_columns(columns))])
+    encoding = "utf-8-sig" if table.format.byte_order_mark else "utf-8"
+    with path.open("w", encoding=encoding, errors="replace", newline="") as file:
+        needs_quotes = _quoting(table.format)
+        delimiter, line_ending = table.format.delimiter, table.format.line_ending
+
+        def write(cells: Iterable[str]) -> None:
+            written = [f'"{cell.replace(chr(34), chr(34) * 2)}"' if needs_quotes(cell) else cell for cell in cells]
+            file.write(delimiter.join(written) + line_ending)
+
+        write(neutralize(column) for column in (*table.columns, *_added_columns(table.columns)))
         yield write
+
+
+def _quoting(written: Format) -> Callable[[str], object]:
+    """Tells which cells are quoted."""
+    return re.compile(rf'[,;\t|"\r\n{re.escape(written.delimiter)}]|^[=+\-@＝＋－＠]').search
 
 
 def _added_columns(columns: list[str]) -> list[str]:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sendoff.errors import Invalid
+from sendoff.uploads.files import csv_reader
 from sendoff.uploads.files.csv_reader import open_table
 
 CELLS = st.text(alphabet="ab1 ,;|\t\r\n\"'=é€中", max_size=8)
@@ -65,7 +66,7 @@ def test_quoted_cells_may_hold_line_breaks_delimiters_and_doubled_quotes(path: P
     assert rows == [["1", 'a\nb\r\n"c", d'], ["2", "x"]]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])
 def test_encodings_of_spreadsheet_exports_are_read(path: Path, encoding: str) -> None:
     columns, rows = read(path, "phone,név\n1,Éé\n".replace("é", "é").encode(encoding))
     assert columns == ["phone", "név"]
@@ -89,6 +90,56 @@ def test_an_exact_match_of_the_phone_column_wins_over_a_similar_one(path: Path) 
     path.write_text("PHONE,phone\n1,2\n")
     with open_table(path, "phone") as table:
         assert table.phone_index == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [
+        ("phone;name, first\n1;Ada\n", ["phone", "name, first"]),
+        ("name, first, last;phone\nAda;1\n", ["name, first, last", "phone"]),
+        ('"Name\n(full)";phone\nAda;1\n', ["Name\n(full)", "phone"]),
+        ('"a, b\r\n""c"""\tphone\r\nAda\t1\r\n', ['a, b\r\n"c"', "phone"]),
+        ("sep=;\nphone;name, a, b\n1;Ada\n", ["phone", "name, a, b"]),
+        ('\ufeff"sep=~"\r\nphone~name\r\n1~Ada\r\n', ["phone", "name"]),
+        ('"phone",";phone;"\n1,2\n', ["phone", ";phone;"]),
+    ],
+)
+def test_the_delimiter_is_the_one_that_gives_the_header_the_phone_column(
+    path: Path, content: str, columns: list[str]
+) -> None:
+    path.write_bytes(content.encode())
+    with open_table(path, "phone") as table:
+        assert table.columns == columns
+        assert [table.phone(row) for row in table.rows] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("written", "wanted"),
+    [
+        ("\ufeffphone", "phone"),
+        ("pho\u200bne", "Phone"),
+        ("phone\u00a0number", "phone number"),
+        ("phone number", "phone\u00a0 number"),
+        ("te\u0301le\u0301phone", "t\u00e9l\u00e9phone"),
+        ("T\u00c9L\u00c9PHONE", "te\u0301le\u0301phone"),
+    ],
+)
+def test_invisible_characters_and_forms_of_accents_do_not_hide_the_phone_column(
+    path: Path, written: str, wanted: str
+) -> None:
+    path.write_text(f"a,{written}\n1,2\n", encoding="utf-8")
+    with open_table(path, wanted) as table:
+        assert table.phone_index == 1
+
+
+def test_a_missing_column_is_refused_naming_the_delimiter_that_was_taken(path: Path) -> None:
+    assert "the semicolon as delimiter its columns are: 'name', 'number'" in refusal(path, "name;number\n").message
+
+
+def test_rows_that_lack_too_many_cells_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_reader, "MOST_FILLED_CELLS", 10)
+    assert len(read(path, "phone,a,b,c,d,e\n1\n2\n")[1]) == 2
+    assert "lack more than 10 cells" in refusal(path, "phone,a,b,c,d,e\n1\n2\n3\n").message
 
 
 def test_a_missing_phone_column_is_refused_naming_the_columns_there_are(path: Path) -> None:
@@ -116,7 +167,6 @@ def test_a_header_alone_has_no_rows(path: Path) -> None:
     [
         (b"phone\n415\x00\n", "NUL"),
         (b"\x00" * 100, "NUL"),
-        ("phone\n1\n".encode("utf-16-le"), "NUL"),
         (b"\xff\xfep\x00h\x00\x00\xd8\x00\xd8", "UTF-16"),
         (b"PK\x03\x04 a zip", "spreadsheet"),
         (b"\xd0\xcf\x11\xe0 an old workbook", "spreadsheet"),

@@ -41,6 +41,10 @@ class Files:
         return _rows(self._processed)
 
     @property
+    def processed_bytes(self) -> bytes:
+        return self._processed.read_bytes()
+
+    @property
     def filtered(self) -> list[dict[str, str]]:
         return _rows(self._filtered)
 
@@ -86,12 +90,13 @@ def test_without_the_mobile_lookup_only_duplicates_are_filtered(files: Files) ->
     assert [row["name"] for row in files.filtered] == ["Ada", "Toll"]
 
 
-def test_short_rows_are_filled_up_and_cells_beyond_the_header_left_out(files: Files) -> None:
+def test_short_rows_are_filled_up_and_cells_beyond_the_header_come_last(files: Files) -> None:
     files.write("phone,name,city\n4155552671\n4155552672,Ada,Oakland,surplus\n")
     assert [(row["phone_e164"], row["name"], row["city"]) for row in files.processed] == [
         ("+14155552671", "", ""),
         ("+14155552672", "Ada", "Oakland"),
     ]
+    assert files.processed_bytes.splitlines()[2].endswith(b",America/Los_Angeles,surplus")
 
 
 def test_added_columns_give_way_to_columns_of_the_same_name(files: Files) -> None:
@@ -133,6 +138,33 @@ def test_formulas_are_neutralized_in_cells_and_header(files: Files, cell: str) -
 @pytest.mark.parametrize("cell", ["", "Ada", "a=b", "-5", "+1 (415) 555-2671", "+14155552671", "-3.5", "'=1", " ="])
 def test_plain_text_and_plain_numbers_stay_as_they_are(cell: str) -> None:
     assert neutralize(cell) == cell
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("cell", ["x;=1+1", "x\t@SUM(A1)", "x,-2+3+cmd|' /C calc'!A0", "x\n=1+1", 'x;"=1+1'])
+def test_no_delimiter_makes_a_formula_of_a_part_of_a_cell(files: Files, cell: str, delimiter: str) -> None:
+    quoted = '"' + cell.replace('"', '""') + '"'
+    files.write(f"phone{delimiter}note\n4155552671{delimiter}{quoted}\n")
+    text = files.processed_bytes.decode()
+    for other in ",;\t|":
+        cells = [part for row in csv.reader(text.splitlines(), delimiter=other) for part in row]
+        assert not [part for part in cells if part[:1] in "=@" and part], cells
+
+
+def test_text_with_delimiters_is_quoted_but_otherwise_stays_as_it_is(files: Files) -> None:
+    files.write("phone,note\n4155552671,a;b\n")
+    assert b',"a;b",' in files.processed_bytes
+    assert neutralize("Tel.;+1 415-555-2671") == "Tel.;+1 415-555-2671"
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("line_ending", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_results_are_written_as_the_original_is(files: Files, delimiter: str, line_ending: str, mark: str) -> None:
+    files.write(f"{mark}phone{delimiter}name{line_ending}4155552671{delimiter}Ada{line_ending}")
+    head = delimiter.join(["phone", "name", "phone_e164", "phone_region", "phone_line_type", "phone_time_zone"])
+    row = delimiter.join(["4155552671", "Ada", '"+14155552671"', "US", "fixed_line_or_mobile", "America/Los_Angeles"])
+    assert files.processed_bytes.decode() == f"{mark}{head}{line_ending}{row}{line_ending}"
 
 
 def _csv(rows: list[dict[str, str]]) -> str:
