@@ -8,7 +8,7 @@ import typer
 
 from sendoff.cli.terminal.output import print_page
 from sendoff.cli.terminal.serializers import shape_audit_entry
-from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Before, Data, Limit, Organization, perform
+from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Before, Data, Limit, Organization, run_with_context
 from sendoff.cli.terminal.time_options import Since, Until, parse_past
 from sendoff.operators import queries
 from sendoff.store.queries.audit import AuditFilter
@@ -37,6 +37,8 @@ def audit_log(
         since=parse_past(since, "--since"),
         until=parse_past(until, "--until"),
     )
-    found = perform(data, lambda context, _: queries.list_audit(context, chosen, limit=limit + 1, before=before))
+    found = run_with_context(
+        data, lambda context, _: queries.list_audit(context, chosen, limit=limit + 1, before=before)
+    )
     columns = ["at", "actor", "action", "target_type", "target_id", "organization_id"]
     print_page([shape_audit_entry(entry) for entry in found], limit=limit, columns=columns, as_json=as_json)

@@ -18,7 +18,7 @@ from sendoff.cli.terminal.session import (
     Limit,
     Organization,
     change,
-    perform,
+    run_with_context,
 )
 from sendoff.cli.terminal.time_options import Since, Until, parse_past
 from sendoff.operators import actions, queries
@@ -57,7 +57,9 @@ def list_(
         since=parse_past(since, "--since"),
         until=parse_past(until, "--until"),
     )
-    found = perform(data, lambda context, _: queries.list_dead_letters(context, chosen, limit=limit + 1, before=before))
+    found = run_with_context(
+        data, lambda context, _: queries.list_dead_letters(context, chosen, limit=limit + 1, before=before)
+    )
     columns = ["id", "died_at", "state", "reason", "event_type", "attempt_count", "last_error", "endpoint_url"]
     print_page([shape_dead_letter(letter) for letter in found], limit=limit, columns=columns, as_json=as_json)
 
@@ -65,7 +67,9 @@ def list_(
 @app.command()
 def show(letter: DeadLetterId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """One dead letter: the exact last request, the response to it, and every attempt."""
-    shown = shape_dead_letter_report(perform(data, lambda context, _: queries.get_dead_letter(context, letter)))
+    shown = shape_dead_letter_report(
+        run_with_context(data, lambda context, _: queries.get_dead_letter(context, letter))
+    )
     if as_json:
         print_json(shown)
         return

@@ -18,7 +18,7 @@ from sendoff.cli.terminal.session import (
     Limit,
     Organization,
     change,
-    perform,
+    run_with_context,
 )
 from sendoff.cli.terminal.time_options import Since, Until, parse_past
 from sendoff.operators import actions, queries
@@ -55,7 +55,9 @@ def list_(
         since=parse_past(since, "--since"),
         until=parse_past(until, "--until"),
     )
-    found = perform(data, lambda context, _: history.list_deliveries(context, chosen, limit=limit + 1, before=before))
+    found = run_with_context(
+        data, lambda context, _: history.list_deliveries(context, chosen, limit=limit + 1, before=before)
+    )
     columns = ["id", "state", "event_type", "attempt_count", "last_response_status", "next_attempt_at", "endpoint_id"]
     print_page([shape_listed_delivery(one) for one in found], limit=limit, columns=columns, as_json=as_json)
 
@@ -63,7 +65,7 @@ def list_(
 @app.command()
 def show(delivery: DeliveryId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """One delivery with its attempts, and what went over the wire at the last that failed."""
-    report = perform(data, lambda context, _: queries.get_delivery(context, delivery))
+    report = run_with_context(data, lambda context, _: queries.get_delivery(context, delivery))
     _print_report(shape_delivery_report(report), as_json=as_json)
 
 

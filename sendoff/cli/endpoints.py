@@ -8,7 +8,16 @@ import typer
 
 from sendoff.cli.terminal.output import print_fields, print_json, print_page
 from sendoff.cli.terminal.serializers import shape_endpoint
-from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Before, Data, Limit, Organization, change, perform
+from sendoff.cli.terminal.session import (
+    DEFAULT_DATA,
+    AsJson,
+    Before,
+    Data,
+    Limit,
+    Organization,
+    change,
+    run_with_context,
+)
 from sendoff.endpoints.fields import HIGHEST_RATE
 from sendoff.operators import actions, queries
 from sendoff.policy.states import EndpointState
@@ -28,7 +37,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """Endpoints, newest first."""
-    found = perform(
+    found = run_with_context(
         data,
         lambda context, _: queries.list_all_endpoints(
             context, organization_id=org, state=state, limit=limit + 1, before=before

@@ -10,7 +10,7 @@ import typer
 
 from sendoff.cli.terminal.output import print_fields, print_json, print_table
 from sendoff.cli.terminal.serializers import shape_event_type
-from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, change, perform
+from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, change, run_with_context
 from sendoff.policy.matching import BUILT_IN_TYPES
 from sendoff.publishing import event_types
 
@@ -48,7 +48,7 @@ def create(
 @app.command()
 def show(name: Name, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """A registered type with its schema."""
-    found = perform(data, lambda context, _: event_types.get_event_type(context, name))
+    found = run_with_context(data, lambda context, _: event_types.get_event_type(context, name))
     (print_json if as_json else print_fields)(shape_event_type(found))
 
 
@@ -87,7 +87,8 @@ def delete(
 def list_(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """The registered types, and the built-in ones."""
     registered = [
-        shape_event_type(one) for one in perform(data, lambda context, _: event_types.list_event_types(context))
+        shape_event_type(one)
+        for one in run_with_context(data, lambda context, _: event_types.list_event_types(context))
     ]
     built_in = [{"name": name, "created_at": None, "schema": None} for name in BUILT_IN_TYPES]
     shown = [one | {"built_in": False} for one in registered] + [one | {"built_in": True} for one in built_in]

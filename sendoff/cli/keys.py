@@ -10,7 +10,7 @@ from sendoff.accounts import organizations
 from sendoff.accounts.authentication import SCOPES, UPLOADS_READ, UPLOADS_WRITE, WEBHOOKS_MANAGE
 from sendoff.cli.terminal.output import print_json, print_table
 from sendoff.cli.terminal.serializers import shape_key
-from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, change, perform
+from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, change, run_with_context
 from sendoff.cli.terminal.time_options import parse_future
 from sendoff.clock import iso
 
@@ -62,7 +62,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """The organization's API keys, newest first; their first characters, never the keys."""
-    found = perform(data, lambda context, _: organizations.list_keys(context, org))
+    found = run_with_context(data, lambda context, _: organizations.list_keys(context, org))
     shown = [shape_key(listed) for listed in found]
     if as_json:
         print_json({"data": shown})

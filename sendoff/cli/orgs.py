@@ -10,7 +10,7 @@ import typer
 from sendoff.accounts import organizations
 from sendoff.cli.terminal.output import print_fields, print_json, print_table
 from sendoff.cli.terminal.serializers import shape_organization
-from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, change, perform
+from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, change, run_with_context
 
 HIGHEST_CREDITS = 2**63 - 1
 """The largest balance that a database column holds."""
@@ -44,7 +44,7 @@ def create(
 @app.command("list")
 def list_(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """All organizations, newest first."""
-    found = perform(data, lambda context, _: organizations.list_organizations(context))
+    found = run_with_context(data, lambda context, _: organizations.list_organizations(context))
     shown = [shape_organization(organization) for organization in found]
     if as_json:
         print_json({"data": shown})

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from sendoff.cli.terminal.output import print_json, print_table
-from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, perform
+from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, run_with_context
 from sendoff.operators.reconcile import SHOWN_OF_A_KIND, Reconciliation, reconcile
 from sendoff.settings import parse_duration
 from sendoff.store.queries.reconciliation import Finding
@@ -44,7 +44,7 @@ def reconcile_command(
     Prints what does not add up, and what to do about it; exit code 1 if there is anything. Safe while everything runs.
     """
     late = timedelta(seconds=parse_duration(grace))
-    result = perform(data, lambda context, _actor: reconcile(context, grace=late, shown_of_a_kind=limit))
+    result = run_with_context(data, lambda context, _actor: reconcile(context, grace=late, shown_of_a_kind=limit))
     if as_json:
         print_json(_shape(result))
     else:

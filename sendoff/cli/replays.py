@@ -22,7 +22,7 @@ from sendoff.cli.terminal.session import (
     Limit,
     Organization,
     change,
-    perform,
+    run_with_context,
 )
 from sendoff.cli.terminal.time_options import Since, Until, parse_past
 from sendoff.context import Context
@@ -91,7 +91,7 @@ def replay(
 @app.command("list")
 def list_(limit: Limit = 50, before: Before = None, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """Replays, newest first."""
-    found = perform(data, lambda context, _: operations.list_replays(context, limit=limit + 1, before=before))
+    found = run_with_context(data, lambda context, _: operations.list_replays(context, limit=limit + 1, before=before))
     columns = ["id", "state", "total", "replayed", "succeeded", "failed", "created_at", "requested_by"]
     print_page([shape_replay(report) for report in found], limit=limit, columns=columns, as_json=as_json)
 
@@ -99,7 +99,7 @@ def list_(limit: Limit = 50, before: Before = None, data: Data = DEFAULT_DATA, a
 @app.command()
 def show(replay: ReplayId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """One replay and how far it is."""
-    report = perform(data, lambda context, _: operations.get_replay(context, replay))
+    report = run_with_context(data, lambda context, _: operations.get_replay(context, replay))
     _print_one(shape_replay(report), as_json=as_json)
 
 
@@ -111,7 +111,7 @@ def cancel(replay: ReplayId, data: Data = DEFAULT_DATA, as_json: AsJson = False)
 
 
 def _count(data: Path, selection: Selection, *, as_json: bool) -> None:
-    count, endpoints = perform(data, lambda context, _: operations.count_replay(context, selection))
+    count, endpoints = run_with_context(data, lambda context, _: operations.count_replay(context, selection))
     if as_json:
         print_json({"count": count, "endpoints": endpoints})
     else:
@@ -134,7 +134,7 @@ def _confirm(data: Path, selection: Selection, *, everything: bool, yes: bool) -
         if chosen_nothing:
             raise typer.BadParameter("a replay of everything needs --yes where no terminal can ask", param_hint="--yes")
         return
-    count, endpoints = perform(data, lambda context, _: operations.count_replay(context, selection))
+    count, endpoints = run_with_context(data, lambda context, _: operations.count_replay(context, selection))
     typer.confirm(f"Send {_amount(count, endpoints)} again?", abort=True, err=True)
 
 
@@ -147,7 +147,7 @@ def _amount(deliveries: int, endpoints: int) -> str:
 
 def _start(data: Path, selection: Selection, *, rate: int, wait: bool) -> ReplayReport:
     started = change(data, lambda context, actor: operations.start_replay(context, actor, selection, rate=rate))
-    return perform(data, lambda context, _: _until_settled(context, started.replay.id)) if wait else started
+    return run_with_context(data, lambda context, _: _until_settled(context, started.replay.id)) if wait else started
 
 
 async def _until_settled(context: Context, replay_id: str) -> ReplayReport:

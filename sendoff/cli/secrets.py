@@ -7,7 +7,7 @@ from dataclasses import asdict
 import typer
 
 from sendoff.cli.terminal.output import print_json, print_table
-from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, change, perform
+from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, change, run_with_context
 from sendoff.maintenance import key_rotation as operations
 
 app = typer.Typer(help="The keys that encrypt secrets at rest (SENDOFF_SECRET_KEYS).", no_args_is_help=True)
@@ -16,7 +16,7 @@ app = typer.Typer(help="The keys that encrypt secrets at rest (SENDOFF_SECRET_KE
 @app.command()
 def status(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """How many secrets are encrypted with which key. A key with none left may be dropped."""
-    shown = [asdict(use) for use in perform(data, lambda context, _: operations.count_key_use(context))]
+    shown = [asdict(use) for use in run_with_context(data, lambda context, _: operations.count_key_use(context))]
     if as_json:
         print_json({"keys": shown})
     else:

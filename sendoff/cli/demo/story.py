@@ -17,7 +17,7 @@ from sendoff.cli.demo.phone_numbers import ROWS, make_csv
 from sendoff.cli.demo.receiver import DemoReceiver, Hook, Request
 from sendoff.cli.demo.watching import check, wait_for
 from sendoff.cli.keys import CUSTOMER_SCOPES
-from sendoff.cli.terminal.session import perform
+from sendoff.cli.terminal.session import run_with_context
 
 _CREDITS = 5_000
 _ATTEMPTS = len(RETRY_SCHEDULE.split(",")) + 1
@@ -56,7 +56,7 @@ def tell(installation: Installation, receiver: DemoReceiver, narrator: Narrator)
 
 def _create_accounts(installation: Installation, narrator: Narrator) -> tuple[str, str]:
     narrator.chapter("An organization and its API keys")
-    organization = perform(
+    organization = run_with_context(
         installation.data,
         lambda context, actor: organizations.create_organization(context, actor, name="Demo", credits=_CREDITS),
     )
@@ -68,7 +68,7 @@ def _create_accounts(installation: Installation, narrator: Narrator) -> tuple[st
 
 
 def _mint(installation: Installation, organization_id: str, scopes: tuple[str, ...]) -> str:
-    minted = perform(
+    minted = run_with_context(
         installation.data,
         lambda context, actor: organizations.create_key(
             context, actor, organization_id=organization_id, email="ada@example.com", scopes=scopes

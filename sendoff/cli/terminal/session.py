@@ -68,7 +68,7 @@ Deliveries = Annotated[
 ]
 
 
-def perform(data: Path, work: Callable[[Context, Actor], Awaitable[Result]]) -> Result:
+def run_with_context(data: Path, work: Callable[[Context, Actor], Awaitable[Result]]) -> Result:
     """Run `work` on the data directory's database as the current user, and return its result."""
     directory = DataDirectory.at(data)
     directory.require_database()
@@ -78,11 +78,11 @@ def perform(data: Path, work: Callable[[Context, Actor], Awaitable[Result]]) -> 
 
 
 def change(data: Path, work: Callable[[Context, Actor], Awaitable[Result]]) -> Result:
-    """`perform` for commands that write: says first, on standard error, which installation they write to."""
+    """`run_with_context` for commands that write: says first, on standard error, which installation they write to."""
     settings = DataDirectory.at(data).settings_without_keys()
     if "--json" not in sys.argv:
         typer.echo(f"on {_installation(settings.database_url)}", err=True)
-    return perform(data, work)
+    return run_with_context(data, work)
 
 
 def _installation(database_url: str) -> str:
