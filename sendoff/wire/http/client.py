@@ -1,4 +1,4 @@
-"""The one way out: send a request to a checked target and get the response, within a deadline, at most once.
+"""The only way out: send a request to a checked target and get the response, within a deadline, at most once.
 
 At most once with one exception: a request on a reused connection is sent again on a fresh one, once, when the
 connection ended before a single byte came back or when the response says that the request was not processed (408, 421,
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from sendoff.policy.addresses import Address, AddressPolicy, Target
 from sendoff.wire.errors import ConnectionLost
 from sendoff.wire.http.connection import Connection
-from sendoff.wire.http.memory_budget import Budget
+from sendoff.wire.http.memory_budget import MemoryBudget
 from sendoff.wire.http.message import Response, encode_request
 from sendoff.wire.http.pool import Pool
 from sendoff.wire.net.dialer import Dialer
@@ -61,7 +61,7 @@ class Client:
         self._pool = Pool(most=max_idle, most_per_origin=max_idle_per_origin, idle_seconds=idle_seconds)
         self._body_cap = body_cap
         self._body_seconds = body_seconds
-        self._budget = Budget(_MOST_HELD_BYTES)
+        self._budget = MemoryBudget(_MOST_HELD_BYTES)
         self._open: set[Connection] = set()
         self._closed = False
         self._gone: asyncio.Event | None = None

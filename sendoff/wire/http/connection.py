@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import cast
 
 from sendoff.wire.errors import BadResponse, ConnectionLost, Phase, TimedOut, TlsFailed, WireError
-from sendoff.wire.http.memory_budget import Budget
+from sendoff.wire.http.memory_budget import MemoryBudget
 from sendoff.wire.http.message import Response
 from sendoff.wire.http.reader import ResponseReader
 
@@ -17,7 +17,7 @@ Origin = tuple[str, str, int]
 # A connection outlives changes of its name in the DNS by no more than this.
 LONGEST_LIFE_SECONDS = 300.0
 
-_LAST_LOOK_SECONDS = 0.01
+_RECHECK_SECONDS = 0.01
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -49,13 +49,13 @@ class Connection(asyncio.BufferedProtocol):
         body_cap: int,
         on_lost: Callable[[Connection], None],
         buffer: memoryview,
-        budget: Budget,
+        budget: MemoryBudget,
         body_seconds: float,
     ) -> None:
-        """`buffer`: what is read into. All connections of a loop share it, for it is emptied before the next read.
+        """`buffer` is read into. All connections of a loop share it, since it is emptied before the next read.
 
-        `budget`: what their unfinished responses may hold together. `body_seconds`: how long a body may take once its
-        head has arrived; it is cut off there, and the response counts as it is.
+        `budget` limits what their unfinished responses hold together. `body_seconds` is how long a body may take after
+        its head; after that it is cut off, and the response is judged on its status.
         """
         self.origin = origin
         self._buffer = buffer
@@ -79,13 +79,13 @@ class Connection(asyncio.BufferedProtocol):
             raise self._why_unusable()
         reader.begin(method)
         self._waiter = waiter = self._loop.create_future()
-        self._timer = self._loop.call_at(deadline, self._look_once_more)
+        self._timer = self._loop.call_at(deadline, self._recheck_after_stall)
         try:
             self._transport.write(request)
             await waiter
         except BaseException:
             self.abort()
-            reader.begin(method)  # nobody will ask for what it holds
+            reader.begin(method)  # release what it holds
             raise
         finally:
             self._waiter = None
@@ -158,7 +158,7 @@ class Connection(asyncio.BufferedProtocol):
         self._on_lost(self)
 
     def _finish(self, waiter: asyncio.Future[None]) -> None:
-        # An answer to a request that is not all gone: whoever does not read the rest would keep it here for ever.
+        # The answer came before the whole request was sent: a receiver that never reads would keep the rest in memory.
         if not self._reader.reusable or (self._transport is not None and self._transport.get_write_buffer_size()):
             self.abort()
         waiter.set_result(None)
@@ -169,9 +169,9 @@ class Connection(asyncio.BufferedProtocol):
             waiter.set_exception(error)
         self.abort()
 
-    def _look_once_more(self) -> None:
-        # After a standstill the loop runs what is late before it reads what came in time.
-        self._timer = self._loop.call_later(_LAST_LOOK_SECONDS, self._expire)
+    def _recheck_after_stall(self) -> None:
+        # If the loop stalled, expired timers run before pending reads: poll once more so that data in time wins.
+        self._timer = self._loop.call_later(_RECHECK_SECONDS, self._expire)
 
     def _expire(self) -> None:
         waiter = self._waiter

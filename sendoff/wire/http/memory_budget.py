@@ -1,16 +1,17 @@
-"""How much of unfinished answers a client holds, all of its connections together.
+"""Limits the memory that the unfinished answers of a client take, all connections together.
 
-One answer is bounded by itself. A thousand of the largest at once, which never end, would be a thousand times that:
-what goes beyond the first few kilobytes of an answer is taken from a budget that all of them share.
+Each answer is bounded by itself, but a thousand endless ones would take a thousand times that bound. Beyond the first
+kilobytes of each answer, all of them share a budget.
 """
 
 from __future__ import annotations
 
 FREE_BYTES = 4_096
-"""What every answer may hold without asking: more than nearly all receivers ever send."""
+"""Bytes of each answer that are not charged to the budget. Nearly all answers are shorter; a higher value raises the
+memory of hostile answers by as much for each connection."""
 
 
-class Budget:
+class MemoryBudget:
     """Bytes that unfinished answers may hold beyond `free` each, at most `most` of them together."""
 
     def __init__(self, most: int, *, free: int = FREE_BYTES) -> None:
@@ -19,13 +20,13 @@ class Budget:
 
     @property
     def left(self) -> int:
-        """How many bytes nobody holds."""
+        """Bytes that are still free."""
         return self._left
 
     def change(self, charged: int, held: int) -> int | None:
-        """What is charged to an answer that holds `held` bytes by now, for which `charged` was taken before.
+        """Charge an answer that now holds `held` bytes, and had been charged `charged`; returns its new charge.
 
-        None, with nothing changed, when there is not so much left.
+        Returns None and changes nothing if too few bytes are left.
         """
         wanted = max(0, held - self._free)
         if wanted - charged > self._left:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from sendoff.wire.errors import BadResponse
-from sendoff.wire.http.memory_budget import Budget
+from sendoff.wire.http.memory_budget import MemoryBudget
 from sendoff.wire.http.message import Headers
 
 MOST_HEAD_BYTES = 65_536
@@ -59,7 +59,7 @@ class ResponseReader:
         "truncated",
     )
 
-    def __init__(self, body_cap: int, budget: Budget) -> None:
+    def __init__(self, body_cap: int, budget: MemoryBudget) -> None:
         self._body_cap = body_cap
         self._budget = budget
         self._charged = 0

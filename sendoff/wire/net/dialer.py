@@ -16,7 +16,7 @@ from typing import Literal
 from sendoff.policy.addresses import Address, AddressPolicy, Target, refusal
 from sendoff.wire.errors import LocalFailure, NameNotFound, Phase, RefusedAddress, TimedOut, WireError
 from sendoff.wire.http.connection import Connection
-from sendoff.wire.http.memory_budget import Budget
+from sendoff.wire.http.memory_budget import MemoryBudget
 from sendoff.wire.net.proxy import Proxy
 from sendoff.wire.net.resolver import Resolver
 from sendoff.wire.net.sockets import open_first
@@ -36,14 +36,14 @@ class Dialer:
         proxy: Proxy | None,
         buffer: memoryview,
     ) -> None:
-        """`buffer`: what connections read into, as Connection has it."""
+        """`buffer` is what connections read into; see Connection."""
         self._policy = policy
         self._resolver = resolver
         self._ssl_context = ssl_context
         self._proxy = proxy
         self._buffers = buffer, memoryview(bytearray(RECORD_BYTES))
         self._turns = HandshakeLimiter()
-        self._budget = Budget(MOST_HELD_HANDSHAKE_BYTES, free=FREE_HANDSHAKE_BYTES)
+        self._budget = MemoryBudget(MOST_HELD_HANDSHAKE_BYTES, free=FREE_HANDSHAKE_BYTES)
 
     async def dial(
         self, target: Target, factory: Callable[[], Connection], deadline: float, *, owner: str | None = None
@@ -114,7 +114,7 @@ class Dialer:
     ) -> Connection:
         try:
             tls = TlsTransport(factory, self._ssl_context, target.host, self._buffers, TlsByteBudget(self._budget))
-            turn.give_way = tls.give_way
+            turn.evict = tls.evict
             await asyncio.get_running_loop().create_connection(lambda: tls, sock=sock)
             return await tls.handshake()
         finally:
@@ -122,11 +122,13 @@ class Dialer:
 
 
 class _Dial:
-    """How far a dial has come."""
+    """The phase that a dial is in."""
 
     phase: Phase | Literal["turn"] = "resolve"
 
     def too_late(self) -> WireError:
         if self.phase == "turn":
-            return LocalFailure("Too many other receivers were slow to shake hands; nothing was sent.")
+            return LocalFailure(
+                "Too many other receivers were slow in the TLS handshake; nothing was sent. It is tried again."
+            )
         return TimedOut(self.phase)

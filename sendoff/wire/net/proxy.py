@@ -1,7 +1,7 @@
 """An HTTP proxy on the way out, by CONNECT.
 
-The proxy is the operator's own and may have any address; where it connects to is still decided here: it is told the
-address that was checked, never the name.
+The proxy belongs to the operator and may have any address. It is given the checked address of the receiver, never the
+name, so that it cannot resolve it to another one.
 """
 
 from __future__ import annotations

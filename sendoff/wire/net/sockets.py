@@ -15,8 +15,8 @@ from sendoff.wire.errors import ConnectFailed, LocalFailure, WireError
 _STAGGER_SECONDS = 0.25  # RFC 8305: how long one address is given before the next is tried beside it
 _MOST_ADDRESSES = 6
 
-# What a receiver can have wait for us in the kernel: more than an answer that is worth keeping, less than the megabytes
-# that it would let it grow to.
+# Bytes of an answer that the kernel buffers. The default grows to megabytes for each connection; less than 16 KiB slows
+# down ordinary answers.
 _RECEIVE_BUFFER_BYTES = 16_384
 
 # The request did not get off this machine. EHOSTUNREACH is not among them: that is the receiver's router speaking.
@@ -60,7 +60,7 @@ async def open_socket(address: Address, port: int) -> socket.socket:
 
 
 def connect_failure(errors: Sequence[OSError]) -> WireError:
-    """What the failures to connect mean together: ours only if no address was even reached for."""
+    """The error for all failed addresses: LocalFailure only if no attempt left this machine."""
     theirs = [error for error in errors if error.errno not in _LOCAL]
     if theirs:
         return ConnectFailed(f"No connection could be opened: {_describe(theirs[-1])}.")

@@ -1,46 +1,48 @@
-"""What a receiver sends below HTTP: handshakes, tickets, changes of keys, padding. Little of it is ever needed."""
+"""Limits on what a receiver sends below HTTP: handshakes, session tickets, key updates, padding."""
 
 from __future__ import annotations
 
 import ssl
 
-from sendoff.wire.http.memory_budget import Budget
+from sendoff.wire.http.memory_budget import MemoryBudget
 
 MOST_OVERHEAD_BYTES = 32_768
-"""A chain of certificates takes 3 to 8 KB, and an answer's records may be 16 KB."""
+"""Bytes that a connection may receive without payload. A certificate chain takes 3 to 8 KB and a record up to 16 KB;
+below that, valid receivers are refused."""
 
 MOST_UNASKED_ANSWERS = 32
-"""How often a receiver can make us answer below HTTP, to changes of keys above all, which nobody needs so often."""
+"""Control records, key updates above all, that a connection answers before it is closed. A higher value lets a
+receiver cause more work."""
 
 FREE_HANDSHAKE_BYTES = 8_192
-"""What every handshake may send without asking. What is parsed of certificates takes ten times as much (measured), and
-stays in memory as long as the connection does."""
+"""Bytes of a handshake that are not charged to the shared budget. Parsed certificates take ten times as much memory
+(measured) for as long as the connection is open."""
 
 MOST_HELD_HANDSHAKE_BYTES = 1_048_576
-"""What the handshakes of all open connections may have sent beyond that."""
+"""Bytes beyond that of the handshakes of all open connections together; above it, larger handshakes fail."""
 
-_PER_READ = 4_096  # what comes with some bytes of an answer: a record's frame and padding, a ticket
+_PER_READ = 4_096  # bytes of overhead allowed for each read with payload: framing, padding, a session ticket
 
 
 class TlsByteBudget:
-    """Counts what one connection receives that is no answer. `budget` is for the bytes of all handshakes."""
+    """Counts the bytes without payload of one connection. `budget` is shared by the handshakes of all connections."""
 
     __slots__ = ("_answers", "_budget", "_charged", "_received")
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: MemoryBudget) -> None:
         self._budget = budget
         self._answers = self._charged = self._received = 0
 
     def receive(self, size: int) -> None:
-        """So many bytes came."""
+        """Count `size` bytes from the network."""
         self._received += size
 
-    def carried(self, size: int) -> None:
-        """So many bytes of an answer were in them."""
+    def consumed(self, size: int) -> None:
+        """Subtract `size` bytes of decrypted payload, and the overhead that is allowed with them."""
         self._received = max(0, self._received - size - _PER_READ)
 
-    def answer_is_too_much(self) -> bool:
-        """To call whenever it makes us answer."""
+    def too_many_control_records(self) -> bool:
+        """Count one control record that has to be answered, and return whether there were too many."""
         self._answers += 1
         return self._answers > MOST_UNASKED_ANSWERS
 
@@ -48,27 +50,30 @@ class TlsByteBudget:
     def is_too_much(self) -> bool:
         return self._received > MOST_OVERHEAD_BYTES
 
-    def objection(self) -> str | None:
-        """What speaks against going on with the handshake."""
+    def violation(self) -> str | None:
+        """The limit that the handshake exceeds, as an error text; None if it may continue."""
         if self.is_too_much:
-            return f"The receiver sent more than {MOST_OVERHEAD_BYTES} bytes to shake hands."
+            return f"The TLS handshake took more than {MOST_OVERHEAD_BYTES} bytes; shorten the certificate chain."
         charged = self._budget.change(self._charged, self._received)
         if charged is None:
-            return f"The receiver sent more than {FREE_HANDSHAKE_BYTES} bytes to shake hands; there is no room left."
+            return (
+                f"The TLS handshake took more than {FREE_HANDSHAKE_BYTES} bytes while there was no room left for "
+                "large ones; shorten the receiver's certificate chain."
+            )
         self._charged = charged
         return None
 
-    def begin_anew(self) -> None:
-        """The handshake is done; what it took is kept."""
+    def complete_handshake(self) -> None:
+        """Start to count for the open connection; the handshake's charge to the budget remains."""
         self._received = 0
 
     def end(self) -> None:
-        """The connection is gone."""
+        """Give the charge back when the connection is closed."""
         self._charged = self._budget.change(self._charged, 0) or 0
 
 
-def refusal(reason: str) -> ssl.SSLError:
-    """The error that ends a connection for such a reason."""
+def to_tls_error(reason: str) -> ssl.SSLError:
+    """The error that closes a connection for `reason`."""
     error = ssl.SSLError()
     error.reason = reason
     return error

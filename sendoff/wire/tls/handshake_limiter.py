@@ -1,9 +1,9 @@
-"""How many TLS handshakes are under way at once, and who waits for a turn.
+"""Limits how many TLS handshakes are under way at once.
 
-A receiver that announces a message of 100 KB has OpenSSL make room for all of it: half a handshake takes 50 KB while
-the receiver is silent and up to 215 KB when it means harm (measured), a thousand of them what a worker takes otherwise.
-So that receivers which never finish keep nobody waiting, hosts take turns, and what is late gives way, but only where
-somebody waits.
+When a receiver announces a message of 100 KB, OpenSSL allocates all of it. An unfinished handshake takes 50 KB with a
+silent receiver and up to 215 KB with a hostile one (measured); a thousand of them would double the memory of a worker.
+Hosts take turns, and handshakes that are late are evicted while others wait, so that receivers which never finish do
+not delay the rest.
 """
 
 from __future__ import annotations
@@ -15,26 +15,27 @@ from collections.abc import Callable
 from sendoff.wire.http.connection import Origin
 
 MOST_HANDSHAKES = 150
+"""Handshakes at once. Each may take up to 215 KB: twice as many need 32 MB more."""
 
 _PATIENCE_SECONDS = 1.0
-_LAST_LOOK_SECONDS = 0.01
+_RECHECK_SECONDS = 0.01
 
 
 class HandshakePermit:
-    """A place among the handshakes that are under way; `give_way` is called when it has had it for too long."""
+    """Permission for one handshake; `evict` is called when it takes too long while others wait."""
 
     def __init__(self, turns: HandshakeLimiter, since: float) -> None:
         self.since = since
-        self.give_way: Callable[[], None] = lambda: None
+        self.evict: Callable[[], None] = lambda: None
         self._turns = turns
 
     def end(self) -> None:
-        """Give the place back."""
+        """Release the permit."""
         self._turns._end(self)
 
 
 class HandshakeLimiter:
-    """At most `most` turns at once."""
+    """Grants at most `most` permits at once."""
 
     def __init__(self, most: int = MOST_HANDSHAKES) -> None:
         self._free = most
@@ -43,7 +44,7 @@ class HandshakeLimiter:
         self._timer: asyncio.TimerHandle | None = None
 
     async def take(self, origin: Origin) -> HandshakePermit:
-        """A turn, when it is `origin`'s; whoever takes one must end it."""
+        """Wait for the turn of `origin` and return its permit; the caller must end it."""
         if self._free:
             self._free -= 1
         else:
@@ -76,7 +77,7 @@ class HandshakeLimiter:
         self._pass_on()
 
     def _pass_on(self) -> None:
-        """To the next host's first waiter, if there is one that was not just cancelled."""
+        """Pass the permit to the first waiter of the next host that was not cancelled."""
         for origin, waiters in self._waiting.items():
             waiter = next((waiter for waiter in waiters if not waiter.done()), None)
             if waiter is not None:
@@ -89,16 +90,16 @@ class HandshakeLimiter:
     def _watch(self) -> None:
         if self._timer is None and self._waiting and self._under_way:
             late_at = next(iter(self._under_way)).since + _PATIENCE_SECONDS
-            self._timer = asyncio.get_running_loop().call_at(late_at, self._look_once_more)
+            self._timer = asyncio.get_running_loop().call_at(late_at, self._recheck_after_stall)
 
-    def _look_once_more(self) -> None:
-        # After a standstill the loop runs what is late before it reads what came in time.
-        self._timer = asyncio.get_running_loop().call_later(_LAST_LOOK_SECONDS, self._end_late_ones)
+    def _recheck_after_stall(self) -> None:
+        # If the loop stalled, expired timers run before pending reads: poll once more so that data in time wins.
+        self._timer = asyncio.get_running_loop().call_later(_RECHECK_SECONDS, self._end_late_ones)
 
     def _end_late_ones(self) -> None:
         self._timer = None
         late_since = asyncio.get_running_loop().time() - _PATIENCE_SECONDS
         late = [turn for turn in self._under_way if turn.since <= late_since]
         for turn in late[: sum(map(len, self._waiting.values()))]:
-            turn.give_way()
+            turn.evict()
         self._watch()

@@ -1,8 +1,8 @@
-"""TLS between a plain connection and what is sent on it, in little memory.
+"""TLS on a plain connection, in little memory.
 
-The event loop's own TLS takes up to 140 KB for a connection on which a receiver has sent what it may, and there can be
-a thousand of them. Here OpenSSL is fed in small slices, whose size is what its buffers grow to, and everything is
-decrypted into one piece of memory that all connections share.
+The event loop's own TLS takes up to 140 KB for a connection to a hostile receiver, and there can be a thousand of them.
+Here OpenSSL is fed in small slices, which bound the growth of its buffers, and all connections of a loop share one
+buffer for plaintext.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any, cast
 
 from sendoff.wire.errors import TlsFailed
 from sendoff.wire.http.connection import Connection
-from sendoff.wire.tls.byte_budget import TlsByteBudget, refusal
+from sendoff.wire.tls.byte_budget import TlsByteBudget, to_tls_error
 from sendoff.wire.tls.trust import handshake_failure
 
 RECORD_BYTES = 16_384
-"""The most that one record holds, and so what is decrypted at once."""
+"""Bytes of the largest TLS record, and of the buffer that records are decrypted into; fixed by TLS."""
 
 _SLICE_BYTES = 4_096
 _WRITE_BYTES = 16_384
@@ -28,11 +28,11 @@ _GOODBYE_SECONDS = 1.0
 
 NewConnection = Callable[[], Connection]
 Buffers = tuple[memoryview, memoryview]
-"""What is read into, and what it is decrypted into: a loop's connections share them, for nothing stays in them."""
+"""The buffers for ciphertext and plaintext. All connections of a loop share them, since they are emptied at once."""
 
 
 class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
-    """The protocol of a plain transport, and the transport of a connection that is made once hands are shaken."""
+    """The protocol of a plain transport, and the transport of the connection that is made after the handshake."""
 
     __slots__ = (
         "_buffer",
@@ -59,7 +59,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         buffers: Buffers,
         overhead: TlsByteBudget,
     ) -> None:
-        """`host` is who the receiver must be."""
+        """`host` is the name that the receiver's certificate must have."""
         self._new_connection = new_connection
         self._buffer, self._plaintext = buffers
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -74,7 +74,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._error: ssl.SSLError | None = None
 
     async def handshake(self) -> Connection:
-        """Agree on encryption and see who the receiver is. Raises TlsFailed."""
+        """Agree on encryption and verify the receiver's certificate. Raises TlsFailed."""
         try:
             return await cast("asyncio.Future[Connection]", self._handshake)
         except BaseException:
@@ -83,9 +83,9 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         finally:
             self._handshake = None  # a failure's stack trace, which it holds, holds this object
 
-    def give_way(self) -> None:
-        """End the handshake because others wait for their turn."""
-        self._fail(TlsFailed("The receiver took too long to shake hands while others were waiting."))
+    def evict(self) -> None:
+        """Fail the handshake because others are waiting."""
+        self._fail(TlsFailed("The TLS handshake took too long while others were waiting; speed up the receiver."))
 
     def write(self, data: Any) -> None:
         try:
@@ -105,7 +105,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._is_open = False
         self._plain.write(self._outgoing.read())
         self._plain.close()
-        # A receiver that never reads would keep the connection open for ever.
+        # A receiver that never reads would keep the connection open.
         self._loop.call_later(_GOODBYE_SECONDS, self._plain.abort)
 
     def abort(self) -> None:
@@ -152,13 +152,13 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._plain.write(self._outgoing.read())
 
     def _has_room(self) -> bool:
-        objection = self._overhead.objection()
-        if objection is not None:
-            self._fail(TlsFailed(objection))
-        return objection is None
+        violation = self._overhead.violation()
+        if violation is not None:
+            self._fail(TlsFailed(violation))
+        return violation is None
 
     def _begin(self, handshake: asyncio.Future[Connection]) -> None:
-        self._overhead.begin_anew()
+        self._overhead.complete_handshake()
         self._is_open = True
         self._connection = self._new_connection()
         self._connection.connection_made(self)
@@ -167,15 +167,15 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     def _fail(self, error: TlsFailed) -> None:
         if self._handshake is not None and not self._handshake.done():
             self._handshake.set_exception(error)
-            self._handshake.exception()  # it may be that nobody waits for it any more
+            self._handshake.exception()  # marks it as retrieved, since the caller may have been cancelled
 
     def _read(self) -> None:
         try:
             self._pass_on(cast(Connection, self._connection))
             if self._is_open:
-                self._object.write(b"")  # nothing; OpenSSL gives back the buffer that it took in case it had to answer
+                self._object.write(b"")  # writes nothing, but makes OpenSSL release its write buffer
             if self._overhead.is_too_much:
-                self._break(refusal("the receiver sends too much that is no answer"))
+                self._break(to_tls_error("the receiver sends too much besides its answer"))
         except ssl.SSLError as error:
             self._break(error)
 
@@ -190,14 +190,14 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
                 if self._is_open:
                     self.close()
                 return
-            self._overhead.carried(size)
+            self._overhead.consumed(size)
             connection.data_received(self._plaintext[:size])
             if not self._incoming.pending and not self._object.pending():
                 return
 
     def _answer(self) -> None:
-        if self._overhead.answer_is_too_much():
-            self._break(refusal("the receiver changes its keys too often"))
+        if self._overhead.too_many_control_records():
+            self._break(to_tls_error("the receiver changes its keys too often"))
         self._plain.write(self._outgoing.read())
 
     def _break(self, error: ssl.SSLError) -> None:

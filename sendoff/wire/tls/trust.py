@@ -1,7 +1,7 @@
-"""TLS as we want it: verified, modern and HTTP/1.1.
+"""TLS settings: verified certificates, TLS 1.2 or newer, HTTP/1.1.
 
-Sessions are not resumed. Before Python 3.12.8 each look at a connection's session loses several kilobytes for ever
-(python/cpython#116810), a receiver chooses how many, and a whole handshake was measured to take no more of our time.
+Sessions are not resumed. Before Python 3.12.8, each read of a connection's session leaks several kilobytes
+(python/cpython#116810), and a full handshake took no more time in measurements.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ def default_ssl_context(ca_file: Path | None = None) -> ssl.SSLContext:
 
 
 def require_verification(context: ssl.SSLContext) -> ssl.SSLContext:
-    """The same context; raises ValueError if it would talk to anybody."""
+    """The same context; raises ValueError if it does not verify certificates and host names."""
     if context.verify_mode is not ssl.CERT_REQUIRED or not context.check_hostname:
         raise ValueError("the TLS context must verify certificates and host names")
     return context
 
 
 def handshake_failure(error: ssl.SSLError) -> TlsFailed:
-    """What OpenSSL's error means to people, and what the receiver must change."""
+    """OpenSSL's error in plain words, and what the receiver must change."""
     if isinstance(error, ssl.SSLCertVerificationError):
         message = error.verify_message.rstrip(".")
         reason = _CERTIFICATE_REASONS.get(error.verify_code, f"is not valid: {message}; install a valid one")

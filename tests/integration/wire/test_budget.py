@@ -10,7 +10,7 @@ import pytest
 from sendoff.wire.errors import BadResponse, TimedOut, WireError
 from sendoff.wire.http import client as client_module
 from sendoff.wire.http.client import Client
-from sendoff.wire.http.memory_budget import FREE_BYTES, Budget
+from sendoff.wire.http.memory_budget import FREE_BYTES, MemoryBudget
 from sendoff.wire.http.message import Response
 from sendoff.wire.http.reader import ResponseReader
 from tests.integration.wire.receivers import LOOPBACK, Behaviour, Peer, RawReceiver, receiving
@@ -38,7 +38,7 @@ async def outcome(client: Client, receiver: RawReceiver, *, seconds: float = 5) 
 
 
 def test_what_an_answer_holds_beyond_its_own_is_taken_from_the_budget_and_given_back() -> None:
-    budget = Budget(10_000)
+    budget = MemoryBudget(10_000)
     assert budget.change(0, FREE_BYTES) == 0
     charged = budget.change(0, FREE_BYTES + 6_000)
     assert (charged, budget.left) == (6_000, 4_000)
@@ -50,20 +50,20 @@ def test_what_an_answer_holds_beyond_its_own_is_taken_from_the_budget_and_given_
 
 
 def test_an_answer_whose_status_is_known_ends_truncated_when_there_is_no_budget_left() -> None:
-    reader = ResponseReader(16_384, Budget(0))
+    reader = ResponseReader(16_384, MemoryBudget(0))
     assert not reader.feed(HEAD + b"Content-Length: 16000\r\n\r\n" + b"x" * 1_000)
     assert reader.feed(b"x" * 5_000)
     assert (reader.status, reader.truncated, reader.reusable, len(reader.body())) == (200, True, False, 6_000)
 
 
 def test_a_head_that_does_not_end_is_refused_when_there_is_no_budget_left() -> None:
-    reader = ResponseReader(16_384, Budget(0))
+    reader = ResponseReader(16_384, MemoryBudget(0))
     with pytest.raises(BadResponse, match="no room"):
         reader.feed(HEAD + b"X-Endless: " + b"x" * FREE_BYTES)
 
 
 def test_a_whole_answer_needs_no_budget() -> None:
-    reader = ResponseReader(16_384, Budget(0))
+    reader = ResponseReader(16_384, MemoryBudget(0))
     assert reader.feed(HEAD + b"Content-Length: 16000\r\n\r\n" + b"x" * 16_000)
     assert (reader.truncated, reader.reusable) == (False, True)
 

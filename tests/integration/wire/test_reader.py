@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sendoff.wire.errors import BadResponse
-from sendoff.wire.http.memory_budget import Budget
+from sendoff.wire.http.memory_budget import MemoryBudget
 from sendoff.wire.http.reader import (
     KEPT_HEAD_BYTES,
     MOST_HEAD_BYTES,
@@ -29,7 +29,7 @@ ANSWERS = [
 
 
 def read(*pieces: bytes) -> ResponseReader:
-    reader = ResponseReader(CAP, Budget(1_000_000))
+    reader = ResponseReader(CAP, MemoryBudget(1_000_000))
     for piece in pieces:
         if reader.feed(piece):
             break
@@ -92,7 +92,7 @@ def test_a_malformed_body_costs_the_connection_and_not_the_status(status: int, r
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_answer_or_refused(data: bytes) -> None:
     for start in (b"", HEAD, CHUNKED, b"HTTP/1.1 "):
-        reader = ResponseReader(CAP, Budget(1_000_000))
+        reader = ResponseReader(CAP, MemoryBudget(1_000_000))
         try:
             if start + data:
                 reader.feed(start + data)
@@ -179,7 +179,7 @@ def test_an_answer_that_has_no_body_takes_none(status: bytes) -> None:
 )
 def test_a_receiver_of_http_2_alone_is_named_as_such(frame: bytes) -> None:
     for data in (frame, memoryview(bytearray(frame))):
-        reader = ResponseReader(CAP, Budget(1_000_000))
+        reader = ResponseReader(CAP, MemoryBudget(1_000_000))
         with pytest.raises(BadResponse, match=r"HTTP/2 only; enable HTTP/1\.1"):
             reader.feed(data)
 
@@ -239,7 +239,7 @@ def test_a_body_is_kept_up_to_the_cap() -> None:
     ],
 )
 def test_framing_without_end_is_bounded_too(filler: bytes) -> None:
-    reader = ResponseReader(CAP, Budget(1_000_000))
+    reader = ResponseReader(CAP, MemoryBudget(1_000_000))
     reader.feed(CHUNKED)
     try:
         for _ in range(1_000):

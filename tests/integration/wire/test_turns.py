@@ -82,23 +82,23 @@ async def test_who_goes_away_takes_no_turn_along(*, ends_first: bool) -> None:
 
 async def test_whoever_is_late_gives_way_when_somebody_waits_and_only_then(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns_module, "_PATIENCE_SECONDS", 0.05)
-    turns, gave_way = HandshakeLimiter(3), list[int]()
+    turns, evicted = HandshakeLimiter(3), list[int]()
 
-    def gives_way(number: int, turn: HandshakePermit) -> Callable[[], None]:
-        def give_way() -> None:
-            gave_way.append(number)
+    def evicts(number: int, turn: HandshakePermit) -> Callable[[], None]:
+        def evict() -> None:
+            evicted.append(number)
             turn.end()
 
-        return give_way
+        return evict
 
     for number in range(3):
         turn = await turns.take(origin("a"))
-        turn.give_way = gives_way(number, turn)
+        turn.evict = evicts(number, turn)
     await asyncio.sleep(0.2)
-    assert gave_way == []
+    assert evicted == []
     served, tasks = await in_line(turns, "b")
     await asyncio.gather(*tasks)
-    assert (served, gave_way) == (["b"], [0])
+    assert (served, evicted) == (["b"], [0])
 
 
 @pytest.fixture
