@@ -10,7 +10,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from sendoff.errors import Invalid
-from sendoff.uploads.files.tempfiles import SpoolFile
+from sendoff.uploads.files.tempfiles import TemporaryFile
 
 FILE = "file"
 MOST_PARTS = 20
@@ -35,7 +35,7 @@ class _Part:
     value: bytearray = field(default_factory=bytearray)
 
 
-async def read_form(body: AsyncIterable[bytes], content_type: str, target: SpoolFile) -> Form:
+async def read_form(body: AsyncIterable[bytes], content_type: str, target: TemporaryFile) -> Form:
     """Reads the body to its end and writes the part `file` to `target`; the caller closes it.
 
     Raises Invalid if it is no complete form, has a field twice, too many or too large ones, and what

@@ -13,7 +13,7 @@ from sendoff.errors import Invalid, TooLarge, UnsupportedMediaType
 from sendoff.idempotency import fingerprint
 from sendoff.uploads.check import CsvSubmission, JsonSubmission
 from sendoff.uploads.files.converting import MOST_FILE_BYTES
-from sendoff.uploads.files.tempfiles import SpoolFile
+from sendoff.uploads.files.tempfiles import TemporaryFile
 
 from .multipart import FILE, Form, read_form
 
@@ -58,7 +58,7 @@ async def receive(request: Request, folder: Path) -> Received:
 
 async def _receive_form(request: Request, folder: Path) -> Received:
     path = folder / "received.csv"
-    file = SpoolFile(path, limit=MOST_FILE_BYTES)
+    file = TemporaryFile(path, limit=MOST_FILE_BYTES)
     try:
         form = await read_form(_bounded(request), request.headers["content-type"], file)
     finally:
@@ -79,7 +79,7 @@ async def _receive_form(request: Request, folder: Path) -> Received:
 
 async def _receive_json(request: Request, folder: Path) -> Received:
     path = folder / "received.json"
-    digest, file = hashlib.sha256(), SpoolFile(path, limit=MOST_FILE_BYTES)
+    digest, file = hashlib.sha256(), TemporaryFile(path, limit=MOST_FILE_BYTES)
     try:
         async for piece in request.stream():
             digest.update(piece)

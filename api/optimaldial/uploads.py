@@ -11,7 +11,7 @@ from sendoff.idempotency import IdempotentRequest, StoredResponse
 from sendoff.store.tables import Upload
 from sendoff.uploads.create import Sender, create_upload, require_credits, require_subscription
 from sendoff.uploads.files.storage import content_disposition
-from sendoff.uploads.files.tempfiles import spool_folder
+from sendoff.uploads.files.tempfiles import temporary_folder
 from sendoff.uploads.manage import (
     cancel_upload,
     find_upload,
@@ -45,7 +45,7 @@ async def create(request: Request, caller: UploadsWriter, context: ContextOf, ke
     content_kind(request)
     # With a key it may be the repetition of an upload that took the last credits: its body must be read to tell.
     await (require_credits if key is None else require_subscription)(context, caller.organization_id)
-    async with spool_folder() as folder:
+    async with temporary_folder() as folder:
         received = await receive(request, folder)
         idempotent = None if key is None else IdempotentRequest(caller.organization_id, key, received.fingerprint)
         work = create_upload(context, _sender(caller), received.submission, answer=_answer, idempotent=idempotent)

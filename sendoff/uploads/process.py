@@ -23,7 +23,7 @@ from sendoff.store.tables import Upload
 from sendoff.uploads.files.filenames import result_name
 from sendoff.uploads.files.links import FileKind
 from sendoff.uploads.files.tasks import WriteResults
-from sendoff.uploads.files.tempfiles import save, spool_folder
+from sendoff.uploads.files.tempfiles import save, temporary_folder
 from sendoff.uploads.finish import complete_upload, fail_upload, lease_of, result_key
 from sendoff.uploads.services import UploadServices
 
@@ -117,7 +117,7 @@ class _Progress:
 
 async def _read_and_store(context: Context, upload: Upload, progress: _Progress) -> None:
     storage = UploadServices.of(context).storage
-    async with spool_folder() as folder:
+    async with temporary_folder() as folder:
         source, processed, filtered = folder / "original", folder / "processed", folder / "filtered"
         await save(await storage.read(upload.storage_path), source)
         await UploadServices.of(context).file_worker.run(

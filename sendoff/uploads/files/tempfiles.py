@@ -21,7 +21,7 @@ _WRITE_BYTES = 1024 * 1024
 
 
 @asynccontextmanager
-async def spool_folder() -> AsyncIterator[Path]:
+async def temporary_folder() -> AsyncIterator[Path]:
     """A folder of one's own, readable by nobody else. Raises Unavailable when there is no place for it."""
     folder, lock = await asyncio.to_thread(_make_folder)
     try:
@@ -84,8 +84,8 @@ def _lock(folder: Path) -> int | None:
 
 
 async def save(pieces: AsyncIterable[bytes], target: Path, *, limit: int | None = None) -> int:
-    """Writes the stream to a file, off the event loop; its size. Raises what SpoolFile.write raises."""
-    writer = SpoolFile(target, limit=limit)
+    """Writes the stream to a file, off the event loop; its size. Raises what TemporaryFile.write raises."""
+    writer = TemporaryFile(target, limit=limit)
     try:
         async for piece in pieces:
             await writer.write(piece)
@@ -94,7 +94,7 @@ async def save(pieces: AsyncIterable[bytes], target: Path, *, limit: int | None 
     return writer.size
 
 
-class SpoolFile:
+class TemporaryFile:
     """A file written by pieces, a megabyte at a time, off the event loop."""
 
     def __init__(self, target: Path, *, limit: int | None = None) -> None:

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from sendoff.errors import TooLarge, Unavailable
-from sendoff.uploads.files.tempfiles import SpoolFile, remove_abandoned, save, spool_folder
+from sendoff.uploads.files.tempfiles import TemporaryFile, remove_abandoned, save, temporary_folder
 
 HOLD_A_FOLDER = """
 import asyncio
-from sendoff.uploads.files.tempfiles import spool_folder
+from sendoff.uploads.files.tempfiles import temporary_folder
 
 async def hold():
-    async with spool_folder() as folder:
+    async with temporary_folder() as folder:
         (folder / "half").write_text("done")
         print(folder, flush=True)
         await asyncio.sleep(60)
@@ -43,7 +43,7 @@ async def pieces(*sizes: int) -> AsyncIterator[bytes]:
 
 async def test_a_folder_is_private_and_gone_at_the_end() -> None:
     async def fail_within() -> None:
-        async with spool_folder() as folder:
+        async with temporary_folder() as folder:
             found.append(folder)
             assert folder.stat().st_mode & 0o777 == 0o700
             (folder / "file").write_text("x")
@@ -56,7 +56,7 @@ async def test_a_folder_is_private_and_gone_at_the_end() -> None:
 
 
 async def test_a_folder_in_use_is_not_taken_for_abandoned() -> None:
-    async with spool_folder() as folder:
+    async with temporary_folder() as folder:
         assert remove_abandoned() == 0
         assert folder.exists()
 
@@ -119,18 +119,18 @@ async def test_a_container_without_a_temporary_folder_is_told_so_and_may_try_aga
     with pytest.raises(Unavailable, match="No usable temporary directory"):
         remove_abandoned()
     with pytest.raises(Unavailable, match="No usable temporary directory"):
-        async with spool_folder():
+        async with temporary_folder():
             pass
     monkeypatch.undo()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
-    async with spool_folder() as folder:
+    async with temporary_folder() as folder:
         assert folder.parent == temporary
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the device that is always full is Linux's")
 @pytest.mark.parametrize("size", [3, 3_000_000])
 async def test_a_full_disk_is_unavailable_and_leaves_the_file_closed(size: int) -> None:
-    file = SpoolFile(Path("/dev/full"))
+    file = TemporaryFile(Path("/dev/full"))
     with pytest.raises(Unavailable, match="No space left"):
         await save(pieces(size), Path("/dev/full"))
     with pytest.raises(Unavailable, match="No space left"):
