@@ -7,9 +7,9 @@ from pathlib import Path
 import typer
 
 from sendoff.cli.terminal.output import print_json
-from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, plain_errors
+from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data
 from sendoff.data_directory import DataDirectory
-from sendoff.errors import SendoffError
+from sendoff.errors import SendoffError, Unavailable
 from sendoff.store.engine import database
 
 
@@ -19,8 +19,7 @@ class NotMigrated(SendoffError):
 
 def migrate(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """Bring the database's schema to this version's. Safe to repeat, and to run from several machines at once."""
-    with plain_errors():
-        migrate_database(data)
+    migrate_database(data)
     if as_json:
         print_json({"migrated": True})
     else:
@@ -37,6 +36,8 @@ def migrate_database(data: Path) -> None:
         database.migrate(url)
     except SendoffError:
         raise
+    except OSError as error:
+        raise Unavailable(f"The database cannot be reached: {error}") from error
     except Exception as error:
         # Drivers raise their own errors if the database is unreachable, full or read-only.
         first_line = str(error).split("\n", 1)[0]

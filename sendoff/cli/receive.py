@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import typer
 
-from sendoff.cli.terminal.session import plain_errors
 from sendoff.errors import SendoffError
 from sendoff.verify import SCHEMES, Scheme, VerificationError, branded, verify
 
@@ -48,8 +47,7 @@ def receive(
     refuses every other request with 503, so that the sender tries it again later.
     """
     inbox = Inbox(SCHEMES.get(dialect) or branded(dialect), secret or [], secret_file, status)
-    with plain_errors():
-        server = _listen(host, port, inbox)
+    server = _listen(host, port, inbox)
     signal.signal(signal.SIGTERM, _interrupt)
     typer.echo(f"receiving http://{host}:{server.server_port}")
     with server:

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 
 from sendoff.cli.terminal.output import print_json, printable
-from sendoff.cli.terminal.session import plain_errors
 from sendoff.clock import SystemClock
 from sendoff.dialects.base import AttemptInfo, EventData, Headers
 from sendoff.dialects.branded import FORMER_NAME
@@ -65,15 +64,12 @@ def verify(
         seconds = parse_duration(tolerance)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--tolerance") from None
-    with plain_errors():
-        scheme = _scheme(dialect, load())
-        try:
-            event = verify_request(
-                scheme, _pairs(lines), body.read(), secret, seconds, None if at is None else float(at)
-            )
-        except (VerificationError, ValueError) as error:
-            _refuse(error, as_json=as_json)
-            raise typer.Exit(1) from None
+    scheme = _scheme(dialect, load())
+    try:
+        event = verify_request(scheme, _pairs(lines), body.read(), secret, seconds, None if at is None else float(at))
+    except (VerificationError, ValueError) as error:
+        _refuse(error, as_json=as_json)
+        raise typer.Exit(1) from None
     if as_json:
         print_json({"valid": True, "event": event})
     else:
@@ -95,12 +91,11 @@ def sign(
     content = body.read()
     occurrence = _occurrence(content, event_id, event_type)
     timestamp = int(SystemClock().now().timestamp()) if at is None else at
-    with plain_errors():
-        spoken = Dialects(branded_dialect(load())).get(dialect)
-        try:
-            signed = spoken.headers(occurrence, AttemptInfo(new_id(), 1, timestamp), content, secret)
-        except ValueError as error:
-            raise SendoffError(f"This cannot be signed: {error}.") from None
+    spoken = Dialects(branded_dialect(load())).get(dialect)
+    try:
+        signed = spoken.headers(occurrence, AttemptInfo(new_id(), 1, timestamp), content, secret)
+    except ValueError as error:
+        raise SendoffError(f"This cannot be signed: {error}.") from None
     _print_headers(signed, as_json=as_json)
 
 

@@ -16,7 +16,7 @@ import typer
 
 from sendoff.cli.local_stack.stack import ListenAddress, Stack
 from sendoff.cli.migrate import migrate_database
-from sendoff.cli.terminal.session import DEFAULT_DATA, Data, plain_errors
+from sendoff.cli.terminal.session import DEFAULT_DATA, Data
 from sendoff.clock import Clock, SystemClock
 from sendoff.data_directory import DataDirectory
 from sendoff.errors import SendoffError
@@ -47,15 +47,14 @@ def up(
     """
     clock = SystemClock()
     directory = DataDirectory.at(data)
-    with plain_errors():
-        directory.make()
-        settings = directory.settings()
-        configure_logging(settings)
-        with _only_one(directory) as orphans_may_run:
-            patience = _ORPHANS_END_WITHIN_SECONDS if orphans_may_run else 0
-            place = _find_place(host, port, clock, patience_seconds=patience)
-            migrate_database(data)
-            exit_code = asyncio.run(_run(Stack(directory, settings, place, workers=workers, clock=clock), place))
+    directory.make()
+    settings = directory.settings()
+    configure_logging(settings)
+    with _only_one(directory) as orphans_may_run:
+        patience = _ORPHANS_END_WITHIN_SECONDS if orphans_may_run else 0
+        place = _find_place(host, port, clock, patience_seconds=patience)
+        migrate_database(data)
+        exit_code = asyncio.run(_run(Stack(directory, settings, place, workers=workers, clock=clock), place))
     raise typer.Exit(exit_code)
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 import sendoff
-from sendoff.cli.terminal.session import DEFAULT_DATA, Data, plain_errors
+from sendoff.cli.terminal.session import DEFAULT_DATA, Data
 from sendoff.data_directory import DataDirectory, as_environment, is_set
 from sendoff.errors import SendoffError
 
@@ -33,14 +33,12 @@ def web(
     data: Data = DEFAULT_DATA,
 ) -> None:
     """Run one API process, with the settings of the environment, or of DIR when SENDOFF_DATABASE_URL is not set."""
-    with plain_errors():
-        _become("api", data, "--host", host, "--port", str(port))
+    _become("api", data, "--host", host, "--port", str(port))
 
 
 def worker(data: Data = DEFAULT_DATA) -> None:
     """Run one worker process, with the settings of the environment, or of DIR when SENDOFF_DATABASE_URL is not set."""
-    with plain_errors():
-        _become("worker", data)
+    _become("worker", data)
 
 
 def server_command(name: ServerName) -> tuple[str, ...]:

@@ -6,8 +6,7 @@ import asyncio
 import getpass
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -18,7 +17,6 @@ from sendoff.audit import Actor
 from sendoff.cli.terminal.output import printable
 from sendoff.context import Context
 from sendoff.data_directory import DEFAULT, DataDirectory
-from sendoff.errors import SendoffError
 from sendoff.ids import is_uuid
 from sendoff.logging import configure_logging
 from sendoff.settings import Settings
@@ -91,16 +89,6 @@ def _installation(database_url: str) -> str:
     if parts.scheme.startswith("sqlite"):
         return printable(unquote(parts.path.removeprefix("/")))
     return printable(f"{parts.scheme.partition('+')[0]}://{parts.netloc.rpartition('@')[2]}{parts.path}")
-
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """End the process with exit code 1 and a sentence on standard error when something is wrong."""
-    try:
-        yield
-    except (SendoffError, OSError) as error:
-        typer.echo(f"sendoff: {error}", err=True)
-        raise typer.Exit(1) from None
 
 
 def who_is_at_work() -> str:
