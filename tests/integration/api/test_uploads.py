@@ -226,7 +226,7 @@ async def test_another_content_type_is_a_415(sqlite_api: ApiFixture, content_typ
     ("request_", "told"),
     [
         (form(FILE), "phone_column"),
-        (form(FILE, ('name="phone_column"', b"number")), "Its columns are: 'name', 'phone'"),
+        (form(FILE, ('name="phone_column"', b"number")), "as delimiter its columns are: 'name', 'phone'"),
         (form(COLUMN), "no part `file`"),
         (form(), "no part `file`"),
         (form(FILE, FILE, COLUMN), "twice"),
