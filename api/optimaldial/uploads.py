@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -27,6 +28,7 @@ from ..http.idempotency import Write, respond
 from ..http.pagination import MOST_PER_PAGE, decode_cursor, split_page
 from ..http.schemas import Page
 from ..openapi import error_responses
+from .concurrency import UploadsInProgress
 from .upload_body import content_kind, receive
 from .upload_schemas import NEW_UPLOAD, CancelledUpload, DownloadLink, UploadShown
 
@@ -43,13 +45,20 @@ router = APIRouter(prefix="/api/v1/uploads", tags=["uploads"])
 async def create(request: Request, caller: UploadsWriter, context: ContextOf, key: IdempotencyKey) -> Response:
     """Upload phone numbers: they are validated, charged and queued for processing before the answer comes."""
     content_kind(request)
-    # With a key it may be the repetition of an upload that took the last credits: its body must be read to tell.
-    await (require_credits if key is None else require_subscription)(context, caller.organization_id)
-    async with temporary_folder() as folder:
-        received = await receive(request, folder)
-        idempotent = None if key is None else IdempotentRequest(caller.organization_id, key, received.fingerprint)
-        work = create_upload(context, _sender(caller), received.submission, answer=_answer, idempotent=idempotent)
-        stored = await until_client_leaves(request, work)
+    with UploadsInProgress.of(context).one(caller.organization_id):
+        # With a key it may be the repetition of an upload that took the last credits: its body must be read to tell.
+        await (require_credits if key is None else require_subscription)(context, caller.organization_id)
+        async with temporary_folder() as folder:
+            received = await receive(request, folder)
+            idempotent = None if key is None else IdempotentRequest(caller.organization_id, key, received.fingerprint)
+            stored = await create_upload(
+                context,
+                _sender(caller),
+                received.submission,
+                answer=_answer,
+                idempotent=idempotent,
+                reading=partial(until_client_leaves, request),
+            )
     return respond(stored)
 
 

@@ -6,9 +6,10 @@ and no Idempotency-Key that anybody would have to wait for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from sendoff.context import Context
 from sendoff.errors import InsufficientCredits, NoSubscription, NotFound, Unavailable
@@ -54,6 +55,13 @@ async def require_credits(context: Context, organization_id: str) -> None:
         raise InsufficientCredits
 
 
+Reading = Callable[[Coroutine[Any, Any, CheckedUpload]], Awaitable[CheckedUpload]]
+
+
+async def _read(work: Coroutine[Any, Any, CheckedUpload]) -> CheckedUpload:
+    return await work
+
+
 async def create_upload(
     context: Context,
     sender: Sender,
@@ -61,11 +69,13 @@ async def create_upload(
     *,
     answer: Callable[[Upload], StoredResponse],
     idempotent: IdempotentRequest | None = None,
+    reading: Reading = _read,
 ) -> StoredResponse:
     """Charge one credit for each row with a valid number, and have the upload processed.
 
     Returns what `answer` makes of it; with `idempotent` a repetition gets the first answer instead, whichever process
     it comes to. One that comes to this process while the first still runs raises IdempotencyInProgress.
+    `reading` runs the work that reads the file, and may end it; transactions always run to their end.
 
     Raises NoSubscription, Invalid (the file, the column, the body), TooLarge (entries), TooFewContacts,
     InsufficientCredits and Unavailable, in that order.
@@ -74,10 +84,10 @@ async def create_upload(
         stored = await _stored(context, idempotent)
         if stored is not None:
             return stored
-        if await _credits(context, sender.organization_id) < FEWEST_CONTACTS:  # no upload costs less: do not read it
+        if await _credits(context, sender.organization_id) < FEWEST_CONTACTS:  # the price of the smallest
             return await _stored_or_insufficient(context, idempotent)
         file_worker = UploadServices.of(context).file_worker
-        checked = await check_upload(file_worker, submission, organization_id=sender.organization_id)
+        checked = await reading(check_upload(file_worker, submission, organization_id=sender.organization_id))
         if await _credits(context, sender.organization_id) < checked.valid:
             return await _stored_or_insufficient(context, idempotent)
         return await _keep(context, _row(context, sender, checked), checked, answer, idempotent)

@@ -48,7 +48,7 @@ def tree(tmp_path: Path) -> Iterator[Path]:
 def test_the_image_holds_the_product_and_nothing_else(tree: Path) -> None:
     files = [path.relative_to(tree) for path in tree.rglob("*") if path.is_file()]
     assert {path.parts[0] for path in files} == {"sendoff", "api", "worker"}
-    assert {path.suffix for path in files} == {".py", ".mako"}
+    assert {path.suffix for path in files} == {".py", ".mako", ".typed"}
     assert not {part for path in files for part in path.parts} & {"tests", "__pycache__", ".sendoff"}
 
 

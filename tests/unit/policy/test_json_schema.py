@@ -159,12 +159,12 @@ def test_unique_items_are_compared_in_linear_time() -> None:
 
     def seconds(items: int) -> float:
         data = orjson.dumps([{"i": number} for number in range(items)])
-        started = time.perf_counter()
+        started = time.process_time()
         assert schema.find_violation(data) is None
-        return time.perf_counter() - started
+        return time.process_time() - started
 
-    small = min(seconds(2_000) for _ in range(5))
-    large = min(seconds(20_000) for _ in range(5))
+    small = min(seconds(5_000) for _ in range(5))
+    large = min(seconds(50_000) for _ in range(5))
     assert large < 40 * small
     assert schema.find_violation(b'[{"a":1},{"a":1}]') is not None
 
