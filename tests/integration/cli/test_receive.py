@@ -36,7 +36,7 @@ def test_without_a_secret_only_the_ping_is_acknowledged(inbox: Inbox) -> None:
     for body in (body_of("upload.completed"), b"{", b"[]", b"[" * 100_000, b"\xff"):
         status, line = inbox.take(signed(body), body)
         assert status == 503
-        assert "There is no secret" in line
+        assert "No secret is known" in line
 
 
 def test_once_the_secret_is_there_deliveries_are_verified_and_others_refused(inbox: Inbox) -> None:
