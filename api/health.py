@@ -143,7 +143,7 @@ async def metrics() -> Response:
 
 
 async def _ping_redis(context: Context) -> None:
-    await cast(Awaitable[bool], context.redis.ping())  # the library types it for both of its worlds
+    await cast("Awaitable[bool]", context.redis.ping())  # the library types it for both of its worlds
 
 
 async def _fails(name: str, check: Awaitable[None]) -> bool:

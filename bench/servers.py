@@ -108,7 +108,7 @@ class Servers:
 
     def redis_info(self, section: str) -> dict[str, Any]:
         """Valkey's account of itself; asking is one command."""
-        return cast(dict[str, Any], self._redis.info(section))
+        return cast("dict[str, Any]", self._redis.info(section))
 
     def start(self) -> None:
         """Migrate, then start Valkey and the API."""

@@ -65,7 +65,7 @@ class Context:
         """What `make` returns for this context, made at the first call and kept: for what one subsystem alone needs."""
         if make not in self._services:
             self._services[make] = make(self)
-        return cast(T, self._services[make])
+        return cast("T", self._services[make])
 
     async def close_services(self) -> None:
         """Close those services that have an `aclose`; of no use afterwards."""

@@ -126,7 +126,7 @@ class Sandbox:
                     self._idle.append(process)
                 else:
                     await process.kill()
-        return typing.cast(Answer, msgspec.json.decode(answer, type=_answer_type(type(task))))
+        return typing.cast("Answer", msgspec.json.decode(answer, type=_answer_type(type(task))))
 
     async def aclose(self) -> None:
         """End the idle processes, and those that work as soon as their callers are cancelled."""

@@ -97,8 +97,10 @@ class Versioned:
 
 @dataclass(frozen=True, slots=True)
 class Standard:
-    """Standard Webhooks 1.0, over `{id}.{timestamp}.{body}`: `v1,<base64>` by a `whsec_…`, `v1a,<base64>` by the
-    private key to a `whpk_…`, several of them separated by spaces."""
+    """Standard Webhooks 1.0, over `{id}.{timestamp}.{body}`.
+
+    `v1,<base64>` by a `whsec_…`, `v1a,<base64>` by the private key to a `whpk_…`; several are separated by spaces.
+    """
 
     def read(self, headers: Mapping[str, str], body: bytes) -> Claim:
         message_id = _take(headers, "webhook-id")

@@ -40,7 +40,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     _head_bytes = 0
     _in_head = True
-    _in_body = False
+    in_body = False
     _lingers = False
     _heard_at = 0.0
     _under_way: tuple[RequestResponseCycle, ...] = ()
@@ -86,7 +86,7 @@ class BoundedProtocol(HttpToolsProtocol):
         # Judged after parsing: a body that came along with its head doesn't count.
         if self._in_head and self._head_bytes > LARGEST_HEAD_BYTES:
             self._refuse(b"431 Request Header Fields Too Large", "The request's headers are too large; send fewer.")
-        elif not (self._in_head or self._in_body) and self.cycle is not None and not self.cycle.response_complete:
+        elif not (self._in_head or self.in_body) and self.cycle is not None and not self.cycle.response_complete:
             self._limiter.serve(self)
         elif len(data) >= _PROGRESS_BYTES:
             self._limiter.await_request(self)
@@ -98,14 +98,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._cancel_deadline()
-        self._in_head, self._in_body = False, True
+        self._in_head, self.in_body = False, True
         super().on_headers_complete()
         if self.cycle is not None:
             self.cycle.transport = _ResponseTransport(self)  # type: ignore[assignment]
             self._under_way = (*(cycle for cycle in self._under_way if not cycle.response_complete), self.cycle)
 
     def on_message_complete(self) -> None:
-        self._in_body = False
+        self.in_body = False
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -175,7 +175,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _await_head(self) -> None:
         self._cancel_deadline()
-        self._in_head, self._in_body, self._head_bytes = True, False, 0
+        self._in_head, self.in_body, self._head_bytes = True, False, 0
         self._deadline = self.loop.call_later(HEAD_PATIENCE_SECONDS, self.transport.abort)
 
     def _cancel_deadline(self) -> None:
@@ -240,7 +240,7 @@ class _ResponseTransport:
         self.is_closing = connection.transport.is_closing
 
     def close(self) -> None:
-        if self._connection._in_body:
+        if self._connection.in_body:
             self._connection.linger()
         else:
             self._connection.close_in_time()

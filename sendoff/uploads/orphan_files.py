@@ -1,5 +1,7 @@
-"""Files that no upload needs any more: those of uploads that were cancelled, failed or are past the retention, and what
-a process left that died between storing a file and committing its row.
+"""Delete files that no upload needs any more.
+
+Those of uploads that were cancelled, failed or are past the retention, and those of a process that died between storing
+a file and committing its row.
 """
 
 from __future__ import annotations

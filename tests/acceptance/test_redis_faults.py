@@ -157,4 +157,4 @@ def test_a_long_queue_does_not_stop_the_sweeper(database: LiveDatabase, install:
     installation.new_worker().start()
     installation.check(within=10)
     with installation.valkey.client() as client:
-        assert cast(int, client.zcard(BULK_DELIVERIES)) > LONG_QUEUE / 2
+        assert cast("int", client.zcard(BULK_DELIVERIES)) > LONG_QUEUE / 2

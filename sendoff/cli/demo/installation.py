@@ -68,7 +68,7 @@ def _start(data: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,  # Ctrl-C is for the demo, which then stops it
-        preexec_fn=tie_to_this_process(signal.SIGTERM),
+        preexec_fn=tie_to_this_process(signal.SIGTERM),  # noqa: PLW1509 - the demo has one thread
     )
 
 

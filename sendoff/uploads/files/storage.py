@@ -50,7 +50,7 @@ class Storage:
         attributes = None
         if download_name and isinstance(self._store, S3Store):
             attributes = {"Content-Disposition": content_disposition(download_name), "Content-Type": "text/csv"}
-        with _translated(key):
+        with _translated():
             await obstore.put_async(
                 self._store,
                 key,
@@ -62,18 +62,18 @@ class Storage:
 
     async def read(self, key: str, *, piece_bytes: int = 1024 * 1024) -> AsyncIterator[bytes]:
         """The file in pieces. Raises before the first piece, if at all because of the key."""
-        with _translated(key):
+        with _translated():
             found = await obstore.get_async(self._store, key)
         return self._pieces(key, found, piece_bytes)
 
     async def _pieces(self, key: str, found: obstore.GetResult, piece_bytes: int) -> AsyncIterator[bytes]:
-        with _translated(key):
+        with _translated():
             async for piece in found.stream(min_chunk_size=piece_bytes):
                 yield bytes(piece)
 
     async def size(self, key: str) -> int:
         """In bytes."""
-        with _translated(key):
+        with _translated():
             return int((await obstore.head_async(self._store, key))["size"])
 
     async def exists(self, key: str) -> bool:
@@ -87,14 +87,14 @@ class Storage:
         """Removes them; one that isn't there is none to remove."""
         for key in keys:
             try:
-                with _translated(key):
+                with _translated():
                     await obstore.delete_async(self._store, key)
             except NotFound:
                 continue
 
     async def keys(self, *, older_than: datetime) -> AsyncIterator[list[str]]:
         """All keys that were stored before that moment, many at a time."""
-        with _translated(""):
+        with _translated():
             async for found in obstore.list(self._store):
                 yield [file["path"] for file in found if file["last_modified"] < older_than]
 
@@ -102,7 +102,7 @@ class Storage:
         """A link to a bucket's file that works for anyone; None for a folder, which serves nothing itself."""
         if not isinstance(self._store, S3Store):
             return None
-        with _translated(key):
+        with _translated():
             url: str = await obstore.sign_async(self._store, "GET", key, expires_in)
         return url
 
@@ -114,7 +114,7 @@ def content_disposition(name: str) -> str:
 
 
 @contextmanager
-def _translated(key: str) -> Iterator[None]:
+def _translated() -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:

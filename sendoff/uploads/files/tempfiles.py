@@ -1,5 +1,7 @@
-"""Files under way: an upload that is being received, results that are being written. In the system's temporary folder
-(`TMPDIR`), one folder each, removed at the end; the next process removes those of one that was killed.
+"""Files of uploads that are being received and of results that are being written.
+
+Each has a folder in the system's temporary folder (`TMPDIR`), removed at the end; the next process removes the folders
+of a process that was killed.
 """
 
 from __future__ import annotations

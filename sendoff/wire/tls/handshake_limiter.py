@@ -31,7 +31,7 @@ class HandshakePermit:
 
     def end(self) -> None:
         """Release the permit."""
-        self._turns._end(self)
+        self._turns.end_of(self)
 
 
 class HandshakeLimiter:
@@ -72,7 +72,8 @@ class HandshakeLimiter:
         if not waiters:
             del self._waiting[origin]
 
-    def _end(self, turn: HandshakePermit) -> None:
+    def end_of(self, turn: HandshakePermit) -> None:
+        """Take the permit back and pass it on."""
         del self._under_way[turn]
         self._pass_on()
 

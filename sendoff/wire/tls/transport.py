@@ -64,7 +64,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._buffer, self._plaintext = buffers
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
-        self._decrypt = cast(Callable[[int, memoryview], int], self._object.read)
+        self._decrypt = cast("Callable[[int, memoryview], int]", self._object.read)
         self._loop = asyncio.get_running_loop()
         self._handshake: asyncio.Future[Connection] | None = self._loop.create_future()
         self._connection: Connection | None = None
@@ -113,7 +113,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._plain.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._plain = cast(asyncio.Transport, transport)
+        self._plain = cast("asyncio.Transport", transport)
         self._shake_hands()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -171,7 +171,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
     def _read(self) -> None:
         try:
-            self._pass_on(cast(Connection, self._connection))
+            self._pass_on(cast("Connection", self._connection))
             if self._is_open:
                 self._object.write(b"")  # writes nothing, but makes OpenSSL release its write buffer
             if self._overhead.is_too_much:

@@ -47,7 +47,7 @@ def serving(database_url: str, redis_url: str, log: Path, **settings: str) -> It
         return False
 
     try:
-        eventually_blocking(is_up, within=30, what=lambda: log.read_text())
+        eventually_blocking(is_up, within=30, what=log.read_text)
         yield base
         assert stop(process, signum=signal.SIGTERM, within=20) == 0, log.read_text()
     finally:

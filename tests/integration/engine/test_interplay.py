@@ -30,7 +30,7 @@ WELL, ILL, GONE, UNREACHABLE = Answer(200), Answer(500), Answer(410), Answer(Non
 def rewire(app: AppFixture) -> FakeWire:
     """From now on the app sends into a fake."""
     wire = FakeWire()
-    app.context = replace(app.context, wire=cast(Any, wire))
+    app.context = replace(app.context, wire=cast("Any", wire))
     return wire
 
 

@@ -80,7 +80,7 @@ def test_whatever_happens_to_deliveries_nothing_is_lost_stuck_or_sent_again(
     with open_harness(database_url) as harness:
         machine = partial(WholeLife, harness)
         run_state_machine_as_test(
-            cast(type[RuleBasedStateMachine], machine),
+            cast("type[RuleBasedStateMachine]", machine),
             settings=settings(
                 max_examples=LIVES, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)
             ),

@@ -192,7 +192,7 @@ class _BusyDispatcher:
 async def test_a_single_delivery_does_not_wait_for_a_bulk(postgres_url: str, valkey_url: str) -> None:
     async with open_app(postgres_url, redis_url=valkey_url) as app, queue_of(app) as queue:
         dispatcher = _BusyDispatcher()
-        async with consuming(app.context, cast(Dispatcher, dispatcher), DELIVERIES, BULK_DELIVERIES):
+        async with consuming(app.context, cast("Dispatcher", dispatcher), DELIVERIES, BULK_DELIVERIES):
             bulk, single = [new_id() for _ in range(BULK + 1)], new_id()
             queue.enqueue_deliveries(bulk)
             await eventually(lambda: dispatcher.submitted == [bulk], what="the bulk")
@@ -212,7 +212,7 @@ class _FailingDispatcher(_BusyDispatcher):
 async def test_jobs_end_when_the_database_is_away(postgres_url: str, valkey_url: str) -> None:
     async with open_app(postgres_url, redis_url=valkey_url) as app, queue_of(app) as queue:
         dispatcher = _FailingDispatcher()
-        async with consuming(app.context, cast(Dispatcher, dispatcher)) as [supervisor]:
+        async with consuming(app.context, cast("Dispatcher", dispatcher)) as [supervisor]:
             for number in range(1, 4):
                 queue.enqueue_deliveries([new_id()])
                 await dispatcher.wait_for_claims(number)

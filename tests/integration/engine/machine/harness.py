@@ -124,7 +124,7 @@ def _furnish(runner: asyncio.Runner, app: AppFixture, eye: Engine | None) -> Har
     wire, database = FakeWire(), CrashingDatabase(app.context.database)
     app.context = replace(
         app.context,
-        wire=cast(Any, wire),
-        database=cast(Any, database),
+        wire=cast("Any", wire),
+        database=cast("Any", database),
     )
     return Harness(runner, app, wire, database, eye)
