@@ -43,7 +43,7 @@ def check_can_switch_on(endpoint: Endpoint) -> None:
     if endpoint.state == EndpointState.GONE:
         raise Conflict("This endpoint answered 410 Gone, which disables it for good; register the URL as a new one.")
     if endpoint.disabled_by_operator:
-        raise Conflict("An operator disabled this endpoint; ask whoever runs this service to enable it.")
+        raise Conflict("An operator disabled this endpoint; ask the operator of this service to enable it.")
 
 
 def switch_on(endpoint: Endpoint, now: datetime) -> None:

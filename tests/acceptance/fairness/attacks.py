@@ -212,7 +212,7 @@ def junk_in_redis(attacker: Party, _folder: Path) -> Sequence[Step]:
 
 
 def _at_most(times: int, step: Callable[[], object]) -> Step:
-    """The step, which does nothing after so many times: what it leaves behind must be worked off after the test."""
+    """The step, which does nothing after `times` calls: the work that it leaves behind must end after the test."""
     left = iter(range(times))
 
     def limited() -> None:

@@ -122,7 +122,7 @@ class Measured:
 
 
 def measure(victim: Party, *, rounds: int, seconds: float) -> Measured:
-    """Read, publish and upload in turns, at least `rounds` times and for so many seconds, and wait for the deliveries.
+    """Read, publish and upload in turns, at least `rounds` times and for `seconds`, and wait for the deliveries.
 
     Fails when a request is not answered with success.
     """
