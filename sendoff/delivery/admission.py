@@ -166,7 +166,7 @@ class AdmissionControl:
             self._forget_if_idle(endpoint_id)
 
     def free_slots(self, now: float) -> int:
-        """How many attempts can start at this moment, whoever they are for."""
+        """How many attempts can start at this moment, for any endpoints."""
         self._expire(now)
         taken = len(self._in_slots) + len(self._waiting)
         free = self._slots - (taken - self._in_slots_of_others) - min(self._in_slots_of_others, self._share)
@@ -206,9 +206,9 @@ class AdmissionControl:
             self._set_responsiveness(endpoint_id, responsiveness)
 
     def claimable(self, endpoint_id: str, now: float, *, prefetched: int) -> int:
-        """How many deliveries of this endpoint may be claimed: to start, or to stand in line with those `prefetched`.
+        """How many deliveries of this endpoint may be claimed: to start, or to wait with those `prefetched`.
 
-        Whoever is late or limited has no line: nothing of theirs is to be taken that cannot start at once.
+        Slow and rate-limited endpoints have no prefetch: their deliveries are claimed only if they can start at once.
         """
         quota = self._endpoints.get(endpoint_id, _IDLE)
         capacity = self.available(endpoint_id, now) - prefetched

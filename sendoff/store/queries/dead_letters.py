@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, insert, text, update
+from sqlalchemy import func, text, update
 from sqlalchemy import select as core_select
 from sqlmodel import col, select
 
@@ -29,11 +29,6 @@ class DeadLetterFilter:
     since: datetime | None = None
     until: datetime | None = None
     state: str | None = None
-
-
-async def insert_many(tx: Transaction, letters: Sequence[DeadLetter]) -> None:
-    """Insert new dead letters."""
-    await tx.execute(insert(DeadLetter), [letter.model_dump() for letter in letters])
 
 
 @dataclass(frozen=True, slots=True)

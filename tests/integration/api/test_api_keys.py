@@ -1,4 +1,4 @@
-"""API keys end at once, in every process, whoever ends them."""
+"""Revoked and expired API keys are refused at once, in every process."""
 
 from __future__ import annotations
 
