@@ -57,13 +57,13 @@ class BadRequest(BaseModel):
     detail: str | PingFailedDetail
 
 
-class RateLimited(BaseModel):
+class RateLimitedError(BaseModel):
     """Too many requests; `Retry-After` says when to come back."""
 
     detail: RateLimitDetail
 
 
-class TooFewContacts(BaseModel):
+class TooFewContactsError(BaseModel):
     """Fewer valid phone numbers than an upload needs."""
 
     detail: MinContactsDetail
@@ -79,8 +79,8 @@ MEANINGS: dict[int, tuple[str, type[BaseModel]]] = {
     409: ("In conflict with the current state", Error),
     413: ("Larger than the limit", Error),
     415: ("Content type not supported", Error),
-    422: ("Too few valid phone numbers", TooFewContacts),
-    429: ("Rate limit exceeded", RateLimited),
+    422: ("Too few valid phone numbers", TooFewContactsError),
+    429: ("Rate limit exceeded", RateLimitedError),
     500: ("Unexpected; safe to retry", Error),
     503: ("Briefly unavailable; safe to retry", Error),
 }

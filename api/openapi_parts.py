@@ -30,7 +30,7 @@ _TAGS = {
 
 _HEADERS: dict[str, dict[str, Any]] = {
     "X-Request-Id": {
-        "description": "The request's id; the caller's own if it sent a valid one.",
+        "description": "The request's id: the client's own, if it sent a valid one.",
         "required": True,
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
     },

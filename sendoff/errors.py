@@ -1,4 +1,4 @@
-"""What can go wrong, told by what the caller can do about it.
+"""Errors, classified by what the client can do about them.
 
 Each class's docstring is its default message, so that documentation, log and code cannot disagree. Surfaces
 translate these classes to their own status codes and error shapes; operations raise nothing else on purpose.

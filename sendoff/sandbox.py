@@ -83,7 +83,7 @@ class LimitReached(Unprocessable):
 class Task(Protocol[Answer_co]):
     """A msgspec.Struct at the top of a module. The process imports that module, and with it as little as possible."""
 
-    def perform(self, progress: Progress) -> Answer_co:
+    def run(self, progress: Progress) -> Answer_co:
         """The work. The answer is anything that msgspec can encode and decode as the annotated type.
 
         May raise Invalid and TooLarge, which `run` raises again.
@@ -120,7 +120,7 @@ class Sandbox:
         async with self._turns.taken(organization_id, is_long=cpu_seconds > SHORT_CPU_SECONDS):
             process = await self._process()
             try:
-                answer = await process.perform(_Request.of(task, cpu_seconds, seconds), progress)
+                answer = await process.run(_Request.of(task, cpu_seconds, seconds), progress)
             finally:
                 if process.is_reusable and not self._closed:
                     self._idle.append(process)
@@ -295,7 +295,7 @@ class _SandboxProcess:
         """Whether it waits for its next task."""
         return self.is_alive and self._is_at_rest and self._tasks < TASKS_PER_PROCESS
 
-    async def perform(self, request: _Request, progress: Progress) -> bytes:
+    async def run(self, request: _Request, progress: Progress) -> bytes:
         """The encoded answer."""
         self._tasks, self._is_at_rest = self._tasks + 1, False
         try:
@@ -342,11 +342,11 @@ class _SandboxProcess:
 
 
 def _answer_type(task_type: type) -> Any:
-    return typing.get_type_hints(task_type.perform)["return"]  # type: ignore[attr-defined]  # a Task has it
+    return typing.get_type_hints(task_type.run)["return"]  # type: ignore[attr-defined]  # a Task has it
 
 
 def main() -> None:
-    """The process: perform one task after the other until standard input ends."""
+    """The process: run one task after the other until standard input ends."""
     _prepare()
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a library prints must not get between the replies
@@ -354,7 +354,7 @@ def main() -> None:
         (length,) = _LENGTH.unpack(header)
         request = msgspec.json.decode(source.read(length), type=_Request)
         try:
-            _write(sink, _perform(request, lambda units: _write(sink, _Reached(units))))
+            _write(sink, _run_task(request, lambda units: _write(sink, _Reached(units))))
         except BrokenPipeError:
             return  # the process that asked is gone
 
@@ -373,12 +373,12 @@ def _prepare() -> None:
         ctypes.CDLL(None).prctl(die_with_parent, signal.SIGKILL)
 
 
-def _perform(request: _Request, progress: Progress) -> _Reply:
+def _run_task(request: _Request, progress: Progress) -> _Reply:
     try:
         task_type = _find(request)
         task = msgspec.json.decode(request.task, type=task_type)
         with _limits(request.cpu_seconds, request.seconds):
-            answer = task.perform(progress)
+            answer = task.run(progress)
             return _Done(msgspec.Raw(msgspec.json.encode(answer)))
     except (Invalid, TooLarge) as error:
         return _Refused(error.message, getattr(error, "field", None), isinstance(error, TooLarge))

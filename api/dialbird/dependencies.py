@@ -10,7 +10,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from sendoff.accounts.authentication import API_WEBHOOKS
-from sendoff.accounts.grants import Grant
+from sendoff.accounts.token_owner import TokenOwner
 from sendoff.audit import Actor
 
 from ..http.validation import check_query
@@ -41,19 +41,19 @@ MEANINGS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Subscriber:
+class TokenAuth:
     """Whose token it is, and how the audit log names them."""
 
-    grant: Grant
+    owner: TokenOwner
     actor: Actor
 
     @property
     def organization_id(self) -> str:
-        return self.grant.organization_id
+        return self.owner.organization_id
 
     @property
     def client_id(self) -> str:
-        return self.grant.client_id
+        return self.owner.client_id
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -64,15 +64,15 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def _subscriber(scope: str | None) -> Callable[..., Awaitable[Subscriber]]:
-    async def admitted(request: Request, _documented: _Documented) -> Subscriber:
-        grant: Grant = request.state.grant
-        grant.check() if scope is None else grant.require(scope)
+def _authenticated(scope: str | None) -> Callable[..., Awaitable[TokenAuth]]:
+    async def admitted(request: Request, _documented: _Documented) -> TokenAuth:
+        owner: TokenOwner = request.state.owner
+        owner.check() if scope is None else owner.require(scope)
         check_query(request)
-        return Subscriber(grant, Actor(grant.actor, request.state.request_id))
+        return TokenAuth(owner, Actor(owner.actor, request.state.request_id))
 
     return admitted
 
 
-Bearer = Annotated[Subscriber, Depends(_subscriber(None))]
-WebhooksSubscriber = Annotated[Subscriber, Depends(_subscriber(API_WEBHOOKS))]
+Bearer = Annotated[TokenAuth, Depends(_authenticated(None))]
+WebhooksBearer = Annotated[TokenAuth, Depends(_authenticated(API_WEBHOOKS))]

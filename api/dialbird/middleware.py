@@ -8,7 +8,7 @@ from __future__ import annotations
 from starlette.datastructures import Headers, QueryParams
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sendoff.accounts.grants import Grant, read_grant
+from sendoff.accounts.token_owner import TokenOwner, authenticate_token
 from sendoff.context import Context
 from sendoff.errors import SendoffError, Unauthenticated
 
@@ -25,7 +25,7 @@ with 6,000 a minute, two a second."""
 class DialbirdAuthMiddleware:
     """Runs within RequestMiddleware; requests of other surfaces pass unchanged.
 
-    Leaves the `Grant` of the token in the request's state, and the rate limit's headers for RequestMiddleware to add.
+    Leaves the `TokenOwner` in the request's state, and the headers of the rate limit for RequestMiddleware to add.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -46,32 +46,32 @@ class DialbirdAuthMiddleware:
 async def _admit(scope: Scope) -> None:
     """Raises Unauthenticated, Forbidden, Unavailable, or RateLimited, which comes first."""
     context: Context = scope["app"].state.context
-    grant: Grant | None = None
+    owner: TokenOwner | None = None
     refusal: Exception | None = None
     try:
-        grant = await _grant(context, scope)
+        owner = await _authenticate(context, scope)
     except Exception as error:  # the answer to any error carries the headers, too
         refusal = error
-    window = await _count(context, scope, grant)
+    window = await _count(context, scope, owner)
     scope["state"]["response_headers"].update(window.headers())
-    if grant is not None or needs_token(scope["path"]) or _has_used_its_share(context, scope):
+    if owner is not None or needs_token(scope["path"]) or _has_used_its_share(context, scope):
         window.check(context)
     if refusal is not None:
         raise refusal
-    scope["state"]["grant"] = grant
+    scope["state"]["owner"] = owner
 
 
-async def _grant(context: Context, scope: Scope) -> Grant | None:
+async def _authenticate(context: Context, scope: Scope) -> TokenOwner | None:
     if "access_token" in QueryParams(scope["query_string"]):
         raise Unauthenticated("Send the token in the `Authorization` header, never in the URL: URLs are logged.")
     if not needs_token(scope["path"]):
         return None
-    return await read_grant(context, Headers(scope=scope).get("authorization"))
+    return await authenticate_token(context, Headers(scope=scope).get("authorization"))
 
 
-async def _count(context: Context, scope: Scope, grant: Grant | None) -> RateLimitWindow:
-    if grant is not None:
-        name = f"client:{grant.organization_id}:{grant.client_id}"
+async def _count(context: Context, scope: Scope, owner: TokenOwner | None) -> RateLimitWindow:
+    if owner is not None:
+        name = f"client:{owner.organization_id}:{owner.client_id}"
         return await count_request(context, name, limit=context.settings.client_rate_limit)
     # Requests without a valid token have a counter of their own, so that guessed tokens never make `/health` a 429.
     kind = "guess" if needs_token(scope["path"]) else "health"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, WithJsonSchema
 
-from sendoff.accounts.grants import Grant, Holder
+from sendoff.accounts.token_owner import OwnerNames, TokenOwner
 from sendoff.endpoints.fields import RateLimit, Time, effective_rate_limit, is_none
 from sendoff.endpoints.subscriptions import SubscriptionStatus, status_of
 from sendoff.policy.auto_disable import AutoDisable
@@ -16,7 +16,7 @@ from ..http.schemas import ResponseModel
 from ..http.validation import RequestBody, Text
 
 
-class NewSubscription(RequestBody):
+class SubscriptionBody(RequestBody):
     """An event type and the URL that gets its events."""
 
     event_type: Text = Field(description="Such as `message.incoming.received`.")
@@ -24,7 +24,7 @@ class NewSubscription(RequestBody):
     rate_limit: RateLimit | None = None
 
 
-class SubscriptionChange(RequestBody):
+class SubscriptionPatch(RequestBody):
     """What to change, at least one of both; what is left out stays."""
 
     # Defaults that no schema shows: absent is not the same as any value.
@@ -107,11 +107,11 @@ class Me(BaseModel):
     scopes: list[str]
 
     @classmethod
-    def of(cls, grant: Grant, holder: Holder) -> Self:
-        user = None if grant.subject is None else TokenUser(id=grant.subject, email=holder.email)
+    def of(cls, owner: TokenOwner, names: OwnerNames) -> Self:
+        user = None if owner.subject is None else TokenUser(id=owner.subject, email=names.email)
         return cls(
-            business=Business(id=grant.organization_id, name=holder.organization_name),
+            business=Business(id=owner.organization_id, name=names.organization_name),
             user=user,
-            client=TokenClient(id=grant.client_id),
-            scopes=sorted(grant.scopes),
+            client=TokenClient(id=owner.client_id),
+            scopes=sorted(owner.scopes),
         )

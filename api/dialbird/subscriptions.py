@@ -19,9 +19,9 @@ from ..http.dependencies import ContextOf, json_body
 from ..http.idempotency import Write
 from ..http.long_lists import stream_list
 from ..openapi import body_of
-from .dependencies import WebhooksSubscriber, error_responses
+from .dependencies import WebhooksBearer, error_responses
 from .paths import SUBSCRIPTIONS
-from .schemas import CreatedSubscription, NewSubscription, Subscription, SubscriptionChange
+from .schemas import CreatedSubscription, Subscription, SubscriptionBody, SubscriptionPatch
 
 router = APIRouter(prefix=SUBSCRIPTIONS, tags=["dialbird"])
 
@@ -30,64 +30,64 @@ router = APIRouter(prefix=SUBSCRIPTIONS, tags=["dialbird"])
     "",
     operation_id="createSubscription",
     status_code=201,
-    openapi_extra=body_of(NewSubscription),
+    openapi_extra=body_of(SubscriptionBody),
     response_model=CreatedSubscription,
     responses=error_responses(400, 409, 413, 415),
 )
 async def create(
-    caller: WebhooksSubscriber,
+    auth: WebhooksBearer,
     write: Write,
     context: ContextOf,
-    body: Annotated[NewSubscription, Depends(json_body(NewSubscription))],
+    body: Annotated[SubscriptionBody, Depends(json_body(SubscriptionBody))],
 ) -> Response:
     """Send events of that type to the URL from now on."""
 
     async def work() -> CreatedSubscription:
         new = subscriptions.NewSubscription(**body.model_dump())
-        made = await subscriptions.subscribe(context, caller.grant, caller.actor, new)
+        made = await subscriptions.subscribe(context, auth.owner, auth.actor, new)
         return CreatedSubscription.of(Subscription.of(made.endpoint, context.auto_disable), made.secret)
 
-    return await write.once(caller, work, status=201, shows_secret=True)
+    return await write.once(auth, work, status=201, shows_secret=True)
 
 
 @router.get("", operation_id="listSubscriptions", response_model=list[Subscription], responses=error_responses())
-async def list_all(caller: WebhooksSubscriber, context: ContextOf) -> Response:
+async def list_all(auth: WebhooksBearer, context: ContextOf) -> Response:
     """The business's subscriptions, newest first."""
-    pages = subscriptions.page_subscriptions(context, caller.organization_id)
+    pages = subscriptions.page_subscriptions(context, auth.organization_id)
     return await stream_list(context, pages, lambda endpoint: Subscription.of(endpoint, context.auto_disable))
 
 
 @router.get("/{subscription_id}", operation_id="getSubscription", responses=error_responses(404))
-async def get(caller: WebhooksSubscriber, context: ContextOf, subscription_id: str) -> Subscription:
+async def get(auth: WebhooksBearer, context: ContextOf, subscription_id: str) -> Subscription:
     """One subscription."""
-    found = await subscriptions.get_subscription(context, caller.organization_id, subscription_id)
+    found = await subscriptions.get_subscription(context, auth.organization_id, subscription_id)
     return Subscription.of(found, context.auto_disable)
 
 
 @router.patch(
     "/{subscription_id}",
     operation_id="updateSubscription",
-    openapi_extra=body_of(SubscriptionChange),
+    openapi_extra=body_of(SubscriptionPatch),
     response_model=Subscription,
     responses=error_responses(400, 404, 409, 410, 413, 415, 422),
 )
 async def update(
-    caller: WebhooksSubscriber,
+    auth: WebhooksBearer,
     write: Write,
     context: ContextOf,
     subscription_id: str,
-    body: Annotated[SubscriptionChange, Depends(json_body(SubscriptionChange))],
+    body: Annotated[SubscriptionPatch, Depends(json_body(SubscriptionPatch))],
 ) -> Response:
     """Switch a subscription on or off, or limit its rate. One whose receiver answered 410 stays off: `gone`."""
     change = _change(body)
 
     async def work() -> Subscription:
         changed = await subscriptions.change_subscription(
-            context, caller.organization_id, caller.actor, subscription_id, change
+            context, auth.organization_id, auth.actor, subscription_id, change
         )
         return Subscription.of(changed, context.auto_disable)
 
-    return await write.once(caller, work)
+    return await write.once(auth, work)
 
 
 @router.delete(
@@ -97,13 +97,13 @@ async def update(
     response_class=Response,
     responses=error_responses(400, 404, 409),
 )
-async def delete(caller: WebhooksSubscriber, write: Write, context: ContextOf, subscription_id: str) -> Response:
+async def delete(auth: WebhooksBearer, write: Write, context: ContextOf, subscription_id: str) -> Response:
     """Stop further deliveries for good."""
-    work = partial(subscriptions.unsubscribe, context, caller.organization_id, caller.actor, subscription_id)
-    return await write.once(caller, work, status=204)
+    work = partial(subscriptions.unsubscribe, context, auth.organization_id, auth.actor, subscription_id)
+    return await write.once(auth, work, status=204)
 
 
-def _change(body: SubscriptionChange) -> Change:
+def _change(body: SubscriptionPatch) -> Change:
     fields = body.given()
     if not fields:
         raise Invalid("Give `status`, `rate_limit` or both.", field="status")

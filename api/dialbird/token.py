@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from sendoff.accounts.grants import describe_holder
+from sendoff.accounts.token_owner import find_owner_names
 
 from ..http.dependencies import ContextOf
 from .dependencies import Bearer, error_responses
@@ -15,6 +15,6 @@ router = APIRouter(prefix=ME, tags=["dialbird"])
 
 
 @router.get("", operation_id="getMe", responses=error_responses())
-async def get(caller: Bearer, context: ContextOf) -> Me:
+async def get(auth: Bearer, context: ContextOf) -> Me:
     """The business, user, client and scopes of the token."""
-    return Me.of(caller.grant, await describe_holder(context, caller.grant))
+    return Me.of(auth.owner, await find_owner_names(context, auth.owner))

@@ -27,14 +27,14 @@ from sendoff.publishing.history import get_event
 from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
 from sendoff.store.tables import Delivery, Event
 
-from ..http.authentication import Caller, admit, context_of, refuse_key_in_url
+from ..http.authentication import RequestAuth, admit, context_of, refuse_key_in_url
 from ..http.bodies import read_json_bytes
 from ..http.dependencies import ContextOf, EventsWriter, idempotency_key
 from ..http.idempotency import respond
 from ..http.validation import check_query
 from ..openapi import error_responses
 from .decoder import SLICE_BYTES, read_batch, read_event
-from .schemas import EventDelivery, PublishedEvent
+from .schemas import EventDelivery, EventWithDeliveries
 
 _DELIVERY_FIELDS = set(EventDelivery.model_fields)
 
@@ -73,20 +73,23 @@ PUBLISHING = (
 
 
 @router.get(
-    "/api/v1/events/{event_id}", operation_id="getEvent", responses=error_responses(404), response_model=PublishedEvent
+    "/api/v1/events/{event_id}",
+    operation_id="getEvent",
+    responses=error_responses(404),
+    response_model=EventWithDeliveries,
 )
-async def get(caller: EventsWriter, context: ContextOf, event_id: str) -> Response:
+async def get(auth: EventsWriter, context: ContextOf, event_id: str) -> Response:
     """An event, and the state of each of its deliveries."""
-    event, deliveries = await get_event(context, caller.organization_id, event_id)
+    event, deliveries = await get_event(context, auth.organization_id, event_id)
     return Response(orjson.dumps(_shown(event, deliveries)), media_type="application/json")
 
 
 async def _publish(request: Request, *, read: Read, answer: Answer, in_batch: bool) -> Response:
     if idempotency_key(request) is not None or not _is_small(request):
-        caller = await admit(request, EVENTS_WRITE, limited=False)
+        auth = await admit(request, EVENTS_WRITE, limited=False)
         check_query(request)
         body = await read_json_bytes(request)
-        return await _publish_alone(request, caller, body, await read(body), answer=answer, in_batch=in_batch)
+        return await _publish_alone(request, auth, body, await read(body), answer=answer, in_batch=in_batch)
     refuse_key_in_url(request)
     authorization = request.headers.get("authorization")
     hash_bearer_key(authorization)  # without a key nothing is read
@@ -120,7 +123,7 @@ def _is_small(request: Request) -> bool:
 
 async def _publish_alone(
     request: Request,
-    caller: Caller,
+    auth: RequestAuth,
     body: bytes,
     events: Sequence[NewEvent],
     *,
@@ -135,25 +138,25 @@ async def _publish_alone(
 
     stored = await publish(
         context_of(request),
-        caller.organization_id,
+        auth.organization_id,
         events,
         answer=store,
-        request_id=caller.request_id,
-        idempotent=await _idempotent(request, caller, body),
+        request_id=auth.request_id,
+        idempotent=await _idempotent(request, auth, body),
         in_batch=in_batch,
     )
     EVENTS_ACCEPTED.inc(len(done))
     return respond(stored)
 
 
-async def _idempotent(request: Request, caller: Caller, body: bytes) -> IdempotentRequest | None:
+async def _idempotent(request: Request, auth: RequestAuth, body: bytes) -> IdempotentRequest | None:
     key = idempotency_key(request)
     if key is None:
         return None
     parts = (request.method.encode(), request.url.path.encode(), body)
     # Hashing releases the interpreter's lock, so a thread keeps a large batch off the event loop.
     asked = fingerprint(*parts) if len(body) <= SLICE_BYTES else await asyncio.to_thread(fingerprint, *parts)
-    return IdempotentRequest(caller.organization_id, key, asked)
+    return IdempotentRequest(auth.organization_id, key, asked)
 
 
 def _accepted(event: AcceptedEvent) -> dict[str, Any]:

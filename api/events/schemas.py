@@ -49,7 +49,7 @@ class EventDelivery(BaseModel):
     delivered_at: Time | None
 
 
-class PublishedEvent(BaseModel):
+class EventWithDeliveries(BaseModel):
     """An event and the state of each of its deliveries."""
 
     id: str = Field(pattern="^evt_[0-9a-f]{24}$")

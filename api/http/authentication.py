@@ -1,4 +1,4 @@
-"""The caller of a request: the API key is checked first, then its scope, then the rate limits."""
+"""The authentication of a request: the API key is checked first, then its scope, then the rate limits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .limits import limit_reads, limit_writes
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class RequestAuth:
     """The principal of the API key, and how the audit log names it."""
 
     principal: Principal
@@ -46,8 +46,8 @@ def refuse_key_in_url(request: Request) -> None:
         raise Unauthenticated("Send the API key in the `Authorization` header, never in the URL: URLs are logged.")
 
 
-async def admit(request: Request, scope: str, *, limited: bool) -> Caller:
-    """The caller, whose key carries `scope`; `limited` counts the request as a write of key and organization.
+async def admit(request: Request, scope: str, *, limited: bool) -> RequestAuth:
+    """Authenticate a key that carries `scope`; `limited` counts the request as a write of key and organization.
 
     Raises Unauthenticated, then MissingScope, then RateLimited. Without Redis a write is not counted.
     """
@@ -59,4 +59,4 @@ async def admit(request: Request, scope: str, *, limited: bool) -> Caller:
         await limit_writes(context, principal)
     elif request.method == "GET":
         limit_reads(context, principal)
-    return Caller(principal, Actor(f"key:{principal.key_prefix}", request.state.request_id))
+    return RequestAuth(principal, Actor(f"key:{principal.key_prefix}", request.state.request_id))

@@ -1,4 +1,4 @@
-"""JSON bodies, read after the caller is known. The middleware bounds their size and time."""
+"""JSON bodies, read after authentication. The middleware bounds their size and time."""
 
 from __future__ import annotations
 

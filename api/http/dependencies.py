@@ -1,4 +1,4 @@
-"""Dependencies of routes. A route names its caller before its body, so that 401, 403 and 429 come before 400."""
+"""Dependencies of routes. A route asks for authentication before its body, so that 401, 403 and 429 come before 400."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sendoff.accounts.authentication import EVENTS_WRITE, OPERATOR, UPLOADS_READ
 from sendoff.context import Context
 from sendoff.idempotency import LONGEST_KEY, check_key
 
-from .authentication import Caller, admit, context_of
+from .authentication import RequestAuth, admit, context_of
 from .bodies import read_json_object
 from .validation import Model, check_query, validate
 
@@ -20,11 +20,11 @@ _bearer = HTTPBearer(auto_error=False, scheme_name="apiKey", description="`Autho
 _Documented = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 
 
-def _caller(scope: str, *, limited: bool = False) -> Callable[..., Awaitable[Caller]]:
-    async def admitted(request: Request, _documented: _Documented) -> Caller:
-        caller = await admit(request, scope, limited=limited)
+def _authenticated(scope: str, *, limited: bool = False) -> Callable[..., Awaitable[RequestAuth]]:
+    async def admitted(request: Request, _documented: _Documented) -> RequestAuth:
+        auth = await admit(request, scope, limited=limited)
         check_query(request)
-        return caller
+        return auth
 
     return admitted
 
@@ -72,10 +72,10 @@ def idempotency_key(request: Request) -> str | None:
 
 
 ContextOf = Annotated[Context, Depends(_context)]
-WebhooksReader = Annotated[Caller, Depends(_caller(WEBHOOKS_MANAGE))]
-WebhooksWriter = Annotated[Caller, Depends(_caller(WEBHOOKS_MANAGE, limited=True))]
-UploadsReader = Annotated[Caller, Depends(_caller(UPLOADS_READ))]
-UploadsWriter = Annotated[Caller, Depends(_caller(UPLOADS_WRITE, limited=True))]
-EventsWriter = Annotated[Caller, Depends(_caller(EVENTS_WRITE))]
-Operator = Annotated[Caller, Depends(_caller(OPERATOR))]
+WebhooksReader = Annotated[RequestAuth, Depends(_authenticated(WEBHOOKS_MANAGE))]
+WebhooksWriter = Annotated[RequestAuth, Depends(_authenticated(WEBHOOKS_MANAGE, limited=True))]
+UploadsReader = Annotated[RequestAuth, Depends(_authenticated(UPLOADS_READ))]
+UploadsWriter = Annotated[RequestAuth, Depends(_authenticated(UPLOADS_WRITE, limited=True))]
+EventsWriter = Annotated[RequestAuth, Depends(_authenticated(EVENTS_WRITE))]
+Operator = Annotated[RequestAuth, Depends(_authenticated(OPERATOR))]
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]

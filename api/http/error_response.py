@@ -1,4 +1,4 @@
-"""A problem on its way to the caller, and how surfaces differ in telling it."""
+"""An error response, and how surfaces differ in rendering it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sendoff.policy.redaction import redact_text
 
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
-    """What the caller is told: the status, the error that says why, and the headers that go with it."""
+    """What the client gets: the status, the error that says why, and the headers that go with it."""
 
     status: int
     error: SendoffError
@@ -24,5 +24,5 @@ class ErrorResponse:
         return redact_text(self.error.message)
 
 
-Envelope = Callable[[ErrorResponse, str], Any]
+ErrorEnvelope = Callable[[ErrorResponse, str], Any]
 """A surface's shape of an error: from the problem and the request's id to what becomes the JSON body."""

@@ -1,4 +1,4 @@
-"""From what went wrong to what the caller is told: one table of statuses, one envelope for each surface."""
+"""From what went wrong to the response that the client gets: one table of statuses, one envelope for each surface."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sendoff.errors import SendoffError
 
 from ..dialbird.errors import error_envelope
 from ..dialbird.paths import is_on_surface
-from .error_response import Envelope, ErrorResponse
+from .error_response import ErrorEnvelope, ErrorResponse
 from .validation import describe_problems
 
 UNAVAILABLE_SECONDS = 5
@@ -100,12 +100,12 @@ def detail_envelope(problem: ErrorResponse, _request_id: str) -> Any:
     return {"detail": detail}
 
 
-_ENVELOPES: tuple[tuple[Callable[[str], bool], Envelope], ...] = ((is_on_surface, error_envelope),)
+_ENVELOPES: tuple[tuple[Callable[[str], bool], ErrorEnvelope], ...] = ((is_on_surface, error_envelope),)
 """Whose paths have another envelope than `detail`."""
 
 
 def describe(error: Exception) -> ErrorResponse:
-    """The problem that an exception is to the caller. What nobody foresaw is told as Internal."""
+    """The problem to answer an exception with. An unforeseen exception is answered as Internal."""
     if isinstance(error, HTTPException):
         return _describe_framework(error)
     if isinstance(error, RequestValidationError):

@@ -18,7 +18,7 @@ REPLAYED = "Idempotency-Replayed"
 """The header of an answer that was given before."""
 
 
-class _Caller(Protocol):
+class _Auth(Protocol):
     @property
     def organization_id(self) -> str: ...
     @property
@@ -34,7 +34,7 @@ class WriteRequest:
 
     async def once(
         self,
-        caller: _Caller,
+        auth: _Auth,
         work: Callable[[], Awaitable[BaseModel | None]],
         *,
         status: int = 200,
@@ -50,10 +50,10 @@ class WriteRequest:
             made = await work()
             return StoredResponse(status, b"" if made is None else made.model_dump_json().encode())
 
-        client_id = caller.client_id if shows_secret else ""
-        return respond(await once(context_of(self._request), await self.identified(caller, client_id), answer))
+        client_id = auth.client_id if shows_secret else ""
+        return respond(await once(context_of(self._request), await self.identified(auth, client_id), answer))
 
-    async def identified(self, caller: _Caller, client_id: str = "") -> IdempotentRequest | None:
+    async def identified(self, auth: _Auth, client_id: str = "") -> IdempotentRequest | None:
         """The request by its key, for operations that reserve the key in the transaction of their work.
 
         With a `client_id` the same request of another client is another request.
@@ -63,7 +63,7 @@ class WriteRequest:
         request = self._request
         place = (request.method, request.url.path, request.url.query, *filter(None, [client_id]))
         asked = fingerprint(*(part.encode() for part in place), await request.body())
-        return IdempotentRequest(caller.organization_id, self._key, asked)
+        return IdempotentRequest(auth.organization_id, self._key, asked)
 
 
 def respond(stored: StoredResponse) -> Response:

@@ -1,4 +1,4 @@
-"""Cursors: a position in a list that is read newest first, opaque to callers."""
+"""Cursors: a position in a list that is read newest first, opaque to clients."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ Row = TypeVar("Row")
 _DATE_TIME = {"type": "string", "format": "date-time"}
 
 
-def _parse_moment(value: object) -> datetime:
+def _parse_time(value: object) -> datetime:
     if not isinstance(value, str):
         raise ValueError("Must be a time in ISO 8601, such as 2026-04-24T12:34:56Z")  # noqa: TRY004 - pydantic's way
     try:
@@ -26,7 +26,7 @@ def _parse_moment(value: object) -> datetime:
         raise ValueError("Must be a time in ISO 8601, such as 2026-04-24T12:34:56Z") from None
 
 
-UtcDateTime = Annotated[datetime, BeforeValidator(_parse_moment), WithJsonSchema(_DATE_TIME)]
+QueryTime = Annotated[datetime, BeforeValidator(_parse_time), WithJsonSchema(_DATE_TIME)]
 """A time in a query or a filter: ISO 8601; UTC unless it says otherwise."""
 
 

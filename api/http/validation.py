@@ -1,4 +1,4 @@
-"""The rules that fields and query parameters are held to, and how a violation is described to the caller."""
+"""The rules for fields and query parameters, and how a violation is described to the client."""
 
 from __future__ import annotations
 

@@ -11,10 +11,10 @@ from sendoff.store.queries.audit import AuditFilter
 
 from ..http.dependencies import ContextOf, Operator
 from ..http.pagination import decode_cursor, split_page
-from ..http.schemas import Page, UtcDateTime
+from ..http.schemas import Page, QueryTime
 from ..http.validation import Text, UuidText
 from ..openapi import error_responses
-from .schemas import ListQuery, ShownAuditEntry
+from .schemas import AuditEntryView, ListQuery
 
 router = APIRouter(prefix="/operator/v1/audit", tags=["operator: audit"])
 
@@ -26,19 +26,17 @@ class AuditQuery(ListQuery):
     actor: Text | None = None
     action: Text | None = None
     target_id: Text | None = None
-    since: UtcDateTime | None = None
-    until: UtcDateTime | None = None
+    since: QueryTime | None = None
+    until: QueryTime | None = None
 
     def filter(self) -> AuditFilter:
         return AuditFilter(**self.model_dump(exclude={"limit", "cursor"}))
 
 
 @router.get("", operation_id="listAudit", responses=error_responses(400))
-async def list_page(
-    _caller: Operator, context: ContextOf, query: Annotated[AuditQuery, Query()]
-) -> Page[ShownAuditEntry]:
+async def list_page(_auth: Operator, context: ContextOf, query: Annotated[AuditQuery, Query()]) -> Page[AuditEntryView]:
     """Entries of the audit log, newest first."""
     before = decode_cursor(query.cursor)
     found = await list_audit(context, query.filter(), limit=query.limit + 1, before=before)
     page, cursor = split_page(found, query.limit, lambda entry: entry.id)
-    return Page(data=[ShownAuditEntry.model_validate(entry) for entry in page], next_cursor=cursor)
+    return Page(data=[AuditEntryView.model_validate(entry) for entry in page], next_cursor=cursor)

@@ -17,12 +17,12 @@ from ..http.pagination import decode_cursor, split_page
 from ..http.schemas import Page, ResponseModel, Time
 from ..openapi import error_responses
 from .filters import DeadLetterQuery
-from .schemas import Exchange
+from .schemas import ExchangeView
 
 router = APIRouter(prefix="/operator/v1/dead-letters", tags=["operator: dead letters"])
 
 
-class ShownDeadLetter(ResponseModel):
+class DeadLetterView(ResponseModel):
     """A delivery that was given up, as it stood then."""
 
     id: str
@@ -41,7 +41,7 @@ class ShownDeadLetter(ResponseModel):
     replayed_at: Time | None
 
 
-class DetailedDeadLetter(ShownDeadLetter, Exchange):
+class DetailedDeadLetter(DeadLetterView, ExchangeView):
     """A dead letter with the last request, the response and every attempt."""
 
     @classmethod
@@ -51,17 +51,17 @@ class DetailedDeadLetter(ShownDeadLetter, Exchange):
 
 @router.get("", operation_id="listDeadLetters", responses=error_responses(400))
 async def list_page(
-    _caller: Operator, context: ContextOf, query: Annotated[DeadLetterQuery, Query()]
-) -> Page[ShownDeadLetter]:
+    _auth: Operator, context: ContextOf, query: Annotated[DeadLetterQuery, Query()]
+) -> Page[DeadLetterView]:
     """Dead letters, newest first."""
     before = decode_cursor(query.cursor)
     found = await list_dead_letters(context, query.filter(), limit=query.limit + 1, before=before)
     page, cursor = split_page(found, query.limit, lambda letter: letter.id)
-    return Page(data=[ShownDeadLetter.model_validate(letter) for letter in page], next_cursor=cursor)
+    return Page(data=[DeadLetterView.model_validate(letter) for letter in page], next_cursor=cursor)
 
 
 @router.get("/{dead_letter_id}", operation_id="getDeadLetter", responses=error_responses(404))
-async def get(_caller: Operator, context: ContextOf, dead_letter_id: str) -> DetailedDeadLetter:
+async def get(_auth: Operator, context: ContextOf, dead_letter_id: str) -> DetailedDeadLetter:
     """One dead letter with the exact last request, the response and every attempt."""
     return DetailedDeadLetter.of(await get_dead_letter(context, dead_letter_id))
 
@@ -69,13 +69,13 @@ async def get(_caller: Operator, context: ContextOf, dead_letter_id: str) -> Det
 @router.post(
     "/{dead_letter_id}/discard",
     operation_id="discardDeadLetter",
-    response_model=ShownDeadLetter,
+    response_model=DeadLetterView,
     responses=error_responses(400, 404, 409),
 )
-async def discard(caller: Operator, write: Write, context: ContextOf, dead_letter_id: str) -> Response:
+async def discard(auth: Operator, write: Write, context: ContextOf, dead_letter_id: str) -> Response:
     """Take it off the open list; it is kept for the record."""
 
-    async def work() -> ShownDeadLetter:
-        return ShownDeadLetter.model_validate(await discard_dead_letter(context, caller.actor, dead_letter_id))
+    async def work() -> DeadLetterView:
+        return DeadLetterView.model_validate(await discard_dead_letter(context, auth.actor, dead_letter_id))
 
-    return await write.once(caller, work)
+    return await write.once(auth, work)

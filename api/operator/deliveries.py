@@ -15,10 +15,10 @@ from sendoff.store.queries.delivery_history import DeliveryFilter
 from ..http.dependencies import ContextOf, Operator
 from ..http.idempotency import Write
 from ..http.pagination import decode_cursor, split_page
-from ..http.schemas import Page, UtcDateTime
+from ..http.schemas import Page, QueryTime
 from ..http.validation import Text, UuidText
 from ..openapi import error_responses
-from .schemas import DetailedDelivery, ListQuery, ShownDelivery
+from .schemas import DeliveryView, DetailedDelivery, ListQuery
 
 router = APIRouter(prefix="/operator/v1/deliveries", tags=["operator: deliveries"])
 
@@ -31,8 +31,8 @@ class DeliveryQuery(ListQuery):
     event_id: Text | None = None
     event_type: Text | None = None
     state: DeliveryState | None = None
-    since: UtcDateTime | None = None
-    until: UtcDateTime | None = None
+    since: QueryTime | None = None
+    until: QueryTime | None = None
 
     def filter(self) -> DeliveryFilter:
         return DeliveryFilter(
@@ -43,17 +43,17 @@ class DeliveryQuery(ListQuery):
 
 @router.get("", operation_id="listDeliveries", responses=error_responses(400))
 async def list_page(
-    _caller: Operator, context: ContextOf, query: Annotated[DeliveryQuery, Query()]
-) -> Page[ShownDelivery]:
+    _auth: Operator, context: ContextOf, query: Annotated[DeliveryQuery, Query()]
+) -> Page[DeliveryView]:
     """Deliveries, newest first."""
     before = decode_cursor(query.cursor)
     found = await list_deliveries(context, query.filter(), limit=query.limit + 1, before=before)
     page, cursor = split_page(found, query.limit, lambda listed: listed.delivery.id)
-    return Page(data=[ShownDelivery.of(listed) for listed in page], next_cursor=cursor)
+    return Page(data=[DeliveryView.of(listed) for listed in page], next_cursor=cursor)
 
 
 @router.get("/{delivery_id}", operation_id="getDelivery", responses=error_responses(404))
-async def get(_caller: Operator, context: ContextOf, delivery_id: str) -> DetailedDelivery:
+async def get(_auth: Operator, context: ContextOf, delivery_id: str) -> DetailedDelivery:
     """One delivery with its attempts."""
     return DetailedDelivery.of_report(await get_delivery(context, delivery_id))
 
@@ -65,10 +65,10 @@ async def get(_caller: Operator, context: ContextOf, delivery_id: str) -> Detail
     response_model=DetailedDelivery,
     responses=error_responses(400, 404, 409),
 )
-async def retry(caller: Operator, write: Write, context: ContextOf, delivery_id: str) -> Response:
+async def retry(auth: Operator, write: Write, context: ContextOf, delivery_id: str) -> Response:
     """Attempt it now, in the place of its next automatic attempt; if it fails, the schedule goes on."""
 
     async def work() -> DetailedDelivery:
-        return DetailedDelivery.of_report(await retry_delivery(context, caller.actor, delivery_id))
+        return DetailedDelivery.of_report(await retry_delivery(context, auth.actor, delivery_id))
 
-    return await write.once(caller, work, status=202)
+    return await write.once(auth, work, status=202)

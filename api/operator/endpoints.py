@@ -16,7 +16,7 @@ from ..http.pagination import decode_cursor, split_page
 from ..http.schemas import Page
 from ..http.validation import UuidText
 from ..openapi import body_of, error_responses
-from .schemas import EndpointLimits, ListQuery, ShownEndpoint
+from .schemas import EndpointLimits, EndpointView, ListQuery
 
 router = APIRouter(prefix="/operator/v1/endpoints", tags=["operator: endpoints"])
 
@@ -30,8 +30,8 @@ class EndpointQuery(ListQuery):
 
 @router.get("", operation_id="listEndpoints", responses=error_responses(400))
 async def list_page(
-    _caller: Operator, context: ContextOf, query: Annotated[EndpointQuery, Query()]
-) -> Page[ShownEndpoint]:
+    _auth: Operator, context: ContextOf, query: Annotated[EndpointQuery, Query()]
+) -> Page[EndpointView]:
     """Endpoints of all organizations, newest first, deleted ones as well."""
     found = await list_all_endpoints(
         context,
@@ -41,18 +41,18 @@ async def list_page(
         before=decode_cursor(query.cursor),
     )
     page, cursor = split_page(found, query.limit, lambda endpoint: endpoint.id)
-    return Page(data=[ShownEndpoint.of(endpoint) for endpoint in page], next_cursor=cursor)
+    return Page(data=[EndpointView.of(endpoint) for endpoint in page], next_cursor=cursor)
 
 
 @router.patch(
     "/{endpoint_id}",
     operation_id="limitEndpoint",
     openapi_extra=body_of(EndpointLimits),
-    response_model=ShownEndpoint,
+    response_model=EndpointView,
     responses=error_responses(400, 404, 409, 413, 415),
 )
 async def limit(
-    caller: Operator,
+    auth: Operator,
     write: Write,
     context: ContextOf,
     endpoint_id: str,
@@ -60,38 +60,38 @@ async def limit(
 ) -> Response:
     """Send it at most so much; what is over the limit waits."""
 
-    async def work() -> ShownEndpoint:
-        limited = await limit_endpoint(context, caller.actor, endpoint_id, rate_limit=body.rate_limit)
-        return ShownEndpoint.of(limited)
+    async def work() -> EndpointView:
+        limited = await limit_endpoint(context, auth.actor, endpoint_id, rate_limit=body.rate_limit)
+        return EndpointView.of(limited)
 
-    return await write.once(caller, work)
+    return await write.once(auth, work)
 
 
 @router.post(
     "/{endpoint_id}/disable",
     operation_id="disableEndpoint",
-    response_model=ShownEndpoint,
+    response_model=EndpointView,
     responses=error_responses(400, 404, 409),
 )
-async def disable(caller: Operator, write: Write, context: ContextOf, endpoint_id: str) -> Response:
+async def disable(auth: Operator, write: Write, context: ContextOf, endpoint_id: str) -> Response:
     """Send nothing more to it; what is open goes to the dead-letter store."""
 
-    async def work() -> ShownEndpoint:
-        return ShownEndpoint.of(await switch_endpoint(context, caller.actor, endpoint_id, on=False))
+    async def work() -> EndpointView:
+        return EndpointView.of(await switch_endpoint(context, auth.actor, endpoint_id, on=False))
 
-    return await write.once(caller, work)
+    return await write.once(auth, work)
 
 
 @router.post(
     "/{endpoint_id}/enable",
     operation_id="enableEndpoint",
-    response_model=ShownEndpoint,
+    response_model=EndpointView,
     responses=error_responses(400, 404, 409),
 )
-async def enable(caller: Operator, write: Write, context: ContextOf, endpoint_id: str) -> Response:
+async def enable(auth: Operator, write: Write, context: ContextOf, endpoint_id: str) -> Response:
     """Send to it again, its failures forgotten."""
 
-    async def work() -> ShownEndpoint:
-        return ShownEndpoint.of(await switch_endpoint(context, caller.actor, endpoint_id, on=True))
+    async def work() -> EndpointView:
+        return EndpointView.of(await switch_endpoint(context, auth.actor, endpoint_id, on=True))
 
-    return await write.once(caller, work)
+    return await write.once(auth, work)

@@ -10,12 +10,12 @@ from sendoff.publishing.history import ListedDelivery
 from ..http.dependencies import ContextOf, Operator
 from ..http.schemas import ResponseModel, Time
 from ..openapi import error_responses
-from .schemas import ShownDelivery
+from .schemas import DeliveryView
 
 router = APIRouter(prefix="/operator/v1/events", tags=["operator: events"])
 
 
-class ShownEvent(ResponseModel):
+class EventView(ResponseModel):
     """An accepted event, without its data."""
 
     id: str
@@ -26,34 +26,34 @@ class ShownEvent(ResponseModel):
     request_id: str | None
 
 
-class ShownVerdict(ResponseModel):
+class VerdictView(ResponseModel):
     """What became of the event for one endpoint. `delivery` is null if none was made, or none is kept."""
 
     endpoint_id: str
     url: str
     verdict: Verdict
-    delivery: ShownDelivery | None
+    delivery: DeliveryView | None
     because: str
 
 
 class ExplainedEvent(ResponseModel):
     """An event with the verdict for every endpoint of its organization."""
 
-    event: ShownEvent
-    endpoints: list[ShownVerdict]
+    event: EventView
+    endpoints: list[VerdictView]
 
     @classmethod
     def of(cls, explained: EventExplanation) -> ExplainedEvent:
         event = explained.event
         return cls(
-            event=ShownEvent.model_validate(event),
+            event=EventView.model_validate(event),
             endpoints=[
-                ShownVerdict(
+                VerdictView(
                     endpoint_id=one.endpoint_id,
                     url=one.url,
                     verdict=one.verdict,
                     delivery=one.delivery
-                    and ShownDelivery.of(ListedDelivery(one.delivery, event.type, event.request_id)),
+                    and DeliveryView.of(ListedDelivery(one.delivery, event.type, event.request_id)),
                     because=one.because,
                 )
                 for one in explained.endpoints
@@ -62,6 +62,6 @@ class ExplainedEvent(ResponseModel):
 
 
 @router.get("/{event_id}/explain", operation_id="explainEvent", responses=error_responses(404))
-async def explain(_caller: Operator, context: ContextOf, event_id: str) -> ExplainedEvent:
+async def explain(_auth: Operator, context: ContextOf, event_id: str) -> ExplainedEvent:
     """A verdict for every endpoint of the organization, deleted ones included: delivered, waiting, or why not."""
     return ExplainedEvent.of(await explain_event(context, event_id))

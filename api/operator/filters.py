@@ -11,7 +11,7 @@ from sendoff.policy.outcome import DeadLetterReason
 from sendoff.policy.states import DeadLetterState
 from sendoff.store.queries.dead_letters import DeadLetterFilter
 
-from ..http.schemas import UtcDateTime
+from ..http.schemas import QueryTime
 from ..http.validation import Text, UuidText
 from .schemas import ListQuery
 
@@ -27,8 +27,8 @@ class DeadLetterConditions(BaseModel):
     endpoint_id: UuidText | None = None
     event_type: Text | None = None
     reason: DeadLetterReason | None = None
-    since: UtcDateTime | None = None
-    until: UtcDateTime | None = None
+    since: QueryTime | None = None
+    until: QueryTime | None = None
     state: DeadLetterState | None = None
 
     def filter(self) -> DeadLetterFilter:

@@ -36,7 +36,7 @@ class DryRun(BaseModel):
     endpoints: int
 
 
-class ShownReplay(BaseModel):
+class ReplayView(BaseModel):
     """A replay and how far it is."""
 
     id: str
@@ -64,14 +64,14 @@ class ShownReplay(BaseModel):
     operation_id="createReplay",
     status_code=202,
     openapi_extra=body_of(NewReplay),
-    response_model=ShownReplay,
+    response_model=ReplayView,
     responses={
         200: {"model": DryRun, "description": "Dry run: nothing is sent"},
         **error_responses(400, 409, 413, 415),
     },
 )
 async def create(
-    caller: Operator,
+    auth: Operator,
     write: Write,
     context: ContextOf,
     body: Annotated[NewReplay, Depends(json_body(NewReplay))],
@@ -80,39 +80,39 @@ async def create(
     if body.filter.delivery_ids is not None and len(body.filter.model_fields_set) > 1:
         raise Invalid("`filter.delivery_ids` stands alone: leave the other filters out.", field="filter")
 
-    async def work() -> ShownReplay | DryRun:
+    async def work() -> ReplayView | DryRun:
         if body.dry_run:
             count, endpoints = await count_replay(context, body.selection())
             return DryRun(count=count, endpoints=endpoints)
-        return ShownReplay.of(await start_replay(context, caller.actor, body.selection(), rate=body.rate))
+        return ReplayView.of(await start_replay(context, auth.actor, body.selection(), rate=body.rate))
 
-    return await write.once(caller, work, status=200 if body.dry_run else 202)
+    return await write.once(auth, work, status=200 if body.dry_run else 202)
 
 
 @router.get("", operation_id="listReplays", responses=error_responses(400))
-async def list_page(_caller: Operator, context: ContextOf, query: Annotated[ListQuery, Query()]) -> Page[ShownReplay]:
+async def list_page(_auth: Operator, context: ContextOf, query: Annotated[ListQuery, Query()]) -> Page[ReplayView]:
     """Replays, newest first."""
     found = await list_replays(context, limit=query.limit + 1, before=decode_cursor(query.cursor))
     page, cursor = split_page(found, query.limit, lambda report: report.replay.id)
-    return Page(data=[ShownReplay.of(report) for report in page], next_cursor=cursor)
+    return Page(data=[ReplayView.of(report) for report in page], next_cursor=cursor)
 
 
 @router.get("/{replay_id}", operation_id="getReplay", responses=error_responses(404))
-async def get(_caller: Operator, context: ContextOf, replay_id: str) -> ShownReplay:
+async def get(_auth: Operator, context: ContextOf, replay_id: str) -> ReplayView:
     """One replay."""
-    return ShownReplay.of(await get_replay(context, replay_id))
+    return ReplayView.of(await get_replay(context, replay_id))
 
 
 @router.post(
     "/{replay_id}/cancel",
     operation_id="cancelReplay",
-    response_model=ShownReplay,
+    response_model=ReplayView,
     responses=error_responses(400, 404, 409),
 )
-async def cancel(caller: Operator, write: Write, context: ContextOf, replay_id: str) -> Response:
+async def cancel(auth: Operator, write: Write, context: ContextOf, replay_id: str) -> Response:
     """Send no more of it; what is sent already goes its way."""
 
-    async def work() -> ShownReplay:
-        return ShownReplay.of(await cancel_replay(context, caller.actor, replay_id))
+    async def work() -> ReplayView:
+        return ReplayView.of(await cancel_replay(context, auth.actor, replay_id))
 
-    return await write.once(caller, work)
+    return await write.once(auth, work)

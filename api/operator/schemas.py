@@ -29,7 +29,7 @@ class ListQuery(BaseModel):
     cursor: Text | None = Field(None, description="The `next_cursor` of the page before.")
 
 
-class ShownAttempt(ResponseModel):
+class AttemptView(ResponseModel):
     """One HTTP exchange of a delivery."""
 
     number: int
@@ -44,7 +44,7 @@ class ShownAttempt(ResponseModel):
         return [cls.model_validate(attempt) for attempt in attempts]
 
 
-class ShownDelivery(ResponseModel):
+class DeliveryView(ResponseModel):
     """One event for one endpoint. `next_attempt_at` is null unless it waits for it."""
 
     id: str
@@ -68,7 +68,7 @@ class ShownDelivery(ResponseModel):
         return cls(**_fields(listed.delivery), event_type=listed.event_type, request_id=listed.request_id)
 
 
-class ShownRequest(BaseModel):
+class RequestView(BaseModel):
     """What was sent: the body is the same at every attempt, the headers are those of the last that failed."""
 
     url: str
@@ -76,7 +76,7 @@ class ShownRequest(BaseModel):
     body: str
 
 
-class ShownResponse(BaseModel):
+class ResponseView(BaseModel):
     """What the receiver answered. `body` holds its first 16 KiB as text; `body_base64` is set if it is no UTF-8."""
 
     status: int
@@ -86,18 +86,18 @@ class ShownResponse(BaseModel):
     truncated: bool
 
 
-class Exchange(BaseModel):
+class ExchangeView(BaseModel):
     """What went over the wire at the last attempt that failed, and every attempt."""
 
-    request: ShownRequest
-    response: ShownResponse | None
-    attempts: list[ShownAttempt]
+    request: RequestView
+    response: ResponseView | None
+    attempts: list[AttemptView]
 
     @classmethod
     def parts_of(cls, report: DeliveryReport) -> dict[str, Any]:
         """The fields of this class for a report."""
         last = report.last_exchange
-        request = ShownRequest(
+        request = RequestView(
             url=last.url if last else report.endpoint_url,
             headers=_joined(last.request_headers) if last else None,
             body=report.request_body.decode(),
@@ -105,11 +105,11 @@ class Exchange(BaseModel):
         return {
             "request": request,
             "response": _response(last),
-            "attempts": ShownAttempt.all_of(report.attempts),
+            "attempts": AttemptView.all_of(report.attempts),
         }
 
 
-class DetailedDelivery(ShownDelivery, Exchange):
+class DetailedDelivery(DeliveryView, ExchangeView):
     """A delivery with all its attempts."""
 
     @classmethod
@@ -120,7 +120,7 @@ class DetailedDelivery(ShownDelivery, Exchange):
         )
 
 
-class ShownEndpoint(OperatorsView):
+class EndpointView(OperatorsView):
     """A registered URL of some organization."""
 
 
@@ -130,7 +130,7 @@ class EndpointLimits(RequestBody):
     rate_limit: RateLimit | None
 
 
-class ShownAuditEntry(ResponseModel):
+class AuditEntryView(ResponseModel):
     """Who changed or sent what, when."""
 
     id: str
@@ -151,7 +151,7 @@ def _fields(delivery: Delivery) -> dict[str, Any]:
     return fields if delivery.state in _WAITING else fields | {"next_attempt_at": None}
 
 
-def _response(last: LastExchange | None) -> ShownResponse | None:
+def _response(last: LastExchange | None) -> ResponseView | None:
     if last is None or last.response_status is None:
         return None
     raw = last.response_body or b""
@@ -159,7 +159,7 @@ def _response(last: LastExchange | None) -> ShownResponse | None:
         text, encoded = raw.decode(), None
     except UnicodeDecodeError:
         text, encoded = raw.decode(errors="replace"), base64.b64encode(raw).decode()
-    return ShownResponse(
+    return ResponseView(
         status=last.response_status,
         headers=_joined(last.response_headers or []),
         body=text,

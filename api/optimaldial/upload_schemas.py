@@ -11,7 +11,7 @@ from sendoff.policy.states import UploadStatus
 from ..http.schemas import ResponseModel, Time
 
 
-class UploadShown(ResponseModel):
+class UploadView(ResponseModel):
     """An upload of phone numbers."""
 
     id: str

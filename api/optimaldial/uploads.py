@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 
 from sendoff.idempotency import IdempotentRequest, StoredResponse
 from sendoff.store.tables import Upload
-from sendoff.uploads.create import Sender, create_upload, require_credits, require_subscription
+from sendoff.uploads.create import UploadOwner, create_upload, require_credits, require_subscription
 from sendoff.uploads.files.storage import content_disposition
 from sendoff.uploads.files.tempfiles import temporary_folder
 from sendoff.uploads.manage import (
@@ -21,7 +21,7 @@ from sendoff.uploads.manage import (
     open_linked_file,
 )
 
-from ..http.authentication import Caller
+from ..http.authentication import RequestAuth
 from ..http.dependencies import ContextOf, IdempotencyKey, UploadsReader, UploadsWriter
 from ..http.disconnect import until_client_leaves
 from ..http.idempotency import Write, respond
@@ -30,7 +30,7 @@ from ..http.schemas import Page
 from ..openapi import error_responses
 from .concurrency import UploadsInProgress
 from .upload_body import content_kind, receive
-from .upload_schemas import NEW_UPLOAD, CancelledUpload, DownloadLink, UploadShown
+from .upload_schemas import NEW_UPLOAD, CancelledUpload, DownloadLink, UploadView
 
 router = APIRouter(prefix="/api/v1/uploads", tags=["uploads"])
 
@@ -39,21 +39,21 @@ router = APIRouter(prefix="/api/v1/uploads", tags=["uploads"])
     "",
     operation_id="createUpload",
     openapi_extra=NEW_UPLOAD,
-    response_model=UploadShown,
+    response_model=UploadView,
     responses=error_responses(400, 402, 409, 413, 415, 422, 429),
 )
-async def create(request: Request, caller: UploadsWriter, context: ContextOf, key: IdempotencyKey) -> Response:
+async def create(request: Request, auth: UploadsWriter, context: ContextOf, key: IdempotencyKey) -> Response:
     """Upload phone numbers: they are validated, charged and queued for processing before the answer comes."""
     content_kind(request)
-    with UploadsInProgress.of(context).one(caller.organization_id):
+    with UploadsInProgress.of(context).one(auth.organization_id):
         # With a key it may be the repetition of an upload that took the last credits: its body must be read to tell.
-        await (require_credits if key is None else require_subscription)(context, caller.organization_id)
+        await (require_credits if key is None else require_subscription)(context, auth.organization_id)
         async with temporary_folder() as folder:
             received = await receive(request, folder)
-            idempotent = None if key is None else IdempotentRequest(caller.organization_id, key, received.fingerprint)
+            idempotent = None if key is None else IdempotentRequest(auth.organization_id, key, received.fingerprint)
             stored = await create_upload(
                 context,
-                _sender(caller),
+                _owner(auth),
                 received.submission,
                 answer=_answer,
                 idempotent=idempotent,
@@ -64,22 +64,22 @@ async def create(request: Request, caller: UploadsWriter, context: ContextOf, ke
 
 @router.get("", operation_id="listUploads", responses=error_responses(400))
 async def list_all(
-    caller: UploadsReader,
+    auth: UploadsReader,
     context: ContextOf,
     limit: Annotated[int, Query(ge=1, le=MOST_PER_PAGE)] = 50,
     cursor: str | None = None,
-) -> Page[UploadShown]:
+) -> Page[UploadView]:
     """The organization's uploads, newest first."""
     before = decode_cursor(cursor)
-    found = await list_uploads(context, caller.organization_id, limit=limit + 1, before=before)
+    found = await list_uploads(context, auth.organization_id, limit=limit + 1, before=before)
     page, next_cursor = split_page(found, limit, lambda upload: upload.id)
-    return Page(data=[UploadShown.model_validate(upload) for upload in page], next_cursor=next_cursor)
+    return Page(data=[UploadView.model_validate(upload) for upload in page], next_cursor=next_cursor)
 
 
 @router.get("/{upload_id}", operation_id="getUpload", responses=error_responses(404))
-async def get(caller: UploadsReader, context: ContextOf, upload_id: str) -> UploadShown:
+async def get(auth: UploadsReader, context: ContextOf, upload_id: str) -> UploadView:
     """One upload."""
-    return UploadShown.model_validate(await find_upload(context, caller.organization_id, upload_id))
+    return UploadView.model_validate(await find_upload(context, auth.organization_id, upload_id))
 
 
 @router.delete(
@@ -88,20 +88,20 @@ async def get(caller: UploadsReader, context: ContextOf, upload_id: str) -> Uplo
     response_model=CancelledUpload,
     responses=error_responses(400, 404, 409, 429),
 )
-async def cancel(caller: UploadsWriter, write: Write, context: ContextOf, upload_id: str) -> Response:
+async def cancel(auth: UploadsWriter, write: Write, context: ContextOf, upload_id: str) -> Response:
     """Cancel an upload that has not started; its credits come back."""
-    await require_subscription(context, caller.organization_id)
+    await require_subscription(context, auth.organization_id)
 
-    idempotent = await write.identified(caller)
+    idempotent = await write.identified(auth)
     return respond(
-        await cancel_upload(context, caller.organization_id, upload_id, answer=_answer_cancelled, idempotent=idempotent)
+        await cancel_upload(context, auth.organization_id, upload_id, answer=_answer_cancelled, idempotent=idempotent)
     )
 
 
 @router.get("/{upload_id}/download/{kind}", operation_id="getDownloadLink", responses=error_responses(404))
-async def download_link(caller: UploadsReader, context: ContextOf, upload_id: str, kind: str) -> DownloadLink:
+async def download_link(auth: UploadsReader, context: ContextOf, upload_id: str, kind: str) -> DownloadLink:
     """A short-lived link to one of the upload's files: `original`, `processed` or `processed-filtered`."""
-    link = await link_to_file(context, caller.organization_id, upload_id, kind)
+    link = await link_to_file(context, auth.organization_id, upload_id, kind)
     return DownloadLink.model_validate(link)
 
 
@@ -125,13 +125,13 @@ async def download(
     return StreamingResponse(opened.pieces, headers=headers, media_type="text/csv; charset=utf-8")
 
 
-def _sender(caller: Caller) -> Sender:
-    principal = caller.principal
-    return Sender(principal.organization_id, principal.user_id, principal.key_id, request_id=caller.request_id)
+def _owner(auth: RequestAuth) -> UploadOwner:
+    principal = auth.principal
+    return UploadOwner(principal.organization_id, principal.user_id, principal.key_id, request_id=auth.request_id)
 
 
 def _answer(upload: Upload) -> StoredResponse:
-    return StoredResponse(200, UploadShown.model_validate(upload).model_dump_json().encode())
+    return StoredResponse(200, UploadView.model_validate(upload).model_dump_json().encode())
 
 
 def _answer_cancelled(upload: Upload) -> StoredResponse:

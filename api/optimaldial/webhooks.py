@@ -46,7 +46,7 @@ router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
     responses=error_responses(400, 409, 413, 415, 429),
 )
 async def create(
-    caller: WebhooksWriter,
+    auth: WebhooksWriter,
     write: Write,
     context: ContextOf,
     body: Annotated[NewWebhook, Depends(json_body(NewWebhook))],
@@ -54,22 +54,22 @@ async def create(
     """Check the URL, send it a signed ping, and save the endpoint if a 2xx comes back within 5 seconds."""
 
     async def work() -> CreatedWebhook:
-        return CreatedWebhook.of(await register_endpoint(context, caller.principal, caller.actor, body))
+        return CreatedWebhook.of(await register_endpoint(context, auth.principal, auth.actor, body))
 
-    return await write.once(caller, work, shows_secret=True)
+    return await write.once(auth, work, shows_secret=True)
 
 
 @router.get("", operation_id="listWebhooks", response_model=list[WebhookEndpoint], responses=error_responses(429))
-async def list_all(caller: WebhooksReader, context: ContextOf) -> Response:
+async def list_all(auth: WebhooksReader, context: ContextOf) -> Response:
     """The organization's endpoints, newest first."""
-    pages = page_endpoints(context, caller.organization_id)
+    pages = page_endpoints(context, auth.organization_id)
     return await stream_list(context, pages, WebhookEndpoint.of)
 
 
 @router.get("/{webhook_id}", operation_id="getWebhook", responses=error_responses(404))
-async def get(caller: WebhooksReader, context: ContextOf, webhook_id: str) -> WebhookEndpoint:
+async def get(auth: WebhooksReader, context: ContextOf, webhook_id: str) -> WebhookEndpoint:
     """One endpoint."""
-    return WebhookEndpoint.of(await get_endpoint(context, caller.organization_id, webhook_id))
+    return WebhookEndpoint.of(await get_endpoint(context, auth.organization_id, webhook_id))
 
 
 @router.patch(
@@ -80,7 +80,7 @@ async def get(caller: WebhooksReader, context: ContextOf, webhook_id: str) -> We
     responses=error_responses(400, 404, 409, 413, 415, 429),
 )
 async def update(
-    caller: WebhooksWriter,
+    auth: WebhooksWriter,
     write: Write,
     context: ContextOf,
     webhook_id: str,
@@ -91,11 +91,9 @@ async def update(
 
     async def work() -> WebhookEndpoint:
         change = EndpointChange(changed)
-        return WebhookEndpoint.of(
-            await update_endpoint(context, caller.organization_id, caller.actor, webhook_id, change)
-        )
+        return WebhookEndpoint.of(await update_endpoint(context, auth.organization_id, auth.actor, webhook_id, change))
 
-    return await write.once(caller, work)
+    return await write.once(auth, work)
 
 
 @router.delete(
@@ -105,10 +103,10 @@ async def update(
     response_class=Response,
     responses=error_responses(400, 404, 409, 429),
 )
-async def delete(caller: WebhooksWriter, write: Write, context: ContextOf, webhook_id: str) -> Response:
+async def delete(auth: WebhooksWriter, write: Write, context: ContextOf, webhook_id: str) -> Response:
     """Stop further deliveries for good."""
-    work = partial(delete_endpoint, context, caller.organization_id, caller.actor, webhook_id)
-    return await write.once(caller, work, status=204)
+    work = partial(delete_endpoint, context, auth.organization_id, auth.actor, webhook_id)
+    return await write.once(auth, work, status=204)
 
 
 @router.post(
@@ -119,7 +117,7 @@ async def delete(caller: WebhooksWriter, write: Write, context: ContextOf, webho
     responses=error_responses(400, 404, 409, 413, 415, 429),
 )
 async def rotate(
-    caller: WebhooksWriter,
+    auth: WebhooksWriter,
     write: Write,
     context: ContextOf,
     webhook_id: str,
@@ -129,28 +127,28 @@ async def rotate(
 
     async def work() -> CreatedWebhook:
         rotated = await rotate_secret(
-            context, caller.organization_id, caller.actor, webhook_id, overlap_seconds=body.overlap_seconds
+            context, auth.organization_id, auth.actor, webhook_id, overlap_seconds=body.overlap_seconds
         )
         return CreatedWebhook.of(rotated)
 
-    return await write.once(caller, work, shows_secret=True)
+    return await write.once(auth, work, shows_secret=True)
 
 
 @router.get("/{webhook_id}/public-key", operation_id="getWebhookPublicKey", responses=error_responses(404))
-async def public_key(caller: WebhooksReader, context: ContextOf, webhook_id: str) -> PublicKeys:
+async def public_key(auth: WebhooksReader, context: ContextOf, webhook_id: str) -> PublicKeys:
     """What the signatures of a `standard-v1a` endpoint are checked with."""
-    current, *previous = await find_public_keys(context, caller.organization_id, webhook_id)
+    current, *previous = await find_public_keys(context, auth.organization_id, webhook_id)
     return PublicKeys(public_key=current, previous_public_key=previous[0] if previous else None)
 
 
 @router.get("/{webhook_id}/deliveries", operation_id="listWebhookDeliveries", responses=error_responses(400, 404))
 async def deliveries(
-    caller: WebhooksReader,
+    auth: WebhooksReader,
     context: ContextOf,
     webhook_id: str,
     limit: Annotated[int, Query(ge=1, le=MOST_PER_PAGE)] = 20,
 ) -> list[WebhookDelivery]:
     """The endpoint's deliveries, most recent first."""
-    endpoint = await get_endpoint(context, caller.organization_id, webhook_id)
-    chosen = DeliveryFilter(organization_id=caller.organization_id, endpoint_id=endpoint.id)
+    endpoint = await get_endpoint(context, auth.organization_id, webhook_id)
+    chosen = DeliveryFilter(organization_id=auth.organization_id, endpoint_id=endpoint.id)
     return [WebhookDelivery.of(listed) for listed in await list_deliveries(context, chosen, limit=limit)]

@@ -71,7 +71,7 @@ def hash_bearer_key(authorization: str | None) -> str:
 
 
 def principal_of(known: KnownKey | None, *, now: datetime) -> Principal:
-    """The caller that a looked-up key authenticates. Raises Unauthenticated unless the key is valid."""
+    """The principal that a looked-up key authenticates. Raises Unauthenticated unless the key is valid."""
     if known is None or known.revoked_at is not None:
         raise Unauthenticated
     if known.expires_at is not None and known.expires_at <= now:

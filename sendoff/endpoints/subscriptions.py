@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sendoff.accounts.grants import Grant
+from sendoff.accounts.token_owner import TokenOwner
 from sendoff.audit import Actor
 from sendoff.context import Context
 from sendoff.delivery.dead_letters import drain_endpoint
@@ -58,15 +58,15 @@ def status_of(endpoint: Endpoint, auto_disable: AutoDisable) -> SubscriptionStat
     )
 
 
-async def subscribe(context: Context, grant: Grant, actor: Actor, new: NewSubscription) -> RegisteredEndpoint:
+async def subscribe(context: Context, owner: TokenOwner, actor: Actor, new: NewSubscription) -> RegisteredEndpoint:
     """Save a subscription. One whose receiver answered 410 gives way to a new one of the same type and URL.
 
     Raises UnknownEventType (`event_type`), Invalid (`target_url`, `rate_limit`), or Conflict when there is the same
     already.
     """
-    await _check_url(context, grant.organization_id, new.target_url)
+    await _check_url(context, owner.organization_id, new.target_url)
     secret = DIALBIRD.new_secret()
-    endpoint = _endpoint(context, grant, new, secret)
+    endpoint = _endpoint(context, owner, new, secret)
     async with context.database.write() as tx:
         await _check_event_type(tx, new.event_type)
         given_way = await _make_room(tx, context, actor, endpoint)
@@ -148,12 +148,12 @@ async def _check_event_type(tx: Transaction, event_type: str) -> None:
     )
 
 
-def _endpoint(context: Context, grant: Grant, new: NewSubscription, secret: str) -> Endpoint:
+def _endpoint(context: Context, owner: TokenOwner, new: NewSubscription, secret: str) -> Endpoint:
     now, identifier = context.clock.now(), new_id()
     return Endpoint(
         id=identifier,
-        organization_id=grant.organization_id,
-        user_id=grant.user_id,
+        organization_id=owner.organization_id,
+        user_id=owner.user_id,
         dialect=DIALBIRD.name,
         url=new.target_url,
         events=[new.event_type],

@@ -37,7 +37,7 @@ _NAMES_COMPARED = 200  # finding the nearest of them takes about 1 ms
 _LONGEST_SHOWN = 128
 
 
-class PublishedEvent(Protocol):
+class EventToCheck(Protocol):
     """The parts of an event that a check needs."""
 
     @property
@@ -162,7 +162,7 @@ async def look_up_publishable(context: Context, names: Collection[str]) -> dict[
         return await find_publishable(tx, names)
 
 
-def check_types(registered: Mapping[str, EventType], new_events: Sequence[PublishedEvent], *, in_batch: bool) -> None:
+def check_types(registered: Mapping[str, EventType], new_events: Sequence[EventToCheck], *, in_batch: bool) -> None:
     """Raise UnknownEventType for the first event whose type is neither built in nor `registered`."""
     for index, event in enumerate(new_events):
         if event.type not in BUILT_IN_TYPES and event.type not in registered:
@@ -172,7 +172,7 @@ def check_types(registered: Mapping[str, EventType], new_events: Sequence[Publis
             raise UnknownEventType(f"Unknown event type {_shown(event.type)} in `{field}`; {remedy}", field=field)
 
 
-def schema_steps(registered: Mapping[str, EventType], new_events: Sequence[PublishedEvent]) -> int:
+def schema_steps(registered: Mapping[str, EventType], new_events: Sequence[EventToCheck]) -> int:
     """The maximum number of rules that `check_data` applies; 0 if no type has a schema, or its schema is refused."""
     return sum(_steps(registered, event) for event in new_events)
 
@@ -181,7 +181,7 @@ async def check_data(
     context: Context,
     organization_id: str,
     registered: Mapping[str, EventType],
-    new_events: Sequence[PublishedEvent],
+    new_events: Sequence[EventToCheck],
     *,
     in_batch: bool,
 ) -> None:
@@ -239,7 +239,7 @@ def _usable_schema(event_type: EventType, field: str) -> Schema:
         ) from None
 
 
-def _steps(registered: Mapping[str, EventType], event: PublishedEvent) -> int:
+def _steps(registered: Mapping[str, EventType], event: EventToCheck) -> int:
     found = registered.get(event.type)
     if found is None or found.data_schema is None:
         return 0

@@ -16,6 +16,6 @@ class CheckData(msgspec.Struct, frozen=True):
     data_schema: dict[str, Any]
     data: str
 
-    def perform(self, _progress: Callable[[int], object]) -> Violation | None:
+    def run(self, _progress: Callable[[int], object]) -> Violation | None:
         """The first violation, or None."""
         return compile_schema(self.data_schema).find_violation(self.data.encode())

@@ -34,7 +34,7 @@ from sendoff.uploads.services import UploadServices
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
+class UploadOwner:
     """Who uploads."""
 
     organization_id: str
@@ -64,7 +64,7 @@ async def _read(work: Coroutine[Any, Any, CheckedUpload]) -> CheckedUpload:
 
 async def create_upload(
     context: Context,
-    sender: Sender,
+    owner: UploadOwner,
     submission: CsvSubmission | JsonSubmission,
     *,
     answer: Callable[[Upload], StoredResponse],
@@ -84,13 +84,13 @@ async def create_upload(
         stored = await _stored(context, idempotent)
         if stored is not None:
             return stored
-        if await _credits(context, sender.organization_id) < FEWEST_CONTACTS:  # the price of the smallest
+        if await _credits(context, owner.organization_id) < FEWEST_CONTACTS:  # the price of the smallest
             return await _stored_or_insufficient(context, idempotent)
         file_worker = UploadServices.of(context).file_worker
-        checked = await reading(check_upload(file_worker, submission, organization_id=sender.organization_id))
-        if await _credits(context, sender.organization_id) < checked.valid:
+        checked = await reading(check_upload(file_worker, submission, organization_id=owner.organization_id))
+        if await _credits(context, owner.organization_id) < checked.valid:
             return await _stored_or_insufficient(context, idempotent)
-        return await _keep(context, _row(context, sender, checked), checked, answer, idempotent)
+        return await _keep(context, _row(context, owner, checked), checked, answer, idempotent)
 
 
 async def _stored(context: Context, idempotent: IdempotentRequest | None) -> StoredResponse | None:
@@ -118,27 +118,27 @@ async def _credits(context: Context, organization_id: str) -> int:
     return organization.credits
 
 
-def _row(context: Context, sender: Sender, checked: CheckedUpload) -> Upload:
+def _row(context: Context, owner: UploadOwner, checked: CheckedUpload) -> Upload:
     upload_id, now = new_id(), context.clock.now()
     return Upload(
         id=upload_id,
-        user_id=sender.user_id,
-        organization_id=sender.organization_id,
+        user_id=owner.user_id,
+        organization_id=owner.organization_id,
         original_filename=checked.filename,
-        storage_path=f"{sender.organization_id}/{upload_id}/original.csv",
+        storage_path=f"{owner.organization_id}/{upload_id}/original.csv",
         file_size_bytes=checked.size,
         status=UploadStatus.READY_FOR_PROCESSING,
         valid_row_count=checked.valid,
         invalid_row_count=checked.invalid,
         credits_required=checked.valid,
         credits_charged=checked.valid,
-        source=sender.source,
-        api_key_id=sender.api_key_id,
+        source=owner.source,
+        api_key_id=owner.api_key_id,
         skip_mobile_lookup=checked.skip_mobile_lookup,
         created_at=now,
         updated_at=now,
         phone_column=checked.phone_column,
-        request_id=sender.request_id,
+        request_id=owner.request_id,
     )
 
 

@@ -18,7 +18,7 @@ class Echo(msgspec.Struct, frozen=True):
 
     text: str
 
-    def perform(self, progress: Progress) -> str:
+    def run(self, progress: Progress) -> str:
         print(self.text)  # noqa: T201 - a library may print
         progress(len(self.text))
         return self.text
@@ -27,21 +27,21 @@ class Echo(msgspec.Struct, frozen=True):
 class WhoAmI(msgspec.Struct, frozen=True):
     """Returns the process's id."""
 
-    def perform(self, _progress: Progress) -> int:
+    def run(self, _progress: Progress) -> int:
         return os.getpid()
 
 
 class Variables(msgspec.Struct, frozen=True):
     """Returns the names in the environment."""
 
-    def perform(self, _progress: Progress) -> list[str]:
+    def run(self, _progress: Progress) -> list[str]:
         return list(os.environ)
 
 
 class Backtrack(msgspec.Struct, frozen=True):
     """Holds the interpreter's lock in a regular expression for longer than anybody lives."""
 
-    def perform(self, progress: Progress) -> bool:
+    def run(self, progress: Progress) -> bool:
         progress(0)
         return re.fullmatch(r"(a+)+b", "a" * 60) is not None
 
@@ -51,7 +51,7 @@ class Sleep(msgspec.Struct, frozen=True):
 
     seconds: float
 
-    def perform(self, progress: Progress) -> float:
+    def run(self, progress: Progress) -> float:
         progress(0)
         time.sleep(self.seconds)
         return self.seconds
@@ -62,7 +62,7 @@ class Allocate(msgspec.Struct, frozen=True):
 
     size: int
 
-    def perform(self, _progress: Progress) -> int:
+    def run(self, _progress: Progress) -> int:
         return len(bytearray(self.size))
 
 
@@ -71,7 +71,7 @@ class Refuse(msgspec.Struct, frozen=True):
 
     is_large: bool
 
-    def perform(self, _progress: Progress) -> None:
+    def run(self, _progress: Progress) -> None:
         if self.is_large:
             raise TooLarge("Too large; send less.")
         raise Invalid("Wrong; send something else.", field="data")
@@ -80,12 +80,12 @@ class Refuse(msgspec.Struct, frozen=True):
 class Break(msgspec.Struct, frozen=True):
     """Raises what a task should not raise."""
 
-    def perform(self, _progress: Progress) -> None:
+    def run(self, _progress: Progress) -> None:
         raise ZeroDivisionError("by mistake")
 
 
 class Die(msgspec.Struct, frozen=True):
     """Ends its process."""
 
-    def perform(self, _progress: Progress) -> None:
+    def run(self, _progress: Progress) -> None:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -11,7 +11,7 @@ import httpx
 from sendoff.cli.demo.watching import DidNotHappen
 
 
-class Caller:
+class ApiClient:
     """Calls the API with one key. Raises DidNotHappen for any answer but a 2xx."""
 
     def __init__(self, client: httpx.Client) -> None:
@@ -35,10 +35,10 @@ class Caller:
 
 
 @contextmanager
-def calling(url: str, key: str) -> Iterator[Caller]:
-    """A caller with that API key."""
+def open_client(url: str, key: str) -> Iterator[ApiClient]:
+    """A client that sends that API key."""
     with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=30, trust_env=False) as client:
-        yield Caller(client)
+        yield ApiClient(client)
 
 
 def download(url: str) -> str:

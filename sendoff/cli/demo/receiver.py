@@ -15,7 +15,7 @@ DIALECT = "optimaldial"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ReceivedRequest:
     """A request that came, and what it was answered. `event` is None if its signature could not be checked yet."""
 
     headers: dict[str, str]
@@ -47,13 +47,13 @@ class Hook:
     url: str
     answer: int = 200
     secret: str | None = None
-    requests: list[Request] = field(default_factory=list)
+    requests: list[ReceivedRequest] = field(default_factory=list)
 
     def learn(self, secret: str) -> None:
         """Take the secret that registration gave, and check with it what came before. Raises VerificationError."""
         self.secret = secret
         self.requests = [
-            Request(one.headers, one.body, one.answered, verify(DIALECT, one.headers, one.body, secret))
+            ReceivedRequest(one.headers, one.body, one.answered, verify(DIALECT, one.headers, one.body, secret))
             for one in self.requests
         ]
 
@@ -66,10 +66,10 @@ class Hook:
                 event = verify(DIALECT, headers, body, self.secret)
             except VerificationError:
                 answered = 401
-        self.requests.append(Request(headers, body, answered, event))
+        self.requests.append(ReceivedRequest(headers, body, answered, event))
         return answered
 
-    def events(self, event_type: str) -> list[Request]:
+    def events(self, event_type: str) -> list[ReceivedRequest]:
         """The verified requests of that type, in the order they came."""
         return [one for one in list(self.requests) if one.event is not None and one.type == event_type]
 

@@ -20,7 +20,7 @@ class ValidateCsv(msgspec.Struct, frozen=True, tag=True):
     source: str
     phone_column: str
 
-    def perform(self, progress: Progress) -> Counts:
+    def run(self, progress: Progress) -> Counts:
         return validate_csv(Path(self.source), self.phone_column, progress)
 
 
@@ -30,7 +30,7 @@ class ConvertJson(msgspec.Struct, frozen=True, tag=True):
     source: str
     target: str
 
-    def perform(self, progress: Progress) -> Converted:
+    def run(self, progress: Progress) -> Converted:
         return convert_json(Path(self.source), Path(self.target), progress)
 
 
@@ -44,7 +44,7 @@ class WriteResults(msgspec.Struct, frozen=True, tag=True):
     valid_rows: int
     skip_line_types: bool
 
-    def perform(self, progress: Progress) -> Written:
+    def run(self, progress: Progress) -> Written:
         return write_results(
             Path(self.source),
             self.phone_column,

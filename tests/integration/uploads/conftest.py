@@ -16,7 +16,7 @@ from sendoff.idempotency import IdempotentRequest, StoredResponse
 from sendoff.policy.states import UploadStatus
 from sendoff.store.tables import Event, Organization, Upload
 from sendoff.uploads.check import CsvSubmission
-from sendoff.uploads.create import Sender, create_upload
+from sendoff.uploads.create import UploadOwner, create_upload
 from sendoff.uploads.manage import cancel_upload, find_upload
 from sendoff.uploads.process import process_upload
 from tests.integration.uploads.contacts import valid_contacts
@@ -27,7 +27,7 @@ on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @dataclass
-class UploadHouse:
+class UploadFixture:
     """An app whose organization has 1,000 credits, and its storage's folder."""
 
     app: AppFixture
@@ -43,9 +43,9 @@ class UploadHouse:
         return self.app.principal.organization_id
 
     @property
-    def sender(self) -> Sender:
+    def owner(self) -> UploadOwner:
         principal = self.app.principal
-        return Sender(principal.organization_id, principal.user_id, principal.key_id)
+        return UploadOwner(principal.organization_id, principal.user_id, principal.key_id)
 
     async def upload(
         self, content: str | None = None, *, idempotent: IdempotentRequest | None = None, **csv: Any
@@ -54,7 +54,7 @@ class UploadHouse:
         path = self.inbox / "received.csv"
         path.write_text(content if content is not None else contacts_csv(120))
         submission = CsvSubmission(path, **{"phone_column": "phone", "filename": "may.csv", **csv})
-        stored = await create_upload(self.context, self.sender, submission, answer=answer, idempotent=idempotent)
+        stored = await create_upload(self.context, self.owner, submission, answer=answer, idempotent=idempotent)
         assert stored.status == 200
         return str(orjson.loads(stored.body)["id"])
 
@@ -101,8 +101,8 @@ def contacts_csv(count: int, *junk: str) -> str:
 
 
 @pytest.fixture
-async def uploads(database_url: str, tmp_path: Path) -> AsyncIterator[UploadHouse]:
+async def uploads(database_url: str, tmp_path: Path) -> AsyncIterator[UploadFixture]:
     storage, inbox = tmp_path / "storage", tmp_path / "inbox"
     inbox.mkdir()
     async with open_app(database_url, storage_url=f"file://{storage}") as app:
-        yield UploadHouse(app, storage, inbox)
+        yield UploadFixture(app, storage, inbox)

@@ -32,15 +32,15 @@ from sendoff.uploads.create import create_upload, require_subscription
 from sendoff.uploads.manage import find_upload, list_uploads
 from sendoff.uploads.orphan_files import ORPHANED_AFTER, remove_orphan_files
 from sendoff.uploads.services import UploadServices
-from tests.integration.uploads.conftest import UploadHouse, answer, contacts_csv, on_sqlite
+from tests.integration.uploads.conftest import UploadFixture, answer, contacts_csv, on_sqlite
 
 
-async def set_credits(uploads: UploadHouse, amount: int | None) -> None:
+async def set_credits(uploads: UploadFixture, amount: int | None) -> None:
     async with uploads.context.database.write() as tx:
         await tx.execute(update(Organization).values(credits=amount))
 
 
-async def assert_nothing_was_kept(uploads: UploadHouse, *, left: int | None = 1_000) -> None:
+async def assert_nothing_was_kept(uploads: UploadFixture, *, left: int | None = 1_000) -> None:
     assert await uploads.count() == 0
     assert uploads.stored() == []
     assert await uploads.credits() == left
@@ -48,7 +48,7 @@ async def assert_nothing_was_kept(uploads: UploadHouse, *, left: int | None = 1_
     assert uploads.app.queue.uploads == []
 
 
-async def test_an_upload_is_counted_charged_stored_announced_and_rung_for(uploads: UploadHouse) -> None:
+async def test_an_upload_is_counted_charged_stored_announced_and_rung_for(uploads: UploadFixture) -> None:
     content = contacts_csv(120, "Nobody,none", ",")
     upload_id = await uploads.upload(content, filename="../may.csv", skip_mobile_lookup=True)
     upload = await uploads.find(upload_id)
@@ -101,16 +101,16 @@ async def test_an_upload_is_counted_charged_stored_announced_and_rung_for(upload
 
 
 @on_sqlite
-async def test_a_number_that_comes_twice_is_charged_twice(uploads: UploadHouse) -> None:
+async def test_a_number_that_comes_twice_is_charged_twice(uploads: UploadFixture) -> None:
     upload_id = await uploads.upload("phone\n" + "4155552671\n" * 150)
     assert (await uploads.find(upload_id)).credits_charged == 150
 
 
 @on_sqlite
-async def test_the_json_mode_is_stored_as_a_csv_under_a_made_up_name(uploads: UploadHouse) -> None:
+async def test_the_json_mode_is_stored_as_a_csv_under_a_made_up_name(uploads: UploadFixture) -> None:
     body = uploads.inbox / "body.json"
     body.write_bytes(orjson.dumps({"phone_numbers": [4155550000 + n for n in range(100)]}))
-    stored = await create_upload(uploads.context, uploads.sender, JsonSubmission(body), answer=answer)
+    stored = await create_upload(uploads.context, uploads.owner, JsonSubmission(body), answer=answer)
     upload = await uploads.find(orjson.loads(stored.body)["id"])
     assert upload.original_filename.startswith("api_upload_")
     assert upload.phone_column == "phone"
@@ -133,7 +133,7 @@ async def test_the_json_mode_is_stored_as_a_csv_under_a_made_up_name(uploads: Up
     ],
 )
 async def test_a_refused_upload_leaves_nothing(
-    uploads: UploadHouse, content: str | None, csv: dict[str, Any], error: type[SendoffError]
+    uploads: UploadFixture, content: str | None, csv: dict[str, Any], error: type[SendoffError]
 ) -> None:
     with pytest.raises(error):
         await uploads.upload(content, **csv)
@@ -141,14 +141,14 @@ async def test_a_refused_upload_leaves_nothing(
 
 
 @on_sqlite
-async def test_too_few_contacts_says_how_many_were_left_after_validation(uploads: UploadHouse) -> None:
+async def test_too_few_contacts_says_how_many_were_left_after_validation(uploads: UploadFixture) -> None:
     with pytest.raises(TooFewContacts) as caught:
         await uploads.upload(contacts_csv(73, "Nobody,none"))
     assert (caught.value.minimum, caught.value.got) == (100, 73)
 
 
 @on_sqlite
-async def test_without_a_subscription_nothing_is_taken(uploads: UploadHouse) -> None:
+async def test_without_a_subscription_nothing_is_taken(uploads: UploadFixture) -> None:
     await set_credits(uploads, None)
     with pytest.raises(NoSubscription):
         await require_subscription(uploads.context, uploads.organization_id)
@@ -159,7 +159,7 @@ async def test_without_a_subscription_nothing_is_taken(uploads: UploadHouse) -> 
 
 @on_sqlite
 async def test_credits_spent_during_the_validation_are_not_overdrawn(
-    uploads: UploadHouse, monkeypatch: pytest.MonkeyPatch
+    uploads: UploadFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put = UploadServices.of(uploads.context).storage.put
 
@@ -173,7 +173,7 @@ async def test_credits_spent_during_the_validation_are_not_overdrawn(
     await assert_nothing_was_kept(uploads, left=119)
 
 
-async def test_uploads_at_once_never_charge_more_than_there_is(uploads: UploadHouse) -> None:
+async def test_uploads_at_once_never_charge_more_than_there_is(uploads: UploadFixture) -> None:
     await set_credits(uploads, 300)
     results = await asyncio.gather(*(uploads.upload() for _ in range(6)), return_exceptions=True)
     assert sorted(type(result).__name__ for result in results) == ["InsufficientCredits"] * 4 + ["str"] * 2
@@ -184,7 +184,7 @@ async def test_uploads_at_once_never_charge_more_than_there_is(uploads: UploadHo
 @on_sqlite
 @pytest.mark.parametrize("error", [Unavailable, RuntimeError, asyncio.CancelledError])
 async def test_a_failure_while_committing_takes_the_file_back(
-    uploads: UploadHouse, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+    uploads: UploadFixture, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     async def fail(*_: Any, **__: Any) -> None:
         raise error
@@ -196,7 +196,7 @@ async def test_a_failure_while_committing_takes_the_file_back(
 
 
 @on_sqlite
-async def test_a_storage_that_cannot_be_written_to_leaves_nothing(uploads: UploadHouse) -> None:
+async def test_a_storage_that_cannot_be_written_to_leaves_nothing(uploads: UploadFixture) -> None:
     assert UploadServices.of(uploads.context).storage
     uploads.storage.rmdir()
     uploads.storage.write_text("a file where the folder was")
@@ -206,7 +206,7 @@ async def test_a_storage_that_cannot_be_written_to_leaves_nothing(uploads: Uploa
     await assert_nothing_was_kept(uploads)
 
 
-async def test_an_idempotent_upload_is_done_once_and_answered_alike(uploads: UploadHouse) -> None:
+async def test_an_idempotent_upload_is_done_once_and_answered_alike(uploads: UploadFixture) -> None:
     request = IdempotentRequest(uploads.organization_id, "key", "same")
     first = await uploads.upload(idempotent=request)
     assert await uploads.upload(idempotent=request) == first
@@ -215,7 +215,7 @@ async def test_an_idempotent_upload_is_done_once_and_answered_alike(uploads: Upl
 
 
 @on_sqlite
-async def test_a_refused_upload_frees_its_idempotency_key(uploads: UploadHouse) -> None:
+async def test_a_refused_upload_frees_its_idempotency_key(uploads: UploadFixture) -> None:
     request = IdempotentRequest(uploads.organization_id, "key", "same")
     with pytest.raises(Invalid):
         await uploads.upload("", idempotent=request)
@@ -223,7 +223,7 @@ async def test_a_refused_upload_frees_its_idempotency_key(uploads: UploadHouse) 
 
 
 async def test_a_repetition_while_the_first_runs_is_told_to_wait(
-    uploads: UploadHouse, monkeypatch: pytest.MonkeyPatch
+    uploads: UploadFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = IdempotentRequest(uploads.organization_id, "key", "same")
     put = UploadServices.of(uploads.context).storage.put
@@ -244,11 +244,11 @@ async def test_a_repetition_while_the_first_runs_is_told_to_wait(
 
 @pytest.mark.parametrize("credits_left", [1_000, 120])
 async def test_an_upload_that_another_process_did_meanwhile_is_not_done_again(
-    uploads: UploadHouse, monkeypatch: pytest.MonkeyPatch, credits_left: int
+    uploads: UploadFixture, monkeypatch: pytest.MonkeyPatch, credits_left: int
 ) -> None:
     await set_credits(uploads, credits_left)
     request = IdempotentRequest(uploads.organization_id, "key", "same")
-    other_process = UploadHouse(
+    other_process = UploadFixture(
         replace(uploads.app, context=replace(uploads.context, under_way={})), uploads.storage, uploads.inbox
     )
     done: list[str] = []
@@ -267,7 +267,7 @@ async def test_an_upload_that_another_process_did_meanwhile_is_not_done_again(
 
 
 async def test_an_upload_whose_process_died_leaves_its_key_free(
-    uploads: UploadHouse, monkeypatch: pytest.MonkeyPatch
+    uploads: UploadFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = IdempotentRequest(uploads.organization_id, "key", "same")
 
@@ -285,7 +285,7 @@ async def test_an_upload_whose_process_died_leaves_its_key_free(
     assert await uploads.count() == 1
 
 
-async def test_an_idempotent_cancelling_is_answered_alike_and_refunds_once(uploads: UploadHouse) -> None:
+async def test_an_idempotent_cancelling_is_answered_alike_and_refunds_once(uploads: UploadFixture) -> None:
     upload_id = await uploads.upload()
     request = IdempotentRequest(uploads.organization_id, "key", "same")
     cancels = [uploads.cancel(upload_id, idempotent=request) for _ in range(5)]
@@ -296,7 +296,7 @@ async def test_an_idempotent_cancelling_is_answered_alike_and_refunds_once(uploa
 
 
 @on_sqlite
-async def test_a_refused_cancelling_frees_its_idempotency_key(uploads: UploadHouse) -> None:
+async def test_a_refused_cancelling_frees_its_idempotency_key(uploads: UploadFixture) -> None:
     upload_id, request = await uploads.upload(), IdempotentRequest(uploads.organization_id, "key", "same")
     await uploads.cancel(upload_id)
     for _ in range(2):
@@ -304,7 +304,7 @@ async def test_a_refused_cancelling_frees_its_idempotency_key(uploads: UploadHou
             await uploads.cancel(upload_id, idempotent=request)
 
 
-async def test_the_list_comes_newest_first_in_pages(uploads: UploadHouse) -> None:
+async def test_the_list_comes_newest_first_in_pages(uploads: UploadFixture) -> None:
     ids = [await uploads.upload() for _ in range(5)]
     first = await list_uploads(uploads.context, uploads.organization_id, limit=4, before=None)
     assert [upload.id for upload in first] == [*reversed(ids[1:])]
@@ -312,7 +312,7 @@ async def test_the_list_comes_newest_first_in_pages(uploads: UploadHouse) -> Non
     assert [upload.id for upload in rest] == [ids[1], ids[0]]
 
 
-async def test_a_cancelled_upload_gives_its_credits_back_once_and_is_never_processed(uploads: UploadHouse) -> None:
+async def test_a_cancelled_upload_gives_its_credits_back_once_and_is_never_processed(uploads: UploadFixture) -> None:
     upload_id = await uploads.upload()
     await uploads.cancel(upload_id)
     cancelled = await uploads.find(upload_id)
@@ -324,7 +324,7 @@ async def test_a_cancelled_upload_gives_its_credits_back_once_and_is_never_proce
     assert await uploads.process(upload_id) is None
 
 
-async def test_cancelling_at_once_from_everywhere_refunds_once(uploads: UploadHouse) -> None:
+async def test_cancelling_at_once_from_everywhere_refunds_once(uploads: UploadFixture) -> None:
     upload_id = await uploads.upload()
     cancel = uploads.cancel(upload_id)
     others = [uploads.cancel(upload_id) for _ in range(4)]
@@ -335,7 +335,7 @@ async def test_cancelling_at_once_from_everywhere_refunds_once(uploads: UploadHo
 
 @on_sqlite
 @pytest.mark.parametrize("upload_id", ["", "x", "0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11", "\0"])
-async def test_what_there_is_not_is_not_found(uploads: UploadHouse, upload_id: str) -> None:
+async def test_what_there_is_not_is_not_found(uploads: UploadFixture, upload_id: str) -> None:
     with pytest.raises(NotFound):
         await find_upload(uploads.context, uploads.organization_id, upload_id)
     with pytest.raises(NotFound):
@@ -343,7 +343,7 @@ async def test_what_there_is_not_is_not_found(uploads: UploadHouse, upload_id: s
 
 
 @on_sqlite
-async def test_an_upload_of_another_organization_is_not_found(uploads: UploadHouse) -> None:
+async def test_an_upload_of_another_organization_is_not_found(uploads: UploadFixture) -> None:
     upload_id, other = await uploads.upload(), "0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11"
     with pytest.raises(NotFound):
         await find_upload(uploads.context, other, upload_id)
@@ -351,7 +351,7 @@ async def test_an_upload_of_another_organization_is_not_found(uploads: UploadHou
         await uploads.cancel(upload_id, organization_id=other)
 
 
-async def test_files_without_an_upload_are_removed_once_they_are_old(uploads: UploadHouse) -> None:
+async def test_files_without_an_upload_are_removed_once_they_are_old(uploads: UploadFixture) -> None:
     kept = await uploads.find(await uploads.upload())
     storage = UploadServices.of(uploads.context).storage
     orphan = f"{uploads.organization_id}/0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11/original.csv"
@@ -365,7 +365,7 @@ async def test_files_without_an_upload_are_removed_once_they_are_old(uploads: Up
     assert uploads.stored() == sorted([kept.storage_path, "somebody/elses.csv"])
 
 
-async def test_a_cancelled_upload_leaves_no_file(uploads: UploadHouse) -> None:
+async def test_a_cancelled_upload_leaves_no_file(uploads: UploadFixture) -> None:
     upload_id = await uploads.upload(contacts_csv(120))
     assert len(uploads.stored()) == 1
     await uploads.cancel(upload_id)

@@ -19,44 +19,44 @@ from sendoff.uploads.manage import BadLink, ExpiredLink, link_to_file, open_link
 from sendoff.uploads.orphan_files import remove_orphan_files
 from sendoff.uploads.process import MOST_ATTEMPTS
 from sendoff.uploads.services import UploadServices
-from tests.integration.uploads.conftest import UploadHouse, contacts_csv, on_sqlite
+from tests.integration.uploads.conftest import UploadFixture, contacts_csv, on_sqlite
 from tests.support.polling import eventually
 
 
 class Gatekeeper:
     """Lets the reading of files wait at a gate, or fail behind it."""
 
-    def __init__(self, uploads: UploadHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, uploads: UploadFixture, monkeypatch: pytest.MonkeyPatch) -> None:
         self.gate = asyncio.Event()
         self.arrived = 0
         self.error: Exception | None = None
-        self._perform = UploadServices.of(uploads.context).file_worker.run
-        monkeypatch.setattr(type(UploadServices.of(uploads.context).file_worker), "run", self.perform)
+        self._run_task = UploadServices.of(uploads.context).file_worker.run
+        monkeypatch.setattr(type(UploadServices.of(uploads.context).file_worker), "run", self.run)
 
-    async def perform(self, task: Any, *, organization_id: str, progress: Any = lambda _rows: None) -> Any:
+    async def run(self, task: Any, *, organization_id: str, progress: Any = lambda _rows: None) -> Any:
         self.arrived += 1
         progress(60)
         await self.gate.wait()
         if self.error is not None:
             raise self.error
-        return await self._perform(task, organization_id=organization_id, progress=progress)
+        return await self._run_task(task, organization_id=organization_id, progress=progress)
 
 
 @pytest.fixture
-async def upload_id(uploads: UploadHouse) -> str:
+async def upload_id(uploads: UploadFixture) -> str:
     return await uploads.upload(contacts_csv(120, "Twin,4155550000", "Twin,(415) 555-0000", "Toll,8005551234", "x,y"))
 
 
 @pytest.fixture
-def gatekeeper(uploads: UploadHouse, upload_id: str, monkeypatch: pytest.MonkeyPatch) -> Gatekeeper:
+def gatekeeper(uploads: UploadFixture, upload_id: str, monkeypatch: pytest.MonkeyPatch) -> Gatekeeper:
     return Gatekeeper(uploads, monkeypatch)
 
 
-async def expire_lease(uploads: UploadHouse) -> None:
+async def expire_lease(uploads: UploadFixture) -> None:
     uploads.app.clock.advance(uploads.context.settings.lease_seconds + 1)
 
 
-async def test_both_files_are_stored_and_their_links_announced(uploads: UploadHouse, upload_id: str) -> None:
+async def test_both_files_are_stored_and_their_links_announced(uploads: UploadFixture, upload_id: str) -> None:
     assert await uploads.process(upload_id) == "completed"
     upload = await uploads.find(upload_id)
     base = f"{uploads.organization_id}/{upload_id}"
@@ -90,7 +90,7 @@ async def test_both_files_are_stored_and_their_links_announced(uploads: UploadHo
 
 
 @on_sqlite
-async def test_links_in_events_outlive_all_retries_of_their_delivery(uploads: UploadHouse, upload_id: str) -> None:
+async def test_links_in_events_outlive_all_retries_of_their_delivery(uploads: UploadFixture, upload_id: str) -> None:
     await uploads.process(upload_id)
     (announced,) = await uploads.events("upload.completed")
     uploads.app.clock.advance(sum(uploads.context.settings.retry_schedule) * 1.2)
@@ -98,7 +98,7 @@ async def test_links_in_events_outlive_all_retries_of_their_delivery(uploads: Up
 
 
 @on_sqlite
-async def test_processing_again_changes_nothing_and_announces_nothing(uploads: UploadHouse, upload_id: str) -> None:
+async def test_processing_again_changes_nothing_and_announces_nothing(uploads: UploadFixture, upload_id: str) -> None:
     assert await uploads.process(upload_id) == "completed"
     before = await uploads.find(upload_id)
     await expire_lease(uploads)
@@ -107,14 +107,14 @@ async def test_processing_again_changes_nothing_and_announces_nothing(uploads: U
     assert len(await uploads.events("upload.completed")) == 1
 
 
-async def test_of_workers_at_once_one_processes(uploads: UploadHouse, upload_id: str) -> None:
+async def test_of_workers_at_once_one_processes(uploads: UploadFixture, upload_id: str) -> None:
     outcomes = await asyncio.gather(*(uploads.process(upload_id) for _ in range(5)))
     assert sorted(map(str, outcomes)) == ["None"] * 4 + ["completed"]
     assert len(await uploads.events("upload.completed")) == 1
 
 
 async def test_a_dead_workers_upload_is_swept_and_taken_over(
-    uploads: UploadHouse, upload_id: str, gatekeeper: Gatekeeper
+    uploads: UploadFixture, upload_id: str, gatekeeper: Gatekeeper
 ) -> None:
     dead = asyncio.create_task(uploads.process(upload_id))
     await eventually(lambda: gatekeeper.arrived, what="a claim")
@@ -135,7 +135,7 @@ async def test_a_dead_workers_upload_is_swept_and_taken_over(
 
 @on_sqlite
 async def test_the_lease_is_renewed_and_progress_told_while_the_work_goes_on(
-    uploads: UploadHouse, upload_id: str, gatekeeper: Gatekeeper, monkeypatch: pytest.MonkeyPatch
+    uploads: UploadFixture, upload_id: str, gatekeeper: Gatekeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "RENEWALS_PER_LEASE", 400)
     work = asyncio.create_task(uploads.process(upload_id))
@@ -151,7 +151,7 @@ async def test_the_lease_is_renewed_and_progress_told_while_the_work_goes_on(
 
 
 async def test_a_worker_that_lost_its_lease_stops_without_an_outcome(
-    uploads: UploadHouse, upload_id: str, gatekeeper: Gatekeeper, monkeypatch: pytest.MonkeyPatch
+    uploads: UploadFixture, upload_id: str, gatekeeper: Gatekeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = asyncio.create_task(uploads.process(upload_id))
     await eventually(lambda: gatekeeper.arrived, what="a claim")
@@ -168,7 +168,7 @@ async def test_a_worker_that_lost_its_lease_stops_without_an_outcome(
 
 
 async def test_a_worker_that_is_told_to_stop_hands_the_upload_over_at_once(
-    uploads: UploadHouse, upload_id: str, gatekeeper: Gatekeeper
+    uploads: UploadFixture, upload_id: str, gatekeeper: Gatekeeper
 ) -> None:
     stopped = asyncio.create_task(uploads.process(upload_id))
     await eventually(lambda: gatekeeper.arrived, what="a claim")
@@ -181,7 +181,7 @@ async def test_a_worker_that_is_told_to_stop_hands_the_upload_over_at_once(
 
 
 async def test_a_failing_dependency_puts_the_upload_off_and_after_six_attempts_fails_it(
-    uploads: UploadHouse, upload_id: str, gatekeeper: Gatekeeper
+    uploads: UploadFixture, upload_id: str, gatekeeper: Gatekeeper
 ) -> None:
     gatekeeper.gate.set()
     gatekeeper.error = Unavailable("The storage is away.")
@@ -200,7 +200,7 @@ async def test_a_failing_dependency_puts_the_upload_off_and_after_six_attempts_f
 
 @on_sqlite
 async def test_after_the_dependency_is_back_it_completes(
-    uploads: UploadHouse, upload_id: str, gatekeeper: Gatekeeper
+    uploads: UploadFixture, upload_id: str, gatekeeper: Gatekeeper
 ) -> None:
     gatekeeper.gate.set()
     gatekeeper.error = Unavailable("The storage is away.")
@@ -212,7 +212,7 @@ async def test_after_the_dependency_is_back_it_completes(
 
 @on_sqlite
 async def test_an_upload_that_kills_its_workers_fails_in_the_end(
-    uploads: UploadHouse, upload_id: str, gatekeeper: Gatekeeper
+    uploads: UploadFixture, upload_id: str, gatekeeper: Gatekeeper
 ) -> None:
     gatekeeper.gate.set()
     gatekeeper.error = MemoryError()
@@ -235,7 +235,7 @@ async def test_an_upload_that_kills_its_workers_fails_in_the_end(
     ],
 )
 async def test_an_original_that_cannot_be_read_fails_the_upload_with_a_reason_and_a_full_refund(
-    uploads: UploadHouse, upload_id: str, content: bytes | None, reason: str
+    uploads: UploadFixture, upload_id: str, content: bytes | None, reason: str
 ) -> None:
     original = uploads.storage / (await uploads.find(upload_id)).storage_path
     original.unlink() if content is None else original.write_bytes(content)
@@ -247,7 +247,7 @@ async def test_an_original_that_cannot_be_read_fails_the_upload_with_a_reason_an
 
 @on_sqlite
 async def test_one_that_was_started_or_finished_cannot_be_cancelled(
-    uploads: UploadHouse, upload_id: str, gatekeeper: Gatekeeper
+    uploads: UploadFixture, upload_id: str, gatekeeper: Gatekeeper
 ) -> None:
     work = asyncio.create_task(uploads.process(upload_id))
     await eventually(lambda: gatekeeper.arrived, what="a claim")
@@ -261,7 +261,7 @@ async def test_one_that_was_started_or_finished_cannot_be_cancelled(
 
 
 @on_sqlite
-async def test_a_link_works_until_it_expires_and_only_for_its_own_file(uploads: UploadHouse, upload_id: str) -> None:
+async def test_a_link_works_until_it_expires_and_only_for_its_own_file(uploads: UploadFixture, upload_id: str) -> None:
     link = await link_to_file(uploads.context, uploads.organization_id, upload_id, "original")
     assert link.url.startswith("http://127.0.0.1:8000/api/v1/uploads/")
     assert (await download(uploads, link.url)).startswith(b"name,phone\n")
@@ -274,12 +274,12 @@ async def test_a_link_works_until_it_expires_and_only_for_its_own_file(uploads: 
 
 @on_sqlite
 @pytest.mark.parametrize("kind", ["processed", "processed-filtered", "../original", "other"])
-async def test_there_is_no_link_to_a_file_that_is_not_there(uploads: UploadHouse, upload_id: str, kind: str) -> None:
+async def test_there_is_no_link_to_a_file_that_is_not_there(uploads: UploadFixture, upload_id: str, kind: str) -> None:
     with pytest.raises(NotFound):
         await link_to_file(uploads.context, uploads.organization_id, upload_id, kind)
 
 
-async def assert_failed_with_refund(uploads: UploadHouse, upload_id: str, reason: str) -> None:
+async def assert_failed_with_refund(uploads: UploadFixture, upload_id: str, reason: str) -> None:
     upload = await uploads.find(upload_id)
     assert upload.status == "failed"
     assert upload.error_message
@@ -292,12 +292,12 @@ async def assert_failed_with_refund(uploads: UploadHouse, upload_id: str, reason
     assert "downloads" not in announced["upload"]
 
 
-async def is_leased_beyond(uploads: UploadHouse, upload_id: str, moment: Any) -> bool:
+async def is_leased_beyond(uploads: UploadFixture, upload_id: str, moment: Any) -> bool:
     upload: Upload = await uploads.find(upload_id)
     return upload.leased_until is not None and upload.leased_until > moment + module._lease_time(uploads.context) * 0.5
 
 
-async def download(uploads: UploadHouse, url: str) -> bytes:
+async def download(uploads: UploadFixture, url: str) -> bytes:
     split = urlsplit(url)
     query = parse_qs(split.query)
     _, _, _, _, upload_id, _, kind = split.path.split("/", 6)
@@ -314,14 +314,14 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-async def test_a_failed_upload_leaves_no_file(uploads: UploadHouse, upload_id: str, gatekeeper: Gatekeeper) -> None:
+async def test_a_failed_upload_leaves_no_file(uploads: UploadFixture, upload_id: str, gatekeeper: Gatekeeper) -> None:
     gatekeeper.gate.set()
     gatekeeper.error = Invalid("The file cannot be read.")
     assert await uploads.process(upload_id) == "failed"
     assert uploads.stored() == []
 
 
-async def test_files_are_deleted_after_their_retention_and_not_before(uploads: UploadHouse, upload_id: str) -> None:
+async def test_files_are_deleted_after_their_retention_and_not_before(uploads: UploadFixture, upload_id: str) -> None:
     waiting = await uploads.upload(contacts_csv(120))
     assert await uploads.process(upload_id) == "completed"
     for key in uploads.stored():

@@ -14,7 +14,7 @@ from sendoff.errors import NotFound, Unavailable
 from sendoff.uploads.files.storage import Storage
 from sendoff.uploads.process import process_upload
 from tests.integration.uploads.bucket import Bucket, serve_bucket
-from tests.integration.uploads.conftest import UploadHouse
+from tests.integration.uploads.conftest import UploadFixture
 from tests.support.app_fixture import open_app
 
 KEY = "0199c1f2/0199c1f3/original.csv"
@@ -145,7 +145,7 @@ async def test_a_bucket_that_refuses_is_unavailable_and_says_nothing_secret(buck
 
 async def test_an_upload_goes_through_a_bucket_from_end_to_end(bucket: Bucket, sqlite_url: str, tmp_path: Path) -> None:
     async with open_app(sqlite_url, storage_url="s3://uploads/tenants") as app:
-        uploads = UploadHouse(app, tmp_path, tmp_path)
+        uploads = UploadFixture(app, tmp_path, tmp_path)
         upload_id = await uploads.upload()
         assert await process_upload(app.context, upload_id) == "completed"
         base = f"tenants/{uploads.organization_id}/{upload_id}"

@@ -1,4 +1,4 @@
-"""What a bearer token grants on surfaces that accept OAuth access tokens as well as API keys."""
+"""The owner of a bearer token, on surfaces that accept OAuth access tokens as well as API keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sendoff.store.tables import Organization
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class TokenOwner:
     """The owner of a token. The client is the API key itself, or the OAuth client that the token was issued to."""
 
     organization_id: str
@@ -43,15 +43,15 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
-    """Names for what a grant has ids of."""
+class OwnerNames:
+    """Names for what a owner has ids of."""
 
     organization_name: str
     email: str | None
 
 
-async def read_grant(context: Context, authorization: str | None) -> Grant:
-    """The grant of an `Authorization` header's value: one of our API keys or, if configured, an access token.
+async def authenticate_token(context: Context, authorization: str | None) -> TokenOwner:
+    """The owner of an `Authorization` header's value: one of our API keys or, if configured, an access token.
 
     Raises Unauthenticated; Forbidden for a genuine access token whose business or member is unknown here.
     """
@@ -66,17 +66,17 @@ async def read_grant(context: Context, authorization: str | None) -> Grant:
     )
 
 
-async def describe_holder(context: Context, grant: Grant) -> Holder:
-    """The name of the user or client that the grant was issued to."""
+async def find_owner_names(context: Context, owner: TokenOwner) -> OwnerNames:
+    """The name of the user or client that the owner was issued to."""
     async with context.database.read() as tx:
-        organization = await _organization(tx, grant.organization_id)
-        user = await accounts.get_user(tx, grant.user_id) if grant.user_id else None
-    return Holder(organization.name, user.email if user else None)
+        organization = await _organization(tx, owner.organization_id)
+        user = await accounts.get_user(tx, owner.user_id) if owner.user_id else None
+    return OwnerNames(organization.name, user.email if user else None)
 
 
-async def _of_key(context: Context, authorization: str | None) -> Grant:
+async def _of_key(context: Context, authorization: str | None) -> TokenOwner:
     principal = await authenticate(context, authorization)
-    return Grant(
+    return TokenOwner(
         organization_id=principal.organization_id,
         client_id=principal.key_id,
         user_id=principal.user_id,
@@ -87,11 +87,11 @@ async def _of_key(context: Context, authorization: str | None) -> Grant:
     )
 
 
-async def _of_access_token(context: Context, token: AccessToken) -> Grant:
+async def _of_access_token(context: Context, token: AccessToken) -> TokenOwner:
     async with context.database.read() as tx:
         organization = await _organization(tx, token.business)
         user_id = await _user_of(tx, organization, token.subject)
-    return Grant(
+    return TokenOwner(
         organization_id=organization.id,
         client_id=token.client_id,
         user_id=user_id,
