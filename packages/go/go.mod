@@ -1,3 +1,3 @@
-module sendoff.example/verify
+module sendoff/verify
 
 go 1.20

@@ -178,7 +178,8 @@ func newClaim(at, header, prefix string, signatures []string) (claim, error) {
 }
 
 func take(header http.Header, name string) (string, error) {
-	if value := header.Get(name); value != "" {
+	// A header that came in several lines is one whose values are joined with commas.
+	if value := strings.Join(header.Values(name), ","); value != "" {
 		return value, nil
 	}
 	return "", fail(MissingHeader, "the request has no %s header", name)

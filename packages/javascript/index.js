@@ -69,8 +69,11 @@ function rawBody(body) {
 
 function readHeaders(headers) {
   const found = new Map();
+  // A header that came in several lines is one whose values are joined with commas.
   const add = (name, value) => {
-    if (value !== undefined && value !== null) found.set(String(name).toLowerCase(), String(value));
+    if (value === undefined || value === null) return;
+    const key = String(name).toLowerCase();
+    found.set(key, found.has(key) ? `${found.get(key)},${value}` : String(value));
   };
   if (headers === null || typeof headers !== "object") fail("malformed_header", "The headers are missing.");
   if (typeof headers[Symbol.iterator] === "function") {

@@ -10,10 +10,15 @@ const { vectors } = JSON.parse(readFileSync(new URL("../../docs/vectors.json", i
 const bytes = (text) => new TextEncoder().encode(text);
 const good = vectors.find((vector) => vector.dialect === "optimaldial" && vector.valid);
 
+const forms = { text: (text) => text, parsed: (text) => JSON.parse(text), null: () => null };
+
 for (const vector of vectors) {
   test(`${vector.dialect}: ${vector.name}`, async () => {
-    const call = () => verify(vector.dialect, vector.headers, bytes(vector.body), vector.secrets, { now: vector.now });
+    const scheme = vector.brand ? brand(vector.brand, { scheme: vector.scheme }) : vector.dialect;
+    const body = (forms[vector.body_as] ?? bytes)(vector.body);
+    const call = () => verify(scheme, vector.headers, body, vector.secrets, { now: vector.now });
     if (vector.valid) assert.equal((await call()).type, vector.type);
+    else if (vector.mistake) await assert.rejects(call, TypeError);
     else await assert.rejects(call, (error) => error instanceof VerificationError && error.problem === vector.problem);
   });
 }

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sendoff.ed25519 import is_signed
+from sendoff.verify.ed25519 import is_signed
 
 seeds = st.binary(min_size=32, max_size=32)
 

@@ -217,9 +217,10 @@ def test_an_unknown_dialect_is_the_callers_mistake() -> None:
 
 def test_it_is_importable_with_the_standard_library_alone() -> None:
     # -I and -S leave out site-packages, and with it every dependency of the servers.
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import sendoff.verify; print('imported')"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import sendoff.verify; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "imported\n"
+    own = {name for name in done.stdout.split() if name.startswith("sendoff")}
+    assert own == {"sendoff", "sendoff.verify", "sendoff.verify.schemes", "sendoff.verify.ed25519"}
 
 
 SURROGATES = ("\udcff", "t=1,v1=\udcff", "\ud800", "v1,\udcff", "v1a,\udcff")

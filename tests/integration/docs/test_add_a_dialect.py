@@ -15,11 +15,10 @@ from typing import Any
 
 import pytest
 
-from sendoff import schemes
 from sendoff.dialects.optimaldial import OPTIMALDIAL
 from sendoff.dialects.registry import Dialects
 from sendoff.endpoints.secrets import rotate_secret
-from sendoff.verify import Problem, VerificationError, verify
+from sendoff.verify import Problem, VerificationError, schemes, verify
 from tests.integration.api.api_fixture import ApiFixture
 from tests.support.app_fixture import ACTOR
 from tests.support.processes import ROOT
@@ -67,7 +66,7 @@ def copy(tmp_path: Path) -> Path:
         before('        StandardWebhooks("standard",', "        PARCELO,\n"),
     )
     edit(
-        tmp_path / "sendoff" / "schemes.py",
+        tmp_path / "sendoff" / "verify" / "schemes.py",
         before("def branded(", f"{SCHEME_CODE}\n\n"),
         before('    "standard": Standard(),', '    "parcelo": Parcelo(),\n'),
     )
@@ -99,7 +98,7 @@ def test_the_file_has_fewer_than_80_lines() -> None:
 
 
 def test_what_is_added_is_held_to_the_projects_rules(copy: Path) -> None:
-    changed = [copy / "sendoff" / path for path in ("dialects/parcelo.py", "dialects/registry.py", "schemes.py")]
+    changed = [copy / "sendoff" / path for path in ("dialects/parcelo.py", "dialects/registry.py", "verify/schemes.py")]
     rules = ROOT / "pyproject.toml"
     run("-m", "ruff", "check", "--config", rules, *changed, cwd=copy)
     run("-m", "ruff", "format", "--check", "--config", rules, *changed, cwd=copy)

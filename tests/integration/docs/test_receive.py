@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ import pytest
 from sendoff.dialects.base import AttemptInfo
 from sendoff.dialects.optimaldial import OPTIMALDIAL
 from sendoff.dialects.registry import Dialects
-from sendoff.verify import VerificationError, verify
-from tests.integration.docs.vectors import FILE, OCCURRENCE, SECRETS, render
+from sendoff.verify import VerificationError, branded, verify
+from tests.integration.docs.vectors import FILE, OCCURRENCE, SECRETS, render, vectors_of
 from tests.support.processes import ROOT, start, stop
 
 PAGE = (ROOT / "docs" / "how-to" / "receive.md").read_text()
@@ -31,8 +31,12 @@ NODE_VERIFY, NODE_RECEIVER = re.findall(r"^```js\n(.*?)^```", PAGE, re.DOTALL | 
 [SHELL] = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 
 VECTORS: list[dict[str, Any]] = json.loads(FILE.read_text())["vectors"]
-EXPECTED = [vector.get("type") or vector["problem"] for vector in VECTORS]
+PLAIN_NAMES = {vector.name for dialect in SECRETS for vector in vectors_of(dialect)}
+PLAIN = [vector for vector in VECTORS if vector["name"] in PLAIN_NAMES]
+EXPECTED = [vector.get("type") or vector["problem"] for vector in PLAIN]
 SECRET = SECRETS["optimaldial"][0]
+
+_FORMS: dict[str, Callable[[str], Any]] = {"text": str, "parsed": json.loads, "null": lambda _: None}
 
 SERVE_FASTAPI = """
 import socket
@@ -107,27 +111,34 @@ def test_the_vectors_are_not_stale() -> None:
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: f"{vector['dialect']}: {vector['name']}")
 def test_verify_gives_what_the_vector_says(vector: dict[str, Any]) -> None:
-    headers, body = vector["headers"], vector["body"].encode()
+    scheme = branded(vector["brand"], scheme=vector["scheme"]) if "brand" in vector else vector["dialect"]
+    body = _FORMS[vector["body_as"]](vector["body"]) if "body_as" in vector else vector["body"].encode()
+
+    def call() -> dict[str, Any]:
+        return verify(scheme, vector["headers"], body, vector["secrets"], now=vector["now"])
+
     if vector["valid"]:
-        event = verify(vector["dialect"], headers, body, vector["secrets"], now=vector["now"])
-        assert event["type"] == vector["type"]
-    else:
-        with pytest.raises(VerificationError) as caught:
-            verify(vector["dialect"], headers, body, vector["secrets"], now=vector["now"])
-        assert caught.value.problem == vector["problem"]
+        assert call()["type"] == vector["type"]
+        return
+    with pytest.raises((VerificationError, ValueError)) as caught:
+        call()
+    problem = caught.value.problem if isinstance(caught.value, VerificationError) else None
+    assert problem == vector.get("problem")
 
 
 def test_nodes_receiver_gives_what_the_vectors_say(tmp_path: Path) -> None:
     (tmp_path / "verify.mjs").write_text(NODE_VERIFY)
     (tmp_path / "run.mjs").write_text(NODE_RUNNER)
-    assert json.loads(run([needed("node"), "run.mjs", FILE], tmp_path)) == EXPECTED
+    (tmp_path / "plain.json").write_text(json.dumps({"vectors": PLAIN}))
+    assert json.loads(run([needed("node"), "run.mjs", "plain.json"], tmp_path)) == EXPECTED
 
 
 def test_gos_receiver_gives_what_the_vectors_say(tmp_path: Path) -> None:
     (tmp_path / "go.mod").write_text("module receiver\n\ngo 1.20\n")
     (tmp_path / "verify.go").write_text(GO_VERIFY)
     (tmp_path / "main.go").write_text(GO_RUNNER)
-    assert json.loads(run([needed("go"), "run", ".", FILE], tmp_path)) == EXPECTED
+    (tmp_path / "plain.json").write_text(json.dumps({"vectors": PLAIN}))
+    assert json.loads(run([needed("go"), "run", ".", "plain.json"], tmp_path)) == EXPECTED
 
 
 @pytest.mark.parametrize("dialect", SECRETS)

@@ -1,6 +1,8 @@
-"""For receivers: is this request really from the sender it claims, and fresh?
+"""For receivers: did the holder of the secret sign this request, and lately?
 
-Needs the standard library alone. Hand in the body's raw bytes: a body that was parsed and written again is another.
+Receivers install this package as `sendoff-verify` and import `sendoff_verify`; in the product it is `sendoff.verify`.
+It needs Python 3.9 or newer and its standard library. Pass the raw bytes of the body: a body that was parsed and
+serialized again is a different one.
 
     event = verify("optimaldial", request.headers, request.body, [current_secret, previous_secret])
 """
@@ -8,11 +10,11 @@ Needs the standard library alone. Hand in the body's raw bytes: a body that was 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Union, runtime_checkable
 
-from sendoff.clock import SystemClock
-from sendoff.schemes import (
+from .schemes import (
     SCHEMES,
     Claim,
     Problem,
@@ -52,7 +54,7 @@ class _Items(Protocol):
     def items(self) -> Iterable[tuple[Any, Any]]: ...
 
 
-Headers = _Items | Iterable[tuple[Any, Any]]
+Headers = Union[_Items, Iterable[tuple[Any, Any]]]
 """Names and values as text, or as bytes, which ASGI has; a value may be a list, which Node-like frameworks have."""
 
 
@@ -73,10 +75,10 @@ def verify(
     scheme = _find_scheme(dialect)
     known = _list_secrets(secrets)
     content = _raw(body)
-    claim = scheme.read(dict(_pairs(headers)), content)
+    claim = scheme.read(_read_headers(headers), content)
     # The signature first: only then is the time the sender's own, and worth a word about clocks.
     _check_signature(scheme, claim, known)
-    _check_time(claim.timestamp, SystemClock().now().timestamp() if now is None else now, tolerance)
+    _check_time(claim.timestamp, time.time() if now is None else now, tolerance)
     return _parse(content)
 
 
@@ -126,7 +128,7 @@ def _list_secrets(secrets: str | Iterable[str]) -> list[str]:
 
 
 def _raw(body: object) -> bytes:
-    if not isinstance(body, bytes | bytearray | memoryview):
+    if not isinstance(body, (bytes, bytearray, memoryview)):
         fail(
             Problem.MALFORMED_BODY,
             f"The body is {type(body).__name__}, not bytes: hand in the raw body as it was received, "
@@ -135,18 +137,24 @@ def _raw(body: object) -> bytes:
     return bytes(body)
 
 
-def _pairs(headers: Headers) -> Iterable[tuple[str, str]]:
-    """The headers with names in lower case, all text. Raises VerificationError for what cannot be headers."""
+def _read_headers(headers: Headers) -> dict[str, str]:
+    """The headers as text, by their names in lower case. Raises VerificationError for what cannot be headers.
+
+    A header that came in several lines is one whose values are joined with commas (RFC 9110, section 5.3).
+    """
+    found: dict[str, str] = {}
     try:
-        pairs = list(headers.items() if isinstance(headers, _Items) else headers)
-        return [(_text(name).lower(), _text(value)) for name, value in pairs]
+        for name, value in list(headers.items() if isinstance(headers, _Items) else headers):
+            key, text = _text(name).lower(), _text(value)
+            found[key] = f"{found[key]},{text}" if key in found else text
     except (TypeError, ValueError):
-        fail(Problem.MALFORMED_HEADER, "The headers are not pairs of name and value: hand in the request's headers.")
+        fail(Problem.MALFORMED_HEADER, "The headers are not pairs of name and value: pass the headers of the request.")
+    return found
 
 
 def _text(part: object) -> str:
-    if isinstance(part, list | tuple):
+    if isinstance(part, (list, tuple)):
         return ",".join(_text(one) for one in part)
-    if isinstance(part, bytes | bytearray):
+    if isinstance(part, (bytes, bytearray)):
         return part.decode("latin-1")
     return part if isinstance(part, str) else ""

@@ -1,4 +1,4 @@
-"""The ways that requests are signed, as receivers read them. `sendoff.verify` is what they call."""
+"""The ways that requests are signed, as receivers read them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import hmac
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
 from typing import NoReturn, Protocol
 
-from sendoff import ed25519
+from . import ed25519
 
 _LONGEST_TIMESTAMP = 12
 _MOST_SIGNATURES = 16  # senders send one, in a rotation two; checking one of ed25519 costs milliseconds
 
 
-class Problem(StrEnum):
+class Problem(str, Enum):
     """What can be wrong with a request."""
 
     MISSING_HEADER = "missing_header"
@@ -24,6 +24,9 @@ class Problem(StrEnum):
     TOO_OLD = "too_old"
     TOO_NEW = "too_new"
     MALFORMED_BODY = "malformed_body"
+
+    def __str__(self) -> str:
+        return str(self.value)
 
 
 class VerificationError(Exception):
@@ -34,7 +37,7 @@ class VerificationError(Exception):
         self.problem = problem
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Claim:
     """What a request's headers claim: signed at `timestamp` (Unix seconds), over `message`, with `signatures`."""
 
@@ -56,7 +59,7 @@ class Scheme(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Timestamped:
     """`t=<unix>,v1=<hex>[,v1=<hex>]` in one header, over `{t}.{body}`."""
 
@@ -75,7 +78,7 @@ class Timestamped:
         return _holds(claim.signatures, hmac.digest(secret.encode(), claim.message, "sha256").hex())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Versioned:
     """`v0=<hex>[,v0=<hex>]` in one header and the time in another, over `v0:{t}:{body}`."""
 
@@ -95,7 +98,7 @@ class Versioned:
         return _holds(claim.signatures, hmac.digest(secret.encode(), claim.message, "sha256").hex())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Standard:
     """Standard Webhooks 1.0, over `{id}.{timestamp}.{body}`.
 
@@ -115,6 +118,8 @@ class Standard:
     def is_signed(self, secret: str, claim: Claim) -> bool:
         if secret.startswith("whpk_"):
             key = _decode(secret, "whpk_")
+            if len(key) != ed25519.KEY_BYTES:
+                raise ValueError(f"a public key is whpk_ and the base64 of {ed25519.KEY_BYTES} bytes, not {len(key)}")
             marks = [_decode_mark(mark, "v1a,") for mark in claim.signatures if mark.startswith("v1a,")]
             found = [ed25519.is_signed(key, claim.message, mark) for mark in marks]
             return any(found)
@@ -160,9 +165,12 @@ def encode_text(text: str) -> bytes:
 
 
 def _decode(secret: str, prefix: str) -> bytes:
-    key = b64decode(secret.removeprefix(prefix), validate=True)
+    try:
+        key = b64decode(secret.removeprefix(prefix), validate=True)
+    except ValueError:
+        key = b""
     if not key:
-        raise ValueError("a secret must not be empty")
+        raise ValueError(f"the secret must be {prefix} and base64, as the registration answered it")
     return key
 
 
