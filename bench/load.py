@@ -21,7 +21,7 @@ from typing import cast
 
 import uvloop
 
-from bench.plan import Answers, Outcome, Plan
+from bench.plan import Answers, LoadResult, Plan
 
 _LENGTH = b"ength: "  # of Content-Length, whatever the case of its words
 _TICK_SECONDS = 0.001
@@ -32,7 +32,7 @@ class Load:
     """The requests, the connections that are free, and the outcome so far."""
 
     def __init__(self, plan: Plan) -> None:
-        self.outcome = Outcome()
+        self.outcome = LoadResult()
         self.answers = Answers() if plan.answers else None
         self.done = asyncio.get_running_loop().create_future()
         self._plan = plan
@@ -152,7 +152,7 @@ def _content_length(response: bytes, head_end: int) -> int:
     return int(response[start : response.find(b"\r\n", start)])
 
 
-async def run_plan(plan: Plan) -> Outcome:
+async def run_plan(plan: Plan) -> LoadResult:
     """Send what is planned, with all connections made before."""
     load = Load(plan)
     loop = asyncio.get_running_loop()

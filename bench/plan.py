@@ -40,7 +40,7 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Outcome:
+class LoadResult:
     """What came of it; times are monotonic seconds, the CPU's are the load generator's own."""
 
     answered: int = 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.measuring import Meter, Snapshot, Usage
 from bench.options import Options
-from bench.plan import Outcome, Plan, read_answers
+from bench.plan import LoadResult, Plan, read_answers
 from bench.receiver import read_arrivals
 from bench.requests import heads, many_events, one_event
 from bench.servers import run_load
@@ -106,7 +106,7 @@ class Bench:
         await self.meter.database.forget_statements()
         return await self.meter.database.count_delivered()
 
-    def _load(self, plan: Plan) -> Outcome:
+    def _load(self, plan: Plan) -> LoadResult:
         outcome = run_load(plan, self.directory)
         if outcome.refused:
             log = self.meter.servers.log("api")

@@ -14,7 +14,7 @@ import redis
 
 from bench.client_baseline import ClientBaseline
 from bench.databases import BenchDatabase
-from bench.plan import Outcome, Plan
+from bench.plan import LoadResult, Plan
 from bench.profiling import Profiler
 from tests.support.polling import eventually_blocking
 from tests.support.ports import free_port
@@ -175,9 +175,9 @@ class Servers:
         return True
 
 
-def run_load(plan: Plan, directory: Path) -> Outcome:
+def run_load(plan: Plan, directory: Path) -> LoadResult:
     """Run the load generator to its end."""
-    return Outcome(**_run_to_json("bench.load", plan.save(directory / "plan.json")))
+    return LoadResult(**_run_to_json("bench.load", plan.save(directory / "plan.json")))
 
 
 def run_client_baseline(

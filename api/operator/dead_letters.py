@@ -8,8 +8,7 @@ from fastapi import APIRouter, Query, Response
 
 from sendoff.operators.actions import discard_dead_letter
 from sendoff.operators.queries import DeadLetterReport, get_dead_letter, list_dead_letters
-from sendoff.policy.outcome import DeadLetterReason
-from sendoff.policy.states import DeadLetterState
+from sendoff.policy.states import DeadLetterReason, DeadLetterState
 
 from ..http.dependencies import ContextOf, Operator
 from ..http.idempotency import Write

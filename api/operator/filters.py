@@ -7,8 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from sendoff.operators.replay import DEFAULT_RATE, HIGHEST_RATE, Selection
-from sendoff.policy.outcome import DeadLetterReason
-from sendoff.policy.states import DeadLetterState
+from sendoff.policy.states import DeadLetterReason, DeadLetterState
 from sendoff.store.queries.dead_letters import DeadLetterFilter
 
 from ..http.schemas import QueryTime

@@ -22,8 +22,7 @@ from sendoff.cli.terminal.session import (
 )
 from sendoff.cli.terminal.time_options import Since, Until, parse_past
 from sendoff.operators import actions, queries
-from sendoff.policy.outcome import DeadLetterReason
-from sendoff.policy.states import DeadLetterState
+from sendoff.policy.states import DeadLetterReason, DeadLetterState
 from sendoff.store.queries.dead_letters import DeadLetterFilter
 
 app = typer.Typer(help="Deliveries that were given up.", no_args_is_help=True)

@@ -10,8 +10,7 @@ from sendoff.context import Context
 from sendoff.ids import new_id
 from sendoff.maintenance.throttle import pause_after
 from sendoff.metrics import DEAD_LETTERS
-from sendoff.policy.outcome import DeadLetterReason
-from sendoff.policy.states import EndpointState, ReplayItemState
+from sendoff.policy.states import DeadLetterReason, EndpointState, ReplayItemState
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import dead_letters, deliveries, endpoints, replays
 from sendoff.store.queries.dead_letters import Drain

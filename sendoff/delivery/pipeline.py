@@ -1,4 +1,4 @@
-"""The steps of a delivery: claim, prepare, exchange, judge; `record.py` has the fifth, record.
+"""The steps of a delivery: claim, prepare, exchange, classify; `record.py` has the fifth, record.
 
 Failures are handled by when they happen. Before the exchange (our fault): the delivery is requeued, and no attempt is
 counted. In the exchange (the receiver's fault): it is recorded, and scheduled again. After it (the database cannot be
@@ -19,8 +19,8 @@ from sendoff.dialects.base import AttemptInfo, Dialect, EventData, Headers
 from sendoff.errors import SendoffError, UnsafeUrl
 from sendoff.ids import new_id
 from sendoff.policy.addresses import Target, check_url
+from sendoff.policy.attempt_result import REJECTED_ADDRESS, AttemptResult, classify_error, classify_response
 from sendoff.policy.decision import Decision, Delivered, HealthEffect, decide
-from sendoff.policy.outcome import REJECTED_ADDRESS, Outcome, judge_error, judge_response
 from sendoff.policy.states import EndpointState
 from sendoff.store.hot.rows import UNLIMITED, ClaimedDelivery, ClaimedRow, ClaimResult, Quotas
 from sendoff.store.queries import deliveries
@@ -78,7 +78,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class FinishedAttempt:
-    """An attempt that was made and judged, but is not recorded yet."""
+    """An attempt that was made and classified, but is not recorded yet."""
 
     claim: Claim
     started_at: datetime
@@ -86,7 +86,7 @@ class FinishedAttempt:
     duration_ms: int
     status: int | None
     """The status that the receiver answered with; None without an answer."""
-    outcome: Outcome
+    result: AttemptResult
     decision: Decision
     request: Request | None = None
     response: Response | None = None
@@ -102,7 +102,7 @@ class FinishedAttempt:
         """Why it failed, as it is kept; None if it did not."""
         if isinstance(self.decision.step, Delivered):
             return None
-        return self.outcome.detail.replace("\x00", "")[:LONGEST_ERROR]
+        return self.result.detail.replace("\x00", "")[:LONGEST_ERROR]
 
     @property
     def weight(self) -> int:
@@ -130,7 +130,7 @@ async def claim_held(context: Context, quotas: Mapping[str, int]) -> Claims:
 
 
 async def deliver(context: Context, claimed: Claim) -> FinishedAttempt:
-    """Make one attempt: prepare, exchange, judge. Raises nothing that the receiver or its address can cause."""
+    """Make one attempt: prepare, exchange, classify. Raises nothing that the receiver or its address can cause."""
     started_at, started = context.clock.now(), context.clock.monotonic()
     request: Request | None = None
     response: Response | None = None
@@ -142,9 +142,9 @@ async def deliver(context: Context, claimed: Claim) -> FinishedAttempt:
     except (WireError, SendoffError) as error:
         failure = error.with_traceback(None)  # whose frames would hold the exception that holds them
     ended_at = context.clock.now()
-    outcome = judge(response, failure, now=ended_at)
+    result = classify(response, failure, now=ended_at)
     decision = decide(
-        outcome,
+        result,
         claimed.attempt_number,
         schedule=context.schedule,
         now=ended_at,
@@ -159,7 +159,7 @@ async def deliver(context: Context, claimed: Claim) -> FinishedAttempt:
         ended_at=ended_at,
         duration_ms=round((context.clock.monotonic() - started) * 1000),
         status=response.status if response else None,
-        outcome=outcome,
+        result=result,
         decision=decision,
         request=None if is_delivered else request,
         response=None if is_delivered else response,
@@ -198,15 +198,15 @@ async def exchange(context: Context, request: Request, *, organization_id: str |
     )
 
 
-def judge(response: Response | None, failure: Exception | None, *, now: datetime) -> Outcome:
-    """What the attempt came to: judged from the answer or, without one, from what prevented it."""
+def classify(response: Response | None, failure: Exception | None, *, now: datetime) -> AttemptResult:
+    """The result of an attempt, by its response or, without one, by the error that prevented it."""
     if response is not None:
-        return judge_response(response.status, response.headers, now)
+        return classify_response(response.status, response.headers, now)
     if isinstance(failure, (RefusedAddress, UnsafeUrl)):
-        return judge_error(REJECTED_ADDRESS, str(failure), ours=False)
+        return classify_error(REJECTED_ADDRESS, str(failure), ours=False)
     if isinstance(failure, WireError):
-        return judge_error(failure.name, str(failure), ours=failure.ours)
-    return judge_error("not_prepared", str(failure), ours=True)
+        return classify_error(failure.name, str(failure), ours=failure.ours)
+    return classify_error("not_prepared", str(failure), ours=True)
 
 
 async def release(context: Context, claims: Sequence[Claim], *, held: bool = False) -> None:

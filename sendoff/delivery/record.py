@@ -19,9 +19,9 @@ from sendoff.delivery.pipeline import FinishedAttempt
 from sendoff.errors import Unavailable
 from sendoff.ids import new_id
 from sendoff.metrics import ATTEMPT_SECONDS, ATTEMPTS, LEASES_LOST
+from sendoff.policy.attempt_result import ResultKind
 from sendoff.policy.decision import Delivered
-from sendoff.policy.outcome import Verdict
-from sendoff.policy.retry import GiveUp, Retry
+from sendoff.policy.retry import DeadLettered, Retry
 from sendoff.policy.states import ENDPOINT, DeliveryState, EndpointState
 from sendoff.store.engine.database import Transaction
 from sendoff.store.hot.rows import AttemptRecord, Exchange, NewDeadLetter
@@ -134,14 +134,14 @@ def _to_record(attempt: FinishedAttempt) -> AttemptRecord:
         started_at=attempt.started_at,
         ended_at=attempt.ended_at,
         duration_ms=attempt.duration_ms,
-        outcome=attempt.outcome.name,
+        outcome=attempt.result.name,
         response_status=attempt.status,
         error=attempt.error,
         blocked_since=_blocked_since(attempt),
         health=attempt.decision.health,
         exchange=_exchange(attempt) if attempt.decision.counted and not isinstance(step, Delivered) else None,
         dead_letter=NewDeadLetter(new_id(), step.reason, claimed.event.type, claimed.endpoint.url)
-        if isinstance(step, GiveUp)
+        if isinstance(step, DeadLettered)
         else None,
     )
 
@@ -152,12 +152,12 @@ def _state_after(attempt: FinishedAttempt) -> DeliveryState:
             return DeliveryState.DELIVERED
         case Retry():
             return DeliveryState.PENDING
-        case GiveUp():
+        case DeadLettered():
             return DeliveryState.DEAD
 
 
 def _blocked_since(attempt: FinishedAttempt) -> datetime | None:
-    if attempt.outcome.verdict is not Verdict.OURS:
+    if attempt.result.kind is not ResultKind.OURS:
         return None
     return attempt.claim.delivery.blocked_since or attempt.started_at
 
@@ -175,12 +175,12 @@ def _exchange(attempt: FinishedAttempt) -> Exchange:
 
 def _log_attempt(attempt: FinishedAttempt) -> None:
     """Count a committed attempt, and write one wide log line if it failed."""
-    ATTEMPTS.labels(attempt.outcome.name).inc()
+    ATTEMPTS.labels(attempt.result.name).inc()
     ATTEMPT_SECONDS.observe(attempt.duration_ms / 1000)
     step, claimed = attempt.decision.step, attempt.claim
     if isinstance(step, Delivered):
         return
-    reason = step.reason if isinstance(step, GiveUp) else None
+    reason = step.reason if isinstance(step, DeadLettered) else None
     if reason is not None:
         count_dead_letters([reason])
     _log.info(
@@ -192,9 +192,9 @@ def _log_attempt(attempt: FinishedAttempt) -> None:
         endpoint=claimed.endpoint.id,
         organization=claimed.delivery.organization_id,
         attempt=claimed.attempt_number,
-        outcome=attempt.outcome.name,
+        outcome=attempt.result.name,
         status=attempt.status,
-        because=attempt.outcome.detail,
+        because=attempt.result.detail,
         milliseconds=attempt.duration_ms,
         next_attempt_at=step.at.isoformat() if isinstance(step, Retry) else None,
         dead=reason,

@@ -114,7 +114,7 @@ class Target:
 def check_url(url: str, policy: AddressPolicy) -> Target:
     """The address to connect to for `url`; raises UnsafeUrl with a stable `reason` if it is not allowed.
 
-    A literal IP address is judged here; a name that looks public passes, and is judged by what it resolves
+    A literal IP address is checked here; a name that looks public passes, and is checked by what it resolves
     to each time it is dialed.
     """
     parts = split_url(url)

@@ -1,4 +1,4 @@
-"""The judgement on a delivery after an attempt: delivered, again at a time, or dead for a reason."""
+"""The decision on a delivery after an attempt: delivered, retried at a time, or dead-lettered for a reason."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from sendoff.policy.outcome import REJECTED_ADDRESS, DeadLetterReason, Outcome, Verdict
-from sendoff.policy.retry import GiveUp, RandomSource, Retry, RetrySchedule, jittered
+from sendoff.policy.attempt_result import REJECTED_ADDRESS, AttemptResult, ResultKind
+from sendoff.policy.retry import DeadLettered, RandomSource, Retry, RetrySchedule, jittered
+from sendoff.policy.states import DeadLetterReason
 
 OUR_WAIT_SECONDS = 10.0
-"""How long a delivery waits that we could not try: long enough not to spin, short enough to be soon."""
+"""Seconds until a delivery is tried again whose attempt failed locally. Shorter, and a local fault makes workers spin;
+longer, and deliveries resume later once it is mended."""
 
 OUR_PATIENCE_SECONDS = 900.0
-"""How long at least a delivery waits in this way before its attempts are counted, however short the schedule is."""
+"""Minimum seconds of local failures before they count as attempts. Shorter, and a brief local fault uses up a short
+retry schedule."""
 
 
 class HealthEffect(StrEnum):
@@ -32,7 +35,7 @@ class Delivered:
     """The receiver acknowledged it."""
 
 
-Step = Delivered | Retry | GiveUp
+Step = Delivered | Retry | DeadLettered
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Decision:
 
 
 def decide(
-    outcome: Outcome,
+    result: AttemptResult,
     attempt_number: int,
     *,
     schedule: RetrySchedule,
@@ -55,28 +58,30 @@ def decide(
     replayed: bool = False,
     blocked_since: datetime | None = None,
 ) -> Decision:
-    """The judgement on attempt `attempt_number` (1 for the first), which ended at `now` with `outcome`.
+    """The decision after attempt `attempt_number` (1 for the first), which ended at `now` with `result`.
 
     `replayed` says that an operator asked for the attempt: its failure is not charged to the endpoint.
-    `blocked_since` is when the first of those attempts failed by our fault that nothing but such ones followed.
-    For as long as the whole schedule lasts such attempts are not counted; from then on they use up the schedule like
-    any that fails, so that a delivery which we can never try is a dead letter after twice the schedule.
+    `blocked_since` is when the present series of local failures began; None if the attempt before left this host.
+    Local failures are not counted until the series has lasted as long as the retry schedule. From then on each uses up
+    an attempt, so a delivery that can never leave this host is dead-lettered after twice the schedule.
     """
-    match outcome.verdict:
-        case Verdict.DELIVERED:
+    match result.kind:
+        case ResultKind.DELIVERED:
             return Decision(Delivered(), HealthEffect.SUCCESS, counted=True)
-        case Verdict.GONE:
-            return Decision(GiveUp(DeadLetterReason.ENDPOINT_GONE, outcome.detail), HealthEffect.GONE, counted=True)
-        case Verdict.OURS if _is_out_of_patience(blocked_since, schedule, now):
+        case ResultKind.GONE:
             return Decision(
-                _after_failure(outcome, attempt_number, schedule, now, random_source), HealthEffect.NONE, counted=True
+                DeadLettered(DeadLetterReason.ENDPOINT_GONE, result.detail), HealthEffect.GONE, counted=True
             )
-        case Verdict.OURS:
-            again = Retry(jittered(now, OUR_WAIT_SECONDS, random_source), outcome.detail)
-            return Decision(again, HealthEffect.NONE, counted=False)
-        case Verdict.FAILED:
+        case ResultKind.OURS if _is_out_of_patience(blocked_since, schedule, now):
+            return Decision(
+                _after_failure(result, attempt_number, schedule, now, random_source), HealthEffect.NONE, counted=True
+            )
+        case ResultKind.OURS:
+            retry = Retry(jittered(now, OUR_WAIT_SECONDS, random_source), result.detail)
+            return Decision(retry, HealthEffect.NONE, counted=False)
+        case ResultKind.FAILED:
             health = HealthEffect.NONE if replayed else HealthEffect.FAILURE
-            return Decision(_after_failure(outcome, attempt_number, schedule, now, random_source), health, counted=True)
+            return Decision(_after_failure(result, attempt_number, schedule, now, random_source), health, counted=True)
 
 
 def _is_out_of_patience(blocked_since: datetime | None, schedule: RetrySchedule, now: datetime) -> bool:
@@ -86,13 +91,13 @@ def _is_out_of_patience(blocked_since: datetime | None, schedule: RetrySchedule,
 
 
 def _after_failure(
-    outcome: Outcome, attempt_number: int, schedule: RetrySchedule, now: datetime, random_source: RandomSource
-) -> Retry | GiveUp:
+    result: AttemptResult, attempt_number: int, schedule: RetrySchedule, now: datetime, random_source: RandomSource
+) -> Retry | DeadLettered:
     step = schedule.next_step(
-        attempt_number, detail=outcome.detail, retry_after=outcome.retry_after, now=now, random_source=random_source
+        attempt_number, detail=result.detail, retry_after=result.retry_after, now=now, random_source=random_source
     )
     # A refused address may be corrected in the DNS, so it is retried like any failure; if it never was,
     # operators filter dead letters by its own reason.
-    if isinstance(step, GiveUp) and outcome.name == REJECTED_ADDRESS:
+    if isinstance(step, DeadLettered) and result.name == REJECTED_ADDRESS:
         return replace(step, reason=DeadLetterReason.REJECTED_ADDRESS)
     return step

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sendoff.policy.outcome import DeadLetterReason
+from sendoff.policy.states import DeadLetterReason
 
 RandomSource = Callable[[], float]
 """Throws a number with 0 <= n < 1, as `random.random` does."""
@@ -25,7 +25,7 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
-class GiveUp:
+class DeadLettered:
     """Make no further attempt: the delivery becomes a dead letter."""
 
     reason: DeadLetterReason
@@ -68,7 +68,7 @@ class RetrySchedule:
         retry_after: float | None,
         now: datetime,
         random_source: RandomSource,
-    ) -> Retry | GiveUp:
+    ) -> Retry | DeadLettered:
         """The next step after attempt `attempt_number` (1 for the first) failed at `now`.
 
         Never sooner than the schedule's wait, nor than `retry_after` seconds as long as that is within the
@@ -76,7 +76,9 @@ class RetrySchedule:
         or after the schedule was shortened) are not followed by another.
         """
         if attempt_number >= self.max_attempts:
-            return GiveUp(DeadLetterReason.RETRIES_EXHAUSTED, f"Given up after attempt {attempt_number}. {detail}")
+            return DeadLettered(
+                DeadLetterReason.RETRIES_EXHAUSTED, f"Given up after attempt {attempt_number}. {detail}"
+            )
         asked = min(retry_after or 0.0, self.longest_wait)
         wait = max(self.waits[attempt_number - 1], asked)
         return Retry(at=jittered(now, wait, random_source), detail=detail)

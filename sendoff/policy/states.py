@@ -51,6 +51,16 @@ class DeadLetterState(StrEnum):
     DISCARDED = "discarded"
 
 
+class DeadLetterReason(StrEnum):
+    """Why a delivery was given up. A closed list: operators filter by it."""
+
+    RETRIES_EXHAUSTED = "retries_exhausted"
+    ENDPOINT_DISABLED = "endpoint_disabled"
+    ENDPOINT_GONE = "endpoint_gone"
+    ENDPOINT_DELETED = "endpoint_deleted"
+    REJECTED_ADDRESS = "rejected_address"
+
+
 class ReplayState(StrEnum):
     """How far a replay is."""
 

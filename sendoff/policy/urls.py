@@ -1,7 +1,7 @@
 """The grammar of an endpoint's URL: one spelling for each place, and none that two parsers read differently.
 
 Deliberately narrower than RFC 3986 and than what browsers accept. The text is taken apart here and nothing
-else looks at it afterwards, so what was judged is what is dialed.
+else looks at it afterwards, so what was checked is what is dialed.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ async def test_a_worker_that_stood_still_does_not_send_what_is_another_ones_by_n
         finished = await send(app, wire, late, WELL)
         await record(app.context, [finished])
         assert len(wire.sent) == 1
-        assert finished.outcome.detail == "The lease ended before the request was sent."
+        assert finished.result.detail == "The lease ended before the request was sent."
         assert (await get_delivery(app.context, ids[0])).delivery.state == DeliveryState.DELIVERED
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendoff.policy.outcome import DeadLetterReason
-from sendoff.policy.retry import GiveUp, Retry, RetrySchedule
+from sendoff.policy.retry import DeadLettered, Retry, RetrySchedule
+from sendoff.policy.states import DeadLetterReason
 
 NOW = datetime(2026, 4, 24, 12, 0, tzinfo=UTC)
 CONTRACT = RetrySchedule((60, 300, 1800, 7200, 43200))
@@ -35,13 +35,13 @@ def test_the_contracts_schedule_makes_six_attempts_with_its_waits_between_them()
 @pytest.mark.parametrize("attempt", [6, 7, 500])
 def test_the_last_attempt_and_any_beyond_it_is_not_followed_by_another(attempt: int) -> None:
     step = CONTRACT.next_step(attempt, detail="x", retry_after=5, now=NOW, random_source=lambda: 0.0)
-    assert step == GiveUp(DeadLetterReason.RETRIES_EXHAUSTED, f"Given up after attempt {attempt}. x")
+    assert step == DeadLettered(DeadLetterReason.RETRIES_EXHAUSTED, f"Given up after attempt {attempt}. x")
 
 
 def test_a_schedule_without_waits_makes_one_attempt() -> None:
     once = RetrySchedule(())
     assert once.max_attempts == 1
-    assert isinstance(once.next_step(1, detail="x", retry_after=60, now=NOW, random_source=lambda: 0.0), GiveUp)
+    assert isinstance(once.next_step(1, detail="x", retry_after=60, now=NOW, random_source=lambda: 0.0), DeadLettered)
 
 
 def test_the_reason_to_try_again_is_handed_on() -> None:

@@ -1,4 +1,4 @@
-"""The outcome of an attempt, classified by the receiver's answer or by the error that prevented one."""
+"""The result of an attempt, classified by the receiver's answer or by the error that prevented one."""
 
 from __future__ import annotations
 
@@ -15,18 +15,8 @@ REJECTED_ADDRESS = "rejected_address"
 _FURTHEST_DIGITS = 9  # digits of seconds, 31 years; every schedule caps waits far below
 
 
-class DeadLetterReason(StrEnum):
-    """Why a delivery was given up. A closed list: operators filter by it."""
-
-    RETRIES_EXHAUSTED = "retries_exhausted"
-    ENDPOINT_DISABLED = "endpoint_disabled"
-    ENDPOINT_GONE = "endpoint_gone"
-    ENDPOINT_DELETED = "endpoint_deleted"
-    REJECTED_ADDRESS = "rejected_address"
-
-
-class Verdict(StrEnum):
-    """The four possible outcomes of an attempt."""
+class ResultKind(StrEnum):
+    """The four kinds of result that an attempt can have."""
 
     DELIVERED = "delivered"
     FAILED = "failed"
@@ -37,39 +27,39 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """An attempt's verdict, with a short name for metrics and filters and a text for people."""
+class AttemptResult:
+    """What came of an attempt: its kind, a short name for metrics and filters, and a text for people."""
 
-    verdict: Verdict
+    kind: ResultKind
     name: str
     detail: str
     retry_after: float | None = None
     """Seconds that the receiver asks us to wait, on 429 and 503."""
 
 
-def judge_response(status: int, headers: Iterable[tuple[str, str]], now: datetime) -> Outcome:
-    """The outcome of an attempt that was answered: any 2xx delivers, 410 ends it, everything else failed.
+def classify_response(status: int, headers: Iterable[tuple[str, str]], now: datetime) -> AttemptResult:
+    """The result of an attempt that was answered: any 2xx delivers, 410 ends it, everything else failed.
 
-    `now` is the moment of the answer; a `Retry-After` that is a date counts from it.
+    `now` is when the answer arrived; a `Retry-After` that is a date counts from it.
     """
     said = f"The receiver answered {_spell(status)}"
     if 200 <= status < 300:
-        return Outcome(Verdict.DELIVERED, "ok", f"{said}.")
+        return AttemptResult(ResultKind.DELIVERED, "ok", f"{said}.")
     if status == HTTPStatus.GONE:
-        return Outcome(Verdict.GONE, "gone", f"{said}: it wants no more deliveries.")
+        return AttemptResult(ResultKind.GONE, "gone", f"{said}: it wants no more deliveries.")
     if 300 <= status < 400:
-        return Outcome(Verdict.FAILED, "redirect", f"{said}; redirects are never followed.")
+        return AttemptResult(ResultKind.FAILED, "redirect", f"{said}; redirects are never followed.")
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
-        return Outcome(Verdict.FAILED, _name(status), f"{said}.", _find_retry_after(headers, now))
-    return Outcome(Verdict.FAILED, _name(status), f"{said}.")
+        return AttemptResult(ResultKind.FAILED, _name(status), f"{said}.", _find_retry_after(headers, now))
+    return AttemptResult(ResultKind.FAILED, _name(status), f"{said}.")
 
 
-def judge_error(name: str, detail: str, *, ours: bool) -> Outcome:
-    """The outcome of an attempt without an answer: `name` is the error's own, `detail` describes it in words.
+def classify_error(name: str, detail: str, *, ours: bool) -> AttemptResult:
+    """The result of an attempt without an answer: `name` is the error's own, `detail` describes it in words.
 
     `ours` says that the fault lies on our side (no route at all, resolver down, out of file descriptors).
     """
-    return Outcome(Verdict.OURS if ours else Verdict.FAILED, name, detail)
+    return AttemptResult(ResultKind.OURS if ours else ResultKind.FAILED, name, detail)
 
 
 def parse_retry_after(value: str, now: datetime) -> float | None:
@@ -78,9 +68,9 @@ def parse_retry_after(value: str, now: datetime) -> float | None:
     if text.isascii() and text.isdigit():
         return float(text) if len(text) <= _FURTHEST_DIGITS else 10.0**_FURTHEST_DIGITS
     try:
-        moment = parsedate_to_datetime(text)
+        date = parsedate_to_datetime(text)
         # HTTP dates are always GMT, but the parser leaves `-0000` without a zone.
-        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        aware = date if date.tzinfo else date.replace(tzinfo=UTC)
         return max(0.0, (aware - now).total_seconds())
     except (ValueError, TypeError, IndexError, OverflowError):
         return None

@@ -9,21 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendoff.policy.outcome import Verdict, judge_error, judge_response, parse_retry_after
+from sendoff.policy.attempt_result import ResultKind, classify_error, classify_response, parse_retry_after
 
 NOW = datetime(2026, 4, 24, 12, 0, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 206, 226, 299])
 def test_any_2xx_delivers(status: int) -> None:
-    assert judge_response(status, [], NOW).verdict is Verdict.DELIVERED
+    assert classify_response(status, [], NOW).kind is ResultKind.DELIVERED
 
 
 @pytest.mark.parametrize(
     "status", [100, 103, 199, 300, 301, 307, 308, 399, 400, 404, 409, 411, 429, 500, 503, 599, 600, 999]
 )
 def test_everything_else_but_410_is_a_failure(status: int) -> None:
-    assert judge_response(status, [("Location", "/"), ("X", "y")], NOW).verdict is Verdict.FAILED
+    assert classify_response(status, [("Location", "/"), ("X", "y")], NOW).kind is ResultKind.FAILED
 
 
 @pytest.mark.parametrize(
@@ -41,30 +41,30 @@ def test_everything_else_but_410_is_a_failure(status: int) -> None:
     ],
 )
 def test_an_answer_has_a_short_name_and_words_for_people(status: int, name: str, detail: str) -> None:
-    outcome = judge_response(status, [], NOW)
-    assert (outcome.name, outcome.detail) == (name, detail)
+    result = classify_response(status, [], NOW)
+    assert (result.name, result.detail) == (name, detail)
 
 
 def test_410_is_gone() -> None:
-    assert judge_response(410, [("Retry-After", "5")], NOW).verdict is Verdict.GONE
+    assert classify_response(410, [("Retry-After", "5")], NOW).kind is ResultKind.GONE
 
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after_counts_on_429_and_503_whatever_its_case(status: int) -> None:
     headers = [("Content-Type", "text/plain"), ("retry-AFTER", "17")]
-    assert judge_response(status, headers, NOW).retry_after == 17
+    assert classify_response(status, headers, NOW).retry_after == 17
 
 
 @pytest.mark.parametrize("status", [200, 301, 400, 408, 410, 413, 500, 502])
 def test_retry_after_counts_nowhere_else(status: int) -> None:
-    assert judge_response(status, [("Retry-After", "17")], NOW).retry_after is None
+    assert classify_response(status, [("Retry-After", "17")], NOW).retry_after is None
 
 
 def test_an_error_of_the_receivers_is_a_failure_and_one_of_ours_is_ours() -> None:
-    assert judge_error("connect_refused", "Nobody listens.", ours=False).verdict is Verdict.FAILED
-    outcome = judge_error("resolver_down", "The resolver does not answer.", ours=True)
-    assert (outcome.verdict, outcome.name, outcome.detail) == (
-        Verdict.OURS,
+    assert classify_error("connect_refused", "Nobody listens.", ours=False).kind is ResultKind.FAILED
+    result = classify_error("resolver_down", "The resolver does not answer.", ours=True)
+    assert (result.kind, result.name, result.detail) == (
+        ResultKind.OURS,
         "resolver_down",
         "The resolver does not answer.",
     )
@@ -94,8 +94,8 @@ def test_a_retry_after_that_is_neither_is_ignored(value: str) -> None:
 
 
 @given(st.text() | st.from_regex(r"[A-Za-z]{3}, [0-9]{1,6} [A-Za-z]{3} [0-9]{1,9} [0-9:]{1,9} ?[A-Z+\-0-9]{0,6}"))
-def test_no_retry_after_breaks_the_judgement(value: str) -> None:
-    seconds = judge_response(503, [("Retry-After", value)], NOW).retry_after
+def test_no_retry_after_breaks_the_classification(value: str) -> None:
+    seconds = classify_response(503, [("Retry-After", value)], NOW).retry_after
     assert seconds is None or seconds >= 0
 
 
