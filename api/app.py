@@ -9,7 +9,6 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from sendoff import __version__
 from sendoff.errors import SendoffError
 from sendoff.settings import Settings
 from sendoff.startup import open_context
@@ -18,12 +17,11 @@ from . import health
 from .dialbird import subscriptions, token
 from .dialbird.middleware import DialbirdAuthMiddleware
 from .events import routes as event_routes
-from .events.schemas import PLAIN_OPERATIONS
 from .http.allow_header import Methods
 from .http.client_address import TrustedProxies
 from .http.errors import answer_error
 from .http.middleware import RequestMiddleware
-from .openapi import document
+from .openapi import serving
 from .operator import audit, dead_letters, deliveries, endpoints, events, replays
 from .optimaldial import uploads, webhooks
 
@@ -53,12 +51,9 @@ def create_app(settings: Settings) -> FastAPI:
             yield
 
     app = FastAPI(
-        title="Sendoff",
-        version=__version__,
         lifespan=lifespan,
-        # The interactive pages load their scripts from a CDN; the document itself is at /openapi.json.
-        docs_url=None,
-        redoc_url=None,
+        # No interactive pages, which load their scripts from a CDN; `serving` serves the document itself.
+        openapi_url=None,
         redirect_slashes=False,
         exception_handlers={
             SendoffError: answer_error,
@@ -73,9 +68,14 @@ def create_app(settings: Settings) -> FastAPI:
         body_timeout=settings.body_timeout_seconds,
         proxies=TrustedProxies(settings.trusted_proxies),
     )
+    include_routes(app)
+    app.state.methods = Methods.of(app)
+    return app
+
+
+def include_routes(app: FastAPI) -> None:
+    """Add every route of the API."""
     app.router.routes[:0] = event_routes.PUBLISHING
     for router in _ROUTERS:
         app.include_router(router)
-    app.state.methods = Methods.of(app)
-    app.openapi = lambda: document(app, PLAIN_OPERATIONS)  # type: ignore[method-assign]
-    return app
+    app.router.routes.append(serving.ROUTE)

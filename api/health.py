@@ -20,6 +20,7 @@ from sendoff.metrics import CONTENT_TYPE, exposition
 from .dialbird.errors import DialbirdError
 from .http.dependencies import ContextOf
 from .http.errors import UNAVAILABLE_SECONDS
+from .openapi.operations import open_responses, response_of
 
 router = APIRouter(tags=["health"])
 
@@ -77,7 +78,7 @@ class Index(BaseModel):
     }
 
 
-@router.get("/", operation_id="index")
+@router.get("/", operation_id="index", responses=open_responses())
 async def index() -> Index:
     """What this service is, and where to go from here."""
     return Index()
@@ -86,7 +87,7 @@ async def index() -> Index:
 @router.get(
     "/health",
     operation_id="health",
-    responses={429: {"model": DialbirdError, "description": "`rate_limited`"}},
+    responses={**open_responses(), 429: response_of("`rate_limited`", DialbirdError)},
 )
 async def health() -> Health:
     """200 while the process serves."""
@@ -96,7 +97,7 @@ async def health() -> Health:
 @router.get(
     "/ready",
     operation_id="ready",
-    responses={503: {"model": NotReady, "description": "Some dependencies fail"}},
+    responses={**open_responses(), 503: {"model": NotReady, "description": "Some dependencies fail"}},
 )
 async def ready(request: Request, context: ContextOf, response: Response) -> Readiness | NotReady:
     """200 when database, schema and Redis are fine; otherwise 503 with the names of those that are not."""
@@ -135,7 +136,7 @@ async def _check(context: Context) -> list[str]:
     "/metrics",
     operation_id="metrics",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    responses={**open_responses(), 200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 async def metrics() -> Response:
     """The process's metrics in Prometheus' text format."""

@@ -14,6 +14,7 @@ from sendoff.accounts.token_owner import TokenOwner
 from sendoff.audit import Actor
 
 from ..http.validation import check_query
+from ..openapi.operations import response_of
 from .errors import DialbirdError
 
 _bearer = HTTPBearer(
@@ -59,7 +60,7 @@ class TokenAuth:
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route: these statuses, and those that every route of the surface has."""
     return {
-        status: {"description": MEANINGS[status], "model": DialbirdError}
+        status: response_of(MEANINGS[status], DialbirdError)
         for status in sorted({*statuses, 400, 401, 403, 429, 500, 503, *((408,) if 413 in statuses else ())})
     }
 

@@ -12,7 +12,7 @@ from sendoff.endpoints.subscriptions import SubscriptionStatus, status_of
 from sendoff.policy.auto_disable import AutoDisable
 from sendoff.store.tables import Endpoint
 
-from ..http.schemas import ResponseModel
+from ..http.schemas import Id, ResponseModel
 from ..http.validation import RequestBody, Text
 
 
@@ -43,7 +43,7 @@ class SubscriptionPatch(RequestBody):
 class Subscription(ResponseModel):
     """One event type for one URL."""
 
-    id: str
+    id: Id
     event_type: str
     target_url: str
     status: SubscriptionStatus
@@ -65,7 +65,7 @@ class Subscription(ResponseModel):
 class CreatedSubscription(BaseModel):
     """A subscription with its signing secret, which is shown this once."""
 
-    id: str
+    id: Id
     event_type: str
     target_url: str
     signing_secret: str = Field(pattern="^whsec_[0-9a-f]{64}$")
@@ -81,7 +81,7 @@ class CreatedSubscription(BaseModel):
 class Business(BaseModel):
     """The organization."""
 
-    id: str
+    id: Id
     name: str
 
 

@@ -18,7 +18,8 @@ from sendoff.errors import Invalid, Unprocessable
 from ..http.dependencies import ContextOf, json_body
 from ..http.idempotency import Write
 from ..http.long_lists import stream_list
-from ..openapi import body_of
+from ..http.schemas import Id
+from ..openapi.operations import body_of
 from .dependencies import WebhooksBearer, error_responses
 from .paths import SUBSCRIPTIONS
 from .schemas import CreatedSubscription, Subscription, SubscriptionBody, SubscriptionPatch
@@ -58,7 +59,7 @@ async def list_all(auth: WebhooksBearer, context: ContextOf) -> Response:
 
 
 @router.get("/{subscription_id}", operation_id="getSubscription", responses=error_responses(404))
-async def get(auth: WebhooksBearer, context: ContextOf, subscription_id: str) -> Subscription:
+async def get(auth: WebhooksBearer, context: ContextOf, subscription_id: Id) -> Subscription:
     """One subscription."""
     found = await subscriptions.get_subscription(context, auth.organization_id, subscription_id)
     return Subscription.of(found, context.auto_disable)
@@ -75,7 +76,7 @@ async def update(
     auth: WebhooksBearer,
     write: Write,
     context: ContextOf,
-    subscription_id: str,
+    subscription_id: Id,
     body: Annotated[SubscriptionPatch, Depends(json_body(SubscriptionPatch))],
 ) -> Response:
     """Switch a subscription on or off, or limit its rate. One whose receiver answered 410 stays off: `gone`."""
@@ -97,7 +98,7 @@ async def update(
     response_class=Response,
     responses=error_responses(400, 404, 409),
 )
-async def delete(auth: WebhooksBearer, write: Write, context: ContextOf, subscription_id: str) -> Response:
+async def delete(auth: WebhooksBearer, write: Write, context: ContextOf, subscription_id: Id) -> Response:
     """Stop further deliveries for good."""
     work = partial(subscriptions.unsubscribe, context, auth.organization_id, auth.actor, subscription_id)
     return await write.once(auth, work, status=204)

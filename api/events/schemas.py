@@ -10,24 +10,10 @@ from pydantic import BaseModel, Field
 
 from sendoff.policy.states import DeliveryState
 
-from ..http.schemas import Time
-from ..openapi import described_responses, error_responses, request_body
+from ..http.schemas import Id, Time
+from ..openapi.operations import COMPONENTS, REFERENCE, error_responses, request_body, response_of
 from .decoder import EventBatchBody, EventBody
 
-_ACCEPTED = {
-    "type": "object",
-    "required": ["id", "type", "deliveries"],
-    "properties": {
-        "id": {"type": "string", "pattern": "^evt_[0-9a-f]{24}$"},
-        "type": {"type": "string"},
-        "deliveries": {"type": "integer", "minimum": 0},
-    },
-}
-_ACCEPTED_BATCH = {
-    "type": "object",
-    "required": ["events"],
-    "properties": {"events": {"type": "array", "items": _ACCEPTED}},
-}
 _KEY = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -36,11 +22,25 @@ _KEY = {
 }
 
 
+class AcceptedEvent(BaseModel):
+    """A committed event."""
+
+    id: str = Field(pattern="^evt_[0-9a-f]{24}$")
+    type: str
+    deliveries: int = Field(ge=0, description="How many endpoints get it.")
+
+
+class AcceptedBatch(BaseModel):
+    """Committed events, in the order of the request."""
+
+    events: list[AcceptedEvent]
+
+
 class EventDelivery(BaseModel):
     """How far an event's delivery to one endpoint is."""
 
-    id: str
-    endpoint_id: str
+    id: Id
+    endpoint_id: Id
     state: DeliveryState
     attempt_count: int
     next_attempt_at: Time | None
@@ -62,33 +62,39 @@ class EventWithDeliveries(BaseModel):
 
 
 def _operation(
-    name: str, description: str, body: type[EventBody] | type[EventBatchBody], accepted: dict[str, Any]
+    name: str, description: str, body: type[EventBody] | type[EventBatchBody], accepted: type[BaseModel]
 ) -> dict[str, Any]:
-    _, schemas = msgspec.json.schema_components([body], ref_template="#/components/schemas/{name}")
-    schema = schemas.pop(body.__name__)
-    return {
+    _, schemas = msgspec.json.schema_components([body], ref_template=REFERENCE.replace("{model}", "{name}"))
+    operation = {
         "tags": ["events"],
         "description": description,
         "operationId": name,
         "parameters": [_KEY],
         "security": [{"apiKey": []}],
-        **request_body(body.__name__, {**schema, "$defs": schemas}),
+        **request_body(body.__name__, {**schemas.pop(body.__name__), "$defs": schemas}),
         "responses": {
-            "202": {"description": "Committed", "content": {"application/json": {"schema": accepted}}},
-            **described_responses(error_responses(409, 413, 415)),
+            "202": response_of("Committed", accepted),
+            **{str(status): response for status, response in error_responses(409, 413, 415).items()},
         },
     }
+    operation[COMPONENTS] |= _components(accepted)
+    return operation
+
+
+def _components(model: type[BaseModel]) -> dict[str, Any]:
+    schema = model.model_json_schema(ref_template=REFERENCE)
+    return {**schema.pop("$defs", {}), model.__name__: schema}
 
 
 PLAIN_OPERATIONS: Mapping[str, Mapping[str, Any]] = {
     "/api/v1/events": {
         "post": _operation(
-            "publishEvent", "202 after the event and its deliveries are committed.", EventBody, _ACCEPTED
+            "publishEvent", "202 after the event and its deliveries are committed.", EventBody, AcceptedEvent
         )
     },
     "/api/v1/events/batch": {
         "post": _operation(
-            "publishEvents", "Up to 1,000 events: all are committed or none.", EventBatchBody, _ACCEPTED_BATCH
+            "publishEvents", "Up to 1,000 events: all are committed or none.", EventBatchBody, AcceptedBatch
         )
     },
 }

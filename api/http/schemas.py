@@ -8,6 +8,7 @@ from typing import Annotated, Generic, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from sendoff.endpoints.fields import Id as Id
 from sendoff.endpoints.fields import Time as Time
 
 Row = TypeVar("Row")

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from inspect import isclass
 from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, WithJsonSchema
 from starlette.requests import Request
 
 from sendoff.endpoints.fields import Text as Text
@@ -25,7 +25,7 @@ def _uuid(text: str) -> str:
     return text.lower()
 
 
-UuidText = Annotated[str, AfterValidator(_uuid)]
+UuidText = Annotated[str, AfterValidator(_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
 """A UUID in canonical spelling."""
 
 

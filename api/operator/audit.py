@@ -13,7 +13,7 @@ from ..http.dependencies import ContextOf, Operator
 from ..http.pagination import decode_cursor, split_page
 from ..http.schemas import Page, QueryTime
 from ..http.validation import Text, UuidText
-from ..openapi import error_responses
+from ..openapi.operations import error_responses
 from .schemas import AuditEntryView, ListQuery
 
 router = APIRouter(prefix="/operator/v1/audit", tags=["operator: audit"])

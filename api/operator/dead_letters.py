@@ -13,8 +13,8 @@ from sendoff.policy.states import DeadLetterReason, DeadLetterState
 from ..http.dependencies import ContextOf, Operator
 from ..http.idempotency import Write
 from ..http.pagination import decode_cursor, split_page
-from ..http.schemas import Page, ResponseModel, Time
-from ..openapi import error_responses
+from ..http.schemas import Id, Page, ResponseModel, Time
+from ..openapi.operations import error_responses
 from .filters import DeadLetterQuery
 from .schemas import ExchangeView
 
@@ -24,13 +24,13 @@ router = APIRouter(prefix="/operator/v1/dead-letters", tags=["operator: dead let
 class DeadLetterView(ResponseModel):
     """A delivery that was given up, as it stood then."""
 
-    id: str
-    delivery_id: str
+    id: Id
+    delivery_id: Id
     event_id: str
     event_type: str
-    endpoint_id: str
+    endpoint_id: Id
     endpoint_url: str
-    organization_id: str
+    organization_id: Id
     reason: DeadLetterReason
     last_response_status: int | None
     last_error: str | None
@@ -60,7 +60,7 @@ async def list_page(
 
 
 @router.get("/{dead_letter_id}", operation_id="getDeadLetter", responses=error_responses(404))
-async def get(_auth: Operator, context: ContextOf, dead_letter_id: str) -> DetailedDeadLetter:
+async def get(_auth: Operator, context: ContextOf, dead_letter_id: Id) -> DetailedDeadLetter:
     """One dead letter with the exact last request, the response and every attempt."""
     return DetailedDeadLetter.of(await get_dead_letter(context, dead_letter_id))
 
@@ -71,7 +71,7 @@ async def get(_auth: Operator, context: ContextOf, dead_letter_id: str) -> Detai
     response_model=DeadLetterView,
     responses=error_responses(400, 404, 409),
 )
-async def discard(auth: Operator, write: Write, context: ContextOf, dead_letter_id: str) -> Response:
+async def discard(auth: Operator, write: Write, context: ContextOf, dead_letter_id: Id) -> Response:
     """Take it off the open list; it is kept for the record."""
 
     async def work() -> DeadLetterView:

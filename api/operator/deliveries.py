@@ -15,9 +15,9 @@ from sendoff.store.queries.delivery_history import DeliveryFilter
 from ..http.dependencies import ContextOf, Operator
 from ..http.idempotency import Write
 from ..http.pagination import decode_cursor, split_page
-from ..http.schemas import Page, QueryTime
+from ..http.schemas import Id, Page, QueryTime
 from ..http.validation import Text, UuidText
-from ..openapi import error_responses
+from ..openapi.operations import error_responses
 from .schemas import DeliveryView, DetailedDelivery, ListQuery
 
 router = APIRouter(prefix="/operator/v1/deliveries", tags=["operator: deliveries"])
@@ -53,7 +53,7 @@ async def list_page(
 
 
 @router.get("/{delivery_id}", operation_id="getDelivery", responses=error_responses(404))
-async def get(_auth: Operator, context: ContextOf, delivery_id: str) -> DetailedDelivery:
+async def get(_auth: Operator, context: ContextOf, delivery_id: Id) -> DetailedDelivery:
     """One delivery with its attempts."""
     return DetailedDelivery.of_report(await get_delivery(context, delivery_id))
 
@@ -65,7 +65,7 @@ async def get(_auth: Operator, context: ContextOf, delivery_id: str) -> Detailed
     response_model=DetailedDelivery,
     responses=error_responses(400, 404, 409),
 )
-async def retry(auth: Operator, write: Write, context: ContextOf, delivery_id: str) -> Response:
+async def retry(auth: Operator, write: Write, context: ContextOf, delivery_id: Id) -> Response:
     """Attempt it now, in the place of its next automatic attempt; if it fails, the schedule goes on."""
 
     async def work() -> DetailedDelivery:

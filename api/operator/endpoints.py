@@ -13,9 +13,9 @@ from sendoff.policy.states import EndpointState
 from ..http.dependencies import ContextOf, Operator, json_body
 from ..http.idempotency import Write
 from ..http.pagination import decode_cursor, split_page
-from ..http.schemas import Page
+from ..http.schemas import Id, Page
 from ..http.validation import UuidText
-from ..openapi import body_of, error_responses
+from ..openapi.operations import body_of, error_responses
 from .schemas import EndpointLimits, EndpointView, ListQuery
 
 router = APIRouter(prefix="/operator/v1/endpoints", tags=["operator: endpoints"])
@@ -55,7 +55,7 @@ async def limit(
     auth: Operator,
     write: Write,
     context: ContextOf,
-    endpoint_id: str,
+    endpoint_id: Id,
     body: Annotated[EndpointLimits, Depends(json_body(EndpointLimits))],
 ) -> Response:
     """Send it at most so much; what is over the limit waits."""
@@ -73,7 +73,7 @@ async def limit(
     response_model=EndpointView,
     responses=error_responses(400, 404, 409),
 )
-async def disable(auth: Operator, write: Write, context: ContextOf, endpoint_id: str) -> Response:
+async def disable(auth: Operator, write: Write, context: ContextOf, endpoint_id: Id) -> Response:
     """Send nothing more to it; what is open goes to the dead-letter store."""
 
     async def work() -> EndpointView:
@@ -88,7 +88,7 @@ async def disable(auth: Operator, write: Write, context: ContextOf, endpoint_id:
     response_model=EndpointView,
     responses=error_responses(400, 404, 409),
 )
-async def enable(auth: Operator, write: Write, context: ContextOf, endpoint_id: str) -> Response:
+async def enable(auth: Operator, write: Write, context: ContextOf, endpoint_id: Id) -> Response:
     """Send to it again, its failures forgotten."""
 
     async def work() -> EndpointView:

@@ -8,8 +8,8 @@ from sendoff.operators.explain import EventExplanation, Verdict, explain_event
 from sendoff.publishing.history import ListedDelivery
 
 from ..http.dependencies import ContextOf, Operator
-from ..http.schemas import ResponseModel, Time
-from ..openapi import error_responses
+from ..http.schemas import Id, ResponseModel, Time
+from ..openapi.operations import error_responses
 from .schemas import DeliveryView
 
 router = APIRouter(prefix="/operator/v1/events", tags=["operator: events"])
@@ -20,7 +20,7 @@ class EventView(ResponseModel):
 
     id: str
     type: str
-    organization_id: str
+    organization_id: Id
     occurred_at: Time
     created_at: Time
     request_id: str | None
@@ -29,7 +29,7 @@ class EventView(ResponseModel):
 class VerdictView(ResponseModel):
     """What became of the event for one endpoint. `delivery` is null if none was made, or none is kept."""
 
-    endpoint_id: str
+    endpoint_id: Id
     url: str
     verdict: Verdict
     delivery: DeliveryView | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Depends, Query, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
 from sendoff.errors import Invalid
 from sendoff.operators.replay import (
@@ -21,8 +21,8 @@ from sendoff.policy.states import ReplayState
 from ..http.dependencies import ContextOf, Operator, json_body
 from ..http.idempotency import Write
 from ..http.pagination import decode_cursor, split_page
-from ..http.schemas import Page, Time
-from ..openapi import body_of, error_responses
+from ..http.schemas import Id, Page, Time
+from ..openapi.operations import body_of, error_responses
 from .filters import NewReplay
 from .schemas import ListQuery
 
@@ -39,7 +39,7 @@ class DryRun(BaseModel):
 class ReplayView(BaseModel):
     """A replay and how far it is."""
 
-    id: str
+    id: Id
     state: ReplayState
     total: int
     replayed: int
@@ -59,14 +59,21 @@ class ReplayView(BaseModel):
         )
 
 
+class ReplayOrCount(RootModel[ReplayView | DryRun]):
+    """The replay that runs from now on, or after `dry_run` the count alone.
+
+    Both statuses document both: generators that know one response per operation would take the 202 for a count.
+    """
+
+
 @router.post(
     "",
     operation_id="createReplay",
     status_code=202,
     openapi_extra=body_of(NewReplay),
-    response_model=ReplayView,
+    response_model=ReplayOrCount,
     responses={
-        200: {"model": DryRun, "description": "Dry run: nothing is sent"},
+        200: {"model": ReplayOrCount, "description": "Dry run: nothing is sent"},
         **error_responses(400, 409, 413, 415),
     },
 )
@@ -98,7 +105,7 @@ async def list_page(_auth: Operator, context: ContextOf, query: Annotated[ListQu
 
 
 @router.get("/{replay_id}", operation_id="getReplay", responses=error_responses(404))
-async def get(_auth: Operator, context: ContextOf, replay_id: str) -> ReplayView:
+async def get(_auth: Operator, context: ContextOf, replay_id: Id) -> ReplayView:
     """One replay."""
     return ReplayView.of(await get_replay(context, replay_id))
 
@@ -109,7 +116,7 @@ async def get(_auth: Operator, context: ContextOf, replay_id: str) -> ReplayView
     response_model=ReplayView,
     responses=error_responses(400, 404, 409),
 )
-async def cancel(auth: Operator, write: Write, context: ContextOf, replay_id: str) -> Response:
+async def cancel(auth: Operator, write: Write, context: ContextOf, replay_id: Id) -> Response:
     """Send no more of it; what is sent already goes its way."""
 
     async def work() -> ReplayView:

@@ -14,8 +14,10 @@ from sendoff.publishing.history import ListedDelivery
 from sendoff.store.tables import Attempt, Delivery, LastExchange
 
 from ..http.pagination import MOST_PER_PAGE
-from ..http.schemas import ResponseModel
+from ..http.schemas import Id, ResponseModel
 from ..http.validation import RequestBody, Text
+
+_WAITING = (DeliveryState.PENDING, DeliveryState.HELD)
 
 
 class ListQuery(BaseModel):
@@ -45,15 +47,15 @@ class AttemptView(ResponseModel):
 class DeliveryView(ResponseModel):
     """One event for one endpoint. `next_attempt_at` is null unless it waits for it."""
 
-    id: str
+    id: Id
     event_id: str
     event_type: str
-    endpoint_id: str
-    organization_id: str
+    endpoint_id: Id
+    organization_id: Id
     state: DeliveryState
     attempt_count: int
     next_attempt_at: Time | None
-    replay_id: str | None
+    replay_id: Id | None
     request_id: str | None = Field(description="Of the request that published the event.")
     created_at: Time
     last_attempt_at: Time | None
@@ -131,10 +133,10 @@ class EndpointLimits(RequestBody):
 class AuditEntryView(ResponseModel):
     """Who changed or sent what, when."""
 
-    id: str
+    id: Id
     at: Time
     actor: str
-    organization_id: str | None
+    organization_id: Id | None
     action: str
     target_type: str
     target_id: str
@@ -144,7 +146,9 @@ class AuditEntryView(ResponseModel):
 
 
 def _fields(delivery: Delivery) -> dict[str, Any]:
-    return delivery.model_dump() | {"next_attempt_at": delivery.next_attempt_at}
+    fields = delivery.model_dump()
+    # Of a delivery in flight the column holds the end of the claim, which is no attempt.
+    return fields if delivery.state in _WAITING else fields | {"next_attempt_at": None}
 
 
 def _response(last: LastExchange | None) -> ResponseView | None:

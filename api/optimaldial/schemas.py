@@ -12,7 +12,7 @@ from sendoff.endpoints.secrets import LONGEST_OVERLAP_SECONDS
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing.history import ListedDelivery
 
-from ..http.schemas import ResponseModel
+from ..http.schemas import Id, ResponseModel
 from ..http.validation import RequestBody
 
 Status = Literal["pending", "in_flight", "delivered", "exhausted"]
@@ -76,8 +76,8 @@ class Rotation(RequestBody):
 class WebhookDelivery(ResponseModel):
     """One event for this endpoint, and how far its delivery is."""
 
-    id: str
-    webhook_endpoint_id: str
+    id: Id
+    webhook_endpoint_id: Id
     event_id: str
     event_type: str
     status: Status
@@ -94,7 +94,7 @@ class WebhookDelivery(ResponseModel):
         delivery = listed.delivery
         status = STATUSES[DeliveryState(delivery.state)]
         return cls(
-            **delivery.model_dump(exclude={"state"}),
+            **delivery.model_dump(exclude={"state", "lease"}),
             webhook_endpoint_id=delivery.endpoint_id,
             event_type=listed.event_type,
             status=status,

@@ -26,13 +26,15 @@ from ..http.dependencies import ContextOf, IdempotencyKey, UploadsReader, Upload
 from ..http.disconnect import until_client_leaves
 from ..http.idempotency import Write, respond
 from ..http.pagination import MOST_PER_PAGE, decode_cursor, split_page
-from ..http.schemas import Page
-from ..openapi import error_responses
+from ..http.schemas import Id, Page
+from ..openapi.operations import error_responses
 from .concurrency import UploadsInProgress
 from .upload_body import content_kind, receive
-from .upload_schemas import NEW_UPLOAD, CancelledUpload, DownloadLink, UploadView
+from .upload_schemas import NEW_UPLOAD, CancelledUpload, DownloadLink, Kind, UploadView
 
 router = APIRouter(prefix="/api/v1/uploads", tags=["uploads"])
+
+_CSV = {"description": "The file", "content": {"text/csv": {"schema": {"type": "string"}}}}
 
 
 @router.post(
@@ -77,7 +79,7 @@ async def list_all(
 
 
 @router.get("/{upload_id}", operation_id="getUpload", responses=error_responses(404))
-async def get(auth: UploadsReader, context: ContextOf, upload_id: str) -> UploadView:
+async def get(auth: UploadsReader, context: ContextOf, upload_id: Id) -> UploadView:
     """One upload."""
     return UploadView.model_validate(await find_upload(context, auth.organization_id, upload_id))
 
@@ -88,7 +90,7 @@ async def get(auth: UploadsReader, context: ContextOf, upload_id: str) -> Upload
     response_model=CancelledUpload,
     responses=error_responses(400, 404, 409, 429),
 )
-async def cancel(auth: UploadsWriter, write: Write, context: ContextOf, upload_id: str) -> Response:
+async def cancel(auth: UploadsWriter, write: Write, context: ContextOf, upload_id: Id) -> Response:
     """Cancel an upload that has not started; its credits come back."""
     await require_subscription(context, auth.organization_id)
 
@@ -99,7 +101,7 @@ async def cancel(auth: UploadsWriter, write: Write, context: ContextOf, upload_i
 
 
 @router.get("/{upload_id}/download/{kind}", operation_id="getDownloadLink", responses=error_responses(404))
-async def download_link(auth: UploadsReader, context: ContextOf, upload_id: str, kind: str) -> DownloadLink:
+async def download_link(auth: UploadsReader, context: ContextOf, upload_id: Id, kind: Kind) -> DownloadLink:
     """A short-lived link to one of the upload's files: `original`, `processed` or `processed-filtered`."""
     link = await link_to_file(context, auth.organization_id, upload_id, kind)
     return DownloadLink.model_validate(link)
@@ -109,10 +111,13 @@ async def download_link(auth: UploadsReader, context: ContextOf, upload_id: str,
     "/{upload_id}/files/{kind}",
     operation_id="downloadFile",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/csv": {}}, "description": "The file"}, **error_responses(400, 404)},
+    responses={
+        200: {"content": {"text/csv": {"schema": {"type": "string"}}}, "description": "The file"},
+        **error_responses(400, 404),
+    },
 )
 async def download(
-    context: ContextOf, upload_id: str, kind: str, expires: int = 0, signature: str = ""
+    context: ContextOf, upload_id: Id, kind: Kind, expires: int = 0, signature: str = ""
 ) -> StreamingResponse:
     """The file behind a download link. The link is all the permission that is needed."""
     opened = await open_linked_file(context, upload_id, kind, expires=expires, signature=signature)

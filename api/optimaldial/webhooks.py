@@ -24,7 +24,8 @@ from ..http.dependencies import ContextOf, WebhooksReader, WebhooksWriter, json_
 from ..http.idempotency import Write
 from ..http.long_lists import stream_list
 from ..http.pagination import MOST_PER_PAGE
-from ..openapi import body_of, error_responses, optional_body_of
+from ..http.schemas import Id
+from ..openapi.operations import body_of, error_responses, optional_body_of
 from .schemas import (
     CreatedWebhook,
     NewWebhook,
@@ -67,7 +68,7 @@ async def list_all(auth: WebhooksReader, context: ContextOf) -> Response:
 
 
 @router.get("/{webhook_id}", operation_id="getWebhook", responses=error_responses(404))
-async def get(auth: WebhooksReader, context: ContextOf, webhook_id: str) -> WebhookEndpoint:
+async def get(auth: WebhooksReader, context: ContextOf, webhook_id: Id) -> WebhookEndpoint:
     """One endpoint."""
     return WebhookEndpoint.of(await get_endpoint(context, auth.organization_id, webhook_id))
 
@@ -83,7 +84,7 @@ async def update(
     auth: WebhooksWriter,
     write: Write,
     context: ContextOf,
-    webhook_id: str,
+    webhook_id: Id,
     body: Annotated[WebhookChange, Depends(json_body(WebhookChange))],
 ) -> Response:
     """Change an endpoint; a changed URL is checked and pinged before anything is saved."""
@@ -103,7 +104,7 @@ async def update(
     response_class=Response,
     responses=error_responses(400, 404, 409, 429),
 )
-async def delete(auth: WebhooksWriter, write: Write, context: ContextOf, webhook_id: str) -> Response:
+async def delete(auth: WebhooksWriter, write: Write, context: ContextOf, webhook_id: Id) -> Response:
     """Stop further deliveries for good."""
     work = partial(delete_endpoint, context, auth.organization_id, auth.actor, webhook_id)
     return await write.once(auth, work, status=204)
@@ -120,7 +121,7 @@ async def rotate(
     auth: WebhooksWriter,
     write: Write,
     context: ContextOf,
-    webhook_id: str,
+    webhook_id: Id,
     body: Annotated[Rotation, Depends(optional_json_body(Rotation))],
 ) -> Response:
     """A new secret for the endpoint; the one before signs beside it until the overlap ends."""
@@ -135,7 +136,7 @@ async def rotate(
 
 
 @router.get("/{webhook_id}/public-key", operation_id="getWebhookPublicKey", responses=error_responses(404))
-async def public_key(auth: WebhooksReader, context: ContextOf, webhook_id: str) -> PublicKeys:
+async def public_key(auth: WebhooksReader, context: ContextOf, webhook_id: Id) -> PublicKeys:
     """What the signatures of a `standard-v1a` endpoint are checked with."""
     current, *previous = await find_public_keys(context, auth.organization_id, webhook_id)
     return PublicKeys(public_key=current, previous_public_key=previous[0] if previous else None)
@@ -145,7 +146,7 @@ async def public_key(auth: WebhooksReader, context: ContextOf, webhook_id: str) 
 async def deliveries(
     auth: WebhooksReader,
     context: ContextOf,
-    webhook_id: str,
+    webhook_id: Id,
     limit: Annotated[int, Query(ge=1, le=MOST_PER_PAGE)] = 20,
 ) -> list[WebhookDelivery]:
     """The endpoint's deliveries, most recent first."""

@@ -31,6 +31,10 @@ Time = Annotated[
 """A time in answers, spelled as the contracts do: ISO 8601 in UTC with milliseconds."""
 
 
+Id = Annotated[str, WithJsonSchema({"type": "string", "format": "uuid"})]
+"""The id of a row in answers and paths: a UUID in canonical spelling."""
+
+
 def is_none(value: object) -> bool:
     """For fields that answers leave out when they are not set."""
     return value is None
@@ -120,8 +124,8 @@ class EndpointView(BaseModel):
 
     model_config = ConfigDict(from_attributes=True, validate_by_name=True, serialize_by_alias=True)
 
-    id: str
-    organization_id: str
+    id: Id
+    organization_id: Id
     url: str
     description: str | None
     events: list[str]

@@ -8,6 +8,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from api.http.allow_header import known_routes
+from sendoff.policy.states import UPLOAD, DeadLetterReason
 from tests.integration.api.api_fixture import ApiFixture
 from tests.integration.api.every_route import CALLS, DIALBIRD
 from tests.support.receiver import Receiver
@@ -116,3 +117,33 @@ async def test_what_receivers_get_is_what_the_webhooks_section_says(api: ApiFixt
     for body in bodies:
         content = document["webhooks"][body["type"]]["post"]["requestBody"]["content"]["application/json"]
         resolved(document, content["schema"]).validate(body)
+
+
+async def test_every_json_response_has_an_example_that_its_schema_accepts(sqlite_api: ApiFixture) -> None:
+    document = await document_of(sqlite_api)
+    for operation in operations(document):
+        for response in operation["responses"].values():
+            content = response.get("content", {}).get("application/json")
+            if content is not None:
+                resolved(document, content["schema"]).validate(content["example"])
+
+
+async def test_who_has_the_document_already_gets_304_and_head_is_answered(sqlite_api: ApiFixture) -> None:
+    first = await sqlite_api.get("/openapi.json", key="")
+    tag = first.headers["ETag"]
+    again = await sqlite_api.get("/openapi.json", key="", headers={"If-None-Match": f'"other", W/{tag}'})
+    assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", tag)
+    changed = await sqlite_api.get("/openapi.json", key="", headers={"If-None-Match": '"other"'})
+    assert (changed.status_code, changed.content) == (200, first.content)
+    head = await sqlite_api.call("HEAD", "/openapi.json", key="")
+    assert (head.status_code, head.content, head.headers["ETag"]) == (200, b"", tag)
+
+
+async def test_enumerations_hold_what_can_come_and_every_schema_is_used(sqlite_api: ApiFixture) -> None:
+    document = await document_of(sqlite_api)
+    schemas = document["components"]["schemas"]
+    reachable = {str(arrow.target) for arrow in UPLOAD.arrows}
+    assert set(schemas["UploadView"]["properties"]["status"]["enum"]) == reachable
+    assert set(schemas["DeadLetterReason"]["enum"]) == set(DeadLetterReason)
+    text = json.dumps(document)
+    assert [name for name in schemas if f'"#/components/schemas/{name}"' not in text] == []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.dialbird.dependencies import MEANINGS as DIALBIRD_MEANINGS
-from api.openapi import MEANINGS as OPTIMALDIAL_MEANINGS
+from api.openapi.operations import MEANINGS as OPTIMALDIAL_MEANINGS
 from sendoff.dialects.base import Dialect
 from sendoff.dialects.registry import Dialects
 from sendoff.policy.matching import DIALBIRD_TYPES, OPTIMALDIAL_TYPES

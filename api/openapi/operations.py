@@ -1,20 +1,17 @@
-"""The OpenAPI document: the framework's, with the bodies that routes read themselves and without its own 422."""
+"""What a route says of itself in the OpenAPI document: its JSON body and its errors."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import Any, Literal
 
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 
-from .openapi_parts import complete
+REFERENCE = "#/components/schemas/{model}"
 
-_REFERENCE = "#/components/schemas/{model}"
-_COMPONENTS = "x-components"
+COMPONENTS = "x-components"
+"""The key under which an operation brings the schemas that its body refers to; `document` moves them to their place."""
+
 _ALWAYS = (400, 401, 403, 429, 500, 503)
 
 
@@ -28,7 +25,7 @@ class PingFailedDetail(BaseModel):
 
 
 class RateLimitDetail(BaseModel):
-    """More requests in this minute than the bucket allows."""
+    """More requests in this minute than the limit allows."""
 
     error: Literal["rate_limit_exceeded"]
     limit: int
@@ -85,18 +82,38 @@ MEANINGS: dict[int, tuple[str, type[BaseModel]]] = {
     503: ("Briefly unavailable; safe to retry", Error),
 }
 
+ERROR_MODELS = (Error, BadRequest, RateLimitedError, TooFewContactsError)
+
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route: these statuses, and those that every authenticated route has."""
     return {
-        status: {"description": MEANINGS[status][0], "model": MEANINGS[status][1]}
+        status: response_of(*MEANINGS[status])
         for status in sorted({*statuses, *_ALWAYS, *((408,) if 413 in statuses else ())})
     }
 
 
+def open_responses() -> dict[int | str, dict[str, Any]]:
+    """The errors of a route that every client may ask."""
+    return {
+        400: response_of("The request is malformed", Error),
+        503: response_of(*MEANINGS[503]),
+    }
+
+
+def response_of(description: str, model: type[BaseModel]) -> dict[str, Any]:
+    """A JSON response. A reference instead of the model itself spares the framework a validator for each of them."""
+    return {"description": description, "content": {"application/json": {"schema": reference_to(model.__name__)}}}
+
+
+def reference_to(name: str) -> dict[str, str]:
+    """The reference to the schema of that name."""
+    return {"$ref": REFERENCE.format(model=name)}
+
+
 def body_of(model: type[BaseModel]) -> dict[str, Any]:
     """The `openapi_extra` of a route that reads its JSON body with `json_body(model)`."""
-    return request_body(model.__name__, model.model_json_schema(ref_template=_REFERENCE))
+    return request_body(model.__name__, model.model_json_schema(ref_template=REFERENCE))
 
 
 def optional_body_of(model: type[BaseModel]) -> dict[str, Any]:
@@ -106,51 +123,10 @@ def optional_body_of(model: type[BaseModel]) -> dict[str, Any]:
     return extra
 
 
-def request_body(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+def request_body(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     """The `openapi_extra` of a route with a JSON body of that schema, documented under `name`."""
-    components = {**schema.pop("$defs", {}), name: schema}
-    reference = {"$ref": _REFERENCE.format(model=name)}
+    own = {key: value for key, value in schema.items() if key != "$defs"}
     return {
-        "requestBody": {"required": True, "content": {"application/json": {"schema": reference}}},
-        _COMPONENTS: components,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": reference_to(name)}}},
+        COMPONENTS: {**schema.get("$defs", {}), name: own},
     }
-
-
-def document(app: FastAPI, plain: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The OpenAPI document of the application, made once; `plain` has the operations that the framework can't see."""
-    if app.openapi_schema is None:
-        made = get_openapi(title=app.title, version=app.version, routes=app.routes)
-        for path, operations in plain.items():
-            made["paths"].setdefault(path, {}).update(deepcopy(dict(operations)))
-        schemas = made.setdefault("components", {}).setdefault("schemas", {})
-        for operations in made["paths"].values():
-            for operation in operations.values():
-                schemas.update(operation.pop(_COMPONENTS, {}))
-                _drop_framework_errors(operation)
-                operation["summary"] = _summary(operation["operationId"])
-        for name in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(name, None)
-        app.openapi_schema = complete(made)
-    return app.openapi_schema
-
-
-def _summary(operation_id: str) -> str:
-    """`listDeadLetters` as `List dead letters`."""
-    words = re.sub("([A-Z])", r" \1", operation_id).lower()
-    return words[0].upper() + words[1:]
-
-
-def described_responses(responses: Mapping[int | str, Mapping[str, Any]]) -> dict[str, Any]:
-    """`error_responses` in the words of OpenAPI, for operations that the framework can't see."""
-    return {
-        str(status): {
-            "description": response["description"],
-            "content": {"application/json": {"schema": {"$ref": _REFERENCE.format(model=response["model"].__name__)}}},
-        }
-        for status, response in responses.items()
-    }
-
-
-def _drop_framework_errors(operation: dict[str, Any]) -> None:
-    if "HTTPValidationError" in str(operation.get("responses", {}).get("422", "")):
-        del operation["responses"]["422"]

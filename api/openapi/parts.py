@@ -1,0 +1,80 @@
+"""What holds for the whole document: its title page, servers, tags and response headers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_DESCRIPTION = """Self-hosted webhook delivery: publish an event once, and every endpoint that subscribed to its type
+gets it, signed, and again for hours until it answers.
+
+Send the API key as `Authorization: Bearer od_live_…`. Writes take an `Idempotency-Key`: a request that is repeated with
+its key within 24 hours is done once and gets the first answer. Unknown fields and query parameters are errors. Every
+answer carries an `X-Request-Id`; logs and audit entries carry it, too."""
+
+INFO: dict[str, Any] = {
+    "summary": "Self-hosted webhook delivery.",
+    "description": _DESCRIPTION,
+    "contact": {"name": "The operator of this installation"},
+    "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
+}
+
+SERVERS = [{"url": "/", "description": "Where this document comes from."}]
+
+TAGS = {
+    "webhooks": "Endpoints that get the organization's events. Scope `webhooks:manage`.",
+    "uploads": "Lists of phone numbers to process. Scopes `uploads:write` and `uploads:read`.",
+    "events": "Publishing, for the product's backend. Scope `events:write`.",
+    "dialbird": "Subscriptions of the Dialbird surface, with errors and rate limits of its own. Scope `api:webhooks`.",
+    "operator: dead letters": "Deliveries that were given up. Scope `operator`, like all of `/operator/v1`.",
+    "operator: replays": "Deliveries sent again.",
+    "operator: deliveries": "Deliveries of all organizations.",
+    "operator: endpoints": "Endpoints of all organizations.",
+    "operator: events": "Events of all organizations.",
+    "operator: audit": "Who changed or sent what, when.",
+    "health": "Health, readiness and metrics, open to every client.",
+    "receivers": "Requests that endpoints get. A generated client has no use for them, a generated server does.",
+}
+"""The tags' descriptions. A tag that an operation has and this table lacks fails when the document is built."""
+
+HEADERS: dict[str, dict[str, Any]] = {
+    "X-Request-Id": {
+        "description": "The request's id: the client's own, if it sent a valid one.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
+    },
+    "Retry-After": {
+        "description": "Seconds until it is worth trying again.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    "WWW-Authenticate": {
+        "description": "The scheme to authenticate with.",
+        "schema": {"type": "string", "const": "Bearer"},
+    },
+    "Idempotency-Replayed": {
+        "description": "`true` when this answer was given before to the same Idempotency-Key.",
+        "schema": {"type": "string", "const": "true"},
+    },
+    "X-RateLimit-Limit": {"description": "Requests a minute.", "schema": {"type": "integer", "minimum": 1}},
+    "X-RateLimit-Remaining": {
+        "description": "Requests left in this minute.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "X-RateLimit-Reset": {
+        "description": "The end of this minute, in Unix seconds.",
+        "schema": {"type": "integer", "format": "int64"},
+    },
+}
+_OF_STATUS = {"401": "WWW-Authenticate", "429": "Retry-After", "503": "Retry-After"}
+_RATE_LIMITED_PATHS = ("/api/v1/subscriptions", "/api/v1/me", "/health")
+
+
+def headers_of(path: str, method: str, status: str) -> dict[str, Any]:
+    """The headers that a response of this status has."""
+    names = ["X-Request-Id"]
+    if status in _OF_STATUS:
+        names.append(_OF_STATUS[status])
+    if path.startswith(_RATE_LIMITED_PATHS):
+        names += [name for name in HEADERS if name.startswith("X-RateLimit-")]
+    if method != "get" and status.startswith("2"):
+        names.append("Idempotency-Replayed")
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
