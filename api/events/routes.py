@@ -21,7 +21,6 @@ from sendoff.clock import iso
 from sendoff.errors import SendoffError
 from sendoff.idempotency import IdempotentRequest, StoredResponse, fingerprint
 from sendoff.metrics import EVENTS_ACCEPTED
-from sendoff.policy.states import DeliveryState
 from sendoff.publishing.batcher import PublishBatcher
 from sendoff.publishing.history import get_event
 from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
@@ -35,8 +34,6 @@ from ..http.validation import check_query
 from ..openapi.operations import error_responses
 from .decoder import SLICE_BYTES, read_batch, read_event
 from .schemas import EventDelivery, EventWithDeliveries
-
-_DELIVERY_FIELDS = set(EventDelivery.model_fields)
 
 Answer = Callable[[list[AcceptedEvent]], Any]
 Read = Callable[[bytes], Awaitable[list[NewEvent]]]
@@ -176,8 +173,5 @@ def _shown(event: Event, deliveries: Sequence[Delivery]) -> dict[str, Any]:
 
 
 def _shown_delivery(delivery: Delivery) -> dict[str, Any]:
-    fields = delivery.model_dump(include=_DELIVERY_FIELDS)
-    waits = delivery.state in (DeliveryState.PENDING, DeliveryState.HELD)
-    return {name: iso(value) if isinstance(value, datetime) else value for name, value in fields.items()} | (
-        {} if waits else {"next_attempt_at": None}
-    )
+    fields = {name: getattr(delivery, name) for name in EventDelivery.model_fields}
+    return {name: iso(value) if isinstance(value, datetime) else value for name, value in fields.items()}

@@ -17,8 +17,6 @@ from ..http.pagination import MOST_PER_PAGE
 from ..http.schemas import Id, ResponseModel
 from ..http.validation import RequestBody, Text
 
-_WAITING = (DeliveryState.PENDING, DeliveryState.HELD)
-
 
 class ListQuery(BaseModel):
     """What every list takes. An unknown parameter is an error: a filter with a typo would mean everything."""
@@ -146,9 +144,7 @@ class AuditEntryView(ResponseModel):
 
 
 def _fields(delivery: Delivery) -> dict[str, Any]:
-    fields = delivery.model_dump()
-    # Of a delivery in flight the column holds the end of the claim, which is no attempt.
-    return fields if delivery.state in _WAITING else fields | {"next_attempt_at": None}
+    return delivery.model_dump() | {"next_attempt_at": delivery.next_attempt_at}
 
 
 def _response(last: LastExchange | None) -> ResponseView | None:

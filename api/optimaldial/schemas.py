@@ -94,7 +94,7 @@ class WebhookDelivery(ResponseModel):
         delivery = listed.delivery
         status = STATUSES[DeliveryState(delivery.state)]
         return cls(
-            **delivery.model_dump(exclude={"state", "lease"}),
+            **delivery.model_dump(exclude={"state"}),
             webhook_endpoint_id=delivery.endpoint_id,
             event_type=listed.event_type,
             status=status,

@@ -173,7 +173,7 @@ COLUMNS: dict[str, Sequence[str]] = {
         "organization_id",
         "state",
         "attempt_count",
-        "next_attempt_at",
+        "due_at",
         "created_at",
         "last_attempt_at",
         "last_response_status",

@@ -149,7 +149,7 @@ def _settings_then(endpoint: Endpoint, changes: Iterable[AuditEntry]) -> _Then:
 
 
 def _because_pending(delivery: Delivery, tried: str) -> str:
-    due = f"The next attempt is due at {iso(delivery.next_attempt_at)}" if delivery.next_attempt_at else "It is due"
+    due = f"The next attempt is due at {iso(delivery.due_at)}" if delivery.due_at else "It is due"
     return f"{due}, after {tried}{_last_error(delivery)}."
 
 

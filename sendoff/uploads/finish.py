@@ -64,7 +64,7 @@ async def _finish(
 ) -> UploadStatus | None:
     async with context.database.write() as tx:
         finished = await uploads.finish(
-            tx, upload.id, lease=lease_of(upload), status=status, now=context.clock.now(), **results
+            tx, upload.id, lease_token=lease_token_of(upload), status=status, now=context.clock.now(), **results
         )
         if finished is None:
             return None
@@ -81,8 +81,8 @@ async def _event_link(context: Context, upload: Upload, kind: FileKind) -> str:
     return link.url
 
 
-def lease_of(upload: Upload) -> str:
-    """The lease that a claimed upload is held under."""
-    if upload.lease is None:
+def lease_token_of(upload: Upload) -> str:
+    """The token of the lease that a claimed upload is held under."""
+    if upload.lease_token is None:
         raise ValueError("this upload was not claimed")
-    return upload.lease
+    return upload.lease_token

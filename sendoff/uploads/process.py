@@ -24,7 +24,7 @@ from sendoff.uploads.files.filenames import result_name
 from sendoff.uploads.files.links import FileKind
 from sendoff.uploads.files.tasks import WriteResults
 from sendoff.uploads.files.tempfiles import save, temporary_folder
-from sendoff.uploads.finish import complete_upload, fail_upload, lease_of, result_key
+from sendoff.uploads.finish import complete_upload, fail_upload, lease_token_of, result_key
 from sendoff.uploads.services import UploadServices
 
 MOST_ATTEMPTS = 6
@@ -70,7 +70,7 @@ async def _process_or_release(context: Context, upload: Upload) -> UploadStatus 
 async def _claim(context: Context, upload_id: str) -> Upload | None:
     now = context.clock.now()
     async with context.database.write() as tx:
-        return await uploads.claim(tx, upload_id, lease=new_id(), now=now, until=now + _lease_time(context))
+        return await uploads.claim(tx, upload_id, lease_token=new_id(), now=now, until=now + _lease_time(context))
 
 
 async def _process(context: Context, upload: Upload) -> UploadStatus | None:
@@ -143,7 +143,9 @@ async def _renew(context: Context, upload: Upload, rows: int) -> None:
     try:
         async with context.database.write() as tx:
             until = context.clock.now() + _lease_time(context)
-            kept = await uploads.renew(tx, upload.id, lease=lease_of(upload), until=until, processed_rows=rows)
+            kept = await uploads.renew(
+                tx, upload.id, lease_token=lease_token_of(upload), until=until, processed_rows=rows
+            )
     except SendoffError as error:  # the lease has a few renewals' time left; finishing it is refused if it is lost
         _log.warning("upload_lease_not_renewed", upload_id=upload.id, error=str(error))
         return
@@ -157,7 +159,7 @@ async def _release(context: Context, upload: Upload, *, wait_seconds: float, att
         await uploads.release(
             tx,
             upload.id,
-            lease=lease_of(upload),
+            lease_token=lease_token_of(upload),
             now=now,
             due_at=now + timedelta(seconds=wait_seconds),
             attempts=attempts,

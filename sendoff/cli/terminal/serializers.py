@@ -12,7 +12,6 @@ from sendoff.endpoints.fields import OperatorsView
 from sendoff.operators.explain import EventExplanation
 from sendoff.operators.queries import DeadLetterReport, DeliveryReport
 from sendoff.operators.replay import ReplayReport
-from sendoff.policy.states import DeliveryState
 from sendoff.publishing.history import ListedDelivery
 from sendoff.store.queries.accounts import ListedKey
 from sendoff.store.tables import (
@@ -25,8 +24,6 @@ from sendoff.store.tables import (
     LastExchange,
     Organization,
 )
-
-_WAITING = (DeliveryState.PENDING, DeliveryState.HELD)
 
 
 def shape_organization(organization: Organization) -> dict[str, Any]:
@@ -56,9 +53,6 @@ def shape_delivery(delivery: Delivery, event_type: str, request_id: str | None) 
         "id event_id endpoint_id organization_id state attempt_count next_attempt_at replay_id created_at "
         "last_attempt_at last_response_status last_error delivered_at",
     )
-    if delivery.state not in _WAITING:
-        # Of a delivery in flight the column holds the end of the claim, which is no attempt.
-        fields["next_attempt_at"] = None
     return fields | {"event_type": event_type, "request_id": request_id}
 
 

@@ -60,7 +60,7 @@ _ACCEPT = """
         ) AS r
     )
     INSERT INTO deliveries
-        (id, event_id, endpoint_id, organization_id, created_at, state, attempt_count, next_attempt_at)
+        (id, event_id, endpoint_id, organization_id, created_at, state, attempt_count, due_at)
     SELECT r.id, r.event_id, r.endpoint_id, r.organization_id, $8, r.state, 0, $8
     FROM unnest($9::uuid[], $10::text[], $11::uuid[], $12::uuid[], $13::text[])
         AS r(id, event_id, endpoint_id, organization_id, state)
@@ -82,8 +82,9 @@ _CLAIM_DUE = f"""
     ), claimed AS (
         UPDATE deliveries SET
             state = CASE WHEN beyond_quota <= 0 THEN 'in_flight' ELSE 'held' END,
-            lease = CASE WHEN beyond_quota <= 0 THEN $5::uuid END,
-            next_attempt_at = $7
+            lease_token = CASE WHEN beyond_quota <= 0 THEN $5::uuid END,
+            leased_until = CASE WHEN beyond_quota <= 0 THEN $7::timestamptz END,
+            due_at = CASE WHEN beyond_quota > 0 THEN COALESCE(due_at, $6) END
         FROM ranked WHERE deliveries.id = ranked.id
         RETURNING {_CLAIMED}, beyond_quota
     )
@@ -98,7 +99,7 @@ _CLAIM_HELD = f"""
             FOR UPDATE OF d SKIP LOCKED
         ) AS of_endpoint
     ), claimed AS (
-        UPDATE deliveries SET state = 'in_flight', lease = $3::uuid, next_attempt_at = $4
+        UPDATE deliveries SET state = 'in_flight', lease_token = $3::uuid, leased_until = $4, due_at = NULL
         FROM oldest WHERE deliveries.id = oldest.id
         RETURNING {_CLAIMED}
     )
@@ -139,12 +140,12 @@ _RECORD = f"""
     WITH r AS MATERIALIZED (
         SELECT * FROM unnest({_ARRAYS}) WITH ORDINALITY AS r({", ".join(_RECORD_COLUMNS)}, place)
     ), settled AS (
-        UPDATE deliveries AS d SET state = r.state, lease = NULL, next_attempt_at = r.due_at,
+        UPDATE deliveries AS d SET state = r.state, lease_token = NULL, leased_until = NULL, due_at = r.due_at,
             blocked_since = r.blocked_since, attempt_count = r.attempt_count, last_error = r.error,
             delivered_at = r.delivered_at,
             last_attempt_at = CASE WHEN r.counted THEN r.started_at ELSE d.last_attempt_at END,
             last_response_status = CASE WHEN r.counted THEN r.response_status ELSE d.last_response_status END
-        FROM r WHERE d.id = r.delivery_id AND d.lease = r.lease_token AND d.state || '' = 'in_flight'
+        FROM r WHERE d.id = r.delivery_id AND d.lease_token = r.lease_token AND d.state || '' = 'in_flight'
         RETURNING d.endpoint_id, d.event_id, d.organization_id, d.replay_id, r.*
     ), written AS (
         INSERT INTO attempts (delivery_id, number, started_at, duration_ms, outcome, response_status, error)

@@ -138,8 +138,8 @@ class Recorded:
 
 
 IS_DUE = """(
-    (d.state || '' = 'pending' AND (d.next_attempt_at <= {now} OR (d.attempt_count = 0 AND d.blocked_since IS NULL)))
-    OR (d.state || '' = 'in_flight' AND d.next_attempt_at <= {now})
+    (d.state || '' = 'pending' AND (d.due_at <= {now} OR (d.attempt_count = 0 AND d.blocked_since IS NULL)))
+    OR (d.state || '' = 'in_flight' AND d.leased_until <= {now})
 )"""
 """SQL for the deliveries `d` that can be claimed. The state is compared as an expression: as a column it would let the
 planner read a partial index from end to end, which looks as good as looking up the ids while the table is small."""

@@ -68,15 +68,16 @@ _INSERT_EVENT = """
 """
 _INSERT_DELIVERY = """
     INSERT INTO deliveries
-        (id, event_id, endpoint_id, organization_id, created_at, state, attempt_count, next_attempt_at)
+        (id, event_id, endpoint_id, organization_id, created_at, state, attempt_count, due_at)
     VALUES (:id, :event_id, :endpoint_id, :organization_id, :created_at, :state, 0, :created_at)
 """
 
 _CLAIM_DUE = f"""
     UPDATE deliveries SET
         state = CASE WHEN fits THEN 'in_flight' ELSE 'held' END,
-        lease = CASE WHEN fits THEN :lease_token END,
-        next_attempt_at = :until
+        lease_token = CASE WHEN fits THEN :lease_token END,
+        leased_until = CASE WHEN fits THEN :until END,
+        due_at = CASE WHEN NOT fits THEN COALESCE(due_at, :now) END
     FROM (
         SELECT d.id AS due_id, row_number() OVER (PARTITION BY d.endpoint_id ORDER BY d.id) <= COALESCE(
             (SELECT json_extract(r.value, '$[1]') FROM json_each(:quotas) AS r
@@ -88,7 +89,7 @@ _CLAIM_DUE = f"""
     RETURNING id, CASE state WHEN 'held' THEN endpoint_id END AS held_for
 """
 _CLAIM_HELD = """
-    UPDATE deliveries SET state = 'in_flight', lease = :lease_token, next_attempt_at = :until
+    UPDATE deliveries SET state = 'in_flight', lease_token = :lease_token, leased_until = :until, due_at = NULL
     WHERE id IN (
         SELECT id FROM deliveries WHERE endpoint_id = :endpoint_id AND state = 'held' ORDER BY id LIMIT :quota
     )
@@ -100,12 +101,13 @@ _CONTENT = f"""
 """
 
 _FIND_LEASED = """
-    SELECT id, lease AS lease_token, event_id, endpoint_id, organization_id, replay_id FROM deliveries
+    SELECT id, lease_token, event_id, endpoint_id, organization_id, replay_id FROM deliveries
     WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'in_flight'
 """
 _SETTLE = """
-    UPDATE deliveries SET state = :state, lease = NULL, next_attempt_at = :due_at, blocked_since = :blocked_since,
-        attempt_count = :attempt_count, last_error = :error, delivered_at = :delivered_at,
+    UPDATE deliveries SET state = :state, lease_token = NULL, leased_until = NULL, due_at = :due_at,
+        blocked_since = :blocked_since, attempt_count = :attempt_count, last_error = :error,
+        delivered_at = :delivered_at,
         last_attempt_at = CASE WHEN :counted THEN :started_at ELSE last_attempt_at END,
         last_response_status = CASE WHEN :counted THEN :response_status ELSE last_response_status END
     WHERE id = :delivery_id

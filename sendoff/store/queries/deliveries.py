@@ -42,22 +42,23 @@ class OpenDelivery:
 
 
 async def lock_leased(tx: Transaction, claims: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Which deliveries are still in flight under their lease, as `(id, lease)`; locked until the transaction ends.
+    """Which deliveries are in flight under their lease, as `(id, lease_token)`; locked until the transaction ends.
 
     Waits for other transactions that hold one: a late claim locks the row briefly without changing its lease.
     """
     result = await execute(
         tx,
         f"""
-        SELECT d.id, d.lease FROM deliveries d
-        JOIN {rows_from(tx, "rows", {"id": "uuid", "lease": "uuid"})} AS r ON r.id = d.id AND r.lease = d.lease
+        SELECT d.id, d.lease_token FROM deliveries d
+        JOIN {rows_from(tx, "rows", {"id": "uuid", "lease_token": "uuid"})} AS r
+            ON r.id = d.id AND r.lease_token = d.lease_token
         WHERE d.state = 'in_flight'
         ORDER BY d.id
         {lock(tx, "d")}
         """,
-        rows=rows_parameter({"id": identifier, "lease": lease} for identifier, lease in claims),
+        rows=rows_parameter({"id": identifier, "lease_token": token} for identifier, token in claims),
     )
-    return {(str(row.id), str(row.lease)) for row in result}
+    return {(str(row.id), str(row.lease_token)) for row in result}
 
 
 async def lock_waiting(tx: Transaction, ids: Sequence[str]) -> list[OpenDelivery]:
@@ -84,8 +85,9 @@ async def release(tx: Transaction, ids: Sequence[str], *, lease_token: str, now:
     await execute(
         tx,
         f"""
-        UPDATE deliveries SET state = :state, lease = NULL, next_attempt_at = :now
-        WHERE id IN (SELECT id FROM {rows_from(tx, "ids", _ID)} AS r) AND lease = :lease_token AND state = 'in_flight'
+        UPDATE deliveries SET state = :state, lease_token = NULL, leased_until = NULL, due_at = :now
+        WHERE id IN (SELECT id FROM {rows_from(tx, "ids", _ID)} AS r)
+            AND lease_token = :lease_token AND state = 'in_flight'
         """,
         ids=ids_parameter(ids),
         lease_token=lease_token,
@@ -102,9 +104,18 @@ async def find_due(tx: Transaction, *, now: datetime, enqueued_until: datetime, 
     result = await execute(
         tx,
         """
-        SELECT id FROM deliveries WHERE state IN ('pending', 'in_flight') AND next_attempt_at <= :now
-          AND (next_attempt_at <= :enqueued_until OR state = 'in_flight' OR attempt_count > 0)
-        ORDER BY next_attempt_at LIMIT :limit
+        SELECT id FROM (
+            SELECT * FROM (
+                SELECT id, due_at AS since FROM deliveries WHERE state = 'pending' AND due_at <= :now
+                AND (due_at <= :enqueued_until OR attempt_count > 0)
+                ORDER BY due_at LIMIT :limit
+            ) AS due
+            UNION ALL
+            SELECT * FROM (
+                SELECT id, leased_until AS since FROM deliveries WHERE state = 'in_flight' AND leased_until <= :now
+                ORDER BY leased_until LIMIT :limit
+            ) AS lapsed
+        ) AS found ORDER BY since LIMIT :limit
         """,
         now=now,
         enqueued_until=enqueued_until,
@@ -119,25 +130,21 @@ async def repair_future_times(tx: Transaction, *, now: datetime, until: datetime
     Leases end at `until`, the latest that one given at `now` could; what was never tried, and what could not be tried
     the last time, is due at `now`.
     """
-    result = await execute(
-        tx,
-        f"""
-        WITH late AS (
-            SELECT d.id FROM deliveries d
-            WHERE d.state IN ('pending', 'in_flight') AND d.next_attempt_at > :until
-              AND (d.state = 'in_flight' OR d.attempt_count = 0 OR d.blocked_since IS NOT NULL)
-            LIMIT :limit
-            {skip_locked(tx, "d")}
-        )
-        UPDATE deliveries SET next_attempt_at = CASE WHEN state = 'in_flight' THEN :until ELSE :now END
-        WHERE id IN (SELECT id FROM late)
-        RETURNING deliveries.id
-        """,
-        now=now,
-        until=until,
-        limit=limit,
-    )
-    return len(result.all())
+    leases = """
+        UPDATE deliveries SET leased_until = :until WHERE id IN (
+            SELECT d.id FROM deliveries d WHERE d.state = 'in_flight' AND d.leased_until > :until LIMIT :limit {locked}
+        ) RETURNING deliveries.id
+    """
+    due_times = """
+        UPDATE deliveries SET due_at = :now WHERE id IN (
+            SELECT d.id FROM deliveries d WHERE d.state = 'pending' AND d.due_at > :until
+                AND (d.attempt_count = 0 OR d.blocked_since IS NOT NULL) LIMIT :limit {locked}
+        ) RETURNING deliveries.id
+    """
+    locked = skip_locked(tx, "d")
+    ended = (await execute(tx, leases.format(locked=locked), until=until, limit=limit)).all()
+    due = (await execute(tx, due_times.format(locked=locked), now=now, until=until, limit=limit)).all()
+    return len(ended) + len(due)
 
 
 async def find_endpoints_with_held(tx: Transaction) -> list[str]:
@@ -172,7 +179,7 @@ async def reopen(
     result = await execute(
         tx,
         f"""
-        UPDATE deliveries SET state = 'pending', next_attempt_at = :now, replay_id = :replay_id,
+        UPDATE deliveries SET state = 'pending', due_at = :now, replay_id = :replay_id,
             delivered_at = NULL, blocked_since = NULL
         WHERE id IN (SELECT id FROM {rows_from(tx, "ids", _ID)} AS r) AND state IN {states}
         RETURNING deliveries.id
@@ -189,7 +196,7 @@ async def make_due_now(tx: Transaction, delivery_id: str, *, now: datetime) -> b
     result = await execute(
         tx,
         """
-        UPDATE deliveries SET state = 'pending', next_attempt_at = :now
+        UPDATE deliveries SET state = 'pending', due_at = :now
         WHERE id = :id AND state IN ('pending', 'held') RETURNING deliveries.id
         """,
         id=delivery_id,
@@ -203,7 +210,7 @@ async def mark_dead(tx: Transaction, ids: Sequence[str]) -> None:
     await execute(
         tx,
         f"""
-        UPDATE deliveries SET state = 'dead', lease = NULL, next_attempt_at = NULL
+        UPDATE deliveries SET state = 'dead', lease_token = NULL, leased_until = NULL, due_at = NULL
         WHERE id IN (SELECT id FROM {rows_from(tx, "ids", _ID)} AS r)
         """,
         ids=ids_parameter(ids),
@@ -219,7 +226,7 @@ async def lock_waiting_of_endpoint(
         f"""
         SELECT d.id, d.replay_id FROM deliveries d
         WHERE d.endpoint_id = :endpoint_id AND d.state IN ('pending', 'held', 'in_flight')
-            AND (d.state <> 'in_flight' OR d.next_attempt_at <= :now)
+            AND (d.state <> 'in_flight' OR d.leased_until <= :now)
         ORDER BY d.id LIMIT :limit
         {skip_locked(tx, "d")}
         """,

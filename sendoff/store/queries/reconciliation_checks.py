@@ -23,7 +23,7 @@ _STATES = "('pending', 'held', 'in_flight', 'delivered', 'dead')"
 # a state may hold all rows but a few), is grouped rather than joined with another range, and joined by a key alone.
 _RANGE = """
     WITH d AS MATERIALIZED (
-        SELECT id, event_id, endpoint_id, state, attempt_count, next_attempt_at, lease, replay_id, created_at
+        SELECT id, event_id, endpoint_id, state, attempt_count, due_at, leased_until, lease_token, replay_id, created_at
         FROM deliveries WHERE WITHIN(id)
     )
 """
@@ -120,13 +120,13 @@ _DELIVERIES = (
     Check(
         "never_due",
         "The delivery waits, but for no time that ever comes.",
-        "Set its `next_attempt_at` to now.",
+        "Set its `due_at`, or `leased_until` of one in flight, to now.",
         f"""
         {_RANGE}
         SELECT d.id AS delivery_id FROM d
         WHERE (
-            (d.state IN ('pending', 'in_flight') AND d.next_attempt_at IS NULL)
-            OR (d.state = 'in_flight' AND d.lease IS NULL)
+            (d.state = 'pending' AND d.due_at IS NULL)
+            OR (d.state = 'in_flight' AND (d.leased_until IS NULL OR d.lease_token IS NULL))
             OR d.state NOT IN {_STATES}
         )
         """,
@@ -138,7 +138,7 @@ _DELIVERIES = (
         f"""
         {_RANGE}
         SELECT d.id AS delivery_id FROM d
-        WHERE d.state = 'in_flight' AND d.next_attempt_at < :overdue
+        WHERE d.state = 'in_flight' AND d.leased_until < :overdue
         """,
     ),
     Check(
@@ -148,7 +148,7 @@ _DELIVERIES = (
         f"""
         {_RANGE}
         SELECT d.id AS delivery_id, d.endpoint_id AS endpoint_id FROM d
-        WHERE d.state = 'pending' AND d.next_attempt_at < :overdue
+        WHERE d.state = 'pending' AND d.due_at < :overdue
         """,
     ),
     Check(

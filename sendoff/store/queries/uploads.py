@@ -63,11 +63,11 @@ async def repair_future_times(tx: Transaction, *, until: datetime) -> None:
     await tx.execute(update(Upload).where(*late).values(leased_until=until))
 
 
-async def claim(tx: Transaction, upload_id: str, *, lease: str, now: datetime, until: datetime) -> Upload | None:
-    """Take a due upload under `lease`, one more attempt counted; None if it isn't due or another worker has it."""
+async def claim(tx: Transaction, upload_id: str, *, lease_token: str, now: datetime, until: datetime) -> Upload | None:
+    """Take a due upload under `lease_token`, counting an attempt; None if it isn't due or another worker has it."""
     changes = {
         "status": UploadStatus.PROCESSING,
-        "lease": lease,
+        "lease_token": lease_token,
         "leased_until": until,
         "processing_attempts": col(Upload.processing_attempts) + 1,
         "processed_rows": 0,
@@ -76,33 +76,33 @@ async def claim(tx: Transaction, upload_id: str, *, lease: str, now: datetime, u
     return await _change(tx, upload_id, _due(now), changes)
 
 
-async def renew(tx: Transaction, upload_id: str, *, lease: str, until: datetime, processed_rows: int) -> bool:
+async def renew(tx: Transaction, upload_id: str, *, lease_token: str, until: datetime, processed_rows: int) -> bool:
     """Keep the lease and say how far the processing is; False if it isn't ours any more."""
     changes = {"leased_until": until, "processed_rows": processed_rows}
-    return await _change(tx, upload_id, _held_by(lease), changes) is not None
+    return await _change(tx, upload_id, _held_by(lease_token), changes) is not None
 
 
 async def release(
-    tx: Transaction, upload_id: str, *, lease: str, now: datetime, due_at: datetime, attempts: int
+    tx: Transaction, upload_id: str, *, lease_token: str, now: datetime, due_at: datetime, attempts: int
 ) -> bool:
     """Release the claim; the upload is due again at `due_at`, with `attempts` attempts on record."""
     changes = {
         "status": UploadStatus.READY_FOR_PROCESSING,
-        "lease": None,
+        "lease_token": None,
         "leased_until": due_at,
         "processing_attempts": attempts,
         "processed_rows": 0,
         "updated_at": now,
     }
-    return await _change(tx, upload_id, _held_by(lease), changes) is not None
+    return await _change(tx, upload_id, _held_by(lease_token), changes) is not None
 
 
 async def finish(
-    tx: Transaction, upload_id: str, *, lease: str, status: UploadStatus, now: datetime, **results: Any
+    tx: Transaction, upload_id: str, *, lease_token: str, status: UploadStatus, now: datetime, **results: Any
 ) -> Upload | None:
     """End the processing in `status` with the columns `results`; None, and nothing done, if the lease is lost."""
-    changes = {"status": status, "lease": None, "leased_until": None, "updated_at": now, **results}
-    return await _change(tx, upload_id, _held_by(lease), changes)
+    changes = {"status": status, "lease_token": None, "leased_until": None, "updated_at": now, **results}
+    return await _change(tx, upload_id, _held_by(lease_token), changes)
 
 
 async def cancel(tx: Transaction, upload_id: str, *, organization_id: str, now: datetime) -> Upload | None:
@@ -125,8 +125,8 @@ def _due(now: datetime) -> list[ColumnElement[bool]]:
     return [col(Upload.status).in_(_OPEN), waiting]
 
 
-def _held_by(lease: str) -> list[ColumnElement[bool]]:
-    return [col(Upload.status) == UploadStatus.PROCESSING, col(Upload.lease) == lease]
+def _held_by(lease_token: str) -> list[ColumnElement[bool]]:
+    return [col(Upload.status) == UploadStatus.PROCESSING, col(Upload.lease_token) == lease_token]
 
 
 async def _change(

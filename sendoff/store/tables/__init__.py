@@ -1,7 +1,7 @@
 """The tables, a file for each subsystem. Times are UTC; each state is one column; rows of history are never updated.
 
-Deliveries carry one `next_attempt_at` for everything that can make them due: a retry's time, a manual retry's "now",
-and for one in flight the end of its lease. What is due is found by that column alone.
+What a worker has to do is found by two columns of deliveries: `due_at` of pending ones, whether it is a retry's time
+or a manual retry's "now", and `leased_until` of those in flight, whose worker died when it has passed.
 """
 
 from sendoff.store.tables.accounts import ApiKey, Membership, Organization, User

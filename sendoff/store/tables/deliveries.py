@@ -12,7 +12,8 @@ from sendoff.store.engine.types import Identifier, Json, UtcDateTime
 
 _OPEN = text("state IN ('pending', 'held', 'in_flight')")
 _HELD = text("state = 'held'")
-_DUE = text("state IN ('pending', 'in_flight')")
+_PENDING = text("state = 'pending'")
+_IN_FLIGHT = text("state = 'in_flight'")
 _DEAD = text("state = 'dead'")
 _DELIVERED = text("state = 'delivered'")
 
@@ -23,7 +24,8 @@ class Delivery(SQLModel, table=True):
     __tablename__ = "deliveries"
     __table_args__ = (
         UniqueConstraint("event_id", "endpoint_id", name="uq_deliveries_event_endpoint"),
-        Index("ix_deliveries_due", "next_attempt_at", postgresql_where=_DUE, sqlite_where=_DUE),
+        Index("ix_deliveries_due_at", "due_at", postgresql_where=_PENDING, sqlite_where=_PENDING),
+        Index("ix_deliveries_leased_until", "leased_until", postgresql_where=_IN_FLIGHT, sqlite_where=_IN_FLIGHT),
         Index("ix_deliveries_held", "endpoint_id", "id", postgresql_where=_HELD, sqlite_where=_HELD),
         Index("ix_deliveries_open", "endpoint_id", "id", postgresql_where=_OPEN, sqlite_where=_OPEN),
         Index("ix_deliveries_endpoint", "endpoint_id", "id"),
@@ -38,8 +40,11 @@ class Delivery(SQLModel, table=True):
     organization_id: str = Field(sa_type=Identifier)
     state: str = Field(default=DeliveryState.PENDING, sa_type=String(16))
     attempt_count: int = 0
-    next_attempt_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    lease: str | None = Field(default=None, sa_type=Identifier)
+    due_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When the next attempt is due, or for a held one was; null while in flight and afterwards."""
+    leased_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """Until when the claim holds, after which another worker may take it; null unless in flight."""
+    lease_token: str | None = Field(default=None, sa_type=Identifier)
     """The claim that owns it while in flight; a record under another claim does not count."""
     replay_id: str | None = Field(default=None, sa_type=Identifier)
     """The replay on whose word it is open again."""
@@ -50,6 +55,11 @@ class Delivery(SQLModel, table=True):
     last_response_status: int | None = None
     last_error: str | None = Field(default=None, sa_type=Text)
     delivered_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+    @property
+    def next_attempt_at(self) -> datetime | None:
+        """`due_at` by the name that the contracts give it."""
+        return self.due_at
 
 
 class Attempt(SQLModel, table=True):

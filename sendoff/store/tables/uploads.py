@@ -49,6 +49,6 @@ class Upload(SQLModel, table=True):
     processed_rows: int = 0
     processing_attempts: int = 0
     leased_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    lease: str | None = Field(default=None, sa_type=Identifier)
+    lease_token: str | None = Field(default=None, sa_type=Identifier)
     request_id: str | None = Field(default=None, sa_type=String(64))
     """The request that created it; its later events and log lines carry this id."""

@@ -77,10 +77,10 @@ def test_each_state_has_its_attempts_and_the_dead_their_letters() -> None:
 
 def test_what_waits_is_due_later_and_what_is_due_was_never_tried() -> None:
     now = SystemClock().now()
-    [waiting] = {row["next_attempt_at"] > str(now) for row in written(seed_of(50, WAITING, until=now), "deliveries")}
+    [waiting] = {row["due_at"] > str(now) for row in written(seed_of(50, WAITING, until=now), "deliveries")}
     assert waiting
     due = written(seed_of(50, DUE, until=now), "deliveries")
-    assert all(row["next_attempt_at"] == row["created_at"] and row["attempt_count"] == "0" for row in due)
+    assert all(row["due_at"] == row["created_at"] and row["attempt_count"] == "0" for row in due)
     assert written(seed_of(50, DUE, until=now), "attempts") == []
 
 

@@ -92,7 +92,7 @@ async def test_a_delivery_that_is_never_acknowledged_becomes_a_dead_letter_with_
         await app.work()
 
         delivery = await find(app, event.delivery_ids[0])
-        assert (delivery.state, delivery.attempt_count, delivery.next_attempt_at) == (DeliveryState.DEAD, 6, None)
+        assert (delivery.state, delivery.attempt_count, delivery.due_at) == (DeliveryState.DEAD, 6, None)
         [letter] = await list_dead_letters(app.context, DeadLetterFilter(), limit=10)
         assert (letter.reason, letter.attempt_count, letter.last_response_status) == ("retries_exhausted", 6, 500)
         report = (await get_dead_letter(app.context, letter.id)).delivery

@@ -45,8 +45,8 @@ DAMAGES = {
     "a delivery was never made": damage("delivery_count", "DELETE FROM deliveries WHERE id = '{pending}'"),
     "a delivery too many": damage(
         "delivery_count endpoint_missing",
-        "INSERT INTO deliveries (id, event_id, endpoint_id, organization_id, state, attempt_count, next_attempt_at,"
-        " created_at) SELECT '{nobody}', event_id, '{nobody}', organization_id, state, 0, next_attempt_at,"
+        "INSERT INTO deliveries (id, event_id, endpoint_id, organization_id, state, attempt_count, due_at,"
+        " created_at) SELECT '{nobody}', event_id, '{nobody}', organization_id, state, 0, due_at,"
         " created_at FROM deliveries WHERE id = '{pending}'",
     ),
     "an event vanished": damage("event_missing", "DELETE FROM events WHERE id = '{event}'"),
@@ -69,15 +69,18 @@ DAMAGES = {
     "a dead letter counts as replayed": damage(
         "dead_without_letter", "UPDATE dead_letters SET state = 'replayed' WHERE delivery_id = '{dead}'"
     ),
-    "a delivery is never due": damage(
-        "never_due", "UPDATE deliveries SET next_attempt_at = NULL WHERE id = '{pending}'"
-    ),
+    "a delivery is never due": damage("never_due", "UPDATE deliveries SET due_at = NULL WHERE id = '{pending}'"),
     "a state that nobody knows": damage("never_due", "UPDATE deliveries SET state = 'lost' WHERE id = '{pending}'"),
-    "in flight without a lease": damage("never_due", "UPDATE deliveries SET lease = NULL WHERE id = '{in_flight}'"),
-    "a lease that ended long ago": damage(
-        "lease_expired", "UPDATE deliveries SET next_attempt_at = '{long_ago}' WHERE id = '{in_flight}'"
+    "in flight without a lease": damage(
+        "never_due", "UPDATE deliveries SET lease_token = NULL WHERE id = '{in_flight}'"
     ),
-    "due for long": damage("overdue", "UPDATE deliveries SET next_attempt_at = '{long_ago}' WHERE id = '{pending}'"),
+    "in flight without an end": damage(
+        "never_due", "UPDATE deliveries SET leased_until = NULL WHERE id = '{in_flight}'"
+    ),
+    "a lease that ended long ago": damage(
+        "lease_expired", "UPDATE deliveries SET leased_until = '{long_ago}' WHERE id = '{in_flight}'"
+    ),
+    "due for long": damage("overdue", "UPDATE deliveries SET due_at = '{long_ago}' WHERE id = '{pending}'"),
     "waiting for an endpoint that is off": damage(
         "waits_for_closed_endpoint",
         "UPDATE endpoints SET state = 'paused', updated_at = '{long_ago}'",

@@ -53,8 +53,8 @@ async def test_what_failed_is_due_again_with_all_that_is_known_of_it(database_ur
             endpoint, [delivery] = await look(app, registered.endpoint.id)
             assert (endpoint.consecutive_failures, endpoint.last_failure_at) == (number, app.clock.now())
             assert (delivery.state, delivery.attempt_count) == (DeliveryState.PENDING, number)
-            assert delivery.next_attempt_at is not None
-            assert delivery.next_attempt_at > app.clock.now()
+            assert delivery.due_at is not None
+            assert delivery.due_at > app.clock.now()
             assert delivery.last_response_status == reply.status
             async with app.transaction() as tx:
                 kept = await delivery_history.last_exchange_of(tx, delivery.id)

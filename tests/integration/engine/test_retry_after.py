@@ -57,7 +57,7 @@ async def test_retry_after_is_followed_never_sooner_and_no_longer_than_the_sched
         receiver.program("/hook", Reply(status=status, headers=(("Retry-After", said),)), 200)
         [event] = await app.publish()
         await app.work()
-        due_at = (await find(app, event.delivery_ids[0])).next_attempt_at
+        due_at = (await find(app, event.delivery_ids[0])).due_at
         assert due_at is not None
         assert abs(due_at - START - timedelta(seconds=wait)) <= timedelta(seconds=1)
         receiver.forget()
@@ -75,7 +75,7 @@ async def test_retry_after_on_another_status_means_nothing(sqlite_url: str, rece
         receiver.program("/hook", Reply(status=500, headers=(("Retry-After", "3600"),)))
         [event] = await app.publish()
         await app.work()
-        assert (await find(app, event.delivery_ids[0])).next_attempt_at == START + timedelta(seconds=60)
+        assert (await find(app, event.delivery_ids[0])).due_at == START + timedelta(seconds=60)
 
 
 async def test_a_410_is_the_end_for_all_that_the_endpoint_still_had(database_url: str, receiver: Receiver) -> None:

@@ -76,7 +76,7 @@ async def test_an_upload_is_counted_charged_stored_announced_and_rung_for(upload
         "processed_rows": 0,
         "processing_attempts": 0,
         "leased_until": None,
-        "lease": None,
+        "lease_token": None,
         "request_id": None,
     }
     assert uploads.stored() == [upload.storage_path]

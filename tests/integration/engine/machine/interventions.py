@@ -104,7 +104,7 @@ class Interventions(DeliveryMachine):
             )
         else:
             after = self.harness.look().deliveries[delivery_id]
-            assert (after.state, after.next_attempt_at) == (DeliveryState.PENDING, self.harness.clock.now())
+            assert (after.state, after.due_at) == (DeliveryState.PENDING, self.harness.clock.now())
 
     @precondition(lambda self: self.snapshot.letters)
     @rule(which=picks)

@@ -70,9 +70,9 @@ def _numbers_have_no_gaps(delivery: Row, snapshot: DbSnapshot) -> None:
 
 def _nothing_is_stuck(delivery: Row) -> None:
     """`held` is found by its endpoint, whatever else its row says; that it is really taken up shows at the end."""
-    if delivery.state in (DeliveryState.PENDING, DeliveryState.IN_FLIGHT):
-        assert delivery.next_attempt_at is not None, delivery
-    assert (delivery.lease is not None) == (delivery.state == DeliveryState.IN_FLIGHT), delivery
+    assert (delivery.due_at is not None) == (delivery.state in (DeliveryState.PENDING, DeliveryState.HELD)), delivery
+    for column in (delivery.lease_token, delivery.leased_until):
+        assert (column is not None) == (delivery.state == DeliveryState.IN_FLIGHT), delivery
 
 
 def _an_end_has_its_proof(delivery: Row, snapshot: DbSnapshot) -> None:

@@ -69,7 +69,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         after = self.harness.look()
         for claimed in claims.to_send:
             assert after.endpoints[claimed.endpoint.id].state == EndpointState.ACTIVE
-            assert after.deliveries[claimed.delivery.id].lease == claimed.lease_token
+            assert after.deliveries[claimed.delivery.id].lease_token == claimed.lease_token
         self.claims += claims.to_send
 
     def send(self, claimed: Claim, answer: Answer) -> None:
@@ -79,7 +79,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.finished.append(self.harness.run(deliver(self.harness.context, claimed)))
         if len(self.harness.wire.sent) > sent:
             delivery = self.harness.look().deliveries[claimed.delivery.id]
-            assert delivery.lease == claimed.lease_token, f"sent under a lease that was lost: {delivery}"
+            assert delivery.lease_token == claimed.lease_token, f"sent under a lease that was lost: {delivery}"
 
     def send_all(self, *answers: Answer) -> None:
         """Whatever is claimed; the receivers give these answers in turn."""
@@ -99,7 +99,7 @@ class DeliveryMachine(RuleBasedStateMachine):
     def write_down(self, batch: list[FinishedAttempt], *, dies_after: int | None = None) -> None:
         """What is recorded under a lease that holds counts, and nothing else changes."""
         before = self.harness.look()
-        ours = [one for one in batch if before.deliveries[one.claim.delivery.id].lease == one.claim.lease_token]
+        ours = [one for one in batch if before.deliveries[one.claim.delivery.id].lease_token == one.claim.lease_token]
         self.harness.run_with_crash(record(self.harness.context, batch), dies_after=dies_after)
         after = self.harness.look()
         if dies_after == 0:
@@ -115,7 +115,9 @@ class DeliveryMachine(RuleBasedStateMachine):
     def advance_to_next(self) -> None:
         """Until the next delivery comes due, if none is."""
         now = self.harness.clock.now()
-        times = [row.next_attempt_at for row in self.snapshot.open_deliveries() if row.state != DeliveryState.HELD]
+        times = [
+            row.due_at or row.leased_until for row in self.snapshot.open_deliveries() if row.state != DeliveryState.HELD
+        ]
         if times and min(times) > now:
             self.harness.clock.advance((min(times) - now).total_seconds())
 
@@ -147,7 +149,7 @@ class DeliveryMachine(RuleBasedStateMachine):
             assert delivery.state == DeliveryState.PENDING
             asked = 120.0 if status == 429 else 0.0
             wait = max(SCHEDULE[attempt.claim.attempt_number - 1], asked)
-            assert delivery.next_attempt_at >= attempt.ended_at + timedelta(seconds=wait)
+            assert delivery.due_at >= attempt.ended_at + timedelta(seconds=wait)
 
 
 def _is_out_of_patience(attempt: FinishedAttempt) -> bool:
