@@ -74,7 +74,7 @@ class DataDirectory:
         if self.socket.parent != self.path:
             _make_private(self.socket.parent)
 
-    def tidy(self) -> None:
+    def remove_stale_files(self) -> None:
         """Remove what is of no use when nothing runs here."""
         if self.socket.parent != self.path:
             with suppress(OSError):  # another one's socket is in it, or it is gone

@@ -41,9 +41,9 @@ class IdempotentRequest:
     fingerprint: str
 
     @property
-    def place(self) -> str:
+    def binding(self) -> str:
         """The context that its encrypted answer is bound to."""
-        return answer_place(self.organization_id, self.key)
+        return answer_binding(self.organization_id, self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class StoredResponse:
     replayed: bool = False
 
 
-def answer_place(organization_id: str, key: str) -> str:
+def answer_binding(organization_id: str, key: str) -> str:
     """The context that the encrypted answer to a request with that key is bound to."""
     return f"idempotency_records {organization_id} {key}"
 
@@ -147,7 +147,7 @@ async def find_answer(tx: Transaction, context: Context, request: IdempotentRequ
 
 async def complete(tx: Transaction, context: Context, request: IdempotentRequest, response: StoredResponse) -> None:
     """Keep the answer of a reserved request, in the transaction that does its work."""
-    body = context.vault.seal(response.body.decode(), bound_to=request.place)
+    body = context.vault.seal(response.body.decode(), bound_to=request.binding)
     await idempotency.complete(tx, request.organization_id, request.key, status=response.status, body=body)
 
 
@@ -171,7 +171,7 @@ def _answer_again(context: Context, request: IdempotentRequest, found: Idempoten
         raise IdempotencyKeyReused
     if found.response_status is None or found.response_body is None:
         raise IdempotencyInProgress
-    body = context.vault.open(found.response_body, bound_to=request.place, keep=False)
+    body = context.vault.open(found.response_body, bound_to=request.binding, keep=False)
     return StoredResponse(found.response_status, body.encode(), replayed=True)
 
 

@@ -62,13 +62,13 @@ class QueueConsumer(Worker):
             job_deserializer=redis.job_deserializer,
         )
         self._wait_for_capacity = wait_for_capacity
-        self.heard_from_redis = False
+        self.has_polled = False
 
     async def main(self) -> None:
         """Take and start jobs until cancelled. Raises RedisError or OSError when Redis goes away."""
         while True:
             await self.record_health()
-            self.heard_from_redis = True
+            self.has_polled = True
             if len(self.tasks) >= self.max_jobs:
                 await asyncio.wait(self.tasks.values(), timeout=_LISTEN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
                 continue
@@ -144,7 +144,7 @@ class ConsumerSupervisor:
             try:
                 await consumer.async_run()
             except Exception as error:
-                self._failures = 1 if consumer.heard_from_redis else self._failures + 1
+                self._failures = 1 if consumer.has_polled else self._failures + 1
                 wait = _RESTART_SECONDS[min(self._failures, len(_RESTART_SECONDS)) - 1]
                 _log.warning("consumer_restarted", queue=consumer.queue_name, error=repr(error), in_seconds=wait)
                 await asyncio.sleep(wait)

@@ -28,7 +28,7 @@ LONGEST_NUMBER = 4_300
 
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)  # in any time zone
 
-_PLACE = re.compile(r"(?P<problem>.*) - at `\$\.?(?P<place>[^`]*)`", re.DOTALL)
+_PATH = re.compile(r"(?P<problem>.*) - at `\$\.?(?P<path>[^`]*)`", re.DOTALL)
 _HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _LONE_SURROGATE = re.compile(rb"(?<!\\)(?:\\\\)*(?P<half>%b(?!%b)|(?<!%b)%b)" % (_HIGH, _LOW, _HIGH, _LOW))
 _LONG_NUMBER = re.compile(rb"(?<![0-9.])[0-9]{%d}" % (LONGEST_NUMBER + 1))
@@ -145,15 +145,15 @@ def _lone_surrogate(body: bytes) -> Invalid | None:
 
 def _violation(message: str, *, in_batch: bool) -> Invalid:
     """The decoder's sentence in the words of our other errors: the field first, then what is wrong with it."""
-    placed = _PLACE.fullmatch(message)
-    problem, place = (placed["problem"], placed["place"]) if placed else (message, "")
+    placed = _PATH.fullmatch(message)
+    problem, path = (placed["problem"], placed["path"]) if placed else (message, "")
     named = _NAMED.fullmatch(problem)
     if named and named["problem"] == "missing required":
-        place = f"{place}.{named['name']}" if place else named["name"]
-        return Invalid(f"`{place}` is missing; add it.", field=place)
+        path = f"{path}.{named['name']}" if path else named["name"]
+        return Invalid(f"`{path}` is missing; add it.", field=path)
     if named:
-        known = _BATCH_FIELDS if in_batch and not place else _EVENT_FIELDS
-        return unknown_name(named["name"], known, place=place)
+        known = _BATCH_FIELDS if in_batch and not path else _EVENT_FIELDS
+        return unknown_name(named["name"], known, path=path)
     if "RFC3339" in problem or "timezone" in problem:
         problem = "Must be a time with a UTC offset in ISO 8601, such as 2026-04-24T12:34:56.789+00:00"
-    return Invalid(f"`{place}`: {problem}." if place else f"{problem}.", field=place or None)
+    return Invalid(f"`{path}`: {problem}." if path else f"{problem}.", field=path or None)

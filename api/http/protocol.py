@@ -42,7 +42,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _in_head = True
     in_body = False
     _lingers = False
-    _heard_at = 0.0
+    _last_read_at = 0.0
     _under_way: tuple[RequestResponseCycle, ...] = ()
     _deadline: asyncio.TimerHandle | None = None
     _write_deadline: asyncio.TimerHandle | None = None
@@ -76,7 +76,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._lingers:
-            self._heard_at = self.loop.time()
+            self._last_read_at = self.loop.time()
             return
         if self._in_head:
             self._head_bytes += len(data)
@@ -147,7 +147,7 @@ class BoundedProtocol(HttpToolsProtocol):
         Closing it while bytes arrive would reset it, and the client could lose the response.
         """
         self._cancel_deadline()
-        self._lingers, self._heard_at = True, self.loop.time()
+        self._lingers, self._last_read_at = True, self.loop.time()
         self._limiter.await_request(self)
         self.flow.resume_reading()
         self.transport.write_eof()
@@ -155,7 +155,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _linger_until(self, latest: float) -> None:
         now = self.loop.time()
-        end = min(self._heard_at + LINGER_QUIET_SECONDS, latest)
+        end = min(self._last_read_at + LINGER_QUIET_SECONDS, latest)
         if now >= end:
             self.transport.abort()
         else:
@@ -203,7 +203,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def _refuse(self, status: bytes, message: str, *headers: bytes) -> None:
-        if self._abandon_requests():
+        if self._cancel_requests():
             self._lingers = True
             self._cancel_deadline()
             self.close_in_time()  # a response has begun, and another one within it would be taken for its body
@@ -220,7 +220,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.write(b"\r\n".join([*head, b"", body]))
         self.linger()
 
-    def _abandon_requests(self) -> bool:
+    def _cancel_requests(self) -> bool:
         """Stop answering the requests that came before; whether a response has begun."""
         open_ones = [cycle for cycle in self._under_way if not cycle.response_complete]
         for cycle in open_ones:

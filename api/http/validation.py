@@ -44,7 +44,7 @@ def validate(model: type[Model], fields: Mapping[str, Any]) -> Model:
         found = error.errors(include_url=False, include_input=False)
         problems = sorted(found, key=lambda problem: problem["type"] != "extra_forbidden")
         described = describe_problems(problems, model=model)
-        raise Invalid(described, field=_place(problems[0]["loc"]) or None) from None
+        raise Invalid(described, field=_path_text(problems[0]["loc"]) or None) from None
 
 
 def check_query(request: Request) -> None:
@@ -57,9 +57,9 @@ def check_query(request: Request) -> None:
                 raise unknown_name(name, known, kind="query parameter")
 
 
-def unknown_name(name: str, known: Collection[str], *, place: str = "", kind: str = "field") -> Invalid:
+def unknown_name(name: str, known: Collection[str], *, path: str = "", kind: str = "field") -> Invalid:
     """The error for a field or parameter that is not among the `known` ones; it names the nearest of them."""
-    shown = f"{place}.{name[:100]}" if place else name[:100]
+    shown = f"{path}.{name[:100]}" if path else name[:100]
     return Invalid(f"`{shown}` is not a known {kind}; {_remedy(name, known, kind)}.", field=shown)
 
 
@@ -68,7 +68,7 @@ def describe_problems(
 ) -> str:
     """The first few problems that pydantic found in `model`, as one text.
 
-    `skip` leaves out the first parts of each place.
+    `skip` leaves out the first parts of each path.
     """
     described = [_describe(problem, model, skip) for problem in problems]
     more = f" And {len(described) - _MOST_DESCRIBED} more." if len(described) > _MOST_DESCRIBED else ""
@@ -77,16 +77,16 @@ def describe_problems(
 
 def _describe(problem: Mapping[str, Any], model: type[BaseModel] | None, skip: int) -> str:
     parts = problem["loc"][skip:]
-    place = _place(parts)
+    path = _path_text(parts)
     match problem["type"]:
         case "extra_forbidden":
             known = _fields_at(model, parts[:-1]) if model else ()
-            return unknown_name(str(parts[-1]), known, place=_place(parts[:-1])).message
+            return unknown_name(str(parts[-1]), known, path=_path_text(parts[:-1])).message
         case "missing":
-            return f"`{place}` is missing; add it."
+            return f"`{path}` is missing; add it."
         case _:
             text = str(problem["msg"]).removeprefix("Value error, ")
-            return f"`{place}`: {text}." if place else f"{text}."
+            return f"`{path}`: {text}." if path else f"{text}."
 
 
 def _remedy(name: str, known: Collection[str], kind: str) -> str:
@@ -126,8 +126,8 @@ def _query_names(dependant: Any) -> set[str]:
     return names
 
 
-def _place(parts: Iterable[Any]) -> str:
-    place = ""
+def _path_text(parts: Iterable[Any]) -> str:
+    path = ""
     for part in parts:
-        place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
-    return place
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    return path

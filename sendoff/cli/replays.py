@@ -147,10 +147,10 @@ def _amount(deliveries: int, endpoints: int) -> str:
 
 def _start(data: Path, selection: Selection, *, rate: int, wait: bool) -> ReplayReport:
     started = change(data, lambda context, actor: operations.start_replay(context, actor, selection, rate=rate))
-    return run_with_context(data, lambda context, _: _until_settled(context, started.replay.id)) if wait else started
+    return run_with_context(data, lambda context, _: _wait_until_ended(context, started.replay.id)) if wait else started
 
 
-async def _until_settled(context: Context, replay_id: str) -> ReplayReport:
+async def _wait_until_ended(context: Context, replay_id: str) -> ReplayReport:
     while True:
         report = await operations.get_replay(context, replay_id)
         if report.replay.state != ReplayState.RUNNING:

@@ -52,13 +52,13 @@ def up(
     configure_logging(settings)
     with _only_one(directory) as orphans_may_run:
         patience = _ORPHANS_END_WITHIN_SECONDS if orphans_may_run else 0
-        place = _find_place(host, port, clock, patience_seconds=patience)
+        address = _find_address(host, port, clock, patience_seconds=patience)
         migrate_database(data)
-        exit_code = asyncio.run(_run(Stack(directory, settings, place, workers=workers, clock=clock), place))
+        exit_code = asyncio.run(_run(Stack(directory, settings, address, workers=workers, clock=clock), address))
     raise typer.Exit(exit_code)
 
 
-async def _run(stack: Stack, place: ListenAddress) -> int:
+async def _run(stack: Stack, address: ListenAddress) -> int:
     signals = _Signals(stack)
     starting = asyncio.create_task(stack.start())
     stopping = asyncio.create_task(signals.to_stop.wait())
@@ -66,7 +66,7 @@ async def _run(stack: Stack, place: ListenAddress) -> int:
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not signals.to_stop.is_set():
             starting.result()
-            typer.echo(f"ready {place.url}")
+            typer.echo(f"ready {address.url}")
             await stopping
     finally:
         starting.cancel()
@@ -111,11 +111,11 @@ def _only_one(directory: DataDirectory) -> Iterator[bool]:
         try:
             yield was_killed
         finally:
-            directory.tidy()
+            directory.remove_stale_files()
             lock.truncate(0)
 
 
-def _find_place(host: str, port: int, clock: Clock, *, patience_seconds: float) -> ListenAddress:
+def _find_address(host: str, port: int, clock: Clock, *, patience_seconds: float) -> ListenAddress:
     """Where the API can listen; waits that long for the port to become free."""
     deadline = clock.monotonic() + patience_seconds
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

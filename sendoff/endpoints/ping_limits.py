@@ -34,13 +34,13 @@ async def limit_pings(context: Context, organization_id: str, url: str) -> None:
     A ping that cannot be counted is not sent: it goes to a host that has not asked for it.
     """
     target = check_url(url, context.addresses)
-    places = sorted({target.host, *await _networks(context, target, organization_id)})
+    destinations = sorted({target.host, *await _networks(context, target, organization_id)})
     now = context.clock.now()
     try:
-        own = await count(context, [f"pings:{place}:{organization_id}" for place in places], now)
+        own = await count(context, [f"pings:{destination}:{organization_id}" for destination in destinations], now)
         # What exceeds an organization's share must not use up the share of others.
         refuse_above(PINGS_PER_HOST_AND_ORGANIZATION, max(own), now)
-        together = await count(context, [f"pings:{place}" for place in places], now)
+        together = await count(context, [f"pings:{destination}" for destination in destinations], now)
     except Unavailable as error:
         raise Unavailable("The endpoint cannot be pinged at the moment; try again in a few seconds.") from error
     refuse_above(PINGS_PER_HOST, max(together), now)

@@ -69,10 +69,10 @@ async def subscribe(context: Context, owner: TokenOwner, actor: Actor, new: NewS
     endpoint = _endpoint(context, owner, new, secret)
     async with context.database.write() as tx:
         await _check_event_type(tx, new.event_type)
-        given_way = await _make_room(tx, context, actor, endpoint)
+        replaced = await _replace_former(tx, context, actor, endpoint)
         tx.add(endpoint)
         write_endpoint_audit(tx, actor, "endpoint.create", endpoint, before=None)
-    for endpoint_id in given_way:
+    for endpoint_id in replaced:
         await drain_endpoint(context, endpoint_id)
     return RegisteredEndpoint(endpoint, secret)
 
@@ -164,7 +164,7 @@ def _endpoint(context: Context, owner: TokenOwner, new: NewSubscription, secret:
     )
 
 
-async def _make_room(tx: Transaction, context: Context, actor: Actor, new: Endpoint) -> list[str]:
+async def _replace_former(tx: Transaction, context: Context, actor: Actor, new: Endpoint) -> list[str]:
     """Mark the subscriptions that the new one replaces as deleted; their ids. Raises Conflict if it has no room."""
     await accounts.lock_organization(tx, new.organization_id)
     same = [

@@ -13,7 +13,7 @@ from typing import Literal
 
 from sendoff.audit import Actor, write_audit
 from sendoff.context import Context
-from sendoff.idempotency import answer_place
+from sendoff.idempotency import answer_binding
 from sendoff.store import encrypted_columns
 from sendoff.store.encrypted_columns import ENCRYPTED_COLUMNS, EncryptedColumns, Sealed
 from sendoff.store.engine.database import Transaction
@@ -23,7 +23,7 @@ _BATCH = 200
 
 _BOUND_TO: dict[EncryptedColumns, Callable[[tuple[str, ...]], str]] = {
     encrypted_columns.ENDPOINTS: lambda key: key[0],
-    encrypted_columns.ANSWERS: lambda key: answer_place(*key),
+    encrypted_columns.ANSWERS: lambda key: answer_binding(*key),
 }
 """The context that the vault binds a row's values to, by the row's key."""
 
@@ -50,14 +50,14 @@ class KeyRotation:
 async def rotate_keys(context: Context, actor: Actor) -> KeyRotation:
     """Seal every secret with the newest key. Those that no key opens are counted and left as they are."""
     done = KeyRotation()
-    for keeper in ENCRYPTED_COLUMNS:
+    for columns in ENCRYPTED_COLUMNS:
         after: tuple[str, ...] | None = None
         while True:
             async with context.database.write() as tx:
-                found = await encrypted_columns.batch(tx, keeper, after=after, limit=_BATCH)
+                found = await encrypted_columns.batch(tx, columns, after=after, limit=_BATCH)
                 if not found:
                     break
-                await _reseal_batch(tx, context, actor, keeper, found, done)
+                await _reseal_batch(tx, context, actor, columns, found, done)
             after = found[-1].key
     return done
 
@@ -77,11 +77,11 @@ async def _reseal_batch(
     tx: Transaction,
     context: Context,
     actor: Actor,
-    keeper: EncryptedColumns,
+    columns: EncryptedColumns,
     found: Sequence[Sealed],
     done: KeyRotation,
 ) -> None:
-    became = Counter([await _reseal(tx, context, keeper, one) for one in found])
+    became = Counter([await _reseal(tx, context, columns, one) for one in found])
     done.resealed += became["resealed"]
     done.current += became["current"]
     done.unopenable += became["unopenable"]
@@ -92,17 +92,17 @@ async def _reseal_batch(
             "secrets.rotate_keys",
             target=("secret_key", context.vault.newest_key_id),
             now=context.clock.now(),
-            after={"resealed": became["resealed"], "in": str(keeper.table.__tablename__)},
+            after={"resealed": became["resealed"], "in": str(columns.table.__tablename__)},
         )
 
 
 async def _reseal(
-    tx: Transaction, context: Context, keeper: EncryptedColumns, one: Sealed
+    tx: Transaction, context: Context, columns: EncryptedColumns, one: Sealed
 ) -> Literal["resealed", "current", "unopenable"]:
     try:
-        resealed = context.vault.reseal(one.sealed, bound_to=_BOUND_TO[keeper](one.key))
+        resealed = context.vault.reseal(one.sealed, bound_to=_BOUND_TO[columns](one.key))
     except CannotOpenSecret:
         return "unopenable"
-    if resealed is None or not await encrypted_columns.replace(tx, keeper, one, resealed):
+    if resealed is None or not await encrypted_columns.replace(tx, columns, one, resealed):
         return "current"
     return "resealed"

@@ -140,13 +140,13 @@ def _checked(text: bytes) -> Schema:
 def _reason(error: Exception) -> str:
     if not isinstance(error, jsonschema_rs.ValidationError):
         return f"{_cut(str(error))}; correct it"
-    place = "/".join(str(part) for part in error.instance_path)
+    path = "/".join(str(part) for part in error.instance_path)
     if error.kind.name == "format" or "regex" in error.message:
         return (
-            f"the pattern at `{place}` is malformed, too large, or uses look-around or back-references, which take "
+            f"the pattern at `{path}` is malformed, too large, or uses look-around or back-references, which take "
             "more than linear time; rewrite it without them"
         )
-    where = f" at `{place}`" if place else ""
+    where = f" at `{path}`" if path else ""
     return f"{_cut(error.message)}{where}; correct it according to JSON Schema 2020-12"
 
 

@@ -55,7 +55,7 @@ async def create_event_type(
     """
     if not is_event_type_name(name):
         raise Invalid(
-            f"{_shown(name)} is not an event type name; use words of a-z, 0-9 and _ joined by dots, at most 128 "
+            f"{_quoted(name)} is not an event type name; use words of a-z, 0-9 and _ joined by dots, at most 128 "
             "characters.",
             field="name",
         )
@@ -134,7 +134,7 @@ async def check_subscription(tx: Transaction, wanted: Collection[str]) -> None:
     unknown = first_unknown(wanted, {*BUILT_IN_TYPES, *await find_publishable(tx, wanted)})
     if unknown is not None:
         raise UnknownEventType(
-            f"Unknown event type {_shown(unknown)} in `events`; {await suggest_types(tx, unknown)}", field="events"
+            f"Unknown event type {_quoted(unknown)} in `events`; {await suggest_types(tx, unknown)}", field="events"
         )
 
 
@@ -166,10 +166,10 @@ def check_types(registered: Mapping[str, EventType], new_events: Sequence[EventT
     """Raise UnknownEventType for the first event whose type is neither built in nor `registered`."""
     for index, event in enumerate(new_events):
         if event.type not in BUILT_IN_TYPES and event.type not in registered:
-            field = _place(index, "type", in_batch=in_batch)
+            field = _field_path(index, "type", in_batch=in_batch)
             near = get_close_matches(event.type[:_LONGEST_SHOWN], BUILT_IN_TYPES, n=1)
             remedy = f"did you mean {near[0]}?" if near else "register it with `sendoff event-types create`."
-            raise UnknownEventType(f"Unknown event type {_shown(event.type)} in `{field}`; {remedy}", field=field)
+            raise UnknownEventType(f"Unknown event type {_quoted(event.type)} in `{field}`; {remedy}", field=field)
 
 
 def schema_steps(registered: Mapping[str, EventType], new_events: Sequence[EventToCheck]) -> int:
@@ -194,12 +194,12 @@ async def check_data(
         found = registered.get(event.type)
         if found is None or found.data_schema is None:
             continue
-        field = _place(index, "data", in_batch=in_batch)
+        field = _field_path(index, "data", in_batch=in_batch)
         schema = _usable_schema(found, field)
         steps = schema.steps(event.data)
         if steps > STEPS_AT_ONCE:
             task = CheckData(found.data_schema, event.data.decode())
-            _refuse(await _check_aside(context, organization_id, task, field), field)
+            _refuse(await _check_in_sandbox(context, organization_id, task, field), field)
             continue
         since_pause += steps
         if since_pause > STEPS_AT_ONCE:
@@ -208,7 +208,7 @@ async def check_data(
         _refuse(schema.find_violation(event.data), field)
 
 
-async def _check_aside(context: Context, organization_id: str, task: CheckData, field: str) -> Violation | None:
+async def _check_in_sandbox(context: Context, organization_id: str, task: CheckData, field: str) -> Violation | None:
     try:
         return await context.service(Sandbox.of).run(
             task, organization_id=organization_id, cpu_seconds=CHECK_CPU_SECONDS, seconds=_CHECK_SECONDS
@@ -223,8 +223,8 @@ async def _check_aside(context: Context, organization_id: str, task: CheckData, 
 
 def _refuse(violation: Violation | None, field: str) -> None:
     if violation is not None:
-        place = ".".join([field, *(str(part)[:_LONGEST_SHOWN] for part in violation.path)])
-        raise Invalid(f"`{place}` does not satisfy the event type's schema: {violation.message}.", field=place)
+        path = ".".join([field, *(str(part)[:_LONGEST_SHOWN] for part in violation.path)])
+        raise Invalid(f"`{path}` does not satisfy the event type's schema: {violation.message}.", field=path)
 
 
 def _usable_schema(event_type: EventType, field: str) -> Schema:
@@ -263,13 +263,13 @@ async def _find(tx: Transaction, name: str) -> EventType:
         raise NotFound(f"The event type {name} is built in and has no schema; only registered types can be changed.")
     found = await events.find_type(tx, name) if is_event_type_name(name) else None
     if found is None:
-        raise NotFound(f"There is no event type {_shown(name)}; `sendoff event-types list` shows those that exist.")
+        raise NotFound(f"There is no event type {_quoted(name)}; `sendoff event-types list` shows those that exist.")
     return found
 
 
-def _place(index: int, name: str, *, in_batch: bool) -> str:
+def _field_path(index: int, name: str, *, in_batch: bool) -> str:
     return f"events[{index}].{name}" if in_batch else name
 
 
-def _shown(name: str) -> str:
+def _quoted(name: str) -> str:
     return repr(name if len(name) <= _LONGEST_SHOWN else name[:_LONGEST_SHOWN] + "…")

@@ -54,7 +54,7 @@ def database(request: pytest.FixtureRequest) -> LiveDatabase:
 
 
 @pytest.fixture(scope="session")
-def _mortal_server(servers_directory: Path) -> Iterator[PostgresServer]:
+def _crashing_server(servers_directory: Path) -> Iterator[PostgresServer]:
     # What it has committed it must have written, for it is killed: only the disk itself need not have it.
     server = PostgresServer(servers_directory / "mortal", settings={"fsync": "off", "max_connections": "200"})
     server.create()
@@ -64,11 +64,11 @@ def _mortal_server(servers_directory: Path) -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def mortal_postgres(_mortal_server: PostgresServer) -> PostgresDatabase:
+def crashing_postgres(_crashing_server: PostgresServer) -> PostgresDatabase:
     """A database of a server that may be stopped, as long as it is started again."""
-    url = _mortal_server.create_database(f"mortal_{next(_numbers)}")
+    url = _crashing_server.create_database(f"crashing_{next(_numbers)}")
     migrate(url)
-    return PostgresDatabase(_mortal_server, url)
+    return PostgresDatabase(_crashing_server, url)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import httpx
 
-from sendoff.idempotency import answer_place
+from sendoff.idempotency import answer_binding
 from sendoff.store.vault import Vault
 from tests.integration.cli.installation import Installation
 from tests.integration.dialbird.issuer import Issuer
@@ -82,7 +82,7 @@ def stored_answers(run: Run) -> str:
     """The answers that are kept to be given once more, unsealed."""
     rows = select(run, "SELECT organization_id, key, response_body FROM idempotency_records")
     vault = vault_of(run)
-    return "\n".join(vault.open(sealed, bound_to=answer_place(owner, key)) for owner, key, sealed in rows)
+    return "\n".join(vault.open(sealed, bound_to=answer_binding(owner, key)) for owner, key, sealed in rows)
 
 
 def select(run: Run, query: str, *values: str) -> list[tuple[Any, ...]]:

@@ -32,7 +32,7 @@ def wait_for_refusals(published: Published, *, within: float = 20) -> None:
 
 @pytest.mark.parametrize("ending", ["stop", pytest.param("kill", marks=pytest.mark.chaos)])
 def test_a_restart_of_postgresql_is_survived_by_everybody(
-    mortal_postgres: PostgresDatabase, install: Install, ending: str
+    crashing_postgres: PostgresDatabase, install: Install, ending: str
 ) -> None:
     """Setup: the API, a worker, a receiver that answers on demand, 60 deliveries under way, 50
     events a second.
@@ -41,7 +41,7 @@ def test_a_restart_of_postgresql_is_survived_by_everybody(
     What this proves: the API says 503 with Retry-After meanwhile and recovers by itself; so does the worker, which
     records what it has to record and sends none of it again.
     """
-    installation = install(mortal_postgres, {**STEADY, "ENDPOINT_MAX_IN_FLIGHT": "100"})
+    installation = install(crashing_postgres, {**STEADY, "ENDPOINT_MAX_IN_FLIGHT": "100"})
     tenant = installation.add_tenant("/hook")
     installation.start()
     installation.receiver.program("/hook", Reply(held=True))
@@ -49,7 +49,7 @@ def test_a_restart_of_postgresql_is_survived_by_everybody(
     eventually_blocking(lambda: installation.receiver.arrived("/hook") == 1 + UNDER_WAY, what="all requests")
     installation.receiver.program("/hook", 200)
     with tenant.publishing(rate=50):
-        getattr(mortal_postgres.server, ending)()
+        getattr(crashing_postgres.server, ending)()
         stopped_at = time.monotonic()
         try:
             installation.receiver.release()
@@ -57,7 +57,7 @@ def test_a_restart_of_postgresql_is_survived_by_everybody(
             wait_for_refusals(tenant.published)
             eventually_blocking(lambda: time.monotonic() > stopped_at + LEASE_SECONDS + 1, what="the leases' end")
         finally:
-            mortal_postgres.server.start()
+            crashing_postgres.server.start()
         tenant.accept(50)
     assert installation.check().duplicates == 0
     assert installation.api.is_running
@@ -66,46 +66,46 @@ def test_a_restart_of_postgresql_is_survived_by_everybody(
 
 @pytest.mark.chaos
 def test_a_postgresql_that_says_nothing_any_more_is_given_up(
-    mortal_postgres: PostgresDatabase, install: Install
+    crashing_postgres: PostgresDatabase, install: Install
 ) -> None:
     """Setup: the API, a worker, 50 events a second.
 
     Timeline: PostgreSQL is frozen with all its sessions, until requests are answered all the same; then it goes on.
     What this proves: no process waits forever for a database that vanished silently.
     """
-    installation = install(mortal_postgres, STEADY)
+    installation = install(crashing_postgres, STEADY)
     tenant = installation.add_tenant("/hook")
     installation.start()
     with tenant.publishing(rate=50):
         tenant.accept(50)
         with installation.still():
-            mortal_postgres.server.freeze()
+            crashing_postgres.server.freeze()
         try:
             wait_for_refusals(tenant.published, within=120)
         finally:
-            mortal_postgres.server.thaw()
+            crashing_postgres.server.thaw()
         tenant.accept(50, within=60)
     installation.check(within=60)
 
 
 def test_a_worker_that_is_started_while_the_database_is_away_waits_for_it(
-    mortal_postgres: PostgresDatabase, install: Install
+    crashing_postgres: PostgresDatabase, install: Install
 ) -> None:
     """Setup: 50 events wait in PostgreSQL.
 
     Timeline: PostgreSQL is stopped; a worker is started; PostgreSQL is started.
     What this proves: the worker neither ends nor needs to be started again.
     """
-    installation = install(mortal_postgres, PATIENT)
+    installation = install(crashing_postgres, PATIENT)
     tenant = installation.add_tenant("/hook")
     tenant.publish(50)
     worker = installation.new_worker()
-    mortal_postgres.server.stop()
+    crashing_postgres.server.stop()
     try:
         worker.launch()
         eventually_blocking(lambda: "waiting_for_database" in worker.log(), within=20, what=worker.log)
     finally:
-        mortal_postgres.server.start()
+        crashing_postgres.server.start()
     worker.wait_until_ready()
     installation.check()
 

@@ -79,7 +79,7 @@ def unfinished(database: PostgresDatabase) -> list[Row]:
 
 @pytest.mark.parametrize("faults", [4, pytest.param(60, marks=pytest.mark.chaos)])
 def test_no_route_says_500_whatever_is_stopped(
-    mortal_postgres: PostgresDatabase, install: Install, faults: int
+    crashing_postgres: PostgresDatabase, install: Install, faults: int
 ) -> None:
     """Setup: the API and a worker on PostgreSQL, clients that call every route in any order with every scope.
 
@@ -87,11 +87,11 @@ def test_no_route_says_500_whatever_is_stopped(
     What this proves: requests that fail get a 503 with Retry-After; every request is answered, nothing is lost,
     and each process goes on by itself.
     """
-    installation = install(mortal_postgres, {**STEADY, **UNLIMITED})
+    installation = install(crashing_postgres, {**STEADY, **UNLIMITED})
     tenant = installation.add_tenant("/hook")
     installation.start()
     keys = asyncio.run(make_keys(installation, tenant.organization_id))
-    server, valkey = mortal_postgres.server, installation.valkey
+    server, valkey = crashing_postgres.server, installation.valkey
     ways = [
         (server.stop, server.start),
         (valkey.kill, valkey.start),
@@ -119,6 +119,6 @@ def test_no_route_says_500_whatever_is_stopped(
     assert ("POST", "/api/v1/events") in answers.routes_with(503)
     assert len(answers.routes_with(200, 202)) > len(CALLS) / 2
     eventually_blocking(
-        lambda: not unfinished(mortal_postgres), within=120, what=lambda: str(unfinished(mortal_postgres))
+        lambda: not unfinished(crashing_postgres), within=120, what=lambda: str(unfinished(crashing_postgres))
     )
     installation.audit()

@@ -75,24 +75,24 @@ STORM = {HTTP: [1, 40, 40, 40], TLS: [1, 10], HTTPS: [1, 40, 40, 40]}
 
 
 @pytest.fixture(params=[HTTP, TLS, pytest.param(HTTPS, marks=pytest.mark.chaos)])
-def ground(request: pytest.FixtureRequest) -> str:
+def scheme(request: pytest.FixtureRequest) -> str:
     found: str = request.param
     return found
 
 
 @pytest.fixture
-def hostile(ground: str, authority: Authority, tmp_path: Path) -> dict[str, Hostile]:
+def hostile(scheme: str, authority: Authority, tmp_path: Path) -> dict[str, Hostile]:
     own = authority.server_context("127.0.0.1")
-    if ground == TLS:
+    if scheme == TLS:
         made = hostile_below_http(authority, tmp_path)
         return {name: Hostile(behave, own, below_http=True, errors=errors) for name, (behave, errors) in made.items()}
-    return {name: Hostile(behave, own if ground == HTTPS else None) for name, behave in HOSTILE.items()}
+    return {name: Hostile(behave, own if scheme == HTTPS else None) for name, behave in HOSTILE.items()}
 
 
 @pytest.fixture
-def healthy(ground: str, authority: Authority) -> Iterator[ReceiverProcess]:
+def healthy(scheme: str, authority: Authority) -> Iterator[ReceiverProcess]:
     """In a process of its own: it is not late because the hostile ones are busy."""
-    with ReceiverProcess(certificate=None if ground == HTTP else authority.certificate("127.0.0.1")) as running:
+    with ReceiverProcess(certificate=None if scheme == HTTP else authority.certificate("127.0.0.1")) as running:
         yield running
 
 
@@ -155,7 +155,7 @@ async def errors_by_endpoint(app: AppFixture) -> dict[str, set[str]]:
 
 
 async def test_hostile_receivers_cost_a_worker_little_memory_and_nobody_else_a_delivery(
-    ground: str, app: AppFixture, worker: WorkerProcess, healthy: ReceiverProcess, hostile: dict[str, Hostile]
+    scheme: str, app: AppFixture, worker: WorkerProcess, healthy: ReceiverProcess, hostile: dict[str, Hostile]
 ) -> None:
     await app.register(healthy.url("/healthy"))
     healthy.forget()
@@ -170,7 +170,7 @@ async def test_hostile_receivers_cost_a_worker_little_memory_and_nobody_else_a_d
             url = await stack.enter_async_context(receiver.open())
             await app.register(f"{url}/{_as_path(name)}")
         sent = 0
-        for events in STORM[ground]:
+        for events in STORM[scheme]:
             await app.publish(*[EVENT] * events)
             sent += events
             arrived = partial(_arrived, healthy, sent)

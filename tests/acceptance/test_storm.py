@@ -28,7 +28,7 @@ class Storm:
 
     def __init__(self, installation: Installation, random_source: random.Random) -> None:
         self._installation = installation
-        self._dice = random_source
+        self._random = random_source
         self.faults: list[str] = []
         self._all: list[Callable[[], None]] = [
             self.kill_a_worker,
@@ -47,7 +47,7 @@ class Storm:
 
     def strike(self) -> None:
         """Do one of them."""
-        fault = self._dice.choice(self._all)
+        fault = self._random.choice(self._all)
         self.faults.append(fault.__name__)
         fault()
 
@@ -116,14 +116,14 @@ class Storm:
         receiver.program("/two", *[Reply(status=503)] * 10, 200)
 
     def _a_worker(self) -> Server:
-        return self._dice.choice(self._installation.workers)
+        return self._random.choice(self._installation.workers)
 
     def _wait(self, at_most: float) -> None:
-        time.sleep(self._dice.uniform(0.1, at_most))
+        time.sleep(self._random.uniform(0.1, at_most))
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("which", ["sqlite", "mortal_postgres"])
+@pytest.mark.parametrize("which", ["sqlite", "crashing_postgres"])
 def test_a_storm_of_faults_loses_nothing(which: str, install: Install, request: pytest.FixtureRequest) -> None:
     """Setup: the API, three workers, three endpoints of two tenants, 150 events a second.
 

@@ -186,10 +186,10 @@ def _replay(demo: Participants, hook: Hook, webhook_id: str) -> None:
     demo.narrator.happened(
         f"Delivered as attempt {request.attempt}: same bytes, new signature, verified, answered {request.answered}"
     )
-    _check_replay_settled(demo, replay["id"], webhook_id)
+    _check_replay_completed(demo, replay["id"], webhook_id)
 
 
-def _check_replay_settled(demo: Participants, replay_id: str, webhook_id: str) -> None:
+def _check_replay_completed(demo: Participants, replay_id: str, webhook_id: str) -> None:
     def look() -> dict[str, Any] | None:
         found: dict[str, Any] = demo.operator.get(f"/operator/v1/replays/{replay_id}")
         return found if found["state"] == "completed" else None

@@ -48,14 +48,14 @@ class Stack:
     """The processes, started and stopped in the right order."""
 
     def __init__(
-        self, directory: DataDirectory, settings: Settings, place: ListenAddress, *, workers: int, clock: Clock
+        self, directory: DataDirectory, settings: Settings, address: ListenAddress, *, workers: int, clock: Clock
     ) -> None:
-        environment = _environment_of_servers(settings, place)
+        environment = _environment_of_servers(settings, address)
         self._settings = settings
-        self._place = place
+        self._address = address
         self._clock = clock
         self._valkey = SupervisedProcess(_valkey(directory), clock) if directory.has_own_valkey() else None
-        self._web = SupervisedProcess(_web(environment, place), clock)
+        self._web = SupervisedProcess(_web(environment, address), clock)
         self._workers = [
             SupervisedProcess(_worker(environment, settings, number), clock) for number in range(1, workers + 1)
         ]
@@ -104,7 +104,7 @@ class Stack:
     async def _web_answers(self) -> bool:
         try:
             async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
-                return (await client.get(f"{self._place.local_url}/health")).status_code == httpx.codes.OK
+                return (await client.get(f"{self._address.local_url}/health")).status_code == httpx.codes.OK
         except httpx.HTTPError:
             return False
 
@@ -139,10 +139,10 @@ def _valkey(directory: DataDirectory) -> Program:
     )
 
 
-def _web(environment: dict[str, str], place: ListenAddress) -> Program:
+def _web(environment: dict[str, str], address: ListenAddress) -> Program:
     return Program(
         name="web",
-        command=(*server_command("api"), "--host", place.host, "--port", str(place.port)),
+        command=(*server_command("api"), "--host", address.host, "--port", str(address.port)),
         environment=environment,
         stop_seconds=_WEB_STOP_SECONDS,
     )
@@ -160,6 +160,6 @@ def _worker(environment: dict[str, str], settings: Settings, number: int) -> Pro
     )
 
 
-def _environment_of_servers(settings: Settings, place: ListenAddress) -> dict[str, str]:
-    public_url = {"SENDOFF_PUBLIC_URL": settings.public_url or place.local_url}
+def _environment_of_servers(settings: Settings, address: ListenAddress) -> dict[str, str]:
+    public_url = {"SENDOFF_PUBLIC_URL": settings.public_url or address.local_url}
     return server_environment({**os.environ, **as_environment(settings), **public_url})

@@ -108,10 +108,10 @@ def _fail_for(error: Exception, *, as_json: bool) -> NoReturn:
     if isinstance(found, OverflowError):
         _fail(f"A number is out of range: {found}. Use a smaller one.", WRONG_USAGE, as_json=as_json)
     text = (str(found).splitlines() or [""])[0]
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    where = f" ({Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno})" if place else ""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    where = f" ({Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno})" if frame else ""
     _fail(f"Internal error: {type(found).__name__}: {text}{where}. Please report it.", INTERNAL_ERROR, as_json=as_json)
 
 

@@ -88,7 +88,7 @@ class _Text:
     def __init__(self, stream: TextIOBase) -> None:
         self._stream = stream
         self._piece = ""
-        self._place = 0
+        self._position = 0
         self._ended = False
         self._decode = json.JSONDecoder(
             parse_int=NumberText, parse_float=NumberText, parse_constant=_refuse_constant
@@ -97,10 +97,10 @@ class _Text:
     def peek(self) -> str:
         """The next character that is no blank; empty at the end."""
         while True:
-            blank = _BLANKS(self._piece, self._place)
-            self._place = blank.end() if blank else self._place
-            if self._place < len(self._piece):
-                return self._piece[self._place]
+            blank = _BLANKS(self._piece, self._position)
+            self._position = blank.end() if blank else self._position
+            if self._position < len(self._piece):
+                return self._piece[self._position]
             if self._ended:
                 return ""
             self._read_on()
@@ -109,19 +109,19 @@ class _Text:
         found = self.peek()
         if found != character:
             raise Invalid(message or f"The body is no valid JSON: {character!r} expected, not {found or 'the end'!r}.")
-        self._place += 1
+        self._position += 1
 
     def separated(self, closing: str) -> Iterator[int]:
         """Counts what the caller reads, up to the closing bracket."""
         if self.peek() == closing:
-            self._place += 1
+            self._position += 1
             return
         index = 0
         while True:
             yield index
             index += 1
             if self.peek() == closing:
-                self._place += 1
+                self._position += 1
                 return
             self.expect(",")
 
@@ -130,26 +130,26 @@ class _Text:
         self.peek()
         while True:
             try:
-                value, end = self._decode(self._piece, self._place)
+                value, end = self._decode(self._piece, self._position)
             except ValueError as error:
                 self._give_up_or_read_on(error)
                 continue
             if end == len(self._piece) and not self._ended:
                 self._read_on()  # a number may go on in the next piece
                 continue
-            self._place = end
+            self._position = end
             return value
 
     def _give_up_or_read_on(self, error: ValueError) -> None:
         if self._ended:
             raise Invalid("The body is no valid JSON.") from error
-        if len(self._piece) - self._place > LONGEST_ENTRY:
+        if len(self._piece) - self._position > LONGEST_ENTRY:
             raise Invalid(
                 f"The body is no valid JSON, or a single entry is longer than {LONGEST_ENTRY:,} characters."
             ) from error
         self._read_on()
 
     def _read_on(self) -> None:
-        rest = self._piece[self._place :]
+        rest = self._piece[self._position :]
         more = self._stream.read(max(_PIECE, len(rest)))
-        self._piece, self._place, self._ended = rest + more, 0, not more
+        self._piece, self._position, self._ended = rest + more, 0, not more

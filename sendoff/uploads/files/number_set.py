@@ -25,10 +25,10 @@ class NumberSet:
         number = int(e164)
         upper, lower = (number >> 32) + 1, number & 0xFFFFFFFF
         uppers, lowers, size = self._upper, self._lower, self._size
-        place = number * self._spread % size
-        while uppers[place]:
-            if lowers[place] == lower and uppers[place] == upper:
+        slot = number * self._spread % size
+        while uppers[slot]:
+            if lowers[slot] == lower and uppers[slot] == upper:
                 return False
-            place = (place + 1) % size
-        uppers[place], lowers[place] = upper, lower
+            slot = (slot + 1) % size
+        uppers[slot], lowers[slot] = upper, lower
         return True

@@ -36,6 +36,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
     __slots__ = (
         "_buffer",
+        "_byte_budget",
         "_connection",
         "_decrypt",
         "_error",
@@ -46,7 +47,6 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         "_new_connection",
         "_object",
         "_outgoing",
-        "_overhead",
         "_plain",
         "_plaintext",
     )
@@ -57,7 +57,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         context: ssl.SSLContext,
         host: str,
         buffers: Buffers,
-        overhead: TlsByteBudget,
+        byte_budget: TlsByteBudget,
     ) -> None:
         """`host` is the name that the receiver's certificate must have."""
         self._new_connection = new_connection
@@ -70,7 +70,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._connection: Connection | None = None
         self._plain: asyncio.Transport
         self._is_open = False
-        self._overhead = overhead
+        self._byte_budget = byte_budget
         self._error: ssl.SSLError | None = None
 
     async def handshake(self) -> Connection:
@@ -121,7 +121,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         for start in range(0, nbytes, _SLICE_BYTES):
-            self._overhead.receive(self._incoming.write(self._buffer[start : min(nbytes, start + _SLICE_BYTES)]))
+            self._byte_budget.receive(self._incoming.write(self._buffer[start : min(nbytes, start + _SLICE_BYTES)]))
             if self._connection is None:
                 self._shake_hands()
             if self._is_open:
@@ -131,7 +131,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_open = False
-        self._overhead.end()
+        self._byte_budget.end()
         if self._connection is not None:
             self._connection.connection_lost(self._error or exc)
         else:
@@ -152,13 +152,13 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._plain.write(self._outgoing.read())
 
     def _has_room(self) -> bool:
-        violation = self._overhead.violation()
+        violation = self._byte_budget.violation()
         if violation is not None:
             self._fail(TlsFailed(violation))
         return violation is None
 
     def _begin(self, handshake: asyncio.Future[Connection]) -> None:
-        self._overhead.complete_handshake()
+        self._byte_budget.complete_handshake()
         self._is_open = True
         self._connection = self._new_connection()
         self._connection.connection_made(self)
@@ -174,7 +174,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             self._pass_on(cast("Connection", self._connection))
             if self._is_open:
                 self._object.write(b"")  # writes nothing, but makes OpenSSL release its write buffer
-            if self._overhead.is_too_much:
+            if self._byte_budget.is_too_much:
                 self._break(to_tls_error("the receiver sends too much besides its answer"))
         except ssl.SSLError as error:
             self._break(error)
@@ -190,13 +190,13 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
                 if self._is_open:
                     self.close()
                 return
-            self._overhead.consumed(size)
+            self._byte_budget.consumed(size)
             connection.data_received(self._plaintext[:size])
             if not self._incoming.pending and not self._object.pending():
                 return
 
     def _answer(self) -> None:
-        if self._overhead.too_many_control_records():
+        if self._byte_budget.too_many_control_records():
             self._break(to_tls_error("the receiver changes its keys too often"))
         self._plain.write(self._outgoing.read())
 

@@ -27,7 +27,7 @@ SECONDS = 24 * 3600
 
 
 @dataclass
-class Stage:
+class Setup:
     """An API with one of everything that a write can change."""
 
     api: ApiFixture
@@ -35,7 +35,7 @@ class Stage:
     ids: dict[str, str]
 
     @classmethod
-    async def set(cls, api: ApiFixture, receiver: Receiver) -> Stage:
+    async def set(cls, api: ApiFixture, receiver: Receiver) -> Setup:
         receiver.program("/dying", 200, 500)
         letter = await api.die(receiver.url("/dying"))
         await api.post(f"/operator/v1/endpoints/{letter['endpoint_id']}/enable")
@@ -84,13 +84,13 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(api: ApiFixture, receiver: Receiver) -> Stage:
-    return await Stage.set(api, receiver)
+async def setup(api: ApiFixture, receiver: Receiver) -> Setup:
+    return await Setup.set(api, receiver)
 
 
 @pytest.fixture
-async def small_stage(sqlite_api: ApiFixture, receiver: Receiver) -> Stage:
-    return await Stage.set(sqlite_api, receiver)
+async def sqlite_setup(sqlite_api: ApiFixture, receiver: Receiver) -> Setup:
+    return await Setup.set(sqlite_api, receiver)
 
 
 def writes(api: ApiFixture) -> list[tuple[str, str]]:
@@ -99,28 +99,28 @@ def writes(api: ApiFixture) -> list[tuple[str, str]]:
     return sorted(found, key=lambda route: (route[0] == "DELETE", route[1].endswith(("retry", "cancel", "discard"))))
 
 
-async def test_every_write_is_done_once_and_its_answer_repeated_to_the_byte(stage: Stage) -> None:
-    routes = writes(stage.api)
+async def test_every_write_is_done_once_and_its_answer_repeated_to_the_byte(setup: Setup) -> None:
+    routes = writes(setup.api)
     assert len(routes) >= 17
     for number, (method, path) in enumerate(routes):
-        first = await stage.call(method, path, idempotency_key=f"key {number}")
+        first = await setup.call(method, path, idempotency_key=f"key {number}")
         assert first.status_code in (200, 201, 202, 204), (method, path, first.text)
         assert "Idempotency-Replayed" not in first.headers
-        entries = await stage.count_audit_entries()
-        again = await stage.call(method, path, idempotency_key=f"key {number}")
+        entries = await setup.count_audit_entries()
+        again = await setup.call(method, path, idempotency_key=f"key {number}")
         assert (again.status_code, again.content) == (first.status_code, first.content), (method, path)
         assert again.headers["Idempotency-Replayed"] == "true"
         assert again.headers.get("Content-Type") == first.headers.get("Content-Type")
-        assert await stage.count_audit_entries() == entries
+        assert await setup.count_audit_entries() == entries
 
 
-async def test_a_key_that_came_with_another_request_is_refused_on_every_surface(small_stage: Stage) -> None:
+async def test_a_key_that_came_with_another_request_is_refused_on_every_surface(sqlite_setup: Setup) -> None:
     taken = {"Idempotency-Key": "taken"}
-    assert (await small_stage.api.post("/api/v1/events", EVENT, headers=taken)).status_code == 202
-    for method, path in writes(small_stage.api):
-        refused = await small_stage.call(method, path, idempotency_key="taken", json={**EVENT, "data": {"n": 2}})
+    assert (await sqlite_setup.api.post("/api/v1/events", EVENT, headers=taken)).status_code == 202
+    for method, path in writes(sqlite_setup.api):
+        refused = await sqlite_setup.call(method, path, idempotency_key="taken", json={**EVENT, "data": {"n": 2}})
         if refused.status_code == 400:  # a body that the route does not take
-            refused = await small_stage.call(method, path, idempotency_key="taken")
+            refused = await sqlite_setup.call(method, path, idempotency_key="taken")
         if path == "/api/v1/events" and refused.status_code == 202:
             continue  # that was the first request, once more
         assert refused.status_code == 409, (method, path, refused.text)
@@ -183,8 +183,8 @@ async def test_of_two_hundred_requests_at_once_with_one_key_one_writes(
     assert len((await two_processes[0].get("/api/v1/subscriptions")).json()) == 1
 
 
-async def test_a_write_that_is_refused_leaves_its_key_free(small_stage: Stage) -> None:
-    api, path = small_stage.api, "/api/v1/subscriptions"
+async def test_a_write_that_is_refused_leaves_its_key_free(sqlite_setup: Setup) -> None:
+    api, path = sqlite_setup.api, "/api/v1/subscriptions"
     headers = {"Idempotency-Key": "refused"}
     assert (await api.post(path, {**SUBSCRIPTION, "event_type": "x"}, headers=headers)).status_code == 400
     assert (await api.post(path, SUBSCRIPTION, headers=headers)).status_code == 409  # there is the same already
@@ -270,12 +270,12 @@ async def test_no_answer_is_kept_in_the_clear(sqlite_api: ApiFixture, sqlite_url
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256, "a\tb", "\x7f"])
-async def test_what_cannot_be_a_key_is_a_400_that_says_so(small_stage: Stage, key: str) -> None:
-    for method, path in writes(small_stage.api):
-        body = small_stage.body(method, path)
-        answer = await small_stage.api.call(
+async def test_what_cannot_be_a_key_is_a_400_that_says_so(sqlite_setup: Setup, key: str) -> None:
+    for method, path in writes(sqlite_setup.api):
+        body = sqlite_setup.body(method, path)
+        answer = await sqlite_setup.api.call(
             method,
-            path.format(**small_stage.ids),
+            path.format(**sqlite_setup.ids),
             headers={"Idempotency-Key": key},
             **({} if body is None else {"json": body}),
         )

@@ -68,7 +68,7 @@ def test_a_long_path_moves_the_socket_to_a_short_one_of_this_user_alone(
     try:
         assert stat.S_IMODE(directory.socket.parent.stat().st_mode) == 0o700
     finally:
-        directory.tidy()
+        directory.remove_stale_files()
     assert not directory.socket.parent.exists()
 
 
@@ -83,7 +83,7 @@ def test_a_socket_directory_that_others_can_enter_is_refused(
         with pytest.raises(UnsafeDirectory, match="this user alone"):
             directory.make()
     finally:
-        directory.tidy()
+        directory.remove_stale_files()
 
 
 def test_a_directory_without_a_database_is_told_from_one_with(tmp_path: Path) -> None:

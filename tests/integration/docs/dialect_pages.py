@@ -13,15 +13,15 @@ from sendoff.dialects.registry import Dialects
 from sendoff.policy.matching import DIALBIRD_TYPES, OPTIMALDIAL_TYPES
 from sendoff.settings import Settings
 from sendoff.verify import TOLERANCE_SECONDS, Problem
-from tests.integration.docs.vectors import NOW, OCCURRENCE, SECRETS, SENDING, occurrence_for, vectors_of
+from tests.integration.docs.vectors import ATTEMPT, EVENT, NOW, SECRETS, event_for, vectors_of
 
 FOLDER = Path(__file__).parents[3] / "docs" / "reference" / "dialects"
 
 _VALUES = {
     "application/json": "`application/json`",
-    OCCURRENCE.event_id: "the event's id; the same for all its deliveries and attempts",
-    SENDING.delivery_id: "one per event and endpoint; the same for all its attempts",
-    str(SENDING.attempt): "1, 2, 3 …",
+    EVENT.event_id: "the event's id; the same for all its deliveries and attempts",
+    ATTEMPT.delivery_id: "one per event and endpoint; the same for all its attempts",
+    str(ATTEMPT.attempt): "1, 2, 3 …",
     str(NOW): "when this attempt was signed, in Unix seconds",
 }
 """What a header holds, told by the value that it has in the example."""
@@ -137,9 +137,9 @@ def pages() -> dict[Path, str]:
 
 
 def _headers(dialect: Dialect, name: str) -> str:
-    occurrence = occurrence_for(name)
-    headers = dialect.headers(occurrence, SENDING, dialect.body(occurrence), [SECRETS[name][0]])
-    meanings = _VALUES | {occurrence.type: "the event's type"}
+    event = event_for(name)
+    headers = dialect.headers(event, ATTEMPT, dialect.body(event), [SECRETS[name][0]])
+    meanings = _VALUES | {event.type: "the event's type"}
     rows = [
         (header, meanings.get(value, f"`{value}`" if header == "User-Agent" else "see below"))
         for header, value in headers

@@ -21,7 +21,7 @@ from sendoff.dialects.base import AttemptInfo
 from sendoff.dialects.optimaldial import OPTIMALDIAL
 from sendoff.dialects.registry import Dialects
 from sendoff.verify import VerificationError, branded, verify
-from tests.integration.docs.vectors import FILE, OCCURRENCE, SECRETS, render, vectors_of
+from tests.integration.docs.vectors import EVENT, FILE, SECRETS, render, vectors_of
 from tests.support.processes import ROOT, start, stop
 
 PAGE = (ROOT / "docs" / "how-to" / "receive.md").read_text()
@@ -158,7 +158,7 @@ def test_nodes_receiver_believes_us_once_and_nobody_else(tmp_path: Path) -> None
 @pytest.mark.parametrize("language", ["python", "fastapi", "node"])
 def test_a_receiver_started_before_registration_answers_the_ping_then_verifies(language: str, tmp_path: Path) -> None:
     """Timeline: start without a secret, ping, deliver, write the secret to the file, deliver again."""
-    body = OPTIMALDIAL.body(OCCURRENCE)
+    body = OPTIMALDIAL.body(EVENT)
     ping = b'{"type":"webhook.ping","data":{}}'
     with (
         receiving(_command(language, tmp_path), tmp_path, "optimaldial", WEBHOOK_SECRET="") as url,
@@ -166,8 +166,8 @@ def test_a_receiver_started_before_registration_answers_the_ping_then_verifies(l
     ):
 
         def send(content: bytes) -> int:
-            sending = AttemptInfo("d", 1, int(time.time()))
-            headers = OPTIMALDIAL.headers(OCCURRENCE, sending, content, [SECRET])
+            attempt = AttemptInfo("d", 1, int(time.time()))
+            headers = OPTIMALDIAL.headers(EVENT, attempt, content, [SECRET])
             return client.post(f"{url}/hook", content=content, headers=headers).status_code
 
         assert [send(ping), send(body), send(b"{")] == [204, 503, 503]
@@ -245,12 +245,12 @@ def receiving(command: list[str], directory: Path, dialect: str, **variables: st
 
 def check_receiver(url: str, dialect: str) -> None:
     spoken = Dialects().get(dialect)
-    body = spoken.body(OCCURRENCE)
-    sending = AttemptInfo("d", 1, int(time.time()))
+    body = spoken.body(EVENT)
+    attempt = AttemptInfo("d", 1, int(time.time()))
     with httpx.Client(trust_env=False, timeout=10) as client:
         for secret in SECRETS[dialect][:2]:
-            headers = spoken.headers(OCCURRENCE, sending, body, [secret])
+            headers = spoken.headers(EVENT, attempt, body, [secret])
             assert client.post(url, content=body, headers=headers).status_code == 204
-        stranger = spoken.headers(OCCURRENCE, sending, body, [SECRETS[dialect][2]])
+        stranger = spoken.headers(EVENT, attempt, body, [SECRETS[dialect][2]])
         assert client.post(url, content=body, headers=stranger).status_code == 400
         assert client.post(url, content=body + b" ", headers=headers).status_code == 400

@@ -19,8 +19,8 @@ from sendoff.verify import TOLERANCE_SECONDS, Problem
 FILE = Path(__file__).parents[3] / "docs" / "vectors.json"
 
 NOW = 1_777_034_096
-SENDING = AttemptInfo(delivery_id="0198c5a0-1111-7000-8000-000000000000", attempt=1, timestamp=NOW)
-OCCURRENCE = EventData(
+ATTEMPT = AttemptInfo(delivery_id="0198c5a0-1111-7000-8000-000000000000", attempt=1, timestamp=NOW)
+EVENT = EventData(
     event_id="evt_0123456789abcdef01234567",
     type="upload.completed",
     organization_id="0198c5a0-0000-7000-8000-000000000000",
@@ -84,7 +84,7 @@ class Vector:
             return {"valid": False, "mistake": True}
         if self.problem:
             return {"valid": False, "problem": self.problem}
-        return {"valid": True, "type": occurrence_for(self.dialect).type}
+        return {"valid": True, "type": event_for(self.dialect).type}
 
 
 def render() -> str:
@@ -95,9 +95,9 @@ def render() -> str:
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def occurrence_for(name: str) -> EventData:
+def event_for(name: str) -> EventData:
     """What the dialect's vectors tell, of a type that its contract has."""
-    return replace(OCCURRENCE, type=DIALBIRD_TYPES[0]) if name == "dialbird" else OCCURRENCE
+    return replace(EVENT, type=DIALBIRD_TYPES[0]) if name == "dialbird" else EVENT
 
 
 def vectors_of(name: str) -> Iterator[Vector]:
@@ -171,8 +171,8 @@ def branded_vectors() -> Iterator[Vector]:
     secret, _, other = SECRETS["optimaldial"]
     for scheme in ("stripe", "slack"):
         dialect = BrandedDialect(brand="Acme", api_version="1", scheme=scheme)
-        body = dialect.body(OCCURRENCE)
-        headers = dict(dialect.headers(OCCURRENCE, SENDING, body, [secret]))
+        body = dialect.body(EVENT)
+        headers = dict(dialect.headers(EVENT, ATTEMPT, body, [secret]))
         brand = {"brand": "Acme", "scheme": scheme}
         plain = Vector(f"under a brand, {scheme}", "default", headers, body.decode(), (secret,), brand=brand)
         yield plain
@@ -204,14 +204,14 @@ def mistakes() -> Iterator[Vector]:
 
 
 def _sent(name: str, dialect: Dialect, told: str, signing: list[str], *, knows: list[str]) -> Vector:
-    occurrence = occurrence_for(name)
-    body = dialect.body(occurrence)
-    headers = dict(dialect.headers(occurrence, SENDING, body, signing))
+    event = event_for(name)
+    body = dialect.body(event)
+    headers = dict(dialect.headers(event, ATTEMPT, body, signing))
     return Vector(told, name, headers, body.decode(), tuple(map(_theirs, knows)))
 
 
 def _signed_headers(name: str, body: bytes, secret: str) -> dict[str, str]:
-    return dict(Dialects().get(name).headers(occurrence_for(name), SENDING, body, [secret]))
+    return dict(Dialects().get(name).headers(event_for(name), ATTEMPT, body, [secret]))
 
 
 def _theirs(secret: str) -> str:

@@ -42,7 +42,7 @@ async def count(app: AppFixture) -> dict[str, int]:
     return {name: number for name, number in numbers.items() if number}
 
 
-async def tidy_and_check(app: AppFixture) -> Removed:
+async def purge_and_check(app: AppFixture) -> Removed:
     """What was removed; the audit finds nothing to say about it."""
     removed = await purge_expired(app.context)
     assert (await reconcile(app.context)).counts == {}
@@ -61,12 +61,12 @@ async def test_what_was_delivered_leaves_after_its_time_and_not_before(database_
         app.clock.advance(10 * DAY)
         await publish_and_work(app, 2)
         app.clock.advance(20 * DAY)
-        assert await tidy_and_check(app) == Removed(0, 0, 0, 0, 0)
+        assert await purge_and_check(app) == Removed(0, 0, 0, 0, 0)
         app.clock.advance(1)
-        assert await tidy_and_check(app) == Removed(3, 0, 0, 0, 0)
+        assert await purge_and_check(app) == Removed(3, 0, 0, 0, 0)
         assert await count(app) == {"Event": 2, "Delivery": 2, "Attempt": 2}
         app.clock.advance(10 * DAY)
-        await tidy_and_check(app)
+        await purge_and_check(app)
         assert await count(app) == {}
 
 
@@ -97,10 +97,10 @@ async def test_dead_letters_have_a_time_of_their_own_and_take_their_deliveries_w
         await discard_dead_letter(app.context, ACTOR, letter.id)
 
         app.clock.advance(31 * DAY)
-        assert await tidy_and_check(app) == Removed(2, 0, 0, 0, 0)
+        assert await purge_and_check(app) == Removed(2, 0, 0, 0, 0)
         assert await count(app) == {"Event": 2, "Delivery": 2, "Attempt": 2, "LastExchange": 2, "DeadLetter": 2}
         app.clock.advance(60 * DAY)
-        assert await tidy_and_check(app) == Removed(0, 2, 0, 0, 0)
+        assert await purge_and_check(app) == Removed(0, 2, 0, 0, 0)
         assert await count(app) == {}
 
 
@@ -114,14 +114,14 @@ async def test_a_dead_letter_of_a_delivery_that_was_taken_up_again_leaves_alone(
         app.clock.advance(89 * DAY)
         await replay(app, ALL)
         app.clock.advance(2 * DAY)
-        assert await tidy_and_check(app) == Removed(0, 2, 0, 0, 0)
+        assert await purge_and_check(app) == Removed(0, 2, 0, 0, 0)
         letters = await list_dead_letters(app.context, DeadLetterFilter(), limit=10)
         assert [(letter.state, letter.attempt_count) for letter in letters] == [("open", 2)] * 2
 
         receiver.program("/hook", 200)
         await replay(app, ALL)
         app.clock.advance(31 * DAY)
-        await tidy_and_check(app)
+        await purge_and_check(app)
         assert await count(app) == {}
 
 
@@ -136,7 +136,7 @@ async def test_events_that_nobody_wanted_ended_replays_and_old_answers_leave(
             record = IdempotencyRecord(organization_id=organization_id, key="1", request_hash="", created_at=now)
             await idempotency.insert_if_new(tx, record)
         app.clock.advance(31 * DAY)
-        assert await tidy_and_check(app) == Removed(0, 0, 3, 1, 1)
+        assert await purge_and_check(app) == Removed(0, 0, 3, 1, 1)
         assert await count(app) == {}
 
 
@@ -150,7 +150,7 @@ async def test_a_replay_whose_deliveries_are_past_their_retention_comes_to_its_e
         app.clock.advance(31 * DAY)
         selection = Selection(DeadLetterFilter(), delivery_ids=tuple(event.delivery_ids))
         started = (await start_replay(app.context, ACTOR, selection)).replay
-        await tidy_and_check(app)
+        await purge_and_check(app)
         for _ in range(2):
             app.clock.advance(1)
             await tick_replay(app.context, started.id)

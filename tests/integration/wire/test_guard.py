@@ -148,7 +148,7 @@ async def test_an_address_that_refuses_gives_way_to_the_next() -> None:
 
 
 @contextlib.contextmanager
-def deaf(address: str, port: int = 0) -> Iterator[int]:
+def unresponsive(address: str, port: int = 0) -> Iterator[int]:
     """A port whose queue of connections is full: it neither accepts nor refuses."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
@@ -166,7 +166,7 @@ async def test_an_address_that_does_not_answer_gives_way_to_the_next() -> None:
     resolver = FixedResolver(hooks_example=[["127.0.0.2", "127.0.0.1"]])
 
     async with Client(LOOPBACK, resolver=resolver) as client, receiving(well_behaved) as receiver:
-        with deaf("127.0.0.2", receiver.port):
+        with unresponsive("127.0.0.2", receiver.port):
             response = await client.send(check_url(named(receiver), LOOPBACK), b"", BODY, timeout=5)
 
     assert response.status == 200
@@ -174,7 +174,7 @@ async def test_an_address_that_does_not_answer_gives_way_to_the_next() -> None:
 
 @pytest.mark.parametrize("addresses", [["127.0.0.2"], ["127.0.0.2", "127.0.0.2"]])
 async def test_an_address_that_does_not_answer_costs_the_deadline(addresses: list[str]) -> None:
-    with deaf("127.0.0.2") as port:
+    with unresponsive("127.0.0.2") as port:
         target = check_url(f"http://hooks.example:{port}/", LOOPBACK)
         async with Client(LOOPBACK, resolver=FixedResolver(hooks_example=[addresses])) as client:
             with pytest.raises(TimedOut) as timed_out:

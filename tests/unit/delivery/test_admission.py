@@ -255,7 +255,7 @@ def test_attempts_cancelled_while_waiting_reveal_nothing() -> None:
 THREE = ("silent", "slow", "new")
 
 
-def three_standings() -> AdmissionControl:
+def three_classes() -> AdmissionControl:
     admission = AdmissionControl(slots=1_000, endpoint_cap=5)
     attempt(admission, "silent", seconds=LATE_AFTER_SECONDS, answered=False)
     attempt(admission, "slow", seconds=LATE_AFTER_SECONDS, answered=True)
@@ -264,14 +264,14 @@ def three_standings() -> AdmissionControl:
 
 
 def test_those_that_wait_for_the_silent_to_start_are_in_nobody_elses_way() -> None:
-    admission = three_standings()
+    admission = three_classes()
     fill_ramp(admission, silent=True)
     assert [admission.available(endpoint_id, 0) for endpoint_id in THREE] == [0, 5, 5]
     assert admission.allocate(dict.fromkeys(THREE, 0), 100, 0) == {"slow": 5, "new": 5}
 
 
 def test_when_many_wait_of_which_nothing_is_known_one_more_of_each_may() -> None:
-    admission = three_standings()
+    admission = three_classes()
     fill_ramp(admission, silent=False)
     assert [admission.available(endpoint_id, 0) for endpoint_id in THREE] == [5, 5, 1]
     assert admission.allocate(dict.fromkeys(THREE, 0), 100, 0) == {"silent": 5, "slow": 5, "new": 1}
@@ -281,7 +281,7 @@ def test_when_many_wait_of_which_nothing_is_known_one_more_of_each_may() -> None
 
 
 def test_the_silent_get_some_starts_together_rather_than_one_by_one() -> None:
-    admission = three_standings()
+    admission = three_classes()
     crowd = fill_ramp(admission, silent=True)
     enough = len(crowd) // 2
     assert [admission.begin(key, 0) for key in crowd[: enough - 1]] == [False] * (enough - 1)

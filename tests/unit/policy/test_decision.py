@@ -31,10 +31,10 @@ def after(
     *,
     replayed: bool = False,
     throw: float = 0.0,
-    untried_for: float | None = None,
+    blocked_for: float | None = None,
     schedule: RetrySchedule = SCHEDULE,
 ) -> Decision:
-    blocked_since = None if untried_for is None else NOW - timedelta(seconds=untried_for)
+    blocked_since = None if blocked_for is None else NOW - timedelta(seconds=blocked_for)
     return decide(
         result,
         attempt,
@@ -94,9 +94,9 @@ def test_locally_failed_attempts_are_retried_soon_under_the_same_number_without_
 
 def test_local_failures_for_the_whole_schedule_use_up_the_attempts_without_a_health_effect() -> None:
     ours = classify_error("local_failure", "No route.", ours=True)
-    patient = after(ours, untried_for=SCHEDULE.duration - 1)
+    patient = after(ours, blocked_for=SCHEDULE.duration - 1)
     assert (seconds_until(patient), patient.counted) == (10, False)
-    impatient = [after(ours, attempt, untried_for=SCHEDULE.duration) for attempt in range(1, 7)]
+    impatient = [after(ours, attempt, blocked_for=SCHEDULE.duration) for attempt in range(1, 7)]
     assert [seconds_until(decision) for decision in impatient[:5]] == list(SCHEDULE.waits)
     assert impatient[5].step == DeadLettered(DeadLetterReason.RETRIES_EXHAUSTED, "Given up after attempt 6. No route.")
     assert all(decision.counted and decision.health is HealthEffect.NONE for decision in impatient)
@@ -105,8 +105,8 @@ def test_local_failures_for_the_whole_schedule_use_up_the_attempts_without_a_hea
 def test_a_short_schedule_does_not_make_a_dead_letter_of_a_short_failure_of_ours() -> None:
     ours = classify_error("local_failure", "No route.", ours=True)
     once = RetrySchedule(())
-    assert not after(ours, schedule=once, untried_for=OUR_PATIENCE_SECONDS - 1).counted
-    assert isinstance(after(ours, schedule=once, untried_for=OUR_PATIENCE_SECONDS).step, DeadLettered)
+    assert not after(ours, schedule=once, blocked_for=OUR_PATIENCE_SECONDS - 1).counted
+    assert isinstance(after(ours, schedule=once, blocked_for=OUR_PATIENCE_SECONDS).step, DeadLettered)
 
 
 @given(st.lists(st.floats(0, 1e5), max_size=6), st.floats(0, 1, exclude_max=True))

@@ -87,9 +87,9 @@ class CrashingDatabase:
         return rows
 
     @property
-    def embedded(self) -> MortalEmbedded:
+    def embedded(self) -> CrashingSqliteDriver:
         """So are whole transactions on SQLite."""
-        return MortalEmbedded(self, self._database.embedded)
+        return CrashingSqliteDriver(self, self._database.embedded)
 
     def begin(self) -> None:
         if self.commits_left == 0:
@@ -101,7 +101,7 @@ class CrashingDatabase:
 
 
 @dataclass(frozen=True)
-class MortalEmbedded:
+class CrashingSqliteDriver:
     """The hot transactions' way to SQLite, for a CrashingDatabase."""
 
     database: CrashingDatabase

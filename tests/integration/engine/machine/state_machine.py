@@ -48,11 +48,11 @@ class DeliveryMachine(RuleBasedStateMachine):
         check_step(before, self.snapshot, self.ledger)
         check_snapshot(self.snapshot, self.ledger)
 
-    def ring_for_what_is_due(self) -> None:
+    def enqueue_due(self) -> None:
         self.harness.queue.deliveries.clear()
         self.harness.run(sweep(self.harness.context))
 
-    def claim_rung(self, known_quotas: Mapping[str, int] | None = None) -> None:
+    def claim_ids(self, known_quotas: Mapping[str, int] | None = None) -> None:
         """Claim whatever was rung for; of endpoints that nothing is known of, all of it."""
         quotas = Quotas(known_quotas or {}, default=1_000)
         self.take(self.harness.run(claim(self.harness.context, self.harness.queue.deliveries, quotas=quotas)))
@@ -89,8 +89,8 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     def work_off(self, *answers: Answer, together: bool = True) -> None:
         """What is due is rung for, claimed, sent and recorded."""
-        self.ring_for_what_is_due()
-        self.claim_rung()
+        self.enqueue_due()
+        self.claim_ids()
         self.send_all(*answers)
         for batch in [self.finished] if together else [[attempt] for attempt in self.finished]:
             self.write_down(batch)

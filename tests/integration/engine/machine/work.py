@@ -56,12 +56,12 @@ class Work(DeliveryMachine):
             }
 
     @precondition(lambda self: self.snapshot.open_deliveries())
-    @rule(swept=st.booleans(), rooms=st.dictionaries(picks, st.integers(0, 2), max_size=2), forget=st.booleans())
-    def claim_what_is_rung(self, swept: bool, rooms: dict[int, int], forget: bool) -> None:
+    @rule(swept=st.booleans(), quotas=st.dictionaries(picks, st.integers(0, 2), max_size=2), forget=st.booleans())
+    def claim_enqueued(self, swept: bool, quotas: dict[int, int], forget: bool) -> None:
         """A job arrives; not forgotten, it arrives a second time."""
         if swept:
             self.harness.run(sweep(self.harness.context))
-        self.claim_rung({self.pick(self.snapshot.endpoints, which): room for which, room in rooms.items()})
+        self.claim_ids({self.pick(self.snapshot.endpoints, which): room for which, room in quotas.items()})
         if forget:
             self.harness.queue.deliveries.clear()
 
@@ -106,14 +106,14 @@ class Work(DeliveryMachine):
     @rule()
     def a_worker_stands_still_and_another_takes_over(self) -> None:
         self.harness.clock.advance(LEASE_SECONDS)
-        self.ring_for_what_is_due()
-        self.claim_rung()
+        self.enqueue_due()
+        self.claim_ids()
 
     @rule(first=answers, second=answers, together=st.booleans())
     def a_worker_is_overtaken(self, first: Answer, second: Answer, together: bool) -> None:
         """It sends, but its lease ends before it records; the other's record comes with it, or later."""
-        self.ring_for_what_is_due()
-        self.claim_rung()
+        self.enqueue_due()
+        self.claim_ids()
         self.send_all(first)
         late, self.finished = self.finished, []
         self.a_worker_stands_still_and_another_takes_over()
@@ -131,7 +131,7 @@ class Work(DeliveryMachine):
             self.claims.clear()
 
     @rule(sweeps=st.booleans(), flushed=st.booleans(), dies_after=deaths)
-    def the_house_is_kept(self, sweeps: bool, flushed: bool, dies_after: int | None) -> None:
+    def housekeeping(self, sweeps: bool, flushed: bool, dies_after: int | None) -> None:
         if flushed:
             self.harness.queue.deliveries.clear()
         if sweeps:
