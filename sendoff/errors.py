@@ -131,8 +131,8 @@ class IdempotencyInProgress(Conflict):
 class RateLimited(SendoffError):
     """Too many requests."""
 
-    def __init__(self, *, limit: int, observed: int, retry_after_seconds: int) -> None:
-        super().__init__(f"More than {limit} requests in this minute; try again in {retry_after_seconds} s.")
+    def __init__(self, *, limit: int, observed: int, retry_after_seconds: int, message: str | None = None) -> None:
+        super().__init__(message or f"More than {limit} requests in this minute; try again in {retry_after_seconds} s.")
         self.limit = limit
         self.observed = observed
         self.retry_after_seconds = retry_after_seconds

@@ -257,6 +257,22 @@ class Settings(BaseSettings):
         description="How long the files of a completed upload are kept, in days; those of a cancelled or failed one "
         "are deleted at once.",
     )
+    upload_quota_bytes: int = Field(
+        10 * 1024**3,
+        ge=1,
+        description="What the files of one organization's uploads may take, results included; 409 beyond it.",
+    )
+    storage_min_free_bytes: int = Field(
+        1024**3,
+        ge=0,
+        description="What uploads leave free on the disk of a folder that they are kept in; 503 beyond it.",
+    )
+    unfinished_upload_bytes: int = Field(
+        4 * 1024**3,
+        ge=1024**2,
+        description="What an API process keeps in the temporary folder of uploads that are being received and checked; "
+        "503 beyond it. One organization may take a quarter of it, and no more than is left free; 429 beyond that.",
+    )
     download_link_seconds: int = Field(900, ge=1, le=86_400, description="How long a signed download link works.")
     read_rate_limit: int = Field(
         6_000,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,18 +49,21 @@ def content_kind(request: Request) -> str:
     return kind
 
 
-async def receive(request: Request, folder: Path) -> Received:
-    """Reads the body to its end. Raises UnsupportedMediaType, TooLarge while it reads, and Invalid."""
+async def receive(request: Request, folder: Path, count: Callable[[int], None]) -> Received:
+    """Reads the body to its end, and counts its bytes before they are written.
+
+    Raises UnsupportedMediaType, TooLarge while it reads, Invalid, and what `count` raises.
+    """
     kind = content_kind(request)
     _check_announced_size(request)
-    return await (_receive_form if kind == MULTIPART else _receive_json)(request, folder)
+    return await (_receive_form if kind == MULTIPART else _receive_json)(request, folder, count)
 
 
-async def _receive_form(request: Request, folder: Path) -> Received:
+async def _receive_form(request: Request, folder: Path, count: Callable[[int], None]) -> Received:
     path = folder / "received.csv"
     file = TemporaryFile(path, limit=MOST_FILE_BYTES)
     try:
-        form = await read_form(_bounded(request), request.headers["content-type"], file)
+        form = await read_form(_bounded(request, count), request.headers["content-type"], file)
     finally:
         await file.close()
     if not form.has_file:
@@ -77,11 +80,11 @@ async def _receive_form(request: Request, folder: Path) -> Received:
     )
 
 
-async def _receive_json(request: Request, folder: Path) -> Received:
+async def _receive_json(request: Request, folder: Path, count: Callable[[int], None]) -> Received:
     path = folder / "received.json"
     digest, file = hashlib.sha256(), TemporaryFile(path, limit=MOST_FILE_BYTES)
     try:
-        async for piece in request.stream():
+        async for piece in _bounded(request, count):
             digest.update(piece)
             await file.write(piece)
     finally:
@@ -89,12 +92,13 @@ async def _receive_json(request: Request, folder: Path) -> Received:
     return Received(JsonSubmission(path), fingerprint(b"json", digest.digest()))
 
 
-async def _bounded(request: Request) -> AsyncIterator[bytes]:
+async def _bounded(request: Request, count: Callable[[int], None]) -> AsyncIterator[bytes]:
     """The body; the file's own limit leaves no bound to what surrounds it."""
     size = 0
     async for piece in request.stream():
         size += len(piece)
         _check_size(size)
+        count(len(piece))
         yield piece
 
 

@@ -15,6 +15,7 @@ from sendoff.uploads.files.storage import content_disposition
 from sendoff.uploads.files.tempfiles import temporary_folder
 from sendoff.uploads.manage import (
     cancel_upload,
+    delete_upload_files,
     find_upload,
     link_to_file,
     list_uploads,
@@ -47,11 +48,11 @@ _CSV = {"description": "The file", "content": {"text/csv": {"schema": {"type": "
 async def create(request: Request, auth: UploadsWriter, context: ContextOf, key: IdempotencyKey) -> Response:
     """Upload phone numbers: they are validated, charged and queued for processing before the answer comes."""
     content_kind(request)
-    with UploadsInProgress.of(context).one(auth.organization_id):
+    with UploadsInProgress.of(context).one(auth.organization_id) as count:
         # With a key it may be the repetition of an upload that took the last credits: its body must be read to tell.
         await (require_credits if key is None else require_subscription)(context, auth.organization_id)
         async with temporary_folder() as folder:
-            received = await receive(request, folder)
+            received = await receive(request, folder, count)
             idempotent = None if key is None else IdempotentRequest(auth.organization_id, key, received.fingerprint)
             stored = await create_upload(
                 context,
@@ -98,6 +99,19 @@ async def cancel(auth: UploadsWriter, write: Write, context: ContextOf, upload_i
     return respond(
         await cancel_upload(context, auth.organization_id, upload_id, answer=_answer_cancelled, idempotent=idempotent)
     )
+
+
+@router.delete(
+    "/{upload_id}/files",
+    operation_id="deleteUploadFiles",
+    status_code=204,
+    response_class=Response,
+    responses=error_responses(400, 404, 409, 429),
+)
+async def delete_files(auth: UploadsWriter, write: Write, context: ContextOf, upload_id: Id) -> Response:
+    """Delete the files of a finished upload, which frees its part of the organization's quota."""
+    work = partial(delete_upload_files, context, auth.organization_id, upload_id)
+    return await write.once(auth, work, status=204)
 
 
 @router.get("/{upload_id}/download/{kind}", operation_id="getDownloadLink", responses=error_responses(404))

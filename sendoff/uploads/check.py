@@ -42,6 +42,7 @@ class CheckedUpload:
     skip_mobile_lookup: bool
     valid: int
     invalid: int
+    missing_cells: int
 
 
 async def check_upload(
@@ -72,6 +73,7 @@ async def _check_csv(file_worker: FileWorker, submission: CsvSubmission, organiz
         skip_mobile_lookup=submission.skip_mobile_lookup,
         valid=counts.valid,
         invalid=counts.invalid,
+        missing_cells=counts.missing_cells,
     )
 
 
@@ -86,4 +88,5 @@ async def _check_json(file_worker: FileWorker, submission: JsonSubmission, organ
         skip_mobile_lookup=converted.skip_mobile_lookup,
         valid=converted.valid,
         invalid=converted.invalid,
+        missing_cells=converted.missing_cells,
     )

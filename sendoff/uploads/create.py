@@ -30,6 +30,7 @@ from sendoff.uploads.check import FEWEST_CONTACTS, CheckedUpload, CsvSubmission,
 from sendoff.uploads.events import CREATED, add_upload_event
 from sendoff.uploads.files.filenames import result_name
 from sendoff.uploads.files.links import FileKind
+from sendoff.uploads.quota import check_quota, expected_bytes, require_space
 from sendoff.uploads.services import UploadServices
 
 
@@ -78,7 +79,7 @@ async def create_upload(
     `reading` runs the work that reads the file, and may end it; transactions always run to their end.
 
     Raises NoSubscription, Invalid (the file, the column, the body), TooLarge (entries), TooFewContacts,
-    InsufficientCredits and Unavailable, in that order.
+    InsufficientCredits, Conflict (the quota) and Unavailable, in that order.
     """
     with under_way(context, idempotent):
         stored = await _stored(context, idempotent)
@@ -86,10 +87,12 @@ async def create_upload(
             return stored
         if await _credits(context, owner.organization_id) < FEWEST_CONTACTS:  # the price of the smallest
             return await _stored_or_insufficient(context, idempotent)
+        await _require_room(context, owner.organization_id, 0)
         file_worker = UploadServices.of(context).file_worker
         checked = await reading(check_upload(file_worker, submission, organization_id=owner.organization_id))
         if await _credits(context, owner.organization_id) < checked.valid:
             return await _stored_or_insufficient(context, idempotent)
+        await _require_room(context, owner.organization_id, expected_bytes(checked))
         return await _keep(context, _row(context, owner, checked), checked, answer, idempotent)
 
 
@@ -118,6 +121,12 @@ async def _credits(context: Context, organization_id: str) -> int:
     return organization.credits
 
 
+async def _require_room(context: Context, organization_id: str, size: int) -> None:
+    async with context.database.read() as tx:
+        await check_quota(tx, context, organization_id, size)
+    await require_space(context, size)
+
+
 def _row(context: Context, owner: UploadOwner, checked: CheckedUpload) -> Upload:
     upload_id, now = new_id(), context.clock.now()
     return Upload(
@@ -139,6 +148,7 @@ def _row(context: Context, owner: UploadOwner, checked: CheckedUpload) -> Upload
         updated_at=now,
         phone_column=checked.phone_column,
         request_id=owner.request_id,
+        stored_bytes=expected_bytes(checked),
     )
 
 
@@ -192,6 +202,8 @@ async def _commit(
             return stored, []
         if not await accounts.charge_credits(tx, upload.organization_id, upload.credits_charged):
             raise InsufficientCredits  # spent by another upload since it was looked up
+        # The charge holds the organization's row: another upload's bytes are counted or wait for this transaction.
+        await check_quota(tx, context, upload.organization_id, upload.stored_bytes)
         await uploads.insert(tx, upload)
         accepted = await add_upload_event(tx, context, upload, CREATED, total_rows=total_rows)
         response = answer(upload)

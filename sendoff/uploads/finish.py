@@ -26,12 +26,21 @@ def result_key(upload: Upload, kind: FileKind) -> str:
     return f"{upload.organization_id}/{upload.id}/{kind}.csv"
 
 
-async def complete_upload(context: Context, upload: Upload) -> UploadStatus | None:
-    """Both files are stored: say so, with `upload.completed`. None if the lease was lost meanwhile."""
+def stored_keys(upload: Upload) -> list[str]:
+    """Where its files are stored, as far as there are any."""
+    return [upload.storage_path, *(result_key(upload, kind) for kind in FileKind if kind != FileKind.ORIGINAL)]
+
+
+async def complete_upload(context: Context, upload: Upload, *, result_bytes: int) -> UploadStatus | None:
+    """Both files are stored, and take `result_bytes`: say so, with `upload.completed`.
+
+    None if the lease was lost meanwhile.
+    """
     results = {
         "processed_storage_path": result_key(upload, FileKind.PROCESSED),
         "processed_filtered_storage_path": result_key(upload, FileKind.PROCESSED_FILTERED),
         "processed_rows": upload.valid_row_count + upload.invalid_row_count,
+        "stored_bytes": upload.file_size_bytes + result_bytes,
     }
     downloads = {
         "processed": await _event_link(context, upload, FileKind.PROCESSED),
@@ -45,13 +54,20 @@ async def fail_upload(context: Context, upload: Upload, error_message: str) -> U
 
     None if the lease was lost.
     """
-    results = {"error_message": error_message, "credits_refunded": upload.credits_charged}
+    results = {"error_message": error_message, "credits_refunded": upload.credits_charged, "stored_bytes": 0}
     status = await _finish(context, upload, UploadStatus.FAILED, results, FAILED, error_message=error_message)
     if status is not None:
-        keys = [upload.storage_path, *(result_key(upload, kind) for kind in FileKind if kind != FileKind.ORIGINAL)]
-        with suppress(Unavailable):  # remove_orphan_files deletes them later
-            await UploadServices.of(context).storage.delete(*keys)
+        await delete_files(context, upload)
     return status
+
+
+async def delete_files(context: Context, upload: Upload) -> None:
+    """Delete what is stored of an upload.
+
+    While the storage cannot be reached nothing is done: remove_orphan_files deletes them later.
+    """
+    with suppress(Unavailable):
+        await UploadServices.of(context).storage.delete(*stored_keys(upload))
 
 
 async def _finish(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
 from sendoff.context import Context
-from sendoff.errors import Invalid, NotFound, Unavailable
+from sendoff.errors import Invalid, NotFound
 from sendoff.idempotency import IdempotentRequest, StoredResponse, complete, reserve
 from sendoff.ids import is_uuid
 from sendoff.policy.states import UploadStatus
@@ -18,6 +17,7 @@ from sendoff.store.tables import Upload
 from sendoff.uploads.files.downloads import Link, StoredFile
 from sendoff.uploads.files.filenames import result_name
 from sendoff.uploads.files.links import FileKind
+from sendoff.uploads.finish import delete_files
 from sendoff.uploads.services import UploadServices
 
 
@@ -88,13 +88,17 @@ async def _cancel(tx: Transaction, context: Context, upload: Upload) -> Upload:
     return cancelled
 
 
-async def delete_files(context: Context, upload: Upload) -> None:
-    """Delete what is stored of an upload that was cancelled or failed.
+async def delete_upload_files(context: Context, organization_id: str, upload_id: str) -> None:
+    """Delete the files of a finished upload, which frees its part of the quota; links to them end.
 
-    While the storage cannot be reached nothing is done: remove_orphan_files deletes them later.
+    Deleting them again does nothing. Raises NotFound, and Invalid for an upload that is not finished.
     """
-    with suppress(Unavailable):
-        await UploadServices.of(context).storage.delete(upload.storage_path)
+    upload = await find_upload(context, organization_id, upload_id)
+    if upload.status in (UploadStatus.READY_FOR_PROCESSING, UploadStatus.PROCESSING):
+        raise Invalid("The files of an upload can be deleted once it is finished; cancel one that has not started.")
+    async with context.database.write() as tx:
+        await uploads.forget_files(tx, upload.id)
+    await delete_files(context, upload)
 
 
 async def link_to_file(context: Context, organization_id: str, upload_id: str, kind: str) -> Link:
@@ -139,4 +143,6 @@ def stored_file(upload: Upload, kind: str) -> StoredFile:
     key = keys[FileKind(kind)]
     if key is None or upload.status in (UploadStatus.CANCELLED, UploadStatus.FAILED):
         raise NotFound(f"This upload has no {kind} file: its status is {UploadStatus(upload.status)}.")
+    if not upload.stored_bytes:
+        raise NotFound("The files of this upload have been deleted.")
     return StoredFile(upload.id, FileKind(kind), key)

@@ -6,6 +6,7 @@ a file and committing its row.
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 from sendoff.context import Context
@@ -17,20 +18,35 @@ ORPHANED_AFTER = timedelta(days=1)
 """Longer than any request or processing takes: a younger file may be about to get its row."""
 
 
+AT_ONCE = 500
+"""Uploads of which one transaction records that their files are deleted. On SQLite all other writers wait for it."""
+
+
 async def remove_orphan_files(context: Context) -> int:
     """Remove the files that no upload needs, and return how many there were. Reads all keys: for once a day."""
     removed = 0
-    stored_after = context.clock.now() - timedelta(days=context.settings.upload_retention_days)
+    await _forget_old_files(context)
     storage = UploadServices.of(context).storage
     async for keys in storage.keys(older_than=context.clock.now() - ORPHANED_AFTER):
         owners = {key: _upload_of(key) for key in keys}
         ours = {key: owner for key, owner in owners.items() if owner is not None}
         async with context.database.read() as tx:
-            kept = await uploads.with_files(tx, ours.values(), stored_after=stored_after)
+            kept = await uploads.with_files(tx, ours.values())
         orphans = [key for key, owner in ours.items() if owner not in kept]
         await storage.delete(*orphans)
         removed += len(orphans)
     return removed
+
+
+async def _forget_old_files(context: Context) -> None:
+    """Record first that they are deleted: a process that dies in between leaves files that no upload needs."""
+    until = context.clock.now() - timedelta(days=context.settings.upload_retention_days)
+    while True:
+        async with context.database.write() as tx:
+            forgotten = await uploads.forget_old_files(tx, until=until, limit=AT_ONCE)
+        if not forgotten:
+            return
+        await asyncio.sleep(0)
 
 
 def _upload_of(key: str) -> str | None:

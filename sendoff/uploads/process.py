@@ -25,6 +25,7 @@ from sendoff.uploads.files.links import FileKind
 from sendoff.uploads.files.tasks import WriteResults
 from sendoff.uploads.files.tempfiles import save, temporary_folder
 from sendoff.uploads.finish import complete_upload, fail_upload, lease_token_of, result_key
+from sendoff.uploads.quota import require_space
 from sendoff.uploads.services import UploadServices
 
 MOST_ATTEMPTS = 6
@@ -78,8 +79,8 @@ async def _process(context: Context, upload: Upload) -> UploadStatus | None:
         return await fail_upload(context, upload, "The upload could not be processed.")
     try:
         async with asyncio.timeout(LONGEST_PROCESSING_SECONDS):
-            await _write_files(context, upload)
-        return await complete_upload(context, upload)
+            result_bytes = await _write_files(context, upload)
+        return await complete_upload(context, upload, result_bytes=result_bytes)
     except NotFound:
         return await fail_upload(context, upload, "The uploaded file is no longer in the storage.")
     except Invalid as error:
@@ -93,14 +94,17 @@ async def _process(context: Context, upload: Upload) -> UploadStatus | None:
         return UploadStatus.READY_FOR_PROCESSING
 
 
-async def _write_files(context: Context, upload: Upload) -> None:
-    """Do the work, renewing the lease meanwhile. Raises _LeaseLostError, with the work stopped, when it is lost."""
+async def _write_files(context: Context, upload: Upload) -> int:
+    """Do the work, renewing the lease meanwhile, and return the bytes of the results.
+
+    Raises _LeaseLostError, with the work stopped, when the lease is lost.
+    """
     progress = _Progress()
     work = asyncio.create_task(_read_and_store(context, upload, progress))
     try:
         while not (await asyncio.wait({work}, timeout=_lease_time(context).total_seconds() / RENEWALS_PER_LEASE))[0]:
             await _renew(context, upload, progress.rows)
-        await work
+        return await work
     finally:
         work.cancel()
         await asyncio.wait({work})
@@ -115,7 +119,7 @@ class _Progress:
         self.rows = rows
 
 
-async def _read_and_store(context: Context, upload: Upload, progress: _Progress) -> None:
+async def _read_and_store(context: Context, upload: Upload, progress: _Progress) -> int:
     storage = UploadServices.of(context).storage
     async with temporary_folder() as folder:
         source, processed, filtered = folder / "original", folder / "processed", folder / "filtered"
@@ -123,9 +127,12 @@ async def _read_and_store(context: Context, upload: Upload, progress: _Progress)
         await UploadServices.of(context).file_worker.run(
             _task(upload, source, processed, filtered), organization_id=upload.organization_id, progress=progress
         )
+        result_bytes = processed.stat().st_size + filtered.stat().st_size
+        await require_space(context, result_bytes)
         for kind, path in ((FileKind.PROCESSED, processed), (FileKind.PROCESSED_FILTERED, filtered)):
             name = result_name(upload.original_filename, kind)
             await storage.put(result_key(upload, kind), path, download_name=name)
+    return result_bytes
 
 
 def _task(upload: Upload, source: Path, processed: Path, filtered: Path) -> WriteResults:

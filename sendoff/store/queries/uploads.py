@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, update
+from sqlalchemy import ColumnElement, func, or_, update
 from sqlmodel import col, select
 
 from sendoff.policy.states import UploadStatus
@@ -36,13 +36,45 @@ async def status(tx: Transaction, upload_id: str) -> str:
     return (await tx.scalars(select(Upload.status).where(col(Upload.id) == upload_id))).one()
 
 
-async def with_files(tx: Transaction, ids: Iterable[str], *, stored_after: datetime) -> set[str]:
-    """Which of the ids are uploads that keep their files: open ones, and completed ones no older than that."""
-    kept = or_(
-        col(Upload.status).in_(_OPEN),
-        and_(col(Upload.status) == UploadStatus.COMPLETED, col(Upload.updated_at) >= stored_after),
+async def with_files(tx: Transaction, ids: Iterable[str]) -> set[str]:
+    """Which of the ids are uploads that keep their files."""
+    query = select(Upload.id).where(col(Upload.id).in_(set(ids)), col(Upload.stored_bytes) > 0)
+    return set((await tx.scalars(query)).all())
+
+
+async def stored_bytes(tx: Transaction, organization_id: str) -> int:
+    """What the files of the organization's uploads take."""
+    total = func.coalesce(func.sum(col(Upload.stored_bytes)), 0)
+    query = select(total).where(col(Upload.organization_id) == organization_id, col(Upload.stored_bytes) > 0)
+    return int((await tx.scalars(query)).one())
+
+
+async def forget_files(tx: Transaction, upload_id: str) -> bool:
+    """Record that the files of a completed upload are deleted; False if it has none or is not completed."""
+    conditions = [col(Upload.status) == UploadStatus.COMPLETED, col(Upload.stored_bytes) > 0]
+    return await _change(tx, upload_id, conditions, {"stored_bytes": 0}) is not None
+
+
+async def forget_old_files(tx: Transaction, *, until: datetime, limit: int) -> int:
+    """Record that the files of uploads that were completed before `until` are deleted; how many uploads it were."""
+    old = (
+        select(Upload.id)
+        .where(
+            col(Upload.status) == UploadStatus.COMPLETED,
+            col(Upload.stored_bytes) > 0,
+            col(Upload.updated_at) < until,
+        )
+        .limit(limit)
     )
-    return set((await tx.scalars(select(Upload.id).where(col(Upload.id).in_(set(ids)), kept))).all())
+    found = (await tx.scalars(old)).all()
+    if found:
+        await tx.execute(
+            update(Upload)
+            .where(col(Upload.id).in_(found))
+            .values(stored_bytes=0)
+            .execution_options(synchronize_session=False)
+        )
+    return len(found)
 
 
 async def page(tx: Transaction, organization_id: str, *, limit: int, before: str | None) -> list[Upload]:
@@ -115,6 +147,7 @@ async def cancel(tx: Transaction, upload_id: str, *, organization_id: str, now: 
         "status": UploadStatus.CANCELLED,
         "credits_refunded": col(Upload.credits_charged),
         "leased_until": None,
+        "stored_bytes": 0,
         "updated_at": now,
     }
     return await _change(tx, upload_id, conditions, changes)

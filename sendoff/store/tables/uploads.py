@@ -22,6 +22,13 @@ class Upload(SQLModel, table=True):
             postgresql_where=text("status IN ('ready_for_processing', 'processing')"),
             sqlite_where=text("status IN ('ready_for_processing', 'processing')"),
         ),
+        Index(
+            "ix_uploads_stored",
+            "organization_id",
+            "stored_bytes",
+            postgresql_where=text("stored_bytes > 0"),
+            sqlite_where=text("stored_bytes > 0"),
+        ),
     )
 
     id: str = Field(sa_type=Identifier, primary_key=True)
@@ -52,3 +59,6 @@ class Upload(SQLModel, table=True):
     lease_token: str | None = Field(default=None, sa_type=Identifier)
     request_id: str | None = Field(default=None, sa_type=String(64))
     """The request that created it; its later events and log lines carry this id."""
+    stored_bytes: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": "1"})
+    """What its files take in the storage; until it is processed, with what its results are expected to take. 0 once
+    its files are deleted."""

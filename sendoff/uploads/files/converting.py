@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sendoff.errors import Invalid, TooLarge
-from sendoff.uploads.files.csv_reader import LONGEST_CELL, MOST_COLUMNS
+from sendoff.uploads.files.csv_reader import LONGEST_CELL, MOST_COLUMNS, check_missing_cells
 from sendoff.uploads.files.json_entries import Kind, NumberText, read_entries
 from sendoff.uploads.files.phone_numbers import is_valid
 from sendoff.uploads.files.validating import REPORT_EVERY, Counts, Progress
@@ -19,7 +19,7 @@ from sendoff.uploads.files.validating import REPORT_EVERY, Counts, Progress
 PHONE_COLUMN = "phone"
 
 MOST_FILE_BYTES = 100 * 1024 * 1024
-"""Of a CSV, sent or made of JSON. An organization can fill the disk with as much for each upload that it pays."""
+"""Of a CSV, sent or made of JSON."""
 
 _LONGEST_NAME = 200
 
@@ -42,11 +42,14 @@ def convert_json(source: Path, target: Path, progress: Progress) -> Converted:
     with target.open("w", encoding="utf-8", errors="replace", newline="") as file:
         # All quoted: whatever a name holds, it cannot be mistaken for a delimiter.
         write = csv.writer(file, quoting=csv.QUOTE_ALL).writerow
-        written = write(survey.columns)
+        written, missing = write(survey.columns), 0
 
         def write_entry(_kind: Kind, _index: int, entry: Any) -> None:
-            nonlocal written
-            written += write(_cells(entry, survey.columns))
+            nonlocal written, missing
+            cells = _cells(entry, survey.columns)
+            missing += len(survey.columns) - len(cells)
+            check_missing_cells(missing, len(survey.columns))
+            written += write(cells)
             if written > MOST_FILE_BYTES:
                 raise TooLarge(
                     f"As a table with {len(survey.columns):,} columns the contacts are larger than "
@@ -54,7 +57,7 @@ def convert_json(source: Path, target: Path, progress: Progress) -> Converted:
                 )
 
         read_entries(source, write_entry)
-    return Converted(survey.valid, survey.invalid, _filename(members), _skip_mobile_lookup(members))
+    return Converted(survey.valid, survey.invalid, missing, _filename(members), _skip_mobile_lookup(members))
 
 
 class _Survey:

@@ -25,9 +25,9 @@ from sendoff.errors import Invalid
 MOST_COLUMNS = 1_000
 LONGEST_ROW = 1_048_576
 LONGEST_CELL = 131_072
-MOST_FILLED_CELLS = 256_000_000
-"""Cells that rows shorter than the header lack, all together: each is a byte in both result files. More than a JSON
-upload's most entries times its most columns."""
+MOST_FILLED_CELLS = 100_000_000
+"""Cells that rows shorter than the header lack, all together: each is a byte in both result files, so that a small file
+of short rows becomes results as large as those of the largest file, and no larger."""
 
 _DELIMITERS = ",;\t|"
 _DELIMITER_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
@@ -142,13 +142,18 @@ def _bounded(rows: Iterator[list[str]], width: int) -> Iterator[list[str]]:
     for row in rows:
         if len(row) < width:
             missing += width - len(row)
-            if missing > MOST_FILLED_CELLS:
-                raise Invalid(
-                    f"The rows lack more than {MOST_FILLED_CELLS:,} cells of the header's {width:,} columns; "
-                    "remove the columns that are not needed.",
-                    field="file",
-                )
+            check_missing_cells(missing, width)
         yield row
+
+
+def check_missing_cells(missing: int, width: int) -> None:
+    """Raise Invalid if rows of a table with `width` columns lack too many cells."""
+    if missing > MOST_FILLED_CELLS:
+        raise Invalid(
+            f"The rows lack more than {MOST_FILLED_CELLS:,} cells of the header's {width:,} columns; "
+            "remove the columns that are not needed.",
+            field="file",
+        )
 
 
 def _check_end(row: list[str], number: int) -> None:

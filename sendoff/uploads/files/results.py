@@ -17,17 +17,23 @@ that hold a delimiter of any kind, a quote or a line break, or begin like a form
 
 from __future__ import annotations
 
+import codecs
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
+from sendoff.errors import Invalid
 from sendoff.uploads.files.csv_reader import Format, Table, open_table
 from sendoff.uploads.files.number_set import NumberSet
 from sendoff.uploads.files.phone_numbers import PhoneNumber, parse_number
 from sendoff.uploads.files.validating import REPORT_EVERY, Progress
+
+MOST_RESULT_BYTES = 1024 * 1024 * 1024
+"""Bytes of one result file, in the temporary folder and in the storage. The largest upload of bare numbers makes
+600 MB; a file whose every cell grows by quotes and apostrophes would make several times as much, and fails."""
 
 ADDED_COLUMNS = ("phone_e164", "phone_region", "phone_line_type", "phone_time_zone")
 CARRIED_BY_PEOPLE = frozenset({"mobile", "fixed_line_or_mobile"})
@@ -59,7 +65,8 @@ def write_results(
     """Reads the upload's original and writes both files; memory does not grow with the file, but for 7 bytes a row.
 
     `valid_rows` is what validation counted; `progress` hears the number of rows read, now and then. Raises Invalid
-    if the file cannot be read (again), which validation has ruled out unless the file changed.
+    if a result would be larger than MOST_RESULT_BYTES, or if the file cannot be read (again), which validation has
+    ruled out unless the file changed.
     """
     seen = NumberSet(valid_rows)
     processed_rows = filtered_rows = 0
@@ -68,15 +75,18 @@ def write_results(
         _writer(processed, table) as write_processed,
         _writer(filtered, table) as write_filtered,
     ):
+        width, line_of = len(table.columns), _line_maker(table.format)
+        head = line_of([neutralize(column) for column in (*table.columns, *_added_columns(table.columns))])
+        write_processed(head)
+        write_filtered(head)
         for row, number in _valid_rows(table, progress):
-            width = len(table.columns)
             original = [neutralize(cell) for cell in row]
             filled = [""] * (width - len(row))
-            cells = [*original[:width], *filled, *number, *original[width:]]
-            write_processed(cells)
+            line = line_of([*original[:width], *filled, *number, *original[width:]])
+            write_processed(line)
             processed_rows += 1
             if seen.add(number.e164) and (skip_line_types or number.line_type in CARRIED_BY_PEOPLE):
-                write_filtered(cells)
+                write_filtered(line)
                 filtered_rows += 1
     return Written(processed_rows, filtered_rows)
 
@@ -99,19 +109,35 @@ def _valid_rows(table: Table, progress: Progress) -> Iterator[tuple[list[str], P
 
 
 @contextmanager
-def _writer(path: Path, table: Table) -> Iterator[Callable[[Iterable[str]], None]]:
-    # A lone surrogate has no UTF-8; nothing that was read holds one, so "replace" is for the header's sake alone.
-    encoding = "utf-8-sig" if table.format.byte_order_mark else "utf-8"
-    with path.open("w", encoding=encoding, errors="replace", newline="") as file:
-        needs_quotes = _quoting(table.format)
-        delimiter, line_ending = table.format.delimiter, table.format.line_ending
+def _writer(path: Path, table: Table) -> Iterator[Callable[[bytes], None]]:
+    with path.open("wb") as file:
+        size = 0
 
-        def write(cells: Iterable[str]) -> None:
-            written = [f'"{cell.replace(chr(34), chr(34) * 2)}"' if needs_quotes(cell) else cell for cell in cells]
-            file.write(delimiter.join(written) + line_ending)
+        def write(line: bytes) -> None:
+            nonlocal size
+            size += len(line)
+            if size > MOST_RESULT_BYTES:
+                raise Invalid(
+                    f"The results are larger than {MOST_RESULT_BYTES // 1024 // 1024:,} MB; send the file in parts.",
+                    field="file",
+                )
+            file.write(line)
 
-        write(neutralize(column) for column in (*table.columns, *_added_columns(table.columns)))
+        if table.format.byte_order_mark:
+            write(codecs.BOM_UTF8)
         yield write
+
+
+def _line_maker(written: Format) -> Callable[[list[str]], bytes]:
+    """Makes the line of a row's cells."""
+    needs_quotes, delimiter, line_ending = _quoting(written), written.delimiter, written.line_ending
+
+    def line_of(cells: list[str]) -> bytes:
+        quoted = [f'"{cell.replace(chr(34), chr(34) * 2)}"' if cell and needs_quotes(cell) else cell for cell in cells]
+        # A lone surrogate has no UTF-8; nothing that was read holds one, so "replace" is for the header's sake alone.
+        return (delimiter.join(quoted) + line_ending).encode(errors="replace")
+
+    return line_of
 
 
 def _quoting(written: Format) -> Callable[[str], object]:

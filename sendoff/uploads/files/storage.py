@@ -6,6 +6,8 @@ A bucket's credentials, region and endpoint come from the usual `AWS_…` variab
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -28,8 +30,9 @@ class Storage:
     Everything raises Unavailable when the storage cannot be reached, and NotFound when there is no such file.
     """
 
-    def __init__(self, store: LocalStore | S3Store) -> None:
+    def __init__(self, store: LocalStore | S3Store, folder: Path | None = None) -> None:
         self._store = store
+        self._folder = folder
 
     @classmethod
     def open(cls, url: str) -> Storage:
@@ -37,10 +40,22 @@ class Storage:
         parts = urlsplit(url)
         if parts.scheme == "file":
             try:
-                return cls(LocalStore(Path(unquote(parts.path)), mkdir=True, automatic_cleanup=True))
+                folder = Path(unquote(parts.path))
+                return cls(LocalStore(folder, mkdir=True, automatic_cleanup=True), folder)
             except (BaseError, OSError) as error:
                 raise Unavailable("The storage of uploads cannot be made: see SENDOFF_STORAGE_URL.") from error
         return cls(S3Store(parts.netloc, prefix=parts.path.strip("/") or None))
+
+    async def require_space(self, size: int, *, left: int) -> None:
+        """Raise Unavailable if the folder's disk would have fewer than `left` bytes free with `size` bytes more."""
+        if self._folder is None:
+            return
+        try:
+            free = (await asyncio.to_thread(shutil.disk_usage, self._folder)).free
+        except OSError as error:
+            raise Unavailable(f"The storage of uploads failed: {type(error).__name__}.") from error
+        if free - size < left:
+            raise Unavailable("The storage of uploads is nearly full; try again later.")
 
     async def put(self, key: str, source: Path | AsyncIterator[bytes], *, download_name: str = "") -> None:
         """Stores a file or a stream, a few pieces of 5 MB in memory at a time; replaces what is there.

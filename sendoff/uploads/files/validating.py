@@ -21,14 +21,19 @@ class Counts(msgspec.Struct, frozen=True):
 
     valid: int
     invalid: int
+    missing_cells: int = 0
+    """Cells that the valid rows lack of the header's columns; the results fill them up."""
 
 
 def validate_csv(source: Path, phone_column: str, progress: Progress) -> Counts:
     """Reads the file once, a row at a time. Raises Invalid as reading.open_table and its rows do."""
-    valid = total = 0
+    valid = total = missing = 0
     with open_table(source, phone_column) as table:
+        width = len(table.columns)
         for total, row in enumerate(table.rows, start=1):
-            valid += is_valid(table.phone(row))
+            if is_valid(table.phone(row)):
+                valid += 1
+                missing += max(width - len(row), 0)
             if total % REPORT_EVERY == 0:
                 progress(total)
-    return Counts(valid, total - valid)
+    return Counts(valid, total - valid, missing)

@@ -49,6 +49,7 @@ CALLS = {
     ("DELETE", "/api/v1/uploads/{upload_id}"): Call("uploads:write"),
     ("GET", "/api/v1/uploads/{upload_id}/download/{kind}"): Call("uploads:read"),
     ("GET", "/api/v1/uploads/{upload_id}/files/{kind}"): OPEN,
+    ("DELETE", "/api/v1/uploads/{upload_id}/files"): Call("uploads:write"),
     ("POST", "/api/v1/events"): Call("events:write", body=EVENT),
     ("POST", "/api/v1/events/batch"): Call("events:write", body={"events": [EVENT]}),
     ("GET", "/api/v1/events/{event_id}"): Call("events:write"),

@@ -198,6 +198,22 @@ async def test_cancelling_refunds_what_has_not_started_and_refuses_anything_else
     assert (await api.delete(f"{UPLOADS}/{ANY_ID}")).status_code == 404
 
 
+async def test_the_files_of_a_finished_upload_can_be_deleted(api: ApiFixture) -> None:
+    shown = await uploaded(api)
+    path = f"{UPLOADS}/{shown['id']}"
+    waiting = await api.delete(f"{path}/files")
+    assert (waiting.status_code, "cancel" in waiting.json()["detail"]) == (400, True)
+    await process_upload(api.app.context, shown["id"])
+    link = (await api.get(f"{path}/download/processed")).json()["url"]
+    deleted = [await api.delete(f"{path}/files", headers={"Idempotency-Key": "once"}) for _ in range(2)]
+    assert [answer.status_code for answer in deleted] == [204, 204]
+    assert (await api.get(path)).json()["status"] == "completed"
+    for gone in (f"{path}/download/processed", link[link.index("/api/") :]):
+        answer = await api.get(gone)
+        assert (answer.status_code, "deleted" in answer.json()["detail"]) == (404, True)
+    assert (await api.delete(f"{UPLOADS}/{ANY_ID}/files")).status_code == 404
+
+
 async def test_too_few_valid_numbers_are_a_422_that_counts_them(sqlite_api: ApiFixture) -> None:
     refused = await upload(sqlite_api, contacts_csv(73, "Nobody,none"))
     assert refused.status_code == 422

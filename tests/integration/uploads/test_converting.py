@@ -50,7 +50,7 @@ def test_contacts_keep_every_member_that_any_of_them_has(tmp_path: Path) -> None
         {"phone": "", "name": "", "age": "36", "vip": "true"},
         {"phone": "1", "name": "", "age": "", "vip": "", "score": "1.5"},
     ]
-    assert converted == Converted(valid=1, invalid=2, skip_mobile_lookup=True)
+    assert converted == Converted(valid=1, invalid=2, missing_cells=4, skip_mobile_lookup=True)
 
 
 def test_an_entry_cut_anywhere_by_the_pieces_it_is_read_in_is_read_whole(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +17,7 @@ from sqlalchemy import update
 from sqlmodel import select
 
 from sendoff.errors import (
+    Conflict,
     IdempotencyInProgress,
     IdempotencyKeyReused,
     InsufficientCredits,
@@ -29,7 +33,7 @@ from sendoff.store.tables import IdempotencyRecord, Organization
 from sendoff.uploads import create as module
 from sendoff.uploads.check import JsonSubmission, check_upload
 from sendoff.uploads.create import create_upload, require_subscription
-from sendoff.uploads.manage import find_upload, list_uploads
+from sendoff.uploads.manage import delete_upload_files, find_upload, link_to_file, list_uploads
 from sendoff.uploads.orphan_files import ORPHANED_AFTER, remove_orphan_files
 from sendoff.uploads.services import UploadServices
 from tests.integration.uploads.conftest import UploadFixture, answer, contacts_csv, on_sqlite
@@ -78,6 +82,8 @@ async def test_an_upload_is_counted_charged_stored_announced_and_rung_for(upload
         "leased_until": None,
         "lease_token": None,
         "request_id": None,
+        # Of 122 rows; each result would hold the file's bytes and 64 more for each of the 120 valid ones.
+        "stored_bytes": 3 * len(content) + 2 * 64 * 120,
     }
     assert uploads.stored() == [upload.storage_path]
     assert (uploads.storage / upload.storage_path).read_text() == content
@@ -349,6 +355,67 @@ async def test_an_upload_of_another_organization_is_not_found(uploads: UploadFix
         await find_upload(uploads.context, other, upload_id)
     with pytest.raises(NotFound):
         await uploads.cancel(upload_id, organization_id=other)
+
+
+async def test_an_upload_over_the_quota_is_refused_until_files_are_deleted(uploads: UploadFixture) -> None:
+    await set_credits(uploads, 10_000)
+    first = await uploads.upload()
+    assert await uploads.process(first) == "completed"
+    stored = (await uploads.find(first)).stored_bytes
+    assert stored == sum((uploads.storage / key).stat().st_size for key in uploads.stored())
+    with with_settings(uploads, upload_quota_bytes=stored + 1_000), pytest.raises(Conflict) as refused:
+        await uploads.upload()
+    assert "quota of" in refused.value.message
+    assert "DELETE /api/v1/uploads/{upload_id}/files" in refused.value.message
+    assert await uploads.credits() == 9_880
+    assert len(uploads.stored()) == 3
+    await delete_upload_files(uploads.context, uploads.organization_id, first)
+    await delete_upload_files(uploads.context, uploads.organization_id, first)
+    assert uploads.stored() == []
+    with pytest.raises(NotFound, match="have been deleted"):
+        await link_to_file(uploads.context, uploads.organization_id, first, "original")
+    with with_settings(uploads, upload_quota_bytes=stored * 2):
+        await uploads.upload()
+
+
+async def test_uploads_side_by_side_do_not_get_past_the_quota(uploads: UploadFixture, tmp_path: Path) -> None:
+    await set_credits(uploads, 10_000)
+    expected = (await uploads.find(await uploads.upload())).stored_bytes
+    with with_settings(uploads, upload_quota_bytes=expected * 3):
+        answers = await asyncio.gather(*(uploads.upload() for _ in range(6)), return_exceptions=True)
+    assert sorted(type(each).__name__ for each in answers) == ["Conflict"] * 4 + ["str"] * 2
+    assert await uploads.credits() == 10_000 - 3 * 120
+
+
+@on_sqlite
+async def test_a_waiting_upload_counts_until_it_is_cancelled_and_keeps_its_files(uploads: UploadFixture) -> None:
+    waiting = await uploads.upload()
+    with pytest.raises(Invalid, match="once it is finished"):
+        await delete_upload_files(uploads.context, uploads.organization_id, waiting)
+    with with_settings(uploads, upload_quota_bytes=(await uploads.find(waiting)).stored_bytes * 2 - 1):
+        with pytest.raises(Conflict):
+            await uploads.upload()
+        await uploads.cancel(waiting)
+        await uploads.upload()
+
+
+@on_sqlite
+async def test_uploads_leave_space_on_the_disk_of_the_storage(uploads: UploadFixture) -> None:
+    free = shutil.disk_usage(uploads.storage.parent).free
+    with with_settings(uploads, storage_min_free_bytes=free * 2), pytest.raises(Unavailable, match="nearly full"):
+        await uploads.upload()
+    await assert_nothing_was_kept(uploads)
+
+
+@contextmanager
+def with_settings(uploads: UploadFixture, **changes: int) -> Iterator[None]:
+    """Other settings for the calls within the block."""
+    context, before = uploads.context, uploads.context.settings
+    object.__setattr__(context, "settings", before.model_copy(update=changes))
+    try:
+        yield
+    finally:
+        object.__setattr__(context, "settings", before)
 
 
 async def test_files_without_an_upload_are_removed_once_they_are_old(uploads: UploadFixture) -> None:

@@ -45,7 +45,7 @@ async def test_json_is_converted(file_worker: FileWorker, tmp_path: Path) -> Non
     body = tmp_path / "body.json"
     body.write_text(json.dumps({"filename": "a.csv", "phone_numbers": ["4155552671", "x"]}))
     task = ConvertJson(str(body), str(tmp_path / "out.csv"))
-    assert await file_worker.run(task, organization_id="a") == Converted(1, 1, "a.csv")
+    assert await file_worker.run(task, organization_id="a") == Converted(1, 1, filename="a.csv")
 
 
 async def test_results_are_written(file_worker: FileWorker, contacts_csv: Path, tmp_path: Path) -> None:
