@@ -1,4 +1,4 @@
-"""Log lines: key and value, for people or as JSON, one wide line per thing that happened."""
+"""Log lines: keys and values, for people or as JSON, one wide line for each event."""
 
 from __future__ import annotations
 
@@ -17,6 +17,27 @@ from sendoff.settings import Settings
 
 _TRACES = {"exception", "stack"}
 """Fields of several lines."""
+
+FORMER_EVENTS = {
+    "attempts_not_recorded": "never_recorded",
+    "backlog_claim_failed": "held_put_off",
+    "clock_repair_failed": "not_brought_forward",
+    "consumer_restarted": "arq_restarted",
+    "enqueue_failed": "bell_not_rung",
+    "future_times_repaired": "brought_forward",
+    "housekeeping_failed": "put_off",
+    "local_dispatch_failed": "direct_ring_failed",
+    "record_delayed": "not_recorded_yet",
+    "record_failed": "not_recordable",
+    "release_failed": "not_released",
+    "replay_postponed": "replay_put_off",
+    "requeue_failed": "not_put_off",
+    "sweep_failed": "sweep_put_off",
+    "upload_retry_scheduled": "upload_put_off",
+    "waiting_for_database": "worker_waits",
+}
+"""Log events by their names, and the names that 0.1 gave them. Lines of these events carry the former name in the field
+`event_was`, for one minor version, so that saved searches and alerts still match."""
 
 
 def configure_logging(settings: Settings) -> None:
@@ -39,6 +60,7 @@ def configure_logging(settings: Settings) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         *([_add_version] if settings.log_format == "json" else []),
+        _add_former_name,
     ]
     structlog.configure(
         processors=[*shared, format_exception, _redact, renderer],
@@ -73,8 +95,13 @@ def _add_version(_logger: object, _method: str, line: structlog.typing.EventDict
     return {"version": __version__, **line}
 
 
+def _add_former_name(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    former = FORMER_EVENTS.get(line["event"])
+    return line if former is None else {**line, "event_was": former}
+
+
 def _redact(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """The last word before a line is written: whatever it says, credentials are cut out, of stack traces as well."""
+    """Remove credentials from all of the line, stack traces included. Runs last, before the line is written."""
     return redact_mapping(line)
 
 

@@ -86,7 +86,9 @@ async def _process(context: Context, upload: Upload) -> UploadStatus | None:
     except Invalid as error:
         return await fail_upload(context, upload, error.message)
     except (SendoffError, OSError) as error:
-        _log.warning("upload_put_off", upload_id=upload.id, attempt=upload.processing_attempts, error=str(error))
+        _log.warning(
+            "upload_retry_scheduled", upload_id=upload.id, attempt=upload.processing_attempts, error=str(error)
+        )
         if upload.processing_attempts >= MOST_ATTEMPTS:
             return await fail_upload(context, upload, "The upload could not be processed.")
         wait = min(_FIRST_WAIT_SECONDS * 2**upload.processing_attempts, _LONGEST_WAIT_SECONDS)

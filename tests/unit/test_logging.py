@@ -6,12 +6,13 @@ import json
 import logging
 import subprocess
 import sys
+from pathlib import Path
 from typing import Literal
 
 import pytest
 import structlog
 
-from sendoff.logging import configure_logging
+from sendoff.logging import FORMER_EVENTS, configure_logging
 from sendoff.settings import load
 
 
@@ -100,6 +101,36 @@ def test_control_characters_of_senders_are_escaped(form: Literal["console", "jso
     assert "in log_control_characters" in written
 
 
+def log_renamed_events() -> None:
+    """Every event that has a former name, and one that has none."""
+    for event in [*FORMER_EVENTS, "api_ready"]:
+        structlog.get_logger("product").warning(event)
+    logging.getLogger("library").warning("record_failed")
+
+
+def test_a_renamed_event_carries_its_former_name() -> None:
+    written = subprocess.run(
+        [sys.executable, "-m", __name__, "json", "renamed"], capture_output=True, text=True, timeout=60, check=True
+    ).stderr
+    lines = [json.loads(line) for line in written.splitlines()]
+    assert {line["event"]: line["event_was"] for line in lines if "event_was" in line} == FORMER_EVENTS
+    assert [line["event"] for line in lines if "event_was" not in line] == ["api_ready"]
+
+
+def test_every_renamed_event_is_logged_under_its_new_name_only() -> None:
+    root = Path(__file__).parents[2]
+    code = "".join(
+        path.read_text()
+        for package in ("sendoff", "api", "worker")
+        for path in (root / package).rglob("*.py")
+        if path.name != "logging.py"
+    )
+    assert [event for event in FORMER_EVENTS if f'"{event}"' not in code] == []
+    assert [former for former in FORMER_EVENTS.values() if f'"{former}"' in code] == []
+
+
 if __name__ == "__main__":
     configure_logging(load(log_format=sys.argv[1], secret_keys=["k" * 32]))
-    {"secrets": tell_secrets, "controls": log_control_characters}.get(sys.argv[-1], fail_twice)()
+    {"secrets": tell_secrets, "controls": log_control_characters, "renamed": log_renamed_events}.get(
+        sys.argv[-1], fail_twice
+    )()

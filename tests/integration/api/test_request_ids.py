@@ -81,7 +81,7 @@ async def test_log_lines_about_an_upload_carry_the_id_of_its_request(
     monkeypatch.setattr(UploadServices.of(sqlite_api.app.context).storage, "put", fail)
     with captured_log() as lines:
         assert await process_upload(sqlite_api.app.context, upload["id"]) == "ready_for_processing"
-    assert [(line["event"], line["request_id"]) for line in lines] == [("upload_put_off", ID)]
+    assert [(line["event"], line["request_id"]) for line in lines] == [("upload_retry_scheduled", ID)]
 
 
 async def test_the_log_line_of_a_failed_attempt_carries_the_id_of_the_request_that_caused_it(
