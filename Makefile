@@ -25,6 +25,7 @@ bench: setup
 # Faults at length: half an hour and more. CHAOS_EVENTS=2000 makes the storms shorter, CHAOS_SEED=… repeats one.
 chaos: setup
 	$(BIN)/pytest -m "chaos or not chaos" -p no:randomly tests/acceptance
+	$(BIN)/pytest -m chaos tests/integration/docs
 	SENDOFF_TEST_LIVES=300 $(BIN)/pytest tests/integration/engine/test_state_machine.py
 
 lint: setup

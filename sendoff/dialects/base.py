@@ -47,6 +47,9 @@ class Dialect(Protocol):
     def new_secret(self) -> str:
         """A new signing secret in the format that the receiver sees, with at least 192 random bits."""
 
+    def check_secret(self, secret: str) -> None:
+        """Raise ValueError, with what is allowed, for a secret that a receiver may not choose for itself."""
+
     def body(self, event: EventData) -> bytes:
         """The request body: identical bytes at every call, with `data` embedded unchanged."""
 
@@ -55,6 +58,20 @@ class Dialect(Protocol):
 
         Raises ValueError when there is no secret, or one that this dialect cannot sign with.
         """
+
+
+SHORTEST_SECRET, LONGEST_SECRET = 32, 64
+"""Characters of a secret that a receiver chooses. Fewer could be guessed; contracts promise room for 64."""
+
+
+def check_text_secret(secret: str) -> None:
+    """Raise ValueError unless the secret is 32 to 64 printable ASCII characters, none of them a space."""
+    is_printable = secret.isascii() and secret.isprintable() and " " not in secret
+    if not (is_printable and SHORTEST_SECRET <= len(secret) <= LONGEST_SECRET):
+        raise ValueError(
+            f"must be {SHORTEST_SECRET} to {LONGEST_SECRET} printable ASCII characters without spaces; "
+            "leave it out to be given one"
+        )
 
 
 def embed_raw_json(fields: Mapping[str, str | int], data: bytes, *, last: bytes = b"data") -> bytes:

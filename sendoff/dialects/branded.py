@@ -10,7 +10,7 @@ import secrets as randomness
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sendoff.dialects.base import CONTENT_TYPE, AttemptInfo, EventData, Headers
+from sendoff.dialects.base import CONTENT_TYPE, AttemptInfo, EventData, Headers, check_text_secret
 from sendoff.dialects.envelopes import ENVELOPES
 from sendoff.dialects.signing import BRANDED_SCHEMES
 
@@ -77,6 +77,9 @@ class BrandedDialect:
 
     def new_secret(self) -> str:
         return randomness.token_hex(32)
+
+    def check_secret(self, secret: str) -> None:
+        check_text_secret(secret)
 
     def body(self, event: EventData) -> bytes:
         return ENVELOPES[self.envelope](event, self.api_version)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets as randomness
 from collections.abc import Sequence
 
-from sendoff.dialects.base import CONTENT_TYPE, AttemptInfo, Dialect, EventData, Headers
+from sendoff.dialects.base import CONTENT_TYPE, AttemptInfo, Dialect, EventData, Headers, check_text_secret
 from sendoff.dialects.envelopes import dialbird
 from sendoff.dialects.signing import timestamped_hex
 
@@ -17,6 +17,9 @@ class Dialbird:
 
     def new_secret(self) -> str:
         return f"whsec_{randomness.token_hex(32)}"
+
+    def check_secret(self, secret: str) -> None:
+        check_text_secret(secret)
 
     def body(self, event: EventData) -> bytes:
         return dialbird(event, "v1")

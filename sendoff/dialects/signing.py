@@ -63,6 +63,16 @@ def public_key(secret: str) -> str:
     return PUBLIC_PREFIX + b64encode(_private_key(secret).public_key().public_bytes_raw()).decode()
 
 
+def is_shared_secret(secret: str, shortest: int, longest: int) -> bool:
+    """Whether it is `whsec_` and the base64 of `shortest` to `longest` bytes."""
+    if not secret.startswith(SHARED_PREFIX):
+        return False
+    try:
+        return shortest <= len(_decode(secret, SHARED_PREFIX)) <= longest
+    except ValueError:
+        return False
+
+
 def _standard_signature(secret: str, message: bytes) -> str:
     if secret.startswith(PRIVATE_PREFIX):
         return f"v1a,{b64encode(_private_key(secret).sign(message)).decode()}"

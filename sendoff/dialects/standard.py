@@ -9,9 +9,12 @@ from dataclasses import dataclass
 
 from sendoff.dialects.base import CONTENT_TYPE, AttemptInfo, EventData, Headers
 from sendoff.dialects.envelopes import standard
-from sendoff.dialects.signing import SHARED_PREFIX, new_private_key, standard_webhooks
+from sendoff.dialects.signing import SHARED_PREFIX, is_shared_secret, new_private_key, standard_webhooks
 
-_KEY_BYTES = 32  # the specification asks for 24 to 64
+_KEY_BYTES = 32
+
+SHORTEST_KEY, LONGEST_KEY = 24, 64
+"""Bytes of a shared secret, by the specification."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,15 @@ class StandardWebhooks:
         if self.asymmetric:
             return new_private_key()
         return SHARED_PREFIX + b64encode(randomness.token_bytes(_KEY_BYTES)).decode()
+
+    def check_secret(self, secret: str) -> None:
+        if self.asymmetric:
+            raise ValueError("cannot be chosen for this dialect, which signs with a private key of ours; leave it out")
+        if not is_shared_secret(secret, SHORTEST_KEY, LONGEST_KEY):
+            raise ValueError(
+                f"must be {SHARED_PREFIX} and the base64 of {SHORTEST_KEY} to {LONGEST_KEY} bytes; "
+                "leave it out to be given one"
+            )
 
     def body(self, event: EventData) -> bytes:
         return standard(event, "")

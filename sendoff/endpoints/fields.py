@@ -99,6 +99,12 @@ class NewEndpoint(BaseModel):
     )
     rate_limit: RateLimit | None = None
     owner_metadata: Metadata | None = Field(None, alias="metadata")
+    secret: Text | None = Field(
+        None,
+        repr=False,
+        description="The signing secret, chosen by the owner so that a receiver can verify the ping: 32 to 64 "
+        "printable ASCII characters, or for `standard` a `whsec_…`. Left out, one is made.",
+    )
 
 
 class EndpointChanges(BaseModel):

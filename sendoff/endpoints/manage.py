@@ -78,13 +78,13 @@ async def register_endpoint(
         await check_subscription(tx, events)
     check_url(new.url, context.addresses)
     dialect = find_dialect(context, new.dialect)
-    secret = dialect.new_secret()
+    secret = _choose_secret(dialect, new.secret)
     await limit_pings(context, principal.organization_id, new.url)
     await ping(context, dialect=dialect.name, url=new.url, secrets=[secret], organization_id=principal.organization_id)
     now = context.clock.now()
     identifier = new_id()
     endpoint = Endpoint(
-        **new.model_dump(exclude={"events", "dialect"}),
+        **new.model_dump(exclude={"events", "dialect", "secret"}),
         id=identifier,
         organization_id=principal.organization_id,
         user_id=principal.user_id,
@@ -101,6 +101,16 @@ async def register_endpoint(
         tx.add(endpoint)
         write_endpoint_audit(tx, actor, "endpoint.create", endpoint, before=None)
     return RegisteredEndpoint(endpoint, secret)
+
+
+def _choose_secret(dialect: Dialect, chosen: str | None) -> str:
+    if chosen is None:
+        return dialect.new_secret()
+    try:
+        dialect.check_secret(chosen)
+    except ValueError as error:
+        raise Invalid(f"secret {error}.", field="secret") from None
+    return chosen
 
 
 def find_dialect(context: Context, name: str) -> Dialect:

@@ -76,9 +76,11 @@ def mint(run: Run, organization: str, name: str, *scopes: str) -> str:
 
 
 def register(run: Run, api: httpx.Client, path: str) -> str:
-    answer = api.post("/api/v1/webhooks", json={"url": run.receiver.url(path)}, headers={"Idempotency-Key": path})
+    """An endpoint with a secret that its owner chose."""
+    body = {"url": run.receiver.url(path), "secret": secrets.token_hex(32)}
+    answer = api.post("/api/v1/webhooks", json=body, headers={"Idempotency-Key": path})
     assert answer.status_code == 200, answer.text
-    run.issue(f"secret of {path}", answer.json()["secret"])
+    assert run.issue(f"secret of {path}", answer.json()["secret"]) == body["secret"]
     identifier: str = answer.json()["webhook"]["id"]
     return identifier
 
@@ -169,6 +171,8 @@ def make_mistakes(run: Run, api: httpx.Client, key: str, secret: str) -> None:
         lambda: api.post("/api/v1/webhooks", json={"url": f"https://{key}:{secret}@10.0.0.1/{secret}"}),
         lambda: api.post("/api/v1/webhooks", json={"url": run.receiver.url("/refuses"), "events": [secret, key]}),
         lambda: api.post("/api/v1/webhooks", json={key: secret, "url": [key]}),
+        lambda: api.post("/api/v1/webhooks", json={"url": run.receiver.url("/refuses"), "secret": f"{secret} {key}"}),
+        lambda: api.post("/api/v1/webhooks", json={"url": run.receiver.url("/refuses"), "secret": [secret]}),
         lambda: api.post("/api/v1/webhooks", content=f'{{"url": "{key}" {secret}'.encode()),
         lambda: api.post(
             "/api/v1/subscriptions", json={"event_type": key, "target_url": f"https://{secret}@a.example"}

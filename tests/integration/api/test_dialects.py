@@ -144,3 +144,54 @@ async def test_a_name_that_no_header_can_have_keeps_the_process_from_starting(
     with pytest.raises(BadSettings, match="SENDOFF_BRAND or SENDOFF_DIALECT"):
         async with open_context(chosen):
             pass
+
+
+CHOSEN = {
+    "default": "a" * 32,
+    "optimaldial": "whsec_" + "chosen,by+the=customer/" * 2 + "of64chars___",
+    "standard": "whsec_" + base64.b64encode(bytes(range(24))).decode(),
+}
+
+
+@pytest.mark.parametrize("dialect", CHOSEN)
+async def test_a_secret_chosen_by_the_owner_signs_the_ping_and_the_deliveries(
+    sqlite_api: ApiFixture, receiver: Receiver, dialect: str
+) -> None:
+    made = await create(sqlite_api, receiver.url("/hook"), dialect=dialect, secret=CHOSEN[dialect])
+    assert made["secret"] == CHOSEN[dialect]
+    assert "secret" not in made["webhook"]
+    await sqlite_api.publish()
+    await sqlite_api.app.work()
+    now = sqlite_api.app.clock.now().timestamp()
+    for request in receiver.requests():
+        assert verify(dialect, request.headers, request.body, CHOSEN[dialect], now=now)
+    assert len(receiver.requests()) == 2
+
+
+@pytest.mark.parametrize(
+    ("dialect", "secret", "remedy"),
+    [
+        *(("default", secret, "32 to 64 printable ASCII characters") for secret in ("", "a" * 31, "a" * 65)),
+        *(("default", "a" * 31 + other, "32 to 64 printable ASCII characters") for other in (" ", "é", "\n", "\x7f")),
+        *(("standard", secret, "24 to 64 bytes") for secret in ("a" * 40, "whsec_", "whsec_" + "A" * 31, "whsec_AAAA")),
+        ("standard", "whsec_" + "A" * 88, "24 to 64 bytes"),
+        ("standard-v1a", "whsk_" + "A" * 43 + "=", "leave it out"),
+        ("standard", "whpk_" + "A" * 43 + "=", "24 to 64 bytes"),
+    ],
+)
+async def test_a_secret_that_cannot_be_used_is_refused_before_the_ping_and_never_repeated(
+    sqlite_api: ApiFixture, receiver: Receiver, dialect: str, secret: str, remedy: str
+) -> None:
+    answer = await sqlite_api.post(HOOKS, {"url": receiver.url("/hook"), "dialect": dialect, "secret": secret})
+    detail = answer.json()["detail"]
+    assert answer.status_code == 400
+    assert detail.startswith("secret ")
+    assert remedy in detail
+    assert len(secret) < 8 or secret not in detail
+    assert receiver.requests() == []
+
+
+@pytest.mark.parametrize("secret", [1, ["a" * 40], {"a": "b"}])
+async def test_a_secret_that_is_not_text_is_refused_by_name(sqlite_api: ApiFixture, secret: object) -> None:
+    answer = await sqlite_api.post(HOOKS, {"url": "https://hooks.example/x", "secret": secret})
+    assert (answer.status_code, answer.json()["detail"].partition(" ")[0]) == (400, "`secret`:")

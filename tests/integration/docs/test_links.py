@@ -10,7 +10,8 @@ import pytest
 from tests.support.processes import ROOT
 
 FOLDERS = ("docs", "contrib", "packages", "tests")
-PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))])
+FOUND = [*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))]
+PAGES = sorted(page for page in FOUND if "node_modules" not in page.parts)
 LINK = re.compile(r"\]\((?!https?://|mailto:|#)([^)\s#]+)")
 CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 

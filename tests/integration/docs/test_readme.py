@@ -88,7 +88,8 @@ def test_the_production_block_starts_web_and_worker(checkout: Path, empty_postgr
         assert httpx.get(f"http://127.0.0.1:{port}/ready").status_code == 200
 
 
-def test_the_verification_example_refuses_a_request_without_a_signature() -> None:
+def test_the_verification_example_refuses_a_request_without_a_signature(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "packages" / "python" / "src")
     [example] = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
     given = {"headers": {}, "body": b"{}", "secret": "s" * 64}
     exec(compile(example, "README.md", "exec"), given)  # noqa: S102 - the README's own code

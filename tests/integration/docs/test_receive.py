@@ -1,16 +1,21 @@
-"""The receivers of the how-to, run as they stand there, and the test vectors, by every one of them."""
+"""The receivers of the how-to, each started as its page says; and the test vectors."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import secrets
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,90 +24,23 @@ import pytest
 
 from sendoff.dialects.base import AttemptInfo
 from sendoff.dialects.optimaldial import OPTIMALDIAL
-from sendoff.dialects.registry import Dialects
 from sendoff.verify import VerificationError, branded, verify
-from tests.integration.docs.vectors import EVENT, FILE, SECRETS, render, vectors_of
+from tests.integration.api.api_fixture import ApiFixture
+from tests.integration.docs.vectors import EVENT, FILE, render
+from tests.support.polling import eventually_blocking
+from tests.support.ports import free_port
 from tests.support.processes import ROOT, start, stop
 
 PAGE = (ROOT / "docs" / "how-to" / "receive.md").read_text()
-PYTHON, FASTAPI = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-NODE_VERIFY, NODE_RECEIVER = re.findall(r"^```js\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-[GO_VERIFY] = re.findall(r"^```go\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-[SHELL] = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+PROGRAM = re.compile(r"^```\w+\n((?:#|//) (\S+), started with: ([^\n]*)\n.*?)^```", re.DOTALL | re.MULTILINE)
+PROGRAMS = {name: (code, command) for code, name, command in PROGRAM.findall(PAGE)}
+SHELL = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)[-1]
+
+NODE = Path(__file__).parent / "node"
+"""The npm packages that the JavaScript receivers need. `npm ci --omit=dev` there installs Express."""
 
 VECTORS: list[dict[str, Any]] = json.loads(FILE.read_text())["vectors"]
-PLAIN_NAMES = {vector.name for dialect in SECRETS for vector in vectors_of(dialect)}
-PLAIN = [vector for vector in VECTORS if vector["name"] in PLAIN_NAMES]
-EXPECTED = [vector.get("type") or vector["problem"] for vector in PLAIN]
-SECRET = SECRETS["optimaldial"][0]
-
 _FORMS: dict[str, Callable[[str], Any]] = {"text": str, "parsed": json.loads, "null": lambda _: None}
-
-SERVE_FASTAPI = """
-import socket
-import uvicorn
-from app import app
-listener = socket.create_server(("127.0.0.1", 0))
-print("listening on", listener.getsockname()[1], flush=True)
-uvicorn.Server(uvicorn.Config(app, log_level="critical")).run([listener])
-"""
-NODE_RUNNER = """
-import { readFileSync } from "node:fs";
-import { verify } from "./verify.mjs";
-const { vectors } = JSON.parse(readFileSync(process.argv[2]));
-const results = vectors.map((vector) => {
-  const lower = Object.entries(vector.headers).map(([name, value]) => [name.toLowerCase(), value]);
-  const headers = Object.fromEntries(lower);
-  try {
-    return verify(vector.dialect, headers, Buffer.from(vector.body), vector.secrets, vector.now).type;
-  } catch (error) {
-    return error.message;
-  }
-});
-console.log(JSON.stringify(results));
-"""
-GO_RUNNER = """
-package main
-
-import (
-	"encoding/json"
-	"fmt"
-	"os"
-	"strings"
-)
-
-type vector struct {
-	Dialect, Body string
-	Now           int64
-	Secrets       []string
-	Headers       map[string]string
-}
-
-func main() {
-	text, _ := os.ReadFile(os.Args[1])
-	var document struct{ Vectors []vector }
-	json.Unmarshal(text, &document)
-	results := []any{}
-	for _, v := range document.Vectors {
-		get := func(name string) string {
-			for key, value := range v.Headers {
-				if strings.EqualFold(key, name) {
-					return value
-				}
-			}
-			return ""
-		}
-		event, err := Verify(v.Dialect, get, []byte(v.Body), v.Secrets, v.Now)
-		if err != nil {
-			results = append(results, err.Error())
-		} else {
-			results = append(results, event["type"])
-		}
-	}
-	encoded, _ := json.Marshal(results)
-	fmt.Println(string(encoded))
-}
-"""
 
 
 def test_the_vectors_are_not_stale() -> None:
@@ -126,78 +64,157 @@ def test_verify_gives_what_the_vector_says(vector: dict[str, Any]) -> None:
     assert problem == vector.get("problem")
 
 
-def test_nodes_receiver_gives_what_the_vectors_say(tmp_path: Path) -> None:
-    (tmp_path / "verify.mjs").write_text(NODE_VERIFY)
-    (tmp_path / "run.mjs").write_text(NODE_RUNNER)
-    (tmp_path / "plain.json").write_text(json.dumps({"vectors": PLAIN}))
-    assert json.loads(run([needed("node"), "run.mjs", "plain.json"], tmp_path)) == EXPECTED
+@pytest.fixture
+def shared_secret() -> str:
+    return secrets.token_hex(32)
 
 
-def test_gos_receiver_gives_what_the_vectors_say(tmp_path: Path) -> None:
-    (tmp_path / "go.mod").write_text("module receiver\n\ngo 1.20\n")
-    (tmp_path / "verify.go").write_text(GO_VERIFY)
-    (tmp_path / "main.go").write_text(GO_RUNNER)
-    (tmp_path / "plain.json").write_text(json.dumps({"vectors": PLAIN}))
-    assert json.loads(run([needed("go"), "run", ".", "plain.json"], tmp_path)) == EXPECTED
+@pytest.fixture(
+    params=[
+        "main.py",
+        "app.py",
+        "receiver.py",
+        "server.mjs",
+        "main.go",
+        pytest.param("app/hook/route.js", marks=pytest.mark.chaos),
+    ]
+)
+def receiver_url(request: pytest.FixtureRequest, tmp_path: Path, shared_secret: str) -> Iterator[str]:
+    """Where a receiver of the page listens, before any endpoint is registered."""
+    with receiving(request.param, tmp_path, f"{shared_secret} {'previous' * 8}") as url:
+        yield url
 
 
-@pytest.mark.parametrize("dialect", SECRETS)
-def test_pythons_receiver_believes_us_once_and_nobody_else(dialect: str, tmp_path: Path) -> None:
-    (tmp_path / "receiver.py").write_text(PYTHON)
-    with receiving([sys.executable, "receiver.py"], tmp_path, dialect) as url:
-        check_receiver(url, dialect)
+async def test_a_receiver_started_before_its_registration_is_pinged_delivered_to_and_refuses_forgeries(
+    sqlite_api: ApiFixture, receiver_url: str, shared_secret: str, tmp_path: Path
+) -> None:
+    clock = sqlite_api.app.clock
+    clock.advance((datetime.now(UTC) - clock.now()).total_seconds())
+    webhook = await sqlite_api.register(receiver_url, secret=shared_secret)
+    await sqlite_api.publish({"order": {"id": "first"}})
+    await sqlite_api.app.work()
+    [delivery] = (await sqlite_api.get(f"/api/v1/webhooks/{webhook['id']}/deliveries")).json()
+    assert (delivery["status"], delivery["last_response_status"]) == ("delivered", 204)
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        for expected, content, headers in requests_to_try(shared_secret):
+            answer = await client.post(receiver_url, content=content, headers=headers)
+            assert answer.status_code == expected
+    lines = (tmp_path / "output").read_text().splitlines()
+    assert len([line for line in lines if line.startswith("upload.completed") and "first" in line]) == 1
+    assert len([line for line in lines if line.startswith("upload.completed") and "second" in line]) == 1
 
 
-def test_nodes_receiver_believes_us_once_and_nobody_else(tmp_path: Path) -> None:
-    (tmp_path / "verify.mjs").write_text(NODE_VERIFY)
-    (tmp_path / "receiver.mjs").write_text(NODE_RECEIVER)
-    with receiving([needed("node"), "receiver.mjs"], tmp_path, "optimaldial") as url:
-        check_receiver(url, "optimaldial")
+def requests_to_try(secret: str) -> Iterator[tuple[int, bytes, dict[str, str]]]:
+    """Requests, and the status that each must be answered with."""
+    event = replace(EVENT, event_id="evt_" + secrets.token_hex(12), data=b'{"order":{"id":"second"}}')
+    body = OPTIMALDIAL.body(event)
+
+    def signed(by: str, *, age: int = 0) -> dict[str, str]:
+        attempt = AttemptInfo("d", 1, int(time.time()) - age)
+        return dict(OPTIMALDIAL.headers(event, attempt, body, [by]))
+
+    yield 204, body, signed(secret)
+    yield 204, body, signed("previous" * 8)
+    yield 400, body + b" ", signed(secret)
+    yield 400, body, signed("0f" * 32)
+    yield 400, body, signed(secret, age=400)
+    yield 400, body, {"Content-Type": "application/json"}
+    yield 400, b"", signed(secret)
 
 
-@pytest.mark.parametrize("language", ["python", "fastapi", "node"])
-def test_a_receiver_started_before_registration_answers_the_ping_then_verifies(language: str, tmp_path: Path) -> None:
-    """Timeline: start without a secret, ping, deliver, write the secret to the file, deliver again."""
-    body = OPTIMALDIAL.body(EVENT)
-    ping = b'{"type":"webhook.ping","data":{}}'
-    with (
-        receiving(_command(language, tmp_path), tmp_path, "optimaldial", WEBHOOK_SECRET="") as url,
-        httpx.Client(trust_env=False, timeout=10) as client,
-    ):
-
-        def send(content: bytes) -> int:
-            attempt = AttemptInfo("d", 1, int(time.time()))
-            headers = OPTIMALDIAL.headers(EVENT, attempt, content, [SECRET])
-            return client.post(f"{url}/hook", content=content, headers=headers).status_code
-
-        assert [send(ping), send(body), send(b"{")] == [204, 503, 503]
-        (tmp_path / "webhook-secret").write_text(f"{SECRET}\n")
-        assert [send(ping), send(body)] == [204, 204]
-        assert client.post(f"{url}/hook", content=ping).status_code == 400
-
-
-def _command(language: str, folder: Path) -> list[str]:
-    (folder / "receiver.py").write_text(PYTHON)
-    (folder / "verify.mjs").write_text(NODE_VERIFY)
-    (folder / "receiver.mjs").write_text(NODE_RECEIVER)
-    (folder / "app.py").write_text(FASTAPI)
-    (folder / "serve.py").write_text(SERVE_FASTAPI)
-    commands = {
-        "python": [sys.executable, "receiver.py"],
-        "fastapi": [sys.executable, "serve.py"],
-        "node": ["node", "receiver.mjs"],
-    }
-    needed(commands[language][0])
-    return commands[language]
-
-
-def test_the_commands_of_the_page_work_against_its_receiver(tmp_path: Path) -> None:
-    (tmp_path / "receiver.py").write_text(PYTHON)
-    with receiving([sys.executable, "receiver.py"], tmp_path, "optimaldial") as url:
-        script = SHELL.replace("http://127.0.0.1:9000", url)
+def test_the_commands_of_the_page_work_against_its_receiver(tmp_path: Path, shared_secret: str) -> None:
+    with receiving("app.py", tmp_path, shared_secret) as url:
+        script = SHELL.replace("http://127.0.0.1:9000/hook", url)
         path = f"{ROOT}/.venv/bin:{os.environ['PATH']}"
-        printed = run(["bash", "-euo", "pipefail", "-c", script], tmp_path, PATH=path, WEBHOOK_SECRET=SECRET)
-    assert json.loads(printed)["id"] == "evt_1"
+        environment = {**os.environ, "PATH": path, "WEBHOOK_SECRETS": shared_secret}
+        command = ["bash", "-euo", "pipefail", "-c", script]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["id"] == "evt_1"
+
+
+@contextmanager
+def receiving(name: str, folder: Path, known: str) -> Iterator[str]:
+    """A receiver of the page with the secrets `known`; its URL. What it prints is in the file `output`."""
+    code, command = PROGRAMS[name]
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(code)
+    port = str(free_port())
+    environment = {
+        **os.environ,
+        "PORT": port,
+        "PYTHONPATH": str(ROOT / "packages" / "python" / "src"),
+        "WEBHOOK_SECRETS": known,
+        "NEXT_TELEMETRY_DISABLED": "1",
+    }
+    words = prepare(shlex.split(command.replace("9000", port)), folder)
+    with (folder / "output").open("wb") as output:
+        # In a session of its own: some of the commands start further processes.
+        process = start(words, cwd=folder, env=environment, stdout=output, stderr=output, start_new_session=True)
+    url = f"http://127.0.0.1:{port}/hook"
+    try:
+        eventually_blocking(lambda: process.poll() is not None or answers(url), within=90, what=f"an answer of {name}")
+        assert process.poll() is None, (folder / "output").read_text()
+        yield url
+    finally:
+        stop(process)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def answers(url: str) -> bool:
+    """Whether a server answers; the first request lets development servers compile the route."""
+    try:
+        return httpx.get(url, trust_env=False, timeout=60).status_code in (404, 405, 400)
+    except httpx.TransportError:
+        return False
+
+
+def prepare(command: list[str], folder: Path) -> list[str]:
+    """The page's command with the programs of this machine, after what it needs is in the folder."""
+    program, *arguments = command
+    if program in ("uvicorn", "flask"):
+        return [sys.executable, "-m", program, *arguments]
+    if program == "python":
+        return [sys.executable, *arguments]
+    if program == "go":
+        return [build_with_go(folder)]
+    if program == "next":
+        install_with_npm(folder)
+        return [str(folder / "node_modules" / ".bin" / "next"), *arguments]
+    link_npm_packages(folder)
+    return [needed(program), *arguments]
+
+
+def build_with_go(folder: Path) -> str:
+    """What `go run` would start: a program that ends when it is stopped, and not its parent alone."""
+    shutil.copytree(ROOT / "packages" / "go", folder / "verify")
+    (folder / "go.mod").write_text(
+        "module receiver\n\ngo 1.20\n\nrequire sendoff/verify v0.1.0\n\nreplace sendoff/verify => ./verify\n"
+    )
+    offline = {"GOFLAGS": "-mod=mod", "GOPROXY": "off", "GOTOOLCHAIN": "local", "GOWORK": "off"}
+    command = [needed("go"), "build", "-o", "receiver", "."]
+    done = subprocess.run(command, cwd=folder, env=os.environ | offline, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    return str(folder / "receiver")
+
+
+def link_npm_packages(folder: Path) -> None:
+    if not (NODE / "node_modules" / "express").exists():
+        pytest.skip(f"express is not installed here: npm ci --omit=dev in {NODE.relative_to(ROOT)}")
+    (folder / "node_modules").mkdir()
+    for package in (NODE / "node_modules" / "express", ROOT / "packages" / "javascript"):
+        name = json.loads((package / "package.json").read_text())["name"]
+        (folder / "node_modules" / name).symlink_to(package)
+
+
+def install_with_npm(folder: Path) -> None:
+    for name in ("package.json", "package-lock.json", ".npmrc"):
+        shutil.copy(NODE / name, folder)
+    done = subprocess.run([needed("npm"), "ci"], cwd=folder, capture_output=True, text=True, timeout=400)
+    if done.returncode:
+        pytest.skip(f"npm ci cannot install Next.js here: {done.stderr[-200:]}")
+    shutil.copytree(ROOT / "packages" / "javascript", folder / "node_modules" / "sendoff-verify")
 
 
 def needed(program: str) -> str:
@@ -206,51 +223,3 @@ def needed(program: str) -> str:
     if found is None:
         pytest.skip(f"{program} is not installed here")
     return found
-
-
-def run(command: list[Any], directory: Path, **environment: str) -> str:
-    done = subprocess.run(
-        [str(part) for part in command],
-        cwd=directory,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=110,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@contextmanager
-def receiving(command: list[str], directory: Path, dialect: str, **variables: str) -> Iterator[str]:
-    """A receiver of the page that knows the vectors' newest two secrets; where it listens."""
-    known = [vector["secrets"] for vector in VECTORS if vector["dialect"] == dialect and len(vector["secrets"]) == 2]
-    environment = {
-        **os.environ,
-        "PORT": "0",
-        "PYTHONPATH": str(ROOT),
-        "WEBHOOK_DIALECT": dialect,
-        "WEBHOOK_SECRET": " ".join(known[0]),
-        **variables,
-    }
-    process = start(command, cwd=directory, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    assert process.stdout is not None
-    try:
-        told = process.stdout.readline().decode().split()
-        assert told[:2] == ["listening", "on"]
-        yield f"http://127.0.0.1:{told[2]}"
-    finally:
-        stop(process)
-
-
-def check_receiver(url: str, dialect: str) -> None:
-    spoken = Dialects().get(dialect)
-    body = spoken.body(EVENT)
-    attempt = AttemptInfo("d", 1, int(time.time()))
-    with httpx.Client(trust_env=False, timeout=10) as client:
-        for secret in SECRETS[dialect][:2]:
-            headers = spoken.headers(EVENT, attempt, body, [secret])
-            assert client.post(url, content=body, headers=headers).status_code == 204
-        stranger = spoken.headers(EVENT, attempt, body, [SECRETS[dialect][2]])
-        assert client.post(url, content=body, headers=stranger).status_code == 400
-        assert client.post(url, content=body + b" ", headers=headers).status_code == 400
