@@ -10,7 +10,7 @@ from sendoff.context import Context
 from sendoff.ids import new_id
 from sendoff.maintenance.throttle import pause_after
 from sendoff.metrics import DEAD_LETTERS
-from sendoff.policy.states import DeadLetterReason, EndpointState, ReplayItemState
+from sendoff.policy.states import CLOSE_ITEM, DeadLetterReason, EndpointState, ReplayItemState
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import dead_letters, deliveries, endpoints, replays
 from sendoff.store.queries.dead_letters import Drain
@@ -81,7 +81,7 @@ async def dead_letter_open_deliveries(
         if delivery.replay_id is not None:
             by_replay.setdefault(delivery.replay_id, []).append(delivery.id)
     for replay_id, delivery_ids in by_replay.items():
-        await replays.move_items(tx, replay_id, delivery_ids, to=ReplayItemState.FAILED)
+        await replays.move_items(tx, replay_id, delivery_ids, CLOSE_ITEM, to=ReplayItemState.FAILED)
     return reasons
 
 

@@ -22,7 +22,7 @@ from sendoff.metrics import ATTEMPT_SECONDS, ATTEMPTS, LEASES_LOST
 from sendoff.policy.attempt_result import ResultKind
 from sendoff.policy.decision import Delivered
 from sendoff.policy.retry import DeadLettered, Retry
-from sendoff.policy.states import ENDPOINT, DeliveryState, EndpointState
+from sendoff.policy.states import ANSWER_GONE, AUTO_DISABLE, DeliveryState, EndpointState
 from sendoff.store.engine.database import Transaction
 from sendoff.store.hot.rows import AttemptRecord, Exchange, NewDeadLetter
 from sendoff.store.queries import deliveries, endpoints
@@ -86,7 +86,7 @@ async def _close_endpoints(context: Context, closing: dict[str, _EndpointClosing
         rows = await endpoints.find_many(tx, closing, lock=True)
         for endpoint_id, endpoint in rows.items():
             becomes = closing[endpoint_id].becomes
-            if becomes is not None and _can_become(becomes, endpoint):
+            if becomes is not None:
                 _disable(tx, endpoint, becomes, now)
         await tx.flush()
         off = {key: EndpointState(row.state) for key, row in rows.items() if row.state != EndpointState.ACTIVE}
@@ -96,20 +96,15 @@ async def _close_endpoints(context: Context, closing: dict[str, _EndpointClosing
     count_dead_letters(reasons)
 
 
-def _can_become(state: EndpointState, endpoint: Endpoint) -> bool:
-    # A paused or disabled endpoint could be switched on again; after 410 Gone that must not happen.
-    return endpoint.state == EndpointState.ACTIVE or (
-        state == EndpointState.GONE and endpoint.state in (EndpointState.PAUSED, EndpointState.DISABLED)
-    )
-
-
-def _disable(tx: Transaction, endpoint: Endpoint, state: EndpointState, now: datetime) -> None:
+def _disable(tx: Transaction, endpoint: Endpoint, becomes: EndpointState, now: datetime) -> None:
+    """Switch the endpoint off, unless it changed meanwhile to a state from which this does not lead on."""
+    trigger = ANSWER_GONE if becomes is EndpointState.GONE else AUTO_DISABLE
+    if not trigger.allows(endpoint.state):
+        return
     before = str(endpoint.state)
-    ENDPOINT.check(before, state)
-    endpoint.state = state
+    endpoints.move(endpoint, trigger)
     endpoint.disabled_at = now
-    endpoint.drain_due = True
-    _log.warning("endpoint_disabled", endpoint=endpoint.id, state=str(state))
+    _log.warning("endpoint_disabled", endpoint=endpoint.id, state=str(endpoint.state))
     write_audit(
         tx,
         WORKER,
@@ -118,7 +113,7 @@ def _disable(tx: Transaction, endpoint: Endpoint, state: EndpointState, now: dat
         now=now,
         organization_id=endpoint.organization_id,
         before={"state": before},
-        after={"state": str(state), "consecutive_failures": endpoint.consecutive_failures},
+        after={"state": str(endpoint.state), "consecutive_failures": endpoint.consecutive_failures},
     )
 
 

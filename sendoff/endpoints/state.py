@@ -1,4 +1,4 @@
-"""Changes of an endpoint's state and fields: one function for each arrow of `policy/states.py`, and one `apply`.
+"""Changes of an endpoint's state and fields: one function for each trigger of `policy/states.py`, and one `apply`.
 
 The transaction must hold the endpoint. `drain_endpoint` follows after the commit when `drain_due` is set.
 """
@@ -12,7 +12,14 @@ from typing import Any
 from sendoff.audit import Actor, write_audit
 from sendoff.endpoints.fields import audit_snapshot
 from sendoff.errors import Conflict
-from sendoff.policy.states import ENDPOINT, EndpointState
+from sendoff.policy.states import (
+    DELETE,
+    DISABLE_BY_OPERATOR,
+    SWITCH_OFF,
+    SWITCH_ON,
+    EndpointState,
+    Trigger,
+)
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import endpoints
 from sendoff.store.tables import Endpoint
@@ -55,7 +62,7 @@ def switch_on(endpoint: Endpoint, now: datetime) -> None:
 def switch_off(endpoint: Endpoint, now: datetime) -> None:
     """Its owner pauses it; one that is off already stays as it is."""
     if endpoint.state == EndpointState.ACTIVE:
-        _move(endpoint, EndpointState.PAUSED, now)
+        _move(endpoint, SWITCH_OFF, now)
 
 
 def enable_by_operator(endpoint: Endpoint, now: datetime) -> None:
@@ -71,7 +78,7 @@ def disable_by_operator(endpoint: Endpoint, now: datetime) -> None:
     if endpoint.state == EndpointState.GONE:
         raise Conflict("This endpoint answered 410 Gone and is off for good; there is nothing left to disable.")
     if endpoint.state != EndpointState.DISABLED:
-        _move(endpoint, EndpointState.DISABLED, now)
+        _move(endpoint, DISABLE_BY_OPERATOR, now)
         endpoint.disabled_at = now
     endpoint.disabled_by_operator = True
     endpoint.updated_at = now
@@ -80,7 +87,7 @@ def disable_by_operator(endpoint: Endpoint, now: datetime) -> None:
 def mark_deleted(tx: Transaction, actor: Actor, endpoint: Endpoint, now: datetime) -> None:
     """Delete it: it is kept for the record, but never sent to again."""
     before = audit_snapshot(endpoint)
-    _move(endpoint, EndpointState.DELETED, now)
+    _move(endpoint, DELETE, now)
     write_endpoint_audit(tx, actor, "endpoint.delete", endpoint, before=before)
 
 
@@ -102,13 +109,11 @@ def write_endpoint_audit(
 
 def _activate(endpoint: Endpoint, now: datetime) -> None:
     if endpoint.state != EndpointState.ACTIVE:
-        _move(endpoint, EndpointState.ACTIVE, now)
+        _move(endpoint, SWITCH_ON, now)
     endpoint.consecutive_failures = 0
     endpoint.disabled_at = None
 
 
-def _move(endpoint: Endpoint, target: EndpointState, now: datetime) -> None:
-    ENDPOINT.check(endpoint.state, target)
-    endpoint.state = target
-    endpoint.drain_due = target != EndpointState.ACTIVE
+def _move(endpoint: Endpoint, trigger: Trigger, now: datetime) -> None:
+    endpoints.move(endpoint, trigger)
     endpoint.updated_at = now

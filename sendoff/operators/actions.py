@@ -10,7 +10,7 @@ from sendoff.endpoints.state import disable_by_operator, enable_by_operator, wri
 from sendoff.errors import Conflict, Invalid, NotFound
 from sendoff.ids import is_uuid
 from sendoff.operators.queries import DeliveryReport, find_dead_letter, find_delivery, report_on
-from sendoff.policy.states import DEAD_LETTER, DeadLetterState, DeliveryState, EndpointState
+from sendoff.policy.states import DISCARD, DeadLetterState, DeliveryState, EndpointState
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import dead_letters, deliveries, endpoints
 from sendoff.store.tables import DeadLetter, Delivery, Endpoint
@@ -54,9 +54,8 @@ async def discard_dead_letter(context: Context, actor: Actor, dead_letter_id: st
         letter = await find_dead_letter(tx, dead_letter_id, lock=True)
         if letter.state != DeadLetterState.OPEN:
             raise Conflict(f"This dead letter is already {letter.state}; only open ones can be discarded.")
-        DEAD_LETTER.check(letter.state, DeadLetterState.DISCARDED)
         before = {"state": str(letter.state)}
-        letter.state = DeadLetterState.DISCARDED
+        letter.state = DISCARD.target(letter.state)
         write_audit(
             tx,
             actor,

@@ -16,7 +16,17 @@ from sendoff.clock import iso
 from sendoff.context import Context
 from sendoff.errors import Conflict, NotFound
 from sendoff.ids import is_uuid, new_id
-from sendoff.policy.states import REPLAY, DeadLetterState, DeliveryState, EndpointState, ReplayItemState, ReplayState
+from sendoff.policy.states import (
+    CANCEL_REPLAY,
+    COMPLETE_REPLAY,
+    SEND_ITEM,
+    DeadLetterState,
+    DeliveryState,
+    EndpointState,
+    ReplayItemState,
+    ReplayState,
+    Trigger,
+)
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import dead_letters, deliveries, delivery_history, endpoints, replays
 from sendoff.store.queries.dead_letters import DeadLetterFilter
@@ -87,7 +97,7 @@ async def start_replay(
             chosen = _with_default_state(selection.filter)
             replay.total = await replays.add_items_by_filter(tx, replay.id, chosen)
         if replay.total == 0:
-            _end(replay, ReplayState.COMPLETED, now)
+            _complete(replay, now)
         write_audit(
             tx,
             actor,
@@ -120,7 +130,7 @@ async def cancel_replay(context: Context, actor: Actor, replay_id: str) -> Repla
         if replay.state != ReplayState.RUNNING:
             raise Conflict(f"This replay is already {replay.state}; only running ones can be cancelled.")
         now = context.clock.now()
-        _end(replay, ReplayState.CANCELLED, now)
+        _end(replay, CANCEL_REPLAY, now)
         report = ReplayReport(replay, (await replays.progress(tx, [replay.id]))[replay.id])
         write_audit(
             tx,
@@ -167,9 +177,10 @@ async def _send_due_items(tx: Transaction, replay: Replay, now: datetime) -> lis
     # Another retry or replay may have delivered some of these since this replay was recorded.
     arrived = [] if by_id else [delivery.id for delivery in found if delivery.state == DeliveryState.DELIVERED]
     done = {*sent, *arrived}
-    await replays.move_items(tx, replay.id, sent, to=ReplayItemState.SENT)
-    await replays.move_items(tx, replay.id, arrived, to=ReplayItemState.SUCCEEDED)
-    await replays.move_items(tx, replay.id, [one for one in items if one not in done], to=ReplayItemState.FAILED)
+    await replays.move_items(tx, replay.id, sent, SEND_ITEM, to=ReplayItemState.SENT)
+    await replays.move_items(tx, replay.id, arrived, SEND_ITEM, to=ReplayItemState.SUCCEEDED)
+    refused = [one for one in items if one not in done]
+    await replays.move_items(tx, replay.id, refused, SEND_ITEM, to=ReplayItemState.FAILED)
     await dead_letters.mark_replayed(tx, sent, now=now)
     return sent
 
@@ -184,12 +195,15 @@ async def _for_active_endpoints(tx: Transaction, found: Sequence[Delivery]) -> l
 async def _finish_if_all_ended(tx: Transaction, replay: Replay, now: datetime) -> None:
     progress = (await replays.progress(tx, [replay.id]))[replay.id]
     if progress.succeeded + progress.failed >= replay.total:
-        _end(replay, ReplayState.COMPLETED, now)
+        _complete(replay, now)
 
 
-def _end(replay: Replay, state: ReplayState, now: datetime) -> None:
-    REPLAY.check(replay.state, state)
-    replay.state, replay.finished_at = state, now
+def _complete(replay: Replay, now: datetime) -> None:
+    _end(replay, COMPLETE_REPLAY, now)
+
+
+def _end(replay: Replay, trigger: Trigger, now: datetime) -> None:
+    replay.state, replay.finished_at = trigger.target(replay.state), now
 
 
 async def _find(tx: Transaction, replay_id: str, *, lock: bool = False) -> Replay:

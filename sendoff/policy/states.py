@@ -1,8 +1,10 @@
 """The states of endpoints, deliveries, dead letters, replays and uploads, and the arrows between them.
 
-Each enumeration is one column. An arrow is a change that may happen, with its cause; code that writes a state checks
-the arrow first, or selects rows in SQL by the arrow's source. `python -m tools.state_diagrams` draws the diagrams in
-ARCHITECTURE.md from these arrows.
+Each enumeration is one column. An arrow is a change that may happen, with its cause. Arrows that are written together
+make a trigger, and one function writes each trigger, on PostgreSQL and on SQLite: it takes the new state from the
+trigger, or selects the rows in SQL by the trigger's sources (`store/engine/transitions.py`).
+tests/integration/store/test_transitions.py tries every trigger on every state. `python -m tools.state_diagrams` draws
+the diagrams in ARCHITECTURE.md from these arrows.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 
 
 class DeliveryState(StrEnum):
@@ -101,24 +104,57 @@ class Arrow:
     cause: str
 
 
+class Trigger:
+    """Arrows that one function writes, and no other; a name is that of what the function does."""
+
+    def __init__(self, name: str, *arrows: tuple[StrEnum | None, StrEnum, str]) -> None:
+        """`arrows`: source, target and cause of each."""
+        self.name = name
+        self.arrows = tuple(Arrow(*arrow) for arrow in arrows)
+        self.sources = tuple(dict.fromkeys(arrow.source for arrow in self.arrows if arrow.source is not None))
+        """The states that it starts from, without duplicates."""
+        self.targets = tuple(dict.fromkeys(arrow.target for arrow in self.arrows))
+        """The states that it leads to, without duplicates."""
+        self._pairs = frozenset((arrow.source, arrow.target) for arrow in self.arrows)
+
+    def __repr__(self) -> str:
+        return f"Trigger({self.name})"
+
+    def allows(self, source: str | None) -> bool:
+        """Whether one of its arrows starts from `source`."""
+        return any(arrow.source == source for arrow in self.arrows)
+
+    def check(self, source: str | None, target: str) -> None:
+        """Raise ValueError if none of its arrows leads from `source` to `target`: the caller missed a condition."""
+        if (source, target) not in self._pairs:
+            raise ValueError(f"{self.name} leads from no {source} to {target}; check the state before the change")
+
+    def target(self, source: str | None) -> StrEnum:
+        """The state that it makes of `source`. Raises ValueError unless there is exactly one."""
+        found = {arrow.target for arrow in self.arrows if arrow.source == source}
+        if len(found) != 1:
+            raise ValueError(
+                f"{self.name} leads from {source} to {len(found)} states; check the state before the change"
+            )
+        return found.pop()
+
+
 @dataclass(frozen=True, slots=True)
 class StateMachine:
-    """The states of one column, and every arrow between them."""
+    """The states of one column, and everything that changes them."""
 
     name: str
     states: type[StrEnum]
-    arrows: Sequence[Arrow]
+    triggers: Sequence[Trigger]
+
+    @property
+    def arrows(self) -> Sequence[Arrow]:
+        """Every change that may happen."""
+        return tuple(chain.from_iterable(trigger.arrows for trigger in self.triggers))
 
     def allows(self, source: str | None, target: str) -> bool:
         """Whether there is an arrow from `source` to `target`."""
         return any((arrow.source, arrow.target) == (source, target) for arrow in self.arrows)
-
-    def check(self, source: str | None, target: str) -> None:
-        """Raise ValueError if no arrow leads from `source` to `target`: the caller missed a condition."""
-        if not self.allows(source, target):
-            raise ValueError(
-                f"no arrow leads a {self.name} from {source} to {target}; check its state before the change"
-            )
 
     def mermaid(self) -> str:
         """The arrows as a Mermaid state diagram."""
@@ -132,83 +168,111 @@ class StateMachine:
         return "\n".join(["stateDiagram-v2", *lines])
 
 
+_ACTIVE, _PAUSED, _DISABLED, _GONE = (
+    EndpointState.ACTIVE,
+    EndpointState.PAUSED,
+    EndpointState.DISABLED,
+    EndpointState.GONE,
+)
+REGISTER = Trigger("register", (None, _ACTIVE, "registered"))
+SWITCH_OFF = Trigger("switch off", (_ACTIVE, _PAUSED, "switched off by its owner"))
+SWITCH_ON = Trigger("switch on", (_PAUSED, _ACTIVE, "switched on"), (_DISABLED, _ACTIVE, "switched on"))
+AUTO_DISABLE = Trigger("auto-disable", (_ACTIVE, _DISABLED, "too many failures in a row"))
+DISABLE_BY_OPERATOR = Trigger(
+    "disable by an operator",
+    (_ACTIVE, _DISABLED, "disabled by an operator"),
+    (_PAUSED, _DISABLED, "disabled by an operator"),
+)
+ANSWER_GONE = Trigger("answer 410", *((source, _GONE, "410 Gone") for source in (_ACTIVE, _PAUSED, _DISABLED)))
+DELETE = Trigger(
+    "delete", *((source, EndpointState.DELETED, "deleted") for source in (_ACTIVE, _PAUSED, _DISABLED, _GONE))
+)
+
 ENDPOINT = StateMachine(
     "endpoint",
     EndpointState,
-    (
-        Arrow(None, EndpointState.ACTIVE, "registered"),
-        Arrow(EndpointState.ACTIVE, EndpointState.PAUSED, "switched off by its owner"),
-        Arrow(EndpointState.ACTIVE, EndpointState.DISABLED, "too many failures in a row"),
-        Arrow(EndpointState.ACTIVE, EndpointState.DISABLED, "disabled by an operator"),
-        Arrow(EndpointState.PAUSED, EndpointState.DISABLED, "disabled by an operator"),
-        Arrow(EndpointState.PAUSED, EndpointState.ACTIVE, "switched on"),
-        Arrow(EndpointState.DISABLED, EndpointState.ACTIVE, "switched on"),
-        *(
-            Arrow(source, EndpointState.GONE, "410 Gone")
-            for source in (EndpointState.ACTIVE, EndpointState.PAUSED, EndpointState.DISABLED)
-        ),
-        *(
-            Arrow(source, EndpointState.DELETED, "deleted")
-            for source in (EndpointState.ACTIVE, EndpointState.PAUSED, EndpointState.DISABLED, EndpointState.GONE)
-        ),
-    ),
+    (REGISTER, SWITCH_OFF, AUTO_DISABLE, DISABLE_BY_OPERATOR, SWITCH_ON, ANSWER_GONE, DELETE),
 )
+
+_PENDING, _HELD, _IN_FLIGHT, _DEAD = (
+    DeliveryState.PENDING,
+    DeliveryState.HELD,
+    DeliveryState.IN_FLIGHT,
+    DeliveryState.DEAD,
+)
+ACCEPT = Trigger("accept", (None, _PENDING, "accepted"), (None, _HELD, "accepted beyond the endpoint's capacity"))
+CLAIM_DUE = Trigger(
+    "claim due",
+    (_PENDING, _IN_FLIGHT, "claimed"),
+    (_PENDING, _HELD, "due without capacity"),
+    (_IN_FLIGHT, _IN_FLIGHT, "claimed after its lease ended"),
+    (_IN_FLIGHT, _HELD, "its lease ended without capacity"),
+)
+CLAIM_HELD = Trigger("claim held", (_HELD, _IN_FLIGHT, "claimed"))
+RELEASE = Trigger("release", (_IN_FLIGHT, _PENDING, "released"), (_IN_FLIGHT, _HELD, "released without capacity"))
+RECORD = Trigger(
+    "record",
+    (_IN_FLIGHT, _PENDING, "failed"),
+    (_IN_FLIGHT, DeliveryState.DELIVERED, "2xx"),
+    (_IN_FLIGHT, _DEAD, "given up"),
+)
+RETRY_NOW = Trigger("retry now", (_PENDING, _PENDING, "retried by hand"), (_HELD, _PENDING, "retried by hand"))
+REOPEN = Trigger(
+    "reopen",
+    (_DEAD, _PENDING, "replayed, or retried by hand"),
+    (DeliveryState.DELIVERED, _PENDING, "replayed by its id"),
+)
+CLOSE = Trigger("close", *((source, _DEAD, "endpoint not active") for source in (_PENDING, _HELD, _IN_FLIGHT)))
 
 DELIVERY = StateMachine(
     "delivery",
     DeliveryState,
-    (
-        Arrow(None, DeliveryState.PENDING, "accepted"),
-        Arrow(None, DeliveryState.HELD, "accepted beyond the endpoint's capacity"),
-        Arrow(DeliveryState.PENDING, DeliveryState.IN_FLIGHT, "claimed"),
-        Arrow(DeliveryState.PENDING, DeliveryState.HELD, "due without capacity"),
-        Arrow(DeliveryState.HELD, DeliveryState.IN_FLIGHT, "claimed"),
-        Arrow(DeliveryState.HELD, DeliveryState.PENDING, "retried by hand"),
-        Arrow(DeliveryState.IN_FLIGHT, DeliveryState.IN_FLIGHT, "claimed after its lease ended"),
-        Arrow(DeliveryState.IN_FLIGHT, DeliveryState.PENDING, "failed, or released"),
-        Arrow(DeliveryState.IN_FLIGHT, DeliveryState.HELD, "released without capacity"),
-        Arrow(DeliveryState.IN_FLIGHT, DeliveryState.DELIVERED, "2xx"),
-        Arrow(DeliveryState.IN_FLIGHT, DeliveryState.DEAD, "given up"),
-        Arrow(DeliveryState.PENDING, DeliveryState.DEAD, "endpoint not active"),
-        Arrow(DeliveryState.HELD, DeliveryState.DEAD, "endpoint not active"),
-        Arrow(DeliveryState.DEAD, DeliveryState.PENDING, "replayed, or retried by hand"),
-        Arrow(DeliveryState.DELIVERED, DeliveryState.PENDING, "replayed by its id"),
-    ),
+    (ACCEPT, CLAIM_DUE, CLAIM_HELD, RELEASE, RECORD, RETRY_NOW, CLOSE, REOPEN),
 )
 
-DEAD_LETTER = StateMachine(
-    "dead letter",
-    DeadLetterState,
-    (
-        Arrow(None, DeadLetterState.OPEN, "given up"),
-        Arrow(DeadLetterState.OPEN, DeadLetterState.REPLAYED, "replayed, or retried by hand"),
-        Arrow(DeadLetterState.OPEN, DeadLetterState.DISCARDED, "discarded"),
-    ),
-)
+GIVE_UP = Trigger("give up", (None, DeadLetterState.OPEN, "given up"))
+GIVE_UP_WAITING = Trigger("give up what waits", (None, DeadLetterState.OPEN, "endpoint not active"))
+SEND_AGAIN = Trigger("send again", (DeadLetterState.OPEN, DeadLetterState.REPLAYED, "replayed, or retried by hand"))
+DISCARD = Trigger("discard", (DeadLetterState.OPEN, DeadLetterState.DISCARDED, "discarded"))
 
-REPLAY = StateMachine(
-    "replay",
-    ReplayState,
-    (
-        Arrow(None, ReplayState.RUNNING, "started"),
-        Arrow(None, ReplayState.COMPLETED, "started with nothing to send"),
-        Arrow(ReplayState.RUNNING, ReplayState.COMPLETED, "all sent and ended"),
-        Arrow(ReplayState.RUNNING, ReplayState.CANCELLED, "cancelled"),
-    ),
+DEAD_LETTER = StateMachine("dead letter", DeadLetterState, (GIVE_UP, GIVE_UP_WAITING, SEND_AGAIN, DISCARD))
+
+START_REPLAY = Trigger("start a replay", (None, ReplayState.RUNNING, "started"))
+COMPLETE_REPLAY = Trigger("complete a replay", (ReplayState.RUNNING, ReplayState.COMPLETED, "all sent and ended"))
+CANCEL_REPLAY = Trigger("cancel a replay", (ReplayState.RUNNING, ReplayState.CANCELLED, "cancelled"))
+
+REPLAY = StateMachine("replay", ReplayState, (START_REPLAY, COMPLETE_REPLAY, CANCEL_REPLAY))
+
+_WAITING, _SENT = ReplayItemState.WAITING, ReplayItemState.SENT
+ADD_ITEM = Trigger("add to a replay", (None, _WAITING, "chosen"))
+SEND_ITEM = Trigger(
+    "send an item",
+    (_WAITING, _SENT, "made due"),
+    (_WAITING, ReplayItemState.SUCCEEDED, "delivered meanwhile"),
+    (_WAITING, ReplayItemState.FAILED, "cannot be sent again"),
+)
+RECORD_ITEM = Trigger(
+    "record an item", (_SENT, ReplayItemState.SUCCEEDED, "2xx"), (_SENT, ReplayItemState.FAILED, "given up")
+)
+CLOSE_ITEM = Trigger("close an item", (_SENT, ReplayItemState.FAILED, "endpoint not active"))
+
+REPLAY_ITEM = StateMachine("replay item", ReplayItemState, (ADD_ITEM, SEND_ITEM, RECORD_ITEM, CLOSE_ITEM))
+
+_READY, _PROCESSING = UploadStatus.READY_FOR_PROCESSING, UploadStatus.PROCESSING
+CREATE_UPLOAD = Trigger("create an upload", (None, _READY, "created"))
+CLAIM_UPLOAD = Trigger(
+    "claim an upload", (_READY, _PROCESSING, "claimed by a worker"), (_PROCESSING, _PROCESSING, "its lease ended")
+)
+CANCEL_UPLOAD = Trigger("cancel an upload", (_READY, UploadStatus.CANCELLED, "cancelled"))
+RELEASE_UPLOAD = Trigger("release an upload", (_PROCESSING, _READY, "released"))
+FINISH_UPLOAD = Trigger(
+    "finish an upload",
+    (_PROCESSING, UploadStatus.COMPLETED, "results written"),
+    (_PROCESSING, UploadStatus.FAILED, "given up"),
 )
 
 UPLOAD = StateMachine(
-    "upload",
-    UploadStatus,
-    (
-        Arrow(None, UploadStatus.READY_FOR_PROCESSING, "created"),
-        Arrow(UploadStatus.READY_FOR_PROCESSING, UploadStatus.PROCESSING, "taken by a worker"),
-        Arrow(UploadStatus.READY_FOR_PROCESSING, UploadStatus.CANCELLED, "cancelled"),
-        Arrow(UploadStatus.PROCESSING, UploadStatus.PROCESSING, "taken after its lease ended"),
-        Arrow(UploadStatus.PROCESSING, UploadStatus.READY_FOR_PROCESSING, "given back"),
-        Arrow(UploadStatus.PROCESSING, UploadStatus.COMPLETED, "results written"),
-        Arrow(UploadStatus.PROCESSING, UploadStatus.FAILED, "given up"),
-    ),
+    "upload", UploadStatus, (CREATE_UPLOAD, CLAIM_UPLOAD, CANCEL_UPLOAD, RELEASE_UPLOAD, FINISH_UPLOAD)
 )
 
-MACHINES = (ENDPOINT, DELIVERY, DEAD_LETTER, REPLAY, UPLOAD)
+MACHINES = (ENDPOINT, DELIVERY, DEAD_LETTER, REPLAY, REPLAY_ITEM, UPLOAD)

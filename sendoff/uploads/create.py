@@ -22,7 +22,7 @@ from sendoff.idempotency import (
     under_way,
 )
 from sendoff.ids import new_id
-from sendoff.policy.states import UploadStatus
+from sendoff.policy.states import CREATE_UPLOAD
 from sendoff.publishing.publish import AcceptedEvent, enqueue_accepted
 from sendoff.store.queries import accounts, uploads
 from sendoff.store.tables import Upload
@@ -136,7 +136,7 @@ def _row(context: Context, owner: UploadOwner, checked: CheckedUpload) -> Upload
         original_filename=checked.filename,
         storage_path=f"{owner.organization_id}/{upload_id}/original.csv",
         file_size_bytes=checked.size,
-        status=UploadStatus.READY_FOR_PROCESSING,
+        status=CREATE_UPLOAD.target(None),
         valid_row_count=checked.valid,
         invalid_row_count=checked.invalid,
         credits_required=checked.valid,

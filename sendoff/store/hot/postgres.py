@@ -6,9 +6,19 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sendoff.policy.states import EndpointState
+from sendoff.policy.states import (
+    CLAIM_DUE,
+    CLAIM_HELD,
+    GIVE_UP,
+    RECORD,
+    RECORD_ITEM,
+    DeliveryState,
+    EndpointState,
+    ReplayItemState,
+)
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.postgres_driver import Direct, columns_of
+from sendoff.store.engine.transitions import found_by, made_by
 from sendoff.store.hot.rows import (
     ACTIVE_ENDPOINTS,
     CONTENT,
@@ -81,7 +91,8 @@ _CLAIM_DUE = f"""
         FROM due
     ), claimed AS (
         UPDATE deliveries SET
-            state = CASE WHEN beyond_quota <= 0 THEN 'in_flight' ELSE 'held' END,
+            state = CASE WHEN beyond_quota <= 0 THEN {made_by(CLAIM_DUE, DeliveryState.IN_FLIGHT)}
+                ELSE {made_by(CLAIM_DUE, DeliveryState.HELD)} END,
             lease_token = CASE WHEN beyond_quota <= 0 THEN $5::uuid END,
             leased_until = CASE WHEN beyond_quota <= 0 THEN $7::timestamptz END,
             due_at = CASE WHEN beyond_quota > 0 THEN COALESCE(due_at, $6) END
@@ -94,12 +105,13 @@ _CLAIM_HELD = f"""
     WITH oldest AS (
         SELECT of_endpoint.id
         FROM unnest($1::uuid[], $2::int[]) AS r(endpoint_id, quota) CROSS JOIN LATERAL (
-            SELECT d.id FROM deliveries d WHERE d.endpoint_id = r.endpoint_id AND d.state = 'held'
+            SELECT d.id FROM deliveries d WHERE d.endpoint_id = r.endpoint_id
+                AND {found_by(CLAIM_HELD, column="d.state")}
             ORDER BY d.id LIMIT r.quota
             FOR UPDATE OF d SKIP LOCKED
         ) AS of_endpoint
     ), claimed AS (
-        UPDATE deliveries SET state = 'in_flight', lease_token = $3::uuid, leased_until = $4, due_at = NULL
+        UPDATE deliveries SET state = {made_by(CLAIM_HELD)}, lease_token = $3::uuid, leased_until = $4, due_at = NULL
         FROM oldest WHERE deliveries.id = oldest.id
         RETURNING {_CLAIMED}
     )
@@ -145,7 +157,8 @@ _RECORD = f"""
             delivered_at = r.delivered_at,
             last_attempt_at = CASE WHEN r.counted THEN r.started_at ELSE d.last_attempt_at END,
             last_response_status = CASE WHEN r.counted THEN r.response_status ELSE d.last_response_status END
-        FROM r WHERE d.id = r.delivery_id AND d.lease_token = r.lease_token AND d.state || '' = 'in_flight'
+        FROM r WHERE d.id = r.delivery_id AND d.lease_token = r.lease_token
+            AND {found_by(RECORD, column="d.state || ''")}
         RETURNING d.endpoint_id, d.event_id, d.organization_id, d.replay_id, r.*
     ), written AS (
         INSERT INTO attempts (delivery_id, number, started_at, duration_ms, outcome, response_status, error)
@@ -164,12 +177,15 @@ _RECORD = f"""
         INSERT INTO dead_letters (id, delivery_id, event_id, event_type, endpoint_id, endpoint_url, organization_id,
             reason, last_response_status, last_error, attempt_count, died_at, state)
         SELECT dead_letter_id, delivery_id, event_id, event_type, endpoint_id, endpoint_url, organization_id,
-            reason, response_status, error, attempt_count, {_NOW}::timestamptz, 'open'
+            reason, response_status, error, attempt_count, {_NOW}::timestamptz, {made_by(GIVE_UP)}
         FROM settled WHERE dead_letter_id IS NOT NULL
     ), replayed AS (
-        UPDATE replay_items AS i SET state = CASE s.state WHEN 'delivered' THEN 'succeeded' ELSE 'failed' END
+        UPDATE replay_items AS i SET state = CASE s.state
+            WHEN 'delivered' THEN {made_by(RECORD_ITEM, ReplayItemState.SUCCEEDED)}
+            ELSE {made_by(RECORD_ITEM, ReplayItemState.FAILED)} END
         FROM settled s
         WHERE i.replay_id = s.replay_id AND i.delivery_id = s.delivery_id AND s.state IN ('delivered', 'dead')
+            AND {found_by(RECORD_ITEM, column="i.state")}
     ), placed AS (
         SELECT endpoint_id, health, counted, ended_at, place,
             max(place) FILTER (WHERE health = 'success') OVER (PARTITION BY endpoint_id) AS last_success

@@ -11,8 +11,9 @@ from typing import Any
 import orjson
 
 from sendoff.policy.decision import HealthEffect
-from sendoff.policy.states import DeliveryState, EndpointState
+from sendoff.policy.states import CLAIM_DUE, RECORD, DeliveryState, EndpointState
 from sendoff.store.engine.batch import json_text, read_moment
+from sendoff.store.engine.transitions import found_by
 from sendoff.store.queries.accounts import KnownKey
 from sendoff.store.queries.endpoints import NEWEST_HELD, Destination, Subscriber
 from sendoff.store.queries.events import EventContent
@@ -137,9 +138,10 @@ class Recorded:
     endpoints: dict[str, EndpointBefore] = field(default_factory=dict)
 
 
-IS_DUE = """(
-    (d.state || '' = 'pending' AND (d.due_at <= {now} OR (d.attempt_count = 0 AND d.blocked_since IS NULL)))
-    OR (d.state || '' = 'in_flight' AND d.leased_until <= {now})
+IS_DUE = f"""(
+    ({found_by(CLAIM_DUE, DeliveryState.PENDING, column="d.state || ''")}
+        AND (d.due_at <= {{now}} OR (d.attempt_count = 0 AND d.blocked_since IS NULL)))
+    OR ({found_by(CLAIM_DUE, DeliveryState.IN_FLIGHT, column="d.state || ''")} AND d.leased_until <= {{now}})
 )"""
 """SQL for the deliveries `d` that can be claimed. The state is compared as an expression: as a column it would let the
 planner read a partial index from end to end, which looks as good as looking up the ids while the table is small."""
@@ -208,6 +210,7 @@ def read_subscribers(document: str | None) -> list[Subscriber]:
 
 def attempt_columns(attempt: AttemptRecord) -> dict[str, Any]:
     """The attempt as one flat row, by the names that the statements use; a part that is missing is null."""
+    RECORD.check(DeliveryState.IN_FLIGHT, attempt.state)
     row = {name: getattr(attempt, name) for name in _ATTEMPT_FIELDS}
     row["delivered_at"] = attempt.ended_at if attempt.state is DeliveryState.DELIVERED else None
     row["attempt_count"] = attempt.attempt_count

@@ -13,10 +13,20 @@ from functools import partial
 from typing import Any
 
 from sendoff.policy.decision import HealthEffect
-from sendoff.policy.states import EndpointState
+from sendoff.policy.states import (
+    CLAIM_DUE,
+    CLAIM_HELD,
+    GIVE_UP,
+    RECORD,
+    RECORD_ITEM,
+    DeliveryState,
+    EndpointState,
+    ReplayItemState,
+)
 from sendoff.store.engine.batch import json_text
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.sqlite_driver import Embedded, as_sqlite_has_it
+from sendoff.store.engine.transitions import found_by, made_by
 from sendoff.store.engine.types import moment_text
 from sendoff.store.hot.rows import (
     ACTIVE_ENDPOINTS,
@@ -74,7 +84,8 @@ _INSERT_DELIVERY = """
 
 _CLAIM_DUE = f"""
     UPDATE deliveries SET
-        state = CASE WHEN fits THEN 'in_flight' ELSE 'held' END,
+        state = CASE WHEN fits THEN {made_by(CLAIM_DUE, DeliveryState.IN_FLIGHT)}
+            ELSE {made_by(CLAIM_DUE, DeliveryState.HELD)} END,
         lease_token = CASE WHEN fits THEN :lease_token END,
         leased_until = CASE WHEN fits THEN :until END,
         due_at = CASE WHEN NOT fits THEN COALESCE(due_at, :now) END
@@ -88,10 +99,12 @@ _CLAIM_DUE = f"""
     ) AS ranked WHERE deliveries.id = ranked.due_id
     RETURNING id, CASE state WHEN 'held' THEN endpoint_id END AS held_for
 """
-_CLAIM_HELD = """
-    UPDATE deliveries SET state = 'in_flight', lease_token = :lease_token, leased_until = :until, due_at = NULL
+_CLAIM_HELD = f"""
+    UPDATE deliveries SET state = {made_by(CLAIM_HELD)}, lease_token = :lease_token,
+        leased_until = :until, due_at = NULL
     WHERE id IN (
-        SELECT id FROM deliveries WHERE endpoint_id = :endpoint_id AND state = 'held' ORDER BY id LIMIT :quota
+        SELECT id FROM deliveries WHERE endpoint_id = :endpoint_id AND {found_by(CLAIM_HELD)}
+        ORDER BY id LIMIT :quota
     )
     RETURNING id, NULL AS held_for
 """
@@ -100,17 +113,17 @@ _CONTENT = f"""
     {CONTENT.format(returned="TRUE")}
 """
 
-_FIND_LEASED = """
+_FIND_LEASED = f"""
     SELECT id, lease_token, event_id, endpoint_id, organization_id, replay_id FROM deliveries
-    WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'in_flight'
+    WHERE id IN (SELECT value FROM json_each(:ids)) AND {found_by(RECORD)}
 """
-_SETTLE = """
+_SETTLE = f"""
     UPDATE deliveries SET state = :state, lease_token = NULL, leased_until = NULL, due_at = :due_at,
         blocked_since = :blocked_since, attempt_count = :attempt_count, last_error = :error,
         delivered_at = :delivered_at,
         last_attempt_at = CASE WHEN :counted THEN :started_at ELSE last_attempt_at END,
         last_response_status = CASE WHEN :counted THEN :response_status ELSE last_response_status END
-    WHERE id = :delivery_id
+    WHERE id = :delivery_id AND {found_by(RECORD)}
 """
 _INSERT_ATTEMPT = """
     INSERT INTO attempts (delivery_id, number, started_at, duration_ms, outcome, response_status, error)
@@ -122,15 +135,17 @@ _KEEP_EXCHANGE = """
     VALUES (:delivery_id, :number, :url, :request_headers,
         :response_status, :response_headers, :response_body, :response_truncated)
 """
-_INSERT_DEAD_LETTER = """
+_INSERT_DEAD_LETTER = f"""
     INSERT INTO dead_letters (id, delivery_id, event_id, event_type, endpoint_id, endpoint_url, organization_id,
         reason, last_response_status, last_error, attempt_count, died_at, state)
     VALUES (:dead_letter_id, :delivery_id, :event_id, :event_type, :endpoint_id, :endpoint_url, :organization_id,
-        :reason, :response_status, :error, :attempt_count, :now, 'open')
+        :reason, :response_status, :error, :attempt_count, :now, {made_by(GIVE_UP)})
 """
-_SETTLE_REPLAY_ITEM = """
-    UPDATE replay_items SET state = CASE :state WHEN 'delivered' THEN 'succeeded' ELSE 'failed' END
-    WHERE replay_id = :replay_id AND delivery_id = :delivery_id
+_SETTLE_REPLAY_ITEM = f"""
+    UPDATE replay_items SET state = CASE :state
+        WHEN 'delivered' THEN {made_by(RECORD_ITEM, ReplayItemState.SUCCEEDED)}
+        ELSE {made_by(RECORD_ITEM, ReplayItemState.FAILED)} END
+    WHERE replay_id = :replay_id AND delivery_id = :delivery_id AND {found_by(RECORD_ITEM)}
 """
 _FIND_ENDPOINTS = """
     SELECT id, state, consecutive_failures, last_success_at FROM endpoints

@@ -11,10 +11,11 @@ from sqlalchemy import func, text, update
 from sqlalchemy import select as core_select
 from sqlmodel import col, select
 
-from sendoff.policy.states import DeadLetterState
+from sendoff.policy.states import GIVE_UP_WAITING, SEND_AGAIN
 from sendoff.store.engine.batch import execute, ids_parameter, rows_from, rows_parameter
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.paging import newest_first
+from sendoff.store.engine.transitions import made_by
 from sendoff.store.tables import DeadLetter
 
 
@@ -48,7 +49,7 @@ async def insert_for(tx: Transaction, drained: Sequence[Drain], *, now: datetime
         INSERT INTO dead_letters (id, delivery_id, event_id, event_type, endpoint_id, endpoint_url, organization_id,
             reason, last_response_status, last_error, attempt_count, died_at, state)
         SELECT r.id, d.id, d.event_id, e.type, d.endpoint_id, p.url, d.organization_id,
-            r.reason, d.last_response_status, d.last_error, d.attempt_count, :now, 'open'
+            r.reason, d.last_response_status, d.last_error, d.attempt_count, :now, {made_by(GIVE_UP_WAITING)}
         FROM {rows_from(tx, "rows", {"id": "uuid", "delivery_id": "uuid", "reason": "text"})} AS r
         JOIN deliveries d ON d.id = r.delivery_id
         JOIN events e ON e.id = d.event_id
@@ -99,8 +100,8 @@ async def mark_replayed(tx: Transaction, delivery_ids: Sequence[str], *, now: da
     chosen = text(f"delivery_id IN (SELECT r.id FROM {rows_from(tx, 'ids', {'id': 'uuid'})} AS r)")
     await tx.execute(
         update(DeadLetter)
-        .where(chosen.bindparams(ids=ids_parameter(delivery_ids)), col(DeadLetter.state) == DeadLetterState.OPEN)
-        .values(state=DeadLetterState.REPLAYED, replayed_at=now)
+        .where(chosen.bindparams(ids=ids_parameter(delivery_ids)), col(DeadLetter.state).in_(SEND_AGAIN.sources))
+        .values(state=SEND_AGAIN.targets[0], replayed_at=now)
         .execution_options(synchronize_session=False)
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sendoff.policy.states import DeliveryState
+from sendoff.policy.states import ACCEPT, CLOSE, RELEASE, REOPEN, RETRY_NOW, DeliveryState
 from sendoff.store.engine.batch import (
     execute,
     ids_parameter,
@@ -16,6 +16,7 @@ from sendoff.store.engine.batch import (
     skip_locked,
 )
 from sendoff.store.engine.database import Transaction
+from sendoff.store.engine.transitions import found_by, made_by
 
 _ID = {"id": "uuid"}
 
@@ -30,6 +31,9 @@ class NewDelivery:
     organization_id: str
     created_at: datetime
     state: DeliveryState
+
+    def __post_init__(self) -> None:
+        ACCEPT.check(None, self.state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +86,17 @@ async def lock_waiting(tx: Transaction, ids: Sequence[str]) -> list[OpenDelivery
 
 async def release(tx: Transaction, ids: Sequence[str], *, lease_token: str, now: datetime, held: bool) -> None:
     """Give claimed deliveries back as if they had not been claimed: due at `now` or, if `held`, held."""
+    target = DeliveryState.HELD if held else DeliveryState.PENDING
     await execute(
         tx,
         f"""
-        UPDATE deliveries SET state = :state, lease_token = NULL, leased_until = NULL, due_at = :now
+        UPDATE deliveries SET state = {made_by(RELEASE, target)}, lease_token = NULL, leased_until = NULL, due_at = :now
         WHERE id IN (SELECT id FROM {rows_from(tx, "ids", _ID)} AS r)
-            AND lease_token = :lease_token AND state = 'in_flight'
+            AND lease_token = :lease_token AND {found_by(RELEASE)}
         """,
         ids=ids_parameter(ids),
         lease_token=lease_token,
         now=now,
-        state=(DeliveryState.HELD if held else DeliveryState.PENDING).value,
     )
 
 
@@ -175,13 +179,13 @@ async def reopen(
 
     With `delivered`, those that were delivered as well: only for who asked for these very deliveries.
     """
-    states = "('delivered', 'dead')" if delivered else "('dead')"
+    sources = (DeliveryState.DEAD, DeliveryState.DELIVERED) if delivered else (DeliveryState.DEAD,)
     result = await execute(
         tx,
         f"""
-        UPDATE deliveries SET state = 'pending', due_at = :now, replay_id = :replay_id,
+        UPDATE deliveries SET state = {made_by(REOPEN)}, due_at = :now, replay_id = :replay_id,
             delivered_at = NULL, blocked_since = NULL
-        WHERE id IN (SELECT id FROM {rows_from(tx, "ids", _ID)} AS r) AND state IN {states}
+        WHERE id IN (SELECT id FROM {rows_from(tx, "ids", _ID)} AS r) AND {found_by(REOPEN, *sources)}
         RETURNING deliveries.id
         """,
         ids=ids_parameter(ids),
@@ -195,9 +199,9 @@ async def make_due_now(tx: Transaction, delivery_id: str, *, now: datetime) -> b
     """Make a waiting delivery due at once; False if it is not waiting."""
     result = await execute(
         tx,
-        """
-        UPDATE deliveries SET state = 'pending', due_at = :now
-        WHERE id = :id AND state IN ('pending', 'held') RETURNING deliveries.id
+        f"""
+        UPDATE deliveries SET state = {made_by(RETRY_NOW)}, due_at = :now
+        WHERE id = :id AND {found_by(RETRY_NOW)} RETURNING deliveries.id
         """,
         id=delivery_id,
         now=now,
@@ -210,8 +214,8 @@ async def mark_dead(tx: Transaction, ids: Sequence[str]) -> None:
     await execute(
         tx,
         f"""
-        UPDATE deliveries SET state = 'dead', lease_token = NULL, leased_until = NULL, due_at = NULL
-        WHERE id IN (SELECT id FROM {rows_from(tx, "ids", _ID)} AS r)
+        UPDATE deliveries SET state = {made_by(CLOSE)}, lease_token = NULL, leased_until = NULL, due_at = NULL
+        WHERE id IN (SELECT id FROM {rows_from(tx, "ids", _ID)} AS r) AND {found_by(CLOSE)}
         """,
         ids=ids_parameter(ids),
     )

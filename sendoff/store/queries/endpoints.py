@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import func, update
 from sqlmodel import col, select
 
-from sendoff.policy.states import EndpointState
+from sendoff.policy.states import EndpointState, Trigger
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.paging import newest_first
 from sendoff.store.tables import Endpoint
@@ -102,6 +102,15 @@ async def page(
         query = query.where(col(Endpoint.state) == state)
     query = newest_first(query, col(Endpoint.id), limit=limit, before=before)
     return list((await tx.scalars(query)).all())
+
+
+def move(endpoint: Endpoint, trigger: Trigger) -> None:
+    """Change the state of an endpoint that the transaction holds: every change but the registration is made here.
+
+    Unless it is active afterwards, what waits for it is drained. Raises ValueError where the trigger has no arrow.
+    """
+    endpoint.state = trigger.target(endpoint.state)
+    endpoint.drain_due = endpoint.state != EndpointState.ACTIVE
 
 
 async def find_drain_due(tx: Transaction, *, limit: int) -> list[str]:

@@ -10,7 +10,7 @@ from sqlalchemy import func, insert, literal, text, update
 from sqlalchemy import select as core_select
 from sqlmodel import col, select
 
-from sendoff.policy.states import ReplayItemState, ReplayState
+from sendoff.policy.states import ADD_ITEM, ReplayItemState, ReplayState, Trigger
 from sendoff.store.engine.batch import ids_parameter, rows_from
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.paging import newest_first
@@ -33,7 +33,7 @@ class Progress:
 async def add_items_by_filter(tx: Transaction, replay_id: str, chosen: DeadLetterFilter) -> int:
     """Add the deliveries of the dead letters that match the filter to the replay, and return their number."""
     items = (
-        core_select(literal(replay_id, Identifier), col(DeadLetter.delivery_id), literal(ReplayItemState.WAITING.value))
+        core_select(literal(replay_id, Identifier), col(DeadLetter.delivery_id), literal(ADD_ITEM.target(None).value))
         .where(*conditions(chosen))
         .distinct()
     )
@@ -42,7 +42,7 @@ async def add_items_by_filter(tx: Transaction, replay_id: str, chosen: DeadLette
 
 async def add_items_by_delivery(tx: Transaction, replay_id: str, delivery_ids: Sequence[str]) -> int:
     """Add the finished deliveries among these to the replay, and return their number."""
-    items = core_select(literal(replay_id, Identifier), col(Delivery.id), literal(ReplayItemState.WAITING.value)).where(
+    items = core_select(literal(replay_id, Identifier), col(Delivery.id), literal(ADD_ITEM.target(None).value)).where(
         _finished(tx, delivery_ids)
     )
     return await _insert_items(tx, items)
@@ -96,12 +96,20 @@ async def next_items(tx: Transaction, replay_id: str, *, limit: int) -> list[str
     return list((await tx.scalars(query)).all())
 
 
-async def move_items(tx: Transaction, replay_id: str, delivery_ids: Sequence[str], *, to: ReplayItemState) -> None:
-    """Set the state of items."""
+async def move_items(
+    tx: Transaction, replay_id: str, delivery_ids: Sequence[str], trigger: Trigger, *, to: ReplayItemState
+) -> None:
+    """Set the state of those of the items that are where the trigger starts from."""
+    for source in trigger.sources:
+        trigger.check(source, to)
     chosen = text(f"delivery_id IN (SELECT r.id FROM {rows_from(tx, 'ids', _ID)} AS r)")
     await tx.execute(
         update(ReplayItem)
-        .where(col(ReplayItem.replay_id) == replay_id, chosen.bindparams(ids=ids_parameter(delivery_ids)))
+        .where(
+            col(ReplayItem.replay_id) == replay_id,
+            col(ReplayItem.state).in_(trigger.sources),
+            chosen.bindparams(ids=ids_parameter(delivery_ids)),
+        )
         .values(state=to)
         .execution_options(synchronize_session=False)
     )

@@ -9,12 +9,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, or_, update
 from sqlmodel import col, select
 
-from sendoff.policy.states import UploadStatus
+from sendoff.policy.states import CANCEL_UPLOAD, CLAIM_UPLOAD, FINISH_UPLOAD, RELEASE_UPLOAD, UploadStatus
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.paging import newest_first
 from sendoff.store.tables import Upload
 
-_OPEN = (UploadStatus.READY_FOR_PROCESSING, UploadStatus.PROCESSING)
+_OPEN = CLAIM_UPLOAD.sources
 
 
 async def insert(tx: Transaction, upload: Upload) -> None:
@@ -98,7 +98,7 @@ async def repair_future_times(tx: Transaction, *, until: datetime) -> None:
 async def claim(tx: Transaction, upload_id: str, *, lease_token: str, now: datetime, until: datetime) -> Upload | None:
     """Take a due upload under `lease_token`, counting an attempt; None if it isn't due or another worker has it."""
     changes = {
-        "status": UploadStatus.PROCESSING,
+        "status": CLAIM_UPLOAD.targets[0],
         "lease_token": lease_token,
         "leased_until": until,
         "processing_attempts": col(Upload.processing_attempts) + 1,
@@ -119,7 +119,7 @@ async def release(
 ) -> bool:
     """Release the claim; the upload is due again at `due_at`, with `attempts` attempts on record."""
     changes = {
-        "status": UploadStatus.READY_FOR_PROCESSING,
+        "status": RELEASE_UPLOAD.targets[0],
         "lease_token": None,
         "leased_until": due_at,
         "processing_attempts": attempts,
@@ -133,6 +133,7 @@ async def finish(
     tx: Transaction, upload_id: str, *, lease_token: str, status: UploadStatus, now: datetime, **results: Any
 ) -> Upload | None:
     """End the processing in `status` with the columns `results`; None, and nothing done, if the lease is lost."""
+    FINISH_UPLOAD.check(UploadStatus.PROCESSING, status)
     changes = {"status": status, "lease_token": None, "leased_until": None, "updated_at": now, **results}
     return await _change(tx, upload_id, _held_by(lease_token), changes)
 
@@ -141,10 +142,10 @@ async def cancel(tx: Transaction, upload_id: str, *, organization_id: str, now: 
     """Cancel an upload that has not started and mark its charge as refunded; None if it has started."""
     conditions = [
         col(Upload.organization_id) == organization_id,
-        col(Upload.status) == UploadStatus.READY_FOR_PROCESSING,
+        col(Upload.status).in_(CANCEL_UPLOAD.sources),
     ]
     changes = {
-        "status": UploadStatus.CANCELLED,
+        "status": CANCEL_UPLOAD.targets[0],
         "credits_refunded": col(Upload.credits_charged),
         "leased_until": None,
         "stored_bytes": 0,

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from sendoff.policy.states import ENDPOINT, MACHINES, DeliveryState, EndpointState, StateMachine
+from sendoff.policy.states import (
+    ANSWER_GONE,
+    ENDPOINT,
+    MACHINES,
+    SWITCH_OFF,
+    DeliveryState,
+    EndpointState,
+    StateMachine,
+)
 from tools.state_diagrams import PAGE, blocks, draw_into
 
 
@@ -26,10 +34,18 @@ def test_only_arrows_are_allowed(machine: StateMachine) -> None:
 
 
 def test_a_change_without_an_arrow_raises() -> None:
-    ENDPOINT.check(EndpointState.ACTIVE, EndpointState.PAUSED)
-    with pytest.raises(ValueError, match="from gone to active"):
-        ENDPOINT.check(EndpointState.GONE, EndpointState.ACTIVE)
+    SWITCH_OFF.check(EndpointState.ACTIVE, EndpointState.PAUSED)
+    with pytest.raises(ValueError, match="switch off leads from no gone to paused"):
+        SWITCH_OFF.check(EndpointState.GONE, EndpointState.PAUSED)
+    with pytest.raises(ValueError, match="answer 410 leads from deleted to 0 states"):
+        ANSWER_GONE.target(EndpointState.DELETED)
     assert not any(ENDPOINT.allows(EndpointState.DELETED, state) for state in EndpointState)
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.name)
+def test_each_arrow_belongs_to_one_trigger(machine: StateMachine) -> None:
+    """Two functions may lead from one state to another, but not for the same cause."""
+    assert len(set(machine.arrows)) == len(machine.arrows)
 
 
 def test_a_diagram_has_an_arrow_for_each_change_and_an_end_for_each_final_state() -> None:
