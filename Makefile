@@ -1,9 +1,9 @@
-# Everything a fresh machine needs beside make is Python 3.11; the rest is installed into .venv.
+# A fresh machine needs make and Python 3.11 or newer; everything else is installed into .venv.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test bench lint types layers audit audit-dependencies unit tests lock clean
+.PHONY: setup demo test bench chaos lint types layers audit audit-dependencies unit coverage tests lock clean
 
 setup: $(VENV)/.ready
 
@@ -54,9 +54,14 @@ tests: setup
 unit: setup
 	$(BIN)/pytest -n 2 tests/unit
 
+# Lines and branches that unit and integration tests run, by module. Tracing makes them take about twice as long, so
+# `make test` leaves it out. Server processes that tests start are not traced.
+coverage: setup
+	$(BIN)/pytest -n 3 --dist worksteal --cov --cov-report=term:skip-covered --cov-report=html tests/unit tests/integration
+
 lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet -o requirements/run.txt
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet -o requirements/dev.txt
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
