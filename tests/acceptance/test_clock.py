@@ -16,7 +16,7 @@ HOUR = 3600
 
 @mostly_sqlite
 @pytest.mark.chaos
-def test_a_clock_set_forth_and_back_holds_nothing_up(database: LiveDatabase, install: Install) -> None:
+def test_a_clock_that_jumps_forward_and_back_delays_nothing(database: LiveDatabase, install: Install) -> None:
     """Setup: the API and a worker on one clock, 100 events a second.
 
     Timeline: the clock is set an hour ahead; then back by two; bells are lost meanwhile, for Redis is flushed.

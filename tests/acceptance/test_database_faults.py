@@ -65,7 +65,7 @@ def test_a_restart_of_postgresql_is_survived_by_everybody(
 
 
 @pytest.mark.chaos
-def test_a_postgresql_that_says_nothing_any_more_is_given_up(
+def test_a_connection_to_an_unresponsive_postgresql_times_out(
     crashing_postgres: PostgresDatabase, install: Install
 ) -> None:
     """Setup: the API, a worker, 50 events a second.

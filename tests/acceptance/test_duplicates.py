@@ -82,7 +82,7 @@ async def replay_all(installation: Installation, *, times: int) -> None:
 
 
 @mostly_sqlite
-def test_sweepers_that_cannot_agree_on_turns_deliver_once(database: LiveDatabase, install: Install) -> None:
+def test_sweepers_without_a_leader_deliver_once(database: LiveDatabase, install: Install) -> None:
     """Setup: no Redis, so that each of two workers sweeps for itself.
 
     Timeline: 600 deliveries become due; both find all of them.
@@ -102,7 +102,7 @@ def lost_leases(log: str) -> int:
 
 
 @mostly_sqlite
-def test_a_worker_that_wakes_up_after_its_lease_leaves_the_delivery_to_who_has_it_now(
+def test_a_worker_that_wakes_up_after_its_lease_leaves_the_delivery_to_the_new_owner(
     database: LiveDatabase, install: Install
 ) -> None:
     """Setup: two workers, of which one is started later; a receiver that answers on demand.

@@ -154,7 +154,7 @@ async def errors_by_endpoint(app: AppFixture) -> dict[str, set[str]]:
     return found
 
 
-async def test_hostile_receivers_cost_a_worker_little_memory_and_nobody_else_a_delivery(
+async def test_hostile_receivers_cost_little_memory_and_no_other_delivery(
     scheme: str, app: AppFixture, worker: WorkerProcess, healthy: ReceiverProcess, hostile: dict[str, Hostile]
 ) -> None:
     await app.register(healthy.url("/healthy"))

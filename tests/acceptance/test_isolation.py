@@ -56,7 +56,7 @@ def wait_for_healthy(installation: Installation, healthy: Tenant) -> None:
 @mostly_postgres
 @pytest.mark.parametrize("backlog", [2_000, pytest.param(20_000, marks=long)])
 @pytest.mark.parametrize("reply", [HANGS, pytest.param(TRICKLES, marks=long)], ids=["hangs", "trickles"])
-def test_a_hung_endpoint_with_a_backlog_holds_nobody_else_up(
+def test_a_hung_endpoint_with_a_backlog_delays_no_other(
     database: LiveDatabase, install: Install, reply: Reply, backlog: int
 ) -> None:
     """Setup: a worker; an endpoint that never answers, or answers a byte a second, and has a backlog.
@@ -74,7 +74,7 @@ def test_a_hung_endpoint_with_a_backlog_holds_nobody_else_up(
 
 
 @pytest.mark.parametrize("endpoints", [50, pytest.param(500, marks=long)])
-def test_many_endpoints_that_time_out_hold_nobody_else_up(sqlite: SqliteFile, install: Install, endpoints: int) -> None:
+def test_many_endpoints_that_time_out_delay_no_other(sqlite: SqliteFile, install: Install, endpoints: int) -> None:
     """Setup: a worker; a tenant with endpoints that never answer, together more than a worker has slots for.
 
     Timeline: 40 events are published for each of them, then 300 for a healthy endpoint of another organization.
@@ -90,7 +90,9 @@ def test_many_endpoints_that_time_out_hold_nobody_else_up(sqlite: SqliteFile, in
 
 @long
 @pytest.mark.parametrize("worst", ["one hangs", "one trickles", "500 time out"])
-def test_latency_beside_bad_endpoints_is_measured(postgres: PostgresDatabase, install: Install, worst: str) -> None:
+def test_latency_with_bad_endpoints_present_is_measured(
+    postgres: PostgresDatabase, install: Install, worst: str
+) -> None:
     """Setup: default settings, two workers.
 
     Timeline: 2,000 events for a healthy endpoint, 100 a second; then 20,000 deliveries for bad ones; the same again.

@@ -222,7 +222,7 @@ def look_at_everything(run: Run, api: httpx.Client, worker_metrics: str) -> None
         run.run_command(*command.split(), "--json")
 
 
-def test_no_secret_is_found_in_anything_that_a_full_run_leaves_or_says(run: Run) -> None:
+def test_a_full_run_writes_no_secret_to_any_file_log_or_response(run: Run) -> None:
     installation, receiver = run.installation, run.receiver
     organization = installation.json("orgs", "create", "Acme", "--credits", "1000")["id"]
     key = mint(run, organization, "key", *SCOPES)

@@ -18,9 +18,7 @@ def wait_for_requests(installation: Installation, path: str, count: int) -> None
 
 
 @mostly_sqlite
-def test_a_worker_that_is_told_to_stop_drains_and_gives_the_rest_back_at_once(
-    database: LiveDatabase, install: Install
-) -> None:
+def test_a_stopping_worker_drains_and_releases_the_rest_at_once(database: LiveDatabase, install: Install) -> None:
     """Setup: a worker with two seconds of grace, an endpoint that answers on demand, and one that never does.
 
     Timeline: ten requests to each are under way, SIGTERM; the first endpoint answers; the worker ends; another starts.
@@ -51,9 +49,7 @@ def test_a_worker_that_is_told_to_stop_drains_and_gives_the_rest_back_at_once(
 
 
 @pytest.mark.chaos
-def test_a_worker_that_is_told_to_stop_under_load_leaves_nothing_claimed(
-    database: LiveDatabase, install: Install
-) -> None:
+def test_a_worker_that_stops_under_load_leaves_nothing_claimed(database: LiveDatabase, install: Install) -> None:
     """Setup: two workers, 200 events a second, leases far longer than the test.
 
     Timeline: one worker is terminated during the work; then the other, and a third takes over.

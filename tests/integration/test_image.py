@@ -52,7 +52,7 @@ def test_the_image_holds_the_product_and_nothing_else(tree: Path) -> None:
     assert not {part for path in files for part in path.parts} & {"tests", "__pycache__", ".sendoff"}
 
 
-def test_whatever_the_modes_in_the_checkout_everybody_may_read_and_nobody_else_write(tree: Path) -> None:
+def test_file_modes_in_the_image_do_not_depend_on_the_checkout(tree: Path) -> None:
     [prepare] = re.findall(r"^RUN (chmod .*)$", DOCKERFILE, re.MULTILINE)
     command = prepare.replace("/opt/sendoff", str(tree)).replace("python ", f"{sys.executable} ")
     for folders, files in ((0o700, 0o600), (0o777, 0o666)):
@@ -63,7 +63,7 @@ def test_whatever_the_modes_in_the_checkout_everybody_may_read_and_nobody_else_w
     assert compiled == sources > 0
 
 
-def test_what_the_product_imports_is_in_the_image() -> None:
+def test_the_image_contains_every_imported_package() -> None:
     locked = set(re.findall(r"^([a-z0-9-]+)(?:\[.*\])?==", (ROOT / "requirements" / "run.txt").read_text(), re.M))
     brought = {
         name for name, distributions in packages_distributions().items() if {_normal(d) for d in distributions} & locked
@@ -78,7 +78,7 @@ def test_what_the_product_imports_is_in_the_image() -> None:
     assert not missing
 
 
-def test_its_processes_need_no_rights_and_write_nothing_beside_what_they_are_given(
+def test_its_processes_need_no_privileges_and_write_only_to_their_volumes(
     tree: Path, empty_postgres_url: str, valkey_url: str, tmp_path: Path
 ) -> None:
     """Setup: the image's folders where nobody may write, its dependencies, an empty database; no capabilities.
@@ -138,7 +138,7 @@ def test_the_page_gives_processes_the_time_that_they_may_take_to_stop() -> None:
     assert int(seconds) >= Settings.model_fields["shutdown_grace_seconds"].default + 10
 
 
-def test_the_page_names_settings_and_places_that_there_are() -> None:
+def test_the_page_names_existing_settings_and_paths() -> None:
     assert {name.removeprefix("SENDOFF_").lower() for name in re.findall(r"SENDOFF_[A-Z_]+", PAGE)} <= set(
         Settings.model_fields
     )

@@ -108,7 +108,7 @@ async def test_the_processes_get_none_of_the_secrets(sandbox: Sandbox, monkeypat
     assert not [name for name in names if name.startswith(("SENDOFF_", "AWS_"))]
 
 
-async def test_an_organization_with_many_tasks_leaves_the_others_their_turn(sandbox: Sandbox) -> None:
+async def test_an_organization_with_many_tasks_does_not_starve_others(sandbox: Sandbox) -> None:
     finished: list[str] = []
 
     async def one(organization_id: str, seconds: float) -> None:

@@ -31,7 +31,7 @@ def entry(name: str, *advisories: str, skipped: bool = False) -> dict[str, Any]:
         ([], NOT_AUDITED, 0),
     ],
 )
-def test_an_audit_that_asked_nobody_is_never_told_as_a_clean_one(
+def test_an_audit_without_a_service_is_never_reported_as_clean(
     entries: list[dict[str, Any]], always: int, when_reachable: int
 ) -> None:
     report = Report.of({"dependencies": entries})
@@ -101,7 +101,7 @@ def test_the_image_installs_what_is_locked_and_nothing_else() -> None:
     assert not re.search(r"https?://|index.url|trusted.host|FROM [^ ]*\.[^ ]*/", text)
 
 
-def test_nothing_secret_is_copied_into_the_image() -> None:
+def test_the_image_contains_no_secrets() -> None:
     ignored = (ROOT / ".dockerignore").read_text().split()
     assert ignored[0] == "*"
     allowed = {line.removeprefix("!") for line in ignored[1:] if line.startswith("!")}

@@ -75,11 +75,11 @@ def test_every_kind_of_secret_is_found_in_every_spelling(
         pytest.param(TOKEN, urlsafe_b64decode(SIGNATURE + "==").hex().encode(), id="token, signature in hex"),
     ],
 )
-def test_what_is_secret_in_it_is_found_by_itself(secret: str, written: bytes) -> None:
+def test_secrets_in_every_encoding_are_found(secret: str, written: bytes) -> None:
     assert is_found(secret, b"before " + written + b" after")
 
 
-def test_what_may_be_known_is_not_taken_for_the_secret() -> None:
+def test_public_values_are_not_mistaken_for_secrets() -> None:
     assert not is_found(PRIVATE, public_key(PRIVATE).encode())
     assert not is_found(API_KEY, API_KEY[:12].encode())
     assert not is_found(TOKEN, TOKEN.rpartition(".")[0].encode())

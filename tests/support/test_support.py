@@ -110,7 +110,7 @@ async def test_a_receiver_can_hang_or_trickle(receiver: Receiver) -> None:
     assert answer.text == "abc"
 
 
-async def test_a_receiver_holds_answers_until_it_is_told_to_release_them(receiver: Receiver) -> None:
+async def test_a_receiver_holds_answers_until_they_are_released(receiver: Receiver) -> None:
     receiver.program("/hook", Reply(status=201, held=True), Reply(status=202, held=True))
     async with httpx.AsyncClient() as client:
         asking = [asyncio.create_task(client.post(receiver.url("/hook"))) for _ in range(2)]
@@ -120,7 +120,7 @@ async def test_a_receiver_holds_answers_until_it_is_told_to_release_them(receive
         assert {(await task).status_code for task in asking} == {201, 202}
 
 
-async def test_what_is_no_http_is_answered_400(receiver: Receiver) -> None:
+async def test_malformed_http_is_answered_400(receiver: Receiver) -> None:
     reader, writer = await asyncio.open_connection(receiver.host, receiver.port)
     writer.write(b"nonsense\r\n\r\n")
     assert (await reader.read()).startswith(b"HTTP/1.1 400")
@@ -139,7 +139,7 @@ async def test_a_tls_receiver_is_trusted_through_the_authority_alone(
             await client.post(tls_receiver.url("/"))
 
 
-def test_a_receiver_in_its_own_process_is_told_and_asked_from_here(authority: Authority) -> None:
+def test_a_receiver_process_is_programmed_and_queried_from_the_test(authority: Authority) -> None:
     with ReceiverProcess() as receiver, httpx.Client() as client:
         receiver.program("/hook", 500, Reply(status=201, headers=(("X-A", "b"),)))
         answers = [client.post(receiver.url("/hook"), content=b"\xff", headers={"X-Id": "7"}) for _ in range(2)]
@@ -166,7 +166,7 @@ async def test_a_valkey_is_empty_at_the_start_of_a_test(valkey_url: str) -> None
 test_a_valkey_is_empty_at_the_start_of_another_test = test_a_valkey_is_empty_at_the_start_of_a_test
 
 
-async def test_a_valkey_can_be_killed_and_started_again_at_the_same_place(tmp_path: Path) -> None:
+async def test_a_valkey_can_be_killed_and_restarted_at_the_same_address(tmp_path: Path) -> None:
     server = ValkeyServer(tmp_path, port=free_port(), appendonly=True)
     server.start()
     try:
@@ -208,7 +208,7 @@ async def test_a_database_of_either_kind_can_be_used_through_the_store(database_
         await database.close()
 
 
-def test_a_postgres_can_be_killed_and_started_again_at_the_same_place(servers_directory: Path) -> None:
+def test_a_postgres_can_be_killed_and_restarted_at_the_same_address(servers_directory: Path) -> None:
     home = servers_directory / "another"
     server = PostgresServer(home)
     server.create()

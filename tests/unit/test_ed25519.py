@@ -62,13 +62,13 @@ def test_one_changed_byte_of_signature_message_or_key_is_noticed(
 
 
 @pytest.mark.parametrize("length", [0, 1, 63, 65, 128])
-def test_a_signature_of_another_length_is_none(length: int) -> None:
+def test_a_signature_of_another_length_is_refused(length: int) -> None:
     key = Ed25519PrivateKey.generate()
     signature = (key.sign(b"m") + key.sign(b"m"))[:length]
     assert not is_signed(key.public_key().public_bytes_raw(), b"m", signature)
 
 
-def test_a_signature_with_the_groups_order_added_is_none() -> None:
+def test_a_signature_with_the_groups_order_added_is_refused() -> None:
     key = Ed25519PrivateKey.generate()
     signature = key.sign(b"m")
     order = 2**252 + 27742317777372353535851937790883648493
@@ -77,6 +77,6 @@ def test_a_signature_with_the_groups_order_added_is_none() -> None:
 
 
 @pytest.mark.parametrize("key", [b"", b"a" * 31, b"a" * 33, b"\xff" * 32, b"\x02" + bytes(31)])
-def test_a_key_that_is_none_is_an_error(key: bytes) -> None:
+def test_an_invalid_key_is_an_error(key: bytes) -> None:
     with pytest.raises(ValueError, match="public key"):
         is_signed(key, b"", bytes(64))

@@ -91,7 +91,7 @@ def test_a_single_attempt_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) 
         load()
 
 
-def test_an_unknown_name_is_refused_with_the_nearest_known_one_beside_all_other_errors(
+def test_an_unknown_name_is_refused_with_the_nearest_known_one_among_all_errors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SENDOFF_RETRY_SHEDULE", "1m")
@@ -116,7 +116,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_known_one_beside_all_other_
         ("SENDOFF_WEBHOOK_SECRET", "whsec_x"),
     ],
 )
-def test_names_that_kubernetes_and_the_command_line_set_are_no_settings(
+def test_variables_of_kubernetes_and_the_command_line_are_not_settings(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)

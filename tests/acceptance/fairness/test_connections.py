@@ -74,7 +74,9 @@ def status_of_health(base: str) -> bytes:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_unfinished_requests_of_one_address_cost_nobody_a_request(way: str, sqlite_url: str, tmp_path: Path) -> None:
+def test_unfinished_requests_of_one_address_cost_no_other_client_a_request(
+    way: str, sqlite_url: str, tmp_path: Path
+) -> None:
     raise_descriptor_limit()
     limits = {"MAX_CONNECTIONS": "300", "MAX_CONNECTIONS_PER_ADDRESS": "250"}
     with serving(sqlite_url, "redis://127.0.0.1:1", tmp_path / "log", **limits) as base:
@@ -86,7 +88,7 @@ def test_unfinished_requests_of_one_address_cost_nobody_a_request(way: str, sqli
         assert status_of_health(base) == b"HTTP/1.1 200 OK"
 
 
-def test_a_thousand_anonymous_trickles_cost_nobody_a_request(sqlite_url: str, tmp_path: Path) -> None:
+def test_a_thousand_anonymous_trickles_cost_no_other_client_a_request(sqlite_url: str, tmp_path: Path) -> None:
     raise_descriptor_limit()
     with (
         serving(sqlite_url, "redis://127.0.0.1:1", tmp_path / "log") as base,
@@ -121,7 +123,7 @@ def test_a_complete_request_that_is_refused_keeps_its_connection(sqlite_url: str
         assert (answers.count(b"HTTP/1.1 401"), answers.count(b"HTTP/1.1 200")) == (3, 1)
 
 
-def test_a_response_that_nobody_reads_is_cut_off(sqlite_url: str, tmp_path: Path) -> None:
+def test_a_response_that_the_client_does_not_read_is_cut_off(sqlite_url: str, tmp_path: Path) -> None:
     ask = HEAD % (b"GET", b"/openapi.json", b"\r\n")
     with serving(sqlite_url, "redis://127.0.0.1:1", tmp_path / "log", WRITE_TIMEOUT_SECONDS="0.5") as base:
         with clients(base, ask * 400, 1) as [client]:

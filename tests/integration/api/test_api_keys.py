@@ -50,7 +50,7 @@ async def test_a_key_revoked_in_one_process_ends_in_the_others_with_the_next_req
     assert await statuses(key, other, api) == [401, 401]
 
 
-async def test_a_key_expires_in_every_process_at_its_very_moment(api: ApiFixture, other: ApiFixture) -> None:
+async def test_a_key_expires_in_every_process_at_the_same_time(api: ApiFixture, other: ApiFixture) -> None:
     key = await api.new_key(expires_at=api.app.clock.now() + timedelta(seconds=60))
     for process in (api, other):
         process.app.clock.advance(59.999)

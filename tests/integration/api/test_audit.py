@@ -131,7 +131,7 @@ async def test_an_endpoint_that_the_product_switches_off_is_logged_as_its_own_do
     assert (entry["before"], entry["after"]["state"]) == ({"state": "active"}, "gone")
 
 
-async def test_what_is_refused_is_not_logged(api: ApiFixture, receiver: Receiver) -> None:
+async def test_refused_changes_are_not_logged(api: ApiFixture, receiver: Receiver) -> None:
     webhook = await api.register(receiver.url("/hook"))
     before = await logged(api)
     receiver.program("/bad", 500)
@@ -147,7 +147,7 @@ async def test_what_is_refused_is_not_logged(api: ApiFixture, receiver: Receiver
     ]
 
 
-async def test_what_the_command_line_does_is_logged_and_keys_are_not(sqlite_api: ApiFixture) -> None:
+async def test_commands_are_in_the_audit_log_and_keys_are_not(sqlite_api: ApiFixture) -> None:
     context = sqlite_api.app.context
     organization = await organizations.create_organization(context, ACTOR, name="New", credits=None)
     await organizations.set_credits(context, ACTOR, organization.id, 5)

@@ -103,7 +103,7 @@ async def test_the_default_dialect_keeps_the_contracts_shape_under_any_of_its_na
 
 
 @pytest.mark.parametrize("dialect", ["dialbird", "morse", "", "HOUSE", 7, None, ["standard"]])
-async def test_a_dialect_that_webhooks_cannot_speak_is_a_400_and_pings_nobody(
+async def test_a_dialect_that_webhooks_cannot_use_is_a_400_and_sends_no_ping(
     sqlite_api: ApiFixture, receiver: Receiver, dialect: Any
 ) -> None:
     answer = await sqlite_api.post(HOOKS, {"url": receiver.url("/hook"), "dialect": dialect})

@@ -54,7 +54,7 @@ async def test_a_method_that_a_path_does_not_answer_is_a_405_that_names_those_it
 
 
 @pytest.mark.parametrize("route", WITH_BODY, ids=" ".join)
-async def test_a_body_that_is_no_json_object_is_a_400_and_another_type_a_415(
+async def test_a_body_other_than_a_json_object_is_a_400_and_another_content_type_a_415(
     sqlite_api: ApiFixture, route: tuple[str, str]
 ) -> None:
     cases = [
@@ -201,7 +201,7 @@ async def test_an_answer_does_not_repeat_a_credential_that_stood_in_the_wrong_fi
         assert credential not in response.text
 
 
-async def test_who_may_not_call_is_told_before_the_body_is_looked_at(sqlite_api: ApiFixture) -> None:
+async def test_authentication_comes_before_the_body(sqlite_api: ApiFixture) -> None:
     for route in WITH_BODY:
         big = b" " * (sqlite_api.app.context.settings.body_limit_bytes + 1)
         for content in (b"{", big):
@@ -217,7 +217,7 @@ async def test_without_the_database_every_route_is_a_503_with_retry_after(sqlite
             assert_enveloped(response)
 
 
-async def test_what_nobody_foresaw_is_a_500_that_tells_nothing_and_is_logged_under_the_request_id(
+async def test_an_unexpected_error_is_a_500_without_details_and_logged_with_the_request_id(
     sqlite_api: ApiFixture,
 ) -> None:
     sqlite_api.asgi.state.context = replace(sqlite_api.asgi.state.context, database=_Broken())

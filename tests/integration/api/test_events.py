@@ -68,7 +68,7 @@ async def test_an_event_is_shown_with_the_state_of_each_delivery(api: ApiFixture
     assert by_state["pending"]["last_response_status"] == 500
 
 
-async def test_the_time_of_occurrence_reaches_the_envelope(sqlite_api: ApiFixture, receiver: Receiver) -> None:
+async def test_occurred_at_reaches_the_envelope(sqlite_api: ApiFixture, receiver: Receiver) -> None:
     await sqlite_api.register(receiver.url("/hook"))
     receiver.forget()
     await sqlite_api.publish(occurred_at="2026-04-24T12:34:56.123456789-07:00")

@@ -42,7 +42,7 @@ async def test_ready_names_each_dependency_that_fails(sqlite_api: ApiFixture) ->
             assert await failing() == ["database", "schema", "redis"]
 
 
-async def test_a_redis_that_hangs_is_not_ready_and_holds_nobody_up(sqlite_api: ApiFixture) -> None:
+async def test_a_hanging_redis_is_not_ready_and_delays_no_request(sqlite_api: ApiFixture) -> None:
     async with sqlite_api.hanging_redis():
         response = await sqlite_api.get("/ready", key="")
         assert (response.status_code, response.json()["detail"]["failing"]) == (503, ["redis"])
@@ -68,7 +68,7 @@ async def test_metrics_count_requests_by_route_and_never_by_what_callers_made_up
         assert sample(response.text, start) >= 1
 
 
-async def test_a_method_that_a_caller_made_up_is_no_label(sqlite_api: ApiFixture) -> None:
+async def test_an_unknown_method_does_not_become_a_label(sqlite_api: ApiFixture) -> None:
     await sqlite_api.call("BREW", "/api/v1/webhooks")
     assert "BREW" not in (await sqlite_api.get("/metrics")).text
 

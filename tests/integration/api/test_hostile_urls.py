@@ -92,7 +92,7 @@ async def test_hostile_urls_are_refused_with_a_reason_before_anything_is_looked_
     assert (await strict.get("/api/v1/webhooks")).json() == []
 
 
-async def test_a_change_of_the_url_is_refused_alike(
+async def test_a_change_of_the_url_is_refused_with_the_same_error(
     strict: ApiFixture, network: Network, authority: Authority, tmp_path: Path
 ) -> None:
     # The same guard stands before a change; a sample of each family is enough to see that it does.
@@ -117,7 +117,7 @@ async def test_a_change_of_the_url_is_refused_alike(
         assert (await api.get(f"/api/v1/webhooks/{webhook['id']}")).json()["url"] == webhook["url"]
 
 
-async def test_a_subscription_is_refused_alike(strict: ApiFixture, network: Network) -> None:
+async def test_a_subscription_is_refused_with_the_same_error(strict: ApiFixture, network: Network) -> None:
     names = {name: [answer] for name, answer in RESOLVED.items() if answer}
     resolve(strict, names)
     urls = [url for family in FAMILIES.values() for url in list(family())[::5]]
@@ -131,7 +131,7 @@ async def test_a_subscription_is_refused_alike(strict: ApiFixture, network: Netw
     assert network.attempts == []
 
 
-async def test_names_that_resolve_to_internal_addresses_are_refused_by_name_and_tell_no_address(
+async def test_names_that_resolve_to_internal_addresses_are_refused_without_revealing_the_address(
     strict: ApiFixture, network: Network
 ) -> None:
     everything = {f"n{number}.attacker.example": [address] for number, address in enumerate(INTERNAL + INTERNAL_V6)}

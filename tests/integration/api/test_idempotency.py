@@ -270,7 +270,7 @@ async def test_no_answer_is_kept_in_the_clear(sqlite_api: ApiFixture, sqlite_url
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256, "a\tb", "\x7f"])
-async def test_what_cannot_be_a_key_is_a_400_that_says_so(sqlite_setup: Setup, key: str) -> None:
+async def test_an_invalid_idempotency_key_is_a_400_that_says_so(sqlite_setup: Setup, key: str) -> None:
     for method, path in writes(sqlite_setup.api):
         body = sqlite_setup.body(method, path)
         answer = await sqlite_setup.api.call(
@@ -282,7 +282,7 @@ async def test_what_cannot_be_a_key_is_a_400_that_says_so(sqlite_setup: Setup, k
         assert (answer.status_code, "Idempotency-Key" in answer.text) == (400, True), (method, path)
 
 
-async def test_when_the_answer_cannot_be_kept_the_work_is_still_told_as_done(
+async def test_work_whose_answer_cannot_be_stored_is_still_reported_as_done(
     sqlite_api: ApiFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def gone(*_: Any) -> None:

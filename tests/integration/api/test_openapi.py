@@ -104,7 +104,7 @@ async def test_generators_find_no_list_of_types_and_every_response_names_its_hea
             assert ("Retry-After" in response["headers"]) == (status in ("429", "503"))
 
 
-async def test_what_receivers_get_is_what_the_webhooks_section_says(api: ApiFixture, receiver: Receiver) -> None:
+async def test_requests_match_the_webhooks_section_of_the_openapi_document(api: ApiFixture, receiver: Receiver) -> None:
     document = await document_of(api)
     await api.register(receiver.url("/hook"))
     wanted = {"event_type": "call.incoming.completed", "target_url": receiver.url("/calls")}
@@ -128,7 +128,7 @@ async def test_every_json_response_has_an_example_that_its_schema_accepts(sqlite
                 resolved(document, content["schema"]).validate(content["example"])
 
 
-async def test_who_has_the_document_already_gets_304_and_head_is_answered(sqlite_api: ApiFixture) -> None:
+async def test_a_known_etag_is_answered_304_and_head_is_answered(sqlite_api: ApiFixture) -> None:
     first = await sqlite_api.get("/openapi.json", key="")
     tag = first.headers["ETag"]
     again = await sqlite_api.get("/openapi.json", key="", headers={"If-None-Match": f'"other", W/{tag}'})

@@ -74,7 +74,7 @@ async def test_a_dead_letter_holds_the_exact_request_the_response_and_every_atte
     assert {attempt["response_status"] for attempt in detail["attempts"]} == {500}
 
 
-async def test_a_response_that_is_no_text_is_shown_in_base64_as_well(api: ApiFixture, receiver: Receiver) -> None:
+async def test_a_binary_response_is_shown_in_base64_as_well(api: ApiFixture, receiver: Receiver) -> None:
     receiver.program("/hook", 200, 500)
     letter = await api.die(receiver.url("/hook"))
     async with api.app.context.database.write() as tx:
@@ -315,7 +315,7 @@ async def test_deliveries_are_filtered_and_shown_with_their_attempts(api: ApiFix
     assert detail["response"]["status"] == 500
 
 
-async def test_a_manual_retry_takes_the_place_of_the_automatic_one(api: ApiFixture, receiver: Receiver) -> None:
+async def test_a_manual_retry_replaces_the_automatic_one(api: ApiFixture, receiver: Receiver) -> None:
     await api.register(receiver.url("/hook"))
     receiver.program("/hook", 500, 200)
     await api.publish()
@@ -399,7 +399,7 @@ async def test_the_lower_one_of_the_owners_and_the_operators_limit_counts(api: A
     assert (lifted["rate_limit"], "operator_rate_limit" in lifted) == (9, False)
 
 
-async def test_the_audit_log_tells_who_changed_what_and_when_and_no_secret(api: ApiFixture, receiver: Receiver) -> None:
+async def test_the_audit_log_names_actor_change_and_time_and_no_secret(api: ApiFixture, receiver: Receiver) -> None:
     created = await api.post("/api/v1/webhooks", {"url": receiver.url("/hook")})
     webhook, secret = created.json()["webhook"], created.json()["secret"]
     await api.patch(f"/api/v1/webhooks/{webhook['id']}", {"description": "New"})

@@ -114,7 +114,7 @@ def test_a_port_in_use_is_a_sentence_and_exit_code_1(sqlite_url: str, tmp_path: 
     assert "Traceback" not in ended.stderr
 
 
-def test_it_ends_when_told_while_it_still_starts(tmp_path: Path) -> None:
+def test_sigterm_during_start_up_ends_it(tmp_path: Path) -> None:
     """By a handler of its own: as the first process of a container it has no default action."""
     with socket.create_server(("127.0.0.1", 0)) as silent, (tmp_path / "log").open("wb") as log:
         silent.settimeout(60)
@@ -130,7 +130,7 @@ def test_it_ends_when_told_while_it_still_starts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["api", "worker"])
-def test_what_can_be_told_to_end_is_there_before_what_takes_long_to_load(kind: str) -> None:
+def test_the_signal_handler_is_installed_before_slow_imports(kind: str) -> None:
     program = f"import sys, {kind}.__main__; print(*{{name.partition('.')[0] for name in sys.modules}})"
     loaded = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "sendoff" in loaded.stdout.split()
@@ -149,7 +149,7 @@ async def speak(base: str, request: bytes) -> bytes:
             await writer.wait_closed()
 
 
-def test_what_is_no_http_or_has_too_large_a_head_is_answered_in_the_envelope(sqlite_url: str, tmp_path: Path) -> None:
+def test_malformed_http_and_large_heads_are_answered_in_the_envelope(sqlite_url: str, tmp_path: Path) -> None:
     endless = b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"X-A: " + b"a" * (LARGEST_HEAD_BYTES + 300_000)
     many = b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"X-A: b\r\n" * 50_000
     fine = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-A: " + b"a" * 30_000 + b"\r\n\r\n"
@@ -163,7 +163,7 @@ def test_what_is_no_http_or_has_too_large_a_head_is_answered_in_the_envelope(sql
             assert status == b"200" or list(json.loads(body)) == ["detail"]
 
 
-def test_a_body_that_is_no_http_is_answered_once_and_with_no_stack_trace(sqlite_url: str, tmp_path: Path) -> None:
+def test_a_malformed_request_is_answered_once_and_without_a_stack_trace(sqlite_url: str, tmp_path: Path) -> None:
     start = b"POST /api/v1/events HTTP/1.1\r\nHost: x\r\n"
     chunked = start + b"Authorization: Bearer od_live_%b\r\n%bTransfer-Encoding: chunked"
     head = chunked % (b"A" * 32, b"")

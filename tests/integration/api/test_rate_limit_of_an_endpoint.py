@@ -49,7 +49,7 @@ async def test_a_limit_is_shown_where_it_is_set_and_nowhere_else(api: ApiFixture
     assert "rate_limit" not in (await api.get("/api/v1/subscriptions")).json()[0]
 
 
-async def test_what_is_registered_with_a_limit_has_it(api: ApiFixture, receiver: Receiver) -> None:
+async def test_an_endpoint_registered_with_a_rate_limit_keeps_it(api: ApiFixture, receiver: Receiver) -> None:
     assert (await api.register(receiver.url("/hook"), rate_limit=1))["rate_limit"] == 1
     assert "rate_limit" not in await api.register(receiver.url("/hook"), rate_limit=None)
     made = (await api.post("/api/v1/subscriptions", SUBSCRIPTION | {"rate_limit": 7})).json()
@@ -68,7 +68,7 @@ async def test_a_change_of_something_else_leaves_the_limit_alone(api: ApiFixture
 
 
 @pytest.mark.parametrize("rate", NO_RATES, ids=str)
-async def test_what_is_no_rate_is_refused_by_its_name_and_changes_nothing(
+async def test_an_invalid_rate_limit_is_refused_by_name_and_changes_nothing(
     sqlite_api: ApiFixture, receiver: Receiver, rate: Any
 ) -> None:
     webhook, subscription = await make_both(sqlite_api, receiver)

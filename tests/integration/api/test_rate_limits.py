@@ -98,7 +98,7 @@ async def test_processes_share_the_counters_however_many_requests_come_at_once(
     assert sorted(answers) == [404] * 60 + [429] * 20
 
 
-async def test_without_redis_writes_pass_uncounted_and_are_told_in_a_metric(
+async def test_without_redis_writes_pass_uncounted_and_a_metric_counts_them(
     sqlite_api: ApiFixture, receiver: Receiver
 ) -> None:
     webhook = await sqlite_api.register(receiver.url("/hook"))
@@ -122,7 +122,7 @@ async def test_without_redis_nothing_is_pinged(sqlite_api: ApiFixture, receiver:
     assert receiver.requests("/new") == []
 
 
-async def test_pings_to_one_host_are_limited_whoever_asks(
+async def test_pings_to_one_host_are_limited_over_all_organizations(
     sqlite_api: ApiFixture, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ping_limits, "PINGS_PER_HOST", 2)

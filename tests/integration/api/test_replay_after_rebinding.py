@@ -108,7 +108,7 @@ async def seen_by_the_customer(api: ApiFixture, surface: str, endpoint_id: str, 
         ("subscriptions", ["169.254.169.254", PERMITTED], "metadata"),
     ],
 )
-async def test_a_replay_reaches_nobody_when_the_name_has_come_to_point_inside(
+async def test_a_replay_sends_nothing_when_the_name_resolves_to_an_internal_address(
     database_url: str, valkey_url: str, surface: str, moved: Sequence[str], reason: str
 ) -> None:
     """Setup: an endpoint whose name resolves to a permitted address; a listener at the same port further inside.

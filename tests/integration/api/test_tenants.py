@@ -57,7 +57,7 @@ async def test_without_a_valid_key_the_answer_is_401(sqlite_api: ApiFixture) -> 
         assert isinstance(answers[0].json()["detail"], str)
 
 
-async def test_a_key_in_the_query_is_refused_even_beside_one_in_the_header(sqlite_api: ApiFixture) -> None:
+async def test_a_key_in_the_query_is_refused_even_with_one_in_the_header(sqlite_api: ApiFixture) -> None:
     in_query = {"access_token": sqlite_api.key}
     for (method, path), call in GUARDED.items():
         answer = await sqlite_api.call(method, concrete(path), params=in_query, **request_of(call))
@@ -78,7 +78,7 @@ async def test_the_needed_scope_alone_is_enough(sqlite_api: ApiFixture) -> None:
         assert answer.status_code not in (401, 403), path
 
 
-async def test_what_belongs_to_another_organization_is_answered_like_what_does_not_exist(
+async def test_uploads_of_another_organization_are_answered_like_unknown_ones(
     api: ApiFixture, receiver: Receiver
 ) -> None:
     webhook = await api.register(receiver.url("/hook"))
@@ -95,7 +95,7 @@ async def test_what_belongs_to_another_organization_is_answered_like_what_does_n
     assert (await api.get(f"/api/v1/webhooks/{webhook['id']}")).json() == webhook
 
 
-async def test_operators_are_told_404_for_what_does_not_exist(api: ApiFixture) -> None:
+async def test_operators_get_404_for_unknown_ids(api: ApiFixture) -> None:
     for (method, path), call in SINGLE.items():
         for identifier in (ANY_ID, "1", "%00", "evt_1"):
             if call.across:

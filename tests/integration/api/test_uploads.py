@@ -134,14 +134,14 @@ async def test_processed_files_are_linked_and_downloaded_without_a_key_until_the
     assert (expired.status_code, "expired" in expired.json()["detail"]) == (404, True)
 
 
-async def test_the_host_header_is_no_part_of_a_link(sqlite_api: ApiFixture) -> None:
+async def test_links_do_not_depend_on_the_host_header(sqlite_api: ApiFixture) -> None:
     shown = await uploaded(sqlite_api)
     path = f"{UPLOADS}/{shown['id']}/download/original"
     linked = await sqlite_api.get(path, headers={"Host": "evil.example"})
     assert linked.json()["url"].startswith(f"http://127.0.0.1:8000{UPLOADS}/{shown['id']}/files/original?")
 
 
-async def test_there_is_no_link_to_a_file_that_is_not_there_or_somebody_elses(sqlite_api: ApiFixture) -> None:
+async def test_a_link_to_a_missing_file_or_to_one_of_another_organization_is_not_found(sqlite_api: ApiFixture) -> None:
     shown = await uploaded(sqlite_api)
     path = f"{UPLOADS}/{shown['id']}"
     stranger = await sqlite_api.new_key(organization_id=await sqlite_api.new_organization())

@@ -100,9 +100,7 @@ async def test_a_ping_that_is_not_answered_with_a_2xx_saves_nothing(
     assert (await sqlite_api.get("/api/v1/webhooks")).json() == []
 
 
-async def test_a_ping_that_never_completes_is_told_with_what_happened_on_the_network(
-    sqlite_api: ApiFixture, receiver: Receiver
-) -> None:
+async def test_a_failed_ping_is_reported_with_the_network_error(sqlite_api: ApiFixture, receiver: Receiver) -> None:
     receiver.program("/hook", Reply(close=True))
     response = await sqlite_api.post("/api/v1/webhooks", {"url": receiver.url("/hook")})
     assert response.status_code == 400
@@ -135,7 +133,7 @@ async def test_a_ping_that_never_completes_is_told_with_what_happened_on_the_net
         {"url": "{receiver}", "description": "a\0b"},
     ],
 )
-async def test_a_body_that_violates_a_constraint_is_a_400_with_a_sentence_and_pings_nobody(
+async def test_a_body_that_violates_a_constraint_is_a_400_with_a_sentence_and_sends_no_ping(
     sqlite_api: ApiFixture, receiver: Receiver, body: dict[str, Any]
 ) -> None:
     if body.get("url") == "{receiver}":
@@ -293,7 +291,7 @@ async def test_an_unknown_id_is_a_404(sqlite_api: ApiFixture, identifier: str) -
     assert len({answer.text for answer in answers}) == 1
 
 
-async def test_a_rotated_secret_is_answered_once_and_signs_beside_the_one_before(
+async def test_a_rotated_secret_is_shown_once_and_signs_together_with_the_former_one(
     api: ApiFixture, receiver: Receiver
 ) -> None:
     created = (await api.post("/api/v1/webhooks", {"url": receiver.url("/hook")})).json()
@@ -313,7 +311,7 @@ async def test_a_rotated_secret_is_answered_once_and_signs_beside_the_one_before
 
 
 @pytest.mark.parametrize("overlap", [-1, 1.5, "1", 2_592_001, True])
-async def test_an_overlap_that_is_no_number_of_seconds_up_to_30_days_is_refused(
+async def test_an_overlap_outside_0_to_30_days_of_seconds_is_refused(
     sqlite_api: ApiFixture, receiver: Receiver, overlap: object
 ) -> None:
     webhook = await sqlite_api.register(receiver.url("/hook"))
@@ -369,7 +367,7 @@ async def test_metadata_that_is_not_a_few_short_strings_is_refused_by_its_name(
 
 
 @pytest.mark.parametrize("surface", ["webhooks", "subscriptions"])
-async def test_an_organization_has_at_most_so_many_endpoints_of_both_surfaces(
+async def test_the_number_of_endpoints_of_an_organization_is_limited_over_both_surfaces(
     sqlite_api: ApiFixture, receiver: Receiver, surface: str
 ) -> None:
     context = sqlite_api.app.context

@@ -75,7 +75,7 @@ def test_each_state_has_its_attempts_and_the_dead_their_letters() -> None:
     assert len(dead) == 100
 
 
-def test_what_waits_is_due_later_and_what_is_due_was_never_tried() -> None:
+def test_seeded_deliveries_wait_or_are_due_at_once() -> None:
     now = SystemClock().now()
     [waiting] = {row["due_at"] > str(now) for row in written(seed_of(50, WAITING, until=now), "deliveries")}
     assert waiting

@@ -22,7 +22,7 @@ def lose_a_delivery(data: Path) -> None:
         )
 
 
-def test_a_clean_house_is_said_to_be_and_damage_is_told_with_what_to_do(install: Install) -> None:
+def test_a_sound_installation_is_reported_as_clean_and_damage_with_its_remedy(install: Install) -> None:
     installation = install({})
     installation.json("migrate")
     assert installation.json("audit") == {
@@ -49,7 +49,7 @@ def test_a_clean_house_is_said_to_be_and_damage_is_told_with_what_to_do(install:
     assert for_people.stdout.splitlines()[-1] == "1 does not add up."
 
 
-def test_a_grace_that_is_no_time_is_refused(install: Install) -> None:
+def test_an_invalid_grace_period_is_refused(install: Install) -> None:
     refused = install({}).run("audit", "--grace", "soon")
     assert refused.returncode == 2
     assert "soon" in refused.stderr

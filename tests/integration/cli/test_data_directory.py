@@ -10,7 +10,7 @@ from sendoff.cli.migrate import migrate_database
 from sendoff.data_directory import DataDirectory, NoDataYet, UnsafeDirectory, as_environment
 
 
-def test_everything_is_in_the_directory_when_the_environment_is_silent(tmp_path: Path) -> None:
+def test_settings_come_from_the_directory_without_environment_variables(tmp_path: Path) -> None:
     settings = DataDirectory.at(tmp_path).settings({})
     assert settings.database_url == f"sqlite+aiosqlite:///{tmp_path}/sendoff.db"
     assert settings.storage_url == f"file://{tmp_path}/uploads"
@@ -50,7 +50,7 @@ def test_secret_keys_can_be_rotated_in_their_file(tmp_path: Path) -> None:
     assert [key.get_secret_value() for key in keys] == ["n" * 32, "o" * 32]
 
 
-def test_another_process_is_given_the_same_places_and_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_process_gets_the_same_directories_and_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = DataDirectory.at(tmp_path / "a folder").settings({})
     for name, value in as_environment(settings).items():
         monkeypatch.setenv(name, value)
@@ -86,7 +86,7 @@ def test_a_socket_directory_that_others_can_enter_is_refused(
         directory.remove_stale_files()
 
 
-def test_a_directory_without_a_database_is_told_from_one_with(tmp_path: Path) -> None:
+def test_directories_with_and_without_a_database_are_distinguished(tmp_path: Path) -> None:
     directory = DataDirectory.at(tmp_path)
     with pytest.raises(NoDataYet, match="sendoff up"):
         directory.require_database({})

@@ -60,7 +60,7 @@ async def test_a_process_that_ends_again_and_again_is_said_not_to_start() -> Non
         await eventually(gave_up)
 
 
-async def test_what_a_process_announces_is_heard() -> None:
+async def test_a_process_announces_that_it_is_ready() -> None:
     announces = f"from sendoff.process import notify_ready; notify_ready(); notify_ready(); {SLEEPS}"
     async with supervised(announces) as process:
         await asyncio.wait_for(process.announced.wait(), 20)
@@ -74,7 +74,7 @@ async def test_a_process_that_does_not_stop_is_killed_after_its_time(tmp_path: P
     assert not read_process(pid, "cmdline")
 
 
-async def test_what_a_process_leaves_behind_ends_with_it(tmp_path: Path) -> None:
+async def test_child_processes_end_with_their_parent(tmp_path: Path) -> None:
     path = tmp_path / "pid"
     grandchild = writes_its_pid(path, "import time; time.sleep(600)")
     leaves = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {grandchild!r}]); {SLEEPS}"

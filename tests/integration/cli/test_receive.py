@@ -50,6 +50,6 @@ def test_once_the_secret_is_there_deliveries_are_verified_and_others_refused(inb
     assert inbox.take([], body_of("webhook.ping"))[0] == 401
 
 
-def test_what_a_request_holds_cannot_move_the_terminals_cursor() -> None:
+def test_control_characters_of_a_request_do_not_reach_the_terminal() -> None:
     assert _printable("a\x1b[2J\r\nb") == "a�[2J��b"
     assert len(_printable("x" * 10_000)) <= 2_001

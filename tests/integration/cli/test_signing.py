@@ -30,7 +30,7 @@ def signed(dialect: str, secret: str, path: Path, **environment: str) -> str:
 
 
 @pytest.mark.parametrize("dialect", [*Dialects().names, "optimaldial"])
-def test_what_is_signed_is_verified_in_every_dialect(dialect: str, tmp_path: Path) -> None:
+def test_signatures_of_every_dialect_verify(dialect: str, tmp_path: Path) -> None:
     secret = Dialects().get(dialect).new_secret()
     headers = signed(dialect, secret, tmp_path / "headers")
     known = public_key(secret) if secret.startswith(PRIVATE_PREFIX) else secret
@@ -58,7 +58,7 @@ def test_headers_can_be_given_one_by_one_and_the_secrets_in_the_environment(tmp_
     ],
     ids=str,
 )
-def test_what_must_not_be_believed_is_exit_code_1_with_the_reason(
+def test_a_request_that_fails_verification_is_exit_code_1_with_the_reason(
     changes: dict[str, Any], problem: str, tmp_path: Path
 ) -> None:
     headers = signed("default", "right", tmp_path / "headers")
@@ -70,7 +70,7 @@ def test_what_must_not_be_believed_is_exit_code_1_with_the_reason(
     assert f"not valid ({problem})" in done.stderr
 
 
-def test_a_secret_that_is_none_of_the_dialect_is_told_so(tmp_path: Path) -> None:
+def test_a_secret_of_another_dialect_is_reported_as_such(tmp_path: Path) -> None:
     headers = signed("standard", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", tmp_path / "headers")
     done = run("verify", "--dialect", "standard", "--secret", "no base64!", "--headers", headers, "--at", NOW)
     assert (done.exit_code, "bad_secret" in done.stderr) == (1, True)
@@ -105,7 +105,7 @@ def test_headers_are_printed_as_json_too() -> None:
     ],
     ids=" ".join,
 )
-def test_what_was_asked_wrongly_is_told(arguments: list[str]) -> None:
+def test_invalid_options_are_explained(arguments: list[str]) -> None:
     done = run(*arguments)
     assert done.exit_code in (1, 2)
     assert "Traceback" not in done.output

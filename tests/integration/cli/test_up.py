@@ -73,7 +73,7 @@ def test_an_event_is_delivered_on_either_database(
             wait_for_delivery(receiver_process, publish(api), secret)
 
 
-def test_whatever_is_killed_comes_back_and_nothing_is_lost(
+def test_killed_processes_restart_and_no_delivery_is_lost(
     data: Path, shell: Shell, receiver_process: ReceiverProcess
 ) -> None:
     with running(data, LOOPBACK, shell, "--workers", "2") as installation:
@@ -101,9 +101,7 @@ def publish_if_it_answers(api: httpx.Client) -> str | None:
         return None
 
 
-def test_nothing_is_left_when_up_itself_is_killed_and_it_starts_again_in_the_same_place(
-    data: Path, install: Install
-) -> None:
+def test_killing_up_leaves_no_process_and_up_restarts_in_the_same_directory(data: Path, install: Install) -> None:
     first, port = install({}), str(free_port())
     first.up("--port", port)
     key = first.new_key("webhooks:manage")
@@ -167,7 +165,7 @@ def _is_told(pid: int) -> bool:
     return pending is not None and bool(int(pending[1], 16) & 1 << (signal.SIGTERM - 1))
 
 
-def test_wrong_settings_are_all_told_before_anything_starts(install: Install) -> None:
+def test_all_invalid_settings_are_reported_before_anything_starts(install: Install) -> None:
     wrong = install({"SENDOFF_RETRY_SCHEDULE": "soon", "SENDOFF_DATABASE_URL": "mysql://x"})
     refused = wrong.run("up", "--port", "0")
     assert refused.returncode == 1
@@ -175,7 +173,7 @@ def test_wrong_settings_are_all_told_before_anything_starts(install: Install) ->
     assert "SENDOFF_DATABASE_URL" in refused.stderr
 
 
-def test_a_database_that_is_away_is_told_in_a_sentence(install: Install) -> None:
+def test_an_unreachable_database_is_reported_in_a_sentence(install: Install) -> None:
     away = install({"SENDOFF_DATABASE_URL": "postgresql+asyncpg://u:hidden@127.0.0.1:1/none"})
     for command in (("up", "--port", "0"), ("migrate",), ("orgs", "list")):
         refused = away.run(*command)

@@ -25,7 +25,7 @@ def test_a_time_in_the_past_is_written_as_an_age_or_as_a_date() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "soon", "2 fortnights", "2026-13-01"])
-def test_a_time_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_time_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         parse_past(text, "--since")
     with pytest.raises(typer.BadParameter):
@@ -33,7 +33,7 @@ def test_a_time_that_is_none_is_refused(text: str) -> None:
 
 
 @given(st.text())
-def test_nothing_that_is_printed_steers_the_terminal(text: str) -> None:
+def test_printed_text_holds_no_control_characters(text: str) -> None:
     assert all(c.isprintable() or c == "\t" for c in printable(text))
 
 
@@ -54,7 +54,7 @@ def test_fields_are_shown_in_words() -> None:
         ("::", "http://[::]:80", "http://[::1]:80"),
     ],
 )
-def test_a_place_is_told_as_it_was_given_and_reached_where_it_can_be(host: str, url: str, local_url: str) -> None:
+def test_an_address_is_shown_as_given_and_reached_on_loopback(host: str, url: str, local_url: str) -> None:
     assert ListenAddress(host, 80).url == url
     assert ListenAddress(host, 80).local_url == local_url
 

@@ -70,7 +70,7 @@ async def test_a_token_past_its_expiry_is_expired_token(small_dialbird: Dialbird
         assert code_of(await small_dialbird.call(method, path, key=key, json=body)) == "expired_token"
 
 
-async def test_a_token_in_the_query_is_refused_even_beside_one_in_the_header(small_dialbird: DialbirdClient) -> None:
+async def test_a_token_in_the_query_is_refused_even_with_one_in_the_header(small_dialbird: DialbirdClient) -> None:
     for method, path, body in [*ROUTES, ("GET", "/health", None)]:
         for value in (small_dialbird.key, "", "x"):
             answer = await small_dialbird.call(method, path, json=body, params={"access_token": value})
@@ -86,7 +86,7 @@ async def test_a_token_with_every_scope_but_the_needed_one_is_insufficient_scope
         assert (await small_dialbird.get(ME, key=key)).status_code == 200
 
 
-async def test_a_suspended_business_is_told_so(small_dialbird: DialbirdClient) -> None:
+async def test_a_suspended_business_is_answered_business_suspended(small_dialbird: DialbirdClient) -> None:
     for method, path, body in ROUTES:
         api = small_dialbird.api
         organization_id = api.app.principal.organization_id
@@ -120,7 +120,7 @@ async def test_a_wrong_field_is_a_validation_error_that_names_it(
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'"x"', b"\xff", b"[" * 100_000])
-async def test_a_body_that_is_no_json_object_is_a_validation_error_of_no_field(
+async def test_a_body_other_than_a_json_object_is_a_validation_error_without_a_field(
     small_dialbird: DialbirdClient, content: bytes
 ) -> None:
     for method, path, _ in WRITES:
@@ -170,7 +170,7 @@ async def test_a_status_that_only_deliveries_lead_to_is_unprocessable_and_anothe
         "/health/x",
     ],
 )
-async def test_what_is_not_there_is_not_found_in_this_envelope(small_dialbird: DialbirdClient, path: str) -> None:
+async def test_unknown_ids_are_answered_404_in_the_envelope(small_dialbird: DialbirdClient, path: str) -> None:
     assert code_of(await small_dialbird.get(path)) == "not_found"
 
 
@@ -210,7 +210,7 @@ class _Broken:
         raise RuntimeError("the password is hunter2")
 
 
-async def test_what_nobody_foresaw_is_internal_error_and_is_logged_under_the_request_id(
+async def test_an_unexpected_error_is_internal_error_and_logged_with_the_request_id(
     small_dialbird: DialbirdClient,
 ) -> None:
     for method, path, body in ROUTES:
@@ -237,7 +237,7 @@ async def test_what_nobody_foresaw_is_internal_error_and_is_logged_under_the_req
     ],
     ids=str,
 )
-async def test_whatever_operation_is_added_to_the_surface_its_errors_get_their_codes(
+async def test_errors_of_added_operations_get_their_codes(
     small_dialbird: DialbirdClient, error: errors.SendoffError, code: str
 ) -> None:
     router = APIRouter()

@@ -136,7 +136,7 @@ async def test_a_410_disables_at_once_and_for_good(dialbird: DialbirdClient, rec
     assert len(receiver.requests()) == 1
 
 
-async def test_a_subscription_whose_receiver_answered_410_gives_way_to_a_new_one(
+async def test_a_subscription_whose_receiver_answered_410_is_replaced_by_a_new_one(
     dialbird: DialbirdClient, receiver: Receiver
 ) -> None:
     old = await dialbird.subscribe(receiver.url("/hook"))

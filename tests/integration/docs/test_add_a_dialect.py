@@ -97,7 +97,7 @@ def test_the_file_has_fewer_than_80_lines() -> None:
     assert len(CODE.splitlines()) < MOST_LINES
 
 
-def test_what_is_added_is_held_to_the_projects_rules(copy: Path) -> None:
+def test_an_added_dialect_passes_the_projects_checks(copy: Path) -> None:
     changed = [copy / "sendoff" / path for path in ("dialects/parcelo.py", "dialects/registry.py", "verify/schemes.py")]
     rules = ROOT / "pyproject.toml"
     run("-m", "ruff", "check", "--config", rules, *changed, cwd=copy)

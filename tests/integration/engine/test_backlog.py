@@ -47,7 +47,7 @@ async def states(app: AppFixture, accepted: Sequence[AcceptedEvent]) -> Counter[
 
 
 @pytest.mark.parametrize("together", [False, True], ids=["alone", "together"])
-async def test_more_than_is_taken_at_once_is_held_and_gets_its_turn(
+async def test_deliveries_beyond_the_quota_are_held_and_sent_later(
     database_url: str, receiver: Receiver, *, together: bool
 ) -> None:
     async with open_app(database_url, endpoint_max_in_flight=CAP) as app:
@@ -82,9 +82,7 @@ async def test_of_many_endpoints_less_is_due_of_each(
 
 
 @pytest.mark.parametrize("together", [False, True], ids=["alone", "together"])
-async def test_what_comes_while_others_are_held_stands_behind_them(
-    database_url: str, receiver: Receiver, *, together: bool
-) -> None:
+async def test_new_deliveries_queue_behind_held_ones(database_url: str, receiver: Receiver, *, together: bool) -> None:
     async with open_app(database_url, endpoint_max_in_flight=CAP) as app:
         await app.register(receiver.url("/busy"), "upload.completed")
         await app.register(receiver.url("/quiet"), "upload.failed")

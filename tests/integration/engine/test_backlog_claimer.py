@@ -15,7 +15,7 @@ PATHS = [f"/endpoint{number}" for number in range(6)]
 BACKLOG = 30
 
 
-async def test_endpoints_take_turns(database_url: str, receiver: Receiver) -> None:
+async def test_endpoints_are_served_round_robin(database_url: str, receiver: Receiver) -> None:
     """As many slots as one endpoint could fill by itself, and a backlog for each."""
     async with open_app(database_url, endpoint_max_in_flight=1, worker_max_in_flight=3) as app:
         for path in PATHS:
@@ -30,7 +30,7 @@ async def test_endpoints_take_turns(database_url: str, receiver: Receiver) -> No
             assert places[BACKLOG // 2] < len(order) * 3 / 4, "half of it, before most of the others' is done"
 
 
-async def test_who_has_room_again_need_not_wait_for_a_thousand_others(
+async def test_an_endpoint_with_free_capacity_does_not_wait_for_a_thousand_others(
     sqlite_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More endpoints hold deliveries than a round looks at, and nobody looks again by itself."""

@@ -110,9 +110,7 @@ async def test_a_delivery_that_is_never_acknowledged_becomes_a_dead_letter_with_
         assert endpoint.consecutive_failures == 6
 
 
-async def test_what_an_endpoint_did_not_subscribe_to_is_not_delivered_to_it(
-    database_url: str, receiver: Receiver
-) -> None:
+async def test_events_without_a_subscription_are_not_delivered(database_url: str, receiver: Receiver) -> None:
     async with open_app(database_url) as app:
         await app.register(receiver.url("/failed"), "upload.failed")
         await app.register(receiver.url("/both"), "upload.failed", "upload.completed")
@@ -122,9 +120,7 @@ async def test_what_an_endpoint_did_not_subscribe_to_is_not_delivered_to_it(
         assert [request.path for request in receiver.requests()] == ["/both"]
 
 
-async def test_an_endpoint_over_its_cap_holds_its_deliveries_and_gets_them_all_in_turn(
-    database_url: str, receiver: Receiver
-) -> None:
+async def test_an_endpoint_over_its_cap_gets_all_its_held_deliveries(database_url: str, receiver: Receiver) -> None:
     async with open_app(database_url, endpoint_max_in_flight=3) as app:
         await app.register(receiver.url("/hook"))
         receiver.forget()
@@ -135,7 +131,7 @@ async def test_an_endpoint_over_its_cap_holds_its_deliveries_and_gets_them_all_i
         assert receiver.connections <= 4  # the ping's, and never more than three at once
 
 
-async def test_twenty_consecutive_failures_disable_the_endpoint_and_bury_what_it_still_had(
+async def test_twenty_consecutive_failures_disable_the_endpoint_and_dead_letter_its_deliveries(
     database_url: str, receiver: Receiver
 ) -> None:
     async with open_app(database_url) as app:

@@ -41,7 +41,7 @@ async def submit_one(app: AppFixture, receiver: Receiver) -> tuple[Dispatcher, A
     return dispatcher, event
 
 
-async def test_what_was_sent_and_cannot_be_recorded_is_not_sent_again_when_its_lease_has_ended(
+async def test_a_sent_delivery_that_cannot_be_recorded_is_not_sent_again_by_the_same_worker(
     database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database_is_away = asyncio.Event()
@@ -133,7 +133,7 @@ async def test_a_job_that_is_cancelled_in_its_claim_leaves_nothing_claimed_and_u
         await dispatcher.drain(0)
 
 
-async def test_who_is_told_to_stop_with_the_database_away_ends_all_the_same(
+async def test_a_worker_stops_although_the_database_is_away(
     sqlite_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(*_: Any, **__: Any) -> None:
@@ -154,7 +154,7 @@ async def test_who_is_told_to_stop_with_the_database_away_ends_all_the_same(
             await dispatcher.drain(0.1)
 
 
-async def test_who_is_told_to_stop_leaves_at_once_what_is_not_sent_yet(database_url: str, receiver: Receiver) -> None:
+async def test_a_stopped_dispatcher_releases_unsent_deliveries_at_once(database_url: str, receiver: Receiver) -> None:
     events = 30
     async with open_app(database_url, endpoint_max_in_flight=events, attempt_timeout_seconds=3) as app:
         await app.register(receiver.url("/hook"))
@@ -184,7 +184,7 @@ async def _count(app: AppFixture, ids: Sequence[str], state: DeliveryState) -> i
     ("answered_before", "expected"),
     [(None, Responsiveness.UNTRIED), (200, Responsiveness.UNKNOWN), (500, Responsiveness.UNRESPONSIVE)],
 )
-async def test_what_the_database_tells_of_an_endpoint_says_behind_whom_it_waits(
+async def test_the_database_says_which_class_an_endpoint_waits_in(
     database_url: str, receiver: Receiver, answered_before: int | None, expected: Responsiveness
 ) -> None:
     async with open_app(database_url, attempt_timeout_seconds=5) as app:

@@ -30,7 +30,7 @@ def request_of(app: AppFixture) -> IdempotentRequest:
     return IdempotentRequest(app.principal.organization_id, "key", "same")
 
 
-async def test_work_whose_caller_gives_up_while_its_answer_is_kept_is_not_done_again(
+async def test_work_cancelled_while_its_answer_is_stored_is_not_done_again(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_app(database_url) as app:

@@ -62,7 +62,7 @@ async def tick(app: AppFixture, replay_id: str) -> None:
     await tick_replay(app.context, replay_id)
 
 
-async def test_a_worker_that_stood_still_does_not_send_what_is_another_ones_by_now(
+async def test_a_stalled_worker_does_not_send_deliveries_that_another_has_claimed(
     database_url: str, receiver: Receiver
 ) -> None:
     async with open_app(database_url, lease_seconds=20) as app:
@@ -126,7 +126,7 @@ async def test_a_410_is_for_good_also_when_the_endpoint_is_off_by_the_time_it_co
             await update_endpoint(app.context, organization_id, ACTOR, endpoint.id, on)
 
 
-async def test_what_we_can_never_send_is_a_dead_letter_in_the_end_and_the_endpoint_is_not_to_blame(
+async def test_a_delivery_that_never_leaves_this_host_is_dead_lettered_and_not_charged_to_its_endpoint(
     database_url: str, receiver: Receiver
 ) -> None:
     async with open_app(database_url, retry_schedule=[600, 600], disable_after_failures=1) as app:
@@ -168,7 +168,9 @@ async def test_two_replays_of_the_same_dead_letters_deliver_them_once(database_u
             assert (report.replay.state, report.progress.succeeded) == ("completed", 2)
 
 
-async def test_a_replay_ends_when_its_deliveries_are_buried_under_way(database_url: str, receiver: Receiver) -> None:
+async def test_a_replay_ends_when_its_deliveries_are_dead_lettered_meanwhile(
+    database_url: str, receiver: Receiver
+) -> None:
     async with open_app(database_url, retry_schedule=[60], disable_after_failures=100) as app:
         endpoint_id = (await app.register(receiver.url("/hook"))).endpoint.id
         wire = rewire(app)

@@ -92,7 +92,7 @@ async def test_a_revoked_key_publishes_nothing_from_the_next_transaction_on(data
             await acceptance.publish(bearer, [COMPLETED])
 
 
-async def test_what_spoils_a_transaction_is_told_to_its_sender_alone(postgres_url: str, receiver: Receiver) -> None:
+async def test_a_publish_that_breaks_its_transaction_fails_alone(postgres_url: str, receiver: Receiver) -> None:
     async with open_app(postgres_url) as app:
         await app.register(receiver.url("/hook"))
         _, bearer = await mint(app, "events:write")

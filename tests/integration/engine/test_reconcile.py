@@ -154,7 +154,7 @@ async def look_closely(app: AppFixture) -> Reconciliation:
     return await reconcile(app.context, grace=timedelta(minutes=10))
 
 
-async def test_a_clean_house_is_clean_and_every_row_was_looked_at_once(database_url: str, receiver: Receiver) -> None:
+async def test_a_sound_installation_is_clean_and_every_row_is_read_once(database_url: str, receiver: Receiver) -> None:
     async with open_app(database_url, retry_schedule="none") as app:
         await inhabit(app, receiver)
         result = await look_closely(app)
@@ -177,7 +177,7 @@ async def test_every_damage_is_found_and_nothing_else(database_url: str, receive
         assert (await look_closely(app)).is_clean
 
 
-def test_there_is_a_damage_for_every_check() -> None:
+def test_every_check_has_a_damage_that_it_finds() -> None:
     known = {check.kind for walk in WALKS for check in walk.checks}
     assert known == {kind for one in DAMAGES.values() for kind in one.kinds}
 
@@ -192,9 +192,7 @@ async def test_much_damage_of_a_kind_is_counted_and_not_all_kept(sqlite_url: str
         assert len(result.findings) == 2
 
 
-async def test_what_waits_for_its_time_is_no_fault_and_what_is_forgotten_is(
-    database_url: str, receiver: Receiver
-) -> None:
+async def test_overdue_deliveries_are_a_finding_and_waiting_ones_are_not(database_url: str, receiver: Receiver) -> None:
     async with open_app(database_url, retry_schedule="none") as app:
         await inhabit(app, receiver)
         app.clock.advance(9 * 60)

@@ -42,7 +42,9 @@ async def look(app: AppFixture, endpoint_id: str) -> tuple[Endpoint, list[Delive
     return endpoint, [delivery for delivery, *_ in found]
 
 
-async def test_what_failed_is_due_again_with_all_that_is_known_of_it(database_url: str, receiver: Receiver) -> None:
+async def test_a_failed_attempt_is_recorded_in_full_and_its_delivery_is_due_again(
+    database_url: str, receiver: Receiver
+) -> None:
     async with open_app(database_url) as app:
         registered = await app.register(receiver.url("/hook"))
         replies = [Reply(status=500, body="one\x00", headers=(("X-Odd", "\xff\x80"),)), Reply(status=404, body="two")]
@@ -68,9 +70,7 @@ async def test_what_failed_is_due_again_with_all_that_is_known_of_it(database_ur
             app.clock.advance(3600)
 
 
-async def test_the_failures_that_disable_an_endpoint_are_told_from_those_of_others(
-    database_url: str, receiver: Receiver
-) -> None:
+async def test_failures_that_disable_an_endpoint_are_distinguished(database_url: str, receiver: Receiver) -> None:
     async with open_app(database_url, disable_after_failures=3) as app:
         fails_often = await app.register(receiver.url("/often"), "upload.completed")
         fails_once = await app.register(receiver.url("/once"), "upload.failed")
@@ -88,7 +88,7 @@ async def test_the_failures_that_disable_an_endpoint_are_told_from_those_of_othe
         assert [delivery.state for delivery in failed] == [DeliveryState.PENDING]
 
 
-async def test_what_failed_for_an_endpoint_that_was_switched_off_meanwhile_is_a_dead_letter(
+async def test_a_failure_for_an_endpoint_that_was_disabled_meanwhile_is_a_dead_letter(
     database_url: str, receiver: Receiver
 ) -> None:
     async with open_app(database_url) as app:

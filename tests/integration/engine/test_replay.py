@@ -119,7 +119,7 @@ async def test_a_replay_for_a_disabled_endpoint_fails_and_its_dead_letters_stay_
         assert len(await list_dead_letters(app.context, DeadLetterFilter(state="open"), limit=10)) == 2
 
 
-async def test_a_manual_retry_takes_the_place_of_the_automatic_one_and_the_schedule_goes_on(
+async def test_a_manual_retry_replaces_the_automatic_one_and_the_schedule_continues(
     database_url: str, receiver: Receiver
 ) -> None:
     async with open_app(database_url, retry_schedule=[60, 300]) as app:

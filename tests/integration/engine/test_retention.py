@@ -54,7 +54,7 @@ async def publish_and_work(app: AppFixture, number: int = 1) -> None:
     await app.work()
 
 
-async def test_what_was_delivered_leaves_after_its_time_and_not_before(database_url: str, receiver: Receiver) -> None:
+async def test_delivered_deliveries_are_purged_after_their_retention(database_url: str, receiver: Receiver) -> None:
     async with open_app(database_url, retention_days=30) as app:
         await app.register(receiver.url("/hook"))
         await publish_and_work(app, 3)
@@ -125,7 +125,7 @@ async def test_a_dead_letter_of_a_delivery_that_was_taken_up_again_leaves_alone(
         assert await count(app) == {}
 
 
-async def test_events_that_nobody_wanted_ended_replays_and_old_answers_leave(
+async def test_events_without_deliveries_ended_replays_and_old_answers_are_purged(
     database_url: str, receiver: Receiver
 ) -> None:
     async with open_app(database_url) as app:
@@ -175,9 +175,7 @@ async def test_much_is_removed_in_many_small_transactions(
         assert await count(app) == {"Event": 5, "Delivery": 10}
 
 
-async def test_an_event_that_lacks_a_delivery_is_kept_for_whoever_looks_into_it(
-    database_url: str, receiver: Receiver
-) -> None:
+async def test_an_event_that_lacks_a_delivery_is_kept_for_inspection(database_url: str, receiver: Receiver) -> None:
     async with open_app(database_url) as app:
         await app.register(receiver.url("/one"))
         await app.register(receiver.url("/two"))

@@ -105,7 +105,7 @@ async def test_without_an_overlap_the_old_secret_ends_at_once(sqlite_url: str, r
         assert (await find(app, registered.endpoint.id)).previous_secret is None
 
 
-async def test_a_retry_and_a_replay_sign_with_the_secrets_of_their_moment(sqlite_url: str, receiver: Receiver) -> None:
+async def test_a_retry_and_a_replay_sign_with_the_current_secrets(sqlite_url: str, receiver: Receiver) -> None:
     async with open_app(sqlite_url, retry_schedule=[60]) as app:
         registered = await app.register(receiver.url("/hook"))
         receiver.program("/hook", 500)
@@ -197,7 +197,7 @@ async def test_keys_are_rotated_while_everything_goes_on_and_the_old_one_can_be_
         assert is_signed_by(receiver.requests("/1")[0], registered[1].secret)
 
 
-async def test_stored_answers_are_sealed_anew_too_and_still_replayed(database_url: str) -> None:
+async def test_stored_answers_are_reencrypted_and_still_replayed(database_url: str) -> None:
     async with open_app(database_url, secret_keys=[OLD]) as app:
         requests = [IdempotentRequest(app.principal.organization_id, f"key {n}", "same") for n in range(450)]
         first = StoredResponse(200, b'{"secret": "shown once"}')
@@ -245,7 +245,7 @@ async def test_a_delivery_whose_secret_cannot_be_opened_waits_without_costing_an
         assert (await find(app, registered.endpoint.id)).consecutive_failures == 0
 
 
-def test_what_is_sealed_opens_for_its_row_alone_and_under_its_key_alone() -> None:
+def test_ciphertext_opens_only_for_its_row_and_under_its_key() -> None:
     vault = Vault([NEW, OLD])
     sealed = Vault([OLD]).seal("secret", bound_to="row")
     assert vault.open(sealed, bound_to="row") == "secret"

@@ -73,7 +73,7 @@ class WholeLife(Work, Interventions):
         self.work_off(Answer(200))
 
 
-def test_whatever_happens_to_deliveries_nothing_is_lost_stuck_or_sent_again(
+def test_no_sequence_of_events_loses_blocks_or_repeats_a_delivery(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sendoff.delivery.dead_letters.DRAIN_BATCH", 2)

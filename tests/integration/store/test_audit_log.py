@@ -106,7 +106,7 @@ async def write_and_fail(database: Database) -> None:
         raise RuntimeError("no")
 
 
-async def test_what_is_written_in_a_transaction_that_fails_is_not_in_the_log(database: Database) -> None:
+async def test_entries_of_a_failed_transaction_are_not_in_the_audit_log(database: Database) -> None:
     with pytest.raises(RuntimeError, match="no"):
         await write_and_fail(database)
     assert [actor for actor, _ in await entries(database)] == ["ada"]

@@ -72,9 +72,7 @@ async def test_deliveries_for_a_full_endpoint_are_held_and_taken_oldest_first(
 
 
 @pytest.mark.parametrize("status", [200, 500])
-async def test_a_record_waits_for_who_has_the_row_for_a_moment(
-    database_url: str, receiver: Receiver, status: int
-) -> None:
+async def test_recording_waits_briefly_for_a_locked_row(database_url: str, receiver: Receiver, status: int) -> None:
     receiver.program("/hook", 200, status)  # the ping first
     async with open_app(database_url) as app:
         ids = await publish_some(app, receiver, 1)
@@ -91,7 +89,7 @@ async def test_a_record_waits_for_who_has_the_row_for_a_moment(
             assert (recorded.attempt_count, recorded.last_response_status) == (1, status)
 
 
-async def test_what_was_just_accepted_is_left_to_its_own_bell(database_url: str, receiver: Receiver) -> None:
+async def test_a_sweep_leaves_newly_accepted_deliveries_to_their_job(database_url: str, receiver: Receiver) -> None:
     async with open_app(database_url) as app:
         ids = await publish_some(app, receiver, 3)
         app.queue.deliveries.clear()

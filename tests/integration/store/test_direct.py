@@ -63,7 +63,7 @@ async def relayed(url: str, folder: Path) -> AsyncIterator[tuple[Direct, Relay]]
         await relay.close()
 
 
-async def test_a_connection_whose_server_took_its_leave_is_unavailable_once(postgres_url: str, tmp_path: Path) -> None:
+async def test_a_connection_closed_by_the_server_is_unavailable_once(postgres_url: str, tmp_path: Path) -> None:
     async with relayed(postgres_url, tmp_path) as (direct, relay):
         assert [row[0] for row in await direct.fetch("SELECT 1")] == [1]
         await relay.say_good_bye()

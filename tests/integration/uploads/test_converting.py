@@ -107,7 +107,7 @@ def test_any_text_survives_the_way_through_the_csv(
         ({"phone_numbers": [], "skip_mobile_lookup": "yes"}, "skip_mobile_lookup must be"),
     ],
 )
-def test_a_body_that_is_no_upload_is_refused_with_a_sentence(tmp_path: Path, body: Any, told: str) -> None:
+def test_a_body_without_an_upload_is_refused_with_a_sentence(tmp_path: Path, body: Any, told: str) -> None:
     assert told in refusal(tmp_path, body).message
 
 

@@ -154,7 +154,7 @@ async def test_too_few_contacts_says_how_many_were_left_after_validation(uploads
 
 
 @on_sqlite
-async def test_without_a_subscription_nothing_is_taken(uploads: UploadFixture) -> None:
+async def test_without_a_subscription_no_upload_is_accepted(uploads: UploadFixture) -> None:
     await set_credits(uploads, None)
     with pytest.raises(NoSubscription):
         await require_subscription(uploads.context, uploads.organization_id)
@@ -212,7 +212,7 @@ async def test_a_storage_that_cannot_be_written_to_leaves_nothing(uploads: Uploa
     await assert_nothing_was_kept(uploads)
 
 
-async def test_an_idempotent_upload_is_done_once_and_answered_alike(uploads: UploadFixture) -> None:
+async def test_a_repeated_upload_is_done_once_and_gets_the_same_answer(uploads: UploadFixture) -> None:
     request = IdempotentRequest(uploads.organization_id, "key", "same")
     first = await uploads.upload(idempotent=request)
     assert await uploads.upload(idempotent=request) == first
@@ -228,7 +228,7 @@ async def test_a_refused_upload_frees_its_idempotency_key(uploads: UploadFixture
     assert await uploads.upload(idempotent=request)
 
 
-async def test_a_repetition_while_the_first_runs_is_told_to_wait(
+async def test_a_repetition_while_the_first_runs_is_answered_409(
     uploads: UploadFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = IdempotentRequest(uploads.organization_id, "key", "same")
@@ -291,7 +291,7 @@ async def test_an_upload_whose_process_died_leaves_its_key_free(
     assert await uploads.count() == 1
 
 
-async def test_an_idempotent_cancelling_is_answered_alike_and_refunds_once(uploads: UploadFixture) -> None:
+async def test_a_repeated_cancellation_gets_the_same_answer_and_refunds_once(uploads: UploadFixture) -> None:
     upload_id = await uploads.upload()
     request = IdempotentRequest(uploads.organization_id, "key", "same")
     cancels = [uploads.cancel(upload_id, idempotent=request) for _ in range(5)]
@@ -341,7 +341,7 @@ async def test_cancelling_at_once_from_everywhere_refunds_once(uploads: UploadFi
 
 @on_sqlite
 @pytest.mark.parametrize("upload_id", ["", "x", "0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11", "\0"])
-async def test_what_there_is_not_is_not_found(uploads: UploadFixture, upload_id: str) -> None:
+async def test_an_unknown_upload_is_not_found(uploads: UploadFixture, upload_id: str) -> None:
     with pytest.raises(NotFound):
         await find_upload(uploads.context, uploads.organization_id, upload_id)
     with pytest.raises(NotFound):

@@ -16,7 +16,7 @@ NUMBERS = st.builds(
 
 
 @given(st.lists(NUMBERS | st.integers(12_000_000_000, 19_999_999_999).map(lambda n: f"+{n}"), max_size=200))
-def test_it_tells_new_numbers_from_seen_ones_as_a_set_does(numbers: list[str]) -> None:
+def test_new_and_seen_numbers_are_distinguished_as_by_a_set(numbers: list[str]) -> None:
     ours, oracle = NumberSet(len(set(numbers))), set[str]()
     for number in numbers:
         assert ours.add(number) == (number not in oracle)

@@ -124,7 +124,7 @@ def test_common_shapes_become_the_same_e164_number(text: str) -> None:
         ("600-555-1234", PhoneNumber("+16005551234", "CA", "voip", "")),
     ],
 )
-def test_region_line_type_and_time_zone_are_told(text: str, expected: PhoneNumber) -> None:
+def test_region_line_type_and_time_zone_are_given(text: str, expected: PhoneNumber) -> None:
     assert parse_number(text) == expected
 
 
@@ -147,7 +147,7 @@ def test_region_line_type_and_time_zone_are_told(text: str, expected: PhoneNumbe
         "＋",
     ],
 )
-def test_anything_else_is_no_number(text: str) -> None:
+def test_other_texts_are_not_numbers(text: str) -> None:
     assert parse_number(text) is None
     assert not is_valid(text)
 

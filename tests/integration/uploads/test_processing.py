@@ -134,7 +134,7 @@ async def test_a_dead_workers_upload_is_swept_and_taken_over(
 
 
 @on_sqlite
-async def test_the_lease_is_renewed_and_progress_told_while_the_work_goes_on(
+async def test_the_lease_is_renewed_and_progress_reported_during_the_work(
     uploads: UploadFixture, upload_id: str, gatekeeper: Gatekeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "RENEWALS_PER_LEASE", 400)
@@ -167,7 +167,7 @@ async def test_a_worker_that_lost_its_lease_stops_without_an_outcome(
     assert await heir == "completed"
 
 
-async def test_a_worker_that_is_told_to_stop_hands_the_upload_over_at_once(
+async def test_a_stopping_worker_hands_its_upload_over_at_once(
     uploads: UploadFixture, upload_id: str, gatekeeper: Gatekeeper
 ) -> None:
     stopped = asyncio.create_task(uploads.process(upload_id))
@@ -274,7 +274,7 @@ async def test_a_link_works_until_it_expires_and_only_for_its_own_file(uploads: 
 
 @on_sqlite
 @pytest.mark.parametrize("kind", ["processed", "processed-filtered", "../original", "other"])
-async def test_there_is_no_link_to_a_file_that_is_not_there(uploads: UploadFixture, upload_id: str, kind: str) -> None:
+async def test_a_link_to_a_missing_file_is_not_found(uploads: UploadFixture, upload_id: str, kind: str) -> None:
     with pytest.raises(NotFound):
         await link_to_file(uploads.context, uploads.organization_id, upload_id, kind)
 

@@ -49,14 +49,14 @@ def test_a_row_too_short_for_the_phone_column_has_an_empty_phone(path: Path) -> 
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-def test_the_header_line_tells_the_delimiter_even_if_other_ones_stand_in_quotes(path: Path, delimiter: str) -> None:
+def test_the_header_decides_the_delimiter_even_if_others_are_quoted(path: Path, delimiter: str) -> None:
     columns, rows = read(path, f'"a,;|\t,;|\t"{delimiter}phone\n1{delimiter}2\n')
     assert columns == ["a,;|\t,;|\t", "phone"]
     assert rows == [["1", "2"]]
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
-def test_all_three_line_ends_are_read_and_a_last_line_without_one(path: Path, line_end: str) -> None:
+def test_lf_crlf_and_cr_are_read_and_the_last_line_needs_no_line_end(path: Path, line_end: str) -> None:
     _, rows = read(path, line_end.join(["phone", "1", "2"]))
     assert rows == [["1"], ["2"]]
 
@@ -198,7 +198,7 @@ def test_no_file_makes_the_reader_hold_much_of_it(path: Path, unit: bytes) -> No
 
 
 @given(rows=st.lists(st.lists(CELLS, min_size=2, max_size=4), max_size=6), delimiter=st.sampled_from(",;\t|"))
-def test_what_a_csv_writer_wrote_is_read_back(
+def test_output_of_a_csv_writer_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], delimiter: str
 ) -> None:
     text = io.StringIO(newline="")

@@ -99,7 +99,7 @@ def test_short_rows_are_filled_up_and_cells_beyond_the_header_come_last(files: F
     assert files.processed_bytes.splitlines()[2].endswith(b",America/Los_Angeles,surplus")
 
 
-def test_added_columns_give_way_to_columns_of_the_same_name(files: Files) -> None:
+def test_added_columns_are_replaced_by_columns_of_the_same_name(files: Files) -> None:
     files.write("phone,phone_e164,phone_e164_2\n4155552671,mine,too\n")
     assert files.processed[0] | {"phone": ""} == {
         "phone": "",

@@ -82,7 +82,7 @@ async def test_storing_again_replaces_what_is_there(storage: Storage, source: Pa
     assert await content(storage, KEY) == b"small"
 
 
-async def test_what_is_deleted_or_never_was_is_not_found(storage: Storage, tmp_path: Path) -> None:
+async def test_deleted_and_unknown_ids_are_not_found(storage: Storage, tmp_path: Path) -> None:
     (tmp_path / "small").write_bytes(b"small")
     await storage.put(KEY, tmp_path / "small")
     await storage.delete(KEY, "never/was/there.csv")

@@ -73,7 +73,7 @@ def test_the_folder_of_a_killed_process_is_removed_by_the_next(temporary: Path) 
     assert list(temporary.iterdir()) == []
 
 
-def test_what_others_put_into_the_temporary_folder_is_neither_opened_nor_removed(temporary: Path) -> None:
+def test_files_of_others_in_the_temporary_folder_are_neither_opened_nor_removed(temporary: Path) -> None:
     elsewhere = temporary / "elsewhere"
     elsewhere.mkdir()
     os.mkfifo(temporary / "sendoff-upload-pipe")
@@ -109,7 +109,7 @@ async def test_a_stream_over_the_limit_is_refused_as_soon_as_it_is(temporary: Pa
     assert taken == 3_000_000
 
 
-async def test_a_container_without_a_temporary_folder_is_told_so_and_may_try_again(
+async def test_a_missing_temporary_folder_is_a_503_that_says_so(
     temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing() -> str:

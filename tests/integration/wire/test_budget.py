@@ -37,7 +37,7 @@ async def outcome(client: Client, receiver: RawReceiver, *, seconds: float = 5) 
         return error
 
 
-def test_what_an_answer_holds_beyond_its_own_is_taken_from_the_budget_and_given_back() -> None:
+def test_a_large_response_reserves_memory_and_releases_it() -> None:
     budget = MemoryBudget(10_000)
     assert budget.change(0, FREE_BYTES) == 0
     charged = budget.change(0, FREE_BYTES + 6_000)

@@ -42,7 +42,7 @@ async def test_a_request_arrives_as_it_was_given_and_its_answer_comes_back(clien
     assert response.elapsed_ms >= 0
 
 
-async def test_one_connection_serves_many_requests_in_turn(client: Client) -> None:
+async def test_one_connection_serves_many_requests(client: Client) -> None:
     async with receiving(well_behaved) as receiver:
         for _ in range(5):
             assert (await client.send(receiver.target(), b"", BODY, timeout=5)).body == b"ok"
@@ -294,7 +294,7 @@ async def test_a_408_that_was_sent_unasked_is_never_the_response_to_the_next_req
     assert receiver.connections == 3
 
 
-async def test_a_reset_is_told_from_an_answer(client: Client) -> None:
+async def test_a_reset_and_a_response_are_distinguished(client: Client) -> None:
     async def resets(peer: Peer) -> None:
         await peer.request()
         peer.reset()

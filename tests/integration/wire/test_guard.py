@@ -138,7 +138,7 @@ async def test_a_resolver_that_hangs_costs_the_deadline() -> None:
 # Several addresses
 
 
-async def test_an_address_that_refuses_gives_way_to_the_next() -> None:
+async def test_the_next_address_is_tried_when_one_refuses() -> None:
     resolver = FixedResolver(hooks_example=[["127.0.0.3", "127.0.0.2", "127.0.0.1"]])
 
     async with Client(LOOPBACK, resolver=resolver) as client, receiving(well_behaved) as receiver:
@@ -162,7 +162,7 @@ def unresponsive(address: str, port: int = 0) -> Iterator[int]:
         yield name[1]
 
 
-async def test_an_address_that_does_not_answer_gives_way_to_the_next() -> None:
+async def test_the_next_address_is_tried_when_one_does_not_answer() -> None:
     resolver = FixedResolver(hooks_example=[["127.0.0.2", "127.0.0.1"]])
 
     async with Client(LOOPBACK, resolver=resolver) as client, receiving(well_behaved) as receiver:

@@ -41,7 +41,7 @@ async def in_line(turns: HandshakeLimiter, *names: str) -> tuple[list[str], list
     return served, tasks
 
 
-async def test_no_more_turns_are_under_way_than_there_may_be() -> None:
+async def test_the_number_of_handshakes_is_limited() -> None:
     turns = HandshakeLimiter(2)
     first, _second = await turns.take(origin("a")), await turns.take(origin("a"))
     served, tasks = await in_line(turns, "b")
@@ -53,7 +53,7 @@ async def test_no_more_turns_are_under_way_than_there_may_be() -> None:
     assert turns._free == 1
 
 
-async def test_hosts_take_turns() -> None:
+async def test_hosts_are_served_round_robin() -> None:
     turns = HandshakeLimiter(1)
     turn = await turns.take(origin("a"))
     served, tasks = await in_line(turns, "a", "a", "a", "b", "c", "b")
@@ -64,7 +64,7 @@ async def test_hosts_take_turns() -> None:
 
 
 @pytest.mark.parametrize("ends_first", [True, False], ids=["just as it was its turn", "while it waited"])
-async def test_who_goes_away_takes_no_turn_along(*, ends_first: bool) -> None:
+async def test_a_cancelled_waiter_takes_no_permit(*, ends_first: bool) -> None:
     turns = HandshakeLimiter(1)
     turn = await turns.take(origin("a"))
     served, (leaves, stays) = await in_line(turns, "b", "c")
@@ -80,7 +80,7 @@ async def test_who_goes_away_takes_no_turn_along(*, ends_first: bool) -> None:
     assert (turns._free, not turns._waiting) == (1, True)
 
 
-async def test_whoever_is_late_gives_way_when_somebody_waits_and_only_then(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_late_handshake_is_evicted_only_when_another_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns_module, "_PATIENCE_SECONDS", 0.05)
     turns, evicted = HandshakeLimiter(3), list[int]()
 
@@ -146,7 +146,7 @@ async def _outcome(task: asyncio.Task[Response]) -> Response | WireError:
         return error
 
 
-async def test_a_turn_that_never_comes_is_not_charged_to_the_receiver(
+async def test_a_handshake_without_a_permit_is_not_charged_to_the_receiver(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(turns_module, "_PATIENCE_SECONDS", 60)

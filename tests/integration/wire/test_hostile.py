@@ -231,7 +231,7 @@ async def test_a_wrong_content_length_costs_the_connection(client: Client) -> No
 
 
 @pytest.mark.parametrize("extra", [b"x", b"HTTP/1.1 500 Planted\r\nContent-Length: 0\r\n\r\n", b"\r\n"])
-async def test_an_answer_that_nobody_asked_for_is_never_taken_for_the_next_one(client: Client, extra: bytes) -> None:
+async def test_an_unrequested_response_is_never_read_as_the_next_one(client: Client, extra: bytes) -> None:
     planted = asyncio.Event()
 
     async def plants(peer: Peer) -> None:

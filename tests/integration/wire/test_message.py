@@ -55,13 +55,13 @@ def test_encoded_headers_are_as_many_lines_as_there_are_headers(pairs: list[tupl
 @pytest.mark.parametrize(
     "head", [b"X: y", b"\r\n", b"\r\nX: y\r\n", b"X: y\r\n\r\n", b"X: y\r\n\r\nGET / HTTP/1.1\r\n", b"\r\n\r\n"]
 )
-def test_a_head_that_is_no_block_of_lines_is_refused(head: bytes) -> None:
+def test_a_malformed_head_is_refused(head: bytes) -> None:
     with pytest.raises(ValueError, match="head"):
         encode_request("POST", TARGET, head, b"")
 
 
 @pytest.mark.parametrize("method", ["", "post", "GET /x HTTP/1.1\r\nX:", "PO ST", "GÉT"])
-def test_a_method_that_is_none_is_refused(method: str) -> None:
+def test_an_invalid_method_is_refused(method: str) -> None:
     with pytest.raises(ValueError, match="method"):
         encode_request(method, TARGET, b"", b"")
 

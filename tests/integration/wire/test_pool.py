@@ -78,7 +78,7 @@ async def test_the_oldest_of_all_goes_when_there_are_too_many(pool: Any) -> None
     assert len(pool) == 4
 
 
-async def test_what_is_idle_for_too_long_is_closed_by_itself() -> None:
+async def test_connections_that_are_idle_for_too_long_are_closed() -> None:
     pool: Any = Pool(most=4, most_per_origin=4, idle_seconds=0.05)
     connections = [Idle(A), Idle(B)]
     for connection in connections:
@@ -91,7 +91,7 @@ async def test_what_is_idle_for_too_long_is_closed_by_itself() -> None:
     await eventually(lambda: len(pool) == 0, what="the timer works a second time")
 
 
-async def test_what_has_expired_is_not_taken_before_the_timer_comes(pool: Any) -> None:
+async def test_an_expired_connection_is_not_reused_before_its_timer_closes_it(pool: Any) -> None:
     connection = Idle(A)
     pool.put(connection, now() - 61)
 

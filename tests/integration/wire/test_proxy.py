@@ -40,7 +40,7 @@ def serving(ca: trustme.CA, name: str) -> ssl.SSLContext:
     return context
 
 
-async def test_the_proxy_is_told_the_checked_address_and_the_receiver_is_verified_by_name(
+async def test_the_proxy_gets_the_checked_address_and_the_receiver_is_verified_by_name(
     ca: trustme.CA, trusting: ssl.SSLContext
 ) -> None:
     tunnelling = TunnellingProxy()
@@ -111,7 +111,7 @@ async def test_a_refused_address_is_not_even_named_to_the_proxy() -> None:
         (b"\r\n\r\n", LocalFailure),
     ],
 )
-async def test_a_proxy_that_does_not_connect_is_told_from_a_receiver_that_cannot_be_reached(
+async def test_failures_of_the_proxy_and_of_the_receiver_are_distinguished(
     reply: bytes, expected: type[Exception]
 ) -> None:
     async def answers(peer: Peer) -> None:

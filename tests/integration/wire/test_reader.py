@@ -132,7 +132,7 @@ def test_any_bytes_are_an_answer_or_refused(data: bytes) -> None:
         HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n2\r\nok\r\n0\r\n\r\n",
     ],
 )
-def test_what_is_not_plainly_http_is_refused_and_not_guessed(answer: bytes) -> None:
+def test_ambiguous_responses_are_refused(answer: bytes) -> None:
     with pytest.raises(BadResponse):
         read(answer)
 
@@ -252,7 +252,7 @@ def test_framing_without_end_is_bounded_too(filler: bytes) -> None:
     assert reader.received < 1_000_000
 
 
-def test_nothing_of_the_last_answer_is_left_for_the_next() -> None:
+def test_leftovers_of_one_response_are_not_read_as_the_next() -> None:
     reader = read(b"HTTP/1.1 500 Oops\r\nX: y\r\nContent-Length: 3\r\n\r\nbad")
     reader.begin("POST")
     assert (reader.status, tuple(reader.headers()), reader.body(), reader.complete) == (0, (), b"", False)

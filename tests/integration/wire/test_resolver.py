@@ -137,7 +137,7 @@ async def test_slow_names_of_one_organization_leave_threads_to_other_organizatio
         assert await asyncio.gather(*hanging) == [HERE] * 800
 
 
-async def test_an_organization_waits_one_turn_for_a_name_of_another_ones_queue(lookups: Lookups) -> None:
+async def test_an_organization_waits_for_at_most_one_lookup_of_another(lookups: Lookups) -> None:
     resolver = SystemResolver(look_up=lookups, threads=1, slow_after_seconds=60)
     names = [*(f"slow.hostile{number}.example" for number in range(50)), "quick.shared.example"]
     asking = [asyncio.create_task(resolver.resolve(name, owner="hostile")) for name in names]
@@ -152,7 +152,7 @@ async def test_an_organization_waits_one_turn_for_a_name_of_another_ones_queue(l
     assert not resolver._queue._queues
 
 
-async def test_domains_take_turns_when_all_threads_are_busy(lookups: Lookups) -> None:
+async def test_domains_are_served_round_robin_when_all_threads_are_busy(lookups: Lookups) -> None:
     resolver = SystemResolver(look_up=lookups, threads=1, slow_after_seconds=60)
     names = [f"slow{number}.hostile.example" for number in range(50)]
     asking = [asyncio.create_task(resolver.resolve(name)) for name in [*names, "quick.victim.test"]]
@@ -174,7 +174,7 @@ async def test_a_deadline_that_passes_in_the_queue_is_a_failure_of_this_side(loo
             await started
 
 
-async def test_a_question_that_nobody_waits_for_any_more_is_not_asked(lookups: Lookups) -> None:
+async def test_a_lookup_without_waiters_is_not_started(lookups: Lookups) -> None:
     resolver = SystemResolver(look_up=lookups, threads=1, slow_after_seconds=60)
     first = asyncio.create_task(resolver.resolve("slow1.example"))
     await eventually(lambda: lookups.asked)
@@ -232,7 +232,7 @@ async def test_a_name_without_an_answer_is_charged_when_others_were_answered_sin
     assert lookups.asked == ["broken.example", "healthy.example", "broken.example"]
 
 
-async def test_answers_from_before_the_failure_or_without_the_dns_charge_nobody() -> None:
+async def test_answers_from_before_the_failure_or_without_the_dns_are_not_charged() -> None:
     lookups = FailingName("broken.example")
     resolver = SystemResolver(look_up=lookups, keep_failure_seconds=0)
     await resolver.resolve("healthy.example")
@@ -293,7 +293,7 @@ async def test_a_machine_without_threads_is_our_failure(monkeypatch: pytest.Monk
     assert ip_address("127.0.0.1") in await resolver.resolve("localhost")
 
 
-async def test_a_lookup_that_breaks_is_our_failure_and_gives_its_place_back() -> None:
+async def test_a_lookup_that_raises_is_a_local_failure_and_frees_its_thread() -> None:
     def breaks(host: str) -> Answer:
         raise OSError(24, "Too many open files")
 
@@ -313,7 +313,7 @@ async def test_a_lookup_that_breaks_is_our_failure_and_gives_its_place_back() ->
         (socket.gaierror(socket.EAI_MEMORY, "Memory allocation failure"), LocalFailure),
     ],
 )
-def test_a_failed_lookup_says_whose_failure_it_is(
+def test_a_failed_lookup_says_on_which_side_the_fault_lies(
     error: Exception, expected: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:

@@ -136,7 +136,7 @@ async def test_a_receiver_that_does_not_speak_tls_is_a_failure_of_tls(trusting: 
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_every_connection_is_verified_anew(
+async def test_every_new_connection_is_verified(
     ca: trustme.CA, trusting: ssl.SSLContext, version: ssl.TLSVersion
 ) -> None:
     resumed: list[bool] = []
@@ -181,7 +181,7 @@ async def test_a_context_that_trusts_everybody_is_refused() -> None:
         Client(LOOPBACK, ssl_context=careless)
 
 
-async def test_the_default_context_does_not_trust_a_private_authority_unless_it_is_told_to(
+async def test_the_default_context_trusts_a_private_authority_only_when_configured(
     ca: trustme.CA, tmp_path: Path
 ) -> None:
     context = serving(ca.issue_cert("hooks.example"))

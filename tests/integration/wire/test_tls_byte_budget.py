@@ -57,14 +57,14 @@ async def test_records_that_bring_no_answer_end_the_exchange_long_before_its_dea
 
 
 @pytest.mark.parametrize("name", FLOODS)
-async def test_nor_does_an_idle_connection_take_them_for_long(client: Client, hand_made: HandMade, name: str) -> None:
+async def test_a_flood_on_an_idle_connection_closes_it(client: Client, hand_made: HandMade, name: str) -> None:
     async with client, receiving(hand_made.flood(FLOODS[name], start=OK)) as receiver:
         receiver.scheme = "https"
         assert (await client.send(receiver.target(host="hooks.example"), b"", BODY, timeout=20)).body == b"ok"
         await eventually(lambda: not client._open, what="the connection is closed")
 
 
-async def test_some_tickets_padding_and_changes_of_keys_are_nobodys_fault(client: Client, hand_made: HandMade) -> None:
+async def test_some_tickets_padding_and_key_updates_are_tolerated(client: Client, hand_made: HandMade) -> None:
     async def answers(records: Records) -> None:
         def data(content: bytes) -> bytes:
             return records.seal(DATA, content, padding=-len(content) % 4_096)

@@ -119,7 +119,7 @@ async def test_a_huge_chain_of_certificates_is_refused(
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_long_chains_of_certificates_share_what_room_there_is(
+async def test_long_certificate_chains_share_the_memory_budget(
     client: Client, with_chain: Callable[[int], ssl.SSLContext], version: ssl.TLSVersion
 ) -> None:
     long, short = with_chain(25), with_chain(1)
@@ -157,7 +157,9 @@ async def test_a_body_that_ends_without_close_notify_is_truncated_and_its_status
     assert (response.status, response.truncated) == (200, True)
 
 
-async def test_bytes_that_are_no_record_break_an_encrypted_connection(client: Client, serving: ssl.SSLContext) -> None:
+async def test_bytes_outside_a_tls_record_break_an_encrypted_connection(
+    client: Client, serving: ssl.SSLContext
+) -> None:
     async def interjects(peer: Peer) -> None:
         await peer.request()
         os.write(peer.writer.get_extra_info("socket").fileno(), OK)
@@ -213,7 +215,7 @@ async def test_an_unasked_answer_ends_an_idle_encrypted_connection(client: Clien
     assert receiver.connections == 2
 
 
-def test_no_receiver_can_negotiate_anew() -> None:
+def test_renegotiation_is_refused() -> None:
     assert default_ssl_context().options & ssl.OP_NO_RENEGOTIATION
 
 
@@ -266,7 +268,7 @@ def reads_nothing_valid(answer: bytes) -> Behaviour:
     "answer", [b"garbage", HEAD + b"X-Long: " + b"x" * 60_000, HEAD + b"Content-Length: none\r\n\r\n", b""]
 )
 @pytest.mark.parametrize("encrypted", [True, False])
-async def test_what_a_failed_exchange_took_is_given_back_at_once(
+async def test_a_failed_exchange_releases_its_memory_at_once(
     client: Client, serving: ssl.SSLContext, answer: bytes, encrypted: bool
 ) -> None:
     def alive() -> int:

@@ -25,7 +25,7 @@ def opened(limiter: ConnectionLimiter, count: int, address: str = "192.0.2.1") -
     return connections
 
 
-def test_the_request_that_has_waited_longest_gives_way_before_idle_connections() -> None:
+def test_the_longest_waiting_request_is_evicted_before_idle_connections() -> None:
     limiter = ConnectionLimiter(per_address=3)
     idle, first, second = opened(limiter, 3)
     limiter.await_next_request(idle)
@@ -33,7 +33,7 @@ def test_the_request_that_has_waited_longest_gives_way_before_idle_connections()
     assert (idle.is_open, first.is_open, second.is_open) == (True, False, True)
 
 
-def test_idle_connections_give_way_when_every_other_is_served() -> None:
+def test_idle_connections_are_closed_when_all_others_are_in_use() -> None:
     limiter = ConnectionLimiter(per_address=3)
     served, idle, other = opened(limiter, 3)
     limiter.serve(served)
@@ -53,7 +53,7 @@ def test_each_new_connection_finds_another_to_close_before_the_first_reports_its
     assert [connection.is_open for connection in old] == [False] * 4 + [True]
 
 
-def test_progress_postpones_an_upload_s_turn() -> None:
+def test_progress_renews_an_uploads_lease() -> None:
     limiter = ConnectionLimiter(total=2)
     upload, trickle = opened(limiter, 2)
     limiter.await_request(upload)

@@ -10,7 +10,7 @@ from api.optimaldial.concurrency import MAX_UPLOADS_AT_ONCE, UploadsInProgress
 from sendoff.errors import RateLimited, Unavailable
 
 
-def test_one_organization_has_so_many_uploads_in_progress_and_another_its_own() -> None:
+def test_uploads_in_progress_are_limited_for_each_organization() -> None:
     uploads = UploadsInProgress(1_000)
     with ExitStack() as running:
         for _ in range(MAX_UPLOADS_AT_ONCE):
@@ -37,7 +37,7 @@ def test_an_organization_holds_a_quarter_of_the_bytes_over_all_its_uploads() -> 
         again(250)
 
 
-def test_organizations_that_hold_all_they_can_leave_room_for_the_next() -> None:
+def test_organizations_at_their_limit_leave_capacity_for_the_next() -> None:
     uploads = UploadsInProgress(1_000)
     with ExitStack() as running:
         for number in range(5):

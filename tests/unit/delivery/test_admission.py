@@ -36,7 +36,7 @@ def test_attempts_that_take_long_give_their_slots_back() -> None:
     assert admission.available("a", SLOW_AFTER_SECONDS) == 0  # its cap counts them all the same
 
 
-def test_when_overtime_is_full_only_endpoints_in_overtime_have_to_wait() -> None:
+def test_a_full_slow_pool_delays_only_slow_endpoints() -> None:
     admission = AdmissionControl(slots=4, endpoint_cap=5)
     for key in range(4):
         admission.start(key, "slow", 0)
@@ -111,7 +111,7 @@ def test_rate_limited_endpoints_do_not_prefetch() -> None:
     assert admission.claimable("a", 0, prefetched=0) == 1
 
 
-def test_there_is_never_more_under_way_than_twice_the_slots() -> None:
+def test_attempts_under_way_never_exceed_twice_the_slots() -> None:
     admission, now, key = AdmissionControl(slots=10, endpoint_cap=3), 0.0, 0
     for _ in range(50):
         rooms = admission.allocate({f"hung{number}": 0 for number in range(100)}, admission.free_slots(now), now)
@@ -168,7 +168,7 @@ _STEPS = st.tuples(
 
 
 @given(st.lists(_STEPS, max_size=60))
-def test_slots_and_rooms_always_add_up(steps: list[tuple[str, float, str, bool | None]]) -> None:
+def test_slots_and_capacities_always_add_up(steps: list[tuple[str, float, str, bool | None]]) -> None:
     admission, now = AdmissionControl(slots=8, endpoint_cap=3), 0.0
     waiting: dict[int, str] = {}
     under_way: dict[int, tuple[str, float]] = {}
@@ -245,7 +245,7 @@ def test_attempts_reveal_responsiveness(seconds: float, answered: bool | None, k
     assert (admission.free_slots(seconds), admission.busy_endpoints(seconds)) == (10, [])
 
 
-def test_attempts_cancelled_while_waiting_reveal_nothing() -> None:
+def test_attempts_cancelled_while_waiting_do_not_count_as_observations() -> None:
     admission = AdmissionControl(slots=10, endpoint_cap=5)
     admission.wait(1, "a")
     admission.finish(1, answered=None)
@@ -263,14 +263,14 @@ def three_classes() -> AdmissionControl:
     return admission
 
 
-def test_those_that_wait_for_the_silent_to_start_are_in_nobody_elses_way() -> None:
+def test_attempts_that_wait_for_unresponsive_endpoints_block_no_others() -> None:
     admission = three_classes()
     fill_ramp(admission, silent=True)
     assert [admission.available(endpoint_id, 0) for endpoint_id in THREE] == [0, 5, 5]
     assert admission.allocate(dict.fromkeys(THREE, 0), 100, 0) == {"slow": 5, "new": 5}
 
 
-def test_when_many_wait_of_which_nothing_is_known_one_more_of_each_may() -> None:
+def test_each_of_many_unknown_endpoints_may_queue_one_attempt() -> None:
     admission = three_classes()
     fill_ramp(admission, silent=False)
     assert [admission.available(endpoint_id, 0) for endpoint_id in THREE] == [5, 5, 1]
@@ -280,7 +280,7 @@ def test_when_many_wait_of_which_nothing_is_known_one_more_of_each_may() -> None
     assert admission.available("new", 0) == 0
 
 
-def test_the_silent_get_some_starts_together_rather_than_one_by_one() -> None:
+def test_unresponsive_endpoints_start_in_groups() -> None:
     admission = three_classes()
     crowd = fill_ramp(admission, silent=True)
     enough = len(crowd) // 2

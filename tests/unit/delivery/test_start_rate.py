@@ -52,7 +52,7 @@ async def starts() -> AsyncIterator[Starts]:
     await starts.end()
 
 
-async def test_only_a_few_start_in_the_same_moment() -> None:
+async def test_only_a_few_start_at_the_same_time() -> None:
     starts = Starts()
     await starts.ask(*["a"] * STARTS_PER_SECOND)
     assert 0 < len(starts.made) < STARTS_PER_SECOND / 10
@@ -98,7 +98,7 @@ async def test_an_answer_gives_its_start_to_the_next(starts: Starts) -> None:
     assert len(starts.made) == 1
 
 
-async def test_endpoints_take_turns(starts: Starts) -> None:
+async def test_endpoints_are_served_round_robin(starts: Starts) -> None:
     await starts.ask("crowd", "crowd", "crowd", "other", "other", "newcomer")
     for _ in range(6):
         starts.limiter.release("first", answered=True)
@@ -106,7 +106,7 @@ async def test_endpoints_take_turns(starts: Starts) -> None:
     assert starts.made == ["crowd", "other", "newcomer", "crowd", "other", "crowd"]
 
 
-async def test_nothing_of_a_prompt_endpoint_waits(starts: Starts) -> None:
+async def test_attempts_of_fast_endpoints_never_wait(starts: Starts) -> None:
     await starts.ask("a", "b", "a", "b")
     starts.limiter.admit_all("b")
     await starts.run_until_idle()

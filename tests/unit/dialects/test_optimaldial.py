@@ -64,7 +64,7 @@ def test_any_event_carries_one_valid_signature_for_each_secret_newest_first(
 
 
 @given(events)
-def test_the_envelope_is_json_that_tells_the_occurrence(event: EventData) -> None:
+def test_the_envelope_is_json_with_the_event(event: EventData) -> None:
     body = OPTIMALDIAL.body(event)
     envelope = json.loads(body)
     assert list(envelope) == ["id", "type", "api_version", "created_at", "data"]
@@ -93,6 +93,6 @@ def test_new_secrets_are_64_hexadecimal_digits_and_never_the_same() -> None:
 
 
 @pytest.mark.parametrize("secrets", [[], [""], ["0f" * 32, ""]])
-def test_nothing_leaves_without_a_signature(secrets: list[str]) -> None:
+def test_every_request_is_signed(secrets: list[str]) -> None:
     with pytest.raises(ValueError, match="without a secret"):
         OPTIMALDIAL.headers(UPLOAD, FIRST, b"{}", secrets)

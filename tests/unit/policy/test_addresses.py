@@ -124,7 +124,7 @@ def test_every_address_that_embeds_an_ipv4_address_is_refused(inner: IPv4Address
 
 
 @given(st.ip_addresses())
-def test_nothing_is_public_that_the_standard_library_calls_special(address: Address) -> None:
+def test_addresses_that_the_standard_library_calls_special_are_not_public(address: Address) -> None:
     special = address.is_private or address.is_loopback or address.is_link_local or address.is_multicast
     if special or address.is_reserved or address.is_unspecified or not address.is_global:
         assert classify(address) is not None

@@ -20,7 +20,7 @@ def test_the_twentieth_consecutive_failure_disables_and_the_nineteenth_does_not(
     assert (TWENTY.trips(19), TWENTY.trips(20)) == (False, True)
 
 
-def test_one_success_starts_the_count_anew() -> None:
+def test_one_success_resets_the_count() -> None:
     attempts = [HealthEffect.FAILURE] * 19 + [HealthEffect.SUCCESS] + [HealthEffect.FAILURE] * 19
     assert TWENTY.tally(0, attempts) == FailureTally(19)
 

@@ -45,7 +45,7 @@ def test_words_joined_by_dots_name_an_event_type(name: str) -> None:
         "a\r\nX: y",
     ],
 )
-def test_nothing_else_does(name: str) -> None:
+def test_other_names_are_not_event_types(name: str) -> None:
     assert not is_event_type_name(name)
 
 
@@ -73,7 +73,7 @@ def test_a_subscription_is_a_name_and_no_pattern(subscription: str) -> None:
     assert not matches([subscription], "upload.completed")
 
 
-def test_a_ping_matches_nobody_and_can_neither_be_subscribed_to_nor_published() -> None:
+def test_a_ping_matches_no_subscription_and_can_neither_be_subscribed_to_nor_published() -> None:
     assert not matches([PING], PING)
     assert is_reserved(PING)
     assert first_unknown(["upload.failed", PING], [*BUILT_IN_TYPES, PING]) == PING

@@ -88,6 +88,6 @@ def test_a_very_short_schedule_keeps_its_waits_too() -> None:
 
 
 @pytest.mark.parametrize("waits", [(-1.0,), (60.0, math.nan), (math.inf,)])
-def test_waits_that_are_no_waits_are_refused(waits: tuple[float, ...]) -> None:
+def test_invalid_waits_are_refused(waits: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="seconds of 0 or more"):
         RetrySchedule(waits)
