@@ -2,8 +2,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+DOCS_VENV := .venv-docs
 
-.PHONY: setup demo test bench chaos lint types layers audit audit-dependencies unit coverage tests lock clean
+.PHONY: setup demo test bench chaos lint types layers audit audit-dependencies unit coverage tests docs lock clean
 
 setup: $(VENV)/.ready
 
@@ -59,9 +60,21 @@ unit: setup
 coverage: setup
 	$(BIN)/pytest -n 3 --dist worksteal --cov --cov-report=term:skip-covered --cov-report=html tests/unit tests/integration
 
+# The docs site into build/site, built strictly from the pages in build/docs; `tools/docs_site` says where those come from.
+docs: setup $(DOCS_VENV)/.ready
+	$(BIN)/python -m tools.docs_site build/docs
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict --quiet
+	$(BIN)/python -m tools.docs_site --check build/site
+
+$(DOCS_VENV)/.ready: requirements/docs.txt
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
+	touch $@
+
 lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet -o requirements/run.txt
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet -o requirements/dev.txt
+	uv pip compile --group docs --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet -o requirements/docs.txt
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
+	rm -rf $(VENV) $(DOCS_VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov

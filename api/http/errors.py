@@ -104,13 +104,18 @@ _ENVELOPES: tuple[tuple[Callable[[str], bool], ErrorEnvelope], ...] = ((is_on_su
 """Whose paths have another envelope than `detail`."""
 
 
+def status_of(kind: type[Exception]) -> int:
+    """The status that errors of this kind are answered with."""
+    return next((_STATUSES[one] for one in kind.__mro__ if one in _STATUSES), 500)
+
+
 def describe(error: Exception) -> ErrorResponse:
     """The problem to answer an exception with. An unforeseen exception is answered as Internal."""
     if isinstance(error, HTTPException):
         return _describe_framework(error)
     if isinstance(error, RequestValidationError):
         return ErrorResponse(400, errors.Invalid(describe_problems(error.errors(), skip=1)))
-    status = next((_STATUSES[kind] for kind in type(error).__mro__ if kind in _STATUSES), 500)
+    status = status_of(type(error))
     if not isinstance(error, SendoffError) or status == 500:
         return ErrorResponse(500, Internal())
     return ErrorResponse(status, error, _headers(error))

@@ -58,10 +58,15 @@ class DeadLetterReason(StrEnum):
     """Why a delivery was given up. A closed list: operators filter by it."""
 
     RETRIES_EXHAUSTED = "retries_exhausted"
+    """The last attempt of the schedule failed. Replay it when the receiver works again."""
     ENDPOINT_DISABLED = "endpoint_disabled"
+    """The endpoint was off: by its owner, by an operator or after too many failures. Switch it on, then replay."""
     ENDPOINT_GONE = "endpoint_gone"
+    """The receiver answered 410 Gone. Its owner has to register a new endpoint."""
     ENDPOINT_DELETED = "endpoint_deleted"
+    """The owner deleted the endpoint while deliveries waited."""
     REJECTED_ADDRESS = "rejected_address"
+    """The host resolves to an address that nothing is sent to. Replay it when the name leads to public addresses."""
 
 
 class ReplayState(StrEnum):

@@ -11,7 +11,7 @@ import pytest
 from tests.support.processes import ROOT
 from tools.audit_dependencies import NOT_AUDITED, VULNERABLE, Report, first, verdict
 
-LOCKS = ["run.txt", "dev.txt"]
+LOCKS = ["run.txt", "dev.txt", "docs.txt"]
 
 
 def entry(name: str, *advisories: str, skipped: bool = False) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def test_an_audit_without_a_service_is_never_reported_as_clean(
 def test_every_dependency_is_pinned_by_version_and_hash_and_names_no_registry(lock: str) -> None:
     text = (ROOT / "requirements" / lock).read_text()
     requirements = re.split(r"\n(?=[A-Za-z0-9])", re.sub(r"^#.*\n", "", text, flags=re.MULTILINE))
-    assert len(requirements) > 30
+    assert len(requirements) > 20
     for requirement in requirements:
         assert re.match(r"[A-Za-z0-9._-]+(\[[a-z,-]+\])?==\S+", requirement), requirement
         assert "--hash=sha256:" in requirement, requirement

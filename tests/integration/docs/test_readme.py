@@ -18,6 +18,9 @@ from tests.support.processes import ROOT, start, stop
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+PUBLISHING = (ROOT / "docs" / "how-to" / "publish.md").read_text()
+PUBLISHING_BLOCKS = re.findall(r"^```sh\n(.*?)^```", PUBLISHING, re.DOTALL | re.MULTILINE)
+[PUBLISHING_CODE] = re.findall(r"^```python\n(.*?)^```", PUBLISHING, re.DOTALL | re.MULTILINE)
 DEMO, START, ORGANIZATION, PUBLISH, ARRIVED, FAILED, STOP, PRODUCTION = BLOCKS
 
 
@@ -66,6 +69,7 @@ def test_the_blocks_pasted_one_by_one_end_with_a_verified_delivery(checkout: Pat
         )
         assert "delivered" in arrived
         assert "0 deliveries" in run(adapted(FAILED), checkout)
+        check_the_page_on_publishing(checkout, ports["8000"])
         log = (checkout / "data" / "received.log").read_text()
         assert "ping      answered 200" in log
         assert "refused" not in log
@@ -73,6 +77,24 @@ def test_the_blocks_pasted_one_by_one_end_with_a_verified_delivery(checkout: Pat
         run(adapted(STOP), checkout)
         pid_files = [checkout / "data" / name for name in ("receiver.pid", "lock")]
         eventually_blocking(lambda: not any(_runs(path) for path in pid_files), within=40, what="the end of both")
+
+
+def check_the_page_on_publishing(checkout: Path, port: str) -> None:
+    """The blocks of the how-to, against the installation that the README has started."""
+    one, many, own_type = (
+        run(f"KEY=$(cat data/key)\n{block.replace('8000', port)}", checkout) for block in PUBLISHING_BLOCKS
+    )
+    assert '"deliveries":1' in one
+    assert many.count('"upload.created"') == 2
+    assert "order.paid" in own_type
+    call = """
+key = open("data/key").read().strip()
+client = httpx.Client(base_url="http://127.0.0.1:PORT", headers={"Authorization": f"Bearer {key}"}, trust_env=False)
+event = {"type": "order.paid", "data": {"n": 1}}
+print(publish(client, event, "order-1") == publish(client, event, "order-1"))
+"""
+    (checkout / "publishing.py").write_text(PUBLISHING_CODE + call.replace("PORT", port))
+    assert run(".venv/bin/python publishing.py", checkout) == "True\n"
 
 
 def test_the_production_block_starts_web_and_worker(checkout: Path, empty_postgres_url: str, valkey_url: str) -> None:
