@@ -11,7 +11,7 @@ RUN python -m venv --without-pip /opt/venv \
 COPY sendoff /opt/sendoff/sendoff
 COPY api /opt/sendoff/api
 COPY worker /opt/sendoff/worker
-# Whatever the modes in the checkout: everybody reads, only root writes. Compiled here, for nothing can be written later.
+# Independent of the modes in the checkout: everyone reads, only root writes. Compiled here: nothing can be written later.
 RUN chmod -R u=rwX,go=rX /opt/sendoff \
  && python -m compileall -q --invalidation-mode unchecked-hash /opt/sendoff
 

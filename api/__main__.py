@@ -10,7 +10,7 @@ from sendoff.process import exit_on_sigterm_during_startup
 def main() -> int:
     """Serve until SIGTERM or SIGINT. 1, with a sentence on standard error, when that is not possible."""
     exit_on_sigterm_during_startup()
-    from .server import serve  # takes a second or more, in which we may be told to end
+    from .server import serve  # takes a second or more, in which SIGTERM may arrive
 
     return serve()
 

@@ -74,7 +74,7 @@ def serve() -> int:
 def _with_public_url(settings: Settings, host: str, port: int) -> Settings:
     """The settings with the base of download links that the API makes for uploads in a folder.
 
-    Raises BadSettings where clients on other machines may connect and only their Host header would tell the base.
+    Raises BadSettings where clients on other machines may connect and only their Host header would give the base.
     """
     if settings.public_url is not None or not settings.storage_url.startswith("file:"):
         return settings

@@ -1,7 +1,7 @@
 """The load generator: POSTs prebuilt requests over connections that are kept alive, and notes when each was answered.
 
 Closed loop: each connection sends its next request when the last one is answered. Fixed rate: a request is sent when
-its turn comes whatever became of the others, and its time counts from then, so that a stalled server cannot hide.
+it is sent on schedule regardless of the others, and its time counts from then, so that a stalled server cannot hide.
 
     python -m bench.load PLAN.json      the outcome goes to standard output as JSON
 """
@@ -23,7 +23,7 @@ import uvloop
 
 from bench.plan import Answers, LoadResult, Plan
 
-_LENGTH = b"ength: "  # of Content-Length, whatever the case of its words
+_LENGTH = b"ength: "  # of Content-Length, in any case
 _TICK_SECONDS = 0.001
 _PATIENCE_SECONDS = 30
 

@@ -1,4 +1,4 @@
-"""What is published: one event or a hundred, of a given size, by each organization in turn."""
+"""What is published: one event or a hundred, of a given size, by the organizations round-robin."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def _normalized(part: str) -> Cell:
 
 def _cpu_us(result: Result, part: str) -> float | None:
     count = result.events if part == "api" else result.deliveries
-    # Without a process of its own (SQLite) there is nothing to tell.
+    # SQLite has no process of its own to report.
     return result.usage.cpu[part] / count * 1e6 if count and result.usage.cpu[part] else None
 
 

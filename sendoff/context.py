@@ -31,7 +31,7 @@ T = TypeVar("T")
 class Context:
     """The process's settings, clock, random numbers and ways out: database, vault, queue, Redis, wire.
 
-    Requests to addresses that somebody else chose leave by `wire` alone. `under_way` belongs to idempotency.py: the
+    Requests to addresses that customers choose are sent by `wire` alone. `under_way` belongs to idempotency.py: the
     requests that this process works on, by organization and Idempotency-Key.
     """
 

@@ -1,4 +1,4 @@
-"""The data directory: what `sendoff up` keeps on this machine for whatever the environment does not name.
+"""The data directory: what `sendoff up` keeps on this machine unless the environment names it.
 
 `sendoff.db` (SQLite), `valkey.sock` (the embedded Valkey), `secret_keys` (made once) and `uploads/`. A variable that
 is set in the environment always wins over the directory.

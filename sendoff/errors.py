@@ -72,7 +72,7 @@ class NoSubscription(SendoffError):
 
 
 class TokenProblem(StrEnum):
-    """What is wrong with a token, for those surfaces whose contract tells it."""
+    """What is wrong with a token, for surfaces whose contract distinguishes them."""
 
     MISSING = "missing"
     INVALID = "invalid"
@@ -93,7 +93,7 @@ class MissingScope(SendoffError):
 
 
 class Suspended(SendoffError):
-    """The organization is suspended; whoever runs this installation can tell why."""
+    """The organization is suspended; ask the operator of this installation for the reason."""
 
 
 class Forbidden(SendoffError):

@@ -34,7 +34,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class IdempotentRequest:
-    """One write with a key: `fingerprint` tells whether a repetition asks for the same thing."""
+    """One write with a key: repetitions of the same request have the same `fingerprint`."""
 
     organization_id: str
     key: str

@@ -37,7 +37,7 @@ def notify_ready() -> None:
         os.write(int(descriptor), b"\n")
         os.close(int(descriptor))
     except (OSError, ValueError):
-        pass  # the supervisor is gone, which is no reason not to work
+        pass  # the process works without its supervisor, too
 
 
 def disable_core_dumps() -> None:
@@ -46,7 +46,7 @@ def disable_core_dumps() -> None:
 
 
 def make_files_private() -> None:
-    """Let this process and its children make files and directories for this user alone, whatever directory they are in.
+    """Let this process and its children create files and directories that only this user can read, in any directory.
 
     The database and the files of uploads may be in a directory that others can read, such as a mounted volume.
     """

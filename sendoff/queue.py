@@ -1,4 +1,4 @@
-"""The work queue: tells workers through arq and Redis what is due. Jobs carry ids, never data, and may be lost.
+"""The work queue: notifies workers of due work through arq and Redis. Jobs carry ids, never data, and may be lost.
 
 Deliveries, uploads and replays are arq jobs, in queues of their own so that none holds up another. The sweeper finds
 what a lost job was for; so enqueueing never raises and never makes its caller wait.

@@ -1,11 +1,11 @@
-"""The place where what organizations hand in is worked on: processes with limits, in turns by organization.
+"""Work on input of organizations, in processes with limits, shared round-robin.
 
-What an organization hands in is hostile until proven otherwise, and working on it costs. Four rules hold for all of it:
+Input of an organization is hostile until proven otherwise, and processing it costs. Four rules hold for all of it:
 
 1. It is bounded in bytes and in work before any library sees it. The caller of the sandbox does that.
 2. It is worked on neither in the event loop nor in a thread, which would hold the interpreter's lock, nor in one queue
-   for everybody: the sandbox has a few processes, one task in each, and they get none of the installation's secrets.
-3. Its owner is charged: each task belongs to an organization, and organizations take turns.
+   for all requests: the sandbox has a few processes, one task in each, and they get none of the installation's secrets.
+3. Its owner is charged: each task belongs to an organization, and organizations are served round-robin.
 4. Each task has a limit of CPU time, of wall-clock time and of memory; each organization has a limit of tasks at once
    and of tasks that wait; and the sandbox's processes are the installation's limit above them.
 
@@ -317,7 +317,7 @@ class _SandboxProcess:
         if self.is_alive:
             with suppress(ProcessLookupError):
                 self._process.kill()
-        # wait() alone may wait for output that nobody reads.
+        # wait() alone would block on output that is not read.
         await asyncio.shield(self._process.communicate())
 
     async def _send(self, frame: bytes) -> None:
@@ -399,7 +399,7 @@ def _find(request: _Request) -> Any:
 
 @contextmanager
 def _limits(cpu_seconds: float, seconds: float) -> Iterator[None]:
-    """Timers whose signals, which nothing handles, end this process, whatever code it is in."""
+    """Timers whose unhandled signals end this process, even within native code."""
     signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:

@@ -48,7 +48,7 @@ OTHER_VARIABLES = (
 Any other name with the prefix stops the process at start, so add each new one here."""
 
 _TEST_PREFIXES = ("SENDOFF_TEST_", "SENDOFF_FUZZ_")
-# Kubernetes sets these in every container beside a Service whose name begins with `sendoff`.
+# Kubernetes sets these in every container of a namespace with a Service whose name begins with `sendoff`.
 _SERVICE_LINK = re.compile(
     r"SENDOFF_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
@@ -226,7 +226,7 @@ class Settings(BaseSettings):
         730, ge=1, le=36_500, description="How long entries of the audit log are kept, in days."
     )
     shutdown_grace_seconds: float = Field(
-        15, ge=0, description="How long a worker that is told to stop waits for requests under way."
+        15, ge=0, description="How long a stopping worker waits for requests under way."
     )
     dangerously_allow_networks: Annotated[list[Network], NoDecode] = Field(
         default_factory=list,
@@ -239,7 +239,7 @@ class Settings(BaseSettings):
         description="An HTTP proxy (CONNECT) that all deliveries go through, e.g. `http://proxy:3128`.",
     )
     ca_file: Path | None = Field(
-        None, description="PEM file of certificate authorities trusted beside the system's own."
+        None, description="PEM file of certificate authorities trusted in addition to the system's own."
     )
     storage_url: str = Field(
         default_factory=lambda: f"file://{_in_data_directory('uploads')}",

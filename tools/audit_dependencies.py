@@ -48,7 +48,7 @@ class Report:
 
 
 def verdict(report: Report, *, when_reachable: bool) -> tuple[int, str]:
-    """The exit code and what to tell."""
+    """The exit code and the report."""
     if report.vulnerabilities:
         return VULNERABLE, "Vulnerable dependencies:\n" + "\n".join(report.vulnerabilities)
     if not report.audited:

@@ -15,7 +15,7 @@ _log = structlog.get_logger(__name__)
 LOOK_SECONDS = 1.0
 
 SET_BACK_SECONDS = 1.0
-"""A smaller step back is ordinary time synchronization and is ignored. If larger, retries come late by as much."""
+"""A smaller step back is ordinary time synchronization and is ignored. A larger one delays retries by its length."""
 
 
 async def watch_clock(context: Context) -> None:

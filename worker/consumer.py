@@ -48,7 +48,7 @@ class QueueConsumer(Worker):
         max_jobs: int,
         wait_for_capacity: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
-        """`wait_for_capacity` is awaited before jobs are taken: what nobody can start yet is left to other workers."""
+        """`wait_for_capacity` is awaited before jobs are taken; other workers take what cannot start here."""
         redis = connect(context.settings)
         super().__init__(
             functions,

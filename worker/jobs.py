@@ -48,7 +48,7 @@ async def process_upload(ctx: dict[str, Any], upload_ids: list[str]) -> None:
 
 
 async def run_replay(ctx: dict[str, Any], replay_ids: list[str]) -> None:
-    """Send what the rate of each replay allows by now."""
+    """Send what the rate of each replay allows at this time."""
     host: WorkerHost = ctx["host"]
     for replay_id in _valid(replay_ids):
         try:

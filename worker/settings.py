@@ -1,4 +1,4 @@
-"""`arq worker.settings.WorkerSettings` runs a whole worker; with `--check` it tells whether one is running.
+"""`arq worker.settings.WorkerSettings` runs a whole worker; with `--check` it reports whether one is running.
 
 `python -m worker` runs the same jobs, and outlives a Redis that goes away: arq's own loop ends then.
 """
@@ -37,7 +37,7 @@ _SETTINGS = _load()
 
 
 async def start(ctx: dict[Any, Any]) -> None:
-    """Open the database and start the engine, which consumes all queues beside arq's loop."""
+    """Open the database and start the engine, which consumes all queues alongside arq's loop."""
     disable_core_dumps()
     make_files_private()
     configure_logging(_SETTINGS)

@@ -60,7 +60,7 @@ class _QueueStatus:
 
 
 async def run_sweeps(context: Context, dispatcher: Dispatcher, deliveries: ConsumerSupervisor) -> None:
-    """Sweep until cancelled, and tell admission how many workers share the endpoints' caps."""
+    """Sweep until cancelled, and pass admission the number of workers that share the endpoints' caps."""
     local = replace(context, queue=LocalQueue(context, dispatcher))
     name = new_id()
     swept_at = float("-inf")

@@ -33,7 +33,7 @@ MEANINGS = {
     409: "`conflict`, `idempotency_key_reused` or `idempotency_in_progress`",
     410: "`gone`",
     413: "`validation_error`: the body is too large",
-    415: "`validation_error`: the body is no JSON",
+    415: "`validation_error`: the body is not JSON",
     422: "`unprocessable_entity`",
     429: "`rate_limited`; `Retry-After` says when to come back",
     500: "`internal_error`",

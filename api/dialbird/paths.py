@@ -13,5 +13,5 @@ def needs_token(path: str) -> bool:
 
 
 def is_on_surface(path: str) -> bool:
-    """Whether errors and rate limits of the path are told in Dialbird's way."""
+    """Whether errors and rate limits of the path follow the Dialbird contract."""
     return path == HEALTH or path.startswith(f"{HEALTH}/") or needs_token(path)

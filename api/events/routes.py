@@ -78,7 +78,7 @@ PUBLISHING = (
 async def get(auth: EventsWriter, context: ContextOf, event_id: str) -> Response:
     """An event, and the state of each of its deliveries."""
     event, deliveries = await get_event(context, auth.organization_id, event_id)
-    return Response(orjson.dumps(_shown(event, deliveries)), media_type="application/json")
+    return Response(orjson.dumps(_serialize(event, deliveries)), media_type="application/json")
 
 
 async def _publish(request: Request, *, read: Read, answer: Answer, in_batch: bool) -> Response:
@@ -94,7 +94,7 @@ async def _publish(request: Request, *, read: Read, answer: Answer, in_batch: bo
         check_query(request)
         events = await read(await read_json_bytes(request))
     except SendoffError:
-        await admit(request, EVENTS_WRITE, limited=False)  # whoever may not publish is told that first
+        await admit(request, EVENTS_WRITE, limited=False)  # 401 and 403 come before any error of the body
         raise
     accepted = await _acceptance_of(request).publish(
         authorization, events, request_id=request.state.request_id, in_batch=in_batch
@@ -160,7 +160,7 @@ def _accepted(event: AcceptedEvent) -> dict[str, Any]:
     return {"id": event.id, "type": event.type, "deliveries": len(event.delivery_ids)}
 
 
-def _shown(event: Event, deliveries: Sequence[Delivery]) -> dict[str, Any]:
+def _serialize(event: Event, deliveries: Sequence[Delivery]) -> dict[str, Any]:
     return {
         "id": event.id,
         "type": event.type,
@@ -168,10 +168,10 @@ def _shown(event: Event, deliveries: Sequence[Delivery]) -> dict[str, Any]:
         "created_at": iso(event.created_at),
         "request_id": event.request_id,
         "data": orjson.Fragment(event.data),
-        "deliveries": [_shown_delivery(delivery) for delivery in deliveries],
+        "deliveries": [_serialize_delivery(delivery) for delivery in deliveries],
     }
 
 
-def _shown_delivery(delivery: Delivery) -> dict[str, Any]:
+def _serialize_delivery(delivery: Delivery) -> dict[str, Any]:
     fields = {name: getattr(delivery, name) for name in EventDelivery.model_fields}
     return {name: iso(value) if isinstance(value, datetime) else value for name, value in fields.items()}

@@ -22,7 +22,7 @@ _KEY = {
 }
 
 
-class AcceptedEvent(BaseModel):
+class AcceptedEventResponse(BaseModel):
     """A committed event."""
 
     id: str = Field(pattern="^evt_[0-9a-f]{24}$")
@@ -33,7 +33,7 @@ class AcceptedEvent(BaseModel):
 class AcceptedBatch(BaseModel):
     """Committed events, in the order of the request."""
 
-    events: list[AcceptedEvent]
+    events: list[AcceptedEventResponse]
 
 
 class EventDelivery(BaseModel):
@@ -89,7 +89,7 @@ def _components(model: type[BaseModel]) -> dict[str, Any]:
 PLAIN_OPERATIONS: Mapping[str, Mapping[str, Any]] = {
     "/api/v1/events": {
         "post": _operation(
-            "publishEvent", "202 after the event and its deliveries are committed.", EventBody, AcceptedEvent
+            "publishEvent", "202 after the event and its deliveries are committed.", EventBody, AcceptedEventResponse
         )
     },
     "/api/v1/events/batch": {

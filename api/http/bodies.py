@@ -19,7 +19,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors and exports begin UTF-8 with 
 _LARGEST_EXACT_INTEGER = 2**53  # of a float
 
 BadJson = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What the decoder raises for text that is no JSON, no UTF-8, or nested beyond what it can follow."""
+"""The decoder's errors for text that is not JSON, not UTF-8, or nested too deeply."""
 
 
 def _number(text: str) -> int | float:

@@ -1,4 +1,4 @@
-"""How many connections may be open, and which of them give way when there are too many.
+"""How many connections may be open, and which are closed when there are too many.
 
 A connection either waits for its client (for the rest of a request, or for the next one) or is being served. At a limit
 the connection that has waited longest is closed for the new one, so clients that hold connections without finishing a
@@ -49,7 +49,7 @@ class ConnectionLimiter:
         self._unread_limit = unread_bytes
         self._address_of: dict[BoundedConnection, str] = {}
         self._counts: Counter[str] = Counter()
-        # Ordered by when they began to wait. A request that is not complete gives way before an idle connection does.
+        # Ordered by when they began to wait. Incomplete requests are closed before idle connections.
         self._unfinished: dict[str, dict[BoundedConnection, None]] = defaultdict(dict)
         self._idle: dict[str, dict[BoundedConnection, None]] = defaultdict(dict)
         self._all_unfinished: dict[BoundedConnection, None] = {}
@@ -59,7 +59,7 @@ class ConnectionLimiter:
         self._refused: set[BoundedConnection] = set()
 
     def admit(self, connection: BoundedConnection, address: str) -> bool:
-        """Count a new connection, and close another one for it at a limit; False if none can give way."""
+        """Count a new connection, and close another one for it at a limit; False if none can be closed."""
         network = "proxy" if is_within(address, self._trusted_proxies) else client_network(address)
         per_address = self._total if network == "proxy" else self._per_address
         if self._counts[network] >= per_address and not self._evict(self._unfinished[network], self._idle[network]):

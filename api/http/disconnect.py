@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 async def until_client_leaves(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
     """The result of `work`, which is cancelled when the client disconnects. Call it after the body has been read.
 
-    Raises ClientDisconnect then: nobody is there to be answered.
+    Raises ClientDisconnect then, since no client waits for the answer.
     """
     task = asyncio.create_task(work)
     leaving = asyncio.create_task(_wait_for_disconnect(request))

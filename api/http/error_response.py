@@ -20,7 +20,7 @@ class ErrorResponse:
 
     @property
     def message(self) -> str:
-        """The error's, without credentials: a key in the wrong field must not stand in somebody's log of answers."""
+        """The error's, without credentials: a key in the wrong field must not reach a client's log."""
         return redact_text(self.error.message)
 
 

@@ -134,7 +134,7 @@ def answer_problem(scope: Scope, error: SendoffError) -> Response:
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
-    """The framework's exception handler for everything that is foreseen."""
+    """The framework's handler for expected exceptions."""
     problem = describe(error)
     if problem.status == 405:
         problem = ErrorResponse(405, problem.error, {"Allow": request.app.state.methods.allowed(request.url.path)})

@@ -29,7 +29,7 @@ LONGEST_LINGER_SECONDS = 10.0
 second in all. Shorter times let clients that send on lose the answer to a reset; longer ones hold more connections."""
 
 _PROGRESS_BYTES = 16_384
-"""A piece of a body from this size on shows that its sender is busy: its connection gives way to new ones last."""
+"""A piece of a body from this size on shows that its sender is busy: its connection is closed last."""
 
 _REFUSED_FOR_SECONDS = 5
 _NO_LINGER = struct.pack("ii", 1, 0)

@@ -59,8 +59,8 @@ def check_query(request: Request) -> None:
 
 def unknown_name(name: str, known: Collection[str], *, path: str = "", kind: str = "field") -> Invalid:
     """The error for a field or parameter that is not among the `known` ones; it names the nearest of them."""
-    shown = f"{path}.{name[:100]}" if path else name[:100]
-    return Invalid(f"`{shown}` is not a known {kind}; {_remedy(name, known, kind)}.", field=shown)
+    field = f"{path}.{name[:100]}" if path else name[:100]
+    return Invalid(f"`{field}` is not a known {kind}; {_remedy(name, known, kind)}.", field=field)
 
 
 def describe_problems(
@@ -97,7 +97,7 @@ def _remedy(name: str, known: Collection[str], kind: str) -> str:
 
 
 def _fields_at(model: type[BaseModel], parts: Sequence[Any]) -> Collection[str]:
-    """The names of the fields that stand beside the one at a place of the model."""
+    """The names of the sibling fields of the one at a path of the model."""
     for part in parts:
         if isinstance(part, int) or part not in model.model_fields:
             continue

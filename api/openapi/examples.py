@@ -73,7 +73,7 @@ def example_of(schema: dict[str, Any], schemas: dict[str, Any], field: str = "",
 
 
 def _choose(possible: list[dict[str, Any]], schemas: dict[str, Any], field: str, depth: int) -> Any:
-    """The alternative that is most telling; null where the field is known to be null most of the time."""
+    """The most informative alternative; null where the field is known to be null most of the time."""
     if {"type": "null"} in possible and (depth > _DEEPEST or _FIELDS.get(field, field) is None):
         return None
     return example_of(possible[0], schemas, field, depth + 1)

@@ -16,7 +16,7 @@ from ..http.pagination import decode_cursor, split_page
 from ..http.schemas import Id, Page
 from ..http.validation import UuidText
 from ..openapi.operations import body_of, error_responses
-from .schemas import EndpointLimits, EndpointView, ListQuery
+from .schemas import EndpointLimits, ListQuery, OperatorEndpointView
 
 router = APIRouter(prefix="/operator/v1/endpoints", tags=["operator: endpoints"])
 
@@ -31,7 +31,7 @@ class EndpointQuery(ListQuery):
 @router.get("", operation_id="listEndpoints", responses=error_responses(400))
 async def list_page(
     _auth: Operator, context: ContextOf, query: Annotated[EndpointQuery, Query()]
-) -> Page[EndpointView]:
+) -> Page[OperatorEndpointView]:
     """Endpoints of all organizations, newest first, deleted ones as well."""
     found = await list_all_endpoints(
         context,
@@ -41,14 +41,14 @@ async def list_page(
         before=decode_cursor(query.cursor),
     )
     page, cursor = split_page(found, query.limit, lambda endpoint: endpoint.id)
-    return Page(data=[EndpointView.of(endpoint) for endpoint in page], next_cursor=cursor)
+    return Page(data=[OperatorEndpointView.of(endpoint) for endpoint in page], next_cursor=cursor)
 
 
 @router.patch(
     "/{endpoint_id}",
     operation_id="limitEndpoint",
     openapi_extra=body_of(EndpointLimits),
-    response_model=EndpointView,
+    response_model=OperatorEndpointView,
     responses=error_responses(400, 404, 409, 413, 415),
 )
 async def limit(
@@ -58,11 +58,11 @@ async def limit(
     endpoint_id: Id,
     body: Annotated[EndpointLimits, Depends(json_body(EndpointLimits))],
 ) -> Response:
-    """Send it at most so much; what is over the limit waits."""
+    """Limit the endpoint's deliveries per second; those above the limit wait."""
 
-    async def work() -> EndpointView:
+    async def work() -> OperatorEndpointView:
         limited = await limit_endpoint(context, auth.actor, endpoint_id, rate_limit=body.rate_limit)
-        return EndpointView.of(limited)
+        return OperatorEndpointView.of(limited)
 
     return await write.once(auth, work)
 
@@ -70,14 +70,14 @@ async def limit(
 @router.post(
     "/{endpoint_id}/disable",
     operation_id="disableEndpoint",
-    response_model=EndpointView,
+    response_model=OperatorEndpointView,
     responses=error_responses(400, 404, 409),
 )
 async def disable(auth: Operator, write: Write, context: ContextOf, endpoint_id: Id) -> Response:
     """Send nothing more to it; what is open goes to the dead-letter store."""
 
-    async def work() -> EndpointView:
-        return EndpointView.of(await switch_endpoint(context, auth.actor, endpoint_id, on=False))
+    async def work() -> OperatorEndpointView:
+        return OperatorEndpointView.of(await switch_endpoint(context, auth.actor, endpoint_id, on=False))
 
     return await write.once(auth, work)
 
@@ -85,13 +85,13 @@ async def disable(auth: Operator, write: Write, context: ContextOf, endpoint_id:
 @router.post(
     "/{endpoint_id}/enable",
     operation_id="enableEndpoint",
-    response_model=EndpointView,
+    response_model=OperatorEndpointView,
     responses=error_responses(400, 404, 409),
 )
 async def enable(auth: Operator, write: Write, context: ContextOf, endpoint_id: Id) -> Response:
     """Send to it again, its failures forgotten."""
 
-    async def work() -> EndpointView:
-        return EndpointView.of(await switch_endpoint(context, auth.actor, endpoint_id, on=True))
+    async def work() -> OperatorEndpointView:
+        return OperatorEndpointView.of(await switch_endpoint(context, auth.actor, endpoint_id, on=True))
 
     return await write.once(auth, work)

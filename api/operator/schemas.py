@@ -75,7 +75,7 @@ class RequestView(BaseModel):
 
 
 class ResponseView(BaseModel):
-    """What the receiver answered. `body` holds its first 16 KiB as text; `body_base64` is set if it is no UTF-8."""
+    """What the receiver answered. `body` holds its first 16 KiB as text; `body_base64` is set if it is not UTF-8."""
 
     status: int
     headers: dict[str, str]
@@ -118,7 +118,7 @@ class DetailedDelivery(DeliveryView, ExchangeView):
         )
 
 
-class EndpointView(OperatorsView):
+class OperatorEndpointView(OperatorsView):
     """A registered URL of some organization."""
 
 

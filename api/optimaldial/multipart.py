@@ -20,7 +20,7 @@ _LONGEST_HEADER = 4_096
 
 @dataclass(slots=True)
 class Form:
-    """What was in it, beside the bytes of the file."""
+    """The parts other than the bytes of the file."""
 
     fields: dict[str, str] = field(default_factory=dict)
     has_file: bool = False
@@ -38,7 +38,7 @@ class _Part:
 async def read_form(body: AsyncIterable[bytes], content_type: str, target: TemporaryFile) -> Form:
     """Reads the body to its end and writes the part `file` to `target`; the caller closes it.
 
-    Raises Invalid if it is no complete form, has a field twice, too many or too large ones, and what
+    Raises Invalid if the form is incomplete, has a field twice, too many or too large ones, and what
     `target.write` raises as soon as the file is too large.
     """
     _, options = parse_options_header(content_type)
@@ -48,7 +48,7 @@ async def read_form(body: AsyncIterable[bytes], content_type: str, target: Tempo
             for content in reader.feed(piece):
                 await target.write(content)
     except FormParserError as error:
-        raise Invalid(f"The body is no valid multipart/form-data: {error}.") from None
+        raise Invalid(f"The body is not valid multipart/form-data: {error}.") from None
     return reader.finish()
 
 
@@ -91,7 +91,7 @@ class _Reader:
     def finish(self) -> Form:
         """The form. Raises Invalid if its end is missing: the file may be cut off as well."""
         if not self._complete:
-            raise Invalid("The body is no complete multipart/form-data: its closing boundary is missing.")
+            raise Invalid("The multipart/form-data body is incomplete: its closing boundary is missing.")
         self._form.file_digest = self._digest.digest()
         return self._form
 

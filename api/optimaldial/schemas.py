@@ -59,7 +59,9 @@ class PublicKeys(BaseModel):
     """What signatures `v1a` are checked with."""
 
     public_key: str = Field(pattern="^whpk_")
-    previous_public_key: str | None = Field(description="Of the signature beside it, during the overlap of a rotation.")
+    previous_public_key: str | None = Field(
+        description="Of the former secret's signature, during the overlap of a rotation."
+    )
 
 
 class Rotation(RequestBody):

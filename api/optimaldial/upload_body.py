@@ -35,7 +35,7 @@ _TRUTHS = {
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """An upload on disk. Equal fingerprints ask for the same thing, whatever boundary separates the parts."""
+    """An upload on disk. Equal uploads have equal fingerprints, independent of the multipart boundary."""
 
     submission: CsvSubmission | JsonSubmission
     fingerprint: str

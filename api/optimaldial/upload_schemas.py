@@ -57,7 +57,7 @@ class CancelledUpload(BaseModel):
 
 
 class DownloadLink(ResponseModel):
-    """A link that works for whoever has it, until it expires."""
+    """A link that works without a key, until it expires."""
 
     url: str
     expires_at: Time
@@ -103,7 +103,7 @@ _FILE = {
         "phone_column": {"type": "string", "description": "The header of the column of phone numbers."},
         "skip_mobile_lookup": {
             "type": "boolean",
-            "description": "Keep numbers that are no person's line in the filtered file.",
+            "description": "Keep numbers of lines that no person carries in the filtered file.",
         },
         "filename_override": {"type": "string", "description": "Instead of the file's own name."},
     },

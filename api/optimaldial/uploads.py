@@ -49,7 +49,7 @@ async def create(request: Request, auth: UploadsWriter, context: ContextOf, key:
     """Upload phone numbers: they are validated, charged and queued for processing before the answer comes."""
     content_kind(request)
     with UploadsInProgress.of(context).one(auth.organization_id) as count:
-        # With a key it may be the repetition of an upload that took the last credits: its body must be read to tell.
+        # With a key it may be the repetition of an upload that took the last credits: its body must be read to decide.
         await (require_credits if key is None else require_subscription)(context, auth.organization_id)
         async with temporary_folder() as folder:
             received = await receive(request, folder, count)

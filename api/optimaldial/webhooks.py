@@ -124,7 +124,7 @@ async def rotate(
     webhook_id: Id,
     body: Annotated[Rotation, Depends(optional_json_body(Rotation))],
 ) -> Response:
-    """A new secret for the endpoint; the one before signs beside it until the overlap ends."""
+    """A new secret for the endpoint; the former one signs as well until the overlap ends."""
 
     async def work() -> CreatedWebhook:
         rotated = await rotate_secret(

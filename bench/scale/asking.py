@@ -1,4 +1,4 @@
-"""Asks the database over and over, and tells how long it took and how many pages were looked at for it."""
+"""Repeats a query, and measures its duration and the pages that it reads."""
 
 from __future__ import annotations
 

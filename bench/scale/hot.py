@@ -1,4 +1,4 @@
-"""What the product does to its database for every delivery, and in the background all the time."""
+"""The product's statements for every delivery, and those that run in the background all the time."""
 
 from __future__ import annotations
 

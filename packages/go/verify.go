@@ -1,4 +1,4 @@
-// Package verify tells webhooks that Sendoff sent from others. It needs the standard library alone.
+// Package verify checks that a webhook was sent by Sendoff. It needs the standard library alone.
 package verify
 
 import (

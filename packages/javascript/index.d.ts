@@ -47,7 +47,7 @@ export interface WebhookEvent {
  * The event that a request carries, if one of `secrets` signed it.
  *
  * `body` is the raw body: a body that was parsed and written again is another one. Several secrets serve a rotation.
- * Rejects with VerificationError for whatever is wrong with the request, with TypeError for an unknown dialect or a
+ * Rejects with VerificationError for every fault of the request, with TypeError for an unknown dialect or a
  * secret that cannot be used.
  */
 export function verify(

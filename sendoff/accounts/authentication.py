@@ -53,7 +53,7 @@ def hash_key(key: str) -> str:
 async def authenticate(context: Context, authorization: str | None) -> Principal:
     """The principal of an `Authorization` header's value.
 
-    Raises Unauthenticated when it is missing, malformed, unknown, expired or revoked; its message does not tell which.
+    Raises Unauthenticated when it is missing, malformed, unknown, expired or revoked; its message does not say which.
     Revocation and expiry hold at once in every process, for the key is looked up each time.
     """
     key_hash = hash_bearer_key(authorization)

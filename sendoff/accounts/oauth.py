@@ -30,7 +30,7 @@ class AccessToken:
 async def read_access_token(settings: Settings, keys: KeySet, token: str, *, now: float) -> AccessToken:
     """The token's claims, once its signature, issuer, audience and times are right; `now` is Unix seconds.
 
-    Raises Unauthenticated, whose `problem` tells an expired token from others, and Unavailable without keys.
+    Raises Unauthenticated, whose `problem` distinguishes expired tokens, and Unavailable without keys.
     """
     claims = await _verified_claims(settings, keys, token)
     _check_times(claims, now)

@@ -7,15 +7,23 @@ from typing import Annotated
 import typer
 
 from sendoff.cli.terminal.output import print_page
-from sendoff.cli.terminal.serializers import shape_audit_entry
-from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Before, Data, Limit, Organization, run_with_context
+from sendoff.cli.terminal.serializers import serialize_audit_entry
+from sendoff.cli.terminal.session import (
+    DEFAULT_DATA,
+    AsJson,
+    Before,
+    Data,
+    LimitOption,
+    OrganizationOption,
+    run_with_context,
+)
 from sendoff.cli.terminal.time_options import Since, Until, parse_past
 from sendoff.operators import queries
 from sendoff.store.queries.audit import AuditFilter
 
 
 def audit_log(
-    org: Organization = None,
+    org: OrganizationOption = None,
     actor: Annotated[
         str | None, typer.Option(metavar="NAME", help="By this one only: `cli:ada`, `key:od_live_AbCd`.")
     ] = None,
@@ -23,7 +31,7 @@ def audit_log(
     target: Annotated[str | None, typer.Option(metavar="ID", help="To this only.")] = None,
     since: Since = None,
     until: Until = None,
-    limit: Limit = 50,
+    limit: LimitOption = 50,
     before: Before = None,
     data: Data = DEFAULT_DATA,
     as_json: AsJson = False,
@@ -41,4 +49,4 @@ def audit_log(
         data, lambda context, _: queries.list_audit(context, chosen, limit=limit + 1, before=before)
     )
     columns = ["at", "actor", "action", "target_type", "target_id", "organization_id"]
-    print_page([shape_audit_entry(entry) for entry in found], limit=limit, columns=columns, as_json=as_json)
+    print_page([serialize_audit_entry(entry) for entry in found], limit=limit, columns=columns, as_json=as_json)

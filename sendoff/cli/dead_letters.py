@@ -7,16 +7,16 @@ from typing import Annotated
 import typer
 
 from sendoff.cli.terminal.output import print_fields, print_json, print_page
-from sendoff.cli.terminal.rendering import print_exchanges
-from sendoff.cli.terminal.serializers import shape_dead_letter, shape_dead_letter_report
+from sendoff.cli.terminal.rendering import print_attempts
+from sendoff.cli.terminal.serializers import serialize_dead_letter, serialize_dead_letter_report
 from sendoff.cli.terminal.session import (
     DEFAULT_DATA,
     AsJson,
     Before,
     Data,
-    Endpoint,
-    Limit,
-    Organization,
+    EndpointOption,
+    LimitOption,
+    OrganizationOption,
     change,
     run_with_context,
 )
@@ -28,20 +28,20 @@ from sendoff.store.queries.dead_letters import DeadLetterFilter
 app = typer.Typer(help="Deliveries that were given up.", no_args_is_help=True)
 
 DeadLetterId = Annotated[str, typer.Argument(metavar="ID")]
-EventType = Annotated[str | None, typer.Option(metavar="NAME", help="Of this event type only.")]
+EventTypeOption = Annotated[str | None, typer.Option(metavar="NAME", help="Of this event type only.")]
 Reason = Annotated[DeadLetterReason | None, typer.Option(help="Given up for this reason only.")]
 
 
 @app.command("list")
 def list_(
-    org: Organization = None,
-    endpoint: Endpoint = None,
-    event_type: EventType = None,
+    org: OrganizationOption = None,
+    endpoint: EndpointOption = None,
+    event_type: EventTypeOption = None,
     reason: Reason = None,
     state: Annotated[DeadLetterState | None, typer.Option(help="In this state only.")] = None,
     since: Since = None,
     until: Until = None,
-    limit: Limit = 50,
+    limit: LimitOption = 50,
     before: Before = None,
     data: Data = DEFAULT_DATA,
     as_json: AsJson = False,
@@ -60,24 +60,24 @@ def list_(
         data, lambda context, _: queries.list_dead_letters(context, chosen, limit=limit + 1, before=before)
     )
     columns = ["id", "died_at", "state", "reason", "event_type", "attempt_count", "last_error", "endpoint_url"]
-    print_page([shape_dead_letter(letter) for letter in found], limit=limit, columns=columns, as_json=as_json)
+    print_page([serialize_dead_letter(letter) for letter in found], limit=limit, columns=columns, as_json=as_json)
 
 
 @app.command()
 def show(letter: DeadLetterId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """One dead letter: the exact last request, the response to it, and every attempt."""
-    shown = shape_dead_letter_report(
+    document = serialize_dead_letter_report(
         run_with_context(data, lambda context, _: queries.get_dead_letter(context, letter))
     )
     if as_json:
-        print_json(shown)
+        print_json(document)
         return
-    print_fields({name: value for name, value in shown.items() if name not in ("request", "response", "attempts")})
-    print_exchanges(shown)
+    print_fields({name: value for name, value in document.items() if name not in ("request", "response", "attempts")})
+    print_attempts(document)
 
 
 @app.command()
 def discard(letter: DeadLetterId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """Take a dead letter off the open list; it is kept for the record."""
     discarded = change(data, lambda context, actor: actions.discard_dead_letter(context, actor, letter))
-    (print_json if as_json else print_fields)(shape_dead_letter(discarded))
+    (print_json if as_json else print_fields)(serialize_dead_letter(discarded))

@@ -7,16 +7,16 @@ from typing import Annotated, Any
 import typer
 
 from sendoff.cli.terminal.output import print_fields, print_json, print_page
-from sendoff.cli.terminal.rendering import print_exchanges
-from sendoff.cli.terminal.serializers import shape_delivery_report, shape_listed_delivery
+from sendoff.cli.terminal.rendering import print_attempts
+from sendoff.cli.terminal.serializers import serialize_delivery_report, shape_listed_delivery
 from sendoff.cli.terminal.session import (
     DEFAULT_DATA,
     AsJson,
     Before,
     Data,
-    Endpoint,
-    Limit,
-    Organization,
+    EndpointOption,
+    LimitOption,
+    OrganizationOption,
     change,
     run_with_context,
 )
@@ -33,14 +33,14 @@ DeliveryId = Annotated[str, typer.Argument(metavar="ID")]
 
 @app.command("list")
 def list_(
-    org: Organization = None,
-    endpoint: Endpoint = None,
+    org: OrganizationOption = None,
+    endpoint: EndpointOption = None,
     event: Annotated[str | None, typer.Option(metavar="ID", help="Of this event only.")] = None,
     event_type: Annotated[str | None, typer.Option(metavar="NAME", help="Of this type only.")] = None,
     state: Annotated[list[DeliveryState] | None, typer.Option(help="In this state only, repeatable.")] = None,
     since: Since = None,
     until: Until = None,
-    limit: Limit = 50,
+    limit: LimitOption = 50,
     before: Before = None,
     data: Data = DEFAULT_DATA,
     as_json: AsJson = False,
@@ -66,19 +66,19 @@ def list_(
 def show(delivery: DeliveryId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """One delivery with its attempts, and what went over the wire at the last that failed."""
     report = run_with_context(data, lambda context, _: queries.get_delivery(context, delivery))
-    _print_report(shape_delivery_report(report), as_json=as_json)
+    _print_report(serialize_delivery_report(report), as_json=as_json)
 
 
 @app.command()
 def retry(delivery: DeliveryId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """Attempt a delivery now instead of at its next scheduled time; if it fails, the schedule continues."""
     report = change(data, lambda context, actor: actions.retry_delivery(context, actor, delivery))
-    _print_report(shape_delivery_report(report), as_json=as_json)
+    _print_report(serialize_delivery_report(report), as_json=as_json)
 
 
-def _print_report(shown: dict[str, Any], *, as_json: bool) -> None:
+def _print_report(document: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        print_json(shown)
+        print_json(document)
         return
-    print_fields({name: value for name, value in shown.items() if name not in ("request", "response", "attempts")})
-    print_exchanges(shown)
+    print_fields({name: value for name, value in document.items() if name not in ("request", "response", "attempts")})
+    print_attempts(document)

@@ -7,14 +7,14 @@ from typing import Annotated
 import typer
 
 from sendoff.cli.terminal.output import print_fields, print_json, print_page
-from sendoff.cli.terminal.serializers import shape_endpoint
+from sendoff.cli.terminal.serializers import serialize_endpoint
 from sendoff.cli.terminal.session import (
     DEFAULT_DATA,
     AsJson,
     Before,
     Data,
-    Limit,
-    Organization,
+    LimitOption,
+    OrganizationOption,
     change,
     run_with_context,
 )
@@ -29,9 +29,9 @@ EndpointId = Annotated[str, typer.Argument(metavar="ID")]
 
 @app.command("list")
 def list_(
-    org: Organization = None,
+    org: OrganizationOption = None,
     state: Annotated[EndpointState | None, typer.Option(help="In this state only.")] = None,
-    limit: Limit = 50,
+    limit: LimitOption = 50,
     before: Before = None,
     data: Data = DEFAULT_DATA,
     as_json: AsJson = False,
@@ -43,23 +43,23 @@ def list_(
             context, organization_id=org, state=state, limit=limit + 1, before=before
         ),
     )
-    shown = [shape_endpoint(endpoint) for endpoint in found]
+    rows = [serialize_endpoint(endpoint) for endpoint in found]
     columns = ["id", "state", "url", "events", "consecutive_failures", "last_success_at", "organization_id"]
-    print_page(shown, limit=limit, columns=columns, as_json=as_json)
+    print_page(rows, limit=limit, columns=columns, as_json=as_json)
 
 
 @app.command()
 def disable(endpoint: EndpointId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """Stop sending to an endpoint; what waits for it goes to the dead-letter store."""
     changed = change(data, lambda context, actor: actions.switch_endpoint(context, actor, endpoint, on=False))
-    (print_json if as_json else print_fields)(shape_endpoint(changed))
+    (print_json if as_json else print_fields)(serialize_endpoint(changed))
 
 
 @app.command()
 def enable(endpoint: EndpointId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """Send to an endpoint again and forget its failures; replay what is in the dead-letter store yourself."""
     changed = change(data, lambda context, actor: actions.switch_endpoint(context, actor, endpoint, on=True))
-    (print_json if as_json else print_fields)(shape_endpoint(changed))
+    (print_json if as_json else print_fields)(serialize_endpoint(changed))
 
 
 @app.command()
@@ -73,4 +73,4 @@ def limit(
 ) -> None:
     """Limit an endpoint's deliveries per second to --rate; without --rate, remove the limit."""
     changed = change(data, lambda context, actor: actions.limit_endpoint(context, actor, endpoint, rate_limit=rate))
-    (print_json if as_json else print_fields)(shape_endpoint(changed))
+    (print_json if as_json else print_fields)(serialize_endpoint(changed))

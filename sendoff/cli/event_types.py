@@ -9,7 +9,7 @@ import orjson
 import typer
 
 from sendoff.cli.terminal.output import print_fields, print_json, print_table
-from sendoff.cli.terminal.serializers import shape_event_type
+from sendoff.cli.terminal.serializers import serialize_event_type
 from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, change, run_with_context
 from sendoff.policy.matching import BUILT_IN_TYPES
 from sendoff.publishing import event_types
@@ -42,14 +42,14 @@ def create(
         data,
         lambda context, actor: event_types.create_event_type(context, actor, name=name, data_schema=data_schema),
     )
-    (print_json if as_json else print_fields)(shape_event_type(created))
+    (print_json if as_json else print_fields)(serialize_event_type(created))
 
 
 @app.command()
 def show(name: Name, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """A registered type with its schema."""
     found = run_with_context(data, lambda context, _: event_types.get_event_type(context, name))
-    (print_json if as_json else print_fields)(shape_event_type(found))
+    (print_json if as_json else print_fields)(serialize_event_type(found))
 
 
 @app.command()
@@ -68,7 +68,7 @@ def update(
         data,
         lambda context, actor: event_types.update_event_type(context, actor, name=name, data_schema=data_schema),
     )
-    (print_json if as_json else print_fields)(shape_event_type(updated))
+    (print_json if as_json else print_fields)(serialize_event_type(updated))
 
 
 @app.command()
@@ -87,15 +87,15 @@ def delete(
 def list_(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """The registered types, and the built-in ones."""
     registered = [
-        shape_event_type(one)
+        serialize_event_type(one)
         for one in run_with_context(data, lambda context, _: event_types.list_event_types(context))
     ]
     built_in = [{"name": name, "created_at": None, "schema": None} for name in BUILT_IN_TYPES]
-    shown = [one | {"built_in": False} for one in registered] + [one | {"built_in": True} for one in built_in]
+    rows = [one | {"built_in": False} for one in registered] + [one | {"built_in": True} for one in built_in]
     if as_json:
-        print_json({"data": shown})
+        print_json({"data": rows})
         return
-    rows = [one | {"has_schema": one["schema"] is not None} for one in shown]
+    rows = [one | {"has_schema": one["schema"] is not None} for one in rows]
     print_table(rows, ["name", "built_in", "has_schema", "created_at"])
 
 

@@ -9,7 +9,7 @@ import typer
 from sendoff.accounts import organizations
 from sendoff.accounts.authentication import SCOPES, UPLOADS_READ, UPLOADS_WRITE, WEBHOOKS_MANAGE
 from sendoff.cli.terminal.output import print_json, print_table
-from sendoff.cli.terminal.serializers import shape_key
+from sendoff.cli.terminal.serializers import serialize_key
 from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, change, run_with_context
 from sendoff.cli.terminal.time_options import parse_future
 from sendoff.clock import iso
@@ -63,11 +63,11 @@ def list_(
 ) -> None:
     """The organization's API keys, newest first; their first characters, never the keys."""
     found = run_with_context(data, lambda context, _: organizations.list_keys(context, org))
-    shown = [shape_key(listed) for listed in found]
+    rows = [serialize_key(listed) for listed in found]
     if as_json:
-        print_json({"data": shown})
+        print_json({"data": rows})
     else:
-        print_table(shown, ["id", "prefix", "user", "scopes", "created_at", "expires_at", "revoked_at"])
+        print_table(rows, ["id", "prefix", "user", "scopes", "created_at", "expires_at", "revoked_at"])
 
 
 @app.command()

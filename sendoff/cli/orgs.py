@@ -9,7 +9,7 @@ import typer
 
 from sendoff.accounts import organizations
 from sendoff.cli.terminal.output import print_fields, print_json, print_table
-from sendoff.cli.terminal.serializers import shape_organization
+from sendoff.cli.terminal.serializers import serialize_organization
 from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, change, run_with_context
 
 HIGHEST_CREDITS = 2**63 - 1
@@ -38,18 +38,18 @@ def create(
     created = change(
         data, lambda context, actor: organizations.create_organization(context, actor, name=name, credits=credits)
     )
-    (print_json if as_json else print_fields)(shape_organization(created))
+    (print_json if as_json else print_fields)(serialize_organization(created))
 
 
 @app.command("list")
 def list_(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """All organizations, newest first."""
     found = run_with_context(data, lambda context, _: organizations.list_organizations(context))
-    shown = [shape_organization(organization) for organization in found]
+    rows = [serialize_organization(organization) for organization in found]
     if as_json:
-        print_json({"data": shown})
+        print_json({"data": rows})
     else:
-        print_table(shown, ["id", "name", "credits", "suspended_at", "created_at"])
+        print_table(rows, ["id", "name", "credits", "suspended_at", "created_at"])
 
 
 @app.command()
@@ -68,14 +68,14 @@ def set_credits(
     if (credits is None) != no_subscription:
         raise typer.BadParameter("give either N or --no-subscription", param_hint="N")
     changed = change(data, lambda context, actor: organizations.set_credits(context, actor, organization, credits))
-    (print_json if as_json else print_fields)(shape_organization(changed))
+    (print_json if as_json else print_fields)(serialize_organization(changed))
 
 
 @app.command()
 def suspend(
     organization: Annotated[str, typer.Argument(metavar="ID")], data: Data = DEFAULT_DATA, as_json: AsJson = False
 ) -> None:
-    """Refuse the organization's keys and tokens until it is resumed. What it is owed is delivered all the same."""
+    """Refuse the organization's keys and tokens until it is resumed. Deliveries that are under way continue."""
     _switch(organization, data, suspended=True, as_json=as_json)
 
 
@@ -109,4 +109,4 @@ def _switch(organization: str, data: Path, *, suspended: bool, as_json: bool) ->
         data,
         lambda context, actor: organizations.suspend_organization(context, actor, organization, suspended=suspended),
     )
-    (print_json if as_json else print_fields)(shape_organization(changed))
+    (print_json if as_json else print_fields)(serialize_organization(changed))

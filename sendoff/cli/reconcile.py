@@ -9,7 +9,7 @@ import typer
 
 from sendoff.cli.terminal.output import print_json, print_table
 from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, run_with_context
-from sendoff.operators.reconcile import SHOWN_OF_A_KIND, Reconciliation, reconcile
+from sendoff.operators.reconcile import FINDINGS_PER_CHECK, Reconciliation, reconcile
 from sendoff.settings import parse_duration
 from sendoff.store.queries.reconciliation import Finding
 
@@ -35,7 +35,7 @@ ShownOfAKind = Annotated[
 
 def reconcile_command(
     grace: Grace = "10m",
-    limit: ShownOfAKind = SHOWN_OF_A_KIND,
+    limit: ShownOfAKind = FINDINGS_PER_CHECK,
     data: Data = DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
@@ -44,7 +44,7 @@ def reconcile_command(
     Prints what does not add up, and what to do about it; exit code 1 if there is anything. Safe while everything runs.
     """
     late = timedelta(seconds=parse_duration(grace))
-    result = run_with_context(data, lambda context, _actor: reconcile(context, grace=late, shown_of_a_kind=limit))
+    result = run_with_context(data, lambda context, _actor: reconcile(context, grace=late, limit_per_check=limit))
     if as_json:
         print_json(_shape(result))
     else:
@@ -76,9 +76,9 @@ def _print_for_people(result: Reconciliation) -> None:
     looked_at = ", ".join(f"{number} {table.replace('_', ' ')}" for table, number in result.checked.items())
     typer.echo(f"Checked {looked_at}.")
     for check in dict.fromkeys(finding.check for finding in result.findings):
-        shown = [finding for finding in result.findings if finding.check == check]
+        findings = [finding for finding in result.findings if finding.check == check]
         typer.echo(f"\n{check.kind} ({result.counts[check.kind]}): {check.what}\n{check.remedy}")
-        rows = [_row(finding) for finding in shown]
+        rows = [_row(finding) for finding in findings]
         print_table(rows, list(rows[0]))
     total = result.counts.total()
     typer.echo(f"\n{total} {'does' if total == 1 else 'do'} not add up." if total else "Everything adds up.")

@@ -9,18 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
-from sendoff.cli.dead_letters import EventType, Reason
+from sendoff.cli.dead_letters import EventTypeOption, Reason
 from sendoff.cli.terminal.output import print_fields, print_json, print_page
-from sendoff.cli.terminal.serializers import shape_replay
+from sendoff.cli.terminal.serializers import serialize_replay
 from sendoff.cli.terminal.session import (
     DEFAULT_DATA,
     AsJson,
     Before,
     Data,
     Deliveries,
-    Endpoint,
-    Limit,
-    Organization,
+    EndpointOption,
+    LimitOption,
+    OrganizationOption,
     change,
     run_with_context,
 )
@@ -40,9 +40,9 @@ _POLL_SECONDS = 0.5
 
 def replay(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be sent.")] = False,
-    org: Organization = None,
-    endpoint: Endpoint = None,
-    event_type: EventType = None,
+    org: OrganizationOption = None,
+    endpoint: EndpointOption = None,
+    event_type: EventTypeOption = None,
     reason: Reason = None,
     state: Annotated[
         DeadLetterState | None, typer.Option(help="Dead letters in this state; default: the open ones.")
@@ -83,31 +83,31 @@ def replay(
     if not delivery:
         _confirm(data, selection, everything=everything, yes=yes)
     report = _start(data, selection, rate=rate, wait=wait)
-    _print_one(shape_replay(report), as_json=as_json)
+    _print_one(serialize_replay(report), as_json=as_json)
     if wait and report.progress.succeeded < report.replay.total:
         raise typer.Exit(1)
 
 
 @app.command("list")
-def list_(limit: Limit = 50, before: Before = None, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+def list_(limit: LimitOption = 50, before: Before = None, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """Replays, newest first."""
     found = run_with_context(data, lambda context, _: operations.list_replays(context, limit=limit + 1, before=before))
     columns = ["id", "state", "total", "replayed", "succeeded", "failed", "created_at", "requested_by"]
-    print_page([shape_replay(report) for report in found], limit=limit, columns=columns, as_json=as_json)
+    print_page([serialize_replay(report) for report in found], limit=limit, columns=columns, as_json=as_json)
 
 
 @app.command()
 def show(replay: ReplayId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """One replay and how far it is."""
     report = run_with_context(data, lambda context, _: operations.get_replay(context, replay))
-    _print_one(shape_replay(report), as_json=as_json)
+    _print_one(serialize_replay(report), as_json=as_json)
 
 
 @app.command()
 def cancel(replay: ReplayId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """Send no more of a replay; what is sent already goes its way."""
     report = change(data, lambda context, actor: operations.cancel_replay(context, actor, replay))
-    _print_one(shape_replay(report), as_json=as_json)
+    _print_one(serialize_replay(report), as_json=as_json)
 
 
 def _count(data: Path, selection: Selection, *, as_json: bool) -> None:
@@ -158,5 +158,5 @@ async def _wait_until_ended(context: Context, replay_id: str) -> ReplayReport:
         await asyncio.sleep(_POLL_SECONDS)
 
 
-def _print_one(shown: dict[str, Any], *, as_json: bool) -> None:
-    (print_json if as_json else print_fields)(shown)
+def _print_one(document: dict[str, Any], *, as_json: bool) -> None:
+    (print_json if as_json else print_fields)(document)

@@ -16,11 +16,11 @@ app = typer.Typer(help="The keys that encrypt secrets at rest (SENDOFF_SECRET_KE
 @app.command()
 def status(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """How many secrets are encrypted with which key. A key with none left may be dropped."""
-    shown = [asdict(use) for use in run_with_context(data, lambda context, _: operations.count_key_use(context))]
+    rows = [asdict(use) for use in run_with_context(data, lambda context, _: operations.count_key_use(context))]
     if as_json:
-        print_json({"keys": shown})
+        print_json({"keys": rows})
     else:
-        print_table(shown, ["key_id", "newest", "known", "secrets"])
+        print_table(rows, ["key_id", "newest", "known", "secrets"])
 
 
 @app.command("rotate-keys")

@@ -23,7 +23,7 @@ from sendoff.verify import verify as verify_request
 
 _NAMES = ", ".join(Dialects().names)
 
-Dialect = Annotated[
+DialectOption = Annotated[
     str, typer.Option(metavar="NAME", help=f"{_NAMES}; `default` is this installation's own, by SENDOFF_BRAND.")
 ]
 Secrets = Annotated[
@@ -35,7 +35,7 @@ Secrets = Annotated[
         help="Repeatable, newest first. In the environment it stays out of the shell's history.",
     ),
 ]
-Body = Annotated[
+BodyFile = Annotated[
     typer.FileBinaryRead, typer.Argument(metavar="[BODY]", help="The file with the raw body; default: standard input.")
 ]
 At = Annotated[
@@ -52,10 +52,10 @@ def verify(
     header: Annotated[
         list[str] | None, typer.Option("--header", "-H", metavar="LINE", help="A header, `Name: value`; repeatable.")
     ] = None,
-    dialect: Dialect = "default",
+    dialect: DialectOption = "default",
     tolerance: Annotated[str, typer.Option(metavar="TIME", help="How old the request may be, or how early.")] = "5m",
     at: At = None,
-    body: Body = "-",  # type: ignore[assignment]
+    body: BodyFile = "-",  # type: ignore[assignment]
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Check the signature of a request, and print its event. Exit code 1, and why, when it must not be believed."""
@@ -78,13 +78,13 @@ def verify(
 
 def sign(
     secret: Secrets,
-    dialect: Dialect = "default",
+    dialect: DialectOption = "default",
     event_id: Annotated[
         str | None, typer.Option("--id", metavar="ID", help="Default: the body's, or a new one.")
     ] = None,
     event_type: Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Default: the body's.")] = None,
     at: At = None,
-    body: Body = "-",  # type: ignore[assignment]
+    body: BodyFile = "-",  # type: ignore[assignment]
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Print the headers that a delivery of this body would carry, a line each, as `curl -H @FILE` reads them."""

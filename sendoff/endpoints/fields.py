@@ -70,9 +70,7 @@ Events = Annotated[
     AfterValidator(_without_duplicates),
     Field(max_length=1_000, description=f"Event types to subscribe to, at most {MAX_EVENTS} different ones"),
 ]
-RateLimit = Annotated[
-    int, Field(ge=1, le=HIGHEST_RATE, description="Deliveries per second at the most, over all workers")
-]
+RateLimit = Annotated[int, Field(ge=1, le=HIGHEST_RATE, description="Maximum deliveries per second, over all workers")]
 """How fast an endpoint may be sent to; answers hold it only where it is set."""
 
 
@@ -94,7 +92,7 @@ class NewEndpoint(BaseModel):
     events: Events | None = Field(None, description="Defaults to upload.completed and upload.failed")
     dialect: Text = Field(
         BRANDED,
-        description="How events are told and signed: `default` (or by its brand, such as `optimaldial`), `standard` "
+        description="How events are rendered and signed: `default` (or its brand, such as `optimaldial`), `standard` "
         "(Standard Webhooks 1.0 with a shared secret) or `standard-v1a` (the same with an ed25519 key).",
     )
     rate_limit: RateLimit | None = None
@@ -157,9 +155,9 @@ class EndpointView(BaseModel):
     @classmethod
     def of(cls, endpoint: Endpoint) -> Self:
         """The view of a row."""
-        shown = endpoint.model_dump()
-        shown["rate_limit"] = effective_rate_limit(endpoint)
-        return cls(**shown, is_active=endpoint.state == EndpointState.ACTIVE)
+        fields = endpoint.model_dump()
+        fields["rate_limit"] = effective_rate_limit(endpoint)
+        return cls(**fields, is_active=endpoint.state == EndpointState.ACTIVE)
 
 
 class OwnersView(EndpointView):
@@ -171,7 +169,7 @@ class OwnersView(EndpointView):
 
 
 class OperatorsView(EndpointView):
-    """An endpoint as operators see it, of whatever surface."""
+    """An endpoint of any surface, as operators see it."""
 
     user_id: str | None
     verified_at: Time | None

@@ -1,4 +1,4 @@
-"""Rotate the signing secret of an endpoint: a new one signs from now on, the one before beside it for a while.
+"""Rotate the signing secret of an endpoint: a new one signs from now on, together with the former one for a while.
 
 During the overlap each delivery carries both signatures, newest first, so that the receiver can change over whenever it
 likes. A second rotation within the overlap ends the oldest secret at once: no more than two ever sign.

@@ -38,7 +38,7 @@ class NewSubscription:
     event_type: str
     target_url: str
     rate_limit: int | None = None
-    """Deliveries per second at the most; None for no limit."""
+    """Maximum deliveries per second; None for no limit."""
 
 
 class SubscriptionStatus(StrEnum):
@@ -59,7 +59,7 @@ def status_of(endpoint: Endpoint, auto_disable: AutoDisable) -> SubscriptionStat
 
 
 async def subscribe(context: Context, owner: TokenOwner, actor: Actor, new: NewSubscription) -> RegisteredEndpoint:
-    """Save a subscription. One whose receiver answered 410 gives way to a new one of the same type and URL.
+    """Save a subscription. It replaces one of the same type and URL whose receiver answered 410.
 
     Raises UnknownEventType (`event_type`), Invalid (`target_url`, `rate_limit`), or Conflict when there is the same
     already.

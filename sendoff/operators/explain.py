@@ -67,7 +67,7 @@ class _Then:
 async def explain_event(context: Context, event_id: str) -> EventExplanation:
     """Explain an event of any organization. Deleted endpoints are included while their rows are kept.
 
-    Settings of the past are read from the audit log: the oldest change after the event tells the value before it.
+    Settings of the past are read from the audit log: the oldest change after the event holds the value before it.
     Raises NotFound for an unknown event or one that is past its retention.
     """
     async with context.database.read() as tx:

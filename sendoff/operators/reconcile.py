@@ -13,7 +13,7 @@ from sendoff.store.queries.reconciliation import WALKS, Finding, Scan
 GRACE = timedelta(minutes=10)
 """A delivery overdue by more than this counts as forgotten. A shorter time reports deliveries that are merely late."""
 
-SHOWN_OF_A_KIND = 100
+FINDINGS_PER_CHECK = 100
 
 
 @dataclass(slots=True)
@@ -38,7 +38,7 @@ class Reconciliation:
 
 
 async def reconcile(
-    context: Context, *, grace: timedelta = GRACE, shown_of_a_kind: int = SHOWN_OF_A_KIND
+    context: Context, *, grace: timedelta = GRACE, limit_per_check: int = FINDINGS_PER_CHECK
 ) -> Reconciliation:
     """Check all rows, in ranges of keys. Safe to run in production: it takes no locks that block other processes.
 
@@ -46,7 +46,7 @@ async def reconcile(
     """
     result = Reconciliation()
     for walk in WALKS:
-        await _walk(context, walk, result, grace=grace, at_most=shown_of_a_kind)
+        await _walk(context, walk, result, grace=grace, at_most=limit_per_check)
     return result
 
 

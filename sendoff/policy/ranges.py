@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 
 Address = IPv4Address | IPv6Address
 
-# First match wins, so the narrow and telling names come before the wide ones.
+# First match wins, so narrow ranges with specific names come before wide ones.
 _IPV4 = """
 metadata         169.254.169.254/32
 metadata         169.254.170.2/32

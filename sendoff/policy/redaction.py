@@ -42,7 +42,7 @@ def redact_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def redact_mapping(mapping: Mapping[str, object]) -> dict[str, object]:
-    """A copy with the values of telling keys hidden, at any depth, and credentials cut out of all texts."""
+    """A copy with the values of sensitive keys hidden, at any depth, and credentials removed from all texts."""
     return {key: HIDDEN if _SENSITIVE.search(key) else _redact(value) for key, value in mapping.items()}
 
 

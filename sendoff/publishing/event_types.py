@@ -34,7 +34,7 @@ _CHECK_SECONDS = 5.0
 
 MAX_SUGGESTIONS = 3
 _NAMES_COMPARED = 200  # finding the nearest of them takes about 1 ms
-_LONGEST_SHOWN = 128
+_MAX_QUOTED_CHARACTERS = 128
 
 
 class EventToCheck(Protocol):
@@ -140,9 +140,9 @@ async def check_subscription(tx: Transaction, wanted: Collection[str]) -> None:
 
 async def suggest_types(tx: Transaction, unknown: str) -> str:
     """The end of a sentence about an unknown type: which registered names are near to it."""
-    prefix = unknown.partition(".")[0][:_LONGEST_SHOWN]
+    prefix = unknown.partition(".")[0][:_MAX_QUOTED_CHARACTERS]
     similar = await events.names_with_prefix(tx, prefix, limit=_NAMES_COMPARED) if is_event_type_name(prefix) else []
-    near = get_close_matches(unknown[:_LONGEST_SHOWN], [*BUILT_IN_TYPES, *similar], n=MAX_SUGGESTIONS)
+    near = get_close_matches(unknown[:_MAX_QUOTED_CHARACTERS], [*BUILT_IN_TYPES, *similar], n=MAX_SUGGESTIONS)
     if near:
         return f"did you mean {' or '.join(near)}?"
     return "use the name of a built-in type, or of one that `sendoff event-types list` shows."
@@ -167,7 +167,7 @@ def check_types(registered: Mapping[str, EventType], new_events: Sequence[EventT
     for index, event in enumerate(new_events):
         if event.type not in BUILT_IN_TYPES and event.type not in registered:
             field = _field_path(index, "type", in_batch=in_batch)
-            near = get_close_matches(event.type[:_LONGEST_SHOWN], BUILT_IN_TYPES, n=1)
+            near = get_close_matches(event.type[:_MAX_QUOTED_CHARACTERS], BUILT_IN_TYPES, n=1)
             remedy = f"did you mean {near[0]}?" if near else "register it with `sendoff event-types create`."
             raise UnknownEventType(f"Unknown event type {_quoted(event.type)} in `{field}`; {remedy}", field=field)
 
@@ -223,7 +223,7 @@ async def _check_in_sandbox(context: Context, organization_id: str, task: CheckD
 
 def _refuse(violation: Violation | None, field: str) -> None:
     if violation is not None:
-        path = ".".join([field, *(str(part)[:_LONGEST_SHOWN] for part in violation.path)])
+        path = ".".join([field, *(str(part)[:_MAX_QUOTED_CHARACTERS] for part in violation.path)])
         raise Invalid(f"`{path}` does not satisfy the event type's schema: {violation.message}.", field=path)
 
 
@@ -272,4 +272,4 @@ def _field_path(index: int, name: str, *, in_batch: bool) -> str:
 
 
 def _quoted(name: str) -> str:
-    return repr(name if len(name) <= _LONGEST_SHOWN else name[:_LONGEST_SHOWN] + "…")
+    return repr(name if len(name) <= _MAX_QUOTED_CHARACTERS else name[:_MAX_QUOTED_CHARACTERS] + "…")

@@ -178,7 +178,7 @@ async def _keep(
 
 
 async def _take_back(context: Context, upload: Upload) -> None:
-    """Remove the file, unless the commit went through although we were told otherwise, or nobody can say.
+    """Remove the file, unless the commit may have succeeded although it reported an error.
 
     A file that stays without a row is removed by remove_orphan_files.
     """

@@ -1,4 +1,4 @@
-"""What uploads tell the world (OptimalDial contract, "Events and deliveries")."""
+"""The events of uploads (OptimalDial contract, "Events and deliveries")."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def add_upload_event(
 ) -> list[AcceptedEvent]:
     """Commit the event with the state it reports, under the id of the upload's request; ring for it after the commit.
 
-    `data` stands beside `upload`, except `total_rows` and `downloads`, which stand in it.
+    `data` is merged next to `upload`; `total_rows` and `downloads` go inside it.
     """
     described = describe(upload) | {name: data.pop(name) for name in ("total_rows", "downloads") if name in data}
     event = NewEvent(event_type, orjson.dumps({"upload": described, **data}))

@@ -61,7 +61,7 @@ async def cancel_upload(
     answer: Callable[[Upload], StoredResponse],
     idempotent: IdempotentRequest | None = None,
 ) -> StoredResponse:
-    """Cancel an upload that nobody has started and give its credits back, in one transaction.
+    """Cancel an upload that no worker has started and give its credits back, in one transaction.
 
     Returns what `answer` makes of it; with `idempotent` a repetition gets the first answer instead, decided in the same
     transaction. Raises NotFound, and Invalid once it was started, finished or cancelled.

@@ -69,7 +69,7 @@ def verify(
     """The event that a request carries, if one of `secrets` signed it within `tolerance` seconds of `now`.
 
     `dialect` is a name of SCHEMES or a scheme such as `branded("Acme")`; `now` is Unix seconds, by default the
-    machine's time. Several secrets serve a rotation. Raises VerificationError for whatever is wrong with the request,
+    machine's time. Several secrets serve a rotation. Raises VerificationError for every fault of the request,
     a body that is not raw bytes among it; ValueError for an unknown dialect or secrets that cannot be used.
     """
     scheme = _find_scheme(dialect)
@@ -106,7 +106,7 @@ def _parse(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         event = None
     if not isinstance(event, dict):
-        fail(Problem.MALFORMED_BODY, "The body is signed, but it is no JSON object.")
+        fail(Problem.MALFORMED_BODY, "The body is signed, but it is not a JSON object.")
     return event
 
 

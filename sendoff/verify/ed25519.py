@@ -1,6 +1,6 @@
 """Checking ed25519 signatures with the standard library alone (RFC 8032, 5.1), for receivers.
 
-For public keys only: how long it takes tells what it works on. It takes a few milliseconds; senders sign with
+For public keys only: its duration depends on its input. It takes a few milliseconds; senders sign with
 `cryptography`.
 """
 
@@ -23,7 +23,7 @@ def is_signed(public_key: bytes, message: bytes, signature: bytes) -> bool:
     """Whether the owner of `public_key` signed `message`. Raises ValueError for a key that is none."""
     key = _decode(public_key)
     if key is None:
-        raise ValueError("this is no ed25519 public key")
+        raise ValueError("this is not an ed25519 public key")
     point = _decode(signature[:KEY_BYTES])
     scalar = int.from_bytes(signature[KEY_BYTES:], "little")
     if len(signature) != SIGNATURE_BYTES or point is None or scalar >= _ORDER:

@@ -55,7 +55,7 @@ class Scheme(Protocol):
     def is_signed(self, secret: str, claim: Claim) -> bool:
         """Whether `secret` made one of the claim's signatures. Raises ValueError for one that is none of this scheme.
 
-        Every signature is compared, in constant time: how long it takes tells nothing about which one was near.
+        Every signature is compared, in constant time, so that the duration reveals nothing about a near match.
         """
 
 

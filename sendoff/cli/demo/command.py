@@ -1,4 +1,4 @@
-"""The command: tells the story and says with its exit code whether all of it happened."""
+"""The command: runs the demo; its exit code says whether every step succeeded."""
 
 from __future__ import annotations
 

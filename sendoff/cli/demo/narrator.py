@@ -57,7 +57,7 @@ class Narrator:
 
 
 class RowProgress:
-    """A bar that moves without a measure until the end: the API tells an upload's status, not its rows."""
+    """A bar without a measure until the end: the API reports an upload's status, not its rows."""
 
     def __init__(self, bar: Progress, task: TaskID, total: int) -> None:
         self._bar = bar

@@ -172,7 +172,7 @@ def _find_dead_letter(demo: Participants, webhook_id: str) -> None:
 
 
 def _replay(demo: Participants, hook: Hook, webhook_id: str) -> None:
-    demo.narrator.chapter("The receiver is mended: replay")
+    demo.narrator.chapter("The receiver works again: replay")
     hook.answer = 200
     chosen = {"endpoint_id": webhook_id}
     counted = demo.operator.post("/operator/v1/replays", {"filter": chosen, "dry_run": True})

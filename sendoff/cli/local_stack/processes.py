@@ -39,7 +39,7 @@ class DoesNotStart(SendoffError):
 class Program:
     """What to run. `dies_with_us_by` is the signal it gets when this process is killed (on Linux).
 
-    After SIGTERM it has `stop_seconds` to end by itself. `log` tells people where it says what is wrong.
+    After SIGTERM it has `stop_seconds` to end by itself. `log` names the file that it logs to.
     """
 
     name: str

@@ -126,8 +126,8 @@ def _root_cause(error: BaseException) -> BaseException:
 
 def _fail(message: str, code: int, *, as_json: bool) -> NoReturn:
     """End the process with `code` and the message on standard error; what cannot be written is not written."""
-    shown = message.encode("utf-8", "backslashreplace").decode()
-    text = json.dumps({"error": {"message": shown, "exit_code": code}}) if as_json else f"sendoff: {shown}"
+    safe = message.encode("utf-8", "backslashreplace").decode()
+    text = json.dumps({"error": {"message": safe, "exit_code": code}}) if as_json else f"sendoff: {safe}"
     try:
         typer.echo(text, err=True)
         sys.stdout.flush()
@@ -145,8 +145,8 @@ def _refuse_unreadable(arguments: Sequence[str]) -> None:
             tuple(f"{option}=" for option in _PATH_OPTIONS)
         )
         if not path and not _is_text(argument) and arguments[0] not in ("sign", "verify"):
-            shown = argument.encode("utf-8", "backslashreplace").decode()
-            raise SendoffError(f"Argument {number + 1} is not valid UTF-8 text: {shown}. Write it in UTF-8.")
+            safe = argument.encode("utf-8", "backslashreplace").decode()
+            raise SendoffError(f"Argument {number + 1} is not valid UTF-8 text: {safe}. Write it in UTF-8.")
 
 
 def _is_text(argument: str) -> bool:

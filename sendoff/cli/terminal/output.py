@@ -30,12 +30,12 @@ def print_page(found: Sequence[Mapping[str, Any]], *, limit: int, columns: Seque
 
     Shows `limit` rows; one row more in `found` means that the list continues.
     """
-    shown = found[:limit]
-    next_cursor = shown[-1]["id"] if len(found) > limit else None
+    rows = found[:limit]
+    next_cursor = rows[-1]["id"] if len(found) > limit else None
     if as_json:
-        print_json({"data": list(shown), "next_cursor": next_cursor})
+        print_json({"data": list(rows), "next_cursor": next_cursor})
         return
-    print_table(shown, columns)
+    print_table(rows, columns)
     if next_cursor is not None:
         typer.echo(f"There are more: --before {next_cursor}", err=True)
 

@@ -10,13 +10,13 @@ import typer
 from sendoff.cli.terminal.output import print_table, print_text
 
 
-def print_exchanges(shown: Mapping[str, Any]) -> None:
+def print_attempts(document: Mapping[str, Any]) -> None:
     """`attempts`, `request` and `response` of a delivery or a dead letter."""
-    if shown["attempts"]:
+    if document["attempts"]:
         typer.echo()
         columns = ["number", "started_at", "duration_ms", "outcome", "response_status", "error"]
-        print_table(shown["attempts"], columns)
-    request, response = shown["request"], shown["response"]
+        print_table(document["attempts"], columns)
+    request, response = document["request"], document["response"]
     print_text(f"Request to {request['url']}", _message(request["headers"], request["body"]))
     if response is not None:
         cut = " (cut short)" if response["truncated"] else ""

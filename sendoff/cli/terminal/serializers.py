@@ -26,27 +26,27 @@ from sendoff.store.tables import (
 )
 
 
-def shape_organization(organization: Organization) -> dict[str, Any]:
+def serialize_organization(organization: Organization) -> dict[str, Any]:
     return _pick(organization, "id name credits suspended_at created_at")
 
 
-def shape_key(listed: ListedKey) -> dict[str, Any]:
+def serialize_key(listed: ListedKey) -> dict[str, Any]:
     fields = _pick(listed.key, "id organization_id prefix scopes created_at expires_at revoked_at")
     return fields | {"user": listed.email}
 
 
-def shape_event_type(event_type: EventType) -> dict[str, Any]:
+def serialize_event_type(event_type: EventType) -> dict[str, Any]:
     return _pick(event_type, "name created_at") | {"schema": event_type.data_schema}
 
 
-def shape_endpoint(endpoint: Endpoint) -> dict[str, Any]:
+def serialize_endpoint(endpoint: Endpoint) -> dict[str, Any]:
     """An endpoint, never with its secret."""
     view = OperatorsView.of(endpoint)
-    shown = _pick(view, " ".join(OperatorsView.model_fields))
-    return {OperatorsView.model_fields[name].alias or name: value for name, value in shown.items()}
+    fields = _pick(view, " ".join(OperatorsView.model_fields))
+    return {OperatorsView.model_fields[name].alias or name: value for name, value in fields.items()}
 
 
-def shape_delivery(delivery: Delivery, event_type: str, request_id: str | None) -> dict[str, Any]:
+def serialize_delivery(delivery: Delivery, event_type: str, request_id: str | None) -> dict[str, Any]:
     """A delivery; `next_attempt_at` is null unless it waits for it."""
     fields = _pick(
         delivery,
@@ -57,16 +57,16 @@ def shape_delivery(delivery: Delivery, event_type: str, request_id: str | None) 
 
 
 def shape_listed_delivery(listed: ListedDelivery) -> dict[str, Any]:
-    return shape_delivery(listed.delivery, listed.event_type, listed.request_id)
+    return serialize_delivery(listed.delivery, listed.event_type, listed.request_id)
 
 
-def shape_delivery_report(report: DeliveryReport) -> dict[str, Any]:
+def serialize_delivery_report(report: DeliveryReport) -> dict[str, Any]:
     """A delivery with its attempts and what went over the wire at the last that failed."""
-    fields = shape_delivery(report.delivery, report.event.type, report.event.request_id)
-    return fields | {"endpoint_url": report.endpoint_url} | _shape_exchanges(report)
+    fields = serialize_delivery(report.delivery, report.event.type, report.event.request_id)
+    return fields | {"endpoint_url": report.endpoint_url} | _serialize_exchange(report)
 
 
-def shape_explanation(explained: EventExplanation) -> dict[str, Any]:
+def serialize_explanation(explained: EventExplanation) -> dict[str, Any]:
     """An event with the verdict for each endpoint, as `GET /operator/v1/events/{id}/explain` answers it."""
     event = explained.event
     return {
@@ -76,7 +76,7 @@ def shape_explanation(explained: EventExplanation) -> dict[str, Any]:
                 "endpoint_id": one.endpoint_id,
                 "url": one.url,
                 "verdict": str(one.verdict),
-                "delivery": one.delivery and shape_delivery(one.delivery, event.type, event.request_id),
+                "delivery": one.delivery and serialize_delivery(one.delivery, event.type, event.request_id),
                 "because": one.because,
             }
             for one in explained.endpoints
@@ -84,7 +84,7 @@ def shape_explanation(explained: EventExplanation) -> dict[str, Any]:
     }
 
 
-def shape_dead_letter(letter: DeadLetter) -> dict[str, Any]:
+def serialize_dead_letter(letter: DeadLetter) -> dict[str, Any]:
     return _pick(
         letter,
         "id delivery_id event_id event_type endpoint_id endpoint_url organization_id reason last_response_status "
@@ -92,12 +92,12 @@ def shape_dead_letter(letter: DeadLetter) -> dict[str, Any]:
     )
 
 
-def shape_dead_letter_report(report: DeadLetterReport) -> dict[str, Any]:
+def serialize_dead_letter_report(report: DeadLetterReport) -> dict[str, Any]:
     """A dead letter with the last request, the response and every attempt."""
-    return shape_dead_letter(report.letter) | _shape_exchanges(report.delivery)
+    return serialize_dead_letter(report.letter) | _serialize_exchange(report.delivery)
 
 
-def shape_replay(report: ReplayReport) -> dict[str, Any]:
+def serialize_replay(report: ReplayReport) -> dict[str, Any]:
     replay, progress = report.replay, report.progress
     return {
         **_pick(replay, "id state total"),
@@ -108,11 +108,11 @@ def shape_replay(report: ReplayReport) -> dict[str, Any]:
     }
 
 
-def shape_audit_entry(entry: AuditEntry) -> dict[str, Any]:
+def serialize_audit_entry(entry: AuditEntry) -> dict[str, Any]:
     return _pick(entry, "id at actor organization_id action target_type target_id before after request_id")
 
 
-def _shape_exchanges(report: DeliveryReport) -> dict[str, Any]:
+def _serialize_exchange(report: DeliveryReport) -> dict[str, Any]:
     last = report.last_exchange
     return {
         "request": {
@@ -120,12 +120,12 @@ def _shape_exchanges(report: DeliveryReport) -> dict[str, Any]:
             "headers": _join(last.request_headers) if last else None,
             "body": report.request_body.decode(),
         },
-        "response": _shape_response(last) if last and last.response_status is not None else None,
+        "response": _serialize_response(last) if last and last.response_status is not None else None,
         "attempts": _shape_attempts(report.attempts),
     }
 
 
-def _shape_response(last: LastExchange) -> dict[str, Any]:
+def _serialize_response(last: LastExchange) -> dict[str, Any]:
     raw = last.response_body or b""
     try:
         text, encoded = raw.decode(), None

@@ -44,15 +44,15 @@ def _check_ids(given: str | list[str] | None) -> str | list[str] | None:
     return given
 
 
-Limit = Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="How many to show at most.")]
+LimitOption = Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="How many to show at most.")]
 Before = Annotated[
     str | None,
     typer.Option(metavar="CURSOR", callback=_check_ids, help="Go on below this one: the `next_cursor` of --json."),
 ]
-Organization = Annotated[
+OrganizationOption = Annotated[
     str | None, typer.Option("--org", metavar="ID", callback=_check_ids, help="Of this organization only.")
 ]
-Endpoint = Annotated[
+EndpointOption = Annotated[
     str | None, typer.Option("--endpoint", metavar="ID", callback=_check_ids, help="To this endpoint only.")
 ]
 Deliveries = Annotated[

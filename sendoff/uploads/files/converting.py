@@ -25,7 +25,7 @@ _LONGEST_NAME = 200
 
 
 class Converted(Counts, frozen=True):
-    """What the JSON said beside its entries."""
+    """The other members of the JSON object."""
 
     filename: str | None = None
     skip_mobile_lookup: bool = False
@@ -34,13 +34,13 @@ class Converted(Counts, frozen=True):
 def convert_json(source: Path, target: Path, progress: Progress) -> Converted:
     """Writes the CSV; an entry without a phone number counts as an invalid row.
 
-    Raises Invalid naming the entry for one that is no phone number or contact at all, TooLarge when the CSV would be
-    larger than MOST_FILE_BYTES, and what read_entries raises.
+    Raises Invalid, which names the entry, for one of another shape than a phone number or contact, TooLarge for a CSV
+    of more than MOST_FILE_BYTES, and what read_entries raises.
     """
     survey = _Survey(progress)
     members = read_entries(source, survey.entry)
     with target.open("w", encoding="utf-8", errors="replace", newline="") as file:
-        # All quoted: whatever a name holds, it cannot be mistaken for a delimiter.
+        # All quoted: no character of a name can be mistaken for a delimiter.
         write = csv.writer(file, quoting=csv.QUOTE_ALL).writerow
         written, missing = write(survey.columns), 0
 

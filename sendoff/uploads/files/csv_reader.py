@@ -3,7 +3,7 @@
 What is accepted: a header row, with line breaks in quoted cells; comma, semicolon, tab or bar between the cells,
 whichever gives the header the wanted column, or the one that a first line such as `sep=;` names; any of the three line
 ends; UTF-8 with or without a byte order mark, UTF-16 with or without one, and Windows-1252 for every byte that isn't
-UTF-8, so that a file of mixed encodings loses no row. Blank lines are no rows. What is refused, as `Invalid` with field
+UTF-8, so that a file of mixed encodings loses no row. Blank lines are skipped. What is refused, as `Invalid` with field
 `file` and a sentence: everything that would make the reader hold much of the file at once or guess where a row ends.
 """
 
@@ -111,7 +111,9 @@ class _PhysicalLines:
         if self.since_row > LONGEST_ROW:
             raise Invalid(f"The file has a row of more than {LONGEST_ROW:,} characters.", field="file")
         if _END in line:
-            raise Invalid("The file holds NUL bytes: it is no CSV in UTF-8. Save it as CSV (UTF-8).", field="file")
+            raise Invalid(
+                "The file holds NUL bytes, so it is not a CSV in UTF-8. Save it as CSV (UTF-8).", field="file"
+            )
         return line
 
     def _read(self) -> str:
@@ -180,12 +182,12 @@ def _find_column(columns: list[str], wanted: str, delimiter: str) -> int:
     index = _position(columns, wanted)
     if index is not None:
         return index
-    shown = ", ".join(repr(column[:_SHOWN_LENGTH]) for column in columns[:_SHOWN_COLUMNS])
+    listed = ", ".join(repr(column[:_SHOWN_LENGTH]) for column in columns[:_SHOWN_COLUMNS])
     more = ", …" if len(columns) > _SHOWN_COLUMNS else ""
     taken = _DELIMITER_NAMES.get(delimiter, repr(delimiter))
     raise Invalid(
         f"The file has no column {wanted[:_SHOWN_LENGTH]!r}. With the {taken} as delimiter its columns are: "
-        f"{shown}{more}. Name one of them in phone_column.",
+        f"{listed}{more}. Name one of them in phone_column.",
         field="phone_column",
     )
 
@@ -198,7 +200,7 @@ def _position(columns: list[str], wanted: str) -> int | None:
 
 
 def _comparable(column: str) -> str:
-    """The name without what nobody sees: case, form of accents, width of blanks, zero-width characters and marks."""
+    """The name without invisible differences: case, form of accents, spaces, zero-width characters, marks."""
     visible = "".join(c for c in unicodedata.normalize("NFKC", column) if unicodedata.category(c) != "Cf")
     return " ".join(unicodedata.normalize("NFKC", visible.casefold()).split())
 

@@ -23,7 +23,7 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A URL that works for whoever has it, until then."""
+    """A URL that works without a key, until then."""
 
     url: str
     expires_at: datetime

@@ -19,7 +19,7 @@ def clean_filename(name: str | None) -> str:
 def result_name(original: str, kind: str) -> str:
     """What a file of the upload is called when downloaded: `contacts.csv`, `contacts-processed.csv` …
 
-    It ends in what the file is, whatever the customer called it: `setup.exe` becomes `setup.exe.csv`.
+    Its extension is that of the content, not the customer's: `setup.exe` becomes `setup.exe.csv`.
     """
     stem = original[:-4] if original.lower().endswith(".csv") else original
     return f"{stem}.csv" if kind == "original" else f"{stem}-{kind}.csv"

@@ -49,7 +49,7 @@ def _read_object(text: _Text, members: dict[str, Any], on_entry: OnEntry) -> Non
     text.expect("{", "The body must be a JSON object.")
     for _ in text.separated("}"):
         if text.peek() != '"':
-            raise Invalid("The body is no valid JSON: a member's name must be a string.")
+            raise Invalid("The body is not valid JSON: a member's name must be a string.")
         name = text.value()
         text.expect(":")
         if name in _LISTS and text.peek() == "[":
@@ -57,7 +57,7 @@ def _read_object(text: _Text, members: dict[str, Any], on_entry: OnEntry) -> Non
         else:
             _keep(name, text.value(), members)
     if text.peek():
-        raise Invalid("The body is no valid JSON: something follows the object.")
+        raise Invalid("The body is not valid JSON: something follows the object.")
 
 
 def _read_list(text: _Text, name: Kind, members: dict[str, Any], on_entry: OnEntry) -> None:
@@ -79,7 +79,7 @@ def _keep(name: str, value: Any, members: dict[str, Any]) -> None:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 class _Text:
@@ -95,7 +95,7 @@ class _Text:
         ).raw_decode
 
     def peek(self) -> str:
-        """The next character that is no blank; empty at the end."""
+        """The next character other than white space; empty at the end."""
         while True:
             blank = _BLANKS(self._piece, self._position)
             self._position = blank.end() if blank else self._position
@@ -108,7 +108,7 @@ class _Text:
     def expect(self, character: str, message: str | None = None) -> None:
         found = self.peek()
         if found != character:
-            raise Invalid(message or f"The body is no valid JSON: {character!r} expected, not {found or 'the end'!r}.")
+            raise Invalid(message or f"The body is not valid JSON: {character!r} expected, not {found or 'the end'!r}.")
         self._position += 1
 
     def separated(self, closing: str) -> Iterator[int]:
@@ -142,10 +142,10 @@ class _Text:
 
     def _give_up_or_read_on(self, error: ValueError) -> None:
         if self._ended:
-            raise Invalid("The body is no valid JSON.") from error
+            raise Invalid("The body is not valid JSON.") from error
         if len(self._piece) - self._position > LONGEST_ENTRY:
             raise Invalid(
-                f"The body is no valid JSON, or a single entry is longer than {LONGEST_ENTRY:,} characters."
+                f"The body is not valid JSON, or a single entry is longer than {LONGEST_ENTRY:,} characters."
             ) from error
         self._read_on()
 

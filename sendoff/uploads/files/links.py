@@ -1,4 +1,4 @@
-"""Download links for files in a folder: whoever has the link may download, until it expires.
+"""Download links for files in a folder: the link alone allows the download, until it expires.
 
 The signature covers upload, kind and expiry. Its key is derived from the settings' secret keys: the newest signs,
 each verifies, so rotating them breaks no link.

@@ -17,7 +17,7 @@ class NumberSet:
         self._size = capacity * 4 // 3 + 8
         self._lower = array("I", bytes(4 * self._size))
         self._upper = bytearray(self._size)
-        # Drawn afresh, so that nobody can write a file whose numbers all fall into one place.
+        # Random for each set, so that no file can be written whose numbers all collide.
         self._spread = secrets.randbits(61) | 1
 
     def add(self, e164: str) -> bool:

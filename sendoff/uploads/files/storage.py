@@ -60,7 +60,7 @@ class Storage:
     async def put(self, key: str, source: Path | AsyncIterator[bytes], *, download_name: str = "") -> None:
         """Stores a file or a stream, a few pieces of 5 MB in memory at a time; replaces what is there.
 
-        `download_name` is what a bucket tells browsers to call it.
+        `download_name` is the file name that a bucket suggests to browsers.
         """
         attributes = None
         if download_name and isinstance(self._store, S3Store):

@@ -56,4 +56,4 @@ class WriteResults(msgspec.Struct, frozen=True, tag=True):
         )
 
 
-Task = ValidateCsv | ConvertJson | WriteResults
+FileTask = ValidateCsv | ConvertJson | WriteResults

@@ -24,7 +24,7 @@ _WRITE_BYTES = 1024 * 1024
 
 @asynccontextmanager
 async def temporary_folder() -> AsyncIterator[Path]:
-    """A folder of one's own, readable by nobody else. Raises Unavailable when there is no place for it."""
+    """A new folder that only this user can read. Raises Unavailable when none can be created."""
     folder, lock = await asyncio.to_thread(_make_folder)
     try:
         yield folder

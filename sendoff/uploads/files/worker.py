@@ -10,7 +10,7 @@ from sendoff.errors import Invalid, Unavailable
 from sendoff.sandbox import LIMIT_NAMES, SHORT_CPU_SECONDS, LimitReached
 from sendoff.uploads.files.converting import Converted
 from sendoff.uploads.files.results import Written
-from sendoff.uploads.files.tasks import ConvertJson, Task, ValidateCsv, WriteResults
+from sendoff.uploads.files.tasks import ConvertJson, FileTask, ValidateCsv, WriteResults
 from sendoff.uploads.files.validating import Counts, Progress
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class FileWorker:
     @overload
     async def run(self, task: WriteResults, *, organization_id: str, progress: Progress = ...) -> Written: ...
     async def run(
-        self, task: Task, *, organization_id: str, progress: Progress = lambda _rows: None
+        self, task: FileTask, *, organization_id: str, progress: Progress = lambda _rows: None
     ) -> Counts | Converted | Written:
         """The task's answer; `progress` is called with the number of rows read. A cancelled caller ends the work."""
         cpu_seconds = _cpu_limit(await asyncio.to_thread(_size_of, task.source))

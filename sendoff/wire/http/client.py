@@ -79,7 +79,7 @@ class Client:
         """Send one request and read its response within `timeout` seconds in all, dialing included.
 
         `head` is a block of header lines as `encode_headers` makes it. `owner` is the organization that it is sent
-        for: lookups of host names take turns by owner, or by domain if it is None.
+        for: lookups of host names are served round-robin by owner, or by domain if it is None.
 
         Raises WireError, whose class says what went wrong and whose `ours` says on which side.
         """

@@ -23,7 +23,7 @@ _RECHECK_SECONDS = 0.01
 class Connection(asyncio.BufferedProtocol):
     """An open connection to an origin; `usable` as long as it can carry another request.
 
-    Whatever it receives while no request is under way ends it. `on_lost` is called once, when it is gone.
+    Bytes that arrive while no request is under way end it. `on_lost` is called once, when it is gone.
     """
 
     __slots__ = (
@@ -106,7 +106,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.close()
 
     def abort(self) -> None:
-        """End the connection at once, with whatever is under way."""
+        """End the connection at once, and the request under way with it."""
         self.usable = False
         if self._transport is not None:
             self._transport.abort()

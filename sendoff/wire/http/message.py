@@ -24,7 +24,7 @@ _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 class Headers(Sequence[tuple[str, str]]):
     """A response's headers, names in lower case, in Latin-1, which knows every byte.
 
-    Kept as one piece of bytes and taken apart when somebody looks: answers wait to be recorded by the thousand, most
+    Kept as one piece of bytes and parsed on first access: answers wait to be recorded by the thousand, most
     are never looked at, and pairs of strings would take several times the memory.
     """
 
@@ -83,7 +83,7 @@ class Response:
 def encode_headers(pairs: Iterable[tuple[str, str]]) -> bytes:
     """A block of `Name: value` lines for `Client.send`.
 
-    Raises ValueError for names that are no tokens, for values with CR, LF, NUL or anything else outside of printable
+    Raises ValueError for names that are not tokens, for values with CR, LF, NUL or anything else outside of printable
     Latin-1, and for headers that the client writes itself.
     """
     lines = []
@@ -98,7 +98,7 @@ def encode_headers(pairs: Iterable[tuple[str, str]]) -> bytes:
 @lru_cache(maxsize=1_000)
 def _check_name(name: str) -> None:
     if _TOKEN.fullmatch(name) is None:
-        raise ValueError(f"header name {name!r} is no token; use letters, digits and hyphens")
+        raise ValueError(f"header name {name!r} is not a token; use letters, digits and hyphens")
     if name.lower() in OWN_HEADERS:
         raise ValueError(f"header {name} is written by the client; leave it out")
 
@@ -106,7 +106,7 @@ def _check_name(name: str) -> None:
 def encode_request(method: str, target: Target, head: bytes, body: bytes) -> bytes:
     """The whole request as one piece of bytes, so that it leaves in one write."""
     if method != "POST" and not (method.isascii() and method.isalpha() and method.isupper()):
-        raise ValueError(f"{method!r} is no HTTP method")
+        raise ValueError(f"{method!r} is not an HTTP method")
     if head and (head[:1] == b"\r" or head[-2:] != b"\r\n" or b"\r\n\r\n" in head):
         raise ValueError("head must be a block of complete header lines, as encode_headers makes it")
     length = "" if not body and method in _BODILESS else f"Content-Length: {len(body)}\r\n"

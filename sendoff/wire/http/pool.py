@@ -38,7 +38,7 @@ class Pool:
         return None
 
     def put(self, connection: Connection, now: float) -> None:
-        """Keep a connection for later, or close it when that is no use."""
+        """Keep a connection for later, or close it when it cannot be reused."""
         if not connection.usable:
             return
         if connection.retires_at <= now:

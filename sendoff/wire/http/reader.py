@@ -20,11 +20,11 @@ KEPT_HEADERS = 64
 
 MOST_INTERIM_RESPONSES = 8
 
-# What chunk sizes, chunk extensions and trailers may cost beside the body itself, which may come byte by byte.
+# Bytes that chunk sizes, chunk extensions and trailers may take, apart from the body, which may arrive byte by byte.
 _FRAMING_BYTES = 65_536
 _FRAMING_FACTOR = 8
 
-_HEADER_OVERHEAD = 160  # what Python takes for a header beside its bytes
+_HEADER_OVERHEAD = 160  # bytes of memory that Python takes for a header in addition to its text
 
 _FIRST_BYTE = ord("H")
 _STEERING = frozenset({b"content-length", b"transfer-encoding", b"retry-after"})
@@ -138,7 +138,7 @@ class ResponseReader:
         status = self._parser.get_status_code()
         if status >= 200:
             self.status = status
-            # llhttp cannot be told that the request was a HEAD; the connection is given up instead.
+            # llhttp has no option for the response to a HEAD; the connection is closed instead.
             self.complete = self._method == "HEAD"
             return
         self._interim += 1
@@ -186,7 +186,7 @@ class ResponseReader:
         elif self.status:
             self.complete = self.truncated = True
         else:
-            raise BadResponse("The answer's headers are large, and there is no room for more such answers at once.")
+            raise BadResponse("The response's headers are large, and the memory for such responses is in use.")
 
     def _held(self) -> int:
         """About how much memory the answer takes; of a head that has not ended the parser keeps all that came."""

@@ -28,7 +28,7 @@ Answer = tuple[Address, ...] | NameNotFound | NameLookupFailed | LocalFailure
 
 LONGEST_BACKOFF_SECONDS = 120.0
 """The longest time that a name without an answer is not looked up again. A higher value costs fewer lookups of broken
-names, and delays deliveries by as much after an outage during which no other name was answered."""
+names, and deliveries resume that much later after an outage during which no other name was answered."""
 
 _STREAK_SECONDS = 600.0
 """Failures of one name that are further apart than this do not belong together: the backoff starts again."""
@@ -46,7 +46,7 @@ class Resolver(Protocol):
     async def resolve(self, host: str, *, owner: str | None = None) -> Sequence[Address]:
         """All addresses of `host`, best first; raises NameNotFound, NameLookupFailed or LocalFailure.
 
-        `owner` is the organization that the lookup is for: owners take turns.
+        `owner` is the organization that the lookup is for: owners are served round-robin.
         """
 
     def is_queued(self, host: str) -> bool:
@@ -84,9 +84,9 @@ class SystemResolver:
 
     Answers are kept for a minute, failures for a few seconds, and simultaneous lookups of one name share a thread. A
     name without an answer is looked up at growing intervals. A name whose lookup turns out slow moves to a queue of its
-    own and starts there the next time. In each queue owners take turns, and one owner occupies a quarter of the threads
-    at most, so that names which are slow or never resolve do not delay the names of others. The owner of a lookup
-    without one is the domain.
+    own and starts there the next time. Each queue serves owners round-robin, and one owner occupies at most a quarter
+    of the threads, so that names which are slow or never resolve do not delay the names of others. A lookup without an
+    owner belongs to its domain.
     """
 
     def __init__(
@@ -225,7 +225,7 @@ class _FailureStreak:
 
 
 class _FairQueue:
-    """Lookups that share a number of threads; owners take turns.
+    """Lookups that share a number of threads; owners are served round-robin.
 
     `free` falls below zero when slow lookups are moved in.
     """

@@ -12,7 +12,7 @@ from itertools import chain, zip_longest
 from sendoff.policy.addresses import Address
 from sendoff.wire.errors import ConnectFailed, LocalFailure, WireError
 
-_STAGGER_SECONDS = 0.25  # RFC 8305: how long one address is given before the next is tried beside it
+_STAGGER_SECONDS = 0.25  # RFC 8305: how long one address has before the next is tried in parallel
 _MOST_ADDRESSES = 6
 
 # Bytes of an answer that the kernel buffers. The default grows to megabytes for each connection; less than 16 KiB slows

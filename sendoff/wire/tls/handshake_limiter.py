@@ -2,7 +2,7 @@
 
 When a receiver announces a message of 100 KB, OpenSSL allocates all of it. An unfinished handshake takes 50 KB with a
 silent receiver and up to 215 KB with a hostile one (measured); a thousand of them would double the memory of a worker.
-Hosts take turns, and handshakes that are late are evicted while others wait, so that receivers which never finish do
+Hosts are served round-robin, and late handshakes are evicted while others wait, so that receivers which never finish do
 not delay the rest.
 """
 

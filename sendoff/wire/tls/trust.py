@@ -23,7 +23,7 @@ _CERTIFICATE_REASONS = {
     64: "is for another address (mismatch); install one that names the IP address of the URL",
 }
 
-_HTTP_2_ONLY = "The receiver does not accept HTTP/1.1 (TLS alert 120); enable HTTP/1.1 beside HTTP/2."
+_HTTP_2_ONLY = "The receiver does not accept HTTP/1.1 (TLS alert 120); enable HTTP/1.1 in addition to HTTP/2."
 _OLD_PROTOCOL = "The receiver has no TLS version in common with this client; enable TLS 1.2 or 1.3."
 _REFUSED = "The receiver refused the TLS handshake (alert 40); check its TLS versions, ciphers and host names."
 

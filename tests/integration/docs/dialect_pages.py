@@ -50,7 +50,7 @@ class Page:
     errors: Mapping[int, str] | None = None
 
 
-_STANDARD_TOLD = (
+_STANDARD_RENDERING = (
     "[Standard Webhooks 1.0](https://www.standardwebhooks.com). Any of its libraries verifies what we send. Endpoints "
     'that speak it are made with `"dialect": "{name}"` on `POST /api/v1/webhooks`.'
 )
@@ -84,7 +84,7 @@ PAGES = (
     Page(
         "standard",
         "Standard Webhooks, symmetric",
-        _STANDARD_TOLD.format(name="standard"),
+        _STANDARD_RENDERING.format(name="standard"),
         "`whsec_` and base64. The key is what the base64 decodes to.",
         f"`v1,<base64>`: HMAC-SHA256 of {_SIGNED_TEXT}. While a secret is being rotated there are two, separated by a "
         "space.",
@@ -92,9 +92,9 @@ PAGES = (
     Page(
         "standard-v1a",
         "Standard Webhooks, asymmetric",
-        _STANDARD_TOLD.format(name="standard-v1a"),
-        "An ed25519 key of our own, which nobody is shown. Its public half, `whpk_` and base64, is in the answer to "
-        "`POST /api/v1/webhooks` and at `GET /api/v1/webhooks/{id}/public-key`.",
+        _STANDARD_RENDERING.format(name="standard-v1a"),
+        "An ed25519 key of the installation, which is never shown. Its public half, `whpk_` and base64, is in the "
+        "response to `POST /api/v1/webhooks` and at `GET /api/v1/webhooks/{id}/public-key`.",
         f"`v1a,<base64>`: ed25519 over {_SIGNED_TEXT}. While the key is being rotated there are two, separated by a "
         "space.",
     ),

@@ -187,7 +187,7 @@ async def test_much_damage_of_a_kind_is_counted_and_not_all_kept(sqlite_url: str
         await inhabit(app, receiver)
         async with app.context.database.write() as tx:
             await tx.execute(text("DELETE FROM dead_letters"))
-        result = await reconcile(app.context, shown_of_a_kind=2)
+        result = await reconcile(app.context, limit_per_check=2)
         assert result.counts == {"dead_without_letter": 3}
         assert len(result.findings) == 2
 
