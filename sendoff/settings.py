@@ -159,6 +159,13 @@ class Settings(BaseSettings):
         le=10_000,
         description="The most requests that may be under way to one endpoint, from all workers together.",
     )
+    target_endpoint_shares: int = Field(
+        10,
+        ge=1,
+        le=1_000,
+        description="The most requests that may be under way from one organization to one host and port, from all "
+        "workers together, as a multiple of `ENDPOINT_MAX_IN_FLIGHT`: however many endpoints it has there.",
+    )
     worker_max_in_flight: int = Field(
         1_000,
         ge=1,

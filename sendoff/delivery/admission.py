@@ -1,390 +1,604 @@
-"""Admission control: how much of a worker one endpoint may take, so that it can only hurt itself. Pure bookkeeping.
+"""Admission: which deliveries a worker claims, starts, queues and gives back, so that an endpoint only hurts itself.
 
-A worker has slots for attempts under way. An attempt that takes longer than SLOW_AFTER_SECONDS moves from its slot to
-the slow bulkhead. Some slots are reserved for endpoints that are known to be fast: however many receivers hang, those
-that answer promptly find slots. When the slow bulkhead has as many attempts as there are slots, endpoints that are in
-it start nothing more; and there is never more under way than twice the slots.
+Pure bookkeeping: no clock, no asyncio, no database. `now` is monotonic seconds everywhere.
 
-Attempts for endpoints that are not known to answer wait for a start (`start_rate.py`), and their number is limited.
+- A worker has slots. An attempt that takes longer than SLOW_AFTER_SECONDS moves from its slot to the slow bulkhead,
+  which has as many places. While that is full, the endpoints in it start nothing more.
+- Some slots are reserved for endpoints that are known to be fast.
+- An endpoint's concurrency limit starts at 1. A fast answer raises it to the endpoint's cap, a slower one doubles it,
+  and without an answer it falls to 1. Its rate limit and the limits of its targets (host and port, per organization)
+  hold as well.
+- An endpoint that is not known to answer is probed, one attempt at a time. Probes start at a rate that falls with the
+  number of those outstanding, and endpoints take turns.
+- A claimed delivery that cannot start yet is queued at its endpoint, and evicted if that takes too long.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Container, Hashable, Mapping
-from dataclasses import dataclass
+from collections import Counter, OrderedDict, deque
+from collections.abc import Container, Hashable, Iterable
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
+from typing import Generic, TypeVar
+
+from sendoff.store.hot.rows import Quotas
+
+T = TypeVar("T")
+
+FAST_WITHIN_SECONDS = 0.25
+"""Seconds within which an endpoint must answer to count as fast. Longer, and slower endpoints use reserved slots."""
 
 SLOW_AFTER_SECONDS = 2.0
 """Seconds until an attempt moves to the slow bulkhead. Longer, and receivers that hang occupy more of the slots."""
 
-LATE_AFTER_SECONDS = 0.25
-"""Seconds within which an endpoint must answer to count as fast. Longer, and slower endpoints use reserved slots."""
+ONE_RESERVED_IN = 5
+"""One slot in this many is reserved for fast endpoints, and one place in this many of each target. A higher number
+leaves fast endpoints less while many others hang."""
 
-_RESERVED_FOR_FAST = 5
-"""One slot in this many is reserved for fast endpoints."""
-
-_REMEMBERED = 10_000
-"""Endpoints whose responsiveness is remembered, about 100 bytes each; the one observed longest ago is forgotten."""
-
-PREFETCH_PER_CAP = 2
-"""A fast endpoint may have this many times its cap prefetched: a few dozen milliseconds' worth, which saves requeueing
-and claiming again. More, and a worker that stops has more to release."""
-
-_MOST_WAITING = 50
-"""Maximum attempts queued per responsiveness class. Untried and unknown endpoints may queue one attempt each up to
-twice this."""
+PREFETCH_PER_LIMIT = 2
+"""A fast endpoint may have this many times its concurrency limit queued: a few dozen milliseconds' worth, which saves
+claims. More, and a worker that stops has more to release."""
 
 PREFETCH_MAX_SECONDS = 2.0
-"""Seconds after which a prefetched delivery is requeued: its endpoint is slower than it seemed."""
+"""Seconds after which a queued delivery is given back: its endpoint is slower than it seemed. Longer, and another
+worker that could send it finds it later."""
+
+PROBES_PER_SECOND = 200
+"""Probes per second while none is outstanding. More start together, and then time out together."""
+
+PROBES_QUEUED = 50
+"""Probes of one kind that are claimed ahead. With more, the last ones start too late in their leases while hundreds of
+endpoints hang; with fewer, there are more claims."""
+
+REMEMBERED_ENDPOINTS = 10_000
+"""Endpoints that are remembered, about 500 bytes each. The one used longest ago is forgotten, and probed again."""
 
 CLAIM_BATCH_LIMIT = 200
 """Deliveries in one claim. Beyond a few hundred nothing is gained, and others wait longer for the database."""
 
-_BURST_SECONDS = 0.1
-"""A rate limit holds over every window that is not much shorter than this."""
 
-_MOST_DUE_TOGETHER = 1_000
-"""Deliveries of one publish that are due at once over all endpoints: the default number of a worker's slots."""
+def most_due(endpoint_cap: int, *, slots: int, endpoints: int = 1) -> int:
+    """How many deliveries of one endpoint to accept as due at once; the rest is accepted as held.
 
-
-def most_at_once(endpoint_cap: int, *, endpoints: int = 1) -> int:
-    """How many deliveries of one endpoint are due at once at most; more than that has to wait for its turn.
-
-    It is what a worker takes at once of a prompt endpoint; of many `endpoints`, what it takes of all of them together.
+    It is what a worker takes of a fast endpoint or, of many `endpoints`, its share of a worker's `slots`.
     """
-    return max(1, min(endpoint_cap * (1 + PREFETCH_PER_CAP), _MOST_DUE_TOGETHER // max(1, endpoints)))
+    return max(1, min(endpoint_cap * (1 + PREFETCH_PER_LIMIT), slots // max(1, endpoints)))
 
 
 def bulk_share(free: int) -> int:
-    """How many of a bulk may be claimed together: the other half of the `free` slots is for those who come alone."""
+    """How many deliveries of a bulk to claim together: the other half of the `free` slots is left to single ones."""
     return min(CLAIM_BATCH_LIMIT, (free + 1) // 2)
+
+
+class Responsiveness(Enum):
+    """How an endpoint's receiver answered its last attempts, in the order in which waiting endpoints are served."""
+
+    FAST = auto()
+    """It answers, or refuses, within FAST_WITHIN_SECONDS."""
+    SLOW = auto()
+    """It answers later than that."""
+    UNKNOWN = auto()
+    """It did well according to the database, and this process has not tried it yet."""
+    UNTRIED = auto()
+    """It never got a delivery."""
+    UNRESPONSIVE = auto()
+    """It did not answer, or its first late answer is still outstanding."""
+
+
+class Offer(Enum):
+    """What becomes of a claimed delivery."""
+
+    START = auto()
+    """Send it now."""
+    QUEUED = auto()
+    """It waits here until `finish` or `tick` returns it."""
+    FULL = auto()
+    """Give it back. Quotas prevent this, except when claims run at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointFacts:
+    """What a claim says about an endpoint."""
+
+    id: str
+    responsiveness: Responsiveness = Responsiveness.UNKNOWN
+    """What the database says. What was learnt here counts more."""
+    targets: tuple[Hashable, ...] = ()
+    """Where its requests go. All endpoints with a target in common share that target's limit."""
+    rate_limit: float | None = None
+    """Deliveries per second over all workers; None for no limit."""
+    max_in_flight: int | None = None
+    """Its own cap over all workers; None for the installation's."""
+
+
+class _Phase(Enum):
+    QUEUED = auto()
+    FRESH = auto()
+    """In a slot, for less than FAST_WITHIN_SECONDS."""
+    LATE = auto()
+    """In a slot, for longer."""
+    SLOW = auto()
+    """In the slow bulkhead."""
+    FINISHED = auto()
+
+
+@dataclass(eq=False, slots=True)
+class Ticket(Generic[T]):
+    """A claimed delivery, from its offer until it is recorded."""
+
+    item: T
+    start_by: float
+    """From then on it must not start: the attempt could outlive its lease."""
+    since: float = 0.0
+    phase: _Phase = _Phase.QUEUED
+    endpoint: _Endpoint[T] = field(init=False)
+    probes: _Probes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Due(Generic[T]):
+    """What time brought about: deliveries to start now, and deliveries to give back."""
+
+    to_start: list[Ticket[T]]
+    evicted: list[Ticket[T]]
 
 
 @dataclass(slots=True)
 class TokenBucket:
-    """Tokens that come at `rate` per second, at most as many at once as come in `burst_seconds`."""
+    """Tokens that come at `rate` per second. It holds what comes in a tenth of a second, but at least one."""
 
     rate: float
     tokens: float
     filled_at: float
-    burst_seconds: float = _BURST_SECONDS
 
-    @property
-    def depth(self) -> float:
-        """The most tokens there can be."""
-        return max(1.0, self.rate * self.burst_seconds)
-
-    def fill(self, now: float) -> None:
-        """Add what came since the last time."""
-        self.tokens = min(self.depth, self.tokens + max(0.0, now - self.filled_at) * self.rate)
+    def fill(self, now: float) -> float:
+        """Add the tokens that came since the last call; return how many there are."""
+        added = max(0.0, now - self.filled_at) * self.rate
+        self.tokens = min(max(1.0, self.rate / 10), self.tokens + added)
         self.filled_at = now
-
-    def seconds_to_next(self) -> float:
-        """How long until there is a whole token."""
-        return max(0.0, (1.0 - self.tokens) / self.rate)
+        return self.tokens
 
 
-class Responsiveness(Enum):
-    """How an endpoint's receiver answered the last attempts."""
+class _Probes:
+    """The rate at which probes start: PROBES_PER_SECOND ÷ (1 + outstanding/spread)."""
 
-    FAST = auto()
-    """It answers, or refuses, within LATE_AFTER_SECONDS."""
-    SLOW = auto()
-    """It answers later than that."""
-    UNRESPONSIVE = auto()
-    """It did not answer, or its first late answer is still outstanding."""
-    UNTRIED = auto()
-    """It never got a delivery."""
-    UNKNOWN = auto()
-    """It did well by the database, and this process has not tried it yet."""
+    def __init__(self, spread: int) -> None:
+        self._spread = spread
+        self._outstanding = 0
+        self._bucket = TokenBucket(PROBES_PER_SECOND, PROBES_PER_SECOND, 0.0)
+
+    def may_start(self, now: float) -> bool:
+        return self._bucket.fill(now) >= 1.0
+
+    def start(self, now: float) -> None:
+        self._change(now, outstanding=1, tokens=-1)
+
+    def finish(self, now: float, *, answered: bool) -> None:
+        # An answered probe gives its start to the next one: the rate is for those that stay outstanding.
+        self._change(now, outstanding=-1, tokens=int(answered))
+
+    def _change(self, now: float, *, outstanding: int, tokens: int) -> None:
+        self._bucket.fill(now)
+        self._bucket.tokens += tokens
+        self._outstanding += outstanding
+        self._bucket.rate = PROBES_PER_SECOND / (1 + self._outstanding / self._spread)
 
 
-@dataclass(slots=True)
-class _EndpointQuota:
+@dataclass(eq=False, slots=True)
+class _Endpoint(Generic[T]):
+    facts: EndpointFacts
+    responsiveness: Responsiveness
+    limit: int = 1
     in_flight: int = 0
     slow: int = 0
     bucket: TokenBucket | None = None
-    rate_limit: float | None = None
+    queue: deque[Ticket[T]] = field(default_factory=deque)
+
+    @property
+    def is_fast(self) -> bool:
+        return self.responsiveness is Responsiveness.FAST
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.in_flight and not self.queue
 
     @property
     def in_slots(self) -> int:
-        return self.in_flight - self.slow
+        return self.in_flight - self.slow + len(self.queue)
 
 
-_IDLE = _EndpointQuota()
+@dataclass(eq=False, slots=True)
+class _Target(Generic[T]):
+    in_flight: int = 0
+    others: int = 0
+    """Those of `in_flight` whose endpoints are not fast."""
+    waiting: dict[_Endpoint[T], None] = field(default_factory=dict)
 
 
-class AdmissionControl:
-    """The slots of one worker process and who takes them. `now` is monotonic seconds everywhere.
+class Admission(Generic[T]):
+    """The slots of one worker process: who takes them, and what waits for them.
 
-    An endpoint's cap and rate hold over all workers: each takes the share that `set_workers` gives it.
+    The caps and rates of endpoints and targets hold over all workers: each takes the share that `set_workers` gives it.
     """
 
-    def __init__(self, *, slots: int, endpoint_cap: int) -> None:
+    def __init__(self, *, slots: int, endpoint_cap: int, target_cap: int) -> None:
         self._slots = slots
         self._endpoint_cap = endpoint_cap
+        self._target_cap = target_cap
         self._workers = 1
-        self._endpoints: dict[str, _EndpointQuota] = {}
-        self._limited: set[str] = set()
-        self._share = slots - slots // _RESERVED_FOR_FAST
-        self._responsiveness: dict[str, Responsiveness] = {}  # by when each was learnt
-        self._in_slots_of_others = 0
-        self._most_waiting = max(1, min(_MOST_WAITING, self._share // 2))  # others need slots to answer in
-        self._waiting: dict[Hashable, tuple[str, Responsiveness]] = {}
-        self._waiting_as: Counter[Responsiveness] = Counter()
-        self._fresh: dict[Hashable, tuple[str, float]] = {}  # by start, oldest first; so is the next
-        self._in_slots: dict[Hashable, tuple[str, float]] = {}
-        self._slow: dict[Hashable, str] = {}
+        self._endpoints: OrderedDict[str, _Endpoint[T]] = OrderedDict()  # the one used longest ago first
+        self._busy: dict[_Endpoint[T], None] = {}
+        self._targets: dict[Hashable, _Target[T]] = {}
+        self._lines: dict[Responsiveness, dict[_Endpoint[T], None]] = {one: {} for one in Responsiveness}
+        # With 5, hundreds of endpoints that time out after ten seconds settle at ten probes a second. With 50, a few
+        # hundred endpoints that are new to this process are tried within seconds.
+        unproven = _Probes(spread=5)
+        self._probes = {
+            Responsiveness.UNKNOWN: _Probes(spread=50),
+            Responsiveness.UNTRIED: unproven,
+            Responsiveness.UNRESPONSIVE: unproven,
+        }
+        self._fresh: dict[Ticket[T], None] = {}  # the one that started first is first; so it is in the next
+        self._late: dict[Ticket[T], None] = {}
+        self._evict_at = 0.0
+        self._taken = 0  # slots, by what started and by what is queued
+        self._others = 0  # those of them that are taken for endpoints which are not fast
+        self._slow = 0
+        self._reserved = 0
+        self._unrecorded = 0
 
     @property
-    def cap(self) -> int:
-        """How many attempts of one endpoint this worker may make at once."""
-        return max(1, self._endpoint_cap // self._workers)
+    def is_idle(self) -> bool:
+        """Whether nothing is claimed, queued, under way or unrecorded."""
+        return not (self._taken or self._slow or self._reserved or self._unrecorded)
+
+    @property
+    def has_queued(self) -> bool:
+        """Whether a delivery waits here, so that `tick` has something to do."""
+        return any(endpoint.queue for endpoint in self._busy)
 
     def set_workers(self, count: int) -> None:
-        """How many worker processes share the endpoints' caps and rates."""
+        """How many worker processes share the caps and rates."""
         if count == self._workers or count < 1:
             return
         self._workers = count
-        for quota in self._endpoints.values():
-            if quota.bucket is not None and quota.rate_limit is not None:
-                quota.bucket.rate = quota.rate_limit / count
-
-    def set_rate_limit(self, endpoint_id: str, rate_limit: float | None, now: float) -> None:
-        """The endpoint's own limit, in deliveries per second; None for none."""
-        quota = self._endpoints.get(endpoint_id)
-        if rate_limit == (quota.rate_limit if quota else None):
-            return
-        quota = self._endpoints.setdefault(endpoint_id, _EndpointQuota())
-        quota.rate_limit = rate_limit
-        quota.bucket = None if rate_limit is None else TokenBucket(rate_limit / self._workers, 1.0, now)
-        if rate_limit is not None:
-            self._limited.add(endpoint_id)
-        else:
-            self._limited.discard(endpoint_id)
-            self._forget_if_idle(endpoint_id)
-
-    def free_slots(self, now: float) -> int:
-        """How many attempts can start at this moment, for any endpoints."""
-        self._expire(now)
-        taken = len(self._in_slots) + len(self._waiting)
-        free = self._slots - (taken - self._in_slots_of_others) - min(self._in_slots_of_others, self._share)
-        return max(0, min(free, 2 * self._slots - taken - len(self._slow)))
-
-    def available(self, endpoint_id: str, now: float) -> int:
-        """How many attempts of this endpoint can start, or wait for their start, at this moment; free slots aside."""
-        quota = self._endpoints.get(endpoint_id, _IDLE)
-        if quota.slow and len(self._slow) >= self._slots:
-            return 0
-        capacity = self.cap - quota.in_flight
-        responsiveness = self._responsiveness.get(endpoint_id, Responsiveness.UNKNOWN)
-        if capacity > 0 and responsiveness is not Responsiveness.FAST:
-            capacity = min(capacity, self._slots_for_others())
-            if responsiveness is not Responsiveness.SLOW:
-                capacity = min(capacity, self._capacity_to_wait(responsiveness, quota))
-        if quota.bucket is not None:
-            quota.bucket.fill(now)
-            capacity = min(capacity, int(quota.bucket.tokens))
-        return max(0, capacity)
-
-    def is_fast(self, endpoint_id: str) -> bool:
-        """Whether the endpoint has shown itself to be prompt."""
-        return self._responsiveness.get(endpoint_id, Responsiveness.UNKNOWN) is Responsiveness.FAST
-
-    def is_known_to_answer(self, endpoint_id: str) -> bool:
-        """Whether its attempts start at once, as far as there is capacity; those of others wait for their start."""
-        return self.responsiveness(endpoint_id) in (Responsiveness.FAST, Responsiveness.SLOW)
+        for endpoint in self._endpoints.values():
+            if endpoint.bucket is not None and endpoint.facts.rate_limit is not None:
+                endpoint.bucket.rate = endpoint.facts.rate_limit / count
 
     def responsiveness(self, endpoint_id: str) -> Responsiveness:
-        """What is known of the endpoint."""
-        return self._responsiveness.get(endpoint_id, Responsiveness.UNKNOWN)
+        """What is known of the endpoint here."""
+        endpoint = self._endpoints.get(endpoint_id)
+        return Responsiveness.UNKNOWN if endpoint is None else endpoint.responsiveness
 
-    def seed(self, endpoint_id: str, responsiveness: Responsiveness) -> None:
-        """What is known of the endpoint elsewhere; what was learnt here counts more."""
-        if endpoint_id not in self._responsiveness:
-            self._set_responsiveness(endpoint_id, responsiveness)
+    def free(self, now: float) -> int:
+        """How many deliveries can be claimed at this moment, for any endpoints."""
+        self._age(now)
+        unreserved = self._slots - (self._taken - self._others) - min(self._others, _unreserved(self._slots))
+        free = min(unreserved, 2 * self._slots - self._taken - self._slow)
+        return max(0, free - self._reserved - self._unrecorded)
 
-    def claimable(self, endpoint_id: str, now: float, *, prefetched: int) -> int:
-        """How many deliveries of this endpoint may be claimed: to start, or to wait with those `prefetched`.
+    def claim_limit(self, now: float) -> int:
+        """How many deliveries to claim at once, whatever their endpoints are."""
+        return min(self.free(now), CLAIM_BATCH_LIMIT, _unreserved(self._slots))
 
-        Slow and rate-limited endpoints have no prefetch: their deliveries are claimed only if they can start at once.
+    def reserve(self, count: int) -> None:
+        """Keep slots for a claim that begins; with a negative number, give them back after it."""
+        self._reserved += count
+
+    def quotas(self, count: int, now: float) -> Quotas:
+        """How many deliveries of which endpoint a claim of `count` may take. The others become held."""
+        self._age(now)
+        fits = self._free_for_others() >= count
+        default = self._cap(None) if fits and self._probes_wanted(Responsiveness.UNKNOWN) > 0 else 0
+        unproven = int(fits and self._probes_wanted(Responsiveness.UNTRIED) >= count)
+        known: dict[str, int] = {}
+        for endpoint in list(self._busy):
+            claimable = self._claimable(endpoint, now)
+            if claimable and endpoint.is_idle:
+                del self._busy[endpoint]
+            elif min(claimable, default, unproven) < count:
+                known[endpoint.facts.id] = claimable
+        return Quotas(known, default=default, unproven=unproven)
+
+    def allocate(self, endpoint_ids: Iterable[str], now: float) -> dict[str, int]:
+        """How many held deliveries of which of these endpoints to claim together.
+
+        Endpoints get equal shares of the free slots; what one has no room for goes to the others, in their order.
         """
-        quota = self._endpoints.get(endpoint_id, _IDLE)
-        capacity = self.available(endpoint_id, now) - prefetched
-        if self.is_fast(endpoint_id) and quota.bucket is None and not quota.slow:
-            capacity += self.cap * PREFETCH_PER_CAP
-        return max(0, capacity)
+        free, others = bulk_share(self.free(now)), self._free_for_others()
+        probes = {kind: self._probes_wanted(kind) for kind in self._probes}
+        wanted: dict[str, tuple[int, bool]] = {}
+        for endpoint_id in endpoint_ids if free else ():
+            endpoint = self._endpoints.get(endpoint_id)
+            kind = self.responsiveness(endpoint_id)
+            if probes.get(kind, 1) <= 0:
+                continue  # of those that hang there may be hundreds, every time
+            claimable = 1 if endpoint is None else self._claimable(endpoint, now)
+            if claimable:
+                wanted[endpoint_id] = claimable, kind is Responsiveness.FAST
+                if kind in probes:
+                    probes[kind] -= 1
+        quotas: Counter[str] = Counter()
+        for most in (max(1, free // max(1, len(wanted))), free):
+            for endpoint_id, (claimable, is_fast) in wanted.items():
+                given = min(claimable - quotas[endpoint_id], most, free if is_fast else min(free, others))
+                if given > 0:
+                    quotas[endpoint_id] += given
+                    free -= given
+                    others -= 0 if is_fast else given
+        return {endpoint_id: quota for endpoint_id, quota in quotas.items() if quota}
 
-    def allocate(self, prefetched: Mapping[str, int], free: int, now: float) -> dict[str, int]:
-        """How many deliveries of which of the endpoints may be claimed together, within `free` slots.
+    def offer(self, ticket: Ticket[T], facts: EndpointFacts, now: float) -> Offer:
+        """Take a claimed delivery in: start it, or queue it at its endpoint."""
+        endpoint = ticket.endpoint = self._remember(facts, now)
+        starts = not endpoint.queue and self._may_start(endpoint, now)
+        tokens = None if endpoint.bucket is None else int(endpoint.bucket.fill(now))
+        most_queued = self._cap(endpoint) * PREFETCH_PER_LIMIT if tokens is None else tokens
+        if not endpoint.is_fast and self._free_for_others() <= 0:
+            return Offer.FULL
+        if not starts and len(endpoint.queue) >= most_queued:
+            return Offer.FULL
+        self._busy[endpoint] = None
+        self._take(endpoint, 1)
+        if starts:
+            self._start(ticket, now)
+            return Offer.START
+        ticket.since = now
+        endpoint.queue.append(ticket)
+        self._file(endpoint)
+        return Offer.QUEUED
 
-        `prefetched`: the endpoints, and how many deliveries of each are prefetched. Endpoints of one responsiveness get
-        equal shares; what one has no capacity for goes to the others, in their order.
+    def finish(self, ticket: Ticket[T], *, answered: bool | None, now: float) -> list[Ticket[T]]:
+        """An attempt is over; return what starts next. It keeps a slot until it is `recorded`.
+
+        `answered` is None when the attempt came to nothing that tells of the receiver.
         """
-        quotas: dict[str, int] = {}
-        classes = {endpoint_id: self.responsiveness(endpoint_id) for endpoint_id in prefetched}
-        slots, silent = self._slots_for_others(), self._may_wait(Responsiveness.UNRESPONSIVE)
-        left = {
-            Responsiveness.FAST: free,
-            Responsiveness.SLOW: slots,
-            Responsiveness.UNRESPONSIVE: silent
-            if 2 * silent >= self._most_waiting
-            else 0,  # rather some at once, and less often
-            Responsiveness.UNTRIED: self._may_wait(Responsiveness.UNTRIED, first=True),
-            Responsiveness.UNKNOWN: self._may_wait(Responsiveness.UNKNOWN, first=True),
-        }
-        crowds = Counter(classes.values()).items()
-        shares = {responsiveness: max(1, min(free, left[responsiveness]) // count) for responsiveness, count in crowds}
-        for most_each in (shares, left):
-            for endpoint_id, responsiveness in classes.items():
-                is_fast = responsiveness is Responsiveness.FAST
-                most = min(free if is_fast else min(free, slots), left[responsiveness], most_each[responsiveness])
-                if most <= 0:
-                    continue  # of the silent there may be hundreds, every time
-                given = quotas.get(endpoint_id, 0)
-                capacity = min(most, self.claimable(endpoint_id, now, prefetched=prefetched[endpoint_id]) - given)
-                if capacity > 0:
-                    quotas[endpoint_id] = given + capacity
-                    free -= capacity
-                    left[responsiveness] -= capacity
-                    slots -= 0 if is_fast else capacity
-            for responsiveness in (
-                Responsiveness.UNKNOWN,
-                Responsiveness.UNTRIED,
-            ):  # of which one each may wait, but no more
-                left[responsiveness] -= self._most_waiting
-        return quotas
-
-    def busy_endpoints(self, now: float) -> list[str]:
-        """The endpoints that have something under way."""
-        self._expire(now)
-        return list(self._endpoints)
-
-    def default_quota(self) -> int:
-        """How many deliveries of an endpoint that is not busy may be claimed, whatever its responsiveness."""
-        return max(0, min(self.cap, self._slots_for_others(), self._capacity_to_wait(Responsiveness.UNKNOWN, _IDLE)))
-
-    def start(self, key: Hashable, endpoint_id: str, now: float) -> None:
-        """An attempt, known by `key` until it finishes, begins."""
-        self.wait(key, endpoint_id)
-        self.begin(key, now)
-
-    def wait(self, key: Hashable, endpoint_id: str) -> None:
-        """An attempt, known by `key` until it finishes, takes a slot and waits for its start."""
-        quota = self._endpoints.setdefault(endpoint_id, _EndpointQuota())
-        quota.in_flight += 1
-        if quota.bucket is not None:
-            quota.bucket.tokens -= 1
-        self._in_slots_of_others += not self.is_fast(endpoint_id)
-        responsiveness = self._responsiveness.get(endpoint_id, Responsiveness.UNKNOWN)
-        self._waiting[key] = (endpoint_id, responsiveness)
-        self._waiting_as[responsiveness] += 1
-
-    def is_waiting(self, key: Hashable) -> bool:
-        """Whether the attempt still waits for its start."""
-        return key in self._waiting
-
-    def begin(self, key: Hashable, now: float) -> bool:
-        """An attempt that waited begins: how long it takes counts from here. Whether it is time that others wait."""
-        endpoint_id, responsiveness = self._stop_waiting(key)
-        self._in_slots[key] = self._fresh[key] = (endpoint_id, now)
-        return self._waiting_as[responsiveness] == self._most_waiting // 2
-
-    def finish(self, key: Hashable, *, answered: bool | None) -> None:
-        """The attempt is over; `answered` is None when it came to nothing that tells of the receiver."""
-        is_fresh = self._fresh.pop(key, None) is not None
-        if key in self._slow:
-            endpoint_id = self._slow.pop(key)
-            self._endpoints[endpoint_id].slow -= 1
+        endpoint, was_fresh = ticket.endpoint, ticket.phase is _Phase.FRESH
+        targets = [self._targets[key] for key in endpoint.facts.targets]
+        if ticket.phase is _Phase.SLOW:
+            self._slow -= 1
+            endpoint.slow -= 1
         else:
-            if key in self._waiting:
-                endpoint_id, _ = self._stop_waiting(key)
-                answered = None
-            else:
-                endpoint_id, _ = self._in_slots.pop(key)
-            self._in_slots_of_others -= not self.is_fast(endpoint_id)
-        quota = self._endpoints[endpoint_id]
-        quota.in_flight -= 1
+            (self._fresh if was_fresh else self._late).pop(ticket)
+            self._take(endpoint, -1)
+        endpoint.in_flight -= 1
+        for target in targets:
+            target.in_flight -= 1
+            target.others -= not endpoint.is_fast
+        ticket.phase = _Phase.FINISHED
+        self._unrecorded += 1
         if answered is not None:
-            self._observe(endpoint_id, answered=answered, promptly=is_fresh)
-        self._forget_if_idle(endpoint_id)
+            self._observe(endpoint, answered=answered, promptly=was_fresh)
+        started: list[Ticket[T]] = []
+        for key, target in zip(endpoint.facts.targets, targets, strict=True):
+            started += self._start_line(target.waiting, now)
+            if not target.in_flight and not target.waiting:
+                self._targets.pop(key, None)
+        started += self._start_queued(endpoint, now)
+        if ticket.probes is not None:
+            ticket.probes.finish(now, answered=answered is not False)
+            started += self._start_lines(now)
+        if endpoint.is_idle and endpoint.bucket is None:
+            self._busy.pop(endpoint, None)
+        return started
+
+    def recorded(self, ticket: Ticket[T]) -> None:
+        """A finished attempt is recorded, or never will be: its slot is free."""
+        self._unrecorded -= ticket.phase is _Phase.FINISHED
+
+    def tick(self, now: float) -> Due[T]:
+        """What time brought about. Call it about every ten milliseconds while `has_queued`."""
+        self._age(now)
+        evicted: list[Ticket[T]] = []
+        if now >= self._evict_at:
+            self._evict_at = now + PREFETCH_MAX_SECONDS / 4
+            evicted = self._evict(now)
+        return Due(self._start_lines(now), evicted)
+
+    def evict_all(self) -> list[Ticket[T]]:
+        """Take out everything that is queued."""
+        return self._evict(float("inf"))
 
     def seconds_to_token(self, endpoint_ids: Container[str], now: float) -> float | None:
-        """How long until the rate of one of the endpoints allows another attempt; None when no rate stops any."""
-        soonest: float | None = None
-        for endpoint_id in self._limited:
-            bucket = self._endpoints[endpoint_id].bucket
-            if bucket is not None and endpoint_id in endpoint_ids:
-                bucket.fill(now)
-                seconds = bucket.seconds_to_next()
-                if seconds > 0 and (soonest is None or seconds < soonest):
-                    soonest = seconds
-        return soonest
+        """How long until the rate of one of these endpoints allows another attempt; None when no rate stops any."""
+        waits = [
+            (1.0 - tokens) / endpoint.bucket.rate
+            for endpoint in self._busy
+            if endpoint.bucket is not None
+            and endpoint.facts.id in endpoint_ids
+            and (tokens := endpoint.bucket.fill(now)) < 1.0
+        ]
+        return min(waits, default=None)
 
-    def _slots_for_others(self) -> int:
-        """How many slots there are for endpoints that are not known to be prompt."""
-        in_slots = self._in_slots_of_others
-        return min(self._share - in_slots, self._slots + self._share - in_slots - len(self._slow))
+    def _remember(self, facts: EndpointFacts, now: float) -> _Endpoint[T]:
+        endpoint = self._endpoints.get(facts.id)
+        if endpoint is None:
+            endpoint = self._endpoints[facts.id] = _Endpoint(replace(facts, rate_limit=None), facts.responsiveness)
+            oldest = next(iter(self._endpoints.values()))
+            if len(self._endpoints) > REMEMBERED_ENDPOINTS and oldest not in self._busy:
+                del self._endpoints[oldest.facts.id]
+        self._endpoints.move_to_end(facts.id)
+        if endpoint.responsiveness is Responsiveness.UNKNOWN:
+            self._set_responsiveness(endpoint, facts.responsiveness)
+        if facts.rate_limit != endpoint.facts.rate_limit:
+            rate = facts.rate_limit
+            endpoint.bucket = None if rate is None else TokenBucket(rate / self._workers, 1.0, now)
+        if endpoint.in_flight:  # requests that are under way still count for where they were sent
+            facts = replace(facts, targets=endpoint.facts.targets)
+        endpoint.facts = facts
+        return endpoint
 
-    def _capacity_to_wait(self, responsiveness: Responsiveness, quota: _EndpointQuota) -> int:
-        """How many attempts of an endpoint that is not known to answer may wait for their start."""
-        if quota.bucket is not None and quota.in_flight:
-            return 0  # once it answers, all that wait start, however many its rate allows
-        is_first = not quota.in_flight
-        return max(self._may_wait(responsiveness), int(is_first and self._may_wait(responsiveness, first=True) > 0))
+    def _cap(self, endpoint: _Endpoint[T] | None) -> int:
+        """How many attempts of one endpoint this worker may have in flight."""
+        own = None if endpoint is None else endpoint.facts.max_in_flight
+        cap = self._endpoint_cap if own is None else min(own, self._endpoint_cap)
+        return max(1, cap // self._workers)
 
-    def _may_wait(self, responsiveness: Responsiveness, *, first: bool = False) -> int:
-        """How many more may wait for endpoints of one responsiveness, or the `first` ones of as many of these."""
-        twice = first and responsiveness is not Responsiveness.UNRESPONSIVE
-        return self._most_waiting * (2 if twice else 1) - self._waiting_as[responsiveness]
+    def _free_for_others(self) -> int:
+        """How many slots are free for endpoints that are not known to be fast."""
+        free = _unreserved(self._slots) - self._others
+        return min(free, self._slots + free - self._slow)
 
-    def _stop_waiting(self, key: Hashable) -> tuple[str, Responsiveness]:
-        endpoint_id, responsiveness = self._waiting.pop(key)
-        self._waiting_as[responsiveness] -= 1
-        return endpoint_id, responsiveness
+    def _probes_wanted(self, kind: Responsiveness) -> int:
+        """How many more probes of this kind to claim ahead."""
+        most = max(1, min(PROBES_QUEUED, _unreserved(self._slots) // 2))
+        wanted = most - len(self._lines[kind])
+        if kind is Responsiveness.UNRESPONSIVE:
+            wanted -= len(self._lines[Responsiveness.UNTRIED])
+            return wanted if 2 * wanted >= most else 0  # rather some at once, and less often
+        return wanted
 
-    def _forget_if_idle(self, endpoint_id: str) -> None:
-        quota = self._endpoints[endpoint_id]
-        if not quota.in_flight and quota.bucket is None:
-            del self._endpoints[endpoint_id]
+    def _target_room(self, endpoint: _Endpoint[T], key: Hashable) -> int:
+        cap = max(1, self._target_cap // self._workers)
+        target = self._targets.get(key)
+        if target is None:
+            return cap
+        room = cap - target.in_flight
+        return room if endpoint.is_fast else min(room, _unreserved(cap) - target.others)
 
-    def _observe(self, endpoint_id: str, *, answered: bool, promptly: bool) -> None:
-        if promptly or self.is_fast(endpoint_id):
-            self._set_responsiveness(endpoint_id, Responsiveness.FAST)  # also who refuses at once holds up nobody
-        else:
-            self._set_responsiveness(endpoint_id, Responsiveness.SLOW if answered else Responsiveness.UNRESPONSIVE)
+    def _room(self, endpoint: _Endpoint[T], now: float, *, queued: int = 0, prefetch: int = 0) -> int:
+        """How many more attempts of the endpoint its own limits and its targets allow."""
+        if endpoint.slow and self._slow >= self._slots:
+            return 0
+        limit = min(endpoint.limit, self._cap(endpoint))
+        room = limit * (1 + prefetch) - endpoint.in_flight - queued
+        if endpoint.bucket is not None:
+            room = min(room, int(endpoint.bucket.fill(now)) - queued)
+        for key in endpoint.facts.targets:
+            room = min(room, self._target_room(endpoint, key))
+        return max(0, room)
 
-    def _set_responsiveness(self, endpoint_id: str, responsiveness: Responsiveness) -> None:
-        before = self._responsiveness.pop(endpoint_id, Responsiveness.UNKNOWN)
-        if responsiveness is not Responsiveness.UNKNOWN:
-            self._responsiveness[endpoint_id] = responsiveness
-        if before is not responsiveness:
-            in_slots = self._endpoints.get(endpoint_id, _IDLE).in_slots
-            self._in_slots_of_others += in_slots * (
-                (before is Responsiveness.FAST) - (responsiveness is Responsiveness.FAST)
-            )
-        if len(self._responsiveness) > _REMEMBERED:
-            self._set_responsiveness(next(iter(self._responsiveness)), Responsiveness.UNKNOWN)
+    def _claimable(self, endpoint: _Endpoint[T], now: float) -> int:
+        """How many deliveries of the endpoint may be claimed: to start or, if it is fast, to wait for their turn."""
+        prefetches = endpoint.is_fast and endpoint.bucket is None and not endpoint.slow
+        prefetch = PREFETCH_PER_LIMIT if prefetches else 0
+        return self._room(endpoint, now, queued=len(endpoint.queue), prefetch=prefetch)
 
-    def _expire(self, now: float) -> None:
-        for endpoint_id in _pop_started(self._fresh, now - LATE_AFTER_SECONDS).values():
-            if self._responsiveness.get(endpoint_id, Responsiveness.UNKNOWN) is not Responsiveness.SLOW:
-                self._set_responsiveness(endpoint_id, Responsiveness.UNRESPONSIVE)
-        for key, endpoint_id in _pop_started(self._in_slots, now - SLOW_AFTER_SECONDS).items():
-            self._slow[key] = endpoint_id
-            self._endpoints[endpoint_id].slow += 1
-            self._in_slots_of_others -= not self.is_fast(endpoint_id)
+    def _may_start(self, endpoint: _Endpoint[T], now: float) -> bool:
+        probes = self._probes.get(endpoint.responsiveness)
+        return self._room(endpoint, now) > 0 and (probes is None or probes.may_start(now))
+
+    def _take(self, endpoint: _Endpoint[T], slots: int) -> None:
+        self._taken += slots
+        self._others += 0 if endpoint.is_fast else slots
+
+    def _start(self, ticket: Ticket[T], now: float) -> None:
+        endpoint = ticket.endpoint
+        endpoint.in_flight += 1
+        for key in endpoint.facts.targets:
+            target = self._targets.setdefault(key, _Target())
+            target.in_flight += 1
+            target.others += not endpoint.is_fast
+        if endpoint.bucket is not None:
+            endpoint.bucket.tokens -= 1
+        ticket.probes = self._probes.get(endpoint.responsiveness)
+        if ticket.probes is not None:
+            ticket.probes.start(now)
+        ticket.phase, ticket.since = _Phase.FRESH, now
+        self._fresh[ticket] = None
+
+    def _start_queued(self, endpoint: _Endpoint[T], now: float) -> list[Ticket[T]]:
+        """Start what is queued at the endpoint, as far as it may."""
+        started: list[Ticket[T]] = []
+        while endpoint.queue and self._may_start(endpoint, now):
+            started.append(endpoint.queue.popleft())
+            self._start(started[-1], now)
+        if endpoint.queue:
+            self._file(endpoint)
+        return started
+
+    def _file(self, endpoint: _Endpoint[T]) -> dict[_Endpoint[T], None] | None:
+        """Put the endpoint at the end of the line that it waits in; None if it waits for its own attempts."""
+        if endpoint.in_flight >= min(endpoint.limit, self._cap(endpoint)):
+            return None
+        line = self._lines[endpoint.responsiveness]
+        for key in endpoint.facts.targets:
+            if self._target_room(endpoint, key) <= 0:
+                line = self._targets[key].waiting
+        line[endpoint] = None
+        return line
+
+    def _start_lines(self, now: float) -> list[Ticket[T]]:
+        return [ticket for line in self._lines.values() if line for ticket in self._start_line(line, now)]
+
+    def _start_line(self, line: dict[_Endpoint[T], None], now: float) -> list[Ticket[T]]:
+        """Start what is queued at the endpoints in line, in turn."""
+        started: list[Ticket[T]] = []
+        for _ in range(len(line)):
+            endpoint = next(iter(line))
+            probes = self._probes.get(endpoint.responsiveness)
+            if endpoint.queue and probes is not None and not probes.may_start(now):
+                break
+            del line[endpoint]
+            started += self._start_queued(endpoint, now)
+            if endpoint in line:
+                break
+        return started
+
+    def _observe(self, endpoint: _Endpoint[T], *, answered: bool, promptly: bool) -> None:
+        if promptly:  # a refusal at once holds up nothing either
+            self._set_responsiveness(endpoint, Responsiveness.FAST)
+            endpoint.limit = self._endpoint_cap
+        elif answered and not endpoint.is_fast:
+            self._set_responsiveness(endpoint, Responsiveness.SLOW)
+            endpoint.limit = min(2 * endpoint.limit, self._endpoint_cap)
+        elif not endpoint.is_fast:
+            self._set_responsiveness(endpoint, Responsiveness.UNRESPONSIVE)
+
+    def _set_responsiveness(self, endpoint: _Endpoint[T], responsiveness: Responsiveness) -> None:
+        """A change between fast and not fast moves the endpoint's slots to the other count."""
+        moved = endpoint.is_fast - (responsiveness is Responsiveness.FAST)
+        endpoint.responsiveness = responsiveness
+        if responsiveness is Responsiveness.UNRESPONSIVE:
+            endpoint.limit = 1
+        if moved:
+            self._others += moved * endpoint.in_slots
+            for key in endpoint.facts.targets:
+                if key in self._targets:
+                    self._targets[key].others += moved * endpoint.in_flight
+
+    def _age(self, now: float) -> None:
+        for ticket in _pop_started(self._fresh, now - FAST_WITHIN_SECONDS):
+            ticket.phase = _Phase.LATE
+            self._late[ticket] = None
+            if ticket.endpoint.responsiveness is not Responsiveness.SLOW:
+                self._set_responsiveness(ticket.endpoint, Responsiveness.UNRESPONSIVE)
+        for ticket in _pop_started(self._late, now - SLOW_AFTER_SECONDS):
+            self._take(ticket.endpoint, -1)
+            ticket.phase = _Phase.SLOW
+            ticket.endpoint.slow += 1
+            self._slow += 1
+
+    def _evict(self, now: float) -> list[Ticket[T]]:
+        """Take out what is queued for too long. A probe waits for its turn as long as its lease allows."""
+        evicted: list[Ticket[T]] = []
+        for endpoint in [endpoint for endpoint in self._busy if endpoint.queue]:
+            waits_for_probe = endpoint.responsiveness in self._probes and not endpoint.in_flight
+            patience = float("inf") if waits_for_probe else PREFETCH_MAX_SECONDS
+            while endpoint.queue and now >= min(endpoint.queue[0].start_by, endpoint.queue[0].since + patience):
+                evicted.append(endpoint.queue.popleft())
+                self._take(endpoint, -1)
+            if not endpoint.queue:
+                for line in (*self._lines.values(), *(target.waiting for target in self._targets.values())):
+                    line.pop(endpoint, None)
+            if endpoint.is_idle and endpoint.bucket is None:
+                del self._busy[endpoint]
+        return evicted
 
 
-def _pop_started(attempts: dict[Hashable, tuple[str, float]], until: float) -> dict[Hashable, str]:
-    """Take those that started until then from the attempts, which are ordered by their start; with their endpoints."""
-    popped: dict[Hashable, str] = {}
-    while attempts:
-        key = next(iter(attempts))
-        endpoint_id, started = attempts[key]
-        if started > until:
+def _unreserved(places: int) -> int:
+    """How many of these places are not reserved for fast endpoints."""
+    return places - places // ONE_RESERVED_IN
+
+
+def _pop_started(tickets: dict[Ticket[T], None], until: float) -> list[Ticket[T]]:
+    """Take those that started until then from the tickets, which are ordered by their start."""
+    popped: list[Ticket[T]] = []
+    while tickets:
+        first = next(iter(tickets))
+        if first.since > until:
             break
-        del attempts[key]
-        popped[key] = endpoint_id
+        del tickets[first]
+        popped.append(first)
     return popped

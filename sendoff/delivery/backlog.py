@@ -1,18 +1,19 @@
-"""Claims held deliveries, oldest first, as endpoints free capacity; round-robin across endpoints."""
+"""The backlog: claims held deliveries, oldest first, as endpoints free capacity; endpoints take turns."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from itertools import islice
 
 import structlog
 
 from sendoff.context import Context
-from sendoff.delivery.admission import AdmissionControl, bulk_share
-from sendoff.delivery.capacity import PrefetchBuffer, Slots, wait_for
-from sendoff.delivery.pipeline import Claims, claim_held
+from sendoff.delivery.admission import Admission
+from sendoff.delivery.pipeline import Claim, Claims, claim_held
 from sendoff.errors import Unavailable
 from sendoff.store.queries import deliveries
 
@@ -22,26 +23,27 @@ BACKLOG_POLL_SECONDS = 1.0
 """Seconds between queries for endpoints with held deliveries. Longer, and those held by other processes wait longer."""
 
 _ENDPOINTS_AT_ONCE = 1_000
-"""Endpoints considered in one round, which takes half a millisecond, besides those that changed since the last."""
+"""Endpoints considered in one round, which takes a millisecond, besides those that freed capacity since the last."""
 
 _SHORTEST_ROUND_SECONDS = 0.01
 """Seconds that a round takes at least, so that endpoints which free capacity together share a claim."""
-
-Start = Callable[[Claims, float], Awaitable[None]]
 
 
 class BacklogClaimer:
     """Knows which endpoints have held deliveries, and claims them in turn until `stop`."""
 
     def __init__(
-        self, context: Context, admission: AdmissionControl, prefetched: PrefetchBuffer, slots: Slots, start: Start
+        self,
+        context: Context,
+        admission: Admission[Claim],
+        claim: Callable[[Callable[[], Awaitable[Claims]], int], Awaitable[Claims]],
+        wait_for_capacity: Callable[[], Awaitable[int]],
     ) -> None:
-        """`start` is called with the claims and the time since when they are claimed."""
+        """`claim` makes a claim of at most that many deliveries, and starts or queues them."""
         self._context = context
         self._admission = admission
-        self._prefetched = prefetched
-        self._slots = slots
-        self._start = start
+        self._claim = claim
+        self._wait_for_capacity = wait_for_capacity
         self._pending_endpoints: dict[str, None] = {}  # the next one first
         self._priority_endpoints: set[str] = set()
         self._wakeup = asyncio.Event()
@@ -57,18 +59,17 @@ class BacklogClaimer:
         """Note that these endpoints may have held deliveries."""
         for endpoint_id in endpoint_ids:
             self._pending_endpoints.setdefault(endpoint_id)
-            self._priority_endpoints.add(endpoint_id)
-        self._wakeup.set()
-
-    def wake(self) -> None:
-        """Start a round: some endpoint may have capacity."""
-        self._wakeup.set()
+            self.capacity_freed(endpoint_id)
 
     def capacity_freed(self, endpoint_id: str) -> None:
-        """This endpoint has capacity again."""
+        """This endpoint may have capacity."""
         if endpoint_id in self._pending_endpoints:
             self._priority_endpoints.add(endpoint_id)
             self._wakeup.set()
+
+    def wake(self) -> None:
+        """Some endpoint may have capacity."""
+        self._wakeup.set()
 
     def stop(self) -> None:
         """End after the round that is under way."""
@@ -91,39 +92,30 @@ class BacklogClaimer:
                 _log.warning("backlog_claim_failed", error=str(error))
             except Exception:
                 _log.exception("backlog_claim_failed")
-            if self._pending_endpoints and not self._slots.free():
-                await self._slots.acquire()
-            else:
-                await wait_for(self._wakeup, seconds=self._seconds_to_next_round())
+            if self._pending_endpoints:
+                await self._wait_for_capacity()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._seconds_to_next_round()):
+                    await self._wakeup.wait()
             await asyncio.sleep(max(0.0, began_at + _SHORTEST_ROUND_SECONDS - loop.time()))
 
     async def _claim_round(self) -> None:
-        started = self._context.clock.monotonic()
         priority, self._priority_endpoints = self._priority_endpoints, set()
-        chosen = dict.fromkeys(islice(self._pending_endpoints, _ENDPOINTS_AT_ONCE)) | dict.fromkeys(
-            priority & self._pending_endpoints.keys()
-        )
-        prefetched = {endpoint_id: self._prefetched.length(endpoint_id) for endpoint_id in chosen}
-        at_most = bulk_share(self._slots.free())
-        quotas = self._admission.allocate(prefetched, at_most, started)
-        for endpoint_id in prefetched:  # before the claim, which does not see deliveries that are held from now on
+        pending = dict.fromkeys(islice(self._pending_endpoints, _ENDPOINTS_AT_ONCE))
+        chosen = pending | dict.fromkeys(priority & self._pending_endpoints.keys())
+        quotas = self._admission.allocate(chosen, self._context.clock.monotonic())
+        for endpoint_id in chosen:  # before the claim, which does not see deliveries that are held from now on
             del self._pending_endpoints[endpoint_id]
-        self._pending_endpoints |= dict.fromkeys(endpoint_id for endpoint_id in prefetched if endpoint_id not in quotas)
+        self._pending_endpoints |= dict.fromkeys(endpoint_id for endpoint_id in chosen if endpoint_id not in quotas)
         if not quotas:
             return
-        reserved = sum(quotas.values())
-        self._slots.reserve(reserved)
         unfinished = list(quotas)
         try:
-            claims = await claim_held(self._context, quotas)
+            claims = await self._claim(partial(claim_held, self._context, quotas), sum(quotas.values()))
             taken = Counter(claimed.endpoint.id for claimed in claims.to_send)
             unfinished = [endpoint_id for endpoint_id, quota in quotas.items() if taken[endpoint_id] >= quota]
-            await self._start(claims, started)
-            if reserved == at_most:
-                self._wakeup.set()
         finally:
-            self._pending_endpoints |= dict.fromkeys(unfinished)
-            self._slots.release(reserved)
+            self.add_endpoints(unfinished)
 
     def _seconds_to_next_round(self) -> float:
         soonest = self._admission.seconds_to_token(self._pending_endpoints, self._context.clock.monotonic())

@@ -166,6 +166,14 @@ async def deliver(context: Context, claimed: Claim) -> FinishedAttempt:
     )
 
 
+def find_target(context: Context, endpoint: Destination) -> Target | None:
+    """Where the endpoint's requests go; None if its URL is refused by now."""
+    try:
+        return _checked_target(endpoint.url, context.addresses)
+    except UnsafeUrl:
+        return None
+
+
 def prepare(context: Context, claimed: Claim, *, now: datetime) -> Request:
     """Render the envelope and sign it for this attempt. Raises UnsafeUrl when the URL is refused by now."""
     dialect: Dialect = context.dialects.get(claimed.endpoint.dialect)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sendoff.context import Context
-from sendoff.delivery.admission import most_at_once
+from sendoff.delivery.admission import most_due
 from sendoff.errors import SendoffError
 from sendoff.idempotency import IdempotentRequest, StoredResponse, complete, reserve
 from sendoff.ids import new_event_id, new_id
@@ -118,7 +118,14 @@ async def insert_publications(
     Inserts within `tx`, or commits without one. Returns what each publication is answered, in their order.
     """
     now = context.clock.now()
-    plan = plan_publications(publications, subscribers, endpoint_cap=context.settings.endpoint_max_in_flight, now=now)
+    settings = context.settings
+    plan = plan_publications(
+        publications,
+        subscribers,
+        endpoint_cap=settings.endpoint_max_in_flight,
+        slots=settings.worker_max_in_flight,
+        now=now,
+    )
     if plan.events:
         await context.hot.accept(plan.events, plan.deliveries, now=now, tx=tx)
     return plan.accepted
@@ -147,11 +154,12 @@ def plan_publications(
     subscribers: Mapping[str, Sequence[Subscriber]],
     *,
     endpoint_cap: int,
+    slots: int,
     now: datetime,
 ) -> Plan:
     """One event row for each event, one delivery row for each of its organization's endpoints that it matches.
 
-    Of one endpoint's deliveries at most `most_at_once` are due, and none while others of it are held; the rest is held.
+    Of one endpoint's deliveries at most `most_due` are due, and none while others of it are held; the rest is held.
     """
     plan = Plan([], [], [])
     due: Counter[str] = Counter()
@@ -159,7 +167,7 @@ def plan_publications(
         plan.accepted.append([])
         subscribed = _by_type(publication, subscribers[publication.organization_id])
         reached = {subscriber.id for found in subscribed.values() for subscriber in found}
-        due_at_most = most_at_once(endpoint_cap, endpoints=len(reached))
+        due_at_most = most_due(endpoint_cap, slots=slots, endpoints=len(reached))
         for event in publication.events:
             event_id = new_event_id()
             rows: list[NewDelivery] = []

@@ -27,6 +27,7 @@ from sendoff.store.hot.rows import (
     SENDERS,
     SUBSCRIBERS_OF_ORGANIZATIONS,
     SUCCESS_NOTED_EVERY,
+    UNKNOWN_QUOTA,
     AttemptRecord,
     ClaimResult,
     EndpointBefore,
@@ -86,7 +87,8 @@ _CLAIM_DUE = f"""
     ), ranked AS (
         SELECT due.id, row_number() OVER (PARTITION BY due.endpoint_id ORDER BY due.id) - COALESCE(
             (SELECT r.quota FROM unnest($2::uuid[], $3::int[]) AS r(endpoint_id, quota)
-             WHERE r.endpoint_id = due.endpoint_id), $4::int
+             WHERE r.endpoint_id = due.endpoint_id),
+            {UNKNOWN_QUOTA.format(default="$4::int", unproven="$8::int", endpoint_id="due.endpoint_id")}
         ) AS beyond_quota
         FROM due
     ), claimed AS (
@@ -257,7 +259,9 @@ class PostgresHotStore:
     ) -> ClaimResult:
         known = (list(quotas.known), list(quotas.known.values()))
         default = min(quotas.default, len(ids))
-        return read_claims(await self._direct.fetch(_CLAIM_DUE, list(ids), *known, default, lease_token, now, until))
+        unproven = min(quotas.unproven, default)
+        arguments = (list(ids), *known, default, lease_token, now, until, unproven)
+        return read_claims(await self._direct.fetch(_CLAIM_DUE, *arguments))
 
     async def claim_held(self, quotas: Mapping[str, int], *, lease_token: str, until: datetime) -> ClaimResult:
         rows = await self._direct.fetch(_CLAIM_HELD, list(quotas), list(quotas.values()), lease_token, until)

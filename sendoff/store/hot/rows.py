@@ -33,10 +33,14 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """How many deliveries of an endpoint a claim may take: by endpoint in `known`, and `default` for all others."""
+    """How many deliveries of an endpoint a claim may take: by endpoint in `known`, and `default` for all others.
+
+    Of those others, endpoints that failed last, were never tried or have a rate limit get at most `unproven`.
+    """
 
     known: Mapping[str, int]
     default: int
+    unproven: int = sys.maxsize
 
 
 UNLIMITED = Quotas({}, default=sys.maxsize)
@@ -145,6 +149,14 @@ IS_DUE = f"""(
 )"""
 """SQL for the deliveries `d` that can be claimed. The state is compared as an expression: as a column it would let the
 planner read a partial index from end to end, which looks as good as looking up the ids while the table is small."""
+
+UNKNOWN_QUOTA = """(
+    SELECT CASE WHEN p.state = 'active' AND (p.consecutive_failures > 0 OR p.last_success_at IS NULL
+        OR p.rate_limit IS NOT NULL OR p.operator_rate_limit IS NOT NULL) THEN {unproven} ELSE {default} END
+    FROM endpoints p WHERE p.id = {endpoint_id}
+)"""
+"""SQL for the quota of an endpoint that a claim does not name. Deliveries for endpoints that are not active need no
+capacity, for they are not sent."""
 
 CONTENT = """
     SELECT t.id, t.event_id, t.endpoint_id, t.organization_id, t.state, t.attempt_count, t.replay_id, t.blocked_since,

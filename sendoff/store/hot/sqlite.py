@@ -36,6 +36,7 @@ from sendoff.store.hot.rows import (
     SENDERS,
     SUBSCRIBERS_OF_ORGANIZATIONS,
     SUCCESS_NOTED_EVERY,
+    UNKNOWN_QUOTA,
     AttemptRecord,
     ClaimResult,
     EndpointBefore,
@@ -92,7 +93,8 @@ _CLAIM_DUE = f"""
     FROM (
         SELECT d.id AS due_id, row_number() OVER (PARTITION BY d.endpoint_id ORDER BY d.id) <= COALESCE(
             (SELECT json_extract(r.value, '$[1]') FROM json_each(:quotas) AS r
-             WHERE json_extract(r.value, '$[0]') = d.endpoint_id), :default
+             WHERE json_extract(r.value, '$[0]') = d.endpoint_id),
+            {UNKNOWN_QUOTA.format(default=":default", unproven=":unproven", endpoint_id="d.endpoint_id")}
         ) AS fits
         FROM deliveries AS d
         WHERE d.id IN (SELECT value FROM json_each(:ids)) AND {IS_DUE.format(now=":now")}
@@ -209,6 +211,7 @@ class SqliteHotStore:
             "ids": json_text(list(ids)),
             "quotas": json_text(list(quotas.known.items())),
             "default": min(quotas.default, len(ids)),
+            "unproven": min(quotas.unproven, quotas.default, len(ids)),
             "lease_token": lease_token,
             "now": moment_text(now),
             "until": moment_text(until),

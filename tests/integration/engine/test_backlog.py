@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from sendoff.accounts import organizations
-from sendoff.delivery import admission
-from sendoff.delivery.admission import most_at_once
+from sendoff.delivery.admission import most_due
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing.batcher import PublishBatcher
 from sendoff.publishing.publish import AcceptedEvent, NewEvent
@@ -18,7 +17,7 @@ from tests.support.app_fixture import ACTOR, AppFixture, open_app
 from tests.support.receiver import Receiver
 
 CAP = 2
-AT_ONCE = most_at_once(CAP)
+AT_ONCE = most_due(CAP, slots=1_000)
 MORE = 5
 COMPLETED, FAILED = NewEvent("upload.completed", b"{}"), NewEvent("upload.failed", b"{}")
 
@@ -64,11 +63,8 @@ async def test_deliveries_beyond_the_quota_are_held_and_sent_later(
 
 
 @pytest.mark.parametrize("together", [False, True], ids=["alone", "together"])
-async def test_of_many_endpoints_less_is_due_of_each(
-    database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, *, together: bool
-) -> None:
-    monkeypatch.setattr(admission, "_MOST_DUE_TOGETHER", 8)
-    async with open_app(database_url, endpoint_max_in_flight=CAP) as app:
+async def test_of_many_endpoints_less_is_due_of_each(database_url: str, receiver: Receiver, *, together: bool) -> None:
+    async with open_app(database_url, endpoint_max_in_flight=CAP, worker_max_in_flight=8) as app:
         for number in range(4):
             await app.register(receiver.url(f"/{number}"), "upload.completed")
         accepted = await _Publisher(app, together=together).publish(*[COMPLETED] * 3)

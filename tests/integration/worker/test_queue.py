@@ -16,7 +16,7 @@ from arq.worker import func
 
 from sendoff.context import Context
 from sendoff.delivery import backlog
-from sendoff.delivery.admission import most_at_once
+from sendoff.delivery.admission import most_due
 from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.errors import Unavailable
 from sendoff.ids import new_id
@@ -133,7 +133,7 @@ async def test_held_deliveries_are_claimed_for_the_endpoints_that_the_queue_name
             [first] = await app.publish()
             queue.enqueue_deliveries(first.delivery_ids)
             await receiver.wait_for(1, "/hook")  # the worker's first scan for held deliveries is over
-            await app.publish(*[NewEvent("upload.completed", b"{}")] * (most_at_once(1) + 2))
+            await app.publish(*[NewEvent("upload.completed", b"{}")] * (most_due(1, slots=1_000) + 2))
             queue.enqueue_backlog(app.queue.holders)
             await receiver.wait_for(1 + 2, "/hook")
 

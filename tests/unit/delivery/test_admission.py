@@ -1,334 +1,478 @@
-"""Pacing: slots, overtime, caps, rates and shares, by a clock of the test's."""
+"""Admission on a clock of the test's: slots, the slow bulkhead, caps, rates, targets, probes, queues and shares."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sendoff.delivery import admission as admission_module
 from sendoff.delivery.admission import (
-    LATE_AFTER_SECONDS,
-    PREFETCH_PER_CAP,
+    FAST_WITHIN_SECONDS,
+    PREFETCH_MAX_SECONDS,
+    PREFETCH_PER_LIMIT,
+    PROBES_PER_SECOND,
+    PROBES_QUEUED,
     SLOW_AFTER_SECONDS,
-    AdmissionControl,
+    Admission,
+    EndpointFacts,
+    Offer,
     Responsiveness,
+    Ticket,
 )
+from sendoff.store.hot.rows import Quotas
+
+FAST, SLOW, UNKNOWN, UNTRIED, UNRESPONSIVE = Responsiveness
+START, QUEUED, FULL = Offer
+MINUTE = 60.0
 
 
-def test_an_endpoint_takes_at_most_its_cap() -> None:
-    admission = AdmissionControl(slots=10, endpoint_cap=3)
-    for key in range(3):
-        assert admission.available("a", 0) == 3 - key
-        admission.start(key, "a", 0)
-    assert admission.available("a", 0) == 0
-    assert (admission.available("b", 0), admission.busy_endpoints(0)) == (3, ["a"])
-    admission.finish(0, answered=True)
-    assert admission.available("a", 0) == 1
+class Worker:
+    """An admission, its clock, and what it started."""
+
+    def __init__(self, *, slots: int = 100, cap: int = 5, target_cap: int = 1_000) -> None:
+        self.admission: Admission[str] = Admission(slots=slots, endpoint_cap=cap, target_cap=target_cap)
+        self.now = 0.0
+        self.under_way: list[Ticket[str]] = []
+
+    def offer(self, endpoint: str, *, start_by: float = MINUTE, **facts: Any) -> Offer:
+        """Offer a delivery of the endpoint, which carries the endpoint's name."""
+        ticket = Ticket(endpoint, self.now + start_by)
+        offered = self.admission.offer(ticket, EndpointFacts(endpoint, **facts), self.now)
+        if offered is START:
+            self.under_way.append(ticket)
+        return offered
+
+    def finish(self, endpoint: str, *, answered: bool | None = True) -> list[str]:
+        """The endpoint's oldest attempt is over and recorded; return the endpoints of what starts next."""
+        ticket = next(ticket for ticket in self.under_way if ticket.item == endpoint)
+        self.under_way.remove(ticket)
+        following = self.admission.finish(ticket, answered=answered, now=self.now)
+        self.admission.recorded(ticket)
+        self.under_way += following
+        return [ticket.item for ticket in following]
+
+    def advance(self, seconds: float) -> list[str]:
+        """Let time pass; return the endpoints of what starts by it."""
+        self.now += seconds
+        due = self.admission.tick(self.now)
+        self.under_way += due.to_start
+        return [ticket.item for ticket in due.to_start]
+
+    def make_fast(self, *endpoints: str, **facts: Any) -> None:
+        for endpoint in endpoints:
+            assert self.offer(endpoint, **facts) is START
+            self.finish(endpoint)
+
+    def claimable(self, endpoint: str) -> int:
+        """How many deliveries of the endpoint a claim may take."""
+        named = self.admission.quotas(1_000, self.now).known
+        return named.get(endpoint, self.admission.quotas(1, self.now).default)
+
+    @property
+    def free(self) -> int:
+        return self.admission.free(self.now)
 
 
-def test_attempts_that_take_long_give_their_slots_back() -> None:
-    admission = AdmissionControl(slots=4, endpoint_cap=2)
-    for key, endpoint in enumerate("aabb"):
-        admission.start(key, endpoint, 0)
-    assert admission.free_slots(SLOW_AFTER_SECONDS - 0.1) == 0
-    assert admission.free_slots(SLOW_AFTER_SECONDS) == 4
-    assert admission.available("a", SLOW_AFTER_SECONDS) == 0  # its cap counts them all the same
+def test_an_endpoint_starts_with_one_attempt_and_gets_its_cap_after_a_fast_answer() -> None:
+    worker = Worker(cap=3)
+    assert [worker.offer("a") for _ in range(2)] == [START, QUEUED]
+    assert worker.finish("a") == ["a"]
+    assert [worker.offer("a") for _ in range(3)] == [START, START, QUEUED]
+    assert worker.finish("a") == ["a"]
 
 
-def test_a_full_slow_pool_delays_only_slow_endpoints() -> None:
-    admission = AdmissionControl(slots=4, endpoint_cap=5)
-    for key in range(4):
-        admission.start(key, "slow", 0)
-    now = SLOW_AFTER_SECONDS
-    assert admission.free_slots(now) == 4
-    assert admission.available("slow", now) == 0
-    assert admission.available("new", now) == 2  # endpoints that are not fast share four slots, half to wait in
-    admission.finish(1, answered=True)
-    assert admission.available("slow", now) == 2
+def test_slow_answers_double_the_limit_and_silence_resets_it() -> None:
+    worker = Worker(cap=8)
+    for limit in (1, 2, 4, 8, 8):
+        assert [worker.offer("a") for _ in range(limit)] == [START] * limit
+        assert worker.offer("a") is QUEUED
+        worker.admission.evict_all()
+        worker.advance(FAST_WITHIN_SECONDS)
+        for _ in range(limit - 1):
+            worker.finish("a", answered=None)
+        worker.finish("a")
+        assert worker.admission.responsiveness("a") is SLOW
+    worker.offer("a")
+    worker.advance(FAST_WITHIN_SECONDS)
+    worker.finish("a", answered=False)
+    assert worker.admission.responsiveness("a") is UNRESPONSIVE
+    assert [worker.offer("a") for _ in range(2)] == [START, QUEUED]
+
+
+def test_an_endpoint_may_have_a_cap_of_its_own() -> None:
+    worker = Worker(cap=5)
+    worker.make_fast("a", max_in_flight=2)
+    assert [worker.offer("a", max_in_flight=2) for _ in range(3)] == [START, START, QUEUED]
+    worker.make_fast("b", max_in_flight=100)
+    assert [worker.offer("b", max_in_flight=100) for _ in range(6)] == [START] * 5 + [QUEUED]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "answered", "learnt"),
+    [
+        (0.0, True, FAST),
+        (0.0, False, FAST),  # refused at once
+        (FAST_WITHIN_SECONDS, True, SLOW),
+        (FAST_WITHIN_SECONDS, False, UNRESPONSIVE),
+        (SLOW_AFTER_SECONDS, True, SLOW),
+        (SLOW_AFTER_SECONDS, False, UNRESPONSIVE),
+        (0.0, None, UNKNOWN),
+    ],
+)
+def test_attempts_reveal_responsiveness(seconds: float, answered: bool | None, learnt: Responsiveness) -> None:
+    worker = Worker(slots=10)
+    worker.offer("a")
+    worker.advance(seconds)
+    worker.finish("a", answered=answered)
+    assert worker.admission.responsiveness("a") is learnt
+    assert worker.admission.is_idle
+    assert worker.free == 10
+
+
+def test_what_the_database_says_counts_until_the_endpoint_was_tried_here() -> None:
+    worker = Worker()
+    worker.make_fast("a")
+    worker.offer("a", responsiveness=UNRESPONSIVE)
+    worker.offer("b", responsiveness=UNRESPONSIVE)
+    assert [worker.admission.responsiveness(one) for one in "ab"] == [FAST, UNRESPONSIVE]
+
+
+def test_attempts_that_take_long_move_to_the_slow_bulkhead() -> None:
+    worker = Worker(slots=4, cap=2)
+    worker.make_fast("a", "b")
+    for endpoint in "aabb":
+        assert worker.offer(endpoint) is START
+    assert worker.free == 0
+    worker.advance(SLOW_AFTER_SECONDS)
+    assert worker.free == 4
+    assert worker.claimable("a") == 0  # its limit counts them all the same
+
+
+def test_while_the_slow_bulkhead_is_full_only_endpoints_in_it_wait() -> None:
+    worker = Worker(slots=4, cap=6)
+    worker.make_fast("slow", "fast")
+    for _ in range(4):
+        worker.offer("slow")
+    worker.advance(SLOW_AFTER_SECONDS)
+    assert (worker.claimable("slow"), worker.free) == (0, 4)
+    assert worker.offer("fast") is START
+    worker.finish("slow")
+    assert worker.claimable("slow") == 0, "three are in flight, and it has not answered in time"
+    for _ in range(3):
+        worker.finish("slow")
+    assert worker.claimable("slow") > 0
 
 
 def test_hanging_endpoints_leave_slots_to_fast_endpoints() -> None:
-    admission = AdmissionControl(slots=10, endpoint_cap=5)
-    admission.start("first", "prompt", 0)
-    admission.finish("first", answered=True)
-    for endpoint in ("a", "b"):
-        for number in range(admission.allocate({endpoint: 0}, admission.free_slots(0), 0)[endpoint]):
-            admission.start((endpoint, number), endpoint, 0)
-    assert admission.free_slots(0) == 2
-    assert (admission.available("c", 0), admission.available("prompt", 0)) == (0, 5)
-    assert admission.allocate({"c": 0, "prompt": 0}, 2, 0) == {"prompt": 2}
+    worker = Worker(slots=10)
+    worker.make_fast("fast")
+    for number in range(20):
+        worker.offer(f"hung{number}")
+    assert worker.free == 2
+    assert worker.admission.allocate(["new", "fast"], worker.now) == {"fast": 1}  # half of the free slots
+    assert [worker.offer("fast") for _ in range(2)] == [START, START]
+    assert worker.free == 0
 
 
 def test_endpoints_that_become_slow_lose_their_reserved_slots() -> None:
-    admission = AdmissionControl(slots=10, endpoint_cap=10)
-    admission.start("first", "a", 0)
-    admission.finish("first", answered=True)
-    for number in range(10):
-        admission.start(number, "a", 0)
-    assert admission.free_slots(LATE_AFTER_SECONDS - 0.01) == 0
-    assert admission.free_slots(LATE_AFTER_SECONDS) == 2
-    assert admission.available("b", LATE_AFTER_SECONDS) == 0
-    admission.finish(0, answered=True)  # late, which proves nothing
-    assert admission.available("a", LATE_AFTER_SECONDS) == 0
+    worker = Worker(slots=10, cap=10)
+    worker.make_fast("a")
+    for _ in range(10):
+        worker.offer("a")
+    assert worker.free == 0
+    worker.advance(FAST_WITHIN_SECONDS)
+    assert worker.free == 2
+    assert worker.offer("b") is FULL
 
 
-def test_shares_allocated_together_fit_the_free_slots() -> None:
-    admission = AdmissionControl(slots=10, endpoint_cap=5)
-    assert admission.allocate(dict.fromkeys("ab", 0), admission.free_slots(0), 0) == {"a": 4, "b": 4}
-    assert admission.allocate(dict.fromkeys("ab", 0), 4, 0) == {"a": 2, "b": 2}
-    assert admission.allocate(dict.fromkeys("abcdefghij", 0), admission.free_slots(0), 0) == dict.fromkeys(
-        "abcdefgh", 1
-    )
+def test_a_finished_attempt_keeps_its_slot_until_it_is_recorded() -> None:
+    worker = Worker(slots=10)
+    worker.offer("a")
+    [ticket] = worker.under_way
+    worker.admission.finish(ticket, answered=True, now=0)
+    assert (worker.free, worker.admission.is_idle) == (9, False)
+    worker.admission.recorded(ticket)
+    assert (worker.free, worker.admission.is_idle) == (10, True)
 
 
-def test_unproven_endpoints_share_capacity_equally_and_fast_endpoints_get_their_full_quota() -> None:
-    admission = AdmissionControl(slots=10, endpoint_cap=5)
-    admission.start("first", "prompt", 0)
-    admission.finish("first", answered=True)
-    in_line = {"a": 0, "prompt": PREFETCH_PER_CAP * 5 - 1, "b": 0, "c": 0}
-    assert admission.allocate(in_line, admission.free_slots(0), 0) == {"a": 2, "prompt": 6, "b": 2}
+def test_a_claim_keeps_slots_reserved() -> None:
+    worker = Worker(slots=10)
+    worker.admission.reserve(4)
+    assert (worker.free, worker.admission.claim_limit(0), worker.admission.is_idle) == (6, 6, False)
+    worker.admission.reserve(-4)
+    assert (worker.free, worker.admission.claim_limit(0)) == (10, 8)  # two are for fast endpoints alone
 
 
-def test_fast_endpoints_may_prefetch_until_they_are_slow() -> None:
-    admission = AdmissionControl(slots=100, endpoint_cap=5)
-    assert admission.claimable("a", 0, prefetched=0) == 5
-    admission.start("first", "a", 0)
-    admission.finish("first", answered=True)
-    assert admission.claimable("a", 0, prefetched=0) == 5 + 5 * PREFETCH_PER_CAP
-    assert admission.claimable("a", 0, prefetched=12) == 3
-    admission.start("second", "a", 0)
-    admission.free_slots(LATE_AFTER_SECONDS)
-    assert admission.claimable("a", LATE_AFTER_SECONDS, prefetched=0) == 4
-    assert admission.claimable("a", LATE_AFTER_SECONDS, prefetched=12) == 0
+def test_fast_endpoints_prefetch_until_they_are_late() -> None:
+    worker = Worker(cap=5)
+    worker.make_fast("a")
+    for _ in range(7):
+        worker.offer("a")
+    assert worker.claimable("a") == 5 * (1 + PREFETCH_PER_LIMIT) - 7
+    worker.advance(FAST_WITHIN_SECONDS)
+    assert worker.claimable("a") == 0
+    worker.finish("a", answered=True)
+    assert worker.admission.responsiveness("a") is SLOW
+    assert worker.claimable("a") == 0
 
 
-def test_rate_limited_endpoints_do_not_prefetch() -> None:
-    admission = AdmissionControl(slots=100, endpoint_cap=5)
-    admission.start("first", "a", 0)
-    admission.finish("first", answered=True)
-    admission.set_rate_limit("a", 10, 0)
-    assert admission.claimable("a", 0, prefetched=0) == 1
+def test_what_is_queued_too_long_is_evicted() -> None:
+    worker = Worker(cap=1)
+    worker.make_fast("a")
+    assert [worker.offer("a") for _ in range(2)] == [START, QUEUED]
+    worker.now += PREFETCH_MAX_SECONDS / 2
+    assert worker.offer("a") is QUEUED
+    assert worker.admission.tick(worker.now).evicted == []
+    worker.now += PREFETCH_MAX_SECONDS / 2
+    assert len(worker.admission.tick(worker.now).evicted) == 1
+    assert [len(worker.admission.evict_all()) for _ in range(2)] == [1, 0]
+    assert worker.finish("a") == []
 
 
-def test_attempts_under_way_never_exceed_twice_the_slots() -> None:
-    admission, now, key = AdmissionControl(slots=10, endpoint_cap=3), 0.0, 0
-    for _ in range(50):
-        rooms = admission.allocate({f"hung{number}": 0 for number in range(100)}, admission.free_slots(now), now)
-        for endpoint in (name for name, room in rooms.items() for _ in range(room)):
-            key += 1
-            admission.start(key, endpoint, now)
-        now += SLOW_AFTER_SECONDS / 4
-    assert 10 < key <= 20
-    assert admission.free_slots(now) >= 2  # for who is prompt
+def test_a_probe_waits_for_its_turn_as_long_as_its_lease_allows() -> None:
+    worker = Worker(slots=1_000)
+    while worker.offer(f"hung{len(worker.under_way)}", responsiveness=UNTRIED) is START:
+        pass
+    for number in range(200):
+        worker.offer(f"waiting{number}", responsiveness=UNTRIED, start_by=5)
+    worker.advance(4.9)
+    worker.now += 0.05
+    assert worker.admission.tick(worker.now).evicted == []
+    worker.now += 1
+    evicted = worker.admission.tick(worker.now).evicted
+    assert "waiting199" in [ticket.item for ticket in evicted]
+    assert not worker.admission.has_queued
+
+
+def test_probes_start_a_few_at_a_time_and_slower_while_many_are_outstanding() -> None:
+    worker = Worker(slots=10_000)
+    started = []
+    for second in range(40):
+        for number in range(50):
+            worker.offer(f"{second}.{number}", responsiveness=UNTRIED, start_by=10_000)
+        before = len(worker.under_way)
+        for _ in range(100):
+            worker.advance(0.01)
+        started.append(len(worker.under_way) - before)
+    assert PROBES_PER_SECOND / 10 <= started[0] <= PROBES_PER_SECOND / 2
+    assert started == sorted(started, reverse=True) or max(started[10:]) < started[0] / 2
+    assert 2 <= started[-1] <= 8
+
+
+def test_hundreds_of_hung_endpoints_settle_at_ten_probes_a_second() -> None:
+    worker, begun = Worker(slots=1_000), []
+    for _ in range(60 * 20):
+        worker.advance(0.05)
+        for ticket in [one for one in worker.under_way if worker.now - one.since >= 10]:
+            worker.finish(ticket.item, answered=False)
+        for endpoint, quota in worker.admission.allocate([f"hung{n}" for n in range(500)], worker.now).items():
+            assert quota == 1
+            worker.offer(endpoint, responsiveness=UNTRIED, start_by=10)
+        begun.append(len(worker.under_way))
+    assert all(80 <= outstanding <= 120 for outstanding in begun[600:])
+
+
+def test_an_answered_probe_gives_its_start_to_the_next() -> None:
+    worker = Worker(slots=1_000)
+    for number in range(PROBES_PER_SECOND // 10):
+        assert worker.offer(f"first{number}") is START
+    assert [worker.offer(f"next{number}") for number in range(3)] == [QUEUED] * 3
+    assert worker.finish("first0") == ["next0"]
+    assert worker.finish("first1", answered=False) == []
+    assert worker.finish("first2", answered=None) == ["next1"]
+
+
+def test_probes_of_untried_endpoints_go_before_those_of_unresponsive_ones() -> None:
+    worker = Worker(slots=1_000)
+    while worker.offer(f"hung{len(worker.under_way)}", responsiveness=UNRESPONSIVE) is START:
+        pass
+    worker.admission.evict_all()
+    worker.offer("silent", responsiveness=UNRESPONSIVE)
+    worker.offer("new", responsiveness=UNTRIED)
+    started: list[str] = []
+    while len(started) < 2:
+        started += worker.advance(0.01)
+    assert started == ["new", "silent"]
+
+
+def test_hung_endpoints_do_not_delay_those_that_did_well_elsewhere() -> None:
+    worker = Worker(slots=1_000)
+    for number in range(300):
+        worker.offer(f"hung{number}", responsiveness=UNTRIED)
+    assert worker.offer("known to be well", responsiveness=UNKNOWN) is START
+
+
+def test_a_fast_answer_starts_everything_that_is_queued_at_the_endpoint() -> None:
+    worker = Worker(cap=3)
+    assert [worker.offer("a") for _ in range(4)] == [START] + [QUEUED] * 3
+    assert worker.finish("a") == ["a"] * 3
+
+
+def test_rate_limited_endpoints_queue_nothing_beyond_their_rate() -> None:
+    worker = Worker(cap=5)
+    worker.make_fast("a")
+    assert worker.offer("a", rate_limit=10) is START
+    assert worker.claimable("a") == 0
+    assert worker.offer("a", rate_limit=10) is FULL
+    worker.advance(0.1)
+    assert worker.claimable("a") == 1
+    assert worker.offer("a", rate_limit=10) is START
 
 
 def test_a_rate_limit_holds_over_every_second() -> None:
-    admission = AdmissionControl(slots=100, endpoint_cap=100)
-    admission.set_rate_limit("a", 5, 0)
-    started: list[float] = []
-    for tick in range(400):
-        now = tick / 100
-        if admission.available("a", now):
-            admission.start(tick, "a", now)
-            admission.finish(tick, answered=True)
-            started.append(now)
+    worker, started = Worker(cap=100), []
+    for _ in range(400):
+        worker.advance(0.01)
+        if worker.claimable("a") and worker.offer("a", rate_limit=5) is START:
+            worker.finish("a")
+            started.append(worker.now)
     assert 19 <= len(started) <= 21
     for first in started:
         assert sum(first <= moment < first + 1 for moment in started) <= 6
 
 
-def test_workers_share_an_endpoints_cap_and_rate() -> None:
-    admission = AdmissionControl(slots=100, endpoint_cap=20)
-    admission.set_rate_limit("a", 10, 0)
-    admission.set_workers(4)
-    assert admission.available("b", 0) == 5
-    admission.start(1, "a", 0)
-    assert admission.seconds_to_token({"a"}, 0) == pytest.approx(0.4)
-    assert admission.seconds_to_token({"another"}, 0) is None
-    assert admission.seconds_to_token({"a"}, 0.5) is None  # if it does not start then, it is for something else
-    admission.set_workers(40)
-    assert admission.available("b", 0) == 1  # never none at all
+def test_a_rate_limit_that_is_lifted_no_longer_counts() -> None:
+    worker = Worker()
+    worker.make_fast("a", rate_limit=1)
+    assert worker.offer("a", rate_limit=1) is FULL
+    assert [worker.offer("a") for _ in range(3)] == [START] * 3
+    assert worker.admission.seconds_to_token({"a"}, worker.now) is None
 
 
-def test_an_endpoint_without_limits_is_forgotten_when_nothing_of_it_is_under_way() -> None:
-    admission = AdmissionControl(slots=10, endpoint_cap=1)
-    admission.start(1, "a", 0)
-    assert (admission.busy_endpoints(0), admission.available("a", 0)) == (["a"], 0)
-    admission.finish(1, answered=True)
-    assert (admission.busy_endpoints(0), admission.available("a", 0)) == ([], 1)
+def test_workers_share_caps_rates_and_targets() -> None:
+    worker = Worker(cap=20, target_cap=40)
+    worker.make_fast("a", rate_limit=10)
+    worker.admission.set_workers(4)
+    assert worker.admission.seconds_to_token({"a"}, 0) == pytest.approx(0.4)
+    assert worker.admission.seconds_to_token({"another"}, 0) is None
+    assert worker.admission.quotas(1, 0.5).default == 5
+    assert worker.admission.seconds_to_token({"a"}, 0.5) is None  # if it does not start then, something else stops it
+    worker.make_fast("b", "c", targets=("host",))
+    offers = [worker.offer(endpoint, targets=("host",)) for endpoint in "bbbbbcccccc"]
+    assert offers == [START] * 10 + [QUEUED]
+    worker.admission.set_workers(40)
+    assert worker.admission.quotas(1, 0).default == 1  # never none at all
 
 
-_STEPS = st.tuples(
-    st.sampled_from("abc"),
-    st.integers(0, 40).map(lambda eighths: eighths / 8),  # sums are exact: what is overtime is beyond doubt
-    st.sampled_from(("start", "wait", "begin", "finish")),
-    st.sampled_from((True, False, None)),
-)
+def test_endpoints_with_a_target_in_common_share_its_limit() -> None:
+    worker = Worker(cap=4, target_cap=10)
+    endpoints = ["a", "b", "c", "d"]
+    worker.make_fast(*endpoints, targets=("host",))
+    worker.make_fast("elsewhere", targets=("another",))
+    offers = [worker.offer(endpoint, targets=("host",)) for endpoint in endpoints for _ in range(3)]
+    assert offers == [START] * 10 + [QUEUED] * 2
+    assert [worker.claimable(endpoint) for endpoint in endpoints] == [0] * 4
+    assert worker.offer("elsewhere", targets=("another",)) is START
+    assert worker.finish("a") == ["d"], "the place goes to the endpoint that waits for the target"
+    assert worker.finish("b") == ["d"]
+    assert worker.finish("c") == []
 
 
-@given(st.lists(_STEPS, max_size=60))
-def test_slots_and_capacities_always_add_up(steps: list[tuple[str, float, str, bool | None]]) -> None:
-    admission, now = AdmissionControl(slots=8, endpoint_cap=3), 0.0
-    waiting: dict[int, str] = {}
-    under_way: dict[int, tuple[str, float]] = {}
-    for key, (endpoint, seconds, step, answered) in enumerate(steps):
-        now += seconds
-        has_room = admission.free_slots(now) > 0 and admission.available(endpoint, now) > 0
-        if step == "start" and has_room:
-            admission.start(key, endpoint, now)
-            under_way[key] = (endpoint, now)
-        elif step == "wait" and has_room:
-            admission.wait(key, endpoint)
-            waiting[key] = endpoint
-        elif step == "begin" and waiting:
-            first = next(iter(waiting))
-            admission.begin(first, now)
-            under_way[first] = (waiting.pop(first), now)
-        elif step == "finish" and (under_way or waiting):
-            oldest = next(iter(under_way or waiting))
-            admission.finish(oldest, answered=answered)
-            (under_way or waiting).pop(oldest)
-        in_slots = len(waiting) + sum(now - started < SLOW_AFTER_SECONDS for _, started in under_way.values())
-        assert admission.free_slots(now) == 8 - in_slots
-        for name in "abc":
-            busy = [*waiting.values(), *(endpoint for endpoint, _ in under_way.values())].count(name)
-            assert busy <= 3
-            assert (name in admission.busy_endpoints(now)) is (busy > 0)
+def test_endpoints_that_hang_leave_places_of_their_target_to_fast_ones() -> None:
+    worker = Worker(slots=1_000, cap=4, target_cap=10)
+    worker.make_fast("fast", targets=("host",))
+    for number in range(12):
+        worker.offer(f"hung{number}", targets=("host",), responsiveness=UNTRIED)
+    assert sum(ticket.item.startswith("hung") for ticket in worker.under_way) == 8
+    assert [worker.offer("fast", targets=("host",)) for _ in range(3)] == [START, START, QUEUED]
 
 
-def attempt(admission: AdmissionControl, endpoint_id: str, *, seconds: float, answered: bool | None) -> None:
-    """An attempt that begins at 0 and takes so long."""
-    admission.start("attempt", endpoint_id, 0)
-    admission.free_slots(seconds)
-    admission.finish("attempt", answered=answered)
+def test_an_endpoint_with_several_targets_needs_a_place_at_each() -> None:
+    worker = Worker(cap=10, target_cap=2)
+    worker.make_fast("a", "b", targets=("address",))
+    assert worker.offer("a", targets=("one", "address")) is START
+    assert worker.offer("b", targets=("two", "address")) is START
+    assert worker.offer("b", targets=("two", "address")) is QUEUED
+    assert worker.finish("a") == ["b"]
 
 
-def fill_ramp(admission: AdmissionControl, *, silent: bool) -> list[tuple[str, int]]:
-    """As many wait for their start as may; their keys."""
-    keys = [("crowd", number) for number in range(admission_module._MOST_WAITING)]
-    for key in keys:
-        if silent:
-            admission.seed(str(key), Responsiveness.UNRESPONSIVE)
-        admission.wait(key, str(key))
-    return keys
+def test_requests_count_for_the_target_that_they_were_sent_to() -> None:
+    worker = Worker(cap=3, target_cap=2)
+    worker.make_fast("a", "b")
+    worker.offer("a", targets=("old",))
+    worker.offer("a", targets=("new",))  # its URL has changed
+    assert worker.offer("b", targets=("old",)) is QUEUED
+    worker.admission.evict_all()
+    for _ in range(2):
+        worker.finish("a")
+    worker.offer("a", targets=("new",))
+    assert [worker.offer("b", targets=("old",)) for _ in range(2)] == [START, START]
 
 
-def test_attempts_waiting_for_a_start_take_a_slot_but_do_not_count_as_slow() -> None:
-    admission = AdmissionControl(slots=10, endpoint_cap=5)
-    admission.wait(1, "a")
-    assert (admission.free_slots(0), admission.available("a", 0), admission.is_waiting(1)) == (9, 3, True)
-    admission.free_slots(SLOW_AFTER_SECONDS)
-    admission.begin(1, SLOW_AFTER_SECONDS)
-    assert (admission.free_slots(SLOW_AFTER_SECONDS), admission.is_waiting(1)) == (9, False)
-    admission.finish(1, answered=True)
-    assert admission.is_fast("a")
+def test_quotas_name_busy_endpoints_and_bound_all_others() -> None:
+    worker = Worker(slots=1_000, cap=5)
+    assert worker.admission.quotas(10, 0) == Quotas({}, default=5, unproven=1)
+    worker.make_fast("fast")
+    for _ in range(2):
+        worker.offer("fast")
+    worker.offer("unknown")
+    assert worker.admission.quotas(50, 0).known == {"fast": 13, "unknown": 0}
+    assert worker.admission.quotas(1, 0).known == {"unknown": 0}, "a single delivery needs no other name"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "answered", "known_to_answer"),
-    [
-        (0.0, True, True),
-        (0.0, False, True),  # refused at once
-        (LATE_AFTER_SECONDS, True, True),
-        (LATE_AFTER_SECONDS, False, False),
-        (SLOW_AFTER_SECONDS, True, True),
-        (SLOW_AFTER_SECONDS, False, False),
-        (0.0, None, False),  # nothing is known
-    ],
-)
-def test_attempts_reveal_responsiveness(seconds: float, answered: bool | None, known_to_answer: bool) -> None:
-    admission = AdmissionControl(slots=10, endpoint_cap=5)
-    attempt(admission, "a", seconds=seconds, answered=answered)
-    assert admission.is_known_to_answer("a") is known_to_answer
-    assert admission.is_fast("a") is (known_to_answer and seconds == 0)
-    assert (admission.free_slots(seconds), admission.busy_endpoints(seconds)) == (10, [])
+def test_a_claim_takes_no_endpoints_that_are_not_named_when_they_may_not_find_room() -> None:
+    worker = Worker(slots=1_000, cap=50)
+    while worker.offer(f"hung{len(worker.under_way)}", responsiveness=UNTRIED) is START:
+        pass
+    assert worker.admission.quotas(PROBES_QUEUED, 0).unproven == 0
+    assert worker.admission.quotas(1, 0).unproven == 1
+    for number in range(PROBES_QUEUED):
+        worker.offer(f"waiting{number}", responsiveness=UNTRIED)
+    quotas = worker.admission.quotas(1, 0)
+    assert (quotas.unproven, quotas.default) == (0, 50)
+    assert quotas.known.keys() >= {"hung0", "waiting0"}
 
 
-def test_attempts_cancelled_while_waiting_do_not_count_as_observations() -> None:
-    admission = AdmissionControl(slots=10, endpoint_cap=5)
-    admission.wait(1, "a")
-    admission.finish(1, answered=None)
-    assert (admission.is_known_to_answer("a"), admission.free_slots(0), admission.busy_endpoints(0)) == (False, 10, [])
+def test_endpoints_get_equal_shares_of_the_free_slots() -> None:
+    worker = Worker(slots=24, cap=20)
+    worker.make_fast("a", "b", "c")
+    assert worker.admission.allocate("abc", 0) == {"a": 4, "b": 4, "c": 4}
+    for _ in range(20):
+        worker.offer("a")
+    assert worker.admission.allocate("abc", 0) == {"a": 1, "b": 1}
+    assert worker.admission.allocate("cba", 0) == {"c": 1, "b": 1}
 
 
-THREE = ("silent", "slow", "new")
+def test_what_one_endpoint_has_no_room_for_goes_to_the_others() -> None:
+    worker = Worker(slots=40, cap=20)
+    worker.make_fast("a", "b")
+    assert worker.admission.allocate(["new", "a", "b"], 0) == {"new": 1, "a": 13, "b": 6}
 
 
-def three_classes() -> AdmissionControl:
-    admission = AdmissionControl(slots=1_000, endpoint_cap=5)
-    attempt(admission, "silent", seconds=LATE_AFTER_SECONDS, answered=False)
-    attempt(admission, "slow", seconds=LATE_AFTER_SECONDS, answered=True)
-    assert [admission.available(endpoint_id, 0) for endpoint_id in THREE] == [5, 5, 5]
-    return admission
+def test_of_endpoints_that_hang_a_round_claims_only_a_few() -> None:
+    worker = Worker(slots=1_000)
+    worker.make_fast("fast")
+    hung = [f"hung{number}" for number in range(300)]
+    quotas = worker.admission.allocate([*hung, "fast"], 0)
+    assert quotas.pop("fast") == 15
+    assert quotas == dict.fromkeys(hung[:PROBES_QUEUED], 1)
 
 
-def test_attempts_that_wait_for_unresponsive_endpoints_block_no_others() -> None:
-    admission = three_classes()
-    fill_ramp(admission, silent=True)
-    assert [admission.available(endpoint_id, 0) for endpoint_id in THREE] == [0, 5, 5]
-    assert admission.allocate(dict.fromkeys(THREE, 0), 100, 0) == {"slow": 5, "new": 5}
+def test_unresponsive_endpoints_are_claimed_some_together_rather_than_one_by_one() -> None:
+    worker = Worker(slots=1_000)
+    names = [f"hung{number}" for number in range(200)]
+    for name in names:
+        worker.offer(name, responsiveness=UNRESPONSIVE)
+    line = [name for name in names if not any(ticket.item == name for ticket in worker.under_way)]
+    worker.admission.evict_all()
+    for name in line[: PROBES_QUEUED // 2 + 1]:
+        worker.offer(name, responsiveness=UNRESPONSIVE)
+    rest = line[PROBES_QUEUED // 2 + 1 :]
+    assert worker.admission.allocate(rest, 0) == {}
+    while not worker.advance(0.01):
+        pass
+    assert len(worker.admission.allocate(rest, worker.now)) == PROBES_QUEUED // 2
 
 
-def test_each_of_many_unknown_endpoints_may_queue_one_attempt() -> None:
-    admission = three_classes()
-    fill_ramp(admission, silent=False)
-    assert [admission.available(endpoint_id, 0) for endpoint_id in THREE] == [5, 5, 1]
-    assert admission.allocate(dict.fromkeys(THREE, 0), 100, 0) == {"silent": 5, "slow": 5, "new": 1}
-    assert admission.default_quota() == 1
-    admission.wait("first", "new")
-    assert admission.available("new", 0) == 0
-
-
-def test_unresponsive_endpoints_start_in_groups() -> None:
-    admission = three_classes()
-    crowd = fill_ramp(admission, silent=True)
-    enough = len(crowd) // 2
-    assert [admission.begin(key, 0) for key in crowd[: enough - 1]] == [False] * (enough - 1)
-    assert admission.allocate({"silent": 0}, 100, 0) == {}
-    assert admission.begin(crowd[enough], 0), "time to let others wait"
-    assert admission.allocate({"silent": 0}, 100, 0) == {"silent": 5}
-
-
-def test_endpoints_unresponsive_elsewhere_are_unresponsive_here_unless_proven_fast() -> None:
-    admission = AdmissionControl(slots=10, endpoint_cap=5)
-    attempt(admission, "prompt", seconds=0, answered=True)
-    for endpoint_id in ("prompt", "another"):
-        admission.seed(endpoint_id, Responsiveness.UNRESPONSIVE)
-    assert (admission.responsiveness("prompt"), admission.responsiveness("another")) == (
-        Responsiveness.FAST,
-        Responsiveness.UNRESPONSIVE,
-    )
-
-
-def test_rate_limited_endpoints_wait_for_one_start_at_a_time_until_they_answer() -> None:
-    admission = AdmissionControl(slots=100, endpoint_cap=5)
-    admission.set_rate_limit("a", 100, 0)
-    admission.wait(1, "a")
-    assert admission.available("a", 1) == 0
-    admission.begin(1, 1)
-    admission.finish(1, answered=True)
-    assert admission.available("a", 2) == 5
-
-
-def test_without_its_limit_an_idle_endpoint_is_not_busy() -> None:
-    admission = AdmissionControl(slots=10, endpoint_cap=5)
-    admission.set_rate_limit("a", 5, 0)
-    admission.set_rate_limit("a", None, 0)
-    assert (admission.busy_endpoints(0), admission.seconds_to_token({"a"}, 0)) == ([], None)
-
-
-def test_only_so_much_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission_module, "_REMEMBERED", 2)
-    admission = AdmissionControl(slots=10, endpoint_cap=5)
-    attempt(admission, "a", seconds=0, answered=True)
-    admission.start("under way", "a", 0)
-    attempt(admission, "b", seconds=0, answered=True)
-    attempt(admission, "c", seconds=0, answered=True)
-    assert [admission.is_fast(endpoint_id) for endpoint_id in "abc"] == [False, True, True]
-    admission.finish("under way", answered=True)
-    assert [admission.is_fast(endpoint_id) for endpoint_id in "abc"] == [True, False, True]
-    attempt(admission, "c", seconds=0, answered=True)
-    attempt(admission, "d", seconds=0, answered=True)
-    assert [admission.is_fast(endpoint_id) for endpoint_id in "acd"] == [False, True, True]
-    assert admission.free_slots(0) == 10
+def test_endpoints_used_longest_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission_module, "REMEMBERED_ENDPOINTS", 2)
+    worker = Worker()
+    worker.make_fast("a", "b")
+    worker.offer("a")
+    worker.make_fast("c")
+    assert [worker.admission.responsiveness(one) for one in "abc"] == [FAST, UNKNOWN, FAST]
+    worker.make_fast("d")
+    assert worker.admission.responsiveness("a") is FAST, "it has an attempt in flight"
+    worker.finish("a")
+    assert worker.admission.is_idle
