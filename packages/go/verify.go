@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // DefaultTolerance is how far a request's time may be from this machine's, either way.
@@ -52,6 +53,7 @@ func fail(problem Problem, format string, values ...any) error {
 
 // Event is the object that a request carries.
 type Event struct {
+	// ID is set in every dialect, also where a signed header holds it and the body does not.
 	ID   string          `json:"id"`
 	Type string          `json:"type"`
 	Data json.RawMessage `json:"data"`
@@ -98,6 +100,9 @@ func (s Scheme) Verify(header http.Header, body []byte, secrets []string, tolera
 	if len(secrets) == 0 {
 		return nil, errors.New("verification needs at least one secret")
 	}
+	if tolerance < 0 {
+		return nil, errors.New("the tolerance must not be negative")
+	}
 	claim, err := s.read(header)
 	if err != nil {
 		return nil, err
@@ -117,13 +122,18 @@ func (s Scheme) Verify(header http.Header, body []byte, secrets []string, tolera
 	if err := checkTime(claim.time, now, tolerance); err != nil {
 		return nil, err
 	}
-	return parse(body)
+	event, err := parse(body)
+	if err == nil && event.ID == "" {
+		event.ID = claim.id
+	}
+	return event, err
 }
 
 type claim struct {
 	time       int64
 	prefix     string
 	signatures []string
+	id         string // where a signed header holds it and not the body
 }
 
 func (s Scheme) read(header http.Header) (claim, error) {
@@ -163,7 +173,9 @@ func readStandard(header http.Header) (claim, error) {
 			signatures = append(signatures, mark)
 		}
 	}
-	return newClaim(found[1], "webhook-timestamp", found[0]+"."+found[1]+".", signatures)
+	made, err := newClaim(found[1], "webhook-timestamp", found[0]+"."+found[1]+".", signatures)
+	made.id = found[0]
+	return made, err
 }
 
 func newClaim(at, header, prefix string, signatures []string) (claim, error) {
@@ -174,7 +186,7 @@ func newClaim(at, header, prefix string, signatures []string) (claim, error) {
 	if err != nil || len(at) > longestTime {
 		return claim{}, fail(MalformedHeader, "the time in %s must be Unix seconds", header)
 	}
-	return claim{int64(seconds), prefix, signatures}, nil
+	return claim{time: int64(seconds), prefix: prefix, signatures: signatures}, nil
 }
 
 func take(header http.Header, name string) (string, error) {
@@ -199,6 +211,9 @@ func named(text, name string) []string {
 func (s Scheme) isSigned(secret string, signatures []string, message []byte) (bool, error) {
 	if secret == "" {
 		return false, errors.New("a secret must not be empty")
+	}
+	if strings.ContainsFunc(secret, unicode.IsSpace) {
+		return false, errors.New("a secret holds white space: pass each on its own, without the line feed of its file")
 	}
 	if !s.standard {
 		return anyEqual(signatures, hex.EncodeToString(mac([]byte(secret), message))), nil

@@ -10,12 +10,12 @@ import (
 )
 
 type vector struct {
-	Dialect, Name, Body, Type, Brand, Scheme string
-	Problem                                  Problem
-	Valid, Mistake, Dynamic                  bool
-	Now                                      int64
-	Secrets                                  []string
-	Headers                                  json.RawMessage
+	Dialect, Name, Body, Type, ID, Brand, Scheme string
+	Problem                                      Problem
+	Valid, Mistake, Dynamic                      bool
+	Now                                          int64
+	Secrets                                      []string
+	Headers                                      json.RawMessage
 }
 
 // The headers of a vector: an object or a list of pairs, whose values are text, lists or null.
@@ -88,8 +88,8 @@ func check(t *testing.T, v vector, event *Event, err error) {
 	var wrong *Error
 	isProblem := errors.As(err, &wrong)
 	switch {
-	case v.Valid && (err != nil || event.Type != v.Type):
-		t.Fatalf("got %v, %v; want %s", event, err, v.Type)
+	case v.Valid && (err != nil || event.Type != v.Type || event.ID != v.ID):
+		t.Fatalf("got %v, %v; want %s %s", event, err, v.Type, v.ID)
 	case v.Mistake && (err == nil || isProblem):
 		t.Fatalf("got %v; want an error of the caller", err)
 	case !v.Valid && !v.Mistake && (!isProblem || wrong.Problem != v.Problem):
@@ -100,6 +100,15 @@ func check(t *testing.T, v vector, event *Event, err error) {
 func TestAnEmptySecretAmongOthersIsTheCallersMistake(t *testing.T) {
 	header := http.Header{"X-Acme-Signature": {"t=1777034096,v1=00"}}
 	_, err := Brand("Acme").Verify(header, []byte("{}"), []string{"s", ""}, DefaultTolerance, time.Unix(1777034096, 0))
+	var wrong *Error
+	if err == nil || errors.As(err, &wrong) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestANegativeToleranceIsTheCallersMistake(t *testing.T) {
+	header := http.Header{"X-Acme-Signature": {"t=1777034096,v1=" + hexMac("s", "1777034096.{}")}}
+	_, err := Brand("Acme").Verify(header, []byte("{}"), []string{"s"}, -time.Second, time.Unix(1777034096, 0))
 	var wrong *Error
 	if err == nil || errors.As(err, &wrong) {
 		t.Errorf("got %v", err)

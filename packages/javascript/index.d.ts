@@ -38,7 +38,8 @@ export interface Options {
 /** The event of a request; envelopes of dialects differ in their other members. */
 export interface WebhookEvent {
   type: string;
-  id?: string;
+  /** The event's id in every dialect, also where a signed header holds it and the body does not. */
+  id: string;
   data: unknown;
   [member: string]: unknown;
 }

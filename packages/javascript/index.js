@@ -32,6 +32,11 @@ export async function verify(dialect, headers, body, secrets, { tolerance = DEFA
   const scheme = typeof dialect === "string" ? SCHEMES.get(dialect) : dialect;
   if (!scheme) throw new TypeError(`unknown dialect ${dialect}; known are ${[...SCHEMES.keys()].join(", ")}`);
   const known = listSecrets(secrets);
+  const moment = now ?? Date.now() / 1000;
+  // Comparisons with NaN are false, and those with text join it: the time would not be checked.
+  if (!(typeof tolerance === "number" && tolerance >= 0) || typeof moment !== "number" || Number.isNaN(moment)) {
+    throw new TypeError("`tolerance` must be 0 or more seconds, and `now` Unix seconds");
+  }
   const content = rawBody(body);
   const claim = readClaim(scheme, readHeaders(headers));
   const message = concatenate(encoder.encode(claim.prefix), content);
@@ -41,8 +46,10 @@ export async function verify(dialect, headers, body, secrets, { tolerance = DEFA
   if (!matches) {
     fail("no_signature_matches", "No signature matches: another secret signed it, or the body is not what was sent.");
   }
-  checkTime(claim.timestamp, now ?? Date.now() / 1000, tolerance);
-  return parse(content);
+  checkTime(claim.timestamp, moment, tolerance);
+  const event = parse(content);
+  if (claim.id !== undefined && event.id === undefined) event.id = claim.id;
+  return event;
 }
 
 function fail(problem, message) {
@@ -54,6 +61,9 @@ function listSecrets(secrets) {
   if (!known.length || !known.every((secret) => typeof secret === "string" && secret)) {
     throw new TypeError("verification needs at least one secret, and each must be text that is not empty");
   }
+  if (known.some((secret) => /\s/.test(secret))) {
+    throw new TypeError("a secret holds white space: pass several as a list, each without the line feed of its file");
+  }
   return known;
 }
 
@@ -62,7 +72,7 @@ function rawBody(body) {
   if (Object.prototype.toString.call(body) === "[object ArrayBuffer]") return new Uint8Array(body);
   return fail(
     "malformed_body",
-    `The body is ${body === null ? "null" : typeof body}, not bytes: hand in the raw body as it was received, before it is ` +
+    `The body is ${body === null ? "null" : typeof body}, not bytes: pass the raw body as it was received, before it is ` +
       "decoded or parsed.",
   );
 }
@@ -105,7 +115,7 @@ function readStandard(header) {
   const [id, time, marks] = [header("webhook-id"), header("webhook-timestamp"), header("webhook-signature")];
   const signatures = marks.split(" ").filter((mark) => /^v1a?,/.test(mark)).slice(0, MOST_SIGNATURES);
   if (!signatures.length) fail("malformed_header", "webhook-signature holds no v1 or v1a signature.");
-  return { timestamp: readTime(time, "webhook-timestamp"), prefix: `${id}.${time}.`, signatures };
+  return { timestamp: readTime(time, "webhook-timestamp"), prefix: `${id}.${time}.`, signatures, id };
 }
 
 function readTime(text, header) {

@@ -17,7 +17,10 @@ for (const vector of vectors) {
     const scheme = vector.brand ? brand(vector.brand, { scheme: vector.scheme }) : vector.dialect;
     const body = (forms[vector.body_as] ?? bytes)(vector.body);
     const call = () => verify(scheme, vector.headers, body, vector.secrets, { now: vector.now });
-    if (vector.valid) assert.equal((await call()).type, vector.type);
+    if (vector.valid) {
+      const event = await call();
+      assert.deepEqual([event.type, event.id], [vector.type, vector.id]);
+    }
     else if (vector.mistake) await assert.rejects(call, TypeError);
     else await assert.rejects(call, (error) => error instanceof VerificationError && error.problem === vector.problem);
   });
@@ -35,7 +38,7 @@ test("a body that is not bytes is refused with the remedy", async () => {
   for (const body of ["{}", {}, null, undefined]) {
     await assert.rejects(verify("optimaldial", good.headers, body, good.secrets), {
       problem: "malformed_body",
-      message: /hand in the raw body/,
+      message: /pass the raw body/,
     });
   }
 });
@@ -53,6 +56,13 @@ test("secrets and dialects that cannot be used are the caller's mistake", async 
     await assert.rejects(verify("standard", headers, bytes(""), secret), TypeError);
   }
   await assert.rejects(verify("morse", {}, bytes(""), "s"), TypeError);
+});
+
+test("a tolerance or a time that is not a number is the caller's mistake", async () => {
+  for (const options of [{ tolerance: "300" }, { tolerance: NaN }, { tolerance: -1 }, { now: NaN }, { now: "1777034096" }]) {
+    const call = verify("optimaldial", good.headers, bytes(good.body), good.secrets, { now: good.now, ...options });
+    await assert.rejects(call, TypeError);
+  }
 });
 
 test("a brand of its own has its own headers", async () => {

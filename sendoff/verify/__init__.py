@@ -68,18 +68,32 @@ def verify(
 ) -> dict[str, Any]:
     """The event that a request carries, if one of `secrets` signed it within `tolerance` seconds of `now`.
 
+    `event["id"]` is the event's id in every dialect, also where a signed header holds it and the body does not.
+
     `dialect` is a name of SCHEMES or a scheme such as `branded("Acme")`; `now` is Unix seconds, by default the
     machine's time. Several secrets serve a rotation. Raises VerificationError for every fault of the request,
-    a body that is not raw bytes among it; ValueError for an unknown dialect or secrets that cannot be used.
+    a body that is not raw bytes among it; ValueError for an unknown dialect, and for secrets, a tolerance or a time
+    that cannot be used.
     """
     scheme = _find_scheme(dialect)
     known = _list_secrets(secrets)
+    moment = time.time() if now is None else now
+    _check_numbers(tolerance, moment)
     content = _raw(body)
     claim = scheme.read(_read_headers(headers), content)
     # The signature first: only then is the time the sender's own, and worth a word about clocks.
     _check_signature(scheme, claim, known)
-    _check_time(claim.timestamp, time.time() if now is None else now, tolerance)
-    return _parse(content)
+    _check_time(claim.timestamp, moment, tolerance)
+    event = _parse(content)
+    if claim.event_id is not None:
+        event.setdefault("id", claim.event_id)
+    return event
+
+
+def _check_numbers(tolerance: float, now: float) -> None:
+    # Every comparison with NaN is false: the time would not be checked at all.
+    if not tolerance >= 0 or now != now:  # noqa: PLR0124
+        raise ValueError("`tolerance` must be 0 or more seconds, and `now` Unix seconds")
 
 
 def _check_signature(scheme: Scheme, claim: Claim, secrets: Sequence[str]) -> None:
@@ -111,19 +125,21 @@ def _parse(body: bytes) -> dict[str, Any]:
 
 
 def _find_scheme(dialect: str | Scheme) -> Scheme:
-    if not isinstance(dialect, str):
+    if not isinstance(dialect, str) and hasattr(dialect, "is_signed"):
         return dialect
-    if dialect not in SCHEMES:
+    if not isinstance(dialect, str) or dialect not in SCHEMES:
         raise ValueError(f"unknown dialect {dialect!r}; known are {', '.join(SCHEMES)}")
     return SCHEMES[dialect]
 
 
 def _list_secrets(secrets: str | Iterable[str]) -> list[str]:
-    known = [secrets] if isinstance(secrets, str) else list(secrets)
+    known = list(secrets) if isinstance(secrets, Iterable) and not isinstance(secrets, str) else [secrets]
     if not all(isinstance(secret, str) for secret in known):
         raise ValueError("each secret must be text, as the registration answered it")
     if not known or not all(known):
         raise ValueError("verification needs at least one secret, and none may be empty")
+    if any(secret != "".join(secret.split()) for secret in known):
+        raise ValueError("a secret holds white space: pass several as a list, each without the line feed of its file")
     return known
 
 
@@ -131,7 +147,7 @@ def _raw(body: object) -> bytes:
     if not isinstance(body, (bytes, bytearray, memoryview)):
         fail(
             Problem.MALFORMED_BODY,
-            f"The body is {type(body).__name__}, not bytes: hand in the raw body as it was received, "
+            f"The body is {type(body).__name__}, not bytes: pass the raw body as it was received, "
             "before it is decoded or parsed.",
         )
     return bytes(body)

@@ -44,6 +44,8 @@ class Claim:
     timestamp: int
     message: bytes
     signatures: Sequence[str]
+    event_id: str | None = None
+    """The event's id, where a signed header holds it and not the body."""
 
 
 class Scheme(Protocol):
@@ -113,7 +115,7 @@ class Standard:
         if not signatures:
             fail(Problem.MALFORMED_HEADER, "webhook-signature holds no v1 or v1a signature.")
         timestamp = _parse_timestamp(time_text, "webhook-timestamp")
-        return Claim(timestamp, encode_text(f"{message_id}.{time_text}.") + body, signatures)
+        return Claim(timestamp, encode_text(f"{message_id}.{time_text}.") + body, signatures, message_id)
 
     def is_signed(self, secret: str, claim: Claim) -> bool:
         if secret.startswith("whpk_"):

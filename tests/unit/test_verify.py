@@ -259,7 +259,7 @@ def test_invalid_headers_raise_only_verification_errors(headers: Any) -> None:
 def test_a_body_that_is_not_bytes_is_refused_with_the_remedy(body: Any) -> None:
     dialect = DIALECTS.get("optimaldial")
     headers, _ = send(dialect, "s")
-    with pytest.raises(VerificationError, match="hand in the raw body") as caught:
+    with pytest.raises(VerificationError, match="pass the raw body") as caught:
         verify("optimaldial", headers, body, "s", now=NOW)
     assert caught.value.problem is Problem.MALFORMED_BODY
 
@@ -268,3 +268,36 @@ def test_a_body_that_is_not_bytes_is_refused_with_the_remedy(body: Any) -> None:
 def test_a_secret_that_is_not_text_is_a_value_error(secret: Any) -> None:
     with pytest.raises(ValueError, match="must be text"):
         verify("optimaldial", {}, b"{}", [secret])
+
+
+@pytest.mark.parametrize("secrets", [None, 1, object()])
+def test_missing_secrets_are_the_callers_mistake(secrets: Any) -> None:
+    with pytest.raises(ValueError, match="must be text"):
+        verify("optimaldial", {}, b"{}", secrets)
+
+
+@pytest.mark.parametrize("secret", ["s\n", " s", "one two", "s\r\n"])
+def test_a_secret_with_white_space_is_the_callers_mistake(secret: str) -> None:
+    with pytest.raises(ValueError, match="white space"):
+        verify("optimaldial", {}, b"{}", [secret])
+
+
+@pytest.mark.parametrize("dialect", [None, 1, b"standard", {}])
+def test_a_dialect_that_is_neither_a_name_nor_a_scheme_is_the_callers_mistake(dialect: Any) -> None:
+    with pytest.raises(ValueError, match="unknown dialect"):
+        verify(dialect, {}, b"{}", "s")
+
+
+@pytest.mark.parametrize("numbers", [{"tolerance": -1}, {"tolerance": float("nan")}, {"now": float("nan")}])
+def test_a_tolerance_or_time_that_would_switch_the_check_off_is_the_callers_mistake(numbers: dict[str, float]) -> None:
+    headers, body = send(DIALECTS.get("optimaldial"), "s")
+    with pytest.raises(ValueError, match="seconds"):
+        verify("optimaldial", headers, body, "s", **{"now": NOW, **numbers})
+
+
+@pytest.mark.parametrize("name", ["standard", "standard-v1a"])
+def test_the_id_of_a_standard_webhook_is_that_of_its_header(name: str) -> None:
+    secret = DIALECTS.get(name).new_secret()
+    headers, body = send(DIALECTS.get(name), secret)
+    assert b"evt_" not in body
+    assert verify(name, headers, body, theirs(secret), now=NOW)["id"] == UPLOAD.event_id

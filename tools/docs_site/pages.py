@@ -25,6 +25,9 @@ OUTSIDE: Mapping[str, str] = {
 }
 """Pages that stand outside `docs/`, and their places on the site."""
 
+ASSETS: Mapping[str, str] = {"docs/vectors.json": "vectors.json", "docs/demo.svg": "demo.svg"}
+"""Files other than pages, and their places on the site."""
+
 SECTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "tutorial.md": ("Tutorial: the first delivery", ("Try it", "Receive")),
     "how-to/production.md": ("Run it in production", ("Run it in production",)),
@@ -32,7 +35,7 @@ SECTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 }
 """Pages made of sections of the README: their titles and the sections."""
 
-_LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!https?://|mailto:)([^)\s#]*)(#[^)\s]*)?\)")
+_LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!https?://|mailto:)([^)\s#]*)(#[^)\s]*)?\)")
 _FENCE = re.compile(r"(^```.*?^```)", re.DOTALL | re.MULTILINE)
 _DIAGRAM = re.compile(r"^```mermaid\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _TRANSITION = re.compile(r"^\s*(\S+) --> (\S+?)(?:: (.*))?$", re.MULTILINE)
@@ -47,8 +50,7 @@ def assemble() -> dict[str, str]:
         text = "\n\n".join(_section(readme, name, drop_heading=name == title) for name in sections)
         found[place] = _localize(f"# {title}\n\n{text}\n", "README.md", place, places)
     found |= reference.pages()
-    found["vectors.json"] = (ROOT / "docs" / "vectors.json").read_text()
-    return found
+    return found | {place: (ROOT / source).read_text() for source, place in ASSETS.items()}
 
 
 def _places() -> dict[str, str]:
@@ -72,23 +74,23 @@ def _section(page: str, name: str, *, drop_heading: bool) -> str:
 
 
 def _localize(text: str, source: str, place: str, places: Mapping[str, str]) -> str:
-    """The page with links that lead to places on the site; a link to a file that is no page becomes its text."""
+    """The page with links that lead to places on the site; a link to a file that is not a page becomes its text."""
 
     def link(match: re.Match[str]) -> str:
-        label, target, anchor = match[1], match[2], match[3] or ""
+        mark, label, target, anchor = match[1], match[2], match[3], match[4] or ""
         path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target)) if target else source
         there = _find_place(path, anchor, places)
         if there is None:
             return label
-        return f"[{label}]({posixpath.relpath(there, posixpath.dirname(place) or '.')}{anchor})"
+        return f"{mark}[{label}]({posixpath.relpath(there, posixpath.dirname(place) or '.')}{anchor})"
 
     parts = _FENCE.split(_DIAGRAM.sub(_table_of_transitions, text))
     return "".join(part if part.startswith("```") else _LINK.sub(link, part) for part in parts)
 
 
 def _find_place(path: str, anchor: str, places: Mapping[str, str]) -> str | None:
-    if path == "docs/vectors.json":
-        return "vectors.json"
+    if path in ASSETS:
+        return ASSETS[path]
     if path == "README.md":
         slugs = {name.lower().replace(" ", "-"): place for place, (_, names) in SECTIONS.items() for name in names}
         return slugs.get(anchor.removeprefix("#"), "index.md")
@@ -110,4 +112,4 @@ def links_of(text: str) -> Iterator[tuple[str, str]]:
     for part in _FENCE.split(text):
         if not part.startswith("```"):
             for match in _LINK.finditer(re.sub(r"`[^`\n]*`", "", part)):
-                yield match[2], (match[3] or "").removeprefix("#")
+                yield match[3], (match[4] or "").removeprefix("#")

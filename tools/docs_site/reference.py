@@ -138,7 +138,7 @@ def _rows_of_outcomes() -> Iterator[tuple[str, str, str]]:
     yield "`rate_limited`", "theirs", "The receiver answered 429; its `Retry-After` is obeyed."
     yield "`client_error`", "theirs", "The receiver answered with another 4xx."
     yield "`server_error`", "theirs", "The receiver answered with a 5xx."
-    yield "`unexpected_status`", "theirs", "The receiver answered with a status that is no final answer."
+    yield "`unexpected_status`", "theirs", "The receiver answered with an interim status, or one above 599."
     for kind in _kinds_of_wire_errors():
         yield f"`{kind.name}`", "ours" if kind.ours else "theirs", _first_line(kind)
 

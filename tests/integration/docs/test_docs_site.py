@@ -16,7 +16,7 @@ from sendoff.errors import SendoffError
 from sendoff.policy.states import DeadLetterReason
 from tests.support.processes import ROOT
 from tools.docs_site import commands, http_api, log_events, reference
-from tools.docs_site.pages import OUTSIDE, assemble, links_of
+from tools.docs_site.pages import ASSETS, OUTSIDE, assemble, links_of
 from tools.docs_site.site import find_foreign_resources
 
 PAGES = {name: text for name, text in assemble().items() if name.endswith(".md")}
@@ -35,7 +35,7 @@ def anchors_of(text: str) -> set[str]:
 def test_every_link_of_the_site_leads_to_a_page_and_a_heading(page: str) -> None:
     for target, anchor in links_of(PAGES[page]):
         there = posixpath.normpath(posixpath.join(posixpath.dirname(page), target)) if target else page
-        assert there in PAGES or there == "vectors.json", target
+        assert there in PAGES or there in ASSETS.values(), target
         assert not anchor or anchor in anchors_of(PAGES[there]), f"{target}#{anchor}"
 
 

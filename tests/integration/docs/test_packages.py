@@ -34,7 +34,8 @@ for vector in vectors:
     scheme = branded(vector["brand"], scheme=vector["scheme"]) if "brand" in vector else vector["dialect"]
     body = forms[vector["body_as"]](vector["body"]) if "body_as" in vector else vector["body"].encode()
     try:
-        result = verify(scheme, vector["headers"], body, vector["secrets"], now=vector["now"])["type"]
+        event = verify(scheme, vector["headers"], body, vector["secrets"], now=vector["now"])
+        result = event["type"] if event["id"] == vector.get("id") else event
     except VerificationError as error:
         result = str(error.problem)
     except ValueError:

@@ -49,10 +49,10 @@ _ABOUT = (
     "bytes) to the verifier of `dialect` with `secrets` at the time `now` (Unix seconds), allowing `tolerance_seconds` "
     "either way. With `brand` and `scheme`, the dialect is the default one under that brand. `headers` come as web "
     "frameworks hand them over: an object or a list of pairs, names in any case, a value as text, a list or null. "
-    "`valid` says whether the request is believed; `type` is the event's, `problem` the reason why not. `mistake` is "
-    "an error of the caller, which must not look like one of the request. `dynamic` marks what a verifier in a "
-    "statically typed language cannot be given: headers that are null, or a body that is not bytes (`body_as`: it is "
-    "`body` as text, `body` as parsed JSON, or null)."
+    "`valid` says whether the request is believed; `type` and `id` are the event's, `problem` the reason why not. "
+    "`mistake` is an error of the caller, which must not look like one of the request. `dynamic` marks what a verifier "
+    "in a statically typed language cannot be given: headers that are null, or a body that is not bytes (`body_as`: it "
+    "is `body` as text, `body` as parsed JSON, or null)."
 )
 
 
@@ -84,7 +84,8 @@ class Vector:
             return {"valid": False, "mistake": True}
         if self.problem:
             return {"valid": False, "problem": self.problem}
-        return {"valid": True, "type": event_for(self.dialect).type}
+        event = event_for(self.dialect)
+        return {"valid": True, "type": event.type, "id": event.event_id}
 
 
 def render() -> str:
@@ -191,8 +192,8 @@ def branded_vectors() -> Iterator[Vector]:
 def mistakes() -> Iterator[Vector]:
     """What is wrong with the call rather than with the request."""
     unusable: dict[str, list[tuple[str, ...]]] = {
-        "optimaldial": [(), ("",), (SECRETS["optimaldial"][0], "")],
-        "standard": [("whsec_",), ("no base64!",), ("whpk_",), ("whpk_AAAA",)],
+        "optimaldial": [(), ("",), (SECRETS["optimaldial"][0], ""), (SECRETS["optimaldial"][0] + "\n",)],
+        "standard": [("whsec_",), (SECRETS["standard"][0] + "\n",), ("no base64!",), ("whpk_",), ("whpk_AAAA",)],
         "standard-v1a": [("whpk_AAAA",)],
     }
     for name, lists in unusable.items():
@@ -203,11 +204,11 @@ def mistakes() -> Iterator[Vector]:
     yield replace(next(vectors_of("optimaldial")), name="an unknown dialect", dialect="morse", is_mistake=True)
 
 
-def _sent(name: str, dialect: Dialect, told: str, signing: list[str], *, knows: list[str]) -> Vector:
+def _sent(name: str, dialect: Dialect, title: str, signing: list[str], *, knows: list[str]) -> Vector:
     event = event_for(name)
     body = dialect.body(event)
     headers = dict(dialect.headers(event, ATTEMPT, body, signing))
-    return Vector(told, name, headers, body.decode(), tuple(map(_theirs, knows)))
+    return Vector(title, name, headers, body.decode(), tuple(map(_theirs, knows)))
 
 
 def _signed_headers(name: str, body: bytes, secret: str) -> dict[str, str]:
