@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +28,7 @@ class LogEvent:
     fields: dict[str, None] = field(default_factory=dict)
 
 
+@cache
 def find_events() -> dict[str, LogEvent]:
     """The events that `sendoff`, `api` and `worker` log, by name in alphabetical order."""
     found: dict[str, LogEvent] = {}
