@@ -10,7 +10,7 @@ import asyncio
 import ssl
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -21,6 +21,8 @@ from arq.connections import ArqRedis, RedisSettings
 from arq.constants import job_key_prefix
 from arq.jobs import serialize_job
 from redis.asyncio import ConnectionPool
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from sendoff.ids import new_id
@@ -44,9 +46,10 @@ BULK = 50
 IDS_PER_JOB = 200
 """The most ids in a job. A job of 200 costs the worker about as much as a job of one."""
 
-GATHER_SECONDS = 0.01
-"""Ids that come while a command is under way wait until this long after its start, to share a job. Without a command
-under way, an id is sent at once."""
+GATHER_SECONDS_PER_ID, GATHER_SECONDS = 0.001, 0.01
+"""Ids that come while a command is under way wait until this long after its start for each id that it carries, at most
+GATHER_SECONDS, to share a job. So an id that comes alone is sent at once, and under load jobs carry many. Longer pauses
+save commands and claims, and delay deliveries by as much."""
 
 MAX_QUEUED_JOBS = {DELIVERIES: 5_000, BULK_DELIVERIES: 500, UPLOADS: 5_000, REPLAYS: 5_000}
 """Jobs kept in each queue; beyond this the newest are dropped, and the sweeper finds what they were for. 500 jobs of
@@ -54,6 +57,10 @@ MAX_QUEUED_JOBS = {DELIVERIES: 5_000, BULK_DELIVERIES: 500, UPLOADS: 5_000, REPL
 
 MAX_WAITING_IDS = 100_000
 """Ids that wait in this process for Redis; beyond this the oldest are dropped."""
+
+QUEUE_SIZE_SECONDS = 1.0
+"""A queue's size is asked for this often while jobs are added, and earlier when they could have filled it. Longer, and
+several processes together exceed its bound by more."""
 
 _JOB_EXPIRES_MS = 600_000
 _JOBS_PER_COMMAND = 100
@@ -77,17 +84,56 @@ class Queue(Protocol):
         """These replays have deliveries to send."""
 
 
+class CommandPipe:
+    """A connection of its own on which commands are written together: half the cost of the client's pooled pipelines.
+
+    It connects when it is first used. After any failure the next call connects again.
+    """
+
+    def __init__(self, redis: ArqRedis) -> None:
+        pool = redis.connection_pool
+        options = {**pool.connection_kwargs, "socket_timeout": None}  # which would cost a task for each write
+        self._connection: AbstractConnection = pool.connection_class(**options)
+
+    async def run(self, commands: Sequence[Sequence[Any]], *, seconds: float) -> list[Any]:
+        """The replies, in order. Raises RedisError, OSError, or TimeoutError after `seconds`."""
+        is_reused = self._connection.is_connected
+        async with asyncio.timeout(seconds):
+            try:
+                return await self._run(commands)
+            except RedisConnectionError:
+                if not is_reused:
+                    raise
+            return await self._run(commands)  # Redis has closed the connection since it was last used
+
+    async def close(self) -> None:
+        await self._connection.disconnect(nowait=True)
+
+    async def _run(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        connection = self._connection
+        try:
+            await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            return [await connection.read_response() for _ in commands]
+        except BaseException:
+            await connection.disconnect(nowait=True)  # replies that nobody reads would be taken for the next ones
+            raise
+
+
 class RedisQueue:
     """Enqueues arq jobs in the background. What comes while a command is under way shares the next jobs."""
 
     def __init__(self, redis: ArqRedis) -> None:
         self._redis = redis
+        self._pipe = CommandPipe(redis)
         kinds = [(DELIVERIES, DELIVER), (DELIVERIES, DELIVER_BACKLOG), (BULK_DELIVERIES, DELIVER)]
         self._waiting: dict[tuple[str, str], deque[str]] = {
             kind: deque(maxlen=MAX_WAITING_IDS) for kind in [*kinds, (UPLOADS, PROCESS_UPLOAD), (REPLAYS, RUN_REPLAY)]
         }
         self._sending: asyncio.Task[None] | None = None
-        self._sent_at = float("-inf")
+        self._next_at = float("-inf")
+        self._sizes = dict.fromkeys(QUEUES, 0)
+        """Jobs in each queue at most: those at the last look, and those added since by this process."""
+        self._looked_at = dict.fromkeys(QUEUES, float("-inf"))
 
     def enqueue_deliveries(self, delivery_ids: Iterable[str]) -> None:
         ids = list(delivery_ids)
@@ -106,6 +152,7 @@ class RedisQueue:
         """Send what still waits, then close the connections."""
         if self._sending is not None:
             await self._sending
+        await self._pipe.close()
         await self._redis.aclose(close_connection_pool=True)
 
     def _enqueue(self, queue: str, function: str, ids: Iterable[str]) -> None:
@@ -120,37 +167,44 @@ class RedisQueue:
         loop = asyncio.get_running_loop()
         while self._count():
             try:
-                async with asyncio.timeout(_ENQUEUE_TIMEOUT_SECONDS):
-                    await self._send_some()
+                await self._send_some()
             except (RedisError, OSError, TimeoutError) as error:
                 _log.warning("enqueue_failed", error=str(error) or type(error).__name__, ids=self._count())
                 for waiting in self._waiting.values():
                     waiting.clear()
             if self._count():
-                await asyncio.sleep(max(0.0, self._sent_at + GATHER_SECONDS - loop.time()))
+                await asyncio.sleep(max(0.0, self._next_at - loop.time()))
 
     async def _send_some(self) -> None:
-        self._sent_at = asyncio.get_running_loop().time()
-        now = int(time.time() * 1000)
-        used: list[str] = []
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for job_id, queue, job in self._take_jobs(now):
-                # Uploads and replays have their own job ids: enqueued again while they wait, they stay one job.
-                pipe.set(job_key_prefix + job_id, job, px=_JOB_EXPIRES_MS, nx=True)
-                pipe.zadd(queue, {job_id: now}, nx=True)
-                used.append(queue)
-            queues = list(dict.fromkeys(used))
-            for queue in queues:
-                pipe.zcard(queue)
-            sizes = (await pipe.execute())[2 * len(used) :]
-        for queue, size in zip(queues, sizes, strict=True):
+        started, now = asyncio.get_running_loop().time(), int(time.time() * 1000)
+        before = self._count()
+        commands: list[tuple[Any, ...]] = []
+        for job_id, queue, job in self._take_jobs(now):
+            # A job that names its only id is enqueued again while it waits: it stays one job.
+            commands += (
+                ("SET", job_key_prefix + job_id, job, "PX", _JOB_EXPIRES_MS, "NX"),
+                ("ZADD", queue, "NX", now, job_id),
+            )
+            self._sizes[queue] += 1
+        self._next_at = started + min(GATHER_SECONDS, GATHER_SECONDS_PER_ID * (before - self._count()))
+        queues = [queue for queue in dict.fromkeys(command[1] for command in commands[1::2]) if self._must_look(queue)]
+        replies = await self._pipe.run(
+            [*commands, *(("ZCARD", one) for one in queues)], seconds=_ENQUEUE_TIMEOUT_SECONDS
+        )
+        for queue, size in zip(queues, replies[len(commands) :], strict=True):
+            self._sizes[queue], self._looked_at[queue] = size, started
             if size > MAX_QUEUED_JOBS[queue]:
                 await self._drop_newest(queue, size - MAX_QUEUED_JOBS[queue])
 
+    def _must_look(self, queue: str) -> bool:
+        is_old = asyncio.get_running_loop().time() - self._looked_at[queue] > QUEUE_SIZE_SECONDS
+        return is_old or self._sizes[queue] > MAX_QUEUED_JOBS[queue]
+
     async def _drop_newest(self, queue: str, count: int) -> None:
-        dropped = await self._redis.zpopmax(queue, count)
-        if dropped:
-            await self._redis.unlink(*(job_key_prefix + job_id.decode() for job_id, _ in dropped))
+        async with asyncio.timeout(_ENQUEUE_TIMEOUT_SECONDS):
+            dropped = await self._redis.zpopmax(queue, count)
+            if dropped:
+                await self._redis.unlink(*(job_key_prefix + job_id.decode() for job_id, _ in dropped))
 
     def _take_jobs(self, now: int) -> Iterable[tuple[str, str, bytes]]:
         """Up to `_JOBS_PER_COMMAND` jobs out of what waits: id, queue, and the job as arq writes it."""
@@ -160,8 +214,14 @@ class RedisQueue:
             while waiting and left:
                 left -= 1
                 ids = [waiting.popleft() for _ in range(min(len(waiting), IDS_PER_JOB if is_delivery else 1))]
-                job_id = new_id() if is_delivery else f"{function}:{ids[0]}"
+                job_id = new_id() if len(ids) > 1 else f"{function}:{ids[0]}"
                 yield job_id, queue, serialize_job(function, (ids,), {}, None, now, serializer=_serialize)
+
+
+def named_id(job_id: str) -> tuple[str, str] | None:
+    """Function and id of a job that is named after the only id that it carries; None of any other job."""
+    function, _, identifier = job_id.partition(":")
+    return (function, identifier) if function == DELIVER and identifier else None
 
 
 _serialize = partial(orjson.dumps, default=repr)  # arq also serializes the errors of jobs

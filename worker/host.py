@@ -121,6 +121,7 @@ class WorkerHost:
                 FUNCTIONS[queue],
                 job_context=job_context,
                 max_jobs=MAX_JOBS[queue],
+                together=queue in (DELIVERIES, BULK_DELIVERIES),
                 wait_for_capacity=wait_for_capacity,
             )
         )

@@ -57,7 +57,7 @@ class Host:
 def supervisor_of(host: Host, queue: str) -> ConsumerSupervisor:
     context = {"host": host, "bulk": queue == BULK_DELIVERIES}
     return ConsumerSupervisor(
-        lambda: QueueConsumer(host.context, queue, FUNCTIONS[queue], job_context=context, max_jobs=10)
+        lambda: QueueConsumer(host.context, queue, FUNCTIONS[queue], job_context=context, max_jobs=10, together=True)
     )
 
 
