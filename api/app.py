@@ -67,6 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
         body_limit=settings.body_limit_bytes,
         body_timeout=settings.body_timeout_seconds,
         proxies=TrustedProxies(settings.trusted_proxies),
+        hot={("POST", route.path): route.endpoint for route in event_routes.PUBLISHING},
     )
     include_routes(app)
     app.state.methods = Methods.of(app)

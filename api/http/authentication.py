@@ -42,7 +42,7 @@ def context_of(request: Request) -> Context:
 
 def refuse_key_in_url(request: Request) -> None:
     """Raise Unauthenticated for a key that was sent as a query parameter."""
-    if "access_token" in request.query_params:
+    if request.scope["query_string"] and "access_token" in request.query_params:
         raise Unauthenticated("Send the API key in the `Authorization` header, never in the URL: URLs are logged.")
 
 

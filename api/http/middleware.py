@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 from starlette.datastructures import MutableHeaders
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
 from sendoff.clock import Clock, SystemClock
-from sendoff.errors import TooLarge
+from sendoff.errors import SendoffError, TooLarge
 from sendoff.ids import new_request_id
 from sendoff.metrics import REQUEST_SECONDS, REQUESTS
 
 from .client_address import TrustedProxies
-from .errors import TooSlow, UnsupportedEncoding, describe, respond
+from .errors import TooSlow, UnsupportedEncoding, answer_error, describe, respond
 
 BATCH_LIMIT_BYTES = 32 * 1024 * 1024
 """Bytes of a batch of events. Each batch under way takes a few times this in memory."""
@@ -27,6 +28,8 @@ LEAST_BODY_BYTES_PER_SECOND = 1_024
 BODY_GRACE_SECONDS = 10.0
 """A body arrives at the least rate on average, not counting the grace. Lower rates let clients hold connections longer
 for less traffic of theirs; higher ones fail on poor mobile networks."""
+
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 _UNMATCHED = "unmatched"
@@ -46,14 +49,20 @@ class RequestMiddleware:
         body_timeout: float,
         proxies: TrustedProxies | None = None,
         clock: Clock | None = None,
+        hot: Mapping[tuple[str, str], Endpoint] | None = None,
     ) -> None:
-        """`body_limit`: bytes, for routes without a limit of their own. `body_timeout`: seconds, for all bodies."""
+        """`body_limit`: bytes, for routes without a limit of their own. `body_timeout`: seconds, for all bodies.
+
+        `hot`: endpoints by method and path that are called at once, past all other middleware and the routes, which
+        would take longer than the endpoint itself.
+        """
         self._app = app
         self._clock = clock or SystemClock()
         self._body_limit = body_limit
         self._body_timeout = body_timeout
         self._proxies = proxies or TrustedProxies()
         # Uploads count their own bytes, by kind of upload.
+        self._hot = {place: _called_directly(endpoint) for place, endpoint in (hot or {}).items()}
         self._limits = {"/api/v1/events/batch": BATCH_LIMIT_BYTES, "/api/v1/uploads": None}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,8 +85,9 @@ class RequestMiddleware:
         REQUEST_SECONDS.labels(route).observe(self._clock.monotonic() - started)
 
     async def _handle(self, scope: Scope, receive: Receive, response: _Response) -> None:
+        app = self._hot.get((scope["method"], scope["path"]), self._app)
         try:
-            await self._app(scope, receive, response)
+            await app(scope, receive, response)
         except ClientDisconnect:
             return
         except Exception as error:
@@ -85,6 +95,19 @@ class RequestMiddleware:
             if response.status:
                 raise  # half a response is out: the server closes the connection, which shows the client that it is cut
             await respond(scope["path"], response.request_id, describe(error))(scope, receive, response)
+
+
+def _called_directly(endpoint: Endpoint) -> ASGIApp:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["endpoint"] = endpoint
+        request = Request(scope, receive)
+        try:
+            response = await endpoint(request)
+        except SendoffError as error:
+            response = await answer_error(request, error)
+        await response(scope, receive, send)
+
+    return app
 
 
 class _Response:

@@ -40,6 +40,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     _head_bytes = 0
     _in_head = True
+    _has_begun = False
     in_body = False
     _lingers = False
     _last_read_at = 0.0
@@ -59,7 +60,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
         if self._limiter.admit(self, self.client[0] if self.client else ""):
-            self._await_head()
+            self._watch_head()
         elif self._limiter.refuse(self):
             retry_after = b"Retry-After: %d" % _REFUSED_FOR_SECONDS
             message = f"Too many connections are open; close some and try again in {_REFUSED_FOR_SECONDS} s."
@@ -88,13 +89,17 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(b"431 Request Header Fields Too Large", "The request's headers are too large; send fewer.")
         elif not (self._in_head or self.in_body) and self.cycle is not None and not self.cycle.response_complete:
             self._limiter.serve(self)
-        elif len(data) >= _PROGRESS_BYTES:
+        elif self._has_begun or len(data) >= _PROGRESS_BYTES:
             self._limiter.await_request(self)
+            if self._in_head and self._deadline is None:
+                self._watch_head()
+        self._has_begun = False
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._await_head()
-        self._limiter.await_request(self)
+        self._cancel_deadline()
+        # Most requests arrive in one piece: what a head that is late needs waits until the piece is parsed.
+        self._has_begun, self._in_head, self.in_body, self._head_bytes = True, True, False, 0
 
     def on_headers_complete(self) -> None:
         self._cancel_deadline()
@@ -173,9 +178,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
         super()._start_asgi_task(cycle, answer)
 
-    def _await_head(self) -> None:
-        self._cancel_deadline()
-        self._in_head, self.in_body, self._head_bytes = True, False, 0
+    def _watch_head(self) -> None:
         self._deadline = self.loop.call_later(HEAD_PATIENCE_SECONDS, self.transport.abort)
 
     def _cancel_deadline(self) -> None:

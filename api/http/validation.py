@@ -49,7 +49,7 @@ def validate(model: type[Model], fields: Mapping[str, Any]) -> Model:
 
 def check_query(request: Request) -> None:
     """Raise Invalid for a query parameter that the matched route does not take."""
-    if request.url.query:
+    if request.scope["query_string"]:
         dependant = getattr(request.scope.get("route"), "dependant", None)
         known = set() if dependant is None else _query_names(dependant)
         for name in request.query_params:

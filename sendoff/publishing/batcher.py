@@ -1,7 +1,8 @@
 """Group commit for publishing: requests that arrive while a transaction is under way share the next one.
 
-A single request commits at once; under load dozens share a commit, and with it the query for their API keys and
-subscribers. Nothing is cached, so that a revoked key or a new endpoint counts from the next transaction on.
+An event that comes alone is committed at once, in one statement; under load dozens share a commit, and with it the
+query for their API keys and subscribers. Nothing is cached, so that a revoked key or a new endpoint counts from the
+next transaction on.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from sendoff.publishing.publish import (
     AcceptedEvent,
     NewEvent,
     Publication,
+    accept_one,
     enqueue_accepted,
     insert_publications,
 )
@@ -54,6 +56,7 @@ class PublishBatcher:
         self.context = context
         self._queue: deque[_PendingPublish] = deque()
         self._at_work: asyncio.Task[None] | None = None
+        self._has_one_under_way = False
         self._checks: set[asyncio.Task[None]] = set()
 
     async def publish(
@@ -68,9 +71,28 @@ class PublishBatcher:
 
         Raises Unauthenticated, MissingScope, UnknownEventType, Invalid or Unavailable, each for this request alone.
         """
+        key_hash = hash_bearer_key(authorization)
+        if len(events) == 1 and self._is_quiet and (alone := await self._accept_one(key_hash, events[0], request_id)):
+            return [alone]
         outcome: asyncio.Future[list[AcceptedEvent]] = asyncio.get_running_loop().create_future()
-        self._add(_PendingPublish(hash_bearer_key(authorization), events, request_id, in_batch, outcome))
+        self._add(_PendingPublish(key_hash, events, request_id, in_batch, outcome))
         return await outcome
+
+    @property
+    def _is_quiet(self) -> bool:
+        """Whether no other request is under way that could share a transaction."""
+        return not self._has_one_under_way and (self._at_work is None or self._at_work.done())
+
+    async def _accept_one(self, key_hash: str, event: NewEvent, request_id: str | None) -> AcceptedEvent | None:
+        """Commit an event that comes alone; None for one that may not be accepted, or only after a check."""
+        self._has_one_under_way = True
+        try:
+            accepted = await accept_one(self.context, key_hash, event, scope=EVENTS_WRITE, request_id=request_id)
+        finally:
+            self._has_one_under_way = False
+        if accepted is not None:
+            enqueue_accepted(self.context, [accepted])
+        return accepted
 
     def _add(self, waiting: _PendingPublish) -> None:
         self._queue.append(waiting)

@@ -16,10 +16,11 @@ from sendoff.delivery.admission import most_due
 from sendoff.errors import SendoffError
 from sendoff.idempotency import IdempotentRequest, StoredResponse, complete, reserve
 from sendoff.ids import new_event_id, new_id
-from sendoff.policy.matching import matches
+from sendoff.policy.matching import BUILT_IN_TYPES, matches
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing.event_types import check_data, check_types, look_up_publishable
 from sendoff.store.engine.database import Transaction
+from sendoff.store.hot.rows import EventOfKey
 from sendoff.store.queries.deliveries import NewDelivery
 from sendoff.store.queries.endpoints import Subscriber
 from sendoff.store.queries.events import NewEventRow
@@ -129,6 +130,20 @@ async def insert_publications(
     if plan.events:
         await context.hot.accept(plan.events, plan.deliveries, now=now, tx=tx)
     return plan.accepted
+
+
+async def accept_one(
+    context: Context, key_hash: str, event: NewEvent, *, scope: str, request_id: str | None
+) -> AcceptedEvent | None:
+    """Commit one event for the organization of an API key in one statement, if nothing about it is unusual.
+
+    None, with nothing written, for any other, which is then accepted or refused like several (`HotStore.accept_one`).
+    """
+    now = context.clock.now()
+    new = EventOfKey(key_hash, new_event_id(), event.type, event.data.decode(), event.occurred_at or now, request_id)
+    is_built_in = event.type in BUILT_IN_TYPES
+    deliveries = await context.hot.accept_one(new, scope=scope, is_built_in=is_built_in, now=now)
+    return None if deliveries is None else AcceptedEvent(new.id, event.type, deliveries)
 
 
 @dataclass(frozen=True, slots=True)

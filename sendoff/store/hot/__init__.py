@@ -11,7 +11,7 @@ from typing import Protocol
 
 from sendoff.store.engine.database import Database, Transaction
 from sendoff.store.hot.postgres import PostgresHotStore
-from sendoff.store.hot.rows import AttemptRecord, ClaimResult, Quotas, Recorded, Sender
+from sendoff.store.hot.rows import AttemptRecord, ClaimResult, EventOfKey, Quotas, Recorded, Sender
 from sendoff.store.hot.sqlite import SqliteHotStore
 from sendoff.store.queries.deliveries import NewDelivery
 from sendoff.store.queries.endpoints import Subscriber
@@ -46,10 +46,24 @@ class HotStore(Protocol):
         """Insert events and their deliveries, all created `now`: within `tx`, or else committed on return."""
         ...
 
+    async def accept_one(
+        self, new: EventOfKey, *, scope: str, is_built_in: bool, now: datetime
+    ) -> list[NewDelivery] | None:
+        """Commit an event with its deliveries in one statement, if nothing about it is unusual, and return those.
+
+        None, with nothing written, unless its key is valid and carries `scope`, its organization is not suspended and
+        its type is built in or registered without a schema; `find_senders` tells why. None always on SQLite, where a
+        statement costs no round trip. The deliveries of an endpoint that has held ones are held.
+        """
+        ...
+
     async def claim_due(
         self, ids: Sequence[str], *, quotas: Quotas, lease_token: str, now: datetime, until: datetime
     ) -> ClaimResult:
         """Claim those of `ids` that are due, under `lease_token` until `until`, oldest first.
+
+        A claim survives the death of any process; a crash of the database server may undo those of the last half
+        second, whose deliveries are then due again.
 
         A delivery that was never tried is due whatever its time says: the clock that wrote it may be ahead of this one.
         Deliveries beyond their endpoint's quota become `held`; the oldest are claimed first.

@@ -6,7 +6,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from sendoff.ids import new_id
 from sendoff.policy.states import (
+    ACCEPT,
     CLAIM_DUE,
     CLAIM_HELD,
     GIVE_UP,
@@ -31,6 +33,7 @@ from sendoff.store.hot.rows import (
     AttemptRecord,
     ClaimResult,
     EndpointBefore,
+    EventOfKey,
     Quotas,
     Recorded,
     Sender,
@@ -77,12 +80,52 @@ _ACCEPT = """
         AS r(id, event_id, endpoint_id, organization_id, state)
 """
 
+# The ids of an event's deliveries differ from the given one in their last 32 bits, which are random otherwise.
+_ACCEPT_ONE = f"""
+    WITH sender AS MATERIALIZED (
+        SELECT o.id AS organization_id FROM api_keys k JOIN organizations o ON o.id = k.organization_id
+        WHERE k.key_hash = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > $2)
+            AND o.suspended_at IS NULL
+            AND EXISTS (SELECT FROM json_array_elements_text(k.scopes) AS scope WHERE scope = $3)
+            AND ($4::bool OR EXISTS (
+                SELECT FROM event_types t WHERE t.name = $5::text AND COALESCE(t.data_schema::text, 'null') = 'null'
+            ))
+    ), reached AS MATERIALIZED (
+        SELECT s.organization_id, p.id AS endpoint_id, {HAS_HELD} AS has_held,
+            row_number() OVER (ORDER BY p.id) - 1 AS place
+        FROM sender s JOIN endpoints p ON p.organization_id = s.organization_id AND p.state = 'active'
+        WHERE EXISTS (SELECT FROM json_array_elements_text(p.events) AS named WHERE named = $5)
+    ), event AS (
+        INSERT INTO events (id, organization_id, type, data, occurred_at, request_id, delivery_count, created_at)
+        SELECT $6::text, s.organization_id, $5, $7::text, $8::timestamptz, $9::text,
+            (SELECT count(*) FROM reached), $2
+        FROM sender s
+        RETURNING organization_id
+    ), delivery AS (
+        INSERT INTO deliveries
+            (id, event_id, endpoint_id, organization_id, created_at, state, attempt_count, due_at)
+        SELECT overlay($10::text PLACING lpad(to_hex(place), 8, '0') FROM 29)::uuid,
+            $6, endpoint_id, organization_id, $2,
+            CASE WHEN has_held THEN {made_by(ACCEPT, DeliveryState.HELD)}
+                ELSE {made_by(ACCEPT, DeliveryState.PENDING)} END,
+            0, $2
+        FROM reached
+        RETURNING id, endpoint_id, state
+    )
+    SELECT e.organization_id, d.id, d.endpoint_id, d.state FROM event e LEFT JOIN delivery d ON TRUE ORDER BY d.id
+"""
+
+# A claim need not be on disk before it is answered: should the database server crash within the next half second,
+# the delivery is due again, as after any lease that ended. What is recorded afterwards takes the claim to disk.
+_UNSYNCED = "(SELECT set_config('synchronous_commit', 'off', true) IS NOT NULL)"
+
 _CLAIMED = """deliveries.id, deliveries.event_id, deliveries.endpoint_id, deliveries.organization_id,
     deliveries.state, deliveries.attempt_count, deliveries.replay_id, deliveries.blocked_since"""
 _CLAIM_DUE = f"""
     WITH due AS (
         SELECT d.id, d.endpoint_id FROM deliveries d
         WHERE d.id = ANY($1::uuid[]) AND {IS_DUE.format(now="$6")}
+            AND {_UNSYNCED}
         FOR UPDATE OF d SKIP LOCKED
     ), ranked AS (
         SELECT due.id, row_number() OVER (PARTITION BY due.endpoint_id ORDER BY due.id) - COALESCE(
@@ -108,7 +151,7 @@ _CLAIM_HELD = f"""
         SELECT of_endpoint.id
         FROM unnest($1::uuid[], $2::int[]) AS r(endpoint_id, quota) CROSS JOIN LATERAL (
             SELECT d.id FROM deliveries d WHERE d.endpoint_id = r.endpoint_id
-                AND {found_by(CLAIM_HELD, column="d.state")}
+                AND {found_by(CLAIM_HELD, column="d.state")} AND {_UNSYNCED}
             ORDER BY d.id LIMIT r.quota
             FOR UPDATE OF d SKIP LOCKED
         ) AS of_endpoint
@@ -253,6 +296,22 @@ class PostgresHotStore:
             await self._direct.fetch(_ACCEPT, *arguments)
         else:
             await (await tx.connection()).exec_driver_sql(_ACCEPT, arguments)
+
+    async def accept_one(
+        self, new: EventOfKey, *, scope: str, is_built_in: bool, now: datetime
+    ) -> list[NewDelivery] | None:
+        arguments = (new.key_hash, now, scope, is_built_in, new.type, new.id, new.data, new.occurred_at, new.request_id)
+        rows = await self._direct.fetch(_ACCEPT_ONE, *arguments, new_id())
+        if not rows:
+            return None
+        organization_id = str(rows[0]["organization_id"])
+        return [
+            NewDelivery(
+                str(row["id"]), new.id, str(row["endpoint_id"]), organization_id, now, DeliveryState(row["state"])
+            )
+            for row in rows
+            if row["id"] is not None
+        ]
 
     async def claim_due(
         self, ids: Sequence[str], *, quotas: Quotas, lease_token: str, now: datetime, until: datetime

@@ -32,6 +32,18 @@ class Sender:
 
 
 @dataclass(frozen=True, slots=True)
+class EventOfKey:
+    """An event to be accepted for the organization of an API key, whichever that is."""
+
+    key_hash: str
+    id: str
+    type: str
+    data: str
+    occurred_at: datetime
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Quotas:
     """How many deliveries of an endpoint a claim may take: by endpoint in `known`, and `default` for all others.
 

@@ -40,6 +40,7 @@ from sendoff.store.hot.rows import (
     AttemptRecord,
     ClaimResult,
     EndpointBefore,
+    EventOfKey,
     Quotas,
     Recorded,
     Sender,
@@ -203,6 +204,11 @@ class SqliteHotStore:
         for statement, rows in inserts:
             if rows:
                 await connection.exec_driver_sql(statement, rows)
+
+    async def accept_one(
+        self, new: EventOfKey, *, scope: str, is_built_in: bool, now: datetime
+    ) -> list[NewDelivery] | None:
+        return None
 
     async def claim_due(
         self, ids: Sequence[str], *, quotas: Quotas, lease_token: str, now: datetime, until: datetime

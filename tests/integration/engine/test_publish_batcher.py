@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from sqlalchemy import update
 
 from sendoff.accounts import organizations
+from sendoff.delivery.admission import most_at_once
 from sendoff.errors import Invalid, MissingScope, Unauthenticated, UnknownEventType
 from sendoff.publishing.batcher import PublishBatcher
 from sendoff.publishing.event_types import create_event_type
 from sendoff.publishing.publish import NewEvent
-from sendoff.store.queries import delivery_history
-from tests.support.app_fixture import ACTOR, AppFixture, open_app
+from sendoff.store.queries import delivery_history, events
+from sendoff.store.tables import ApiKey
+from tests.support.app_fixture import ACTOR, START, AppFixture, open_app
 from tests.support.query_counter import count_queries
 from tests.support.receiver import Receiver
 
@@ -90,6 +93,77 @@ async def test_a_revoked_key_publishes_nothing_from_the_next_transaction_on(data
         await organizations.revoke_key(app.context, ACTOR, key_id)
         with pytest.raises(Unauthenticated):
             await acceptance.publish(bearer, [COMPLETED])
+
+
+@pytest.mark.parametrize("registered", [False, True])
+async def test_an_event_that_comes_alone_is_one_statement(
+    postgres_url: str, receiver: Receiver, registered: bool
+) -> None:
+    async with open_app(postgres_url) as app:
+        await create_event_type(app.context, ACTOR, name="invoice.paid", data_schema=None)
+        event = (
+            NewEvent("invoice.paid", b'{"n": 1}', START) if registered else NewEvent("upload.completed", b'{"n": 1}')
+        )
+        for path in ("/one", "/two"):
+            await app.register(receiver.url(path), event.type)
+        await app.register(receiver.url("/other"), "upload.failed")
+        _, bearer = await mint(app, "events:write")
+        with count_queries() as spent:
+            [accepted] = await PublishBatcher(app.context).publish(bearer, [event], request_id="req_1")
+        assert (spent.statements, spent.commits) == (1, 1)
+        assert sorted(app.queue.deliveries) == sorted(accepted.delivery_ids)
+        async with app.transaction() as tx:
+            found = await events.find(tx, accepted.id)
+            deliveries = await delivery_history.of_event(tx, accepted.id)
+        assert found is not None
+        assert (found.type, found.data, found.occurred_at) == (event.type, '{"n": 1}', event.occurred_at or START)
+        assert (found.created_at, found.request_id, found.delivery_count) == (START, "req_1", 2)
+        assert found.organization_id == app.principal.organization_id
+        assert sorted(one.id for one in deliveries) == sorted(accepted.delivery_ids)
+        assert {(one.state, one.attempt_count, one.due_at, one.created_at) for one in deliveries} == {
+            ("pending", 0, START, START)
+        }
+
+
+async def test_an_event_that_comes_alone_waits_behind_held_ones(postgres_url: str, receiver: Receiver) -> None:
+    async with open_app(postgres_url, endpoint_max_in_flight=1) as app:
+        await app.register(receiver.url("/hook"))
+        _, bearer = await mint(app, "events:write")
+        publish = PublishBatcher(app.context).publish
+        many = await publish(bearer, [COMPLETED] * (most_at_once(1) + 1), in_batch=True)
+        [alone] = await publish(bearer, [COMPLETED])
+        assert [str(delivery.state) for delivery in alone.deliveries] == ["held"]
+        assert many[-1].deliveries[0].endpoint_id in app.queue.holders
+        assert not set(alone.delivery_ids) & set(app.queue.deliveries)
+
+
+@pytest.mark.parametrize("scope", ["events:write", "uploads:read"])
+@pytest.mark.parametrize("spoilt_by", ["revocation", "expiry", "suspension", "unknown type", "schema", "nothing"])
+async def test_an_event_that_comes_alone_is_refused_for_what_refuses_several(
+    database_url: str, receiver: Receiver, scope: str, spoilt_by: str
+) -> None:
+    """The single statement and the shared transaction refuse the same, for the same reason, and write nothing."""
+    async with open_app(database_url) as app:
+        await app.register(receiver.url("/hook"))
+        await create_event_type(app.context, ACTOR, name="invoice.paid", data_schema={"required": ["total"]})
+        key_id, bearer = await mint(app, scope)
+        type_ = {"unknown type": "no.such.type", "schema": "invoice.paid"}.get(spoilt_by, "upload.completed")
+        if spoilt_by == "revocation":
+            await organizations.revoke_key(app.context, ACTOR, key_id)
+        if spoilt_by == "suspension":
+            await organizations.suspend_organization(app.context, ACTOR, app.principal.organization_id, suspended=True)
+        if spoilt_by == "expiry":
+            async with app.context.database.write() as tx:
+                await tx.execute(update(ApiKey).values(expires_at=START))
+        alone = PublishBatcher(app.context)
+        one = await asyncio.gather(alone.publish(bearer, [NewEvent(type_, b"{}")]), return_exceptions=True)
+        accepted_alone = len(app.queue.deliveries)
+        two = await asyncio.gather(alone.publish(bearer, [NewEvent(type_, b"{}")] * 2), return_exceptions=True)
+        assert [type(answer) for answer in one] == [type(answer) for answer in two]
+        assert [str(answer) for answer in one if isinstance(answer, Exception)] == [
+            str(answer) for answer in two if isinstance(answer, Exception)
+        ]
+        assert accepted_alone == (1 if (spoilt_by, scope) == ("nothing", "events:write") else 0)
 
 
 async def test_a_publish_that_breaks_its_transaction_fails_alone(postgres_url: str, receiver: Receiver) -> None:
