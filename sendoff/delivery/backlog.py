@@ -85,7 +85,7 @@ class BacklogClaimer:
             try:
                 if began_at - polled_at >= BACKLOG_POLL_SECONDS:
                     polled_at = began_at
-                    async with self._context.database.read() as tx:
+                    async with self._context.database.look() as tx:
                         self._pending_endpoints |= dict.fromkeys(await deliveries.find_endpoints_with_held(tx))
                 await self._claim_round()
             except Unavailable as error:

@@ -25,8 +25,11 @@ FAILURES_AT_MOST = 20
 RECORD_BYTES_AT_MOST = 1_000_000
 """Bytes of receivers' answers in one transaction. Each byte is in memory several times while it is written."""
 
-GATHER_SECONDS = 0.02
-"""Seconds between rounds: attempts that finish meanwhile share the next one. Longer, and slots are freed later."""
+GATHER_SECONDS, GATHER_FEW_SECONDS = 0.02, 0.05
+"""Seconds between rounds, and after a round of at most FEW: attempts that finish meanwhile share the next one. Longer,
+and slots are freed later, and a process that is killed has more that is sent again."""
+
+FEW = 20
 
 RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0)
 """Seconds before each further try to record; the last wait repeats."""
@@ -76,12 +79,14 @@ class Recorder:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
+            count = 0
             for group in (self._next_successes(), self._next_others()):
                 if group:
                     await self._record(group)
                     self._recorded(group)
+                    count += len(group)
             if not self._closing and len(self._successes) < SUCCESSES_AT_MOST:
-                await asyncio.sleep(GATHER_SECONDS)
+                await asyncio.sleep(GATHER_FEW_SECONDS if count <= FEW else GATHER_SECONDS)
 
     def _next_successes(self) -> list[FinishedAttempt]:
         group, self._successes = self._successes[:SUCCESSES_AT_MOST], self._successes[SUCCESSES_AT_MOST:]

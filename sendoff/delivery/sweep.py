@@ -30,7 +30,7 @@ async def sweep(context: Context, *, sweep_lag: timedelta = timedelta(0)) -> Swe
     Safe to run anywhere, at any time, twice at once: enqueueing twice is harmless, since only one claim succeeds.
     """
     now = context.clock.now()
-    async with context.database.read() as tx:
+    async with context.database.look() as tx:
         due = await deliveries.find_due(tx, now=now, enqueued_until=now - sweep_lag, limit=ENQUEUE_LIMIT)
         waiting_uploads = await uploads.find_due(tx, now=now, limit=_UPLOADS_AT_MOST)
         running_replays = await replays.find_running(tx)

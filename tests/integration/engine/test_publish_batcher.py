@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from sendoff.accounts import organizations
-from sendoff.delivery.admission import most_at_once
+from sendoff.delivery.admission import most_due
 from sendoff.errors import Invalid, MissingScope, Unauthenticated, UnknownEventType
 from sendoff.publishing.batcher import PublishBatcher
 from sendoff.publishing.event_types import create_event_type
@@ -130,7 +130,7 @@ async def test_an_event_that_comes_alone_waits_behind_held_ones(postgres_url: st
         await app.register(receiver.url("/hook"))
         _, bearer = await mint(app, "events:write")
         publish = PublishBatcher(app.context).publish
-        many = await publish(bearer, [COMPLETED] * (most_at_once(1) + 1), in_batch=True)
+        many = await publish(bearer, [COMPLETED] * (most_due(1, slots=1_000) + 1), in_batch=True)
         [alone] = await publish(bearer, [COMPLETED])
         assert [str(delivery.state) for delivery in alone.deliveries] == ["held"]
         assert many[-1].deliveries[0].endpoint_id in app.queue.holders
