@@ -25,7 +25,7 @@ OUTSIDE: Mapping[str, str] = {
 }
 """Pages that stand outside `docs/`, and their places on the site."""
 
-ASSETS: Mapping[str, str] = {"docs/vectors.json": "vectors.json", "docs/demo.svg": "demo.svg"}
+ASSETS: Mapping[str, str] = {f"docs/{name}": name for name in ("vectors.json", "demo.svg", "site.css")}
 """Files other than pages, and their places on the site."""
 
 SECTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
