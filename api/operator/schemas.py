@@ -144,7 +144,7 @@ class AuditEntryView(ResponseModel):
 
 
 def _fields(delivery: Delivery) -> dict[str, Any]:
-    return delivery.model_dump() | {"next_attempt_at": delivery.next_attempt_at}
+    return delivery.model_dump(exclude={"data"}) | {"next_attempt_at": delivery.next_attempt_at}
 
 
 def _response(last: LastExchange | None) -> ResponseView | None:

@@ -96,7 +96,7 @@ class WebhookDelivery(ResponseModel):
         delivery = listed.delivery
         status = STATUSES[DeliveryState(delivery.state)]
         return cls(
-            **delivery.model_dump(exclude={"state"}),
+            **delivery.model_dump(exclude={"state", "data"}),
             webhook_endpoint_id=delivery.endpoint_id,
             event_type=listed.event_type,
             status=status,

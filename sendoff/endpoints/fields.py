@@ -6,6 +6,7 @@ The API's bodies and answers and the command line's JSON are made of these model
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, Self
 
@@ -13,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 
 from sendoff.clock import iso
 from sendoff.dialects.branded import NAME as BRANDED
+from sendoff.policy.expressions import MAX_CHARACTERS, ExpressionRefused, Purpose, compile_expression
 from sendoff.policy.redaction import redact_url
 from sendoff.policy.states import EndpointState
 from sendoff.store.tables import Endpoint
@@ -68,7 +70,11 @@ Description = Annotated[str, Field(max_length=500), AfterValidator(_without_nul)
 Events = Annotated[
     list[Text],
     AfterValidator(_without_duplicates),
-    Field(max_length=1_000, description=f"Event types to subscribe to, at most {MAX_EVENTS} different ones"),
+    Field(
+        max_length=1_000,
+        description=f"Event types to subscribe to, at most {MAX_EVENTS} different ones; `upload.*` stands for all "
+        "types that begin with `upload.`, and `*` for all types",
+    ),
 ]
 RateLimit = Annotated[int, Field(ge=1, le=HIGHEST_RATE, description="Maximum deliveries per second, over all workers")]
 """How fast an endpoint may be sent to; answers hold it only where it is set."""
@@ -79,6 +85,39 @@ _MetadataValue = Annotated[str, Field(max_length=500), AfterValidator(_without_n
 Metadata = Annotated[
     dict[_MetadataKey, _MetadataValue],
     Field(max_length=20, description="The owner's own keys and values; they are kept and shown, and mean nothing here"),
+]
+
+
+def _checked(purpose: Purpose) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        try:
+            compile_expression(text, purpose)
+        except ExpressionRefused as error:
+            raise ValueError(f"The expression {error}") from None
+        return text
+
+    return check
+
+
+Filter = Annotated[
+    Text,
+    Field(max_length=MAX_CHARACTERS["filter"]),
+    AfterValidator(_checked("filter")),
+    Field(
+        description="A CEL expression over `type`, `id`, `occurred_at` and `data` that gives a bool: only events for "
+        "which it is true make a delivery.",
+        examples=["data.upload.filename.endsWith('.csv')"],
+    ),
+]
+Transform = Annotated[
+    Text,
+    Field(max_length=MAX_CHARACTERS["transform"]),
+    AfterValidator(_checked("transform")),
+    Field(
+        description="A CEL expression over the same names as `filter` whose value, a map, becomes `data` for this "
+        "endpoint.",
+        examples=["{'id': data.upload.id}"],
+    ),
 ]
 
 
@@ -96,6 +135,8 @@ class NewEndpoint(BaseModel):
         "(Standard Webhooks 1.0 with a shared secret) or `standard-v1a` (the same with an ed25519 key).",
     )
     rate_limit: RateLimit | None = None
+    filter: Filter | None = None
+    transform: Transform | None = None
     owner_metadata: Metadata | None = Field(None, alias="metadata")
     secret: Text | None = Field(
         None,
@@ -116,6 +157,8 @@ class EndpointChanges(BaseModel):
     events: Events = Field(default_factory=list)
     is_active: bool = Field(default_factory=bool)
     rate_limit: RateLimit | None = Field(default_factory=lambda: None)
+    filter: Filter | None = Field(default_factory=lambda: None)
+    transform: Transform | None = Field(default_factory=lambda: None)
     owner_metadata: Metadata | None = Field(default_factory=lambda: None, alias="metadata")
 
     def given(self) -> dict[str, Any]:
@@ -150,6 +193,8 @@ class EndpointView(BaseModel):
         default=False, exclude_if=lambda value: not value, description="Only an operator can enable it again."
     )
 
+    filter: str | None = Field(None, exclude_if=is_none)
+    transform: str | None = Field(None, exclude_if=is_none)
     owner_metadata: Metadata | None = Field(None, alias="metadata", exclude_if=is_none)
 
     @classmethod

@@ -11,6 +11,7 @@ from sendoff.errors import Conflict, Invalid, NotFound
 from sendoff.ids import is_uuid
 from sendoff.operators.queries import DeliveryReport, find_dead_letter, find_delivery, report_on
 from sendoff.policy.states import DISCARD, DeadLetterState, DeliveryState, EndpointState
+from sendoff.publishing.untransformed import transform_again
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import dead_letters, deliveries, endpoints
 from sendoff.store.tables import DeadLetter, Delivery, Endpoint
@@ -27,6 +28,9 @@ async def retry_delivery(context: Context, actor: Actor, delivery_id: str) -> De
         delivery = await find_delivery(tx, delivery_id)
         await _check_retry(tx, delivery)
         if delivery.state == DeliveryState.DEAD:
+            if await transform_again(tx, context, [delivery]):
+                await tx.refresh(delivery)
+                raise Conflict(f"{delivery.last_error} Change the transform, then try again.")
             started = bool(await deliveries.reopen(tx, [delivery.id], replay_id=None, now=now))
             await dead_letters.mark_replayed(tx, [delivery.id], now=now)
         else:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from sendoff.clock import iso
 from sendoff.errors import NotFound
 from sendoff.ids import is_event_id
+from sendoff.policy.expressions import Evaluated, ExpressionInput, Pair
 from sendoff.policy.matching import matches
 from sendoff.policy.states import DeliveryState, EndpointState
+from sendoff.publishing.evaluation import EvaluationJob, evaluate
 from sendoff.store.queries import audit, dead_letters, delivery_history, endpoints, events
 
 if TYPE_CHECKING:
@@ -60,8 +62,9 @@ class _Then:
 
     state: EndpointState
     events: Sequence[str]
+    filter: str | None
     changed_since: bool
-    """Whether its subscription was changed after the event."""
+    """Whether its subscription or its filter was changed after the event."""
 
 
 async def explain_event(context: Context, event_id: str) -> EventExplanation:
@@ -83,25 +86,28 @@ async def explain_event(context: Context, event_id: str) -> EventExplanation:
     of_endpoint: dict[str, list[AuditEntry]] = {}
     for entry in changes:
         of_endpoint.setdefault(entry.target_id, []).append(entry)
-    explained = [
-        _explain(event, endpoint, made.get(endpoint.id), letters, of_endpoint.get(endpoint.id, ()))
-        for endpoint in found
-    ]
+    then = {one.id: _settings_then(one, of_endpoint.get(one.id, ())) for one in found if one.id not in made}
+    results = await _evaluate_filters(context, event, then.values())
+    explained: list[Explanation] = []
+    for endpoint in found:
+        delivery = made.get(endpoint.id)
+        if delivery is not None:
+            verdict, because = explain_delivery(delivery, letters.get(delivery.id))
+        else:
+            settings = then[endpoint.id]
+            verdict, because = explain_absence(event, endpoint, settings, results.get(settings.filter))
+        explained.append(Explanation(endpoint.id, endpoint.url, verdict, delivery, because))
     return EventExplanation(event, sorted(explained, key=lambda one: one.delivery is None))
 
 
-def _explain(
-    event: Event,
-    endpoint: Endpoint,
-    delivery: Delivery | None,
-    letters: Mapping[str, DeadLetter],
-    changes: Iterable[AuditEntry],
-) -> Explanation:
-    if delivery is not None:
-        verdict, because = explain_delivery(delivery, letters.get(delivery.id))
-    else:
-        verdict, because = explain_absence(event, endpoint, _settings_then(endpoint, changes))
-    return Explanation(endpoint.id, endpoint.url, verdict, delivery, because)
+async def _evaluate_filters(
+    context: Context, event: Event, settings: Iterable[_Then]
+) -> Mapping[str | None, Evaluated]:
+    """What each of the filters says of the event."""
+    pairs = list(dict.fromkeys(Pair(filter=one.filter) for one in settings if one.filter is not None))
+    source = ExpressionInput(event.id, event.type, event.occurred_at, event.data.encode())
+    found = await evaluate(context, event.organization_id, [EvaluationJob(source, pairs)] if pairs else [])
+    return {pair.filter: result for (_, pair), result in found.items()}
 
 
 def explain_delivery(delivery: Delivery, letter: DeadLetter | None) -> tuple[Verdict, str]:
@@ -123,8 +129,13 @@ def explain_delivery(delivery: Delivery, letter: DeadLetter | None) -> tuple[Ver
             return Verdict.DEAD, because
 
 
-def explain_absence(event: Event, endpoint: Endpoint, then: _Then) -> tuple[Verdict, str]:
-    """The verdict on an endpoint without a delivery of the event, given its settings at that moment. Pure."""
+def explain_absence(
+    event: Event, endpoint: Endpoint, then: _Then, filtered: Evaluated | None = None
+) -> tuple[Verdict, str]:
+    """The verdict on an endpoint without a delivery of the event, given its settings at that moment. Pure.
+
+    `filtered` is what its filter at that moment says of the event.
+    """
     if endpoint.created_at > event.created_at:
         return Verdict.CREATED_LATER, f"The endpoint was created at {iso(endpoint.created_at)}, after the event."
     if then.state is EndpointState.DELETED:
@@ -135,17 +146,23 @@ def explain_absence(event: Event, endpoint: Endpoint, then: _Then) -> tuple[Verd
         now = " It was changed since." if then.changed_since else ""
         subscribed = ", ".join(then.events[:10]) + (", …" if len(then.events) > 10 else "")
         return Verdict.NOT_SUBSCRIBED, f"The endpoint was subscribed to {subscribed}, not to {event.type}.{now}"
+    if filtered is not None and not filtered.matches:
+        result = "is false for it" if filtered.error is None else f"failed: {filtered.error}"
+        return Verdict.FILTERED, f"The endpoint's filter {result}: {then.filter}"
     return Verdict.DELIVERED, "Its delivery was completed and is past its retention, so it is not kept any more."
 
 
 def _settings_then(endpoint: Endpoint, changes: Iterable[AuditEntry]) -> _Then:
     state, subscribed, changed = EndpointState(endpoint.state), list(endpoint.events), False
+    condition = endpoint.filter
     for entry in sorted(changes, key=lambda one: one.id, reverse=True):  # back in time, so that the oldest counts
         before = entry.before or {}
         state = EndpointState(before.get("state", state))
         changed = changed or ("events" in before and before["events"] != subscribed)
         subscribed = before.get("events", subscribed)
-    return _Then(state, subscribed, changed)
+        changed = changed or ("filter" in before and before["filter"] != condition)
+        condition = before.get("filter", condition)
+    return _Then(state, subscribed, condition, changed)
 
 
 def _because_pending(delivery: Delivery, tried: str) -> str:

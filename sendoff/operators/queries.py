@@ -93,7 +93,7 @@ async def report_on(tx: Transaction, dialects: Dialects, delivery: Delivery) -> 
         type=event.type,
         organization_id=event.organization_id,
         occurred_at=event.occurred_at,
-        data=event.data.encode(),
+        data=(event.data if delivery.data is None else delivery.data).encode(),
     )
     return DeliveryReport(
         delivery=delivery,

@@ -27,6 +27,7 @@ from sendoff.policy.states import (
     ReplayState,
     Trigger,
 )
+from sendoff.publishing.untransformed import transform_again
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import dead_letters, deliveries, delivery_history, endpoints, replays
 from sendoff.store.queries.dead_letters import DeadLetterFilter
@@ -117,7 +118,7 @@ async def tick_replay(context: Context, replay_id: str) -> None:
         if replay is None or replay.state != ReplayState.RUNNING:
             return
         now = context.clock.now()
-        sent = await _send_due_items(tx, replay, now)
+        sent = await _send_due_items(tx, context, replay, now)
         if not sent:
             await _finish_if_all_ended(tx, replay, now)
     context.queue.enqueue_deliveries(sent)
@@ -159,7 +160,7 @@ async def list_replays(context: Context, *, limit: int, before: str | None = Non
         return [ReplayReport(replay, progress[replay.id]) for replay in found]
 
 
-async def _send_due_items(tx: Transaction, replay: Replay, now: datetime) -> list[str]:
+async def _send_due_items(tx: Transaction, context: Context, replay: Replay, now: datetime) -> list[str]:
     replay.ticked_at = min(replay.ticked_at, now)  # or a clock that was set back would halt it for as long
     elapsed = min((now - replay.ticked_at).total_seconds(), _LONGEST_PAUSE_SECONDS)
     allowed = int(elapsed * replay.rate)
@@ -171,6 +172,8 @@ async def _send_due_items(tx: Transaction, replay: Replay, now: datetime) -> lis
     by_id = "delivery_ids" in replay.filter
     discarded = set(await dead_letters.find_discarded(tx, items))
     found = [delivery for delivery in found if delivery.id not in discarded]
+    untransformed = await transform_again(tx, context, [one for one in found if one.state == DeliveryState.DEAD])
+    found = [delivery for delivery in found if delivery.id not in untransformed]
     sent = await deliveries.reopen(
         tx, await _for_active_endpoints(tx, found), replay_id=replay.id, now=now, delivered=by_id
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from functools import lru_cache
 
 PING = "webhook.ping"
 """Sent by registration and URL changes only; it can be neither subscribed to nor published."""
@@ -53,9 +54,32 @@ def is_reserved_name(name: str) -> bool:
     return name.startswith("webhook.") or name in OPERATIONAL_TYPES
 
 
+ALL_TYPES = "*"
+"""The pattern that matches every event type."""
+
+
 def matches(subscribed: Collection[str], event_type: str) -> bool:
-    """Whether an endpoint with these subscriptions gets events of `event_type`: exact names, no patterns."""
-    return event_type in subscribed and not is_reserved(event_type)
+    """Whether an endpoint with these subscriptions, which are names or patterns, gets events of `event_type`."""
+    return not is_reserved(event_type) and any(pattern in subscribed for pattern in patterns_of(event_type))
+
+
+@lru_cache(maxsize=1_024)
+def patterns_of(event_type: str) -> tuple[str, ...]:
+    """Every subscription that matches the type: its name, `upload.*` for what begins with `upload.`, and `*`."""
+    if len(event_type) > LONGEST_NAME:
+        return (event_type,)  # no type has such a name
+    words = event_type.split(".")
+    return event_type, *(".".join(words[:count]) + ".*" for count in range(len(words) - 1, 0, -1)), ALL_TYPES
+
+
+def patterns_of_all(event_types: Iterable[str]) -> set[str]:
+    """Every subscription that matches at least one of the types."""
+    return {pattern for event_type in event_types for pattern in patterns_of(event_type)}
+
+
+def is_pattern(text: str) -> bool:
+    """Whether `text` is a subscription to several types: `*`, or a name's first words followed by `.*`."""
+    return text == ALL_TYPES or (text.endswith(".*") and is_event_type_name(text.removesuffix(".*")))
 
 
 def first_unknown(wanted: Collection[str], known: Collection[str]) -> str | None:

@@ -67,6 +67,8 @@ class DeadLetterReason(StrEnum):
     """The owner deleted the endpoint while deliveries waited."""
     REJECTED_ADDRESS = "rejected_address"
     """The host resolves to an address that nothing is sent to. Replay it when the name leads to public addresses."""
+    TRANSFORM_FAILED = "transform_failed"
+    """The endpoint's transform failed on the event. Correct it, then replay: the replay evaluates it again."""
 
 
 class ReplayState(StrEnum):
@@ -205,7 +207,12 @@ _PENDING, _HELD, _IN_FLIGHT, _DEAD = (
     DeliveryState.IN_FLIGHT,
     DeliveryState.DEAD,
 )
-ACCEPT = Trigger("accept", (None, _PENDING, "accepted"), (None, _HELD, "accepted beyond the endpoint's capacity"))
+ACCEPT = Trigger(
+    "accept",
+    (None, _PENDING, "accepted"),
+    (None, _HELD, "accepted beyond the endpoint's capacity"),
+    (None, _DEAD, "its transform failed"),
+)
 CLAIM_DUE = Trigger(
     "claim due",
     (_PENDING, _IN_FLIGHT, "claimed"),
@@ -236,7 +243,11 @@ DELIVERY = StateMachine(
 )
 
 GIVE_UP = Trigger("give up", (None, DeadLetterState.OPEN, "given up"))
-GIVE_UP_WAITING = Trigger("give up what waits", (None, DeadLetterState.OPEN, "endpoint not active"))
+GIVE_UP_WAITING = Trigger(
+    "give up what waits",
+    (None, DeadLetterState.OPEN, "endpoint not active"),
+    (None, DeadLetterState.OPEN, "transform failed"),
+)
 SEND_AGAIN = Trigger("send again", (DeadLetterState.OPEN, DeadLetterState.REPLAYED, "replayed, or retried by hand"))
 DISCARD = Trigger("discard", (DeadLetterState.OPEN, DeadLetterState.DISCARDED, "discarded"))
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 
 from sendoff.accounts.authentication import EVENTS_WRITE, Principal, hash_bearer_key, principal_of
 from sendoff.context import Context
 from sendoff.errors import SendoffError, Unavailable
+from sendoff.policy.matching import patterns_of_all
+from sendoff.publishing.evaluation import evaluate_at_once
 from sendoff.publishing.event_types import STEPS_AT_ONCE, check_data, check_types, look_up_publishable, schema_steps
 from sendoff.publishing.publish import (
     AcceptedEvent,
@@ -22,10 +24,12 @@ from sendoff.publishing.publish import (
     Publication,
     accept_one,
     enqueue_accepted,
+    evaluate_publication,
     insert_publications,
 )
 from sendoff.store.hot.rows import Sender
 from sendoff.store.queries.accounts import KnownKey
+from sendoff.store.queries.endpoints import Subscriber
 from sendoff.store.tables import EventType
 
 GATHER_SECONDS = 0.003
@@ -43,6 +47,8 @@ class _PendingPublish:
     in_batch: bool
     outcome: asyncio.Future[list[AcceptedEvent]]
     data_checked: bool = False
+    publication: Publication | None = None
+    """Set when its key has been found valid; keeps what has been evaluated for it."""
 
     def refuse(self, error: Exception) -> None:
         if not self.outcome.done():
@@ -57,7 +63,7 @@ class PublishBatcher:
         self._queue: deque[_PendingPublish] = deque()
         self._at_work: asyncio.Task[None] | None = None
         self._has_one_under_way = False
-        self._checks: set[asyncio.Task[None]] = set()
+        self._apart: set[asyncio.Task[None]] = set()
 
     async def publish(
         self,
@@ -133,10 +139,11 @@ class PublishBatcher:
 
     async def _commit(self, group: Sequence[_PendingPublish]) -> None:
         names = {event.type for waiting in group for event in waiting.events}
-        senders = await self.context.hot.find_senders({waiting.key_hash for waiting in group}, names)
+        senders = await self.context.hot.find_senders({waiting.key_hash for waiting in group}, patterns_of_all(names))
         types = await look_up_publishable(self.context, names)
         admitted = await self._check(self._admit(group, senders, types), types)
         subscribers = {sender.key.organization_id: sender.subscribers for sender in senders.values()}
+        admitted = self._evaluate(admitted, subscribers)
         publications = [publication for _, publication in admitted]
         answers = await insert_publications(self.context, publications, subscribers)
         for (waiting, _), accepted in zip(admitted, answers, strict=True):
@@ -157,8 +164,9 @@ class PublishBatcher:
             except SendoffError as error:
                 waiting.refuse(error)
             else:
-                publication = Publication(principal.organization_id, waiting.events, waiting.request_id)
-                admitted.append((waiting, publication))
+                if waiting.publication is None:
+                    waiting.publication = Publication.of(principal.organization_id, waiting.events, waiting.request_id)
+                admitted.append((waiting, waiting.publication))
         return admitted
 
     async def _check(
@@ -169,9 +177,7 @@ class PublishBatcher:
         for waiting, publication in admitted:
             if not waiting.data_checked:
                 if schema_steps(types, waiting.events) > STEPS_AT_ONCE:
-                    task = asyncio.create_task(self._check_apart(waiting, publication.organization_id, types))
-                    self._checks.add(task)
-                    task.add_done_callback(self._checks.discard)
+                    self._start(self._check_apart(waiting, publication.organization_id, types))
                     continue
                 try:
                     await check_data(
@@ -193,6 +199,39 @@ class PublishBatcher:
         else:
             waiting.data_checked = True
             self._add(waiting)
+
+    def _evaluate(
+        self,
+        admitted: Sequence[tuple[_PendingPublish, Publication]],
+        subscribers: Mapping[str, Sequence[Subscriber]],
+    ) -> list[tuple[_PendingPublish, Publication]]:
+        """The requests whose subscribers' expressions are evaluated. What takes longer is done in separate tasks."""
+        evaluated: list[tuple[_PendingPublish, Publication]] = []
+        for waiting, publication in admitted:
+            found = subscribers[publication.organization_id]
+            jobs = publication.missing_evaluations(found, now=self.context.clock.now())
+            results, left = evaluate_at_once(jobs)
+            publication.evaluations.update(results)
+            if left:
+                self._start(self._evaluate_apart(waiting, publication, found))
+            else:
+                evaluated.append((waiting, publication))
+        return evaluated
+
+    async def _evaluate_apart(
+        self, waiting: _PendingPublish, publication: Publication, subscribers: Sequence[Subscriber]
+    ) -> None:
+        try:
+            await evaluate_publication(self.context, publication, subscribers)
+        except Exception as error:
+            waiting.refuse(error)
+        else:
+            self._add(waiting)
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._apart.add(task)
+        task.add_done_callback(self._apart.discard)
 
     def _principal(self, known: KnownKey | None) -> Principal:
         principal = principal_of(known, now=self.context.clock.now())

@@ -16,7 +16,14 @@ from sendoff.audit import Actor, write_audit
 from sendoff.context import Context
 from sendoff.errors import Conflict, Invalid, NotFound, UnknownEventType
 from sendoff.policy.json_schema import Schema, SchemaRefused, Violation, compile_schema
-from sendoff.policy.matching import BUILT_IN_TYPES, first_unknown, is_event_type_name, is_reserved_name
+from sendoff.policy.matching import (
+    BUILT_IN_TYPES,
+    first_unknown,
+    is_event_type_name,
+    is_pattern,
+    is_reserved_name,
+    matches,
+)
 from sendoff.publishing.schema_task import CheckData
 from sendoff.sandbox import LimitReached, Sandbox
 from sendoff.store.engine.database import Transaction
@@ -131,11 +138,22 @@ async def list_event_types(context: Context) -> list[EventType]:
 
 async def check_subscription(tx: Transaction, wanted: Collection[str]) -> None:
     """Raise UnknownEventType (field `events`) unless every one of `wanted` can be subscribed to."""
-    unknown = first_unknown(wanted, {*BUILT_IN_TYPES, *await find_publishable(tx, wanted)})
+    names = [name for name in wanted if not is_pattern(name)]
+    unknown = first_unknown(names, {*BUILT_IN_TYPES, *await find_publishable(tx, names)})
+    for pattern in wanted:
+        if unknown is None and is_pattern(pattern) and not await _matches_any(tx, pattern):
+            unknown = pattern
     if unknown is not None:
         raise UnknownEventType(
             f"Unknown event type {_quoted(unknown)} in `events`; {await suggest_types(tx, unknown)}", field="events"
         )
+
+
+async def _matches_any(tx: Transaction, pattern: str) -> bool:
+    """Whether there is a type that the pattern matches; one that matches none is a misspelled one, most likely."""
+    if any(matches([pattern], name) for name in BUILT_IN_TYPES):
+        return True
+    return bool(await events.names_with_prefix(tx, pattern.removesuffix("*"), limit=1))
 
 
 async def suggest_types(tx: Transaction, unknown: str) -> str:

@@ -8,22 +8,29 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sendoff.context import Context
 from sendoff.delivery.admission import most_due
+from sendoff.delivery.dead_letters import count_dead_letters
 from sendoff.errors import SendoffError
 from sendoff.idempotency import IdempotentRequest, StoredResponse, complete, reserve
 from sendoff.ids import new_event_id, new_id
-from sendoff.policy.matching import BUILT_IN_TYPES, matches
-from sendoff.policy.states import DeliveryState
+from sendoff.policy.expressions import Evaluated, ExpressionInput
+from sendoff.policy.matching import BUILT_IN_TYPES, matches, patterns_of_all
+from sendoff.policy.states import DeadLetterReason, DeliveryState
+from sendoff.publishing.evaluation import EvaluationJob, Evaluations, evaluate, pair_of, pairs_of
 from sendoff.publishing.event_types import check_data, check_types, look_up_publishable
+from sendoff.publishing.untransformed import Untransformed, dead_letter_untransformed
 from sendoff.store.engine.database import Transaction
 from sendoff.store.hot.rows import EventOfKey
 from sendoff.store.queries.deliveries import NewDelivery
 from sendoff.store.queries.endpoints import Subscriber
 from sendoff.store.queries.events import NewEventRow
+
+_EVERYTHING = Evaluated()
+_LARGE_BYTES = 4_096  # of the data of one request; expressions on less are hardly ever costly
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +72,16 @@ async def publish(
     Raises UnknownEventType or Invalid; `in_batch` lets the errors name the index of the event.
     """
     refusal = await _find_refusal(context, organization_id, new_events, in_batch=in_batch)
+    publication = Publication.of(organization_id, new_events, request_id)
+    if refusal is None:
+        await _evaluate_before(context, publication)
     async with context.database.write() as tx:
         stored = await reserve(tx, context, idempotent) if idempotent else None
         if stored is not None:
             return stored
         if refusal is not None:
             raise refusal
-        accepted = await add_events(tx, context, organization_id, new_events, request_id=request_id)
+        accepted = await _add_publication(tx, context, publication)
         response = answer(accepted)
         if idempotent is not None:
             await complete(tx, context, idempotent, response)
@@ -92,6 +102,14 @@ async def _find_refusal(
     return None
 
 
+async def _evaluate_before(context: Context, publication: Publication) -> None:
+    """Evaluate expressions on large data before the transaction, which the sandbox would hold open."""
+    if sum(len(event.data) for event in publication.events) > _LARGE_BYTES:
+        async with context.database.read() as tx:
+            subscribers = await _find_subscribers(tx, context, publication)
+        await evaluate_publication(context, publication, subscribers)
+
+
 async def add_events(
     tx: Transaction,
     context: Context,
@@ -101,10 +119,21 @@ async def add_events(
     request_id: str | None = None,
 ) -> list[AcceptedEvent]:
     """Insert events and their deliveries within a larger transaction; call `enqueue_accepted` after its commit."""
-    publication = Publication(organization_id, new_events, request_id)
-    subscribers = await context.hot.find_subscribers(tx, {organization_id}, {event.type for event in new_events})
-    [accepted] = await insert_publications(context, [publication], subscribers, tx=tx)
+    publication = Publication.of(organization_id, new_events, request_id)
+    return await _add_publication(tx, context, publication)
+
+
+async def _add_publication(tx: Transaction, context: Context, publication: Publication) -> list[AcceptedEvent]:
+    subscribers = await _find_subscribers(tx, context, publication)
+    await evaluate_publication(context, publication, subscribers)
+    [accepted] = await insert_publications(context, [publication], {publication.organization_id: subscribers}, tx=tx)
     return accepted
+
+
+async def _find_subscribers(tx: Transaction, context: Context, publication: Publication) -> Sequence[Subscriber]:
+    types = {event.type for event in publication.events}
+    found = await context.hot.find_subscribers(tx, {publication.organization_id}, patterns_of_all(types))
+    return found[publication.organization_id]
 
 
 async def insert_publications(
@@ -116,7 +145,8 @@ async def insert_publications(
 ) -> list[list[AcceptedEvent]]:
     """Insert events with one delivery for each subscriber that they match: the one way in which events are published.
 
-    Inserts within `tx`, or commits without one. Returns what each publication is answered, in their order.
+    Their subscribers' expressions have been evaluated (`evaluate_publication`). Inserts within `tx`, or commits without
+    one. Returns what each publication is answered, in their order.
     """
     now = context.clock.now()
     settings = context.settings
@@ -127,8 +157,12 @@ async def insert_publications(
         slots=settings.worker_max_in_flight,
         now=now,
     )
-    if plan.events:
-        await context.hot.accept(plan.events, plan.deliveries, now=now, tx=tx)
+    if plan.failed and tx is None:
+        async with context.database.write() as own:
+            await _insert(context, plan, now, tx=own)
+    elif plan.events:
+        await _insert(context, plan, now, tx=tx)
+    count_dead_letters([DeadLetterReason.TRANSFORM_FAILED] * len(plan.failed))
     return plan.accepted
 
 
@@ -146,13 +180,53 @@ async def accept_one(
     return None if deliveries is None else AcceptedEvent(new.id, event.type, deliveries)
 
 
+async def _insert(context: Context, plan: Plan, now: datetime, *, tx: Transaction | None) -> None:
+    await context.hot.accept(plan.events, plan.deliveries, now=now, tx=tx)
+    if tx is not None:
+        await dead_letter_untransformed(tx, plan.failed, now=now)
+
+
+async def evaluate_publication(context: Context, publication: Publication, subscribers: Sequence[Subscriber]) -> None:
+    """Evaluate what of the subscribers' filters and transforms the publication has no results of yet.
+
+    Raises Unavailable when too much of the organization's work waits; see `evaluation.evaluate`.
+    """
+    jobs = publication.missing_evaluations(subscribers, now=context.clock.now())
+    publication.evaluations.update(await evaluate(context, publication.organization_id, jobs))
+
+
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """Events that one request hands in."""
+    """Events that one request hands in, with the ids that they get."""
 
     organization_id: str
     events: Sequence[NewEvent]
     request_id: str | None
+    ids: Sequence[str]
+    evaluations: Evaluations = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, organization_id: str, events: Sequence[NewEvent], request_id: str | None) -> Publication:
+        """Give the events their ids."""
+        return cls(organization_id, events, request_id, [new_event_id() for _ in events])
+
+    def missing_evaluations(self, subscribers: Sequence[Subscriber], *, now: datetime) -> list[EvaluationJob]:
+        """The events with those of the subscribers' expressions that are not evaluated yet."""
+        if all(pair_of(subscriber) is None for subscriber in subscribers):
+            return []
+        jobs: list[EvaluationJob] = []
+        of_type = _by_type(self, subscribers)
+        for event, event_id in zip(self.events, self.ids, strict=True):
+            wanted = [pair for pair in pairs_of(of_type[event.type]) if (event_id, pair) not in self.evaluations]
+            if wanted:
+                source = ExpressionInput(event_id, event.type, event.occurred_at or now, event.data)
+                jobs.append(EvaluationJob(source, wanted))
+        return jobs
+
+    def result_for(self, subscriber: Subscriber, event_id: str) -> Evaluated:
+        """What the subscriber's expressions gave for the event."""
+        pair = pair_of(subscriber)
+        return _EVERYTHING if pair is None else self.evaluations[event_id, pair]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +236,8 @@ class Plan:
     events: list[NewEventRow]
     deliveries: list[NewDelivery]
     accepted: list[list[AcceptedEvent]]
+    failed: list[Untransformed]
+    """The deliveries whose transform failed: they are inserted, and are dead letters at once."""
 
 
 def plan_publications(
@@ -176,21 +252,32 @@ def plan_publications(
 
     Of one endpoint's deliveries at most `most_due` are due, and none while others of it are held; the rest is held.
     """
-    plan = Plan([], [], [])
+    plan = Plan([], [], [], [])
     due: Counter[str] = Counter()
     for publication in publications:
         plan.accepted.append([])
         subscribed = _by_type(publication, subscribers[publication.organization_id])
         reached = {subscriber.id for found in subscribed.values() for subscriber in found}
         due_at_most = most_due(endpoint_cap, slots=slots, endpoints=len(reached))
-        for event in publication.events:
-            event_id = new_event_id()
+        for event, event_id in zip(publication.events, publication.ids, strict=True):
             rows: list[NewDelivery] = []
             for subscriber in subscribed[event.type]:
-                is_due = not subscriber.has_held and due[subscriber.id] < due_at_most
-                due[subscriber.id] += is_due
-                state = DeliveryState.PENDING if is_due else DeliveryState.HELD
-                rows.append(NewDelivery(new_id(), event_id, subscriber.id, publication.organization_id, now, state))
+                result = publication.result_for(subscriber, event_id)
+                if not result.matches:
+                    continue
+                if result.error is not None:
+                    state = DeliveryState.DEAD
+                elif subscriber.has_held or due[subscriber.id] >= due_at_most:
+                    state = DeliveryState.HELD
+                else:
+                    state = DeliveryState.PENDING
+                    due[subscriber.id] += 1
+                row = NewDelivery(
+                    new_id(), event_id, subscriber.id, publication.organization_id, now, state, data=result.data
+                )
+                rows.append(row)
+                if result.error is not None:
+                    plan.failed.append(Untransformed(row.id, result.error))
             plan.deliveries.extend(rows)
             plan.events.append(_event_row(event, event_id, publication, now, len(rows)))
             plan.accepted[-1].append(AcceptedEvent(event_id, event.type, rows))

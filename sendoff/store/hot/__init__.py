@@ -52,8 +52,9 @@ class HotStore(Protocol):
         """Commit an event with its deliveries in one statement, if nothing about it is unusual, and return those.
 
         None, with nothing written, unless its key is valid and carries `scope`, its organization is not suspended and
-        its type is built in or registered without a schema; `find_senders` tells why. None always on SQLite, where a
-        statement costs no round trip. The deliveries of an endpoint that has held ones are held.
+        its type is built in or registered without a schema, and no endpoint that it matches has a filter or a
+        transform; `find_senders` tells why. None always on SQLite, where a statement costs no round trip. The
+        deliveries of an endpoint that has held ones are held.
         """
         ...
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from sendoff.ids import new_id
+from sendoff.policy.matching import patterns_of
 from sendoff.policy.states import (
     ACCEPT,
     CLAIM_DUE,
@@ -47,9 +48,11 @@ from sendoff.store.queries.endpoints import Subscriber
 from sendoff.store.queries.events import NewEventRow
 
 _SUBSCRIBERS = f"""(
-    SELECT json_agg(json_build_object('id', p.id, 'events', p.matched, 'has_held', {HAS_HELD}))::text
+    SELECT json_agg(json_build_object(
+        'id', p.id, 'events', p.matched, 'has_held', {HAS_HELD}, 'filter', p.filter, 'transform', p.transform
+    ))::text
     FROM (
-        SELECT e.id, (
+        SELECT e.id, e.filter, e.transform, (
             SELECT json_agg(named) FROM json_array_elements_text(e.events) AS named WHERE named = ANY($2::text[])
         ) AS matched
         {ACTIVE_ENDPOINTS}
@@ -65,7 +68,7 @@ _FIND_SUBSCRIBERS = f"""
 """
 
 _EVENT_COLUMNS = ("id", "organization_id", "type", "data", "occurred_at", "request_id", "delivery_count")
-_DELIVERY_COLUMNS = ("id", "event_id", "endpoint_id", "organization_id", "state")
+_DELIVERY_COLUMNS = ("id", "event_id", "endpoint_id", "organization_id", "state", "data")
 _ACCEPT = """
     WITH accepted AS (
         INSERT INTO events (id, organization_id, type, data, occurred_at, request_id, delivery_count, created_at)
@@ -74,10 +77,10 @@ _ACCEPT = """
         ) AS r
     )
     INSERT INTO deliveries
-        (id, event_id, endpoint_id, organization_id, created_at, state, attempt_count, due_at)
-    SELECT r.id, r.event_id, r.endpoint_id, r.organization_id, $8, r.state, 0, $8
-    FROM unnest($9::uuid[], $10::text[], $11::uuid[], $12::uuid[], $13::text[])
-        AS r(id, event_id, endpoint_id, organization_id, state)
+        (id, event_id, endpoint_id, organization_id, created_at, state, data, attempt_count, due_at)
+    SELECT r.id, r.event_id, r.endpoint_id, r.organization_id, $8, r.state, r.data, 0, $8
+    FROM unnest($9::uuid[], $10::text[], $11::uuid[], $12::uuid[], $13::text[], $14::text[])
+        AS r(id, event_id, endpoint_id, organization_id, state, data)
 """
 
 # The ids of an event's deliveries differ from the given one in their last 32 bits, which are random otherwise.
@@ -92,14 +95,15 @@ _ACCEPT_ONE = f"""
             ))
     ), reached AS MATERIALIZED (
         SELECT s.organization_id, p.id AS endpoint_id, {HAS_HELD} AS has_held,
+            p.filter IS NOT NULL OR p.transform IS NOT NULL AS is_selective,
             row_number() OVER (ORDER BY p.id) - 1 AS place
         FROM sender s JOIN endpoints p ON p.organization_id = s.organization_id AND p.state = 'active'
-        WHERE EXISTS (SELECT FROM json_array_elements_text(p.events) AS named WHERE named = $5)
+        WHERE EXISTS (SELECT FROM json_array_elements_text(p.events) AS named WHERE named = ANY($11::text[]))
     ), event AS (
         INSERT INTO events (id, organization_id, type, data, occurred_at, request_id, delivery_count, created_at)
         SELECT $6::text, s.organization_id, $5, $7::text, $8::timestamptz, $9::text,
             (SELECT count(*) FROM reached), $2
-        FROM sender s
+        FROM sender s WHERE NOT EXISTS (SELECT FROM reached WHERE is_selective)
         RETURNING organization_id
     ), delivery AS (
         INSERT INTO deliveries
@@ -109,7 +113,7 @@ _ACCEPT_ONE = f"""
             CASE WHEN has_held THEN {made_by(ACCEPT, DeliveryState.HELD)}
                 ELSE {made_by(ACCEPT, DeliveryState.PENDING)} END,
             0, $2
-        FROM reached
+        FROM reached JOIN event USING (organization_id)
         RETURNING id, endpoint_id, state
     )
     SELECT e.organization_id, d.id, d.endpoint_id, d.state FROM event e LEFT JOIN delivery d ON TRUE ORDER BY d.id
@@ -120,7 +124,7 @@ _ACCEPT_ONE = f"""
 _UNSYNCED = "(SELECT set_config('synchronous_commit', 'off', true) IS NOT NULL)"
 
 _CLAIMED = """deliveries.id, deliveries.event_id, deliveries.endpoint_id, deliveries.organization_id,
-    deliveries.state, deliveries.attempt_count, deliveries.replay_id, deliveries.blocked_since"""
+    deliveries.state, deliveries.attempt_count, deliveries.replay_id, deliveries.blocked_since, deliveries.data"""
 _CLAIM_DUE = f"""
     WITH due AS (
         SELECT d.id, d.endpoint_id FROM deliveries d
@@ -301,7 +305,7 @@ class PostgresHotStore:
         self, new: EventOfKey, *, scope: str, is_built_in: bool, now: datetime
     ) -> list[NewDelivery] | None:
         arguments = (new.key_hash, now, scope, is_built_in, new.type, new.id, new.data, new.occurred_at, new.request_id)
-        rows = await self._direct.fetch(_ACCEPT_ONE, *arguments, new_id())
+        rows = await self._direct.fetch(_ACCEPT_ONE, *arguments, new_id(), list(patterns_of(new.type)))
         if not rows:
             return None
         organization_id = str(rows[0]["organization_id"])

@@ -176,7 +176,7 @@ CONTENT = """
         CASE WHEN p.operator_rate_limit IS NULL OR p.rate_limit < p.operator_rate_limit
             THEN p.rate_limit ELSE p.operator_rate_limit END AS rate_limit,
         p.consecutive_failures, p.last_success_at,
-        e.type AS event_type, e.data, e.occurred_at, e.request_id
+        e.type AS event_type, COALESCE(t.data, e.data) AS data, e.occurred_at, e.request_id
     FROM claimed t
     LEFT JOIN endpoints p ON t.state = 'in_flight' AND p.id = t.endpoint_id
     LEFT JOIN events e ON t.state = 'in_flight' AND e.id = t.event_id
@@ -229,7 +229,7 @@ def read_sender(row: Any) -> Sender:
 def read_subscribers(document: str | None) -> list[Subscriber]:
     """The JSON array of a column `subscribers`; null when there are none."""
     found = orjson.loads(document) if document else []
-    return [Subscriber(id=one["id"], events=one["events"], has_held=bool(one["has_held"])) for one in found]
+    return [Subscriber(**{**one, "has_held": bool(one["has_held"])}) for one in found]
 
 
 def attempt_columns(attempt: AttemptRecord) -> dict[str, Any]:

@@ -54,9 +54,11 @@ from sendoff.store.queries.endpoints import Subscriber
 from sendoff.store.queries.events import NewEventRow
 
 _SUBSCRIBERS = f"""(
-    SELECT json_group_array(json_object('id', p.id, 'events', json(p.matched), 'has_held', {HAS_HELD}))
+    SELECT json_group_array(json_object(
+        'id', p.id, 'events', json(p.matched), 'has_held', {HAS_HELD}, 'filter', p.filter, 'transform', p.transform
+    ))
     FROM (
-        SELECT e.id, (
+        SELECT e.id, e.filter, e.transform, (
             SELECT json_group_array(named.value) FROM json_each(e.events) AS named
             WHERE named.value IN (SELECT value FROM json_each(:types))
         ) AS matched
@@ -73,15 +75,15 @@ _FIND_SUBSCRIBERS = f"""
 """
 
 _EVENT_COLUMNS = ("id", "organization_id", "type", "data", "occurred_at", "request_id", "delivery_count")
-_DELIVERY_COLUMNS = ("id", "event_id", "endpoint_id", "organization_id", "state")
+_DELIVERY_COLUMNS = ("id", "event_id", "endpoint_id", "organization_id", "state", "data")
 _INSERT_EVENT = """
     INSERT INTO events (id, organization_id, type, data, occurred_at, request_id, delivery_count, created_at)
     VALUES (:id, :organization_id, :type, :data, :occurred_at, :request_id, :delivery_count, :created_at)
 """
 _INSERT_DELIVERY = """
     INSERT INTO deliveries
-        (id, event_id, endpoint_id, organization_id, created_at, state, attempt_count, due_at)
-    VALUES (:id, :event_id, :endpoint_id, :organization_id, :created_at, :state, 0, :created_at)
+        (id, event_id, endpoint_id, organization_id, created_at, state, data, attempt_count, due_at)
+    VALUES (:id, :event_id, :endpoint_id, :organization_id, :created_at, :state, :data, 0, :created_at)
 """
 
 _CLAIM_DUE = f"""

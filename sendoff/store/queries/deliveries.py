@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,7 +23,7 @@ _ID = {"id": "uuid"}
 
 @dataclass(frozen=True, slots=True)
 class NewDelivery:
-    """A delivery to be inserted: `pending`, which is due at once, or `held` until its endpoint has room."""
+    """A delivery to be inserted: `pending`, which is due at once, `held` until its endpoint has room, or `dead`."""
 
     id: str
     event_id: str
@@ -31,9 +31,19 @@ class NewDelivery:
     organization_id: str
     created_at: datetime
     state: DeliveryState
+    data: str | None = None
+    """What the endpoint's transform made of the event's data; None sends the event's own."""
 
     def __post_init__(self) -> None:
         ACCEPT.check(None, self.state)
+
+
+@dataclass(frozen=True, slots=True)
+class NewData:
+    """What a delivery's transform gave when it was evaluated again."""
+
+    id: str
+    data: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +203,30 @@ async def reopen(
         now=now,
     )
     return [str(row.id) for row in result]
+
+
+async def note_errors(tx: Transaction, errors: Mapping[str, str]) -> None:
+    """Write why dead deliveries could not be sent, by their ids; they are not due."""
+    await execute(
+        tx,
+        f"""
+        UPDATE deliveries SET last_error = r.error, due_at = NULL
+        FROM {rows_from(tx, "rows", {"id": "uuid", "error": "text"})} AS r WHERE deliveries.id = r.id
+        """,
+        rows=rows_parameter({"id": id_, "error": error} for id_, error in errors.items()),
+    )
+
+
+async def keep_data(tx: Transaction, made: Sequence[NewData]) -> None:
+    """Keep what transforms made; every attempt from now on carries it."""
+    await execute(
+        tx,
+        f"""
+        UPDATE deliveries SET data = r.data
+        FROM {rows_from(tx, "rows", {"id": "uuid", "data": "text"})} AS r WHERE deliveries.id = r.id
+        """,
+        rows=rows_parameter(made),
+    )
 
 
 async def make_due_now(tx: Transaction, delivery_id: str, *, now: datetime) -> bool:

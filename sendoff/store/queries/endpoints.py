@@ -21,9 +21,11 @@ class Subscriber:
 
     id: str
     events: Sequence[str]
-    """The published types that it subscribes to."""
+    """Those of the given names and patterns that it subscribes to."""
     has_held: bool
     """Whether it has held deliveries; new deliveries queue behind them."""
+    filter: str | None = None
+    transform: str | None = None
 
 
 NEWEST_HELD = """(

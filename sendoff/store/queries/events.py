@@ -44,6 +44,12 @@ async def find(tx: Transaction, event_id: str) -> Event | None:
     return await tx.get(Event, event_id)
 
 
+async def find_many(tx: Transaction, event_ids: Iterable[str]) -> dict[str, Event]:
+    """The existing events among these, by id."""
+    query = select(Event).where(col(Event.id).in_(set(event_ids)))
+    return {event.id: event for event in (await tx.scalars(query)).all()}
+
+
 async def find_type(tx: Transaction, name: str) -> EventType | None:
     return await tx.get(EventType, name)
 

@@ -55,6 +55,8 @@ class Delivery(SQLModel, table=True):
     last_response_status: int | None = None
     last_error: str | None = Field(default=None, sa_type=Text)
     delivered_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    data: str | None = Field(default=None, sa_type=Text)
+    """What its endpoint's transform made of the event's data; null sends the event's own."""
 
     @property
     def next_attempt_at(self) -> datetime | None:

@@ -50,6 +50,10 @@ class Endpoint(SQLModel, table=True):
     """Its owner's limit: maximum deliveries per second, across all workers."""
     operator_rate_limit: int | None = None
     """An operator's limit; the lower one of both counts."""
+    filter: str | None = Field(default=None, sa_type=Text)
+    """A CEL expression that events must match; null matches all."""
+    transform: str | None = Field(default=None, sa_type=Text)
+    """A CEL expression that makes this endpoint's `data` of an event's; null leaves it as it is."""
     owner_metadata: dict[str, str] | None = Field(default=None, sa_type=Json)
     """Shown as `metadata`, a name that SQLAlchemy keeps for itself."""
     drain_due: bool = False

@@ -12,8 +12,10 @@ from sendoff.policy.matching import (
     PING,
     first_unknown,
     is_event_type_name,
+    is_pattern,
     is_reserved,
     matches,
+    patterns_of,
 )
 
 names = st.from_regex(r"[a-z0-9_]{1,6}(\.[a-z0-9_]{1,6}){0,3}", fullmatch=True).filter(lambda n: n != PING)
@@ -68,13 +70,32 @@ def test_an_endpoint_gets_exactly_the_types_it_lists(subscribed: list[str], even
     assert matches([*subscribed, event_type], event_type)
 
 
-@pytest.mark.parametrize("subscription", ["*", "upload.*", "upload", "upload.completed.", "UPLOAD.COMPLETED"])
-def test_a_subscription_is_a_name_and_no_pattern(subscription: str) -> None:
+@pytest.mark.parametrize("subscription", ["*", "upload.*", "upload.completed"])
+def test_a_pattern_matches_the_types_that_begin_with_its_words(subscription: str) -> None:
+    assert matches([subscription], "upload.completed")
+
+
+@pytest.mark.parametrize(
+    "subscription", ["upload", "upload.completed.", "UPLOAD.COMPLETED", "upload.completed.*", "up*", "*.completed", ""]
+)
+def test_nothing_else_is_a_pattern(subscription: str) -> None:
     assert not matches([subscription], "upload.completed")
 
 
+@given(names)
+def test_each_pattern_of_a_type_matches_it_and_is_a_name_or_a_pattern(name: str) -> None:
+    for pattern in patterns_of(name):
+        assert matches([pattern], name)
+        assert is_pattern(pattern) or pattern == name
+
+
+@pytest.mark.parametrize("text", ["**", "*.a", "a.*.b", "a*", ".*", "a..*", "A.*", "a.b", "x" * 128 + ".*.*"])
+def test_what_is_no_pattern_is_told_from_one(text: str) -> None:
+    assert not is_pattern(text)
+
+
 def test_a_ping_matches_no_subscription_and_can_neither_be_subscribed_to_nor_published() -> None:
-    assert not matches([PING], PING)
+    assert not matches([PING, "*", "webhook.*"], PING)
     assert is_reserved(PING)
     assert first_unknown(["upload.failed", PING], [*BUILT_IN_TYPES, PING]) == PING
 

@@ -1,0 +1,116 @@
+"""Filters and transforms, evaluated when an event is accepted: on the event loop if cheap, else in the sandbox.
+
+An organization without expressions costs nothing here. The data of an event is parsed once for all of its endpoints,
+and endpoints with the same expressions share one evaluation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from sendoff.policy.expressions import (
+    Evaluated,
+    EvaluationContext,
+    ExpressionInput,
+    Pair,
+    evaluate_pair,
+    pair_steps,
+)
+from sendoff.publishing.expression_task import CPU_SECONDS, EvaluateExpressions
+from sendoff.sandbox import LimitReached, Sandbox
+
+if TYPE_CHECKING:
+    from sendoff.context import Context
+
+STEPS_AT_ONCE = 1_250
+"""Steps of one pair of expressions that are evaluated on the event loop: up to 0.5 ms. A pair with more is evaluated in
+the sandbox, which takes at least 1 ms, but none of it from other requests."""
+
+SECONDS_AT_ONCE = 0.0005
+"""Seconds of evaluation on the event loop before other requests get a turn; the last pair may exceed it by as much."""
+
+_SECONDS = 5.0
+
+Evaluations = dict[tuple[str, Pair], Evaluated]
+"""What pairs of expressions give, by the event's id and the pair."""
+
+
+class Selective(Protocol):
+    """An endpoint with its expressions, if it has any."""
+
+    @property
+    def filter(self) -> str | None: ...
+    @property
+    def transform(self) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationJob:
+    """An event, and the different pairs of expressions of its endpoints."""
+
+    source: ExpressionInput
+    pairs: Sequence[Pair]
+
+
+def pair_of(endpoint: Selective) -> Pair | None:
+    """The endpoint's expressions; None if it has none."""
+    if endpoint.filter is None and endpoint.transform is None:
+        return None
+    return Pair(endpoint.filter, endpoint.transform)
+
+
+def pairs_of(endpoints: Iterable[Selective]) -> list[Pair]:
+    """The different pairs of expressions among the endpoints."""
+    return list(dict.fromkeys(pair for one in endpoints if (pair := pair_of(one)) is not None))
+
+
+def evaluate_at_once(jobs: Iterable[EvaluationJob]) -> tuple[Evaluations, list[EvaluationJob]]:
+    """What those pairs give that are cheap and have their turn within SECONDS_AT_ONCE, and the jobs that are left."""
+    until = time.perf_counter() + SECONDS_AT_ONCE
+    found: Evaluations = {}
+    left: list[EvaluationJob] = []
+    for job in jobs:
+        event = EvaluationContext(job.source)
+        later: list[Pair] = []
+        for pair in job.pairs:
+            if pair_steps(pair, job.source) > STEPS_AT_ONCE or time.perf_counter() > until:
+                later.append(pair)
+            else:
+                found[job.source.id, pair] = evaluate_pair(pair, event)
+        if later:
+            left.append(EvaluationJob(job.source, later))
+    return found, left
+
+
+async def evaluate(context: Context, organization_id: str, jobs: Sequence[EvaluationJob]) -> Evaluations:
+    """What all pairs of the jobs give.
+
+    Raises Unavailable when too much of the organization's work waits for the sandbox; nothing is decided then.
+    """
+    found, left = evaluate_at_once(jobs)
+    while left:
+        await asyncio.sleep(0)
+        results, left = evaluate_at_once(left)
+        if not results:  # only costly pairs are left
+            results = await _evaluate_aside(context, organization_id, left.pop(0))
+        found |= results
+    return found
+
+
+async def _evaluate_aside(context: Context, organization_id: str, job: EvaluationJob) -> Evaluations:
+    """Evaluate in the sandbox, the cheapest pairs first, so that costly ones fail before others do."""
+    source = job.source
+    order = sorted(job.pairs, key=lambda pair: pair_steps(pair, source))
+    task = EvaluateExpressions(order, source.id, source.type, source.occurred_at, source.data.decode())
+    try:
+        results = await context.service(Sandbox.of).run(
+            task, organization_id=organization_id, cpu_seconds=2 * CPU_SECONDS, seconds=_SECONDS
+        )
+    except LimitReached as error:
+        failed = Evaluated(matches=False, error=f"{error.message} The event's data is too large for the expressions.")
+        results = [failed] * len(order)
+    return {(source.id, pair): result for pair, result in zip(order, results, strict=True)}

@@ -1,0 +1,67 @@
+"""Deliveries whose transform failed: dead letters as soon as their event is accepted, transformed again by a replay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from sendoff.ids import new_id
+from sendoff.policy.expressions import ExpressionInput, Pair
+from sendoff.policy.states import DeadLetterReason
+from sendoff.publishing.evaluation import EvaluationJob, evaluate
+from sendoff.store.queries import dead_letters, deliveries, endpoints, events
+from sendoff.store.queries.dead_letters import Drain
+from sendoff.store.queries.deliveries import NewData
+
+if TYPE_CHECKING:
+    from sendoff.context import Context
+    from sendoff.store.engine.database import Transaction
+    from sendoff.store.tables import Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Untransformed:
+    """A delivery whose transform failed, and why."""
+
+    delivery_id: str
+    error: str
+
+
+async def dead_letter_untransformed(tx: Transaction, failed: Sequence[Untransformed], *, now: datetime) -> None:
+    """Write the dead letters of deliveries that this transaction has inserted as dead."""
+    if failed:
+        await deliveries.note_errors(tx, {one.delivery_id: _sentence(one.error) for one in failed})
+        letters = [Drain(new_id(), one.delivery_id, DeadLetterReason.TRANSFORM_FAILED) for one in failed]
+        await dead_letters.insert_for(tx, letters, now=now)
+
+
+async def transform_again(tx: Transaction, context: Context, found: Sequence[Delivery]) -> set[str]:
+    """Evaluate the transforms, as they are now, of those deliveries whose transform failed; keep what they give.
+
+    Returns the ids of those whose transform fails again: they stay dead, with the new error.
+    """
+    letters = await dead_letters.newest_of(tx, [one.id for one in found])
+    again = [one for one in found if one.id in letters and letters[one.id].reason == DeadLetterReason.TRANSFORM_FAILED]
+    if not again:
+        return set()
+    of_events = await events.find_many(tx, {one.event_id for one in again})
+    of_endpoints = await endpoints.find_many(tx, {one.endpoint_id for one in again})
+    made: list[NewData] = []
+    errors: dict[str, str] = {}
+    for delivery in again:
+        event, pair = of_events[delivery.event_id], Pair(transform=of_endpoints[delivery.endpoint_id].transform)
+        source = ExpressionInput(event.id, event.type, event.occurred_at, event.data.encode())
+        [result] = (await evaluate(context, delivery.organization_id, [EvaluationJob(source, [pair])])).values()
+        if result.error is None:
+            made.append(NewData(delivery.id, result.data))
+        else:
+            errors[delivery.id] = _sentence(result.error)
+    await deliveries.keep_data(tx, made)
+    await deliveries.note_errors(tx, errors)
+    return set(errors)
+
+
+def _sentence(error: str) -> str:
+    return f"The endpoint's transform failed: {error}."

@@ -1,0 +1,43 @@
+"""The how-to about filters and transforms: its endpoints can be registered, and its expressions do what it says."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from sendoff.clock import SystemClock
+from sendoff.policy.expressions import Evaluated, EvaluationContext, ExpressionInput, Pair, evaluate_pair
+from tests.integration.api.api_fixture import ApiFixture
+from tests.support.receiver import Receiver
+
+PAGE = (Path(__file__).parents[3] / "docs/how-to/filter-and-transform.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """The code blocks of the page whose first line says `language`."""
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+[EVENT] = [json.loads(block) for block in blocks("json event")]
+[ARRIVES] = [json.loads(block) for block in blocks("json arrives")]
+
+
+@pytest.mark.parametrize("expression", blocks("cel"))
+def test_each_filter_is_true_for_the_pages_event(expression: str) -> None:
+    data = json.dumps(EVENT["data"]).encode()
+    source = ExpressionInput("evt_1", EVENT["type"], SystemClock().now(), data)
+    assert evaluate_pair(Pair(filter=expression), EvaluationContext(source)) == Evaluated()
+
+
+async def test_each_endpoint_can_be_registered_and_gets_the_event(sqlite_api: ApiFixture, receiver: Receiver) -> None:
+    paths = []
+    for number, block in enumerate(blocks("json")):
+        paths.append(f"/{number}")
+        await sqlite_api.register(**{**json.loads(block), "url": receiver.url(paths[-1])})
+    assert (await sqlite_api.publish(EVENT["data"]))["deliveries"] == len(paths) == 3
+    await sqlite_api.app.work()
+    arrived = [json.loads(receiver.requests(path)[-1].body)["data"] for path in paths]
+    assert arrived == [EVENT["data"], EVENT["data"], ARRIVES]
