@@ -24,7 +24,7 @@ import pytest
 
 from sendoff.dialects.base import AttemptInfo
 from sendoff.dialects.optimaldial import OPTIMALDIAL
-from sendoff.verify import VerificationError, branded, verify
+from sendoff.verify import Problem, VerificationError, branded, verify
 from tests.integration.api.api_fixture import ApiFixture
 from tests.integration.docs.vectors import EVENT, FILE, render
 from tests.support.polling import eventually_blocking
@@ -41,6 +41,11 @@ NODE = Path(__file__).parent / "node"
 
 VECTORS: list[dict[str, Any]] = json.loads(FILE.read_text())["vectors"]
 _FORMS: dict[str, Callable[[str], Any]] = {"text": str, "parsed": json.loads, "null": lambda _: None}
+
+
+def test_the_page_says_what_to_do_about_every_problem() -> None:
+    table = PAGE.partition("## When a request is refused")[2]
+    assert [problem for problem in Problem if f"`{problem}`" not in table] == []
 
 
 def test_the_vectors_are_not_stale() -> None:
