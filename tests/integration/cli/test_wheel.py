@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -24,11 +25,7 @@ PYTHON = [sys.executable, "-S"]
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dist")
-    build = "import sys; from hatchling.build import build_wheel; print(build_wheel(sys.argv[1]))"
-    done = subprocess.run([sys.executable, "-c", build, folder], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return folder / done.stdout.strip().splitlines()[-1]
+    return build("wheel", ROOT, tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +40,16 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(installed: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("SENDOFF_")}
     return kept | {"PYTHONPATH": os.pathsep.join([str(installed), sysconfig.get_path("platlib")])}
+
+
+def build(kind: str, project: Path, folder: Path) -> Path:
+    """The wheel or the source distribution (`sdist`) of the project, made in the folder."""
+    script = f"import sys; from hatchling.build import build_{kind}; print(build_{kind}(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", script, folder], cwd=project, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / done.stdout.strip().splitlines()[-1]
 
 
 def command(*arguments: str) -> list[str]:
@@ -60,6 +67,16 @@ def test_the_wheel_has_one_top_level_package_and_its_papers(wheel: Path) -> None
     assert "\nLicense-Expression: Apache-2.0\n" in metadata
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     assert "version" not in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_the_source_distribution_makes_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    # A folder that a link leads to, too, is packed at the place that is met first and nowhere else.
+    archive = build("sdist", ROOT, tmp_path)
+    shutil.unpack_archive(archive, tmp_path, filter="data")
+    again = build("wheel", tmp_path / archive.name.removesuffix(".tar.gz"), tmp_path / "again")
+    with zipfile.ZipFile(wheel) as first, zipfile.ZipFile(again) as second:
+        assert sorted(first.namelist()) == sorted(second.namelist())
+        assert all(first.read(name) == second.read(name) for name in first.namelist())
 
 
 def test_the_demo_runs_from_an_empty_directory(tmp_path: Path, environment: dict[str, str]) -> None:
