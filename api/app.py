@@ -14,6 +14,8 @@ from sendoff.settings import Settings
 from sendoff.startup import open_context
 
 from . import health
+from .customers import deliveries as own_deliveries
+from .customers import event_types, trials
 from .dialbird import subscriptions, token
 from .dialbird.middleware import DialbirdAuthMiddleware
 from .events import routes as event_routes
@@ -27,6 +29,9 @@ from .optimaldial import uploads, webhooks
 
 _ROUTERS = (
     webhooks.router,
+    own_deliveries.router,
+    trials.router,
+    event_types.router,
     uploads.router,
     event_routes.router,
     subscriptions.router,

@@ -13,6 +13,8 @@ REQUESTS: dict[str, Any] = {
     "createWebhook": {"url": "https://hooks.example/sendoff", "events": ["upload.completed", "upload.failed"]},
     "updateWebhook": {"description": "Production", "is_active": True},
     "rotateWebhookSecret": {"overlap_seconds": 3600},
+    "testWebhook": {"type": "upload.completed", "data": _UPLOAD, "dry_run": True},
+    "recoverWebhook": {"since": "2026-04-24T00:00:00Z", "dry_run": True},
     "createUpload": {"filename": "contacts.csv", "phone_numbers": ["+14155550123", "(212) 555-0100"]},
     "publishEvent": _EVENT,
     "publishEvents": {"events": [_EVENT]},

@@ -22,6 +22,8 @@ SERVERS = [{"url": "/", "description": "Where this document comes from."}]
 
 TAGS = {
     "webhooks": "Endpoints that get the organization's events. Scope `webhooks:manage`.",
+    "deliveries": "What became of the organization's events. Scope `webhooks:manage`.",
+    "event types": "What can be subscribed to. Scope `webhooks:manage`.",
     "uploads": "Lists of phone numbers to process. Scopes `uploads:write` and `uploads:read`.",
     "events": "Publishing, for the product's backend. Scope `events:write`.",
     "dialbird": "Subscriptions of the Dialbird surface, with errors and rate limits of its own. Scope `api:webhooks`.",

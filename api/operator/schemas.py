@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -150,21 +151,30 @@ def _fields(delivery: Delivery) -> dict[str, Any]:
 def _response(last: LastExchange | None) -> ResponseView | None:
     if last is None or last.response_status is None:
         return None
-    raw = last.response_body or b""
+    return response_view(
+        last.response_status,
+        [(name, value) for name, value in last.response_headers or []],
+        last.response_body or b"",
+        truncated=last.response_truncated,
+    )
+
+
+def response_view(status: int, headers: Sequence[tuple[str, str]], raw: bytes, *, truncated: bool) -> ResponseView:
+    """What a receiver answered, made readable."""
     try:
         text, encoded = raw.decode(), None
     except UnicodeDecodeError:
         text, encoded = raw.decode(errors="replace"), base64.b64encode(raw).decode()
     return ResponseView(
-        status=last.response_status,
-        headers=_joined(last.response_headers or []),
+        status=status,
+        headers=_joined(headers),
         body=text,
         body_base64=encoded,
-        truncated=last.response_truncated,
+        truncated=truncated,
     )
 
 
-def _joined(pairs: list[list[str]]) -> dict[str, str]:
+def _joined(pairs: Iterable[Sequence[str]]) -> dict[str, str]:
     """Headers by name; what came several times is joined by a comma, as HTTP reads it (RFC 9110, 5.3)."""
     joined: dict[str, str] = {}
     for name, value in pairs:

@@ -45,6 +45,11 @@ class CreatedWebhook(BaseModel):
     webhook: WebhookEndpoint
     secret: str | None = Field(description="Of `standard-v1a` null: its receivers have a public key to check with.")
     public_key: str | None = Field(None, exclude_if=is_none, pattern="^whpk_", description="Only of `standard-v1a`.")
+    warnings: list[str] = Field(
+        default_factory=list,
+        exclude_if=lambda warnings: not warnings,
+        description="What its owner should know.",
+    )
 
     @classmethod
     def of(cls, registered: RegisteredEndpoint) -> Self:
@@ -52,6 +57,7 @@ class CreatedWebhook(BaseModel):
             webhook=WebhookEndpoint.of(registered.endpoint),
             secret=registered.shared_secret,
             public_key=registered.public_key,
+            warnings=registered.warnings,
         )
 
 

@@ -144,6 +144,9 @@ class NewEndpoint(BaseModel):
         description="The signing secret, chosen by the owner so that a receiver can verify the ping: 32 to 64 "
         "printable ASCII characters, or for `standard` a `whsec_…`. Left out, one is made.",
     )
+    unique: bool = Field(
+        default=False, description="Whether to refuse, with 409, a URL that the organization has registered already."
+    )
 
 
 class EndpointChanges(BaseModel):

@@ -6,7 +6,7 @@ Dialbird's subscriptions are endpoints of another surface; the functions here do
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sendoff.accounts.authentication import Principal
@@ -21,7 +21,7 @@ from sendoff.endpoints.fields import NewEndpoint, audit_snapshot
 from sendoff.endpoints.ping import ping
 from sendoff.endpoints.ping_limits import limit_pings
 from sendoff.endpoints.state import apply_changes, check_can_switch_on, check_count, mark_deleted, write_endpoint_audit
-from sendoff.errors import Invalid, NotFound
+from sendoff.errors import Conflict, Invalid, NotFound
 from sendoff.ids import is_uuid, new_id
 from sendoff.policy.addresses import check_url
 from sendoff.policy.matching import DEFAULT_SUBSCRIPTION
@@ -42,6 +42,8 @@ class RegisteredEndpoint:
     endpoint: Endpoint
     secret: str
     """The signing secret; a private key for a dialect with asymmetric signatures."""
+    warnings: list[str] = field(default_factory=list)
+    """What the owner should know about it, in sentences."""
 
     @property
     def shared_secret(self) -> str | None:
@@ -69,13 +71,14 @@ async def register_endpoint(
     """Check the URL, ping it with a signature, and only then save the endpoint.
 
     Raises UnsafeUrl, Invalid, UnknownEventType, PingFailed, RateLimited, or Conflict when the organization has as many
-    endpoints as it may; nothing is saved then.
+    endpoints as it may, or has the URL of a `unique` one; nothing is saved then.
     """
     events = list(DEFAULT_SUBSCRIPTION if new.events is None else new.events)
     limit = context.settings.max_endpoints_per_organization
     async with context.database.read() as tx:
         await check_count(tx, principal.organization_id, limit)
         await check_subscription(tx, events)
+        await _find_same_url(tx, principal.organization_id, new)
     check_url(new.url, context.addresses)
     dialect = find_dialect(context, new.dialect)
     secret = _choose_secret(dialect, new.secret)
@@ -84,7 +87,7 @@ async def register_endpoint(
     now = context.clock.now()
     identifier = new_id()
     endpoint = Endpoint(
-        **new.model_dump(exclude={"events", "dialect", "secret"}),
+        **new.model_dump(exclude={"events", "dialect", "secret", "unique"}),
         id=identifier,
         organization_id=principal.organization_id,
         user_id=principal.user_id,
@@ -98,9 +101,19 @@ async def register_endpoint(
     async with context.database.write() as tx:
         await accounts.lock_organization(tx, principal.organization_id)
         await check_count(tx, principal.organization_id, limit)
+        same = await _find_same_url(tx, principal.organization_id, new)
         tx.add(endpoint)
         write_endpoint_audit(tx, actor, "endpoint.create", endpoint, before=None)
-    return RegisteredEndpoint(endpoint, secret)
+    warnings = [f"The URL is registered already, by endpoint {same}: it gets each event once for each."] if same else []
+    return RegisteredEndpoint(endpoint, secret, warnings)
+
+
+async def _find_same_url(tx: Transaction, organization_id: str, new: NewEndpoint) -> str | None:
+    """The id of another endpoint with this URL. Raises Conflict if there is one and the new one should be unique."""
+    found = await endpoints.find_with_url(tx, organization_id, new.url)
+    if found is not None and new.unique:
+        raise Conflict(f"The URL is registered already, by endpoint {found}; change that one, or leave `unique` out.")
+    return found
 
 
 def _choose_secret(dialect: Dialect, chosen: str | None) -> str:

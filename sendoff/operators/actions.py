@@ -17,15 +17,18 @@ from sendoff.store.queries import dead_letters, deliveries, endpoints
 from sendoff.store.tables import DeadLetter, Delivery, Endpoint
 
 
-async def retry_delivery(context: Context, actor: Actor, delivery_id: str) -> DeliveryReport:
-    """Attempt a delivery now instead of at its next scheduled time; if it fails, the schedule continues.
+async def retry_delivery(
+    context: Context, actor: Actor, delivery_id: str, *, organization_id: str | None = None
+) -> DeliveryReport:
+    """Attempt a delivery, of any organization or of this one, now instead of at its next scheduled time.
 
-    A dead one becomes pending again. Raises NotFound; Conflict when it is delivered, is being sent at this moment, its
-    dead letter was discarded, or its endpoint is not active.
+    If it fails, the schedule continues. A dead one becomes pending again. Raises NotFound; Conflict when it is
+    delivered, is being sent at this moment, its dead letter was discarded, its transform fails again, or its endpoint
+    is not active.
     """
     now = context.clock.now()
     async with context.database.write() as tx:
-        delivery = await find_delivery(tx, delivery_id)
+        delivery = await find_delivery(tx, delivery_id, organization_id=organization_id)
         await _check_retry(tx, delivery)
         if delivery.state == DeliveryState.DEAD:
             if await transform_again(tx, context, [delivery]):

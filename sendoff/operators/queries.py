@@ -40,10 +40,11 @@ class DeadLetterReport:
     delivery: DeliveryReport
 
 
-async def get_delivery(context: Context, delivery_id: str) -> DeliveryReport:
-    """One delivery with its attempts. Raises NotFound."""
+async def get_delivery(context: Context, delivery_id: str, *, organization_id: str | None = None) -> DeliveryReport:
+    """One delivery with its attempts, of any organization or of this one. Raises NotFound."""
     async with context.database.read() as tx:
-        return await report_on(tx, context.dialects, await find_delivery(tx, delivery_id))
+        found = await find_delivery(tx, delivery_id, organization_id=organization_id)
+        return await report_on(tx, context.dialects, found)
 
 
 async def list_dead_letters(
@@ -105,9 +106,10 @@ async def report_on(tx: Transaction, dialects: Dialects, delivery: Delivery) -> 
     )
 
 
-async def find_delivery(tx: Transaction, delivery_id: str) -> Delivery:
+async def find_delivery(tx: Transaction, delivery_id: str, *, organization_id: str | None = None) -> Delivery:
+    """A delivery of any organization, or of this one. Raises NotFound."""
     found = await delivery_history.find(tx, delivery_id) if is_uuid(delivery_id) else None
-    if found is None:
+    if found is None or organization_id not in (None, found.organization_id):
         raise NotFound("There is no such delivery.")
     return found
 

@@ -81,6 +81,16 @@ async def of_organization(tx: Transaction, organization_id: str, *, deleted: boo
     return list((await tx.scalars(query)).all())
 
 
+async def find_with_url(tx: Transaction, organization_id: str, url: str) -> str | None:
+    """The id of the organization's newest endpoint with this URL that is not deleted; None for none."""
+    query = select(Endpoint.id).where(
+        col(Endpoint.organization_id) == organization_id,
+        col(Endpoint.url) == url,
+        col(Endpoint.state) != EndpointState.DELETED,
+    )
+    return (await tx.scalars(query.order_by(col(Endpoint.id).desc()).limit(1))).first()
+
+
 async def count_of_organization(tx: Transaction, organization_id: str) -> int:
     """The number of the organization's endpoints that are not deleted."""
     query = select(func.count()).where(
