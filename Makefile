@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DOCS_VENV := .venv-docs
 
-.PHONY: setup demo test bench chaos lint types layers audit audit-dependencies unit coverage tests docs lock clean
+.PHONY: setup demo test bench chaos lint types layers audit audit-dependencies unit coverage tests docs lock clean client-tools
 
 setup: $(VENV)/.ready
 
@@ -28,6 +28,16 @@ chaos: setup
 	$(BIN)/pytest -m "chaos or not chaos" -p no:randomly tests/acceptance
 	$(BIN)/pytest -m chaos tests/integration/docs
 	SENDOFF_TEST_LIVES=300 $(BIN)/pytest tests/integration/engine/test_state_machine.py
+
+# What the long tests of generated clients and of the OpenAPI document run; what cannot be installed is skipped there.
+TOOLS := tests/acceptance/clients/tools
+client-tools: setup
+	$(PYTHON) -m venv .tools/python
+	.tools/python/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(TOOLS)/requirements.txt
+	cp $(TOOLS)/package.json $(TOOLS)/package-lock.json .tools/
+	-cd .tools && npm ci --no-audit --no-fund --ignore-scripts
+	-GOBIN=$(CURDIR)/.tools/bin go install github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen@v2.8.2
+	-mvn -q dependency:copy -Dartifact=org.openapitools:openapi-generator-cli:7.25.0 -DoutputDirectory=$(CURDIR)/.tools
 
 lint: setup
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ from sendoff import __version__
 from ..dialbird.errors import DialbirdError
 from .examples import REQUESTS, example_of
 from .operations import COMPONENTS, ERROR_MODELS, REFERENCE
-from .parts import HEADERS, INFO, SERVERS, TAGS, headers_of
+from .parts import HEADERS, INFO, PARAMETERS, SERVERS, TAGS, headers_of
 from .webhooks import SENT_TAG, sent_webhooks
 
 TITLE = "Sendoff"
@@ -38,7 +38,7 @@ def document(app: FastAPI, plain: Mapping[str, Mapping[str, Any]]) -> dict[str, 
     made["info"] |= INFO
     made |= {"servers": SERVERS, "security": [{"apiKey": []}], "webhooks": dict(sent_webhooks())}
     components["headers"] = HEADERS
-    complete: dict[str, Any] = _without_type_lists(made)
+    complete: dict[str, Any] = _for_generators(made)
     for path, method, operation in _operations(complete):
         _complete_operation(path, method, operation, complete["components"]["schemas"])
     complete["tags"] = _used_tags(complete)
@@ -77,7 +77,7 @@ def _complete_operation(path: str, method: str, operation: dict[str, Any], schem
     operation["summary"] = _summary(name)
     operation.setdefault("security", [])
     for parameter in operation.get("parameters", ()):
-        _simplify_parameter(parameter)
+        _complete_parameter(parameter)
     body = operation.get("requestBody", {}).get("content", {}).get("application/json")
     if body is not None and name in REQUESTS:
         body["examples"] = {"example": {"value": REQUESTS[name]}}
@@ -105,8 +105,10 @@ def _describe(schema: dict[str, Any], schemas: dict[str, Any]) -> str:
     return str(schema.get("description", "Done")).partition("\n")[0]
 
 
-def _simplify_parameter(parameter: dict[str, Any]) -> None:
-    """A parameter that may be left out cannot be null: absent is not a value that could be sent."""
+def _complete_parameter(parameter: dict[str, Any]) -> None:
+    """Describe it, and take null from its schema: a parameter that is left out is not one that is null."""
+    if "description" not in parameter:
+        parameter["description"] = PARAMETERS[parameter["name"]]
     schema = parameter["schema"]
     if "anyOf" in schema:
         possible = [one for one in schema["anyOf"] if one != {"type": "null"}]
@@ -119,13 +121,19 @@ def _used_tags(document: dict[str, Any]) -> list[dict[str, str]]:
     return [{"name": name, "description": TAGS[name]} for name in sorted(used)]
 
 
-def _without_type_lists(node: Any) -> Any:
-    """The schemas in a part of the document with `anyOf` instead of a list of types, which many generators misread."""
+def _for_generators(node: Any) -> Any:
+    """The schemas in a part of the document as generators understand them.
+
+    Many misread a list of types, which becomes `anyOf`. A default of null says nothing, and makes the field required in
+    some clients.
+    """
     if isinstance(node, list):
-        return [_without_type_lists(one) for one in node]
+        return [_for_generators(one) for one in node]
     if not isinstance(node, dict):
         return node
-    expanded = {name: _without_type_lists(value) for name, value in node.items()}
+    expanded = {name: _for_generators(value) for name, value in node.items()}
+    if expanded.get("default", ...) is None:
+        del expanded["default"]
     types = node.get("type")
     if not isinstance(types, list):
         return expanded

@@ -15,7 +15,7 @@ INFO: dict[str, Any] = {
     "summary": "Self-hosted webhook delivery.",
     "description": _DESCRIPTION,
     "contact": {"name": "The operator of this installation"},
-    "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
+    "license": {"name": "Apache License 2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
 }
 
 SERVERS = [{"url": "/", "description": "Where this document comes from."}]
@@ -37,6 +37,33 @@ TAGS = {
     "receivers": "Requests that endpoints get. A generated client has no use for them, a generated server does.",
 }
 """The tags' descriptions. A tag that an operation has and this table lacks fails when the document is built."""
+
+PARAMETERS = {
+    "webhook_id": "The endpoint's id.",
+    "endpoint_id": "The endpoint's id.",
+    "subscription_id": "The subscription's id.",
+    "upload_id": "The upload's id.",
+    "event_id": "The event's id.",
+    "delivery_id": "The delivery's id.",
+    "dead_letter_id": "The dead letter's id.",
+    "replay_id": "The replay's id.",
+    "organization_id": "Only what belongs to this organization.",
+    "kind": "Which of the upload's files.",
+    "limit": "How many entries a page has at most.",
+    "cursor": "The `next_cursor` of the page before.",
+    "event_type": "Only events of this type.",
+    "reason": "Only deliveries that were given up for this reason.",
+    "state": "Only those that are in this state now.",
+    "since": "From this moment on; in UTC unless it says otherwise.",
+    "until": "Before this moment; in UTC unless it says otherwise.",
+    "actor": "Only entries of this actor, such as a key or an operator's name.",
+    "action": "Only entries of this action.",
+    "target_id": "Only entries about this object.",
+    "expires": "When the link expires, in Unix seconds; part of the link.",
+    "signature": "What shows that the link was made here; part of the link.",
+    "Idempotency-Key": "The same key and the same request within 24 hours: the write is done once.",
+}
+"""What a parameter means unless its route says it. One that has neither fails when the document is built."""
 
 HEADERS: dict[str, dict[str, Any]] = {
     "X-Request-Id": {

@@ -1,0 +1,84 @@
+// The main calls with the Java client (library `native`) of openapi-generator.
+
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.File;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.concurrent.Callable;
+import org.openapitools.client.ApiClient;
+import org.openapitools.client.ApiException;
+import org.openapitools.client.api.EventsApi;
+import org.openapitools.client.api.OperatorDeadLettersApi;
+import org.openapitools.client.api.OperatorReplaysApi;
+import org.openapitools.client.api.UploadsApi;
+import org.openapitools.client.api.WebhooksApi;
+import org.openapitools.client.model.CreatedWebhook;
+import org.openapitools.client.model.DeadLetterView;
+import org.openapitools.client.model.DetailedDeadLetter;
+import org.openapitools.client.model.EventBody;
+import org.openapitools.client.model.NewReplay;
+import org.openapitools.client.model.NewWebhook;
+import org.openapitools.client.model.ReplayFilter;
+import org.openapitools.client.model.ReplayState;
+import org.openapitools.client.model.ReplayView;
+import org.openapitools.client.model.WebhookEndpoint;
+
+public class MainCalls {
+    private static final long PATIENCE_MS = 30_000;
+
+    public static void main(String[] arguments) throws Exception {
+        String key = arguments[1], receiver = arguments[2];
+        ApiClient client = new ApiClient();
+        client.updateBaseUri(arguments[0]);
+        client.setRequestInterceptor(request -> request.header("Authorization", "Bearer " + key));
+        WebhooksApi webhooks = new WebhooksApi(client);
+        OperatorDeadLettersApi letters = new OperatorDeadLettersApi(client);
+        OperatorReplaysApi replays = new OperatorReplaysApi(client);
+        UploadsApi uploads = new UploadsApi(client);
+
+        CreatedWebhook created = webhooks.createWebhook(new NewWebhook().url(receiver), null);
+        WebhookEndpoint webhook = created.getWebhook();
+        String refusal = "";
+        try {
+            webhooks.createWebhook(new NewWebhook().url("https://10.0.0.1/"), null);
+        } catch (ApiException refused) {
+            refusal = new ObjectMapper().readTree(refused.getResponseBody()).get("detail").asText();
+        }
+        EventBody event = new EventBody().type("upload.completed").putDataItem("upload", Map.of("id", "1"));
+        int deliveries = new EventsApi(client).publishEvent(event, null).getDeliveries();
+
+        DeadLetterView found = eventually(() -> letters
+            .listDeadLetters(null, null, null, webhook.getId(), null, null, null, null, null)
+            .getData().stream().findFirst().orElse(null));
+        DetailedDeadLetter letter = letters.getDeadLetter(found.getId());
+        NewReplay wanted = new NewReplay().filter(new ReplayFilter().endpointId(webhook.getId()));
+        ReplayView replay = replays.createReplay(wanted, null).getReplayView();
+        ReplayView completed = eventually(() -> {
+            ReplayView now = replays.getReplay(replay.getId());
+            return now.getState() == ReplayState.COMPLETED ? now : null;
+        });
+        var upload = uploads.createUpload(new File(arguments[3]), "phone", null, true, "numbers.csv");
+
+        Map<String, Object> answers = new LinkedHashMap<>();
+        answers.put("secret_characters", created.getSecret().length());
+        answers.put("refusal", refusal);
+        answers.put("deliveries", deliveries);
+        answers.put("listed", webhooks.listWebhooks().stream().filter(one -> one.getId().equals(webhook.getId())).count());
+        answers.put("url", webhooks.getWebhook(webhook.getId()).getUrl());
+        answers.put("reason", letter.getReason().getValue());
+        answers.put("response_status", letter.getResponse().getStatus());
+        answers.put("replayed", completed.getSucceeded());
+        answers.put("valid_rows", uploads.getUpload(upload.getId()).getValidRowCount());
+        System.out.print(new ObjectMapper().writeValueAsString(answers));
+    }
+
+    private static <T> T eventually(Callable<T> find) throws Exception {
+        for (long deadline = System.currentTimeMillis() + PATIENCE_MS; System.currentTimeMillis() < deadline; Thread.sleep(100)) {
+            T found = find.call();
+            if (found != null) {
+                return found;
+            }
+        }
+        throw new IllegalStateException("nothing was found within " + PATIENCE_MS + " ms");
+    }
+}
