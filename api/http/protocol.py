@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import struct
 from typing import Any
@@ -31,6 +32,11 @@ second in all. Shorter times let clients that send on lose the answer to a reset
 _PROGRESS_BYTES = 16_384
 """A piece of a body from this size on shows that its sender is busy: its connection is closed last."""
 
+_UPGRADE = re.compile(rb"\nupgrade:", re.IGNORECASE)
+_NOT_OFFERED = b"\nX-Ignor:"
+"""What stands in an offered upgrade's place, of the same length. Java's HTTP client offers HTTP/2 with every request
+over plain HTTP, and the parser would take the body of such a request for the other protocol."""
+
 _REFUSED_FOR_SECONDS = 5
 _NO_LINGER = struct.pack("ii", 1, 0)
 
@@ -39,6 +45,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """A connection that is closed when its client is too slow, and answered in JSON when it does not speak HTTP."""
 
     _head_bytes = 0
+    _kept = b""
     _in_head = True
     _has_begun = False
     in_body = False
@@ -81,6 +88,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self._in_head:
             self._head_bytes += len(data)
+            data = self._ignore_upgrade(data)
         super().data_received(data)
         if self._lingers or self.transport.is_closing():
             return
@@ -94,6 +102,19 @@ class BoundedProtocol(HttpToolsProtocol):
             if self._in_head and self._deadline is None:
                 self._watch_head()
         self._has_begun = False
+
+    def _ignore_upgrade(self, data: bytes) -> bytes:
+        """A piece of a head without an offer to change the protocol; the beginning of one waits for its rest."""
+        data, self._kept = self._kept + data, b""
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            newline = data.rfind(b"\n")
+            if newline >= 0 and b"\nupgrade".startswith(data[newline:].lower()):
+                data, self._kept = data[:newline], data[newline:]
+            end = len(data)
+        if _UPGRADE.search(data, 0, end):
+            return _UPGRADE.sub(_NOT_OFFERED, data[:end]) + data[end:]
+        return data
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

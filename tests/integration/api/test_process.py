@@ -19,7 +19,7 @@ import pytest
 import uvicorn
 
 from api.http import protocol
-from api.http.protocol import LARGEST_HEAD_BYTES
+from api.http.protocol import LARGEST_HEAD_BYTES, BoundedProtocol
 from tests.support.polling import eventually_blocking
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
@@ -161,6 +161,25 @@ def test_malformed_http_and_large_heads_are_answered_in_the_envelope(sqlite_url:
             assert b"x-request-id: " in head.lower()
             assert b"application/json" in head.lower()
             assert status == b"200" or list(json.loads(body)) == ["detail"]
+        answer = asyncio.run(speak(base, UPGRADING % b"" + UPGRADING % b", close"))
+        assert answer.count(b"HTTP/1.1 401") == 2, answer
+
+
+UPGRADING = (
+    b"POST /api/v1/webhooks HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings%b\r\nContent-Length: 2\r\n"
+    b"HTTP2-Settings: AAEAAEAAAAIAAAAAAAMAAAAAAAQBAAAAAAUAAEAAAAYABgAA\r\nUpgrade: h2c\r\n\r\n{}"
+)
+"""As Java's HTTP client sends it."""
+
+
+def test_an_offered_upgrade_is_ignored_wherever_its_head_is_cut() -> None:
+    head = b"POST / HTTP/1.1\r\nUpgrade: h2c\r\nX-Up: up\r\nUPGRADE: websocket\r\n\r\nbody\nupgrade: it"
+    for cut in range(len(head) - len(b"\nupgrade: it")):
+        protocol = BoundedProtocol.__new__(BoundedProtocol)
+        passed = protocol._ignore_upgrade(head[:cut])
+        protocol._in_head = b"\r\n\r\n" not in passed
+        passed += protocol._ignore_upgrade(head[cut:]) if protocol._in_head else head[cut:]
+        assert passed == head.replace(b"Upgrade:", b"X-Ignor:").replace(b"UPGRADE:", b"X-Ignor:"), cut
 
 
 def test_a_malformed_request_is_answered_once_and_without_a_stack_trace(sqlite_url: str, tmp_path: Path) -> None:
