@@ -33,6 +33,9 @@ _PROGRESS_BYTES = 16_384
 """A piece of a body from this size on shows that its sender is busy: its connection is closed last."""
 
 _UPGRADE = re.compile(rb"\nupgrade:", re.IGNORECASE)
+_BEGINNINGS = {b"\nupgrade"[:length] for length in range(1, 9)} | {b"\n\r"}
+"""What a piece of a head may end with that its rest makes an upgrade, or the head's end."""
+
 _NOT_OFFERED = b"\nX-Ignor:"
 """What stands in an offered upgrade's place, of the same length. Java's HTTP client offers HTTP/2 with every request
 over plain HTTP, and the parser would take the body of such a request for the other protocol."""
@@ -106,10 +109,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def _ignore_upgrade(self, data: bytes) -> bytes:
         """A piece of a head without an offer to change the protocol; the beginning of one waits for its rest."""
         data, self._kept = self._kept + data, b""
-        end = data.find(b"\r\n\r\n")
+        end = data.find(b"\n\r\n")
         if end < 0:
             newline = data.rfind(b"\n")
-            if newline >= 0 and b"\nupgrade".startswith(data[newline:].lower()):
+            if newline >= 0 and data[newline:].lower() in _BEGINNINGS:
                 data, self._kept = data[:newline], data[newline:]
             end = len(data)
         if _UPGRADE.search(data, 0, end):

@@ -103,12 +103,34 @@ def open_responses() -> dict[int | str, dict[str, Any]]:
 
 def response_of(description: str, model: type[BaseModel]) -> dict[str, Any]:
     """A JSON response. A reference instead of the model itself spares the framework a validator for each of them."""
-    return {"description": description, "content": {"application/json": {"schema": reference_to(model.__name__)}}}
+    return response_named(model.__name__, description)
+
+
+def response_named(name: str, description: str) -> dict[str, Any]:
+    """A JSON response with the schema of that name."""
+    return {"description": description, "content": {"application/json": {"schema": reference_to(name)}}}
 
 
 def reference_to(name: str) -> dict[str, str]:
     """The reference to the schema of that name."""
     return {"$ref": REFERENCE.format(model=name)}
+
+
+def either_of(name: str, description: str, *models: type[BaseModel]) -> dict[str, Any]:
+    """A named schema with the fields of several models, none of which must be there.
+
+    For an operation that answers one or the other. Generators that know one response per operation, or cannot tell the
+    members of a union apart, would otherwise take one for the other.
+    """
+    properties: dict[str, Any] = {}
+    for model in models:
+        properties |= model.model_json_schema(mode="serialization", ref_template=REFERENCE)["properties"]
+    return {name: {"type": "object", "title": name, "description": description, "properties": properties}}
+
+
+def with_schemas(extra: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+    """An `openapi_extra` that brings more schemas."""
+    return {**extra, COMPONENTS: extra[COMPONENTS] | schemas}
 
 
 def body_of(model: type[BaseModel]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Depends, Query, Response
-from pydantic import BaseModel, RootModel
+from pydantic import BaseModel
 
 from sendoff.errors import Invalid
 from sendoff.operators.replay import (
@@ -22,7 +22,7 @@ from ..http.dependencies import ContextOf, Operator, json_body
 from ..http.idempotency import Write
 from ..http.pagination import decode_cursor, split_page
 from ..http.schemas import Id, Page, Time
-from ..openapi.operations import body_of, error_responses
+from ..openapi.operations import body_of, either_of, error_responses, response_named, with_schemas
 from .filters import NewReplay
 from .schemas import ListQuery
 
@@ -59,21 +59,23 @@ class ReplayView(BaseModel):
         )
 
 
-class ReplayOrCount(RootModel[ReplayView | DryRun]):
-    """The replay that runs from now on, or after `dry_run` the count alone.
-
-    Both statuses document both: generators that know one response per operation would take the 202 for a count.
-    """
+_REPLAY_OR_COUNT = either_of(
+    "ReplayOrCount",
+    "The replay that runs from now on; after `dry_run` `count` and `endpoints`, and nothing else.",
+    ReplayView,
+    DryRun,
+)
 
 
 @router.post(
     "",
     operation_id="createReplay",
     status_code=202,
-    openapi_extra=body_of(NewReplay),
-    response_model=ReplayOrCount,
+    openapi_extra=with_schemas(body_of(NewReplay), _REPLAY_OR_COUNT),
+    response_model=None,
     responses={
-        200: {"model": ReplayOrCount, "description": "Dry run: nothing is sent"},
+        200: response_named("ReplayOrCount", "Dry run: nothing is sent"),
+        202: response_named("ReplayOrCount", "The replay runs"),
         **error_responses(400, 409, 413, 415),
     },
 )

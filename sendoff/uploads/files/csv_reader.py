@@ -1,7 +1,8 @@
 """Reading a CSV that a stranger wrote: a row at a time, bounded in every direction.
 
 What is accepted: a header row, with line breaks in quoted cells; comma, semicolon, tab or bar between the cells,
-whichever gives the header the wanted column, or the one that a first line such as `sep=;` names; any of the three line
+whichever gives the header the wanted column, or the one that a first line such as `sep=;` names, behind PowerShell's
+`#TYPE` line if there is one; any of the three line
 ends; UTF-8 with or without a byte order mark, UTF-16 with or without one, and Windows-1252 for every byte that isn't
 UTF-8, so that a file of mixed encodings loses no row. Blank lines are skipped. What is refused, as `Invalid` with field
 `file` and a sentence: everything that would make the reader hold much of the file at once or guess where a row ends.
@@ -32,6 +33,9 @@ of short rows becomes results as large as those of the largest file, and no larg
 _DELIMITERS = ",;\t|"
 _DELIMITER_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _SEPARATOR_LINE = re.compile(r"\"?sep=(?P<delimiter>[^\"\r\n])\"?\s*", re.IGNORECASE).fullmatch
+_POWERSHELL_TYPE = ("#TYPE ", '"#TYPE ')
+"""How the line begins that PowerShell's Export-Csv writes before the header."""
+
 _SPREADSHEET_MARKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _SHOWN_COLUMNS, _SHOWN_LENGTH = 20, 60
 _LOOKED_AT_BYTES = 256
@@ -77,6 +81,8 @@ def open_table(path: Path, phone_column: str) -> Iterator[Table]:
         with TextIOWrapper(binary, encoding, errors=_FALLBACK, newline="") as text:
             lines = _PhysicalLines(text)
             first = _first_line(lines)
+            if first.startswith(_POWERSHELL_TYPE):
+                first = _first_line(lines)
             named = _SEPARATOR_LINE(first)
             header, readings = _read_header(_first_line(lines) if named else first, lines)
             delimiter = named["delimiter"] if named else _choose_delimiter(header, readings, phone_column)

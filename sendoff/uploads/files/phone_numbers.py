@@ -116,6 +116,7 @@ def _normalize(text: str) -> str | None:
     """
     if len(text) > _LONGEST_RAW_TEXT:
         return None
+    text = _without_text_mark(text.strip())
     text = _SEPARATORS.sub(_first_separator, text).strip()
     if len(text) > _LONGEST_TEXT:
         return None
@@ -123,6 +124,15 @@ def _normalize(text: str) -> str | None:
     if not _SHORTEST_TEXT <= len(text) <= _LONGEST_TEXT or not _WRITTEN_IN(text) or _PARAMETER(text):
         return None
     return text if sum(map(str.isdigit, text)) <= _MOST_DIGITS else None
+
+
+def _without_text_mark(text: str) -> str:
+    """A cell without what programs write so that a spreadsheet leaves it text: `'+1415…` or `="+1415…"`."""
+    if text.startswith("'"):
+        return text[1:]
+    if text.startswith('="') and text.endswith('"'):
+        return text[2:-1]
+    return text
 
 
 def _first_separator(run: re.Match[str]) -> str:

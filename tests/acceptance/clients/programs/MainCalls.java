@@ -19,6 +19,7 @@ import org.openapitools.client.model.EventBody;
 import org.openapitools.client.model.NewReplay;
 import org.openapitools.client.model.NewWebhook;
 import org.openapitools.client.model.ReplayFilter;
+import org.openapitools.client.model.ReplayOrCount;
 import org.openapitools.client.model.ReplayState;
 import org.openapitools.client.model.ReplayView;
 import org.openapitools.client.model.WebhookEndpoint;
@@ -52,7 +53,7 @@ public class MainCalls {
             .getData().stream().findFirst().orElse(null));
         DetailedDeadLetter letter = letters.getDeadLetter(found.getId());
         NewReplay wanted = new NewReplay().filter(new ReplayFilter().endpointId(webhook.getId()));
-        ReplayView replay = replays.createReplay(wanted, null).getReplayView();
+        ReplayOrCount replay = replays.createReplay(wanted, null);
         ReplayView completed = eventually(() -> {
             ReplayView now = replays.getReplay(replay.getId());
             return now.getState() == ReplayState.COMPLETED ? now : null;

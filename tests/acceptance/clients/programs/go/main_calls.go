@@ -43,10 +43,9 @@ func main() {
 	})
 	letter := existing(client.GetDeadLetterWithResponse(ctx, found.Id)).JSON200
 	filter := sendoff.ReplayFilter{EndpointId: &webhook.Id}
-	started := existing(client.CreateReplayWithResponse(ctx, nil, sendoff.NewReplay{Filter: filter})).JSON202
-	replay := existing(started.AsReplayView())
+	replay := existing(client.CreateReplayWithResponse(ctx, nil, sendoff.NewReplay{Filter: filter})).JSON202
 	completed := eventually(func() *sendoff.ReplayView {
-		now := existing(client.GetReplayWithResponse(ctx, replay.Id)).JSON200
+		now := existing(client.GetReplayWithResponse(ctx, *replay.Id)).JSON200
 		if now.State != sendoff.ReplayStateCompleted {
 			return nil
 		}
