@@ -108,7 +108,7 @@ def _describe(schema: dict[str, Any], schemas: dict[str, Any]) -> str:
 def _complete_parameter(parameter: dict[str, Any]) -> None:
     """Describe it, and take null from its schema: a parameter that is left out is not one that is null."""
     if "description" not in parameter:
-        parameter["description"] = PARAMETERS[parameter["name"]]
+        parameter["description"] = PARAMETERS.get(parameter["name"], f"The {parameter['name'].replace('_', ' ')}.")
     schema = parameter["schema"]
     if "anyOf" in schema:
         possible = [one for one in schema["anyOf"] if one != {"type": "null"}]
@@ -118,7 +118,7 @@ def _complete_parameter(parameter: dict[str, Any]) -> None:
 
 def _used_tags(document: dict[str, Any]) -> list[dict[str, str]]:
     used = {tag for _, _, operation in _operations(document) for tag in operation["tags"]} | {SENT_TAG}
-    return [{"name": name, "description": TAGS[name]} for name in sorted(used)]
+    return [{"name": name, "description": TAGS.get(name, name)} for name in sorted(used)]
 
 
 def _for_generators(node: Any) -> Any:

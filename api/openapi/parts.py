@@ -36,7 +36,7 @@ TAGS = {
     "health": "Health, readiness and metrics, open to every client.",
     "receivers": "Requests that endpoints get. A generated client has no use for them, a generated server does.",
 }
-"""The tags' descriptions. A tag that an operation has and this table lacks fails when the document is built."""
+"""The tags' descriptions. A tag that this table lacks is described by its name alone."""
 
 PARAMETERS = {
     "webhook_id": "The endpoint's id.",
@@ -63,7 +63,7 @@ PARAMETERS = {
     "signature": "What shows that the link was made here; part of the link.",
     "Idempotency-Key": "The same key and the same request within 24 hours: the write is done once.",
 }
-"""What a parameter means unless its route says it. One that has neither fails when the document is built."""
+"""What a parameter means unless its route says it. One that has neither is described by its name alone."""
 
 HEADERS: dict[str, dict[str, Any]] = {
     "X-Request-Id": {
