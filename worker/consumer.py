@@ -79,14 +79,17 @@ class QueueConsumer(Worker):
         while True:
             await self.record_health()
             self.has_polled = True
-            if len(self.tasks) >= (1 if self._together else self.max_jobs):
+            if len(self.tasks) >= self.max_jobs:
                 await asyncio.wait(self.tasks.values(), timeout=_LISTEN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
                 continue
             if self._wait_for_capacity is not None:
                 await self._wait_for_capacity()
             free = self.max_jobs - len(self.tasks)
             jobs = await self._take(free)
-            self._start(jobs)
+            if self._together:
+                await self._run_together(jobs)
+            else:
+                self._start(jobs)
             if 1 < len(jobs) < free:
                 await asyncio.sleep(min(GATHER_SECONDS, GATHER_SECONDS_PER_JOB * (len(jobs) - 1)))
 
@@ -136,25 +139,28 @@ class QueueConsumer(Worker):
         _log.warning("unknown_job_dropped", job=job_id, error=problem)
         return None
 
-    def _start(self, jobs: Sequence[_Job]) -> None:
-        joined: dict[str, list[_Job]] = {}
+    async def _run_together(self, jobs: Sequence[_Job]) -> None:
+        ids: dict[str, list[Any]] = {}
         for job in jobs:
-            joined.setdefault(job.function if self._together else job.id, []).append(job)
-        for group in joined.values():
-            task = asyncio.create_task(self._run(group))
-            self.tasks[group[0].id] = task
-            task.add_done_callback(lambda _, job_id=group[0].id: self.tasks.pop(job_id, None))  # type: ignore[misc]
+            ids.setdefault(job.function, []).extend(job.ids)
+        for function, all_ids in ids.items():
+            await self._run(function, all_ids)
 
-    async def _run(self, group: Sequence[_Job]) -> None:
-        """Run jobs of one function as one."""
-        function = self.functions[group[0].function]
+    def _start(self, jobs: Sequence[_Job]) -> None:
+        for job in jobs:
+            task = asyncio.create_task(self._run(job.function, job.ids))
+            self.tasks[job.id] = task
+            task.add_done_callback(lambda _, job_id=job.id: self.tasks.pop(job_id, None))  # type: ignore[misc]
+
+    async def _run(self, name: str, ids: list[Any]) -> None:
+        function = self.functions[name]
         try:
             async with asyncio.timeout(function.timeout_s):
-                await function.coroutine(self.ctx, [one for job in group for one in job.ids])
-            self.jobs_complete += len(group)
+                await function.coroutine(self.ctx, ids)
+            self.jobs_complete += 1
         except Exception as error:
-            self.jobs_failed += len(group)
-            _log.exception("job_failed", jobs=[job.id for job in group], function=function.name, error=repr(error))
+            self.jobs_failed += 1
+            _log.exception("job_failed", function=name, ids=len(ids), error=repr(error))
 
 
 @dataclass(frozen=True, slots=True)

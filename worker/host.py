@@ -76,8 +76,6 @@ class WorkerHost:
         capacity = self.dispatcher.wait_for_capacity
         deliveries = self._supervise(DELIVERIES, wait_for_capacity=capacity)
         works = [
-            self.intake.run(),
-            self.bulk_intake.run(),
             deliveries.run(),
             self._supervise(BULK_DELIVERIES, wait_for_capacity=capacity).run(),
             self._supervise(UPLOADS).run(),

@@ -21,31 +21,36 @@ class DeliveryIntake:
         self._dispatcher = dispatcher
         self._is_bulk = is_bulk
         self._waiting: deque[tuple[Sequence[str], asyncio.Future[None]]] = deque()
-        self._arrived = asyncio.Event()
+        self._turn = asyncio.Lock()
 
     async def hand_over(self, delivery_ids: Sequence[str]) -> None:
-        """Return when the dispatcher has taken them. Raises errors.Unavailable when the database cannot be reached."""
+        """Return when the dispatcher has taken them. Raises errors.Unavailable when the database cannot be reached.
+
+        Callers that wait for another one's claim share the next one.
+        """
         if not delivery_ids:
             return
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((delivery_ids, done))
-        self._arrived.set()
+        async with self._turn:
+            while not done.done():
+                await self._submit_waiting()
         await done
 
-    async def run(self) -> None:
-        """Work until cancelled."""
-        while True:
-            self._arrived.clear()
-            if not self._waiting:
-                await self._arrived.wait()
-            limit = self._limit(await self._dispatcher.wait_for_capacity())
-            ids, callers = self._take(limit)
+    async def _submit_waiting(self) -> None:
+        limit = self._limit(await self._dispatcher.wait_for_capacity())
+        ids, callers = self._take(limit)
+        try:
             error = await self._submit(ids, limit)
+        except asyncio.CancelledError:
             for caller in callers:
-                if error is None and not caller.done():
-                    caller.set_result(None)
-                elif error is not None and not caller.done():
-                    caller.set_exception(error)
+                caller.cancel()  # with the one whose turn it is; the sweeper finds what they leave
+            raise
+        for caller in callers:
+            if error is None and not caller.done():
+                caller.set_result(None)
+            elif error is not None and not caller.done():
+                caller.set_exception(error)
 
     async def _submit(self, ids: Sequence[str], at_once: int) -> Exception | None:
         """What went wrong, if anything did."""

@@ -67,8 +67,7 @@ async def consuming(
 ) -> AsyncIterator[Sequence[ConsumerSupervisor]]:
     host = Host(context, dispatcher)
     supervisors = [supervisor_of(host, queue) for queue in queues or (DELIVERIES,)]
-    works = [host.intake.run(), host.bulk_intake.run(), *(supervisor.run() for supervisor in supervisors)]
-    tasks = [asyncio.create_task(work) for work in works]
+    tasks = [asyncio.create_task(supervisor.run()) for supervisor in supervisors]
     yield supervisors
     for task in tasks:
         await end(task)
