@@ -40,6 +40,10 @@ class Database:
     def __init__(self, engine: AsyncEngine, hot: Direct | Embedded) -> None:
         self._engine = engine
         self._hot = hot
+        # Made once: each of these copies of the engine costs as much as a query.
+        self._writing = engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+        self._reading = engine.execution_options(sqlite_begin="BEGIN")
+        self._looking = self._reading if self.is_sqlite else engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @property
     def direct(self) -> Direct | None:
@@ -66,14 +70,14 @@ class Database:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
         """One transaction, committed at the end of the block, rolled back if it raises."""
-        async with self._session(sqlite_begin="BEGIN IMMEDIATE") as tx:
+        async with self._session(self._writing) as tx:
             yield tx
             await tx.commit()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
         """One transaction that reads a single snapshot of the database and takes no locks."""
-        async with self._session(sqlite_begin="BEGIN") as tx:
+        async with self._session(self._reading) as tx:
             yield tx
 
     @asynccontextmanager
@@ -82,13 +86,11 @@ class Database:
 
         For what is asked every second, even when nothing happens.
         """
-        options = {} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
-        async with self._session(sqlite_begin="BEGIN", **options) as tx:
+        async with self._session(self._looking) as tx:
             yield tx
 
     @asynccontextmanager
-    async def _session(self, *, sqlite_begin: str, **options: str) -> AsyncIterator[Transaction]:
-        engine = self._engine.execution_options(sqlite_begin=sqlite_begin, **options)
+    async def _session(self, engine: AsyncEngine) -> AsyncIterator[Transaction]:
         try:
             async with AsyncSession(engine, expire_on_commit=False, autoflush=False) as tx:
                 yield tx
