@@ -116,6 +116,8 @@ class DataDirectory:
         keys = self.path / "secret_keys"
         if not keys.exists():
             _write_once(keys, secrets.token_urlsafe(32))
+        elif keys.stat().st_mode & 0o077:
+            keys.chmod(0o600)  # copied or restored from elsewhere
         return keys.read_text().strip()
 
 

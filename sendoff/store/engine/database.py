@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,8 @@ class Database:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
         """One transaction, committed at the end of the block, rolled back if it raises."""
-        async with self._session(self._writing) as tx:
+        turn = self._hot.write_turns.taken(hot=False) if isinstance(self._hot, Embedded) else nullcontext()
+        async with turn, self._session(self._writing) as tx:
             yield tx
             await tx.commit()
 
@@ -95,7 +96,10 @@ class Database:
             async with AsyncSession(engine, expire_on_commit=False, autoflush=False) as tx:
                 yield tx
         except (SQLAlchemyError, OSError) as error:
-            raise unavailable(error) or error from error
+            refusal = unavailable(error)
+            if refusal is None:
+                raise
+            raise refusal from error
 
     async def ping(self) -> None:
         """Raise errors.Unavailable unless the database answers."""
@@ -156,6 +160,7 @@ def _create_engine(url: str, pool_size: int) -> AsyncEngine:
         timeouts = {"timeout": _POSTGRES_CONNECT_SECONDS, "command_timeout": _POSTGRES_COMMAND_SECONDS}
         return create_async_engine(url, connect_args=timeouts, **options)
     _make_sqlite_directory(url)
+    _make_sqlite_file_private(url)
     engine = create_async_engine(url, connect_args={"timeout": _SQLITE_BUSY_TIMEOUT_MS / 1000}, **options)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite_connection)
     event.listen(engine.sync_engine, "begin", _begin_sqlite_transaction)
@@ -199,6 +204,17 @@ def _make_sqlite_directory(url: str) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadSettings(f"SENDOFF_DATABASE_URL: the folder {folder} cannot be made: {error.strerror}") from error
+
+
+def _make_sqlite_file_private(url: str) -> None:
+    """Keep other users from reading a database that was made with wider permissions, and what SQLite puts beside it."""
+    database = make_url(url).database
+    if not database or database == ":memory:":
+        return
+    for path in (Path(database), Path(f"{database}-wal"), Path(f"{database}-shm")):
+        with suppress(OSError):  # it does not exist yet, or is another user's, who decides
+            if path.stat().st_mode & 0o077:
+                path.chmod(0o600)
 
 
 def _is_missing_table(error: DBAPIError) -> bool:

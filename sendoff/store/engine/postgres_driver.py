@@ -63,7 +63,10 @@ class Direct:
             async with self._places:
                 return await self._fetch(statement, arguments)
         except Exception as error:
-            raise unavailable(error) or error from error
+            refusal = unavailable(error)
+            if refusal is None:
+                raise
+            raise refusal from error
 
     async def _fetch(self, statement: str, arguments: Sequence[Any]) -> list[asyncpg.Record]:
         connection = self._take_idle() or await self._connect()

@@ -16,6 +16,7 @@ from sqlalchemy.engine import URL, Dialect
 
 from sendoff.store.engine.failures import unavailable
 from sendoff.store.engine.types import moment_text
+from sendoff.store.engine.write_turns import WriteTurns
 
 Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection], Result]
@@ -30,11 +31,14 @@ class Embedded:
         (self._file,), _ = dialect.create_connect_args(url)
         self._prepare = prepare
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
+        self.write_turns = WriteTurns()
+        """Taken for each transaction of this process that writes."""
         self._connection: sqlite3.Connection | None = None
 
     async def write(self, work: Work[Result]) -> Result:
         """Do it in a transaction that holds the write lock, and commit. Raises errors.Unavailable."""
-        return await self._visit(work, "BEGIN IMMEDIATE")
+        async with self.write_turns.taken(hot=True):
+            return await self._visit(work, "BEGIN IMMEDIATE")
 
     async def read(self, work: Work[Result]) -> Result:
         """Run it in a transaction that reads a single snapshot and takes no locks. Raises errors.Unavailable."""
@@ -49,7 +53,10 @@ class Embedded:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work, begin)
         except (sqlite3.Error, OSError) as error:
-            raise unavailable(error) or error from error
+            refusal = unavailable(error)
+            if refusal is None:
+                raise
+            raise refusal from error
 
     def _transact(self, work: Work[Result], begin: str) -> Result:
         connection = self._open()

@@ -8,6 +8,7 @@ import pytest
 
 from sendoff.cli.migrate import migrate_database
 from sendoff.data_directory import DataDirectory, NoDataYet, UnsafeDirectory, as_environment
+from sendoff.store.engine.database import Database
 
 
 def test_settings_come_from_the_directory_without_environment_variables(tmp_path: Path) -> None:
@@ -102,3 +103,15 @@ def test_the_database_is_in_the_directory_whatever_its_name(name: str, tmp_path:
     assert directory.database.exists()
     assert {path.name for path in tmp_path.iterdir()} == {name}
     directory.require_database({})
+
+
+def test_files_that_others_could_read_are_made_private(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    keys, database = tmp_path / "secret_keys", tmp_path / "sendoff.db"
+    keys.write_text("k" * 40)
+    database.touch()
+    for found in (keys, database):
+        found.chmod(0o644)
+    settings = DataDirectory.at(tmp_path).settings({})
+    Database.open(settings.database_url)
+    assert [stat.S_IMODE(found.stat().st_mode) for found in (keys, database)] == [0o600, 0o600]
