@@ -14,7 +14,7 @@ from datetime import datetime
 from sendoff.context import Context
 from sendoff.delivery.admission import most_due
 from sendoff.delivery.dead_letters import count_dead_letters
-from sendoff.errors import SendoffError
+from sendoff.errors import SendoffError, TooLarge
 from sendoff.idempotency import IdempotentRequest, StoredResponse, complete, reserve
 from sendoff.ids import new_event_id, new_id
 from sendoff.policy.expressions import Evaluated, ExpressionInput
@@ -22,6 +22,7 @@ from sendoff.policy.matching import BUILT_IN_TYPES, matches, patterns_of_all
 from sendoff.policy.states import DeadLetterReason, DeliveryState
 from sendoff.publishing.evaluation import EvaluationJob, Evaluations, evaluate, pair_of, pairs_of
 from sendoff.publishing.event_types import check_data, check_types, look_up_publishable
+from sendoff.publishing.turns import PublishTurns
 from sendoff.publishing.untransformed import Untransformed, dead_letter_untransformed
 from sendoff.store.engine.database import Transaction
 from sendoff.store.hot.rows import EventOfKey
@@ -31,6 +32,10 @@ from sendoff.store.queries.events import NewEventRow
 
 _EVERYTHING = Evaluated()
 _LARGE_BYTES = 4_096  # of the data of one request; expressions on less are hardly ever costly
+
+MAX_DELIVERIES = 10_000
+"""Deliveries that a batch of events may make: they are inserted in one transaction, for which other writers wait. On
+SQLite it takes about a quarter of a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +74,23 @@ async def publish(
     """Commit the events with their deliveries, all or none, and return what `answer` makes of them.
 
     With `idempotent`, a repetition returns the first answer instead, decided in the same transaction.
-    Raises UnknownEventType or Invalid; `in_batch` lets the errors name the index of the event.
+    Raises UnknownEventType, Invalid, or TooLarge; `in_batch` lets the errors name the index of the event.
     """
-    refusal = await _find_refusal(context, organization_id, new_events, in_batch=in_batch)
-    publication = Publication.of(organization_id, new_events, request_id)
-    if refusal is None:
-        await _evaluate_before(context, publication)
-    async with context.database.write() as tx:
-        stored = await reserve(tx, context, idempotent) if idempotent else None
-        if stored is not None:
-            return stored
-        if refusal is not None:
-            raise refusal
-        accepted = await _add_publication(tx, context, publication)
-        response = answer(accepted)
-        if idempotent is not None:
-            await complete(tx, context, idempotent, response)
+    async with context.service(PublishTurns.of).taken(organization_id, idempotent):
+        refusal = await _find_refusal(context, organization_id, new_events, in_batch=in_batch)
+        publication = Publication.of(organization_id, new_events, request_id)
+        if refusal is None:
+            await _evaluate_before(context, publication)
+        async with context.database.write() as tx:
+            stored = await reserve(tx, context, idempotent) if idempotent else None
+            if stored is not None:
+                return stored
+            if refusal is not None:
+                raise refusal
+            accepted = await _add_publication(tx, context, publication)
+            response = answer(accepted)
+            if idempotent is not None:
+                await complete(tx, context, idempotent, response)
     enqueue_accepted(context, accepted)
     return response
 
@@ -125,6 +131,7 @@ async def add_events(
 
 async def _add_publication(tx: Transaction, context: Context, publication: Publication) -> list[AcceptedEvent]:
     subscribers = await _find_subscribers(tx, context, publication)
+    check_fan_out(publication, subscribers)
     await evaluate_publication(context, publication, subscribers)
     [accepted] = await insert_publications(context, [publication], {publication.organization_id: subscribers}, tx=tx)
     return accepted
@@ -282,6 +289,21 @@ def plan_publications(
             plan.events.append(_event_row(event, event_id, publication, now, len(rows)))
             plan.accepted[-1].append(AcceptedEvent(event_id, event.type, rows))
     return plan
+
+
+def check_fan_out(publication: Publication, subscribers: Sequence[Subscriber]) -> int:
+    """How many deliveries the events make. Raises TooLarge for several events that make too many together."""
+    count = len(publication.events) * len(subscribers)
+    if count <= MAX_DELIVERIES:
+        return count  # at most, and exactly if every subscriber gets every event
+    by_type = _by_type(publication, subscribers)
+    count = sum(len(by_type[event.type]) for event in publication.events)
+    if count > MAX_DELIVERIES and len(publication.events) > 1:
+        raise TooLarge(
+            f"The batch makes {count:,} deliveries for {len(subscribers):,} endpoints, more than {MAX_DELIVERIES:,}; "
+            "publish it in parts."
+        )
+    return count
 
 
 def _by_type(publication: Publication, subscribers: Sequence[Subscriber]) -> dict[str, list[Subscriber]]:

@@ -9,7 +9,8 @@ from sqlalchemy import update
 
 from sendoff.accounts import organizations
 from sendoff.delivery.admission import most_due
-from sendoff.errors import Invalid, MissingScope, Unauthenticated, UnknownEventType
+from sendoff.errors import Invalid, MissingScope, TooLarge, Unauthenticated, UnknownEventType
+from sendoff.publishing import batcher, publish
 from sendoff.publishing.batcher import PublishBatcher
 from sendoff.publishing.event_types import create_event_type
 from sendoff.publishing.publish import NewEvent
@@ -180,3 +181,53 @@ async def test_a_publish_that_breaks_its_transaction_fails_alone(postgres_url: s
         )
         assert [isinstance(answer, list) for answer in answers] == [True, False, True]
         assert len(app.queue.deliveries) == 2
+
+
+async def test_keys_take_turns_and_small_requests_go_first(
+    sqlite_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batcher, "EVENTS_AT_MOST", 20)
+    async with open_app(sqlite_url) as app:
+        await app.register(receiver.url("/hook"))
+        (_, hostile), (_, other) = await mint(app, "events:write"), await mint(app, "events:write")
+        acceptance = PublishBatcher(app.context)
+        batches = [asyncio.create_task(acceptance.publish(hostile, [COMPLETED] * 20)) for _ in range(10)]
+        event = asyncio.create_task(acceptance.publish(other, [COMPLETED]))
+        await event
+        assert sum(batch.done() for batch in batches) <= 1
+        assert sum(len(accepted) for accepted in await asyncio.gather(*batches)) == 200
+
+
+async def test_what_makes_many_deliveries_is_committed_apart_and_once(
+    database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batcher, "DELIVERIES_AT_MOST", 10)
+    async with open_app(database_url, endpoint_max_in_flight=10_000) as app:
+        for number in range(3):
+            await app.register(receiver.url(f"/{number}"))
+        _, bearer = await mint(app, "events:write")
+        acceptance = PublishBatcher(app.context)
+        answers = await asyncio.gather(*[acceptance.publish(bearer, [COMPLETED] * size) for size in (9, 1, 8, 2, 4)])
+        assert [len(accepted) for accepted in answers] == [9, 1, 8, 2, 4]
+        assert len({event.id for accepted in answers for event in accepted}) == 24
+        assert len(app.queue.deliveries) == 24 * 3
+
+
+async def test_a_batch_that_makes_too_many_deliveries_is_refused_alone(
+    sqlite_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "MAX_DELIVERIES", 5)
+    async with open_app(sqlite_url) as app:
+        for number in range(6):
+            await app.register(receiver.url(f"/{number}"))
+        _, bearer = await mint(app, "events:write")
+        acceptance = PublishBatcher(app.context)
+        answers = await asyncio.gather(
+            acceptance.publish(bearer, [COMPLETED, COMPLETED]),
+            acceptance.publish(bearer, [COMPLETED]),  # a single event reaches all endpoints, however many
+            return_exceptions=True,
+        )
+        assert isinstance(answers[0], TooLarge)
+        assert "12 deliveries for 6 endpoints" in str(answers[0])
+        assert isinstance(answers[1], list)
+        assert len(app.queue.deliveries) == 6
