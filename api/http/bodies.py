@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -52,15 +53,28 @@ async def read_json_object(request: Request, *, optional: bool = False) -> dict[
     return decoded
 
 
-async def read_json_bytes(request: Request, *, optional: bool = False) -> bytes:
-    """The body as it was sent, declared as JSON or not declared at all; empty only if it is `optional`."""
+async def read_json_bytes(
+    request: Request, *, optional: bool = False, count: Callable[[int], None] | None = None
+) -> bytes:
+    """The body as it was sent, declared as JSON or not declared at all; empty only if it is `optional`.
+
+    `count` hears the size of each piece as it arrives, and may raise.
+    """
     declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if declared not in ("", "application/json"):
         raise UnsupportedMediaType("The content type is not supported here; send JSON as `application/json`.")
-    body = (await request.body()).removeprefix(_BYTE_ORDER_MARK)
+    body = (await (request.body() if count is None else _read(request, count))).removeprefix(_BYTE_ORDER_MARK)
     if not body and not optional:
         raise Invalid("The body is empty; send a JSON object.")
     return body
+
+
+async def _read(request: Request, count: Callable[[int], None]) -> bytes:
+    pieces = []
+    async for piece in request.stream():
+        count(len(piece))
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def malformed(error: Exception) -> Invalid:

@@ -18,7 +18,8 @@ from sendoff.errors import SendoffError, TooLarge
 from sendoff.ids import new_request_id
 from sendoff.metrics import REQUEST_SECONDS, REQUESTS
 
-from .client_address import TrustedProxies
+from .byte_budget import UnfinishedBodies
+from .client_address import TrustedProxies, client_network
 from .errors import TooSlow, UnsupportedEncoding, answer_error, describe, respond
 
 BATCH_LIMIT_BYTES = 32 * 1024 * 1024
@@ -63,6 +64,7 @@ class RequestMiddleware:
         self._proxies = proxies or TrustedProxies()
         # Uploads count their own bytes, by kind of upload.
         self._hot = {place: _called_directly(endpoint) for place, endpoint in (hot or {}).items()}
+        self._unfinished = UnfinishedBodies()
         self._limits = {"/api/v1/events/batch": BATCH_LIMIT_BYTES, "/api/v1/uploads": None}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,10 +78,13 @@ class RequestMiddleware:
         headers = scope["state"].setdefault("response_headers", {})
         response = _Response(send, request_id, headers, without_body=method == "HEAD")
         limit = self._limits.get(scope["path"], self._body_limit)
-        body = _BoundedBody(receive, scope, limit=limit, seconds=self._body_timeout)
+        body = _BoundedBody(receive, scope, limit=limit, seconds=self._body_timeout, unfinished=self._unfinished)
         started = self._clock.monotonic()
-        with bound_contextvars(request_id=request_id):
-            await self._handle(scope, body, response)
+        try:
+            with bound_contextvars(request_id=request_id):
+                await self._handle(scope, body, response)
+        finally:
+            self._unfinished.remove(body)
         route = _route_name(scope)
         REQUESTS.labels(method if method in _METHODS else "OTHER", route, response.status).inc()
         REQUEST_SECONDS.labels(route).observe(self._clock.monotonic() - started)
@@ -136,9 +141,22 @@ class _Response:
 class _BoundedBody:
     """Passes a body on until it is too large or too slow; nothing is read of one that announces what is not taken."""
 
-    __slots__ = ("_complete", "_limit", "_receive", "_received", "_scope", "_seconds", "_waited")
+    __slots__ = (
+        "_complete",
+        "_evicted",
+        "_limit",
+        "_receive",
+        "_received",
+        "_scope",
+        "_seconds",
+        "_timeout",
+        "_unfinished",
+        "_waited",
+    )
 
-    def __init__(self, receive: Receive, scope: Scope, *, limit: int | None, seconds: float) -> None:
+    def __init__(
+        self, receive: Receive, scope: Scope, *, limit: int | None, seconds: float, unfinished: UnfinishedBodies
+    ) -> None:
         self._receive = receive
         self._scope = scope
         self._limit = limit
@@ -146,6 +164,15 @@ class _BoundedBody:
         self._received = -1
         self._waited = 0.0
         self._complete = False
+        self._unfinished = unfinished
+        self._evicted = False
+        self._timeout: asyncio.Timeout | None = None
+
+    def evict(self) -> None:
+        """Refuse it as too slow: too many bodies are being received."""
+        self._evicted = True
+        if self._timeout is not None:
+            self._timeout.reschedule(asyncio.get_running_loop().time())
 
     async def __call__(self) -> Message:
         if self._complete:
@@ -154,22 +181,32 @@ class _BoundedBody:
             self._check_announced()
             self._received = 0
         message = await self._receive_in_time()
-        self._received += len(message.get("body", b""))
+        size = len(message.get("body", b""))
+        self._received += size
         self._complete = not message.get("more_body", False)
         self._check_size(self._received)
+        if self._complete:
+            self._unfinished.remove(self)
+        elif self._limit is not None:  # what has no limit here is written to disk as it arrives
+            self._unfinished.add(self, _network(self._scope), size)
+            if self._evicted:
+                raise TooSlow
         return message
 
     async def _receive_in_time(self) -> Message:
         """The next piece. Only the time in which the client is waited for counts."""
+        if self._evicted:
+            raise TooSlow
         clock = asyncio.get_running_loop().time
         started = clock()
         allowed = min(self._seconds, BODY_GRACE_SECONDS + self._received / LEAST_BODY_BYTES_PER_SECOND)
         try:
-            async with asyncio.timeout_at(started + allowed - self._waited):
+            async with asyncio.timeout_at(started + allowed - self._waited) as self._timeout:
                 return await self._receive()
         except TimeoutError:
             raise TooSlow from None
         finally:
+            self._timeout = None
             self._waited += clock() - started
 
     def _check_announced(self) -> None:
@@ -182,6 +219,11 @@ class _BoundedBody:
     def _check_size(self, size: int) -> None:
         if self._limit is not None and size > self._limit:
             raise TooLarge(f"The body is larger than {self._limit:,} bytes, the limit here; send less at a time.")
+
+
+def _network(scope: Scope) -> str:
+    client = scope.get("client")
+    return client_network(client[0]) if client else ""
 
 
 def _request_id(scope: Scope) -> str:

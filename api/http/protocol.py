@@ -84,6 +84,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._cancel_deadline()
         self._cancel_write_deadline()
         super().connection_lost(exc)
+        # After a reset the timer of idle connections would keep the connection, and a body that nobody read, for long.
+        self._unset_keepalive_if_required()
+        self._under_way = ()
 
     def data_received(self, data: bytes) -> None:
         if self._lingers:
@@ -141,6 +144,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self.pipeline and not self._lingers:
             self._limiter.await_next_request(self)
         super().on_response_complete()
+        if self._lingers:
+            self._unset_keepalive_if_required()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -177,6 +182,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """
         self._cancel_deadline()
         self._lingers, self._last_read_at = True, self.loop.time()
+        if self.cycle is not None:
+            self.cycle.body = bytearray()  # nobody reads it any more
         self._limiter.await_request(self)
         self.flow.resume_reading()
         self.transport.write_eof()

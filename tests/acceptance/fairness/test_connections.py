@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from sendoff.process import raise_descriptor_limit
@@ -49,6 +51,11 @@ class Client:
             while piece := self._socket.recv(65_536):
                 received += piece
         return received
+
+    def reset(self) -> None:
+        """End the connection by a reset."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.close()
 
     def close(self) -> None:
         self._socket.close()
@@ -99,6 +106,30 @@ def test_a_thousand_anonymous_trickles_cost_no_other_client_a_request(sqlite_url
                 client.send(b"x")
             assert status_of_health(base) == b"HTTP/1.1 200 OK"
         assert held[-1].read_to_end().startswith(b"HTTP/1.1 401")
+
+
+def test_bodies_of_refused_requests_are_not_kept_when_their_connections_are_reset(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    unfinished = HEAD % (b"POST", b"/api/v1/events", b"Authorization: Bearer x\r\nContent-Length: 262144\r\n\r\n")
+    with serving(sqlite_url, "redis://127.0.0.1:1", tmp_path / "log") as base:
+        server = _listener(base)
+        before = server.memory_info().rss
+        for _ in range(2):
+            with clients(base, unfinished + b" " * 250_000, 200) as held:
+                assert held[-1].read_to_end().startswith(b"HTTP/1.1 401")
+                for client in held:
+                    client.reset()
+        assert status_of_health(base) == b"HTTP/1.1 200 OK"
+        eventually_blocking(
+            lambda: server.memory_info().rss < before + 40_000_000, within=30, what="the 100 MB of bodies are freed"
+        )
+
+
+def _listener(base: str) -> psutil.Process:
+    port = int(base.rpartition(":")[2])
+    processes = psutil.Process().children(recursive=True)
+    return next(one for one in processes if any(each.laddr.port == port for each in one.net_connections("inet")))
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way.startswith(("a body", "chunks"))])
