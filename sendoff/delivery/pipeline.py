@@ -18,7 +18,7 @@ from sendoff.delivery.signing_secrets import open_secrets
 from sendoff.dialects.base import AttemptInfo, Dialect, EventData, Headers
 from sendoff.errors import SendoffError, UnsafeUrl
 from sendoff.ids import new_id
-from sendoff.policy.addresses import Target, check_url
+from sendoff.policy.addresses import AddressPolicy, Target, check_url
 from sendoff.policy.attempt_result import REJECTED_ADDRESS, AttemptResult, classify_error, classify_response
 from sendoff.policy.decision import Decision, Delivered, HealthEffect, decide
 from sendoff.policy.states import EndpointState
@@ -228,8 +228,16 @@ async def release(context: Context, claims: Sequence[Claim], *, held: bool = Fal
             await deliveries.release(tx, ids, lease_token=lease_token, now=now, held=held)
 
 
-# The check is pure and costs more than the signature; an endpoint's URL is the same at every delivery.
-_checked_target = lru_cache(maxsize=10_000)(check_url)
+_LONGEST_KEPT_URL = 512
+"""Characters of a URL whose check is kept: 10,000 of them, with what they consist of, take up to 15 MB. Longer ones,
+which are rare, are checked at every delivery."""
+
+_kept_target = lru_cache(maxsize=10_000)(check_url)
+
+
+def _checked_target(url: str, addresses: AddressPolicy) -> Target:
+    """The check is pure and costs more than the signature; an endpoint's URL is the same at every delivery."""
+    return (_kept_target if len(url) <= _LONGEST_KEPT_URL else check_url)(url, addresses)
 
 
 def _new_lease(context: Context) -> tuple[str, datetime, datetime]:

@@ -6,10 +6,10 @@ compares by hash, and decimals are exact. What a check costs is bounded by `Sche
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
@@ -35,8 +35,14 @@ _PATTERN_BYTES = 1_000_000
 _PATTERN_RULES = 20
 """The cost of a pattern on a short string, in ordinary rules. A lower value lets slower schemas pass."""
 
-_CACHED = 256
-"""Compiled schemas that a process keeps, of at most MAX_BYTES each."""
+MAX_PATTERNS = 100
+"""Patterns of a schema. Compiled, each may take `_PATTERN_BYTES`, and some milliseconds."""
+
+_CACHED_BYTES = 128 * 1024 * 1024
+"""What the compiled schemas that a process keeps may take, by the estimate of `_Cache`."""
+
+_COMPILED_SIZE = 10
+"""A compiled schema without patterns takes about this many times its text."""
 
 _ROOT_URI = "urn:sendoff:schema"
 _IN_PLACE_LISTS = ("allOf", "anyOf", "oneOf")
@@ -76,6 +82,8 @@ class Schema:
     validator: jsonschema_rs.Draft202012Validator
     rules: int
     """Rules that apply to one value at most."""
+    patterns: int
+    """Regular expressions in it."""
 
     def steps(self, data: bytes) -> int:
         """An upper bound of the rules that checking this JSON text applies; a million take about 10 ms."""
@@ -103,13 +111,42 @@ def compile_schema(schema: Mapping[str, Any]) -> Schema:
         text = orjson.dumps(schema, option=orjson.OPT_SORT_KEYS)
     except TypeError as error:
         raise SchemaRefused(f"it cannot be written as JSON ({error}); nest it less and use shorter numbers") from None
-    compiled = _compile(text)
+    compiled = _cache.get(text)
+    if compiled is None:
+        compiled = _cache.keep(text, _compile(text))
     if isinstance(compiled, SchemaRefused):
         raise SchemaRefused(*compiled.args)
     return compiled
 
 
-@lru_cache(maxsize=_CACHED)
+class _Cache:
+    """Compiled schemas, those used last, as far as all together take few enough bytes."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[bytes, tuple[int, Schema | SchemaRefused]] = OrderedDict()
+        self._size = 0
+
+    def get(self, text: bytes) -> Schema | SchemaRefused | None:
+        found = self._kept.get(text)
+        if found is None:
+            return None
+        self._kept.move_to_end(text)
+        return found[1]
+
+    def keep(self, text: bytes, compiled: Schema | SchemaRefused) -> Schema | SchemaRefused:
+        patterns = compiled.patterns if isinstance(compiled, Schema) else 0
+        size = _COMPILED_SIZE * len(text) + _PATTERN_BYTES * patterns
+        self._kept[text] = size, compiled
+        self._size += size
+        while self._size > _CACHED_BYTES:
+            _, (removed, _) = self._kept.popitem(last=False)
+            self._size -= removed
+        return compiled
+
+
+_cache = _Cache()
+
+
 def _compile(text: bytes) -> Schema | SchemaRefused:
     try:
         return _checked(text)
@@ -123,6 +160,9 @@ def _checked(text: bytes) -> Schema:
     schema = orjson.loads(text)
     if _depth(schema) > MAX_DEPTH:
         raise SchemaRefused(f"it nests deeper than {MAX_DEPTH} levels; make it flatter")
+    patterns = _count_patterns(schema)
+    if patterns > MAX_PATTERNS:
+        raise SchemaRefused(f"it has {patterns:,} patterns; use at most {MAX_PATTERNS}")
     rules = _Graph(schema).max_rules()
     try:
         # As decimals: `multipleOf: 0.01` is a hundredth, not the binary fraction next to it.
@@ -134,7 +174,7 @@ def _checked(text: bytes) -> Schema:
         )
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
         raise SchemaRefused(_reason(error)) from None
-    return Schema(validator, rules)
+    return Schema(validator, rules, patterns)
 
 
 def _reason(error: Exception) -> str:
@@ -152,6 +192,21 @@ def _reason(error: Exception) -> str:
 
 def _cut(message: str) -> str:
     return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
+
+
+def _count_patterns(schema: object) -> int:
+    """How many regular expressions it has, and how many members of data are called like a keyword for them."""
+    count, rest = 0, [schema]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, dict):
+            count += isinstance(value.get("pattern"), str)
+            named = value.get("patternProperties")
+            count += len(named) if isinstance(named, dict) else 0
+            rest.extend(value.values())
+        elif isinstance(value, list):
+            rest.extend(value)
+    return count
 
 
 def _depth(value: object) -> int:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
+from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -34,6 +35,9 @@ _STREAK_SECONDS = 600.0
 """Failures of one name that are further apart than this do not belong together: the backoff starts again."""
 
 _MOST_NAMES = 10_000
+_MAX_ADDRESSES = 64
+"""Addresses of a name that are kept, judged and dialed. A hostile answer holds 4,000, of which each costs time in the
+event loop at every connection, and memory; real names have a dozen."""
 """Answers, slow names and failing names that are remembered, of each; the oldest are forgotten beyond it."""
 
 _HOSTS_FILE = Path("/etc/hosts")
@@ -64,7 +68,7 @@ def look_up(host: str) -> Answer:
             return NameUnanswered("The host name cannot be looked up at the moment: the resolver does not answer.")
         return LocalFailure("The host name cannot be looked up at the moment: the resolver failed on this machine.")
     texts = dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found)
-    return tuple(ip_address(text) for text in texts)
+    return tuple(ip_address(text) for text in islice(texts, _MAX_ADDRESSES))
 
 
 def is_local_name(host: str, hosts_file: Path = _HOSTS_FILE) -> bool:

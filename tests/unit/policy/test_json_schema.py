@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendoff.policy.json_schema import MAX_MESSAGE, MAX_RULES, SchemaRefused, compile_schema
+from sendoff.policy import json_schema
+from sendoff.policy.json_schema import MAX_MESSAGE, MAX_PATTERNS, MAX_RULES, SchemaRefused, compile_schema
 
 CENTS = {"properties": {"price": {"multipleOf": 0.01}}}
 
@@ -189,3 +190,25 @@ def test_numbers_and_text_that_cannot_be_represented_are_a_violation() -> None:
         violation = schema.find_violation(data)
         assert violation is not None
         assert "cannot be represented" in violation.message
+
+
+def test_a_schema_has_a_bounded_number_of_patterns() -> None:
+    def schema(count: int) -> dict[str, Any]:
+        named: dict[str, Any] = {f"^n{number}": {} for number in range(count // 2)}
+        return {
+            "patternProperties": named,
+            "properties": {f"p{number}": {"pattern": f"^p{number}"} for number in range(count - count // 2)},
+        }
+
+    assert compile_schema(schema(MAX_PATTERNS)).patterns == MAX_PATTERNS
+    with pytest.raises(SchemaRefused, match="101 patterns"):
+        compile_schema(schema(MAX_PATTERNS + 1))
+
+
+def test_compiled_schemas_are_kept_as_far_as_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_schema, "_CACHED_BYTES", 3_500_000)
+    first = compile_schema({"title": "first", "pattern": "^a"})
+    assert compile_schema({"title": "first", "pattern": "^a"}) is first
+    for number in range(3):
+        compile_schema({"title": str(number), "pattern": "^a"})
+    assert compile_schema({"title": "first", "pattern": "^a"}) is not first
