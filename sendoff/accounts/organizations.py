@@ -20,6 +20,9 @@ from sendoff.store.tables import ApiKey, Membership, Organization, User
 
 DISPLAY_PREFIX_LENGTH = 12
 
+LONGEST_NAME = 200
+"""Characters of an organization's name, which stands in lists and in entries of the audit log."""
+
 
 @dataclass(frozen=True, slots=True)
 class MintedKey:
@@ -36,6 +39,8 @@ async def create_organization(context: Context, actor: Actor, *, name: str, cred
     """A new organization; with `credits` (0 or more) it has an active subscription, without it has none."""
     if not name.strip():
         raise Invalid("The organization needs a name.", field="name")
+    if len(name.strip()) > LONGEST_NAME:
+        raise Invalid(f"The organization's name takes at most {LONGEST_NAME} characters; shorten it.", field="name")
     _check_credits(credits)
     now = context.clock.now()
     organization = Organization(id=new_id(), name=name.strip(), credits=credits, created_at=now)

@@ -1,17 +1,20 @@
 """Delete files that no upload needs any more.
 
 Those of uploads that were cancelled, failed or are past the retention, and those of a process that died between storing
-a file and committing its row.
+a file and committing its row; and the temporary folders of processes that were killed.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 
 from sendoff.context import Context
+from sendoff.errors import Unavailable
 from sendoff.ids import is_uuid
 from sendoff.store.queries import uploads
+from sendoff.uploads.files.tempfiles import remove_abandoned
 from sendoff.uploads.services import UploadServices
 
 ORPHANED_AFTER = timedelta(days=1)
@@ -25,6 +28,8 @@ AT_ONCE = 500
 async def remove_orphan_files(context: Context) -> int:
     """Remove the files that no upload needs, and return how many there were. Reads all keys: for once a day."""
     removed = 0
+    with suppress(Unavailable):  # there is no temporary folder, and so none of ours in it
+        await asyncio.to_thread(remove_abandoned)
     await _forget_old_files(context)
     storage = UploadServices.of(context).storage
     async for keys in storage.keys(older_than=context.clock.now() - ORPHANED_AFTER):

@@ -6,11 +6,18 @@ import secrets
 import unicodedata
 
 LONGEST_NAME = 255
+_LONGEST_ENDING = 10
+
+_MOST_CHARACTERS_READ = 2 * LONGEST_NAME
+"""Characters of a name that are looked at, the ending included. The time to normalize a run of accents grows with the
+square of its length: these take a millisecond, the 100,000 that fit into a request would take half a minute."""
 
 
 def clean_filename(name: str | None) -> str:
     """The name without folders, control characters and lone surrogates; `api_upload_<hex>.csv` if nothing is left."""
     last = (name or "").replace("\\", "/").rsplit("/", 1)[-1]
+    if len(last) > _MOST_CHARACTERS_READ:
+        last = last[: _MOST_CHARACTERS_READ - _LONGEST_ENDING] + last[-_LONGEST_ENDING:]
     kept = "".join(c for c in unicodedata.normalize("NFC", last) if unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
     stripped = kept.strip().lstrip(".")
     return _shortened(stripped) if stripped else f"api_upload_{secrets.token_hex(8)}.csv"
@@ -30,6 +37,6 @@ def _shortened(name: str) -> str:
     if len(name) <= LONGEST_NAME:
         return name
     stem, dot, ending = name.rpartition(".")
-    if dot and len(ending) < 10:
+    if dot and len(ending) < _LONGEST_ENDING:
         return stem[: LONGEST_NAME - len(ending) - 1] + dot + ending
     return name[:LONGEST_NAME]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from sqlmodel import col, select
 
 from sendoff.accounts import organizations
 from sendoff.accounts.authentication import OPERATOR
 from sendoff.context import Context
+from sendoff.errors import Invalid
 from sendoff.store.tables import ApiKey, Membership, User
 from tests.support.app_fixture import ACTOR, open_app
 
@@ -33,3 +35,12 @@ async def test_keys_minted_at_once_for_a_new_user_are_one_users(database_url: st
             keys = (await tx.scalars(select(ApiKey).where(col(ApiKey.user_id) == user.id))).all()
         assert sorted(member.organization_id for member in members) == sorted([mine, other])
         assert sorted(key.id for key in keys) == sorted(minted)
+
+
+async def test_an_organizations_name_is_bounded(sqlite_url: str) -> None:
+    async with open_app(sqlite_url) as app:
+        with pytest.raises(Invalid) as refused:
+            await organizations.create_organization(app.context, ACTOR, name="x" * 201, credits=None)
+        assert refused.value.field == "name"
+        kept = await organizations.create_organization(app.context, ACTOR, name=" " + "é" * 200, credits=None)
+        assert len(kept.name) == 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -416,6 +417,18 @@ def with_settings(uploads: UploadFixture, **changes: int) -> Iterator[None]:
         yield
     finally:
         object.__setattr__(context, "settings", before)
+
+
+@on_sqlite
+async def test_temporary_folders_of_killed_processes_are_removed(
+    uploads: UploadFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    abandoned = tmp_path / "sendoff-upload-abandoned"
+    abandoned.mkdir()
+    (abandoned / "received.csv").write_text("phone")
+    await remove_orphan_files(uploads.context)
+    assert not abandoned.exists()
 
 
 async def test_files_without_an_upload_are_removed_once_they_are_old(uploads: UploadFixture) -> None:
