@@ -119,7 +119,7 @@ def _count(data: Path, selection: Selection, *, as_json: bool) -> None:
 
 
 def _confirm(data: Path, selection: Selection, *, everything: bool, yes: bool) -> None:
-    """Ask for confirmation with a count on a terminal. Without a terminal, a replay of everything needs --yes."""
+    """Ask for confirmation with a count on a terminal. Without a terminal, --yes is needed."""
     chosen_nothing = selection.filter == DeadLetterFilter()
     if chosen_nothing and not everything:
         raise typer.BadParameter(
@@ -131,9 +131,10 @@ def _confirm(data: Path, selection: Selection, *, everything: bool, yes: bool) -
     if yes:
         return
     if not sys.stdin.isatty():
-        if chosen_nothing:
-            raise typer.BadParameter("a replay of everything needs --yes where no terminal can ask", param_hint="--yes")
-        return
+        raise typer.BadParameter(
+            "a replay that is not chosen by --delivery needs --yes where no terminal can ask; --dry-run counts it",
+            param_hint="--yes",
+        )
     count, endpoints = run_with_context(data, lambda context, _: operations.count_replay(context, selection))
     typer.confirm(f"Send {_amount(count, endpoints)} again?", abort=True, err=True)
 

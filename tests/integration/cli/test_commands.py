@@ -165,7 +165,7 @@ def test_a_dead_letter_is_shown_counted_replayed_and_delivered(
     chosen = ("--endpoint", letter["endpoint_id"])
     assert installation.json("replay", "--dry-run", *chosen) == {"count": 1, "endpoints": 1}
     receiver.program("/mended", 200)
-    replayed = installation.json("replay", "--wait", "--rate", "10", *chosen)
+    replayed = installation.json("replay", "--yes", "--wait", "--rate", "10", *chosen)
     assert (replayed["state"], replayed["total"], replayed["succeeded"]) == ("completed", 1, 1)
     assert installation.json("replays", "show", replayed["id"])["succeeded"] == 1
     assert replayed["id"] in [one["id"] for one in installation.json("replays", "list")["data"]]
@@ -223,7 +223,7 @@ def test_people_get_tables_and_sentences(installation: Installation, organizatio
     missing = installation.run("dead-letters", "show", organization)
     assert (missing.returncode, missing.stdout) == (1, "")
     assert missing.stderr == "sendoff: There is no such dead letter.\n"
-    misspelt = installation.run("replay", "--endpoint", "nonsense")
+    misspelt = installation.run("replay", "--yes", "--endpoint", "nonsense")
     assert misspelt.returncode == 2
     assert "nonsense" in misspelt.stderr
 

@@ -116,6 +116,7 @@ def test_a_replay_of_everything_needs_all_and_yes(migrated: Path) -> None:
     data = ("--data", str(migrated))
     assert_is_a_sentence(sendoff("replay", *data), "--all")
     assert_is_a_sentence(sendoff("replay", "--all", *data), "--yes")
+    assert_is_a_sentence(sendoff("replay", "--reason", "endpoint_gone", *data), "--yes")
     assert_is_a_sentence(sendoff("replay", "--all", "--reason", "endpoint_gone", *data), "--all")
     assert sendoff("replay", "--all", "--yes", *data).returncode == 0
 
