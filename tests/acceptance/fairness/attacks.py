@@ -211,6 +211,104 @@ def junk_in_redis(attacker: Party, _folder: Path) -> Sequence[Step]:
     return [_at_most(20, push)]
 
 
+def accents_in_a_file_name(attacker: Party, _folder: Path) -> Sequence[Step]:
+    """Normalizing sorts the accents of a letter, with a cost that grows with the square of their number."""
+    numbers = [f"+1415555{number:04d}" for number in range(150)]
+    name = "a" + "\u0301" * 60_000 + "\u0316" * 60_000
+    return [_at_most(5, step) for step in _uploads_json(attacker, {"filename": name, "phone_numbers": numbers})]
+
+
+def batches_of_tiny_events(attacker: Party, _folder: Path) -> Sequence[Step]:
+    """As many events as fit into a batch, from many connections and keys at once."""
+    batch = json.dumps({"events": [{"type": EVENT_TYPE, "data": {}}] * 1_000}).encode()
+    return [_at_most(3, partial(attacker.ask, "POST", "/api/v1/events/batch", batch))] * 12
+
+
+def batches_with_idempotency_keys(attacker: Party, _folder: Path) -> Sequence[Step]:
+    batch = json.dumps({"events": [{"type": "upload.failed", "data": {"text": "x" * 200}}] * 500}).encode()
+
+    def publish() -> None:
+        attacker.ask("POST", "/api/v1/events/batch", batch, Idempotency_Key=str(next(_numbers)))
+
+    return [_at_most(10, publish)] * 12
+
+
+def batches_that_never_end(attacker: Party, _folder: Path) -> Sequence[Step]:
+    """Most of the largest body, which is held in memory until its end comes."""
+    head = (
+        f"POST /api/v1/events/batch HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {next(attacker.keys)}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {32 * 1024 * 1024}\r\n\r\n"
+    )
+    return [partial(_send_and_hold, attacker, head.encode() + b" " * 8_000_000, connections=3, trickled=20)] * 4
+
+
+def bodies_of_strangers_that_never_end(attacker: Party, _folder: Path) -> Sequence[Step]:
+    """Bodies that are read before their sender is known, all but the last byte."""
+    head = (
+        "POST /api/v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer nobody\r\n"
+        "Content-Type: application/json\r\nContent-Length: 262144\r\n\r\n"
+    )
+    return [partial(_send_and_hold, attacker, head.encode() + b" " * 250_000, connections=60, trickled=20)] * 4
+
+
+def odd_heads(attacker: Party, _folder: Path) -> Sequence[Step]:
+    """Many headers, cookies and encodings, other protocols, and upgrades to them."""
+    get = f"GET /api/v1/webhooks%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {next(attacker.keys)}\r\n%s\r\n"
+    heads = [
+        get % ("", "".join(f"X-{number}: {number}\r\n" for number in range(2_000))),
+        get % ("", "Cookie: " + "; ".join(f"c{number}=1" for number in range(5_000)) + "\r\n"),
+        get % ("", "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"),
+        get % ("?" + "a=1&" * 8_000, ""),
+        get % ("/" + "%2e%2e%2f" * 3_000, ""),
+        get % ("", "X-Forwarded-For: " + "1.1.1.1, " * 5_000 + "\r\n"),
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + "\0" * 20_000,
+        "GET / HTTP/1.1\r\n" + "a" * 60_000,
+    ]
+    return [partial(_send_and_hold, attacker, head.encode(), trickled=1) for head in heads]
+
+
+def single_events_to_many_endpoints(attacker: Party, _folder: Path) -> Sequence[Step]:
+    body = {"type": EVENT_TYPE, "data": {"n": 1}}
+    return [_at_most(10, partial(attacker.ask, "POST", "/api/v1/events", body))] * SIDE_BY_SIDE
+
+
+def long_histories(attacker: Party, _folder: Path) -> Sequence[Step]:
+    """Lists of what was delivered, and an event with all of its deliveries."""
+    event = {"type": EVENT_TYPE, "data": {"text": "x" * 10_000}}
+    status, answer = attacker.ask("POST", "/api/v1/events/batch", {"events": [event] * 20})
+    assert status == 202, answer
+    paths = [
+        f"/api/v1/events/{json.loads(answer)['events'][0]['id']}",
+        f"/api/v1/webhooks/{attacker.endpoints[0]}/deliveries?limit=100",
+        "/api/v1/uploads?limit=100",
+        "/api/v1/uploads?cursor=" + "A" * 8_000,
+    ]
+    return [partial(attacker.ask, "GET", path) for path in paths] * 2
+
+
+def short_rows_of_wide_tables(attacker: Party, _folder: Path) -> Sequence[Step]:
+    """A few members, each in one contact only, make every row of both results as wide as all of them."""
+    wide = {f"column{number}": number for number in range(900)}
+    contacts = [{"phone": f"+1415555{number % 10_000:04d}"} for number in range(3_000)]
+    return [_at_most(5, step) for step in _uploads_json(attacker, {"contacts": [contacts[0] | wide, *contacts]})]
+
+
+def uploads_that_are_cancelled(attacker: Party, _folder: Path) -> Sequence[Step]:
+    body = {"phone_numbers": [f"+1415555{number:04d}" for number in range(2_000)]}
+
+    def upload_and_cancel() -> None:
+        status, answer = attacker.ask("POST", "/api/v1/uploads", body)
+        if status == 200:
+            attacker.ask("DELETE", f"/api/v1/uploads/{json.loads(answer)['id']}")
+
+    return [upload_and_cancel] * SIDE_BY_SIDE
+
+
+def rotated_secrets(attacker: Party, _folder: Path) -> Sequence[Step]:
+    path = f"/api/v1/webhooks/{attacker.endpoints[0]}/rotate-secret"
+    return [partial(attacker.ask, "POST", path, {"overlap_seconds": 3_600})] * SIDE_BY_SIDE
+
+
 def _at_most(times: int, step: Callable[[], object]) -> Step:
     """The step, which does nothing after `times` calls: the work that it leaves behind must end after the test."""
     left = iter(range(times))
@@ -253,6 +351,7 @@ ATTACKS: tuple[Attack, ...] = (
     slow_uploads,
     pings_at_one_host,
     junk_in_redis,
+    accents_in_a_file_name,
 )
 
 MORE_ATTACKS: tuple[Attack, ...] = (
@@ -267,8 +366,24 @@ MORE_ATTACKS: tuple[Attack, ...] = (
     large_changes,
     one_idempotency_key,
     unknown_keys,
+    batches_of_tiny_events,
+    batches_with_idempotency_keys,
+    batches_that_never_end,
+    bodies_of_strangers_that_never_end,
+    odd_heads,
+    single_events_to_many_endpoints,
+    long_histories,
+    short_rows_of_wide_tables,
+    uploads_that_are_cancelled,
+    rotated_secrets,
 )
 """Those that only the long form of the tests tries: each is close to one of the others, or to a test of isolation."""
 
-MANY_ENDPOINTS: dict[Attack, int] = {fan_out: 60, unread_lists: 60, receivers_that_hang: 20}
+MANY_ENDPOINTS: dict[Attack, int] = {
+    fan_out: 60,
+    unread_lists: 60,
+    receivers_that_hang: 20,
+    single_events_to_many_endpoints: 60,
+    long_histories: 30,
+}
 """Endpoints of the attacker where one is too few for the attack."""
