@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from dataclasses import dataclass
+from math import nan
 from typing import Literal, cast
 
 import structlog
@@ -15,7 +17,8 @@ from starlette.datastructures import State
 from sendoff import __version__
 from sendoff.context import Context
 from sendoff.errors import SendoffError
-from sendoff.metrics import CONTENT_TYPE, exposition
+from sendoff.metrics import CONTENT_TYPE, QUEUE_JOBS, WORKERS, exposition
+from sendoff.queue import QUEUE_NAMES, measure_queues
 
 from .dialbird.errors import DialbirdError
 from .http.dependencies import ContextOf
@@ -28,6 +31,7 @@ _PATIENCE_SECONDS = 2.0
 """How long a dependency may take to answer before it counts as failing."""
 
 _CHECK_EVERY_SECONDS = 1.0
+_FAILED = "failed"
 
 _log = structlog.get_logger(__name__)
 
@@ -40,13 +44,15 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """The process and what it depends on serve."""
+    """The process takes requests. What it works without for a while is among the warnings."""
 
     status: Literal["ready"] = "ready"
+    warnings: list[str] = []
+    """Dependencies that fail or differ, though events are accepted all the same: `redis`, `schema`."""
 
 
 class NotReadyDetail(BaseModel):
-    """Which dependencies fail."""
+    """Why no request should be sent here: `database`, `schema` or `draining`."""
 
     error: Literal["not_ready"] = "not_ready"
     message: str
@@ -54,7 +60,7 @@ class NotReadyDetail(BaseModel):
 
 
 class NotReady(BaseModel):
-    """Some dependencies fail."""
+    """The process should get no requests."""
 
     detail: NotReadyDetail
 
@@ -97,20 +103,42 @@ async def health() -> Health:
 @router.get(
     "/ready",
     operation_id="ready",
-    responses={**open_responses(), 503: {"model": NotReady, "description": "Some dependencies fail"}},
+    responses={**open_responses(), 503: {"model": NotReady, "description": "The process should get no requests"}},
 )
 async def ready(request: Request, context: ContextOf, response: Response) -> Readiness | NotReady:
-    """200 when database, schema and Redis are fine; otherwise 503 with the names of those that are not."""
-    failing = await _failing(request.app.state, context)
+    """200 while requests can be served; otherwise 503 with what fails, or `draining` before the process ends.
+
+    Without Redis, and on a newer schema that this version runs on, it serves: those are warnings.
+    """
+    state = await _state(request.app.state, context)
+    failing = [*state.failing, *(["draining"] if is_draining(request.app.state) else [])]
     if not failing:
-        return Readiness()
+        return Readiness(warnings=state.warnings)
     response.status_code = 503
     response.headers["Retry-After"] = str(UNAVAILABLE_SECONDS)
     return NotReady(detail=NotReadyDetail(message=f"Not ready: {', '.join(failing)}.", failing=failing))
 
 
-async def _failing(state: State, context: Context) -> list[str]:
-    """The names of the dependencies that fail, as found within the last second.
+def start_draining(state: State) -> None:
+    """From now on the application says that it is not ready, and serves."""
+    state.draining = True
+
+
+def is_draining(state: State) -> bool:
+    """Whether `start_draining` was called."""
+    return bool(getattr(state, "draining", False))
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """The names of the dependencies that fail, and of those that the process works without."""
+
+    failing: list[str]
+    warnings: list[str]
+
+
+async def _state(state: State, context: Context) -> _State:
+    """What the dependencies were found to be within the last second.
 
     Requests share a check, so that the number of requests does not decide how often the database is asked.
     """
@@ -119,17 +147,19 @@ async def _failing(state: State, context: Context) -> list[str]:
     if check is None or checked is not context or now - at >= _CHECK_EVERY_SECONDS:
         check = asyncio.create_task(_check(context))
         state.readiness = (context, now, check)
-    return await asyncio.shield(check)
+    found: _State = await asyncio.shield(check)
+    return found
 
 
-async def _check(context: Context) -> list[str]:
-    checks = {
-        "database": context.database.ping(),
-        "schema": context.database.check_schema(),
-        "redis": _ping_redis(context),
-    }
-    answers = await asyncio.gather(*(_fails(name, check) for name, check in checks.items()))
-    return [name for name, failed in zip(checks, answers, strict=True) if failed]
+async def _check(context: Context) -> _State:
+    database, schema, redis = await asyncio.gather(
+        _ask("database", context.database.ping()),
+        _ask("schema", context.database.check_schema()),
+        _ask("redis", _ping_redis(context)),
+    )
+    failing = [name for name, answer in (("database", database), ("schema", schema)) if answer == _FAILED]
+    warnings = [name for name, answer in (("schema", schema), ("redis", redis)) if answer is not None]
+    return _State(failing, [name for name in warnings if name not in failing])
 
 
 @router.get(
@@ -138,20 +168,32 @@ async def _check(context: Context) -> list[str]:
     response_class=Response,
     responses={**open_responses(), 200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-async def metrics() -> Response:
-    """The process's metrics in Prometheus' text format."""
+async def metrics(context: ContextOf) -> Response:
+    """The process's metrics in Prometheus' text format, and those of the queue in Redis."""
+    await _measure_queues(context)
     return Response(exposition(), headers={"Content-Type": CONTENT_TYPE})
+
+
+async def _measure_queues(context: Context) -> None:
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            jobs, workers = await measure_queues(context.redis, now=context.clock.now().timestamp())
+    except (RedisError, OSError, TimeoutError):
+        jobs, workers = dict.fromkeys(QUEUE_NAMES, nan), nan
+    for queue, count in jobs.items():
+        QUEUE_JOBS.labels(queue).set(count)
+    WORKERS.set(workers)
 
 
 async def _ping_redis(context: Context) -> None:
     await cast("Awaitable[bool]", context.redis.ping())  # the library types it for both of its worlds
 
 
-async def _fails(name: str, check: Awaitable[None]) -> bool:
+async def _ask(name: str, check: Awaitable[str | None]) -> str | None:
+    """What the check returns: None, or a sentence on what differs. `_FAILED` if it fails or takes too long."""
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
-            await check
+            return await check
     except (SendoffError, RedisError, OSError, TimeoutError) as error:
         _log.warning("not_ready", dependency=name, error=str(error) or type(error).__name__)
-        return True
-    return False
+        return _FAILED

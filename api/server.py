@@ -7,12 +7,16 @@ import asyncio
 import signal
 import socket
 import sys
+import time
+from collections.abc import Callable
 from functools import partial
-from ipaddress import ip_address
+from types import FrameType
 
 import structlog
 import uvicorn
+from starlette.datastructures import State
 
+from sendoff.database_url import is_loopback
 from sendoff.errors import SendoffError
 from sendoff.logging import configure_logging, log_dangers
 from sendoff.process import (
@@ -26,6 +30,7 @@ from sendoff.settings import BadSettings, Settings, load
 from sendoff.startup import open_context
 
 from .app import create_app
+from .health import start_draining
 from .http.connections import ConnectionLimiter
 from .http.protocol import BoundedProtocol
 
@@ -39,12 +44,38 @@ _log = structlog.get_logger(__name__)
 
 
 class _Server(uvicorn.Server):
+    """Drains before it ends: it says that it is not ready and serves on, until proxies have noticed."""
+
+    def __init__(self, config: uvicorn.Config, state: State, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._state = state
+        self._drain_seconds = drain_seconds
+        self._end: Callable[[], None] | None = None
+        self._ends_at = float("inf")
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             tune_garbage_collector()
             notify_ready()
             _log.info("api_ready", host=self.config.host, port=self._port())
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM drains first; any other signal, and a second SIGTERM, end the server at once."""
+        if sig != signal.SIGTERM or self._end is not None or not self._drain_seconds or not self.started:
+            super().handle_exit(sig, frame)
+            return
+        self._end = partial(super().handle_exit, sig, frame)
+        self._ends_at = time.monotonic() + self._drain_seconds
+        start_draining(self._state)
+        _log.info("api_draining", seconds=self._drain_seconds)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second by the server's loop."""
+        if self._end is not None and time.monotonic() >= self._ends_at:
+            self._ends_at = float("inf")
+            self._end()
+        return await super().on_tick(counter)
 
     def _port(self) -> int:
         """The port that 0 became."""
@@ -78,7 +109,7 @@ def _with_public_url(settings: Settings, host: str, port: int) -> Settings:
     """
     if settings.public_url is not None or not settings.storage_url.startswith("file:"):
         return settings
-    if host != "localhost" and not _is_loopback(host):
+    if not is_loopback(host):
         raise BadSettings(
             f"SENDOFF_PUBLIC_URL is missing: the API listens on {host or 'all addresses'}, keeps uploads in a folder "
             "and has to know the base of their download links. Set it to the URL that clients reach the API under, "
@@ -86,13 +117,6 @@ def _with_public_url(settings: Settings, host: str, port: int) -> Settings:
         )
     written = f"[{host}]" if ":" in host else host
     return settings.model_copy(update={"public_url": f"http://{written}:{port}"})
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 async def _check(settings: Settings) -> None:
@@ -114,9 +138,10 @@ def _serve(settings: Settings, host: str, port: int) -> int:
     protocol = partial(
         BoundedProtocol, limiter=_connection_limiter(settings), write_timeout=settings.write_timeout_seconds
     )
+    app = create_app(settings)
     server = _Server(
         uvicorn.Config(
-            create_app(settings),
+            app,
             host=host,
             port=port,
             loop="uvloop",
@@ -129,7 +154,9 @@ def _serve(settings: Settings, host: str, port: int) -> int:
             server_header=False,
             timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]
             timeout_graceful_shutdown=GRACE_SECONDS,
-        )
+        ),
+        app.state,
+        settings.drain_seconds,
     )
     # The server puts its own handlers in place of these while it runs, and at its end raises the signal that ended it
     # once more: by then it has done what it asked for.

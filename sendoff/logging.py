@@ -29,7 +29,6 @@ FORMER_EVENTS = {
     "local_dispatch_failed": "direct_ring_failed",
     "record_delayed": "not_recorded_yet",
     "record_failed": "not_recordable",
-    "release_failed": "not_released",
     "replay_postponed": "replay_put_off",
     "requeue_failed": "not_put_off",
     "sweep_failed": "sweep_put_off",

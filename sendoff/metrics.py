@@ -7,6 +7,7 @@ import platform
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     GCCollector,
     Histogram,
     Info,
@@ -70,6 +71,17 @@ DEAD_LETTERS = Counter(
 LEASES_LOST = Counter(
     "sendoff_leases_lost_total",
     "Attempts whose delivery had been taken over by another worker before they were recorded.",
+    registry=REGISTRY,
+)
+QUEUE_JOBS = Gauge(
+    "sendoff_queue_jobs",
+    "Jobs that wait in Redis for a worker, by queue; NaN while Redis is away. Only the API has it.",
+    ["queue"],
+    registry=REGISTRY,
+)
+WORKERS = Gauge(
+    "sendoff_workers",
+    "Workers that told Redis within the last seconds that they work; NaN while Redis is away. Only the API has it.",
     registry=REGISTRY,
 )
 

@@ -7,25 +7,31 @@ what a lost job was for; so enqueueing never raises and never makes its caller w
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
 
 import orjson
 import structlog
 from arq.connections import ArqRedis, RedisSettings
 from arq.constants import job_key_prefix
 from arq.jobs import serialize_job
-from redis.asyncio import ConnectionPool
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio import Redis
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    ConnectionPool,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from sendoff.ids import new_id
+from sendoff.redis_url import RedisAddress, parse_redis_url
 from sendoff.settings import Settings
 
 DELIVERIES = "arq:queue"
@@ -36,6 +42,14 @@ BULK_DELIVERIES = "arq:queue:bulk"
 
 UPLOADS, REPLAYS = "arq:queue:uploads", "arq:queue:replays"
 QUEUES = (DELIVERIES, BULK_DELIVERIES, UPLOADS, REPLAYS)
+QUEUE_NAMES = ("deliveries", "bulk", "uploads", "replays")
+"""What metrics call the queues, in the same order."""
+
+WORKERS_KEY = "sendoff:workers"
+"""A sorted set of the workers, by the time at which each last told that it works."""
+
+WORKER_ALIVE_SECONDS = 5.0
+"""A worker that has not told for this long does not count. Workers tell every second."""
 
 DELIVER, DELIVER_BACKLOG, PROCESS_UPLOAD, RUN_REPLAY = "deliver", "deliver_backlog", "process_upload", "run_replay"
 """The jobs' function names. `deliver_backlog` carries ids of endpoints for which deliveries are held."""
@@ -65,6 +79,7 @@ several processes together exceed its bound by more."""
 _JOB_EXPIRES_MS = 600_000
 _JOBS_PER_COMMAND = 100
 _ENQUEUE_TIMEOUT_SECONDS = 2.0
+_TIMEOUTS = {"socket_connect_timeout": 1.0, "socket_timeout": 5.0}
 _log = structlog.get_logger(__name__)
 
 
@@ -134,6 +149,7 @@ class RedisQueue:
         self._sizes = dict.fromkeys(QUEUES, 0)
         """Jobs in each queue at most: those at the last look, and those added since by this process."""
         self._looked_at = dict.fromkeys(QUEUES, float("-inf"))
+        self._is_failing = False
 
     def enqueue_deliveries(self, delivery_ids: Iterable[str]) -> None:
         ids = list(delivery_ids)
@@ -169,11 +185,24 @@ class RedisQueue:
             try:
                 await self._send_some()
             except (RedisError, OSError, TimeoutError) as error:
-                _log.warning("enqueue_failed", error=str(error) or type(error).__name__, ids=self._count())
+                self._note_failure(error)
                 for waiting in self._waiting.values():
                     waiting.clear()
+            else:
+                self._note_success()
             if self._count():
                 await asyncio.sleep(max(0.0, self._next_at - loop.time()))
+
+    def _note_failure(self, error: Exception) -> None:
+        """One line of the log for an outage, not one for each command: under load there are hundreds a second."""
+        if not self._is_failing:
+            _log.warning("enqueue_failed", error=str(error) or type(error).__name__, ids=self._count())
+        self._is_failing = True
+
+    def _note_success(self) -> None:
+        if self._is_failing:
+            _log.info("enqueue_recovered")
+        self._is_failing = False
 
     async def _send_some(self) -> None:
         started, now = asyncio.get_running_loop().time(), int(time.time() * 1000)
@@ -224,26 +253,86 @@ def named_id(job_id: str) -> tuple[str, str] | None:
     return (function, identifier) if function == DELIVER and identifier else None
 
 
+async def measure_queues(redis: Redis, *, now: float) -> tuple[dict[str, float], float]:
+    """The jobs that wait in each queue, by QUEUE_NAMES, and the number of workers. Raises RedisError."""
+    async with redis.pipeline(transaction=False) as pipe:
+        for queue in QUEUES:
+            pipe.zcard(queue)
+        pipe.zcount(WORKERS_KEY, now - WORKER_ALIVE_SECONDS, "+inf")
+        *sizes, workers = await pipe.execute()
+    return dict(zip(QUEUE_NAMES, sizes, strict=True)), workers
+
+
 _serialize = partial(orjson.dumps, default=repr)  # arq also serializes the errors of jobs
 
 
 def connect(settings: Settings) -> ArqRedis:
     """A client for the settings' Redis. It connects when first used, so that a process starts without Redis."""
-    options: dict[str, Any] = {"socket_connect_timeout": 1.0, "socket_timeout": 5.0, "max_connections": 50}
-    if settings.redis_url.startswith("rediss://"):
-        options |= {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
     return ArqRedis(
-        pool_or_conn=ConnectionPool.from_url(settings.redis_url, **options),
+        pool_or_conn=_connection_pool(settings),
         job_serializer=_serialize,
         job_deserializer=orjson.loads,
         default_queue_name=DELIVERIES,
     )
 
 
+def _connection_pool(settings: Settings) -> ConnectionPool:
+    address = parse_redis_url(settings.redis_url)
+    tls = _tls_options(address, settings)
+    options: dict[str, Any] = {
+        **_TIMEOUTS,
+        "db": address.database,
+        "username": address.username,
+        "password": address.password,
+        "max_connections": 50,
+        **tls,
+    }
+    if address.path is not None:
+        return ConnectionPool(connection_class=UnixDomainSocketConnection, path=address.path, **options)
+    if address.service is not None:
+        login = {name: address.options.get(f"sentinel_{name}") for name in ("username", "password")}
+        sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
+            address.hosts, sentinel_kwargs={**_TIMEOUTS, **login, "ssl": address.tls, **tls}
+        )
+        return _SentinelPool(address.service, sentinel, ssl=address.tls, **options)  # type: ignore[no-untyped-call]
+    [(host, port)] = address.hosts
+    kind = SSLConnection if address.tls else Connection
+    return ConnectionPool(connection_class=kind, host=host, port=port, **options)
+
+
+def _tls_options(address: RedisAddress, settings: Settings) -> dict[str, Any]:
+    """The server's certificate is always checked, against the system's authorities and one's own."""
+    if not address.tls:
+        return {}
+    own = {} if settings.ca_file is None else {"ssl_ca_certs": str(settings.ca_file)}
+    given = {name: value for name, value in address.options.items() if name.startswith("ssl_")}
+    return {"ssl_cert_reqs": "required", "ssl_check_hostname": True, **own, **given}
+
+
+class _SentinelPool(SentinelConnectionPool):
+    """Closes the connections to the Sentinels with its own."""
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:  # noqa: FBT001, FBT002 - as in the library
+        await super().disconnect(inuse_connections)
+        if inuse_connections:  # otherwise it only lets go of a former master's
+            for sentinel in self.sentinel_manager.sentinels:
+                await sentinel.aclose()
+
+
 def redis_settings(settings: Settings) -> RedisSettings:
     """The settings' Redis in arq's form, which arq's own command line needs."""
-    found = RedisSettings.from_dsn(settings.redis_url)
-    found.ssl_check_hostname = found.ssl
-    if found.unix_socket_path is not None:
-        found.unix_socket_path = unquote(urlsplit(settings.redis_url).path)
+    address = parse_redis_url(settings.redis_url)
+    found = RedisSettings(
+        database=address.database,
+        username=address.username,
+        password=address.password,
+        unix_socket_path=address.path,
+        ssl=address.tls,
+    )
+    for name, value in _tls_options(address, settings).items():
+        setattr(found, name, value)
+    if address.service is not None:
+        found.sentinel, found.sentinel_master, found.host = True, address.service, address.hosts
+    elif address.hosts:
+        [(found.host, found.port)] = address.hosts
     return found

@@ -14,12 +14,14 @@ from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from sendoff.database_url import check_database_url
 from sendoff.errors import SendoffError
+from sendoff.redis_url import parse_redis_url
 
 Network = IPv4Network | IPv6Network
 
@@ -28,11 +30,6 @@ _SECONDS = {"ms": 0.001, "s": 1, None: 1, "m": 60, "h": 3600, "d": 86400}
 _SHORTEST_SECRET_KEY = 32
 # Asymmetric ones alone: with a symmetric one a public key could be taken for the secret.
 _OAUTH_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
-
-
-# What PostgreSQL's driver takes in a URL; `sslmode` is how most other programs spell `ssl`.
-_POSTGRES_OPTIONS = ("host", "passfile", "password", "port", "ssl", "target_session_attrs", "user")
-_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
 OTHER_VARIABLES = (
@@ -52,13 +49,6 @@ _TEST_PREFIXES = ("SENDOFF_TEST_", "SENDOFF_FUZZ_")
 _SERVICE_LINK = re.compile(
     r"SENDOFF_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
-
-_DRIVERS = {
-    "postgres://": "postgresql+asyncpg://",
-    "postgresql://": "postgresql+asyncpg://",
-    "sqlite://": "sqlite+aiosqlite://",
-}
-
 
 FORMER_NAMES = {
     f"SENDOFF_HOUSE_{name}": f"dialect_{name.lower()}"
@@ -94,20 +84,6 @@ def _readable(url: str) -> str:
     return url
 
 
-def _with_known_options(url: str) -> str:
-    """The URL with `sslmode` written as `ssl`. Raises ValueError for an option that the driver doesn't know."""
-    parts = urlsplit(url)
-    options = [("ssl" if name == "sslmode" else name, value) for name, value in parse_qsl(parts.query)]
-    for name, value in options:
-        if name not in _POSTGRES_OPTIONS:
-            raise ValueError(f"must not hold the option `{name[:40]}`; known are {', '.join(_POSTGRES_OPTIONS)}")
-        if name == "ssl" and value not in _SSL_MODES:
-            raise ValueError(f"must have one of {', '.join(_SSL_MODES)} for `ssl`")
-    if not options:
-        return url
-    return f"{url.partition('?')[0]}?{urlencode(options, safe='/')}"
-
-
 def _in_data_directory(name: str) -> str:
     """The path of `name` where `sendoff up` puts it, as these URLs take it: from the root."""
     return quote(str(Path(".sendoff", name).absolute()))
@@ -121,13 +97,25 @@ class Settings(BaseSettings):
     database_url: str = Field(
         "sqlite+aiosqlite:///.sendoff/sendoff.db",
         repr=False,
-        description="The database, which holds everything but uploads: `sqlite:///PATH` or `postgresql://…`, which may "
-        "end in `?ssl=verify-full` or another of libpq's modes.",
+        description="The database, which holds everything but uploads: `sqlite:///PATH` or `postgresql://…` as libpq "
+        "reads it, with several hosts if need be; docs/how-to/connect.md.",
+    )
+    database_prepared_statements: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether PostgreSQL keeps statements under names: `off` costs four round trips for one, and is "
+        "needed behind a pooler of transactions; `auto` is `off` behind any pooler, such as PgBouncer.",
+    )
+    database_connection_seconds: float = Field(
+        1_800,
+        ge=1,
+        le=86_400,
+        description="How long a connection to PostgreSQL is used before a new one takes its place, in seconds.",
     )
     redis_url: str = Field(
         default_factory=lambda: f"unix://{_in_data_directory('valkey.sock')}",
         repr=False,
-        description="Redis or Valkey, for the job queue and the shared rate limits: `redis://`, `rediss://` or `unix://`.",
+        description="Redis or Valkey, for the job queue and shared rate limits: `redis://`, `rediss://` or `unix://`, "
+        "`redis+sentinel://` and `rediss+sentinel://` for a master behind Sentinel; docs/how-to/connect.md.",
     )
     secret_keys: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list,
@@ -326,8 +314,18 @@ class Settings(BaseSettings):
     body_limit_bytes: int = Field(
         262_144, ge=1024, description="The largest request body outside uploads and batches of events."
     )
+    drain_seconds: float = Field(
+        0,
+        ge=0,
+        le=300,
+        description="How long the API goes on accepting requests after SIGTERM, while `/ready` says 503 `draining`: "
+        "longer than the proxies in front of it take to notice, in seconds.",
+    )
     worker_metrics_port: int | None = Field(
-        None, ge=1, le=65_535, description="The port on which a worker serves its Prometheus metrics, when set."
+        None,
+        ge=1,
+        le=65_535,
+        description="The port on which a worker serves `/metrics`, `/live` and `/ready`, when set.",
     )
     worker_metrics_host: str = Field(
         "127.0.0.1",
@@ -378,19 +376,13 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, value: str) -> str:
-        for written, with_driver in _DRIVERS.items():
-            if value.startswith(written):
-                value = with_driver + value.removeprefix(written)
-        if not value.startswith(("sqlite+aiosqlite://", "postgresql+asyncpg://")):
-            raise ValueError("must start with sqlite:// or postgresql://")
-        return value if value.startswith("sqlite") else _with_known_options(_readable(value))
+        return check_database_url(value)
 
     @field_validator("redis_url")
     @classmethod
     def _known_redis(cls, value: str) -> str:
-        if not value.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("must start with redis://, rediss:// or unix://")
-        return _readable(value)
+        parse_redis_url(value)
+        return value
 
     @field_validator("ca_file")
     @classmethod

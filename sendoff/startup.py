@@ -46,7 +46,12 @@ async def open_context(settings: Settings, *, pool_size: int = 10) -> AsyncItera
 
     Raises errors.WrongSchema when the database needs `sendoff migrate` first.
     """
-    database = Database.open(settings.database_url, pool_size=pool_size)
+    database = Database.open(
+        settings.database_url,
+        pool_size=pool_size,
+        prepared_statements=settings.database_prepared_statements,
+        connection_seconds=settings.database_connection_seconds,
+    )
     redis = connect(settings)
     queue = RedisQueue(redis)
     addresses = address_policy(settings)

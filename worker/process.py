@@ -9,17 +9,18 @@ import sys
 
 import structlog
 import uvloop
-from prometheus_client import start_http_server
 
 from sendoff import settings
 from sendoff.context import Context
-from sendoff.errors import Invalid, SendoffError, Unavailable
+from sendoff.database_url import is_on_this_machine
+from sendoff.errors import SendoffError, Unavailable
 from sendoff.logging import configure_logging, log_dangers
-from sendoff.metrics import REGISTRY
 from sendoff.process import disable_core_dumps, make_files_private, notify_ready, raise_descriptor_limit
-from sendoff.settings import Settings
+from sendoff.redis_url import parse_redis_url
+from sendoff.settings import BadSettings, Settings
 from sendoff.startup import open_context
 
+from .health import WorkerHealth, serve_health
 from .host import WorkerHost
 
 _log = structlog.get_logger(__name__)
@@ -50,40 +51,54 @@ async def serve(settings: Settings) -> None:
     """
     stop = _stop_on_signals()
     raise_descriptor_limit()
-    serve_metrics(settings)
-    while not stop.is_set():
-        try:
-            async with open_context(settings) as context:
-                await _work(context, stop)
-        except Unavailable as error:
-            _log.warning("waiting_for_database", error=str(error))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), _DATABASE_WAIT_SECONDS)
-
-
-def serve_metrics(settings: Settings) -> None:
-    """Serve the metrics from a thread if the settings name a port. Raises Invalid when it cannot be listened on."""
-    host, port = settings.worker_metrics_host, settings.worker_metrics_port
-    if port is None:
-        return
+    check_public_url(settings)
+    health = WorkerHealth()
+    server = serve_health(settings, health)
+    beating = asyncio.create_task(health.beat())
     try:
-        start_http_server(port, host, registry=REGISTRY)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise Invalid(
-            f"The worker's metrics cannot be served on {host}:{port}: {reason}. Set SENDOFF_WORKER_METRICS_HOST to an "
-            "address of this machine and SENDOFF_WORKER_METRICS_PORT to a free port, or to nothing."
-        ) from error
+        while not stop.is_set():
+            try:
+                async with open_context(settings) as context:
+                    await _work(context, stop, health)
+            except Unavailable as error:
+                health.set_not_ready("waiting for the database")
+                _log.warning("waiting_for_database", error=str(error))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), _DATABASE_WAIT_SECONDS)
+    finally:
+        beating.cancel()
+        if server is not None:
+            server.shutdown()
+            server.server_close()
 
 
-async def _work(context: Context, stop: asyncio.Event) -> None:
+def check_public_url(settings: Settings) -> None:
+    """Raise BadSettings where the events of uploads would hold links that lead nowhere.
+
+    Uploads in a folder are downloaded through the API. Without its URL a worker assumes that everything is on this
+    machine, as the API does.
+    """
+    if settings.public_url is not None or not settings.storage_url.startswith("file:"):
+        return
+    if is_on_this_machine(settings.database_url) and parse_redis_url(settings.redis_url).is_on_this_machine:
+        return
+    raise BadSettings(
+        "SENDOFF_PUBLIC_URL is missing: database or Redis are on another machine, uploads are kept in a folder, and "
+        "the events about them hold download links. Set it to the URL that clients reach the API under, such as "
+        "https://api.example.com, or keep uploads in a bucket with SENDOFF_STORAGE_URL=s3://…"
+    )
+
+
+async def _work(context: Context, stop: asyncio.Event, health: WorkerHealth) -> None:
     host = WorkerHost(context)
     host.start()
+    health.set_ready()
     notify_ready()
     ends = [asyncio.create_task(stop.wait()), asyncio.create_task(host.wait())]
     done, waiting = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:
         task.cancel()
+    health.set_not_ready("stopping")
     await host.stop()
     for task in done:
         task.result()

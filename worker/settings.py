@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from contextlib import AsyncExitStack
 from functools import partial
@@ -22,8 +23,9 @@ from sendoff.settings import Settings, load
 from sendoff.startup import open_context
 
 from .consumer import HEALTH_CHECK_SECONDS
+from .health import WorkerHealth, serve_health
 from .host import FUNCTIONS, JOB_TIMEOUT_SECONDS, MAX_JOBS, WorkerHost
-from .process import serve_metrics
+from .process import check_public_url
 
 
 def _load() -> Settings:
@@ -42,20 +44,23 @@ async def start(ctx: dict[Any, Any]) -> None:
     make_files_private()
     configure_logging(_SETTINGS)
     raise_descriptor_limit()
-    opened = AsyncExitStack()
+    opened, health = AsyncExitStack(), WorkerHealth()
     try:
-        serve_metrics(_SETTINGS)
+        check_public_url(_SETTINGS)
+        serve_health(_SETTINGS, health)
         host = WorkerHost(await opened.enter_async_context(open_context(_SETTINGS)))
     except SendoffError as error:
         sys.exit(f"worker: {error}")
-    ctx["host"], ctx["opened"] = host, opened
+    ctx["host"], ctx["opened"], ctx["beating"] = host, opened, asyncio.create_task(health.beat())
     host.start()
+    health.set_ready()
     notify_ready()
 
 
 async def stop(ctx: dict[Any, Any]) -> None:
     """Drain within `SHUTDOWN_GRACE_SECONDS`, then close the connections."""
     if "host" in ctx:
+        ctx["beating"].cancel()
         await ctx["host"].stop()
         await ctx["opened"].aclose()
 

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from sendoff.delivery.sweep import sweep
 from sendoff.errors import Unavailable
 from sendoff.ids import new_id
-from sendoff.queue import BULK_DELIVERIES, DELIVERIES
+from sendoff.queue import BULK_DELIVERIES, DELIVERIES, WORKER_ALIVE_SECONDS, WORKERS_KEY
 
 from .local_queue import LocalQueue
 
@@ -41,8 +41,6 @@ LONGEST_WITHOUT_SWEEP_SECONDS = 5.0
 
 _REDIS_TIMEOUT_SECONDS = 1.0
 _ELECTION_KEY = "sendoff:sweep"
-_WORKERS_KEY = "sendoff:workers"
-_ALIVE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +83,9 @@ async def _ask_redis(context: Context, name: str) -> _QueueStatus | None:
     now = context.clock.now().timestamp()
     queues = (DELIVERIES, BULK_DELIVERIES)
     pipeline = context.redis.pipeline()
-    pipeline.zadd(_WORKERS_KEY, {name: now})
-    pipeline.zremrangebyscore(_WORKERS_KEY, "-inf", now - _ALIVE_SECONDS)
-    pipeline.zcard(_WORKERS_KEY)
+    pipeline.zadd(WORKERS_KEY, {name: now})
+    pipeline.zremrangebyscore(WORKERS_KEY, "-inf", now - WORKER_ALIVE_SECONDS)
+    pipeline.zcard(WORKERS_KEY)
     pipeline.set(_ELECTION_KEY, name, nx=True, px=int(SWEEP_SECONDS * 900))
     for queue in queues:
         pipeline.zcard(queue)

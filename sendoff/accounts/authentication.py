@@ -9,6 +9,7 @@ from datetime import datetime
 
 from sendoff.context import Context
 from sendoff.errors import MissingScope, Suspended, TokenProblem, Unauthenticated
+from sendoff.store.engine.database import ANSWER_SECONDS
 from sendoff.store.queries import accounts
 from sendoff.store.queries.accounts import KnownKey
 
@@ -57,7 +58,7 @@ async def authenticate(context: Context, authorization: str | None) -> Principal
     Revocation and expiry hold at once in every process, for the key is looked up each time.
     """
     key_hash = hash_bearer_key(authorization)
-    async with context.database.read() as tx:
+    async with context.database.read(within=ANSWER_SECONDS) as tx:
         known = await accounts.find_keys_by_hash(tx, [key_hash])
     return principal_of(known.get(key_hash), now=context.clock.now())
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -11,19 +13,62 @@ from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data
 from sendoff.data_directory import DataDirectory
 from sendoff.errors import SendoffError, Unavailable
 from sendoff.store.engine import database
+from sendoff.store.engine.revisions import RUNS_BESIDE
+from sendoff.store.migrations.plan import pending_revisions
+from sendoff.store.migrations.plan import plan as migration_plan
 
 
 class NotMigrated(SendoffError):
     """The schema could not be brought up to date."""
 
 
-def migrate(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
-    """Bring the database's schema to this version's. Safe to repeat, and to run from several machines at once."""
-    migrate_database(data)
+def migrate(
+    data: Data = DEFAULT_DATA,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit with 1 when there is something to migrate.")
+    ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Change nothing; show each statement with the lock that it takes.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring the database's schema to this version's, while others work. Safe to repeat, and from several machines."""
+    if plan:
+        _show_plan(data, as_json=as_json)
+    elif check:
+        _check(data, as_json=as_json)
+    else:
+        migrate_database(data)
+        if as_json:
+            print_json({"migrated": True})
+        else:
+            typer.echo("The database's schema is up to date.")
+
+
+def _check(data: Path, *, as_json: bool) -> None:
+    pending = pending_revisions(DataDirectory.at(data).settings_without_keys().database_url)
     if as_json:
-        print_json({"migrated": True})
+        print_json({"pending": pending})
+    elif pending:
+        typer.echo(f"The database lacks {', '.join(pending)}; run `sendoff migrate`. `--plan` shows what it would do.")
     else:
         typer.echo("The database's schema is up to date.")
+    if pending:
+        raise typer.Exit(1)
+
+
+def _show_plan(data: Path, *, as_json: bool) -> None:
+    steps = migration_plan(DataDirectory.at(data).settings_without_keys().database_url)
+    if as_json:
+        print_json([asdict(step) for step in steps])
+        return
+    for step in steps:
+        waits = "  (writers wait for it)" if step.stops_writers else ""
+        typer.echo(f"{step.revision}  {step.lock}{waits}\n      {step.statement}")
+    if not steps:
+        typer.echo("The database's schema is up to date.")
+    else:
+        typer.echo(f"\nStop processes of versions before revision {RUNS_BESIDE} first; those of later ones may go on.")
 
 
 def migrate_database(data: Path) -> None:

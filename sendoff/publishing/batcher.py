@@ -36,10 +36,14 @@ from sendoff.publishing.publish import (
     insert_publications,
 )
 from sendoff.publishing.turns import PublishTurns
+from sendoff.store.engine.database import ANSWER_SECONDS
 from sendoff.store.hot.rows import Sender
 from sendoff.store.queries.accounts import KnownKey
 from sendoff.store.queries.endpoints import Subscriber
 from sendoff.store.tables import EventType
+
+_NOT_TAKEN = "The database is too slow for the events that wait; these were not accepted, so try again in a moment."
+_TOO_LATE = "The database did not take the events in time; they may or may not have been accepted."
 
 GATHER_SECONDS = 0.003
 """Seconds of pause after a group of several requests. Longer makes larger groups, and each request waits longer."""
@@ -50,6 +54,13 @@ EVENTS_AT_MOST = 1_000
 DELIVERIES_AT_MOST = 5_000
 """Deliveries in one transaction of several requests: about 0.1 s on SQLite, for which all other writers wait."""
 
+LEAST_SECONDS = 1.0
+"""A request that has less than this left for its answer is refused instead of committed, which may take as long. More
+refuses events that would have been taken; less ends transactions that would have been committed."""
+
+WAITING_BYTES_AT_MOST = 64 * 1024 * 1024
+"""Bytes of events that wait in one process. Beyond this, requests get a 503 at once instead of filling its memory."""
+
 
 @dataclass(slots=True, eq=False)
 class _PendingPublish:
@@ -58,11 +69,17 @@ class _PendingPublish:
     request_id: str | None
     in_batch: bool
     outcome: asyncio.Future[list[AcceptedEvent]]
+    deadline: float
     data_checked: bool = False
     publication: Publication | None = None
     """Set when its key has been found valid; keeps what has been evaluated for it."""
     is_apart: bool = False
     """A task of its own answers it; what becomes of its group does not concern it any more."""
+
+    @property
+    def size(self) -> int:
+        """The bytes of its events."""
+        return sum(len(event.data) for event in self.events)
 
     def refuse(self, error: Exception) -> None:
         if not self.outcome.done():
@@ -116,6 +133,7 @@ class PublishBatcher:
     def __init__(self, context: Context) -> None:
         self.context = context
         self._queue = _QueueByKey()
+        self._waiting_bytes = 0
         self._at_work: asyncio.Task[None] | None = None
         self._has_one_under_way = False
         self._apart: set[asyncio.Task[None]] = set()
@@ -132,12 +150,28 @@ class PublishBatcher:
 
         Raises Unauthenticated, MissingScope, UnknownEventType, Invalid or Unavailable, each for this request alone.
         """
-        key_hash = hash_bearer_key(authorization)
-        if len(events) == 1 and self._is_quiet and (alone := await self._accept_one(key_hash, events[0], request_id)):
-            return [alone]
-        outcome: asyncio.Future[list[AcceptedEvent]] = asyncio.get_running_loop().create_future()
-        self._add(_PendingPublish(key_hash, events, request_id, in_batch, outcome))
-        return await outcome
+        loop = asyncio.get_running_loop()
+        key_hash, deadline = hash_bearer_key(authorization), loop.time() + ANSWER_SECONDS
+        try:
+            async with asyncio.timeout_at(deadline):
+                if len(events) == 1 and self._is_quiet:
+                    alone = await self._accept_one(key_hash, events[0], request_id)
+                    if alone is not None:
+                        return [alone]
+                waiting = _PendingPublish(key_hash, events, request_id, in_batch, loop.create_future(), deadline)
+                return await self._wait_for(waiting)
+        except TimeoutError:
+            raise Unavailable(_TOO_LATE) from None
+
+    async def _wait_for(self, waiting: _PendingPublish) -> list[AcceptedEvent]:
+        if self._waiting_bytes + waiting.size > WAITING_BYTES_AT_MOST:
+            raise Unavailable("More events wait for the database than this process may hold; try again in a moment.")
+        self._waiting_bytes += waiting.size
+        try:
+            self._add(waiting)
+            return await waiting.outcome
+        finally:
+            self._waiting_bytes -= waiting.size
 
     @property
     def _is_quiet(self) -> bool:
@@ -162,9 +196,11 @@ class PublishBatcher:
 
     async def _work(self) -> None:
         while self._queue:
-            group = self._queue.take(EVENTS_AT_MOST)
+            group = self._in_time(self._queue.take(EVENTS_AT_MOST))
+            if not group:
+                continue
             try:
-                await self._commit(group)
+                await self._commit_in_time(group)
             except Unavailable as error:
                 for waiting in group:
                     if not waiting.is_apart:
@@ -174,6 +210,14 @@ class PublishBatcher:
             if len(group) > 1:
                 await asyncio.sleep(GATHER_SECONDS)
 
+    def _in_time(self, taken: Sequence[_PendingPublish]) -> list[_PendingPublish]:
+        """Those that can still be answered: not the ones that were, whose clients left, or that waited for too long."""
+        now = asyncio.get_running_loop().time()
+        for waiting in taken:
+            if waiting.deadline - now < LEAST_SECONDS:
+                waiting.refuse(Unavailable(_NOT_TAKEN))
+        return [waiting for waiting in taken if not waiting.outcome.done()]
+
     async def _commit_one_by_one(self, group: Sequence[_PendingPublish], error: Exception) -> None:
         """Only the request that made the shared transaction fail may fail by it."""
         if len(group) == 1:
@@ -181,9 +225,17 @@ class PublishBatcher:
             return
         for waiting in group:
             try:
-                await self._commit([waiting])
+                await self._commit_in_time([waiting])
             except Exception as own_error:
                 waiting.refuse(own_error)
+
+    async def _commit_in_time(self, group: Sequence[_PendingPublish]) -> None:
+        """Commit them by the deadline of the oldest. What is still under way then is rolled back if the server can."""
+        try:
+            async with asyncio.timeout_at(min(waiting.deadline for waiting in group)):
+                await self._commit(group)
+        except TimeoutError:
+            raise Unavailable(_TOO_LATE) from None
 
     async def _commit(self, group: Sequence[_PendingPublish]) -> None:
         names = {event.type for waiting in group for event in waiting.events}

@@ -24,7 +24,7 @@ from sendoff.publishing.evaluation import EvaluationJob, Evaluations, evaluate, 
 from sendoff.publishing.event_types import check_data, check_types, look_up_publishable
 from sendoff.publishing.turns import PublishTurns
 from sendoff.publishing.untransformed import Untransformed, dead_letter_untransformed
-from sendoff.store.engine.database import Transaction
+from sendoff.store.engine.database import ANSWER_SECONDS, Transaction
 from sendoff.store.hot.rows import EventOfKey
 from sendoff.store.queries.deliveries import NewDelivery
 from sendoff.store.queries.endpoints import Subscriber
@@ -81,7 +81,7 @@ async def publish(
         publication = Publication.of(organization_id, new_events, request_id)
         if refusal is None:
             await _evaluate_before(context, publication)
-        async with context.database.write() as tx:
+        async with context.database.write(within=ANSWER_SECONDS) as tx:
             stored = await reserve(tx, context, idempotent) if idempotent else None
             if stored is not None:
                 return stored

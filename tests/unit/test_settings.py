@@ -49,7 +49,7 @@ def test_unset_paths_default_to_the_working_directory(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize("spelling", ["ssl", "sslmode"])
 def test_a_database_url_takes_both_spellings_of_the_ssl_mode(spelling: str) -> None:
     settings = load(database_url=f"postgresql+asyncpg://u:p%40@db/x?host=/run/pg&{spelling}=require")
-    assert settings.database_url == "postgresql+asyncpg://u:p%40@db/x?host=/run/pg&ssl=require"
+    assert settings.database_url == "postgresql+asyncpg://u:p%40@db/x?host=/run/pg&sslmode=require"
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_an_unknown_option_of_a_database_url_is_named_with_the_setting(option: s
     ("written", "used"),
     [
         ("postgres://u@db/x", "postgresql+asyncpg://u@db/x"),
-        ("postgresql://u@db/x?sslmode=require", "postgresql+asyncpg://u@db/x?ssl=require"),
+        ("postgresql://u@db/x?sslmode=require", "postgresql+asyncpg://u@db/x?sslmode=require"),
         ("sqlite:////srv/a.db", "sqlite+aiosqlite:////srv/a.db"),
     ],
 )

@@ -17,6 +17,7 @@ OUTSIDE: Mapping[str, str] = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "contrib/README.md": "how-to/production-kit.md",
+    "contrib/compose/README.md": "how-to/compose.md",
     "packages/python/README.md": "reference/verifiers/python.md",
     "packages/javascript/README.md": "reference/verifiers/javascript.md",
     "packages/go/README.md": "reference/verifiers/go.md",

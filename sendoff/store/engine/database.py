@@ -2,33 +2,50 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import orjson
-from sqlalchemy import event, text
+from sqlalchemy import TextClause, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
-from sendoff.errors import WrongSchema
+from sendoff.errors import Unavailable, WrongSchema
 from sendoff.settings import BadSettings
-from sendoff.store.engine.failures import unavailable
+from sendoff.store.engine.failures import is_about_a_former_primary, unavailable
+from sendoff.store.engine.postgres_connections import Connector, PreparedStatements
 from sendoff.store.engine.postgres_driver import Direct
+from sendoff.store.engine.revisions import MIGRATIONS, judge_schema, newest_revision
 from sendoff.store.engine.sqlite_driver import Embedded
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 Transaction = AsyncSession
 """A transaction under way; the functions of this package take it first."""
 
+ANSWER_SECONDS = 5.0
+"""Seconds that a publishing request and its authentication wait for the database at most, before the answer is 503.
+Longer holds callers up when the database is cut off; shorter refuses what a busy one would still have taken."""
+
+_DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _UNDEFINED_TABLE = "42P01"
 _SQLITE_BUSY_TIMEOUT_MS = 15_000
-_POSTGRES_CONNECT_SECONDS = 5.0
-_POSTGRES_COMMAND_SECONDS = 60.0  # a server that is cut off says nothing, and TCP alone would believe in it for hours
 _DIRECT_CONNECTIONS = 4  # a process claims, records and accepts in one task each
+_ENGINE_OPTIONS: dict[str, Any] = {
+    "json_serializer": lambda value: orjson.dumps(value).decode(),
+    "json_deserializer": orjson.loads,
+    # Or an error's text, which is logged, would hold the values that the statement was to write.
+    "hide_parameters": True,
+}
 _SELECT_REVISION = text("SELECT version_num FROM alembic_version")
-_MIGRATIONS = Path(__file__).parents[1] / "migrations"
+_SELECT_RUNS_BESIDE = text("SELECT runs_beside FROM schema_compatibility")
 
 
 class Database:
@@ -37,13 +54,14 @@ class Database:
     Failures to reach it, as opposed to errors in a statement, are raised as errors.Unavailable.
     """
 
-    def __init__(self, engine: AsyncEngine, hot: Direct | Embedded) -> None:
+    def __init__(self, engine: AsyncEngine, hot: Direct | Embedded, connector: Connector | None = None) -> None:
         self._engine = engine
         self._hot = hot
         # Made once: each of these copies of the engine costs as much as a query.
         self._writing = engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
         self._reading = engine.execution_options(sqlite_begin="BEGIN")
         self._looking = self._reading if self.is_sqlite else engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._connector = connector
 
     @property
     def direct(self) -> Direct | None:
@@ -58,27 +76,41 @@ class Database:
         return self._hot
 
     @classmethod
-    def open(cls, url: str, *, pool_size: int = 10) -> Database:
+    def open(
+        cls,
+        url: str,
+        *,
+        pool_size: int = 10,
+        prepared_statements: PreparedStatements = "auto",
+        connection_seconds: float = 1_800,
+    ) -> Database:
         """Make ready to connect; the first transaction does. `url` as in the setting `DATABASE_URL`."""
-        engine = _create_engine(url, pool_size)
-        return cls(engine, _open_embedded(engine) if url.startswith("sqlite") else _open_direct(engine))
+        if url.startswith("sqlite"):
+            engine = _create_sqlite_engine(url, pool_size)
+            return cls(engine, Embedded(engine.url, engine.dialect, _prepare_sqlite_connection))
+        connector = Connector(url, prepared_statements=prepared_statements, longest_life=connection_seconds)
+        engine = create_postgres_engine(connector, pool_size=pool_size, max_overflow=pool_size, pool_timeout=10)
+        return cls(engine, Direct(connector, connections=_DIRECT_CONNECTIONS), connector)
 
     @property
     def is_sqlite(self) -> bool:
         return self._engine.dialect.name == "sqlite"
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[Transaction]:
-        """One transaction, committed at the end of the block, rolled back if it raises."""
+    async def write(self, *, within: float | None = None) -> AsyncIterator[Transaction]:
+        """One transaction, committed at the end of the block, rolled back if it raises.
+
+        `within`: the longest that it may take, in seconds, waiting for a connection included.
+        """
         turn = self._hot.write_turns.taken(hot=False) if isinstance(self._hot, Embedded) else nullcontext()
-        async with turn, self._session(self._writing) as tx:
+        async with turn, self._session(self._writing, within) as tx:
             yield tx
             await tx.commit()
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[Transaction]:
-        """One transaction that reads a single snapshot of the database and takes no locks."""
-        async with self._session(self._reading) as tx:
+    async def read(self, *, within: float | None = None) -> AsyncIterator[Transaction]:
+        """One transaction that reads a single snapshot of the database and takes no locks; `within` as for `write`."""
+        async with self._session(self._reading, within) as tx:
             yield tx
 
     @asynccontextmanager
@@ -87,98 +119,125 @@ class Database:
 
         For what is asked every second, even when nothing happens.
         """
-        async with self._session(self._looking) as tx:
+        # A pooler of transactions needs one around each statement.
+        is_pooled = self._connector is not None and await self._connector.look_for_pooler()
+        async with self._session(self._reading if is_pooled else self._looking) as tx:
             yield tx
 
     @asynccontextmanager
-    async def _session(self, engine: AsyncEngine) -> AsyncIterator[Transaction]:
+    async def _session(self, engine: AsyncEngine, within: float | None = None) -> AsyncIterator[Transaction]:
         try:
-            async with AsyncSession(engine, expire_on_commit=False, autoflush=False) as tx:
-                yield tx
-        except (SQLAlchemyError, OSError) as error:
+            async with asyncio.timeout(within):
+                if self._connector is not None:
+                    await self._connector.look_for_pooler()
+                async with AsyncSession(engine, expire_on_commit=False, autoflush=False) as tx:
+                    yield tx
+        except (SQLAlchemyError, OSError, *_DRIVER_ERRORS) as error:
+            if self._connector is not None and is_about_a_former_primary(error):
+                self._connector.forget()
             refusal = unavailable(error)
             if refusal is None:
                 raise
             raise refusal from error
 
     async def ping(self) -> None:
-        """Raise errors.Unavailable unless the database answers."""
+        """Raise errors.Unavailable unless the database answers and takes writes."""
         async with self.read() as tx:
-            await tx.execute(text("SELECT 1"))
+            if self._connector is None:
+                await tx.execute(text("SELECT 1"))
+            elif (await tx.execute(text("SELECT current_setting('transaction_read_only')"))).scalar_one() == "on":
+                self._connector.forget()
+                raise Unavailable("The database is read-only: another server has become the primary, or none has yet.")
 
-    async def check_schema(self) -> None:
-        """Raise errors.WrongSchema unless the schema is at this version's revision."""
-        expected = newest_revision()
+    async def revision(self) -> str | None:
+        """The schema's revision; None without a schema."""
+        return await self._scalar(_SELECT_REVISION)
+
+    async def check_schema(self) -> str | None:
+        """None at this version's revision; a sentence at another one that it runs on.
+
+        Raises errors.WrongSchema at one that it does not run on.
+        """
+        found = await self.revision()
+        is_newer = found is not None and found > newest_revision()
+        runs, remark = judge_schema(found, await self._scalar(_SELECT_RUNS_BESIDE) if is_newer else None)
+        if not runs:
+            raise WrongSchema(remark)
+        return remark
+
+    async def _scalar(self, statement: TextClause) -> str | None:
+        """The statement's value; None also when its table is missing."""
         async with self.read() as tx:
             try:
-                found = (await tx.execute(_SELECT_REVISION)).scalar_one_or_none()
+                value: str | None = (await tx.execute(statement)).scalar_one_or_none()
             except DBAPIError as error:
                 if _is_missing_table(error):
-                    found = None
-                else:
-                    raise
-        if found != expected:
-            raise WrongSchema(
-                f"The database's schema is at revision {found or 'none'}, this version needs {expected}; "
-                "run `sendoff migrate`."
-            )
+                    return None
+                raise
+        return value
 
     async def close(self) -> None:
         await self._hot.close()
         await self._engine.dispose()
 
 
-def migrate(url: str) -> None:
-    """Bring the schema to this version's revision. Safe to run again and by several processes at once."""
+def migrate(url: str, *, revision: str = "head") -> None:
+    """Bring the schema to this version's revision, or up to an older one.
+
+    Safe to run again, by several processes at once, and while others work.
+    """
     # Only this needs Alembic, whose import costs as much as the rest of a command.
     from alembic.command import upgrade
+
+    _make_sqlite_directory(url)
+    config = alembic_config()
+    config.attributes["database_url"] = url
+    config.attributes["to_head"] = revision == "head"
+    upgrade(config, revision)
+
+
+def alembic_config(**options: Any) -> Config:
+    """Alembic's configuration for the migrations of this package."""
     from alembic.config import Config
 
-    _make_sqlite_directory(url)
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))  # `%` interpolates in it
-    config.attributes["database_url"] = url
-    upgrade(config, "head")
+    config = Config(**options)
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))  # `%` interpolates in it
+    return config
 
 
-def newest_revision() -> str:
-    """The schema revision that this version needs: the number that the newest migration's file name begins with."""
-    return max(path.name for path in (_MIGRATIONS / "versions").glob("[0-9]*.py")).partition("_")[0]
+def create_postgres_engine(connector: Connector, **options: Any) -> AsyncEngine:
+    """SQLAlchemy's engine on the connector's connections; `options` are those of its pool."""
+    engine = create_async_engine(
+        "postgresql+asyncpg://", connect_args={"async_creator_fn": connector.connect}, **_ENGINE_OPTIONS, **options
+    )
 
+    def name_no_statements(_dialect: object, _record: object, _arguments: object, options: dict[str, Any]) -> None:
+        if not connector.names_statements:
+            options |= {"prepared_statement_cache_size": 0, "prepared_statement_name_func": str}
 
-def _create_engine(url: str, pool_size: int) -> AsyncEngine:
-    options: dict[str, Any] = {
-        "json_serializer": lambda value: orjson.dumps(value).decode(),
-        "json_deserializer": orjson.loads,
-        "pool_size": pool_size,
-        "max_overflow": pool_size,
-        "pool_timeout": 10,
-        # Or an error's text, which is logged, would hold the values that the statement was to write.
-        "hide_parameters": True,
-    }
-    if not url.startswith("sqlite"):
-        timeouts = {"timeout": _POSTGRES_CONNECT_SECONDS, "command_timeout": _POSTGRES_COMMAND_SECONDS}
-        return create_async_engine(url, connect_args=timeouts, **options)
-    _make_sqlite_directory(url)
-    _make_sqlite_file_private(url)
-    engine = create_async_engine(url, connect_args={"timeout": _SQLITE_BUSY_TIMEOUT_MS / 1000}, **options)
-    event.listen(engine.sync_engine, "connect", _prepare_sqlite_connection)
-    event.listen(engine.sync_engine, "begin", _begin_sqlite_transaction)
+    def drop_spent(_connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
+        if connector.is_spent(record.driver_connection):
+            raise DisconnectionError("it was used for long enough")  # the pool opens another
+
+    event.listen(engine.sync_engine, "do_connect", name_no_statements)
+    event.listen(engine.sync_engine, "checkout", drop_spent)
     return engine
 
 
-def _open_direct(engine: AsyncEngine) -> Direct:
-    return Direct(
-        engine.url,
-        engine.dialect,
-        connections=_DIRECT_CONNECTIONS,
-        timeout=_POSTGRES_CONNECT_SECONDS,
-        command_timeout=_POSTGRES_COMMAND_SECONDS,
+def _create_sqlite_engine(url: str, pool_size: int) -> AsyncEngine:
+    _make_sqlite_directory(url)
+    _make_sqlite_file_private(url)
+    engine = create_async_engine(
+        url,
+        connect_args={"timeout": _SQLITE_BUSY_TIMEOUT_MS / 1000},
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=10,
+        **_ENGINE_OPTIONS,
     )
-
-
-def _open_embedded(engine: AsyncEngine) -> Embedded:
-    return Embedded(engine.url, engine.dialect, _prepare_sqlite_connection)
+    event.listen(engine.sync_engine, "connect", _prepare_sqlite_connection)
+    event.listen(engine.sync_engine, "begin", _begin_sqlite_transaction)
+    return engine
 
 
 def _prepare_sqlite_connection(connection: Any, _record: object = None) -> None:

@@ -34,17 +34,32 @@ _PASSING_SQLSTATES = (
 """Prefixes of SQLSTATEs that may pass on retry (PostgreSQL manual, appendix A, "PostgreSQL Error Codes")."""
 
 
+_NOT_A_PRIMARY = ("25006", "57P")  # read only; shutting down or starting
+_DEEPEST = 5
+
+
 def unavailable(error: Exception) -> Unavailable | None:
     """The error in our words if it says that the database cannot be reached; None if it is about what was asked."""
     return Unavailable(f"The database cannot be reached: {_brief(error)}") if _is_about_reaching(error) else None
 
 
+def is_about_a_former_primary(error: Exception) -> bool:
+    """Whether the server takes no writes (any more): its other connections are of no use either."""
+    return any(str(getattr(one, "sqlstate", "") or "").startswith(_NOT_A_PRIMARY) for one in _origins(error))
+
+
 def _is_about_reaching(error: Exception) -> bool:
-    if isinstance(error, _ABOUT_REACHING):
-        return True
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
-    return _may_pass(getattr(error, "orig", None) or error)
+    return any(isinstance(one, _ABOUT_REACHING) or _may_pass(one) for one in _origins(error))
+
+
+def _origins(error: BaseException) -> list[BaseException]:
+    """The error and those that it was made of: SQLAlchemy's, its adapter's and the driver's own."""
+    found = [error]
+    while (inner := getattr(found[-1], "orig", None) or found[-1].__cause__) is not None and len(found) < _DEEPEST:
+        found.append(inner)
+    return found
 
 
 def _may_pass(error: BaseException) -> bool:
@@ -54,4 +69,6 @@ def _may_pass(error: BaseException) -> bool:
 def _brief(error: BaseException) -> str:
     """The error's first line: SQLAlchemy appends statement and parameters, which may contain secrets."""
     original = getattr(error, "orig", None) or error
+    if isinstance(original, TimeoutError):
+        return "it did not answer in time"
     return f"{type(original).__name__}: {original}".split("\n", 1)[0]

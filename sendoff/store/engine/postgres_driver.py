@@ -10,14 +10,13 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
-from functools import partial
 from operator import attrgetter
 from typing import Any
 
 import asyncpg
-from sqlalchemy.engine import URL, Dialect
 
-from sendoff.store.engine.failures import unavailable
+from sendoff.store.engine.failures import is_about_a_former_primary, unavailable
+from sendoff.store.engine.postgres_connections import Connection, Connector
 
 _SETTINGS = {
     # The statements take arrays, whose length a plan must not depend on, and each is written for its indexes: they
@@ -28,6 +27,7 @@ _SETTINGS = {
     "enable_mergejoin": "off",
     "jit": "off",
 }
+_BEGIN = "; ".join(["BEGIN", *(f"SET LOCAL {name} = {value}" for name, value in _SETTINGS.items())])
 _IDLE_SECONDS = 60.0  # a connection that was not needed for so long is closed when another one is given back
 _PLAN_SECONDS = 10  # in the first minutes of an installation, plans are made for tables that are about to grow
 
@@ -39,19 +39,11 @@ class Direct:
     resets sessions, costs twice as much as a statement (62 of 86 µs).
     """
 
-    def __init__(self, url: URL, dialect: Dialect, *, connections: int, timeout: float, command_timeout: float) -> None:
-        _, options = dialect.create_connect_args(url)
-        self._connect = partial(
-            asyncpg.connect,
-            max_cached_statement_lifetime=_PLAN_SECONDS,
-            timeout=timeout,
-            command_timeout=command_timeout,
-            server_settings=_SETTINGS,
-            **options,
-        )
+    def __init__(self, connector: Connector, *, connections: int) -> None:
+        self._connector = connector
         self._places = asyncio.Semaphore(connections)
-        self._in_use: set[asyncpg.Connection] = set()
-        self._idle: deque[tuple[asyncpg.Connection, float]] = deque()
+        self._in_use: set[Connection] = set()
+        self._idle: deque[tuple[Connection, float]] = deque()
         """Connections and since when they are idle, the one used last at the end."""
 
     async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
@@ -63,6 +55,8 @@ class Direct:
             async with self._places:
                 return await self._fetch(statement, arguments)
         except Exception as error:
+            if is_about_a_former_primary(error):
+                self._connector.forget()
             refusal = unavailable(error)
             if refusal is None:
                 raise
@@ -72,7 +66,10 @@ class Direct:
         connection = self._take_idle() or await self._connect()
         self._in_use.add(connection)
         try:
-            rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
+            if self._connector.names_statements:
+                rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
+            else:
+                rows = await _fetch_in_transaction(connection, statement, arguments)
         except asyncpg.PostgresError:
             self._give_back(connection)
             raise
@@ -84,14 +81,24 @@ class Direct:
         self._give_back(connection)
         return rows
 
-    def _take_idle(self) -> asyncpg.Connection | None:
+    async def _connect(self) -> Connection:
+        connection = await self._connector.connect(max_cached_statement_lifetime=_PLAN_SECONDS)
+        if self._connector.names_statements:
+            # Not when connecting: a pooler refuses what it does not know there, and most know nothing of planners.
+            await connection.execute("; ".join(f"SET {name} = {value}" for name, value in _SETTINGS.items()))
+        return connection
+
+    def _take_idle(self) -> Connection | None:
         while self._idle:
             connection, _ = self._idle.pop()
-            if not connection.is_closed():
+            if connection.is_closed():
+                continue
+            if not self._connector.is_spent(connection):
                 return connection
+            connection.terminate()
         return None
 
-    def _give_back(self, connection: asyncpg.Connection) -> None:
+    def _give_back(self, connection: Connection) -> None:
         self._in_use.discard(connection)
         now = time.monotonic()
         self._idle.append((connection, now))
@@ -103,6 +110,19 @@ class Direct:
         for connection in [*self._in_use, *(connection for connection, _ in self._idle)]:
             connection.terminate()
         self._idle.clear()
+
+
+async def _fetch_in_transaction(connection: Any, statement: str, arguments: Sequence[Any]) -> list[asyncpg.Record]:
+    """Behind a pooler: the transaction keeps one server, with the planner's settings for it alone."""
+    await connection.execute(_BEGIN)
+    try:
+        rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
+        await connection.execute("COMMIT")
+    except asyncpg.PostgresError:
+        if not connection.is_closed():
+            await connection.execute("ROLLBACK")
+        raise
+    return rows
 
 
 def columns_of(rows: Sequence[Any], names: Sequence[str]) -> list[list[Any]]:

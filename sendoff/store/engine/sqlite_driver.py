@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -50,20 +51,24 @@ class Embedded:
         self._thread.shutdown(wait=True)
 
     async def _visit(self, work: Work[Result], begin: str) -> Result:
+        given_up = threading.Event()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work, begin)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work, begin, given_up)
+        except asyncio.CancelledError:
+            given_up.set()  # the thread goes on, but commits nothing
+            raise
         except (sqlite3.Error, OSError) as error:
             refusal = unavailable(error)
             if refusal is None:
                 raise
             raise refusal from error
 
-    def _transact(self, work: Work[Result], begin: str) -> Result:
+    def _transact(self, work: Work[Result], begin: str, given_up: threading.Event) -> Result:
         connection = self._open()
         connection.execute(begin)
         try:
             result = work(connection)
-            connection.execute("COMMIT")
+            connection.execute("ROLLBACK" if given_up.is_set() else "COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")

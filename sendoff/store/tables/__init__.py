@@ -10,6 +10,7 @@ from sendoff.store.tables.deliveries import Attempt, Delivery, LastExchange
 from sendoff.store.tables.endpoints import Endpoint
 from sendoff.store.tables.events import Event, EventType
 from sendoff.store.tables.requests import AuditEntry, AuditHorizon, IdempotencyRecord
+from sendoff.store.tables.schema import SchemaCompatibility
 from sendoff.store.tables.uploads import Upload
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Organization",
     "Replay",
     "ReplayItem",
+    "SchemaCompatibility",
     "Upload",
     "User",
 ]

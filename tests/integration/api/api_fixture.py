@@ -133,7 +133,7 @@ class _Gone:
 
     def __getattr__(self, name: str) -> Any:
         @asynccontextmanager
-        async def refuse() -> AsyncIterator[None]:
+        async def refuse(**_: object) -> AsyncIterator[None]:
             await self.ping()
             yield
 

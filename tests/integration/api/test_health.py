@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
+import pytest
+from sqlalchemy import text
+
+from api.health import start_draining
 from sendoff import __version__
 from tests.integration.api.api_fixture import ApiFixture
 
@@ -24,30 +27,56 @@ async def test_health_says_that_the_process_serves_whatever_it_depends_on(sqlite
 
 async def test_ready_is_a_200_when_all_it_depends_on_answers(api: ApiFixture) -> None:
     response = await api.get("/ready", key="")
-    assert (response.status_code, response.json()) == (200, {"status": "ready"})
+    assert (response.status_code, response.json()) == (200, {"status": "ready", "warnings": []})
 
 
 async def test_ready_names_each_dependency_that_fails(sqlite_api: ApiFixture) -> None:
-    async def failing() -> Any:
+    async with sqlite_api.without_database():
         response = await sqlite_api.get("/ready", key="")
-        assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
-        detail = response.json()["detail"]
-        assert detail["error"] == "not_ready"
-        assert all(name in detail["message"] for name in detail["failing"])
-        return detail["failing"]
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+    detail = response.json()["detail"]
+    assert (detail["error"], detail["failing"]) == ("not_ready", ["database", "schema"])
+    assert all(name in detail["message"] for name in detail["failing"])
 
+
+async def test_without_redis_requests_are_served_so_it_is_ready(sqlite_api: ApiFixture) -> None:
     async with sqlite_api.without_redis():
-        assert await failing() == ["redis"]
-        async with sqlite_api.without_database():
-            assert await failing() == ["database", "schema", "redis"]
+        response = await sqlite_api.get("/ready", key="")
+        assert (response.status_code, response.json()) == (200, {"status": "ready", "warnings": ["redis"]})
+        await sqlite_api.publish()
 
 
-async def test_a_hanging_redis_is_not_ready_and_delays_no_request(sqlite_api: ApiFixture) -> None:
+async def test_a_hanging_redis_is_a_warning_and_delays_no_request(sqlite_api: ApiFixture) -> None:
     async with sqlite_api.hanging_redis():
         response = await sqlite_api.get("/ready", key="")
-        assert (response.status_code, response.json()["detail"]["failing"]) == (503, ["redis"])
+        assert (response.status_code, response.json()["warnings"]) == (200, ["redis"])
         path = "/api/v1/webhooks/0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11"
         assert (await sqlite_api.delete(path)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("runs_beside", "status", "body"),
+    [("0001", 200, {"status": "ready", "warnings": ["schema"]}), ("9999", 503, None)],
+)
+async def test_a_newer_schema_is_a_warning_when_this_version_runs_on_it(
+    sqlite_api: ApiFixture, runs_beside: str, status: int, body: object
+) -> None:
+    async with sqlite_api.app.transaction() as tx:
+        await tx.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        await tx.execute(text("UPDATE schema_compatibility SET runs_beside = :it"), {"it": runs_beside})
+        await tx.commit()
+    response = await sqlite_api.get("/ready", key="")
+    assert response.status_code == status
+    assert body in (None, response.json())
+    if body is None:
+        assert response.json()["detail"]["failing"] == ["schema"]
+
+
+async def test_while_it_drains_it_is_not_ready_and_serves(sqlite_api: ApiFixture) -> None:
+    start_draining(sqlite_api.asgi.state)
+    response = await sqlite_api.get("/ready", key="")
+    assert (response.status_code, response.json()["detail"]["failing"]) == (503, ["draining"])
+    await sqlite_api.publish()
 
 
 async def test_metrics_count_requests_by_route_and_never_by_what_callers_made_up(sqlite_api: ApiFixture) -> None:

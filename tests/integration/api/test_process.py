@@ -66,7 +66,7 @@ def test_it_starts_without_redis_serves_and_ends_on_sigterm(sqlite_url: str, tmp
         health = client.get("/health", headers={"X-Request-Id": "mine"})
         assert (health.status_code, health.headers["X-Request-Id"]) == (200, "mine")
         assert "server" not in health.headers
-        assert client.get("/ready").json()["detail"]["failing"] == ["redis"]
+        assert client.get("/ready").json() == {"status": "ready", "warnings": ["redis"]}
         assert client.get("/api/v1/webhooks").status_code == 401
         assert client.post("/api/v1/events", content=b"x" * 300_000).status_code == 401
     assert "api_ready" in [json.loads(line)["event"] for line in log.read_text().splitlines()]
@@ -101,6 +101,31 @@ def test_a_server_that_has_no_such_database_is_a_sentence_without_the_password(p
     assert "database cannot be reached" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert "s3cret" not in ended.stderr
+
+
+def test_told_to_end_it_says_that_it_is_not_ready_and_accepts_until_proxies_have_noticed(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    with log.open("wb") as errors, httpx.Client(trust_env=False) as client:
+        port = free_port()
+        variables = environment(sqlite_url, "redis://127.0.0.1:1", DRAIN_SECONDS="2", LOG_FORMAT="json")
+        process = start([sys.executable, "-m", "api", "--port", str(port)], cwd=ROOT, env=variables, stderr=errors)
+        base = f"http://127.0.0.1:{port}"
+
+        def status(path: str) -> int | None:
+            with contextlib.suppress(httpx.TransportError):
+                return client.get(f"{base}{path}", headers={"Connection": "close"}).status_code
+            return None
+
+        try:
+            eventually_blocking(lambda: status("/ready") == 200, within=30, what=log.read_text)
+            process.send_signal(signal.SIGTERM)
+            eventually_blocking(lambda: status("/ready") == 503, within=10, what="it is not ready")
+            assert status("/health") == 200  # by a new connection
+            eventually_blocking(lambda: process.poll() == 0, within=20, what=log.read_text)
+        finally:
+            stop(process, signum=signal.SIGKILL)
 
 
 def test_a_port_in_use_is_a_sentence_and_exit_code_1(sqlite_url: str, tmp_path: Path) -> None:

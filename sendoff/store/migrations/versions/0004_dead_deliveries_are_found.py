@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
 from alembic import op
+
+from sendoff.store.migrations.online import replace_indexes
 
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None
 
-_DEAD = sa.text("state = 'dead'")
+_NEW = {
+    "ix_deliveries_dead": "(id) WHERE state = 'dead'",
+    "ix_deliveries_dead_of_endpoint": "(endpoint_id, id) WHERE state = 'dead'",
+}
 
 
 def upgrade() -> None:
-    for name, columns in (("ix_deliveries_dead", ["id"]), ("ix_deliveries_dead_of_endpoint", ["endpoint_id", "id"])):
-        op.create_index(name, "deliveries", columns, postgresql_where=_DEAD, sqlite_where=_DEAD)
+    replace_indexes("deliveries", new=_NEW)
 
 
 def downgrade() -> None:

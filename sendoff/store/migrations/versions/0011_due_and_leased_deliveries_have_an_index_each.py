@@ -6,7 +6,7 @@ left behind is made again.
 
 from __future__ import annotations
 
-from alembic import op
+from sendoff.store.migrations.online import replace_indexes
 
 revision = "0011"
 down_revision = "0010"
@@ -21,18 +21,8 @@ _OLD = {"ix_deliveries_due": "(due_at) WHERE state IN ('pending', 'in_flight')"}
 
 
 def upgrade() -> None:
-    _replace(_OLD, _NEW)
+    replace_indexes("deliveries", old=tuple(_OLD), new=_NEW)
 
 
 def downgrade() -> None:
-    _replace(_NEW, _OLD)
-
-
-def _replace(old: dict[str, str], new: dict[str, str]) -> None:
-    concurrently = "CONCURRENTLY" if op.get_bind().dialect.name == "postgresql" else ""
-    with op.get_context().autocommit_block():
-        for name, definition in new.items():
-            op.execute(f"DROP INDEX {concurrently} IF EXISTS {name}")
-            op.execute(f"CREATE INDEX {concurrently} {name} ON deliveries {definition}")
-        for name in old:
-            op.execute(f"DROP INDEX {concurrently} IF EXISTS {name}")
+    replace_indexes("deliveries", old=tuple(_NEW), new=_OLD)

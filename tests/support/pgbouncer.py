@@ -1,0 +1,67 @@
+"""A real PgBouncer for tests, where the machine has one."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from tests.support.polling import eventually_blocking
+from tests.support.ports import free_port
+from tests.support.processes import start, stop
+
+PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+_UNPRIVILEGED = "nobody"
+
+
+class PgBouncer:
+    """One in front of the PostgreSQL that `url` names by its socket, on 127.0.0.1. It refuses to run as root."""
+
+    def __init__(self, directory: Path, url: str, *, pool_mode: str) -> None:
+        parts = urlsplit(url)
+        self._database = parts.path.removeprefix("/")
+        self._server = parse_qs(parts.query)["host"][0]
+        self._directory = directory
+        self._port = free_port()
+        self._pool_mode = pool_mode
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """As the setting `DATABASE_URL` takes it."""
+        return f"postgresql+asyncpg://postgres@127.0.0.1:{self._port}/{self._database}"
+
+    def start(self) -> None:
+        """Start it and wait until it takes connections."""
+        assert PROGRAM is not None
+        users, configuration = self._directory / "users.txt", self._directory / f"{self._pool_mode}.ini"
+        users.write_text('"postgres" ""\n')
+        configuration.write_text(
+            f"""
+            [databases]
+            {self._database} = host={self._server} user=postgres
+            [pgbouncer]
+            listen_addr = 127.0.0.1
+            listen_port = {self._port}
+            unix_socket_dir =
+            auth_type = trust
+            auth_file = {users}
+            pool_mode = {self._pool_mode}
+            default_pool_size = {4 if self._pool_mode == "transaction" else 40}
+            """.replace("            ", "")
+        )
+        options = {"user": pwd.getpwnam(_UNPRIVILEGED).pw_uid} if os.geteuid() == 0 else {}
+        self._process = start([PROGRAM, "-q", configuration], stderr=subprocess.DEVNULL, **options)
+        eventually_blocking(self._answers, within=15, what="PgBouncer takes connections")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            stop(self._process)
+
+    def _answers(self) -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self._port)) == 0
