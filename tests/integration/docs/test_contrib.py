@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
+import yaml
 
+from api.server import GRACE_SECONDS
+from sendoff import __version__
+from sendoff.metrics import REGISTRY
 from sendoff.settings import Settings
 from tests.support.processes import ROOT
 
 CONTRIB = ROOT / "contrib"
 UNITS = sorted((CONTRIB / "systemd").glob("*.service"))
+CHART = CONTRIB / "helm" / "sendoff"
+COMPOSE_VARIABLES = {"image", "listen"}
+"""What compose.yaml takes from .env that no process reads."""
+KUBERNETES = "1.31.0"
+METRIC = re.compile(r"\b((?:sendoff|process)_[a-z_]+?)(?:_bucket)?(?=[\[{() ]|$)")
 FILES = sorted(path for path in CONTRIB.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(CONTRIB)))
 def test_every_setting_named_exists(file: Path) -> None:
     named = {name.removeprefix("SENDOFF_").lower() for name in re.findall(r"SENDOFF_[A-Z_]+", file.read_text())}
-    assert named <= set(Settings.model_fields)
+    assert named - COMPOSE_VARIABLES <= set(Settings.model_fields)
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
@@ -44,3 +57,131 @@ def test_proxies_close_idle_connections_before_the_api_does() -> None:
     for file, pattern in (("nginx.conf", r"keepalive_timeout (\d+)s"), ("Caddyfile", r"keepalive (\d+)s")):
         [seconds] = re.findall(pattern, (CONTRIB / "proxy" / file).read_text())
         assert int(seconds) < keep_alive
+
+
+def test_the_compose_file_is_one_by_the_compose_specification() -> None:
+    written = yaml.safe_load((CONTRIB / "compose" / "compose.yaml").read_text())
+    specification = json.loads((Path(__file__).parent / "compose-spec.json").read_text())
+    jsonschema.Draft201909Validator(specification).validate({k: v for k, v in written.items() if k != "name"})
+    assert set(written["volumes"]) >= {name for name in _volumes(written) if not name.startswith(".")}
+    for service in written["services"].values():
+        assert set(service.get("depends_on", {})) <= set(written["services"])
+        for volume in (v for v in service.get("volumes", []) if v.startswith(".")):
+            assert (CONTRIB / "compose" / volume.partition(":")[0]).exists()
+
+
+def test_the_variables_of_the_compose_file_stand_in_its_sample() -> None:
+    text = (CONTRIB / "compose" / "compose.yaml").read_text()
+    needed = set(re.findall(r"\$\{(\w+):\?", text))
+    given = set(re.findall(r"^(\w+)=", (CONTRIB / "compose" / ".env.sample").read_text(), re.M))
+    assert needed <= given <= set(re.findall(r"\$\{(\w+):", text))
+
+
+@pytest.mark.parametrize("autoscaling", ["none", "hpa", "keda"])
+def test_the_chart_renders_what_kubernetes_takes(autoscaling: str, tmp_path: Path) -> None:
+    rendered = _render(
+        f"worker.autoscaling.kind={autoscaling}",
+        "serviceMonitor.enabled=true",
+        "uploads.persistence.enabled=true",
+        "uploads.persistence.existingClaim=uploads",
+    )
+    documents = [document for document in yaml.safe_load_all(rendered) if document]
+    kinds = Counter(document["kind"] for document in documents)
+    scaler = {"hpa": {"HorizontalPodAutoscaler": 1}, "keda": {"ScaledObject": 1}}.get(autoscaling, {})
+    assert kinds == {
+        "ConfigMap": 1,
+        "Deployment": 2,
+        "Job": 1,
+        "NetworkPolicy": 1,
+        "PodDisruptionBudget": 2,
+        "PodMonitor": 1,
+        "Service": 1,
+        "ServiceMonitor": 1,
+        **scaler,
+    }
+    for document in documents:
+        _check_pod(document)
+    validator = shutil.which("kubernetes-validate")
+    if validator is None:
+        pytest.skip("kubernetes-validate is not installed here, so the schemas were not checked")
+    file = tmp_path / "rendered.yaml"
+    file.write_text(rendered)
+    command: list[str | Path] = [
+        validator,
+        "--kubernetes-version",
+        KUBERNETES.rpartition(".")[0],
+        "--strict",
+        "--quiet",
+        file,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_chart_gives_pods_the_time_that_their_processes_take_to_stop() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    by_name = {
+        document["metadata"]["name"]: document["spec"]["template"]["spec"]
+        for document in yaml.safe_load_all(_render())
+        if document and document["kind"] == "Deployment"
+    }
+    web, worker = by_name["release-web"], by_name["release-worker"]
+    assert web["terminationGracePeriodSeconds"] >= values["web"]["drainSeconds"] + GRACE_SECONDS + 5
+    assert worker["terminationGracePeriodSeconds"] >= values["worker"]["shutdownGraceSeconds"] + 10
+
+
+def test_the_chart_is_of_this_version() -> None:
+    assert yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"] == __version__
+
+
+def test_rules_and_dashboard_name_metrics_that_there_are() -> None:
+    rules = yaml.safe_load((CONTRIB / "prometheus" / "alerts.yml").read_text())
+    dashboard = json.loads((CONTRIB / "grafana" / "sendoff.json").read_text())
+    asked = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    asked += [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    known = {sample.name for family in REGISTRY.collect() for sample in family.samples}
+    known |= {family.name for family in REGISTRY.collect()}
+    # A counter's or histogram's samples appear with its first label.
+    known |= {f"{family.name}{ending}" for family in REGISTRY.collect() for ending in ("_total", "_count", "_info")}
+    named = {name for expression in asked for name in METRIC.findall(expression)}
+    assert len(named) > 8
+    assert named <= known
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed here")
+def test_the_alert_rules_fire_when_they_should() -> None:
+    folder = CONTRIB / "prometheus"
+    for arguments in (["check", "rules", "alerts.yml"], ["test", "rules", "alerts.test.yml"]):
+        done = subprocess.run(["promtool", *arguments], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _volumes(compose: dict[str, Any]) -> set[str]:
+    return {
+        volume.partition(":")[0] for service in compose["services"].values() for volume in service.get("volumes", [])
+    }
+
+
+def _render(*settings: str) -> str:
+    """The chart's manifests with these settings; skips the test where helm is missing."""
+    helm = shutil.which("helm")
+    if helm is None:
+        pytest.skip("helm is not installed here")
+    given = [part for setting in settings for part in ("--set", setting)]
+    command: list[str | Path] = [helm, "template", "release", CHART, "--kube-version", KUBERNETES, *given]
+    done: subprocess.CompletedProcess[str] = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _check_pod(document: dict[str, Any]) -> None:
+    """Pods run without rights, with settings that exist."""
+    if document["kind"] not in ("Deployment", "Job"):
+        return
+    pod = document["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    [container] = pod["containers"]
+    security = container["securityContext"]
+    assert security["readOnlyRootFilesystem"]
+    assert security["capabilities"] == {"drop": ["ALL"]}
+    assert {mount["name"] for mount in container["volumeMounts"]} <= {volume["name"] for volume in pod["volumes"]}
