@@ -91,8 +91,12 @@ def verify(
 
 
 def _check_numbers(tolerance: float, now: float) -> None:
-    # Every comparison with NaN is false: the time would not be checked at all.
-    if not tolerance >= 0 or now != now:  # noqa: PLR0124
+    try:
+        # Every comparison with NaN is false: the time would not be checked at all.
+        usable = tolerance >= 0 and now >= 0
+    except TypeError:  # text, as an environment variable holds it
+        usable = False
+    if not usable:
         raise ValueError("`tolerance` must be 0 or more seconds, and `now` Unix seconds")
 
 
@@ -132,9 +136,14 @@ def _find_scheme(dialect: str | Scheme) -> Scheme:
     return SCHEMES[dialect]
 
 
+def _is_encodable(secret: str) -> bool:
+    """Whether the text has no lone surrogates, as Python reads an environment variable that is no UTF-8."""
+    return secret.encode("utf-8", "replace") == secret.encode("utf-8", "surrogatepass")
+
+
 def _list_secrets(secrets: str | Iterable[str]) -> list[str]:
     known = list(secrets) if isinstance(secrets, Iterable) and not isinstance(secrets, str) else [secrets]
-    if not all(isinstance(secret, str) for secret in known):
+    if not all(isinstance(secret, str) and _is_encodable(secret) for secret in known):
         raise ValueError("each secret must be text, as the registration answered it")
     if not known or not all(known):
         raise ValueError("verification needs at least one secret, and none may be empty")

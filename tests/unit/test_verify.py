@@ -301,3 +301,15 @@ def test_the_id_of_a_standard_webhook_is_that_of_its_header(name: str) -> None:
     headers, body = send(DIALECTS.get(name), secret)
     assert b"evt_" not in body
     assert verify(name, headers, body, theirs(secret), now=NOW)["id"] == UPLOAD.event_id
+
+
+@pytest.mark.parametrize("secret", ["\udcff", "ab\ud800"])
+def test_a_secret_from_an_environment_that_is_no_utf8_is_a_sentence(secret: str) -> None:
+    with pytest.raises(ValueError, match="must be text"):
+        verify("standard", {}, b"{}", secret)
+
+
+@pytest.mark.parametrize("tolerance", ["300", None, float("nan"), -1])
+def test_a_tolerance_that_is_no_number_of_seconds_is_a_sentence(tolerance: Any) -> None:
+    with pytest.raises(ValueError, match="seconds"):
+        verify("standard", {}, b"{}", "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", tolerance=tolerance)
