@@ -126,7 +126,8 @@ class Sandbox:
                     self._idle.append(process)
                 else:
                     await process.kill()
-        return typing.cast("Answer", msgspec.json.decode(answer, type=_answer_type(type(task))))
+        answer_type = typing.get_type_hints(type(task).run)["return"]
+        return typing.cast("Answer", msgspec.json.decode(answer, type=answer_type))
 
     async def aclose(self) -> None:
         """End the idle processes, and those that work as soon as their callers are cancelled."""
@@ -339,10 +340,6 @@ class _SandboxProcess:
         if limit is not None:
             return LimitReached(limit)
         return Unavailable("The process that did this work ended unexpectedly; try again.")
-
-
-def _answer_type(task_type: type) -> Any:
-    return typing.get_type_hints(task_type.run)["return"]  # type: ignore[attr-defined]  # a Task has it
 
 
 def main() -> None:

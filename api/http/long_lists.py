@@ -26,7 +26,7 @@ async def stream_list(
     context: Context, pages: AsyncIterator[Sequence[Row]], show: Callable[[Row], BaseModel]
 ) -> Response:
     """A JSON array of the rows. Raises what reading the first page raises, before anything is sent."""
-    pieces = _pieces(context.service(_turns), pages, show)
+    pieces = _pieces(context.service(_new_limit), pages, show)
     first = await anext(pieces)
     second = await anext(pieces, None)
     if second is None:
@@ -34,7 +34,7 @@ async def stream_list(
     return StreamingResponse(_array(first, second, pieces), media_type="application/json")
 
 
-def _turns(_context: Context) -> asyncio.Semaphore:
+def _new_limit(_context: Context) -> asyncio.Semaphore:
     return asyncio.Semaphore(_PIECES_AT_A_TIME)
 
 

@@ -92,7 +92,7 @@ async def _reseal_batch(
             "secrets.rotate_keys",
             target=("secret_key", context.vault.newest_key_id),
             now=context.clock.now(),
-            after={"resealed": became["resealed"], "in": str(columns.table.__tablename__)},
+            after={"resealed": became["resealed"], "in": str(columns.model.__tablename__)},
         )
 
 

@@ -55,7 +55,8 @@ async def purge_expired(context: Context) -> Removed:
         idempotency_records=await _in_batches(context, idempotency.remove_old, until=now - LIFETIME),
         audit_entries=await _purge_audit(context, until=now - timedelta(days=context.settings.audit_retention_days)),
     )
-    await _forget_secrets(context, now)
+    async with context.database.write() as tx:
+        await endpoints.forget_ended_secrets(tx, now=now, limit=AT_ONCE)
     if any(asdict(removed).values()):
         _log.info("removed_expired", **asdict(removed))
     return removed
@@ -77,8 +78,3 @@ async def _purge_audit(context: Context, *, until: datetime) -> int:
     async with context.database.write() as tx:
         await audit.advance_horizon(tx, until=until)
     return await _in_batches(context, audit.remove_old, until=until)
-
-
-async def _forget_secrets(context: Context, now: datetime) -> None:
-    async with context.database.write() as tx:
-        await endpoints.forget_ended_secrets(tx, now=now, limit=AT_ONCE)

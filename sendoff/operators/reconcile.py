@@ -45,26 +45,26 @@ async def reconcile(
     Due or leased rows are faults if they are late by more than `grace`. Rows that retention removed are not faults.
     """
     result = Reconciliation()
-    for walk in WALKS:
-        await _walk(context, walk, result, grace=grace, at_most=limit_per_check)
+    for scan in WALKS:
+        await _run_scan(context, scan, result, grace=grace, at_most=limit_per_check)
     return result
 
 
-async def _walk(context: Context, walk: Scan, result: Reconciliation, *, grace: timedelta, at_most: int) -> None:
-    after: str | None = walk.start
+async def _run_scan(context: Context, scan: Scan, result: Reconciliation, *, grace: timedelta, at_most: int) -> None:
+    after: str | None = scan.start
     while after is not None:
         now = context.clock.now()
         async with context.database.read() as tx:
-            keys = await reconciliation.find_range(tx, walk, after=after)
-            result.checked[walk.table] += await reconciliation.count_rows(tx, walk, keys)
-            for check in walk.checks:
+            keys = await reconciliation.find_range(tx, scan, after=after)
+            result.checked[scan.table] += await reconciliation.count_rows(tx, scan, keys)
+            for check in scan.checks:
                 found = await reconciliation.find_faults(
                     tx,
-                    walk,
+                    scan,
                     check,
                     keys,
                     overdue=now - grace,
                     kept_since=now - timedelta(days=context.settings.retention_days),
                 )
                 result.note(found, at_most=at_most)
-        after = keys.upto
+        after = keys.up_to

@@ -31,7 +31,7 @@ from sendoff.publishing.untransformed import transform_again
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import dead_letters, deliveries, delivery_history, endpoints, replays
 from sendoff.store.queries.dead_letters import DeadLetterFilter
-from sendoff.store.queries.replays import Progress
+from sendoff.store.queries.replays import ReplayProgress
 from sendoff.store.tables import Delivery, Replay
 
 DEFAULT_RATE = 50
@@ -57,7 +57,7 @@ class ReplayReport:
     """A replay and how far it is."""
 
     replay: Replay
-    progress: Progress
+    progress: ReplayProgress
 
 
 async def count_replay(context: Context, selection: Selection) -> tuple[int, int]:
@@ -108,7 +108,7 @@ async def start_replay(
             after={"filter": replay.filter, "rate": rate, "total": replay.total},
         )
     context.queue.enqueue_replays([replay.id])
-    return ReplayReport(replay, Progress(0, 0, 0))
+    return ReplayReport(replay, ReplayProgress(0, 0, 0))
 
 
 async def tick_replay(context: Context, replay_id: str) -> None:

@@ -17,14 +17,14 @@ from sendoff.store.vault import KEY_ID_PLACE
 
 @dataclass(frozen=True, slots=True)
 class EncryptedColumns:
-    """A table that keeps what is sealed, in some of its columns."""
+    """A table with encrypted columns."""
 
-    table: type[SQLModel]
+    model: type[SQLModel]
     key: tuple[str, ...]
     columns: tuple[str, ...]
 
     def column(self, name: str) -> Any:
-        return col(getattr(self.table, name))
+        return col(getattr(self.model, name))
 
     @property
     def key_columns(self) -> list[Any]:
@@ -48,37 +48,37 @@ class Sealed:
 async def count_by_key(tx: Transaction) -> Counter[str]:
     """The number of values encrypted with each key, by the key's id in hexadecimal."""
     counted: Counter[str] = Counter()
-    for keeper in ENCRYPTED_COLUMNS:
-        for column in map(keeper.column, keeper.columns):
+    for table in ENCRYPTED_COLUMNS:
+        for column in map(table.column, table.columns):
             key_id = func.substr(column, *KEY_ID_PLACE)
             query = select(key_id, func.count()).where(column.is_not(None)).group_by(key_id)
             counted.update({bytes(found).hex(): number for found, number in (await tx.execute(query)).all()})
     return counted
 
 
-async def batch(tx: Transaction, keeper: EncryptedColumns, *, after: Sequence[str] | None, limit: int) -> list[Sealed]:
+async def batch(tx: Transaction, table: EncryptedColumns, *, after: Sequence[str] | None, limit: int) -> list[Sealed]:
     """The encrypted values of the next `limit` rows after the key `after`, ordered by key."""
-    columns = [keeper.column(name) for name in keeper.columns]
-    query = select(*keeper.key_columns, *columns).order_by(*keeper.key_columns).limit(limit)
+    columns = [table.column(name) for name in table.columns]
+    query = select(*table.key_columns, *columns).order_by(*table.key_columns).limit(limit)
     if after is not None:
-        bounds = [literal(value, column.type) for value, column in zip(after, keeper.key_columns, strict=True)]
-        query = query.where(tuple_(*keeper.key_columns) > tuple_(*bounds))
-    width = len(keeper.key)
+        bounds = [literal(value, column.type) for value, column in zip(after, table.key_columns, strict=True)]
+        query = query.where(tuple_(*table.key_columns) > tuple_(*bounds))
+    width = len(table.key)
     return [
         Sealed(tuple(row[:width]), name, sealed)
         for row in (await tx.execute(query)).all()
-        for name, sealed in zip(keeper.columns, row[width:], strict=True)
+        for name, sealed in zip(table.columns, row[width:], strict=True)
         if sealed is not None
     ]
 
 
-async def replace(tx: Transaction, keeper: EncryptedColumns, found: Sealed, resealed: bytes) -> bool:
+async def replace(tx: Transaction, table: EncryptedColumns, found: Sealed, resealed: bytes) -> bool:
     """Replace the value by `resealed`. Returns False if the value has changed since it was read."""
-    same_row = [column == value for column, value in zip(keeper.key_columns, found.key, strict=True)]
+    same_row = [column == value for column, value in zip(table.key_columns, found.key, strict=True)]
     statement = (
-        update(keeper.table)
-        .where(*same_row, keeper.column(found.column) == found.sealed)
+        update(table.model)
+        .where(*same_row, table.column(found.column) == found.sealed)
         .values({found.column: resealed})
-        .returning(keeper.key_columns[0])
+        .returning(table.key_columns[0])
     )
     return (await tx.execute(statement)).scalar_one_or_none() is not None

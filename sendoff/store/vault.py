@@ -33,7 +33,7 @@ class CannotOpenSecret(SendoffError):
 
 
 class Vault:
-    """Seals with the newest key and opens with whichever key sealed."""
+    """Encrypts with the newest key, and decrypts with the key that a ciphertext names."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         """`keys`: the setting `SECRET_KEYS`, newest first, at least one."""

@@ -15,7 +15,6 @@ from sendoff.operators.replay import ReplayReport
 from sendoff.publishing.history import ListedDelivery
 from sendoff.store.queries.accounts import ListedKey
 from sendoff.store.tables import (
-    Attempt,
     AuditEntry,
     DeadLetter,
     Delivery,
@@ -121,7 +120,9 @@ def _serialize_exchange(report: DeliveryReport) -> dict[str, Any]:
             "body": report.request_body.decode(),
         },
         "response": _serialize_response(last) if last and last.response_status is not None else None,
-        "attempts": _shape_attempts(report.attempts),
+        "attempts": [
+            _pick(one, "number started_at duration_ms outcome response_status error") for one in report.attempts
+        ],
     }
 
 
@@ -146,10 +147,6 @@ def _join(pairs: Sequence[Sequence[str]]) -> dict[str, str]:
     for name, value in pairs:
         joined[name] = f"{joined[name]}, {value}" if name in joined else value
     return joined
-
-
-def _shape_attempts(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
-    return [_pick(one, "number started_at duration_ms outcome response_status error") for one in attempts]
 
 
 def _pick(thing: object, names: str) -> dict[str, Any]:

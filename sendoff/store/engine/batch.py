@@ -14,7 +14,7 @@ import orjson
 from sqlalchemy import BindParameter, CursorResult, bindparam, text
 
 from sendoff.store.engine.database import Transaction
-from sendoff.store.engine.types import Identifier, UtcDateTime, moment_text
+from sendoff.store.engine.types import Identifier, UtcDateTime, time_text
 
 _TYPED: dict[str, BindParameter[Any]] = {
     **{name: bindparam(name, type_=UtcDateTime) for name in ("now", "until", "enqueued_until")},
@@ -25,7 +25,7 @@ _TYPED: dict[str, BindParameter[Any]] = {
 async def execute(tx: Transaction, statement: str, **parameters: Any) -> CursorResult[Any]:
     """Run a statement of SQL text; parameters `now` and `…until` are moments, `id`, `lease_token` and `…_id` are ids.
 
-    Columns come as the driver gives them: read moments with `read_moment`, ids with `str`.
+    Columns come as the driver gives them: read moments with `read_time`, ids with `str`.
     """
     typed = [_TYPED[name] for name in parameters if name in _TYPED]
     connection = await tx.connection()
@@ -33,14 +33,14 @@ async def execute(tx: Transaction, statement: str, **parameters: Any) -> CursorR
 
 
 @overload
-def read_moment(value: datetime | str) -> datetime: ...
+def read_time(value: datetime | str) -> datetime: ...
 
 
 @overload
-def read_moment(value: datetime | str | None) -> datetime | None: ...
+def read_time(value: datetime | str | None) -> datetime | None: ...
 
 
-def read_moment(value: datetime | str | None) -> datetime | None:
+def read_time(value: datetime | str | None) -> datetime | None:
     """A moment as either driver gives it."""
     return datetime.fromisoformat(value) if isinstance(value, str) else value
 
@@ -93,7 +93,7 @@ def lock(tx: Transaction, table: str) -> str:
 
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
-        return moment_text(value)
+        return time_text(value)
     raise TypeError(f"a batch cannot carry {type(value).__name__}")
 
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 from sqlalchemy.engine import URL, Dialect
 
 from sendoff.store.engine.failures import unavailable
-from sendoff.store.engine.types import moment_text
+from sendoff.store.engine.types import time_text
 from sendoff.store.engine.write_turns import WriteTurns
 
 Result = TypeVar("Result")
@@ -90,4 +90,4 @@ class Embedded:
 
 def as_sqlite_has_it(value: object) -> object:
     """The value as a parameter: SQLite has no type for moments (`types.UtcDateTime`)."""
-    return moment_text(value) if isinstance(value, datetime) else value
+    return time_text(value) if isinstance(value, datetime) else value

@@ -26,7 +26,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return dialect.type_descriptor(postgresql.TIMESTAMP(timezone=True))
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        return moment_text(value) if value is not None and dialect.name == "sqlite" else value
+        return time_text(value) if value is not None and dialect.name == "sqlite" else value
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         return datetime.fromisoformat(value) if isinstance(value, str) else value
@@ -48,6 +48,6 @@ Json = JSON().with_variant(postgresql.JSON(), "postgresql")
 """A JSON document, kept as the text it was given as."""
 
 
-def moment_text(moment: datetime) -> str:
+def time_text(moment: datetime) -> str:
     """The moment as SQLite stores it and PostgreSQL reads it: `2026-04-24T12:34:56.789000+00:00`."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")

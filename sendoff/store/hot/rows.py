@@ -12,7 +12,7 @@ import orjson
 
 from sendoff.policy.decision import HealthEffect
 from sendoff.policy.states import CLAIM_DUE, RECORD, DeliveryState, EndpointState
-from sendoff.store.engine.batch import json_text, read_moment
+from sendoff.store.engine.batch import json_text, read_time
 from sendoff.store.engine.transitions import found_by
 from sendoff.store.queries.accounts import KnownKey
 from sendoff.store.queries.endpoints import NEWEST_HELD, Destination, Subscriber
@@ -219,8 +219,8 @@ def read_sender(row: Any) -> Sender:
         organization_id=str(row["organization_id"]),
         user_id=str(row["user_id"]),
         scopes=orjson.loads(row["scopes"]),
-        expires_at=read_moment(row["expires_at"]),
-        revoked_at=read_moment(row["revoked_at"]),
+        expires_at=read_time(row["expires_at"]),
+        revoked_at=read_time(row["revoked_at"]),
         is_suspended=row["suspended_at"] is not None,
     )
     return Sender(key, read_subscribers(row["subscribers"]))
@@ -281,7 +281,7 @@ def _delivery(row: Any) -> ClaimedDelivery:
         organization_id=str(row["organization_id"]),
         attempt_count=row["attempt_count"],
         replay_id=None if row["replay_id"] is None else str(row["replay_id"]),
-        blocked_since=read_moment(row["blocked_since"]),
+        blocked_since=read_time(row["blocked_since"]),
     )
 
 
@@ -294,10 +294,10 @@ def _destination(row: Any) -> Destination:
         url=row["url"],
         secret=row["secret"],
         previous_secret=row["previous_secret"],
-        previous_secret_until=read_moment(row["previous_secret_until"]),
+        previous_secret_until=read_time(row["previous_secret_until"]),
         rate_limit=row["rate_limit"],
         consecutive_failures=row["consecutive_failures"],
-        last_success_at=read_moment(row["last_success_at"]),
+        last_success_at=read_time(row["last_success_at"]),
     )
 
 
@@ -307,6 +307,6 @@ def _event(row: Any) -> EventContent:
         organization_id=str(row["organization_id"]),
         type=row["event_type"],
         data=row["data"],
-        occurred_at=read_moment(row["occurred_at"]),
+        occurred_at=read_time(row["occurred_at"]),
         request_id=row["request_id"],
     )

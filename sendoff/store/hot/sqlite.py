@@ -27,7 +27,7 @@ from sendoff.store.engine.batch import json_text
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.sqlite_driver import Embedded, as_sqlite_has_it
 from sendoff.store.engine.transitions import found_by, made_by
-from sendoff.store.engine.types import moment_text
+from sendoff.store.engine.types import time_text
 from sendoff.store.hot.rows import (
     ACTIVE_ENDPOINTS,
     CONTENT,
@@ -194,7 +194,7 @@ class SqliteHotStore:
         now: datetime,
         tx: Transaction | None = None,
     ) -> None:
-        created = {"created_at": moment_text(now)}
+        created = {"created_at": time_text(now)}
         inserts = [
             (_INSERT_EVENT, [_row(event, _EVENT_COLUMNS) | created for event in new_events]),
             (_INSERT_DELIVERY, [_row(delivery, _DELIVERY_COLUMNS) | created for delivery in new_deliveries]),
@@ -221,14 +221,14 @@ class SqliteHotStore:
             "default": min(quotas.default, len(ids)),
             "unproven": min(quotas.unproven, quotas.default, len(ids)),
             "lease_token": lease_token,
-            "now": moment_text(now),
-            "until": moment_text(until),
+            "now": time_text(now),
+            "until": time_text(until),
         }
         return await self._embedded.write(partial(_claim, update=_CLAIM_DUE, parameters=[parameters]))
 
     async def claim_held(self, quotas: Mapping[str, int], *, lease_token: str, until: datetime) -> ClaimResult:
         each = [
-            {"endpoint_id": endpoint_id, "quota": quota, "lease_token": lease_token, "until": moment_text(until)}
+            {"endpoint_id": endpoint_id, "quota": quota, "lease_token": lease_token, "until": time_text(until)}
             for endpoint_id, quota in quotas.items()
         ]
         return await self._embedded.write(partial(_claim, update=_CLAIM_HELD, parameters=each))
@@ -251,7 +251,7 @@ def _record(connection: sqlite3.Connection, *, attempts: Sequence[AttemptRecord]
     for attempt in attempts:
         if delivery := leased.get((attempt.delivery_id, attempt.lease_token)):
             columns = {name: as_sqlite_has_it(value) for name, value in attempt_columns(attempt).items()}
-            rows.append({**dict(delivery), **columns, "now": moment_text(now)})
+            rows.append({**dict(delivery), **columns, "now": time_text(now)})
     statements = (
         (_SETTLE, rows),
         (_INSERT_ATTEMPT, [row for row in rows if row["counted"]]),
@@ -276,7 +276,7 @@ def _count_on_endpoints(connection: sqlite3.Connection, rows: Sequence[Mapping[s
         if tally.pop("is_healthy"):
             noted = endpoint["last_success_at"]
             latest = datetime.fromisoformat(tally["succeeded_at"]) - SUCCESS_NOTED_EVERY
-            if not endpoint["consecutive_failures"] and noted is not None and noted > moment_text(latest):
+            if not endpoint["consecutive_failures"] and noted is not None and noted > time_text(latest):
                 continue
         else:
             state = EndpointState(endpoint["state"])

@@ -11,7 +11,7 @@ from sqlalchemy import update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col, select
 
-from sendoff.store.engine.batch import execute, ids_parameter, read_json, read_moment, rows_from
+from sendoff.store.engine.batch import execute, ids_parameter, read_json, read_time, rows_from
 from sendoff.store.engine.database import Transaction
 from sendoff.store.tables import ApiKey, Membership, Organization, User
 
@@ -99,8 +99,8 @@ def _known_key(row: Any) -> KnownKey:
         organization_id=str(row.organization_id),
         user_id=str(row.user_id),
         scopes=read_json(row.scopes),
-        expires_at=read_moment(row.expires_at),
-        revoked_at=read_moment(row.revoked_at),
+        expires_at=read_time(row.expires_at),
+        revoked_at=read_time(row.revoked_at),
         is_suspended=row.suspended_at is not None,
     )
 

@@ -26,7 +26,7 @@ _LOWEST_ID = "00000000-0000-0000-0000-000000000000"
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A table whose keys are walked in ranges of `size`; the checks that go with it."""
+    """A table whose keys are scanned in ranges of `size`; the checks that go with it."""
 
     table: str
     size: int
@@ -50,10 +50,10 @@ WALKS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class KeyRange:
-    """The keys after `after`, up to and with `upto`; without it, all of them."""
+    """The keys after `after`, up to and with `up_to`; without it, all of them."""
 
     after: str
-    upto: str | None
+    up_to: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,29 +66,29 @@ class Finding:
     found: int | None
 
 
-async def find_range(tx: Transaction, walk: Scan, *, after: str) -> KeyRange:
-    """The next `walk.size` keys after `after`."""
-    statement = f"SELECT id FROM {walk.table} WHERE id > :after ORDER BY id LIMIT 1 OFFSET :skipped"
-    bound = (await _execute(tx, walk, statement, after=after, skipped=walk.size - 1)).first()
+async def find_range(tx: Transaction, scan: Scan, *, after: str) -> KeyRange:
+    """The next `scan.size` keys after `after`."""
+    statement = f"SELECT id FROM {scan.table} WHERE id > :after ORDER BY id LIMIT 1 OFFSET :skipped"
+    bound = (await _execute(tx, scan, statement, after=after, skipped=scan.size - 1)).first()
     return KeyRange(after, None if bound is None else str(bound.id))
 
 
-async def count_rows(tx: Transaction, walk: Scan, keys: KeyRange) -> int:
-    """The number of rows of the walk's table in the range."""
-    result = await _execute_within(tx, walk, keys, f"SELECT COUNT(*) FROM {walk.table} WHERE WITHIN(id)")
+async def count_rows(tx: Transaction, scan: Scan, keys: KeyRange) -> int:
+    """The number of rows of the scan's table in the range."""
+    result = await _execute_within(tx, scan, keys, f"SELECT COUNT(*) FROM {scan.table} WHERE WITHIN(id)")
     return int(result.scalar_one())
 
 
 async def find_faults(
-    tx: Transaction, walk: Scan, check: Check, keys: KeyRange, *, overdue: datetime, kept_since: datetime
+    tx: Transaction, scan: Scan, check: Check, keys: KeyRange, *, overdue: datetime, kept_since: datetime
 ) -> list[Finding]:
     """The faults that the check finds in the range.
 
     `overdue`: anything due before this time is late. `kept_since`: retention may have removed rows that ended before
     this time.
     """
-    moments = {name: at for name, at in (("overdue", overdue), ("kept_since", kept_since)) if f":{name}" in check.sql}
-    rows = (await _execute_within(tx, walk, keys, check.sql, **moments)).mappings()
+    times = {name: at for name, at in (("overdue", overdue), ("kept_since", kept_since)) if f":{name}" in check.sql}
+    rows = (await _execute_within(tx, scan, keys, check.sql, **times)).mappings()
     return [_finding(check, row) for row in rows]
 
 
@@ -97,13 +97,13 @@ def _finding(check: Check, row: Mapping[str, Any]) -> Finding:
     return Finding(check, ids, row.get("expected"), row.get("found"))
 
 
-async def _execute_within(tx: Transaction, walk: Scan, keys: KeyRange, statement: str, **parameters: Any) -> Any:
-    limits = {"after": keys.after} if keys.upto is None else {"after": keys.after, "upto": keys.upto}
-    condition = r"\1 > :after" if keys.upto is None else r"(\1 > :after AND \1 <= :upto)"
-    return await _execute(tx, walk, _WITHIN.sub(condition, statement), **limits, **parameters)
+async def _execute_within(tx: Transaction, scan: Scan, keys: KeyRange, statement: str, **parameters: Any) -> Any:
+    limits = {"after": keys.after} if keys.up_to is None else {"after": keys.after, "up_to": keys.up_to}
+    condition = r"\1 > :after" if keys.up_to is None else r"(\1 > :after AND \1 <= :up_to)"
+    return await _execute(tx, scan, _WITHIN.sub(condition, statement), **limits, **parameters)
 
 
-async def _execute(tx: Transaction, walk: Scan, statement: str, **parameters: Any) -> Any:
-    types = {"after": walk.key_type, "upto": walk.key_type, "overdue": UtcDateTime(), "kept_since": UtcDateTime()}
+async def _execute(tx: Transaction, scan: Scan, statement: str, **parameters: Any) -> Any:
+    types = {"after": scan.key_type, "up_to": scan.key_type, "overdue": UtcDateTime(), "kept_since": UtcDateTime()}
     typed = [bindparam(name, type_=types[name]) for name in parameters if name in types]
     return await (await tx.connection()).execute(text(statement).bindparams(*typed), parameters)

@@ -22,7 +22,7 @@ _ID = {"id": "uuid"}
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ReplayProgress:
     """The number of a replay's deliveries that were sent (`replayed`), and their results."""
 
     replayed: int
@@ -72,7 +72,7 @@ async def find_running(tx: Transaction) -> list[str]:
     return list((await tx.scalars(select(Replay.id).where(col(Replay.state) == ReplayState.RUNNING))).all())
 
 
-async def progress(tx: Transaction, replay_ids: Sequence[str]) -> dict[str, Progress]:
+async def progress(tx: Transaction, replay_ids: Sequence[str]) -> dict[str, ReplayProgress]:
     """How far each of the replays is."""
     query = (
         core_select(col(ReplayItem.replay_id), col(ReplayItem.state), func.count())
@@ -129,7 +129,7 @@ async def _insert_items(tx: Transaction, items: Any) -> int:
     return int(result.rowcount)
 
 
-def _progress(counts: dict[str, int]) -> Progress:
+def _progress(counts: dict[str, int]) -> ReplayProgress:
     succeeded = counts.get(ReplayItemState.SUCCEEDED, 0)
     failed = counts.get(ReplayItemState.FAILED, 0)
-    return Progress(succeeded + failed + counts.get(ReplayItemState.SENT, 0), succeeded, failed)
+    return ReplayProgress(succeeded + failed + counts.get(ReplayItemState.SENT, 0), succeeded, failed)

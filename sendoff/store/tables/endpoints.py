@@ -12,7 +12,7 @@ from sendoff.store.engine.types import Identifier, Json, UtcDateTime
 
 
 class Endpoint(SQLModel, table=True):
-    """A registered URL. Its secrets are sealed by the vault, bound to this row's id."""
+    """A registered URL. Its secrets are encrypted by the vault, bound to this row's id."""
 
     __tablename__ = "endpoints"
     __table_args__ = (

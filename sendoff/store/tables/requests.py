@@ -14,7 +14,7 @@ from sendoff.store.engine.types import Identifier, Json, UtcDateTime
 class IdempotencyRecord(SQLModel, table=True):
     """The first answer to a write with an Idempotency-Key; `response_status` is null while that write runs.
 
-    `response_body` is sealed by the vault, bound to organization and key.
+    `response_body` is encrypted by the vault, bound to organization and key.
     """
 
     __tablename__ = "idempotency_records"

@@ -1,4 +1,4 @@
-"""Every route of the API with what it takes to call it. A route that is missing here fails the tests that walk them."""
+"""Every route of the API with what it takes to call it. A route that is missing here fails the tests that call them all."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ DIALBIRD = {
     ("DELETE", "/api/v1/subscriptions/{subscription_id}"),
     ("GET", "/api/v1/me"),
 }
-"""Routes with an envelope and codes of their own; `tests/dialbird` walks them."""
+"""Routes with an envelope and codes of their own; `tests/integration/dialbird` calls them."""
 
 
 def uncovered(app: FastAPI) -> list[KnownRoute]:

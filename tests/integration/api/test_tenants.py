@@ -21,7 +21,7 @@ def request_of(call: Call) -> dict[str, Any]:
     return {} if call.body is None else {"json": call.body}
 
 
-async def test_every_route_is_walked_by_these_tests(sqlite_api: ApiFixture) -> None:
+async def test_these_tests_call_every_route(sqlite_api: ApiFixture) -> None:
     assert uncovered(sqlite_api.asgi) == []
 
 

@@ -103,7 +103,7 @@ DAMAGES = {
 @pytest.fixture(autouse=True)
 def _short_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ranges of two rows, so that there are many."""
-    monkeypatch.setattr("sendoff.operators.reconcile.WALKS", tuple(replace(walk, size=2) for walk in WALKS))
+    monkeypatch.setattr("sendoff.operators.reconcile.WALKS", tuple(replace(scan, size=2) for scan in WALKS))
 
 
 async def inhabit(app: AppFixture, receiver: Receiver) -> dict[str, str]:
@@ -178,7 +178,7 @@ async def test_every_damage_is_found_and_nothing_else(database_url: str, receive
 
 
 def test_every_check_has_a_damage_that_it_finds() -> None:
-    known = {check.kind for walk in WALKS for check in walk.checks}
+    known = {check.kind for scan in WALKS for check in scan.checks}
     assert known == {kind for one in DAMAGES.values() for kind in one.kinds}
 
 
