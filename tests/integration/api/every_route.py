@@ -1,4 +1,4 @@
-"""Every route of the API with what it takes to call it. A route that is missing here fails the tests that call them all."""
+"""Every route of the API with what it takes to call it. A missing route fails the tests that call them all."""
 
 from __future__ import annotations
 
