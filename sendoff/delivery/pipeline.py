@@ -175,7 +175,7 @@ def find_target(context: Context, endpoint: Destination) -> Target | None:
 
 
 def prepare(context: Context, claimed: Claim, *, now: datetime) -> Request:
-    """Render the envelope and sign it for this attempt. Raises UnsafeUrl when the URL is refused by now."""
+    """Render the envelope and sign it for this attempt. Raises UnsafeUrl when the URL is no longer permitted."""
     dialect: Dialect = context.dialects.get(claimed.endpoint.dialect)
     occurrence = EventData(
         event_id=claimed.event.id,

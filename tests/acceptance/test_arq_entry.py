@@ -52,7 +52,7 @@ def test_the_health_check_sees_supervised_workers_too(database: LiveDatabase, in
     """Setup: a worker that `python -m worker` runs.
 
     Timeline: it is checked, killed, and checked until its health key has expired.
-    What this proves: `arq --check` exits 0 beside a running worker and 1 without.
+    What this proves: `arq --check` exits 0 with a running worker and 1 without.
     """
     installation = install(database, PATIENT)
     installation.start(api=False)

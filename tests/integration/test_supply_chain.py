@@ -36,10 +36,10 @@ def test_an_audit_without_a_service_is_never_reported_as_clean(
 ) -> None:
     report = Report.of({"dependencies": entries})
     assert verdict(report, when_reachable=False)[0] == always
-    code, told = verdict(report, when_reachable=True)
+    code, expected = verdict(report, when_reachable=True)
     assert code == when_reachable
-    assert ("none is known to be vulnerable" in told) == (always == 0)
-    assert ("CVE-1" in told) == (always == VULNERABLE)
+    assert ("none is known to be vulnerable" in expected) == (always == 0)
+    assert ("CVE-1" in expected) == (always == VULNERABLE)
 
 
 @pytest.mark.parametrize("lock", LOCKS)

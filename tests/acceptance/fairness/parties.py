@@ -166,7 +166,7 @@ Step = Callable[[], object]
 
 @contextmanager
 def attacking(steps: Sequence[Step]) -> Iterator[None]:
-    """Repeat each step in a thread of its own within the block; refusals and broken connections are no failures."""
+    """Repeat each step in a thread of its own within the block; refusals and broken connections are not failures."""
     stopped = Event()
     errors: list[Exception] = []
 

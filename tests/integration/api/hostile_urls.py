@@ -1,4 +1,4 @@
-"""URLs that somebody who means ill would register: every spelling of every address that nobody outside may reach."""
+"""URLs that an attacker would register: every spelling of every address that must not be reachable from outside."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ def with_other_hosts_in_front(real: str = "127.0.0.1") -> Iterator[str]:
 
 
 def with_other_schemes() -> Iterator[str]:
-    """What is no https."""
+    """URLs of other schemes than https."""
     schemes = [
         "http",
         "HTTP",
@@ -299,7 +299,7 @@ def with_control_characters() -> Iterator[str]:
 
 
 def with_ports() -> Iterator[str]:
-    """Ports of services that an HTTP request could harm, and what is no port."""
+    """Ports of services that an HTTP request could harm, and invalid ports."""
     for port in (
         *(0, 1, 7, 9, 11, 13, 19, 20, 21, 22, 23, 25, 53, 69, 79, 81, 87, 110, 111, 113, 135, 137, 139, 143, 161, 179),
         *(389, 445, 465, 512, 513, 514, 515, 587, 631, 636, 873, 993, 995, 1080, 1433, 1521, 2049, 2181, 2375, 2379),

@@ -27,7 +27,7 @@ STRICT = {"dangerously_allow_networks": [], "dangerously_allow_http": False}
 @dataclass
 class Network:
     """Between us and the api: notes every attempt to connect, and lets only what leads to `PUBLIC` through, to
-    loopback, where the tests' own receiver stands for somebody out there.
+    loopback, where the tests' own receiver stands for a public one.
     """
 
     attempts: list[tuple[Address, int]] = field(default_factory=list)
@@ -57,7 +57,7 @@ async def strict(sqlite_url: str, valkey_url: str, network: Network) -> AsyncIte
 
 
 def resolve(api: ApiFixture, names: Mapping[str, Sequence[Sequence[str]]]) -> FixedResolver:
-    """Names resolve as told, all others not at all."""
+    """The given names resolve, all others do not."""
     resolver = FixedResolver(**{name.replace(".", "_"): answers for name, answers in names.items()})
     api.app.context.wire._dialer._resolver = resolver
     return resolver

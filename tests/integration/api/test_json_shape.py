@@ -54,7 +54,7 @@ WIDE = json.dumps({f"k{number}": 0 for number in range(MOST_DATA_KEYS + 1)}).enc
 async def test_too_deep_and_too_wide_bodies_are_a_400_that_says_so(
     sqlite_api: ApiFixture, route: tuple[str, str]
 ) -> None:
-    for value, told in ((DEEP, "nested"), (BOTTOMLESS, "nested"), (WIDE, "keys")):
+    for value, expected in ((DEEP, "nested"), (BOTTOMLESS, "nested"), (WIDE, "keys")):
         body = spoiled(TAKING_JSON[route], value)
         answer = await sqlite_api.call(route[0], concrete(route[1]), content=body)
-        assert (answer.status_code, told in answer.text) == (400, True), answer.text[:300]
+        assert (answer.status_code, expected in answer.text) == (400, True), answer.text[:300]

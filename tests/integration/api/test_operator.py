@@ -176,9 +176,9 @@ async def test_a_filter_with_a_value_that_cannot_be_is_a_400_that_says_what_can(
         ("endpoints", {"state": "off"}, "disabled"),
         ("audit", {"actor": "a\0"}, "NUL"),
     ]
-    for what, params, told in cases:
+    for what, params, expected in cases:
         response = await sqlite_api.get(f"{BASE}/{what}", params=params)
-        assert (response.status_code, told in response.json()["detail"]) == (400, True), (what, params)
+        assert (response.status_code, expected in response.json()["detail"]) == (400, True), (what, params)
 
 
 async def test_pages_follow_each_other_without_gap_or_repetition(api: ApiFixture, receiver: Receiver) -> None:
@@ -277,9 +277,9 @@ async def test_a_replay_that_is_not_fully_understood_replays_nothing(sqlite_api:
         ({"filter": {}, "dry_run": "yes"}, "`dry_run`"),
         ({"filter": {}, "dryrun": True}, "`dryrun`"),
     ]
-    for body, told in cases:
+    for body, expected in cases:
         response = await sqlite_api.post(f"{BASE}/replays", body)
-        assert (response.status_code, told in response.json()["detail"]) == (400, True), (body, response.text)
+        assert (response.status_code, expected in response.json()["detail"]) == (400, True), (body, response.text)
     assert await listed(sqlite_api, "replays") == []
 
 

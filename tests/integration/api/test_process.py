@@ -1,4 +1,4 @@
-"""The API as the process that production runs: starts, serves, refuses with a sentence, ends when told to."""
+"""The API as the process that production runs: starts, serves, refuses with a sentence, ends on SIGTERM."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_it_starts_without_redis_serves_and_ends_on_sigterm(sqlite_url: str, tmp
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "expected"),
     [
         ({"SECRET_KEYS": ""}, "SENDOFF_SECRET_KEYS is empty"),
         ({"LEASE_SECONDS": "1", "LOG_FORMAT": "xml"}, "SENDOFF_LOG_FORMAT"),
@@ -85,12 +85,12 @@ def test_it_starts_without_redis_serves_and_ends_on_sigterm(sqlite_url: str, tmp
     ],
 )
 def test_it_refuses_to_start_with_a_sentence_and_exit_code_1(
-    sqlite_url: str, tmp_path: Path, settings: dict[str, str], told: str
+    sqlite_url: str, tmp_path: Path, settings: dict[str, str], expected: str
 ) -> None:
     settings = {name: value.format(tmp=tmp_path) for name, value in settings.items()}
     ended = refusal(**environment(database_url=sqlite_url, redis_url="redis://127.0.0.1:1", **settings))
     assert ended.returncode == 1
-    assert told in ended.stderr
+    assert expected in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

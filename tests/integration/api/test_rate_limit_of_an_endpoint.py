@@ -1,4 +1,4 @@
-"""`rate_limit`: how many deliveries a second an endpoint gets at the most, settable on every surface."""
+"""`rate_limit`: the maximum deliveries per second of an endpoint, settable on every surface."""
 
 from __future__ import annotations
 

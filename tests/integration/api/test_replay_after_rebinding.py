@@ -88,7 +88,7 @@ async def replay(api: ApiFixture) -> dict[str, Any]:
 
 
 async def seen_by_the_customer(api: ApiFixture, surface: str, endpoint_id: str, event_id: str) -> str:
-    """All that the customer's and the backend's own keys are told about it."""
+    """Everything that the customer's and the backend's own keys can read about it."""
     paths = [f"/api/v1/{surface}", f"/api/v1/events/{event_id}"]
     if surface == "webhooks":
         paths += [f"/api/v1/webhooks/{endpoint_id}", f"/api/v1/webhooks/{endpoint_id}/deliveries"]
@@ -114,7 +114,7 @@ async def test_a_replay_sends_nothing_when_the_name_resolves_to_an_internal_addr
     """Setup: an endpoint whose name resolves to a permitted address; a listener at the same port further inside.
 
     Timeline: an event dies into the dead-letter store; the name moves; an operator replays, then sends it by hand.
-    What this proves: neither is sent anywhere, the dead letter says why, and nobody is told what the name resolved to.
+    What this proves: neither is sent anywhere, the dead letter says why, and no response reveals the address.
     """
     names = Names()
     async with (
@@ -141,6 +141,6 @@ async def test_a_replay_sends_nothing_when_the_name_resolves_to_an_internal_addr
         [last] = await open_letters(api)
         assert (last["attempt_count"], last["reason"]) == (letter["attempt_count"] + 2, "rejected_address")
         assert f"not public ({reason})" in last["last_error"]
-        told = await seen_by_the_customer(api, surface, endpoint_id, event_id)
-        told += (await api.get(f"/operator/v1/dead-letters/{last['id']}")).text
-        assert not [address for address in (*moved, PERMITTED) if address in told]
+        expected = await seen_by_the_customer(api, surface, endpoint_id, event_id)
+        expected += (await api.get(f"/operator/v1/dead-letters/{last['id']}")).text
+        assert not [address for address in (*moved, PERMITTED) if address in expected]

@@ -239,7 +239,7 @@ async def test_another_content_type_is_a_415(sqlite_api: ApiFixture, content_typ
 
 
 @pytest.mark.parametrize(
-    ("request_", "told"),
+    ("request_", "expected"),
     [
         (form(FILE), "phone_column"),
         (form(FILE, ('name="phone_column"', b"number")), "as delimiter its columns are: 'name', 'phone'"),
@@ -266,14 +266,14 @@ async def test_another_content_type_is_a_415(sqlite_api: ApiFixture, content_typ
     ],
 )
 async def test_a_malformed_upload_is_a_400_with_a_sentence_and_leaves_nothing(
-    sqlite_api: ApiFixture, request_: dict[str, Any], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sqlite_api: ApiFixture, request_: dict[str, Any], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     refused = await sqlite_api.post(UPLOADS, **request_)
     assert refused.status_code == 400, refused.text
-    assert told in refused.json()["detail"]
+    assert expected in refused.json()["detail"]
     assert (await sqlite_api.get(UPLOADS)).json()["data"] == []
     assert not list(folder.iterdir())
     assert not [path for path in (tmp_path / "storage").rglob("*") if path.is_file()]

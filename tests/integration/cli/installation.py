@@ -106,7 +106,7 @@ class Installation:
 
 @contextmanager
 def running(data: Path, settings: Mapping[str, str], shell: Shell, *arguments: str) -> Iterator[Installation]:
-    """An installation that is up; at the end it is told to stop, must exit with 0 and leave nothing behind."""
+    """An installation that is up; at the end it gets SIGTERM, must exit with 0 and leave nothing behind."""
     installation = Installation(data, settings, shell)
     try:
         installation.up(*arguments)

@@ -1,4 +1,4 @@
-"""Runs `sendoff` commands, each in a fresh process, without importing everything anew for each.
+"""Runs `sendoff` commands, each in a forked process, without importing everything again.
 
 As a process of its own (`python -m tests.integration.cli.shell`) it reads a command a line from standard input, forks,
 and writes what became of it a line to standard output.

@@ -147,7 +147,7 @@ def test_a_second_interrupt_does_not_wait(data: Path, install: Install) -> None:
     eventually_blocking(lambda: _is_stopped(web), what="the API stands still")
     assert installation.process is not None
     installation.process.send_signal(signal.SIGINT)
-    eventually_blocking(lambda: _is_told(web), what="the API is told")
+    eventually_blocking(lambda: _got_sigterm(web), what="the API gets SIGTERM")
     assert installation.end(signal.SIGINT) == 1
     assert_nothing_runs_in(data)
 
@@ -159,7 +159,7 @@ def _is_stopped(pid: int) -> bool:
     )
 
 
-def _is_told(pid: int) -> bool:
+def _got_sigterm(pid: int) -> bool:
     """Whether a SIGTERM waits for the process."""
     pending = re.search(r"ShdPnd:\s*([0-9a-f]+)", read_process(pid, "status"))
     return pending is not None and bool(int(pending[1], 16) & 1 << (signal.SIGTERM - 1))

@@ -57,8 +57,8 @@ class Issuer:
             "business_id": self.business,
             "scope": "openid api:webhooks",
         }
-        told = {name: value for name, value in (usual | claims).items() if value is not None}
-        return jwt.encode(told, key, algorithm=algorithm, headers={"kid": key_id, **(headers or {})})
+        expected = {name: value for name, value in (usual | claims).items() if value is not None}
+        return jwt.encode(expected, key, algorithm=algorithm, headers={"kid": key_id, **(headers or {})})
 
     def _public(self, key_id: str) -> dict[str, Any]:
         algorithm, key = self.keys[key_id]

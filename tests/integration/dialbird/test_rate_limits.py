@@ -1,4 +1,4 @@
-"""Rate limits: per business and client, per IP address without a token, told on every answer."""
+"""Rate limits: per business and client, per IP address without a token, given on every response."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _VALUES = {
     str(ATTEMPT.attempt): "1, 2, 3 …",
     str(NOW): "when this attempt was signed, in Unix seconds",
 }
-"""What a header holds, told by the value that it has in the example."""
+"""What a header holds, by its value in the example."""
 
 _PROBLEMS = {
     Problem.MISSING_HEADER: "a header that the dialect has is not there",
@@ -42,7 +42,7 @@ class Page:
 
     dialect: str
     title: str
-    told: str
+    introduction: str
     secret: str
     signature: str
     settings: tuple[str, ...] = ()
@@ -105,7 +105,7 @@ def render(page: Page) -> str:
     """The page's text."""
     dialect = Dialects().get(page.dialect)
     parts = [
-        f"# {page.title}\n\n{page.told}",
+        f"# {page.title}\n\n{page.introduction}",
         f"## Headers\n\n{_headers(dialect, page.dialect)}",
         f"## Secret and signature\n\n- Secret: {page.secret}\n- Signature: {page.signature}",
         f"## Example\n\n{_example(page.dialect)}",
@@ -116,7 +116,7 @@ def render(page: Page) -> str:
     if page.settings:
         parts.append(f"## Settings\n\n{_settings(page.settings)}")
     if page.errors:
-        rows = [(str(status), told) for status, told in sorted(page.errors.items())]
+        rows = [(str(status), meaning) for status, meaning in sorted(page.errors.items())]
         parts.append(f"## Errors of its API\n\n{_table(('status', 'when'), rows, code=False)}")
     return "\n\n".join(parts) + "\n"
 

@@ -23,7 +23,7 @@ COMPLETED, FAILED = NewEvent("upload.completed", b"{}"), NewEvent("upload.failed
 
 
 class _Publisher:
-    """Publishes within a transaction of its own or together with others, as the test is told."""
+    """Publishes within a transaction of its own or together with others, by the test's parameter."""
 
     def __init__(self, app: AppFixture, *, together: bool) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""The audit log is append-only, whoever speaks to the database."""
+"""The audit log is append-only for every client of the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What PostgreSQL refuses for a while, whatever it is asked, is unavailable; what it refuses for ever is not."""
+"""Statements that PostgreSQL refuses temporarily are Unavailable; those that it always refuses are not."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def test_any_text_survives_the_way_through_the_csv(
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "expected"),
     [
         (b"", "must be a JSON object"),
         (b"[]", "must be a JSON object"),
@@ -107,8 +107,8 @@ def test_any_text_survives_the_way_through_the_csv(
         ({"phone_numbers": [], "skip_mobile_lookup": "yes"}, "skip_mobile_lookup must be"),
     ],
 )
-def test_a_body_without_an_upload_is_refused_with_a_sentence(tmp_path: Path, body: Any, told: str) -> None:
-    assert told in refusal(tmp_path, body).message
+def test_a_body_without_an_upload_is_refused_with_a_sentence(tmp_path: Path, body: Any, expected: str) -> None:
+    assert expected in refusal(tmp_path, body).message
 
 
 @pytest.mark.parametrize(("kind", "entry"), [("phone_numbers", '"1"'), ("contacts", "{}")])

@@ -45,7 +45,7 @@ def library(text: str) -> PhoneNumber | None:
 
 @st.composite
 def written_numbers(draw: st.DrawFn) -> str:
-    """Ten digits, more or less, as somebody might have written them."""
+    """About ten digits, in a human's spelling."""
     digits = draw(st.from_regex(r"[1-9][0-9]{2}|52[0-9]|8[0-9][0-9]|310", fullmatch=True)) + draw(
         st.from_regex(r"[0-9]{6,8}", fullmatch=True)
     )

@@ -163,7 +163,7 @@ def test_a_header_alone_has_no_rows(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected"),
     [
         (b"phone\n415\x00\n", "NUL"),
         (b"\x00" * 100, "NUL"),
@@ -178,10 +178,10 @@ def test_a_header_alone_has_no_rows(path: Path) -> None:
         (b'phone\n1\n"2\n3\n4\n', "Row 3 of the file opens a quote that is never closed"),
     ],
 )
-def test_hostile_files_are_refused_with_a_sentence(path: Path, content: bytes, told: str) -> None:
+def test_hostile_files_are_refused_with_a_sentence(path: Path, content: bytes, expected: str) -> None:
     error = refusal(path, content)
     assert error.field == "file"
-    assert told in error.message
+    assert expected in error.message
 
 
 @pytest.mark.parametrize("unit", [b",", b'"a\n",', b"x", b'""', b'"'])

@@ -52,7 +52,7 @@ class Peer:
         return session_reused
 
     def end_without_goodbye(self) -> None:
-        """End what is sent below TLS, which is not told."""
+        """End the TCP stream without a TLS close_notify."""
         with socket.socket(fileno=os.dup(self.writer.get_extra_info("socket").fileno())) as below:
             below.shutdown(socket.SHUT_WR)
 
@@ -65,7 +65,7 @@ Behaviour = Callable[[Peer], Awaitable[None]]
 
 
 class RawReceiver:
-    """A server on 127.0.0.1 that behaves as it is told on each connection, and counts them."""
+    """A server on 127.0.0.1 that runs `behave` on each connection, and counts them."""
 
     def __init__(self, behaviour: Behaviour) -> None:
         self.connections = 0
@@ -139,7 +139,7 @@ def answering(*pieces: bytes, then_close: bool = False) -> Behaviour:
 
 
 class FixedResolver:
-    """Knows the names it was given; a list of lists is answered one after the other, the last one for ever."""
+    """Knows the names it was given; a list of lists is answered one after the other, the last one repeatedly."""
 
     def __init__(self, **names: Sequence[Sequence[str]]) -> None:
         self._names = {name.replace("_", "."): [list(answer) for answer in answers] for name, answers in names.items()}

@@ -42,7 +42,7 @@ class Records:
         self._use(secret)
 
     def seal(self, kind: int, content: bytes, *, padding: int = 0) -> bytes:
-        """One record of `content`, which may be empty, and so many bytes of padding."""
+        """One record of `content`, which may be empty, and `padding` bytes of padding."""
         inner = content + bytes([kind]) + bytes(padding)
         header = b"\x17\x03\x03" + (len(inner) + 16).to_bytes(2, "big")
         nonce = (self._iv ^ self._number).to_bytes(12, "big")
@@ -90,7 +90,7 @@ class HandMade:
         return behaving
 
     def flood(self, make: Callable[[Records], bytes], *, start: bytes = HEAD) -> Behaviour:
-        """Begins an answer and goes on with records of `make` for ever."""
+        """Begins an answer and goes on with records of `make` without end."""
 
         async def floods(records: Records) -> None:
             if start:

@@ -20,7 +20,7 @@ IN_PAIRS = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"2\r\nxy\r\n" * 8_000
 
 
 def beginning(answer: bytes) -> Behaviour:
-    """Sends `answer`, which is no whole one, and nothing more."""
+    """Sends the incomplete `answer`, and nothing more."""
 
     async def behave(peer: Peer) -> None:
         await peer.request()

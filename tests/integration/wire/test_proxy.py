@@ -1,4 +1,4 @@
-"""The egress proxy: it is told the checked address, and nothing about it changes what is checked."""
+"""The egress proxy: it gets the checked address, and the checks are the same with it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HTTP_TO_PUBLIC = AddressPolicy(allow_http=True)
 
 
 class TunnellingProxy:
-    """Connects to whatever it is told."""
+    """Connects to every address that it is given."""
 
     def __init__(self) -> None:
         self.heads: list[bytes] = []

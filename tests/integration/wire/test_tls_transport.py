@@ -97,7 +97,7 @@ async def test_a_handshake_without_end_is_ended(client: Client) -> None:
 
 @pytest.fixture
 def with_chain(ca: trustme.CA, tmp_path: Path) -> Callable[[int], ssl.SSLContext]:
-    """A server's configuration with a valid certificate and so many others that have nothing to do with it."""
+    """A server's configuration with a valid certificate and `count` unrelated ones."""
 
     def make(others: int) -> ssl.SSLContext:
         chain = [ca.issue_cert("hooks.example").private_key_and_cert_chain_pem.bytes()]

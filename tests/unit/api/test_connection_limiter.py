@@ -1,4 +1,4 @@
-"""Which connection gives way when too many are open."""
+"""Which connection is closed when too many are open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The edges of the product as a model of it needs them: a wire that answers as told, a process that dies as told."""
+"""Fakes at the edges of the product: a wire that answers as programmed, a process that dies after a given commit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Answer:
 
     def give(self) -> Response:
         if self.ours:
-            raise LocalFailure("There is no route to anywhere.")
+            raise LocalFailure("There is no route to the host.")
         if self.status is None:
             raise TimedOut("headers")
         headers = (("retry-after", self.retry_after),) if self.retry_after is not None else ()

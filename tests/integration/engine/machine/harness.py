@@ -64,7 +64,7 @@ class Harness:
         return self.runner.run(work)
 
     def run_with_crash(self, work: Coroutine[Any, Any, Result], *, dies_after: int | None) -> Result | None:
-        """What `work` gives; None when its process died after so many commits."""
+        """The result of `work`; None when its process died after that number of commits."""
         self.database.commits_left = dies_after
         try:
             return self.runner.run(work)

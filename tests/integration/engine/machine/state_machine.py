@@ -73,7 +73,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.claims += claims.to_send
 
     def send(self, claimed: Claim, answer: Answer) -> None:
-        """Nothing leaves under a lease that was lost: somebody else may have delivered it."""
+        """Nothing is sent under a lease that was lost: another worker may have delivered it."""
         self.harness.wire.answer = answer
         sent = len(self.harness.wire.sent)
         self.finished.append(self.harness.run(deliver(self.harness.context, claimed)))
