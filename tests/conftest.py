@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,6 +19,9 @@ from tests.support.receiver import Receiver
 from tests.support.tls import Authority
 from tests.support.valkey import ValkeyServer
 from tests.support.watchdog import watched
+
+# No test needs a public certificate authority. Loading them takes 30 ms for each app and each server process.
+os.environ["SSL_CERT_FILE"] = os.devnull
 
 # How long an example takes is the machine's affair, not the code's.
 settings.register_profile("sendoff", deadline=None, suppress_health_check=[HealthCheck.too_slow])
