@@ -11,7 +11,7 @@ class Clock(Protocol):
     """What the product asks of a clock."""
 
     def now(self) -> datetime:
-        """The moment, in UTC, with microseconds."""
+        """The time, in UTC, with microseconds."""
 
     def monotonic(self) -> float:
         """Seconds on a clock that is never stepped; for durations and deadlines."""

@@ -175,7 +175,7 @@ class _Turns:
             raise Unavailable("Too much of this organization's work is waiting; try again in a moment.")
         permit = asyncio.get_running_loop().create_future()
         queue.waiting[is_long].append(permit)
-        self._grant()
+        self._assign()
         try:
             await permit
             yield
@@ -186,9 +186,9 @@ class _Turns:
                 queue.waiting[is_long].remove(permit)
             if queue.is_empty:
                 self._queues.pop(organization_id, None)
-            self._grant()
+            self._assign()
 
-    def _grant(self) -> None:
+    def _assign(self) -> None:
         """Give free permits to those who wait; an organization that gets one goes to the end of the round."""
         while (found := self._next()) is not None:
             organization_id, queue, is_long = found

@@ -39,7 +39,7 @@ _DATA = msgspec.Meta(
     description="Reaches receivers as the bytes that were sent.",
     extra_json_schema={"type": "object", "additionalProperties": True},
 )
-_TIME = msgspec.Meta(tz=True, description="When it happened; the moment of acceptance if it is left out.")
+_TIME = msgspec.Meta(tz=True, description="When it happened; defaults to the time of acceptance.")
 _SIZE = msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": MOST_EVENTS})
 
 

@@ -89,11 +89,11 @@ def sign(
 ) -> None:
     """Print the headers that a delivery of this body would carry, a line each, as `curl -H @FILE` reads them."""
     content = body.read()
-    occurrence = _occurrence(content, event_id, event_type)
+    event_data = _event(content, event_id, event_type)
     timestamp = int(SystemClock().now().timestamp()) if at is None else at
     spoken = Dialects(branded_dialect(load())).get(dialect)
     try:
-        signed = spoken.headers(occurrence, AttemptInfo(new_id(), 1, timestamp), content, secret)
+        signed = spoken.headers(event_data, AttemptInfo(new_id(), 1, timestamp), content, secret)
     except ValueError as error:
         raise SendoffError(f"This cannot be signed: {error}.") from None
     _print_headers(signed, as_json=as_json)
@@ -118,7 +118,7 @@ def _pairs(lines: Sequence[str]) -> list[tuple[str, str]]:
     return [(name.strip(), value.strip()) for name, _, value in pairs]
 
 
-def _occurrence(content: bytes, event_id: str | None, event_type: str | None) -> EventData:
+def _event(content: bytes, event_id: str | None, event_type: str | None) -> EventData:
     envelope = _envelope(content)
     found = event_type or envelope.get("type")
     if not isinstance(found, str):

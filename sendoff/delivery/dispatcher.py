@@ -1,7 +1,7 @@
 """The dispatcher: one per worker process; claims due deliveries by their ids, makes the attempts, has them recorded.
 
 Admission decides what is claimed and started; the dispatcher carries it out. `submit` waits only for a slot, never for
-a receiver. Every delivery in flight is under a lease in SQL, so that the process may die at any moment.
+a receiver. Every delivery in flight is under a lease in SQL, so that the process may die at any time.
 """
 
 from __future__ import annotations

@@ -177,20 +177,20 @@ def find_target(context: Context, endpoint: Destination) -> Target | None:
 def prepare(context: Context, claimed: Claim, *, now: datetime) -> Request:
     """Render the envelope and sign it for this attempt. Raises UnsafeUrl when the URL is no longer permitted."""
     dialect: Dialect = context.dialects.get(claimed.endpoint.dialect)
-    occurrence = EventData(
+    event_data = EventData(
         event_id=claimed.event.id,
         type=claimed.event.type,
         organization_id=claimed.event.organization_id,
         occurred_at=claimed.event.occurred_at,
         data=claimed.event.data.encode(),
     )
-    body = dialect.body(occurrence)
-    sending = AttemptInfo(
+    body = dialect.body(event_data)
+    attempt_info = AttemptInfo(
         delivery_id=claimed.delivery.id, attempt=claimed.attempt_number, timestamp=int(now.timestamp())
     )
     return Request(
         target=_checked_target(claimed.endpoint.url, context.addresses),
-        headers=dialect.headers(occurrence, sending, body, open_secrets(context.vault, claimed.endpoint, now=now)),
+        headers=dialect.headers(event_data, attempt_info, body, open_secrets(context.vault, claimed.endpoint, now=now)),
         body=body,
     )
 

@@ -1,4 +1,4 @@
-"""Which secrets sign for an endpoint at a moment: the current one and, after a rotation, the one before."""
+"""Which secrets sign for an endpoint at a time: the current one and, after a rotation, the one before."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class AttemptInfo:
     attempt: int
     """1 for the first attempt."""
     timestamp: int
-    """Unix seconds of the moment of signing."""
+    """Unix seconds at which the attempt was signed."""
 
 
 class Dialect(Protocol):
@@ -61,7 +61,7 @@ class Dialect(Protocol):
 
 
 SHORTEST_SECRET, LONGEST_SECRET = 32, 64
-"""Characters of a secret that a receiver chooses. Fewer could be guessed; contracts promise room for 64."""
+"""Characters of a secret that a receiver chooses. Fewer could be guessed; contracts allow 64."""
 
 
 def check_text_secret(secret: str) -> None:

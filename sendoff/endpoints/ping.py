@@ -24,16 +24,16 @@ async def ping(context: Context, *, dialect: str, url: str, secrets: Sequence[st
     """
     spoken = context.dialects.get(dialect)
     now = context.clock.now()
-    occurrence = EventData(
+    event_data = EventData(
         event_id=new_event_id(),
         type=PING,
         organization_id=organization_id,
         occurred_at=now,
         data=orjson.dumps({"challenge": randomness.token_urlsafe(24)}),
     )
-    body = spoken.body(occurrence)
-    sending = AttemptInfo(delivery_id=new_id(), attempt=1, timestamp=int(now.timestamp()))
-    headers = spoken.headers(occurrence, sending, body, secrets)
+    body = spoken.body(event_data)
+    attempt_info = AttemptInfo(delivery_id=new_id(), attempt=1, timestamp=int(now.timestamp()))
+    headers = spoken.headers(event_data, attempt_info, body, secrets)
     status = await _post(context, url, headers, body, organization_id)
     if not 200 <= status < 300:
         raise PingFailed(

@@ -165,7 +165,7 @@ def _endpoint(context: Context, owner: TokenOwner, new: NewSubscription, secret:
 
 
 async def _replace_former(tx: Transaction, context: Context, actor: Actor, new: Endpoint) -> list[str]:
-    """Mark the subscriptions that the new one replaces as deleted; their ids. Raises Conflict if it has no room."""
+    """Mark the subscriptions that the new one replaces as deleted; their ids. Raises Conflict at the limit."""
     await accounts.lock_organization(tx, new.organization_id)
     same = [
         endpoint

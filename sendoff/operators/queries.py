@@ -89,7 +89,7 @@ async def report_on(tx: Transaction, dialects: Dialects, delivery: Delivery) -> 
     endpoint = await endpoints.find(tx, delivery.endpoint_id)
     if event is None or endpoint is None:
         raise NotFound("The event of this delivery is past its retention.")
-    occurrence = EventData(
+    event_data = EventData(
         event_id=event.id,
         type=event.type,
         organization_id=event.organization_id,
@@ -102,7 +102,7 @@ async def report_on(tx: Transaction, dialects: Dialects, delivery: Delivery) -> 
         endpoint_url=endpoint.url,
         attempts=await delivery_history.attempts_of(tx, delivery.id),
         last_exchange=await delivery_history.last_exchange_of(tx, delivery.id),
-        request_body=dialects.get(endpoint.dialect).body(occurrence),
+        request_body=dialects.get(endpoint.dialect).body(event_data),
     )
 
 

@@ -87,12 +87,12 @@ async def create_upload(
             return stored
         if await _credits(context, owner.organization_id) < FEWEST_CONTACTS:  # the price of the smallest
             return await _stored_or_insufficient(context, idempotent)
-        await _require_room(context, owner.organization_id, 0)
+        await _require_quota(context, owner.organization_id, 0)
         file_worker = UploadServices.of(context).file_worker
         checked = await reading(check_upload(file_worker, submission, organization_id=owner.organization_id))
         if await _credits(context, owner.organization_id) < checked.valid:
             return await _stored_or_insufficient(context, idempotent)
-        await _require_room(context, owner.organization_id, expected_bytes(checked))
+        await _require_quota(context, owner.organization_id, expected_bytes(checked))
         return await _keep(context, _row(context, owner, checked), checked, answer, idempotent)
 
 
@@ -121,7 +121,7 @@ async def _credits(context: Context, organization_id: str) -> int:
     return organization.credits
 
 
-async def _require_room(context: Context, organization_id: str, size: int) -> None:
+async def _require_quota(context: Context, organization_id: str, size: int) -> None:
     async with context.database.read() as tx:
         await check_quota(tx, context, organization_id, size)
     await require_space(context, size)

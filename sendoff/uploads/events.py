@@ -22,7 +22,7 @@ async def add_upload_event(
     event_type: str,
     **data: Any,
 ) -> list[AcceptedEvent]:
-    """Commit the event with the state it reports, under the id of the upload's request; ring for it after the commit.
+    """Commit the event with the state it reports, under the id of the upload's request; then enqueue its deliveries.
 
     `data` is merged next to `upload`; `total_rows` and `downloads` go inside it.
     """

@@ -56,7 +56,7 @@ def database(request: pytest.FixtureRequest) -> LiveDatabase:
 @pytest.fixture(scope="session")
 def _crashing_server(servers_directory: Path) -> Iterator[PostgresServer]:
     # What it has committed it must have written, for it is killed: only the disk itself need not have it.
-    server = PostgresServer(servers_directory / "mortal", settings={"fsync": "off", "max_connections": "200"})
+    server = PostgresServer(servers_directory / "crashing", settings={"fsync": "off", "max_connections": "200"})
     server.create()
     server.start()
     yield server

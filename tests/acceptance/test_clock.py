@@ -19,8 +19,8 @@ HOUR = 3600
 def test_a_clock_that_jumps_forward_and_back_delays_nothing(database: LiveDatabase, install: Install) -> None:
     """Setup: the API and a worker on one clock, 100 events a second.
 
-    Timeline: the clock is set an hour ahead; then back by two; bells are lost meanwhile, for Redis is flushed.
-    What this proves: nothing waits for an hour, neither what was accepted under the later time, nor what a bell was
+    Timeline: the clock is set an hour ahead; then back by two; jobs are lost meanwhile, since Redis is flushed.
+    What this proves: nothing waits for an hour, neither what was accepted under the later time, nor what a job was
     lost for; and nothing is sent again because its lease seems to have ended.
     """
     installation = install(database)

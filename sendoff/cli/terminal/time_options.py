@@ -17,7 +17,7 @@ Until = Annotated[str | None, typer.Option(metavar="TIME", help="Before then, wr
 
 
 def parse_past(text: str | None, option: str) -> datetime | None:
-    """The moment that `2h` (ago) or an ISO 8601 time means."""
+    """The time that `2h` (ago) or an ISO 8601 time means."""
     if text is None:
         return None
     try:
@@ -36,7 +36,7 @@ def parse_past(text: str | None, option: str) -> datetime | None:
 
 
 def parse_future(text: str | None, option: str) -> datetime | None:
-    """The moment that lies so far ahead, such as `30d`."""
+    """The time after a duration such as `30d`."""
     if text is None:
         return None
     try:

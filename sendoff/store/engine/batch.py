@@ -41,7 +41,7 @@ def read_time(value: datetime | str | None) -> datetime | None: ...
 
 
 def read_time(value: datetime | str | None) -> datetime | None:
-    """A moment as either driver gives it."""
+    """A time as either driver returns it."""
     return datetime.fromisoformat(value) if isinstance(value, str) else value
 
 

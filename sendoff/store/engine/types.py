@@ -11,7 +11,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment in UTC with microseconds.
+    """A time in UTC with microseconds.
 
     SQLite has no such type: there it is ISO 8601 text of fixed width, which sorts like the time it names and which
     PostgreSQL reads as well, so that one batch of rows serves both.
@@ -49,5 +49,5 @@ Json = JSON().with_variant(postgresql.JSON(), "postgresql")
 
 
 def time_text(moment: datetime) -> str:
-    """The moment as SQLite stores it and PostgreSQL reads it: `2026-04-24T12:34:56.789000+00:00`."""
+    """The time as SQLite stores it and PostgreSQL reads it: `2026-04-24T12:34:56.789000+00:00`."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")

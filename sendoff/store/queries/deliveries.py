@@ -23,7 +23,7 @@ _ID = {"id": "uuid"}
 
 @dataclass(frozen=True, slots=True)
 class NewDelivery:
-    """A delivery to be inserted: `pending`, which is due at once, `held` until its endpoint has room, or `dead`."""
+    """A delivery to be inserted: `pending`, which is due at once, `held` until its endpoint has capacity, or `dead`."""
 
     id: str
     event_id: str
@@ -166,17 +166,17 @@ async def find_endpoints_with_held(tx: Transaction) -> list[str]:
     result = await execute(
         tx,
         """
-        WITH RECURSIVE holder(endpoint_id) AS (
+        WITH RECURSIVE backlog(endpoint_id) AS (
             SELECT * FROM (
                 SELECT endpoint_id FROM deliveries WHERE state = 'held' ORDER BY endpoint_id LIMIT 1
-            ) AS first_holder
+            ) AS first_endpoint
             UNION ALL
             SELECT (
-                SELECT d.endpoint_id FROM deliveries d WHERE d.state = 'held' AND d.endpoint_id > holder.endpoint_id
+                SELECT d.endpoint_id FROM deliveries d WHERE d.state = 'held' AND d.endpoint_id > backlog.endpoint_id
                 ORDER BY d.endpoint_id LIMIT 1
-            ) FROM holder WHERE holder.endpoint_id IS NOT NULL
+            ) FROM backlog WHERE backlog.endpoint_id IS NOT NULL
         )
-        SELECT endpoint_id FROM holder WHERE endpoint_id IS NOT NULL
+        SELECT endpoint_id FROM backlog WHERE endpoint_id IS NOT NULL
         """,
     )
     return [str(row.endpoint_id) for row in result]

@@ -64,7 +64,7 @@ def write_results(
 ) -> Written:
     """Reads the upload's original and writes both files; memory does not grow with the file, but for 7 bytes a row.
 
-    `valid_rows` is what validation counted; `progress` hears the number of rows read, now and then. Raises Invalid
+    `valid_rows` is what validation counted; `progress` is called with the number of rows read. Raises Invalid
     if a result would be larger than MOST_RESULT_BYTES, or if the file cannot be read (again), which validation has
     ruled out unless the file changed.
     """

@@ -101,7 +101,7 @@ class TemporaryFile:
 
     def __init__(self, target: Path, *, limit: int | None = None) -> None:
         self.size = 0
-        # Unbuffered: a full disk is to be heard of when it is written to, not when the file is closed.
+        # Unbuffered: a full disk is an error of the write, not of the close.
         self._file = target.open("wb", buffering=0)
         self._limit = limit
         self._pending = bytearray()

@@ -13,7 +13,7 @@ from sendoff.uploads.files.phone_numbers import is_valid
 REPORT_EVERY = 5_000
 
 Progress = Callable[[int], None]
-"""Hears how many rows were read, now and then."""
+"""Called with the number of rows read, now and then."""
 
 
 class Counts(msgspec.Struct, frozen=True):

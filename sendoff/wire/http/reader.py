@@ -148,9 +148,9 @@ class ResponseReader:
             raise BadResponse(f"The receiver sent more than {MOST_INTERIM_RESPONSES} interim answers (1xx).")
 
     def on_body(self, data: bytes) -> None:
-        room = self._body_cap - len(self._body)
-        if len(data) > room:
-            data = data[:room]
+        free = self._body_cap - len(self._body)
+        if len(data) > free:
+            data = data[:free]
             self.complete = self.truncated = True
         self._body += data
 

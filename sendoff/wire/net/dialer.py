@@ -1,6 +1,6 @@
 """Opening a connection to a checked address, and to nothing else.
 
-The address guard is enforced here, at the moment of connecting: every address that the name has is judged, one
+The address guard is enforced here, at the moment of connecting: every address that the name has is checked, one
 refused address refuses the dial, and the connection goes to an address that was judged, not to a second resolution.
 Proxies from the environment are never used.
 """

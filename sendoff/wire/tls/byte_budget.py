@@ -57,7 +57,7 @@ class TlsByteBudget:
         charged = self._budget.change(self._charged, self._received)
         if charged is None:
             return (
-                f"The TLS handshake took more than {FREE_HANDSHAKE_BYTES} bytes while there was no room left for "
+                f"The TLS handshake took more than {FREE_HANDSHAKE_BYTES} bytes while there was no memory left for "
                 "large ones; shorten the receiver's certificate chain."
             )
         self._charged = charged

@@ -143,15 +143,15 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         try:
             self._object.do_handshake()
         except ssl.SSLWantReadError:
-            self._has_room()
+            self._has_memory()
         except ssl.SSLError as error:
             self._fail(handshake_failure(error))
         else:
-            if self._has_room():
+            if self._has_memory():
                 self._begin(self._handshake)
         self._plain.write(self._outgoing.read())
 
-    def _has_room(self) -> bool:
+    def _has_memory(self) -> bool:
         violation = self._byte_budget.violation()
         if violation is not None:
             self._fail(TlsFailed(violation))

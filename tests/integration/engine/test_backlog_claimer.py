@@ -1,4 +1,4 @@
-"""The backlog: whose deliveries are taken up when more endpoints have some waiting than there is room for."""
+"""The backlog: whose deliveries are taken up when more endpoints have some waiting than there is quota for."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A model of a delivery's life: whatever happens, in whatever order, to the real operations on a real database.
 
-Setup: one organization, a few endpoints; clock, random_source, bell and wire belong to the test.
-Timeline: accept, ring, claim, exchange, record, die, stand still, hold, sweep, switch off and on, replay, retry and
+Setup: one organization, a few endpoints; clock, random source, queue and wire belong to the test.
+Timeline: accept, enqueue, claim, exchange, record, die, stall, hold, sweep, switch off and on, replay, retry and
 discard, as Hypothesis likes; at the end every receiver answers and time passes.
 What this proves: nothing accepted is lost or stuck, nothing delivered is sent again unasked, nothing is sent for an
 endpoint that is off or under a lease that was lost, attempts are numbered without gaps, all counters equal what the

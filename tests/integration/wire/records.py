@@ -31,7 +31,7 @@ def message(kind: int, content: bytes, size: int | None = None) -> bytes:
 _HELLO = b"\x03\x03" + b"r" * 32 + b"\x00\xc0\x2b\x00\x00\x0b\xff\x01\x00\x01\x00\x00\x0b\x00\x02\x01\x00"
 
 HALF_A_HANDSHAKE = plain(HANDSHAKE, message(2, _HELLO)) + plain(HANDSHAKE, message(11, b"\x01\x8f\xfd", 102_400))
-"""TLS 1.2 up to the certificates: OpenSSL makes room for the 100 KB of them that it announces."""
+"""TLS 1.2 up to the certificates: OpenSSL makes quota for the 100 KB of them that it announces."""
 
 
 class Records:

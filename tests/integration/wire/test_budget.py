@@ -58,7 +58,7 @@ def test_an_answer_whose_status_is_known_ends_truncated_when_there_is_no_budget_
 
 def test_a_head_that_does_not_end_is_refused_when_there_is_no_budget_left() -> None:
     reader = ResponseReader(16_384, MemoryBudget(0))
-    with pytest.raises(BadResponse, match="no room"):
+    with pytest.raises(BadResponse, match="memory for such responses"):
         reader.feed(HEAD + b"X-Endless: " + b"x" * FREE_BYTES)
 
 

@@ -127,7 +127,7 @@ async def test_long_certificate_chains_share_the_memory_budget(
     client._dialer._budget = MemoryBudget(6_000, free=FREE_HANDSHAKE_BYTES)
     async with client, receiving(well_behaved, tls=long) as first, receiving(well_behaved, tls=long) as second:
         await client.send(first.target(host="hooks.example"), b"", BODY, timeout=5)
-        with pytest.raises(TlsFailed, match="no room left"):
+        with pytest.raises(TlsFailed, match="no memory left"):
             await client.send(second.target(host="hooks.example"), b"", BODY, timeout=5)
         async with receiving(well_behaved, tls=short) as third:
             assert (await client.send(third.target(host="hooks.example"), b"", BODY, timeout=5)).status == 200

@@ -81,7 +81,7 @@ class CrashingDatabase:
 
     @property
     def direct(self) -> CrashingDatabase | None:
-        """Single statements are mortal, too."""
+        """Single statements can crash, too."""
         return self if self._database.direct is not None else None
 
     async def fetch(self, statement: str, *arguments: Any) -> list[Any]:

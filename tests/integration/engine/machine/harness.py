@@ -1,4 +1,4 @@
-"""The harness of the state machine: the real operations on a real database, with a fake clock, dice, bell and wire."""
+"""The harness of the state machine: real operations on a real database; clock, random source, queue and wire are fake."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Work(DeliveryMachine):
         """A job arrives; not forgotten, it arrives a second time."""
         if swept:
             self.harness.run(sweep(self.harness.context))
-        self.claim_ids({self.pick(self.snapshot.endpoints, which): room for which, room in quotas.items()})
+        self.claim_ids({self.pick(self.snapshot.endpoints, which): quota for which, quota in quotas.items()})
         if forget:
             self.harness.queue.deliveries.clear()
 
