@@ -165,7 +165,10 @@ def _endpoint(context: Context, owner: TokenOwner, new: NewSubscription, secret:
 
 
 async def _replace_former(tx: Transaction, context: Context, actor: Actor, new: Endpoint) -> list[str]:
-    """Mark the subscriptions that the new one replaces as deleted; their ids. Raises Conflict at the limit."""
+    """Mark the subscriptions that the new one replaces as deleted, and return their ids.
+
+    Raises Conflict while one of them is in use, and at the limit of endpoints.
+    """
     await accounts.lock_organization(tx, new.organization_id)
     same = [
         endpoint

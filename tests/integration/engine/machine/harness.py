@@ -1,4 +1,4 @@
-"""The harness of the state machine: real operations on a real database; clock, random source, queue and wire are fake."""
+"""The harness of the state machine: real operations and databases, with a fake clock, random source, queue and wire."""
 
 from __future__ import annotations
 
