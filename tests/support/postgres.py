@@ -146,7 +146,9 @@ class PostgresServer:
         assert self._session.stdout is not None
         self._session.stdin.write(f"{statement};\n\\echo done\n".encode())
         self._session.stdin.flush()
-        assert self._session.stdout.readline() == b"done\n", f"{statement} failed; psql says why on standard error"
+        if self._session.stdout.readline() != b"done\n":
+            self._close_session()
+            raise AssertionError(f"{statement} failed; psql says why on standard error")
 
     def _close_session(self) -> None:
         if self._session is not None:
