@@ -35,7 +35,6 @@ class PostgresServer:
         self._settings = settings
         self._data = directory / "data"
         self._process: subprocess.Popen[bytes] | None = None
-        self._session: subprocess.Popen[bytes] | None = None
         self._as_user = _as_unprivileged_user() if os.geteuid() == 0 else {}
         self._binaries = binaries or self._find_binaries()
 
@@ -74,13 +73,11 @@ class PostgresServer:
 
     def stop(self) -> None:
         """End it in good order, with whatever is connected."""
-        self._close_session()
         if self._process is not None:
             stop(self._process, signum=signal.SIGINT, within=20)
 
     def kill(self) -> None:
         """End it as a power cut would."""
-        self._close_session()
         if self._process is not None:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait()
@@ -129,31 +126,12 @@ class PostgresServer:
 
     def create_database(self, name: str, *, template: str | None = None) -> str:
         """Make a database, a copy of `template` if given, and give its URL."""
-        copy = f' TEMPLATE "{template}" STRATEGY FILE_COPY' if template else ""
-        self._administer(f'CREATE DATABASE "{name}"{copy}')
+        self.execute(f'CREATE DATABASE "{name}"' + (f' TEMPLATE "{template}" STRATEGY FILE_COPY' if template else ""))
         return self.url(name)
 
     def drop_database(self, name: str) -> None:
         """Drop a database, connected to or not."""
-        self._administer(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-
-    def _administer(self, statement: str) -> None:
-        """Execute a statement in a session that stays open: a session for each takes as long as the statement."""
-        if self._session is None:
-            command = [self._binaries / "psql", *self._psql_options("postgres")]
-            self._session = start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/", **self._as_user)
-        assert self._session.stdin is not None
-        assert self._session.stdout is not None
-        self._session.stdin.write(f"{statement};\n\\echo done\n".encode())
-        self._session.stdin.flush()
-        if self._session.stdout.readline() != b"done\n":
-            self._close_session()
-            raise AssertionError(f"{statement} failed; psql says why on standard error")
-
-    def _close_session(self) -> None:
-        if self._session is not None:
-            self._session.communicate()
-            self._session = None
+        self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
     def _signal_all(self, signum: int) -> None:
         assert self._process is not None
