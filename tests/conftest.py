@@ -20,8 +20,9 @@ from tests.support.tls import Authority
 from tests.support.valkey import ValkeyServer
 from tests.support.watchdog import watched
 
-# No test needs a public certificate authority. Loading them takes 30 ms for each app and each server process.
-os.environ["SSL_CERT_FILE"] = os.devnull
+# No test needs a public certificate authority, and loading all of them takes 30 ms for each app and each server process.
+# The file holds one that signs nothing: its key was not kept.
+os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "support" / "authority.pem")
 
 # How long an example takes is the machine's affair, not the code's.
 settings.register_profile("sendoff", deadline=None, suppress_health_check=[HealthCheck.too_slow])
