@@ -20,7 +20,7 @@ from tests.support.tls import Authority
 from tests.support.valkey import ValkeyServer
 from tests.support.watchdog import watched
 
-# No test needs a public certificate authority, and loading all of them takes 30 ms for each app and each server process.
+# No test needs a public certificate authority, and loading all of them takes 30 ms for each app and server process.
 # The file holds one that signs nothing: its key was not kept.
 os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "support" / "authority.pem")
 
