@@ -53,7 +53,7 @@ def test_openapi_python_client(served: Served, tmp_path: Path) -> None:
 
 def test_openapi_typescript(served: Served, tmp_path: Path) -> None:
     generator, compiler, node = find_tool("openapi-typescript"), find_tool("tsc"), find_tool("node")
-    run(generator, served.document, "-o", "api.d.ts", folder=tmp_path)
+    run(generator, served.document, "--default-non-nullable=false", "-o", "api.d.ts", folder=tmp_path)
     shutil.copy(PROGRAMS / "main_calls.ts", tmp_path)
     (tmp_path / "node_modules").symlink_to(FOLDER / "node_modules")
     options = ["--strict", "--target", "es2022", "--module", "commonjs", "--moduleResolution", "node10"]

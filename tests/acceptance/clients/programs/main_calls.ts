@@ -25,9 +25,9 @@ async function eventually<T>(find: () => Promise<T | undefined>): Promise<T> {
 }
 
 async function main() {
-  const created = existing(await client.POST("/api/v1/webhooks", { body: { url: receiver, dialect: "default" } }));
+  const created = existing(await client.POST("/api/v1/webhooks", { body: { url: receiver } }));
   const webhook: components["schemas"]["WebhookEndpoint"] = created.webhook;
-  const refused = await client.POST("/api/v1/webhooks", { body: { url: "https://10.0.0.1/", dialect: "default" } });
+  const refused = await client.POST("/api/v1/webhooks", { body: { url: "https://10.0.0.1/" } });
   const event = existing(
     await client.POST("/api/v1/events", { body: { type: "upload.completed", data: { upload: { id: "1" } } } }),
   );
@@ -40,7 +40,7 @@ async function main() {
   );
   const replay = existing(
     await client.POST("/operator/v1/replays", {
-      body: { filter: { endpoint_id: webhook.id }, dry_run: false, rate: 50 },
+      body: { filter: { endpoint_id: webhook.id } },
     }),
   );
   const completed = await eventually(async () => {
