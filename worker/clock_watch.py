@@ -8,7 +8,7 @@ import structlog
 
 from sendoff.clock import Clock
 from sendoff.context import Context
-from sendoff.delivery.clock_skew import repair_future_times
+from sendoff.maintenance.clock_skew import repair_future_times
 
 _log = structlog.get_logger(__name__)
 

@@ -13,9 +13,10 @@ from bench.scale.rows import SeedEndpoint
 from sendoff.context import Context
 from sendoff.delivery.sweep import sweep
 from sendoff.ids import new_event_id, new_id
+from sendoff.policy.admission import UNLIMITED
 from sendoff.policy.decision import HealthEffect
 from sendoff.policy.states import DeliveryState
-from sendoff.store.hot.rows import UNLIMITED, AttemptRecord, ClaimedRow
+from sendoff.store.hot.rows import AttemptRecord, ClaimedRow
 from sendoff.store.queries import deliveries, retention
 from sendoff.store.queries.deliveries import NewDelivery
 from sendoff.store.queries.events import NewEventRow

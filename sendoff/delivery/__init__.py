@@ -1,1 +1,1 @@
-"""The delivery engine: claim, prepare, exchange, classify, record; what may go when; dead letters; the sweep."""
+"""The delivery engine: claim, prepare, exchange, classify, record; dispatcher, backlog, dead letters, sweep."""

@@ -12,9 +12,9 @@ from itertools import islice
 import structlog
 
 from sendoff.context import Context
-from sendoff.delivery.admission import Admission
 from sendoff.delivery.pipeline import Claim, Claims, claim_held
 from sendoff.errors import Unavailable
+from sendoff.policy.admission import Admission, Responsiveness
 from sendoff.store.queries import deliveries
 
 _log = structlog.get_logger(__name__)
@@ -23,10 +23,12 @@ BACKLOG_POLL_SECONDS = 1.0
 """Seconds between queries for endpoints with held deliveries. Longer, and those held by other processes wait longer."""
 
 _ENDPOINTS_AT_ONCE = 1_000
-"""Endpoints considered in one round, which takes a millisecond, besides those that freed capacity since the last."""
+"""Endpoints considered in one round, besides those that freed capacity since the last. More than a millisecond's worth
+delays deliveries that arrive meanwhile."""
 
-_SHORTEST_ROUND_SECONDS = 0.01
-"""Seconds that a round takes at least, so that endpoints which free capacity together share a claim."""
+TICK_SECONDS = 0.01
+"""Seconds between rounds, and between looks at what waits in memory. Shorter, and endpoints that free capacity together
+do not share a claim; longer, and probes start in larger groups."""
 
 
 class BacklogClaimer:
@@ -86,7 +88,11 @@ class BacklogClaimer:
                 if began_at - polled_at >= BACKLOG_POLL_SECONDS:
                     polled_at = began_at
                     async with self._context.database.look() as tx:
-                        self._pending_endpoints |= dict.fromkeys(await deliveries.find_endpoints_with_held(tx))
+                        found = await deliveries.find_endpoints_with_held(tx)
+                    for one in found:
+                        self._pending_endpoints.setdefault(one.id)
+                        said = Responsiveness.by_database(one.consecutive_failures, has_succeeded=one.has_succeeded)
+                        self._admission.seed(one.id, said)
                 await self._claim_round()
             except Unavailable as error:
                 _log.warning("backlog_claim_failed", error=str(error))
@@ -97,7 +103,7 @@ class BacklogClaimer:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._seconds_to_next_round()):
                     await self._wakeup.wait()
-            await asyncio.sleep(max(0.0, began_at + _SHORTEST_ROUND_SECONDS - loop.time()))
+            await asyncio.sleep(max(0.0, began_at + TICK_SECONDS - loop.time()))
 
     async def _claim_round(self) -> None:
         priority, self._priority_endpoints = self._priority_endpoints, set()

@@ -15,21 +15,16 @@ from typing import Any, TypeVar
 import structlog
 
 from sendoff.context import Context
-from sendoff.delivery.admission import Admission, EndpointFacts, Offer, Responsiveness, Ticket
-from sendoff.delivery.backlog import BacklogClaimer
+from sendoff.delivery.backlog import TICK_SECONDS, BacklogClaimer
 from sendoff.delivery.pipeline import Claim, Claims, FinishedAttempt, claim, deliver, find_target, release
-from sendoff.delivery.recorder import Recorder
+from sendoff.delivery.record import Recorder
 from sendoff.errors import Unavailable
+from sendoff.policy.admission import Admission, EndpointFacts, Offer, Responsiveness, Ticket
 from sendoff.store.queries.endpoints import Destination
 
 Result = TypeVar("Result")
 
 _log = structlog.get_logger(__name__)
-
-TICK_SECONDS = 0.01
-"""Seconds between looks at what waits in memory. Longer, and probes start in larger groups."""
-
-_RECHECK_SECONDS = 0.2  # attempts that become slow free their slots without an event
 
 _LAST_RECORDS_SECONDS = 5.0
 """Seconds to record the last attempts when stopping; attempts that are not recorded by then are made again."""
@@ -69,7 +64,8 @@ class Dispatcher:
             # A delivery that this process has sent but not recorded must not be sent again, even if its lease ended.
             ids = [delivery_id for delivery_id in batch if delivery_id not in self._unrecorded]
             quotas = self.admission.quotas(len(ids), self._now())
-            await self._in_background(self._claim(partial(claim, self._context, ids, quotas=quotas), len(ids)))
+            claiming = self._in_background(self._claim(partial(claim, self._context, ids, quotas=quotas), len(ids)))
+            await asyncio.shield(claiming)  # what a cancelled caller had claimed would wait for its lease to end
 
     def backlog_available(self, endpoint_ids: Iterable[str]) -> None:
         """Claim deliveries that are held for these endpoints as soon as those have capacity."""
@@ -82,7 +78,7 @@ class Dispatcher:
                 return free
             self._freed.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_RECHECK_SECONDS):
+                async with asyncio.timeout(20 * TICK_SECONDS):  # attempts that become slow free slots without an event
                     await self._freed.wait()
         return 0
 
@@ -120,12 +116,11 @@ class Dispatcher:
     def _now(self) -> float:
         return self._context.clock.monotonic()
 
-    async def _in_background(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Finish the work even if the caller is cancelled: an unstarted claim would wait for its lease to end."""
+    def _in_background(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-        return await asyncio.shield(task)
+        return task
 
     async def _claim(self, claim_some: Callable[[], Awaitable[Claims]], most: int) -> Claims:
         """Claim at most `most` deliveries, and start or queue them."""
@@ -162,15 +157,11 @@ class Dispatcher:
         await self._requeue(too_many, held=True)
 
     def _facts(self, endpoint: Destination) -> EndpointFacts:
-        responsiveness = Responsiveness.UNKNOWN
-        if endpoint.consecutive_failures:
-            responsiveness = Responsiveness.UNRESPONSIVE
-        elif endpoint.last_success_at is None:
-            responsiveness = Responsiveness.UNTRIED
+        has_succeeded = endpoint.last_success_at is not None
         target = find_target(self._context, endpoint)
         return EndpointFacts(
             endpoint.id,
-            responsiveness,
+            Responsiveness.by_database(endpoint.consecutive_failures, has_succeeded=has_succeeded),
             targets=() if target is None else ((endpoint.organization_id, target.host, target.port),),
             rate_limit=endpoint.rate_limit,
             max_in_flight=endpoint.max_in_flight,
@@ -247,14 +238,11 @@ class Dispatcher:
 
     def _tick(self) -> None:
         self._timer = None
-        due = self.admission.tick(self._now())
-        for ticket in due.to_start:
+        started, evicted = self.admission.tick(self._now())
+        for ticket in started:
             self._spawn(ticket)
-        if due.to_start:
+        if started:
             self._backlog.wake()
-        if due.evicted:
-            work = self._requeue([ticket.item for ticket in due.evicted], held=True)
-            task = asyncio.create_task(work)
-            self._background.add(task)
-            task.add_done_callback(self._background.discard)
+        if evicted:
+            self._in_background(self._requeue([ticket.item for ticket in evicted], held=True))
         self._arm()

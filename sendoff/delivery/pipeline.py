@@ -14,19 +14,21 @@ from functools import lru_cache
 
 from sendoff.context import Context
 from sendoff.delivery.dead_letters import count_dead_letters, dead_letter_open_deliveries
-from sendoff.delivery.signing_secrets import open_secrets
 from sendoff.dialects.base import AttemptInfo, Dialect, EventData, Headers
 from sendoff.errors import SendoffError, UnsafeUrl
 from sendoff.ids import new_id
 from sendoff.policy.addresses import AddressPolicy, Target, check_url
+from sendoff.policy.admission import UNLIMITED, Quotas
 from sendoff.policy.attempt_result import REJECTED_ADDRESS, AttemptResult, classify_error, classify_response
 from sendoff.policy.decision import Decision, Delivered, HealthEffect, decide
 from sendoff.policy.states import EndpointState
-from sendoff.store.hot.rows import UNLIMITED, ClaimedDelivery, ClaimedRow, ClaimResult, Quotas
+from sendoff.store.hot.rows import ClaimedDelivery, ClaimedRow, ClaimResult
 from sendoff.store.queries import deliveries
 from sendoff.store.queries.deliveries import OpenDelivery
 from sendoff.store.queries.endpoints import Destination
 from sendoff.store.queries.events import EventContent
+from sendoff.store.tables import Endpoint
+from sendoff.store.vault import Vault
 from sendoff.wire.errors import RefusedAddress, WireError
 from sendoff.wire.http.message import Response, encode_headers
 
@@ -47,11 +49,6 @@ class Claim:
     leased_until: datetime
     event: EventContent
     endpoint: Destination
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """Identifies this claim; the next one of the same delivery has another key."""
-        return self.lease_token, self.delivery.id
 
     @property
     def attempt_number(self) -> int:
@@ -117,16 +114,18 @@ async def claim(context: Context, delivery_ids: Sequence[str], *, quotas: Quotas
 
     Deliveries for endpoints that are not active are dead-lettered here, whatever brought them this far.
     """
-    lease_token, now, until = _new_lease(context)
+    lease_token, now = new_id(), context.clock.now()
+    until = now + timedelta(seconds=context.settings.lease_seconds)
     result = await context.hot.claim_due(delivery_ids, quotas=quotas, lease_token=lease_token, now=now, until=until)
-    return await _sort_out(context, result, lease_token=lease_token, now=now, until=until)
+    return await _sort_out(context, result, lease_token=lease_token, until=until)
 
 
 async def claim_held(context: Context, quotas: Mapping[str, int]) -> Claims:
     """Claim the oldest held deliveries of some endpoints, of each at most its quota."""
-    lease_token, now, until = _new_lease(context)
+    lease_token = new_id()
+    until = context.clock.now() + timedelta(seconds=context.settings.lease_seconds)
     result = await context.hot.claim_held(quotas, lease_token=lease_token, until=until)
-    return await _sort_out(context, result, lease_token=lease_token, now=now, until=until)
+    return await _sort_out(context, result, lease_token=lease_token, until=until)
 
 
 async def deliver(context: Context, claimed: Claim) -> FinishedAttempt:
@@ -136,7 +135,9 @@ async def deliver(context: Context, claimed: Claim) -> FinishedAttempt:
     response: Response | None = None
     failure: Exception | None = None
     try:
-        _check_lease(claimed, now=started_at)
+        if started_at >= claimed.leased_until:
+            # A process that stalled since its claim must not send what another worker may have delivered meanwhile.
+            raise _LeaseEnded
         request = prepare(context, claimed, now=started_at)
         response = await exchange(context, request, organization_id=claimed.event.organization_id)
     except (WireError, SendoffError) as error:
@@ -195,6 +196,17 @@ def prepare(context: Context, claimed: Claim, *, now: datetime) -> Request:
     )
 
 
+def open_secrets(vault: Vault, endpoint: Endpoint | Destination, *, now: datetime) -> list[str]:
+    """The endpoint's valid secrets, newest first: one, or two while the overlap of a rotation lasts.
+
+    Raises CannotOpenSecret when the current one cannot be opened.
+    """
+    sealed = [endpoint.secret]
+    if endpoint.previous_secret is not None and endpoint.previous_secret_until is not None:
+        sealed += [endpoint.previous_secret] * (now < endpoint.previous_secret_until)
+    return [vault.open(one, bound_to=endpoint.id) for one in sealed]
+
+
 async def exchange(context: Context, request: Request, *, organization_id: str | None = None) -> Response:
     """Send the request for the organization, whose lookups take turns with those of others. Raises WireError."""
     return await context.wire.send(
@@ -240,33 +252,19 @@ def _checked_target(url: str, addresses: AddressPolicy) -> Target:
     return (_kept_target if len(url) <= _LONGEST_KEPT_URL else check_url)(url, addresses)
 
 
-def _new_lease(context: Context) -> tuple[str, datetime, datetime]:
-    now = context.clock.now()
-    return new_id(), now, now + timedelta(seconds=context.settings.lease_seconds)
-
-
-def _check_lease(claimed: Claim, *, now: datetime) -> None:
-    # A process that stalled since its claim must not send what another worker may have delivered meanwhile.
-    if now >= claimed.leased_until:
-        raise _LeaseEnded
-
-
-async def _sort_out(
-    context: Context, result: ClaimResult, *, lease_token: str, now: datetime, until: datetime
-) -> Claims:
-    claims = Claims([], result.held_endpoint_ids)
-    closed: list[ClaimedRow] = []
-    for row in result.rows:
-        if row.endpoint.state != EndpointState.ACTIVE:
-            closed.append(row)
-        else:
-            claims.to_send.append(Claim(row.delivery, lease_token, until, row.event, row.endpoint))
+async def _sort_out(context: Context, result: ClaimResult, *, lease_token: str, until: datetime) -> Claims:
+    closed = [row for row in result.rows if row.endpoint.state != EndpointState.ACTIVE]
     if closed:
-        await _dead_letter(context, closed, lease_token, now)
-    return claims
+        await _dead_letter(context, closed, lease_token)
+    to_send = [
+        Claim(row.delivery, lease_token, until, row.event, row.endpoint)
+        for row in result.rows
+        if row.endpoint.state == EndpointState.ACTIVE
+    ]
+    return Claims(to_send, result.held_endpoint_ids)
 
 
-async def _dead_letter(context: Context, closed: Sequence[ClaimedRow], lease_token: str, now: datetime) -> None:
+async def _dead_letter(context: Context, closed: Sequence[ClaimedRow], lease_token: str) -> None:
     # Should the process die before this, the lease ends and the next claim does it.
     async with context.database.write() as tx:
         ours = await deliveries.lock_leased(tx, ((row.delivery.id, lease_token) for row in closed))
@@ -276,5 +274,5 @@ async def _dead_letter(context: Context, closed: Sequence[ClaimedRow], lease_tok
             if (row.delivery.id, lease_token) in ours
         ]
         off = {row.endpoint.id: EndpointState(row.endpoint.state) for row in closed}
-        reasons = await dead_letter_open_deliveries(tx, batch, off, now=now)
+        reasons = await dead_letter_open_deliveries(tx, batch, off, now=context.clock.now())
     count_dead_letters(reasons)

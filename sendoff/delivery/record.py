@@ -1,4 +1,4 @@
-"""Record: what attempts came to is written in one transaction; then endpoints that failed too often are disabled.
+"""Record: finished attempts are written in groups; then endpoints that failed too often are disabled.
 
 Two transactions, so that the first is one statement. Should the process die between them, the endpoint's next failure
 disables it, and deliveries for an endpoint that is off become dead letters when they are claimed.
@@ -6,9 +6,11 @@ disables it, and deliveries for an endpoint that is off become dead letters when
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from itertools import accumulate
 
 import structlog
 
@@ -31,14 +33,105 @@ from sendoff.store.tables import Endpoint
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _EndpointClosing:
-    """An endpoint that these attempts disable, or that was off when they were recorded."""
+SUCCESSES_AT_MOST = 500
+"""Successes in one transaction. More gain nothing and hold the locks longer."""
 
-    becomes: EndpointState | None
-    """The state that the attempts put it into; None if it was off before."""
-    retrying: list[str]
-    """Deliveries that were to be attempted again."""
+FAILURES_AT_MOST = 20
+"""Other attempts in one transaction. Each needs more work than a success, and hundreds would block the event loop."""
+
+RECORD_BYTES_AT_MOST = 1_000_000
+"""Bytes of receivers' answers in one transaction. Each byte is in memory several times while it is written."""
+
+GATHER_SECONDS, GATHER_FEW_SECONDS = 0.02, 0.05
+"""Seconds between rounds, and after a round of at most FEW: attempts that finish meanwhile share the next one. Longer,
+and slots are freed later, and a process that is killed has more that is sent again."""
+
+FEW = 20
+
+RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0)
+"""Seconds before each further try to record; the last wait repeats."""
+
+
+class Recorder:
+    """Takes finished attempts and calls `recorded` with each group once it is committed (or cannot ever be).
+
+    Plain successes, which are cheap, go first; of all other attempts, a few are recorded in each round. An endpoint's
+    attempts are recorded in the order they finished, which its health depends on: a success waits for the failures of
+    its endpoint that finished before it.
+    """
+
+    def __init__(self, context: Context, recorded: Callable[[Sequence[FinishedAttempt]], None]) -> None:
+        self._context = context
+        self._recorded = recorded
+        self._successes: list[FinishedAttempt] = []
+        self._others: list[FinishedAttempt] = []
+        self._endpoints_of_others: Counter[str] = Counter()
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._task = asyncio.create_task(self._run())
+
+    def add(self, attempt: FinishedAttempt) -> None:
+        """Record the attempt soon, together with others that finish meanwhile."""
+        endpoint_id = attempt.claim.endpoint.id
+        if attempt.is_plain_success and endpoint_id not in self._endpoints_of_others:
+            self._successes.append(attempt)
+        else:
+            self._others.append(attempt)
+            self._endpoints_of_others[endpoint_id] += 1
+        self._wake.set()
+
+    async def close(self, *, within: float) -> None:
+        """Record what is left and stop. Attempts that are not recorded within this time are made again."""
+        self._closing = True
+        self._wake.set()
+        _, unfinished = await asyncio.wait({self._task}, timeout=within)
+        if unfinished:
+            _log.error("attempts_not_recorded", attempts=len(self._successes) + len(self._others))
+            self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while self._successes or self._others or not self._closing:
+            if not (self._successes or self._others):
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            count = 0
+            for group in (self._next_successes(), self._next_others()):
+                if group:
+                    await self._record(group)
+                    self._recorded(group)
+                    count += len(group)
+            if not self._closing and len(self._successes) < SUCCESSES_AT_MOST:
+                await asyncio.sleep(GATHER_FEW_SECONDS if count <= FEW else GATHER_SECONDS)
+
+    def _next_successes(self) -> list[FinishedAttempt]:
+        group, self._successes = self._successes[:SUCCESSES_AT_MOST], self._successes[SUCCESSES_AT_MOST:]
+        return group
+
+    def _next_others(self) -> list[FinishedAttempt]:
+        weights = accumulate(attempt.weight for attempt in self._others[:FAILURES_AT_MOST])
+        count = max(1, sum(weight <= RECORD_BYTES_AT_MOST for weight in weights))
+        group, self._others = self._others[:count], self._others[count:]
+        self._endpoints_of_others -= Counter(attempt.claim.endpoint.id for attempt in group)
+        return group
+
+    async def _record(self, batch: Sequence[FinishedAttempt]) -> None:
+        tries = 0
+        while True:
+            try:
+                return await record(self._context, batch)
+            except Unavailable as error:
+                wait = RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]
+                _log.warning("record_delayed", attempts=len(batch), error=str(error), retry_in=wait)
+                await asyncio.sleep(wait)
+                tries += 1
+            except Exception:
+                _log.exception("record_failed", attempts=len(batch))
+                if len(batch) > 1:  # one row that cannot be written must not take the others with it
+                    for attempt in batch:
+                        await self._record([attempt])
+                return None
 
 
 async def record(context: Context, finished: Sequence[FinishedAttempt]) -> None:
@@ -47,16 +140,6 @@ async def record(context: Context, finished: Sequence[FinishedAttempt]) -> None:
     An attempt whose lease was lost changes nothing: another worker owns its delivery. Raises errors.Unavailable when
     the database cannot be reached; then nothing is written, and the caller tries again.
     """
-    closing = await _write(context, finished)
-    if closing:
-        try:
-            await _close_endpoints(context, closing)
-        except Unavailable as error:  # the next failure of each closes it
-            _log.warning("endpoint_disable_failed", endpoints=list(closing), error=str(error))
-
-
-async def _write(context: Context, finished: Sequence[FinishedAttempt]) -> dict[str, _EndpointClosing]:
-    """Write attempts, delivery states, dead letters and failure counts; return the endpoints to close, by id."""
     in_order = sorted(finished, key=lambda attempt: attempt.ended_at)
     recorded = await context.hot.record([_to_record(attempt) for attempt in in_order], now=context.clock.now())
     ours = [one for one in in_order if (one.claim.delivery.id, one.claim.lease_token) in recorded.claims]
@@ -65,18 +148,25 @@ async def _write(context: Context, finished: Sequence[FinishedAttempt]) -> dict[
     if lost := len(finished) - len(ours):
         LEASES_LOST.inc(lost)
         _log.warning("lease_lost", deliveries=lost)
-    closing: dict[str, _EndpointClosing] = {}
+    closing: dict[str, EndpointState | None] = {}  # the state that an endpoint gets; None if it is off already
+    retrying: dict[str, list[str]] = {}
     for endpoint_id, before in recorded.endpoints.items():
         made = [attempt for attempt in ours if attempt.claim.endpoint.id == endpoint_id]
         effects = [attempt.decision.health for attempt in made]
         becomes = context.auto_disable.tally(before.consecutive_failures, effects).becomes
-        retrying = [one.claim.delivery.id for one in made if isinstance(one.decision.step, Retry)]
-        if becomes is not None or (retrying and before.state != EndpointState.ACTIVE):
-            closing[endpoint_id] = _EndpointClosing(becomes, retrying)
-    return closing
+        retrying[endpoint_id] = [one.claim.delivery.id for one in made if isinstance(one.decision.step, Retry)]
+        if becomes is not None or (retrying[endpoint_id] and before.state != EndpointState.ACTIVE):
+            closing[endpoint_id] = becomes
+    if closing:
+        try:
+            await _close_endpoints(context, closing, retrying)
+        except Unavailable as error:  # the next failure of each closes it
+            _log.warning("endpoint_disable_failed", endpoints=list(closing), error=str(error))
 
 
-async def _close_endpoints(context: Context, closing: dict[str, _EndpointClosing]) -> None:
+async def _close_endpoints(
+    context: Context, closing: Mapping[str, EndpointState | None], retrying: Mapping[str, list[str]]
+) -> None:
     """Disable endpoints, and dead-letter the deliveries that were to be attempted again.
 
     Other deliveries that wait for them are dead-lettered by `drain_inactive_endpoints`.
@@ -85,13 +175,12 @@ async def _close_endpoints(context: Context, closing: dict[str, _EndpointClosing
     async with context.database.write() as tx:
         rows = await endpoints.find_many(tx, closing, lock=True)
         for endpoint_id, endpoint in rows.items():
-            becomes = closing[endpoint_id].becomes
+            becomes = closing[endpoint_id]
             if becomes is not None:
                 _disable(tx, endpoint, becomes, now)
         await tx.flush()
         off = {key: EndpointState(row.state) for key, row in rows.items() if row.state != EndpointState.ACTIVE}
-        retrying = [delivery_id for endpoint_id in off for delivery_id in closing[endpoint_id].retrying]
-        batch = await deliveries.lock_waiting(tx, retrying)
+        batch = await deliveries.lock_waiting(tx, [one for endpoint_id in off for one in retrying[endpoint_id]])
         reasons = await dead_letter_open_deliveries(tx, batch, off, now=now)
     count_dead_letters(reasons)
 
@@ -119,10 +208,16 @@ def _disable(tx: Transaction, endpoint: Endpoint, becomes: EndpointState, now: d
 
 def _to_record(attempt: FinishedAttempt) -> AttemptRecord:
     claimed, step = attempt.claim, attempt.decision.step
+    states = {
+        Delivered: DeliveryState.DELIVERED,
+        Retry: DeliveryState.PENDING,
+        DeadLettered: DeliveryState.DEAD,
+    }
+    is_ours = attempt.result.kind is ResultKind.OURS
     return AttemptRecord(
         delivery_id=claimed.delivery.id,
         lease_token=claimed.lease_token,
-        state=_state_after(attempt),
+        state=states[type(step)],
         due_at=step.at if isinstance(step, Retry) else None,
         counted=attempt.decision.counted,
         number=claimed.attempt_number,
@@ -132,29 +227,13 @@ def _to_record(attempt: FinishedAttempt) -> AttemptRecord:
         outcome=attempt.result.name,
         response_status=attempt.status,
         error=attempt.error,
-        blocked_since=_blocked_since(attempt),
+        blocked_since=(claimed.delivery.blocked_since or attempt.started_at) if is_ours else None,
         health=attempt.decision.health,
         exchange=_exchange(attempt) if attempt.decision.counted and not isinstance(step, Delivered) else None,
         dead_letter=NewDeadLetter(new_id(), step.reason, claimed.event.type, claimed.endpoint.url)
         if isinstance(step, DeadLettered)
         else None,
     )
-
-
-def _state_after(attempt: FinishedAttempt) -> DeliveryState:
-    match attempt.decision.step:
-        case Delivered():
-            return DeliveryState.DELIVERED
-        case Retry():
-            return DeliveryState.PENDING
-        case DeadLettered():
-            return DeliveryState.DEAD
-
-
-def _blocked_since(attempt: FinishedAttempt) -> datetime | None:
-    if attempt.result.kind is not ResultKind.OURS:
-        return None
-    return attempt.claim.delivery.blocked_since or attempt.started_at
 
 
 def _exchange(attempt: FinishedAttempt) -> Exchange:

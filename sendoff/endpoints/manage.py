@@ -13,7 +13,7 @@ from sendoff.accounts.authentication import Principal
 from sendoff.audit import Actor
 from sendoff.context import Context
 from sendoff.delivery.dead_letters import drain_endpoint
-from sendoff.delivery.signing_secrets import open_secrets
+from sendoff.delivery.pipeline import open_secrets
 from sendoff.dialects.base import Dialect
 from sendoff.dialects.dialbird import DIALBIRD
 from sendoff.dialects.signing import PRIVATE_PREFIX, public_key

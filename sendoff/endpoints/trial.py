@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sendoff.delivery.signing_secrets import open_secrets
+from sendoff.delivery.pipeline import open_secrets
 from sendoff.dialects.base import AttemptInfo, EventData, Headers
 from sendoff.endpoints.manage import get_endpoint
 from sendoff.endpoints.ping_limits import limit_pings

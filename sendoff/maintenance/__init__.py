@@ -1,1 +1,1 @@
-"""Periodic maintenance: purging rows past their retention, and rotating encryption keys."""
+"""Periodic maintenance: purging, key rotation, and the repair of times after the wall clock was set back."""

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from sendoff.context import Context
-from sendoff.delivery.admission import most_due
 from sendoff.delivery.dead_letters import count_dead_letters
 from sendoff.errors import SendoffError, TooLarge
 from sendoff.idempotency import IdempotentRequest, StoredResponse, complete, reserve
 from sendoff.ids import new_event_id, new_id
+from sendoff.policy.admission import most_due
 from sendoff.policy.expressions import Evaluated, ExpressionInput
 from sendoff.policy.matching import BUILT_IN_TYPES, matches, patterns_of_all
 from sendoff.policy.states import DeadLetterReason, DeliveryState

@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from sendoff.policy.admission import Quotas
 from sendoff.store.engine.database import Database, Transaction
 from sendoff.store.hot.postgres import PostgresHotStore
-from sendoff.store.hot.rows import AttemptRecord, ClaimResult, EventOfKey, Quotas, Recorded, Sender
+from sendoff.store.hot.rows import AttemptRecord, ClaimResult, EventOfKey, Recorded, Sender
 from sendoff.store.hot.sqlite import SqliteHotStore
 from sendoff.store.queries.deliveries import NewDelivery
 from sendoff.store.queries.endpoints import Subscriber

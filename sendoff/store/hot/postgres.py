@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from sendoff.ids import new_id
+from sendoff.policy.admission import Quotas
 from sendoff.policy.matching import patterns_of
 from sendoff.policy.states import (
     ACCEPT,
@@ -35,7 +36,6 @@ from sendoff.store.hot.rows import (
     ClaimResult,
     EndpointBefore,
     EventOfKey,
-    Quotas,
     Recorded,
     Sender,
     attempt_columns,
@@ -135,7 +135,8 @@ _CLAIM_DUE = f"""
         SELECT due.id, row_number() OVER (PARTITION BY due.endpoint_id ORDER BY due.id) - COALESCE(
             (SELECT r.quota FROM unnest($2::uuid[], $3::int[]) AS r(endpoint_id, quota)
              WHERE r.endpoint_id = due.endpoint_id),
-            {UNKNOWN_QUOTA.format(default="$4::int", unproven="$8::int", endpoint_id="due.endpoint_id")}
+            {UNKNOWN_QUOTA.format(default="$4::int", unproven="$8::int", endpoint_id="due.endpoint_id")},
+            $4::int
         ) AS beyond_quota
         FROM due
     ), claimed AS (

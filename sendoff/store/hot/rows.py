@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -41,21 +40,6 @@ class EventOfKey:
     data: str
     occurred_at: datetime
     request_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Quotas:
-    """How many deliveries of an endpoint a claim may take: by endpoint in `known`, and `default` for all others.
-
-    Of those others, endpoints that failed last, were never tried or have a rate limit get at most `unproven`.
-    """
-
-    known: Mapping[str, int]
-    default: int
-    unproven: int = sys.maxsize
-
-
-UNLIMITED = Quotas({}, default=sys.maxsize)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from sendoff.policy.admission import Quotas
 from sendoff.policy.decision import HealthEffect
 from sendoff.policy.states import (
     CLAIM_DUE,
@@ -41,7 +42,6 @@ from sendoff.store.hot.rows import (
     ClaimResult,
     EndpointBefore,
     EventOfKey,
-    Quotas,
     Recorded,
     Sender,
     attempt_columns,
@@ -97,7 +97,8 @@ _CLAIM_DUE = f"""
         SELECT d.id AS due_id, row_number() OVER (PARTITION BY d.endpoint_id ORDER BY d.id) <= COALESCE(
             (SELECT json_extract(r.value, '$[1]') FROM json_each(:quotas) AS r
              WHERE json_extract(r.value, '$[0]') = d.endpoint_id),
-            {UNKNOWN_QUOTA.format(default=":default", unproven=":unproven", endpoint_id="d.endpoint_id")}
+            {UNKNOWN_QUOTA.format(default=":default", unproven=":unproven", endpoint_id="d.endpoint_id")},
+            :default
         ) AS fits
         FROM deliveries AS d
         WHERE d.id IN (SELECT value FROM json_each(:ids)) AND {IS_DUE.format(now=":now")}

@@ -161,8 +161,17 @@ async def repair_future_times(tx: Transaction, *, now: datetime, until: datetime
     return len(ended) + len(due)
 
 
-async def find_endpoints_with_held(tx: Transaction) -> list[str]:
-    """Ids of the endpoints that have held deliveries; costs one index probe for each, however many are held."""
+@dataclass(frozen=True, slots=True)
+class EndpointWithHeld:
+    """An endpoint that has held deliveries, and how its last attempts went."""
+
+    id: str
+    consecutive_failures: int
+    has_succeeded: bool
+
+
+async def find_endpoints_with_held(tx: Transaction) -> list[EndpointWithHeld]:
+    """The endpoints that have held deliveries; costs two index probes for each, however many are held."""
     result = await execute(
         tx,
         """
@@ -176,10 +185,11 @@ async def find_endpoints_with_held(tx: Transaction) -> list[str]:
                 ORDER BY d.endpoint_id LIMIT 1
             ) FROM backlog WHERE backlog.endpoint_id IS NOT NULL
         )
-        SELECT endpoint_id FROM backlog WHERE endpoint_id IS NOT NULL
+        SELECT p.id, p.consecutive_failures, p.last_success_at IS NOT NULL AS has_succeeded
+        FROM backlog JOIN endpoints p ON p.id = backlog.endpoint_id
         """,
     )
-    return [str(row.endpoint_id) for row in result]
+    return [EndpointWithHeld(str(row.id), row.consecutive_failures, bool(row.has_succeeded)) for row in result]
 
 
 async def reopen(

@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 
 from sendoff.delivery import dispatcher as dispatching
-from sendoff.delivery import record as rows
-from sendoff.delivery import recorder as recording
-from sendoff.delivery.admission import Responsiveness, Ticket
+from sendoff.delivery import record as recording
 from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.delivery.pipeline import Claim, Claims, FinishedAttempt, claim, deliver
 from sendoff.errors import Unavailable
+from sendoff.policy.admission import Responsiveness, Ticket
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing.publish import AcceptedEvent
 from sendoff.store.queries import delivery_history
@@ -45,7 +44,7 @@ async def test_a_sent_delivery_that_cannot_be_recorded_is_not_sent_again_by_the_
 ) -> None:
     database_is_away = asyncio.Event()
     database_is_away.set()
-    record = rows.record
+    record = recording.record
 
     async def record_if_possible(*arguments: Any) -> None:
         if database_is_away.is_set():

@@ -10,8 +10,8 @@ import pytest
 from sendoff.delivery.pipeline import claim, claim_held, deliver, release
 from sendoff.delivery.record import record
 from sendoff.delivery.sweep import sweep
+from sendoff.policy.admission import Quotas
 from sendoff.publishing.publish import NewEvent
-from sendoff.store.hot.rows import Quotas
 from sendoff.store.queries import deliveries, delivery_history
 from tests.support.app_fixture import AppFixture, open_app
 from tests.support.receiver import Receiver
@@ -64,7 +64,7 @@ async def test_deliveries_for_a_full_endpoint_are_held_and_taken_oldest_first(
         held = await claim(app.context, ids[1:], quotas=Quotas({endpoint_id: 0}, default=10))
         assert (held.to_send, held.held_endpoint_ids) == ([], {endpoint_id})
         async with app.transaction() as tx:
-            assert await deliveries.find_endpoints_with_held(tx) == [endpoint_id]
+            assert [one.id for one in await deliveries.find_endpoints_with_held(tx)] == [endpoint_id]
             later = app.clock.now() + timedelta(days=1)
             assert await deliveries.find_due(tx, now=later, enqueued_until=later, limit=10) == ids[:1]
         second = await claim_held(app.context, {endpoint_id: 3})

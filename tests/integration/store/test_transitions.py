@@ -22,6 +22,7 @@ from sendoff.ids import new_id
 from sendoff.operators.actions import discard_dead_letter
 from sendoff.operators.replay import cancel_replay, tick_replay
 from sendoff.policy import states
+from sendoff.policy.admission import UNLIMITED, Quotas
 from sendoff.policy.decision import HealthEffect
 from sendoff.policy.states import (
     DEAD_LETTER,
@@ -39,7 +40,7 @@ from sendoff.policy.states import (
 )
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.transitions import found_by, made_by
-from sendoff.store.hot.rows import UNLIMITED, AttemptRecord, Quotas
+from sendoff.store.hot.rows import AttemptRecord
 from sendoff.store.queries import dead_letters, deliveries, endpoints, replays, uploads
 from sendoff.store.tables import DeadLetter, Delivery, Endpoint, Replay, ReplayItem, Upload
 from tests.support.app_fixture import ACTOR, START, AppFixture, open_app

@@ -16,10 +16,10 @@ from arq.worker import func
 
 from sendoff.context import Context
 from sendoff.delivery import backlog
-from sendoff.delivery.admission import most_due
 from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.errors import Unavailable
 from sendoff.ids import new_id
+from sendoff.policy.admission import most_due
 from sendoff.publishing.publish import NewEvent
 from sendoff.queue import (
     BULK,

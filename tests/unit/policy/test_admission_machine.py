@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sendoff.delivery.admission import (
+from sendoff.policy.admission import (
     ONE_RESERVED_IN,
     PREFETCH_MAX_SECONDS,
     PREFETCH_PER_LIMIT,
@@ -108,15 +108,15 @@ class AdmissionMachine(RuleBasedStateMachine):
     def record(self) -> None:
         self.admission.recorded(self.unrecorded.pop())
 
-    @rule(seconds=st.sampled_from((0.01, 0.01, 0.1, 0.25, 0.5, 2.0, 20.0)))
+    @rule(seconds=st.sampled_from((1, 1, 8, 32, 64, 256, 2560)).map(lambda parts: parts / 128))
     def wait(self, seconds: float) -> None:
         self.now += seconds
-        due = self.admission.tick(self.now)
-        for ticket in due.evicted:
+        started, evicted = self.admission.tick(self.now)
+        for ticket in evicted:
             waited = self.now - ticket.since
-            assert waited >= PREFETCH_MAX_SECONDS or self.now >= ticket.start_by
+            assert waited >= PREFETCH_MAX_SECONDS or self.now >= ticket.start_by, waited
             self.queued.remove(ticket)
-        self.start(due.to_start)
+        self.start(started)
 
     @rule()
     def drain(self) -> None:

@@ -15,13 +15,12 @@ Pure bookkeeping: no clock, no asyncio, no database. `now` is monotonic seconds 
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, OrderedDict, deque
-from collections.abc import Container, Hashable, Iterable
+from collections.abc import Container, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Generic, TypeVar
-
-from sendoff.store.hot.rows import Quotas
 
 T = TypeVar("T")
 
@@ -84,6 +83,28 @@ class Responsiveness(Enum):
     UNRESPONSIVE = auto()
     """It did not answer, or its first late answer is still outstanding."""
 
+    @classmethod
+    def by_database(cls, consecutive_failures: int, *, has_succeeded: bool) -> Responsiveness:
+        """What the database says of an endpoint that this process has not tried yet."""
+        if consecutive_failures:
+            return cls.UNRESPONSIVE
+        return cls.UNKNOWN if has_succeeded else cls.UNTRIED
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """How many deliveries of an endpoint a claim may take: by endpoint in `known`, and `default` for all others.
+
+    Of those others, endpoints that failed last, were never tried or have a rate limit get at most `unproven`.
+    """
+
+    known: Mapping[str, int]
+    default: int
+    unproven: int = sys.maxsize
+
+
+UNLIMITED = Quotas({}, default=sys.maxsize)
+
 
 class Offer(Enum):
     """What becomes of a claimed delivery."""
@@ -133,14 +154,6 @@ class Ticket(Generic[T]):
     phase: _Phase = _Phase.QUEUED
     endpoint: _Endpoint[T] = field(init=False)
     probes: _Probes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Due(Generic[T]):
-    """What time brought about: deliveries to start now, and deliveries to give back."""
-
-    to_start: list[Ticket[T]]
-    evicted: list[Ticket[T]]
 
 
 @dataclass(slots=True)
@@ -225,6 +238,7 @@ class Admission(Generic[T]):
         self._slots = slots
         self._endpoint_cap = endpoint_cap
         self._target_cap = target_cap
+        self._most_probes = max(1, min(PROBES_QUEUED, _unreserved(slots) // 2))
         self._workers = 1
         self._endpoints: OrderedDict[str, _Endpoint[T]] = OrderedDict()  # the one used longest ago first
         self._busy: dict[_Endpoint[T], None] = {}
@@ -266,6 +280,12 @@ class Admission(Generic[T]):
             if endpoint.bucket is not None and endpoint.facts.rate_limit is not None:
                 endpoint.bucket.rate = endpoint.facts.rate_limit / count
 
+    def seed(self, endpoint_id: str, responsiveness: Responsiveness) -> None:
+        """Remember what the database says of an endpoint, if there is room and nothing is known of it here."""
+        if endpoint_id not in self._endpoints and len(self._endpoints) < REMEMBERED_ENDPOINTS:
+            self._endpoints[endpoint_id] = _Endpoint(EndpointFacts(endpoint_id), responsiveness)
+            self._endpoints.move_to_end(endpoint_id, last=False)
+
     def responsiveness(self, endpoint_id: str) -> Responsiveness:
         """What is known of the endpoint here."""
         endpoint = self._endpoints.get(endpoint_id)
@@ -289,12 +309,16 @@ class Admission(Generic[T]):
     def quotas(self, count: int, now: float) -> Quotas:
         """How many deliveries of which endpoint a claim of `count` may take. The others become held."""
         self._age(now)
-        fits = self._free_for_others() >= count
+        others = self._free_for_others()
+        fits = others >= count
         default = self._cap(None) if fits and self._probes_wanted(Responsiveness.UNKNOWN) > 0 else 0
         unproven = int(fits and self._probes_wanted(Responsiveness.UNTRIED) >= count)
         known: dict[str, int] = {}
         for endpoint in list(self._busy):
             claimable = self._claimable(endpoint, now)
+            if not endpoint.is_fast and not fits:
+                claimable = min(claimable, max(0, others))
+                others -= claimable
             if claimable and endpoint.is_idle:
                 del self._busy[endpoint]
             elif min(claimable, default, unproven) < count:
@@ -307,11 +331,16 @@ class Admission(Generic[T]):
         Endpoints get equal shares of the free slots; what one has no room for goes to the others, in their order.
         """
         free, others = bulk_share(self.free(now)), self._free_for_others()
-        probes = {kind: self._probes_wanted(kind) for kind in self._probes}
+        probes: dict[Responsiveness | None, int] = {}
+        for one in self._probes:
+            more = self._probes_wanted(one)
+            is_enough = 2 * more >= self._most_probes or one is Responsiveness.UNKNOWN
+            probes[one] = more if is_enough else 0  # rather some at once, and less often
+        probes[None] = min(probes.values())  # of endpoints that were not seeded yet
         wanted: dict[str, tuple[int, bool]] = {}
         for endpoint_id in endpoint_ids if free else ():
             endpoint = self._endpoints.get(endpoint_id)
-            kind = self.responsiveness(endpoint_id)
+            kind = None if endpoint is None else endpoint.responsiveness
             if probes.get(kind, 1) <= 0:
                 continue  # of those that hang there may be hundreds, every time
             claimable = 1 if endpoint is None else self._claimable(endpoint, now)
@@ -387,14 +416,14 @@ class Admission(Generic[T]):
         """A finished attempt is recorded, or never will be: its slot is free."""
         self._unrecorded -= ticket.phase is _Phase.FINISHED
 
-    def tick(self, now: float) -> Due[T]:
-        """What time brought about. Call it about every ten milliseconds while `has_queued`."""
+    def tick(self, now: float) -> tuple[list[Ticket[T]], list[Ticket[T]]]:
+        """Call it about every ten milliseconds while `has_queued`. Returns what starts, and what is evicted."""
         self._age(now)
         evicted: list[Ticket[T]] = []
         if now >= self._evict_at:
             self._evict_at = now + PREFETCH_MAX_SECONDS / 4
             evicted = self._evict(now)
-        return Due(self._start_lines(now), evicted)
+        return self._start_lines(now), evicted
 
     def evict_all(self) -> list[Ticket[T]]:
         """Take out everything that is queued."""
@@ -442,12 +471,8 @@ class Admission(Generic[T]):
 
     def _probes_wanted(self, kind: Responsiveness) -> int:
         """How many more probes of this kind to claim ahead."""
-        most = max(1, min(PROBES_QUEUED, _unreserved(self._slots) // 2))
-        wanted = most - len(self._lines[kind])
-        if kind is Responsiveness.UNRESPONSIVE:
-            wanted -= len(self._lines[Responsiveness.UNTRIED])
-            return wanted if 2 * wanted >= most else 0  # rather some at once, and less often
-        return wanted
+        before = len(self._lines[Responsiveness.UNTRIED]) if kind is Responsiveness.UNRESPONSIVE else 0
+        return self._most_probes - len(self._lines[kind]) - before
 
     def _target_room(self, endpoint: _Endpoint[T], key: Hashable) -> int:
         cap = max(1, self._target_cap // self._workers)
@@ -463,6 +488,8 @@ class Admission(Generic[T]):
             return 0
         limit = min(endpoint.limit, self._cap(endpoint))
         room = limit * (1 + prefetch) - endpoint.in_flight - queued
+        if room <= 0:
+            return 0  # as for most of those that hang, at every claim
         if endpoint.bucket is not None:
             room = min(room, int(endpoint.bucket.fill(now)) - queued)
         for key in endpoint.facts.targets:

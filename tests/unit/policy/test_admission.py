@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sendoff.delivery import admission as admission_module
-from sendoff.delivery.admission import (
+from sendoff.policy import admission as admission_module
+from sendoff.policy.admission import (
     FAST_WITHIN_SECONDS,
     PREFETCH_MAX_SECONDS,
     PREFETCH_PER_LIMIT,
@@ -17,10 +17,10 @@ from sendoff.delivery.admission import (
     Admission,
     EndpointFacts,
     Offer,
+    Quotas,
     Responsiveness,
     Ticket,
 )
-from sendoff.store.hot.rows import Quotas
 
 FAST, SLOW, UNKNOWN, UNTRIED, UNRESPONSIVE = Responsiveness
 START, QUEUED, FULL = Offer
@@ -55,9 +55,15 @@ class Worker:
     def advance(self, seconds: float) -> list[str]:
         """Let time pass; return the endpoints of what starts by it."""
         self.now += seconds
-        due = self.admission.tick(self.now)
-        self.under_way += due.to_start
-        return [ticket.item for ticket in due.to_start]
+        started, _ = self.admission.tick(self.now)
+        self.under_way += started
+        return [ticket.item for ticket in started]
+
+    def evict(self) -> list[str]:
+        """Return the endpoints of what is evicted by now."""
+        started, evicted = self.admission.tick(self.now)
+        self.under_way += started
+        return [ticket.item for ticket in evicted]
 
     def make_fast(self, *endpoints: str, **facts: Any) -> None:
         for endpoint in endpoints:
@@ -136,6 +142,27 @@ def test_what_the_database_says_counts_until_the_endpoint_was_tried_here() -> No
     worker.offer("a", responsiveness=UNRESPONSIVE)
     worker.offer("b", responsiveness=UNRESPONSIVE)
     assert [worker.admission.responsiveness(one) for one in "ab"] == [FAST, UNRESPONSIVE]
+
+
+def test_what_is_seeded_never_displaces_what_was_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission_module, "REMEMBERED_ENDPOINTS", 2)
+    worker = Worker()
+    worker.make_fast("a")
+    for endpoint in "abc":
+        worker.admission.seed(endpoint, UNRESPONSIVE)
+    assert [worker.admission.responsiveness(one) for one in "abc"] == [FAST, UNRESPONSIVE, UNKNOWN]
+    worker.make_fast("d")
+    assert [worker.admission.responsiveness(one) for one in "abd"] == [FAST, UNKNOWN, FAST]
+
+
+def test_endpoints_that_are_not_seeded_wait_while_many_hang() -> None:
+    worker = Worker(slots=1_000)
+    for number in range(PROBES_QUEUED * 2):
+        worker.offer(f"hung{number}", responsiveness=UNTRIED)
+    assert worker.admission.allocate(["new", "well"], 0) == {}
+    worker.admission.seed("new", UNTRIED)
+    worker.admission.seed("well", UNKNOWN)
+    assert worker.admission.allocate(["new", "well"], 0) == {"well": 1}
 
 
 def test_attempts_that_take_long_move_to_the_slow_bulkhead() -> None:
@@ -223,9 +250,9 @@ def test_what_is_queued_too_long_is_evicted() -> None:
     assert [worker.offer("a") for _ in range(2)] == [START, QUEUED]
     worker.now += PREFETCH_MAX_SECONDS / 2
     assert worker.offer("a") is QUEUED
-    assert worker.admission.tick(worker.now).evicted == []
+    assert worker.evict() == []
     worker.now += PREFETCH_MAX_SECONDS / 2
-    assert len(worker.admission.tick(worker.now).evicted) == 1
+    assert len(worker.evict()) == 1
     assert [len(worker.admission.evict_all()) for _ in range(2)] == [1, 0]
     assert worker.finish("a") == []
 
@@ -238,10 +265,9 @@ def test_a_probe_waits_for_its_turn_as_long_as_its_lease_allows() -> None:
         worker.offer(f"waiting{number}", responsiveness=UNTRIED, start_by=5)
     worker.advance(4.9)
     worker.now += 0.05
-    assert worker.admission.tick(worker.now).evicted == []
+    assert worker.evict() == []
     worker.now += 1
-    evicted = worker.admission.tick(worker.now).evicted
-    assert "waiting199" in [ticket.item for ticket in evicted]
+    assert "waiting199" in worker.evict()
     assert not worker.admission.has_queued
 
 
