@@ -60,6 +60,7 @@ class Setup:
         return {
             ("POST", "/api/v1/webhooks"): {"url": self.receiver.url("/new")},
             ("PATCH", "/api/v1/webhooks/{webhook_id}"): {"description": "new"},
+            ("POST", "/api/v1/webhooks/{webhook_id}/recover"): {"since": "2026-01-01T00:00:00Z"},
             ("POST", "/api/v1/subscriptions"): SUBSCRIPTION | {"target_url": "https://example.com/new"},
             ("PATCH", "/api/v1/subscriptions/{subscription_id}"): {"status": "disabled"},
             ("POST", "/api/v1/uploads"): NUMBERS,
