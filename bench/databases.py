@@ -13,7 +13,7 @@ import asyncpg
 from tests.support.postgres import PostgresServer
 
 _COUNT_DELIVERED = "SELECT count(*) FROM deliveries WHERE state = 'delivered'"
-_COUNT_OPEN = "SELECT count(*) FROM deliveries WHERE state IN ('pending', 'held', 'in_flight')"
+_COUNT_OPEN = "SELECT count(*) FROM deliveries WHERE state IN ('pending', 'held', 'queued', 'in_flight')"
 
 POSTGRES_SETTINGS = {
     # Durable, as in production: a commit is on disk before it is answered.

@@ -53,7 +53,7 @@ class ExplainedEvent(ResponseModel):
                     url=one.url,
                     verdict=one.verdict,
                     delivery=one.delivery
-                    and DeliveryView.of(ListedDelivery(one.delivery, event.type, event.request_id)),
+                    and DeliveryView.of(ListedDelivery(one.delivery, event.type, event.request_id, one.waits_for)),
                     because=one.because,
                 )
                 for one in explained.endpoints

@@ -61,10 +61,18 @@ class DeliveryView(ResponseModel):
     last_response_status: int | None
     last_error: str | None
     delivered_at: Time | None
+    waits_for: Id | None = Field(
+        None, description="The delivery that holds it back, if its endpoint is ordered and an earlier one is not done."
+    )
 
     @classmethod
     def of(cls, listed: ListedDelivery) -> Self:
-        return cls(**_fields(listed.delivery), event_type=listed.event_type, request_id=listed.request_id)
+        return cls(
+            **_fields(listed.delivery),
+            event_type=listed.event_type,
+            request_id=listed.request_id,
+            waits_for=listed.waits_for,
+        )
 
 
 class RequestView(BaseModel):
@@ -115,7 +123,11 @@ class DetailedDelivery(DeliveryView, ExchangeView):
     def of_report(cls, report: DeliveryReport) -> Self:
         event = report.event
         return cls(
-            **_fields(report.delivery), event_type=event.type, request_id=event.request_id, **cls.parts_of(report)
+            **_fields(report.delivery),
+            event_type=event.type,
+            request_id=event.request_id,
+            waits_for=report.waits_for,
+            **cls.parts_of(report),
         )
 
 

@@ -20,6 +20,7 @@ Status = Literal["pending", "in_flight", "delivered", "exhausted"]
 STATUSES: dict[DeliveryState, Status] = {
     DeliveryState.PENDING: "pending",
     DeliveryState.HELD: "pending",
+    DeliveryState.QUEUED: "pending",
     DeliveryState.IN_FLIGHT: "in_flight",
     DeliveryState.DELIVERED: "delivered",
     DeliveryState.DEAD: "exhausted",
@@ -96,6 +97,11 @@ class WebhookDelivery(ResponseModel):
     last_response_status: int | None
     last_error: str | None
     delivered_at: Time | None
+    waits_for: Id | None = Field(
+        None,
+        exclude_if=is_none,
+        description="The delivery that holds it back, if the endpoint is ordered and an earlier one is not done.",
+    )
 
     @classmethod
     def of(cls, listed: ListedDelivery) -> Self:
@@ -107,4 +113,5 @@ class WebhookDelivery(ResponseModel):
             event_type=listed.event_type,
             status=status,
             next_retry_at=delivery.next_attempt_at if status == "pending" else None,
+            waits_for=listed.waits_for,
         )

@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from sendoff.context import Context
 from sendoff.delivery.dead_letters import count_dead_letters, dead_letter_open_deliveries
+from sendoff.delivery.ordering import enter_line
 from sendoff.dialects.base import AttemptInfo, Dialect, EventData, Headers
 from sendoff.errors import SendoffError, UnsafeUrl
 from sendoff.ids import new_id
@@ -253,14 +254,20 @@ def _checked_target(url: str, addresses: AddressPolicy) -> Target:
 
 
 async def _sort_out(context: Context, result: ClaimResult, *, lease_token: str, until: datetime) -> Claims:
-    closed = [row for row in result.rows if row.endpoint.state != EndpointState.ACTIVE]
+    closed: list[ClaimedRow] = []
+    unplaced: list[ClaimedRow] = []
+    to_send: list[Claim] = []
+    for row in result.rows:
+        if row.endpoint.state != EndpointState.ACTIVE:
+            closed.append(row)
+        elif row.endpoint.ordered and row.delivery.sequence is None:
+            unplaced.append(row)
+        else:
+            to_send.append(Claim(row.delivery, lease_token, until, row.event, row.endpoint))
+    if unplaced:
+        await enter_line(context, unplaced, lease_token)
     if closed:
         await _dead_letter(context, closed, lease_token)
-    to_send = [
-        Claim(row.delivery, lease_token, until, row.event, row.endpoint)
-        for row in result.rows
-        if row.endpoint.state == EndpointState.ACTIVE
-    ]
     return Claims(to_send, result.held_endpoint_ids)
 
 

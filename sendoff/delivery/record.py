@@ -17,6 +17,7 @@ import structlog
 from sendoff.audit import WORKER, write_audit
 from sendoff.context import Context
 from sendoff.delivery.dead_letters import count_dead_letters, dead_letter_open_deliveries
+from sendoff.delivery.ordering import advance_if_possible
 from sendoff.delivery.pipeline import FinishedAttempt
 from sendoff.errors import Unavailable
 from sendoff.ids import new_id
@@ -162,6 +163,7 @@ async def record(context: Context, finished: Sequence[FinishedAttempt]) -> None:
             await _close_endpoints(context, closing, retrying)
         except Unavailable as error:  # the next failure of each closes it
             _log.warning("endpoint_disable_failed", endpoints=list(closing), error=str(error))
+    await advance_if_possible(context, {one.claim.endpoint.id for one in finished if one.claim.endpoint.ordered})
 
 
 async def _close_endpoints(

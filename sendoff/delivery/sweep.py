@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from sendoff.context import Context
-from sendoff.store.queries import deliveries, replays, uploads
+from sendoff.delivery.ordering import advance
+from sendoff.store.queries import deliveries, ordering, replays, uploads
 
 ENQUEUE_LIMIT = 10_000
 """Deliveries enqueued in one sweep; at a sweep a second, twice what a worker is built to send."""
@@ -34,7 +35,9 @@ async def sweep(context: Context, *, sweep_lag: timedelta = timedelta(0)) -> Swe
         due = await deliveries.find_due(tx, now=now, enqueued_until=now - sweep_lag, limit=ENQUEUE_LIMIT)
         waiting_uploads = await uploads.find_due(tx, now=now, limit=_UPLOADS_AT_MOST)
         running_replays = await replays.find_running(tx)
+        stalled = await ordering.find_stalled(tx)
     context.queue.enqueue_deliveries(due)
+    due += await advance(context, stalled)
     context.queue.enqueue_uploads(waiting_uploads)
     context.queue.enqueue_replays(running_replays)
     return Swept(len(due), len(waiting_uploads), len(running_replays))

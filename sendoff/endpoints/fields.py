@@ -120,6 +120,11 @@ Transform = Annotated[
     ),
 ]
 
+_ORDERED = (
+    "Deliver one at a time, in the order in which the events were accepted. A delivery that fails holds back the later "
+    "ones until it is delivered or dead."
+)
+
 
 class NewEndpoint(BaseModel):
     """What an owner gives to register an endpoint."""
@@ -138,6 +143,7 @@ class NewEndpoint(BaseModel):
     filter: Filter | None = None
     transform: Transform | None = None
     owner_metadata: Metadata | None = Field(None, alias="metadata")
+    ordered: bool = Field(default=False, description=_ORDERED)
     secret: Text | None = Field(
         None,
         repr=False,
@@ -163,6 +169,7 @@ class EndpointChanges(BaseModel):
     filter: Filter | None = Field(default_factory=lambda: None)
     transform: Transform | None = Field(default_factory=lambda: None)
     owner_metadata: Metadata | None = Field(default_factory=lambda: None, alias="metadata")
+    ordered: bool = Field(default_factory=bool, description=_ORDERED)
 
     def given(self) -> dict[str, Any]:
         """The fields that were in the body."""
@@ -199,6 +206,7 @@ class EndpointView(BaseModel):
     filter: str | None = Field(None, exclude_if=is_none)
     transform: str | None = Field(None, exclude_if=is_none)
     owner_metadata: Metadata | None = Field(None, alias="metadata", exclude_if=is_none)
+    ordered: bool = Field(default=False, exclude_if=lambda value: not value, description=_ORDERED)
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> Self:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sendoff.accounts.authentication import Principal
@@ -28,7 +29,7 @@ from sendoff.policy.matching import DEFAULT_SUBSCRIPTION
 from sendoff.policy.states import EndpointState
 from sendoff.publishing.event_types import check_subscription
 from sendoff.store.engine.database import Transaction
-from sendoff.store.queries import accounts, endpoints
+from sendoff.store.queries import accounts, endpoints, ordering
 from sendoff.store.tables import Endpoint
 
 PAGE_SIZE = 100
@@ -194,10 +195,23 @@ async def update_endpoint(
         apply_changes(endpoint, fields, now)
         if url_changed:
             endpoint.verified_at = now
+        changes_order = endpoint.ordered != before["ordered"]
+        due = await _change_order(tx, endpoint, now) if changes_order else []
         write_endpoint_audit(tx, actor, "endpoint.update", endpoint, before=before)
+    context.queue.enqueue_deliveries(due)
+    if changes_order and not endpoint.ordered:
+        context.queue.enqueue_backlog([endpoint.id])
     if endpoint.drain_due:
         await drain_endpoint(context, endpoint.id)
     return endpoint
+
+
+async def _change_order(tx: Transaction, endpoint: Endpoint, now: datetime) -> list[str]:
+    """Put what is not under way into a line, or end the line; the ids of what is due then."""
+    await tx.flush()
+    if endpoint.ordered:
+        await ordering.give_places(tx, endpoint.id)
+    return await ordering.advance(tx, [endpoint.id], now=now)
 
 
 async def delete_endpoint(context: Context, organization_id: str, actor: Actor, endpoint_id: str) -> None:

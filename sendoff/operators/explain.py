@@ -13,6 +13,7 @@ from sendoff.policy.expressions import Evaluated, ExpressionInput, Pair
 from sendoff.policy.matching import matches
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.publishing.evaluation import EvaluationJob, evaluate
+from sendoff.publishing.history import find_waits_for
 from sendoff.store.queries import audit, dead_letters, delivery_history, endpoints, events
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Explanation:
     verdict: Verdict
     delivery: Delivery | None
     because: str
+    waits_for: str | None = None
+    """The delivery that holds it back, at the head of its endpoint's line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ async def explain_event(context: Context, event_id: str) -> EventExplanation:
         made = {delivery.endpoint_id: delivery for delivery in await delivery_history.of_event(tx, event.id)}
         dead = [one.id for one in made.values() if one.state == DeliveryState.DEAD]
         letters = await dead_letters.newest_of(tx, dead)
+        waits_for = await find_waits_for(tx, list(made.values()))
         found = await endpoints.of_organization(tx, event.organization_id, deleted=True)
         changed = [one.id for one in found if one.id not in made and one.updated_at > event.created_at]
         changes = await audit.changes_since(tx, event.organization_id, changed, since=event.created_at)
@@ -96,7 +100,8 @@ async def explain_event(context: Context, event_id: str) -> EventExplanation:
         else:
             settings = then[endpoint.id]
             verdict, because = explain_absence(event, endpoint, settings, results.get(settings.filter))
-        explained.append(Explanation(endpoint.id, endpoint.url, verdict, delivery, because))
+        head = waits_for.get(delivery.id) if delivery else None
+        explained.append(Explanation(endpoint.id, endpoint.url, verdict, delivery, because, head))
     return EventExplanation(event, sorted(explained, key=lambda one: one.delivery is None))
 
 
@@ -121,6 +126,9 @@ def explain_delivery(delivery: Delivery, letter: DeadLetter | None) -> tuple[Ver
             return Verdict.IN_FLIGHT, f"A worker is sending it; before, there were {tried}."
         case DeliveryState.HELD:
             return Verdict.WAITING, f"Its endpoint is at its limit of requests in flight; it waits its turn, {tried}."
+        case DeliveryState.QUEUED:
+            because = f"Its endpoint is ordered; deliveries that were accepted before it go first, {tried}."
+            return Verdict.WAITING, because
         case DeliveryState.PENDING:
             return Verdict.WAITING, _because_pending(delivery, tried)
         case DeliveryState.DEAD:

@@ -10,6 +10,7 @@ from sendoff.dialects.registry import Dialects
 from sendoff.errors import NotFound
 from sendoff.ids import is_uuid
 from sendoff.policy.states import EndpointState
+from sendoff.publishing.history import find_waits_for
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import audit, dead_letters, delivery_history, endpoints, events
 from sendoff.store.queries.audit import AuditFilter
@@ -30,6 +31,8 @@ class DeliveryReport:
     attempts: list[Attempt]
     last_exchange: LastExchange | None
     request_body: bytes
+    waits_for: str | None = None
+    """The delivery that holds it back, at the head of its endpoint's line; None unless it is queued behind one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,7 @@ async def report_on(tx: Transaction, dialects: Dialects, delivery: Delivery) -> 
         attempts=await delivery_history.attempts_of(tx, delivery.id),
         last_exchange=await delivery_history.last_exchange_of(tx, delivery.id),
         request_body=dialects.get(endpoint.dialect).body(event_data),
+        waits_for=(await find_waits_for(tx, [delivery])).get(delivery.id),
     )
 
 

@@ -16,12 +16,14 @@ from itertools import chain
 
 
 class DeliveryState(StrEnum):
-    """How far a delivery is. `pending`, `held` and `in_flight` are open: the delivery is still to be made."""
+    """How far a delivery is. `pending`, `held`, `queued` and `in_flight` are open: the delivery is still to be made."""
 
     PENDING = "pending"
     """Waits until it is due."""
     HELD = "held"
     """Due, but its endpoint has no capacity; claimed as capacity is freed, oldest first."""
+    QUEUED = "queued"
+    """Waits in the line of its ordered endpoint for those that were accepted before it."""
     IN_FLIGHT = "in_flight"
     """Claimed by a worker under a lease; when the lease has ended, another worker may claim it."""
     DELIVERED = "delivered"
@@ -29,7 +31,12 @@ class DeliveryState(StrEnum):
     """Given up; the dead-letter store has it."""
 
 
-OPEN_DELIVERY_STATES = (DeliveryState.PENDING, DeliveryState.HELD, DeliveryState.IN_FLIGHT)
+OPEN_DELIVERY_STATES = (
+    DeliveryState.PENDING,
+    DeliveryState.HELD,
+    DeliveryState.QUEUED,
+    DeliveryState.IN_FLIGHT,
+)
 
 
 class EndpointState(StrEnum):
@@ -201,9 +208,10 @@ ENDPOINT = StateMachine(
     (REGISTER, SWITCH_OFF, AUTO_DISABLE, DISABLE_BY_OPERATOR, SWITCH_ON, ANSWER_GONE, DELETE),
 )
 
-_PENDING, _HELD, _IN_FLIGHT, _DEAD = (
+_PENDING, _HELD, _QUEUED, _IN_FLIGHT, _DEAD = (
     DeliveryState.PENDING,
     DeliveryState.HELD,
+    DeliveryState.QUEUED,
     DeliveryState.IN_FLIGHT,
     DeliveryState.DEAD,
 )
@@ -212,6 +220,7 @@ ACCEPT = Trigger(
     (None, _PENDING, "accepted"),
     (None, _HELD, "accepted beyond the endpoint's capacity"),
     (None, _DEAD, "its transform failed"),
+    (None, _QUEUED, "accepted behind others of its line"),
 )
 CLAIM_DUE = Trigger(
     "claim due",
@@ -228,18 +237,46 @@ RECORD = Trigger(
     (_IN_FLIGHT, DeliveryState.DELIVERED, "2xx"),
     (_IN_FLIGHT, _DEAD, "given up"),
 )
-RETRY_NOW = Trigger("retry now", (_PENDING, _PENDING, "retried by hand"), (_HELD, _PENDING, "retried by hand"))
+RETRY_NOW = Trigger(
+    "retry now",
+    (_PENDING, _PENDING, "retried by hand"),
+    (_HELD, _PENDING, "retried by hand"),
+    (_QUEUED, _QUEUED, "retried by hand"),
+)
 REOPEN = Trigger(
     "reopen",
     (_DEAD, _PENDING, "replayed, or retried by hand"),
     (DeliveryState.DELIVERED, _PENDING, "replayed by its id"),
+    (_DEAD, _QUEUED, "replayed, or retried by hand, in order"),
+    (DeliveryState.DELIVERED, _QUEUED, "replayed by its id, in order"),
 )
-CLOSE = Trigger("close", *((source, _DEAD, "endpoint not active") for source in (_PENDING, _HELD, _IN_FLIGHT)))
+CLOSE = Trigger("close", *((source, _DEAD, "endpoint not active") for source in (_PENDING, _HELD, _QUEUED, _IN_FLIGHT)))
+ADVANCE = Trigger("advance", (_QUEUED, _PENDING, "first in its line"))
+STEP_BACK = Trigger(
+    "step back",
+    (_PENDING, _QUEUED, "another of its line goes first"),
+    (_HELD, _QUEUED, "another of its line goes first"),
+)
+ENTER_LINE = Trigger("enter the line", (_IN_FLIGHT, _QUEUED, "claimed without a place in its line"))
+DISBAND = Trigger("disband the line", (_QUEUED, _HELD, "its endpoint is not ordered any more"))
 
 DELIVERY = StateMachine(
     "delivery",
     DeliveryState,
-    (ACCEPT, CLAIM_DUE, CLAIM_HELD, RELEASE, RECORD, RETRY_NOW, CLOSE, REOPEN),
+    (
+        ACCEPT,
+        CLAIM_DUE,
+        CLAIM_HELD,
+        RELEASE,
+        RECORD,
+        RETRY_NOW,
+        CLOSE,
+        REOPEN,
+        ADVANCE,
+        STEP_BACK,
+        ENTER_LINE,
+        DISBAND,
+    ),
 )
 
 GIVE_UP = Trigger("give up", (None, DeadLetterState.OPEN, "given up"))

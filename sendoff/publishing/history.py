@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sendoff.context import Context
 from sendoff.errors import NotFound
 from sendoff.ids import is_event_id
-from sendoff.store.queries import delivery_history, events
+from sendoff.policy.states import DeliveryState
+from sendoff.store.engine.database import Transaction
+from sendoff.store.queries import delivery_history, events, ordering
 from sendoff.store.queries.delivery_history import DeliveryFilter
 from sendoff.store.tables import Delivery, Event
 
@@ -19,6 +22,8 @@ class ListedDelivery:
     delivery: Delivery
     event_type: str
     request_id: str | None
+    waits_for: str | None = None
+    """The delivery that holds it back, at the head of its endpoint's line; None unless it is queued behind one."""
 
 
 async def get_event(context: Context, organization_id: str, event_id: str) -> tuple[Event, list[Delivery]]:
@@ -36,4 +41,13 @@ async def list_deliveries(
     """Deliveries, newest first."""
     async with context.database.read() as tx:
         page = await delivery_history.page(tx, chosen, limit=limit, before=before)
-    return [ListedDelivery(*row) for row in page]
+        waits_for = await find_waits_for(tx, [delivery for delivery, *_ in page])
+    return [ListedDelivery(*row, waits_for.get(row[0].id)) for row in page]
+
+
+async def find_waits_for(tx: Transaction, deliveries: Sequence[Delivery]) -> dict[str, str]:
+    """Which delivery holds back each of those that are queued, by the id of the one that waits."""
+    queued = [delivery for delivery in deliveries if delivery.state == DeliveryState.QUEUED]
+    heads = await ordering.find_heads(tx, {delivery.endpoint_id for delivery in queued})
+    found = {delivery.id: heads.get(delivery.endpoint_id, delivery.id) for delivery in queued}
+    return {waiting: head for waiting, head in found.items() if head != waiting}

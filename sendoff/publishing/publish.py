@@ -26,6 +26,7 @@ from sendoff.publishing.turns import PublishTurns
 from sendoff.publishing.untransformed import Untransformed, dead_letter_untransformed
 from sendoff.store.engine.database import ANSWER_SECONDS, Transaction
 from sendoff.store.hot.rows import EventOfKey
+from sendoff.store.queries import ordering
 from sendoff.store.queries.deliveries import NewDelivery
 from sendoff.store.queries.endpoints import Subscriber
 from sendoff.store.queries.events import NewEventRow
@@ -164,7 +165,7 @@ async def insert_publications(
         slots=settings.worker_max_in_flight,
         now=now,
     )
-    if plan.failed and tx is None:
+    if tx is None and (plan.failed or plan.is_ordered):
         async with context.database.write() as own:
             await _insert(context, plan, now, tx=own)
     elif plan.events:
@@ -188,6 +189,8 @@ async def accept_one(
 
 
 async def _insert(context: Context, plan: Plan, now: datetime, *, tx: Transaction | None) -> None:
+    if tx is not None and plan.is_ordered:
+        await _take_places(tx, plan.deliveries)
     await context.hot.accept(plan.events, plan.deliveries, now=now, tx=tx)
     if tx is not None:
         await dead_letter_untransformed(tx, plan.failed, now=now)
@@ -200,6 +203,20 @@ async def evaluate_publication(context: Context, publication: Publication, subsc
     """
     jobs = publication.missing_evaluations(subscribers, now=context.clock.now())
     publication.evaluations.update(await evaluate(context, publication.organization_id, jobs))
+
+
+async def _take_places(tx: Transaction, planned: Sequence[NewDelivery]) -> None:
+    """Give the deliveries for ordered endpoints their places; the first of an empty line is due at once."""
+    queued = [delivery for delivery in planned if delivery.state is DeliveryState.QUEUED]
+    places = await ordering.take_places(tx, Counter(delivery.endpoint_id for delivery in queued))
+    for delivery in queued:
+        if (place := places.get(delivery.endpoint_id)) is None:
+            delivery.state = DeliveryState.HELD  # the endpoint is not ordered any more
+            continue
+        place.last_sequence += 1
+        delivery.sequence = place.last_sequence
+        if place.is_free:
+            delivery.state, place.is_free = DeliveryState.PENDING, False
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +263,11 @@ class Plan:
     failed: list[Untransformed]
     """The deliveries whose transform failed: they are inserted, and are dead letters at once."""
 
+    @property
+    def is_ordered(self) -> bool:
+        """Whether a delivery needs a place in a line."""
+        return any(delivery.state is DeliveryState.QUEUED for delivery in self.deliveries)
+
 
 def plan_publications(
     publications: Sequence[Publication],
@@ -258,6 +280,7 @@ def plan_publications(
     """One event row for each event, one delivery row for each of its organization's endpoints that it matches.
 
     Of one endpoint's deliveries at most `most_due` are due, and none while others of it are held; the rest is held.
+    Those of ordered endpoints are queued, without a place yet.
     """
     plan = Plan([], [], [], [])
     due: Counter[str] = Counter()
@@ -274,6 +297,8 @@ def plan_publications(
                     continue
                 if result.error is not None:
                     state = DeliveryState.DEAD
+                elif subscriber.ordered:
+                    state = DeliveryState.QUEUED
                 elif subscriber.has_held or due[subscriber.id] >= due_at_most:
                     state = DeliveryState.HELD
                 else:

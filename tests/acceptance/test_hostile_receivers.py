@@ -202,5 +202,5 @@ async def _arrived(healthy: ReceiverProcess, count: int) -> bool:
 
 
 async def _nothing_open(app: AppFixture) -> bool:
-    query = "SELECT count(*) FROM deliveries WHERE state IN ('pending', 'held', 'in_flight')"
+    query = "SELECT count(*) FROM deliveries WHERE state IN ('pending', 'held', 'queued', 'in_flight')"
     return await look(app, query) == [(0,)]

@@ -100,10 +100,10 @@ class Installation:
         for server in new:
             server.wait_until_ready()
 
-    def add_tenant(self, *paths: str) -> Tenant:
+    def add_tenant(self, *paths: str, ordered: bool = False) -> Tenant:
         """A new organization with an endpoint at each of the receiver's paths."""
         urls = [self.receiver.url(path) for path in paths]
-        self.tenants.append(asyncio.run(open_tenant(self.settings, self.port, urls, paths)))
+        self.tenants.append(asyncio.run(open_tenant(self.settings, self.port, urls, paths, ordered=ordered)))
         return self.tenants[-1]
 
     def kill(self, *workers: Server) -> int:
@@ -132,7 +132,7 @@ class Installation:
     def wait_until_done(self, *, within: float = 30) -> ConsistencyReport:
         """Wait until no delivery is open, and check that everything that was accepted is delivered or dead."""
         eventually_blocking(
-            lambda: self.count("pending", "held", "in_flight") == 0,
+            lambda: self.count("pending", "held", "queued", "in_flight") == 0,
             within=within,
             every=0.2,
             what=lambda: f"no open deliveries, but {self._counts()}\n{self._logs()}",

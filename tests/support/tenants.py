@@ -75,7 +75,9 @@ class Tenant:
         return f"unanswered {self.published.unanswered}, refused {self.published.refused[-3:]}"
 
 
-async def open_tenant(settings: Mapping[str, str], port: int, urls: Sequence[str], paths: Sequence[str]) -> Tenant:
+async def open_tenant(
+    settings: Mapping[str, str], port: int, urls: Sequence[str], paths: Sequence[str], *, ordered: bool = False
+) -> Tenant:
     """A new organization with an endpoint for each URL, straight into the database that `settings` name."""
     async with open_context(load(**settings)) as opened:
         # Tests register a thousand endpoints at one host; the ping limit must not stop them.
@@ -85,6 +87,6 @@ async def open_tenant(settings: Mapping[str, str], port: int, urls: Sequence[str
             context, _ACTOR, organization_id=organization.id, email="ada@example.com", scopes=[EVENTS_WRITE]
         )
         principal = await authenticate(context, f"Bearer {minted.key}")
-        chosen = [NewEndpoint(url=url, events=[EVENT_TYPE]) for url in urls]
+        chosen = [NewEndpoint(url=url, events=[EVENT_TYPE], ordered=ordered) for url in urls]
         ids = [(await register_endpoint(context, principal, _ACTOR, new)).endpoint.id for new in chosen]
     return Tenant(settings, port, organization.id, minted.key, dict(zip(ids, paths, strict=True)))

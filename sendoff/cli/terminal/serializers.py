@@ -45,23 +45,26 @@ def serialize_endpoint(endpoint: Endpoint) -> dict[str, Any]:
     return {OperatorsView.model_fields[name].alias or name: value for name, value in fields.items()}
 
 
-def serialize_delivery(delivery: Delivery, event_type: str, request_id: str | None) -> dict[str, Any]:
+def serialize_delivery(
+    delivery: Delivery, event_type: str, request_id: str | None, *, waits_for: str | None
+) -> dict[str, Any]:
     """A delivery; `next_attempt_at` is null unless it waits for it."""
     fields = _pick(
         delivery,
         "id event_id endpoint_id organization_id state attempt_count next_attempt_at replay_id created_at "
         "last_attempt_at last_response_status last_error delivered_at",
     )
-    return fields | {"event_type": event_type, "request_id": request_id}
+    return fields | {"event_type": event_type, "request_id": request_id, "waits_for": waits_for}
 
 
 def shape_listed_delivery(listed: ListedDelivery) -> dict[str, Any]:
-    return serialize_delivery(listed.delivery, listed.event_type, listed.request_id)
+    return serialize_delivery(listed.delivery, listed.event_type, listed.request_id, waits_for=listed.waits_for)
 
 
 def serialize_delivery_report(report: DeliveryReport) -> dict[str, Any]:
     """A delivery with its attempts and what went over the wire at the last that failed."""
-    fields = serialize_delivery(report.delivery, report.event.type, report.event.request_id)
+    event = report.event
+    fields = serialize_delivery(report.delivery, event.type, event.request_id, waits_for=report.waits_for)
     return fields | {"endpoint_url": report.endpoint_url} | _serialize_exchange(report)
 
 
@@ -75,7 +78,8 @@ def serialize_explanation(explained: EventExplanation) -> dict[str, Any]:
                 "endpoint_id": one.endpoint_id,
                 "url": one.url,
                 "verdict": str(one.verdict),
-                "delivery": one.delivery and serialize_delivery(one.delivery, event.type, event.request_id),
+                "delivery": one.delivery
+                and serialize_delivery(one.delivery, event.type, event.request_id, waits_for=one.waits_for),
                 "because": one.because,
             }
             for one in explained.endpoints

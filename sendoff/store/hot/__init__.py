@@ -54,8 +54,8 @@ class HotStore(Protocol):
 
         None, with nothing written, unless its key is valid and carries `scope`, its organization is not suspended and
         its type is built in or registered without a schema, and no endpoint that it matches has a filter or a
-        transform; `find_senders` tells why. None always on SQLite, where a statement costs no round trip. The
-        deliveries of an endpoint that has held ones are held.
+        transform or is ordered; `find_senders` tells why. None always on SQLite, where a statement costs no round
+        trip. The deliveries of an endpoint that has held ones are held.
         """
         ...
 

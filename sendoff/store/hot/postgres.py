@@ -49,10 +49,11 @@ from sendoff.store.queries.events import NewEventRow
 
 _SUBSCRIBERS = f"""(
     SELECT json_agg(json_build_object(
-        'id', p.id, 'events', p.matched, 'has_held', {HAS_HELD}, 'filter', p.filter, 'transform', p.transform
+        'id', p.id, 'events', p.matched, 'has_held', {HAS_HELD}, 'filter', p.filter, 'transform', p.transform,
+        'ordered', p.ordered
     ))::text
     FROM (
-        SELECT e.id, e.filter, e.transform, (
+        SELECT e.id, e.filter, e.transform, e.ordered, (
             SELECT json_agg(named) FROM json_array_elements_text(e.events) AS named WHERE named = ANY($2::text[])
         ) AS matched
         {ACTIVE_ENDPOINTS}
@@ -68,7 +69,7 @@ _FIND_SUBSCRIBERS = f"""
 """
 
 _EVENT_COLUMNS = ("id", "organization_id", "type", "data", "occurred_at", "request_id", "delivery_count")
-_DELIVERY_COLUMNS = ("id", "event_id", "endpoint_id", "organization_id", "state", "data")
+_DELIVERY_COLUMNS = ("id", "event_id", "endpoint_id", "organization_id", "state", "data", "sequence")
 _ACCEPT = """
     WITH accepted AS (
         INSERT INTO events (id, organization_id, type, data, occurred_at, request_id, delivery_count, created_at)
@@ -77,10 +78,10 @@ _ACCEPT = """
         ) AS r
     )
     INSERT INTO deliveries
-        (id, event_id, endpoint_id, organization_id, created_at, state, data, attempt_count, due_at)
-    SELECT r.id, r.event_id, r.endpoint_id, r.organization_id, $8, r.state, r.data, 0, $8
-    FROM unnest($9::uuid[], $10::text[], $11::uuid[], $12::uuid[], $13::text[], $14::text[])
-        AS r(id, event_id, endpoint_id, organization_id, state, data)
+        (id, event_id, endpoint_id, organization_id, created_at, state, data, attempt_count, due_at, sequence)
+    SELECT r.id, r.event_id, r.endpoint_id, r.organization_id, $8, r.state, r.data, 0, $8, r.sequence
+    FROM unnest($9::uuid[], $10::text[], $11::uuid[], $12::uuid[], $13::text[], $14::text[], $15::bigint[])
+        AS r(id, event_id, endpoint_id, organization_id, state, data, sequence)
 """
 
 # The ids of an event's deliveries differ from the given one in their last 32 bits, which are random otherwise.
@@ -95,7 +96,7 @@ _ACCEPT_ONE = f"""
             ))
     ), reached AS MATERIALIZED (
         SELECT s.organization_id, p.id AS endpoint_id, {HAS_HELD} AS has_held,
-            p.filter IS NOT NULL OR p.transform IS NOT NULL AS is_selective,
+            p.filter IS NOT NULL OR p.transform IS NOT NULL OR p.ordered AS is_special,
             row_number() OVER (ORDER BY p.id) - 1 AS place
         FROM sender s JOIN endpoints p ON p.organization_id = s.organization_id AND p.state = 'active'
         WHERE EXISTS (SELECT FROM json_array_elements_text(p.events) AS named WHERE named = ANY($11::text[]))
@@ -103,7 +104,7 @@ _ACCEPT_ONE = f"""
         INSERT INTO events (id, organization_id, type, data, occurred_at, request_id, delivery_count, created_at)
         SELECT $6::text, s.organization_id, $5, $7::text, $8::timestamptz, $9::text,
             (SELECT count(*) FROM reached), $2
-        FROM sender s WHERE NOT EXISTS (SELECT FROM reached WHERE is_selective)
+        FROM sender s WHERE NOT EXISTS (SELECT FROM reached WHERE is_special)
         RETURNING organization_id
     ), delivery AS (
         INSERT INTO deliveries
@@ -124,7 +125,8 @@ _ACCEPT_ONE = f"""
 _UNSYNCED = "(SELECT set_config('synchronous_commit', 'off', true) IS NOT NULL)"
 
 _CLAIMED = """deliveries.id, deliveries.event_id, deliveries.endpoint_id, deliveries.organization_id,
-    deliveries.state, deliveries.attempt_count, deliveries.replay_id, deliveries.blocked_since, deliveries.data"""
+    deliveries.state, deliveries.attempt_count, deliveries.replay_id, deliveries.blocked_since, deliveries.data,
+    deliveries.sequence"""
 _CLAIM_DUE = f"""
     WITH due AS (
         SELECT d.id, d.endpoint_id FROM deliveries d

@@ -53,6 +53,7 @@ class ClaimedDelivery:
     attempt_count: int
     replay_id: str | None
     blocked_since: datetime | None
+    sequence: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +157,10 @@ capacity, for they are not sent."""
 
 CONTENT = """
     SELECT t.id, t.event_id, t.endpoint_id, t.organization_id, t.state, t.attempt_count, t.replay_id, t.blocked_since,
-        p.state AS endpoint_state, p.dialect, p.url, p.secret, p.previous_secret, p.previous_secret_until,
+        t.sequence, p.state AS endpoint_state, p.dialect, p.url, p.secret, p.previous_secret, p.previous_secret_until,
         CASE WHEN p.operator_rate_limit IS NULL OR p.rate_limit < p.operator_rate_limit
             THEN p.rate_limit ELSE p.operator_rate_limit END AS rate_limit,
-        p.consecutive_failures, p.last_success_at,
+        p.consecutive_failures, p.last_success_at, p.ordered,
         e.type AS event_type, COALESCE(t.data, e.data) AS data, e.occurred_at, e.request_id
     FROM claimed t
     LEFT JOIN endpoints p ON t.state = 'in_flight' AND p.id = t.endpoint_id
@@ -213,7 +214,7 @@ def read_sender(row: Any) -> Sender:
 def read_subscribers(document: str | None) -> list[Subscriber]:
     """The JSON array of a column `subscribers`; null when there are none."""
     found = orjson.loads(document) if document else []
-    return [Subscriber(**{**one, "has_held": bool(one["has_held"])}) for one in found]
+    return [Subscriber(**{**one, "has_held": bool(one["has_held"]), "ordered": bool(one["ordered"])}) for one in found]
 
 
 def attempt_columns(attempt: AttemptRecord) -> dict[str, Any]:
@@ -266,6 +267,7 @@ def _delivery(row: Any) -> ClaimedDelivery:
         attempt_count=row["attempt_count"],
         replay_id=None if row["replay_id"] is None else str(row["replay_id"]),
         blocked_since=read_time(row["blocked_since"]),
+        sequence=row["sequence"],
     )
 
 
@@ -282,6 +284,7 @@ def _destination(row: Any) -> Destination:
         rate_limit=row["rate_limit"],
         consecutive_failures=row["consecutive_failures"],
         last_success_at=read_time(row["last_success_at"]),
+        ordered=bool(row["ordered"]),
     )
 
 

@@ -55,10 +55,11 @@ from sendoff.store.queries.events import NewEventRow
 
 _SUBSCRIBERS = f"""(
     SELECT json_group_array(json_object(
-        'id', p.id, 'events', json(p.matched), 'has_held', {HAS_HELD}, 'filter', p.filter, 'transform', p.transform
+        'id', p.id, 'events', json(p.matched), 'has_held', {HAS_HELD}, 'filter', p.filter, 'transform', p.transform,
+        'ordered', p.ordered
     ))
     FROM (
-        SELECT e.id, e.filter, e.transform, (
+        SELECT e.id, e.filter, e.transform, e.ordered, (
             SELECT json_group_array(named.value) FROM json_each(e.events) AS named
             WHERE named.value IN (SELECT value FROM json_each(:types))
         ) AS matched
@@ -75,15 +76,15 @@ _FIND_SUBSCRIBERS = f"""
 """
 
 _EVENT_COLUMNS = ("id", "organization_id", "type", "data", "occurred_at", "request_id", "delivery_count")
-_DELIVERY_COLUMNS = ("id", "event_id", "endpoint_id", "organization_id", "state", "data")
+_DELIVERY_COLUMNS = ("id", "event_id", "endpoint_id", "organization_id", "state", "data", "sequence")
 _INSERT_EVENT = """
     INSERT INTO events (id, organization_id, type, data, occurred_at, request_id, delivery_count, created_at)
     VALUES (:id, :organization_id, :type, :data, :occurred_at, :request_id, :delivery_count, :created_at)
 """
 _INSERT_DELIVERY = """
     INSERT INTO deliveries
-        (id, event_id, endpoint_id, organization_id, created_at, state, data, attempt_count, due_at)
-    VALUES (:id, :event_id, :endpoint_id, :organization_id, :created_at, :state, :data, 0, :created_at)
+        (id, event_id, endpoint_id, organization_id, created_at, state, data, attempt_count, due_at, sequence)
+    VALUES (:id, :event_id, :endpoint_id, :organization_id, :created_at, :state, :data, 0, :created_at, :sequence)
 """
 
 _CLAIM_DUE = f"""

@@ -17,13 +17,18 @@ from sendoff.store.engine.batch import (
 )
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.transitions import found_by, made_by
+from sendoff.store.queries import ordering
 
 _ID = {"id": "uuid"}
+_IS_ORDERED = "(SELECT e.ordered FROM endpoints e WHERE e.id = deliveries.endpoint_id)"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NewDelivery:
-    """A delivery to be inserted: `pending`, which is due at once, `held` until its endpoint has capacity, or `dead`."""
+    """A delivery to be inserted: `pending`, which is due at once, `held` until its endpoint has capacity, or `dead`.
+
+    For an ordered endpoint it is `queued` in the line.
+    """
 
     id: str
     event_id: str
@@ -33,6 +38,8 @@ class NewDelivery:
     state: DeliveryState
     data: str | None = None
     """What the endpoint's transform made of the event's data; None sends the event's own."""
+    sequence: int | None = None
+    """Its place in the line of an ordered endpoint, which `ordering.take_places` gives."""
 
     def __post_init__(self) -> None:
         ACCEPT.check(None, self.state)
@@ -83,7 +90,7 @@ async def lock_waiting(tx: Transaction, ids: Sequence[str]) -> list[OpenDelivery
         tx,
         f"""
         SELECT d.id, d.endpoint_id, d.replay_id FROM deliveries d
-        WHERE d.id IN (SELECT r.id FROM {rows_from(tx, "ids", _ID)} AS r) AND d.state IN ('pending', 'held')
+        WHERE d.id IN (SELECT r.id FROM {rows_from(tx, "ids", _ID)} AS r) AND d.state IN ('pending', 'held', 'queued')
         ORDER BY d.id
         {skip_locked(tx, "d")}
         """,
@@ -197,22 +204,28 @@ async def reopen(
 ) -> list[str]:
     """Make dead deliveries due again, on the word of a replay or of a manual retry; the ids of those that were.
 
-    With `delivered`, those that were delivered as well: only for who asked for these very deliveries.
+    With `delivered`, those that were delivered as well: only for who asked for these very deliveries. Those of an
+    ordered endpoint are queued, at the place that they were accepted at, and the first of the line becomes due.
     """
     sources = (DeliveryState.DEAD, DeliveryState.DELIVERED) if delivered else (DeliveryState.DEAD,)
     result = await execute(
         tx,
         f"""
-        UPDATE deliveries SET state = {made_by(REOPEN)}, due_at = :now, replay_id = :replay_id,
-            delivered_at = NULL, blocked_since = NULL
+        UPDATE deliveries SET due_at = :now, replay_id = :replay_id, delivered_at = NULL, blocked_since = NULL,
+            state = CASE WHEN {_IS_ORDERED} THEN {made_by(REOPEN, DeliveryState.QUEUED)}
+                ELSE {made_by(REOPEN, DeliveryState.PENDING)} END,
+            sequence = CASE WHEN {_IS_ORDERED} THEN COALESCE(sequence, 0) ELSE sequence END
         WHERE id IN (SELECT id FROM {rows_from(tx, "ids", _ID)} AS r) AND {found_by(REOPEN, *sources)}
-        RETURNING deliveries.id
+        RETURNING deliveries.id, deliveries.endpoint_id, deliveries.state
         """,
         ids=ids_parameter(ids),
         replay_id=replay_id,
         now=now,
     )
-    return [str(row.id) for row in result]
+    rows = result.all()
+    lines = {str(row.endpoint_id) for row in rows if row.state == DeliveryState.QUEUED}
+    await ordering.advance(tx, lines, now=now)
+    return [str(row.id) for row in rows]
 
 
 async def note_errors(tx: Transaction, errors: Mapping[str, str]) -> None:
@@ -240,11 +253,13 @@ async def keep_data(tx: Transaction, made: Sequence[NewData]) -> None:
 
 
 async def make_due_now(tx: Transaction, delivery_id: str, *, now: datetime) -> bool:
-    """Make a waiting delivery due at once; False if it is not waiting."""
+    """Make a waiting delivery due at once, or a queued one as soon as it is first; False if it is not waiting."""
     result = await execute(
         tx,
         f"""
-        UPDATE deliveries SET state = {made_by(RETRY_NOW)}, due_at = :now
+        UPDATE deliveries SET due_at = :now,
+            state = CASE state WHEN 'queued' THEN {made_by(RETRY_NOW, DeliveryState.QUEUED)}
+                ELSE {made_by(RETRY_NOW, DeliveryState.PENDING)} END
         WHERE id = :id AND {found_by(RETRY_NOW)} RETURNING deliveries.id
         """,
         id=delivery_id,
@@ -269,17 +284,22 @@ async def lock_waiting_of_endpoint(
     tx: Transaction, endpoint_id: str, *, now: datetime, limit: int
 ) -> list[OpenDelivery]:
     """Open deliveries of an endpoint that no worker is sending, locked; the oldest, at most `limit`."""
-    result = await execute(
-        tx,
-        f"""
+    waiting = """
         SELECT d.id, d.replay_id FROM deliveries d
         WHERE d.endpoint_id = :endpoint_id AND d.state IN ('pending', 'held', 'in_flight')
             AND (d.state <> 'in_flight' OR d.leased_until <= :now)
-        ORDER BY d.id LIMIT :limit
-        {skip_locked(tx, "d")}
-        """,
-        endpoint_id=endpoint_id,
-        now=now,
-        limit=limit,
-    )
-    return [OpenDelivery(str(row.id), endpoint_id, str(row.replay_id) if row.replay_id else None) for row in result]
+        ORDER BY d.id LIMIT :limit {locked}
+    """
+    queued = """
+        SELECT d.id, d.replay_id FROM deliveries d WHERE d.endpoint_id = :endpoint_id AND d.state = 'queued'
+        ORDER BY d.sequence, d.id LIMIT :limit {locked}
+    """
+    locked = skip_locked(tx, "d")
+    found = (await execute(tx, waiting.format(locked=locked), endpoint_id=endpoint_id, now=now, limit=limit)).all()
+    if len(found) < limit:
+        rest = limit - len(found)
+        found = [
+            *found,
+            *(await execute(tx, queued.format(locked=locked), endpoint_id=endpoint_id, limit=rest)).all(),
+        ]
+    return [OpenDelivery(str(row.id), endpoint_id, str(row.replay_id) if row.replay_id else None) for row in found]

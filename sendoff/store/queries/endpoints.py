@@ -26,6 +26,8 @@ class Subscriber:
     """Whether it has held deliveries; new deliveries queue behind them."""
     filter: str | None = None
     transform: str | None = None
+    ordered: bool = False
+    """Whether its deliveries go out one at a time."""
 
 
 NEWEST_HELD = """(
@@ -52,6 +54,7 @@ class Destination:
     consecutive_failures: int
     last_success_at: datetime | None
     max_in_flight: int | None = None
+    ordered: bool = False
 
 
 async def find(tx: Transaction, endpoint_id: str, *, lock: bool = False) -> Endpoint | None:

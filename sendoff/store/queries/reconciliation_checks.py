@@ -15,15 +15,16 @@ class Check:
     sql: str
 
 
-_OPEN = "('pending', 'held', 'in_flight')"
-_STATES = "('pending', 'held', 'in_flight', 'delivered', 'dead')"
+_OPEN = "('pending', 'held', 'queued', 'in_flight')"
+_STATES = "('pending', 'held', 'queued', 'in_flight', 'delivered', 'dead')"
 
 # PostgreSQL estimates any range of UUIDs at a handful of rows. So the statements leave it no choice that
 # would be slow if it were many: what a range holds is read by its key before anything else is asked of it (an index of
 # a state may hold all rows but a few), is grouped rather than joined with another range, and joined by a key alone.
 _RANGE = """
     WITH d AS MATERIALIZED (
-        SELECT id, event_id, endpoint_id, state, attempt_count, due_at, leased_until, lease_token, replay_id, created_at
+        SELECT id, event_id, endpoint_id, state, attempt_count, due_at, leased_until, lease_token, sequence,
+            replay_id, created_at
         FROM deliveries WHERE WITHIN(id)
     )
 """
@@ -120,12 +121,13 @@ _DELIVERIES = (
     Check(
         "never_due",
         "The delivery waits, but for no time that ever comes.",
-        "Set its `due_at`, or `leased_until` of one in flight, to now.",
+        "Set its `due_at`, `leased_until` if it is in flight, to now, or `sequence` if it is queued, to 0.",
         f"""
         {_RANGE}
         SELECT d.id AS delivery_id FROM d
         WHERE (
             (d.state = 'pending' AND d.due_at IS NULL)
+            OR (d.state = 'queued' AND d.sequence IS NULL)
             OR (d.state = 'in_flight' AND (d.leased_until IS NULL OR d.lease_token IS NULL))
             OR d.state NOT IN {_STATES}
         )
@@ -158,7 +160,7 @@ _DELIVERIES = (
         f"""
         {_RANGE}
         SELECT d.id AS delivery_id, e.id AS endpoint_id FROM d JOIN endpoints e ON e.id = d.endpoint_id
-        WHERE d.state IN ('pending', 'held') AND e.state <> 'active' AND d.created_at < :overdue
+        WHERE d.state IN ('pending', 'held', 'queued') AND e.state <> 'active' AND d.created_at < :overdue
         AND e.updated_at < :overdue AND (e.disabled_at IS NULL OR e.disabled_at < :overdue)
         """,
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Index, LargeBinary, String, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, Index, LargeBinary, String, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from sendoff.policy.states import DeliveryState
@@ -12,6 +12,7 @@ from sendoff.store.engine.types import Identifier, Json, UtcDateTime
 
 _OPEN = text("state IN ('pending', 'held', 'in_flight')")
 _HELD = text("state = 'held'")
+_QUEUED = text("state = 'queued'")
 _PENDING = text("state = 'pending'")
 _IN_FLIGHT = text("state = 'in_flight'")
 _DEAD = text("state = 'dead'")
@@ -27,6 +28,14 @@ class Delivery(SQLModel, table=True):
         Index("ix_deliveries_due_at", "due_at", postgresql_where=_PENDING, sqlite_where=_PENDING),
         Index("ix_deliveries_leased_until", "leased_until", postgresql_where=_IN_FLIGHT, sqlite_where=_IN_FLIGHT),
         Index("ix_deliveries_held", "endpoint_id", "id", postgresql_where=_HELD, sqlite_where=_HELD),
+        Index(
+            "ix_deliveries_queued",
+            "endpoint_id",
+            "sequence",
+            "id",
+            postgresql_where=_QUEUED,
+            sqlite_where=_QUEUED,
+        ),
         Index("ix_deliveries_open", "endpoint_id", "id", postgresql_where=_OPEN, sqlite_where=_OPEN),
         Index("ix_deliveries_endpoint", "endpoint_id", "id"),
         Index("ix_deliveries_dead", "id", postgresql_where=_DEAD, sqlite_where=_DEAD),
@@ -41,11 +50,13 @@ class Delivery(SQLModel, table=True):
     state: str = Field(default=DeliveryState.PENDING, sa_type=String(16))
     attempt_count: int = 0
     due_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    """When the next attempt is due, or for a held one was; null while in flight and afterwards."""
+    """When the next attempt is due, or for a held or queued one was; null while in flight and afterwards."""
     leased_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """Until when the claim holds, after which another worker may take it; null unless in flight."""
     lease_token: str | None = Field(default=None, sa_type=Identifier)
     """The claim that owns it while in flight; a record under another claim does not count."""
+    sequence: int | None = Field(default=None, sa_type=BigInteger)
+    """Its place in the order of acceptance at an ordered endpoint; null if the endpoint was not ordered then."""
     replay_id: str | None = Field(default=None, sa_type=Identifier)
     """The replay on whose word it is open again."""
     blocked_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
@@ -60,8 +71,8 @@ class Delivery(SQLModel, table=True):
 
     @property
     def next_attempt_at(self) -> datetime | None:
-        """`due_at` by the name that the contracts give it."""
-        return self.due_at
+        """When the next attempt is due, by the name that the contracts give it; null while others must go first."""
+        return None if self.state == DeliveryState.QUEUED else self.due_at
 
 
 class Attempt(SQLModel, table=True):

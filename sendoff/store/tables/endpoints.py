@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Index, LargeBinary, String, Text, text
+from sqlalchemy import BigInteger, Index, LargeBinary, String, Text, text
 from sqlmodel import Field, SQLModel
 
 from sendoff.policy.states import EndpointState
@@ -56,6 +56,10 @@ class Endpoint(SQLModel, table=True):
     """A CEL expression that makes this endpoint's `data` of an event's; null leaves it as it is."""
     owner_metadata: dict[str, str] | None = Field(default=None, sa_type=Json)
     """Shown as `metadata`, a name that SQLAlchemy keeps for itself."""
+    ordered: bool = False
+    """Whether its deliveries go out one at a time, in the order of acceptance."""
+    last_sequence: int = Field(default=0, sa_type=BigInteger)
+    """The highest `sequence` given to a delivery of it."""
     drain_due: bool = False
     """Set when the endpoint stops being active, cleared when its open deliveries are in the dead-letter store."""
     created_at: datetime = Field(sa_type=UtcDateTime)

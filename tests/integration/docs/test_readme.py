@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +22,8 @@ BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 PUBLISHING = (ROOT / "docs" / "how-to" / "publish.md").read_text()
 PUBLISHING_BLOCKS = re.findall(r"^```sh\n(.*?)^```", PUBLISHING, re.DOTALL | re.MULTILINE)
 [PUBLISHING_CODE] = re.findall(r"^```python\n(.*?)^```", PUBLISHING, re.DOTALL | re.MULTILINE)
+ORDER = (ROOT / "docs" / "how-to" / "ordered-delivery.md").read_text()
+ORDER_BLOCKS = re.findall(r"^```sh\n(.*?)^```", ORDER, re.DOTALL | re.MULTILINE)
 DEMO, START, ORGANIZATION, PUBLISH, ARRIVED, FAILED, STOP, PRODUCTION = BLOCKS
 
 
@@ -70,6 +73,7 @@ def test_the_blocks_pasted_one_by_one_end_with_a_verified_delivery(checkout: Pat
         assert "delivered" in arrived
         assert "0 deliveries" in run(adapted(FAILED), checkout)
         check_the_page_on_publishing(checkout, ports["8000"])
+        check_the_page_on_order(checkout, adapted)
         log = (checkout / "data" / "received.log").read_text()
         assert "ping      answered 200" in log
         assert "refused" not in log
@@ -95,6 +99,17 @@ print(publish(client, event, "order-1") == publish(client, event, "order-1"))
 """
     (checkout / "publishing.py").write_text(PUBLISHING_CODE + call.replace("PORT", port))
     assert run(".venv/bin/python publishing.py", checkout) == "True\n"
+
+
+def check_the_page_on_order(checkout: Path, adapted: Callable[[str], str]) -> None:
+    register, publish, waiting, switch = (f"KEY=$(cat data/key)\n{adapted(block)}" for block in ORDER_BLOCKS)
+    assert '"ordered":true' in run(register, checkout)
+    assert run(publish, checkout).count('"deliveries":1') == 3
+    log = checkout / "data" / "received.log"
+    eventually_blocking(lambda: log.read_text().count('{"step": ') == 3, within=30, what="three deliveries")
+    assert re.findall(r'\{"step": (\d)\}', log.read_text()) == ["1", "2", "3"]
+    assert json.loads(run(waiting, checkout))["data"] == []
+    assert '"ordered"' not in run(switch, checkout)
 
 
 def test_the_production_block_starts_web_and_worker(checkout: Path, empty_postgres_url: str, valkey_url: str) -> None:
