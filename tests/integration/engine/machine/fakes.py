@@ -80,6 +80,10 @@ class CrashingDatabase:
             yield tx
 
     @property
+    def is_sqlite(self) -> bool:
+        return self._database.is_sqlite
+
+    @property
     def direct(self) -> CrashingDatabase | None:
         """Single statements can crash, too."""
         return self if self._database.direct is not None else None
