@@ -105,11 +105,12 @@ def lost_leases(log: str) -> int:
 def test_a_worker_that_wakes_up_after_its_lease_leaves_the_delivery_to_the_new_owner(
     database: LiveDatabase, install: Install
 ) -> None:
-    """Setup: two workers, of which one is started later; a receiver that answers on demand.
+    """Setup: two workers that have delivered to each endpoint, the second of them frozen; a receiver that answers on
+    demand.
 
     Timeline: 15 deliveries are under way when the first worker is frozen; the receiver answers, of every kind; the
-    second worker takes them over when their leases have ended, gets a 500 for 5 of them and waits for the others'
-    answers; the first wakes up, with an answer for each; then the receiver says 500 to the others, too.
+    second worker thaws, takes them over when their leases have ended, gets a 500 for 5 of them and waits for the
+    others' answers; the first wakes up, with an answer for each; then the receiver says 500 to the others, too.
     What this proves: none of the late answers is recorded, neither over what was recorded meanwhile nor in the place
     of what another worker has under way: each attempt is there once, numbered without gaps, all are delivered, and a
     410 among them ends no endpoint.
@@ -119,29 +120,33 @@ def test_a_worker_that_wakes_up_after_its_lease_leaves_the_delivery_to_the_new_o
     receiver = installation.receiver
     paths = ("/recorded", "/mixed", "/failed")
     tenant = installation.add_tenant(*paths)
-    installation.start(api=False)
+    first, second = installation.new_worker(), installation.new_worker()
+    second.start()
+    installation.warm_up(tenant)
+    second.freeze()
+    first.start()
+    installation.warm_up(tenant)
     receiver.program("/recorded", Reply(held=True))
     receiver.program("/mixed", *[Reply(held=True)] * 3, Reply(410, held=True))
     receiver.program("/failed", Reply(500, held=True))
     tenant.publish(5)
-    eventually_blocking(lambda: [*map(receiver.arrived, paths)] == [1 + 5] * 3, what="requests under way")
-    first = installation.workers[0]
+    eventually_blocking(lambda: [*map(receiver.arrived, paths)] == [3 + 5] * 3, what="requests under way")
     first.freeze()
     receiver.release()
     installation.may_come_twice = 15
     receiver.program("/recorded", *[500] * 5, 200)
     for path in paths[1:]:
         receiver.program(path, *[Reply(500, held=True)] * 5, 200)
-    installation.new_worker().start()
-    eventually_blocking(lambda: [*map(receiver.arrived, paths[1:])] == [1 + 10] * 2, within=20, what="takeover")
+    second.thaw()
+    eventually_blocking(lambda: [*map(receiver.arrived, paths[1:])] == [3 + 10] * 2, within=20, what="takeover")
     recorded = "SELECT count(*) FROM attempts WHERE number = 1"
-    eventually_blocking(lambda: installation.database.query(recorded) == [("5",)], what="the second answer on record")
+    eventually_blocking(lambda: installation.database.query(recorded) == [("11",)], what="the second answer on record")
     first.thaw()
     eventually_blocking(lambda: lost_leases(first.log()) == 15, within=20, what=first.log)
     receiver.release()
     assert installation.check().duplicates == 5 + 3  # those that were answered with a 200 twice
     rows = installation.database.query(
-        "SELECT number, response_status, count(*) FROM attempts GROUP BY 1, 2 ORDER BY 1"
+        "SELECT number, response_status, count(*) FROM attempts GROUP BY 1, 2 ORDER BY 1, 2"
     )
-    assert rows == [("1", "500", "15"), ("2", "200", "15")]
+    assert rows == [("1", "200", "6"), ("1", "500", "15"), ("2", "200", "15")]
     assert "record_failed" not in first.log()

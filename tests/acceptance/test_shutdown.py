@@ -21,23 +21,25 @@ def wait_for_requests(installation: Installation, path: str, count: int) -> None
 def test_a_stopping_worker_drains_and_releases_the_rest_at_once(database: LiveDatabase, install: Install) -> None:
     """Setup: a worker with two seconds of grace, an endpoint that answers on demand, and one that never does.
 
-    Timeline: ten requests to each are under way, SIGTERM; the first endpoint answers; the worker ends; another starts.
+    Timeline: both endpoints answer once; ten requests to each are under way, SIGTERM; the first endpoint answers; the
+    worker ends; another starts.
     What this proves: the first ten are recorded; the others are due again at once, long before their leases end, as if
     they had not been attempted.
     """
     installation = install(database, PATIENT)
     tenant = installation.add_tenant("/slow", "/hung")
     installation.start(api=False)
+    installation.warm_up(tenant)
     installation.receiver.program("/slow", Reply(held=True))
     installation.receiver.program("/hung", Reply(hang=True))
     tenant.publish(10)
     for path in ("/slow", "/hung"):
-        wait_for_requests(installation, path, 11)
+        wait_for_requests(installation, path, 1 + 1 + 10)
     installation.workers[0].signal(signal.SIGTERM)
     installation.receiver.release()
     assert installation.workers[0].stop() == 0, installation.workers[0].log()
     assert (installation.count("delivered"), installation.count("pending"), installation.count("in_flight")) == (
-        10,
+        2 + 10,
         10,
         0,
     )

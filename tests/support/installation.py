@@ -106,6 +106,14 @@ class Installation:
         self.tenants.append(asyncio.run(open_tenant(self.settings, self.port, urls, paths, ordered=ordered)))
         return self.tenants[-1]
 
+    def warm_up(self, tenant: Tenant) -> None:
+        """Have the workers deliver an event to each endpoint of the tenant.
+
+        Until an endpoint has answered, a worker sends it one delivery at a time and holds the others.
+        """
+        tenant.publish(1)
+        eventually_blocking(lambda: self.count("pending", "held", "in_flight") == 0, what="the warm-up delivered")
+
     def kill(self, *workers: Server) -> int:
         """Kill workers while they work. Returns the maximum number of deliveries in flight at that moment."""
         for worker in workers:
