@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count, islice
 from typing import cast
 
 import orjson
 import pytest
 from arq.jobs import serialize_job
+from redis import Redis
 
 from sendoff.ids import new_id
 from sendoff.queue import BULK_DELIVERIES, DELIVER, IDS_PER_JOB
 from tests.acceptance.conftest import Install, mostly_postgres, mostly_sqlite
 from tests.support.databases import LiveDatabase
-from tests.support.installation import PATIENT
+from tests.support.installation import PATIENT, Installation
 from tests.support.polling import eventually_blocking
 from worker.sweeper import LONGEST_WITHOUT_SWEEP_SECONDS, SWEEP_LAG, SWEEP_LAG_UNDER_LOAD, SWEEP_SECONDS
 
-LONG_QUEUE = 500
-"""Jobs of 200 ids each."""
+LONG_QUEUE = 2_000
+"""Jobs of 200 ids each: a worker takes several hundred a second."""
 
 
 @mostly_sqlite
@@ -138,23 +143,55 @@ def test_a_worker_sweeps_although_redis_says_that_another_does(database: LiveDat
 
 @mostly_sqlite
 def test_a_long_queue_does_not_stop_the_sweeper(database: LiveDatabase, install: Install) -> None:
-    """Setup: jobs wait with 100,000 ids of deliveries that do not exist.
+    """Setup: jobs wait, each with 200 ids of deliveries that do not exist.
 
-    Timeline: 100 events whose jobs are lost; a worker starts.
-    What this proves: with a long queue, too, due deliveries are sent within 10 seconds, before most
-    of the queue is consumed.
+    Timeline: 100 events whose jobs are lost; a worker starts; as many jobs are added as it takes.
+    What this proves: with a long queue, too, due deliveries are sent within 10 seconds, and not because the queue came
+    to an end.
     """
     installation = install(database, {})
     tenant = installation.add_tenant("/hook")
     tenant.publish(100)
     with installation.valkey.client() as client:
         client.flushall()
-        for number in range(LONG_QUEUE):
-            ids = [new_id() for _ in range(IDS_PER_JOB)]
-            job = serialize_job(DELIVER, (ids,), {}, None, number, serializer=orjson.dumps)
-            client.set(f"arq:job:{number}", job)
-            client.zadd(BULK_DELIVERIES, {str(number): number})
-    installation.new_worker().start()
-    installation.check(within=10)
+    with long_queue(installation) as sizes:
+        installation.new_worker().start()
+        installation.wait_until_done(within=10)
+    assert min(sizes) > LONG_QUEUE / 2
+    assert sum(LONG_QUEUE - size for size in sizes) > 0, "the worker takes jobs meanwhile"
+    installation.check()
+
+
+@contextmanager
+def long_queue(installation: Installation) -> Iterator[list[int]]:
+    """Keep LONG_QUEUE jobs in the queue within the block; gives the sizes that were found each time."""
+    bodies = [
+        serialize_job(DELIVER, ([new_id() for _ in range(IDS_PER_JOB)],), {}, None, 0, serializer=orjson.dumps)
+        for _ in range(100)
+    ]
+    numbers = count()
+    sizes: list[int] = []
+    ended = threading.Event()
+
+    def fill(client: Redis, jobs: int) -> None:
+        pipeline = client.pipeline(transaction=False)
+        for number in islice(numbers, jobs):
+            pipeline.set(f"arq:job:{number}", bodies[number % len(bodies)])
+            pipeline.zadd(BULK_DELIVERIES, {str(number): number})
+        pipeline.execute()
+
+    def keep_full() -> None:
+        with installation.valkey.client() as client:
+            while not ended.wait(0.02):
+                sizes.append(cast("int", client.zcard(BULK_DELIVERIES)))
+                fill(client, LONG_QUEUE - sizes[-1])
+
     with installation.valkey.client() as client:
-        assert cast("int", client.zcard(BULK_DELIVERIES)) > LONG_QUEUE / 2
+        fill(client, LONG_QUEUE)
+    filling = threading.Thread(target=keep_full)
+    filling.start()
+    try:
+        yield sizes
+    finally:
+        ended.set()
+        filling.join()
