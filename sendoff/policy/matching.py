@@ -65,9 +65,12 @@ def matches(subscribed: Collection[str], event_type: str) -> bool:
 
 @lru_cache(maxsize=1_024)
 def patterns_of(event_type: str) -> tuple[str, ...]:
-    """Every subscription that matches the type: its name, `upload.*` for what begins with `upload.`, and `*`."""
-    if len(event_type) > LONGEST_NAME:
-        return (event_type,)  # no type has such a name
+    """Every subscription that matches the type: its name, `upload.*` for what begins with `upload.`, and `*`.
+
+    None for a text that cannot name a type; a database could refuse it as a parameter.
+    """
+    if not is_event_type_name(event_type):
+        return ()
     words = event_type.split(".")
     return event_type, *(".".join(words[:count]) + ".*" for count in range(len(words) - 1, 0, -1)), ALL_TYPES
 

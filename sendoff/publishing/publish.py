@@ -18,7 +18,7 @@ from sendoff.idempotency import IdempotentRequest, StoredResponse, complete, res
 from sendoff.ids import new_event_id, new_id
 from sendoff.policy.admission import most_due
 from sendoff.policy.expressions import Evaluated, ExpressionInput
-from sendoff.policy.matching import BUILT_IN_TYPES, matches, patterns_of_all
+from sendoff.policy.matching import BUILT_IN_TYPES, is_event_type_name, matches, patterns_of_all
 from sendoff.policy.states import DeadLetterReason, DeliveryState
 from sendoff.publishing.evaluation import EvaluationJob, Evaluations, evaluate, pair_of, pairs_of
 from sendoff.publishing.event_types import check_data, check_types, look_up_publishable
@@ -184,6 +184,8 @@ async def accept_one(
     now = context.clock.now()
     new = EventOfKey(key_hash, new_event_id(), event.type, event.data.decode(), event.occurred_at or now, request_id)
     is_built_in = event.type in BUILT_IN_TYPES
+    if not is_built_in and not is_event_type_name(event.type):
+        return None
     deliveries = await context.hot.accept_one(new, scope=scope, is_built_in=is_built_in, now=now)
     return None if deliveries is None else AcceptedEvent(new.id, event.type, deliveries)
 
