@@ -23,6 +23,8 @@ ACTIONS = {
     ("POST", "/operator/v1/endpoints/{endpoint_id}/disable"): "endpoint.disable",
     ("POST", "/operator/v1/endpoints/{endpoint_id}/enable"): "endpoint.enable",
     ("POST", "/operator/v1/deliveries/{delivery_id}/retry"): "delivery.retry",
+    ("POST", "/api/v1/deliveries/{delivery_id}/retry"): "delivery.retry",
+    ("POST", "/api/v1/webhooks/{webhook_id}/recover"): "replay.start",
     ("POST", "/operator/v1/dead-letters/{dead_letter_id}/discard"): "dead_letter.discard",
     ("POST", "/operator/v1/replays"): "replay.start",
     ("POST", "/operator/v1/replays/{replay_id}/cancel"): "replay.cancel",
@@ -34,6 +36,8 @@ TRAFFIC = {
     ("POST", "/api/v1/events/batch"),
     ("POST", "/api/v1/uploads"),
     ("DELETE", "/api/v1/uploads/{upload_id}"),
+    ("DELETE", "/api/v1/uploads/{upload_id}/files"),
+    ("POST", "/api/v1/webhooks/{webhook_id}/test"),
 }
 """Routes that write what the product is for; their rows are their own record."""
 
@@ -82,6 +86,9 @@ async def do_everything(api: ApiFixture, receiver: Receiver) -> list[str]:
     ids["delivery_id"] = letter["delivery_id"]
     await do("POST", "/operator/v1/deliveries/{delivery_id}/retry")
     await api.app.work()
+    await do("POST", "/api/v1/deliveries/{delivery_id}/retry")
+    await api.app.work()
+    await do("POST", "/api/v1/webhooks/{webhook_id}/recover", {"since": "2100-01-01T00:00:00Z"})
     again = {"filter": {"delivery_ids": [letter["delivery_id"]]}, "rate": 1}
     api.app.clock.advance(100_000)
     await api.app.work()
