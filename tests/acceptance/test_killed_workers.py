@@ -53,6 +53,7 @@ def test_attempts_recorded_by_a_killed_worker_are_not_repeated(database: LiveDat
     installation = install(database, {**STEADY, "ENDPOINT_MAX_IN_FLIGHT": "100"})
     tenant = installation.add_tenant("/hook")
     installation.start(api=False)
+    installation.warm_up(tenant)
     installation.receiver.program("/hook", Reply(held=True))
     before = installation.receiver.arrived("/hook")
     tenant.publish(UNDER_WAY)
