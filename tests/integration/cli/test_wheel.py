@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -72,7 +71,7 @@ def test_the_wheel_has_one_top_level_package_and_its_papers(wheel: Path) -> None
 def test_the_source_distribution_makes_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
     # A folder that a link leads to, too, is packed at the place that is met first and nowhere else.
     archive = build("sdist", ROOT, tmp_path)
-    shutil.unpack_archive(archive, tmp_path, filter="data")
+    subprocess.run(["tar", "-xzf", archive, "-C", tmp_path], check=True)
     again = build("wheel", tmp_path / archive.name.removesuffix(".tar.gz"), tmp_path / "again")
     with zipfile.ZipFile(wheel) as first, zipfile.ZipFile(again) as second:
         assert sorted(first.namelist()) == sorted(second.namelist())

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -69,8 +68,7 @@ def test_a_package_passes_its_own_tests(package: str, command: list[str]) -> Non
 
 def test_pythons_wheel_verifies_every_vector_in_an_empty_environment(tmp_path: Path) -> None:
     sdist = _build("sdist", PACKAGES / "python", tmp_path)
-    with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path, filter="data")
+    subprocess.run(["tar", "-xzf", sdist, "-C", tmp_path], check=True)
     # From the source distribution alone: the link to the product's package is a folder there.
     wheel = _build("wheel", tmp_path / sdist.name.removesuffix(".tar.gz"), tmp_path)
     assert _files(wheel) == _files(_build("wheel", PACKAGES / "python", tmp_path / "from-checkout"))

@@ -98,7 +98,8 @@ class RawReceiver:
         while self._tasks:
             await asyncio.wait(tuple(self._tasks))
         for writer in self._writers:
-            writer.transport.abort()  # an encrypted connection that nobody reads would not end by itself
+            with contextlib.suppress(AttributeError):  # of Python before 3.11.4, if the connection has ended
+                writer.transport.abort()  # an encrypted connection that nobody reads would not end by itself
         await asyncio.sleep(0)
 
 
