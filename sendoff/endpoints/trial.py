@@ -6,33 +6,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sendoff.delivery.pipeline import open_secrets
-from sendoff.dialects.base import AttemptInfo, EventData, Headers
+from sendoff.dialects.base import EventData
 from sendoff.endpoints.manage import get_endpoint
 from sendoff.endpoints.ping_limits import limit_pings
+from sendoff.endpoints.signed_call import SignedCall, send_call, sign_call
 from sendoff.errors import Conflict
-from sendoff.ids import new_event_id, new_id
-from sendoff.policy.addresses import check_url
+from sendoff.ids import new_event_id
 from sendoff.policy.expressions import Evaluated, ExpressionInput
 from sendoff.policy.matching import matches
-from sendoff.publishing.evaluation import EvaluationJob, evaluate, pair_of
+from sendoff.publishing.evaluation import evaluate_event, pair_of
 from sendoff.publishing.event_types import check_types, look_up_publishable
 from sendoff.publishing.publish import NewEvent
+from sendoff.publishing.untransformed import transform_failure
 from sendoff.wire.errors import WireError
-from sendoff.wire.http.message import encode_headers
 
 if TYPE_CHECKING:
     from sendoff.context import Context
     from sendoff.store.tables import Endpoint
     from sendoff.wire.http.message import Response
-
-
-@dataclass(frozen=True, slots=True)
-class TrialRequest:
-    """The request that the event makes."""
-
-    url: str
-    headers: Headers
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +35,7 @@ class Trial:
 
     matched: bool
     because: str | None
-    request: TrialRequest | None = None
+    request: SignedCall | None = None
     response: Response | None = None
     error: str | None = None
 
@@ -55,7 +46,7 @@ async def try_endpoint(
     """Render and sign the event for the endpoint and, unless `dry_run`, send it once; no attempt is counted.
 
     Raises NotFound, UnknownEventType, UnsafeUrl, RateLimited (test calls count as pings), and Conflict when an operator
-    disabled the endpoint or its receiver answered 410.
+    disabled the endpoint and the event would be sent.
     """
     endpoint = await get_endpoint(context, organization_id, endpoint_id)
     check_types(await look_up_publishable(context, {event.type}), [event], in_batch=False)
@@ -68,9 +59,9 @@ async def try_endpoint(
         why = "is false for it" if result.error is None else f"failed: {result.error}"
         return Trial(matched=False, because=f"The endpoint's filter {why}.")
     if result.error is not None:
-        return Trial(matched=True, because=f"The endpoint's transform failed: {result.error}.")
+        return Trial(matched=True, because=transform_failure(result.error))
     data = event.data if result.data is None else result.data.encode()
-    request = _render(context, endpoint, source, data)
+    request = _sign(context, endpoint, source, data)
     if dry_run:
         return Trial(matched=True, because=None, request=request)
     if endpoint.disabled_by_operator:
@@ -82,32 +73,20 @@ async def _evaluate(context: Context, endpoint: Endpoint, source: ExpressionInpu
     pair = pair_of(endpoint)
     if pair is None:
         return Evaluated()
-    results = await evaluate(context, endpoint.organization_id, [EvaluationJob(source, [pair])])
-    return results[source.id, pair]
+    return (await evaluate_event(context, endpoint.organization_id, source, [pair]))[pair]
 
 
-def _render(context: Context, endpoint: Endpoint, source: ExpressionInput, data: bytes) -> TrialRequest:
-    dialect = context.dialects.get(endpoint.dialect)
-    occurrence = EventData(source.id, source.type, endpoint.organization_id, source.occurred_at, data)
-    body = dialect.body(occurrence)
-    now = context.clock.now()
-    sending = AttemptInfo(delivery_id=new_id(), attempt=1, timestamp=int(now.timestamp()))
-    headers = dialect.headers(occurrence, sending, body, open_secrets(context.vault, endpoint, now=now))
-    return TrialRequest(endpoint.url, headers, body)
+def _sign(context: Context, endpoint: Endpoint, source: ExpressionInput, data: bytes) -> SignedCall:
+    event_data = EventData(source.id, source.type, endpoint.organization_id, source.occurred_at, data)
+    secrets = open_secrets(context.vault, endpoint, now=context.clock.now())
+    return sign_call(context, event_data, dialect=endpoint.dialect, url=endpoint.url, secrets=secrets)
 
 
-async def _send(context: Context, organization_id: str, request: TrialRequest) -> Trial:
+async def _send(context: Context, organization_id: str, request: SignedCall) -> Trial:
     await limit_pings(context, organization_id, request.url)
-    target = check_url(request.url, context.addresses)
     response, error = None, None
     try:
-        response = await context.wire.send(
-            target,
-            encode_headers(request.headers),
-            request.body,
-            timeout=context.settings.ping_timeout_seconds,
-            owner=organization_id,
-        )
+        response = await send_call(context, request, organization_id=organization_id)
     except WireError as failure:
         error = str(failure)
     return Trial(matched=True, because=None, request=request, response=response, error=error)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from sendoff.clock import iso
 from sendoff.errors import NotFound
 from sendoff.ids import is_event_id
-from sendoff.policy.expressions import Evaluated, ExpressionInput, Pair
+from sendoff.policy.expressions import Evaluated, Pair
 from sendoff.policy.matching import matches
 from sendoff.policy.states import DeliveryState, EndpointState
-from sendoff.publishing.evaluation import EvaluationJob, evaluate
+from sendoff.publishing.evaluation import evaluate_event, input_of
 from sendoff.publishing.history import find_waits_for
 from sendoff.store.queries import audit, dead_letters, delivery_history, endpoints, events
 
@@ -110,9 +110,8 @@ async def _evaluate_filters(
 ) -> Mapping[str | None, Evaluated]:
     """What each of the filters says of the event."""
     pairs = list(dict.fromkeys(Pair(filter=one.filter) for one in settings if one.filter is not None))
-    source = ExpressionInput(event.id, event.type, event.occurred_at, event.data.encode())
-    found = await evaluate(context, event.organization_id, [EvaluationJob(source, pairs)] if pairs else [])
-    return {pair.filter: result for (_, pair), result in found.items()}
+    found = await evaluate_event(context, event.organization_id, input_of(event), pairs)
+    return {pair.filter: result for pair, result in found.items()}
 
 
 def explain_delivery(delivery: Delivery, letter: DeadLetter | None) -> tuple[Verdict, str]:

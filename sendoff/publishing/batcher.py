@@ -33,6 +33,7 @@ from sendoff.publishing.publish import (
     check_fan_out,
     enqueue_accepted,
     evaluate_publication,
+    find_subscribers,
     insert_publications,
 )
 from sendoff.publishing.turns import PublishTurns
@@ -278,11 +279,11 @@ class PublishBatcher:
             waiting.outcome.set_result(accepted)
 
     async def _insert_alone(self, publication: Publication) -> list[AcceptedEvent]:
-        patterns = patterns_of_all({event.type for event in publication.events})
         async with self.context.database.read() as tx:
-            subscribers = await self.context.hot.find_subscribers(tx, {publication.organization_id}, patterns)
-        await evaluate_publication(self.context, publication, subscribers[publication.organization_id])
-        [accepted] = await insert_publications(self.context, [publication], subscribers)
+            subscribers = await find_subscribers(tx, self.context, publication)
+        await evaluate_publication(self.context, publication, subscribers)
+        by_organization = {publication.organization_id: subscribers}
+        [accepted] = await insert_publications(self.context, [publication], by_organization)
         return accepted
 
     def _start_apart(self, waiting: _PendingPublish, work: Coroutine[Any, Any, None]) -> None:

@@ -25,6 +25,7 @@ from sendoff.sandbox import LimitReached, Sandbox
 
 if TYPE_CHECKING:
     from sendoff.context import Context
+    from sendoff.store.tables import Event
 
 STEPS_AT_ONCE = 1_250
 """Steps of one pair of expressions that are evaluated on the event loop: up to 0.5 ms. A pair with more is evaluated in
@@ -99,6 +100,19 @@ async def evaluate(context: Context, organization_id: str, jobs: Sequence[Evalua
             results = await _evaluate_aside(context, organization_id, left.pop(0))
         found |= results
     return found
+
+
+async def evaluate_event(
+    context: Context, organization_id: str, source: ExpressionInput, pairs: Sequence[Pair]
+) -> dict[Pair, Evaluated]:
+    """What each of the pairs gives for one event. Raises Unavailable as `evaluate` does."""
+    found = await evaluate(context, organization_id, [EvaluationJob(source, pairs)])
+    return {pair: result for (_, pair), result in found.items()}
+
+
+def input_of(event: Event) -> ExpressionInput:
+    """What expressions read of an event that was accepted."""
+    return ExpressionInput(event.id, event.type, event.occurred_at, event.data.encode())
 
 
 async def _evaluate_aside(context: Context, organization_id: str, job: EvaluationJob) -> Evaluations:

@@ -113,7 +113,7 @@ async def _evaluate_before(context: Context, publication: Publication) -> None:
     """Evaluate expressions on large data before the transaction, which the sandbox would hold open."""
     if sum(len(event.data) for event in publication.events) > _LARGE_BYTES:
         async with context.database.read() as tx:
-            subscribers = await _find_subscribers(tx, context, publication)
+            subscribers = await find_subscribers(tx, context, publication)
         await evaluate_publication(context, publication, subscribers)
 
 
@@ -131,14 +131,15 @@ async def add_events(
 
 
 async def _add_publication(tx: Transaction, context: Context, publication: Publication) -> list[AcceptedEvent]:
-    subscribers = await _find_subscribers(tx, context, publication)
+    subscribers = await find_subscribers(tx, context, publication)
     check_fan_out(publication, subscribers)
     await evaluate_publication(context, publication, subscribers)
     [accepted] = await insert_publications(context, [publication], {publication.organization_id: subscribers}, tx=tx)
     return accepted
 
 
-async def _find_subscribers(tx: Transaction, context: Context, publication: Publication) -> Sequence[Subscriber]:
+async def find_subscribers(tx: Transaction, context: Context, publication: Publication) -> Sequence[Subscriber]:
+    """The active endpoints of its organization that subscribe to any of its events' types."""
     types = {event.type for event in publication.events}
     found = await context.hot.find_subscribers(tx, {publication.organization_id}, patterns_of_all(types))
     return found[publication.organization_id]

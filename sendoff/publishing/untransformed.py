@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from sendoff.ids import new_id
-from sendoff.policy.expressions import ExpressionInput, Pair
+from sendoff.policy.expressions import Pair
 from sendoff.policy.states import DeadLetterReason
-from sendoff.publishing.evaluation import EvaluationJob, evaluate
+from sendoff.publishing.evaluation import evaluate_event, input_of
 from sendoff.store.queries import dead_letters, deliveries, endpoints, events
 from sendoff.store.queries.dead_letters import Drain
 from sendoff.store.queries.deliveries import NewData
@@ -32,7 +32,7 @@ class Untransformed:
 async def dead_letter_untransformed(tx: Transaction, failed: Sequence[Untransformed], *, now: datetime) -> None:
     """Write the dead letters of deliveries that this transaction has inserted as dead."""
     if failed:
-        await deliveries.note_errors(tx, {one.delivery_id: _sentence(one.error) for one in failed})
+        await deliveries.note_errors(tx, {one.delivery_id: transform_failure(one.error) for one in failed})
         letters = [Drain(new_id(), one.delivery_id, DeadLetterReason.TRANSFORM_FAILED) for one in failed]
         await dead_letters.insert_for(tx, letters, now=now)
 
@@ -51,17 +51,18 @@ async def transform_again(tx: Transaction, context: Context, found: Sequence[Del
     made: list[NewData] = []
     errors: dict[str, str] = {}
     for delivery in again:
-        event, pair = of_events[delivery.event_id], Pair(transform=of_endpoints[delivery.endpoint_id].transform)
-        source = ExpressionInput(event.id, event.type, event.occurred_at, event.data.encode())
-        [result] = (await evaluate(context, delivery.organization_id, [EvaluationJob(source, [pair])])).values()
+        source = input_of(of_events[delivery.event_id])
+        pair = Pair(transform=of_endpoints[delivery.endpoint_id].transform)
+        result = (await evaluate_event(context, delivery.organization_id, source, [pair]))[pair]
         if result.error is None:
             made.append(NewData(delivery.id, result.data))
         else:
-            errors[delivery.id] = _sentence(result.error)
+            errors[delivery.id] = transform_failure(result.error)
     await deliveries.keep_data(tx, made)
     await deliveries.note_errors(tx, errors)
     return set(errors)
 
 
-def _sentence(error: str) -> str:
+def transform_failure(error: str) -> str:
+    """The sentence about a transform that failed."""
     return f"The endpoint's transform failed: {error}."

@@ -1,0 +1,43 @@
+"""A signed request to an endpoint's URL that is no delivery: a ping or a test call, which is sent once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sendoff.context import Context
+from sendoff.dialects.base import AttemptInfo, EventData, Headers
+from sendoff.ids import new_id
+from sendoff.policy.addresses import check_url
+from sendoff.wire.http.message import Response, encode_headers
+
+
+@dataclass(frozen=True, slots=True)
+class SignedCall:
+    """The request that an event makes in a dialect."""
+
+    url: str
+    headers: Headers
+    body: bytes
+
+
+def sign_call(context: Context, event_data: EventData, *, dialect: str, url: str, secrets: Sequence[str]) -> SignedCall:
+    """Render the event in the dialect and sign it with each of `secrets`, as a first attempt made now."""
+    spoken = context.dialects.get(dialect)
+    body = spoken.body(event_data)
+    timestamp = int(context.clock.now().timestamp())
+    attempt_info = AttemptInfo(delivery_id=new_id(), attempt=1, timestamp=timestamp)
+    return SignedCall(url, spoken.headers(event_data, attempt_info, body, secrets), body)
+
+
+async def send_call(context: Context, call: SignedCall, *, organization_id: str) -> Response:
+    """Send it once, within the time for a ping. Raises UnsafeUrl and WireError."""
+    # By the same way as deliveries: a second reader of URLs might see another host in one, or see none and fail.
+    target = check_url(call.url, context.addresses)
+    return await context.wire.send(
+        target,
+        encode_headers(call.headers),
+        call.body,
+        timeout=context.settings.ping_timeout_seconds,
+        owner=organization_id,
+    )
