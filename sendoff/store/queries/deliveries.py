@@ -18,6 +18,7 @@ from sendoff.store.engine.batch import (
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.transitions import found_by, made_by
 from sendoff.store.queries import ordering
+from sendoff.store.queries.endpoints import WITH_DELIVERIES_IN
 
 _ID = {"id": "uuid"}
 _IS_ORDERED = "(SELECT e.ordered FROM endpoints e WHERE e.id = deliveries.endpoint_id)"
@@ -181,19 +182,10 @@ async def find_endpoints_with_held(tx: Transaction) -> list[EndpointWithHeld]:
     """The endpoints that have held deliveries; costs two index probes for each, however many are held."""
     result = await execute(
         tx,
-        """
-        WITH RECURSIVE backlog(endpoint_id) AS (
-            SELECT * FROM (
-                SELECT endpoint_id FROM deliveries WHERE state = 'held' ORDER BY endpoint_id LIMIT 1
-            ) AS first_endpoint
-            UNION ALL
-            SELECT (
-                SELECT d.endpoint_id FROM deliveries d WHERE d.state = 'held' AND d.endpoint_id > backlog.endpoint_id
-                ORDER BY d.endpoint_id LIMIT 1
-            ) FROM backlog WHERE backlog.endpoint_id IS NOT NULL
-        )
+        f"""
+        WITH {WITH_DELIVERIES_IN.format(state=DeliveryState.HELD)}
         SELECT p.id, p.consecutive_failures, p.last_success_at IS NOT NULL AS has_succeeded
-        FROM backlog JOIN endpoints p ON p.id = backlog.endpoint_id
+        FROM found JOIN endpoints p ON p.id = found.endpoint_id
         """,
     )
     return [EndpointWithHeld(str(row.id), row.consecutive_failures, bool(row.has_succeeded)) for row in result]

@@ -38,6 +38,20 @@ NEWEST_HELD = """(
 end, past all that was held once."""
 
 
+WITH_DELIVERIES_IN = """RECURSIVE found(endpoint_id) AS (
+    SELECT * FROM (
+        SELECT endpoint_id FROM deliveries WHERE state = '{state}' ORDER BY endpoint_id LIMIT 1
+    ) AS first_endpoint
+    UNION ALL
+    SELECT (
+        SELECT d.endpoint_id FROM deliveries d WHERE d.state = '{state}' AND d.endpoint_id > found.endpoint_id
+        ORDER BY d.endpoint_id LIMIT 1
+    ) FROM found WHERE found.endpoint_id IS NOT NULL
+)"""
+"""SQL, after WITH, for the endpoints that have deliveries in a state with an index by endpoint; its last row is NULL.
+It costs one index probe for each endpoint, however many deliveries wait."""
+
+
 @dataclass(frozen=True, slots=True)
 class Destination:
     """An endpoint as sending sees it; the fields are those of the table."""

@@ -16,6 +16,7 @@ from sendoff.policy.states import ADVANCE, DISBAND, ENTER_LINE, STEP_BACK, Deliv
 from sendoff.store.engine.batch import execute, ids_parameter, lock, read_time, rows_from, rows_parameter
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.transitions import found_by, made_by
+from sendoff.store.queries.endpoints import WITH_DELIVERIES_IN
 
 _ID = {"id": "uuid"}
 _OPEN = "('pending', 'held', 'in_flight')"
@@ -125,17 +126,8 @@ async def find_stalled(tx: Transaction) -> list[str]:
     result = await execute(
         tx,
         f"""
-        WITH RECURSIVE line(endpoint_id) AS (
-            SELECT * FROM (
-                SELECT endpoint_id FROM deliveries WHERE state = 'queued' ORDER BY endpoint_id LIMIT 1
-            ) AS first_line
-            UNION ALL
-            SELECT (
-                SELECT d.endpoint_id FROM deliveries d WHERE d.state = 'queued' AND d.endpoint_id > line.endpoint_id
-                ORDER BY d.endpoint_id LIMIT 1
-            ) FROM line WHERE line.endpoint_id IS NOT NULL
-        )
-        SELECT e.id FROM line JOIN endpoints e ON e.id = line.endpoint_id
+        WITH {WITH_DELIVERIES_IN.format(state=DeliveryState.QUEUED)}
+        SELECT e.id FROM found JOIN endpoints e ON e.id = found.endpoint_id
         WHERE e.state = '{EndpointState.ACTIVE}' AND (
             NOT e.ordered
             OR NOT EXISTS (SELECT 1 FROM deliveries o WHERE o.endpoint_id = e.id AND o.state IN {_OPEN})
