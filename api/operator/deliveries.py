@@ -8,37 +8,22 @@ from fastapi import APIRouter, Query, Response
 
 from sendoff.operators.actions import retry_delivery
 from sendoff.operators.queries import get_delivery
-from sendoff.policy.states import DeliveryState
-from sendoff.publishing.history import list_deliveries
-from sendoff.store.queries.delivery_history import DeliveryFilter
 
 from ..http.dependencies import ContextOf, Operator
 from ..http.idempotency import Write
-from ..http.pagination import decode_cursor, split_page
-from ..http.schemas import Id, Page, QueryTime
-from ..http.validation import Text, UuidText
+from ..http.schemas import Id, Page
+from ..http.validation import UuidText
 from ..openapi.operations import error_responses
-from .schemas import DeliveryView, DetailedDelivery, ListQuery
+from .filters import DeliveryConditions
+from .schemas import DeliveryView, DetailedDelivery
 
 router = APIRouter(prefix="/operator/v1/deliveries", tags=["operator: deliveries"])
 
 
-class DeliveryQuery(ListQuery):
-    """Which deliveries; what is left out is any. `since` (inclusive) and `until` (exclusive) are of `created_at`."""
+class DeliveryQuery(DeliveryConditions):
+    """Which deliveries, of one organization or of all."""
 
     organization_id: UuidText | None = None
-    endpoint_id: UuidText | None = None
-    event_id: Text | None = None
-    event_type: Text | None = None
-    state: DeliveryState | None = None
-    since: QueryTime | None = None
-    until: QueryTime | None = None
-
-    def filter(self) -> DeliveryFilter:
-        return DeliveryFilter(
-            states=None if self.state is None else (self.state,),
-            **self.model_dump(exclude={"limit", "cursor", "state"}),
-        )
 
 
 @router.get("", operation_id="listDeliveries", responses=error_responses(400))
@@ -46,10 +31,7 @@ async def list_page(
     _auth: Operator, context: ContextOf, query: Annotated[DeliveryQuery, Query()]
 ) -> Page[DeliveryView]:
     """Deliveries, newest first."""
-    before = decode_cursor(query.cursor)
-    found = await list_deliveries(context, query.filter(), limit=query.limit + 1, before=before)
-    page, cursor = split_page(found, query.limit, lambda listed: listed.delivery.id)
-    return Page(data=[DeliveryView.of(listed) for listed in page], next_cursor=cursor)
+    return await query.page(context, query.organization_id)
 
 
 @router.get("/{delivery_id}", operation_id="getDelivery", responses=error_responses(404))

@@ -1,4 +1,4 @@
-"""Filters on dead letters, the same in the list's query and in a replay's body."""
+"""Filters on deliveries and dead letters, the same on every surface: in the queries of lists and in a replay's body."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sendoff.context import Context
 from sendoff.operators.replay import DEFAULT_RATE, HIGHEST_RATE, Selection
-from sendoff.policy.states import DeadLetterReason, DeadLetterState
+from sendoff.policy.states import DeadLetterReason, DeadLetterState, DeliveryState
+from sendoff.publishing.history import list_deliveries
 from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.delivery_history import DeliveryFilter
 
-from ..http.schemas import QueryTime
+from ..http.pagination import decode_cursor, split_page
+from ..http.schemas import Page, QueryTime
 from ..http.validation import Text, UuidText
-from .schemas import ListQuery
+from .schemas import DeliveryView, ListQuery
 
 MOST_DELIVERIES = 5_000
 
@@ -44,6 +48,27 @@ class ReplayFilter(DeadLetterConditions):
 
     delivery_ids: Annotated[list[UuidText], Field(min_length=1, max_length=MOST_DELIVERIES)] | None = None
     """Finished deliveries, dead or delivered."""
+
+
+class DeliveryConditions(ListQuery):
+    """Which deliveries; what is left out is any. `since` (inclusive) and `until` (exclusive) are of `created_at`."""
+
+    endpoint_id: UuidText | None = None
+    event_id: Text | None = None
+    event_type: Text | None = None
+    state: DeliveryState | None = None
+    since: QueryTime | None = None
+    until: QueryTime | None = None
+
+    async def page(self, context: Context, organization_id: str | None) -> Page[DeliveryView]:
+        """The deliveries of the organization, or of all for None, newest first."""
+        conditions = self.model_dump(include=DeliveryConditions.model_fields.keys() - {"limit", "cursor", "state"})
+        states = None if self.state is None else (self.state,)
+        chosen = DeliveryFilter(organization_id=organization_id, states=states, **conditions)
+        before = decode_cursor(self.cursor)
+        found = await list_deliveries(context, chosen, limit=self.limit + 1, before=before)
+        listed, cursor = split_page(found, self.limit, lambda one: one.delivery.id)
+        return Page(data=[DeliveryView.of(one) for one in listed], next_cursor=cursor)
 
 
 class NewReplay(BaseModel):

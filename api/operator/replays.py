@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from functools import partial
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel
 
+from sendoff.audit import Actor
+from sendoff.context import Context
 from sendoff.errors import Invalid
 from sendoff.operators.replay import (
+    DEFAULT_RATE,
     ReplayReport,
+    Selection,
     cancel_replay,
     count_replay,
     get_replay,
@@ -59,25 +64,35 @@ class ReplayView(BaseModel):
         )
 
 
-_REPLAY_OR_COUNT = either_of(
+REPLAY_OR_COUNT = either_of(
     "ReplayOrCount",
     "The replay that runs from now on; after `dry_run` `count` and `endpoints`, and nothing else.",
     ReplayView,
     DryRun,
 )
+REPLAY_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: response_named("ReplayOrCount", "Dry run: nothing is sent"),
+    202: response_named("ReplayOrCount", "The replay runs"),
+}
+
+
+async def count_or_start(
+    context: Context, actor: Actor, chosen: Selection, *, rate: int = DEFAULT_RATE, dry_run: bool
+) -> ReplayView | DryRun:
+    """Start a replay of what is chosen or, with `dry_run`, count it alone."""
+    if dry_run:
+        count, endpoints = await count_replay(context, chosen)
+        return DryRun(count=count, endpoints=endpoints)
+    return ReplayView.of(await start_replay(context, actor, chosen, rate=rate))
 
 
 @router.post(
     "",
     operation_id="createReplay",
     status_code=202,
-    openapi_extra=with_schemas(body_of(NewReplay), _REPLAY_OR_COUNT),
+    openapi_extra=with_schemas(body_of(NewReplay), REPLAY_OR_COUNT),
     response_model=None,
-    responses={
-        200: response_named("ReplayOrCount", "Dry run: nothing is sent"),
-        202: response_named("ReplayOrCount", "The replay runs"),
-        **error_responses(400, 409, 413, 415),
-    },
+    responses={**REPLAY_RESPONSES, **error_responses(400, 409, 413, 415)},
 )
 async def create(
     auth: Operator,
@@ -89,12 +104,7 @@ async def create(
     if body.filter.delivery_ids is not None and len(body.filter.model_fields_set) > 1:
         raise Invalid("`filter.delivery_ids` stands alone: leave the other filters out.", field="filter")
 
-    async def work() -> ReplayView | DryRun:
-        if body.dry_run:
-            count, endpoints = await count_replay(context, body.selection())
-            return DryRun(count=count, endpoints=endpoints)
-        return ReplayView.of(await start_replay(context, auth.actor, body.selection(), rate=body.rate))
-
+    work = partial(count_or_start, context, auth.actor, body.selection(), rate=body.rate, dry_run=body.dry_run)
     return await write.once(auth, work, status=200 if body.dry_run else 202)
 
 
