@@ -1,6 +1,6 @@
 """Receivers that close idle connections just when the next request comes: no first attempt may fail by it.
 
-Requests go out at a rate, at random moments, to so many hosts that each gets one per idle time of its receiver on
+Requests go out at a rate, at random moments, to as many hosts as make each get one per idle time of its receiver on
 average: most connections are closed, or about to be, when their next request comes. Receivers end them in three ways:
 politely, by a reset, and after a 408 that announces it.
 

@@ -101,23 +101,23 @@ def _checked(purpose: Purpose) -> Callable[[str], str]:
 
 Filter = Annotated[
     Text,
-    Field(max_length=MAX_CHARACTERS["filter"]),
-    AfterValidator(_checked("filter")),
     Field(
+        max_length=MAX_CHARACTERS["filter"],
         description="A CEL expression over `type`, `id`, `occurred_at` and `data` that gives a bool: only events for "
         "which it is true make a delivery.",
         examples=["data.upload.filename.endsWith('.csv')"],
     ),
+    AfterValidator(_checked("filter")),
 ]
 Transform = Annotated[
     Text,
-    Field(max_length=MAX_CHARACTERS["transform"]),
-    AfterValidator(_checked("transform")),
     Field(
+        max_length=MAX_CHARACTERS["transform"],
         description="A CEL expression over the same names as `filter` whose value, a map, becomes `data` for this "
         "endpoint.",
         examples=["{'id': data.upload.id}"],
     ),
+    AfterValidator(_checked("transform")),
 ]
 
 _ORDERED = (

@@ -101,6 +101,6 @@ def test_any_name_is_safe_in_a_header(name: str) -> None:
 
 
 def test_the_accents_of_a_long_name_are_not_all_sorted() -> None:
-    # Sorting so many takes hours.
+    # Sorting all of them takes hours.
     name = clean_filename("a" + "\u0301" * 5_000_000 + "\u0316" * 5_000_000 + ".csv")
     assert (len(name), name[-4:]) == (LONGEST_NAME, ".csv")
