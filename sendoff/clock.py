@@ -11,7 +11,10 @@ class Clock(Protocol):
     """What the product asks of a clock."""
 
     def now(self) -> datetime:
-        """The time, in UTC, with microseconds."""
+        """The time that all processes of an installation agree on, in UTC, with microseconds; for what is stored."""
+
+    def machine_now(self) -> datetime:
+        """The time by this machine's own clock; for what others judge by theirs: signatures and access tokens."""
 
     def monotonic(self) -> float:
         """Seconds on a clock that is never stepped; for durations and deadlines."""
@@ -23,8 +26,46 @@ class SystemClock:
     def now(self) -> datetime:
         return datetime.now(UTC)
 
+    def machine_now(self) -> datetime:
+        return self.now()
+
     def monotonic(self) -> float:
         return time.monotonic()
+
+
+class SharedClock:
+    """The database's time: processes on hosts whose clocks differ agree on leases and due times.
+
+    It goes on by the monotonic clock from the last answer that `set` was given, so that a step of the machine's clock
+    does not show. Before the first, it is the machine's time.
+    """
+
+    def __init__(self, machine: Clock) -> None:
+        self._machine = machine
+        self._origin: datetime | None = None
+
+    def now(self) -> datetime:
+        if self._origin is None:
+            return self._machine.now()
+        return self._origin + timedelta(seconds=self._machine.monotonic())
+
+    def machine_now(self) -> datetime:
+        return self._machine.machine_now()
+
+    def monotonic(self) -> float:
+        return self._machine.monotonic()
+
+    def set(self, shared_now: datetime, *, asked_at: float) -> None:
+        """Go by `shared_now`, the answer to a question that was asked at `asked_at` on the monotonic clock.
+
+        Half of what the answer took is taken for its way back, so the error is at most that half.
+        """
+        self._origin = shared_now - timedelta(seconds=(asked_at + self.monotonic()) / 2)
+
+    @property
+    def machine_is_ahead(self) -> float:
+        """Seconds by which the machine's clock is ahead of this one; negative when it is behind."""
+        return (self.machine_now() - self.now()).total_seconds()
 
 
 class FakeClock:
@@ -35,6 +76,9 @@ class FakeClock:
         self._monotonic = 0.0
 
     def now(self) -> datetime:
+        return self._now
+
+    def machine_now(self) -> datetime:
         return self._now
 
     def monotonic(self) -> float:

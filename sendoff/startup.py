@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from sendoff.clock import SharedClock, SystemClock
 from sendoff.context import Context
 from sendoff.dialects.branded import BrandedDialect
 from sendoff.dialects.registry import Dialects
 from sendoff.policy.addresses import AddressPolicy
 from sendoff.queue import RedisQueue, connect
+from sendoff.server_time import following_server_time
 from sendoff.settings import BadSettings, Settings
 from sendoff.store.engine.database import Database
 from sendoff.store.vault import Vault
@@ -52,6 +54,7 @@ async def open_context(settings: Settings, *, pool_size: int = 10) -> AsyncItera
         prepared_statements=settings.database_prepared_statements,
         connection_seconds=settings.database_connection_seconds,
     )
+    clock = SharedClock(SystemClock())
     redis = connect(settings)
     queue = RedisQueue(redis)
     addresses = address_policy(settings)
@@ -59,6 +62,7 @@ async def open_context(settings: Settings, *, pool_size: int = 10) -> AsyncItera
     try:
         await database.check_schema()
         context = Context(
+            clock=clock,
             settings=settings,
             database=database,
             vault=Vault([key.get_secret_value() for key in settings.secret_keys]),
@@ -69,7 +73,8 @@ async def open_context(settings: Settings, *, pool_size: int = 10) -> AsyncItera
             dialects=Dialects(branded_dialect(settings)),
         )
         try:
-            yield context
+            async with following_server_time(database, clock):
+                yield context
         finally:
             await context.close_services()
     finally:

@@ -60,7 +60,7 @@ async def authenticate_token(context: Context, authorization: str | None) -> Tok
         return await _of_key(context, authorization)
     if context.settings.oauth_jwks is None or token.count(".") != 2:
         raise Unauthenticated
-    now = context.clock.now().timestamp()
+    now = context.clock.machine_now().timestamp()
     return await _of_access_token(
         context, await read_access_token(context.settings, context.service(KeySet.of), token, now=now)
     )

@@ -187,9 +187,8 @@ def prepare(context: Context, claimed: Claim, *, now: datetime) -> Request:
         data=claimed.event.data.encode(),
     )
     body = dialect.body(event_data)
-    attempt_info = AttemptInfo(
-        delivery_id=claimed.delivery.id, attempt=claimed.attempt_number, timestamp=int(now.timestamp())
-    )
+    timestamp = int(context.clock.machine_now().timestamp())
+    attempt_info = AttemptInfo(delivery_id=claimed.delivery.id, attempt=claimed.attempt_number, timestamp=timestamp)
     return Request(
         target=_checked_target(claimed.endpoint.url, context.addresses),
         headers=dialect.headers(event_data, attempt_info, body, open_secrets(context.vault, claimed.endpoint, now=now)),

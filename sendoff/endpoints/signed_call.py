@@ -25,7 +25,7 @@ def sign_call(context: Context, event_data: EventData, *, dialect: str, url: str
     """Render the event in the dialect and sign it with each of `secrets`, as a first attempt made now."""
     spoken = context.dialects.get(dialect)
     body = spoken.body(event_data)
-    timestamp = int(context.clock.now().timestamp())
+    timestamp = int(context.clock.machine_now().timestamp())
     attempt_info = AttemptInfo(delivery_id=new_id(), attempt=1, timestamp=timestamp)
     return SignedCall(url, spoken.headers(event_data, attempt_info, body, secrets), body)
 

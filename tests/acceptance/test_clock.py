@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.acceptance.conftest import Install, mostly_sqlite
-from tests.support.databases import LiveDatabase
+from tests.support.databases import LiveDatabase, PostgresDatabase
 from tests.support.exchange import Reply
 from tests.support.installation import STEADY
 from tests.support.polling import eventually_blocking
@@ -64,3 +64,26 @@ def test_deliveries_of_a_killed_worker_are_taken_over_after_a_clock_jump(
     clock.step(offset)
     installation.new_worker().start()
     installation.check()
+
+
+def test_hosts_whose_clocks_differ_by_more_than_a_lease_repeat_nothing(
+    postgres: PostgresDatabase, install: Install
+) -> None:
+    """Setup: a worker whose clock is 30 s ahead, one that is 30 s behind, leases of 6 s, a receiver that takes 1 s.
+
+    What this proves: neither takes the other's leases for ended, nor writes one that has.
+    """
+    installation = install(postgres, STEADY)
+    tenant = installation.add_tenant("/one", "/two")
+    for path in ("/one", "/two"):
+        installation.receiver.program(path, Reply(delay=1))
+    for seconds in (30, -30):
+        clock = SteppedClock(installation.directory / f"clock{seconds}")
+        clock.step(seconds)
+        installation.live_on(clock)
+        installation.new_worker().launch()
+    for worker in installation.workers:
+        worker.wait_until_ready()
+    installation.api.start()
+    tenant.publish(12)
+    assert installation.check().duplicates == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,6 +149,14 @@ class Database:
             elif (await tx.execute(text("SELECT current_setting('transaction_read_only')"))).scalar_one() == "on":
                 self._connector.forget()
                 raise Unavailable("The database is read-only: another server has become the primary, or none has yet.")
+
+    async def server_time(self) -> datetime | None:
+        """The time by the server's clock; None on SQLite, which has none of its own."""
+        if self.is_sqlite:
+            return None
+        async with self.look() as tx:
+            found: datetime = (await tx.execute(text("SELECT clock_timestamp()"))).scalar_one()
+        return found
 
     async def revision(self) -> str | None:
         """The schema's revision; None without a schema."""
