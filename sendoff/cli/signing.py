@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from sendoff.cli.terminal.output import print_json, printable
-from sendoff.clock import SystemClock
+from sendoff.clock import SystemClock, iso
 from sendoff.dialects.base import AttemptInfo, EventData, Headers
-from sendoff.dialects.branded import FORMER_NAME
 from sendoff.dialects.registry import Dialects
 from sendoff.errors import SendoffError
 from sendoff.ids import new_event_id, new_id
-from sendoff.settings import Settings, load, parse_duration
+from sendoff.settings import load, parse_duration
 from sendoff.startup import branded_dialect
-from sendoff.verify import SCHEMES, Scheme, VerificationError, branded
+from sendoff.verify import Explanation, Scheme, VerificationError, explain
 from sendoff.verify import verify as verify_request
 
 _NAMES = ", ".join(Dialects().names)
@@ -57,16 +58,31 @@ def verify(
     at: At = None,
     body: BodyFile = "-",  # type: ignore[assignment]
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    explained: Annotated[
+        bool, typer.Option("--explain", help="Say what was signed and which usual mistake explains a failure.")
+    ] = False,
+    computed: Annotated[
+        str | None,
+        typer.Option(metavar="SIGNATURE", help="With --explain: what the receiver's own code calculated."),
+    ] = None,
 ) -> None:
     """Check the signature of a request, and print its event. Exit code 1, and why, when it must not be believed."""
+    if computed and not explained:
+        raise typer.BadParameter("It is looked into with --explain only; add that.", param_hint="--computed")
     lines = [*(headers.read_text(errors="replace").splitlines() if headers else ()), *(header or ())]
     try:
         seconds = parse_duration(tolerance)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--tolerance") from None
-    scheme = _scheme(dialect, load())
+    schemes = Dialects(branded_dialect(load())).receiver_schemes
+    scheme = _find_scheme(dialect, schemes)
+    pairs, content, now = _pairs(lines), body.read(), None if at is None else float(at)
+    if explained:
+        found = explain(scheme, pairs, content, secret, seconds, now, computed=computed, schemes=schemes)
+        print_json(asdict(found)) if as_json else typer.echo("\n".join(map(printable, _explanation_lines(found))))
+        raise typer.Exit(0 if found.valid else 1)
     try:
-        event = verify_request(scheme, _pairs(lines), body.read(), secret, seconds, None if at is None else float(at))
+        event = verify_request(scheme, pairs, content, secret, seconds, now)
     except (VerificationError, ValueError) as error:
         _refuse(error, as_json=as_json)
         raise typer.Exit(1) from None
@@ -99,18 +115,10 @@ def sign(
     _print_headers(signed, as_json=as_json)
 
 
-def _scheme(name: str, settings: Settings) -> Scheme:
-    dialect = branded_dialect(settings)
-    if name in (dialect.name, FORMER_NAME, dialect.brand, dialect.brand.lower()):
-        return branded(
-            dialect.brand,
-            scheme=dialect.scheme,
-            prefix=dialect.prefix,
-            signature_header=dialect.signature_name,
-        )
-    if name not in SCHEMES:
+def _find_scheme(name: str, schemes: Mapping[str, Scheme]) -> Scheme:
+    if name not in schemes:
         raise typer.BadParameter(f"unknown dialect {name!r}; use one of {_NAMES}", param_hint="--dialect")
-    return SCHEMES[name]
+    return schemes[name]
 
 
 def _pairs(lines: Sequence[str]) -> list[tuple[str, str]]:
@@ -139,6 +147,24 @@ def _envelope(content: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return envelope if isinstance(envelope, dict) else {}
+
+
+def _explanation_lines(found: Explanation) -> Iterator[str]:
+    """An explanation for people, a line each."""
+    yield f"{'Valid' if found.valid else 'Not valid'}."
+    if found.timestamp is not None and found.age_seconds is not None:
+        when = f"{abs(found.age_seconds):.0f} s {'before' if found.age_seconds >= 0 else 'after'} this check"
+        yield f"Signed at          {iso(datetime.fromtimestamp(found.timestamp, UTC))}, {when}"
+        yield f"Signed content     {found.signed_bytes:,} bytes: {found.signed_content}"
+    for signature in found.signatures:
+        yield f"In the headers     {signature}"
+    for check in found.secrets:
+        gives = check.problem or check.expected or ("made it" if check.matches else "did not make it")
+        yield f"{check.label:<18} {gives}{'  matches' if check.matches else ''}"
+    for finding in found.findings:
+        yield ""
+        yield f"{finding.message} ({finding.code})"
+        yield finding.remedy
 
 
 def _refuse(error: Exception, *, as_json: bool) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sendoff.dialects.base import CONTENT_TYPE, AttemptInfo, EventData, Headers, check_text_secret
 from sendoff.dialects.envelopes import ENVELOPES
 from sendoff.dialects.signing import BRANDED_SCHEMES
+from sendoff.verify import Scheme, branded
 
 NAME = "default"
 
@@ -74,6 +75,11 @@ class BrandedDialect:
     def signature_name(self) -> str:
         """The name of the signature header."""
         return self.signature_header or f"{self.prefix}Signature"
+
+    @property
+    def receiver_scheme(self) -> Scheme:
+        """How receivers verify it."""
+        return branded(self.brand, scheme=self.scheme, prefix=self.prefix, signature_header=self.signature_name)
 
     def new_secret(self) -> str:
         return randomness.token_hex(32)

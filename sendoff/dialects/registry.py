@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sendoff.dialects.base import Dialect
-from sendoff.dialects.branded import FORMER_NAME, BrandedDialect
+from sendoff.dialects.branded import FORMER_NAME, NAME, BrandedDialect
 from sendoff.dialects.dialbird import DIALBIRD
 from sendoff.dialects.optimaldial import OPTIMALDIAL
 from sendoff.dialects.standard import StandardWebhooks
 from sendoff.errors import Invalid
+from sendoff.verify import SCHEMES, Scheme
 
 
 def built_in(default: BrandedDialect) -> Sequence[Dialect]:
@@ -28,6 +29,12 @@ class Dialects:
         """`more`: dialects besides the built-in ones."""
         self.default = default
         self._by_name = {dialect.name: dialect for dialect in (default, *built_in(default), *more)}
+
+    @property
+    def receiver_schemes(self) -> dict[str, Scheme]:
+        """How receivers verify each dialect, by all names that it has."""
+        own = (NAME, FORMER_NAME, self.default.brand, self.default.brand.lower())
+        return {**SCHEMES, **dict.fromkeys(own, self.default.receiver_scheme)}
 
     @property
     def names(self) -> list[str]:

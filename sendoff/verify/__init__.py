@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, Union, runtime_checkable
 
+from .explain import Explanation, Finding, SecretCheck
+from .explain import explain as _explain
 from .schemes import (
     SCHEMES,
     Claim,
@@ -32,13 +34,17 @@ __all__ = [
     "SCHEMES",
     "TOLERANCE_SECONDS",
     "Claim",
+    "Explanation",
+    "Finding",
     "Problem",
     "Scheme",
+    "SecretCheck",
     "Standard",
     "Timestamped",
     "VerificationError",
     "Versioned",
     "branded",
+    "explain",
     "house",
     "verify",
 ]
@@ -88,6 +94,39 @@ def verify(
     if claim.event_id is not None:
         event.setdefault("id", claim.event_id)
     return event
+
+
+def explain(
+    dialect: str | Scheme,
+    headers: Headers,
+    body: bytes | bytearray | memoryview,
+    secrets: Sequence[str] | Mapping[str, str],
+    tolerance: float = TOLERANCE_SECONDS,
+    now: float | None = None,
+    *,
+    computed: str | None = None,
+    sent_body: bytes | None = None,
+    others: Mapping[str, str] | None = None,
+    schemes: Mapping[str, Scheme] = SCHEMES,
+) -> Explanation:
+    """Why `verify` accepts or refuses a request: for people who look for a mistake, not for requests that arrive.
+
+    `secrets` may have labels. `computed` is the signature that the receiver's own code calculated, `sent_body` the body
+    as the sender kept it. `others` are secrets of other endpoints by label, `schemes` the dialects that a request may
+    be of. Raises ValueError for an unknown dialect, and VerificationError for headers or a body that cannot be read.
+    """
+    return _explain(
+        _find_scheme(dialect),
+        _read_headers(headers),
+        _raw(body),
+        secrets,
+        tolerance=tolerance,
+        now=now,
+        computed=computed,
+        sent_body=sent_body,
+        others=others,
+        schemes=schemes,
+    )
 
 
 def _check_numbers(tolerance: float, now: float) -> None:

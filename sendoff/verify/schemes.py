@@ -76,8 +76,16 @@ class Timestamped:
         timestamp = _parse_timestamp(times[0], self.header)
         return Claim(timestamp, f"{times[0]}.".encode() + body, signatures)
 
+    def key(self, secret: str) -> bytes:
+        """The HMAC's key: the whole secret, prefix included, as UTF-8."""
+        return secret.encode()
+
+    def expect(self, secret: str, claim: Claim) -> str:
+        """The signature that `secret` makes of the claim's message."""
+        return hmac.digest(self.key(secret), claim.message, "sha256").hex()
+
     def is_signed(self, secret: str, claim: Claim) -> bool:
-        return _holds(claim.signatures, hmac.digest(secret.encode(), claim.message, "sha256").hex())
+        return _holds(claim.signatures, self.expect(secret, claim))
 
 
 @dataclass(frozen=True)
@@ -96,8 +104,16 @@ class Versioned:
         timestamp = _parse_timestamp(time_text, self.time_header)
         return Claim(timestamp, f"v0:{time_text}:".encode() + body, signatures)
 
+    def key(self, secret: str) -> bytes:
+        """The HMAC's key: the whole secret, prefix included, as UTF-8."""
+        return secret.encode()
+
+    def expect(self, secret: str, claim: Claim) -> str:
+        """The signature that `secret` makes of the claim's message."""
+        return hmac.digest(self.key(secret), claim.message, "sha256").hex()
+
     def is_signed(self, secret: str, claim: Claim) -> bool:
-        return _holds(claim.signatures, hmac.digest(secret.encode(), claim.message, "sha256").hex())
+        return _holds(claim.signatures, self.expect(secret, claim))
 
 
 @dataclass(frozen=True)
@@ -125,8 +141,15 @@ class Standard:
             marks = [_decode_mark(mark, "v1a,") for mark in claim.signatures if mark.startswith("v1a,")]
             found = [ed25519.is_signed(key, claim.message, mark) for mark in marks]
             return any(found)
-        key = _decode(secret, "whsec_")
-        return _holds(claim.signatures, "v1," + b64encode(hmac.digest(key, claim.message, "sha256")).decode())
+        return _holds(claim.signatures, self.expect(secret, claim))
+
+    def key(self, secret: str) -> bytes:
+        """The HMAC's key: what the base64 behind `whsec_` decodes to. Raises ValueError for what is not base64."""
+        return _decode(secret, "whsec_")
+
+    def expect(self, secret: str, claim: Claim) -> str:
+        """The `v1` signature that `secret` makes of the claim's message. Raises ValueError as `key` does."""
+        return "v1," + b64encode(hmac.digest(self.key(secret), claim.message, "sha256")).decode()
 
 
 def branded(brand: str, *, scheme: str = "stripe", signature_header: str | None = None, prefix: str = "") -> Scheme:

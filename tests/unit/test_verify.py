@@ -220,7 +220,8 @@ def test_it_is_importable_with_the_standard_library_alone() -> None:
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import sendoff.verify; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
     own = {name for name in done.stdout.split() if name.startswith("sendoff")}
-    assert own == {"sendoff", "sendoff.verify", "sendoff.verify.schemes", "sendoff.verify.ed25519"}
+    parts = ("explain", "mistakes", "schemes", "ed25519")
+    assert own == {"sendoff", "sendoff.verify", *(f"sendoff.verify.{part}" for part in parts)}
 
 
 SURROGATES = ("\udcff", "t=1,v1=\udcff", "\ud800", "v1,\udcff", "v1a,\udcff")

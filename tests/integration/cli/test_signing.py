@@ -113,3 +113,24 @@ def test_invalid_options_are_explained(arguments: list[str]) -> None:
 
 def test_a_body_without_a_type_needs_the_option() -> None:
     assert run("sign", "--secret", "s", body=b"{}").exit_code == 2
+
+
+def test_an_explanation_names_the_mistake_and_what_each_secret_gives(tmp_path: Path) -> None:
+    headers = signed("default", "right", tmp_path / "headers")
+    options = ["--headers", headers, "--at", NOW, "--explain"]
+    done = run("verify", *options, "--secret", "right", body=BODY + b"\n")
+    assert done.exit_code == 1
+    assert "The signature fits the body without the newline at its end. (newline_added)" in done.stdout
+    explained = json.loads(run("verify", *options, "--secret", "right", "--json").stdout)
+    assert (explained["valid"], explained["findings"], explained["secrets"][0]["matches"]) == (True, [], True)
+    right = explained["secrets"][0]["expected"]
+    done = run("verify", *options, "--secret", "right", "--computed", right, "--json")
+    assert [one["code"] for one in json.loads(done.stdout)["findings"]] == ["computed_right"]
+
+
+def test_an_installation_with_its_own_brand_explains_requests_of_other_dialects(tmp_path: Path) -> None:
+    headers = signed("default", "right", tmp_path / "headers", SENDOFF_BRAND="Acme")
+    options = ["--headers", headers, "--at", NOW, "--explain", "--json", "--secret", "right", "--dialect", "standard"]
+    found = json.loads(run("verify", *options, SENDOFF_BRAND="Acme").stdout)["findings"]
+    assert [one["code"] for one in found] == ["missing_header", "other_dialect"]
+    assert found[1]["message"].endswith("signature is right for that dialect.")
