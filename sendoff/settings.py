@@ -69,6 +69,10 @@ def parse_duration(text: str) -> float:
     return float(match["number"]) * _SECONDS[match["unit"]]
 
 
+LONGEST_ENDPOINT_TIMEOUT_SECONDS = 30
+"""Seconds that an owner may let an attempt take at most. Longer, and receivers that hang hold places for longer."""
+
+
 def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
@@ -456,6 +460,10 @@ class Settings(BaseSettings):
             f"SENDOFF_ATTEMPT_TIMEOUT_SECONDS ({self.attempt_timeout_seconds:g}): "
             "a lease that ends during an attempt sends it twice"
         ]
+
+    def lease_for(self, timeout_seconds: float) -> float:
+        """Seconds that a claim holds for an attempt of up to `timeout_seconds`: the attempt must end before it."""
+        return self.lease_seconds + max(0.0, timeout_seconds - self.attempt_timeout_seconds)
 
     def dangers(self) -> list[str]:
         """The settings in use that must not be set in production, a sentence each."""

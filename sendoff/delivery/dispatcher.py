@@ -16,6 +16,7 @@ import structlog
 
 from sendoff.context import Context
 from sendoff.delivery.backlog import TICK_SECONDS, BacklogClaimer
+from sendoff.delivery.endpoint_bounds import timeout_of
 from sendoff.delivery.pipeline import Claim, Claims, FinishedAttempt, claim, deliver, find_target, release
 from sendoff.delivery.record import Recorder
 from sendoff.errors import Unavailable
@@ -200,13 +201,13 @@ class Dispatcher:
             await self._requeue([claimed], held=True)
             return
         self._recorder.add(attempt)
-        if attempt.is_plain_success:
+        if attempt.frees_at_once:
             self._finish(ticket, answered=True)
 
     def _has_time(self, claimed: Claim) -> bool:
         """Whether an attempt that begins now would end before the lease does."""
         left = claimed.leased_until - self._context.clock.now()
-        return left.total_seconds() > self._context.settings.attempt_timeout_seconds
+        return left.total_seconds() > timeout_of(self._context, claimed.endpoint)
 
     def _finish(self, ticket: Ticket[Claim], *, answered: bool | None) -> None:
         """The exchange is over: its endpoint may start another."""
@@ -226,9 +227,7 @@ class Dispatcher:
     def _note_recorded(self, attempts: Sequence[FinishedAttempt]) -> None:
         for attempt in attempts:
             ticket = self._unrecorded[attempt.claim.delivery.id]
-            # A failed attempt keeps its capacity until it is recorded: else hundreds that time out at once would be
-            # followed by hundreds more, and endpoints that answer would wait for both.
-            if not attempt.is_plain_success:
+            if not attempt.frees_at_once:
                 self._finish(ticket, answered=attempt.status is not None)
             self._recorded(ticket)
 

@@ -14,6 +14,13 @@ from functools import lru_cache
 
 from sendoff.context import Context
 from sendoff.delivery.dead_letters import count_dead_letters, dead_letter_open_deliveries
+from sendoff.delivery.endpoint_bounds import (
+    BoundedClaims,
+    has_own_bounds,
+    hold_to_bounds,
+    schedule_of,
+    timeout_of,
+)
 from sendoff.delivery.ordering import enter_line
 from sendoff.dialects.base import AttemptInfo, Dialect, EventData, Headers
 from sendoff.errors import SendoffError, UnsafeUrl
@@ -96,6 +103,15 @@ class FinishedAttempt:
         return self.decision.health is HealthEffect.SUCCESS and self.claim.delivery.replay_id is None
 
     @property
+    def frees_at_once(self) -> bool:
+        """Whether its endpoint may start another before this one is recorded.
+
+        A failed attempt keeps its capacity until then: else hundreds that time out at once would be followed by
+        hundreds more. So does one of an endpoint with a cap of its own, which the database counts.
+        """
+        return self.is_plain_success and self.claim.endpoint.max_in_flight is None
+
+    @property
     def error(self) -> str | None:
         """Why it failed, as it is kept; None if it did not."""
         if isinstance(self.decision.step, Delivered):
@@ -140,7 +156,7 @@ async def deliver(context: Context, claimed: Claim) -> FinishedAttempt:
             # A process that stalled since its claim must not send what another worker may have delivered meanwhile.
             raise _LeaseEnded
         request = prepare(context, claimed, now=started_at)
-        response = await exchange(context, request, organization_id=claimed.event.organization_id)
+        response = await exchange(context, request, claimed.endpoint)
     except (WireError, SendoffError) as error:
         failure = error.with_traceback(None)  # whose frames would hold the exception that holds them
     ended_at = context.clock.now()
@@ -148,7 +164,7 @@ async def deliver(context: Context, claimed: Claim) -> FinishedAttempt:
     decision = decide(
         result,
         claimed.attempt_number,
-        schedule=context.schedule,
+        schedule=schedule_of(context, claimed.endpoint),
         now=ended_at,
         random_source=context.random_source,
         replayed=claimed.delivery.replay_id is not None,
@@ -207,14 +223,14 @@ def open_secrets(vault: Vault, endpoint: Endpoint | Destination, *, now: datetim
     return [vault.open(one, bound_to=endpoint.id) for one in sealed]
 
 
-async def exchange(context: Context, request: Request, *, organization_id: str | None = None) -> Response:
-    """Send the request for the organization, whose lookups take turns with those of others. Raises WireError."""
+async def exchange(context: Context, request: Request, endpoint: Destination) -> Response:
+    """Send the request for the endpoint's organization, whose lookups take turns with others'. Raises WireError."""
     return await context.wire.send(
         request.target,
         encode_headers(request.headers),
         request.body,
-        timeout=context.settings.attempt_timeout_seconds,
-        owner=organization_id,
+        timeout=timeout_of(context, endpoint),
+        owner=endpoint.organization_id,
     )
 
 
@@ -255,19 +271,26 @@ def _checked_target(url: str, addresses: AddressPolicy) -> Target:
 async def _sort_out(context: Context, result: ClaimResult, *, lease_token: str, until: datetime) -> Claims:
     closed: list[ClaimedRow] = []
     unplaced: list[ClaimedRow] = []
-    to_send: list[Claim] = []
+    active: list[ClaimedRow] = []
     for row in result.rows:
         if row.endpoint.state != EndpointState.ACTIVE:
             closed.append(row)
         elif row.endpoint.ordered and row.delivery.sequence is None:
             unplaced.append(row)
         else:
-            to_send.append(Claim(row.delivery, lease_token, until, row.event, row.endpoint))
+            active.append(row)
     if unplaced:
         await enter_line(context, unplaced, lease_token)
     if closed:
         await _dead_letter(context, closed, lease_token)
-    return Claims(to_send, result.held_endpoint_ids)
+    own = [row for row in active if has_own_bounds(context, row.endpoint)]
+    bounded = await hold_to_bounds(context, own, lease_token=lease_token) if own else BoundedClaims()
+    to_send = [
+        Claim(row.delivery, lease_token, bounded.leases.get(row.delivery.id, until), row.event, row.endpoint)
+        for row in active
+        if row.delivery.id not in bounded.released
+    ]
+    return Claims(to_send, result.held_endpoint_ids | bounded.waiting_endpoints)
 
 
 async def _dead_letter(context: Context, closed: Sequence[ClaimedRow], lease_token: str) -> None:

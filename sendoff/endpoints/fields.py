@@ -17,6 +17,7 @@ from sendoff.dialects.branded import NAME as BRANDED
 from sendoff.policy.expressions import MAX_CHARACTERS, ExpressionRefused, Purpose, compile_expression
 from sendoff.policy.redaction import redact_url
 from sendoff.policy.states import EndpointState
+from sendoff.settings import LONGEST_ENDPOINT_TIMEOUT_SECONDS, parse_duration
 from sendoff.store.tables import Endpoint
 
 HIGHEST_RATE = 10_000
@@ -88,6 +89,54 @@ Metadata = Annotated[
 ]
 
 
+MOST_WAITS = 20
+"""Retries in one endpoint's schedule. Each is another request to a receiver that fails."""
+
+_LONGEST_WAIT_SECONDS = 24 * 3600
+_LONGEST_SCHEDULE_SECONDS = 7 * 24 * 3600  # within which every dead letter is kept, and replays are meant for the rest
+
+
+def _wait(text: str) -> str:
+    if parse_duration(text) > _LONGEST_WAIT_SECONDS:
+        raise ValueError(f"The wait {text} is longer than 24h; shorten it")
+    return text
+
+
+def _schedule(waits: list[str]) -> list[str]:
+    if sum(map(parse_duration, waits)) > _LONGEST_SCHEDULE_SECONDS:
+        raise ValueError("The waits are longer than 7d together; shorten them or leave some out")
+    return waits
+
+
+RetryWaits = Annotated[
+    list[Annotated[str, Field(max_length=20), AfterValidator(_wait)]],
+    Field(
+        max_length=MOST_WAITS,
+        description="Waits between attempts, such as `30s`, `5m` and `2h`, each up to 24h, together up to 7 days; one "
+        "attempt more than there are waits, so that `[]` means a single one. Null is the installation's schedule.",
+        examples=[["30s", "5m", "2h"]],
+    ),
+    AfterValidator(_schedule),
+]
+TimeoutSeconds = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=LONGEST_ENDPOINT_TIMEOUT_SECONDS,
+        description="The longest that an attempt may take, from dialing to the last byte read; null is the "
+        "installation's.",
+    ),
+]
+MaxInFlight = Annotated[
+    int,
+    Field(
+        ge=1,
+        description="Maximum requests under way at a time, over all workers; at most the installation's, "
+        "which null stands for.",
+    ),
+]
+
+
 def _checked(purpose: Purpose) -> Callable[[str], str]:
     def check(text: str) -> str:
         try:
@@ -144,6 +193,9 @@ class NewEndpoint(BaseModel):
     transform: Transform | None = None
     owner_metadata: Metadata | None = Field(None, alias="metadata")
     ordered: bool = Field(default=False, description=_ORDERED)
+    retry_schedule: RetryWaits | None = None
+    timeout_seconds: TimeoutSeconds | None = None
+    max_in_flight: MaxInFlight | None = None
     secret: Text | None = Field(
         None,
         repr=False,
@@ -170,6 +222,9 @@ class EndpointChanges(BaseModel):
     transform: Transform | None = Field(default_factory=lambda: None)
     owner_metadata: Metadata | None = Field(default_factory=lambda: None, alias="metadata")
     ordered: bool = Field(default_factory=bool, description=_ORDERED)
+    retry_schedule: RetryWaits | None = Field(default_factory=lambda: None)
+    timeout_seconds: TimeoutSeconds | None = Field(default_factory=lambda: None)
+    max_in_flight: MaxInFlight | None = Field(default_factory=lambda: None)
 
     def given(self) -> dict[str, Any]:
         """The fields that were in the body."""
@@ -207,6 +262,9 @@ class EndpointView(BaseModel):
     transform: str | None = Field(None, exclude_if=is_none)
     owner_metadata: Metadata | None = Field(None, alias="metadata", exclude_if=is_none)
     ordered: bool = Field(default=False, exclude_if=lambda value: not value, description=_ORDERED)
+    retry_schedule: list[str] | None = Field(None, exclude_if=is_none)
+    timeout_seconds: TimeoutSeconds | None = Field(None, exclude_if=is_none)
+    max_in_flight: MaxInFlight | None = Field(None, exclude_if=is_none)
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> Self:

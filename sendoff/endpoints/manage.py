@@ -76,6 +76,7 @@ async def register_endpoint(
     """
     events = list(DEFAULT_SUBSCRIPTION if new.events is None else new.events)
     limit = context.settings.max_endpoints_per_organization
+    check_cap(context, new.max_in_flight)
     async with context.database.read() as tx:
         await check_count(tx, principal.organization_id, limit)
         await check_subscription(tx, events)
@@ -125,6 +126,17 @@ def _choose_secret(dialect: Dialect, chosen: str | None) -> str:
     except ValueError as error:
         raise Invalid(f"secret {error}.", field="secret") from None
     return chosen
+
+
+def check_cap(context: Context, max_in_flight: int | None) -> None:
+    """Raise Invalid for an endpoint's cap of requests under way that exceeds the installation's."""
+    most = context.settings.endpoint_max_in_flight
+    if max_in_flight is not None and max_in_flight > most:
+        raise Invalid(
+            f"`max_in_flight` is {max_in_flight}, and this installation allows an endpoint {most}; "
+            "give a lower number, or null for that.",
+            field="max_in_flight",
+        )
 
 
 def find_dialect(context: Context, name: str) -> Dialect:
@@ -179,6 +191,7 @@ async def update_endpoint(
     answered 410 or an operator disabled; NotFound, UnsafeUrl, Invalid, UnknownEventType or PingFailed.
     """
     fields = change.fields
+    check_cap(context, fields.get("max_in_flight"))
     async with context.database.read() as tx:
         current = await find_endpoint(tx, organization_id, endpoint_id)
         if "events" in fields:

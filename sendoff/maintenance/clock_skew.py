@@ -10,6 +10,7 @@ from datetime import timedelta
 import structlog
 
 from sendoff.context import Context
+from sendoff.settings import LONGEST_ENDPOINT_TIMEOUT_SECONDS
 from sendoff.store.queries import deliveries, uploads
 
 _BATCH = 5_000
@@ -26,7 +27,7 @@ async def repair_future_times(context: Context) -> int:
     repaired = 0
     while True:
         now = context.clock.now()
-        until = now + timedelta(seconds=context.settings.lease_seconds)
+        until = now + timedelta(seconds=context.settings.lease_for(LONGEST_ENDPOINT_TIMEOUT_SECONDS))
         async with context.database.write() as tx:
             found = await deliveries.repair_future_times(tx, now=now, until=until, limit=_BATCH)
             await uploads.repair_future_times(tx, until=until)

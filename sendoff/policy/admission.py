@@ -498,7 +498,9 @@ class Admission(Generic[T]):
 
     def _claimable(self, endpoint: _Endpoint[T], now: float) -> int:
         """How many deliveries of the endpoint may be claimed: to start or, if it is fast, to wait for their turn."""
-        prefetches = endpoint.is_fast and endpoint.bucket is None and not endpoint.slow
+        # What waits here is in flight for the database, which holds a cap of the endpoint's own over all workers.
+        is_capped = endpoint.facts.max_in_flight is not None
+        prefetches = endpoint.is_fast and endpoint.bucket is None and not endpoint.slow and not is_capped
         prefetch = PREFETCH_PER_LIMIT if prefetches else 0
         return self._room(endpoint, now, queued=len(endpoint.queue), prefetch=prefetch)
 

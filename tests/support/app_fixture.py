@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from sendoff.accounts import organizations
 from sendoff.accounts.authentication import SCOPES, Principal
@@ -64,9 +65,9 @@ class AppFixture:
     queue: ListQueue
     principal: Principal
 
-    async def register(self, url: str, *events: str) -> RegisteredEndpoint:
+    async def register(self, url: str, *events: str, **fields: Any) -> RegisteredEndpoint:
         """An endpoint of the organization; its receiver has answered the ping."""
-        new = NewEndpoint(url=url, events=list(events) or None)
+        new = NewEndpoint(url=url, events=list(events) or None, **fields)
         return await register_endpoint(self.context, self.principal, ACTOR, new)
 
     async def publish(self, *events: NewEvent) -> list[AcceptedEvent]:

@@ -149,7 +149,8 @@ planner read a partial index from end to end, which looks as good as looking up 
 
 UNKNOWN_QUOTA = """(
     SELECT CASE WHEN p.state = 'active' AND (p.consecutive_failures > 0 OR p.last_success_at IS NULL
-        OR p.rate_limit IS NOT NULL OR p.operator_rate_limit IS NOT NULL) THEN {unproven} ELSE {default} END
+        OR p.rate_limit IS NOT NULL OR p.operator_rate_limit IS NOT NULL OR p.max_in_flight IS NOT NULL)
+        THEN {unproven} ELSE {default} END
     FROM endpoints p WHERE p.id = {endpoint_id}
 )"""
 """SQL for the quota of an endpoint that a claim does not name. Deliveries for endpoints that are not active need no
@@ -160,7 +161,7 @@ CONTENT = """
         t.sequence, p.state AS endpoint_state, p.dialect, p.url, p.secret, p.previous_secret, p.previous_secret_until,
         CASE WHEN p.operator_rate_limit IS NULL OR p.rate_limit < p.operator_rate_limit
             THEN p.rate_limit ELSE p.operator_rate_limit END AS rate_limit,
-        p.consecutive_failures, p.last_success_at, p.ordered,
+        p.consecutive_failures, p.last_success_at, p.ordered, p.retry_schedule, p.timeout_seconds, p.max_in_flight,
         e.type AS event_type, COALESCE(t.data, e.data) AS data, e.occurred_at, e.request_id
     FROM claimed t
     LEFT JOIN endpoints p ON t.state = 'in_flight' AND p.id = t.endpoint_id
@@ -285,7 +286,16 @@ def _destination(row: Any) -> Destination:
         consecutive_failures=row["consecutive_failures"],
         last_success_at=read_time(row["last_success_at"]),
         ordered=bool(row["ordered"]),
+        retry_schedule=_read_schedule(row["retry_schedule"]),
+        timeout_seconds=row["timeout_seconds"],
+        max_in_flight=row["max_in_flight"],
     )
+
+
+def _read_schedule(document: str | None) -> tuple[str, ...] | None:
+    """A JSON array of durations; SQL's null and JSON's both stand for none."""
+    waits = None if document is None else orjson.loads(document)
+    return None if waits is None else tuple(waits)
 
 
 def _event(row: Any) -> EventContent:

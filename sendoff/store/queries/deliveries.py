@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -116,6 +116,44 @@ async def release(tx: Transaction, ids: Sequence[str], *, lease_token: str, now:
         lease_token=lease_token,
         now=now,
     )
+
+
+async def extend_leases(tx: Transaction, leases: Mapping[str, datetime], *, lease_token: str) -> None:
+    """Let the leases of claimed deliveries, by their ids, end at these later times."""
+    await execute(
+        tx,
+        f"""
+        UPDATE deliveries SET leased_until = r.leased_until
+        FROM {rows_from(tx, "rows", {"id": "uuid", "leased_until": "timestamptz"})} AS r
+        WHERE deliveries.id = r.id AND lease_token = :lease_token AND state = 'in_flight'
+        """,
+        rows=rows_parameter({"id": id_, "leased_until": until} for id_, until in leases.items()),
+        lease_token=lease_token,
+    )
+
+
+async def count_in_flight(
+    tx: Transaction, endpoint_ids: Collection[str], *, besides: str, now: datetime
+) -> dict[str, int]:
+    """How many deliveries of each of these endpoints are under way under other leases than `besides`.
+
+    Reads all that is under way anywhere, by its index: an endpoint's own index holds its whole backlog as well.
+    """
+    result = await execute(
+        tx,
+        f"""
+        WITH under_way AS MATERIALIZED (
+            SELECT d.endpoint_id FROM deliveries d
+            WHERE d.state = 'in_flight' AND d.leased_until > :now AND d.lease_token <> :lease_token
+        )
+        SELECT endpoint_id, count(*) AS number FROM under_way
+        WHERE endpoint_id IN (SELECT r.id FROM {rows_from(tx, "ids", _ID)} AS r) GROUP BY endpoint_id
+        """,
+        ids=ids_parameter(endpoint_ids),
+        lease_token=besides,
+        now=now,
+    )
+    return {str(row.endpoint_id): row.number for row in result}
 
 
 async def find_due(tx: Transaction, *, now: datetime, enqueued_until: datetime, limit: int) -> list[str]:

@@ -67,8 +67,10 @@ class Destination:
     rate_limit: int | None
     consecutive_failures: int
     last_success_at: datetime | None
-    max_in_flight: int | None = None
     ordered: bool = False
+    retry_schedule: tuple[str, ...] | None = None
+    timeout_seconds: int | None = None
+    max_in_flight: int | None = None
 
 
 async def find(tx: Transaction, endpoint_id: str, *, lock: bool = False) -> Endpoint | None:

@@ -54,6 +54,12 @@ class Endpoint(SQLModel, table=True):
     """A CEL expression that events must match; null matches all."""
     transform: str | None = Field(default=None, sa_type=Text)
     """A CEL expression that makes this endpoint's `data` of an event's; null leaves it as it is."""
+    retry_schedule: list[str] | None = Field(default=None, sa_type=Json)
+    """Its owner's waits between attempts, as they were written (`5m`); null is the installation's schedule."""
+    timeout_seconds: int | None = None
+    """The longest that an attempt may take; null is the installation's."""
+    max_in_flight: int | None = None
+    """Maximum requests under way, over all workers; null is the installation's."""
     owner_metadata: dict[str, str] | None = Field(default=None, sa_type=Json)
     """Shown as `metadata`, a name that SQLAlchemy keeps for itself."""
     ordered: bool = False
