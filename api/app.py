@@ -26,7 +26,7 @@ from .http.client_address import TrustedProxies
 from .http.errors import answer_error
 from .http.middleware import RequestMiddleware
 from .openapi import serving
-from .operator import audit, dead_letters, deliveries, endpoints, events, replays
+from .operator import audit, dead_letters, deliveries, endpoints, events, overview, replays
 from .optimaldial import uploads, webhooks
 
 _ROUTERS = (
@@ -44,6 +44,7 @@ _ROUTERS = (
     endpoints.router,
     events.router,
     audit.router,
+    overview.router,
     health.router,
 )
 

@@ -12,6 +12,7 @@ from arq.worker import Function, func
 from sendoff.delivery.dead_letters import drain_inactive_endpoints
 from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.maintenance.purge import purge_expired
+from sendoff.operators.workers import Heartbeat
 from sendoff.process import tune_garbage_collector
 from sendoff.queue import (
     BULK_DELIVERIES,
@@ -28,6 +29,7 @@ from sendoff.uploads.orphan_files import remove_orphan_files
 from . import jobs
 from .clock_watch import watch_clock
 from .consumer import ConsumerSupervisor, QueueConsumer
+from .heartbeats import end_heartbeats, send_heartbeats
 from .housekeeping import DRAIN_SECONDS, FIND_ORPHAN_FILES_SECONDS, PURGE_SECONDS, repeat
 from .intake import DeliveryIntake
 from .sweeper import run_sweeps
@@ -68,6 +70,7 @@ class WorkerHost:
         self.dispatcher = Dispatcher(context)
         self.intake = DeliveryIntake(self.dispatcher)
         self.bulk_intake = DeliveryIntake(self.dispatcher, is_bulk=True)
+        self._heartbeat = Heartbeat(context, slots=context.settings.worker_max_in_flight)
         self._loops: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -82,6 +85,7 @@ class WorkerHost:
             self._supervise(REPLAYS).run(),
             run_sweeps(context, self.dispatcher, deliveries),
             watch_clock(context),
+            send_heartbeats(self._heartbeat, self.dispatcher),
             repeat("drain of inactive endpoints", DRAIN_SECONDS, partial(drain_inactive_endpoints, context)),
             repeat("purge", PURGE_SECONDS, partial(purge_expired, context)),
             repeat("orphan files", FIND_ORPHAN_FILES_SECONDS, partial(remove_orphan_files, context)),
@@ -106,6 +110,7 @@ class WorkerHost:
             _, running = await asyncio.wait(running, timeout=_CANCEL_AGAIN_SECONDS)
         await asyncio.gather(*self._loops, return_exceptions=True)
         await self.dispatcher.drain(self.context.settings.shutdown_grace_seconds)
+        await end_heartbeats(self._heartbeat)
         _log.info("worker_stopped")
 
     def _supervise(

@@ -8,7 +8,14 @@ from typing import Annotated
 from fastapi import Depends, Header, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from sendoff.accounts.authentication import EVENTS_WRITE, OPERATOR, UPLOADS_READ, UPLOADS_WRITE, WEBHOOKS_MANAGE
+from sendoff.accounts.authentication import (
+    EVENTS_WRITE,
+    OPERATOR,
+    OPERATOR_READ,
+    UPLOADS_READ,
+    UPLOADS_WRITE,
+    WEBHOOKS_MANAGE,
+)
 from sendoff.context import Context
 from sendoff.idempotency import LONGEST_KEY, check_key
 
@@ -78,4 +85,5 @@ UploadsReader = Annotated[RequestAuth, Depends(_authenticated(UPLOADS_READ))]
 UploadsWriter = Annotated[RequestAuth, Depends(_authenticated(UPLOADS_WRITE, limited=True))]
 EventsWriter = Annotated[RequestAuth, Depends(_authenticated(EVENTS_WRITE))]
 Operator = Annotated[RequestAuth, Depends(_authenticated(OPERATOR))]
+OperatorReader = Annotated[RequestAuth, Depends(_authenticated(OPERATOR_READ))]
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]

@@ -27,7 +27,9 @@ TAGS = {
     "uploads": "Lists of phone numbers to process. Scopes `uploads:write` and `uploads:read`.",
     "events": "Publishing, for the product's backend. Scope `events:write`.",
     "dialbird": "Subscriptions of the Dialbird surface, with errors and rate limits of its own. Scope `api:webhooks`.",
-    "operator: dead letters": "Deliveries that were given up. Scope `operator`, like all of `/operator/v1`.",
+    "operator: overview": "What waits, what fails, who works. Under `/operator/v1` reading takes the scope "
+    "`operator:read` or `operator`, and changing something `operator`.",
+    "operator: dead letters": "Deliveries that were given up.",
     "operator: replays": "Deliveries sent again.",
     "operator: deliveries": "Deliveries of all organizations.",
     "operator: endpoints": "Endpoints of all organizations.",

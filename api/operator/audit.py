@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from sendoff.operators.queries import list_audit
 from sendoff.store.queries.audit import AuditFilter
 
-from ..http.dependencies import ContextOf, Operator
+from ..http.dependencies import ContextOf, OperatorReader
 from ..http.pagination import decode_cursor, split_page
 from ..http.schemas import Page, QueryTime
 from ..http.validation import Text, UuidText
@@ -34,7 +34,9 @@ class AuditQuery(ListQuery):
 
 
 @router.get("", operation_id="listAudit", responses=error_responses(400))
-async def list_page(_auth: Operator, context: ContextOf, query: Annotated[AuditQuery, Query()]) -> Page[AuditEntryView]:
+async def list_page(
+    _auth: OperatorReader, context: ContextOf, query: Annotated[AuditQuery, Query()]
+) -> Page[AuditEntryView]:
     """Entries of the audit log, newest first."""
     before = decode_cursor(query.cursor)
     found = await list_audit(context, query.filter(), limit=query.limit + 1, before=before)

@@ -10,7 +10,7 @@ from sendoff.operators.actions import discard_dead_letter
 from sendoff.operators.queries import DeadLetterReport, get_dead_letter, list_dead_letters
 from sendoff.policy.states import DeadLetterReason, DeadLetterState
 
-from ..http.dependencies import ContextOf, Operator
+from ..http.dependencies import ContextOf, Operator, OperatorReader
 from ..http.idempotency import Write
 from ..http.pagination import decode_cursor, split_page
 from ..http.schemas import Id, Page, ResponseModel, Time
@@ -50,7 +50,7 @@ class DetailedDeadLetter(DeadLetterView, ExchangeView):
 
 @router.get("", operation_id="listDeadLetters", responses=error_responses(400))
 async def list_page(
-    _auth: Operator, context: ContextOf, query: Annotated[DeadLetterQuery, Query()]
+    _auth: OperatorReader, context: ContextOf, query: Annotated[DeadLetterQuery, Query()]
 ) -> Page[DeadLetterView]:
     """Dead letters, newest first."""
     before = decode_cursor(query.cursor)
@@ -60,7 +60,7 @@ async def list_page(
 
 
 @router.get("/{dead_letter_id}", operation_id="getDeadLetter", responses=error_responses(404))
-async def get(_auth: Operator, context: ContextOf, dead_letter_id: Id) -> DetailedDeadLetter:
+async def get(_auth: OperatorReader, context: ContextOf, dead_letter_id: Id) -> DetailedDeadLetter:
     """One dead letter with the exact last request, the response and every attempt."""
     return DetailedDeadLetter.of(await get_dead_letter(context, dead_letter_id))
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from sendoff.operators.actions import retry_delivery
 from sendoff.operators.queries import get_delivery
 
-from ..http.dependencies import ContextOf, Operator
+from ..http.dependencies import ContextOf, Operator, OperatorReader
 from ..http.idempotency import Write
 from ..http.schemas import Id, Page
 from ..http.validation import UuidText
@@ -28,14 +28,14 @@ class DeliveryQuery(DeliveryConditions):
 
 @router.get("", operation_id="listDeliveries", responses=error_responses(400))
 async def list_page(
-    _auth: Operator, context: ContextOf, query: Annotated[DeliveryQuery, Query()]
+    _auth: OperatorReader, context: ContextOf, query: Annotated[DeliveryQuery, Query()]
 ) -> Page[DeliveryView]:
     """Deliveries, newest first."""
     return await query.page(context, query.organization_id)
 
 
 @router.get("/{delivery_id}", operation_id="getDelivery", responses=error_responses(404))
-async def get(_auth: Operator, context: ContextOf, delivery_id: Id) -> DetailedDelivery:
+async def get(_auth: OperatorReader, context: ContextOf, delivery_id: Id) -> DetailedDelivery:
     """One delivery with its attempts."""
     return DetailedDelivery.of_report(await get_delivery(context, delivery_id))
 

@@ -10,7 +10,7 @@ from sendoff.operators.actions import limit_endpoint, switch_endpoint
 from sendoff.operators.queries import list_all_endpoints
 from sendoff.policy.states import EndpointState
 
-from ..http.dependencies import ContextOf, Operator, json_body
+from ..http.dependencies import ContextOf, Operator, OperatorReader, json_body
 from ..http.idempotency import Write
 from ..http.pagination import decode_cursor, split_page
 from ..http.schemas import Id, Page
@@ -30,7 +30,7 @@ class EndpointQuery(ListQuery):
 
 @router.get("", operation_id="listEndpoints", responses=error_responses(400))
 async def list_page(
-    _auth: Operator, context: ContextOf, query: Annotated[EndpointQuery, Query()]
+    _auth: OperatorReader, context: ContextOf, query: Annotated[EndpointQuery, Query()]
 ) -> Page[OperatorEndpointView]:
     """Endpoints of all organizations, newest first, deleted ones as well."""
     found = await list_all_endpoints(

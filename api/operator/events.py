@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from sendoff.operators.explain import EventExplanation, Verdict, explain_event
 from sendoff.publishing.history import ListedDelivery
 
-from ..http.dependencies import ContextOf, Operator
+from ..http.dependencies import ContextOf, OperatorReader
 from ..http.schemas import Id, ResponseModel, Time
 from ..openapi.operations import error_responses
 from .schemas import DeliveryView
@@ -62,6 +62,6 @@ class ExplainedEvent(ResponseModel):
 
 
 @router.get("/{event_id}/explain", operation_id="explainEvent", responses=error_responses(404))
-async def explain(_auth: Operator, context: ContextOf, event_id: str) -> ExplainedEvent:
+async def explain(_auth: OperatorReader, context: ContextOf, event_id: str) -> ExplainedEvent:
     """A verdict for every endpoint of the organization, deleted ones included: delivered, waiting, or why not."""
     return ExplainedEvent.of(await explain_event(context, event_id))

@@ -23,7 +23,7 @@ from sendoff.operators.replay import (
 )
 from sendoff.policy.states import ReplayState
 
-from ..http.dependencies import ContextOf, Operator, json_body
+from ..http.dependencies import ContextOf, Operator, OperatorReader, json_body
 from ..http.idempotency import Write
 from ..http.pagination import decode_cursor, split_page
 from ..http.schemas import Id, Page, Time
@@ -109,7 +109,9 @@ async def create(
 
 
 @router.get("", operation_id="listReplays", responses=error_responses(400))
-async def list_page(_auth: Operator, context: ContextOf, query: Annotated[ListQuery, Query()]) -> Page[ReplayView]:
+async def list_page(
+    _auth: OperatorReader, context: ContextOf, query: Annotated[ListQuery, Query()]
+) -> Page[ReplayView]:
     """Replays, newest first."""
     found = await list_replays(context, limit=query.limit + 1, before=decode_cursor(query.cursor))
     page, cursor = split_page(found, query.limit, lambda report: report.replay.id)
@@ -117,7 +119,7 @@ async def list_page(_auth: Operator, context: ContextOf, query: Annotated[ListQu
 
 
 @router.get("/{replay_id}", operation_id="getReplay", responses=error_responses(404))
-async def get(_auth: Operator, context: ContextOf, replay_id: Id) -> ReplayView:
+async def get(_auth: OperatorReader, context: ContextOf, replay_id: Id) -> ReplayView:
     """One replay."""
     return ReplayView.of(await get_replay(context, replay_id))
 

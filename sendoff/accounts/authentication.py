@@ -21,8 +21,9 @@ UPLOADS_READ = "uploads:read"
 WEBHOOKS_MANAGE = "webhooks:manage"
 EVENTS_WRITE = "events:write"
 OPERATOR = "operator"
+OPERATOR_READ = "operator:read"
 API_WEBHOOKS = "api:webhooks"
-SCOPES = (UPLOADS_WRITE, UPLOADS_READ, WEBHOOKS_MANAGE, EVENTS_WRITE, OPERATOR, API_WEBHOOKS)
+SCOPES = (UPLOADS_WRITE, UPLOADS_READ, WEBHOOKS_MANAGE, EVENTS_WRITE, OPERATOR, OPERATOR_READ, API_WEBHOOKS)
 """Every scope that a key can carry."""
 
 
@@ -39,10 +40,13 @@ class Principal:
     """Whether the organization is suspended."""
 
     def require(self, scope: str) -> None:
-        """Raise Suspended when the organization is, MissingScope unless the key carries `scope`."""
+        """Raise Suspended when the organization is, MissingScope unless the key carries `scope`.
+
+        A key with the scope `operator` may read what `operator:read` may.
+        """
         if self.suspended:
             raise Suspended
-        if scope not in self.scopes:
+        if scope not in self.scopes and not (scope == OPERATOR_READ and OPERATOR in self.scopes):
             raise MissingScope(f"This API key lacks the scope `{scope}`.")
 
 

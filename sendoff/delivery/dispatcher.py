@@ -84,6 +84,11 @@ class Dispatcher:
         return 0
 
     @property
+    def in_flight(self) -> int:
+        """The number of attempts under way."""
+        return len(self._under_way)
+
+    @property
     def is_idle(self) -> bool:
         """Whether no attempt is under way or unrecorded, and no delivery is known to be held."""
         return self.admission.is_idle and self._backlog.is_idle and not self._background

@@ -12,6 +12,7 @@ from sendoff.store.tables.events import Event, EventType
 from sendoff.store.tables.requests import AuditEntry, AuditHorizon, IdempotencyRecord
 from sendoff.store.tables.schema import SchemaCompatibility
 from sendoff.store.tables.uploads import Upload
+from sendoff.store.tables.workers import Worker
 
 __all__ = [
     "ApiKey",
@@ -32,4 +33,5 @@ __all__ = [
     "SchemaCompatibility",
     "Upload",
     "User",
+    "Worker",
 ]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index, String, Text
+from sqlalchemy import Index, String, Text, text
 from sqlmodel import Field, SQLModel
 
 from sendoff.policy.states import DeadLetterState, ReplayItemState, ReplayState
 from sendoff.store.engine.types import Identifier, Json, UtcDateTime
+
+_OPEN = text("state = 'open'")
 
 
 class DeadLetter(SQLModel, table=True):
@@ -22,6 +24,7 @@ class DeadLetter(SQLModel, table=True):
         Index("ix_dead_letters_organization", "organization_id", "id"),
         Index("ix_dead_letters_delivery", "delivery_id"),
         Index("ix_dead_letters_died", "died_at"),
+        Index("ix_dead_letters_open", "reason", postgresql_where=_OPEN, sqlite_where=_OPEN),
     )
 
     id: str = Field(sa_type=Identifier, primary_key=True)

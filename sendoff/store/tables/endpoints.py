@@ -17,6 +17,7 @@ class Endpoint(SQLModel, table=True):
     __tablename__ = "endpoints"
     __table_args__ = (
         Index("ix_endpoints_organization", "organization_id", "id"),
+        Index("ix_endpoints_state", "state"),
         Index(
             "ix_endpoints_drain_due",
             "id",

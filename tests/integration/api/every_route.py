@@ -22,10 +22,16 @@ class Call:
     """Whether it serves all organizations."""
     body: Any = None
 
+    @property
+    def granted_by(self) -> set[str | None]:
+        """The scopes of which each is enough."""
+        return {self.scope, "operator"} if self.scope == "operator:read" else {self.scope}
+
 
 OPEN = Call(None)
 WEBHOOKS = Call("webhooks:manage")
 OPERATOR = Call("operator", across=True)
+READER = Call("operator:read", across=True)
 EVENT = {"type": "upload.completed", "data": {}}
 
 CALLS = {
@@ -59,22 +65,24 @@ CALLS = {
     ("POST", "/api/v1/events"): Call("events:write", body=EVENT),
     ("POST", "/api/v1/events/batch"): Call("events:write", body={"events": [EVENT]}),
     ("GET", "/api/v1/events/{event_id}"): Call("events:write"),
-    ("GET", "/operator/v1/dead-letters"): OPERATOR,
-    ("GET", "/operator/v1/dead-letters/{dead_letter_id}"): OPERATOR,
+    ("GET", "/operator/v1/dead-letters"): READER,
+    ("GET", "/operator/v1/dead-letters/{dead_letter_id}"): READER,
     ("POST", "/operator/v1/dead-letters/{dead_letter_id}/discard"): OPERATOR,
-    ("GET", "/operator/v1/replays"): OPERATOR,
+    ("GET", "/operator/v1/replays"): READER,
     ("POST", "/operator/v1/replays"): Call("operator", across=True, body={"filter": {}, "dry_run": True}),
-    ("GET", "/operator/v1/replays/{replay_id}"): OPERATOR,
+    ("GET", "/operator/v1/replays/{replay_id}"): READER,
     ("POST", "/operator/v1/replays/{replay_id}/cancel"): OPERATOR,
-    ("GET", "/operator/v1/deliveries"): OPERATOR,
-    ("GET", "/operator/v1/deliveries/{delivery_id}"): OPERATOR,
+    ("GET", "/operator/v1/deliveries"): READER,
+    ("GET", "/operator/v1/deliveries/{delivery_id}"): READER,
     ("POST", "/operator/v1/deliveries/{delivery_id}/retry"): OPERATOR,
-    ("GET", "/operator/v1/endpoints"): OPERATOR,
+    ("GET", "/operator/v1/endpoints"): READER,
     ("PATCH", "/operator/v1/endpoints/{endpoint_id}"): Call("operator", across=True, body={"rate_limit": 5}),
     ("POST", "/operator/v1/endpoints/{endpoint_id}/disable"): OPERATOR,
     ("POST", "/operator/v1/endpoints/{endpoint_id}/enable"): OPERATOR,
-    ("GET", "/operator/v1/events/{event_id}/explain"): OPERATOR,
-    ("GET", "/operator/v1/audit"): OPERATOR,
+    ("GET", "/operator/v1/events/{event_id}/explain"): READER,
+    ("GET", "/operator/v1/audit"): READER,
+    ("GET", "/operator/v1/overview"): READER,
+    ("GET", "/operator/v1/workers"): READER,
 }
 
 DIALBIRD = {

@@ -1,0 +1,68 @@
+"""How much waits, counted for people. Every count is bounded, and reads an index alone, whatever the tables hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from sendoff.policy.states import DeadLetterReason, DeliveryState, EndpointState
+from sendoff.store.engine.batch import execute, is_sqlite, read_time
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sendoff.store.engine.database import Transaction
+
+COUNTED_AT_MOST = 100_000
+"""Counts end here, and then mean this many or more. A hundred thousand index entries take about ten milliseconds."""
+
+_OPEN = (DeliveryState.PENDING, DeliveryState.HELD, DeliveryState.QUEUED, DeliveryState.IN_FLIGHT)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCounts:
+    """What is open; each number is at most COUNTED_AT_MOST."""
+
+    deliveries: Mapping[DeliveryState, int]
+    """Deliveries that have not ended, by state."""
+    due: int
+    """Those that are pending and due."""
+    oldest_due_at: datetime | None
+    """Since when the oldest of those is due; None if none is."""
+    dead_letters: Mapping[DeadLetterReason, int]
+    """Open dead letters by reason; a reason without any is missing."""
+    endpoints: Mapping[EndpointState, int]
+
+
+async def count_open(tx: Transaction, *, now: datetime) -> OpenCounts:
+    """Count what is open, in one statement."""
+    counted = {
+        **{f"delivery {state}": ("deliveries", f"state = '{state}'") for state in _OPEN},
+        "due": ("deliveries", f"state = '{DeliveryState.PENDING}' AND due_at <= :now"),
+        **{f"letter {one}": ("dead_letters", f"state = 'open' AND reason = '{one}'") for one in DeadLetterReason},
+        **{f"endpoint {state}": ("endpoints", f"state = '{state}'") for state in EndpointState},
+    }
+    counts = ", ".join(
+        f'(SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {condition} LIMIT {COUNTED_AT_MOST}) AS c) AS "{name}"'
+        for name, (table, condition) in counted.items()
+    )
+    await prefer_indexes(tx)
+    oldest = f"(SELECT min(due_at) FROM deliveries WHERE state = '{DeliveryState.PENDING}' AND due_at <= :now)"
+    row = (await execute(tx, f"SELECT {counts}, {oldest} AS oldest", now=now)).mappings().one()
+    reasons = {one: row[f"letter {one}"] for one in DeadLetterReason}
+    return OpenCounts(
+        deliveries={state: row[f"delivery {state}"] for state in _OPEN},
+        due=row["due"],
+        oldest_due_at=read_time(row["oldest"]),
+        dead_letters={reason: count for reason, count in reasons.items() if count},
+        endpoints={state: row[f"endpoint {state}"] for state in EndpointState},
+    )
+
+
+async def prefer_indexes(tx: Transaction) -> None:
+    """For the rest of the transaction PostgreSQL reads no table from end to end, however old its statistics are."""
+    if not is_sqlite(tx):
+        await tx.execute(text("SET LOCAL enable_seqscan = off"))
