@@ -28,6 +28,7 @@ from .http.middleware import RequestMiddleware
 from .openapi import serving
 from .operator import audit, dead_letters, deliveries, endpoints, events, overview, replays
 from .optimaldial import uploads, webhooks
+from .pages import routes as pages
 
 _ROUTERS = (
     webhooks.router,
@@ -93,4 +94,4 @@ def _routes() -> Sequence[BaseRoute]:
     router = APIRouter()
     for one in _ROUTERS:
         router.include_router(one)
-    return (*event_routes.PUBLISHING, *router.routes, serving.ROUTE)
+    return (*event_routes.PUBLISHING, *router.routes, serving.ROUTE, *pages.ROUTES)

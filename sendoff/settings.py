@@ -325,6 +325,11 @@ class Settings(BaseSettings):
         description="How long the API goes on accepting requests after SIGTERM, while `/ready` says 503 `draining`: "
         "longer than the proxies in front of it take to notice, in seconds.",
     )
+    dashboard: Literal["on", "readonly", "off"] = Field(
+        "on",
+        description="The operators' pages under `/dashboard`, for keys with the scope `operator` or `operator:read`: "
+        "`readonly` shows everything and does nothing, `off` answers 404.",
+    )
     worker_metrics_port: int | None = Field(
         None,
         ge=1,

@@ -13,7 +13,7 @@ from sendoff.context import Context
 from sendoff.idempotency import LIFETIME
 from sendoff.maintenance.throttle import pause_after
 from sendoff.store.engine.database import Transaction
-from sendoff.store.queries import audit, endpoints, idempotency, retention
+from sendoff.store.queries import audit, endpoints, idempotency, page_sessions, retention
 
 _log = structlog.get_logger(__name__)
 
@@ -35,6 +35,8 @@ class Removed:
     replay_rows: int
     idempotency_records: int
     audit_entries: int = 0
+    page_sessions: int = 0
+    """Sessions of the pages that ended, and links to them."""
 
 
 async def purge_expired(context: Context) -> Removed:
@@ -54,6 +56,7 @@ async def purge_expired(context: Context) -> Removed:
         replay_rows=await _in_batches(context, retention.remove_replays, until=finished),
         idempotency_records=await _in_batches(context, idempotency.remove_old, until=now - LIFETIME),
         audit_entries=await _purge_audit(context, until=now - timedelta(days=context.settings.audit_retention_days)),
+        page_sessions=await _in_batches(context, page_sessions.remove_expired, until=now),
     )
     async with context.database.write() as tx:
         await endpoints.forget_ended_secrets(tx, now=now, limit=AT_ONCE)

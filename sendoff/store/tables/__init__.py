@@ -9,6 +9,7 @@ from sendoff.store.tables.dead_letters import DeadLetter, Replay, ReplayItem
 from sendoff.store.tables.deliveries import Attempt, Delivery, LastExchange
 from sendoff.store.tables.endpoints import Endpoint
 from sendoff.store.tables.events import Event, EventType
+from sendoff.store.tables.page_sessions import PageLink, PageSession
 from sendoff.store.tables.requests import AuditEntry, AuditHorizon, IdempotencyRecord
 from sendoff.store.tables.schema import SchemaCompatibility
 from sendoff.store.tables.uploads import Upload
@@ -28,6 +29,8 @@ __all__ = [
     "LastExchange",
     "Membership",
     "Organization",
+    "PageLink",
+    "PageSession",
     "Replay",
     "ReplayItem",
     "SchemaCompatibility",

@@ -96,9 +96,18 @@ DIALBIRD = {
 """Routes with an envelope and codes of their own; `tests/integration/dialbird` calls them."""
 
 
+PAGES = ("/dashboard", "/docs", "/portal", "/static")
+"""What the paths of pages begin with; `tests/integration/pages` walks those."""
+
+
+def api_routes(app: FastAPI) -> list[KnownRoute]:
+    """The routes for programs."""
+    return [route for route in known_routes(app) if not route.path.startswith(PAGES)]
+
+
 def uncovered(app: FastAPI) -> list[KnownRoute]:
     """Routes that are in neither table."""
-    return [route for route in known_routes(app) if (route.method, route.path) not in CALLS.keys() | DIALBIRD]
+    return [route for route in api_routes(app) if (route.method, route.path) not in CALLS.keys() | DIALBIRD]
 
 
 def concrete(path: str, **identifiers: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from api.http.allow_header import known_routes
 from sendoff.accounts import organizations
 from tests.integration.api.api_fixture import ApiFixture
+from tests.integration.api.every_route import api_routes
 from tests.support.app_fixture import ACTOR
 from tests.support.receiver import Receiver
 
@@ -45,7 +45,7 @@ READS = {"GET", "HEAD"}
 
 
 async def test_every_route_that_writes_is_audited_or_known_to_be_traffic(sqlite_api: ApiFixture) -> None:
-    writing = {(route.method, route.path) for route in known_routes(sqlite_api.asgi) if route.method not in READS}
+    writing = {(route.method, route.path) for route in api_routes(sqlite_api.asgi) if route.method not in READS}
     assert writing == ACTIONS.keys() | TRAFFIC
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
-from api.http.allow_header import known_routes
 from sendoff import idempotency
 from sendoff.accounts.authentication import SCOPES
 from sendoff.errors import Unavailable
 from tests.integration.api.api_fixture import ApiFixture, open_api
+from tests.integration.api.every_route import api_routes
 from tests.support.receiver import Receiver
 
 WRITING = {"POST", "PUT", "PATCH", "DELETE"}
@@ -96,7 +96,7 @@ async def sqlite_setup(sqlite_api: ApiFixture, receiver: Receiver) -> Setup:
 
 def writes(api: ApiFixture) -> list[tuple[str, str]]:
     """Every write of the API; what ends a thing comes after what only changes it."""
-    found = [(route.method, route.path) for route in known_routes(api.asgi) if route.method in WRITING]
+    found = [(route.method, route.path) for route in api_routes(api.asgi) if route.method in WRITING]
     return sorted(found, key=lambda route: (route[0] == "DELETE", route[1].endswith(("retry", "cancel", "discard"))))
 
 

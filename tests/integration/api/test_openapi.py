@@ -7,10 +7,9 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from api.http.allow_header import known_routes
 from sendoff.policy.states import UPLOAD, DeadLetterReason
 from tests.integration.api.api_fixture import ApiFixture
-from tests.integration.api.every_route import CALLS, DIALBIRD
+from tests.integration.api.every_route import CALLS, DIALBIRD, api_routes
 from tests.support.receiver import Receiver
 
 UNDOCUMENTED = {"/openapi.json"}
@@ -29,7 +28,7 @@ async def document_of(api: ApiFixture) -> dict[str, Any]:
 
 async def test_every_route_is_documented_with_its_errors_and_its_security(sqlite_api: ApiFixture) -> None:
     document = await document_of(sqlite_api)
-    for route in known_routes(sqlite_api.asgi):
+    for route in api_routes(sqlite_api.asgi):
         if route.method == "HEAD" or route.path in UNDOCUMENTED or (route.method, route.path) in DIALBIRD:
             continue
         call = CALLS[route.method, route.path]

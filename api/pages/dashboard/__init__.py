@@ -1,0 +1,1 @@
+"""`/dashboard`: what operators see and do across organizations, in a browser."""

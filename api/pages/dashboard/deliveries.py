@@ -1,0 +1,63 @@
+"""Deliveries: the list, and the page of one with its attempts, request and response."""
+
+from __future__ import annotations
+
+import shlex
+
+from starlette.responses import Response
+
+from sendoff.operators.actions import retry_delivery
+from sendoff.operators.queries import get_delivery
+from sendoff.policy.states import DeliveryState
+
+from ...http.validation import validate
+from ...operator.deliveries import DeliveryQuery
+from ...operator.schemas import DetailedDelivery
+from ..lists import FORMATS, export
+from ..page import Page
+from .surface import BASE, DASHBOARD
+
+_LONGEST_CURL_BODY = 16_384
+
+
+async def show_list(page: Page) -> Response:
+    query = validate(DeliveryQuery, page.filters)
+    found = await query.page(page.context, query.organization_id)
+    return export(page, found.data, found.next_cursor, "deliveries") or page.render(
+        "dashboard/deliveries.html", found=found, states=[*DeliveryState]
+    )
+
+
+async def show(page: Page) -> Response:
+    report = await get_delivery(page.context, page.parameter("delivery_id"))
+    view = DetailedDelivery.of_report(report)
+    return page.render("dashboard/delivery.html", report=report, view=view, curl=as_curl(view))
+
+
+async def retry(page: Page) -> Response:
+    delivery_id = page.parameter("delivery_id")
+    await retry_delivery(page.context, page.actor, delivery_id)
+    return page.redirect(f"{BASE}/deliveries/{delivery_id}", notice="retried")
+
+
+def as_curl(view: DetailedDelivery) -> str | None:
+    """A command that sends the last request again, to be copied; None for a body that is long or was never sent."""
+    if view.request.headers is None or len(view.request.body) > _LONGEST_CURL_BODY:
+        return None
+    unsent = {"content-length", "host", "connection", "accept-encoding"}
+    headers = [(name, value) for name, value in view.request.headers.items() if name.lower() not in unsent]
+    options = [f"-H {shlex.quote(f'{name}: {value}')}" for name, value in headers]
+    parts = [
+        "curl -i -X POST",
+        *options,
+        f"--data-binary {shlex.quote(view.request.body)}",
+        shlex.quote(view.request.url),
+    ]
+    return " \\\n  ".join(parts)
+
+
+ROUTES = (
+    *(DASHBOARD.get(f"{BASE}/deliveries{ending}", show_list) for ending in FORMATS),
+    DASHBOARD.get(f"{BASE}/deliveries/{{delivery_id}}", show),
+    DASHBOARD.post(f"{BASE}/deliveries/{{delivery_id}}/retry", retry),
+)

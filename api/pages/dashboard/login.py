@@ -1,0 +1,100 @@
+"""Log-in with an operator's key or a link that works once, and log-out."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from sendoff.accounts.page_sessions import OPERATOR_SECONDS, Session, SessionKind, log_in, log_out, open_link
+from sendoff.errors import MissingScope, SendoffError, Suspended, Unauthenticated
+
+from ...http.client_address import client_network
+from ...http.limits import count_request
+from ..cookies import SCHEMES, forget_session, is_secure, set_scheme, set_session
+from ..page import Page
+from .surface import BASE, DASHBOARD
+
+TRIES_PER_MINUTE = 10
+"""How often one address may try to log in within a minute; 429 beyond it. More speeds up the guessing of keys."""
+
+
+async def show_login(page: Page) -> Response:
+    if page.found is not None:
+        return page.redirect(_next(page.query.get("next")))
+    return _login_page(page)
+
+
+async def submit_login(page: Page) -> Response:
+    client = page.request.client
+    window = await count_request(
+        page.context, f"login:{client_network(client.host if client else '')}", limit=TRIES_PER_MINUTE
+    )
+    window.check(page.context)
+    form = await page.form()
+    try:
+        session = await log_in(page.context, form.get("key", ""), request_id=page.request.state.request_id)
+    except Unauthenticated:
+        return _login_page(page, "This is not a valid API key. Copy it whole, from `od_live_` on.", status=401)
+    except (MissingScope, Suspended) as error:
+        return _login_page(page, error.message, status=403)
+    return await _enter(page, session, _next(form.get("next")))
+
+
+async def enter(page: Page) -> Response:
+    """Follow a link of `sendoff dashboard`."""
+    token = page.query.get("token", "")
+    try:
+        session = await open_link(page.context, token, SessionKind.OPERATOR, request_id=page.request.state.request_id)
+    except SendoffError as error:
+        return _login_page(page, f"{error.message} Or log in with an operator's key.", status=403)
+    return await _enter(page, session, BASE)
+
+
+async def submit_logout(page: Page) -> Response:
+    await log_out(page.context, page.session)
+    response = page.redirect(f"{BASE}/login")
+    forget_session(page.request, response, SessionKind.OPERATOR)
+    return response
+
+
+async def submit_scheme(page: Page) -> Response:
+    form = await page.form()
+    response = page.redirect(_next(form.get("next")))
+    if form.get("scheme") in SCHEMES:
+        set_scheme(page.request, response, form["scheme"])
+    return response
+
+
+async def _enter(page: Page, session: Session, where: str) -> Response:
+    """Into the new session; the one that the browser had before ends."""
+    if page.found is not None:
+        await log_out(page.context, page.found)
+    response = page.redirect(where)
+    set_session(page.request, response, SessionKind.OPERATOR, session.token, seconds=OPERATOR_SECONDS)
+    return response
+
+
+def _login_page(page: Page, error: str | None = None, *, status: int = 200) -> Response:
+    unprotected = is_secure(page.request) and page.request.url.scheme != "https"
+    return page.render(
+        "dashboard/login.html",
+        status=status,
+        referrer="no-referrer",
+        error=error,
+        unprotected=unprotected,
+        next=_next(page.query.get("next")),
+    )
+
+
+def _next(path: str | None) -> str:
+    """Where to go after the log-in: a page of the dashboard, never another site."""
+    inside = path is not None and (path == BASE or path.startswith((f"{BASE}/", f"{BASE}?")))
+    return path if path is not None and inside and path.isprintable() else BASE
+
+
+ROUTES = (
+    DASHBOARD.get(f"{BASE}/login", show_login, needs=None),
+    DASHBOARD.post(f"{BASE}/login", submit_login, needs=None),
+    DASHBOARD.get(f"{BASE}/enter", enter, needs=None),
+    DASHBOARD.post(f"{BASE}/logout", submit_logout, needs="view"),
+    DASHBOARD.post(f"{BASE}/scheme", submit_scheme, needs=None),
+)

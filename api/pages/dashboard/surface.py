@@ -1,0 +1,66 @@
+"""What the dashboard's pages share: session, layout, navigation, notices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sendoff.accounts.page_sessions import SessionKind
+from sendoff.settings import Settings
+
+from ..page import Page, Surface
+
+BASE = "/dashboard"
+
+NAVIGATION = (
+    ("", "Overview"),
+    ("/events", "Events"),
+    ("/deliveries", "Deliveries"),
+    ("/failures", "Failures"),
+    ("/dead-letters", "Dead letters"),
+    ("/replays", "Replays"),
+    ("/endpoints", "Endpoints"),
+    ("/organizations", "Organizations"),
+    ("/workers", "Workers"),
+    ("/audit", "Audit log"),
+    ("/system", "System"),
+)
+
+NOTICES = {
+    "retried": "The delivery is being attempted now.",
+    "discarded": "The dead letter is discarded.",
+    "replay-started": "The replay has started.",
+    "replay-cancelled": "The replay is cancelled; what was sent already goes its way.",
+    "enabled": "The endpoint is enabled, its failures are forgotten.",
+    "disabled": "The endpoint is disabled; its open deliveries go to the dead letters.",
+    "limited": "The limit is set.",
+    "suspended": "The organization is suspended: its keys are refused, its deliveries go on.",
+    "resumed": "The organization's keys are accepted again.",
+    "revoked": "The key is revoked; sessions that it opened have ended.",
+    "organization-created": "The organization is created.",
+}
+"""The sentence for each `notice` that a form's redirect names. Other names show nothing."""
+
+
+def _mode(settings: Settings) -> str:
+    return settings.dashboard
+
+
+def _values(page: Page) -> Mapping[str, Any]:
+    return {
+        "base": BASE,
+        "navigation": NAVIGATION,
+        "notice": NOTICES.get(page.query.get("notice", "")),
+        "can_act": page.may("act"),
+        "query": page.query,
+    }
+
+
+DASHBOARD = Surface(
+    name="dashboard",
+    kind=SessionKind.OPERATOR,
+    entrance=f"{BASE}/login",
+    layout="dashboard/layout.html",
+    mode=_mode,
+    values=_values,
+)

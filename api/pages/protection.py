@@ -1,0 +1,73 @@
+"""What keeps pages from harm: headers of every page, and the refusal of requests that other sites make.
+
+Receivers' answers, events' data and customers' texts are shown on these pages. Templates escape all of it; should one
+fail to, the policy lets no script, style or image but ours run, and nothing be sent elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+
+from sendoff.accounts.page_sessions import Session
+from sendoff.errors import Forbidden
+
+FORM_TOKEN = "form_token"  # noqa: S105 - the name of a field
+_SAME_ORIGIN = ("same-origin", "none")
+
+
+def page_headers(*, frame_ancestors: Sequence[str] = (), referrer: str = "same-origin") -> dict[str, str]:
+    """The headers of a page. `frame_ancestors`: origins that may show it in a frame, by default none."""
+    ancestors = " ".join(frame_ancestors) or "'none'"
+    return {
+        "Content-Security-Policy": (
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+            f"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors {ancestors}"
+        ),
+        **({} if frame_ancestors else {"X-Frame-Options": "DENY"}),
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": referrer,
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+        "Cache-Control": "no-store",
+    }
+
+
+def refuse_other_sites(request: Request) -> None:
+    """Raise Forbidden for a request that a page of another site makes.
+
+    Browsers say where a request comes from in `Sec-Fetch-Site` or, older ones, in `Origin`; pages cannot forge either.
+    A client that sends neither is not a browser, and carries nobody's cookie.
+    """
+    site = request.headers.get("sec-fetch-site")
+    origin = request.headers.get("origin")
+    if site is not None:
+        is_ours = site in _SAME_ORIGIN
+    else:
+        is_ours = origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
+    if not is_ours:
+        raise Forbidden("This form was sent by a page of another site; open the page here and send it again.")
+
+
+def new_form_token(session: Session) -> str:
+    """What a form carries: a random part, so that it counts once, and a part that only the session can have made."""
+    nonce = secrets.token_urlsafe(12)
+    return f"{nonce}.{_sign(session, nonce)}"
+
+
+def check_form_token(session: Session, token: str) -> str:
+    """The random part of the token. Raises Forbidden if it is not one of the session's."""
+    nonce, _, signature = token.partition(".")
+    if not hmac.compare_digest(signature.encode(), _sign(session, nonce).encode()):
+        raise Forbidden("This form belongs to another session; open the page again and send it from there.")
+    return nonce
+
+
+def _sign(session: Session, nonce: str) -> str:
+    return hmac.new(session.token.encode(), f"form:{nonce}".encode(), hashlib.sha256).hexdigest()

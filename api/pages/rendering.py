@@ -1,0 +1,88 @@
+"""Templates: escaped always, undefined names are errors, and values in the spelling that people read."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from sendoff import __version__
+from sendoff.clock import iso
+
+from .static_files import static_url
+
+_FOLDER = Path(__file__).parent / "templates"
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+_SHORT_ID = 8
+
+
+@cache
+def environment() -> Environment:
+    """The templates of all pages."""
+    templates = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    templates.globals.update(static=static_url, version=__version__)
+    templates.filters.update(
+        iso=iso,
+        span=describe_span,
+        short_id=short_id,
+        pretty_json=pretty_json,
+        number=lambda value: f"{value:,}",
+        words=lambda value: str(value).replace("_", " "),
+    )
+    return templates
+
+
+def render(name: str, **values: Any) -> str:
+    return environment().get_template(name).render(**values)
+
+
+def describe_span(moment: datetime, now: datetime) -> str:
+    """`5 min ago` or `in 2 h`: the distance of a moment from `now`, in its largest unit."""
+    seconds = int((now - moment.astimezone(UTC)).total_seconds())
+    unit, size = next(((unit, size) for unit, size in _UNITS if abs(seconds) >= size), ("s", 1))
+    if seconds == 0:
+        return "just now"
+    return f"{seconds // size} {unit} ago" if seconds > 0 else f"in {-seconds // size} {unit}"
+
+
+def short_id(identifier: str) -> str:
+    """The end of an id, which differs between rows of one second where the beginning does not."""
+    return f"…{identifier[-_SHORT_ID:]}" if len(identifier) > _SHORT_ID + 4 else identifier
+
+
+def pretty_json(text: str) -> str:
+    """JSON text with indentation; other text as it is. Numbers keep their spelling."""
+    try:
+        parsed = json.loads(text, parse_float=_Spelled, parse_int=_Spelled)
+        return _indent(parsed, 0)
+    except (ValueError, RecursionError):
+        return text
+
+
+class _Spelled(str):
+    """A number as it was written."""
+
+    __slots__ = ()
+
+
+def _indent(value: Any, depth: int) -> str:
+    inner, outer = "  " * (depth + 1), "  " * depth
+    if isinstance(value, dict) and value:
+        parts = [
+            f"{inner}{json.dumps(key, ensure_ascii=False)}: {_indent(one, depth + 1)}" for key, one in value.items()
+        ]
+        return "{\n" + ",\n".join(parts) + f"\n{outer}}}"
+    if isinstance(value, list) and value:
+        return "[\n" + ",\n".join(inner + _indent(one, depth + 1) for one in value) + f"\n{outer}]"
+    return str(value) if isinstance(value, _Spelled) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,88 @@
+// What scripts add to pages that work without them: copying, confirming, keys, charts. No state, no other host.
+"use strict";
+
+function each(root, selector, work) {
+  root.querySelectorAll(selector).forEach(work);
+}
+
+function copyOnClick(button) {
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(button.dataset.copy);
+    const before = button.textContent;
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = before; }, 1500);
+  });
+}
+
+function confirmOnSubmit(form) {
+  form.addEventListener("submit", (event) => {
+    if (!window.confirm(form.dataset.confirm)) event.preventDefault();
+  });
+}
+
+// The browser keeps the position of a reader who goes back; a form that is sent twice is refused by the server.
+function disableWhenSent(form) {
+  form.addEventListener("submit", (event) => {
+    if (event.defaultPrevented) return;
+    setTimeout(() => each(form, "button", (button) => { button.disabled = true; }), 0);
+  });
+}
+
+function draw(element) {
+  const series = JSON.parse(element.dataset.series);
+  const style = getComputedStyle(document.documentElement);
+  const line = (name) => style.getPropertyValue(name).trim();
+  const axis = { stroke: line("--quiet"), grid: { stroke: line("--line"), width: 1 }, ticks: { stroke: line("--line") } };
+  const colours = ["--series-1", "--series-2", "--series-3"].map(line);
+  const chart = new uPlot({
+    width: element.clientWidth,
+    height: 180,
+    cursor: { y: false },
+    scales: { y: { range: (_plot, _low, high) => [0, Math.max(high * 1.1, 1)] } },
+    axes: [axis, axis],
+    series: [{}, ...series.names.map((name, index) => ({ label: name, stroke: colours[index % 3], width: 2, points: { show: false } }))],
+  }, series.data, element);
+  new ResizeObserver(() => chart.setSize({ width: element.clientWidth, height: 180 })).observe(element);
+}
+
+function enhance(root) {
+  each(root, "[data-copy]", copyOnClick);
+  each(root, "form[data-confirm]", confirmOnSubmit);
+  each(root, "form[method=post]", disableWhenSent);
+  if (window.uPlot) each(root, "[data-series]", draw);
+}
+
+const goTo = { o: "", e: "/events", d: "/deliveries", f: "/failures", r: "/replays", n: "/endpoints" };
+let prefixed = false;
+
+function rows() {
+  return [...document.querySelectorAll("tbody tr[data-row]")];
+}
+
+function move(step) {
+  const all = rows();
+  const at = all.indexOf(document.activeElement.closest("tr[data-row]"));
+  const next = all[Math.min(Math.max(at + step, 0), all.length - 1)];
+  next?.querySelector("a")?.focus();
+}
+
+function onKey(event) {
+  if (event.target.closest("input, textarea, select, dialog") || event.ctrlKey || event.metaKey || event.altKey) return;
+  const base = document.body.dataset.base ?? document.querySelector("[data-base]")?.dataset.base;
+  if (prefixed && base && event.key in goTo) location.assign(base + goTo[event.key]);
+  prefixed = event.key === "g";
+  const search = document.querySelector("[data-search]");
+  const help = document.querySelector("dialog.keys");
+  if (event.key === "/" && search) { event.preventDefault(); search.focus(); }
+  if (event.key === "j") move(1);
+  if (event.key === "k") move(-1);
+  if (event.key === "?" && help) help.showModal();
+  if (event.key === "r") document.querySelector("[data-key=r] button")?.focus();
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  enhance(document);
+  document.addEventListener("keydown", onKey);
+  document.body.addEventListener("htmx:load", (event) => { if (event.target !== document.body) enhance(event.target); });
+});

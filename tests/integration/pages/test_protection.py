@@ -1,0 +1,89 @@
+"""Headers of pages, requests that other sites make, and forms that are sent twice."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+import api.pages
+from api.pages.static_files import static_url
+from tests.integration.api.api_fixture import ApiFixture
+from tests.support.visitor import Visitor, forms_of
+
+VENDOR = Path(api.pages.__file__).parent / "static" / "vendor"
+
+
+async def test_pages_have_a_strict_policy_and_are_not_kept(operator: Visitor) -> None:
+    for path in ("/dashboard/login", "/dashboard/deliveries", "/dashboard/deliveries/unknown"):
+        headers = (await operator.get(path)).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["cache-control"] == "no-store"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] in ("same-origin", "no-referrer")
+
+
+async def test_pages_hold_no_inline_script_or_style(operator: Visitor) -> None:
+    page = (await operator.open("/dashboard/deliveries")).text
+    assert " style=" not in page
+    assert "<style" not in page
+    assert " onclick=" not in page
+    assert page.count("<script") == page.count('<script src="/static/')
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+    ],
+)
+async def test_a_form_of_another_site_is_refused(operator: Visitor, headers: dict[str, str]) -> None:
+    page = await operator.open("/dashboard/deliveries")
+    token = next(form.fields["form_token"] for form in forms_of(page.text) if "form_token" in form.fields)
+    for path in ("/dashboard/logout", "/dashboard/login"):
+        answer = await operator.client.post(path, data={"form_token": token}, headers=headers)
+        assert answer.status_code == 403, path
+    assert (await operator.get("/dashboard/deliveries")).status_code == 200
+
+
+async def test_a_form_needs_the_token_of_its_session(api: ApiFixture, operator: Visitor) -> None:
+    other = Visitor.of(api.asgi)
+    foreign = await other.log_in(api.key)
+    token = next(form.fields["form_token"] for form in forms_of(foreign.text) if "form_token" in form.fields)
+    for wrong in ("", "x", "x.y", token):
+        assert (await operator.post("/dashboard/logout", {"form_token": wrong})).status_code == 403
+    await other.aclose()
+
+
+async def test_a_form_counts_once(operator: Visitor) -> None:
+    page = await operator.open("/dashboard/deliveries")
+    token = next(form.fields["form_token"] for form in forms_of(page.text) if "form_token" in form.fields)
+    path = "/dashboard/deliveries/0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11/retry"
+    first = await operator.post(path, {"form_token": token})
+    second = await operator.post(path, {"form_token": token})
+    assert (first.status_code, second.status_code) == (404, 409)
+    assert "sent already" in second.text
+
+
+async def test_static_files_are_named_by_their_content_and_kept_for_ever(visitor: Visitor) -> None:
+    path = static_url("pages.css")
+    plain = await visitor.get(path, headers={"Accept-Encoding": "identity"})
+    assert plain.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert (await visitor.get(path)).content == plain.content
+    assert (await visitor.get(path)).headers["content-encoding"] == "gzip"
+    assert (await visitor.get("/static/pages.0000000000000000.css")).status_code == 404
+    assert (await visitor.get("/static/../pages.css")).status_code == 404
+
+
+def test_vendored_files_are_the_ones_that_their_checksums_name() -> None:
+    lines = [line.split() for line in (VENDOR / "checksums.txt").read_text().splitlines()]
+    listed = {name: checksum for checksum, name in lines}
+    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in VENDOR.glob("*-*")}
+    assert found == listed
