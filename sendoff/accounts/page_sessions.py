@@ -16,7 +16,7 @@ from enum import StrEnum
 import structlog
 from redis.exceptions import RedisError
 
-from sendoff.accounts.authentication import OPERATOR, Principal, authenticate
+from sendoff.accounts.authentication import OPERATOR, OPERATOR_READ, Principal, authenticate
 from sendoff.audit import Actor, write_audit
 from sendoff.context import Context
 from sendoff.errors import Gone, MissingScope, NotFound, Suspended, Unauthenticated
@@ -24,8 +24,6 @@ from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import accounts, page_sessions
 from sendoff.store.queries.page_sessions import KnownSession
 from sendoff.store.tables import PageLink, PageSession
-
-OPERATOR_READ = "operator:read"
 
 OPERATOR_SECONDS = 12 * 3600
 """How long an operator's session lasts. A longer one leaves a forgotten browser open for longer."""
