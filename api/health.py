@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from math import nan
 from typing import Literal, cast
 
 import structlog
@@ -17,8 +16,8 @@ from starlette.datastructures import State
 from sendoff import __version__
 from sendoff.context import Context
 from sendoff.errors import SendoffError
-from sendoff.metrics import CONTENT_TYPE, QUEUE_JOBS, WORKERS, exposition
-from sendoff.queue import QUEUE_NAMES, measure_queues
+from sendoff.metrics import CONTENT_TYPE, INSTALLATION, exposition
+from sendoff.operators.measurements import update_metrics
 
 from .dialbird.errors import DialbirdError
 from .http.dependencies import ContextOf
@@ -169,20 +168,9 @@ async def _check(context: Context) -> _State:
     responses={**open_responses(), 200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 async def metrics(context: ContextOf) -> Response:
-    """The process's metrics in Prometheus' text format, and those of the queue in Redis."""
-    await _measure_queues(context)
-    return Response(exposition(), headers={"Content-Type": CONTENT_TYPE})
-
-
-async def _measure_queues(context: Context) -> None:
-    try:
-        async with asyncio.timeout(_PATIENCE_SECONDS):
-            jobs, workers = await measure_queues(context.redis, now=context.clock.now().timestamp())
-    except (RedisError, OSError, TimeoutError):
-        jobs, workers = dict.fromkeys(QUEUE_NAMES, nan), nan
-    for queue, count in jobs.items():
-        QUEUE_JOBS.labels(queue).set(count)
-    WORKERS.set(workers)
+    """The process's metrics in Prometheus' text format, and those of the installation as a whole."""
+    await update_metrics(context)
+    return Response(exposition(INSTALLATION), headers={"Content-Type": CONTENT_TYPE})
 
 
 async def _ping_redis(context: Context) -> None:

@@ -141,6 +141,14 @@ class RateLimited(SendoffError):
 class Unavailable(SendoffError):
     """A dependency cannot be reached at the moment; it is safe to try again."""
 
+    def __init__(self, message: str | None = None, *, detail: str | None = None) -> None:
+        """`detail`: what the dependency said, for the log and the command line; clients are not told."""
+        super().__init__(message)
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return self.message if self.detail is None else f"{self.message.rstrip('.')}: {self.detail}"
+
 
 class WrongSchema(SendoffError):
     """The database's schema is not the one that this version needs; run `sendoff migrate`."""

@@ -15,6 +15,11 @@ def new_id() -> str:
     return str(uuid_utils.uuid7())
 
 
+def created_at(identifier: str) -> float:
+    """The Unix seconds at which `new_id` made it: a UUIDv7 begins with its milliseconds."""
+    return int(identifier[:8] + identifier[9:13], 16) / 1000
+
+
 def new_event_id() -> str:
     """`evt_` and 24 hexadecimal digits, as the OptimalDial contract writes it.
 

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
 from sendoff.errors import Invalid
-from sendoff.metrics import CONTENT_TYPE, exposition
+from sendoff.metrics import CONTENT_TYPE, WORKER, exposition
 from sendoff.settings import Settings
 
 ALIVE_SECONDS = 15.0
@@ -90,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         match self.path.partition("?")[0]:
             case "/metrics":
-                self._answer(200, CONTENT_TYPE, exposition())
+                self._answer(200, CONTENT_TYPE, exposition(WORKER))
             case "/live":
                 self._answer_json(*self.of.live())
             case "/ready":

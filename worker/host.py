@@ -12,6 +12,8 @@ from arq.worker import Function, func
 from sendoff.delivery.dead_letters import drain_inactive_endpoints
 from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.maintenance.purge import purge_expired
+from sendoff.metrics import WORKER_IN_FLIGHT, WORKER_SLOTS
+from sendoff.operators.measurements import MEASURE_SLOWLY_SECONDS, watch_secrets
 from sendoff.operators.workers import Heartbeat
 from sendoff.process import tune_garbage_collector
 from sendoff.queue import (
@@ -62,6 +64,10 @@ process, where no other worker can take them; so there are few."""
 _CANCEL_AGAIN_SECONDS = 0.5
 
 
+def _places_of(dispatcher: Dispatcher, kind: str) -> int:
+    return dispatcher.admission.places()[kind]
+
+
 class WorkerHost:
     """One worker process's engine. `start`, then `wait`, then `stop`."""
 
@@ -88,11 +94,20 @@ class WorkerHost:
             send_heartbeats(self._heartbeat, self.dispatcher),
             repeat("drain of inactive endpoints", DRAIN_SECONDS, partial(drain_inactive_endpoints, context)),
             repeat("purge", PURGE_SECONDS, partial(purge_expired, context)),
+            repeat("measurement", MEASURE_SLOWLY_SECONDS, partial(watch_secrets, context)),
             repeat("orphan files", FIND_ORPHAN_FILES_SECONDS, partial(remove_orphan_files, context)),
         ]
         self._loops = [asyncio.create_task(work) for work in works]
+        self._show_load()
         tune_garbage_collector()
         _log.info("worker_ready")
+
+    def _show_load(self) -> None:
+        """Let the metrics read the dispatcher whenever they are asked for."""
+        dispatcher = self.dispatcher
+        WORKER_IN_FLIGHT.set_function(lambda: dispatcher.in_flight)
+        for kind in dispatcher.admission.places():
+            WORKER_SLOTS.labels(kind).set_function(partial(_places_of, dispatcher, kind))
 
     async def wait(self) -> None:
         """Return or raise when a loop ends by itself, which is a defect: the process should end with its error."""

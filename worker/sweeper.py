@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from sendoff.delivery.sweep import sweep
 from sendoff.errors import Unavailable
 from sendoff.ids import new_id
+from sendoff.metrics import REDIS_UP
 from sendoff.queue import BULK_DELIVERIES, DELIVERIES, WORKER_ALIVE_SECONDS, WORKERS_KEY
 
 from .local_queue import LocalQueue
@@ -65,6 +66,7 @@ async def run_sweeps(context: Context, dispatcher: Dispatcher, deliveries: Consu
     while True:
         overdue = context.clock.monotonic() - swept_at > LONGEST_WITHOUT_SWEEP_SECONDS
         status = await _ask_redis(context, name)
+        REDIS_UP.set(status is not None)
         if status is not None:
             dispatcher.admission.set_workers(status.workers)
         if status is None or overdue or status.is_elected:

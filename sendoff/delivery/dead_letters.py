@@ -9,7 +9,7 @@ from datetime import datetime
 from sendoff.context import Context
 from sendoff.ids import new_id
 from sendoff.maintenance.throttle import pause_after
-from sendoff.metrics import DEAD_LETTERS
+from sendoff.metrics import DEAD_LETTERS, DELIVERIES
 from sendoff.policy.states import CLOSE_ITEM, DeadLetterReason, EndpointState, ReplayItemState
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import dead_letters, deliveries, endpoints, replays
@@ -89,3 +89,4 @@ def count_dead_letters(reasons: Iterable[DeadLetterReason]) -> None:
     """Count dead letters that were committed, whatever made them."""
     for reason in reasons:
         DEAD_LETTERS.labels(reason).inc()
+        DELIVERIES.labels("dead").inc()

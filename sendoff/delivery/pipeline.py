@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 
+import structlog
+
 from sendoff.context import Context
 from sendoff.delivery.dead_letters import count_dead_letters, dead_letter_open_deliveries
 from sendoff.delivery.endpoint_bounds import (
@@ -25,6 +27,7 @@ from sendoff.delivery.ordering import enter_line
 from sendoff.dialects.base import AttemptInfo, Dialect, EventData, Headers
 from sendoff.errors import SendoffError, UnsafeUrl
 from sendoff.ids import new_id
+from sendoff.metrics import LEASE_TAKEOVERS
 from sendoff.policy.addresses import AddressPolicy, Target, check_url
 from sendoff.policy.admission import UNLIMITED, Quotas
 from sendoff.policy.attempt_result import REJECTED_ADDRESS, AttemptResult, classify_error, classify_response
@@ -39,6 +42,8 @@ from sendoff.store.tables import Endpoint
 from sendoff.store.vault import Vault
 from sendoff.wire.errors import RefusedAddress, WireError
 from sendoff.wire.http.message import Response, encode_headers
+
+_log = structlog.get_logger(__name__)
 
 LONGEST_ERROR = 500
 """Characters kept of why an attempt failed."""
@@ -269,6 +274,9 @@ def _checked_target(url: str, addresses: AddressPolicy) -> Target:
 
 
 async def _sort_out(context: Context, result: ClaimResult, *, lease_token: str, until: datetime) -> Claims:
+    if result.taken_over:
+        LEASE_TAKEOVERS.inc(result.taken_over)
+        _log.warning("deliveries_taken_over", deliveries=result.taken_over)
     closed: list[ClaimedRow] = []
     unplaced: list[ClaimedRow] = []
     active: list[ClaimedRow] = []

@@ -17,11 +17,12 @@ import structlog
 from sendoff.audit import WORKER, write_audit
 from sendoff.context import Context
 from sendoff.delivery.dead_letters import count_dead_letters, dead_letter_open_deliveries
+from sendoff.delivery.endpoint_states import StateChangeReason, move_endpoint
 from sendoff.delivery.ordering import advance_if_possible
 from sendoff.delivery.pipeline import FinishedAttempt
 from sendoff.errors import Unavailable
-from sendoff.ids import new_id
-from sendoff.metrics import ATTEMPT_SECONDS, ATTEMPTS, LEASES_LOST
+from sendoff.ids import created_at, new_id
+from sendoff.metrics import ATTEMPT_SECONDS, ATTEMPTS, DELIVERIES, DELIVERY_LATENCY, LEASES_LOST, RETRIES
 from sendoff.policy.attempt_result import ResultKind
 from sendoff.policy.decision import Delivered
 from sendoff.policy.retry import DeadLettered, Retry
@@ -33,6 +34,7 @@ from sendoff.store.tables import Endpoint
 
 _log = structlog.get_logger(__name__)
 
+_DELIVERED, _AUTOMATIC_RETRIES = DELIVERIES.labels("delivered"), RETRIES.labels("automatic")
 
 SUCCESSES_AT_MOST = 500
 """Successes in one transaction. More gain nothing and hold the locks longer."""
@@ -189,13 +191,13 @@ async def _close_endpoints(
 
 def _disable(tx: Transaction, endpoint: Endpoint, becomes: EndpointState, now: datetime) -> None:
     """Switch the endpoint off, unless it changed meanwhile to a state from which this does not lead on."""
-    trigger = ANSWER_GONE if becomes is EndpointState.GONE else AUTO_DISABLE
+    is_gone = becomes is EndpointState.GONE
+    trigger = ANSWER_GONE if is_gone else AUTO_DISABLE
     if not trigger.allows(endpoint.state):
         return
     before = str(endpoint.state)
-    endpoints.move(endpoint, trigger)
+    move_endpoint(endpoint, trigger, StateChangeReason.GONE if is_gone else StateChangeReason.FAILURES)
     endpoint.disabled_at = now
-    _log.warning("endpoint_disabled", endpoint=endpoint.id, state=str(endpoint.state))
     write_audit(
         tx,
         WORKER,
@@ -255,7 +257,12 @@ def _log_attempt(attempt: FinishedAttempt) -> None:
     ATTEMPT_SECONDS.observe(attempt.duration_ms / 1000)
     step, claimed = attempt.decision.step, attempt.claim
     if isinstance(step, Delivered):
+        _DELIVERED.inc()
+        if claimed.delivery.replay_id is None:
+            DELIVERY_LATENCY.observe(max(0.0, attempt.ended_at.timestamp() - created_at(claimed.delivery.id)))
         return
+    if isinstance(step, Retry) and attempt.decision.counted:
+        _AUTOMATIC_RETRIES.inc()
     reason = step.reason if isinstance(step, DeadLettered) else None
     if reason is not None:
         count_dead_letters([reason])

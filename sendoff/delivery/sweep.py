@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from sendoff.context import Context
 from sendoff.delivery.ordering import advance
+from sendoff.metrics import SWEEP_FOUND
 from sendoff.store.queries import deliveries, ordering, replays, uploads
 
 ENQUEUE_LIMIT = 10_000
@@ -38,6 +39,7 @@ async def sweep(context: Context, *, sweep_lag: timedelta = timedelta(0)) -> Swe
         stalled = await ordering.find_stalled(tx)
     context.queue.enqueue_deliveries(due)
     due += await advance(context, stalled)
+    SWEEP_FOUND.inc(len(due))
     context.queue.enqueue_uploads(waiting_uploads)
     context.queue.enqueue_replays(running_replays)
     return Swept(len(due), len(waiting_uploads), len(running_replays))

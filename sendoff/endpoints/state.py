@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from sendoff.audit import Actor, write_audit
+from sendoff.delivery.endpoint_states import StateChangeReason, move_endpoint
 from sendoff.endpoints.fields import audit_snapshot
 from sendoff.errors import Conflict
 from sendoff.policy.states import (
@@ -56,13 +57,13 @@ def check_can_switch_on(endpoint: Endpoint) -> None:
 def switch_on(endpoint: Endpoint, now: datetime) -> None:
     """Its owner switches it on, its failures forgotten. Raises Conflict if it is gone or an operator disabled it."""
     check_can_switch_on(endpoint)
-    _activate(endpoint, now)
+    _activate(endpoint, now, StateChangeReason.OWNER)
 
 
 def switch_off(endpoint: Endpoint, now: datetime) -> None:
     """Its owner pauses it; one that is off already stays as it is."""
     if endpoint.state == EndpointState.ACTIVE:
-        _move(endpoint, SWITCH_OFF, now)
+        _move(endpoint, SWITCH_OFF, now, StateChangeReason.OWNER)
 
 
 def enable_by_operator(endpoint: Endpoint, now: datetime) -> None:
@@ -70,7 +71,7 @@ def enable_by_operator(endpoint: Endpoint, now: datetime) -> None:
     if endpoint.state == EndpointState.GONE:
         raise Conflict("This endpoint answered 410 Gone, which is for good; its owner can register the URL again.")
     endpoint.disabled_by_operator = False
-    _activate(endpoint, now)
+    _activate(endpoint, now, StateChangeReason.OPERATOR)
 
 
 def disable_by_operator(endpoint: Endpoint, now: datetime) -> None:
@@ -78,7 +79,7 @@ def disable_by_operator(endpoint: Endpoint, now: datetime) -> None:
     if endpoint.state == EndpointState.GONE:
         raise Conflict("This endpoint answered 410 Gone and is off for good; there is nothing left to disable.")
     if endpoint.state != EndpointState.DISABLED:
-        _move(endpoint, DISABLE_BY_OPERATOR, now)
+        _move(endpoint, DISABLE_BY_OPERATOR, now, StateChangeReason.OPERATOR)
         endpoint.disabled_at = now
     endpoint.disabled_by_operator = True
     endpoint.updated_at = now
@@ -87,7 +88,7 @@ def disable_by_operator(endpoint: Endpoint, now: datetime) -> None:
 def mark_deleted(tx: Transaction, actor: Actor, endpoint: Endpoint, now: datetime) -> None:
     """Delete it: it is kept for the record, but never sent to again."""
     before = audit_snapshot(endpoint)
-    _move(endpoint, DELETE, now)
+    _move(endpoint, DELETE, now, StateChangeReason.OWNER)
     write_endpoint_audit(tx, actor, "endpoint.delete", endpoint, before=before)
 
 
@@ -107,13 +108,13 @@ def write_endpoint_audit(
     )
 
 
-def _activate(endpoint: Endpoint, now: datetime) -> None:
+def _activate(endpoint: Endpoint, now: datetime, reason: StateChangeReason) -> None:
     if endpoint.state != EndpointState.ACTIVE:
-        _move(endpoint, SWITCH_ON, now)
+        _move(endpoint, SWITCH_ON, now, reason)
     endpoint.consecutive_failures = 0
     endpoint.disabled_at = None
 
 
-def _move(endpoint: Endpoint, trigger: Trigger, now: datetime) -> None:
-    endpoints.move(endpoint, trigger)
+def _move(endpoint: Endpoint, trigger: Trigger, now: datetime, reason: StateChangeReason) -> None:
+    move_endpoint(endpoint, trigger, reason)
     endpoint.updated_at = now

@@ -9,6 +9,7 @@ from sendoff.endpoints.fields import HIGHEST_RATE, audit_snapshot
 from sendoff.endpoints.state import disable_by_operator, enable_by_operator, write_endpoint_audit
 from sendoff.errors import Conflict, Invalid, NotFound
 from sendoff.ids import is_uuid
+from sendoff.metrics import RETRIES
 from sendoff.operators.queries import DeliveryReport, find_dead_letter, find_delivery, report_on
 from sendoff.policy.states import DISCARD, DeadLetterState, DeliveryState, EndpointState
 from sendoff.publishing.untransformed import transform_again
@@ -51,6 +52,7 @@ async def retry_delivery(
         )
         await tx.refresh(delivery)
         report = await report_on(tx, context.dialects, delivery)
+    RETRIES.labels("manual").inc()
     context.queue.enqueue_deliveries([delivery_id])
     return report
 

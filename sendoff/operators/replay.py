@@ -16,6 +16,7 @@ from sendoff.clock import iso
 from sendoff.context import Context
 from sendoff.errors import Conflict, NotFound
 from sendoff.ids import is_uuid, new_id
+from sendoff.metrics import RETRIES
 from sendoff.policy.states import (
     CANCEL_REPLAY,
     COMPLETE_REPLAY,
@@ -121,6 +122,7 @@ async def tick_replay(context: Context, replay_id: str) -> None:
         sent = await _send_due_items(tx, context, replay, now)
         if not sent:
             await _finish_if_all_ended(tx, replay, now)
+    RETRIES.labels("replay").inc(len(sent))
     context.queue.enqueue_deliveries(sent)
 
 

@@ -271,6 +271,15 @@ class Admission(Generic[T]):
         """Whether a delivery waits here, so that `tick` has something to do."""
         return any(endpoint.queue for endpoint in self._busy)
 
+    def places(self) -> dict[str, int]:
+        """The slots and the places of the slow bulkhead, taken and free, as the metric names them."""
+        return {
+            "taken": self._taken,
+            "free": max(0, self._slots - self._taken),
+            "slow_taken": self._slow,
+            "slow_free": max(0, self._slots - self._slow),
+        }
+
     def set_workers(self, count: int) -> None:
         """How many worker processes share the caps and rates."""
         if count == self._workers or count < 1:

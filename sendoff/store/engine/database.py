@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ import orjson
 from sqlalchemy import TextClause, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_object_session, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from sendoff.errors import Unavailable, WrongSchema
@@ -45,6 +45,7 @@ _ENGINE_OPTIONS: dict[str, Any] = {
     # Or an error's text, which is logged, would hold the values that the statement was to write.
     "hide_parameters": True,
 }
+_AFTER_COMMIT = "after_commit"
 _SELECT_REVISION = text("SELECT version_num FROM alembic_version")
 _SELECT_RUNS_BESIDE = text("SELECT runs_beside FROM schema_compatibility")
 
@@ -107,6 +108,8 @@ class Database:
         async with turn, self._session(self._writing, within) as tx:
             yield tx
             await tx.commit()
+            for follow in tx.info.pop(_AFTER_COMMIT, ()):
+                follow()
 
     @asynccontextmanager
     async def read(self, *, within: float | None = None) -> AsyncIterator[Transaction]:
@@ -188,6 +191,21 @@ class Database:
     async def close(self) -> None:
         await self._hot.close()
         await self._engine.dispose()
+
+
+def after_commit(tx: Transaction, follow: Callable[[], None]) -> None:
+    """Call `follow` when `Database.write` has committed the transaction, and never if it is rolled back.
+
+    For what tells of a change: log lines and metrics.
+    """
+    tx.info.setdefault(_AFTER_COMMIT, []).append(follow)
+
+
+def after_commit_of(row: object, follow: Callable[[], None]) -> None:
+    """`after_commit` for the transaction that holds the row; nothing for a row that none holds."""
+    tx = async_object_session(row)
+    if tx is not None:
+        after_commit(tx, follow)
 
 
 def migrate(url: str, *, revision: str = "head") -> None:

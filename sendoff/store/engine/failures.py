@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from sendoff.errors import Unavailable
+from sendoff.metrics import DATABASE_ERRORS
 
 _ABOUT_REACHING = (
     OperationalError,
@@ -20,18 +21,29 @@ _ABOUT_REACHING = (
     OSError,
 )
 
-_PASSING_SQLSTATES = (
-    "08",  # connection exceptions
-    "25006",  # read only: another server has become the primary
-    "28",  # the password is rejected
-    "3D",  # the database does not exist
-    "40",  # rolled back one of two transactions that waited for each other
-    "53",  # out of a resource: disk, memory, connections
-    "55P03",  # another transaction held a lock for longer than `lock_timeout`
-    "57",  # shutting down, starting, or cancelling a statement (`statement_timeout`)
-    "58",  # I/O errors of the server's files
-)
-"""Prefixes of SQLSTATEs that may pass on retry (PostgreSQL manual, appendix A, "PostgreSQL Error Codes")."""
+_PASSING_SQLSTATES = {
+    "08": "connection",
+    "25006": "read_only",  # another server has become the primary
+    "28": "connection",  # the password is rejected
+    "3D": "connection",  # the database does not exist
+    "40": "conflict",  # rolled back one of two transactions that waited for each other
+    "53": "resources",  # disk, memory, connections
+    "55P03": "lock",  # another transaction held a lock for longer than `lock_timeout`
+    "57014": "timeout",  # `statement_timeout`
+    "57": "shutdown",  # shutting down or starting
+    "58": "io",  # I/O errors of the server's files
+}
+"""Prefixes of SQLSTATEs that may pass on retry (PostgreSQL manual, appendix A, "PostgreSQL Error Codes"), and what
+the metric calls them."""
+
+_SQLITE_CODES = {
+    sqlite3.SQLITE_BUSY: "lock",
+    sqlite3.SQLITE_LOCKED: "lock",
+    sqlite3.SQLITE_FULL: "resources",
+    sqlite3.SQLITE_READONLY: "read_only",
+    sqlite3.SQLITE_CANTOPEN: "connection",
+}
+_SQLITE_PRIMARY_CODE = 0xFF  # extended codes have more in the bits above
 
 
 _NOT_A_PRIMARY = ("25006", "57P")  # read only; shutting down or starting
@@ -39,8 +51,24 @@ _DEEPEST = 5
 
 
 def unavailable(error: Exception) -> Unavailable | None:
-    """The error in our words if it says that the database cannot be reached; None if it is about what was asked."""
-    return Unavailable(f"The database cannot be reached: {_brief(error)}") if _is_about_reaching(error) else None
+    """The error in our words if it says that the database cannot be used now; None if it is about what was asked."""
+    if not _is_about_reaching(error):
+        return None
+    DATABASE_ERRORS.labels(_kind_of(error)).inc()
+    return Unavailable("The database cannot be reached; try again in a moment.", detail=_brief(error))
+
+
+def _kind_of(error: Exception) -> str:
+    for one in _origins(error):
+        if isinstance(one, (TimeoutError, PoolTimeout)):
+            return "timeout"
+        state = str(getattr(one, "sqlstate", "") or "")
+        for prefix, kind in _PASSING_SQLSTATES.items():
+            if state.startswith(prefix):
+                return kind
+        if isinstance(one, sqlite3.Error):
+            return _SQLITE_CODES.get(getattr(one, "sqlite_errorcode", 0) & _SQLITE_PRIMARY_CODE, "io")
+    return "connection"
 
 
 def is_about_a_former_primary(error: Exception) -> bool:
@@ -63,7 +91,7 @@ def _origins(error: BaseException) -> list[BaseException]:
 
 
 def _may_pass(error: BaseException) -> bool:
-    return str(getattr(error, "sqlstate", "") or "").startswith(_PASSING_SQLSTATES)
+    return str(getattr(error, "sqlstate", "") or "").startswith(tuple(_PASSING_SQLSTATES))
 
 
 def _brief(error: BaseException) -> str:

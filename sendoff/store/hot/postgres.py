@@ -43,6 +43,7 @@ from sendoff.store.hot.rows import (
     read_sender,
     read_subscribers,
 )
+from sendoff.store.hot.timing import timed
 from sendoff.store.queries.deliveries import NewDelivery
 from sendoff.store.queries.endpoints import Subscriber
 from sendoff.store.queries.events import NewEventRow
@@ -129,12 +130,12 @@ _CLAIMED = """deliveries.id, deliveries.event_id, deliveries.endpoint_id, delive
     deliveries.sequence"""
 _CLAIM_DUE = f"""
     WITH due AS (
-        SELECT d.id, d.endpoint_id FROM deliveries d
+        SELECT d.id, d.endpoint_id, d.leased_until IS NOT NULL AS taken_over FROM deliveries d
         WHERE d.id = ANY($1::uuid[]) AND {IS_DUE.format(now="$6")}
             AND {_UNSYNCED}
         FOR UPDATE OF d SKIP LOCKED
     ), ranked AS (
-        SELECT due.id, row_number() OVER (PARTITION BY due.endpoint_id ORDER BY due.id) - COALESCE(
+        SELECT due.id, due.taken_over, row_number() OVER (PARTITION BY due.endpoint_id ORDER BY due.id) - COALESCE(
             (SELECT r.quota FROM unnest($2::uuid[], $3::int[]) AS r(endpoint_id, quota)
              WHERE r.endpoint_id = due.endpoint_id),
             {UNKNOWN_QUOTA.format(default="$4::int", unproven="$8::int", endpoint_id="due.endpoint_id")},
@@ -149,7 +150,7 @@ _CLAIM_DUE = f"""
             leased_until = CASE WHEN beyond_quota <= 0 THEN $7::timestamptz END,
             due_at = CASE WHEN beyond_quota > 0 THEN COALESCE(due_at, $6) END
         FROM ranked WHERE deliveries.id = ranked.id
-        RETURNING {_CLAIMED}, beyond_quota
+        RETURNING {_CLAIMED}, beyond_quota, taken_over
     )
     {CONTENT.format(returned="beyond_quota <= 1")}
 """
@@ -165,7 +166,7 @@ _CLAIM_HELD = f"""
     ), claimed AS (
         UPDATE deliveries SET state = {made_by(CLAIM_HELD)}, lease_token = $3::uuid, leased_until = $4, due_at = NULL
         FROM oldest WHERE deliveries.id = oldest.id
-        RETURNING {_CLAIMED}
+        RETURNING {_CLAIMED}, FALSE AS taken_over
     )
     {CONTENT.format(returned="TRUE")}
 """
@@ -286,6 +287,7 @@ class PostgresHotStore:
         rows = await _run(tx, _FIND_SUBSCRIBERS, wanted, list(types))
         return {one: [] for one in wanted} | {str(row["id"]): read_subscribers(row["subscribers"]) for row in rows}
 
+    @timed("accept")
     async def accept(
         self,
         new_events: Sequence[NewEventRow],
@@ -304,6 +306,7 @@ class PostgresHotStore:
         else:
             await (await tx.connection()).exec_driver_sql(_ACCEPT, arguments)
 
+    @timed("accept")
     async def accept_one(
         self, new: EventOfKey, *, scope: str, is_built_in: bool, now: datetime
     ) -> list[NewDelivery] | None:
@@ -320,6 +323,7 @@ class PostgresHotStore:
             if row["id"] is not None
         ]
 
+    @timed("claim")
     async def claim_due(
         self, ids: Sequence[str], *, quotas: Quotas, lease_token: str, now: datetime, until: datetime
     ) -> ClaimResult:
@@ -329,10 +333,12 @@ class PostgresHotStore:
         arguments = (list(ids), *known, default, lease_token, now, until, unproven)
         return read_claims(await self._direct.fetch(_CLAIM_DUE, *arguments))
 
+    @timed("claim")
     async def claim_held(self, quotas: Mapping[str, int], *, lease_token: str, until: datetime) -> ClaimResult:
         rows = await self._direct.fetch(_CLAIM_HELD, list(quotas), list(quotas.values()), lease_token, until)
         return read_claims(rows)
 
+    @timed("record")
     async def record(self, attempts: Sequence[AttemptRecord], *, now: datetime) -> Recorded:
         flat = [attempt_columns(attempt) for attempt in attempts]
         columns = [[row[name] for row in flat] for name in _RECORD_COLUMNS]

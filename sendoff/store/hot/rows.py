@@ -71,6 +71,8 @@ class ClaimResult:
 
     rows: list[ClaimedRow]
     held_endpoint_ids: set[str]
+    taken_over: int = 0
+    """How many of the rows were under another claim whose lease had ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,8 @@ capacity, for they are not sent."""
 
 CONTENT = """
     SELECT t.id, t.event_id, t.endpoint_id, t.organization_id, t.state, t.attempt_count, t.replay_id, t.blocked_since,
-        t.sequence, p.state AS endpoint_state, p.dialect, p.url, p.secret, p.previous_secret, p.previous_secret_until,
+        t.sequence, t.taken_over,
+        p.state AS endpoint_state, p.dialect, p.url, p.secret, p.previous_secret, p.previous_secret_until,
         CASE WHEN p.operator_rate_limit IS NULL OR p.rate_limit < p.operator_rate_limit
             THEN p.rate_limit ELSE p.operator_rate_limit END AS rate_limit,
         p.consecutive_failures, p.last_success_at, p.ordered, p.retry_schedule, p.timeout_seconds, p.max_in_flight,
@@ -169,7 +172,8 @@ CONTENT = """
     WHERE {returned}
     ORDER BY t.id
 """
-"""SQL for what a claim returns of the deliveries in `claimed`; of held ones, only their endpoint."""
+"""SQL for what a claim returns of the deliveries in `claimed`; of held ones, only their endpoint. `taken_over` says
+whether another claim's lease had ended."""
 
 SENDERS = """
     SELECT k.key_hash, k.id, k.prefix, k.organization_id, k.user_id, k.scopes, k.expires_at, k.revoked_at,
@@ -185,6 +189,7 @@ HAS_HELD = f"{NEWEST_HELD.format(endpoint='p')} IS NOT NULL"
 def read_claims(rows: Iterable[Any]) -> ClaimResult:
     """The rows of CONTENT."""
     result = ClaimResult([], set())
+    taken_over = 0
     destinations: dict[str, Destination] = {}
     for row in rows:
         endpoint_id = str(row["endpoint_id"])
@@ -194,7 +199,8 @@ def read_claims(rows: Iterable[Any]) -> ClaimResult:
         if endpoint_id not in destinations:
             destinations[endpoint_id] = _destination(row)
         result.rows.append(ClaimedRow(_delivery(row), destinations[endpoint_id], _event(row)))
-    return result
+        taken_over += bool(row["taken_over"])
+    return ClaimResult(result.rows, result.held_endpoint_ids, taken_over)
 
 
 def read_sender(row: Any) -> Sender:

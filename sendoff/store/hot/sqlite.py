@@ -49,6 +49,7 @@ from sendoff.store.hot.rows import (
     read_sender,
     read_subscribers,
 )
+from sendoff.store.hot.timing import timed
 from sendoff.store.queries.deliveries import NewDelivery
 from sendoff.store.queries.endpoints import Subscriber
 from sendoff.store.queries.events import NewEventRow
@@ -106,6 +107,10 @@ _CLAIM_DUE = f"""
     ) AS ranked WHERE deliveries.id = ranked.due_id
     RETURNING id, CASE state WHEN 'held' THEN endpoint_id END AS held_for
 """
+_FIND_TAKEN_OVER = """
+    SELECT id FROM deliveries
+    WHERE id IN (SELECT value FROM json_each(:ids)) AND state || '' = 'in_flight' AND leased_until <= :now
+"""
 _CLAIM_HELD = f"""
     UPDATE deliveries SET state = {made_by(CLAIM_HELD)}, lease_token = :lease_token,
         leased_until = :until, due_at = NULL
@@ -116,7 +121,10 @@ _CLAIM_HELD = f"""
     RETURNING id, NULL AS held_for
 """
 _CONTENT = f"""
-    WITH claimed AS (SELECT * FROM deliveries WHERE id IN (SELECT value FROM json_each(:ids)))
+    WITH claimed AS (
+        SELECT *, id IN (SELECT value FROM json_each(:taken_over)) AS taken_over FROM deliveries
+        WHERE id IN (SELECT value FROM json_each(:ids))
+    )
     {CONTENT.format(returned="TRUE")}
 """
 
@@ -188,6 +196,7 @@ class SqliteHotStore:
         rows = (await (await tx.connection()).exec_driver_sql(_FIND_SUBSCRIBERS, parameters)).mappings().all()
         return {one: [] for one in wanted} | {row["id"]: read_subscribers(row["subscribers"]) for row in rows}
 
+    @timed("accept")
     async def accept(
         self,
         new_events: Sequence[NewEventRow],
@@ -214,6 +223,7 @@ class SqliteHotStore:
     ) -> list[NewDelivery] | None:
         return None
 
+    @timed("claim")
     async def claim_due(
         self, ids: Sequence[str], *, quotas: Quotas, lease_token: str, now: datetime, until: datetime
     ) -> ClaimResult:
@@ -228,6 +238,7 @@ class SqliteHotStore:
         }
         return await self._embedded.write(partial(_claim, update=_CLAIM_DUE, parameters=[parameters]))
 
+    @timed("claim")
     async def claim_held(self, quotas: Mapping[str, int], *, lease_token: str, until: datetime) -> ClaimResult:
         each = [
             {"endpoint_id": endpoint_id, "quota": quota, "lease_token": lease_token, "until": time_text(until)}
@@ -235,15 +246,24 @@ class SqliteHotStore:
         ]
         return await self._embedded.write(partial(_claim, update=_CLAIM_HELD, parameters=each))
 
+    @timed("record")
     async def record(self, attempts: Sequence[AttemptRecord], *, now: datetime) -> Recorded:
         return await self._embedded.write(partial(_record, attempts=attempts, now=now))
 
 
 def _claim(connection: sqlite3.Connection, *, update: str, parameters: Sequence[Mapping[str, Any]]) -> ClaimResult:
+    taken_over = (
+        [row["id"] for each in parameters for row in connection.execute(_FIND_TAKEN_OVER, each)]
+        if update is _CLAIM_DUE
+        else []
+    )
     changed = [row for each in parameters for row in connection.execute(update, each).fetchall()]
     held = {row["held_for"]: row["id"] for row in changed if row["held_for"] is not None}
     returned = [*held.values(), *(row["id"] for row in changed if row["held_for"] is None)]
-    return read_claims(connection.execute(_CONTENT, {"ids": json_text(returned)}).fetchall() if returned else ())
+    if not returned:
+        return read_claims(())
+    wanted = {"ids": json_text(returned), "taken_over": json_text(taken_over)}
+    return read_claims(connection.execute(_CONTENT, wanted).fetchall())
 
 
 def _record(connection: sqlite3.Connection, *, attempts: Sequence[AttemptRecord], now: datetime) -> Recorded:

@@ -147,7 +147,7 @@ class _Gone:
         await self.ping()
 
     async def ping(self) -> None:
-        raise Unavailable("The database cannot be reached: ConnectionRefusedError: nobody listens")
+        raise Unavailable("The database cannot be reached.", detail="ConnectionRefusedError: nobody listens")
 
     async def check_schema(self) -> None:
         await self.ping()

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from math import isnan
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from api.health import start_draining
 from sendoff import __version__
+from sendoff.context import Context
+from sendoff.operators.measurements import Measurement, Measurements, measure, update_metrics
 from tests.integration.api.api_fixture import ApiFixture
+from tests.support.receiver import Receiver
 
 
 def sample(text: str, start: str) -> float:
@@ -95,6 +101,49 @@ async def test_metrics_count_requests_by_route_and_never_by_what_callers_made_up
         "sendoff_events_accepted_total",
     ):
         assert sample(response.text, start) >= 1
+    assert "_created" not in response.text
+    assert "sendoff_worker_" not in response.text  # of which this process is none
+
+
+async def test_figures_of_the_database_are_asked_for_by_one_process_every_ten_seconds(
+    sqlite_api: ApiFixture, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    async def counting(context: Context, **before: Any) -> Measurement:
+        nonlocal asked
+        asked += 1
+        return await measure(context, **before)
+
+    monkeypatch.setattr("sendoff.operators.measurements.measure", counting)
+    await sqlite_api.register(receiver.url("/hook"))
+    other = replace(sqlite_api.app.context, _services={})  # another process on the same database and Redis
+    for _ in range(3):
+        text = (await sqlite_api.get("/metrics", key="")).text
+        assert sample(text, 'sendoff_endpoints{state="active"}') == 1
+        await update_metrics(other)
+    assert asked == 1
+    assert await other.service(Measurements.of).current(other) == await sqlite_api.app.context.service(
+        Measurements.of
+    ).current(sqlite_api.app.context)
+
+
+async def test_figures_of_a_database_that_is_away_are_no_numbers(sqlite_api: ApiFixture) -> None:
+    async with sqlite_api.without_redis(), sqlite_api.without_database():
+        sqlite_api.asgi.state.context = replace(sqlite_api.asgi.state.context, _services={})
+        text = (await sqlite_api.get("/metrics", key="")).text
+    assert isnan(sample(text, "sendoff_oldest_due_seconds"))
+    assert isnan(sample(text, "sendoff_workers "))
+    assert sample(text, "sendoff_redis_up") == 0
+    assert "sendoff_deliveries_open{" not in text
+
+
+async def test_what_the_database_said_is_not_told_to_clients(sqlite_api: ApiFixture) -> None:
+    async with sqlite_api.without_database():
+        for path in ("/ready", "/api/v1/webhooks"):
+            refused = await sqlite_api.get(path)
+            assert refused.status_code == 503
+            assert "ConnectionRefused" not in refused.text
 
 
 async def test_an_unknown_method_does_not_become_a_label(sqlite_api: ApiFixture) -> None:

@@ -16,7 +16,7 @@ import yaml
 
 from api.server import GRACE_SECONDS
 from sendoff import __version__
-from sendoff.metrics import REGISTRY
+from sendoff.metrics import INSTALLATION, REGISTRY, WORKER
 from sendoff.settings import Settings
 from tests.support.processes import ROOT
 
@@ -139,10 +139,11 @@ def test_rules_and_dashboard_name_metrics_that_there_are() -> None:
     dashboard = json.loads((CONTRIB / "grafana" / "sendoff.json").read_text())
     asked = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
     asked += [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    known = {sample.name for family in REGISTRY.collect() for sample in family.samples}
-    known |= {family.name for family in REGISTRY.collect()}
+    families = [family for registry in (REGISTRY, INSTALLATION, WORKER) for family in registry.collect()]
+    known = {sample.name for family in families for sample in family.samples}
+    known |= {family.name for family in families}
     # A counter's or histogram's samples appear with its first label.
-    known |= {f"{family.name}{ending}" for family in REGISTRY.collect() for ending in ("_total", "_count", "_info")}
+    known |= {f"{family.name}{ending}" for family in families for ending in ("_total", "_count", "_info")}
     named = {name for expression in asked for name in METRIC.findall(expression)}
     assert len(named) > 8
     assert named <= known
