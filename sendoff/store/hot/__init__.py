@@ -68,12 +68,13 @@ class HotStore(Protocol):
         second, whose deliveries are then due again.
 
         A delivery that was never tried is due whatever its time says: the clock that wrote it may be ahead of this one.
-        Deliveries beyond their endpoint's quota become `held`; the oldest are claimed first.
+        Deliveries beyond their endpoint's quota become `held`. Live ones are claimed before replayed ones, the oldest
+        of each first.
         """
         ...
 
     async def claim_held(self, quotas: Mapping[str, int], *, lease_token: str, until: datetime) -> ClaimResult:
-        """Claim the oldest held deliveries of some endpoints, of each at most its quota, oldest first."""
+        """Claim the held deliveries of some endpoints whose turn it is, of each at most its quota."""
         ...
 
     async def record(self, attempts: Sequence[AttemptRecord], *, now: datetime) -> Recorded:

@@ -31,6 +31,7 @@ from sendoff.store.hot.rows import (
     SENDERS,
     SUBSCRIBERS_OF_ORGANIZATIONS,
     SUCCESS_NOTED_EVERY,
+    TURN,
     UNKNOWN_QUOTA,
     AttemptRecord,
     ClaimResult,
@@ -130,18 +131,18 @@ _CLAIMED = """deliveries.id, deliveries.event_id, deliveries.endpoint_id, delive
     deliveries.sequence"""
 _CLAIM_DUE = f"""
     WITH due AS (
-        SELECT d.id, d.endpoint_id, d.leased_until IS NOT NULL AS taken_over FROM deliveries d
+        SELECT d.id, d.endpoint_id, d.replay_id, d.leased_until IS NOT NULL AS taken_over FROM deliveries d
         WHERE d.id = ANY($1::uuid[]) AND {IS_DUE.format(now="$6")}
             AND {_UNSYNCED}
         FOR UPDATE OF d SKIP LOCKED
     ), ranked AS (
-        SELECT due.id, due.taken_over, row_number() OVER (PARTITION BY due.endpoint_id ORDER BY due.id) - COALESCE(
+        SELECT d.id, d.taken_over, row_number() OVER (PARTITION BY d.endpoint_id ORDER BY {TURN}) - COALESCE(
             (SELECT r.quota FROM unnest($2::uuid[], $3::int[]) AS r(endpoint_id, quota)
-             WHERE r.endpoint_id = due.endpoint_id),
-            {UNKNOWN_QUOTA.format(default="$4::int", unproven="$8::int", endpoint_id="due.endpoint_id")},
+             WHERE r.endpoint_id = d.endpoint_id),
+            {UNKNOWN_QUOTA.format(default="$4::int", unproven="$8::int", endpoint_id="d.endpoint_id")},
             $4::int
         ) AS beyond_quota
-        FROM due
+        FROM due AS d
     ), claimed AS (
         UPDATE deliveries SET
             state = CASE WHEN beyond_quota <= 0 THEN {made_by(CLAIM_DUE, DeliveryState.IN_FLIGHT)}
@@ -155,17 +156,17 @@ _CLAIM_DUE = f"""
     {CONTENT.format(returned="beyond_quota <= 1")}
 """
 _CLAIM_HELD = f"""
-    WITH oldest AS (
+    WITH chosen AS (
         SELECT of_endpoint.id
         FROM unnest($1::uuid[], $2::int[]) AS r(endpoint_id, quota) CROSS JOIN LATERAL (
             SELECT d.id FROM deliveries d WHERE d.endpoint_id = r.endpoint_id
                 AND {found_by(CLAIM_HELD, column="d.state")} AND {_UNSYNCED}
-            ORDER BY d.id LIMIT r.quota
+            ORDER BY {TURN} LIMIT r.quota
             FOR UPDATE OF d SKIP LOCKED
         ) AS of_endpoint
     ), claimed AS (
         UPDATE deliveries SET state = {made_by(CLAIM_HELD)}, lease_token = $3::uuid, leased_until = $4, due_at = NULL
-        FROM oldest WHERE deliveries.id = oldest.id
+        FROM chosen WHERE deliveries.id = chosen.id
         RETURNING {_CLAIMED}, FALSE AS taken_over
     )
     {CONTENT.format(returned="TRUE")}

@@ -14,7 +14,7 @@ from sendoff.policy.states import CLAIM_DUE, RECORD, DeliveryState, EndpointStat
 from sendoff.store.engine.batch import json_text, read_time
 from sendoff.store.engine.transitions import found_by
 from sendoff.store.queries.accounts import KnownKey
-from sendoff.store.queries.endpoints import NEWEST_HELD, Destination, Subscriber
+from sendoff.store.queries.endpoints import LAST_HELD, Destination, Subscriber
 from sendoff.store.queries.events import EventContent
 
 SUCCESS_NOTED_EVERY = timedelta(seconds=1)
@@ -67,7 +67,7 @@ class ClaimedRow:
 
 @dataclass(frozen=True, slots=True)
 class ClaimResult:
-    """What a claim brought, oldest first, and the endpoints of which it held some deliveries."""
+    """What a claim brought, in turn, and the endpoints of which it held some deliveries."""
 
     rows: list[ClaimedRow]
     held_endpoint_ids: set[str]
@@ -149,6 +149,10 @@ IS_DUE = f"""(
 """SQL for the deliveries `d` that can be claimed. The state is compared as an expression: as a column it would let the
 planner read a partial index from end to end, which looks as good as looking up the ids while the table is small."""
 
+TURN = "(d.replay_id IS NOT NULL), d.id"
+"""SQL for the order in which an endpoint's deliveries `d` are claimed: live ones before those that a replay sends
+again, which are older and may be many; the oldest of each first."""
+
 UNKNOWN_QUOTA = """(
     SELECT CASE WHEN p.state = 'active' AND (p.consecutive_failures > 0 OR p.last_success_at IS NULL
         OR p.rate_limit IS NOT NULL OR p.operator_rate_limit IS NOT NULL OR p.max_in_flight IS NOT NULL)
@@ -170,7 +174,7 @@ CONTENT = """
     LEFT JOIN endpoints p ON t.state = 'in_flight' AND p.id = t.endpoint_id
     LEFT JOIN events e ON t.state = 'in_flight' AND e.id = t.event_id
     WHERE {returned}
-    ORDER BY t.id
+    ORDER BY (t.replay_id IS NOT NULL), t.id
 """
 """SQL for what a claim returns of the deliveries in `claimed`; of held ones, only their endpoint. `taken_over` says
 whether another claim's lease had ended."""
@@ -183,7 +187,7 @@ SENDERS = """
 SUBSCRIBERS_OF_ORGANIZATIONS = "SELECT o.id, {subscribers} AS subscribers FROM organizations o"
 
 ACTIVE_ENDPOINTS = "FROM endpoints e WHERE e.organization_id = {organization} AND e.state = 'active'"
-HAS_HELD = f"{NEWEST_HELD.format(endpoint='p')} IS NOT NULL"
+HAS_HELD = f"{LAST_HELD.format(endpoint='p')} IS NOT NULL"
 
 
 def read_claims(rows: Iterable[Any]) -> ClaimResult:

@@ -37,6 +37,7 @@ from sendoff.store.hot.rows import (
     SENDERS,
     SUBSCRIBERS_OF_ORGANIZATIONS,
     SUCCESS_NOTED_EVERY,
+    TURN,
     UNKNOWN_QUOTA,
     AttemptRecord,
     ClaimResult,
@@ -96,7 +97,7 @@ _CLAIM_DUE = f"""
         leased_until = CASE WHEN fits THEN :until END,
         due_at = CASE WHEN NOT fits THEN COALESCE(due_at, :now) END
     FROM (
-        SELECT d.id AS due_id, row_number() OVER (PARTITION BY d.endpoint_id ORDER BY d.id) <= COALESCE(
+        SELECT d.id AS due_id, row_number() OVER (PARTITION BY d.endpoint_id ORDER BY {TURN}) <= COALESCE(
             (SELECT json_extract(r.value, '$[1]') FROM json_each(:quotas) AS r
              WHERE json_extract(r.value, '$[0]') = d.endpoint_id),
             {UNKNOWN_QUOTA.format(default=":default", unproven=":unproven", endpoint_id="d.endpoint_id")},
@@ -115,8 +116,8 @@ _CLAIM_HELD = f"""
     UPDATE deliveries SET state = {made_by(CLAIM_HELD)}, lease_token = :lease_token,
         leased_until = :until, due_at = NULL
     WHERE id IN (
-        SELECT id FROM deliveries WHERE endpoint_id = :endpoint_id AND {found_by(CLAIM_HELD)}
-        ORDER BY id LIMIT :quota
+        SELECT d.id FROM deliveries d WHERE d.endpoint_id = :endpoint_id AND {found_by(CLAIM_HELD, column="d.state")}
+        ORDER BY {TURN} LIMIT :quota
     )
     RETURNING id, NULL AS held_for
 """

@@ -30,12 +30,12 @@ class Subscriber:
     """Whether its deliveries go out one at a time."""
 
 
-NEWEST_HELD = """(
+LAST_HELD = """(
     SELECT d.id FROM deliveries d WHERE d.endpoint_id = {endpoint}.id AND d.state = 'held'
-    ORDER BY d.endpoint_id DESC, d.id DESC LIMIT 1
+    ORDER BY d.endpoint_id DESC, (d.replay_id IS NOT NULL) DESC, d.id DESC LIMIT 1
 )"""
-"""SQL for the newest delivery held for an endpoint; NULL for none. Looking for any would read the index from its other
-end, past all that was held once."""
+"""SQL for the delivery held for an endpoint that is claimed last; NULL for none. Looking for any would read the index
+from its other end, past all that was held once."""
 
 
 WITH_DELIVERIES_IN = """RECURSIVE found(endpoint_id) AS (

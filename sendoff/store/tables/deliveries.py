@@ -27,7 +27,14 @@ class Delivery(SQLModel, table=True):
         UniqueConstraint("event_id", "endpoint_id", name="uq_deliveries_event_endpoint"),
         Index("ix_deliveries_due_at", "due_at", postgresql_where=_PENDING, sqlite_where=_PENDING),
         Index("ix_deliveries_leased_until", "leased_until", postgresql_where=_IN_FLIGHT, sqlite_where=_IN_FLIGHT),
-        Index("ix_deliveries_held", "endpoint_id", "id", postgresql_where=_HELD, sqlite_where=_HELD),
+        Index(
+            "ix_deliveries_held_in_turn",
+            "endpoint_id",
+            text("(replay_id IS NOT NULL)"),
+            "id",
+            postgresql_where=_HELD,
+            sqlite_where=_HELD,
+        ),
         Index(
             "ix_deliveries_queued",
             "endpoint_id",

@@ -71,6 +71,30 @@ async def test_deliveries_for_a_full_endpoint_are_held_and_taken_oldest_first(
         assert [claimed.delivery.id for claimed in second.to_send] == ids[1:4]
 
 
+async def test_held_live_deliveries_are_taken_before_replayed_ones(database_url: str, receiver: Receiver) -> None:
+    async with open_app(database_url) as app:
+        ids = await publish_some(app, receiver, 6)
+        endpoint_id = (await claim(app.context, ids[:1])).to_send[0].endpoint.id
+        await claim(app.context, ids[1:], quotas=Quotas({endpoint_id: 0}, default=10))
+        async with app.context.database.write() as tx:
+            for delivery in await delivery_history.find_many(tx, ids[1:4]):
+                delivery.replay_id = endpoint_id
+        taken = await claim_held(app.context, {endpoint_id: 4})
+        assert [claimed.delivery.id for claimed in taken.to_send] == [*ids[4:], *ids[1:3]]
+
+
+async def test_of_due_deliveries_replayed_ones_are_held_first(database_url: str, receiver: Receiver) -> None:
+    async with open_app(database_url) as app:
+        ids = await publish_some(app, receiver, 4)
+        async with app.context.database.write() as tx:
+            found = await delivery_history.find_many(tx, ids[:2])
+            for delivery in found:
+                delivery.replay_id = delivery.endpoint_id
+        taken = await claim(app.context, ids, quotas=Quotas({found[0].endpoint_id: 3}, default=10))
+        assert [claimed.delivery.id for claimed in taken.to_send] == [*ids[2:], ids[0]]
+        assert taken.held_endpoint_ids == {found[0].endpoint_id}
+
+
 @pytest.mark.parametrize("status", [200, 500])
 async def test_recording_waits_briefly_for_a_locked_row(database_url: str, receiver: Receiver, status: int) -> None:
     receiver.program("/hook", 200, status)  # the ping first
