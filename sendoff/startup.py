@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from sendoff.clock import SharedClock, SystemClock
 from sendoff.context import Context
@@ -58,7 +59,10 @@ async def open_context(settings: Settings, *, pool_size: int = 10) -> AsyncItera
     redis = connect(settings)
     queue = RedisQueue(redis)
     addresses = address_policy(settings)
-    wire = Client(addresses, ssl_context=default_ssl_context(settings.ca_file), proxy=settings.egress_proxy_url)
+    new_ssl_context = partial(default_ssl_context, settings.ca_file)
+    wire = Client(
+        addresses, ssl_context=new_ssl_context(), new_ssl_context=new_ssl_context, proxy=settings.egress_proxy_url
+    )
     try:
         await database.check_schema()
         context = Context(

@@ -46,7 +46,9 @@ class TrialView(BaseModel):
             matched=trial.matched,
             because=trial.because,
             request=request
-            and RequestView(url=redact_url(request.url), headers=dict(request.headers), body=request.body.decode()),
+            and RequestView(
+                url=redact_url(request.url), headers=dict(request.shown_headers), body=request.body.decode()
+            ),
             response=response
             and response_view(response.status, response.headers, response.body, truncated=response.truncated),
             error=trial.error,

@@ -44,7 +44,7 @@ def validate(model: type[Model], fields: Mapping[str, Any]) -> Model:
         found = error.errors(include_url=False, include_input=False)
         problems = sorted(found, key=lambda problem: problem["type"] != "extra_forbidden")
         described = describe_problems(problems, model=model)
-        raise Invalid(described, field=_path_text(problems[0]["loc"]) or None) from None
+        raise Invalid(described, field=_follow(model, problems[0]["loc"])[0] or None) from None
 
 
 def check_query(request: Request) -> None:
@@ -77,13 +77,16 @@ def describe_problems(
 
 def _describe(problem: Mapping[str, Any], model: type[BaseModel] | None, skip: int) -> str:
     parts = problem["loc"][skip:]
-    path = _path_text(parts)
+    path = _follow(model, parts)[0]
     match problem["type"]:
         case "extra_forbidden":
-            known = _fields_at(model, parts[:-1]) if model else ()
-            return unknown_name(str(parts[-1]), known, path=_path_text(parts[:-1])).message
+            inside, known = _follow(model, parts[:-1])
+            return unknown_name(str(parts[-1]), known, path=inside).message
         case "missing":
             return f"`{path}` is missing; add it."
+        case "union_tag_not_found" | "union_tag_invalid":
+            possible = str(problem["ctx"].get("expected_tags", "")).replace("'", "") or _tags_at(model, parts)
+            return f"`{path}.type` must be one of {possible}."
         case _:
             text = str(problem["msg"]).removeprefix("Value error, ")
             return f"`{path}`: {text}." if path else f"{text}."
@@ -96,38 +99,57 @@ def _remedy(name: str, known: Collection[str], kind: str) -> str:
     return f"the nearest one is `{nearest[0]}`" if nearest else f"known are {', '.join(sorted(known))}"
 
 
-def _fields_at(model: type[BaseModel], parts: Sequence[Any]) -> Collection[str]:
-    """The names of the sibling fields of the one at a path of the model."""
+def _follow(model: type[BaseModel] | None, parts: Sequence[Any]) -> tuple[str, Collection[str]]:
+    """A path in the words of the client, without the tags by which kinds of an object differ, and the names there."""
+    path = ""
+    kinds = [] if model is None else [model]
     for part in parts:
-        if isinstance(part, int) or part not in model.model_fields:
+        if isinstance(part, int):
+            path += f"[{part}]"
             continue
-        inner = _model_in(model.model_fields[part].annotation)
-        if inner is None:
-            return ()
-        model = inner
-    return model.model_fields.keys()
+        tagged = [kind for kind in kinds if part in _tags_of(kind)]
+        if len(kinds) > 1 and tagged:
+            kinds = tagged
+            continue
+        path += f".{part}" if path else str(part)
+        kinds = [found for kind in kinds for found in _models_in(_field_named(kind, part))]
+    return path, [name for kind in kinds for name in names_of(kind)]
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model that an annotation such as `list[Model] | None` is about."""
+def names_of(model: type[BaseModel]) -> list[str]:
+    """The fields of a model by the names that clients give them."""
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _field_named(model: type[BaseModel], name: Any) -> Any:
+    """The annotation of a field, by the name that clients give it."""
+    return next((one.annotation for key, one in model.model_fields.items() if name in (key, one.alias)), None)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models that an annotation such as `list[Model] | None` is about: several if an object may be of kinds."""
     if isclass(annotation) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _models_in(part)]
+
+
+def _tags_of(model: type[BaseModel]) -> tuple[Any, ...]:
+    """The values of a kind's `type`."""
+    field = model.model_fields.get("type")
+    return () if field is None else get_args(field.annotation)
+
+
+def _tags_at(model: type[BaseModel] | None, parts: Sequence[Any]) -> str:
+    kinds = [] if model is None else _models_in(_field_named(model, parts[-1]))
+    return ", ".join(tag for kind in kinds for tag in _tags_of(kind))
 
 
 def _query_names(dependant: Any) -> set[str]:
     """The query parameters that a route and its dependencies take."""
     names: set[str] = set()
     for parameter in dependant.query_params:
-        model = _model_in(parameter.field_info.annotation)
-        names |= {parameter.alias} if model is None else model.model_fields.keys()
+        models = _models_in(parameter.field_info.annotation)
+        names |= set(names_of(models[0])) if models else {parameter.alias}
     for inner in dependant.dependencies:
         names |= _query_names(inner)
     return names
-
-
-def _path_text(parts: Iterable[Any]) -> str:
-    path = ""
-    for part in parts:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-    return path

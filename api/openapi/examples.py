@@ -49,6 +49,7 @@ _FIELDS: dict[str, Any] = {
     "original_filename": "contacts.csv",
     "dialect": "default",
     "metadata": {"team": "billing"},
+    "headers": {"X-Api-Key": "***"},
     "data": _UPLOAD,
 }
 """Values of fields that say more than their type alone; a field whose schema does not allow its value has another."""
@@ -63,8 +64,8 @@ def example_of(schema: dict[str, Any], schemas: dict[str, Any], field: str = "",
         return example_of(schemas[schema["$ref"].rpartition("/")[2]], schemas, field, depth + 1)
     if "const" in schema or "enum" in schema:
         return schema.get("const", schema.get("enum", [None])[0])
-    if "anyOf" in schema:
-        return _choose(schema["anyOf"], schemas, field, depth)
+    if "anyOf" in schema or "oneOf" in schema:
+        return _choose(schema.get("anyOf") or schema["oneOf"], schemas, field, depth)
     if schema.get("type") == "object":
         return _object(schema, schemas, field, depth)
     if schema.get("type") == "array":

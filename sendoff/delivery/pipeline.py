@@ -15,6 +15,7 @@ from functools import lru_cache
 import structlog
 
 from sendoff.context import Context
+from sendoff.delivery.authorization import NO_CREDENTIALS, Credentials, open_credentials, send_authorized
 from sendoff.delivery.dead_letters import count_dead_letters, dead_letter_open_deliveries
 from sendoff.delivery.endpoint_bounds import (
     BoundedClaims,
@@ -41,7 +42,7 @@ from sendoff.store.queries.events import EventContent
 from sendoff.store.tables import Endpoint
 from sendoff.store.vault import Vault
 from sendoff.wire.errors import RefusedAddress, WireError
-from sendoff.wire.http.message import Response, encode_headers
+from sendoff.wire.http.message import Response
 
 _log = structlog.get_logger(__name__)
 
@@ -84,6 +85,12 @@ class Request:
     target: Target
     headers: Headers
     body: bytes
+    credentials: Credentials = NO_CREDENTIALS
+
+    @property
+    def shown_headers(self) -> Headers:
+        """The headers as they are kept and shown, without the values that its owner keeps secret."""
+        return [*self.headers, *self.credentials.masked(self.headers)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +221,7 @@ def prepare(context: Context, claimed: Claim, *, now: datetime) -> Request:
         target=_checked_target(claimed.endpoint.url, context.addresses),
         headers=dialect.headers(event_data, attempt_info, body, open_secrets(context.vault, claimed.endpoint, now=now)),
         body=body,
+        credentials=open_credentials(context.vault, claimed.endpoint),
     )
 
 
@@ -230,10 +238,12 @@ def open_secrets(vault: Vault, endpoint: Endpoint | Destination, *, now: datetim
 
 async def exchange(context: Context, request: Request, endpoint: Destination) -> Response:
     """Send the request for the endpoint's organization, whose lookups take turns with others'. Raises WireError."""
-    return await context.wire.send(
+    return await send_authorized(
+        context,
         request.target,
-        encode_headers(request.headers),
+        request.headers,
         request.body,
+        request.credentials,
         timeout=timeout_of(context, endpoint),
         owner=endpoint.organization_id,
     )

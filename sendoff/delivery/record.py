@@ -241,10 +241,12 @@ def _to_record(attempt: FinishedAttempt) -> AttemptRecord:
 
 
 def _exchange(attempt: FinishedAttempt) -> Exchange:
-    response = attempt.response
+    request, response = attempt.request, attempt.response
+    if request is not None and response is not None:
+        response = request.credentials.redact_response(response)
     return Exchange(
         url=attempt.claim.endpoint.url,
-        request_headers=list(attempt.request.headers) if attempt.request else [],
+        request_headers=request.shown_headers if request else [],
         response_headers=list(response.headers) if response else None,
         response_body=response.body if response else None,
         response_truncated=response.truncated if response else False,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cached_property
 
-from sendoff.dialects.base import Dialect
+from sendoff.dialects.base import AttemptInfo, Dialect, EventData
 from sendoff.dialects.branded import FORMER_NAME, NAME, BrandedDialect
 from sendoff.dialects.dialbird import DIALBIRD
 from sendoff.dialects.optimaldial import OPTIMALDIAL
@@ -40,6 +42,14 @@ class Dialects:
     def names(self) -> list[str]:
         """All names, the default dialect's first."""
         return list(self._by_name)
+
+    @cached_property
+    def header_names(self) -> frozenset[str]:
+        """The names, in lower case, of all headers that the dialects send."""
+        event = EventData("evt_0", "webhook.ping", "", datetime.now(UTC), b"{}")
+        attempt = AttemptInfo(delivery_id="", attempt=1, timestamp=0)
+        sent = [one.headers(event, attempt, b"{}", [one.new_secret()]) for one in self._by_name.values()]
+        return frozenset(name.lower() for headers in sent for name, _ in headers)
 
     def get(self, name: str) -> Dialect:
         """The dialect of that name. Raises Invalid (field `dialect`) for an unknown one."""

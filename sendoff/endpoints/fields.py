@@ -14,6 +14,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 
 from sendoff.clock import iso
 from sendoff.dialects.branded import NAME as BRANDED
+from sendoff.endpoints.credentials import masked_headers
+from sendoff.endpoints.own_headers import check_headers
+from sendoff.policy.endpoint_auth import Auth, AuthType
 from sendoff.policy.expressions import MAX_CHARACTERS, ExpressionRefused, Purpose, compile_expression
 from sendoff.policy.redaction import redact_url
 from sendoff.policy.states import EndpointState
@@ -137,6 +140,18 @@ MaxInFlight = Annotated[
 ]
 
 
+OwnHeaders = Annotated[
+    dict[str, str],
+    Field(
+        description="Headers that every ping and delivery carries, at most 20, of 4 KiB together. Reads show `***` in "
+        "place of the values, and a change that gives `***` keeps the value.",
+        examples=[{"X-Api-Key": "3f9c0e77"}],
+    ),
+    AfterValidator(check_headers),
+]
+_AUTH = "How pings and deliveries authenticate, besides their signature; reads show the `type` alone."
+
+
 def _checked(purpose: Purpose) -> Callable[[str], str]:
     def check(text: str) -> str:
         try:
@@ -196,6 +211,8 @@ class NewEndpoint(BaseModel):
     retry_schedule: RetryWaits | None = None
     timeout_seconds: TimeoutSeconds | None = None
     max_in_flight: MaxInFlight | None = None
+    headers: OwnHeaders | None = Field(None, repr=False)
+    auth: Auth | None = Field(None, repr=False, description=_AUTH)
     secret: Text | None = Field(
         None,
         repr=False,
@@ -225,10 +242,19 @@ class EndpointChanges(BaseModel):
     retry_schedule: RetryWaits | None = Field(default_factory=lambda: None)
     timeout_seconds: TimeoutSeconds | None = Field(default_factory=lambda: None)
     max_in_flight: MaxInFlight | None = Field(default_factory=lambda: None)
+    headers: OwnHeaders | None = Field(default_factory=lambda: None, repr=False)
+    auth: Auth | None = Field(default_factory=lambda: None, repr=False, description=_AUTH)
 
     def given(self) -> dict[str, Any]:
-        """The fields that were in the body."""
-        return self.model_dump(exclude_unset=True)
+        """The fields that were in the body; `auth` as the model that it is."""
+        given = self.model_dump(exclude_unset=True)
+        return given | ({"auth": self.auth} if "auth" in given else {})
+
+
+class ShownAuth(BaseModel):
+    """How requests authenticate; everything else about it is secret."""
+
+    type: AuthType
 
 
 class EndpointView(BaseModel):
@@ -265,12 +291,15 @@ class EndpointView(BaseModel):
     retry_schedule: list[str] | None = Field(None, exclude_if=is_none)
     timeout_seconds: TimeoutSeconds | None = Field(None, exclude_if=is_none)
     max_in_flight: MaxInFlight | None = Field(None, exclude_if=is_none)
+    headers: dict[str, str] | None = Field(None, exclude_if=is_none, description="The values are always `***`.")
+    auth: ShownAuth | None = Field(None, exclude_if=is_none)
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> Self:
         """The view of a row."""
         fields = endpoint.model_dump()
         fields["rate_limit"] = effective_rate_limit(endpoint)
+        fields |= shown_credentials(endpoint)
         return cls(**fields, is_active=endpoint.state == EndpointState.ACTIVE)
 
 
@@ -297,10 +326,19 @@ def effective_rate_limit(endpoint: Endpoint) -> int | None:
     return min(limits, default=None)
 
 
+def shown_credentials(endpoint: Endpoint) -> dict[str, Any]:
+    """The fields `headers` and `auth` without what is secret in them."""
+    return {
+        "headers": masked_headers(endpoint.header_names),
+        "auth": None if endpoint.auth_type is None else {"type": endpoint.auth_type},
+    }
+
+
 def audit_snapshot(endpoint: Endpoint) -> dict[str, Any]:
     """What the audit log compares before and after a change: the state, and every field that can be changed."""
     values = endpoint.model_dump(include=EndpointChanges.model_fields.keys() & Endpoint.model_fields.keys())
     return values | {
+        **shown_credentials(endpoint),
         "url": redact_url(endpoint.url),
         "state": str(endpoint.state),
         "rate_limit": effective_rate_limit(endpoint),

@@ -5,7 +5,7 @@ Dialbird's subscriptions are endpoints of another surface; the functions here do
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,11 +13,13 @@ from typing import Any
 from sendoff.accounts.authentication import Principal
 from sendoff.audit import Actor
 from sendoff.context import Context
+from sendoff.delivery.authorization import NO_CREDENTIALS, open_credentials
 from sendoff.delivery.dead_letters import drain_endpoint
 from sendoff.delivery.pipeline import open_secrets
 from sendoff.dialects.base import Dialect
 from sendoff.dialects.dialbird import DIALBIRD
 from sendoff.dialects.signing import PRIVATE_PREFIX, public_key
+from sendoff.endpoints.credentials import changed_credentials, check_credentials, seal_credentials
 from sendoff.endpoints.fields import NewEndpoint, audit_snapshot
 from sendoff.endpoints.ping import ping
 from sendoff.endpoints.ping_limits import limit_pings
@@ -83,13 +85,23 @@ async def register_endpoint(
         await _find_same_url(tx, principal.organization_id, new)
     check_url(new.url, context.addresses)
     dialect = find_dialect(context, new.dialect)
+    credentials = changed_credentials(NO_CREDENTIALS, {"headers": new.headers, "auth": new.auth})
+    check_credentials(context, credentials, url=new.url)
     secret = _choose_secret(dialect, new.secret)
-    await limit_pings(context, principal.organization_id, new.url)
-    await ping(context, dialect=dialect.name, url=new.url, secrets=[secret], organization_id=principal.organization_id)
+    await limit_pings(context, principal.organization_id, new.url, credentials)
+    await ping(
+        context,
+        dialect=dialect.name,
+        url=new.url,
+        secrets=[secret],
+        credentials=credentials,
+        organization_id=principal.organization_id,
+    )
     now = context.clock.now()
     identifier = new_id()
     endpoint = Endpoint(
-        **new.model_dump(exclude={"events", "dialect", "secret", "unique"}),
+        **new.model_dump(exclude={"events", "dialect", "secret", "unique", "headers", "auth"}),
+        **seal_credentials(context, identifier, credentials),
         id=identifier,
         organization_id=principal.organization_id,
         user_id=principal.user_id,
@@ -199,8 +211,8 @@ async def update_endpoint(
     if fields.get("is_active"):
         check_can_switch_on(current)
     url_changed = "url" in fields and fields["url"] != current.url
-    if url_changed:
-        await _verify_new_url(context, current, fields["url"])
+    if fields.keys() & {"url", "headers", "auth"}:
+        fields = fields | await _verify_requests(context, current, fields)
     async with context.database.write() as tx:
         endpoint = await find_endpoint(tx, organization_id, endpoint_id, lock=True)
         before = audit_snapshot(endpoint)
@@ -235,11 +247,27 @@ async def delete_endpoint(context: Context, organization_id: str, actor: Actor, 
     await drain_endpoint(context, endpoint.id)
 
 
-async def _verify_new_url(context: Context, endpoint: Endpoint, url: str) -> None:
-    check_url(url, context.addresses)
-    await limit_pings(context, endpoint.organization_id, url)
-    secrets = open_secrets(context.vault, endpoint, now=context.clock.now())
-    await ping(context, dialect=endpoint.dialect, url=url, secrets=secrets, organization_id=endpoint.organization_id)
+async def _verify_requests(context: Context, current: Endpoint, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Check what requests carry after the changes and where they go, and ping a changed URL with it.
+
+    Returns the columns to write for headers and authentication.
+    """
+    url = changes.get("url", current.url)
+    credentials = changed_credentials(open_credentials(context.vault, current), changes)
+    check_credentials(context, credentials, url=url)
+    if url != current.url:
+        check_url(url, context.addresses)
+        await limit_pings(context, current.organization_id, url, credentials)
+        secrets = open_secrets(context.vault, current, now=context.clock.now())
+        await ping(
+            context,
+            dialect=current.dialect,
+            url=url,
+            secrets=secrets,
+            credentials=credentials,
+            organization_id=current.organization_id,
+        )
+    return seal_credentials(context, current.id, credentials) if changes.keys() & {"headers", "auth"} else {}
 
 
 async def find_endpoint(tx: Transaction, organization_id: str, endpoint_id: str, *, lock: bool = False) -> Endpoint:

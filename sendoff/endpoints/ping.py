@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import orjson
 
 from sendoff.context import Context
+from sendoff.delivery.authorization import Credentials
 from sendoff.dialects.base import EventData
 from sendoff.endpoints.signed_call import send_call, sign_call
 from sendoff.errors import PingFailed
@@ -16,10 +17,12 @@ from sendoff.policy.matching import PING
 from sendoff.wire.errors import WireError
 
 
-async def ping(context: Context, *, dialect: str, url: str, secrets: Sequence[str], organization_id: str) -> None:
+async def ping(
+    context: Context, *, dialect: str, url: str, secrets: Sequence[str], credentials: Credentials, organization_id: str
+) -> None:
     """Send a `webhook.ping`, signed with each of `secrets`, to `url`.
 
-    Raises UnsafeUrl, and PingFailed without a 2xx in time.
+    Raises UnsafeUrl, and PingFailed without a 2xx in time. It carries the endpoint's headers and authentication.
     """
     event_data = EventData(
         event_id=new_event_id(),
@@ -28,7 +31,7 @@ async def ping(context: Context, *, dialect: str, url: str, secrets: Sequence[st
         occurred_at=context.clock.now(),
         data=orjson.dumps({"challenge": randomness.token_urlsafe(24)}),
     )
-    call = sign_call(context, event_data, dialect=dialect, url=url, secrets=secrets)
+    call = sign_call(context, event_data, dialect=dialect, url=url, secrets=secrets, credentials=credentials)
     try:
         response = await send_call(context, call, organization_id=organization_id)
     except WireError as error:

@@ -7,9 +7,11 @@ from ipaddress import ip_network
 import structlog
 
 from sendoff.context import Context
+from sendoff.delivery.authorization import Credentials
 from sendoff.errors import Unavailable
 from sendoff.metrics import RATE_LIMITS_SKIPPED
 from sendoff.policy.addresses import Target, check_url
+from sendoff.policy.endpoint_auth import OAuth2Auth
 from sendoff.rate_windows import count, refuse_above
 from sendoff.wire.errors import WireError
 
@@ -28,11 +30,18 @@ _LOOK_UP_SECONDS = 2.0
 _log = structlog.get_logger(__name__)
 
 
-async def limit_pings(context: Context, organization_id: str, url: str) -> None:
-    """Count a ping to the URL's host. Raises UnsafeUrl, RateLimited, and Unavailable when Redis cannot be reached.
+async def limit_pings(context: Context, organization_id: str, url: str, credentials: Credentials) -> None:
+    """Count a ping to the URL's host, and to that of the token URL if it needs an OAuth2 token.
 
-    A ping that cannot be counted is not sent: it goes to a host that has not asked for it.
+    Raises UnsafeUrl, RateLimited, and Unavailable when Redis cannot be reached. A ping that cannot be counted is not
+    sent: it goes to a host that has not asked for it.
     """
+    await _count_ping(context, organization_id, url)
+    if isinstance(credentials.auth, OAuth2Auth):
+        await _count_ping(context, organization_id, credentials.auth.token_url)
+
+
+async def _count_ping(context: Context, organization_id: str, url: str) -> None:
     target = check_url(url, context.addresses)
     destinations = sorted({target.host, *await _networks(context, target, organization_id)})
     now = context.clock.now()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sendoff.delivery.authorization import open_credentials
 from sendoff.delivery.pipeline import open_secrets
 from sendoff.dialects.base import EventData
 from sendoff.endpoints.manage import get_endpoint
@@ -79,14 +80,18 @@ async def _evaluate(context: Context, endpoint: Endpoint, source: ExpressionInpu
 def _sign(context: Context, endpoint: Endpoint, source: ExpressionInput, data: bytes) -> SignedCall:
     event_data = EventData(source.id, source.type, endpoint.organization_id, source.occurred_at, data)
     secrets = open_secrets(context.vault, endpoint, now=context.clock.now())
-    return sign_call(context, event_data, dialect=endpoint.dialect, url=endpoint.url, secrets=secrets)
+    credentials = open_credentials(context.vault, endpoint)
+    return sign_call(
+        context, event_data, dialect=endpoint.dialect, url=endpoint.url, secrets=secrets, credentials=credentials
+    )
 
 
 async def _send(context: Context, organization_id: str, request: SignedCall) -> Trial:
-    await limit_pings(context, organization_id, request.url)
+    await limit_pings(context, organization_id, request.url, request.credentials)
     response, error = None, None
     try:
         response = await send_call(context, request, organization_id=organization_id)
+        response = request.credentials.redact_response(response)
     except WireError as failure:
         error = str(failure)
     return Trial(matched=True, because=None, request=request, response=response, error=error)

@@ -31,7 +31,7 @@ class EncryptedColumns:
         return [self.column(name) for name in self.key]
 
 
-ENDPOINTS = EncryptedColumns(Endpoint, ("id",), ("secret", "previous_secret"))
+ENDPOINTS = EncryptedColumns(Endpoint, ("id",), ("secret", "previous_secret", "headers", "auth"))
 ANSWERS = EncryptedColumns(IdempotencyRecord, ("organization_id", "key"), ("response_body",))
 ENCRYPTED_COLUMNS = (ENDPOINTS, ANSWERS)
 

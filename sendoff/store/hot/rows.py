@@ -169,6 +169,7 @@ CONTENT = """
         CASE WHEN p.operator_rate_limit IS NULL OR p.rate_limit < p.operator_rate_limit
             THEN p.rate_limit ELSE p.operator_rate_limit END AS rate_limit,
         p.consecutive_failures, p.last_success_at, p.ordered, p.retry_schedule, p.timeout_seconds, p.max_in_flight,
+        p.headers, p.auth,
         e.type AS event_type, COALESCE(t.data, e.data) AS data, e.occurred_at, e.request_id
     FROM claimed t
     LEFT JOIN endpoints p ON t.state = 'in_flight' AND p.id = t.endpoint_id
@@ -299,6 +300,8 @@ def _destination(row: Any) -> Destination:
         retry_schedule=_read_schedule(row["retry_schedule"]),
         timeout_seconds=row["timeout_seconds"],
         max_in_flight=row["max_in_flight"],
+        headers=row["headers"],
+        auth=row["auth"],
     )
 
 

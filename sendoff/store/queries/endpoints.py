@@ -71,6 +71,8 @@ class Destination:
     retry_schedule: tuple[str, ...] | None = None
     timeout_seconds: int | None = None
     max_in_flight: int | None = None
+    headers: bytes | None = field(default=None, repr=False)
+    auth: bytes | None = field(default=None, repr=False)
 
 
 async def find(tx: Transaction, endpoint_id: str, *, lock: bool = False) -> Endpoint | None:

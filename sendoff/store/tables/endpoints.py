@@ -55,6 +55,14 @@ class Endpoint(SQLModel, table=True):
     """A CEL expression that events must match; null matches all."""
     transform: str | None = Field(default=None, sa_type=Text)
     """A CEL expression that makes this endpoint's `data` of an event's; null leaves it as it is."""
+    headers: bytes | None = Field(default=None, sa_type=LargeBinary, repr=False)
+    """Its owner's headers, a JSON object that the vault sealed."""
+    header_names: list[str] | None = Field(default=None, sa_type=Json)
+    """Their names, which reads show."""
+    auth: bytes | None = Field(default=None, sa_type=LargeBinary, repr=False)
+    """How its requests authenticate (`policy/endpoint_auth.py`), JSON that the vault sealed."""
+    auth_type: str | None = Field(default=None, sa_type=String(16))
+    """The `type` of it, which reads show."""
     retry_schedule: list[str] | None = Field(default=None, sa_type=Json)
     """Its owner's waits between attempts, as they were written (`5m`); null is the installation's schedule."""
     timeout_seconds: int | None = None

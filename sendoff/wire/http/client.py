@@ -10,17 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sendoff.policy.addresses import Address, AddressPolicy, Target
 from sendoff.wire.errors import ConnectionLost
-from sendoff.wire.http.connection import Connection
+from sendoff.wire.http.connection import Connection, PoolKey
 from sendoff.wire.http.memory_budget import MemoryBudget
 from sendoff.wire.http.message import Response, encode_request
 from sendoff.wire.http.pool import Pool
 from sendoff.wire.net.dialer import Dialer
 from sendoff.wire.net.proxy import Proxy
 from sendoff.wire.net.resolver import Resolver, SystemResolver
+from sendoff.wire.tls.client_certificate import CertifiedContexts, ClientCertificate
 from sendoff.wire.tls.trust import default_ssl_context, require_verification
 
 _CLOSING_SECONDS = 2.0
@@ -38,7 +39,8 @@ class Client:
     Belongs to the event loop it is first used on. `body_cap` is how many bytes of a response's body are kept, and
     `body_seconds` how long a body may take after its head. A body that is longer, slower, cut off or malformed costs
     the connection: the response is judged on its status, with `truncated` set. So is a long one that has not ended
-    when too many such are under way. `proxy` is an egress proxy's URL.
+    when too many such are under way. `proxy` is an egress proxy's URL. `new_ssl_context` makes another context with the
+    same trust as `ssl_context`, for each client certificate.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Client:
         policy: AddressPolicy,
         *,
         ssl_context: ssl.SSLContext | None = None,
+        new_ssl_context: Callable[[], ssl.SSLContext] = default_ssl_context,
         resolver: Resolver | None = None,
         body_cap: int = 16_384,
         body_seconds: float = 5.0,
@@ -57,7 +60,8 @@ class Client:
         context = require_verification(ssl_context) if ssl_context is not None else default_ssl_context()
         self._read_buffer = memoryview(bytearray(_READ_BYTES))
         tunnel = Proxy(proxy) if proxy else None
-        self._dialer = Dialer(policy, resolver or SystemResolver(), context, tunnel, self._read_buffer)
+        certified = CertifiedContexts(new_ssl_context)
+        self._dialer = Dialer(policy, resolver or SystemResolver(), context, tunnel, self._read_buffer, certified)
         self._pool = Pool(most=max_idle, most_per_origin=max_idle_per_origin, idle_seconds=idle_seconds)
         self._body_cap = body_cap
         self._body_seconds = body_seconds
@@ -75,11 +79,13 @@ class Client:
         timeout: float,  # noqa: ASYNC109 - asyncio.timeout would cost a task switch where a timer handle does
         method: str = "POST",
         owner: str | None = None,
+        certificate: ClientCertificate | None = None,
     ) -> Response:
         """Send one request and read its response within `timeout` seconds in all, dialing included.
 
         `head` is a block of header lines as `encode_headers` makes it. `owner` is the organization that it is sent
-        for: lookups of host names are served round-robin by owner, or by domain if it is None.
+        for: lookups of host names are served round-robin by owner, or by domain if it is None. `certificate` is shown
+        to a receiver that asks for one, and a connection is used again only under the same certificate.
 
         Raises WireError, whose class says what went wrong and whose `ours` says on which side.
         """
@@ -88,7 +94,7 @@ class Client:
         request = encode_request(method, target, head, body)
         started = asyncio.get_running_loop().time()
         deadline = started + timeout
-        connection = self._pool.take(target.origin, started)
+        connection = self._pool.take(_pool_key(target, certificate), started)
         if connection is not None:
             try:
                 response = await self._exchange(connection, request, method, started, deadline)
@@ -98,7 +104,7 @@ class Client:
             except ConnectionLost as lost:
                 if lost.answered:
                     raise
-        connection = await self._dial(target, deadline, owner)
+        connection = await self._dial(target, deadline, owner, certificate)
         return await self._exchange(connection, request, method, started, deadline)
 
     async def check(
@@ -138,13 +144,15 @@ class Client:
             self._pool.put(connection, asyncio.get_running_loop().time())
         return response
 
-    async def _dial(self, target: Target, deadline: float, owner: str | None) -> Connection:
-        def new_connection() -> Connection:
-            return Connection(
-                target.origin, self._body_cap, self._lost, self._read_buffer, self._budget, self._body_seconds
-            )
+    async def _dial(
+        self, target: Target, deadline: float, owner: str | None, certificate: ClientCertificate | None
+    ) -> Connection:
+        key = _pool_key(target, certificate)
 
-        connection = await self._dialer.dial(target, new_connection, deadline, owner=owner)
+        def new_connection() -> Connection:
+            return Connection(key, self._body_cap, self._lost, self._read_buffer, self._budget, self._body_seconds)
+
+        connection = await self._dialer.dial(target, new_connection, deadline, owner=owner, certificate=certificate)
         if connection.usable:
             self._open.add(connection)
         return connection
@@ -154,3 +162,8 @@ class Client:
         self._pool.discard(connection)
         if self._gone is not None and not self._open:
             self._gone.set()
+
+
+def _pool_key(target: Target, certificate: ClientCertificate | None) -> PoolKey:
+    """A receiver takes whatever comes on a connection for the holder of the certificate that it was opened with."""
+    return target.origin if certificate is None else (target.origin, certificate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import cast
 
 from sendoff.wire.errors import BadResponse, ConnectionLost, Phase, TimedOut, TlsFailed, WireError
@@ -14,6 +14,9 @@ from sendoff.wire.http.reader import ResponseReader
 
 Origin = tuple[str, str, int]
 
+PoolKey = Hashable
+"""What connections must have in common to be used in place of each other: the origin, and the client certificate."""
+
 # A connection outlives changes of its name in the DNS by no more than this.
 LONGEST_LIFE_SECONDS = 300.0
 
@@ -21,7 +24,7 @@ _RECHECK_SECONDS = 0.01
 
 
 class Connection(asyncio.BufferedProtocol):
-    """An open connection to an origin; `usable` as long as it can carry another request.
+    """An open connection; `usable` as long as it can carry another request.
 
     Bytes that arrive while no request is under way end it. `on_lost` is called once, when it is gone.
     """
@@ -38,14 +41,14 @@ class Connection(asyncio.BufferedProtocol):
         "_transport",
         "_waiter",
         "expires_at",
-        "origin",
+        "pool_key",
         "retires_at",
         "usable",
     )
 
     def __init__(
         self,
-        origin: Origin,
+        pool_key: PoolKey,
         body_cap: int,
         on_lost: Callable[[Connection], None],
         buffer: memoryview,
@@ -57,7 +60,7 @@ class Connection(asyncio.BufferedProtocol):
         `budget` limits what their unfinished responses hold together. `body_seconds` is how long a body may take after
         its head; after that it is cut off, and the response is judged on its status.
         """
-        self.origin = origin
+        self.pool_key = pool_key
         self._buffer = buffer
         self.usable = True
         self.expires_at = 0.0

@@ -1,4 +1,4 @@
-"""Idle connections, found by scheme, host name and port in constant time.
+"""Idle connections, found by scheme, host name, port and client certificate in constant time.
 
 By host name and never by address: two names that share an address must not share a connection, since its
 certificate was checked for one of them only.
@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 
-from sendoff.wire.http.connection import Connection, Origin
+from sendoff.wire.http.connection import Connection, PoolKey
 
 
 class Pool:
-    """Keeps what is idle, newest first in use, oldest first out; bounded per origin and in total."""
+    """Keeps what is idle, newest first in use, oldest first out; bounded for each key and in total."""
 
     def __init__(self, *, most: int, most_per_origin: int, idle_seconds: float) -> None:
         self._most = most
@@ -21,15 +21,15 @@ class Pool:
         self._idle_seconds = idle_seconds
         # Oldest first. A plain dict would have to step over its deleted entries to find the first one.
         self._oldest_first: OrderedDict[Connection, None] = OrderedDict()
-        self._by_origin: dict[Origin, OrderedDict[Connection, None]] = {}
+        self._by_key: dict[PoolKey, OrderedDict[Connection, None]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._oldest_first)
 
-    def take(self, origin: Origin, now: float) -> Connection | None:
-        """The connection to `origin` that was used last, if one is still good; it leaves the pool."""
-        while (idle := self._by_origin.get(origin)) is not None:
+    def take(self, key: PoolKey, now: float) -> Connection | None:
+        """The connection with this key that was used last, if one is still good; it leaves the pool."""
+        while (idle := self._by_key.get(key)) is not None:
             connection = next(reversed(idle))
             self._remove(connection)
             if connection.usable and connection.expires_at > now:
@@ -45,7 +45,7 @@ class Pool:
             connection.close()
             return
         connection.expires_at = min(now + self._idle_seconds, connection.retires_at)
-        idle = self._by_origin.setdefault(connection.origin, OrderedDict())
+        idle = self._by_key.setdefault(connection.pool_key, OrderedDict())
         idle[connection] = None
         self._oldest_first[connection] = None
         if len(idle) > self._most_per_origin:
@@ -85,7 +85,7 @@ class Pool:
 
     def _remove(self, connection: Connection) -> None:
         del self._oldest_first[connection]
-        idle = self._by_origin[connection.origin]
+        idle = self._by_key[connection.pool_key]
         del idle[connection]
         if not idle:
-            del self._by_origin[connection.origin]
+            del self._by_key[connection.pool_key]

@@ -21,6 +21,7 @@ from sendoff.wire.net.proxy import Proxy
 from sendoff.wire.net.resolver import Resolver
 from sendoff.wire.net.sockets import open_first
 from sendoff.wire.tls.byte_budget import FREE_HANDSHAKE_BYTES, MOST_HELD_HANDSHAKE_BYTES, TlsByteBudget
+from sendoff.wire.tls.client_certificate import CertifiedContexts, ClientCertificate
 from sendoff.wire.tls.handshake_limiter import HandshakeLimiter, HandshakePermit
 from sendoff.wire.tls.transport import RECORD_BYTES, TlsTransport
 
@@ -35,22 +36,31 @@ class Dialer:
         ssl_context: ssl.SSLContext,
         proxy: Proxy | None,
         buffer: memoryview,
+        certified: CertifiedContexts,
     ) -> None:
-        """`buffer` is what connections read into; see Connection."""
+        """`buffer` is what connections read into; see Connection. `certified` is for dials with a certificate."""
         self._policy = policy
         self._resolver = resolver
         self._ssl_context = ssl_context
+        self._certified = certified
         self._proxy = proxy
         self._buffers = buffer, memoryview(bytearray(RECORD_BYTES))
         self._turns = HandshakeLimiter()
         self._budget = MemoryBudget(MOST_HELD_HANDSHAKE_BYTES, free=FREE_HANDSHAKE_BYTES)
 
     async def dial(
-        self, target: Target, factory: Callable[[], Connection], deadline: float, *, owner: str | None = None
+        self,
+        target: Target,
+        factory: Callable[[], Connection],
+        deadline: float,
+        *,
+        owner: str | None = None,
+        certificate: ClientCertificate | None = None,
     ) -> Connection:
         """A new connection to `target`, verified by host name if it is https; `deadline` is on the loop's clock.
 
-        `owner` is the organization whose turn a lookup takes. Raises WireError.
+        `owner` is the organization whose turn a lookup takes, `certificate` is shown to a receiver that asks for one.
+        Raises WireError.
         """
         dial = _Dial()
         try:
@@ -60,10 +70,11 @@ class Dialer:
                 sock = await self._open(addresses, target.port)
                 if target.scheme == "http":
                     return (await asyncio.get_running_loop().create_connection(factory, sock=sock))[1]
+                context = await self._context(sock, certificate)
                 dial.phase = "turn"
                 turn = await self._turn(sock, target)
                 dial.phase = "tls"
-                return await self._encrypt(sock, target, factory, turn)
+                return await self._encrypt(sock, target, factory, turn, context)
         except TimeoutError:
             if dial.phase == "resolve":
                 raise self._resolved_too_late(target) from None
@@ -102,6 +113,15 @@ class Dialer:
             return await self._proxy.open(addresses[0], port)
         return await open_first(addresses, port)
 
+    async def _context(self, sock: socket.socket, certificate: ClientCertificate | None) -> ssl.SSLContext:
+        if certificate is None:
+            return self._ssl_context
+        try:
+            return await self._certified.present(certificate)
+        except BaseException:
+            sock.close()
+            raise
+
     async def _turn(self, sock: socket.socket, target: Target) -> HandshakePermit:
         try:
             return await self._turns.take(target.origin)
@@ -110,10 +130,15 @@ class Dialer:
             raise
 
     async def _encrypt(
-        self, sock: socket.socket, target: Target, factory: Callable[[], Connection], turn: HandshakePermit
+        self,
+        sock: socket.socket,
+        target: Target,
+        factory: Callable[[], Connection],
+        turn: HandshakePermit,
+        context: ssl.SSLContext,
     ) -> Connection:
         try:
-            tls = TlsTransport(factory, self._ssl_context, target.host, self._buffers, TlsByteBudget(self._budget))
+            tls = TlsTransport(factory, context, target.host, self._buffers, TlsByteBudget(self._budget))
             turn.evict = tls.evict
             await asyncio.get_running_loop().create_connection(lambda: tls, sock=sock)
             return await tls.handshake()

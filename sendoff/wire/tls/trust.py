@@ -39,7 +39,7 @@ _HANDSHAKE_REASONS = {
     "WRONG_VERSION_NUMBER": "The receiver does not speak TLS on this port; use the port that serves https.",
     "TLSV1_UNRECOGNIZED_NAME": "The receiver does not know the host name (TLS alert 112); add it to its configuration.",
     "TLSV1_ALERT_UNRECOGNIZED_NAME": "The receiver does not know the host name (TLS alert 112); add it there.",
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "The receiver demands a client certificate (TLS alert 116); turn that off.",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "The receiver demands a client certificate (alert 116); set `auth` to mtls.",
     "TLSV1_ALERT_INTERNAL_ERROR": "The receiver failed during the TLS handshake (alert 80); see its log.",
 }
 

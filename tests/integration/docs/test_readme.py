@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from sendoff.policy.endpoint_auth import parse_auth
 from tests.support.polling import eventually_blocking
 from tests.support.ports import free_port
 from tests.support.processes import ROOT, start, stop
@@ -24,6 +25,8 @@ PUBLISHING_BLOCKS = re.findall(r"^```sh\n(.*?)^```", PUBLISHING, re.DOTALL | re.
 [PUBLISHING_CODE] = re.findall(r"^```python\n(.*?)^```", PUBLISHING, re.DOTALL | re.MULTILINE)
 ORDER = (ROOT / "docs" / "how-to" / "ordered-delivery.md").read_text()
 ORDER_BLOCKS = re.findall(r"^```sh\n(.*?)^```", ORDER, re.DOTALL | re.MULTILINE)
+SENDING = (ROOT / "docs" / "how-to" / "send-to-an-endpoint.md").read_text()
+SENDING_BLOCKS = re.findall(r"^```sh\n(.*?)^```", SENDING, re.DOTALL | re.MULTILINE)
 DEMO, START, ORGANIZATION, PUBLISH, ARRIVED, FAILED, STOP, PRODUCTION = BLOCKS
 
 
@@ -74,6 +77,7 @@ def test_the_blocks_pasted_one_by_one_end_with_a_verified_delivery(checkout: Pat
         assert "0 deliveries" in run(adapted(FAILED), checkout)
         check_the_page_on_publishing(checkout, ports["8000"])
         check_the_page_on_order(checkout, adapted)
+        check_the_page_on_sending(checkout, adapted)
         log = (checkout / "data" / "received.log").read_text()
         assert "ping      answered 200" in log
         assert "refused" not in log
@@ -110,6 +114,19 @@ def check_the_page_on_order(checkout: Path, adapted: Callable[[str], str]) -> No
     assert re.findall(r'\{"step": (\d)\}', log.read_text()) == ["1", "2", "3"]
     assert json.loads(run(waiting, checkout))["data"] == []
     assert '"ordered"' not in run(switch, checkout)
+
+
+def check_the_page_on_sending(checkout: Path, adapted: Callable[[str], str]) -> None:
+    bounds, headers, mutual_tls, trial = (f"KEY=$(cat data/key)\n{adapted(block)}" for block in SENDING_BLOCKS)
+    assert '"retry_schedule":["30s","5m","2h"]' in run(bounds, checkout)
+    assert '"headers":{"X-Api-Key":"***","X-Tenant":"***"}' in run(headers, checkout)
+    assert "needs an https URL" in run(mutual_tls, checkout)
+    assert '"X-Api-Key":"***"' in run(trial, checkout)
+
+
+@pytest.mark.parametrize("block", re.findall(r"^```json\n(.*?)^```", SENDING, re.DOTALL | re.MULTILINE))
+def test_the_examples_of_authentication_can_be_given(block: str) -> None:
+    assert parse_auth(block).type == json.loads(block)["type"]
 
 
 def test_the_production_block_starts_web_and_worker(checkout: Path, empty_postgres_url: str, valkey_url: str) -> None:

@@ -19,7 +19,7 @@ class Idle:
     """As much of a connection as a pool can see."""
 
     def __init__(self, origin: tuple[str, str, int], *, retires_at: float = 1e12) -> None:
-        self.origin = origin
+        self.pool_key = origin
         self.usable = True
         self.expires_at = 0.0
         self.retires_at = retires_at
