@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
@@ -11,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
+from sendoff.delivery.statistics import Statistics
 from sendoff.errors import SendoffError
 from sendoff.settings import Settings
 from sendoff.startup import open_context
@@ -26,7 +28,7 @@ from .http.client_address import TrustedProxies
 from .http.errors import answer_error
 from .http.middleware import RequestMiddleware
 from .openapi import serving
-from .operator import audit, dead_letters, deliveries, endpoints, events, overview, replays
+from .operator import audit, dead_letters, deliveries, endpoints, events, overview, replays, statistics
 from .optimaldial import uploads, webhooks
 from .pages import routes as pages
 
@@ -46,6 +48,7 @@ _ROUTERS = (
     events.router,
     audit.router,
     overview.router,
+    statistics.router,
     health.router,
 )
 
@@ -57,7 +60,10 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_context(settings) as context:
             app.state.context = context
+            flushing = asyncio.create_task(Statistics.of(context).flush_regularly())
             yield
+            flushing.cancel()
+            await asyncio.gather(flushing, return_exceptions=True)
 
     app = FastAPI(
         lifespan=lifespan,

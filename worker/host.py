@@ -11,7 +11,14 @@ from arq.worker import Function, func
 
 from sendoff.delivery.dead_letters import drain_inactive_endpoints
 from sendoff.delivery.dispatcher import Dispatcher
+from sendoff.delivery.statistics import Statistics
 from sendoff.maintenance.purge import purge_expired
+from sendoff.maintenance.statistics import (
+    FOLD_SECONDS,
+    PURGE_STATISTICS_SECONDS,
+    fold_statistics,
+    purge_statistics,
+)
 from sendoff.metrics import WORKER_IN_FLIGHT, WORKER_SLOTS
 from sendoff.operators.measurements import MEASURE_SLOWLY_SECONDS, watch_secrets
 from sendoff.operators.workers import Heartbeat
@@ -91,10 +98,13 @@ class WorkerHost:
             self._supervise(REPLAYS).run(),
             run_sweeps(context, self.dispatcher, deliveries),
             watch_clock(context),
+            Statistics.of(context).flush_regularly(),
             send_heartbeats(self._heartbeat, self.dispatcher),
             repeat("drain of inactive endpoints", DRAIN_SECONDS, partial(drain_inactive_endpoints, context)),
+            repeat("folding of statistics", FOLD_SECONDS, partial(fold_statistics, context)),
             repeat("purge", PURGE_SECONDS, partial(purge_expired, context)),
             repeat("measurement", MEASURE_SLOWLY_SECONDS, partial(watch_secrets, context)),
+            repeat("purge of statistics", PURGE_STATISTICS_SECONDS, partial(purge_statistics, context)),
             repeat("orphan files", FIND_ORPHAN_FILES_SECONDS, partial(remove_orphan_files, context)),
         ]
         self._loops = [asyncio.create_task(work) for work in works]

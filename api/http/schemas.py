@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Generic, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from sendoff.clock import SystemClock
 from sendoff.endpoints.fields import Id as Id
 from sendoff.endpoints.fields import Time as Time
+from sendoff.settings import parse_duration
 
 Row = TypeVar("Row")
 
 _DATE_TIME = {"type": "string", "format": "date-time"}
+_AGO = re.compile(r"[0-9]+(\.[0-9]+)?[smhd]")
+
+
+_NO_TIME = "Must be a time in ISO 8601, such as 2026-04-24T12:34:56Z, or a time ago, such as 2h"
 
 
 def _parse_time(value: object) -> datetime:
     if not isinstance(value, str):
-        raise ValueError("Must be a time in ISO 8601, such as 2026-04-24T12:34:56Z")  # noqa: TRY004 - pydantic's way
+        raise ValueError(_NO_TIME)  # noqa: TRY004 - pydantic's way
+    if _AGO.fullmatch(value):
+        return _time_ago(value)
     try:
         # A `+` that was not percent-encoded in a query arrives as a space.
         moment = datetime.fromisoformat(value.replace(" ", "+"))
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ValueError("Must be a time in ISO 8601, such as 2026-04-24T12:34:56Z") from None
+        raise ValueError(_NO_TIME) from None
+
+
+def _time_ago(duration: str) -> datetime:
+    try:
+        return SystemClock().now() - timedelta(seconds=parse_duration(duration))
+    except OverflowError:
+        raise ValueError("Lies too far in the past; use at most 36500d, which is 100 years") from None
 
 
 QueryTime = Annotated[datetime, BeforeValidator(_parse_time), WithJsonSchema(_DATE_TIME)]
-"""A time in a query or a filter: ISO 8601; UTC unless it says otherwise."""
+"""A time in a query or a filter: ISO 8601, in UTC unless it says otherwise, or a time ago such as `2h` or `7d`."""
 
 
 class ResponseModel(BaseModel):

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from sendoff.operators.overview import Overview, get_overview
+from sendoff.operators.statistics import EndpointSums
 from sendoff.operators.workers import list_workers
 from sendoff.policy.states import DeadLetterReason, DeliveryState, EndpointState
 from sendoff.store.queries.overview import COUNTED_AT_MOST
@@ -15,6 +16,7 @@ from sendoff.store.queries.overview import COUNTED_AT_MOST
 from ..http.dependencies import ContextOf, OperatorReader
 from ..http.schemas import Id, Page, ResponseModel, Time
 from ..openapi.operations import error_responses
+from .statistics import SumsView
 
 router = APIRouter(prefix="/operator/v1", tags=["operator: overview"])
 
@@ -49,6 +51,26 @@ class OpenDeadLetters(BaseModel):
     by_reason: dict[DeadLetterReason, int]
 
 
+class RankedEndpoint(SumsView):
+    """An endpoint with what happened at it in the last hour."""
+
+    endpoint_id: Id
+    organization_id: Id
+    url: str
+    state: EndpointState
+
+    @classmethod
+    def of(cls, ranked: EndpointSums) -> Self:
+        sums = SumsView.model_validate(ranked.sums, from_attributes=True)
+        return cls(
+            endpoint_id=ranked.endpoint_id,
+            organization_id=ranked.organization_id,
+            url=ranked.url,
+            state=EndpointState(ranked.state),
+            **sums.model_dump(),
+        )
+
+
 class OverviewView(BaseModel):
     """The installation at one moment, all organizations together."""
 
@@ -56,6 +78,8 @@ class OverviewView(BaseModel):
     deliveries: OpenDeliveries
     dead_letters: OpenDeadLetters
     endpoints: dict[EndpointState, int] = Field(description="Endpoints by state.")
+    most_failing: list[RankedEndpoint] = Field(description="Those with the most failed attempts in the last hour.")
+    slowest: list[RankedEndpoint] = Field(description="Those whose attempts took longest on average in the last hour.")
     workers: list[WorkerView]
     counted_at_most: int = Field(
         COUNTED_AT_MOST, description="No single count goes beyond this: a count that equals it means this many or more."
@@ -75,13 +99,15 @@ class OverviewView(BaseModel):
             ),
             dead_letters=OpenDeadLetters(open=sum(counts.dead_letters.values()), by_reason=dict(counts.dead_letters)),
             endpoints=dict(counts.endpoints),
+            most_failing=[RankedEndpoint.of(one) for one in overview.most_failing],
+            slowest=[RankedEndpoint.of(one) for one in overview.slowest],
             workers=[WorkerView.model_validate(worker) for worker in overview.workers],
         )
 
 
 @router.get("/overview", operation_id="getOverview", responses=error_responses())
 async def overview(_auth: OperatorReader, context: ContextOf) -> OverviewView:
-    """What waits, what is due and since when, open dead letters, endpoints, and the workers that are alive."""
+    """What waits, what is due and since when, open dead letters, endpoints and the worst of them, workers alive."""
     return OverviewView.of(await get_overview(context))
 
 

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from sendoff.context import Context
+from sendoff.delivery.statistics import Statistics
 from sendoff.ids import new_id
 from sendoff.maintenance.throttle import pause_after
 from sendoff.metrics import DEAD_LETTERS, DELIVERIES
 from sendoff.policy.states import CLOSE_ITEM, DeadLetterReason, EndpointState, ReplayItemState
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import dead_letters, deliveries, endpoints, replays
-from sendoff.store.queries.dead_letters import Drain
+from sendoff.store.queries.dead_letters import Drain, InsertedLetter
 from sendoff.store.queries.deliveries import OpenDelivery
 
 DRAIN_BATCH = 200
@@ -43,11 +44,11 @@ async def drain_endpoint(context: Context, endpoint_id: str) -> bool:
         now = context.clock.now()
         batch = await deliveries.lock_waiting_of_endpoint(tx, endpoint_id, now=now, limit=DRAIN_BATCH)
         off = {endpoint.id: EndpointState(endpoint.state)}
-        reasons = await dead_letter_open_deliveries(tx, batch, off, now=now)
+        letters = await dead_letter_open_deliveries(tx, batch, off, now=now)
         done = len(batch) < DRAIN_BATCH
         if done:
             await endpoints.mark_drained(tx, endpoint_id)
-    count_dead_letters(reasons)
+    count_drained(context, letters)
     return done
 
 
@@ -65,16 +66,16 @@ async def drain_inactive_endpoints(context: Context) -> None:
 
 async def dead_letter_open_deliveries(
     tx: Transaction, batch: Sequence[OpenDelivery], off: Mapping[str, EndpointState], *, now: datetime
-) -> list[DeadLetterReason]:
+) -> list[InsertedLetter]:
     """Dead-letter deliveries that the transaction has locked; `off` has the state of each of their endpoints.
 
-    Returns the reason of each, for `count_dead_letters` after the commit.
+    Returns the dead letters, for `count_drained` after the commit.
     """
     if not batch:
         return []
     reasons = [_REASONS[off[delivery.endpoint_id]] for delivery in batch]
     drained = [Drain(new_id(), delivery.id, reason) for delivery, reason in zip(batch, reasons, strict=True)]
-    await dead_letters.insert_for(tx, drained, now=now)
+    letters = await dead_letters.insert_for(tx, drained, now=now)
     await deliveries.mark_dead(tx, [delivery.id for delivery in batch])
     by_replay: dict[str, list[str]] = {}
     for delivery in batch:
@@ -82,7 +83,13 @@ async def dead_letter_open_deliveries(
             by_replay.setdefault(delivery.replay_id, []).append(delivery.id)
     for replay_id, delivery_ids in by_replay.items():
         await replays.move_items(tx, replay_id, delivery_ids, CLOSE_ITEM, to=ReplayItemState.FAILED)
-    return reasons
+    return letters
+
+
+def count_drained(context: Context, letters: Sequence[InsertedLetter]) -> None:
+    """Count dead letters that were committed, and that no attempt has made."""
+    count_dead_letters(letter.reason for letter in letters)
+    Statistics.of(context).count_dead(letters, now=context.clock.now())
 
 
 def count_dead_letters(reasons: Iterable[DeadLetterReason]) -> None:

@@ -16,7 +16,7 @@ import structlog
 
 from sendoff.context import Context
 from sendoff.delivery.authorization import NO_CREDENTIALS, Credentials, open_credentials, send_authorized
-from sendoff.delivery.dead_letters import count_dead_letters, dead_letter_open_deliveries
+from sendoff.delivery.dead_letters import count_drained, dead_letter_open_deliveries
 from sendoff.delivery.endpoint_bounds import (
     BoundedClaims,
     has_own_bounds,
@@ -321,5 +321,5 @@ async def _dead_letter(context: Context, closed: Sequence[ClaimedRow], lease_tok
             if (row.delivery.id, lease_token) in ours
         ]
         off = {row.endpoint.id: EndpointState(row.endpoint.state) for row in closed}
-        reasons = await dead_letter_open_deliveries(tx, batch, off, now=context.clock.now())
-    count_dead_letters(reasons)
+        letters = await dead_letter_open_deliveries(tx, batch, off, now=context.clock.now())
+    count_drained(context, letters)

@@ -16,10 +16,11 @@ import structlog
 
 from sendoff.audit import WORKER, write_audit
 from sendoff.context import Context
-from sendoff.delivery.dead_letters import count_dead_letters, dead_letter_open_deliveries
+from sendoff.delivery.dead_letters import count_dead_letters, count_drained, dead_letter_open_deliveries
 from sendoff.delivery.endpoint_states import StateChangeReason, move_endpoint
 from sendoff.delivery.ordering import advance_if_possible
 from sendoff.delivery.pipeline import FinishedAttempt
+from sendoff.delivery.statistics import Statistics
 from sendoff.errors import Unavailable
 from sendoff.ids import created_at, new_id
 from sendoff.metrics import ATTEMPT_SECONDS, ATTEMPTS, DELIVERIES, DELIVERY_LATENCY, LEASES_LOST, RETRIES
@@ -148,6 +149,7 @@ async def record(context: Context, finished: Sequence[FinishedAttempt]) -> None:
     ours = [one for one in in_order if (one.claim.delivery.id, one.claim.lease_token) in recorded.claims]
     for attempt in ours:
         _log_attempt(attempt)
+    Statistics.of(context).count_attempts(ours, now=context.clock.now())
     if lost := len(finished) - len(ours):
         LEASES_LOST.inc(lost)
         _log.warning("lease_lost", deliveries=lost)
@@ -185,8 +187,8 @@ async def _close_endpoints(
         await tx.flush()
         off = {key: EndpointState(row.state) for key, row in rows.items() if row.state != EndpointState.ACTIVE}
         batch = await deliveries.lock_waiting(tx, [one for endpoint_id in off for one in retrying[endpoint_id]])
-        reasons = await dead_letter_open_deliveries(tx, batch, off, now=now)
-    count_dead_letters(reasons)
+        letters = await dead_letter_open_deliveries(tx, batch, off, now=now)
+    count_drained(context, letters)
 
 
 def _disable(tx: Transaction, endpoint: Endpoint, becomes: EndpointState, now: datetime) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from sendoff.operators.statistics import rank_endpoints
 from sendoff.operators.workers import list_workers
 from sendoff.store.queries.overview import count_open
 
@@ -13,8 +15,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sendoff.context import Context
+    from sendoff.operators.statistics import EndpointSums
     from sendoff.store.queries.overview import OpenCounts
     from sendoff.store.tables import Worker
+
+
+ENDPOINTS_RANKED = 10
+RANKED_WITHIN = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +30,10 @@ class Overview:
 
     at: datetime
     open: OpenCounts
+    most_failing: Sequence[EndpointSums]
+    """The endpoints with the most failed attempts in the last hour."""
+    slowest: Sequence[EndpointSums]
+    """Those whose attempts took longest on average in the last hour."""
     workers: Sequence[Worker]
 
     @property
@@ -37,4 +48,6 @@ async def get_overview(context: Context) -> Overview:
     now = context.clock.now()
     async with context.database.read() as tx:
         counts = await count_open(tx, now=now)
-    return Overview(now, counts, await list_workers(context))
+    failing = await rank_endpoints(context, order="failed_attempts", limit=ENDPOINTS_RANKED, within=RANKED_WITHIN)
+    slowest = await rank_endpoints(context, order="duration", limit=ENDPOINTS_RANKED, within=RANKED_WITHIN)
+    return Overview(now, counts, failing, slowest, await list_workers(context))

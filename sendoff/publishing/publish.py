@@ -13,6 +13,7 @@ from datetime import datetime
 
 from sendoff.context import Context
 from sendoff.delivery.dead_letters import count_dead_letters
+from sendoff.delivery.statistics import Statistics
 from sendoff.errors import SendoffError, TooLarge
 from sendoff.idempotency import IdempotentRequest, StoredResponse, complete, reserve
 from sendoff.ids import new_event_id, new_id
@@ -53,6 +54,7 @@ class AcceptedEvent:
     """An event that is committed, with its deliveries."""
 
     id: str
+    organization_id: str
     type: str
     deliveries: list[NewDelivery]
 
@@ -187,8 +189,8 @@ async def accept_one(
     is_built_in = event.type in BUILT_IN_TYPES
     if not is_built_in and not is_event_type_name(event.type):
         return None
-    deliveries = await context.hot.accept_one(new, scope=scope, is_built_in=is_built_in, now=now)
-    return None if deliveries is None else AcceptedEvent(new.id, event.type, deliveries)
+    accepted = await context.hot.accept_one(new, scope=scope, is_built_in=is_built_in, now=now)
+    return None if accepted is None else AcceptedEvent(new.id, accepted[0], event.type, accepted[1])
 
 
 async def _insert(context: Context, plan: Plan, now: datetime, *, tx: Transaction | None) -> None:
@@ -315,7 +317,7 @@ def plan_publications(
                     plan.failed.append(Untransformed(row.id, result.error))
             plan.deliveries.extend(rows)
             plan.events.append(_event_row(event, event_id, publication, now, len(rows)))
-            plan.accepted[-1].append(AcceptedEvent(event_id, event.type, rows))
+            plan.accepted[-1].append(AcceptedEvent(event_id, publication.organization_id, event.type, rows))
     return plan
 
 
@@ -340,7 +342,10 @@ def _by_type(publication: Publication, subscribers: Sequence[Subscriber]) -> dic
 
 
 def enqueue_accepted(context: Context, accepted: Sequence[AcceptedEvent]) -> None:
-    """Enqueue the deliveries of committed events for the workers."""
+    """Enqueue the deliveries of committed events for the workers, and count the events."""
+    statistics, now = Statistics.of(context), context.clock.now()
+    for event in accepted:
+        statistics.count_accepted(event.organization_id, event.type, event.deliveries, now=now)
     new = [delivery for event in accepted for delivery in event.deliveries]
     context.queue.enqueue_deliveries(delivery.id for delivery in new if delivery.state == DeliveryState.PENDING)
     context.queue.enqueue_backlog({delivery.endpoint_id for delivery in new if delivery.state == DeliveryState.HELD})

@@ -18,7 +18,10 @@ from sendoff.store.engine.types import Identifier, UtcDateTime, time_text
 
 _TYPED: dict[str, BindParameter[Any]] = {
     **{name: bindparam(name, type_=UtcDateTime) for name in ("now", "until", "enqueued_until")},
-    **{name: bindparam(name, type_=Identifier) for name in ("lease_token", "endpoint_id", "replay_id", "id")},
+    **{
+        name: bindparam(name, type_=Identifier)
+        for name in ("lease_token", "endpoint_id", "replay_id", "subject_id", "organization_id", "id")
+    },
 }
 
 

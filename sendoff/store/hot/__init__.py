@@ -49,8 +49,10 @@ class HotStore(Protocol):
 
     async def accept_one(
         self, new: EventOfKey, *, scope: str, is_built_in: bool, now: datetime
-    ) -> list[NewDelivery] | None:
-        """Commit an event with its deliveries in one statement, if nothing about it is unusual, and return those.
+    ) -> tuple[str, list[NewDelivery]] | None:
+        """Commit an event with its deliveries in one statement, if nothing about it is unusual.
+
+        Returns its organization and those deliveries.
 
         None, with nothing written, unless its key is valid and carries `scope`, its organization is not suspended and
         its type is built in or registered without a schema, and no endpoint that it matches has a filter or a

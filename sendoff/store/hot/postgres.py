@@ -310,13 +310,13 @@ class PostgresHotStore:
     @timed("accept")
     async def accept_one(
         self, new: EventOfKey, *, scope: str, is_built_in: bool, now: datetime
-    ) -> list[NewDelivery] | None:
+    ) -> tuple[str, list[NewDelivery]] | None:
         arguments = (new.key_hash, now, scope, is_built_in, new.type, new.id, new.data, new.occurred_at, new.request_id)
         rows = await self._direct.fetch(_ACCEPT_ONE, *arguments, new_id(), list(patterns_of(new.type)))
         if not rows:
             return None
         organization_id = str(rows[0]["organization_id"])
-        return [
+        return organization_id, [
             NewDelivery(
                 str(row["id"]), new.id, str(row["endpoint_id"]), organization_id, now, DeliveryState(row["state"])
             )

@@ -221,7 +221,7 @@ class SqliteHotStore:
 
     async def accept_one(
         self, new: EventOfKey, *, scope: str, is_built_in: bool, now: datetime
-    ) -> list[NewDelivery] | None:
+    ) -> tuple[str, list[NewDelivery]] | None:
         return None
 
     @timed("claim")

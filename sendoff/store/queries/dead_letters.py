@@ -11,7 +11,7 @@ from sqlalchemy import func, text, update
 from sqlalchemy import select as core_select
 from sqlmodel import col, select
 
-from sendoff.policy.states import GIVE_UP_WAITING, SEND_AGAIN
+from sendoff.policy.states import GIVE_UP_WAITING, SEND_AGAIN, DeadLetterReason
 from sendoff.store.engine.batch import execute, ids_parameter, rows_from, rows_parameter
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.paging import newest_first
@@ -41,9 +41,19 @@ class Drain:
     reason: str
 
 
-async def insert_for(tx: Transaction, drained: Sequence[Drain], *, now: datetime) -> None:
+@dataclass(frozen=True, slots=True)
+class InsertedLetter:
+    """What a new dead letter is about."""
+
+    organization_id: str
+    endpoint_id: str
+    event_type: str
+    reason: DeadLetterReason
+
+
+async def insert_for(tx: Transaction, drained: Sequence[Drain], *, now: datetime) -> list[InsertedLetter]:
     """Insert the dead letters of deliveries as they stand, which the transaction holds."""
-    await execute(
+    inserted = await execute(
         tx,
         f"""
         INSERT INTO dead_letters (id, delivery_id, event_id, event_type, endpoint_id, endpoint_url, organization_id,
@@ -54,10 +64,15 @@ async def insert_for(tx: Transaction, drained: Sequence[Drain], *, now: datetime
         JOIN deliveries d ON d.id = r.delivery_id
         JOIN events e ON e.id = d.event_id
         JOIN endpoints p ON p.id = d.endpoint_id
+        RETURNING organization_id, endpoint_id, event_type, reason
         """,
         rows=rows_parameter(drained),
         now=now,
     )
+    return [
+        InsertedLetter(str(row.organization_id), str(row.endpoint_id), row.event_type, DeadLetterReason(row.reason))
+        for row in inserted
+    ]
 
 
 async def find(tx: Transaction, dead_letter_id: str, *, lock: bool = False) -> DeadLetter | None:

@@ -83,6 +83,8 @@ CALLS = {
     ("GET", "/operator/v1/audit"): READER,
     ("GET", "/operator/v1/overview"): READER,
     ("GET", "/operator/v1/workers"): READER,
+    ("GET", "/operator/v1/statistics"): READER,
+    ("GET", "/api/v1/statistics"): WEBHOOKS,
 }
 
 DIALBIRD = {

@@ -1,0 +1,51 @@
+"""Statistics in the database: what processes wrote is folded into sums, and sums have a retention."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from sendoff.maintenance.throttle import pause_after
+from sendoff.policy.statistics import KEPT_MINUTES, minute_of
+from sendoff.store.queries import statistics
+
+if TYPE_CHECKING:
+    from sendoff.context import Context
+
+FOLD_SECONDS = 30.0
+"""Seconds between folds. Longer saves writes, for what was counted in between is added up before it is written; charts
+read what is not folded as well, and take longer then."""
+
+PURGE_STATISTICS_SECONDS = 600.0
+"""Seconds between purges. Longer, and sums are kept for longer than they are shown."""
+
+FOLDED_AT_ONCE = 2_000
+REMOVED_AT_ONCE = 1_000
+"""Rows in one transaction. On SQLite all other writers wait for it, some ten milliseconds."""
+
+
+async def fold_statistics(context: Context) -> int:
+    """Add what processes wrote to the sums; return the number of increments. Safe in several processes at once."""
+    folded = 0
+    while True:
+        started = context.clock.monotonic()
+        async with context.database.write() as tx:
+            count = await statistics.fold(tx, limit=FOLDED_AT_ONCE)
+        folded += count
+        if count < FOLDED_AT_ONCE:
+            return folded
+        await asyncio.sleep(pause_after(context.clock.monotonic() - started))
+
+
+async def purge_statistics(context: Context) -> int:
+    """Remove sums that are past their time; return their number."""
+    removed, now = 0, minute_of(context.clock.now())
+    for span, kept in KEPT_MINUTES.items():
+        count = REMOVED_AT_ONCE
+        while count == REMOVED_AT_ONCE:
+            started = context.clock.monotonic()
+            async with context.database.write() as tx:
+                count = await statistics.remove_old(tx, span=span, until=now - kept, limit=REMOVED_AT_ONCE)
+            removed += count
+            await asyncio.sleep(pause_after(context.clock.monotonic() - started))
+    return removed

@@ -1,0 +1,100 @@
+"""How statistics are summed: spans of time, bins of milliseconds, and percentiles that are read from them. Pure.
+
+Times are minutes since 1970 in UTC, so that both databases cut them in the same way.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SPANS = (1, 5, 60, 1_440)
+"""Minutes that a sum is kept for: a minute, five, an hour, a day. Each divides the next."""
+
+KEPT_MINUTES = {1: 48 * 60, 5: 48 * 60, 60: 90 * 1_440, 1_440: 730 * 1_440}
+"""For how long the sums of each span are kept, in minutes. Longer takes more of the database: an endpoint that is busy
+all the time has 2,880 sums of a minute in 48 hours, and a few times that if it gets several types of events."""
+
+_HALF_OCTAVES = [bound for power in range(1, 16) for bound in (1 << power, 3 << (power - 1))]
+_OCTAVES = [1 << power for power in range(16, 30)]
+
+BOUNDS = (0, 1, *_HALF_OCTAVES, *_OCTAVES)
+"""The lower bounds of the bins in milliseconds. Up to a minute a bin is at most half as wide as its lower bound, so a
+percentile is off by less than half; beyond, up to a week, by less than the value itself."""
+
+DURATION_BINS = 32
+"""Bins of how long attempts took: the last begins at 49 s, and an attempt ends before."""
+
+LATENCY_BINS = len(BOUNDS)
+"""Bins of the time from acceptance to delivery: the last begins at six days."""
+
+
+def bin_of(milliseconds: int) -> int:
+    """The bin that a time belongs to; negative times, of a clock that was set back, belong to the first."""
+    return max(0, bisect_right(BOUNDS, milliseconds) - 1)
+
+
+def percentile(counts: Sequence[int], total: int, share: float) -> float | None:
+    """The time in milliseconds that `share` of the observations do not exceed; None without any.
+
+    `total` is the sum of the observed times. Within a bin observations are taken to be spread evenly, and those of a
+    single bin to be equal.
+    """
+    number = sum(counts)
+    if not number:
+        return None
+    used = [index for index, count in enumerate(counts) if count]
+    if len(used) == 1:
+        return round(total / number, 1)
+    rank, below = share * number, 0
+    for index in used:
+        if below + counts[index] >= rank:
+            low = BOUNDS[index]
+            high = BOUNDS[index + 1] if index + 1 < len(BOUNDS) else 2 * low
+            return round(low + (high - low) * max(0.0, rank - below) / counts[index], 1)
+        below += counts[index]
+    return None  # not reached: the last bin that is used holds the last observation
+
+
+def minute_of(moment: datetime) -> int:
+    """The minute that a moment lies in."""
+    return int(moment.timestamp() // 60)
+
+
+def moment_of(minute: int) -> datetime:
+    """When a minute begins."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(minutes=minute)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Part of a range of time: the sums of one span that begin in it, from `start` on and before `end`."""
+
+    span: int
+    start: int
+    end: int
+
+
+def pieces_of(start: int, end: int, *, span: int, now: int, longest: int = SPANS[-1]) -> list[Piece]:
+    """Cover a range, whose ends are multiples of `span`, by as few sums as possible, none longer than `longest`.
+
+    Long ones lie inside and short ones at the edges. From `now` on there is nothing yet, so a long sum may reach beyond
+    the end of a range that ends there.
+    """
+    if start >= end:
+        return []
+    longer = next((one for one in SPANS if span < one <= longest), None)
+    if longer is None:
+        return [Piece(span, start, end)]
+    inner_start = -(-start // longer) * longer
+    inner_end = -(-end // longer) * longer if end > now else end // longer * longer
+    if inner_start >= inner_end:
+        return [Piece(span, start, end)]
+    before = [Piece(span, start, inner_start)] if start < inner_start else []
+    after = [Piece(span, inner_end, end)] if inner_end < end else []
+    return [*before, *pieces_of(inner_start, inner_end, span=longer, now=now, longest=longest), *after]

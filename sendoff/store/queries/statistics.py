@@ -1,0 +1,234 @@
+"""Statistics: increments that processes write, the sums they are folded into, and what charts read of both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sendoff.policy.statistics import SPANS
+from sendoff.store.engine.batch import execute, is_sqlite, rows_from, rows_parameter
+from sendoff.store.tables.statistics import MEASURES, TOTALS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from sendoff.policy.statistics import Piece
+    from sendoff.store.engine.database import Transaction
+
+ALL, ORGANIZATION, ENDPOINT = "all", "organization", "endpoint"
+"""What sums are of."""
+
+EVERYTHING = "00000000-0000-0000-0000-000000000000"
+"""The subject of the sums of the whole installation."""
+
+_INCREMENT = {
+    "minute": "int",
+    "organization_id": "uuid",
+    "endpoint_id": "uuid",
+    "event_type": "text",
+    "outcome": "text",
+    **dict.fromkeys(MEASURES, "int"),
+    **dict.fromkeys(TOTALS, "bigint"),
+}
+_KEY = ("span", "scope", "subject_id", "minute", "event_type", "outcome")
+_SUMS = ", ".join(f"CAST(sum({name}) AS bigint) AS {name}" for name in MEASURES)
+
+_SPANS = " UNION ALL ".join(f"SELECT {span} AS span" for span in SPANS)
+_SUMMED = ", ".join(f"sum({name}) AS {name}" for name in MEASURES)
+_ADDED = ", ".join(f"{name} = COALESCE(s.{name} + excluded.{name}, s.{name}, excluded.{name})" for name in MEASURES)
+
+_MEANS = {"duration": ("duration_total", "attempts"), "latency": ("latency_total", "delivered")}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Which sums a chart is made from."""
+
+    scope: str
+    by: str | None
+    """The column that tells series apart: `subject_id`, `event_type` or `outcome`; None for a single series."""
+    subject_id: str | None = None
+    """The subject alone; None for all of the scope."""
+    owner_id: str | None = None
+    """Of the scope ENDPOINT, the endpoints of this organization alone."""
+
+
+async def insert(tx: Transaction, increments: Iterable[Mapping[str, Any]]) -> None:
+    """Insert increments; what one of them leaves out is 0."""
+    columns = ", ".join(_INCREMENT)
+    await execute(
+        tx,
+        f"INSERT INTO statistics_increments ({columns}) SELECT {columns} FROM {rows_from(tx, 'rows', _INCREMENT)} AS r",
+        rows=rows_parameter(increments),
+    )
+
+
+async def fold(tx: Transaction, *, limit: int) -> int:
+    """Add the oldest increments to the sums and remove them; return how many there were, at most `limit`.
+
+    Safe in several processes at once: an increment that another transaction folds is passed over.
+    """
+    oldest = "SELECT id FROM statistics_increments ORDER BY id LIMIT :limit"
+    if is_sqlite(tx):
+        taken = f"SELECT * FROM statistics_increments WHERE id IN ({oldest})"
+        await execute(tx, f"WITH {_spread(taken, EVERYTHING)} {_ADD}", limit=limit)
+        removed = await execute(tx, f"DELETE FROM statistics_increments WHERE id IN ({oldest})", limit=limit)
+        return removed.rowcount
+    taken = f"DELETE FROM statistics_increments WHERE id IN ({oldest} FOR UPDATE SKIP LOCKED) RETURNING *"
+    statement = f"WITH {_spread(taken, EVERYTHING)}, added AS ({_ADD}) SELECT count(*) FROM taken"
+    count: int = (await execute(tx, statement, limit=limit)).scalar_one()
+    return count
+
+
+def _spread(taken: str, everything: str) -> str:
+    """The CTEs that turn `taken` increments into rows of the table of sums: for each span, and for each scope."""
+    key = "minute, organization_id, endpoint_id, event_type, outcome"
+    of_events = _of_events(MEASURES)
+    scopes = " UNION ALL ".join(
+        f"SELECT '{scope}' AS scope, {subject} AS subject_id, minute, {kind} AS event_type, {outcome} AS outcome, "
+        f"{measures} FROM summed{condition}"
+        for scope, subject, kind, outcome, measures, condition in (
+            (ENDPOINT, "endpoint_id", "event_type", "outcome", ", ".join(MEASURES), " WHERE endpoint_id IS NOT NULL"),
+            (ORGANIZATION, "organization_id", "''", "outcome", of_events, ""),
+            (ORGANIZATION, "organization_id", "event_type", "''", of_events, ""),
+            (ALL, "everything", "''", "outcome", of_events, ""),
+            (ALL, "everything", "event_type", "''", of_events, ""),
+        )
+    ).replace("everything AS", f"'{everything}' AS")
+    return f"""
+        taken AS ({taken}),
+        summed AS (SELECT {key}, {_SUMMED} FROM taken GROUP BY {key}),
+        scoped AS ({scopes}),
+        spread AS (
+            SELECT span, scope, subject_id, minute - minute % span AS minute, event_type, outcome, {_SUMMED}
+            FROM scoped CROSS JOIN ({_SPANS}) AS spans
+            GROUP BY 1, 2, 3, 4, 5, 6
+        )
+    """
+
+
+# In one order, so that two processes that fold at once do not wait for each other. `WHERE TRUE` is for SQLite, which
+# would take the conflict for a join's condition.
+_ADD = f"""
+    INSERT INTO statistics AS s ({", ".join(_KEY)}, {", ".join(MEASURES)})
+    SELECT {", ".join(_KEY)}, {", ".join(MEASURES)} FROM spread WHERE TRUE ORDER BY 1, 2, 3, 4, 5, 6
+    ON CONFLICT ({", ".join(_KEY)}) DO UPDATE SET {_ADDED}
+"""
+
+
+async def remove_old(tx: Transaction, *, span: int, until: int, limit: int) -> int:
+    """Remove sums of this span that begin before the minute `until`; return their number, at most `limit`."""
+    removed = await execute(
+        tx,
+        f"""
+        DELETE FROM statistics WHERE ({", ".join(_KEY)}) IN (
+            SELECT {", ".join(_KEY)} FROM statistics
+            WHERE span = {span} AND scope IN ('{ALL}', '{ORGANIZATION}', '{ENDPOINT}') AND minute < :last
+            LIMIT :limit
+        )
+        """,
+        last=until,
+        limit=limit,
+    )
+    return removed.rowcount
+
+
+async def rank(
+    tx: Transaction, source: Source, pieces: Sequence[Piece], *, order: str, descending: bool, limit: int
+) -> list[str]:
+    """The keys of the first `limit` series, ordered by a measure, or by the mean `duration` or `latency`."""
+    columns: Sequence[str] = (order,)
+    measure = f"sum({order})"
+    if order in _MEANS:
+        columns = total, number = _MEANS[order]
+        measure = f"CAST(sum({total}) AS double precision) / NULLIF(sum({number}), 0)"
+    rows, parameters = _rows(tx, source, pieces, columns)
+    found = await execute(
+        tx,
+        f"""
+        SELECT key FROM ({rows}) AS r GROUP BY key
+        ORDER BY COALESCE({measure}, 0) {"DESC" if descending else "ASC"}, key LIMIT :limit
+        """,
+        limit=limit,
+        **parameters,
+    )
+    return [str(key) for key in found.scalars()]
+
+
+async def read(
+    tx: Transaction, source: Source, pieces: Sequence[Piece], *, span: int, keys: Sequence[str] | None = None
+) -> list[tuple[str, int, Sequence[int]]]:
+    """For each series and each `span` that has any: the key, the first minute, and the values of MEASURES.
+
+    A span of 0 is the whole range. `keys`: those series alone.
+    """
+    rows, parameters = _rows(tx, source, pieces, MEASURES, keys=keys)
+    at = f"minute - minute % {span}" if span else "0"
+    found = await execute(tx, f"SELECT key, {at} AS at, {_SUMS} FROM ({rows}) AS r GROUP BY 1, 2", **parameters)
+    return [(str(row["key"]), row["at"], [row[name] or 0 for name in MEASURES]) for row in found.mappings()]
+
+
+def _rows(
+    tx: Transaction,
+    source: Source,
+    pieces: Sequence[Piece],
+    measures: Sequence[str],
+    *,
+    keys: Sequence[str] | None = None,
+) -> tuple[str, dict[str, Any]]:
+    """SQL for the rows of the source in the pieces, folded or not, as `key`, `minute` and the measures."""
+    conditions, parameters = _conditions(tx, source, keys)
+    selected = f"SELECT {source.by or chr(39) * 2} AS key, minute, {', '.join(measures)}"
+    parts = []
+    for number, piece in enumerate(pieces):
+        chosen = f"span = {piece.span} AND scope = '{source.scope}' AND {_breakdown(source)}"
+        between = f"minute >= :start{number} AND minute < :end{number}"
+        parts.append(f"{selected} FROM statistics WHERE {chosen} AND {between}{conditions}")
+        parameters |= {f"start{number}": piece.start, f"end{number}": piece.end}
+    parts.append(f"{selected} FROM ({_unfolded(tx, source, measures)}) AS u WHERE TRUE{conditions}")
+    parameters |= {"first": min(piece.start for piece in pieces), "last": max(piece.end for piece in pieces)}
+    return " UNION ALL ".join(parts), parameters
+
+
+def _breakdown(source: Source) -> str:
+    """Which of the two breakdowns of a scope is read; an endpoint has but one."""
+    if source.scope == ENDPOINT:
+        return "TRUE"
+    return "event_type <> ''" if source.by == "event_type" else "event_type = ''"
+
+
+def _conditions(tx: Transaction, source: Source, keys: Sequence[str] | None) -> tuple[str, dict[str, Any]]:
+    conditions, parameters = "", dict[str, Any]()
+    if source.subject_id is not None:
+        conditions += " AND subject_id = :subject_id"
+        parameters["subject_id"] = source.subject_id
+    if source.owner_id is not None:
+        conditions += " AND subject_id IN (SELECT id FROM endpoints WHERE organization_id = :organization_id)"
+        parameters["organization_id"] = source.owner_id
+    if source.by == "outcome":
+        conditions += " AND outcome <> ''"
+    if keys is not None and source.by is not None:
+        kind = "uuid" if source.by == "subject_id" else "text"
+        conditions += f" AND {source.by} IN (SELECT k.id FROM {rows_from(tx, 'keys', {'id': kind})} AS k)"
+        parameters["keys"] = rows_parameter({"id": key} for key in keys)
+    return conditions, parameters
+
+
+def _unfolded(tx: Transaction, source: Source, measures: Sequence[str]) -> str:
+    """SQL for the increments of the range, as rows of the source's scope."""
+    where = "minute >= :first AND minute < :last"
+    if source.scope == ENDPOINT:
+        subject, names, where = "endpoint_id", ", ".join(measures), f"endpoint_id IS NOT NULL AND {where}"
+    else:
+        everything = f"'{EVERYTHING}'" if is_sqlite(tx) else f"CAST('{EVERYTHING}' AS uuid)"
+        subject = "organization_id" if source.scope == ORGANIZATION else everything
+        names = _of_events(measures)
+    return (
+        f"SELECT minute, {subject} AS subject_id, event_type, outcome, {names} FROM statistics_increments WHERE {where}"
+    )
+
+
+def _of_events(measures: Sequence[str]) -> str:
+    """The measures of an increment as an organization's: what an endpoint accepted is no further event."""
+    accepted = "CASE WHEN endpoint_id IS NULL THEN accepted END AS accepted"
+    return ", ".join(accepted if name == "accepted" else name for name in measures)

@@ -1,0 +1,1 @@
+"""Operators' functions against real databases."""
