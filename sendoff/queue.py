@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, Protocol
 
@@ -20,16 +20,15 @@ from arq.constants import job_key_prefix
 from arq.jobs import serialize_job
 from redis.asyncio import Redis
 from redis.asyncio.connection import (
-    AbstractConnection,
     Connection,
     ConnectionPool,
     SSLConnection,
     UnixDomainSocketConnection,
 )
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
+from sendoff.command_pipe import CommandPipe
 from sendoff.ids import new_id
 from sendoff.redis_url import RedisAddress, parse_redis_url
 from sendoff.settings import Settings
@@ -97,41 +96,6 @@ class Queue(Protocol):
 
     def enqueue_replays(self, replay_ids: Iterable[str]) -> None:
         """These replays have deliveries to send."""
-
-
-class CommandPipe:
-    """A connection of its own on which commands are written together: half the cost of the client's pooled pipelines.
-
-    It connects when it is first used. After any failure the next call connects again.
-    """
-
-    def __init__(self, redis: ArqRedis) -> None:
-        pool = redis.connection_pool
-        options = {**pool.connection_kwargs, "socket_timeout": None}  # which would cost a task for each write
-        self._connection: AbstractConnection = pool.connection_class(**options)
-
-    async def run(self, commands: Sequence[Sequence[Any]], *, seconds: float) -> list[Any]:
-        """The replies, in order. Raises RedisError, OSError, or TimeoutError after `seconds`."""
-        is_reused = self._connection.is_connected
-        async with asyncio.timeout(seconds):
-            try:
-                return await self._run(commands)
-            except RedisConnectionError:
-                if not is_reused:
-                    raise
-            return await self._run(commands)  # Redis has closed the connection since it was last used
-
-    async def close(self) -> None:
-        await self._connection.disconnect(nowait=True)
-
-    async def _run(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        connection = self._connection
-        try:
-            await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-            return [await connection.read_response() for _ in commands]
-        except BaseException:
-            await connection.disconnect(nowait=True)  # replies that nobody reads would be taken for the next ones
-            raise
 
 
 class RedisQueue:
