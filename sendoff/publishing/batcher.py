@@ -49,6 +49,10 @@ _TOO_LATE = "The database did not take the events in time; they may or may not h
 GATHER_SECONDS = 0.003
 """Seconds of pause after a group of several requests. Longer makes larger groups, and each request waits longer."""
 
+ALONE_AT_MOST = 2
+"""Events that are committed at the same time by statements of their own. More take connections that groups need; with
+fewer, an event that comes while another one is committed needs two statements."""
+
 EVENTS_AT_MOST = 1_000
 """Events in one transaction; its last request may exceed it. Larger groups make each request wait longer."""
 
@@ -136,7 +140,7 @@ class PublishBatcher:
         self._queue = _QueueByKey()
         self._waiting_bytes = 0
         self._at_work: asyncio.Task[None] | None = None
-        self._has_one_under_way = False
+        self._alone = 0
         self._apart: set[asyncio.Task[None]] = set()
 
     async def publish(
@@ -176,16 +180,16 @@ class PublishBatcher:
 
     @property
     def _is_quiet(self) -> bool:
-        """Whether no other request is under way that could share a transaction."""
-        return not self._has_one_under_way and (self._at_work is None or self._at_work.done())
+        """Whether too few requests are under way for a shared transaction."""
+        return self._alone < ALONE_AT_MOST and (self._at_work is None or self._at_work.done())
 
     async def _accept_one(self, key_hash: str, event: NewEvent, request_id: str | None) -> AcceptedEvent | None:
         """Commit an event that comes alone; None for one that may not be accepted, or only after a check."""
-        self._has_one_under_way = True
+        self._alone += 1
         try:
             accepted = await accept_one(self.context, key_hash, event, scope=EVENTS_WRITE, request_id=request_id)
         finally:
-            self._has_one_under_way = False
+            self._alone -= 1
         if accepted is not None:
             enqueue_accepted(self.context, [accepted])
         return accepted
