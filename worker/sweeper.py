@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 from redis.exceptions import RedisError
 
+from sendoff.command_pipe import CommandPipe
 from sendoff.delivery.sweep import sweep
 from sendoff.errors import Unavailable
 from sendoff.ids import new_id
@@ -61,11 +62,11 @@ class _QueueStatus:
 async def run_sweeps(context: Context, dispatcher: Dispatcher, deliveries: ConsumerSupervisor) -> None:
     """Sweep until cancelled, and pass admission the number of workers that share the endpoints' caps."""
     local = replace(context, queue=LocalQueue(context, dispatcher))
-    name = new_id()
+    name, pipe = new_id(), CommandPipe(context.redis)
     swept_at = float("-inf")
     while True:
         overdue = context.clock.monotonic() - swept_at > LONGEST_WITHOUT_SWEEP_SECONDS
-        status = await _ask_redis(context, name)
+        status = await _ask_redis(context, pipe, name)
         REDIS_UP.set(status is not None)
         if status is not None:
             dispatcher.admission.set_workers(status.workers)
@@ -80,25 +81,23 @@ async def run_sweeps(context: Context, dispatcher: Dispatcher, deliveries: Consu
         await asyncio.sleep(SWEEP_SECONDS)
 
 
-async def _ask_redis(context: Context, name: str) -> _QueueStatus | None:
+async def _ask_redis(context: Context, pipe: CommandPipe, name: str) -> _QueueStatus | None:
     """The status, with this worker counted as alive; None when Redis cannot be reached."""
     now = context.clock.now().timestamp()
-    queues = (DELIVERIES, BULK_DELIVERIES)
-    pipeline = context.redis.pipeline()
-    pipeline.zadd(WORKERS_KEY, {name: now})
-    pipeline.zremrangebyscore(WORKERS_KEY, "-inf", now - WORKER_ALIVE_SECONDS)
-    pipeline.zcard(WORKERS_KEY)
-    pipeline.set(_ELECTION_KEY, name, nx=True, px=int(SWEEP_SECONDS * 900))
-    for queue in queues:
-        pipeline.zcard(queue)
-        pipeline.zrange(queue, 0, 0, withscores=True)
+    commands: list[tuple[str | float, ...]] = [
+        ("ZADD", WORKERS_KEY, now, name),
+        ("ZREMRANGEBYSCORE", WORKERS_KEY, "-inf", now - WORKER_ALIVE_SECONDS),
+        ("ZCARD", WORKERS_KEY),
+        ("SET", _ELECTION_KEY, name, "NX", "PX", int(SWEEP_SECONDS * 900)),
+    ]
+    for queue in (DELIVERIES, BULK_DELIVERIES):
+        commands += ("ZCARD", queue), ("ZRANGE", queue, 0, 0, "WITHSCORES")
     try:
-        async with asyncio.timeout(_REDIS_TIMEOUT_SECONDS):
-            _, _, workers, elected, *of_queues = await pipeline.execute()
+        _, _, workers, elected, *of_queues = await pipe.run(commands, seconds=_REDIS_TIMEOUT_SECONDS)
     except (RedisError, OSError, TimeoutError):
         return None
-    oldest = min((score / 1000 for found in of_queues[1::2] for _, score in found), default=now)
-    return _QueueStatus(int(workers), bool(elected), sum(of_queues[::2]), now - oldest)
+    oldest = min((float(score) / 1000 for found in of_queues[1::2] for score in found[1:]), default=now)
+    return _QueueStatus(workers, elected is not None, sum(of_queues[::2]), now - oldest)
 
 
 async def _sweep(context: Context, lag: timedelta) -> None:

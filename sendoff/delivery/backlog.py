@@ -87,12 +87,7 @@ class BacklogClaimer:
             try:
                 if began_at - polled_at >= BACKLOG_POLL_SECONDS:
                     polled_at = began_at
-                    async with self._context.database.look() as tx:
-                        found = await deliveries.find_endpoints_with_held(tx)
-                    for one in found:
-                        self._pending_endpoints.setdefault(one.id)
-                        said = Responsiveness.by_database(one.consecutive_failures, has_succeeded=one.has_succeeded)
-                        self._admission.seed(one.id, said)
+                    await self._find_endpoints()
                 await self._claim_round()
             except Unavailable as error:
                 _log.warning("backlog_claim_failed", error=str(error))
@@ -104,6 +99,17 @@ class BacklogClaimer:
                 async with asyncio.timeout(self._seconds_to_next_round()):
                     await self._wakeup.wait()
             await asyncio.sleep(max(0.0, began_at + TICK_SECONDS - loop.time()))
+
+    async def _find_endpoints(self) -> None:
+        now = self._context.clock.now()
+        if not (await self._context.hot.look_for_work(now=now, enqueued_until=now)).held:
+            return
+        async with self._context.database.look() as tx:
+            found = await deliveries.find_endpoints_with_held(tx)
+        for one in found:
+            self._pending_endpoints.setdefault(one.id)
+            said = Responsiveness.by_database(one.consecutive_failures, has_succeeded=one.has_succeeded)
+            self._admission.seed(one.id, said)
 
     async def _claim_round(self) -> None:
         priority, self._priority_endpoints = self._priority_endpoints, set()

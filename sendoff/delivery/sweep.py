@@ -32,13 +32,22 @@ async def sweep(context: Context, *, sweep_lag: timedelta = timedelta(0)) -> Swe
     Safe to run anywhere, at any time, twice at once: enqueueing twice is harmless, since only one claim succeeds.
     """
     now = context.clock.now()
+    enqueued_until = now - sweep_lag
+    work = await context.hot.look_for_work(now=now, enqueued_until=enqueued_until)
+    if not (work.deliveries or work.uploads or work.replays or work.queued):
+        return Swept(0, 0, 0)
     async with context.database.look() as tx:
-        due = await deliveries.find_due(tx, now=now, enqueued_until=now - sweep_lag, limit=ENQUEUE_LIMIT)
-        waiting_uploads = await uploads.find_due(tx, now=now, limit=_UPLOADS_AT_MOST)
-        running_replays = await replays.find_running(tx)
-        stalled = await ordering.find_stalled(tx)
+        due = waiting_uploads = running_replays = stalled = list[str]()
+        if work.deliveries:
+            due = await deliveries.find_due(tx, now=now, enqueued_until=enqueued_until, limit=ENQUEUE_LIMIT)
+        if work.uploads:
+            waiting_uploads = await uploads.find_due(tx, now=now, limit=_UPLOADS_AT_MOST)
+        if work.replays:
+            running_replays = await replays.find_running(tx)
+        if work.queued:
+            stalled = await ordering.find_stalled(tx)
     context.queue.enqueue_deliveries(due)
-    due += await advance(context, stalled)
+    due = [*due, *await advance(context, stalled)]
     SWEEP_FOUND.inc(len(due))
     context.queue.enqueue_uploads(waiting_uploads)
     context.queue.enqueue_replays(running_replays)

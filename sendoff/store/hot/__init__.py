@@ -12,7 +12,7 @@ from typing import Protocol
 from sendoff.policy.admission import Quotas
 from sendoff.store.engine.database import Database, Transaction
 from sendoff.store.hot.postgres import PostgresHotStore
-from sendoff.store.hot.rows import AttemptRecord, ClaimResult, EventOfKey, Recorded, Sender
+from sendoff.store.hot.rows import AttemptRecord, ClaimResult, EventOfKey, Recorded, Sender, WorkAtHand
 from sendoff.store.hot.sqlite import SqliteHotStore
 from sendoff.store.queries.deliveries import NewDelivery
 from sendoff.store.queries.endpoints import Subscriber
@@ -83,6 +83,13 @@ class HotStore(Protocol):
         """Write what attempts came to, in the order they ended, and commit: successes, failures and dead letters.
 
         Attempts whose delivery is not in flight under their lease any more change nothing.
+        """
+        ...
+
+    async def look_for_work(self, *, now: datetime, enqueued_until: datetime) -> WorkAtHand:
+        """Say what may be to do, in one statement: for what is asked every second, even when nothing happens.
+
+        Deliveries that were accepted after `enqueued_until` and were never tried do not count: they are in the queue.
         """
         ...
 

@@ -33,12 +33,14 @@ from sendoff.store.hot.rows import (
     SUCCESS_NOTED_EVERY,
     TURN,
     UNKNOWN_QUOTA,
+    WORK_AT_HAND,
     AttemptRecord,
     ClaimResult,
     EndpointBefore,
     EventOfKey,
     Recorded,
     Sender,
+    WorkAtHand,
     attempt_columns,
     read_claims,
     read_sender,
@@ -171,6 +173,8 @@ _CLAIM_HELD = f"""
     )
     {CONTENT.format(returned="TRUE")}
 """
+
+_WORK_AT_HAND = WORK_AT_HAND.replace(":now", "$1").replace(":enqueued_until", "$2")
 
 _RECORD_COLUMNS = {
     "delivery_id": "uuid",
@@ -351,6 +355,10 @@ class PostgresHotStore:
                 before = EndpointBefore(EndpointState(row["endpoint_state"]), row["consecutive_failures"])
                 recorded.endpoints[str(row["endpoint_id"])] = before
         return recorded
+
+    async def look_for_work(self, *, now: datetime, enqueued_until: datetime) -> WorkAtHand:
+        [row] = await self._direct.fetch(_WORK_AT_HAND, now, enqueued_until)
+        return WorkAtHand(**row)
 
 
 async def _run(tx: Transaction, statement: str, *arguments: Any) -> Sequence[Any]:

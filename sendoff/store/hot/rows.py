@@ -10,10 +10,11 @@ from typing import Any
 import orjson
 
 from sendoff.policy.decision import HealthEffect
-from sendoff.policy.states import CLAIM_DUE, RECORD, DeliveryState, EndpointState
+from sendoff.policy.states import CLAIM_DUE, CLAIM_UPLOAD, RECORD, DeliveryState, EndpointState, ReplayState
 from sendoff.store.engine.batch import json_text, read_time
 from sendoff.store.engine.transitions import found_by
 from sendoff.store.queries.accounts import KnownKey
+from sendoff.store.queries.deliveries import LEASE_ENDED, PENDING_DUE
 from sendoff.store.queries.endpoints import LAST_HELD, Destination, Subscriber
 from sendoff.store.queries.events import EventContent
 
@@ -140,6 +141,36 @@ class Recorded:
     """`(delivery_id, lease_token)` of the attempts that were written."""
     endpoints: dict[str, EndpointBefore] = field(default_factory=dict)
 
+
+@dataclass(frozen=True, slots=True)
+class WorkAtHand:
+    """What may be to do besides the jobs of the queue; each part has a query of its own that finds it."""
+
+    deliveries: bool
+    """Deliveries that are due, or whose lease ended (`queries.deliveries.find_due`)."""
+    uploads: bool
+    replays: bool
+    held: bool
+    queued: bool
+    """Deliveries in the lines of ordered endpoints."""
+    drains: bool
+    """Endpoints that stopped being active, whose deliveries may still wait."""
+
+
+WORK_AT_HAND = f"""
+    SELECT
+        EXISTS (SELECT 1 FROM deliveries WHERE {PENDING_DUE})
+            OR EXISTS (SELECT 1 FROM deliveries WHERE {LEASE_ENDED}) AS deliveries,
+        EXISTS (
+            SELECT 1 FROM uploads WHERE {found_by(CLAIM_UPLOAD, column="status")}
+                AND (leased_until IS NULL OR leased_until <= :now)
+        ) AS uploads,
+        EXISTS (SELECT 1 FROM replays WHERE state = '{ReplayState.RUNNING}') AS replays,
+        EXISTS (SELECT 1 FROM deliveries WHERE state = '{DeliveryState.HELD}') AS held,
+        EXISTS (SELECT 1 FROM deliveries WHERE state = '{DeliveryState.QUEUED}') AS queued,
+        EXISTS (SELECT 1 FROM endpoints WHERE drain_due) AS drains
+"""
+"""SQL with `:now` and `:enqueued_until` for the fields of WorkAtHand: index probes, in one statement."""
 
 IS_DUE = f"""(
     ({found_by(CLAIM_DUE, DeliveryState.PENDING, column="d.state || ''")}

@@ -39,12 +39,14 @@ from sendoff.store.hot.rows import (
     SUCCESS_NOTED_EVERY,
     TURN,
     UNKNOWN_QUOTA,
+    WORK_AT_HAND,
     AttemptRecord,
     ClaimResult,
     EndpointBefore,
     EventOfKey,
     Recorded,
     Sender,
+    WorkAtHand,
     attempt_columns,
     read_claims,
     read_sender,
@@ -250,6 +252,11 @@ class SqliteHotStore:
     @timed("record")
     async def record(self, attempts: Sequence[AttemptRecord], *, now: datetime) -> Recorded:
         return await self._embedded.write(partial(_record, attempts=attempts, now=now))
+
+    async def look_for_work(self, *, now: datetime, enqueued_until: datetime) -> WorkAtHand:
+        moments = {"now": time_text(now), "enqueued_until": time_text(enqueued_until)}
+        row = await self._embedded.read(lambda connection: connection.execute(WORK_AT_HAND, moments).fetchone())
+        return WorkAtHand(**{name: bool(row[name]) for name in row.keys()})  # noqa: SIM118 - a row, not a mapping
 
 
 def _claim(connection: sqlite3.Connection, *, update: str, parameters: Sequence[Mapping[str, Any]]) -> ClaimResult:

@@ -156,6 +156,11 @@ async def count_in_flight(
     return {str(row.endpoint_id): row.number for row in result}
 
 
+PENDING_DUE = "state = 'pending' AND due_at <= :now AND (due_at <= :enqueued_until OR attempt_count > 0)"
+LEASE_ENDED = "state = 'in_flight' AND leased_until <= :now"
+"""SQL for the deliveries that a sweep enqueues."""
+
+
 async def find_due(tx: Transaction, *, now: datetime, enqueued_until: datetime, limit: int) -> list[str]:
     """Ids of deliveries whose time has come, longest overdue first.
 
@@ -163,16 +168,15 @@ async def find_due(tx: Transaction, *, now: datetime, enqueued_until: datetime, 
     """
     result = await execute(
         tx,
-        """
+        f"""
         SELECT id FROM (
             SELECT * FROM (
-                SELECT id, due_at AS since FROM deliveries WHERE state = 'pending' AND due_at <= :now
-                AND (due_at <= :enqueued_until OR attempt_count > 0)
+                SELECT id, due_at AS since FROM deliveries WHERE {PENDING_DUE}
                 ORDER BY due_at LIMIT :limit
             ) AS due
             UNION ALL
             SELECT * FROM (
-                SELECT id, leased_until AS since FROM deliveries WHERE state = 'in_flight' AND leased_until <= :now
+                SELECT id, leased_until AS since FROM deliveries WHERE {LEASE_ENDED}
                 ORDER BY leased_until LIMIT :limit
             ) AS lapsed
         ) AS found ORDER BY since LIMIT :limit
