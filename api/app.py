@@ -19,7 +19,7 @@ from sendoff.startup import open_context
 
 from . import health
 from .customers import deliveries as own_deliveries
-from .customers import event_types, trials
+from .customers import event_types, portal_links, trials
 from .dialbird import subscriptions, token
 from .dialbird.middleware import DialbirdAuthMiddleware
 from .events import routes as event_routes
@@ -29,14 +29,17 @@ from .http.errors import answer_error
 from .http.middleware import RequestMiddleware
 from .openapi import serving
 from .operator import audit, dead_letters, deliveries, endpoints, events, overview, replays, statistics
+from .operator import portal_links as operator_portal_links
 from .optimaldial import uploads, webhooks
 from .pages import routes as pages
+from .pages.portal.brand import Brand
 
 _ROUTERS = (
     webhooks.router,
     own_deliveries.router,
     trials.router,
     event_types.router,
+    portal_links.router,
     uploads.router,
     event_routes.router,
     subscriptions.router,
@@ -48,6 +51,7 @@ _ROUTERS = (
     events.router,
     audit.router,
     overview.router,
+    operator_portal_links.router,
     statistics.router,
     health.router,
 )
@@ -60,6 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_context(settings) as context:
             app.state.context = context
+            context.service(Brand.of)  # a logo that cannot be used is said at start, not at the first page
             flushing = asyncio.create_task(Statistics.of(context).flush_regularly())
             yield
             flushing.cancel()

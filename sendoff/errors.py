@@ -44,10 +44,21 @@ class UnsafeUrl(Invalid):
 class PingFailed(SendoffError):
     """The endpoint did not answer the signed ping with a 2xx."""
 
-    def __init__(self, message: str, *, status_code: int | None, underlying_error: str | None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int | None,
+        underlying_error: str | None,
+        outcome: str = "",
+        answer: str = "",
+    ) -> None:
+        """`outcome` is what an attempt with this result would have; `answer` the body that came back, as text."""
         super().__init__(message)
         self.status_code = status_code
         self.underlying_error = underlying_error
+        self.outcome = outcome
+        self.answer = answer
 
 
 class TooFewContacts(SendoffError):

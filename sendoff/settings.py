@@ -32,6 +32,9 @@ _SHORTEST_SECRET_KEY = 32
 _OAUTH_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
 
+# Nothing that could end the directive or add another one to the header of the pages.
+_ORIGIN = re.compile(r"https?://(\*\.)?[A-Za-z0-9.-]+(:\d{1,5})?")
+
 OTHER_VARIABLES = (
     "SENDOFF_CHECKOUT",  # the source tree that tools work on
     "SENDOFF_DATA",
@@ -246,8 +249,8 @@ class Settings(BaseSettings):
     )
     public_url: str | None = Field(
         None,
-        description="The base of download links, e.g. `https://api.example.com`; default: where the API listens. "
-        "Needed when that is not loopback and uploads are kept in a folder.",
+        description="The base of links to downloads and to the portal, e.g. `https://api.example.com`; default: where "
+        "the API listens. Needed when that is not loopback and uploads are kept in a folder.",
     )
     upload_retention_days: int = Field(
         30,
@@ -329,6 +332,39 @@ class Settings(BaseSettings):
         "on",
         description="The operators' pages under `/dashboard`, for keys with the scope `operator` or `operator:read`: "
         "`readonly` shows everything and does nothing, `off` answers 404.",
+    )
+    portal: Literal["on", "off"] = Field(
+        "on",
+        description="The customers' pages under `/portal`, which a link of `POST /api/v1/portal-links` opens; `off` "
+        "answers 404.",
+    )
+    portal_name: str | None = Field(
+        None, min_length=1, max_length=60, description="The product's name on the customers' pages; default: the brand."
+    )
+    portal_logo: Path | None = Field(
+        None,
+        description="PNG or SVG file of at most 256 KiB, shown beside the name. Of an SVG only shapes, text and "
+        "gradients are shown.",
+    )
+    portal_accent: str | None = Field(
+        None,
+        pattern=r"^#[0-9A-Fa-f]{6}$",
+        description="Colour of links and buttons, as `#1a56b0`. Each colour scheme gets the nearest shade that can be "
+        "read (contrast 4.5).",
+    )
+    portal_scheme: Literal["auto", "light", "dark"] = Field(
+        "auto",
+        description="Colour scheme of the customers' pages, unless their link names one; `auto` is the browser's.",
+    )
+    portal_frame_ancestors: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="Origins whose pages may show the customers' pages in a frame, e.g. `https://app.example.com`; "
+        "default: none. The session's cookie is then `SameSite=None; Secure; Partitioned`.",
+    )
+    portal_refresh_url: str | None = Field(
+        None,
+        description="Where customers are sent when their session has ended, with the page that they wanted as "
+        "`return`: a page of the product that makes a new link. Default: a page that says so.",
     )
     worker_metrics_port: int | None = Field(
         None,
@@ -422,6 +458,26 @@ class Settings(BaseSettings):
     def _known_storage(cls, value: str) -> str:
         if not value.startswith(("file:///", "s3://")):
             raise ValueError("must start with file:/// or s3://")
+        return value
+
+    @field_validator("portal_frame_ancestors", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        return _split(value)
+
+    @field_validator("portal_frame_ancestors")
+    @classmethod
+    def _known_origins(cls, origins: list[str]) -> list[str]:
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"holds {origin!r}; write origins like https://app.example.com, without a path")
+        return origins
+
+    @field_validator("portal_refresh_url")
+    @classmethod
+    def _known_refresh_url(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("https://", "http://localhost", "http://127.0.0.1")):
+            raise ValueError("must start with https://")
         return value
 
     @field_validator("oauth_algorithms", mode="before")

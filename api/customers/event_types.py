@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from sendoff.context import Context
 from sendoff.policy.matching import BUILT_IN_TYPES
 from sendoff.publishing.event_types import list_event_types
 
@@ -32,10 +33,22 @@ _EXAMPLES = {
 }
 
 
+_DESCRIPTIONS = {
+    "upload.created": "A list of phone numbers was uploaded.",
+    "upload.completed": "An uploaded list is processed, and its results can be downloaded.",
+    "upload.failed": "An uploaded list could not be processed.",
+    "message.incoming.received": "A message came in.",
+    "message.outgoing.delivered": "A message that was sent has arrived.",
+    "call.incoming.completed": "A call that came in has ended.",
+    "call.outgoing.completed": "A call that was made has ended.",
+}
+
+
 class EventTypeView(BaseModel):
     """A type of events."""
 
     name: str
+    description: str | None = Field(description="What happened; for registered types the `description` of the schema.")
     data_schema: dict[str, Any] | None = Field(
         serialization_alias="schema",
         description="The JSON Schema that every event's `data` satisfies, if any.",
@@ -52,12 +65,31 @@ class EventTypeList(BaseModel):
 @router.get("", operation_id="listEventTypes", responses=error_responses(429))
 async def list_all(_auth: WebhooksReader, context: ContextOf) -> EventTypeList:
     """Every type that can be subscribed to: the built-in ones, then the registered ones by name."""
-    built_in = [EventTypeView(name=name, data_schema=None, example=_EXAMPLES.get(name)) for name in BUILT_IN_TYPES]
+    return EventTypeList(data=await list_views(context))
+
+
+async def list_views(context: Context) -> list[EventTypeView]:
+    """The types in that order."""
+    built_in = [
+        EventTypeView(name=name, description=_DESCRIPTIONS[name], data_schema=None, example=_EXAMPLES.get(name))
+        for name in BUILT_IN_TYPES
+    ]
     registered = [
-        EventTypeView(name=one.name, data_schema=one.data_schema, example=_example(one.data_schema))
+        EventTypeView(
+            name=one.name,
+            description=_description(one.data_schema),
+            data_schema=one.data_schema,
+            example=_example(one.data_schema),
+        )
         for one in await list_event_types(context)
     ]
-    return EventTypeList(data=[*built_in, *registered])
+    return [*built_in, *registered]
+
+
+def _description(schema: dict[str, Any] | None) -> str | None:
+    """The schema's own description."""
+    found = (schema or {}).get("description")
+    return found if isinstance(found, str) else None
 
 
 def _example(schema: dict[str, Any] | None) -> Any:

@@ -15,6 +15,8 @@ REQUESTS: dict[str, Any] = {
     "rotateWebhookSecret": {"overlap_seconds": 3600},
     "testWebhook": {"type": "upload.completed", "data": _UPLOAD, "dry_run": True},
     "recoverWebhook": {"since": "2026-04-24T00:00:00Z", "dry_run": True},
+    "createPortalLink": {"expires_in": 600, "capabilities": ["view", "resend"]},
+    "createPortalLinkForOrganization": {"organization_id": _ID},
     "createUpload": {"filename": "contacts.csv", "phone_numbers": ["+14155550123", "(212) 555-0100"]},
     "publishEvent": _EVENT,
     "publishEvents": {"events": [_EVENT]},

@@ -42,10 +42,10 @@ def forget_session(request: Request, response: Response, kind: SessionKind) -> N
     response.delete_cookie(_name(request, kind), path="/", httponly=True, secure=is_secure(request), samesite="lax")
 
 
-def chosen_scheme(request: Request) -> str:
-    """The colour scheme that was chosen: `auto`, `light` or `dark`."""
-    chosen = request.cookies.get(SCHEME_COOKIE, "auto")
-    return chosen if chosen in SCHEMES else "auto"
+def chosen_scheme(request: Request) -> str | None:
+    """The colour scheme that the reader has chosen: `auto`, `light` or `dark`; None for no choice."""
+    chosen = request.cookies.get(SCHEME_COOKIE)
+    return chosen if chosen in SCHEMES else None
 
 
 def set_scheme(request: Request, response: Response, scheme: str, *, framed: bool = False) -> None:

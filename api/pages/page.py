@@ -50,6 +50,8 @@ class Surface:
     frame_ancestors: Callable[[Settings], Sequence[str]] = lambda _: ()
     values: Callable[[Page], Mapping[str, Any]] = lambda _: {}
     """What its layout needs besides the page."""
+    scheme: Callable[[Page], str] = lambda _: "auto"
+    """The colour scheme for readers who have not chosen one."""
 
     def get(self, path: str, handler: Handler, *, needs: str | None = "view") -> Route:
         """A page to look at, for sessions with the capability `needs`; None needs no session."""
@@ -140,7 +142,7 @@ class Page:
             template,
             page=self,
             now=self.context.clock.now(),
-            scheme=chosen_scheme(self.request),
+            scheme=chosen_scheme(self.request) or self.surface.scheme(self),
             **self.surface.values(self),
             **values,
         )

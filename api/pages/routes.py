@@ -6,5 +6,12 @@ from starlette.routing import BaseRoute
 
 from . import static_files
 from .dashboard import deliveries, login, overview
+from .portal import routes as portal
 
-ROUTES: tuple[BaseRoute, ...] = (static_files.ROUTE, *login.ROUTES, *overview.ROUTES, *deliveries.ROUTES)
+ROUTES: tuple[BaseRoute, ...] = (
+    static_files.ROUTE,
+    *login.ROUTES,
+    *overview.ROUTES,
+    *deliveries.ROUTES,
+    *portal.ROUTES,
+)

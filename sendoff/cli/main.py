@@ -20,6 +20,7 @@ app = typer.Typer(
         Command("migrate", "migrate", "migrate", "Bring the database's schema to this version's."),
         Command("orgs", "orgs", "app", "Organizations, their credits and their members."),
         Command("keys", "keys", "app", "API keys."),
+        Command("portal-link", "portal_link", "portal_link", "A link that opens the customers' portal once."),
         Command("secrets", "secrets", "app", "The keys that encrypt secrets at rest (SENDOFF_SECRET_KEYS)."),
         Command("events", "events", "app", "Why an event was sent to an endpoint, or not."),
         Command("event-types", "event_types", "app", "The types of events beyond the built-in ones."),

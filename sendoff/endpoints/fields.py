@@ -306,7 +306,10 @@ class EndpointView(BaseModel):
 class OwnersView(EndpointView):
     """An endpoint as its owner sees it (OptimalDial contract, "Webhook endpoints")."""
 
-    user_id: str
+    user_id: str | None = Field(
+        description="Who registered it; null if that was in the portal, by a link of an operator's for an organization "
+        "without members."
+    )
     verified_at: Time
     dialect: str = Field(BRANDED, exclude_if=_is_branded, description="Only of endpoints that speak another one.")
 

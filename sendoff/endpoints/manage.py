@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
-from sendoff.accounts.authentication import Principal
 from sendoff.audit import Actor
 from sendoff.context import Context
 from sendoff.delivery.authorization import NO_CREDENTIALS, open_credentials
@@ -47,6 +46,8 @@ class RegisteredEndpoint:
     """The signing secret; a private key for a dialect with asymmetric signatures."""
     warnings: list[str] = field(default_factory=list)
     """What the owner should know about it, in sentences."""
+    ping_status: int | None = None
+    """The status that the receiver answered the ping of the registration with."""
 
     @property
     def shared_secret(self) -> str | None:
@@ -68,9 +69,16 @@ class EndpointChange:
     fields: dict[str, Any]
 
 
-async def register_endpoint(
-    context: Context, principal: Principal, actor: Actor, new: NewEndpoint
-) -> RegisteredEndpoint:
+class Owner(Protocol):
+    """Whose endpoint it becomes: the principal of an API key, or the user of the portal."""
+
+    @property
+    def organization_id(self) -> str: ...
+    @property
+    def user_id(self) -> str | None: ...
+
+
+async def register_endpoint(context: Context, owner: Owner, actor: Actor, new: NewEndpoint) -> RegisteredEndpoint:
     """Check the URL, ping it with a signature, and only then save the endpoint.
 
     Raises UnsafeUrl, Invalid, UnknownEventType, PingFailed, RateLimited, or Conflict when the organization has as many
@@ -80,22 +88,22 @@ async def register_endpoint(
     limit = context.settings.max_endpoints_per_organization
     check_cap(context, new.max_in_flight)
     async with context.database.read() as tx:
-        await check_count(tx, principal.organization_id, limit)
+        await check_count(tx, owner.organization_id, limit)
         await check_subscription(tx, events)
-        await _find_same_url(tx, principal.organization_id, new)
+        await _find_same_url(tx, owner.organization_id, new)
     check_url(new.url, context.addresses)
     dialect = find_dialect(context, new.dialect)
     credentials = changed_credentials(NO_CREDENTIALS, {"headers": new.headers, "auth": new.auth})
     check_credentials(context, credentials, url=new.url)
     secret = _choose_secret(dialect, new.secret)
-    await limit_pings(context, principal.organization_id, new.url, credentials)
-    await ping(
+    await limit_pings(context, owner.organization_id, new.url, credentials)
+    response = await ping(
         context,
         dialect=dialect.name,
         url=new.url,
         secrets=[secret],
         credentials=credentials,
-        organization_id=principal.organization_id,
+        organization_id=owner.organization_id,
     )
     now = context.clock.now()
     identifier = new_id()
@@ -103,8 +111,8 @@ async def register_endpoint(
         **new.model_dump(exclude={"events", "dialect", "secret", "unique", "headers", "auth"}),
         **seal_credentials(context, identifier, credentials),
         id=identifier,
-        organization_id=principal.organization_id,
-        user_id=principal.user_id,
+        organization_id=owner.organization_id,
+        user_id=owner.user_id,
         dialect=dialect.name,
         events=events,
         secret=context.vault.seal(secret, bound_to=identifier),
@@ -113,13 +121,13 @@ async def register_endpoint(
         updated_at=now,
     )
     async with context.database.write() as tx:
-        await accounts.lock_organization(tx, principal.organization_id)
-        await check_count(tx, principal.organization_id, limit)
-        same = await _find_same_url(tx, principal.organization_id, new)
+        await accounts.lock_organization(tx, owner.organization_id)
+        await check_count(tx, owner.organization_id, limit)
+        same = await _find_same_url(tx, owner.organization_id, new)
         tx.add(endpoint)
         write_endpoint_audit(tx, actor, "endpoint.create", endpoint, before=None)
     warnings = [f"The URL is registered already, by endpoint {same}: it gets each event once for each."] if same else []
-    return RegisteredEndpoint(endpoint, secret, warnings)
+    return RegisteredEndpoint(endpoint, secret, warnings, response.status)
 
 
 async def _find_same_url(tx: Transaction, organization_id: str, new: NewEndpoint) -> str | None:

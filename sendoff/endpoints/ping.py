@@ -13,14 +13,16 @@ from sendoff.dialects.base import EventData
 from sendoff.endpoints.signed_call import send_call, sign_call
 from sendoff.errors import PingFailed
 from sendoff.ids import new_event_id
+from sendoff.policy.attempt_result import classify_response
 from sendoff.policy.matching import PING
 from sendoff.wire.errors import WireError
+from sendoff.wire.http.message import Response
 
 
 async def ping(
     context: Context, *, dialect: str, url: str, secrets: Sequence[str], credentials: Credentials, organization_id: str
-) -> None:
-    """Send a `webhook.ping`, signed with each of `secrets`, to `url`.
+) -> Response:
+    """Send a `webhook.ping`, signed with each of `secrets`, to `url`, and return the receiver's 2xx.
 
     Raises UnsafeUrl, and PingFailed without a 2xx in time. It carries the endpoint's headers and authentication.
     """
@@ -39,10 +41,14 @@ async def ping(
             "The endpoint did not answer the ping; see `underlying_error`.",
             status_code=None,
             underlying_error=str(error),
+            outcome=error.name,
         ) from error
     if not 200 <= response.status < 300:
         raise PingFailed(
             f"The endpoint answered the ping with {response.status}; it must answer with a 2xx to be saved.",
             status_code=response.status,
             underlying_error=None,
+            outcome=classify_response(response.status, (), context.clock.now()).name,
+            answer=response.body.decode(errors="replace"),
         )
+    return response

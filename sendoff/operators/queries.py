@@ -9,7 +9,7 @@ from sendoff.dialects.base import EventData
 from sendoff.dialects.registry import Dialects
 from sendoff.errors import NotFound
 from sendoff.ids import is_uuid
-from sendoff.policy.states import EndpointState
+from sendoff.policy.states import DeadLetterReason, DeliveryState, EndpointState
 from sendoff.publishing.history import find_waits_for
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import audit, dead_letters, delivery_history, endpoints, events
@@ -33,6 +33,8 @@ class DeliveryReport:
     request_body: bytes
     waits_for: str | None = None
     """The delivery that holds it back, at the head of its endpoint's line; None unless it is queued behind one."""
+    dead_because: DeadLetterReason | None = None
+    """Why it was given up; None unless it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,15 @@ async def report_on(tx: Transaction, dialects: Dialects, delivery: Delivery) -> 
         last_exchange=await delivery_history.last_exchange_of(tx, delivery.id),
         request_body=dialects.get(endpoint.dialect).body(event_data),
         waits_for=(await find_waits_for(tx, [delivery])).get(delivery.id),
+        dead_because=await _find_reason(tx, delivery),
     )
+
+
+async def _find_reason(tx: Transaction, delivery: Delivery) -> DeadLetterReason | None:
+    if delivery.state != DeliveryState.DEAD:
+        return None
+    letter = (await dead_letters.newest_of(tx, [delivery.id])).get(delivery.id)
+    return DeadLetterReason(letter.reason) if letter else None
 
 
 async def find_delivery(tx: Transaction, delivery_id: str, *, organization_id: str | None = None) -> Delivery:

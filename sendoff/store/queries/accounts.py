@@ -50,6 +50,20 @@ async def find_membership(tx: Transaction, organization_id: str, user_id: str) -
     return await tx.get(Membership, (organization_id, user_id))
 
 
+async def find_member(tx: Transaction, organization_id: str, email: str | None = None) -> str | None:
+    """The id of the member with that e-mail address, or without one of the organization's first member."""
+    query = (
+        select(User.id)
+        .join(Membership, col(Membership.user_id) == col(User.id))
+        .where(col(Membership.organization_id) == organization_id)
+        .order_by(col(Membership.created_at), col(User.id))
+        .limit(1)
+    )
+    if email is not None:
+        query = query.where(col(User.email) == email.strip().lower())
+    return (await tx.scalars(query)).one_or_none()
+
+
 async def insert_membership_if_new(tx: Transaction, membership: Membership) -> None:
     """Make the user a member of the organization, which they may be already."""
     await _insert_if_new(tx, membership)

@@ -28,6 +28,9 @@ ACTIONS = {
     ("POST", "/operator/v1/dead-letters/{dead_letter_id}/discard"): "dead_letter.discard",
     ("POST", "/operator/v1/replays"): "replay.start",
     ("POST", "/operator/v1/replays/{replay_id}/cancel"): "replay.cancel",
+    ("POST", "/api/v1/portal-links"): "page_link.create",
+    ("POST", "/operator/v1/portal-links"): "page_link.create",
+    ("DELETE", "/api/v1/portal-sessions"): "page_sessions.end",
 }
 """Routes that change configuration or send by hand, with what the log calls it."""
 
@@ -101,6 +104,9 @@ async def do_everything(api: ApiFixture, receiver: Receiver) -> list[str]:
     await do("POST", "/operator/v1/endpoints/{endpoint_id}/disable")
     await do("POST", "/operator/v1/endpoints/{endpoint_id}/enable")
     await do("DELETE", "/api/v1/webhooks/{webhook_id}")
+    await do("POST", "/api/v1/portal-links")
+    await do("POST", "/operator/v1/portal-links", {"organization_id": api.app.principal.organization_id})
+    await do("DELETE", "/api/v1/portal-sessions")
     return done
 
 

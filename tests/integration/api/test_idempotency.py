@@ -68,6 +68,7 @@ class Setup:
             ("POST", "/api/v1/events/batch"): {"events": [EVENT, EVENT]},
             ("POST", "/operator/v1/replays"): {"filter": {"state": "discarded"}},
             ("PATCH", "/operator/v1/endpoints/{endpoint_id}"): {"rate_limit": 5},
+            ("POST", "/operator/v1/portal-links"): {"organization_id": self.api.app.principal.organization_id},
         }.get((method, path))
 
     async def call(self, method: str, path: str, *, idempotency_key: str, **request: Any) -> httpx.Response:

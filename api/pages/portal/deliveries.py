@@ -1,0 +1,81 @@
+"""Deliveries: the list, and the page of one with what was sent, what came back, why it failed and what to do."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from sendoff.accounts.portal_links import Capability
+from sendoff.endpoints.manage import page_endpoints
+from sendoff.errors import Invalid
+from sendoff.operators.actions import retry_delivery
+from sendoff.operators.queries import DeliveryReport, get_delivery
+from sendoff.operators.replay import Selection, start_replay
+from sendoff.policy.remedies import Advice, advise_on_attempt, advise_on_dead_letter
+from sendoff.policy.states import DeliveryState
+from sendoff.store.queries.dead_letters import DeadLetterFilter
+
+from ...http.schemas import Page as ListPage
+from ...http.validation import validate
+from ...operator.filters import DeliveryConditions
+from ...operator.schemas import DeliveryView, DetailedDelivery
+from ..page import Page
+from .surface import BASE, get, organization_of, post
+
+
+async def show_list(page: Page) -> Response:
+    error = None
+    found: ListPage[DeliveryView] = ListPage(data=[], next_cursor=None)
+    try:
+        filters = {name: value for name, value in page.query.items() if name != "notice"}
+        found = await validate(DeliveryConditions, filters).page(page.context, organization_of(page))
+    except Invalid as invalid:
+        error = invalid
+    urls = {one.id: one.url async for some in page_endpoints(page.context, organization_of(page)) for one in some}
+    return page.render(
+        "portal/deliveries.html",
+        status=200 if error is None else 400,
+        found=found,
+        error=error,
+        states=[*DeliveryState],
+        urls=urls,
+    )
+
+
+async def show(page: Page) -> Response:
+    delivery_id = page.parameter("delivery_id")
+    report = await get_delivery(page.context, delivery_id, organization_id=organization_of(page))
+    view = DetailedDelivery.of_report(report)
+    return page.render(
+        "portal/delivery.html",
+        view=view,
+        advice=advise(report),
+        given_up=report.dead_because and advise_on_dead_letter(report.dead_because),
+        reads=page.may(Capability.PAYLOADS),
+    )
+
+
+async def resend(page: Page) -> Response:
+    """Send it again: one that waits or was given up as a retry, one that was delivered as a new send of the same."""
+    delivery_id, organization_id = page.parameter("delivery_id"), organization_of(page)
+    report = await get_delivery(page.context, delivery_id, organization_id=organization_id)
+    if report.delivery.state == DeliveryState.DELIVERED:
+        chosen = Selection(DeadLetterFilter(organization_id=organization_id), delivery_ids=(delivery_id,))
+        await start_replay(page.context, page.actor, chosen)
+    else:
+        await retry_delivery(page.context, page.actor, delivery_id, organization_id=organization_id)
+    return page.redirect(f"{BASE}/deliveries/{delivery_id}", notice="resent")
+
+
+def advise(report: DeliveryReport) -> Advice | None:
+    """Why the last attempt failed and what to do; None before the first attempt and after a success."""
+    if report.delivery.state == DeliveryState.DELIVERED or not report.attempts:
+        return None
+    last = report.attempts[-1]
+    return None if last.outcome == "ok" else advise_on_attempt(last.outcome, last.response_status)
+
+
+ROUTES = (
+    get("/deliveries", show_list),
+    get("/deliveries/{delivery_id}", show),
+    post("/deliveries/{delivery_id}/resend", resend, Capability.RESEND),
+)

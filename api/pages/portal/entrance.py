@@ -1,0 +1,108 @@
+"""The way in by a link that works once, the way out, and what clients without a session see."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+from starlette.responses import RedirectResponse, Response
+
+from sendoff.accounts.page_sessions import SessionKind, log_out, open_link
+from sendoff.errors import SendoffError
+
+from ...http.client_address import client_network
+from ...http.limits import count_request
+from ..cookies import SCHEMES, forget_session, set_scheme, set_session
+from ..page import Page
+from ..protection import page_headers
+from .surface import BASE, PORTAL
+
+TRIES_PER_MINUTE = 60
+"""Links that one address may open within a minute; 429 beyond it. It saves the database; tokens cannot be guessed."""
+
+
+async def enter(page: Page) -> Response:
+    """Open a link. What only looks ahead does not use it up: a prefetch, or HEAD."""
+    client = page.request.client
+    name = f"portal-enter:{client_network(client.host if client else '')}"
+    (await count_request(page.context, name, limit=TRIES_PER_MINUTE)).check(page.context)
+    if _looks_ahead(page):
+        return Response(status_code=204, headers=page_headers(referrer="no-referrer"))
+    token = page.query.get("t", "")
+    try:
+        session = await open_link(page.context, token, SessionKind.PORTAL, request_id=page.request.state.request_id)
+    except SendoffError as error:
+        if page.found is not None:  # the link was opened before, and its session goes on: "reload" must not end it
+            return _without_referrer(page.redirect(BASE))
+        return _refused(page, error.message, status=403)
+    if page.found is not None:
+        await log_out(page.context, page.found)
+    response = _without_referrer(page.redirect(BASE))
+    seconds = int((session.expires_at - page.context.clock.now()).total_seconds())
+    framed = bool(page.context.settings.portal_frame_ancestors)
+    set_session(page.request, response, SessionKind.PORTAL, session.token, seconds=seconds, framed=framed)
+    return response
+
+
+async def show_expired(page: Page) -> Response:
+    """For clients without a session: to the product's page that makes a new link, if there is one."""
+    wanted = page.query.get("next")
+    back = wanted if wanted is not None and _is_inside(wanted) else BASE
+    if page.found is not None:
+        return page.redirect(back)
+    refresh_url = page.context.settings.portal_refresh_url
+    if refresh_url is not None:
+        parts = urlsplit(refresh_url)
+        query = "&".join(filter(None, [parts.query, urlencode({"return": back})]))
+        return RedirectResponse(urlunsplit(parts._replace(query=query)), 303, page_headers(referrer="no-referrer"))
+    message = "Your session has ended, or there was none. Open this page from your account again."
+    return _refused(page, message, status=401)
+
+
+async def leave(page: Page) -> Response:
+    return_url = page.session.options.get("return_url")
+    await log_out(page.context, page.session)
+    if return_url:
+        response: Response = RedirectResponse(return_url, 303, page_headers(referrer="no-referrer"))
+    else:
+        response = page.render("portal/message.html", title="Good-bye", message="You have left this page.", kind="good")
+    forget_session(page.request, response, SessionKind.PORTAL)
+    return response
+
+
+async def choose_scheme(page: Page) -> Response:
+    form = await page.form()
+    wanted = form.get("next", "")
+    response = page.redirect(wanted if _is_inside(wanted) else BASE)
+    if form.get("scheme") in SCHEMES:
+        framed = bool(page.context.settings.portal_frame_ancestors)
+        set_scheme(page.request, response, form["scheme"], framed=framed)
+    return response
+
+
+def _looks_ahead(page: Page) -> bool:
+    purpose = page.request.headers.get("sec-purpose", "") + page.request.headers.get("purpose", "")
+    return "prefetch" in purpose
+
+
+def _without_referrer(response: Response) -> Response:
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+def _refused(page: Page, message: str, *, status: int) -> Response:
+    return page.render(
+        "portal/message.html", status=status, referrer="no-referrer", title="Not open", message=message, kind="error"
+    )
+
+
+def _is_inside(path: str) -> bool:
+    """Whether it is a page of the portal, and no other site."""
+    return path.isprintable() and "\\" not in path and (path == BASE or path.startswith((f"{BASE}/", f"{BASE}?")))
+
+
+ROUTES = (
+    PORTAL.get(f"{BASE}/enter", enter, needs=None),
+    PORTAL.get(f"{BASE}/expired", show_expired, needs=None),
+    PORTAL.post(f"{BASE}/scheme", choose_scheme, needs=None),
+    PORTAL.post(f"{BASE}/leave", leave, needs="view"),
+)

@@ -1,0 +1,156 @@
+"""Send test events, and send again what an endpoint missed: counted first, with progress that moves."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import orjson
+from starlette.responses import Response
+
+from sendoff.accounts.portal_links import Capability
+from sendoff.clock import iso
+from sendoff.endpoints.manage import EndpointChange, get_endpoint, update_endpoint
+from sendoff.endpoints.trial import try_endpoint
+from sendoff.errors import Conflict, Invalid, NotFound, RateLimited, SendoffError, UnknownEventType
+from sendoff.operators.replay import Selection, cancel_replay, count_replay, get_replay, start_replay
+from sendoff.policy.matching import matches
+from sendoff.policy.states import EndpointState
+from sendoff.publishing.publish import NewEvent
+from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.tables import Endpoint
+
+from ...customers.event_types import list_views
+from ...customers.trials import TrialView
+from ...http.errors import status_of
+from ..page import Page
+from .fields import read_since
+from .surface import BASE, get, organization_of, post
+
+PERIODS = {"1 hour": timedelta(hours=1), "24 hours": timedelta(days=1), "7 days": timedelta(days=7)}
+"""The times since which failures can be recovered with one click."""
+
+
+async def show_test(page: Page) -> Response:
+    return await _test_page(page, await _find(page))
+
+
+async def send_test(page: Page) -> Response:
+    """Send the event that the form holds, and show what the receiver answered."""
+    endpoint = await _find(page)
+    form = await page.form()
+    event_type, data = form.get("type", ""), form.get("data", "")
+    try:
+        event = NewEvent(event_type, orjson.dumps(_parse(data)))
+        trial = await try_endpoint(page.context, organization_of(page), endpoint.id, event, dry_run=False)
+    except (Conflict, Invalid, RateLimited, UnknownEventType) as error:
+        return await _test_page(page, endpoint, chosen=event_type, data=data, error=error)
+    return await _test_page(page, endpoint, chosen=event_type, data=data, trial=TrialView.of(trial))
+
+
+async def show_recovery(page: Page) -> Response:
+    """How many failed since a time. Without one, since the endpoint last succeeded."""
+    endpoint = await _find(page)
+    since = page.query.get("since") or iso(endpoint.last_success_at or endpoint.created_at)
+    count, error = 0, None
+    try:
+        count, _ = await count_replay(page.context, _selection(page, endpoint, since))
+    except Invalid as invalid:
+        error = invalid
+    now = page.context.clock.now()
+    return page.render(
+        "portal/recover.html",
+        status=200 if error is None else 400,
+        endpoint=endpoint,
+        since=since,
+        count=count,
+        error=error,
+        periods={label: iso(now - period) for label, period in PERIODS.items()},
+        is_on=endpoint.state == EndpointState.ACTIVE,
+    )
+
+
+async def recover(page: Page) -> Response:
+    """Send again what failed; with `resume` the endpoint is switched on first."""
+    endpoint = await _find(page)
+    form = await page.form()
+    selection = _selection(page, endpoint, form.get("since", ""))
+    if form.get("resume") and endpoint.state != EndpointState.ACTIVE:
+        if not page.may(Capability.MANAGE):
+            raise Conflict("The endpoint is switched off, and your session may not switch it on; ask somebody who may.")
+        change = EndpointChange({"is_active": True})
+        await update_endpoint(page.context, organization_of(page), page.actor, endpoint.id, change)
+    report = await start_replay(page.context, page.actor, selection)
+    return page.redirect(f"{BASE}/recoveries/{report.replay.id}")
+
+
+async def show_progress(page: Page) -> Response:
+    report = await get_replay(page.context, page.parameter("replay_id"))
+    if report.replay.filter.get("organization_id") != organization_of(page):
+        raise NotFound("There is no such recovery.")
+    endpoint_id = str(report.replay.filter.get("endpoint_id", ""))
+    template = "portal/progress_part.html" if page.is_partial else "portal/progress.html"
+    return page.render(template, report=report, endpoint_id=endpoint_id)
+
+
+async def cancel(page: Page) -> Response:
+    replay_id = page.parameter("replay_id")
+    report = await get_replay(page.context, replay_id)
+    if report.replay.filter.get("organization_id") != organization_of(page):
+        raise NotFound("There is no such recovery.")
+    await cancel_replay(page.context, page.actor, replay_id)
+    return page.redirect(f"{BASE}/recoveries/{replay_id}", notice="cancelled")
+
+
+async def _find(page: Page) -> Endpoint:
+    return await get_endpoint(page.context, organization_of(page), page.parameter("endpoint_id"))
+
+
+def _selection(page: Page, endpoint: Endpoint, since: str) -> Selection:
+    """What the endpoint missed. The organization is part of it, so that only its own sessions see the progress."""
+    chosen = DeadLetterFilter(organization_id=organization_of(page), endpoint_id=endpoint.id, since=read_since(since))
+    return Selection(chosen)
+
+
+async def _test_page(
+    page: Page,
+    endpoint: Endpoint,
+    *,
+    chosen: str = "",
+    data: str | None = None,
+    trial: TrialView | None = None,
+    error: SendoffError | None = None,
+) -> Response:
+    types = [one for one in await list_views(page.context) if matches(endpoint.events, one.name)]
+    wanted = chosen or page.query.get("type") or (types[0].name if types else "")
+    example = next((one.example for one in types if one.name == wanted), None)
+    return page.render(
+        "portal/test.html",
+        status=200 if error is None else status_of(type(error)),
+        endpoint=endpoint,
+        types=types,
+        chosen=wanted,
+        data=data if data is not None else orjson.dumps(example or {"test": True}, option=orjson.OPT_INDENT_2).decode(),
+        trial=trial,
+        error=error,
+    )
+
+
+def _parse(data: str) -> object:
+    try:
+        parsed = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise Invalid(f"The data is not JSON: {error}.", field="data") from None
+    if not isinstance(parsed, dict):
+        raise Invalid('The data must be a JSON object, such as {"test": true}.', field="data")
+    return parsed
+
+
+_ONE = "/endpoints/{endpoint_id}"
+ROUTES = (
+    get(f"{_ONE}/test", show_test, Capability.TEST),
+    post(f"{_ONE}/test", send_test, Capability.TEST),
+    get(f"{_ONE}/recover", show_recovery, Capability.RESEND),
+    post(f"{_ONE}/recover", recover, Capability.RESEND),
+    get("/recoveries/{replay_id}", show_progress),
+    post("/recoveries/{replay_id}/cancel", cancel, Capability.RESEND),
+)

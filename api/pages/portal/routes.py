@@ -1,0 +1,17 @@
+"""Every route of the portal."""
+
+from __future__ import annotations
+
+from starlette.routing import BaseRoute
+
+from . import brand, deliveries, endpoints, entrance, event_types, recovery, signatures
+
+ROUTES: tuple[BaseRoute, ...] = (
+    brand.ROUTE,
+    *entrance.ROUTES,
+    *endpoints.ROUTES,
+    *recovery.ROUTES,
+    *deliveries.ROUTES,
+    *event_types.ROUTES,
+    *signatures.ROUTES,
+)

@@ -1,0 +1,99 @@
+"""What the portal's pages share: session, layout, navigation, brand, notices."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from sendoff.accounts.page_sessions import SessionKind
+from sendoff.accounts.portal_links import Capability
+from sendoff.settings import Settings
+
+from ...http.limits import count_request
+from ..page import Page, Surface
+from .brand import Brand
+
+BASE = "/portal"
+
+ACTIONS_PER_MINUTE = 60
+"""Forms that one organization may send within a minute; 429 beyond it. Each can make us call a receiver."""
+
+NAVIGATION = (
+    ("", "Endpoints"),
+    ("/deliveries", "Deliveries"),
+    ("/event-types", "Event types"),
+    ("/signatures", "Signature helper"),
+)
+
+NOTICES = {
+    "saved": "The endpoint is saved.",
+    "paused": "The endpoint is paused: nothing is sent to it until you resume it.",
+    "resumed": "The endpoint is on again, and its failures are forgotten.",
+    "deleted": "The endpoint is deleted.",
+    "resent": "The delivery is being sent again.",
+    "cancelled": "Nothing more is sent again; what is under way goes on.",
+}
+"""The sentence for each `notice` that a form's redirect names. Other names show nothing."""
+
+
+def _mode(settings: Settings) -> str:
+    return settings.portal
+
+
+def _values(page: Page) -> Mapping[str, Any]:
+    options = page.found.options if page.found else {}
+    return {
+        "base": BASE,
+        "brand": page.context.service(Brand.of),
+        "navigation": NAVIGATION,
+        "notice": NOTICES.get(page.query.get("notice", "")),
+        "return_url": options.get("return_url"),
+        "query": page.query,
+    }
+
+
+def _scheme(page: Page) -> str:
+    """The link's colour scheme, or else the installation's."""
+    chosen = page.found.options.get("theme") if page.found else None
+    return chosen or page.context.settings.portal_scheme
+
+
+PORTAL = Surface(
+    name="portal",
+    kind=SessionKind.PORTAL,
+    entrance=f"{BASE}/expired",
+    layout="portal/layout.html",
+    mode=_mode,
+    frame_ancestors=lambda settings: settings.portal_frame_ancestors,
+    values=_values,
+    scheme=_scheme,
+)
+
+Handler = Callable[[Page], Awaitable[Response]]
+
+
+def get(path: str, handler: Handler, needs: Capability = Capability.VIEW) -> Route:
+    """A page to look at."""
+    return PORTAL.get(BASE + path, handler, needs=needs)
+
+
+def post(path: str, handler: Handler, needs: Capability) -> Route:
+    """A form's target; the organization's forms are counted."""
+
+    async def counted(page: Page) -> Response:
+        window = await count_request(page.context, f"portal:{organization_of(page)}", limit=ACTIONS_PER_MINUTE)
+        window.check(page.context)
+        return await handler(page)
+
+    return PORTAL.post(BASE + path, counted, needs=needs)
+
+
+def organization_of(page: Page) -> str:
+    """The organization that the session is bound to: the only one that its pages read or change."""
+    organization_id = page.session.organization_id
+    if organization_id is None:
+        raise RuntimeError("a session of the portal has no organization")
+    return organization_id

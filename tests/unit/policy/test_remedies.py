@@ -1,0 +1,32 @@
+"""Every way that a delivery can fail has words for its owner."""
+
+from __future__ import annotations
+
+import pytest
+
+from sendoff.policy.attempt_result import classify_response
+from sendoff.policy.remedies import advise_on_attempt, advise_on_dead_letter
+from sendoff.policy.states import DeadLetterReason
+from sendoff.wire.errors import WireError
+from tests.support.app_fixture import START
+
+
+def subclasses(kind: type[WireError]) -> set[type[WireError]]:
+    return {kind, *(inner for one in kind.__subclasses__() for inner in subclasses(one))}
+
+
+def test_every_error_of_the_wire_has_words_of_its_own() -> None:
+    unknown = advise_on_attempt("something else", None)
+    names = {kind.name for kind in subclasses(WireError)} - {"wire_error"}
+    assert [name for name in names if advise_on_attempt(name, None) == unknown] == []
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 404, 410, 418, 429, 500, 503, 599, 999])
+def test_every_status_has_words_and_a_remedy(status: int) -> None:
+    advice = advise_on_attempt(classify_response(status, (), START).name, status)
+    assert advice.meaning
+    assert advice.remedy
+
+
+def test_every_reason_of_a_dead_letter_has_words() -> None:
+    assert all(advise_on_dead_letter(reason).meaning for reason in DeadLetterReason)
