@@ -128,6 +128,18 @@ async def test_a_test_call_shows_what_would_be_sent_and_what_was_answered(api: A
     assert (await api.get(f"/api/v1/webhooks/{webhook['id']}")).json()["consecutive_failures"] == 0
 
 
+async def test_a_test_call_takes_integers_of_any_size(api: ApiFixture, receiver: Receiver) -> None:
+    webhook = await api.register(receiver.url("/hook"))
+    data = b'{"number":' + b"9" * 400 + b',"word":"\xc3\xa9"}'
+    answer = await api.post(
+        f"/api/v1/webhooks/{webhook['id']}/test",
+        content=b'{"dry_run":true,"data":' + data + b"}",
+        headers={"Content-Type": "application/json"},
+    )
+    assert answer.status_code == 200, answer.text
+    assert data.decode() in answer.json()["request"]["body"]
+
+
 async def test_a_test_call_that_cannot_be_answered_says_why(api: ApiFixture, receiver: Receiver) -> None:
     webhook = await api.register(receiver.url("/hook"))
     receiver.program("/hook", Reply(reset=True))
