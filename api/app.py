@@ -28,7 +28,17 @@ from .http.client_address import TrustedProxies
 from .http.errors import answer_error
 from .http.middleware import RequestMiddleware
 from .openapi import serving
-from .operator import audit, dead_letters, deliveries, endpoints, events, overview, replays, statistics
+from .operator import (
+    alert_endpoints,
+    audit,
+    dead_letters,
+    deliveries,
+    endpoints,
+    events,
+    overview,
+    replays,
+    statistics,
+)
 from .operator import portal_links as operator_portal_links
 from .optimaldial import uploads, webhooks
 from .pages import routes as pages
@@ -49,6 +59,7 @@ _ROUTERS = (
     deliveries.router,
     endpoints.router,
     events.router,
+    alert_endpoints.router,
     audit.router,
     overview.router,
     operator_portal_links.router,

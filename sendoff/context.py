@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from sendoff.clock import Clock, SystemClock
 from sendoff.dialects.registry import Dialects
 from sendoff.policy.auto_disable import AutoDisable
+from sendoff.policy.operational_events import OPERATORS
 from sendoff.policy.retry import RandomSource, RetrySchedule
 from sendoff.store.hot import HotStore, open_hot_store
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from sendoff.settings import Settings
     from sendoff.store.engine.database import Database
     from sendoff.store.vault import Vault
+    from sendoff.wire.alert_wire import AlertWire
     from sendoff.wire.http.client import Client
 
 T = TypeVar("T")
@@ -42,6 +45,9 @@ class Context:
     redis: Redis
     wire: Client
     addresses: AddressPolicy
+    alert_wire: AlertWire | None = None
+    """What `wire` is to alert endpoints; None sends to them as to customers' endpoints."""
+    alert_addresses: AddressPolicy | None = None
     dialects: Dialects = field(default_factory=Dialects)
     clock: Clock = field(default_factory=SystemClock)
     random_source: RandomSource = random.random
@@ -59,7 +65,20 @@ class Context:
 
     @cached_property
     def auto_disable(self) -> AutoDisable:
-        return AutoDisable(self.settings.disable_after_failures, self.settings.warn_after_failures)
+        return AutoDisable(
+            self.settings.disable_after_failures,
+            self.settings.warn_after_failures,
+            timedelta(seconds=self.settings.disable_after_seconds),
+        )
+
+    def wire_of(self, organization_id: str | None) -> Client | AlertWire:
+        """The way out to the organization's endpoints."""
+        return self.alert_wire if organization_id == OPERATORS and self.alert_wire is not None else self.wire
+
+    def addresses_of(self, organization_id: str | None) -> AddressPolicy:
+        """Which addresses the organization's endpoints may have."""
+        is_alert = organization_id == OPERATORS and self.alert_addresses is not None
+        return cast("AddressPolicy", self.alert_addresses) if is_alert else self.addresses
 
     def service(self, make: Callable[[Context], T]) -> T:
         """What `make` returns for this context, made at the first call and kept: for what one subsystem alone needs."""

@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sendoff.database_url import check_database_url
 from sendoff.errors import SendoffError
 from sendoff.redis_url import parse_redis_url
+from sendoff.smtp_url import is_mail_address, parse_smtp_url
 
 Network = IPv4Network | IPv6Network
 
@@ -178,8 +179,45 @@ class Settings(BaseSettings):
     disable_after_failures: int = Field(
         20, ge=1, description="Consecutive failed attempts after which an endpoint is disabled."
     )
+    disable_after_seconds: float = Field(
+        0,
+        ge=0,
+        le=30 * 86_400,
+        description="How long these failures must have lasted as well, in seconds: with 0, a burst of events during an "
+        "outage of a second disables an endpoint before its first retry. Recommended: 3600.",
+    )
     warn_after_failures: int | None = Field(
         None, ge=1, description="Consecutive failed attempts after which a subscription is `failing`; default: half."
+    )
+    alert_group_seconds: float = Field(
+        300,
+        ge=0,
+        le=86_400,
+        description="How long alerts to people (e-mail, Slack) are kept together after the first of their type, in "
+        "seconds: a storm makes one message in this time. With 0 each makes its own.",
+    )
+    alert_dead_letters_per_hour: int | None = Field(
+        100,
+        ge=1,
+        description="Deliveries that may die within an hour before alert endpoints are told so, at most once an hour; "
+        "unset, it is not watched.",
+    )
+    alert_allow_networks: Annotated[list[Network], NoDecode] = Field(
+        default_factory=list,
+        description="CIDRs of internal receivers that operators may name as alert endpoints, e.g. `10.1.0.0/16`; "
+        "customers' endpoints cannot reach them.",
+    )
+    alert_allow_http: bool = Field(
+        default=False, description="Let alert endpoints be plain http, for receivers in `ALERT_ALLOW_NETWORKS`."
+    )
+    smtp_url: str | None = Field(
+        None,
+        repr=False,
+        description="The mail server that alerts by e-mail go through: `smtp://USER:PASSWORD@HOST:587` with STARTTLS, "
+        "`smtps://…:465` with TLS from the first byte, or `smtp://HOST:25?starttls=off` unencrypted.",
+    )
+    smtp_from: str | None = Field(
+        None, description="The sender of alerts by e-mail, such as `alerts@example.com`; needed with `SMTP_URL`."
     )
     brand: str = Field("OptimalDial", description="The product's name, as its webhooks' headers carry it.")
     dialect_header_prefix: str | None = Field(
@@ -410,7 +448,7 @@ class Settings(BaseSettings):
             raise ValueError("holds no duration; write for example 1m,5m, or none for a single attempt")
         return [parse_duration(part) if isinstance(part, str) else part for part in parts]
 
-    @field_validator("dangerously_allow_networks", "trusted_proxies", mode="before")
+    @field_validator("dangerously_allow_networks", "trusted_proxies", "alert_allow_networks", mode="before")
     @classmethod
     def _parse_networks(cls, value: object) -> object:
         parts = _split(value)
@@ -441,6 +479,20 @@ class Settings(BaseSettings):
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise ValueError(f"{value} cannot be read ({reason}); name a file of certificates in PEM") from None
+        return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _known_mail_server(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_smtp_url(value)
+        return value
+
+    @field_validator("smtp_from")
+    @classmethod
+    def _known_sender(cls, value: str | None) -> str | None:
+        if value is not None and not is_mail_address(value):
+            raise ValueError(f"{value!r} is not an e-mail address; write one like alerts@example.com")
         return value
 
     @field_validator("egress_proxy_url")
@@ -496,6 +548,8 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         problems = [*self._oauth_problems(), *self._lease_problems()]
+        if self.smtp_url is not None and self.smtp_from is None:
+            problems.append("SENDOFF_SMTP_URL needs SENDOFF_SMTP_FROM, the sender of the mails")
         if problems:
             raise ValueError("\n".join(problems))
         return self

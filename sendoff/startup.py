@@ -14,9 +14,12 @@ from sendoff.policy.addresses import AddressPolicy
 from sendoff.queue import RedisQueue, connect
 from sendoff.server_time import following_server_time
 from sendoff.settings import BadSettings, Settings
+from sendoff.smtp_url import parse_smtp_url
 from sendoff.store.engine.database import Database
 from sendoff.store.vault import Vault
+from sendoff.wire.alert_wire import AlertWire
 from sendoff.wire.http.client import Client
+from sendoff.wire.smtp import Mailer
 from sendoff.wire.tls.trust import default_ssl_context
 
 
@@ -24,6 +27,15 @@ def address_policy(settings: Settings) -> AddressPolicy:
     """What the address guard lets through besides public addresses."""
     return AddressPolicy(
         allow_networks=tuple(settings.dangerously_allow_networks), allow_http=settings.dangerously_allow_http
+    )
+
+
+def alert_address_policy(settings: Settings) -> AddressPolicy:
+    """What the address guard lets through to alert endpoints, which operators register."""
+    return AddressPolicy(
+        allow_networks=(*settings.dangerously_allow_networks, *settings.alert_allow_networks),
+        allow_http=settings.dangerously_allow_http or settings.alert_allow_http,
+        allow_mail=True,
     )
 
 
@@ -59,10 +71,9 @@ async def open_context(settings: Settings, *, pool_size: int = 10) -> AsyncItera
     redis = connect(settings)
     queue = RedisQueue(redis)
     addresses = address_policy(settings)
-    new_ssl_context = partial(default_ssl_context, settings.ca_file)
-    wire = Client(
-        addresses, ssl_context=new_ssl_context(), new_ssl_context=new_ssl_context, proxy=settings.egress_proxy_url
-    )
+    wire = _open_wire(settings, addresses)
+    alert_addresses = alert_address_policy(settings)
+    alert_wire = _open_alert_wire(settings, alert_addresses, wire)
     try:
         await database.check_schema()
         context = Context(
@@ -74,6 +85,8 @@ async def open_context(settings: Settings, *, pool_size: int = 10) -> AsyncItera
             redis=redis,
             wire=wire,
             addresses=addresses,
+            alert_wire=alert_wire,
+            alert_addresses=alert_addresses,
             dialects=Dialects(branded_dialect(settings)),
         )
         try:
@@ -82,6 +95,23 @@ async def open_context(settings: Settings, *, pool_size: int = 10) -> AsyncItera
         finally:
             await context.close_services()
     finally:
+        await alert_wire.aclose()
         await wire.aclose()
         await queue.close()
         await database.close()
+
+
+def _open_wire(settings: Settings, addresses: AddressPolicy) -> Client:
+    new_ssl_context = partial(default_ssl_context, settings.ca_file)
+    return Client(
+        addresses, ssl_context=new_ssl_context(), new_ssl_context=new_ssl_context, proxy=settings.egress_proxy_url
+    )
+
+
+def _open_alert_wire(settings: Settings, addresses: AddressPolicy, wire: Client) -> AlertWire:
+    """The customers' client serves alert endpoints too, unless these may have other addresses."""
+    client = wire
+    if settings.alert_allow_networks or settings.alert_allow_http:
+        client = _open_wire(settings, addresses)
+    server = None if settings.smtp_url is None else parse_smtp_url(settings.smtp_url)
+    return AlertWire(client, Mailer(server, settings.smtp_from, partial(default_ssl_context, settings.ca_file)))

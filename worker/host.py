@@ -23,6 +23,8 @@ from sendoff.metrics import WORKER_IN_FLIGHT, WORKER_SLOTS
 from sendoff.operators.measurements import MEASURE_SLOWLY_SECONDS, watch_secrets
 from sendoff.operators.workers import Heartbeat
 from sendoff.process import tune_garbage_collector
+from sendoff.publishing.dead_letter_rate import watch_dead_letters
+from sendoff.publishing.operational_events import publish_operational_events
 from sendoff.queue import (
     BULK_DELIVERIES,
     DELIVER,
@@ -39,7 +41,14 @@ from . import jobs
 from .clock_watch import watch_clock
 from .consumer import ConsumerSupervisor, QueueConsumer
 from .heartbeats import end_heartbeats, send_heartbeats
-from .housekeeping import DRAIN_SECONDS, FIND_ORPHAN_FILES_SECONDS, PURGE_SECONDS, repeat
+from .housekeeping import (
+    DEAD_LETTER_RATE_SECONDS,
+    DRAIN_SECONDS,
+    FIND_ORPHAN_FILES_SECONDS,
+    PUBLISH_SECONDS,
+    PURGE_SECONDS,
+    repeat,
+)
 from .intake import DeliveryIntake
 from .sweeper import run_sweeps
 
@@ -102,6 +111,8 @@ class WorkerHost:
             send_heartbeats(self._heartbeat, self.dispatcher),
             repeat("drain of inactive endpoints", DRAIN_SECONDS, partial(drain_inactive_endpoints, context)),
             repeat("folding of statistics", FOLD_SECONDS, partial(fold_statistics, context)),
+            repeat("operational events", PUBLISH_SECONDS, partial(publish_operational_events, context)),
+            repeat("dead-letter rate", DEAD_LETTER_RATE_SECONDS, partial(watch_dead_letters, context)),
             repeat("purge", PURGE_SECONDS, partial(purge_expired, context)),
             repeat("measurement", MEASURE_SLOWLY_SECONDS, partial(watch_secrets, context)),
             repeat("purge of statistics", PURGE_STATISTICS_SECONDS, partial(purge_statistics, context)),

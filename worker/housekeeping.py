@@ -1,4 +1,4 @@
-"""Periodic work besides the sweeps: drain inactive endpoints, purge, remove orphan files.
+"""Periodic work besides the sweeps: drain inactive endpoints, publish operational events, purge, remove orphan files.
 
 Timed by the monotonic clock. arq's cron stands still when the wall clock is set back, and needs Redis (decision 0002).
 """
@@ -13,6 +13,9 @@ import structlog
 _log = structlog.get_logger(__name__)
 
 DRAIN_SECONDS = 1.0
+PUBLISH_SECONDS = 1.0
+"""Between looks for operational events, which are as late as this. Each look is one statement."""
+DEAD_LETTER_RATE_SECONDS = 60.0
 PURGE_SECONDS = 60.0
 FIND_ORPHAN_FILES_SECONDS = 86_400.0
 

@@ -24,6 +24,10 @@ REQUESTS: dict[str, Any] = {
     "updateSubscription": {"status": "active"},
     "createReplay": {"filter": {"reason": "retries_exhausted", "since": "2026-04-24T00:00:00Z"}, "dry_run": True},
     "limitEndpoint": {"rate_limit": 50},
+    "createAlertEndpoint": {"url": "mailto:oncall@example.com", "events": ["endpoint.disabled", "replay.*"]},
+    "updateAlertEndpoint": {"events": ["endpoint.*", "delivery.dead_lettered"], "organization_ids": [_ID]},
+    "rotateAlertEndpointSecret": {"overlap_seconds": 3600},
+    "testAlertEndpoint": {"type": "endpoint.disabled", "dry_run": True},
 }
 """An example of the JSON body of each operation that takes one."""
 

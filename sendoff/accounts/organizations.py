@@ -13,6 +13,7 @@ from sendoff.clock import iso
 from sendoff.context import Context
 from sendoff.errors import Invalid, NotFound
 from sendoff.ids import is_uuid, new_id
+from sendoff.policy.operational_events import OPERATORS
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import accounts
 from sendoff.store.queries.accounts import ListedKey
@@ -204,7 +205,7 @@ async def remove_member(context: Context, actor: Actor, *, organization_id: str,
 
 async def _find_organization(tx: Transaction, organization_id: str) -> Organization:
     found = await accounts.find_organization(tx, organization_id) if is_uuid(organization_id) else None
-    if found is None:
+    if found is None or found.id == OPERATORS:
         raise NotFound(f"There is no organization {organization_id}; `sendoff orgs list` shows those there are.")
     return found
 

@@ -101,11 +101,11 @@ async def send_authorized(
     once.
     """
     headers = [*headers, *credentials.beside(headers)]
-    auth = credentials.auth
+    auth, wire = credentials.auth, context.wire_of(owner)
     if not isinstance(auth, OAuth2Auth):
         certificate = ClientCertificate(auth.certificate, auth.private_key) if isinstance(auth, MtlsAuth) else None
         head = encode_headers([*headers, *_fixed_authorization(auth)])
-        return await context.wire.send(target, head, body, timeout=timeout, owner=owner, certificate=certificate)
+        return await wire.send(target, head, body, timeout=timeout, owner=owner, certificate=certificate)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
     tokens = context.service(OAuth2Tokens)
@@ -113,7 +113,7 @@ async def send_authorized(
     while True:
         refused, token = token, await tokens.get(owner, auth, refused=token, within=deadline - loop.time())
         head = encode_headers([*headers, (_AUTHORIZATION, f"Bearer {token}")])
-        response = await context.wire.send(target, head, body, timeout=deadline - loop.time(), owner=owner)
+        response = await wire.send(target, head, body, timeout=deadline - loop.time(), owner=owner)
         if response.status != HTTPStatus.UNAUTHORIZED or refused is not None:
             return response
 

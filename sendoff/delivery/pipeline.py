@@ -199,7 +199,7 @@ async def deliver(context: Context, claimed: Claim) -> FinishedAttempt:
 def find_target(context: Context, endpoint: Destination) -> Target | None:
     """Where the endpoint's requests go; None if its URL is refused by now."""
     try:
-        return _checked_target(endpoint.url, context.addresses)
+        return _checked_target(endpoint.url, context.addresses_of(endpoint.organization_id))
     except UnsafeUrl:
         return None
 
@@ -218,7 +218,7 @@ def prepare(context: Context, claimed: Claim, *, now: datetime) -> Request:
     timestamp = int(context.clock.machine_now().timestamp())
     attempt_info = AttemptInfo(delivery_id=claimed.delivery.id, attempt=claimed.attempt_number, timestamp=timestamp)
     return Request(
-        target=_checked_target(claimed.endpoint.url, context.addresses),
+        target=_checked_target(claimed.endpoint.url, context.addresses_of(claimed.endpoint.organization_id)),
         headers=dialect.headers(event_data, attempt_info, body, open_secrets(context.vault, claimed.endpoint, now=now)),
         body=body,
         credentials=open_credentials(context.vault, claimed.endpoint),

@@ -25,12 +25,15 @@ from sendoff.errors import Unavailable
 from sendoff.ids import created_at, new_id
 from sendoff.metrics import ATTEMPT_SECONDS, ATTEMPTS, DELIVERIES, DELIVERY_LATENCY, LEASES_LOST, RETRIES
 from sendoff.policy.attempt_result import ResultKind
+from sendoff.policy.auto_disable import EndedAttempt
 from sendoff.policy.decision import Delivered
+from sendoff.policy.operational_events import OPERATORS, OperationalEventType
 from sendoff.policy.retry import DeadLettered, Retry
 from sendoff.policy.states import ANSWER_GONE, AUTO_DISABLE, DeliveryState, EndpointState
 from sendoff.store.engine.database import Transaction
-from sendoff.store.hot.rows import AttemptRecord, Exchange, NewDeadLetter
-from sendoff.store.queries import deliveries, endpoints
+from sendoff.store.hot.rows import AttemptRecord, EndpointBefore, Exchange, NewDeadLetter
+from sendoff.store.queries import deliveries, endpoints, operational_events
+from sendoff.store.queries.operational_events import NewOperationalEvent
 from sendoff.store.tables import Endpoint
 
 _log = structlog.get_logger(__name__)
@@ -145,7 +148,11 @@ async def record(context: Context, finished: Sequence[FinishedAttempt]) -> None:
     the database cannot be reached; then nothing is written, and the caller tries again.
     """
     in_order = sorted(finished, key=lambda attempt: attempt.ended_at)
-    recorded = await context.hot.record([_to_record(attempt) for attempt in in_order], now=context.clock.now())
+    recorded = await context.hot.record(
+        [_to_record(attempt) for attempt in in_order],
+        now=context.clock.now(),
+        failing_at=context.auto_disable.warns_at,
+    )
     ours = [one for one in in_order if (one.claim.delivery.id, one.claim.lease_token) in recorded.claims]
     for attempt in ours:
         _log_attempt(attempt)
@@ -157,8 +164,7 @@ async def record(context: Context, finished: Sequence[FinishedAttempt]) -> None:
     retrying: dict[str, list[str]] = {}
     for endpoint_id, before in recorded.endpoints.items():
         made = [attempt for attempt in ours if attempt.claim.endpoint.id == endpoint_id]
-        effects = [attempt.decision.health for attempt in made]
-        becomes = context.auto_disable.tally(before.consecutive_failures, effects).becomes
+        becomes = _judge(context, before, made)
         retrying[endpoint_id] = [one.claim.delivery.id for one in made if isinstance(one.decision.step, Retry)]
         if becomes is not None or (retrying[endpoint_id] and before.state != EndpointState.ACTIVE):
             closing[endpoint_id] = becomes
@@ -168,6 +174,20 @@ async def record(context: Context, finished: Sequence[FinishedAttempt]) -> None:
         except Unavailable as error:  # the next failure of each closes it
             _log.warning("endpoint_disable_failed", endpoints=list(closing), error=str(error))
     await advance_if_possible(context, {one.claim.endpoint.id for one in finished if one.claim.endpoint.ordered})
+
+
+def _judge(context: Context, before: EndpointBefore, made: Sequence[FinishedAttempt]) -> EndpointState | None:
+    """The state that the endpoint gets by these attempts; None if it keeps its own.
+
+    Alert endpoints are not disabled for failing: nobody would be told that alerts are lost from then on.
+    """
+    tally = context.auto_disable.tally(
+        before.consecutive_failures,
+        [EndedAttempt(attempt.decision.health, attempt.ended_at) for attempt in made],
+        first_failure_at=before.first_failure_at,
+    )
+    is_alert = any(attempt.claim.endpoint.organization_id == OPERATORS for attempt in made)
+    return None if is_alert and tally.becomes is EndpointState.DISABLED else tally.becomes
 
 
 async def _close_endpoints(
@@ -183,7 +203,7 @@ async def _close_endpoints(
         for endpoint_id, endpoint in rows.items():
             becomes = closing[endpoint_id]
             if becomes is not None:
-                _disable(tx, endpoint, becomes, now)
+                await _disable(tx, endpoint, becomes, now)
         await tx.flush()
         off = {key: EndpointState(row.state) for key, row in rows.items() if row.state != EndpointState.ACTIVE}
         batch = await deliveries.lock_waiting(tx, [one for endpoint_id in off for one in retrying[endpoint_id]])
@@ -191,7 +211,7 @@ async def _close_endpoints(
     count_drained(context, letters)
 
 
-def _disable(tx: Transaction, endpoint: Endpoint, becomes: EndpointState, now: datetime) -> None:
+async def _disable(tx: Transaction, endpoint: Endpoint, becomes: EndpointState, now: datetime) -> None:
     """Switch the endpoint off, unless it changed meanwhile to a state from which this does not lead on."""
     is_gone = becomes is EndpointState.GONE
     trigger = ANSWER_GONE if is_gone else AUTO_DISABLE
@@ -200,6 +220,7 @@ def _disable(tx: Transaction, endpoint: Endpoint, becomes: EndpointState, now: d
     before = str(endpoint.state)
     move_endpoint(endpoint, trigger, StateChangeReason.GONE if is_gone else StateChangeReason.FAILURES)
     endpoint.disabled_at = now
+    endpoint.unhealthy_since = endpoint.unhealthy_since or endpoint.first_failure_at or now
     write_audit(
         tx,
         WORKER,
@@ -209,6 +230,17 @@ def _disable(tx: Transaction, endpoint: Endpoint, becomes: EndpointState, now: d
         organization_id=endpoint.organization_id,
         before={"state": before},
         after={"state": str(endpoint.state), "consecutive_failures": endpoint.consecutive_failures},
+    )
+    reason = StateChangeReason.GONE if is_gone else StateChangeReason.FAILURES
+    await operational_events.add(
+        tx,
+        NewOperationalEvent(
+            OperationalEventType.ENDPOINT_DISABLED,
+            now,
+            endpoint.organization_id,
+            endpoint.id,
+            facts={"reason": str(reason), "consecutive_failures": endpoint.consecutive_failures, "actor": WORKER.name},
+        ),
     )
 
 

@@ -9,7 +9,9 @@ from functools import cached_property
 from sendoff.dialects.base import AttemptInfo, Dialect, EventData
 from sendoff.dialects.branded import FORMER_NAME, NAME, BrandedDialect
 from sendoff.dialects.dialbird import DIALBIRD
+from sendoff.dialects.email import Email
 from sendoff.dialects.optimaldial import OPTIMALDIAL
+from sendoff.dialects.slack import Slack
 from sendoff.dialects.standard import StandardWebhooks
 from sendoff.errors import Invalid
 from sendoff.verify import SCHEMES, Scheme
@@ -25,12 +27,13 @@ def built_in(default: BrandedDialect) -> Sequence[Dialect]:
 
 
 class Dialects:
-    """The dialects of one installation: its default dialect, also found under the brand's name, and the others."""
+    """The dialects of one installation: its default one, also found under the brand's name, and others."""
 
     def __init__(self, default: BrandedDialect = OPTIMALDIAL, *more: Dialect) -> None:
         """`more`: dialects besides the built-in ones."""
         self.default = default
         self._by_name = {dialect.name: dialect for dialect in (default, *built_in(default), *more)}
+        self._of_alerts: dict[str, Dialect] = {one.name: one for one in (Email(), Slack(default.agent))}
 
     @property
     def receiver_schemes(self) -> dict[str, Scheme]:
@@ -40,7 +43,7 @@ class Dialects:
 
     @property
     def names(self) -> list[str]:
-        """All names, the default dialect's first."""
+        """The names of the dialects that any endpoint can speak, the default dialect's first."""
         return list(self._by_name)
 
     @cached_property
@@ -55,6 +58,8 @@ class Dialects:
         """The dialect of that name. Raises Invalid (field `dialect`) for an unknown one."""
         if name in self._by_name:
             return self._by_name[name]
+        if name in self._of_alerts:
+            return self._of_alerts[name]
         if name in (self.default.brand, self.default.brand.lower(), FORMER_NAME):
             return self.default
         raise Invalid(f"Unknown dialect {name!r}; use one of {', '.join(self.names)}.", field="dialect")

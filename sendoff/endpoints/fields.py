@@ -16,6 +16,7 @@ from sendoff.clock import iso
 from sendoff.dialects.branded import NAME as BRANDED
 from sendoff.endpoints.credentials import masked_headers
 from sendoff.endpoints.own_headers import check_headers
+from sendoff.ids import is_uuid
 from sendoff.policy.endpoint_auth import Auth, AuthType
 from sendoff.policy.expressions import MAX_CHARACTERS, ExpressionRefused, Purpose, compile_expression
 from sendoff.policy.redaction import redact_url
@@ -323,6 +324,55 @@ class OperatorsView(EndpointView):
     state: EndpointState
 
 
+def _known_ids(organization_ids: list[str]) -> list[str]:
+    if not organization_ids:
+        raise ValueError("Must name at least one organization; leave it out for all")
+    for one in organization_ids:
+        if not is_uuid(one):
+            raise ValueError(f"Holds {one!r}, which is not an organization's id")
+    return list(dict.fromkeys(one.lower() for one in organization_ids))
+
+
+OrganizationIds = Annotated[
+    list[Text],
+    AfterValidator(_known_ids),
+    Field(max_length=100, description="Only what concerns these organizations; left out or null, what concerns any."),
+]
+_ALERT_EVENTS = Field(
+    None,
+    description="Operational events to subscribe to, such as `endpoint.disabled` or `endpoint.*`; left out, all.",
+)
+_ALERT_DIALECT = Field(
+    BRANDED,
+    description="As of a webhook, or `slack` for an incoming webhook of Slack. A `mailto:` URL means `email`.",
+)
+_ALERT_URL = Field(
+    description="https, or `mailto:` and an e-mail address. Internal addresses only within `ALERT_ALLOW_NETWORKS`."
+)
+
+
+class NewAlertEndpoint(NewEndpoint):
+    """What an operator gives to have operational events sent somewhere: the fields of a webhook, and for whom."""
+
+    url: Annotated[Text, _ALERT_URL]
+    events: Events | None = _ALERT_EVENTS
+    dialect: Text = _ALERT_DIALECT
+    organization_ids: OrganizationIds | None = None
+
+
+class AlertEndpointChanges(EndpointChanges):
+    """What an operator may change of an alert endpoint."""
+
+    url: Annotated[Text, _ALERT_URL] = Field(default_factory=str)
+    organization_ids: OrganizationIds | None = Field(default_factory=lambda: None)
+
+
+class AlertEndpointFields(OperatorsView):
+    """An alert endpoint as operators see it; `organization_id` is that of all alert endpoints."""
+
+    organization_ids: list[str] | None = Field(description="Null: all organizations.")
+
+
 def effective_rate_limit(endpoint: Endpoint) -> int | None:
     """Deliveries per second that an endpoint gets at most: the lower one of its owner's and the operator's limit."""
     limits = [limit for limit in (endpoint.rate_limit, endpoint.operator_rate_limit) if limit is not None]
@@ -339,7 +389,9 @@ def shown_credentials(endpoint: Endpoint) -> dict[str, Any]:
 
 def audit_snapshot(endpoint: Endpoint) -> dict[str, Any]:
     """What the audit log compares before and after a change: the state, and every field that can be changed."""
-    values = endpoint.model_dump(include=EndpointChanges.model_fields.keys() & Endpoint.model_fields.keys())
+    values = endpoint.model_dump(include=AlertEndpointChanges.model_fields.keys() & Endpoint.model_fields.keys())
+    if endpoint.organization_ids is None:
+        del values["organization_ids"]
     return values | {
         **shown_credentials(endpoint),
         "url": redact_url(endpoint.url),

@@ -5,7 +5,7 @@ Dialbird's subscriptions are endpoints of another surface; the functions here do
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from sendoff.context import Context
 from sendoff.delivery.authorization import NO_CREDENTIALS, open_credentials
 from sendoff.delivery.dead_letters import drain_endpoint
 from sendoff.delivery.pipeline import open_secrets
+from sendoff.dialects.alert import FOR_PEOPLE
 from sendoff.dialects.base import Dialect
 from sendoff.dialects.dialbird import DIALBIRD
 from sendoff.dialects.signing import PRIVATE_PREFIX, public_key
@@ -22,13 +23,14 @@ from sendoff.endpoints.credentials import changed_credentials, check_credentials
 from sendoff.endpoints.fields import NewEndpoint, audit_snapshot
 from sendoff.endpoints.ping import ping
 from sendoff.endpoints.ping_limits import limit_pings
-from sendoff.endpoints.state import apply_changes, check_can_switch_on, check_count, mark_deleted, write_endpoint_audit
+from sendoff.endpoints.state import apply_changes, check_can_switch_on, check_count, mark_deleted, record_change
 from sendoff.errors import Conflict, Invalid, NotFound
 from sendoff.ids import is_uuid, new_id
 from sendoff.policy.addresses import check_url
 from sendoff.policy.matching import DEFAULT_SUBSCRIPTION
+from sendoff.policy.operational_events import OPERATORS
 from sendoff.policy.states import EndpointState
-from sendoff.publishing.event_types import check_subscription
+from sendoff.publishing.event_types import check_operational_subscription, check_subscription
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import accounts, endpoints, ordering
 from sendoff.store.tables import Endpoint
@@ -89,10 +91,10 @@ async def register_endpoint(context: Context, owner: Owner, actor: Actor, new: N
     check_cap(context, new.max_in_flight)
     async with context.database.read() as tx:
         await check_count(tx, owner.organization_id, limit)
-        await check_subscription(tx, events)
+        await _check_subscription(tx, owner.organization_id, events)
         await _find_same_url(tx, owner.organization_id, new)
-    check_url(new.url, context.addresses)
-    dialect = find_dialect(context, new.dialect)
+    check_url(new.url, context.addresses_of(owner.organization_id))
+    dialect = find_dialect(context, new.dialect, organization_id=owner.organization_id)
     credentials = changed_credentials(NO_CREDENTIALS, {"headers": new.headers, "auth": new.auth})
     check_credentials(context, credentials, url=new.url)
     secret = _choose_secret(dialect, new.secret)
@@ -125,9 +127,17 @@ async def register_endpoint(context: Context, owner: Owner, actor: Actor, new: N
         await check_count(tx, owner.organization_id, limit)
         same = await _find_same_url(tx, owner.organization_id, new)
         tx.add(endpoint)
-        write_endpoint_audit(tx, actor, "endpoint.create", endpoint, before=None)
+        await record_change(tx, actor, "endpoint.create", endpoint, before=None)
     warnings = [f"The URL is registered already, by endpoint {same}: it gets each event once for each."] if same else []
     return RegisteredEndpoint(endpoint, secret, warnings, response.status)
+
+
+async def _check_subscription(tx: Transaction, organization_id: str, events: Sequence[str]) -> None:
+    """Raise UnknownEventType unless the organization can subscribe to each: operators to operational events alone."""
+    if organization_id == OPERATORS:
+        check_operational_subscription(events)
+    else:
+        await check_subscription(tx, events)
 
 
 async def _find_same_url(tx: Transaction, organization_id: str, new: NewEndpoint) -> str | None:
@@ -159,10 +169,15 @@ def check_cap(context: Context, max_in_flight: int | None) -> None:
         )
 
 
-def find_dialect(context: Context, name: str) -> Dialect:
-    """A dialect that endpoints can be registered with; Dialbird's has a surface of its own. Raises Invalid."""
+def find_dialect(context: Context, name: str, *, organization_id: str) -> Dialect:
+    """A dialect that the organization's endpoints can be registered with. Raises Invalid.
+
+    Dialbird's has a surface of its own, and those for people are of alert endpoints alone.
+    """
     if name == DIALBIRD.name:
         raise Invalid("Endpoints that speak dialbird are made as subscriptions.", field="dialect")
+    if name in FOR_PEOPLE and organization_id != OPERATORS:
+        raise Invalid(f"The dialect {name} is for operators' alert endpoints; use another one.", field="dialect")
     return context.dialects.get(name)
 
 
@@ -215,7 +230,7 @@ async def update_endpoint(
     async with context.database.read() as tx:
         current = await find_endpoint(tx, organization_id, endpoint_id)
         if "events" in fields:
-            await check_subscription(tx, fields["events"])
+            await _check_subscription(tx, organization_id, fields["events"])
     if fields.get("is_active"):
         check_can_switch_on(current)
     url_changed = "url" in fields and fields["url"] != current.url
@@ -230,7 +245,8 @@ async def update_endpoint(
             endpoint.verified_at = now
         changes_order = endpoint.ordered != before["ordered"]
         due = await _change_order(tx, endpoint, now) if changes_order else []
-        write_endpoint_audit(tx, actor, "endpoint.update", endpoint, before=before)
+        resealed = bool(fields.keys() & {"headers", "auth"})
+        await record_change(tx, actor, "endpoint.update", endpoint, before=before, resealed=resealed)
     context.queue.enqueue_deliveries(due)
     if changes_order and not endpoint.ordered:
         context.queue.enqueue_backlog([endpoint.id])
@@ -251,7 +267,7 @@ async def delete_endpoint(context: Context, organization_id: str, actor: Actor, 
     """Stop further deliveries for good; what is still open goes to the dead-letter store."""
     async with context.database.write() as tx:
         endpoint = await find_endpoint(tx, organization_id, endpoint_id, lock=True)
-        mark_deleted(tx, actor, endpoint, context.clock.now())
+        await mark_deleted(tx, actor, endpoint, context.clock.now())
     await drain_endpoint(context, endpoint.id)
 
 
@@ -264,7 +280,7 @@ async def _verify_requests(context: Context, current: Endpoint, changes: Mapping
     credentials = changed_credentials(open_credentials(context.vault, current), changes)
     check_credentials(context, credentials, url=url)
     if url != current.url:
-        check_url(url, context.addresses)
+        check_url(url, context.addresses_of(current.organization_id))
         await limit_pings(context, current.organization_id, url, credentials)
         secrets = open_secrets(context.vault, current, now=context.clock.now())
         await ping(

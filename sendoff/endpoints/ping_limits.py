@@ -42,7 +42,7 @@ async def limit_pings(context: Context, organization_id: str, url: str, credenti
 
 
 async def _count_ping(context: Context, organization_id: str, url: str) -> None:
-    target = check_url(url, context.addresses)
+    target = check_url(url, context.addresses_of(organization_id))
     destinations = sorted({target.host, *await _networks(context, target, organization_id)})
     now = context.clock.now()
     try:
@@ -71,7 +71,8 @@ async def limit_subscriptions(context: Context, organization_id: str, url: str) 
 async def _networks(context: Context, target: Target, organization_id: str) -> set[str]:
     """The host's addresses, of IPv6 the /64; none when the ping will find out why there is none."""
     try:
-        addresses = await context.wire.check(target, timeout=_LOOK_UP_SECONDS, owner=organization_id)
+        wire = context.wire_of(organization_id)
+        addresses = await wire.check(target, timeout=_LOOK_UP_SECONDS, owner=organization_id)
     except WireError:
         return set()
     return {str(ip_network((address, 64 if address.version == 6 else 32), strict=False)) for address in addresses}

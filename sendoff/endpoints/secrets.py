@@ -12,6 +12,9 @@ from sendoff.audit import Actor, write_audit
 from sendoff.clock import iso
 from sendoff.context import Context
 from sendoff.endpoints.manage import RegisteredEndpoint, find_endpoint
+from sendoff.policy.operational_events import OperationalEventType
+from sendoff.store.queries import operational_events
+from sendoff.store.queries.operational_events import NewOperationalEvent
 
 LONGEST_OVERLAP_SECONDS = 30 * 24 * 3600
 
@@ -42,4 +45,9 @@ async def rotate_secret(
             organization_id=endpoint.organization_id,
             after={"previous_signs_until": iso(endpoint.previous_secret_until or now)},
         )
+        facts = {"actor": actor.name, "previous_signs_until": iso(endpoint.previous_secret_until or now)}
+        rotated = NewOperationalEvent(
+            OperationalEventType.SECRET_ROTATED, now, endpoint.organization_id, endpoint.id, facts=facts
+        )
+        await operational_events.add(tx, rotated)
     return RegisteredEndpoint(endpoint, secret)

@@ -42,7 +42,7 @@ def sign_call(
 async def send_call(context: Context, call: SignedCall, *, organization_id: str) -> Response:
     """Send it once, within the time for a ping. Raises UnsafeUrl and WireError."""
     # By the same way as deliveries: a second reader of URLs might see another host in one, or see none and fail.
-    target = check_url(call.url, context.addresses)
+    target = check_url(call.url, context.addresses_of(organization_id))
     return await send_authorized(
         context,
         target,

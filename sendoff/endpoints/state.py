@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sendoff.audit import Actor, write_audit
+from sendoff.audit import Actor, only_changes, write_audit
 from sendoff.delivery.endpoint_states import StateChangeReason, move_endpoint
 from sendoff.endpoints.fields import audit_snapshot
 from sendoff.errors import Conflict
+from sendoff.policy.operational_events import OperationalEventType
+from sendoff.policy.redaction import redact_mapping
 from sendoff.policy.states import (
     DELETE,
     DISABLE_BY_OPERATOR,
@@ -22,7 +24,8 @@ from sendoff.policy.states import (
     Trigger,
 )
 from sendoff.store.engine.database import Transaction
-from sendoff.store.queries import endpoints
+from sendoff.store.queries import endpoints, operational_events
+from sendoff.store.queries.operational_events import NewOperationalEvent
 from sendoff.store.tables import Endpoint
 
 
@@ -81,21 +84,33 @@ def disable_by_operator(endpoint: Endpoint, now: datetime) -> None:
     if endpoint.state != EndpointState.DISABLED:
         _move(endpoint, DISABLE_BY_OPERATOR, now, StateChangeReason.OPERATOR)
         endpoint.disabled_at = now
+        endpoint.unhealthy_since = endpoint.unhealthy_since or now
     endpoint.disabled_by_operator = True
     endpoint.updated_at = now
 
 
-def mark_deleted(tx: Transaction, actor: Actor, endpoint: Endpoint, now: datetime) -> None:
+async def mark_deleted(tx: Transaction, actor: Actor, endpoint: Endpoint, now: datetime) -> None:
     """Delete it: it is kept for the record, but never sent to again."""
     before = audit_snapshot(endpoint)
     _move(endpoint, DELETE, now, StateChangeReason.OWNER)
-    write_endpoint_audit(tx, actor, "endpoint.delete", endpoint, before=before)
+    await record_change(tx, actor, "endpoint.delete", endpoint, before=before)
 
 
-def write_endpoint_audit(
-    tx: Transaction, actor: Actor, action: str, endpoint: Endpoint, *, before: Mapping[str, Any] | None
+async def record_change(
+    tx: Transaction,
+    actor: Actor,
+    action: str,
+    endpoint: Endpoint,
+    *,
+    before: Mapping[str, Any] | None,
+    resealed: bool = False,
 ) -> None:
-    """Write to the audit log what became of an endpoint since the snapshot `before`; None if it is new."""
+    """Write down what became of an endpoint since the snapshot `before`, which is None if it is new.
+
+    In the audit log and, if an alert endpoint subscribes to it, as an operational event. `resealed`: sealed values, of
+    which snapshots show the names alone, may have changed.
+    """
+    after = audit_snapshot(endpoint)
     write_audit(
         tx,
         actor,
@@ -104,14 +119,38 @@ def write_endpoint_audit(
         now=endpoint.updated_at,
         organization_id=endpoint.organization_id,
         before=before,
-        after=audit_snapshot(endpoint),
+        after=after,
     )
+    if before != after or resealed:
+        await operational_events.add(tx, _describe_change(actor, action, endpoint, before, after))
+
+
+def _describe_change(
+    actor: Actor, action: str, endpoint: Endpoint, before: Mapping[str, Any] | None, after: Mapping[str, Any]
+) -> NewOperationalEvent:
+    changed = only_changes(before, after) if before is not None else None
+    facts: dict[str, Any] = {"actor": actor.name}
+    if changed is not None and action != "endpoint.delete":
+        facts |= {"before": redact_mapping(changed[0] or {}), "after": redact_mapping(changed[1] or {})}
+    if before is not None and endpoint.state == EndpointState.DISABLED and before["state"] != endpoint.state:
+        facts["reason"] = str(StateChangeReason.OPERATOR)
+        type_ = OperationalEventType.ENDPOINT_DISABLED
+    else:
+        type_ = _TYPES.get(action, OperationalEventType.ENDPOINT_UPDATED)
+    return NewOperationalEvent(type_, endpoint.updated_at, endpoint.organization_id, endpoint.id, facts=facts)
+
+
+_TYPES = {
+    "endpoint.create": OperationalEventType.ENDPOINT_CREATED,
+    "endpoint.delete": OperationalEventType.ENDPOINT_DELETED,
+}
+"""The operational events of these actions; others change an endpoint."""
 
 
 def _activate(endpoint: Endpoint, now: datetime, reason: StateChangeReason) -> None:
     if endpoint.state != EndpointState.ACTIVE:
         _move(endpoint, SWITCH_ON, now, reason)
-    endpoint.consecutive_failures = 0
+    endpoint.consecutive_failures, endpoint.first_failure_at = 0, None
     endpoint.disabled_at = None
 
 

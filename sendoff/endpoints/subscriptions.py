@@ -15,7 +15,7 @@ from sendoff.dialects.dialbird import DIALBIRD
 from sendoff.endpoints.fields import audit_snapshot
 from sendoff.endpoints.manage import RegisteredEndpoint, page_organization
 from sendoff.endpoints.ping_limits import limit_subscriptions
-from sendoff.endpoints.state import apply_changes, check_count, mark_deleted, write_endpoint_audit
+from sendoff.endpoints.state import apply_changes, check_count, mark_deleted, record_change
 from sendoff.errors import Conflict, Gone, Invalid, NotFound, UnknownEventType, UnsafeUrl
 from sendoff.ids import is_uuid, new_id
 from sendoff.policy.addresses import check_url
@@ -71,7 +71,7 @@ async def subscribe(context: Context, owner: TokenOwner, actor: Actor, new: NewS
         await _check_event_type(tx, new.event_type)
         replaced = await _replace_former(tx, context, actor, endpoint)
         tx.add(endpoint)
-        write_endpoint_audit(tx, actor, "endpoint.create", endpoint, before=None)
+        await record_change(tx, actor, "endpoint.create", endpoint, before=None)
     for endpoint_id in replaced:
         await drain_endpoint(context, endpoint_id)
     return RegisteredEndpoint(endpoint, secret)
@@ -111,7 +111,7 @@ async def change_subscription(
             raise Gone("The subscription's receiver answered 410 Gone, which disables it for good; subscribe again.")
         before = audit_snapshot(endpoint)
         apply_changes(endpoint, change.fields, context.clock.now())
-        write_endpoint_audit(tx, actor, "endpoint.update", endpoint, before=before)
+        await record_change(tx, actor, "endpoint.update", endpoint, before=before)
     if endpoint.drain_due:
         await drain_endpoint(context, endpoint.id)
     return endpoint
@@ -121,7 +121,7 @@ async def unsubscribe(context: Context, organization_id: str, actor: Actor, subs
     """Stop further deliveries for good. Raises NotFound."""
     async with context.database.write() as tx:
         endpoint = await _find(tx, organization_id, subscription_id, lock=True)
-        mark_deleted(tx, actor, endpoint, context.clock.now())
+        await mark_deleted(tx, actor, endpoint, context.clock.now())
     await drain_endpoint(context, endpoint.id)
 
 
@@ -178,7 +178,7 @@ async def _replace_former(tx: Transaction, context: Context, actor: Actor, new: 
     if any(endpoint.state != EndpointState.GONE for endpoint in same):
         raise Conflict(f"There is a subscription of {new.events[0]} for this target_url already; delete it first.")
     for endpoint in same:
-        mark_deleted(tx, actor, endpoint, context.clock.now())
+        await mark_deleted(tx, actor, endpoint, context.clock.now())
     await tx.flush()
     await check_count(tx, new.organization_id, context.settings.max_endpoints_per_organization)
     return [endpoint.id for endpoint in same]

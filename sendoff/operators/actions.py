@@ -6,7 +6,7 @@ from sendoff.audit import Actor, write_audit
 from sendoff.context import Context
 from sendoff.delivery.dead_letters import drain_endpoint
 from sendoff.endpoints.fields import HIGHEST_RATE, audit_snapshot
-from sendoff.endpoints.state import disable_by_operator, enable_by_operator, write_endpoint_audit
+from sendoff.endpoints.state import disable_by_operator, enable_by_operator, record_change
 from sendoff.errors import Conflict, Invalid, NotFound
 from sendoff.ids import is_uuid
 from sendoff.metrics import RETRIES
@@ -87,7 +87,7 @@ async def switch_endpoint(context: Context, actor: Actor, endpoint_id: str, *, o
         endpoint = await _find_endpoint(tx, endpoint_id)
         before = audit_snapshot(endpoint)
         (enable_by_operator if on else disable_by_operator)(endpoint, context.clock.now())
-        write_endpoint_audit(tx, actor, "endpoint.enable" if on else "endpoint.disable", endpoint, before=before)
+        await record_change(tx, actor, "endpoint.enable" if on else "endpoint.disable", endpoint, before=before)
     if not on:
         await drain_endpoint(context, endpoint.id)
     return endpoint
@@ -108,7 +108,7 @@ async def limit_endpoint(context: Context, actor: Actor, endpoint_id: str, *, ra
         before = audit_snapshot(endpoint)
         endpoint.operator_rate_limit = rate_limit
         endpoint.updated_at = context.clock.now()
-        write_endpoint_audit(tx, actor, "endpoint.update", endpoint, before=before)
+        await record_change(tx, actor, "endpoint.update", endpoint, before=before)
     return endpoint
 
 

@@ -17,6 +17,7 @@ from sendoff.context import Context
 from sendoff.errors import Conflict, NotFound
 from sendoff.ids import is_uuid, new_id
 from sendoff.metrics import RETRIES
+from sendoff.policy.operational_events import OperationalEventType
 from sendoff.policy.states import (
     CANCEL_REPLAY,
     COMPLETE_REPLAY,
@@ -30,8 +31,16 @@ from sendoff.policy.states import (
 )
 from sendoff.publishing.untransformed import transform_again
 from sendoff.store.engine.database import Transaction
-from sendoff.store.queries import dead_letters, deliveries, delivery_history, endpoints, replays
+from sendoff.store.queries import (
+    dead_letters,
+    deliveries,
+    delivery_history,
+    endpoints,
+    operational_events,
+    replays,
+)
 from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.operational_events import NewOperationalEvent
 from sendoff.store.queries.replays import ReplayProgress
 from sendoff.store.tables import Delivery, Replay
 
@@ -99,7 +108,7 @@ async def start_replay(
             chosen = _with_default_state(selection.filter)
             replay.total = await replays.add_items_by_filter(tx, replay.id, chosen)
         if replay.total == 0:
-            _complete(replay, now)
+            await _end(tx, replay, COMPLETE_REPLAY, now)
         write_audit(
             tx,
             actor,
@@ -133,7 +142,7 @@ async def cancel_replay(context: Context, actor: Actor, replay_id: str) -> Repla
         if replay.state != ReplayState.RUNNING:
             raise Conflict(f"This replay is already {replay.state}; only running ones can be cancelled.")
         now = context.clock.now()
-        _end(replay, CANCEL_REPLAY, now)
+        await _end(tx, replay, CANCEL_REPLAY, now)
         report = ReplayReport(replay, (await replays.progress(tx, [replay.id]))[replay.id])
         write_audit(
             tx,
@@ -200,15 +209,18 @@ async def _for_active_endpoints(tx: Transaction, found: Sequence[Delivery]) -> l
 async def _finish_if_all_ended(tx: Transaction, replay: Replay, now: datetime) -> None:
     progress = (await replays.progress(tx, [replay.id]))[replay.id]
     if progress.succeeded + progress.failed >= replay.total:
-        _complete(replay, now)
+        await _end(tx, replay, COMPLETE_REPLAY, now)
 
 
-def _complete(replay: Replay, now: datetime) -> None:
-    _end(replay, COMPLETE_REPLAY, now)
-
-
-def _end(replay: Replay, trigger: Trigger, now: datetime) -> None:
+async def _end(tx: Transaction, replay: Replay, trigger: Trigger, now: datetime) -> None:
     replay.state, replay.finished_at = trigger.target(replay.state), now
+    endpoint_id = replay.filter.get("endpoint_id")
+    endpoint = None if endpoint_id is None else await endpoints.find(tx, endpoint_id)
+    organization_id = endpoint.organization_id if endpoint else replay.filter.get("organization_id")
+    finished = NewOperationalEvent(
+        OperationalEventType.REPLAY_FINISHED, now, organization_id, endpoint_id, subject_id=replay.id
+    )
+    await operational_events.add(tx, finished)
 
 
 async def _find(tx: Transaction, replay_id: str, *, lock: bool = False) -> Replay:

@@ -12,8 +12,12 @@ from ipaddress import IPv4Network, IPv6Network
 from sendoff.errors import UnsafeUrl
 from sendoff.policy.ranges import Address, classify
 from sendoff.policy.urls import DEFAULT_PORTS, split_url
+from sendoff.smtp_url import domain_of, is_mail_address
 
-__all__ = ["Address", "AddressPolicy", "Target", "check_url", "classify", "refusal"]
+__all__ = ["MAILTO", "Address", "AddressPolicy", "Target", "check_url", "classify", "refusal"]
+
+MAILTO = "mailto"
+"""The scheme of a target that is an e-mail address, which is its `path`."""
 
 _LOCAL_SUFFIXES = (
     "localhost",
@@ -77,6 +81,7 @@ _SERVICE_PORTS = {
     "mongodb": (27017, 27018, 27019),
     "rethinkdb": (28015,),
 }
+_MAIL_PORT = 25
 _REFUSED_PORTS = {port: service for service, ports in _SERVICE_PORTS.items() for port in ports}
 
 
@@ -86,6 +91,8 @@ class AddressPolicy:
 
     allow_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     allow_http: bool = False
+    allow_mail: bool = False
+    """Whether `mailto:` URLs are targets: those of alert endpoints alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +124,8 @@ def check_url(url: str, policy: AddressPolicy) -> Target:
     A literal IP address is checked here; a name that looks public passes, and is checked by what it resolves
     to each time it is dialed.
     """
+    if policy.allow_mail and url.lower().startswith(f"{MAILTO}:"):
+        return _mail_target(url[len(MAILTO) + 1 :])
     parts = split_url(url)
     if parts.scheme != "https" and not policy.allow_http:
         raise UnsafeUrl("url must start with https://.", reason="not_https")
@@ -129,6 +138,12 @@ def check_url(url: str, policy: AddressPolicy) -> Target:
             reason="local_name",
         )
     return Target(parts.scheme, parts.host, parts.port, parts.path, parts.address)
+
+
+def _mail_target(address: str) -> Target:
+    if not is_mail_address(address):
+        raise UnsafeUrl("url must hold one plain e-mail address, like mailto:oncall@example.com.", reason="malformed")
+    return Target(MAILTO, domain_of(address), _MAIL_PORT, address)
 
 
 def refusal(address: Address, policy: AddressPolicy) -> str | None:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 
+from sendoff.policy.operational_events import OperationalEventType
+
 PING = "webhook.ping"
 """Sent by registration and URL changes only; it can be neither subscribed to nor published."""
 
@@ -18,18 +20,8 @@ DIALBIRD_TYPES = (
 )
 BUILT_IN_TYPES = OPTIMALDIAL_TYPES + DIALBIRD_TYPES
 
-OPERATIONAL_TYPES = (
-    "endpoint.created",
-    "endpoint.updated",
-    "endpoint.deleted",
-    "endpoint.failing",
-    "endpoint.disabled",
-    "endpoint.recovered",
-    "delivery.dead_lettered",
-    "replay.finished",
-    "secret.rotated",
-)
-"""Changes of endpoints and deliveries, as events for operators (Sendoff contract, "Operational events")."""
+OPERATIONAL_TYPES = tuple(str(type_) for type_ in OperationalEventType)
+"""Changes of endpoints and deliveries, which alert endpoints subscribe to; organizations cannot register the names."""
 
 DEFAULT_SUBSCRIPTION = ("upload.completed", "upload.failed")
 """The subscription of an endpoint that was registered without a list (OptimalDial contract, "Webhook endpoints")."""

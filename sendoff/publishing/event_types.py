@@ -18,6 +18,7 @@ from sendoff.errors import Conflict, Invalid, NotFound, UnknownEventType
 from sendoff.policy.json_schema import Schema, SchemaRefused, Violation, compile_schema
 from sendoff.policy.matching import (
     BUILT_IN_TYPES,
+    OPERATIONAL_TYPES,
     first_unknown,
     is_event_type_name,
     is_pattern,
@@ -147,6 +148,15 @@ async def check_subscription(tx: Transaction, wanted: Collection[str]) -> None:
         raise UnknownEventType(
             f"Unknown event type {_quoted(unknown)} in `events`; {await suggest_types(tx, unknown)}", field="events"
         )
+
+
+def check_operational_subscription(wanted: Collection[str]) -> None:
+    """Raise UnknownEventType (field `events`) unless each of `wanted` matches an operational event."""
+    for name in wanted:
+        if not any(matches([name], known) for known in OPERATIONAL_TYPES):
+            near = get_close_matches(name[:_MAX_QUOTED_CHARACTERS], OPERATIONAL_TYPES, n=MAX_SUGGESTIONS)
+            remedy = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(OPERATIONAL_TYPES)}."
+            raise UnknownEventType(f"Unknown operational event {_quoted(name)} in `events`; {remedy}", field="events")
 
 
 async def _matches_any(tx: Transaction, pattern: str) -> bool:

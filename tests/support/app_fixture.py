@@ -19,6 +19,7 @@ from sendoff.delivery.sweep import sweep
 from sendoff.endpoints.fields import NewEndpoint
 from sendoff.endpoints.manage import RegisteredEndpoint, register_endpoint
 from sendoff.idempotency import StoredResponse
+from sendoff.publishing.operational_events import publish_operational_events
 from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
 from sendoff.settings import load
 from sendoff.startup import open_context
@@ -88,6 +89,7 @@ class AppFixture:
         while True:
             await sweep(self.context)
             await drain_inactive_endpoints(self.context)
+            await publish_operational_events(self.context)
             queued, self.queue.deliveries = self.queue.deliveries, []
             holders, self.queue.holders = self.queue.holders, set()
             if not queued and not holders:

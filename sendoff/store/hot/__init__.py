@@ -79,9 +79,11 @@ class HotStore(Protocol):
         """Claim the held deliveries of some endpoints whose turn it is, of each at most its quota."""
         ...
 
-    async def record(self, attempts: Sequence[AttemptRecord], *, now: datetime) -> Recorded:
+    async def record(self, attempts: Sequence[AttemptRecord], *, now: datetime, failing_at: int) -> Recorded:
         """Write what attempts came to, in the order they ended, and commit: successes, failures and dead letters.
 
+        An endpoint with `failing_at` consecutive failures counts as failing. That it began to, or recovered, and each
+        dead letter is an operational event if an alert endpoint subscribes to it.
         Attempts whose delivery is not in flight under their lease any more change nothing.
         """
         ...

@@ -9,6 +9,7 @@ from typing import Any
 from sendoff.ids import new_id
 from sendoff.policy.admission import Quotas
 from sendoff.policy.matching import patterns_of
+from sendoff.policy.operational_events import OPERATORS, OperationalEventType
 from sendoff.policy.states import (
     ACCEPT,
     CLAIM_DUE,
@@ -50,6 +51,7 @@ from sendoff.store.hot.timing import timed
 from sendoff.store.queries.deliveries import NewDelivery
 from sendoff.store.queries.endpoints import Subscriber
 from sendoff.store.queries.events import NewEventRow
+from sendoff.store.queries.operational_events import is_wanted
 
 _SUBSCRIBERS = f"""(
     SELECT json_agg(json_build_object(
@@ -204,7 +206,10 @@ _RECORD_COLUMNS = {
     "endpoint_url": "text",
 }
 _ARRAYS = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(_RECORD_COLUMNS.values(), start=1))
-_NOW, _INTERVAL = f"${len(_RECORD_COLUMNS) + 1}", f"${len(_RECORD_COLUMNS) + 2}"
+_NOW, _INTERVAL, _FAILING_AT = (f"${len(_RECORD_COLUMNS) + place}" for place in (1, 2, 3))
+_BEGINS_TO_FAIL = f"t.consecutive_failures < {_FAILING_AT}::int AND t.failures >= {_FAILING_AT}::int"
+_RECOVERS = f"""t.unhealthy_since IS NOT NULL AND t.succeeded_at IS NOT NULL AND t.state = 'active'
+    AND t.failures < {_FAILING_AT}::int"""
 # `place` is the order in which the attempts ended: failures before an endpoint's last success do not count any more.
 _RECORD = f"""
     WITH r AS MATERIALIZED (
@@ -237,6 +242,7 @@ _RECORD = f"""
         SELECT dead_letter_id, delivery_id, event_id, event_type, endpoint_id, endpoint_url, organization_id,
             reason, response_status, error, attempt_count, {_NOW}::timestamptz, {made_by(GIVE_UP)}
         FROM settled WHERE dead_letter_id IS NOT NULL
+        RETURNING id, organization_id, endpoint_id
     ), replayed AS (
         UPDATE replay_items AS i SET state = CASE s.state
             WHEN 'delivered' THEN {made_by(RECORD_ITEM, ReplayItemState.SUCCEEDED)}
@@ -252,26 +258,50 @@ _RECORD = f"""
         SELECT endpoint_id, bool_and(health = 'success') AS is_healthy,
             max(ended_at) FILTER (WHERE health = 'success') AS succeeded_at,
             max(ended_at) FILTER (WHERE health <> 'success' AND counted) AS failed_at,
-            count(*) FILTER (WHERE health IN ('failure', 'gone') AND place > COALESCE(last_success, 0)) AS failures
+            count(*) FILTER (WHERE health IN ('failure', 'gone') AND place > COALESCE(last_success, 0)) AS failures,
+            min(ended_at) FILTER (WHERE health IN ('failure', 'gone') AND place > COALESCE(last_success, 0))
+                AS first_failed_at
         FROM placed GROUP BY endpoint_id
     ), touched AS MATERIALIZED (
-        SELECT p.id, p.state, p.consecutive_failures, t.is_healthy, t.succeeded_at, t.failed_at, t.failures
+        SELECT p.id, p.organization_id, p.state, p.consecutive_failures, p.first_failure_at, p.unhealthy_since,
+            t.is_healthy, t.succeeded_at, t.failed_at, t.first_failed_at,
+            t.failures + CASE WHEN t.succeeded_at IS NULL THEN p.consecutive_failures ELSE 0 END AS failures
         FROM tally t JOIN endpoints p ON p.id = t.endpoint_id
-        WHERE NOT t.is_healthy OR p.consecutive_failures > 0
+        WHERE NOT t.is_healthy OR p.consecutive_failures > 0 OR p.unhealthy_since IS NOT NULL
             OR p.last_success_at IS NULL OR p.last_success_at <= t.succeeded_at - {_INTERVAL}::interval
         ORDER BY p.id FOR UPDATE OF p
     ), counted_on AS (
         UPDATE endpoints AS p SET
-            consecutive_failures = t.failures + CASE WHEN t.succeeded_at IS NULL THEN p.consecutive_failures ELSE 0 END,
+            consecutive_failures = t.failures,
+            first_failure_at = CASE WHEN t.succeeded_at IS NULL THEN COALESCE(t.first_failure_at, t.first_failed_at)
+                ELSE t.first_failed_at END,
+            unhealthy_since = CASE WHEN {_RECOVERS} THEN NULL
+                WHEN {_BEGINS_TO_FAIL} THEN COALESCE(t.unhealthy_since, t.first_failure_at, t.first_failed_at)
+                ELSE t.unhealthy_since END,
             last_success_at = GREATEST(p.last_success_at, t.succeeded_at),
             last_failure_at = COALESCE(t.failed_at, p.last_failure_at)
         FROM touched t WHERE p.id = t.id
+    ), noted AS (
+        INSERT INTO operational_events (type, organization_id, endpoint_id, subject_id, facts, occurred_at)
+        SELECT '{OperationalEventType.DELIVERY_DEAD_LETTERED}', organization_id, endpoint_id, id, NULL, {_NOW}
+        FROM dead_lettered WHERE organization_id <> '{OPERATORS}'
+            AND {is_wanted(OperationalEventType.DELIVERY_DEAD_LETTERED, sqlite=False)}
+        UNION ALL
+        SELECT '{OperationalEventType.ENDPOINT_FAILING}', organization_id, id, NULL,
+            json_build_object('consecutive_failures', failures), {_NOW}
+        FROM touched t WHERE organization_id <> '{OPERATORS}' AND {_BEGINS_TO_FAIL}
+            AND {is_wanted(OperationalEventType.ENDPOINT_FAILING, sqlite=False)}
+        UNION ALL
+        SELECT '{OperationalEventType.ENDPOINT_RECOVERED}', organization_id, id, NULL,
+            json_build_object('unhealthy_since', unhealthy_since), {_NOW}
+        FROM touched t WHERE organization_id <> '{OPERATORS}' AND {_RECOVERS}
+            AND {is_wanted(OperationalEventType.ENDPOINT_RECOVERED, sqlite=False)}
     )
     SELECT delivery_id, lease_token, NULL::uuid AS endpoint_id, NULL::text AS endpoint_state,
-        NULL::int AS consecutive_failures
+        NULL::int AS consecutive_failures, NULL::timestamptz AS first_failure_at
     FROM settled
     UNION ALL
-    SELECT NULL, NULL, id, state, consecutive_failures FROM touched WHERE NOT is_healthy
+    SELECT NULL, NULL, id, state, consecutive_failures, first_failure_at FROM touched WHERE NOT is_healthy
 """
 
 
@@ -344,15 +374,17 @@ class PostgresHotStore:
         return read_claims(rows)
 
     @timed("record")
-    async def record(self, attempts: Sequence[AttemptRecord], *, now: datetime) -> Recorded:
+    async def record(self, attempts: Sequence[AttemptRecord], *, now: datetime, failing_at: int) -> Recorded:
         flat = [attempt_columns(attempt) for attempt in attempts]
         columns = [[row[name] for row in flat] for name in _RECORD_COLUMNS]
         recorded = Recorded()
-        for row in await self._direct.fetch(_RECORD, *columns, now, SUCCESS_NOTED_EVERY):
+        for row in await self._direct.fetch(_RECORD, *columns, now, SUCCESS_NOTED_EVERY, failing_at):
             if row["endpoint_id"] is None:
                 recorded.claims.add((str(row["delivery_id"]), str(row["lease_token"])))
             else:
-                before = EndpointBefore(EndpointState(row["endpoint_state"]), row["consecutive_failures"])
+                before = EndpointBefore(
+                    EndpointState(row["endpoint_state"]), row["consecutive_failures"], row["first_failure_at"]
+                )
                 recorded.endpoints[str(row["endpoint_id"])] = before
         return recorded
 

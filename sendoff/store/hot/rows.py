@@ -131,6 +131,7 @@ class EndpointBefore:
 
     state: EndpointState
     consecutive_failures: int
+    first_failure_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,8 @@ class WorkAtHand:
     """Deliveries in the lines of ordered endpoints."""
     drains: bool
     """Endpoints that stopped being active, whose deliveries may still wait."""
+    alerts: bool
+    """Operational events to publish, or alerts that were kept together long enough."""
 
 
 WORK_AT_HAND = f"""
@@ -168,7 +171,9 @@ WORK_AT_HAND = f"""
         EXISTS (SELECT 1 FROM replays WHERE state = '{ReplayState.RUNNING}') AS replays,
         EXISTS (SELECT 1 FROM deliveries WHERE state = '{DeliveryState.HELD}') AS held,
         EXISTS (SELECT 1 FROM deliveries WHERE state = '{DeliveryState.QUEUED}') AS queued,
-        EXISTS (SELECT 1 FROM endpoints WHERE drain_due) AS drains
+        EXISTS (SELECT 1 FROM endpoints WHERE drain_due) AS drains,
+        EXISTS (SELECT 1 FROM operational_events)
+            OR EXISTS (SELECT 1 FROM alert_groups WHERE due_at <= :now) AS alerts
 """
 """SQL with `:now` and `:enqueued_until` for the fields of WorkAtHand: index probes, in one statement."""
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from sendoff.policy.admission import Quotas
 from sendoff.policy.decision import HealthEffect
+from sendoff.policy.operational_events import OPERATORS, OperationalEventType
 from sendoff.policy.states import (
     CLAIM_DUE,
     CLAIM_HELD,
@@ -24,7 +25,7 @@ from sendoff.policy.states import (
     EndpointState,
     ReplayItemState,
 )
-from sendoff.store.engine.batch import json_text
+from sendoff.store.engine.batch import json_text, read_time
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.sqlite_driver import Embedded, as_sqlite_has_it
 from sendoff.store.engine.transitions import found_by, made_by
@@ -56,6 +57,7 @@ from sendoff.store.hot.timing import timed
 from sendoff.store.queries.deliveries import NewDelivery
 from sendoff.store.queries.endpoints import Subscriber
 from sendoff.store.queries.events import NewEventRow
+from sendoff.store.queries.operational_events import is_wanted
 
 _SUBSCRIBERS = f"""(
     SELECT json_group_array(json_object(
@@ -166,18 +168,31 @@ _SETTLE_REPLAY_ITEM = f"""
     WHERE replay_id = :replay_id AND delivery_id = :delivery_id AND {found_by(RECORD_ITEM)}
 """
 _FIND_ENDPOINTS = """
-    SELECT id, state, consecutive_failures, last_success_at FROM endpoints
+    SELECT id, organization_id, state, consecutive_failures, first_failure_at, unhealthy_since, last_success_at
+    FROM endpoints
     WHERE id IN (SELECT value FROM json_each(:ids))
 """
 _COUNT_ON_ENDPOINT = """
     UPDATE endpoints SET
-        consecutive_failures = :failures + CASE WHEN :succeeded_at IS NULL THEN consecutive_failures ELSE 0 END,
+        consecutive_failures = :failures, first_failure_at = :first_failure_at, unhealthy_since = :unhealthy_since,
         last_success_at = CASE
             WHEN :succeeded_at IS NULL THEN last_success_at ELSE max(COALESCE(last_success_at, ''), :succeeded_at)
         END,
         last_failure_at = COALESCE(:failed_at, last_failure_at)
     WHERE id = :id
 """
+_NOTE = {
+    type_: f"""
+    INSERT INTO operational_events (type, organization_id, endpoint_id, subject_id, facts, occurred_at)
+    SELECT '{type_}', :organization_id, :endpoint_id, :subject_id, :facts, :now
+    WHERE {is_wanted(type_, sqlite=True)}
+"""
+    for type_ in (
+        OperationalEventType.DELIVERY_DEAD_LETTERED,
+        OperationalEventType.ENDPOINT_FAILING,
+        OperationalEventType.ENDPOINT_RECOVERED,
+    )
+}
 
 
 class SqliteHotStore:
@@ -250,8 +265,8 @@ class SqliteHotStore:
         return await self._embedded.write(partial(_claim, update=_CLAIM_HELD, parameters=each))
 
     @timed("record")
-    async def record(self, attempts: Sequence[AttemptRecord], *, now: datetime) -> Recorded:
-        return await self._embedded.write(partial(_record, attempts=attempts, now=now))
+    async def record(self, attempts: Sequence[AttemptRecord], *, now: datetime, failing_at: int) -> Recorded:
+        return await self._embedded.write(partial(_record, attempts=attempts, now=now, failing_at=failing_at))
 
     async def look_for_work(self, *, now: datetime, enqueued_until: datetime) -> WorkAtHand:
         moments = {"now": time_text(now), "enqueued_until": time_text(enqueued_until)}
@@ -274,7 +289,9 @@ def _claim(connection: sqlite3.Connection, *, update: str, parameters: Sequence[
     return read_claims(connection.execute(_CONTENT, wanted).fetchall())
 
 
-def _record(connection: sqlite3.Connection, *, attempts: Sequence[AttemptRecord], now: datetime) -> Recorded:
+def _record(
+    connection: sqlite3.Connection, *, attempts: Sequence[AttemptRecord], now: datetime, failing_at: int
+) -> Recorded:
     ids = json_text([attempt.delivery_id for attempt in attempts])
     leased = {(row["id"], row["lease_token"]): row for row in connection.execute(_FIND_LEASED, {"ids": ids})}
     rows: list[dict[str, Any]] = []
@@ -282,19 +299,23 @@ def _record(connection: sqlite3.Connection, *, attempts: Sequence[AttemptRecord]
         if delivery := leased.get((attempt.delivery_id, attempt.lease_token)):
             columns = {name: as_sqlite_has_it(value) for name, value in attempt_columns(attempt).items()}
             rows.append({**dict(delivery), **columns, "now": time_text(now)})
+    dead = [row for row in rows if row["dead_letter_id"] is not None]
     statements = (
         (_SETTLE, rows),
         (_INSERT_ATTEMPT, [row for row in rows if row["counted"]]),
         (_KEEP_EXCHANGE, [row for row in rows if row["url"] is not None]),
-        (_INSERT_DEAD_LETTER, [row for row in rows if row["dead_letter_id"] is not None]),
+        (_INSERT_DEAD_LETTER, dead),
         (_SETTLE_REPLAY_ITEM, [row for row in rows if row["replay_id"] is not None and row["state"] != "pending"]),
     )
     _execute_all(connection, statements=statements)
+    _note(connection, OperationalEventType.DELIVERY_DEAD_LETTERED, dead, subject="dead_letter_id", now=now)
     claims = {(row["delivery_id"], row["lease_token"]) for row in rows}
-    return Recorded(claims, _count_on_endpoints(connection, rows))
+    return Recorded(claims, _count_on_endpoints(connection, rows, now=now, failing_at=failing_at))
 
 
-def _count_on_endpoints(connection: sqlite3.Connection, rows: Sequence[Mapping[str, Any]]) -> dict[str, EndpointBefore]:
+def _count_on_endpoints(
+    connection: sqlite3.Connection, rows: Sequence[Mapping[str, Any]], *, now: datetime, failing_at: int
+) -> dict[str, EndpointBefore]:
     """Count attempts on their endpoints; return those that not only succeeded, as they were before."""
     by_endpoint: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
@@ -306,28 +327,81 @@ def _count_on_endpoints(connection: sqlite3.Connection, rows: Sequence[Mapping[s
         if tally.pop("is_healthy"):
             noted = endpoint["last_success_at"]
             latest = datetime.fromisoformat(tally["succeeded_at"]) - SUCCESS_NOTED_EVERY
-            if not endpoint["consecutive_failures"] and noted is not None and noted > time_text(latest):
+            is_well = not endpoint["consecutive_failures"] and endpoint["unhealthy_since"] is None
+            if is_well and noted is not None and noted > time_text(latest):
                 continue
         else:
             state = EndpointState(endpoint["state"])
-            before[endpoint["id"]] = EndpointBefore(state, endpoint["consecutive_failures"])
-        changes.append({"id": endpoint["id"], **tally})
+            first_failure_at = read_time(endpoint["first_failure_at"])
+            before[endpoint["id"]] = EndpointBefore(state, endpoint["consecutive_failures"], first_failure_at)
+        changes.append(_change_of_health(endpoint, tally, failing_at))
     _execute_all(connection, statements=[(_COUNT_ON_ENDPOINT, changes)])
+    for type_ in (OperationalEventType.ENDPOINT_FAILING, OperationalEventType.ENDPOINT_RECOVERED):
+        _note(connection, type_, [change for change in changes if change["noted"] is type_], now=now)
     return before
 
 
+def _change_of_health(endpoint: Mapping[str, Any], tally: Mapping[str, Any], failing_at: int) -> dict[str, Any]:
+    """What an endpoint's row becomes, and the operational event that this is, if any."""
+    failures, since = tally["failures"], endpoint["unhealthy_since"]
+    first = tally["first_failed_at"]
+    if tally["succeeded_at"] is None:
+        failures += endpoint["consecutive_failures"]
+        first = endpoint["first_failure_at"] or first
+    noted, facts = None, None
+    if tally["succeeded_at"] is not None and since and endpoint["state"] == "active" and failures < failing_at:
+        noted, facts, since = OperationalEventType.ENDPOINT_RECOVERED, {"unhealthy_since": since}, None
+    elif endpoint["consecutive_failures"] < failing_at <= failures:
+        noted, facts, since = OperationalEventType.ENDPOINT_FAILING, {"consecutive_failures": failures}, since or first
+    return {
+        "id": endpoint["id"],
+        "organization_id": endpoint["organization_id"],
+        "succeeded_at": tally["succeeded_at"],
+        "failed_at": tally["failed_at"],
+        "failures": failures,
+        "first_failure_at": first,
+        "unhealthy_since": since,
+        "noted": noted,
+        "facts": facts,
+    }
+
+
+def _note(
+    connection: sqlite3.Connection,
+    type_: OperationalEventType,
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    subject: str | None = None,
+    now: datetime,
+) -> None:
+    """Write an operational event for each of the rows, of an endpoint or of one of its dead letters."""
+    events = [
+        {
+            "organization_id": row["organization_id"],
+            "endpoint_id": row["endpoint_id"] if subject else row["id"],
+            "subject_id": row[subject] if subject else None,
+            "facts": json_text(row["facts"]) if "facts" in row else None,
+            "now": time_text(now),
+        }
+        for row in rows
+        if row["organization_id"] != OPERATORS
+    ]
+    _execute_all(connection, statements=[(_NOTE[type_], events)])
+
+
 def _tally(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    failures = 0
+    failures: list[str] = []
     for row in rows:
         if row["health"] == HealthEffect.SUCCESS:
-            failures = 0
+            failures = []
         elif row["health"] in (HealthEffect.FAILURE, HealthEffect.GONE):
-            failures += 1
+            failures.append(row["ended_at"])
     succeeded = [row["ended_at"] for row in rows if row["health"] == HealthEffect.SUCCESS]
     failed = [row["ended_at"] for row in rows if row["health"] != HealthEffect.SUCCESS and row["counted"]]
     return {
         "is_healthy": len(succeeded) == len(rows),
-        "failures": failures,
+        "failures": len(failures),
+        "first_failed_at": min(failures, default=None),
         "succeeded_at": max(succeeded, default=None),
         "failed_at": max(failed, default=None),
     }

@@ -11,6 +11,7 @@ from sqlalchemy import update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col, select
 
+from sendoff.policy.operational_events import OPERATORS
 from sendoff.store.engine.batch import execute, ids_parameter, read_json, read_time, rows_from
 from sendoff.store.engine.database import Transaction
 from sendoff.store.tables import ApiKey, Membership, Organization, User
@@ -20,15 +21,27 @@ async def find_organization(tx: Transaction, organization_id: str) -> Organizati
     return await tx.get(Organization, organization_id)
 
 
+async def names_of(tx: Transaction, organization_ids: Iterable[str]) -> dict[str, str]:
+    """The names of the existing organizations among these, by id."""
+    query = select(Organization.id, Organization.name).where(col(Organization.id).in_(set(organization_ids)))
+    return {row.id: row.name for row in (await tx.execute(query)).all()}
+
+
 async def lock_organization(tx: Transaction, organization_id: str) -> None:
     """Hold the organization until the transaction ends, against others that lock it."""
     query = select(Organization.id).where(col(Organization.id) == organization_id)
     await tx.execute(query.with_for_update(key_share=True))
 
 
+async def insert_organization_if_new(tx: Transaction, new: Organization) -> None:
+    """Insert the organization unless there is one with its id."""
+    await _insert_if_new(tx, new)
+
+
 async def list_organizations(tx: Transaction) -> list[Organization]:
-    """All organizations, newest first."""
-    return list((await tx.scalars(select(Organization).order_by(col(Organization.id).desc()))).all())
+    """All organizations but the operators' own, newest first."""
+    query = select(Organization).where(col(Organization.id) != OPERATORS)
+    return list((await tx.scalars(query.order_by(col(Organization.id).desc()))).all())
 
 
 async def find_user(tx: Transaction, email: str) -> User | None:
@@ -69,7 +82,7 @@ async def insert_membership_if_new(tx: Transaction, membership: Membership) -> N
     await _insert_if_new(tx, membership)
 
 
-async def _insert_if_new(tx: Transaction, row: User | Membership) -> None:
+async def _insert_if_new(tx: Transaction, row: User | Membership | Organization) -> None:
     """Insert the row unless a unique column says that it is there; a concurrent insert of it is waited for."""
     insert = sqlite.insert if tx.get_bind().dialect.name == "sqlite" else postgresql.insert
     await tx.execute(insert(type(row)).values(row.model_dump()).on_conflict_do_nothing())

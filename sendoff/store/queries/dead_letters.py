@@ -11,11 +11,13 @@ from sqlalchemy import func, text, update
 from sqlalchemy import select as core_select
 from sqlmodel import col, select
 
+from sendoff.policy.operational_events import OPERATORS
 from sendoff.policy.states import GIVE_UP_WAITING, SEND_AGAIN, DeadLetterReason
 from sendoff.store.engine.batch import execute, ids_parameter, rows_from, rows_parameter
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.paging import newest_first
 from sendoff.store.engine.transitions import made_by
+from sendoff.store.queries import operational_events
 from sendoff.store.tables import DeadLetter
 
 
@@ -52,7 +54,7 @@ class InsertedLetter:
 
 
 async def insert_for(tx: Transaction, drained: Sequence[Drain], *, now: datetime) -> list[InsertedLetter]:
-    """Insert the dead letters of deliveries as they stand, which the transaction holds."""
+    """Insert the dead letters of deliveries that the transaction holds, as they stand, and their operational events."""
     inserted = await execute(
         tx,
         f"""
@@ -69,14 +71,22 @@ async def insert_for(tx: Transaction, drained: Sequence[Drain], *, now: datetime
         rows=rows_parameter(drained),
         now=now,
     )
-    return [
+    letters = [
         InsertedLetter(str(row.organization_id), str(row.endpoint_id), row.event_type, DeadLetterReason(row.reason))
         for row in inserted
     ]
+    await operational_events.add_dead_lettered(tx, [one.id for one in drained], now=now)
+    return letters
 
 
 async def find(tx: Transaction, dead_letter_id: str, *, lock: bool = False) -> DeadLetter | None:
     return await tx.get(DeadLetter, dead_letter_id, with_for_update=lock or None)
+
+
+async def find_many(tx: Transaction, ids: Sequence[str]) -> dict[str, DeadLetter]:
+    """The existing dead letters among these, by id."""
+    query = select(DeadLetter).where(col(DeadLetter.id).in_(ids))
+    return {letter.id: letter for letter in (await tx.scalars(query)).all()}
 
 
 async def page(tx: Transaction, chosen: DeadLetterFilter, *, limit: int, before: str | None = None) -> list[DeadLetter]:
@@ -92,6 +102,31 @@ async def count(tx: Transaction, chosen: DeadLetterFilter) -> tuple[int, int]:
     ).where(*conditions(chosen))
     deliveries, endpoints = (await tx.execute(query)).one()
     return deliveries, endpoints
+
+
+@dataclass(frozen=True, slots=True)
+class DeadOfEndpoint:
+    """How many deliveries of an endpoint died."""
+
+    endpoint_id: str
+    endpoint_url: str
+    organization_id: str
+    count: int
+
+
+async def count_by_endpoint(tx: Transaction, *, since: datetime, limit: int) -> list[DeadOfEndpoint]:
+    """Of the newest `limit` dead letters since then, how many each endpoint has, the most first; none of alerts."""
+    newest = (
+        core_select(col(DeadLetter.endpoint_id), col(DeadLetter.endpoint_url), col(DeadLetter.organization_id))
+        .where(col(DeadLetter.died_at) >= since, col(DeadLetter.organization_id) != OPERATORS)
+        .order_by(col(DeadLetter.died_at).desc())
+        .limit(limit)
+        .subquery()
+    )
+    number = func.count().label("number")
+    query = core_select(newest.c.endpoint_id, func.max(newest.c.endpoint_url), newest.c.organization_id, number)
+    grouped = query.group_by(newest.c.endpoint_id, newest.c.organization_id).order_by(number.desc())
+    return [DeadOfEndpoint(*row) for row in (await tx.execute(grouped)).all()]
 
 
 async def find_discarded(tx: Transaction, delivery_ids: Iterable[str]) -> list[str]:

@@ -19,6 +19,8 @@ from sendoff.store.tables import Attempt, Delivery, Endpoint, Event, LastExchang
 
 Query = TypeVar("Query", bound=Any)
 
+_LOOKED_AT = 100  # deliveries of an endpoint, so that the query costs the same at any size of the table
+
 
 async def find(tx: Transaction, delivery_id: str) -> Delivery | None:
     return await tx.get(Delivery, delivery_id)
@@ -41,6 +43,19 @@ async def attempts_of(tx: Transaction, delivery_id: str) -> list[Attempt]:
     """Every attempt of a delivery, first to last."""
     query = select(Attempt).where(col(Attempt.delivery_id) == delivery_id).order_by(col(Attempt.number))
     return list((await tx.scalars(query)).all())
+
+
+async def last_failure_of(tx: Transaction, endpoint_id: str) -> Delivery | None:
+    """The delivery of the endpoint whose attempt failed last, among the newest `_LOOKED_AT`; None without one."""
+    newest = (
+        core_select(col(Delivery.id))
+        .where(col(Delivery.endpoint_id) == endpoint_id)
+        .order_by(col(Delivery.id).desc())
+        .limit(_LOOKED_AT)
+        .subquery()
+    )
+    query = select(Delivery).join(newest, newest.c.id == Delivery.id).where(col(Delivery.last_error).is_not(None))
+    return (await tx.scalars(query.order_by(col(Delivery.last_attempt_at).desc()).limit(1))).first()
 
 
 async def last_exchange_of(tx: Transaction, delivery_id: str) -> LastExchange | None:

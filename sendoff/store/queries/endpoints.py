@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import func, update
 from sqlmodel import col, select
 
+from sendoff.policy.operational_events import OPERATORS
 from sendoff.policy.states import EndpointState, Trigger
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.paging import newest_first
@@ -127,11 +128,19 @@ async def page(
     before: str | None = None,
     organization_id: str | None = None,
     state: EndpointState | None = None,
+    deleted: bool = True,
 ) -> list[Endpoint]:
-    """Endpoints of all organizations, newest first, at most `limit`, older than the id `before`."""
+    """Endpoints of all organizations, newest first, at most `limit`, older than the id `before`.
+
+    Alert endpoints only if their organization is named; deleted ones not without `deleted`.
+    """
     query = select(Endpoint)
     if organization_id is not None:
         query = query.where(col(Endpoint.organization_id) == organization_id)
+    else:
+        query = query.where(col(Endpoint.organization_id) != OPERATORS)
+    if not deleted:
+        query = query.where(col(Endpoint.state) != EndpointState.DELETED)
     if state is not None:
         query = query.where(col(Endpoint.state) == state)
     query = newest_first(query, col(Endpoint.id), limit=limit, before=before)

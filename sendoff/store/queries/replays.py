@@ -61,6 +61,11 @@ async def find(tx: Transaction, replay_id: str, *, lock: bool = False) -> Replay
     return await tx.get(Replay, replay_id, with_for_update=lock or None)
 
 
+async def find_many(tx: Transaction, ids: Sequence[str]) -> dict[str, Replay]:
+    """The existing replays among these, by id."""
+    return {replay.id: replay for replay in (await tx.scalars(select(Replay).where(col(Replay.id).in_(ids)))).all()}
+
+
 async def page(tx: Transaction, *, limit: int, before: str | None = None) -> list[Replay]:
     """Replays, newest first, at most `limit`, older than the id `before`."""
     query = newest_first(select(Replay), col(Replay.id), limit=limit, before=before)

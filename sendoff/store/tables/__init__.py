@@ -5,6 +5,7 @@ or a manual retry's "now", and `leased_until` of those in flight, whose worker d
 """
 
 from sendoff.store.tables.accounts import ApiKey, Membership, Organization, User
+from sendoff.store.tables.alerts import AlertGroup, OperationalEvent
 from sendoff.store.tables.dead_letters import DeadLetter, Replay, ReplayItem
 from sendoff.store.tables.deliveries import Attempt, Delivery, LastExchange
 from sendoff.store.tables.endpoints import Endpoint
@@ -19,6 +20,7 @@ from sendoff.store.tables.workers import Worker
 __all__ = [
     "STATISTICS",
     "STATISTICS_INCREMENTS",
+    "AlertGroup",
     "ApiKey",
     "Attempt",
     "AuditEntry",
@@ -31,6 +33,7 @@ __all__ = [
     "IdempotencyRecord",
     "LastExchange",
     "Membership",
+    "OperationalEvent",
     "Organization",
     "PageLink",
     "PageSession",

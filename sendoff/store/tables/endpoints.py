@@ -44,6 +44,10 @@ class Endpoint(SQLModel, table=True):
     last_success_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     last_failure_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     consecutive_failures: int = 0
+    first_failure_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When the first of the consecutive failures ended; null without one."""
+    unhealthy_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """Since when it has been failing or disabled; null again as soon as a delivery succeeds."""
     disabled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     disabled_by_operator: bool = False
     """Set while an operator's disable holds: the owner cannot switch it on."""
@@ -75,6 +79,8 @@ class Endpoint(SQLModel, table=True):
     """Whether its deliveries go out one at a time, in the order of acceptance."""
     last_sequence: int = Field(default=0, sa_type=BigInteger)
     """The highest `sequence` given to a delivery of it."""
+    organization_ids: list[str] | None = Field(default=None, sa_type=Json)
+    """Of an alert endpoint: the organizations whose operational events it gets; null gets those of all."""
     drain_due: bool = False
     """Set when the endpoint stops being active, cleared when its open deliveries are in the dead-letter store."""
     created_at: datetime = Field(sa_type=UtcDateTime)

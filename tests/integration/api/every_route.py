@@ -88,6 +88,15 @@ CALLS = {
     ("GET", "/operator/v1/workers"): READER,
     ("GET", "/operator/v1/statistics"): READER,
     ("GET", "/api/v1/statistics"): WEBHOOKS,
+    ("GET", "/operator/v1/alert-endpoints"): READER,
+    ("POST", "/operator/v1/alert-endpoints"): Call("operator", across=True, body={"url": "https://10.0.0.1/"}),
+    ("GET", "/operator/v1/alert-endpoints/{alert_endpoint_id}"): READER,
+    ("PATCH", "/operator/v1/alert-endpoints/{alert_endpoint_id}"): Call(
+        "operator", across=True, body={"description": "theirs"}
+    ),
+    ("DELETE", "/operator/v1/alert-endpoints/{alert_endpoint_id}"): OPERATOR,
+    ("POST", "/operator/v1/alert-endpoints/{alert_endpoint_id}/rotate-secret"): OPERATOR,
+    ("POST", "/operator/v1/alert-endpoints/{alert_endpoint_id}/test"): OPERATOR,
 }
 
 DIALBIRD = {

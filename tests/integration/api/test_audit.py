@@ -22,6 +22,10 @@ ACTIONS = {
     ("PATCH", "/operator/v1/endpoints/{endpoint_id}"): "endpoint.update",
     ("POST", "/operator/v1/endpoints/{endpoint_id}/disable"): "endpoint.disable",
     ("POST", "/operator/v1/endpoints/{endpoint_id}/enable"): "endpoint.enable",
+    ("POST", "/operator/v1/alert-endpoints"): "endpoint.create",
+    ("PATCH", "/operator/v1/alert-endpoints/{alert_endpoint_id}"): "endpoint.update",
+    ("POST", "/operator/v1/alert-endpoints/{alert_endpoint_id}/rotate-secret"): "endpoint.rotate_secret",
+    ("DELETE", "/operator/v1/alert-endpoints/{alert_endpoint_id}"): "endpoint.delete",
     ("POST", "/operator/v1/deliveries/{delivery_id}/retry"): "delivery.retry",
     ("POST", "/api/v1/deliveries/{delivery_id}/retry"): "delivery.retry",
     ("POST", "/api/v1/webhooks/{webhook_id}/recover"): "replay.start",
@@ -41,6 +45,7 @@ TRAFFIC = {
     ("DELETE", "/api/v1/uploads/{upload_id}"),
     ("DELETE", "/api/v1/uploads/{upload_id}/files"),
     ("POST", "/api/v1/webhooks/{webhook_id}/test"),
+    ("POST", "/operator/v1/alert-endpoints/{alert_endpoint_id}/test"),
 }
 """Routes that write what the product is for; their rows are their own record."""
 
@@ -79,6 +84,11 @@ async def do_everything(api: ApiFixture, receiver: Receiver) -> list[str]:
     ids["subscription_id"] = (await do("POST", "/api/v1/subscriptions", subscription))["id"]
     await do("PATCH", "/api/v1/subscriptions/{subscription_id}", {"status": "disabled"})
     await do("DELETE", "/api/v1/subscriptions/{subscription_id}")
+    alert = {"url": receiver.url("/alerts"), "events": ["replay.finished"]}
+    ids["alert_endpoint_id"] = (await do("POST", "/operator/v1/alert-endpoints", alert))["id"]
+    await do("PATCH", "/operator/v1/alert-endpoints/{alert_endpoint_id}", {"description": "Pager"})
+    await do("POST", "/operator/v1/alert-endpoints/{alert_endpoint_id}/rotate-secret")
+    await do("DELETE", "/operator/v1/alert-endpoints/{alert_endpoint_id}")
 
     receiver.program("/hook", 500)
     await api.publish()

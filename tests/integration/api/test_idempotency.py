@@ -44,6 +44,8 @@ class Setup:
         upload = (await api.post("/api/v1/uploads", NUMBERS)).json()
         subscription = (await api.post("/api/v1/subscriptions", SUBSCRIPTION)).json()
         replay = (await api.post("/operator/v1/replays", {"filter": {}, "rate": 1})).json()
+        alert_body = {"url": receiver.url("/alerts"), "events": ["secret.rotated"]}
+        alert = (await api.post("/operator/v1/alert-endpoints", alert_body)).json()
         ids = {
             "webhook_id": (await api.register(receiver.url("/hook")))["id"],
             "subscription_id": subscription["id"],
@@ -52,6 +54,7 @@ class Setup:
             "delivery_id": letter["delivery_id"],
             "endpoint_id": letter["endpoint_id"],
             "replay_id": replay["id"],
+            "alert_endpoint_id": alert["id"],
         }
         return cls(api, receiver, ids)
 
@@ -69,6 +72,8 @@ class Setup:
             ("POST", "/operator/v1/replays"): {"filter": {"state": "discarded"}},
             ("PATCH", "/operator/v1/endpoints/{endpoint_id}"): {"rate_limit": 5},
             ("POST", "/operator/v1/portal-links"): {"organization_id": self.api.app.principal.organization_id},
+            ("POST", "/operator/v1/alert-endpoints"): {"url": self.receiver.url("/more-alerts")},
+            ("PATCH", "/operator/v1/alert-endpoints/{alert_endpoint_id}"): {"description": "new"},
         }.get((method, path))
 
     async def call(self, method: str, path: str, *, idempotency_key: str, **request: Any) -> httpx.Response:

@@ -106,7 +106,7 @@ def record(state: DeliveryState) -> Write:
             blocked_since=None,
             health=HealthEffect.NONE,
         )
-        await app.context.hot.record([attempt], now=now)
+        await app.context.hot.record([attempt], now=now, failing_at=10)
 
     return write
 
@@ -349,13 +349,15 @@ REPLAY_ITEMS = Subject(
 )
 
 
-def on_endpoint(change: Callable[[Any, AppFixture, Endpoint], None]) -> Write:
+def on_endpoint(change: Callable[[Any, AppFixture, Endpoint], Awaitable[None] | None]) -> Write:
     async def write(app: AppFixture, row: Endpoint) -> None:
         async with app.context.database.write() as tx:
             found = await endpoints.find(tx, row.id, lock=True)
             assert found is not None
             with suppress(Conflict, ValueError):
-                change(tx, app, found)
+                done = change(tx, app, found)
+                if done is not None:
+                    await done
 
     return write
 
