@@ -109,7 +109,7 @@ async def ready(request: Request, context: ContextOf, response: Response) -> Rea
 
     Without Redis, and on a newer schema that this version runs on, it serves: those are warnings.
     """
-    state = await _state(request.app.state, context)
+    state = await find_readiness(request.app.state, context)
     failing = [*state.failing, *(["draining"] if is_draining(request.app.state) else [])]
     if not failing:
         return Readiness(warnings=state.warnings)
@@ -129,14 +129,14 @@ def is_draining(state: State) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _State:
+class ReadinessState:
     """The names of the dependencies that fail, and of those that the process works without."""
 
     failing: list[str]
     warnings: list[str]
 
 
-async def _state(state: State, context: Context) -> _State:
+async def find_readiness(state: State, context: Context) -> ReadinessState:
     """What the dependencies were found to be within the last second.
 
     Requests share a check, so that the number of requests does not decide how often the database is asked.
@@ -146,11 +146,11 @@ async def _state(state: State, context: Context) -> _State:
     if check is None or checked is not context or now - at >= _CHECK_EVERY_SECONDS:
         check = asyncio.create_task(_check(context))
         state.readiness = (context, now, check)
-    found: _State = await asyncio.shield(check)
+    found: ReadinessState = await asyncio.shield(check)
     return found
 
 
-async def _check(context: Context) -> _State:
+async def _check(context: Context) -> ReadinessState:
     database, schema, redis = await asyncio.gather(
         _ask("database", context.database.ping()),
         _ask("schema", context.database.check_schema()),
@@ -158,7 +158,7 @@ async def _check(context: Context) -> _State:
     )
     failing = [name for name, answer in (("database", database), ("schema", schema)) if answer == _FAILED]
     warnings = [name for name, answer in (("schema", schema), ("redis", redis)) if answer is not None]
-    return _State(failing, [name for name in warnings if name not in failing])
+    return ReadinessState(failing, [name for name in warnings if name not in failing])
 
 
 @router.get(

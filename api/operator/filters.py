@@ -33,6 +33,7 @@ class DeadLetterConditions(BaseModel):
     since: QueryTime | None = None
     until: QueryTime | None = None
     state: DeadLetterState | None = None
+    response_status: Annotated[int, Field(ge=100, le=599, description="The status of the last answer.")] | None = None
 
     def filter(self) -> DeadLetterFilter:
         names = DeadLetterConditions.model_fields

@@ -81,6 +81,15 @@ async def list_all_endpoints(
         return await endpoints.page(tx, limit=limit, before=before, organization_id=organization_id, state=state)
 
 
+async def get_endpoint(context: Context, endpoint_id: str) -> Endpoint:
+    """An endpoint of any organization, deleted ones as well. Raises NotFound."""
+    async with context.database.read() as tx:
+        found = await endpoints.find(tx, endpoint_id) if is_uuid(endpoint_id) else None
+    if found is None:
+        raise NotFound("There is no such endpoint.")
+    return found
+
+
 async def list_audit(
     context: Context, chosen: AuditFilter, *, limit: int, before: str | None = None
 ) -> list[AuditEntry]:

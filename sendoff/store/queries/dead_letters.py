@@ -32,6 +32,7 @@ class DeadLetterFilter:
     since: datetime | None = None
     until: datetime | None = None
     state: str | None = None
+    response_status: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,21 @@ async def count_by_endpoint(tx: Transaction, *, since: datetime, limit: int) -> 
     return [DeadOfEndpoint(*row) for row in (await tx.execute(grouped)).all()]
 
 
+async def count_chosen_by_endpoint(
+    tx: Transaction, chosen: DeadLetterFilter, *, limit: int
+) -> list[tuple[str, str, int]]:
+    """Of the newest `limit` that the filter matches: each endpoint with its URL then and its number, most first."""
+    newest = core_select(DeadLetter).where(*conditions(chosen)).order_by(col(DeadLetter.id).desc()).limit(limit)
+    found = newest.subquery()
+    number = func.count()
+    query = (
+        core_select(found.c.endpoint_id, func.max(found.c.endpoint_url), number)
+        .group_by(found.c.endpoint_id)
+        .order_by(number.desc())
+    )
+    return [(endpoint_id, url, count) for endpoint_id, url, count in (await tx.execute(query)).all()]
+
+
 async def find_discarded(tx: Transaction, delivery_ids: Iterable[str]) -> list[str]:
     """The dead deliveries among these whose newest dead letter was discarded, in order."""
     result = await execute(
@@ -164,6 +180,7 @@ def conditions(chosen: DeadLetterFilter) -> list[Any]:
         DeadLetter.event_type: chosen.event_type,
         DeadLetter.reason: chosen.reason,
         DeadLetter.state: chosen.state,
+        DeadLetter.last_response_status: chosen.response_status,
     }
     found: list[Any] = [col(column) == value for column, value in exact.items() if value is not None]
     if chosen.since is not None:

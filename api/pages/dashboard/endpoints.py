@@ -1,0 +1,118 @@
+"""Endpoints of all organizations: the list, and the page of one with what operators do to it."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from sendoff.endpoints.secrets import rotate_secret
+from sendoff.endpoints.trial import try_endpoint
+from sendoff.errors import Invalid
+from sendoff.operators.actions import limit_endpoint, switch_endpoint
+from sendoff.operators.failures import list_failures
+from sendoff.operators.queries import get_endpoint, list_all_endpoints, list_audit
+from sendoff.policy.states import EndpointState
+from sendoff.publishing.history import list_deliveries
+from sendoff.publishing.publish import NewEvent
+from sendoff.store.queries.audit import AuditFilter
+from sendoff.store.queries.delivery_history import DeliveryFilter
+
+from ...customers.trials import NewTrial, TrialView
+from ...http.pagination import decode_cursor, split_page
+from ...http.validation import validate
+from ...operator.endpoints import EndpointQuery
+from ...operator.schemas import DeliveryView, OperatorEndpointView
+from ..lists import FORMATS, export
+from ..page import Page
+from .dead_letters import replay_url
+from .surface import BASE, DASHBOARD
+
+_RECENT = 20
+
+
+async def show_list(page: Page) -> Response:
+    query = validate(EndpointQuery, page.filters)
+    found = await list_all_endpoints(
+        page.context,
+        organization_id=query.organization_id,
+        state=query.state,
+        limit=query.limit + 1,
+        before=decode_cursor(query.cursor),
+    )
+    listed, cursor = split_page(found, query.limit, lambda endpoint: endpoint.id)
+    rows = [OperatorEndpointView.of(endpoint) for endpoint in listed]
+    return export(page, rows, cursor, "endpoints") or page.render(
+        "dashboard/endpoints.html", rows=rows, next_cursor=cursor, states=[*EndpointState]
+    )
+
+
+async def show(page: Page) -> Response:
+    return await _show(page)
+
+
+async def _show(page: Page, *, trial: TrialView | None = None, secret: str | None = None) -> Response:
+    """The endpoint's page, after a test with what came of it, after a rotation with the secret, this once."""
+    context, endpoint = page.context, await get_endpoint(page.context, page.parameter("endpoint_id"))
+    recent = await list_deliveries(context, DeliveryFilter(endpoint_id=endpoint.id), limit=_RECENT)
+    changes = await list_audit(
+        context, AuditFilter(organization_id=endpoint.organization_id, target_id=endpoint.id), limit=10
+    )
+    return page.render(
+        "dashboard/endpoint.html",
+        endpoint=endpoint,
+        view=OperatorEndpointView.of(endpoint),
+        recent=[DeliveryView.of(one) for one in recent],
+        groups=await list_failures(context, endpoint_id=endpoint.id),
+        changes=changes,
+        trial=trial,
+        secret=secret,
+        replay_url=replay_url,
+    )
+
+
+async def enable(page: Page) -> Response:
+    return await _switch(page, on=True)
+
+
+async def disable(page: Page) -> Response:
+    return await _switch(page, on=False)
+
+
+async def _switch(page: Page, *, on: bool) -> Response:
+    endpoint_id = page.parameter("endpoint_id")
+    await switch_endpoint(page.context, page.actor, endpoint_id, on=on)
+    return page.redirect(f"{BASE}/endpoints/{endpoint_id}", notice="enabled" if on else "disabled")
+
+
+async def limit(page: Page) -> Response:
+    endpoint_id, text = page.parameter("endpoint_id"), (await page.form()).get("rate_limit", "").strip()
+    if text and not (text.isascii() and text.isdigit()):
+        raise Invalid("`rate_limit` takes deliveries a second, or nothing for no limit.", field="rate_limit")
+    await limit_endpoint(page.context, page.actor, endpoint_id, rate_limit=int(text) if text else None)
+    return page.redirect(f"{BASE}/endpoints/{endpoint_id}", notice="limited")
+
+
+async def test(page: Page) -> Response:
+    """Send a test event, which is neither stored nor counted, and show what the receiver answers."""
+    form = await page.form()
+    endpoint = await get_endpoint(page.context, page.parameter("endpoint_id"))
+    event = NewEvent(form.get("type", "").strip() or NewTrial().type, form.get("data", "{}").encode())
+    trial = await try_endpoint(page.context, endpoint.organization_id, endpoint.id, event, dry_run=False)
+    return await _show(page, trial=TrialView.of(trial))
+
+
+async def rotate(page: Page) -> Response:
+    endpoint = await get_endpoint(page.context, page.parameter("endpoint_id"))
+    rotated = await rotate_secret(page.context, endpoint.organization_id, page.actor, endpoint.id)
+    return await _show(page, secret=rotated.secret)
+
+
+_ONE = f"{BASE}/endpoints/{{endpoint_id}}"
+ROUTES = (
+    *(DASHBOARD.get(f"{BASE}/endpoints{ending}", show_list) for ending in FORMATS),
+    DASHBOARD.get(_ONE, show),
+    DASHBOARD.post(f"{_ONE}/enable", enable),
+    DASHBOARD.post(f"{_ONE}/disable", disable),
+    DASHBOARD.post(f"{_ONE}/limit", limit),
+    DASHBOARD.post(f"{_ONE}/test", test),
+    DASHBOARD.post(f"{_ONE}/rotate-secret", rotate),
+)

@@ -1,0 +1,84 @@
+"""The installation itself: workers, audit log, settings and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+from starlette.responses import Response
+
+from sendoff.maintenance.key_rotation import count_key_use
+from sendoff.operators.queries import list_audit
+from sendoff.operators.workers import list_workers
+from sendoff.policy.redaction import HIDDEN, redact_text
+from sendoff.settings import Settings
+
+from ...health import find_readiness
+from ...http.pagination import decode_cursor, split_page
+from ...http.validation import validate
+from ...operator.audit import AuditQuery
+from ...operator.overview import WorkerView
+from ...operator.schemas import AuditEntryView
+from ..lists import FORMATS, export
+from ..page import Page
+from .surface import BASE, DASHBOARD
+
+
+async def show_workers(page: Page) -> Response:
+    found = await list_workers(page.context)
+    rows = [WorkerView.model_validate(worker) for worker in found]
+    return export(page, rows, None, "workers") or page.render("dashboard/workers.html", rows=rows)
+
+
+async def show_audit(page: Page) -> Response:
+    query = validate(AuditQuery, page.filters)
+    before = decode_cursor(query.cursor)
+    found = await list_audit(page.context, query.filter(), limit=query.limit + 1, before=before)
+    listed, cursor = split_page(found, query.limit, lambda entry: entry.id)
+    rows = [AuditEntryView.model_validate(entry) for entry in listed]
+    return export(page, rows, cursor, "audit") or page.render("dashboard/audit.html", rows=rows, next_cursor=cursor)
+
+
+@dataclass(frozen=True, slots=True)
+class ShownSetting:
+    """A setting as people may see it, without what is secret in it."""
+
+    name: str
+    value: str
+    is_set: bool
+    """Whether it is given, and not the default."""
+    description: str
+
+
+async def show_system(page: Page) -> Response:
+    readiness = await find_readiness(page.request.app.state, page.context)
+    return page.render(
+        "dashboard/system.html",
+        failing=readiness.failing,
+        warnings=readiness.warnings,
+        revision=await page.context.database.revision(),
+        keys=await count_key_use(page.context),
+        settings=list(shown_settings(page.context.settings)),
+    )
+
+
+def shown_settings(settings: Settings) -> Iterator[ShownSetting]:
+    """Every setting, with secrets and the passwords of URLs left out."""
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        items = value if isinstance(value, list) else [value]
+        shown = ", ".join(HIDDEN if isinstance(item, SecretStr) else redact_text(str(item)) for item in items)
+        yield ShownSetting(
+            name=f"SENDOFF_{name.upper()}",
+            value="" if value is None else shown,
+            is_set=name in settings.model_fields_set,
+            description=field.description or "",
+        )
+
+
+ROUTES = (
+    *(DASHBOARD.get(f"{BASE}/workers{ending}", show_workers) for ending in FORMATS),
+    *(DASHBOARD.get(f"{BASE}/audit{ending}", show_audit) for ending in FORMATS),
+    DASHBOARD.get(f"{BASE}/system", show_system),
+)

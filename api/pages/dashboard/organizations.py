@@ -1,0 +1,100 @@
+"""Organizations and their API keys."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from sendoff.accounts import organizations
+from sendoff.accounts.authentication import SCOPES
+from sendoff.errors import NotFound
+from sendoff.operators.queries import list_all_endpoints
+from sendoff.store.tables import Organization
+
+from ..page import Page
+from .surface import BASE, DASHBOARD
+
+_LISTED = 500
+_ENDPOINTS = 50
+
+
+async def show_list(page: Page) -> Response:
+    """The newest organizations, and those whose name or id holds what was asked for."""
+    found = await organizations.list_organizations(page.context)
+    wanted = page.query.get("name", "").lower()
+    matching = [one for one in found if wanted in one.name.lower() or wanted == one.id]
+    return page.render("dashboard/organizations.html", rows=matching[:_LISTED], total=len(matching), listed=_LISTED)
+
+
+async def create(page: Page) -> Response:
+    form = await page.form()
+    made = await organizations.create_organization(page.context, page.actor, name=form.get("name", ""), credits=None)
+    return page.redirect(f"{BASE}/organizations/{made.id}", notice="organization-created")
+
+
+async def show(page: Page) -> Response:
+    return await _show(page)
+
+
+async def _show(page: Page, *, key: str | None = None) -> Response:
+    """The organization's page, with the key that was made just now, this once."""
+    organization = await _find(page)
+    return page.render(
+        "dashboard/organization.html",
+        organization=organization,
+        keys=await organizations.list_keys(page.context, organization.id),
+        endpoints=await list_all_endpoints(page.context, organization_id=organization.id, state=None, limit=_ENDPOINTS),
+        scopes=SCOPES,
+        key=key,
+    )
+
+
+async def suspend(page: Page) -> Response:
+    return await _suspend(page, suspended=True)
+
+
+async def resume(page: Page) -> Response:
+    return await _suspend(page, suspended=False)
+
+
+async def _suspend(page: Page, *, suspended: bool) -> Response:
+    organization_id = page.parameter("organization_id")
+    await organizations.suspend_organization(page.context, page.actor, organization_id, suspended=suspended)
+    return page.redirect(f"{BASE}/organizations/{organization_id}", notice="suspended" if suspended else "resumed")
+
+
+async def create_key(page: Page) -> Response:
+    pairs = await page.form_pairs()
+    minted = await organizations.create_key(
+        page.context,
+        page.actor,
+        organization_id=page.parameter("organization_id"),
+        email=dict(pairs).get("email", ""),
+        scopes=[value for name, value in pairs if name == "scope"],
+    )
+    return await _show(page, key=minted.key)
+
+
+async def revoke_key(page: Page) -> Response:
+    organization_id = page.parameter("organization_id")
+    await organizations.revoke_key(page.context, page.actor, page.parameter("key_id"))
+    return page.redirect(f"{BASE}/organizations/{organization_id}", notice="revoked")
+
+
+async def _find(page: Page) -> Organization:
+    wanted = page.parameter("organization_id")
+    found = [one for one in await organizations.list_organizations(page.context) if one.id == wanted]
+    if not found:
+        raise NotFound("There is no such organization.")
+    return found[0]
+
+
+_ONE = f"{BASE}/organizations/{{organization_id}}"
+ROUTES = (
+    DASHBOARD.get(f"{BASE}/organizations", show_list),
+    DASHBOARD.post(f"{BASE}/organizations", create),
+    DASHBOARD.get(_ONE, show),
+    DASHBOARD.post(f"{_ONE}/suspend", suspend),
+    DASHBOARD.post(f"{_ONE}/resume", resume),
+    DASHBOARD.post(f"{_ONE}/keys", create_key),
+    DASHBOARD.post(f"{_ONE}/keys/{{key_id}}/revoke", revoke_key),
+)

@@ -1,0 +1,134 @@
+"""Replays: the wizard that counts first, and the page of one whose progress moves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.responses import Response
+
+from sendoff.errors import Invalid
+from sendoff.operators.replay import (
+    DEFAULT_RATE,
+    HIGHEST_RATE,
+    Selection,
+    cancel_replay,
+    count_replay,
+    get_replay,
+    list_replays,
+    start_replay,
+)
+from sendoff.operators.replay_preview import ReplayPreview, preview_replay
+from sendoff.policy.states import DeadLetterReason, DeadLetterState, ReplayState
+
+from ...http.pagination import decode_cursor, split_page
+from ...http.validation import validate
+from ...operator.filters import ReplayFilter
+from ...operator.replays import ReplayView
+from ...operator.schemas import ListQuery
+from ..lists import FORMATS, export
+from ..page import Page
+from .surface import BASE, DASHBOARD
+
+CONFIRM_ABOVE = 1_000
+"""Deliveries from which on the number has to be typed in. Lower, and people type without reading."""
+
+_FILTERS = tuple(ReplayFilter.model_fields)
+
+
+async def show_list(page: Page) -> Response:
+    query = validate(ListQuery, page.filters)
+    found = await list_replays(page.context, limit=query.limit + 1, before=decode_cursor(query.cursor))
+    listed, cursor = split_page(found, query.limit, lambda report: report.replay.id)
+    rows = [ReplayView.of(report) for report in listed]
+    return export(page, rows, cursor, "replays") or page.render(
+        "dashboard/replays.html", reports=listed, next_cursor=cursor
+    )
+
+
+async def show_wizard(page: Page) -> Response:
+    return await _wizard(page, page.filters)
+
+
+async def start(page: Page) -> Response:
+    """Start what the wizard showed, or show it again with what is wrong."""
+    form = {name: value for name, value in (await page.form()).items() if value.strip()}
+    rate = _rate(form.get("rate"))
+    selection = _selection(form)
+    if not _is_confirmed(form):
+        return await _wizard(page, form, error="Type the number of deliveries, as the page shows it.", status=400)
+    report = await start_replay(page.context, page.actor, selection, rate=rate)
+    return page.redirect(f"{BASE}/replays/{report.replay.id}", notice="replay-started")
+
+
+async def show(page: Page) -> Response:
+    """The replay; a script that polls gets the part that moves."""
+    report = await get_replay(page.context, page.parameter("replay_id"))
+    template = "dashboard/replay_progress.html" if page.is_partial else "dashboard/replay.html"
+    return page.render(template, report=report, running=report.replay.state == ReplayState.RUNNING)
+
+
+async def cancel(page: Page) -> Response:
+    replay_id = page.parameter("replay_id")
+    await cancel_replay(page.context, page.actor, replay_id)
+    return page.redirect(f"{BASE}/replays/{replay_id}", notice="replay-cancelled")
+
+
+async def _wizard(page: Page, given: Mapping[str, str], *, error: str | None = None, status: int = 200) -> Response:
+    chosen = {name: given[name] for name in _FILTERS if name in given}
+    rate = _rate(given.get("rate"))
+    selection = _selection(chosen)
+    preview, count = await _count(page, selection)
+    return page.render(
+        "dashboard/replay_new.html",
+        status=status,
+        error=error,
+        chosen=chosen,
+        preview=preview,
+        count=count,
+        rate=rate,
+        seconds=count // rate + 1,
+        confirm_above=CONFIRM_ABOVE,
+        reasons=[*DeadLetterReason],
+        states=[one for one in DeadLetterState if one != DeadLetterState.DISCARDED],
+    )
+
+
+async def _count(page: Page, selection: Selection) -> tuple[ReplayPreview | None, int]:
+    """A preview by endpoint, or the number alone of deliveries that were chosen one by one."""
+    if selection.delivery_ids is not None:
+        count, _ = await count_replay(page.context, selection)
+        return None, count
+    preview = await preview_replay(page.context, selection.filter)
+    return preview, preview.count
+
+
+def _selection(given: Mapping[str, str]) -> Selection:
+    fields: dict[str, object] = {name: given[name] for name in _FILTERS if name in given}
+    if "delivery_ids" in given:
+        fields["delivery_ids"] = [one for one in given["delivery_ids"].replace(",", " ").split() if one]
+    chosen = validate(ReplayFilter, fields)
+    ids = chosen.delivery_ids
+    return Selection(chosen.filter(), None if ids is None else tuple(dict.fromkeys(ids)))
+
+
+def _is_confirmed(form: Mapping[str, str]) -> bool:
+    """Whether a large number of deliveries was typed in."""
+    counted = form.get("counted", "0")
+    is_large = counted.isdecimal() and int(counted) > CONFIRM_ABOVE
+    return not is_large or form.get("confirm", "").replace(",", "") == counted
+
+
+def _rate(text: str | None) -> int:
+    rate = int(text) if text is not None and text.isascii() and text.isdigit() else (0 if text else DEFAULT_RATE)
+    if not 1 <= rate <= HIGHEST_RATE:
+        raise Invalid(f"`rate` takes deliveries a second from 1 to {HIGHEST_RATE:,}.", field="rate")
+    return rate
+
+
+ROUTES = (
+    *(DASHBOARD.get(f"{BASE}/replays{ending}", show_list) for ending in FORMATS),
+    DASHBOARD.get(f"{BASE}/replays/new", show_wizard),
+    DASHBOARD.post(f"{BASE}/replays", start),
+    DASHBOARD.get(f"{BASE}/replays/{{replay_id}}", show),
+    DASHBOARD.post(f"{BASE}/replays/{{replay_id}}/cancel", cancel),
+)

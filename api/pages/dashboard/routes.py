@@ -1,0 +1,29 @@
+"""The dashboard's pages."""
+
+from __future__ import annotations
+
+from starlette.routing import Route
+
+from . import (
+    dead_letters,
+    deliveries,
+    endpoints,
+    events,
+    installation,
+    login,
+    organizations,
+    overview,
+    replays,
+)
+
+ROUTES: tuple[Route, ...] = (
+    *login.ROUTES,
+    *overview.ROUTES,
+    *events.ROUTES,
+    *deliveries.ROUTES,
+    *dead_letters.ROUTES,
+    *replays.ROUTES,
+    *endpoints.ROUTES,
+    *organizations.ROUTES,
+    *installation.ROUTES,
+)

@@ -1,0 +1,222 @@
+"""The dashboard's pages show what the API knows, and do what the API does, with the session's key as actor."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import pytest
+
+from api.pages.dashboard.replays import CONFIRM_ABOVE
+from api.pages.dashboard.routes import ROUTES
+from sendoff.operators.replay import tick_replay
+from tests.integration.api.api_fixture import ApiFixture
+from tests.support.exchange import Reply
+from tests.support.receiver import Receiver
+from tests.support.visitor import Visitor, forms_of
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}"
+
+
+@pytest.fixture
+async def ids(api: ApiFixture, receiver: Receiver) -> dict[str, str]:
+    """A failed delivery with everything that belongs to it, by the names of routes' parameters."""
+    hostile = Reply(status=500, body=HOSTILE, headers=(("X-Odd", HOSTILE),))
+    receiver.program("/hook", 200, hostile)
+    letter = await api.die(receiver.url("/hook"))
+    await api.patch(f"/api/v1/webhooks/{letter['endpoint_id']}", {"description": HOSTILE, "is_active": True})
+    event = await api.publish({"order": HOSTILE})
+    replay = (await api.post("/operator/v1/replays", {"filter": {"delivery_ids": [letter["delivery_id"]]}})).json()
+    return {
+        "delivery_id": letter["delivery_id"],
+        "dead_letter_id": letter["id"],
+        "endpoint_id": letter["endpoint_id"],
+        "organization_id": letter["organization_id"],
+        "event_id": event["id"],
+        "replay_id": replay["id"],
+    }
+
+
+def _paths(method: str) -> list[str]:
+    return [route.path for route in ROUTES if method in (route.methods or ())]
+
+
+def pages() -> list[str]:
+    """The paths of every page that can be looked at."""
+    paths = _paths("GET")
+    outside = ("/dashboard/login", "/dashboard/enter")
+    return [path for path in paths if path.startswith("/dashboard") and path not in outside]
+
+
+async def test_every_page_opens_and_escapes_what_is_hostile(
+    api: ApiFixture, ids: dict[str, str], operator: Visitor
+) -> None:
+    for path in pages():
+        answer = await operator.get(path.format(**ids))
+        assert answer.status_code == 200, (path, answer.text)
+        assert len(answer.content) < 100_000, path
+        if answer.headers["content-type"].startswith("text/html"):
+            assert "<script>alert" not in answer.text, path
+            assert "<img src=x" not in answer.text, path
+            assert " style=" not in answer.text, path
+        else:
+            assert answer.headers["content-disposition"].startswith("attachment"), path
+
+
+async def test_every_page_needs_a_session(api: ApiFixture, visitor: Visitor, ids: dict[str, str]) -> None:
+    for path in pages():
+        answer = await visitor.get(path.format(**ids))
+        assert answer.status_code == 303, path
+        assert answer.headers["location"].startswith("/dashboard/login?next="), path
+
+
+async def test_every_action_needs_the_right_to_act(api: ApiFixture, visitor: Visitor, ids: dict[str, str]) -> None:
+    await visitor.log_in(await api.new_key("operator:read"))
+    page = await visitor.open("/dashboard/system")
+    token = next(form.fields["form_token"] for form in forms_of(page.text) if "form_token" in form.fields)
+    actions = _paths("POST")
+    acting = [path for path in actions if path.rpartition("/")[2] not in ("login", "logout", "scheme")]
+    assert len(acting) > 10
+    for path in acting:
+        answer = await visitor.post(path.format(**ids, key_id=ids["event_id"]), {"form_token": token})
+        assert answer.status_code == 403, path
+        assert "`act`" in answer.text, path
+    entries = (await api.get("/operator/v1/audit")).json()["data"]
+    assert {entry["action"] for entry in entries} <= {
+        "key.create", "page_session.open", "endpoint.create", "endpoint.update", "replay.start", "organization.create"
+    }  # fmt: skip
+
+
+async def test_who_only_reads_sees_no_buttons(api: ApiFixture, visitor: Visitor, ids: dict[str, str]) -> None:
+    await visitor.log_in(await api.new_key("operator:read"))
+    for path in pages():
+        answer = await visitor.open(path.format(**ids))
+        actions = {form.action.rpartition("/")[2] for form in forms_of(answer.text) if form.method == "post"}
+        assert actions <= {"logout", "scheme"}, path
+
+
+async def test_an_event_says_of_every_endpoint_what_became_of_it(
+    api: ApiFixture, operator: Visitor, receiver: Receiver
+) -> None:
+    await api.register(receiver.url("/wanted"))
+    await api.register(receiver.url("/other"), events=["upload.failed"])
+    event = await api.publish({"order": {"number": "4711"}})
+    await api.app.work()
+    page = (await operator.open(f"/dashboard/events/{event['id']}")).text
+    assert "/wanted" in page
+    assert "The receiver acknowledged it" in page
+    assert "/other" in page
+    assert "subscribed to upload.failed, not to upload.completed" in page
+    assert "4711" in page
+    data = await operator.open(f"/dashboard/events/{event['id']}/data")
+    assert data.text == '{"order": {"number": "4711"}}' or data.json() == {"order": {"number": "4711"}}
+
+
+async def test_a_dead_letter_is_replayed_from_the_failures_and_its_progress_moves(
+    api: ApiFixture, visitor: Visitor, receiver: Receiver
+) -> None:
+    receiver.program("/hook", 200, 500)
+    letter = await api.die(receiver.url("/hook"))
+    await visitor.log_in(api.key)
+    await api.post(f"/operator/v1/endpoints/{letter['endpoint_id']}/enable")
+    failures = await visitor.open("/dashboard/failures")
+    link = failures.text.split('href="/dashboard/replays/new?')[1].split('"')[0].replace("&amp;", "&")
+    wizard = await visitor.open(f"/dashboard/replays/new?{link}")
+    assert "<b>1</b> delivery would be sent again" in wizard.text
+    receiver.program("/hook", 200)
+    started = await visitor.submit(wizard, "/dashboard/replays", rate="50")
+    assert "The replay has started." in started.text
+    replay_id = str(started.url).partition("/replays/")[2].partition("?")[0]
+    for _ in range(3):
+        api.app.clock.advance(1)
+        await tick_replay(api.app.context, replay_id)
+        await api.app.work()
+    part = await visitor.get(f"/dashboard/replays/{replay_id}", headers={"HX-Request": "true"})
+    assert "<b>1</b> of <b>1</b> ended: 1 succeeded" in part.text
+    assert "<html" not in part.text
+    assert "hx-get" not in part.text
+    [entry, *_] = (await api.get("/operator/v1/audit", params={"action": "replay.start"})).json()["data"]
+    assert entry["actor"] == f"key:{api.key[:12]}"
+
+
+async def test_a_large_replay_has_to_be_confirmed_by_its_number(api: ApiFixture, operator: Visitor) -> None:
+    wizard = await operator.open("/dashboard/replays/new?state=open")
+    form = next(form for form in forms_of(wizard.text) if "form_token" in form.fields)
+    fields = {"form_token": form.fields["form_token"], "counted": str(CONFIRM_ABOVE + 1), "confirm": "1"}
+    refused = await operator.post("/dashboard/replays", fields)
+    assert refused.status_code == 400
+    assert "Type the number" in refused.text
+    assert (await api.get("/operator/v1/replays")).json()["data"] == []
+
+
+async def test_actions_on_an_endpoint_are_the_apis(api: ApiFixture, operator: Visitor, receiver: Receiver) -> None:
+    webhook = await api.register(receiver.url("/hook"))
+    path = f"/dashboard/endpoints/{webhook['id']}"
+    page = await operator.submit(await operator.open(path), "/disable")
+    assert "disabled" in page.text
+    page = await operator.submit(page, "/enable")
+    page = await operator.submit(page, "/limit", rate_limit="7")
+    seen = (await api.get("/operator/v1/endpoints")).json()["data"][0]
+    assert (seen["state"], seen["operator_rate_limit"]) == ("active", 7)
+    page = await operator.submit(page, "/test", type="upload.completed", data='{"a": 1}')
+    assert "the receiver answered 200" in page.text
+    page = await operator.submit(page, "/rotate-secret")
+    assert "shown this once" in page.text
+    wrong = await operator.submit(await operator.open(path), "/limit", rate_limit="many")
+    assert wrong.status_code == 400
+    assert "`rate_limit`" in wrong.text
+
+
+async def test_an_organization_gets_a_key_that_is_shown_once_and_can_be_revoked(
+    api: ApiFixture, operator: Visitor
+) -> None:
+    page = await operator.submit(await operator.open("/dashboard/organizations"), "/organizations", name="New & Co")
+    assert "New &amp; Co" in page.text
+    page = await operator.submit(page, "/keys", email="dev@new.example", scope="events:write")
+    key = page.text.split('<p class="secret">')[1].split()[0]
+    assert (await api.call("GET", "/api/v1/events/evt_000000000000000000000000", key=key)).status_code == 404
+    page = await operator.open(str(page.url).removesuffix("/keys"))
+    assert key not in page.text
+    await operator.submit(page, "/revoke")
+    assert (await api.call("GET", "/api/v1/events/evt_000000000000000000000000", key=key)).status_code == 401
+
+
+async def test_lists_have_twins_for_programs(api: ApiFixture, ids: dict[str, str], operator: Visitor) -> None:
+    for name in ("deliveries", "dead-letters", "endpoints", "replays", "audit", "workers"):
+        listed = (await operator.open(f"/dashboard/{name}.json")).json()
+        table = list(csv.reader(io.StringIO((await operator.open(f"/dashboard/{name}.csv")).text)))
+        assert len(table) == (len(listed["data"]) + 1 if listed["data"] else 0), name
+        same = (await api.get(f"/operator/v1/{name}")).json()
+        assert listed["data"] == same["data"], name
+
+
+async def test_text_that_a_spreadsheet_would_run_is_defused(
+    api: ApiFixture, operator: Visitor, receiver: Receiver
+) -> None:
+    await api.register(receiver.url("/hook"), description='=HYPERLINK("https://evil.example")')
+    rows: list[dict[str, Any]] = list(
+        csv.DictReader(io.StringIO((await operator.open("/dashboard/endpoints.csv")).text))
+    )
+    assert rows[0]["description"].startswith("'=")
+
+
+async def test_a_filter_that_is_wrong_is_named(operator: Visitor) -> None:
+    for query in ("state=deda", "since=yesterday", "stat=dead", "cursor=x"):
+        answer = await operator.get(f"/dashboard/deliveries?{query}")
+        assert answer.status_code == 400
+        assert query.partition("=")[0] in answer.text
+
+
+async def test_the_colour_scheme_is_kept(operator: Visitor) -> None:
+    page = await operator.open("/dashboard/deliveries?state=dead")
+    assert 'data-scheme="auto"' in page.text
+    after = await operator.submit(page, "/scheme", scheme="dark")
+    assert 'data-scheme="dark"' in after.text
+    assert str(after.url).endswith("/dashboard/deliveries?state=dead")
+
+
+async def test_settings_are_shown_without_secrets(api: ApiFixture, operator: Visitor) -> None:
+    page = (await operator.open("/dashboard/system")).text
+    assert "SENDOFF_RETENTION_DAYS" in page
+    assert "k" * 32 not in page
