@@ -15,9 +15,16 @@ from starlette.datastructures import State
 
 from sendoff import __version__
 from sendoff.context import Context
-from sendoff.errors import SendoffError
+from sendoff.errors import SendoffError, Unavailable
 from sendoff.metrics import CONTENT_TYPE, INSTALLATION, exposition
-from sendoff.operators.measurements import update_metrics
+from sendoff.operators.measurements import (
+    MEASURE_SLOWLY_SECONDS,
+    Measurements,
+    count_unreadable_secrets,
+    opens_no_secret,
+    update_metrics,
+)
+from sendoff.operators.workers import list_workers
 
 from .dialbird.errors import DialbirdError
 from .http.dependencies import ContextOf
@@ -30,6 +37,11 @@ _PATIENCE_SECONDS = 2.0
 """How long a dependency may take to answer before it counts as failing."""
 
 _CHECK_EVERY_SECONDS = 1.0
+
+WRITE_SECONDS = 5.0
+"""How often `/ready` lets the database commit a write. More often costs a commit each; less often tells later of a full
+disk."""
+
 _FAILED = "failed"
 
 _log = structlog.get_logger(__name__)
@@ -47,11 +59,16 @@ class Readiness(BaseModel):
 
     status: Literal["ready"] = "ready"
     warnings: list[str] = []
-    """Dependencies that fail or differ, though events are accepted all the same: `redis`, `schema`."""
+    """What fails or differs, though events are accepted all the same: `redis` is away, the `schema` is newer or older
+    than this version's own, no key opens some of the `secrets`, or no worker runs (`workers`)."""
 
 
 class NotReadyDetail(BaseModel):
-    """Why no request should be sent here: `database`, `schema` or `draining`."""
+    """Why no request should be sent here.
+
+    `database` and `schema` fail, it takes no writes, as with a full disk (`writable`), this process's keys open none of
+    the `secrets`, or the process is `draining`.
+    """
 
     error: Literal["not_ready"] = "not_ready"
     message: str
@@ -107,7 +124,7 @@ async def health() -> Health:
 async def ready(request: Request, context: ContextOf, response: Response) -> Readiness | NotReady:
     """200 while requests can be served; otherwise 503 with what fails, or `draining` before the process ends.
 
-    Without Redis, and on a newer schema that this version runs on, it serves: those are warnings.
+    Without Redis, without a worker, and on a newer schema that this version runs on, it serves: those are warnings.
     """
     state = await find_readiness(request.app.state, context)
     failing = [*state.failing, *(["draining"] if is_draining(request.app.state) else [])]
@@ -151,14 +168,68 @@ async def find_readiness(state: State, context: Context) -> ReadinessState:
 
 
 async def _check(context: Context) -> ReadinessState:
-    database, schema, redis = await asyncio.gather(
+    checks = (
         _ask("database", context.database.ping()),
+        _ask("writable", context.service(_Writable.of).check(context)),
         _ask("schema", context.database.check_schema()),
+        _check_secrets(context),
         _ask("redis", _ping_redis(context)),
+        _ask("workers", _check_workers(context)),
     )
-    failing = [name for name, answer in (("database", database), ("schema", schema)) if answer == _FAILED]
-    warnings = [name for name, answer in (("schema", schema), ("redis", redis)) if answer is not None]
-    return ReadinessState(failing, [name for name in warnings if name not in failing])
+    answers = dict(zip(_CHECKED, await asyncio.gather(*checks), strict=True))
+    failing = [name for name in _NEEDED if answers[name] == _FAILED]
+    if "database" in failing:
+        failing = [name for name in failing if name != "writable"]  # it says nothing more
+    warnings = [name for name in _WARNED if answers[name] is not None and name not in failing]
+    return ReadinessState(failing, warnings)
+
+
+_CHECKED = ("database", "writable", "schema", "secrets", "redis", "workers")
+_NEEDED = ("database", "writable", "schema", "secrets")
+_WARNED = ("schema", "secrets", "redis", "workers")
+
+
+class _Writable:
+    """Tries a write every WRITE_SECONDS, and says in between what came of it."""
+
+    def __init__(self) -> None:
+        self._tried_at = float("-inf")
+        self._refusal: Unavailable | None = None
+
+    @classmethod
+    def of(cls, _context: Context) -> _Writable:
+        return cls()
+
+    async def check(self, context: Context) -> None:
+        """Raises Unavailable if the database takes no writes."""
+        if context.clock.monotonic() - self._tried_at >= WRITE_SECONDS:
+            self._tried_at, self._refusal = context.clock.monotonic(), None
+            try:
+                await context.database.check_writable()
+            except Unavailable as refusal:
+                self._refusal = refusal
+        if self._refusal is not None:
+            raise self._refusal
+
+
+async def _check_secrets(context: Context) -> str | None:
+    """As `_ask`. Not knowing is no failure: it is said of the database or of Redis."""
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            measured = await context.service(Measurements.of).current(context, not_older_than=MEASURE_SLOWLY_SECONDS)
+    except TimeoutError:
+        return None
+    if measured is None:
+        return None
+    if opens_no_secret(context, measured):
+        _log.error("not_ready", dependency="secrets", error="SENDOFF_SECRET_KEYS opens none of the endpoints' secrets.")
+        return _FAILED
+    unreadable = count_unreadable_secrets(context, measured)
+    return f"{unreadable} secrets cannot be opened." if unreadable else None
+
+
+async def _check_workers(context: Context) -> str | None:
+    return None if await list_workers(context) else "No worker runs."
 
 
 @router.get(

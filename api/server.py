@@ -64,7 +64,7 @@ class _Server(uvicorn.Server):
         if self.started:
             tune_garbage_collector()
             notify_ready()
-            _log.info("api_ready", host=self.config.host, port=self._port())
+            _log.info("api_ready", address=self.config.host, port=self._port())
 
     async def main_loop(self) -> None:
         """The library's loop with a tick each second and at a signal, instead of ten wake-ups each second."""
@@ -109,7 +109,7 @@ def serve() -> int:
     make_files_private()
     try:
         settings = load()
-        configure_logging(settings)
+        configure_logging(settings, process="web")
         log_dangers(settings)
         settings = _with_public_url(settings, options.host, options.port)
         asyncio.run(_check(settings))

@@ -8,11 +8,14 @@ from datetime import datetime
 from typing import Any
 
 import orjson
+import structlog
 
 from sendoff.ids import new_id
 from sendoff.policy.redaction import redact_mapping
-from sendoff.store.engine.database import Transaction
+from sendoff.store.engine.database import Transaction, after_commit
 from sendoff.store.tables import AuditEntry
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,17 @@ def write_audit(
             after=None if after is None else _bounded(redact_mapping(after)),
             request_id=actor.request_id,
         )
+    )
+    after_commit(
+        tx,
+        lambda: _log.info(
+            "action_audited",
+            actor=actor.name,
+            action=action,
+            target_type=target_type,
+            target=target_id,
+            organization=organization_id,
+        ),
     )
 
 

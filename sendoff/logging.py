@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import socket
 import sys
 import traceback
 from collections.abc import Iterator
@@ -39,8 +41,13 @@ FORMER_EVENTS = {
 `event_was`, for one minor version, so that saved searches and alerts still match."""
 
 
-def configure_logging(settings: Settings) -> None:
-    """Send this process's log lines to standard error in the settings' format."""
+def configure_logging(settings: Settings, *, process: str) -> None:
+    """Send this process's log lines to standard error in the settings' format.
+
+    `process` is `web`, `worker`, `up` or `cli`. As JSON every line says it, with host, pid and version. Commands of the
+    command line (`cli`) say only what is wrong: the rest is in what they print, and in the audit log.
+    """
+    level = "warning" if process == "cli" and settings.log_level == "info" else settings.log_level
     renderer: structlog.typing.Processor
     if settings.log_format == "json":
         renderer = structlog.processors.JSONRenderer()
@@ -58,12 +65,12 @@ def configure_logging(settings: Settings) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        *([_add_version] if settings.log_format == "json" else []),
+        *([_Origin(process)] if settings.log_format == "json" else []),
         _add_former_name,
     ]
     structlog.configure(
         processors=[*shared, format_exception, _redact, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
@@ -90,8 +97,14 @@ def log_dangers(settings: Settings) -> None:
         structlog.get_logger(__name__).warning("dangerous_setting", message=danger)
 
 
-def _add_version(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    return {"version": __version__, **line}
+class _Origin:
+    """Says on every line where it comes from."""
+
+    def __init__(self, process: str) -> None:
+        self._fields = {"process": process, "host": socket.gethostname(), "version": __version__}
+
+    def __call__(self, _logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        return {**self._fields, "pid": os.getpid(), **line}
 
 
 def _add_former_name(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:

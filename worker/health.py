@@ -9,6 +9,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
+from sendoff import __version__
 from sendoff.errors import Invalid
 from sendoff.metrics import CONTENT_TYPE, WORKER, exposition
 from sendoff.settings import Settings
@@ -22,11 +23,12 @@ _REQUEST_SECONDS = 5.0
 
 
 class WorkerHealth:
-    """What `/live` and `/ready` answer. The event loop writes it, the server's thread reads it."""
+    """What `/health` (or `/live`) and `/ready` answer. The event loop writes it, the server's thread reads it."""
 
     def __init__(self) -> None:
         self._beat_at = time.monotonic()
         self._reason: str | None = "starting"
+        self._failing: dict[str, str] = {}
 
     async def beat(self) -> None:
         """Prove until cancelled that the event loop turns."""
@@ -42,23 +44,34 @@ class WorkerHealth:
         """The worker takes no jobs, because it is `starting`, `waiting for the database` or `stopping`."""
         self._reason = reason
 
+    def set_failing(self, dependency: str, reason: str | None) -> None:
+        """What keeps this worker from delivering although it runs; None when that is over."""
+        failing = {name: known for name, known in self._failing.items() if name != dependency}
+        self._failing = failing if reason is None else {**failing, dependency: reason}
+
     def live(self) -> tuple[int, dict[str, str]]:
         """200 while the loop turns, whatever the worker waits for: a restart would mend nothing else."""
         silent = time.monotonic() - self._beat_at
         if silent <= ALIVE_SECONDS:
-            return 200, {"status": "ok"}
+            return 200, {"status": "ok", "version": __version__}
         return 503, {"status": "failing", "message": f"The event loop has not turned for {silent:.0f} s."}
 
     def ready(self) -> tuple[int, dict[str, str]]:
-        """200 while the worker takes jobs."""
+        """200 while the worker takes jobs and can deliver them."""
         status, answer = self.live()
-        if status == 200 and self._reason is None:
+        failing = self._failing
+        if status == 200 and self._reason is None and not failing:
             return 200, {"status": "ready"}
-        return 503, {"status": "not_ready", "message": answer.get("message", f"The worker is {self._reason}.")}
+        reasons = [
+            answer.get("message", ""),
+            f"The worker is {self._reason}." if self._reason else "",
+            *failing.values(),
+        ]
+        return 503, {"status": "not_ready", "message": " ".join(filter(None, reasons))}
 
 
 def serve_health(settings: Settings, health: WorkerHealth) -> ThreadingHTTPServer | None:
-    """Serve `/metrics`, `/live` and `/ready` if the settings name a port. Raises Invalid if that cannot be had."""
+    """Serve `/metrics`, `/health` and `/ready` if the settings name a port. Raises Invalid if that cannot be had."""
     host, port = settings.worker_metrics_host, settings.worker_metrics_port
     if port is None:
         return None
@@ -91,12 +104,12 @@ class _Handler(BaseHTTPRequestHandler):
         match self.path.partition("?")[0]:
             case "/metrics":
                 self._answer(200, CONTENT_TYPE, exposition(WORKER))
-            case "/live":
+            case "/health" | "/live":
                 self._answer_json(*self.of.live())
             case "/ready":
                 self._answer_json(*self.of.ready())
             case _:
-                self._answer_json(404, {"message": "There are /metrics, /live and /ready."})
+                self._answer_json(404, {"message": "There are /metrics, /health and /ready."})
 
     do_HEAD = do_GET  # noqa: N815 - the library looks for this name
 

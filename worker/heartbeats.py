@@ -13,16 +13,20 @@ from sendoff.operators.workers import HEARTBEAT_SECONDS, Heartbeat
 if TYPE_CHECKING:
     from sendoff.delivery.dispatcher import Dispatcher
 
+    from .health import WorkerHealth
+
 _log = structlog.get_logger(__name__)
 
 
-async def send_heartbeats(heartbeat: Heartbeat, dispatcher: Dispatcher) -> None:
-    """Beat until cancelled, through times without a database."""
+async def send_heartbeats(heartbeat: Heartbeat, dispatcher: Dispatcher, health: WorkerHealth) -> None:
+    """Beat until cancelled, through times without a database, in which the worker is not ready."""
     while True:
         try:
             await heartbeat.beat(in_flight=dispatcher.in_flight)
+            health.set_failing("database", None)
         except Exception as error:
             _log.warning("heartbeat_failed", error=str(error))
+            health.set_failing("database", "The database does not take the worker's heartbeat.")
         await asyncio.sleep(HEARTBEAT_SECONDS)
 
 

@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 
     from sendoff.context import Context
 
+    from .health import WorkerHealth
+
 _log = structlog.get_logger(__name__)
 
 JOB_TIMEOUT_SECONDS = 3600
@@ -87,8 +89,9 @@ def _places_of(dispatcher: Dispatcher, kind: str) -> int:
 class WorkerHost:
     """One worker process's engine. `start`, then `wait`, then `stop`."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, health: WorkerHealth) -> None:
         self.context = context
+        self._health = health
         self.dispatcher = Dispatcher(context)
         self.intake = DeliveryIntake(self.dispatcher)
         self.bulk_intake = DeliveryIntake(self.dispatcher, is_bulk=True)
@@ -108,13 +111,13 @@ class WorkerHost:
             run_sweeps(context, self.dispatcher, deliveries),
             watch_clock(context),
             Statistics.of(context).flush_regularly(),
-            send_heartbeats(self._heartbeat, self.dispatcher),
+            send_heartbeats(self._heartbeat, self.dispatcher, self._health),
             repeat("drain of inactive endpoints", DRAIN_SECONDS, partial(drain_inactive_endpoints, context)),
             repeat("folding of statistics", FOLD_SECONDS, partial(fold_statistics, context)),
             repeat("operational events", PUBLISH_SECONDS, partial(publish_operational_events, context)),
             repeat("dead-letter rate", DEAD_LETTER_RATE_SECONDS, partial(watch_dead_letters, context)),
             repeat("purge", PURGE_SECONDS, partial(purge_expired, context)),
-            repeat("measurement", MEASURE_SLOWLY_SECONDS, partial(watch_secrets, context)),
+            repeat("measurement", MEASURE_SLOWLY_SECONDS, self._watch_secrets),
             repeat("purge of statistics", PURGE_STATISTICS_SECONDS, partial(purge_statistics, context)),
             repeat("orphan files", FIND_ORPHAN_FILES_SECONDS, partial(remove_orphan_files, context)),
         ]
@@ -122,6 +125,10 @@ class WorkerHost:
         self._show_load()
         tune_garbage_collector()
         _log.info("worker_ready")
+
+    async def _watch_secrets(self) -> None:
+        wrong_keys = await watch_secrets(self.context)
+        self._health.set_failing("secrets", "SENDOFF_SECRET_KEYS opens no endpoint's secret." if wrong_keys else None)
 
     def _show_load(self) -> None:
         """Let the metrics read the dispatcher whenever they are asked for."""

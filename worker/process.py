@@ -34,7 +34,7 @@ def run() -> int:
     make_files_private()
     try:
         loaded = settings.load()
-        configure_logging(loaded)
+        configure_logging(loaded, process="worker")
         log_dangers(loaded)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(loaded))
@@ -90,7 +90,7 @@ def check_public_url(settings: Settings) -> None:
 
 
 async def _work(context: Context, stop: asyncio.Event, health: WorkerHealth) -> None:
-    host = WorkerHost(context)
+    host = WorkerHost(context, health)
     host.start()
     health.set_ready()
     notify_ready()

@@ -42,13 +42,13 @@ async def start(ctx: dict[Any, Any]) -> None:
     """Open the database and start the engine, which consumes all queues alongside arq's loop."""
     disable_core_dumps()
     make_files_private()
-    configure_logging(_SETTINGS)
+    configure_logging(_SETTINGS, process="worker")
     raise_descriptor_limit()
     opened, health = AsyncExitStack(), WorkerHealth()
     try:
         check_public_url(_SETTINGS)
         serve_health(_SETTINGS, health)
-        host = WorkerHost(await opened.enter_async_context(open_context(_SETTINGS)))
+        host = WorkerHost(await opened.enter_async_context(open_context(_SETTINGS)), health)
     except SendoffError as error:
         sys.exit(f"worker: {error}")
     ctx["host"], ctx["opened"], ctx["beating"] = host, opened, asyncio.create_task(health.beat())

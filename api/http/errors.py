@@ -130,7 +130,8 @@ def respond(path: str, request_id: str, problem: ErrorResponse) -> Response:
 
 def answer_problem(scope: Scope, error: SendoffError) -> Response:
     """The answer to a request that middleware refuses."""
-    return respond(scope["path"], scope["state"]["request_id"], describe(error))
+    scope["state"]["refusal"] = problem = describe(error)
+    return respond(scope["path"], scope["state"]["request_id"], problem)
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
@@ -140,6 +141,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
         problem = ErrorResponse(405, problem.error, {"Allow": request.app.state.methods.allowed(request.url.path)})
     if problem.status == 500:
         _log.error("request_failed", path=request.url.path, exc_info=error)
+    request.state.refusal = problem
     return respond(request.url.path, request.state.request_id, problem)
 
 

@@ -20,7 +20,8 @@ from sendoff.metrics import REQUEST_SECONDS, REQUESTS
 
 from .byte_budget import UnfinishedBodies
 from .client_address import TrustedProxies, client_network
-from .errors import TooSlow, UnsupportedEncoding, answer_error, describe, respond
+from .error_response import ErrorResponse
+from .errors import Internal, TooSlow, UnsupportedEncoding, answer_error, describe, respond
 
 BATCH_LIMIT_BYTES = 32 * 1024 * 1024
 """Bytes of a batch of events. Each batch under way takes a few times this in memory."""
@@ -87,6 +88,8 @@ class RequestMiddleware:
             self._unfinished.remove(body)
         route = _route_name(scope)
         REQUESTS.labels(method if method in _METHODS else "OTHER", route, response.status).inc()
+        if response.status >= 400:
+            _log_refusal(scope, method, response)
         REQUEST_SECONDS.labels(route).observe(self._clock.monotonic() - started)
 
     async def _handle(self, scope: Scope, receive: Receive, response: _Response) -> None:
@@ -99,7 +102,27 @@ class RequestMiddleware:
             _log.exception("request_failed", method=scope["method"], path=scope["path"])
             if response.status:
                 raise  # half a response is out: the server closes the connection, which shows the client that it is cut
-            await respond(scope["path"], response.request_id, describe(error))(scope, receive, response)
+            scope["state"]["refusal"] = problem = describe(error)
+            await respond(scope["path"], response.request_id, problem)(scope, receive, response)
+
+
+def _log_refusal(scope: Scope, method: str, response: _Response) -> None:
+    """A line for a 4xx at the level debug, and for every 5xx. What the client is told is less than the reason here."""
+    problem: ErrorResponse | None = scope["state"].get("refusal")
+    if problem is not None and isinstance(problem.error, Internal):
+        return  # `request_failed` has its trace
+    told = {
+        "method": method,
+        "path": scope["path"],
+        "status": response.status,
+        "because": None if problem is None else str(problem.error),
+        "error": None if problem is None else type(problem.error).__name__,
+        "request_id": response.request_id,
+    }
+    if response.status >= 500:
+        _log.warning("request_refused", **told)
+    else:
+        _log.debug("request_refused", **told)
 
 
 def _called_directly(endpoint: Endpoint) -> ASGIApp:

@@ -229,7 +229,7 @@ def _to_entrance(page: Page, error: NoSession) -> Response:
 
 
 def _error_page(page: Page, error: Exception) -> Response:
-    problem = describe(error)
+    problem = page.request.state.refusal = describe(error)
     shown = problem.error if isinstance(error, SendoffError) and problem.status != 500 else Internal()
     layout = page.surface.layout if page.found is not None else "base.html"
     response = page.render(

@@ -49,7 +49,7 @@ def up(
     directory = DataDirectory.at(data)
     directory.make()
     settings = directory.settings()
-    configure_logging(settings)
+    configure_logging(settings, process="up")
     with _only_one(directory) as orphans_may_run:
         patience = _ORPHANS_END_WITHIN_SECONDS if orphans_may_run else 0
         address = _find_address(host, port, clock, patience_seconds=patience)

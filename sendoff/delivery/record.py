@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate
+from typing import Any
 
 import structlog
 
@@ -29,7 +30,7 @@ from sendoff.policy.auto_disable import EndedAttempt
 from sendoff.policy.decision import Delivered
 from sendoff.policy.operational_events import OPERATORS, OperationalEventType
 from sendoff.policy.retry import DeadLettered, Retry
-from sendoff.policy.states import ANSWER_GONE, AUTO_DISABLE, DeliveryState, EndpointState
+from sendoff.policy.states import ANSWER_GONE, AUTO_DISABLE, DeadLetterReason, DeliveryState, EndpointState
 from sendoff.store.engine.database import Transaction
 from sendoff.store.hot.rows import AttemptRecord, EndpointBefore, Exchange, NewDeadLetter
 from sendoff.store.queries import deliveries, endpoints, operational_events
@@ -155,7 +156,7 @@ async def record(context: Context, finished: Sequence[FinishedAttempt]) -> None:
     )
     ours = [one for one in in_order if (one.claim.delivery.id, one.claim.lease_token) in recorded.claims]
     for attempt in ours:
-        _log_attempt(attempt)
+        _count_attempt(attempt)
     Statistics.of(context).count_attempts(ours, now=context.clock.now())
     if lost := len(finished) - len(ours):
         LEASES_LOST.inc(lost)
@@ -168,11 +169,13 @@ async def record(context: Context, finished: Sequence[FinishedAttempt]) -> None:
         retrying[endpoint_id] = [one.claim.delivery.id for one in made if isinstance(one.decision.step, Retry)]
         if becomes is not None or (retrying[endpoint_id] and before.state != EndpointState.ACTIVE):
             closing[endpoint_id] = becomes
+    buried: Mapping[str, DeadLetterReason] = {}
     if closing:
         try:
-            await _close_endpoints(context, closing, retrying)
+            buried = await _close_endpoints(context, closing, retrying)
         except Unavailable as error:  # the next failure of each closes it
             _log.warning("endpoint_disable_failed", endpoints=list(closing), error=str(error))
+    _log_attempts(context, ours, buried)
     await advance_if_possible(context, {one.claim.endpoint.id for one in finished if one.claim.endpoint.ordered})
 
 
@@ -192,8 +195,8 @@ def _judge(context: Context, before: EndpointBefore, made: Sequence[FinishedAtte
 
 async def _close_endpoints(
     context: Context, closing: Mapping[str, EndpointState | None], retrying: Mapping[str, list[str]]
-) -> None:
-    """Disable endpoints, and dead-letter the deliveries that were to be attempted again.
+) -> Mapping[str, DeadLetterReason]:
+    """Disable endpoints, and dead-letter the deliveries that were to be attempted again: the reasons by their ids.
 
     Other deliveries that wait for them are dead-lettered by `drain_inactive_endpoints`.
     """
@@ -209,6 +212,7 @@ async def _close_endpoints(
         batch = await deliveries.lock_waiting(tx, [one for endpoint_id in off for one in retrying[endpoint_id]])
         letters = await dead_letter_open_deliveries(tx, batch, off, now=now)
     count_drained(context, letters)
+    return {letter.delivery_id: letter.reason for letter in letters}
 
 
 async def _disable(tx: Transaction, endpoint: Endpoint, becomes: EndpointState, now: datetime) -> None:
@@ -287,34 +291,63 @@ def _exchange(attempt: FinishedAttempt) -> Exchange:
     )
 
 
-def _log_attempt(attempt: FinishedAttempt) -> None:
-    """Count a committed attempt, and write one wide log line if it failed."""
+def _count_attempt(attempt: FinishedAttempt) -> None:
+    """Count a committed attempt, and what it came to."""
     ATTEMPTS.labels(attempt.result.name).inc()
     ATTEMPT_SECONDS.observe(attempt.duration_ms / 1000)
-    step, claimed = attempt.decision.step, attempt.claim
-    if isinstance(step, Delivered):
-        _DELIVERED.inc()
-        if claimed.delivery.replay_id is None:
-            DELIVERY_LATENCY.observe(max(0.0, attempt.ended_at.timestamp() - created_at(claimed.delivery.id)))
-        return
-    if isinstance(step, Retry) and attempt.decision.counted:
-        _AUTOMATIC_RETRIES.inc()
-    reason = step.reason if isinstance(step, DeadLettered) else None
-    if reason is not None:
-        count_dead_letters([reason])
-    _log.info(
-        "attempt_failed",
-        delivery=claimed.delivery.id,
-        event_id=claimed.event.id,
-        event_type=claimed.event.type,
-        request_id=claimed.event.request_id,
-        endpoint=claimed.endpoint.id,
-        organization=claimed.delivery.organization_id,
-        attempt=claimed.attempt_number,
-        outcome=attempt.result.name,
-        status=attempt.status,
-        because=attempt.result.detail,
-        milliseconds=attempt.duration_ms,
-        next_attempt_at=step.at.isoformat() if isinstance(step, Retry) else None,
-        dead=reason,
-    )
+    delivery = attempt.claim.delivery
+    match attempt.decision.step:
+        case Delivered():
+            _DELIVERED.inc()
+            if delivery.replay_id is None:
+                DELIVERY_LATENCY.observe(max(0.0, attempt.ended_at.timestamp() - created_at(delivery.id)))
+        case DeadLettered(reason=reason):
+            count_dead_letters([reason])
+        case Retry() if attempt.decision.counted:
+            _AUTOMATIC_RETRIES.inc()
+
+
+def _log_attempts(
+    context: Context, attempts: Sequence[FinishedAttempt], buried: Mapping[str, DeadLetterReason]
+) -> None:
+    """Write one wide line for each attempt that the setting LOG_ATTEMPTS asks for.
+
+    `buried`: deliveries that were to be attempted again, but became dead letters with their endpoint.
+    """
+    of_failed, of_successful = context.settings.log_attempts_share
+    for attempt in attempts:
+        is_delivered = isinstance(attempt.decision.step, Delivered)
+        share = of_successful if is_delivered else of_failed
+        if share == 0 or (share < 1 and context.random_source() >= share):
+            continue
+        if is_delivered:
+            _log.info("attempt_succeeded", **_described(attempt))
+        else:
+            _log.info("attempt_failed", **_described(attempt), **_outlook(attempt, buried))
+
+
+def _described(attempt: FinishedAttempt) -> dict[str, Any]:
+    claimed = attempt.claim
+    return {
+        "delivery": claimed.delivery.id,
+        "event_id": claimed.event.id,
+        "event_type": claimed.event.type,
+        "request_id": claimed.event.request_id,
+        "endpoint": claimed.endpoint.id,
+        "organization": claimed.delivery.organization_id,
+        "replay": claimed.delivery.replay_id,
+        "attempt": claimed.attempt_number,
+        "outcome": attempt.result.name,
+        "status": attempt.status,
+        "milliseconds": attempt.duration_ms,
+    }
+
+
+def _outlook(attempt: FinishedAttempt, buried: Mapping[str, DeadLetterReason]) -> dict[str, Any]:
+    step = attempt.decision.step
+    dead = step.reason if isinstance(step, DeadLettered) else buried.get(attempt.claim.delivery.id)
+    return {
+        "because": attempt.result.detail,
+        "next_attempt_at": step.at.isoformat() if isinstance(step, Retry) and dead is None else None,
+        "dead": dead,
+    }

@@ -108,6 +108,11 @@ def count_unreadable_secrets(context: Context, measured: Measurement) -> int:
     return sum(number for key_id, number in measured.slow.secrets.items() if key_id not in known)
 
 
+def opens_no_secret(context: Context, measured: Measurement) -> bool:
+    """Whether there are secrets, and this process's keys open none of them: it was given the wrong keys."""
+    return bool(measured.slow.secrets) and not measured.slow.secrets.keys() & set(context.vault.key_ids)
+
+
 class Measurements:
     """What this process knows of the installation. One per context."""
 
@@ -175,15 +180,19 @@ class Measurements:
                     await context.redis.set(_KEY, document, px=int(_KEPT_SECONDS * 1000))
 
 
-async def watch_secrets(context: Context) -> None:
-    """Set the metric of secrets that no key of this process opens, and log them. Workers do it once a minute."""
+async def watch_secrets(context: Context) -> bool:
+    """Set the metric of secrets that no key of this process opens, log them, and return whether it opens none.
+
+    Workers do it once a minute.
+    """
     measured = await context.service(Measurements.of).current(context, not_older_than=MEASURE_SLOWLY_SECONDS)
     if measured is None:
-        return
+        return False
     unreadable = count_unreadable_secrets(context, measured)
     metrics.SECRETS_UNREADABLE.set(unreadable)
     if unreadable:
         _log.error("secrets_unreadable", secrets=unreadable)
+    return opens_no_secret(context, measured)
 
 
 async def update_metrics(context: Context) -> None:

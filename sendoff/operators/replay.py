@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+import structlog
+
 from sendoff.audit import Actor, write_audit
 from sendoff.clock import iso
 from sendoff.context import Context
@@ -30,7 +32,7 @@ from sendoff.policy.states import (
     Trigger,
 )
 from sendoff.publishing.untransformed import transform_again
-from sendoff.store.engine.database import Transaction
+from sendoff.store.engine.database import Transaction, after_commit_of
 from sendoff.store.queries import (
     dead_letters,
     deliveries,
@@ -43,6 +45,8 @@ from sendoff.store.queries.dead_letters import DeadLetterFilter
 from sendoff.store.queries.operational_events import NewOperationalEvent
 from sendoff.store.queries.replays import ReplayProgress
 from sendoff.store.tables import Delivery, Replay
+
+_log = structlog.get_logger(__name__)
 
 DEFAULT_RATE = 50
 HIGHEST_RATE = 5_000
@@ -117,6 +121,7 @@ async def start_replay(
             now=now,
             after={"filter": replay.filter, "rate": rate, "total": replay.total},
         )
+    _log.info("replay_started", replay=replay.id, total=replay.total, rate=rate, requested_by=actor.name)
     context.queue.enqueue_replays([replay.id])
     return ReplayReport(replay, ReplayProgress(0, 0, 0))
 
@@ -221,6 +226,8 @@ async def _end(tx: Transaction, replay: Replay, trigger: Trigger, now: datetime)
         OperationalEventType.REPLAY_FINISHED, now, organization_id, endpoint_id, subject_id=replay.id
     )
     await operational_events.add(tx, finished)
+    told = {"replay": replay.id, "state": str(replay.state), "total": replay.total, "requested_by": replay.requested_by}
+    after_commit_of(replay, lambda: _log.info("replay_finished", **told))
 
 
 async def _find(tx: Transaction, replay_id: str, *, lock: bool = False) -> Replay:

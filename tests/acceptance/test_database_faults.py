@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.acceptance.conftest import Install
@@ -128,6 +129,12 @@ def test_a_full_disk_stops_accepting_and_nothing_else(sqlite: SqliteFile, direct
             tenant.accept(50)
             fill(disk / "filler")
             wait_for_refusals(tenant.published)
+            url = f"http://127.0.0.1:{installation.port}/ready"
+            eventually_blocking(
+                lambda: httpx.get(url, trust_env=False).status_code == 503, what="an API that says it is not ready"
+            )
+            assert httpx.get(url, trust_env=False).json()["detail"]["failing"] == ["writable"]
+            assert "request_refused" in installation.api.log()
             (disk / "filler").unlink()
             tenant.accept(50)
         assert installation.check().duplicates == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Literal
 import pytest
 import structlog
 
+from sendoff import __version__
 from sendoff.logging import FORMER_EVENTS, configure_logging
 from sendoff.settings import load
 
@@ -115,6 +117,9 @@ def test_a_renamed_event_carries_its_former_name() -> None:
     lines = [json.loads(line) for line in written.splitlines()]
     assert {line["event"]: line["event_was"] for line in lines if "event_was" in line} == FORMER_EVENTS
     assert [line["event"] for line in lines if "event_was" not in line] == ["api_ready"]
+    for line in lines:  # the product's and the libraries'
+        assert (line["process"], line["host"], line["version"]) == ("worker", socket.gethostname(), __version__)
+        assert line["pid"] > 1
 
 
 def test_every_renamed_event_is_logged_under_its_new_name_only() -> None:
@@ -130,7 +135,7 @@ def test_every_renamed_event_is_logged_under_its_new_name_only() -> None:
 
 
 if __name__ == "__main__":
-    configure_logging(load(log_format=sys.argv[1], secret_keys=["k" * 32]))
+    configure_logging(load(log_format=sys.argv[1], secret_keys=["k" * 32]), process="worker")
     {"secrets": tell_secrets, "controls": log_control_characters, "renamed": log_renamed_events}.get(
         sys.argv[-1], fail_twice
     )()

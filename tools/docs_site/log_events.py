@@ -43,6 +43,7 @@ def find_events() -> dict[str, LogEvent]:
 
 def _calls_of(tree: ast.AST) -> Iterator[tuple[str, str, list[str]]]:
     """The name, level and fields of each call of a logger."""
+    known = _known_mappings(tree)
     for node in ast.walk(tree):
         match node:
             case ast.Call(
@@ -50,7 +51,32 @@ def _calls_of(tree: ast.AST) -> Iterator[tuple[str, str, list[str]]]:
                 args=[ast.Constant(value=str(name))],
                 keywords=keywords,
             ) if level in _LEVELS and _LOGGER.fullmatch(ast.unparse(logger)):
-                yield name, _LEVELS[level], [keyword.arg for keyword in keywords if keyword.arg]
+                yield name, _LEVELS[level], [field for one in keywords for field in _fields_of(one, known)]
+
+
+def _fields_of(keyword: ast.keyword, known: Mapping[str, list[str]]) -> list[str]:
+    """The name of a keyword argument; of `**told` or `**told(…)` the keys of the mapping that is called so."""
+    if keyword.arg is not None:
+        return [keyword.arg]
+    source = keyword.value.func if isinstance(keyword.value, ast.Call) else keyword.value
+    return known.get(ast.unparse(source), [])
+
+
+def _known_mappings(tree: ast.AST) -> dict[str, list[str]]:
+    """The keys of mappings that a module writes out, by the variable, or by the function that returns it."""
+    known: dict[str, list[str]] = {}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Dict(keys=keys)):
+                pass
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.Dict(keys=keys)):
+                pass
+            case ast.FunctionDef(name=name, body=[*_, ast.Return(value=ast.Dict(keys=keys))]):
+                pass
+            case _:
+                continue
+        known[name] = [str(key.value) for key in keys if isinstance(key, ast.Constant)]
+    return known
 
 
 def unexplained() -> list[str]:

@@ -71,7 +71,7 @@ def run_with_context(data: Path, work: Callable[[Context, Actor], Awaitable[Resu
     directory = DataDirectory.at(data)
     directory.require_database()
     settings = directory.settings()
-    configure_logging(settings)
+    configure_logging(settings, process="cli")
     return asyncio.run(_in_context(settings, work))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import datetime
@@ -47,6 +48,10 @@ _ENGINE_OPTIONS: dict[str, Any] = {
 }
 _AFTER_COMMIT = "after_commit"
 _SELECT_REVISION = text("SELECT version_num FROM alembic_version")
+_WRITE_NOTHING_NEW = text("UPDATE schema_compatibility SET runs_beside = runs_beside")
+_LEAST_FREE_BYTES = 1_048_576
+"""Bytes that SQLite's disk must have free for the process to be ready: those of a few hundred events, or of one large
+transaction. Less, and events are refused by a process that says it is ready."""
 _SELECT_RUNS_BESIDE = text("SELECT runs_beside FROM schema_compatibility")
 
 
@@ -161,6 +166,16 @@ class Database:
             found: datetime = (await tx.execute(text("SELECT clock_timestamp()"))).scalar_one()
         return found
 
+    async def check_writable(self) -> None:
+        """Commit a write that changes nothing. Raises errors.Unavailable if the database does not take it.
+
+        SQLite takes small writes for a while when its disk is full: there the disk must have some bytes free as well.
+        """
+        if self._engine.url.database and self.is_sqlite:
+            _check_free_space(Path(self._engine.url.database).parent)
+        async with self.write() as tx:
+            await tx.execute(_WRITE_NOTHING_NEW)
+
     async def revision(self) -> str | None:
         """The schema's revision; None without a schema."""
         return await self._scalar(_SELECT_REVISION)
@@ -191,6 +206,12 @@ class Database:
     async def close(self) -> None:
         await self._hot.close()
         await self._engine.dispose()
+
+
+def _check_free_space(folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < _LEAST_FREE_BYTES:
+        raise Unavailable("The disk of the database is full; free some space.", detail=f"{free:,} bytes are left")
 
 
 def after_commit(tx: Transaction, follow: Callable[[], None]) -> None:

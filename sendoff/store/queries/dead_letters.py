@@ -48,6 +48,7 @@ class Drain:
 class InsertedLetter:
     """What a new dead letter is about."""
 
+    delivery_id: str
     organization_id: str
     endpoint_id: str
     event_type: str
@@ -67,13 +68,19 @@ async def insert_for(tx: Transaction, drained: Sequence[Drain], *, now: datetime
         JOIN deliveries d ON d.id = r.delivery_id
         JOIN events e ON e.id = d.event_id
         JOIN endpoints p ON p.id = d.endpoint_id
-        RETURNING organization_id, endpoint_id, event_type, reason
+        RETURNING delivery_id, organization_id, endpoint_id, event_type, reason
         """,
         rows=rows_parameter(drained),
         now=now,
     )
     letters = [
-        InsertedLetter(str(row.organization_id), str(row.endpoint_id), row.event_type, DeadLetterReason(row.reason))
+        InsertedLetter(
+            str(row.delivery_id),
+            str(row.organization_id),
+            str(row.endpoint_id),
+            row.event_type,
+            DeadLetterReason(row.reason),
+        )
         for row in inserted
     ]
     await operational_events.add_dead_lettered(tx, [one.id for one in drained], now=now)

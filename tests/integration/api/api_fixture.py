@@ -152,6 +152,9 @@ class _Gone:
     async def check_schema(self) -> None:
         await self.ping()
 
+    async def check_writable(self) -> None:
+        await self.ping()
+
 
 @asynccontextmanager
 async def open_api(database_url: str, redis_url: str, **settings: Any) -> AsyncIterator[ApiFixture]:

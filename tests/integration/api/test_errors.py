@@ -230,6 +230,17 @@ async def test_an_unexpected_error_is_a_500_without_details_and_logged_with_the_
         assert [log["event"] for log in logs] == ["request_failed"]
 
 
+async def test_a_503_is_logged_with_its_reason_and_a_4xx_for_who_asks(sqlite_api: ApiFixture) -> None:
+    with capture_logs() as logs:
+        async with sqlite_api.without_database():
+            await sqlite_api.get("/api/v1/webhooks", headers={"X-Request-Id": "mine"})
+        await sqlite_api.get("/api/v1/webhooks/nothing")
+    lines = [log for log in logs if log["event"] == "request_refused"]
+    assert [(line["log_level"], line["status"]) for line in lines] == [("warning", 503), ("debug", 404)]
+    assert (lines[0]["path"], lines[0]["request_id"], lines[0]["error"]) == ("/api/v1/webhooks", "mine", "Unavailable")
+    assert "ConnectionRefusedError: nobody listens" in lines[0]["because"]
+
+
 class _Broken:
     def __getattr__(self, name: str) -> Any:
         raise RuntimeError("the password is hunter2")

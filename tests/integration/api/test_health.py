@@ -13,7 +13,10 @@ from sqlalchemy import text
 from api.health import start_draining
 from sendoff import __version__
 from sendoff.context import Context
+from sendoff.errors import Unavailable
 from sendoff.operators.measurements import Measurement, Measurements, measure, update_metrics
+from sendoff.operators.workers import Heartbeat
+from sendoff.store.vault import Vault
 from tests.integration.api.api_fixture import ApiFixture
 from tests.support.receiver import Receiver
 
@@ -32,6 +35,7 @@ async def test_health_says_that_the_process_serves_whatever_it_depends_on(sqlite
 
 
 async def test_ready_is_a_200_when_all_it_depends_on_answers(api: ApiFixture) -> None:
+    await Heartbeat(api.app.context, slots=1).beat(in_flight=0)
     response = await api.get("/ready", key="")
     assert (response.status_code, response.json()) == (200, {"status": "ready", "warnings": []})
 
@@ -48,21 +52,21 @@ async def test_ready_names_each_dependency_that_fails(sqlite_api: ApiFixture) ->
 async def test_without_redis_requests_are_served_so_it_is_ready(sqlite_api: ApiFixture) -> None:
     async with sqlite_api.without_redis():
         response = await sqlite_api.get("/ready", key="")
-        assert (response.status_code, response.json()) == (200, {"status": "ready", "warnings": ["redis"]})
+        assert (response.status_code, response.json()) == (200, {"status": "ready", "warnings": ["redis", "workers"]})
         await sqlite_api.publish()
 
 
 async def test_a_hanging_redis_is_a_warning_and_delays_no_request(sqlite_api: ApiFixture) -> None:
     async with sqlite_api.hanging_redis():
         response = await sqlite_api.get("/ready", key="")
-        assert (response.status_code, response.json()["warnings"]) == (200, ["redis"])
+        assert (response.status_code, response.json()["warnings"]) == (200, ["redis", "workers"])
         path = "/api/v1/webhooks/0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11"
         assert (await sqlite_api.delete(path)).status_code == 404
 
 
 @pytest.mark.parametrize(
     ("runs_beside", "status", "body"),
-    [("0001", 200, {"status": "ready", "warnings": ["schema"]}), ("9999", 503, None)],
+    [("0001", 200, {"status": "ready", "warnings": ["schema", "workers"]}), ("9999", 503, None)],
 )
 async def test_a_newer_schema_is_a_warning_when_this_version_runs_on_it(
     sqlite_api: ApiFixture, runs_beside: str, status: int, body: object
@@ -76,6 +80,44 @@ async def test_a_newer_schema_is_a_warning_when_this_version_runs_on_it(
     assert body in (None, response.json())
     if body is None:
         assert response.json()["detail"]["failing"] == ["schema"]
+
+
+async def test_secrets_that_no_key_opens_are_a_warning_and_all_of_them_a_failure(
+    sqlite_api: ApiFixture, receiver: Receiver
+) -> None:
+    await sqlite_api.register(receiver.url("/hook"))
+    original = sqlite_api.app.context
+    for keys, status in ((["n" * 32], 503), (["n" * 32, "k" * 32], 200)):
+        sqlite_api.asgi.state.context = replace(original, vault=Vault(keys), _services={})
+        response = await sqlite_api.get("/ready", key="")
+        assert response.status_code == status
+        assert "secrets" not in response.json().get("warnings", [])
+        if status == 503:
+            assert response.json()["detail"]["failing"] == ["secrets"]
+        else:
+            await sqlite_api.register(receiver.url("/other"))  # sealed with the newest key
+    sqlite_api.asgi.state.context = replace(original, _services={})
+    await sqlite_api.app.context.redis.flushdb()
+    response = await sqlite_api.get("/ready", key="")
+    assert (response.status_code, response.json()["warnings"]) == (200, ["secrets", "workers"])
+
+
+async def test_a_database_that_takes_no_writes_is_named_and_asked_again_seconds_later(sqlite_api: ApiFixture) -> None:
+    database = sqlite_api.app.context.database
+    tried = 0
+
+    async def refuse() -> None:
+        nonlocal tried
+        tried += 1
+        raise Unavailable("The database cannot be reached.", detail="database or disk is full")
+
+    database.check_writable = refuse  # type: ignore[method-assign]
+    for seconds, tries in ((0, 1), (2, 1), (4, 2)):
+        sqlite_api.app.clock.advance(seconds)
+        response = await sqlite_api.get("/ready", key="")
+        assert (response.status_code, response.json()["detail"]["failing"]) == (503, ["writable"])
+        assert "disk" not in response.text
+        assert tried == tries
 
 
 async def test_while_it_drains_it_is_not_ready_and_serves(sqlite_api: ApiFixture) -> None:

@@ -66,7 +66,7 @@ def test_it_starts_without_redis_serves_and_ends_on_sigterm(sqlite_url: str, tmp
         health = client.get("/health", headers={"X-Request-Id": "mine"})
         assert (health.status_code, health.headers["X-Request-Id"]) == (200, "mine")
         assert "server" not in health.headers
-        assert client.get("/ready").json() == {"status": "ready", "warnings": ["redis"]}
+        assert client.get("/ready").json() == {"status": "ready", "warnings": ["redis", "workers"]}
         assert client.get("/api/v1/webhooks").status_code == 401
         assert client.post("/api/v1/events", content=b"x" * 300_000).status_code == 401
     assert "api_ready" in [json.loads(line)["event"] for line in log.read_text().splitlines()]

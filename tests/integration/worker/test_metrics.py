@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from sendoff import __version__
 from sendoff.errors import Invalid
 from sendoff.settings import BadSettings, load
 from tests.support.ports import free_port
@@ -79,7 +80,27 @@ def test_a_worker_is_ready_while_it_takes_jobs(served: Callable[..., WorkerHealt
     health.set_not_ready("waiting for the database")
     assert (get(f"{url}/live").status_code, get(f"{url}/ready").status_code) == (200, 503)
     assert "waiting for the database" in get(f"{url}/ready").text
+    health.set_ready()
+    health.set_failing("database", "The database does not take the worker's heartbeat.")
+    assert (get(f"{url}/health").status_code, get(f"{url}/ready").status_code) == (200, 503)
+    assert "heartbeat" in get(f"{url}/ready").text
+    health.set_failing("database", None)
+    assert get(f"{url}/ready").status_code == 200
+    assert get(f"{url}/health").json() == {"status": "ok", "version": __version__}
     assert get(f"{url}/else").status_code == 404
+
+
+def test_workers_on_one_host_serve_what_is_their_own_on_addresses_of_their_own(
+    served: Callable[..., WorkerHealth],
+) -> None:
+    port = free_port()
+    first = served(worker_metrics_port=port, worker_metrics_host="127.0.0.1")
+    served(worker_metrics_port=port, worker_metrics_host="127.0.0.2")
+    first.set_ready()
+    assert [get(f"http://127.0.0.{n}:{port}/ready").status_code for n in (1, 2)] == [200, 503]
+    text = get(f"http://127.0.0.2:{port}/metrics").text
+    assert "sendoff_worker_in_flight" in text
+    assert "sendoff_workers" not in text  # the API says how many there are
 
 
 async def test_a_worker_whose_loop_stands_still_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
