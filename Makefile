@@ -26,7 +26,7 @@ bench: setup
 # Faults at length: half an hour and more. CHAOS_EVENTS=2000 makes the storms shorter, CHAOS_SEED=… repeats one.
 chaos: setup
 	$(BIN)/pytest -m "chaos or not chaos" -p no:randomly tests/acceptance
-	$(BIN)/pytest -m chaos tests/integration/docs
+	$(BIN)/pytest -m chaos tests/integration/docs tests/integration/pages
 	SENDOFF_TEST_LIVES=300 $(BIN)/pytest tests/integration/engine/test_state_machine.py
 
 # What the long tests of generated clients and of the OpenAPI document run; what cannot be installed is skipped there.

@@ -5,7 +5,7 @@ Dialbird's subscriptions are endpoints of another surface; the functions here do
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -181,15 +181,37 @@ def find_dialect(context: Context, name: str, *, organization_id: str) -> Dialec
     return context.dialects.get(name)
 
 
-async def page_endpoints(context: Context, organization_id: str) -> AsyncIterator[list[Endpoint]]:
+async def page_endpoints(
+    context: Context, organization_id: str, *, before: str | None = None
+) -> AsyncIterator[list[Endpoint]]:
     """The organization's endpoints, newest first, in pages that are read one after the other."""
-    async for page in page_organization(context, organization_id):
+    async for page in page_organization(context, organization_id, before=before):
         yield [endpoint for endpoint in page if endpoint.dialect != DIALBIRD.name]
 
 
-async def page_organization(context: Context, organization_id: str) -> AsyncIterator[list[Endpoint]]:
+async def list_endpoints(
+    context: Context, organization_id: str, *, limit: int, before: str | None = None
+) -> list[Endpoint]:
+    """The organization's endpoints, newest first, at most `limit`, older than the id `before`."""
+    found: list[Endpoint] = []
+    async for page in page_endpoints(context, organization_id, before=before):
+        found += page
+        if len(found) >= limit:
+            break
+    return found[:limit]
+
+
+async def find_endpoints(context: Context, organization_id: str, ids: Iterable[str]) -> dict[str, Endpoint]:
+    """Those of the endpoints that are the organization's and not deleted, by id."""
+    async with context.database.read() as tx:
+        found = await endpoints.find_many(tx, ids)
+    return {key: one for key, one in found.items() if _is_managed(one, organization_id)}
+
+
+async def page_organization(
+    context: Context, organization_id: str, *, before: str | None = None
+) -> AsyncIterator[list[Endpoint]]:
     """The organization's endpoints of all dialects that are not deleted, in pages of up to `PAGE_SIZE`."""
-    before: str | None = None
     while True:
         async with context.database.read() as tx:
             found = await endpoints.page(tx, limit=PAGE_SIZE, before=before, organization_id=organization_id)
@@ -297,8 +319,12 @@ async def _verify_requests(context: Context, current: Endpoint, changes: Mapping
 async def find_endpoint(tx: Transaction, organization_id: str, endpoint_id: str, *, lock: bool = False) -> Endpoint:
     """The endpoint within a larger transaction. Raises NotFound when it is deleted or another organization's."""
     found = await endpoints.find(tx, endpoint_id, lock=lock) if is_uuid(endpoint_id) else None
-    if found is None or found.organization_id != organization_id or found.state == EndpointState.DELETED:
-        raise NotFound("There is no such webhook endpoint.")
-    if found.dialect == DIALBIRD.name:
+    if found is None or not _is_managed(found, organization_id):
         raise NotFound("There is no such webhook endpoint.")
     return found
+
+
+def _is_managed(endpoint: Endpoint, organization_id: str) -> bool:
+    """Whether the organization's owner manages it here: it is the organization's, not deleted, and no subscription."""
+    is_here = endpoint.state != EndpointState.DELETED and endpoint.dialect != DIALBIRD.name
+    return is_here and endpoint.organization_id == organization_id

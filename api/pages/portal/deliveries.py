@@ -5,8 +5,9 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from sendoff.accounts.portal_links import Capability
-from sendoff.endpoints.manage import page_endpoints
+from sendoff.endpoints.manage import find_endpoints, list_endpoints
 from sendoff.errors import Invalid
+from sendoff.ids import is_uuid
 from sendoff.operators.actions import retry_delivery
 from sendoff.operators.queries import DeliveryReport, get_delivery
 from sendoff.operators.replay import Selection, start_replay
@@ -19,7 +20,7 @@ from ...http.validation import validate
 from ...operator.filters import DeliveryConditions
 from ...operator.schemas import DeliveryView, DetailedDelivery
 from ..page import Page
-from .surface import BASE, get, organization_of, post
+from .surface import BASE, MOST_CHOICES, get, organization_of, post
 
 
 async def show_list(page: Page) -> Response:
@@ -30,14 +31,17 @@ async def show_list(page: Page) -> Response:
         found = await validate(DeliveryConditions, filters).page(page.context, organization_of(page))
     except Invalid as invalid:
         error = invalid
-    urls = {one.id: one.url async for some in page_endpoints(page.context, organization_of(page)) for one in some}
+    chosen = {str(row.endpoint_id) for row in found.data} | set(filter(is_uuid, [page.query.get("endpoint_id", "")]))
+    shown = await find_endpoints(page.context, organization_of(page), chosen)
+    newest = await list_endpoints(page.context, organization_of(page), limit=MOST_CHOICES)
     return page.render(
         "portal/deliveries.html",
         status=200 if error is None else 400,
         found=found,
         error=error,
         states=[*DeliveryState],
-        urls=urls,
+        urls={one.id: one.url for one in shown.values()},
+        choices={one.id: one.url for one in (*newest, *shown.values())},
     )
 
 

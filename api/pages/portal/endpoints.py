@@ -13,7 +13,7 @@ from sendoff.endpoints.manage import (
     delete_endpoint,
     find_public_keys,
     get_endpoint,
-    page_endpoints,
+    list_endpoints,
     register_endpoint,
     update_endpoint,
 )
@@ -28,11 +28,16 @@ from sendoff.store.tables import Endpoint
 
 from ...customers.event_types import EventTypeView, list_views
 from ...http.errors import status_of
+from ...http.pagination import decode_cursor, split_page
 from ...operator.schemas import DeliveryView
 from ..page import Page
 from .fields import EVERYTHING, EndpointForm, extra_events
+from .measurements import measure_endpoint, measure_endpoints
 from .receivers import LANGUAGES, receiver_code
 from .surface import BASE, get, organization_of, post
+
+PER_PAGE = 50
+"""Endpoints on a page of the list. With twice as many, the page exceeds 100 kB for long URLs."""
 
 RECENT = 10
 """Deliveries on the page of an endpoint."""
@@ -45,8 +50,16 @@ OVERLAPS = ("24h", "1h", "7d", "0")
 
 
 async def show_list(page: Page) -> Response:
-    found = [one async for some in page_endpoints(page.context, organization_of(page)) for one in some]
-    return page.render("portal/endpoints.html", endpoints=found, describe=describe_state)
+    organization_id, before = organization_of(page), decode_cursor(page.query.get("cursor"))
+    found = await list_endpoints(page.context, organization_id, limit=PER_PAGE + 1, before=before)
+    shown, cursor = split_page(found, PER_PAGE, lambda endpoint: endpoint.id)
+    return page.render(
+        "portal/endpoints.html",
+        endpoints=shown,
+        next_cursor=cursor,
+        describe=describe_state,
+        measured=await measure_endpoints(page.context, organization_id),
+    )
 
 
 async def show_new(page: Page) -> Response:
@@ -71,6 +84,7 @@ async def show(page: Page) -> Response:
         "portal/endpoint.html",
         endpoint=endpoint,
         describe=describe_state,
+        measured=await measure_endpoint(page.context, endpoint),
         recent=[DeliveryView.of(one) for one in await list_deliveries(page.context, chosen, limit=RECENT)],
         public_keys=await _public_keys(page, endpoint),
         overlaps=OVERLAPS,

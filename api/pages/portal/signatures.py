@@ -8,15 +8,17 @@ from datetime import datetime
 from starlette.responses import Response
 
 from sendoff.accounts.portal_links import Capability
-from sendoff.endpoints.manage import page_endpoints
+from sendoff.endpoints.manage import find_endpoints, list_endpoints
 from sendoff.endpoints.signature_help import PastedRequest, explain_request
 from sendoff.errors import Invalid, SendoffError
+from sendoff.ids import is_uuid
+from sendoff.store.tables import Endpoint
 from sendoff.verify import Explanation
 
 from ...http.errors import status_of
 from ..page import Page
 from .fields import read_since
-from .surface import get, organization_of, post
+from .surface import MOST_CHOICES, get, organization_of, post
 
 SHORTENED = 10
 """Characters of a calculated signature that sessions without `secrets` see: enough to compare, too few to forge."""
@@ -70,12 +72,20 @@ async def _helper_page(
     return page.render(
         "portal/signatures.html",
         status=200 if error is None else status_of(type(error)),
-        endpoints=[one async for some in page_endpoints(page.context, organization_of(page)) for one in some],
+        endpoints=await _choices(page, form.get("endpoint_id", "")),
         form=form,
         found=found,
         error=error,
         shown=None if page.may(Capability.SECRETS) else SHORTENED,
     )
+
+
+async def _choices(page: Page, chosen: str) -> list[Endpoint]:
+    """The newest endpoints, and the chosen one if it is older."""
+    newest = await list_endpoints(page.context, organization_of(page), limit=MOST_CHOICES)
+    if not is_uuid(chosen) or any(one.id == chosen for one in newest):
+        return newest
+    return [*newest, *(await find_endpoints(page.context, organization_of(page), [chosen])).values()]
 
 
 ROUTES = (get("/signatures", show), post("/signatures", explain, Capability.VIEW))

@@ -21,6 +21,9 @@ BASE = "/portal"
 ACTIONS_PER_MINUTE = 60
 """Forms that one organization may send within a minute; 429 beyond it. Each can make us call a receiver."""
 
+MOST_CHOICES = 100
+"""Endpoints that a form offers to choose from, the newest ones. More make the page larger than 100 kB."""
+
 NAVIGATION = (
     ("", "Endpoints"),
     ("/deliveries", "Deliveries"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sendoff.delivery.statistics import Statistics
 from sendoff.operators.replay import tick_replay
 from sendoff.settings import BadSettings
 from tests.integration.api.api_fixture import ApiFixture, open_api
@@ -94,8 +95,11 @@ async def test_a_customer_mends_a_wrong_url_and_recovers_what_failed_alone(
 ) -> None:
     receiver.program("/wrong", 200, 404)
     letter = await api.die(receiver.url("/wrong"))
+    await Statistics.of(api.app.context).flush()
     page = await customer.open(f"/portal/endpoints/{letter['endpoint_id']}")
     assert "failing" in page.text
+    assert "0 % of" in text_of((await customer.open("/portal")).text)
+    assert "0 % of" in text_of(page.text)
     failed = await customer.open(f"/portal/deliveries/{letter['delivery_id']}")
     assert "Compare the URL" in text_of(failed.text)
 
