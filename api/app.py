@@ -19,7 +19,7 @@ from sendoff.startup import open_context
 
 from . import health
 from .customers import deliveries as own_deliveries
-from .customers import event_types, portal_links, trials
+from .customers import event_types, listening, portal_links, trials
 from .dialbird import subscriptions, token
 from .dialbird.middleware import DialbirdAuthMiddleware
 from .events import routes as event_routes
@@ -48,6 +48,7 @@ _ROUTERS = (
     webhooks.router,
     own_deliveries.router,
     trials.router,
+    listening.router,
     event_types.router,
     portal_links.router,
     uploads.router,

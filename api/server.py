@@ -18,6 +18,7 @@ import uvicorn
 from starlette.datastructures import State
 
 from sendoff.database_url import is_loopback
+from sendoff.endpoints.listening import EventFeed
 from sendoff.errors import SendoffError
 from sendoff.logging import configure_logging, log_dangers
 from sendoff.process import (
@@ -86,6 +87,11 @@ class _Server(uvicorn.Server):
         self._ends_at = time.monotonic() + self._drain_seconds
         start_draining(self._state)
         _log.info("api_draining", seconds=self._drain_seconds)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End what waits for events first: a listener would hold the server up until its grace is over."""
+        await self._state.context.service(EventFeed).aclose()
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         """Called by the server's loop."""

@@ -21,6 +21,9 @@ from sendoff.settings import Settings, load
 
 DEFAULT = Path(".sendoff")
 
+LOCATIONS = ("SENDOFF_DATABASE_URL", "SENDOFF_REDIS_URL", "SENDOFF_STORAGE_URL", "SENDOFF_SECRET_KEYS")
+"""The settings that name an installation: a data directory has a value for each."""
+
 _LONGEST_SOCKET_PATH = 100  # the kernel takes 107 bytes on Linux, 103 on macOS
 
 
@@ -91,6 +94,15 @@ class DataDirectory:
     def settings_without_keys(self, environment: Mapping[str, str] = os.environ) -> Settings:
         """The same for what needs no secret keys, such as migrations. Makes nothing."""
         return load(**self._locations(environment))
+
+    def environment(self, *, wins: bool, environment: Mapping[str, str] = os.environ) -> Mapping[str, str]:
+        """The variables that count for a command on this directory.
+
+        When it `wins` (it was named on the command line) and holds a database, these name no other installation.
+        """
+        if not (wins and self.database.exists()):
+            return environment
+        return {name: value for name, value in environment.items() if name.upper() not in LOCATIONS}
 
     def require_database(self, environment: Mapping[str, str] = os.environ) -> None:
         """Raise NoDataYet if neither the environment names a database nor one was made here."""

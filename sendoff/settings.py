@@ -40,6 +40,7 @@ OTHER_VARIABLES = (
     "SENDOFF_CHECKOUT",  # the source tree that tools work on
     "SENDOFF_DATA",
     "SENDOFF_KEY",
+    "SENDOFF_PROFILE",
     "SENDOFF_READY_FD",
     "SENDOFF_URL",
     "SENDOFF_WEBHOOK_SECRET",

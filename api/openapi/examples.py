@@ -17,6 +17,7 @@ REQUESTS: dict[str, Any] = {
     "recoverWebhook": {"since": "2026-04-24T00:00:00Z", "dry_run": True},
     "createPortalLink": {"expires_in": 600, "capabilities": ["view", "resend"]},
     "createPortalLinkForOrganization": {"organization_id": _ID},
+    "reportAnswer": {"status": 200, "duration_ms": 12},
     "createUpload": {"filename": "contacts.csv", "phone_numbers": ["+14155550123", "(212) 555-0100"]},
     "publishEvent": _EVENT,
     "publishEvents": {"events": [_EVENT]},

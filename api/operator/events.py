@@ -53,7 +53,9 @@ class ExplainedEvent(ResponseModel):
                     url=one.url,
                     verdict=one.verdict,
                     delivery=one.delivery
-                    and DeliveryView.of(ListedDelivery(one.delivery, event.type, event.request_id, one.waits_for)),
+                    and DeliveryView.of(
+                        ListedDelivery(one.delivery, event.type, event.request_id, one.waits_for, one.url)
+                    ),
                     because=one.because,
                 )
                 for one in explained.endpoints

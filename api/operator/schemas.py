@@ -50,6 +50,7 @@ class DeliveryView(ResponseModel):
     event_id: str
     event_type: str
     endpoint_id: Id
+    endpoint_url: str | None = None
     organization_id: Id
     state: DeliveryState
     attempt_count: int
@@ -72,6 +73,7 @@ class DeliveryView(ResponseModel):
             event_type=listed.event_type,
             request_id=listed.request_id,
             waits_for=listed.waits_for,
+            endpoint_url=listed.endpoint_url,
         )
 
 
@@ -127,6 +129,7 @@ class DetailedDelivery(DeliveryView, ExchangeView):
             event_type=event.type,
             request_id=event.request_id,
             waits_for=report.waits_for,
+            endpoint_url=report.endpoint_url,
             **cls.parts_of(report),
         )
 

@@ -6,47 +6,45 @@ from typing import Annotated
 
 import typer
 
-from sendoff.cli.terminal.output import print_page
+from sendoff.cli.terminal import columns
+from sendoff.cli.terminal.installation import Call, Installation, as_query
+from sendoff.cli.terminal.options import Before, LimitOption, OrganizationOption, list_command
+from sendoff.cli.terminal.output import Output
 from sendoff.cli.terminal.serializers import serialize_audit_entry
-from sendoff.cli.terminal.session import (
-    DEFAULT_DATA,
-    AsJson,
-    Before,
-    Data,
-    LimitOption,
-    OrganizationOption,
-    run_with_context,
-)
 from sendoff.cli.terminal.time_options import Since, Until, parse_past
 from sendoff.operators import queries
 from sendoff.store.queries.audit import AuditFilter
 
 
+@list_command
 def audit_log(
+    on: Installation,
+    out: Output,
     org: OrganizationOption = None,
     actor: Annotated[
         str | None, typer.Option(metavar="NAME", help="By this one only: `cli:ada`, `key:od_live_AbCd`.")
     ] = None,
     action: Annotated[str | None, typer.Option(metavar="NAME", help="This only, such as `endpoint.update`.")] = None,
-    target: Annotated[str | None, typer.Option(metavar="ID", help="To this only.")] = None,
+    target: Annotated[str | None, typer.Option(metavar="ID", help="To this only: its whole id.")] = None,
     since: Since = None,
     until: Until = None,
     limit: LimitOption = 50,
     before: Before = None,
-    data: Data = DEFAULT_DATA,
-    as_json: AsJson = False,
 ) -> None:
     """List changes and manual sends with their actors, newest first."""
     chosen = AuditFilter(
-        organization_id=org,
+        organization_id=on.find_any("organization", org),
         actor=actor,
         action=action,
         target_id=target,
         since=parse_past(since, "--since"),
         until=parse_past(until, "--until"),
     )
-    found = run_with_context(
-        data, lambda context, _: queries.list_audit(context, chosen, limit=limit + 1, before=before)
+    page = on.page(
+        lambda context, most, start: queries.list_audit(context, chosen, limit=most, before=start),
+        serialize_audit_entry,
+        Call("GET", "/operator/v1/audit", as_query(chosen)),
+        limit=limit,
+        before=before,
     )
-    columns = ["at", "actor", "action", "target_type", "target_id", "organization_id"]
-    print_page([serialize_audit_entry(entry) for entry in found], limit=limit, columns=columns, as_json=as_json)
+    out.page(page, columns.AUDIT)

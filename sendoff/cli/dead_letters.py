@@ -6,20 +6,19 @@ from typing import Annotated
 
 import typer
 
-from sendoff.cli.terminal.output import print_fields, print_json, print_page
-from sendoff.cli.terminal.rendering import print_attempts
-from sendoff.cli.terminal.serializers import serialize_dead_letter, serialize_dead_letter_report
-from sendoff.cli.terminal.session import (
-    DEFAULT_DATA,
-    AsJson,
+from sendoff.cli.terminal import columns
+from sendoff.cli.terminal.installation import Call, Installation, as_query
+from sendoff.cli.terminal.options import (
     Before,
-    Data,
     EndpointOption,
     LimitOption,
     OrganizationOption,
-    change,
-    run_with_context,
+    command,
+    list_command,
 )
+from sendoff.cli.terminal.output import Output
+from sendoff.cli.terminal.rendering import print_exchange
+from sendoff.cli.terminal.serializers import serialize_dead_letter, serialize_dead_letter_report
 from sendoff.cli.terminal.time_options import Since, Until, parse_past
 from sendoff.operators import actions, queries
 from sendoff.policy.states import DeadLetterReason, DeadLetterState
@@ -31,9 +30,14 @@ DeadLetterId = Annotated[str, typer.Argument(metavar="ID")]
 EventTypeOption = Annotated[str | None, typer.Option(metavar="NAME", help="Of this event type only.")]
 Reason = Annotated[DeadLetterReason | None, typer.Option(help="Given up for this reason only.")]
 
+_PATH = "/operator/v1/dead-letters"
+
 
 @app.command("list")
+@list_command
 def list_(
+    on: Installation,
+    out: Output,
     org: OrganizationOption = None,
     endpoint: EndpointOption = None,
     event_type: EventTypeOption = None,
@@ -43,41 +47,48 @@ def list_(
     until: Until = None,
     limit: LimitOption = 50,
     before: Before = None,
-    data: Data = DEFAULT_DATA,
-    as_json: AsJson = False,
 ) -> None:
     """Dead letters, newest first."""
     chosen = DeadLetterFilter(
-        organization_id=org,
-        endpoint_id=endpoint,
+        organization_id=on.find_any("organization", org),
+        endpoint_id=on.find_any("endpoint", endpoint),
         event_type=event_type,
         reason=reason,
         state=state,
         since=parse_past(since, "--since"),
         until=parse_past(until, "--until"),
     )
-    found = run_with_context(
-        data, lambda context, _: queries.list_dead_letters(context, chosen, limit=limit + 1, before=before)
+    page = on.page(
+        lambda context, most, start: queries.list_dead_letters(context, chosen, limit=most, before=start),
+        serialize_dead_letter,
+        Call("GET", _PATH, as_query(chosen)),
+        limit=limit,
+        before=before,
     )
-    columns = ["id", "died_at", "state", "reason", "event_type", "attempt_count", "last_error", "endpoint_url"]
-    print_page([serialize_dead_letter(letter) for letter in found], limit=limit, columns=columns, as_json=as_json)
+    out.page(page, columns.DEAD_LETTERS)
 
 
 @app.command()
-def show(letter: DeadLetterId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+@command
+def show(on: Installation, out: Output, letter: DeadLetterId) -> None:
     """One dead letter: the exact last request, the response to it, and every attempt."""
-    document = serialize_dead_letter_report(
-        run_with_context(data, lambda context, _: queries.get_dead_letter(context, letter))
+    found = on.find("dead letter", letter)
+    document = on.read(
+        lambda context, _: queries.get_dead_letter(context, found),
+        serialize_dead_letter_report,
+        Call("GET", f"{_PATH}/{found}"),
     )
-    if as_json:
-        print_json(document)
-        return
-    print_fields({name: value for name, value in document.items() if name not in ("request", "response", "attempts")})
-    print_attempts(document)
+    print_exchange(document, out)
 
 
 @app.command()
-def discard(letter: DeadLetterId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+@command
+def discard(on: Installation, out: Output, letter: DeadLetterId) -> None:
     """Take a dead letter off the open list; it is kept for the record."""
-    discarded = change(data, lambda context, actor: actions.discard_dead_letter(context, actor, letter))
-    (print_json if as_json else print_fields)(serialize_dead_letter(discarded))
+    found = on.find("dead letter", letter)
+    discarded = on.change(
+        lambda context, actor: actions.discard_dead_letter(context, actor, found),
+        serialize_dead_letter,
+        Call("POST", f"{_PATH}/{found}/discard"),
+    )
+    out.document(discarded)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from sendoff.cli.terminal.output import print_fields, print_json, print_page
-from sendoff.cli.terminal.rendering import print_attempts
-from sendoff.cli.terminal.serializers import serialize_delivery_report, shape_listed_delivery
-from sendoff.cli.terminal.session import (
-    DEFAULT_DATA,
-    AsJson,
+from sendoff.cli.terminal import columns
+from sendoff.cli.terminal.installation import Call, Installation, as_query
+from sendoff.cli.terminal.options import (
     Before,
-    Data,
     EndpointOption,
     LimitOption,
     OrganizationOption,
-    change,
-    run_with_context,
+    command,
+    list_command,
 )
+from sendoff.cli.terminal.output import Output
+from sendoff.cli.terminal.rendering import print_exchange
+from sendoff.cli.terminal.serializers import serialize_delivery, serialize_delivery_report
 from sendoff.cli.terminal.time_options import Since, Until, parse_past
 from sendoff.operators import actions, queries
 from sendoff.policy.states import DeliveryState
@@ -30,9 +29,14 @@ app = typer.Typer(help="Any delivery, with its attempts.", no_args_is_help=True)
 
 DeliveryId = Annotated[str, typer.Argument(metavar="ID")]
 
+_PATH = "/operator/v1/deliveries"
+
 
 @app.command("list")
+@list_command
 def list_(
+    on: Installation,
+    out: Output,
     org: OrganizationOption = None,
     endpoint: EndpointOption = None,
     event: Annotated[str | None, typer.Option(metavar="ID", help="Of this event only.")] = None,
@@ -42,43 +46,56 @@ def list_(
     until: Until = None,
     limit: LimitOption = 50,
     before: Before = None,
-    data: Data = DEFAULT_DATA,
-    as_json: AsJson = False,
 ) -> None:
     """Deliveries, newest first."""
     chosen = DeliveryFilter(
-        organization_id=org,
-        endpoint_id=endpoint,
-        event_id=event,
+        organization_id=on.find_any("organization", org),
+        endpoint_id=on.find_any("endpoint", endpoint),
+        event_id=on.find_any("event", event),
         event_type=event_type,
         states=tuple(state) if state else None,
         since=parse_past(since, "--since"),
         until=parse_past(until, "--until"),
     )
-    found = run_with_context(
-        data, lambda context, _: history.list_deliveries(context, chosen, limit=limit + 1, before=before)
+    page = on.page(
+        lambda context, most, start: history.list_deliveries(context, chosen, limit=most, before=start),
+        serialize_delivery,
+        Call("GET", _PATH, _query(chosen)),
+        limit=limit,
+        before=before,
     )
-    columns = ["id", "state", "event_type", "attempt_count", "last_response_status", "next_attempt_at", "endpoint_id"]
-    print_page([shape_listed_delivery(one) for one in found], limit=limit, columns=columns, as_json=as_json)
+    out.page(page, columns.DELIVERIES)
 
 
 @app.command()
-def show(delivery: DeliveryId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+@command
+def show(on: Installation, out: Output, delivery: DeliveryId) -> None:
     """One delivery with its attempts, and what went over the wire at the last that failed."""
-    report = run_with_context(data, lambda context, _: queries.get_delivery(context, delivery))
-    _print_report(serialize_delivery_report(report), as_json=as_json)
+    found = on.find("delivery", delivery)
+    document = on.read(
+        lambda context, _: queries.get_delivery(context, found),
+        serialize_delivery_report,
+        Call("GET", f"{_PATH}/{found}"),
+    )
+    print_exchange(document, out)
 
 
 @app.command()
-def retry(delivery: DeliveryId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+@command
+def retry(on: Installation, out: Output, delivery: DeliveryId) -> None:
     """Attempt a delivery now instead of at its next scheduled time; if it fails, the schedule continues."""
-    report = change(data, lambda context, actor: actions.retry_delivery(context, actor, delivery))
-    _print_report(serialize_delivery_report(report), as_json=as_json)
+    found = on.find("delivery", delivery)
+    document = on.change(
+        lambda context, actor: actions.retry_delivery(context, actor, found),
+        serialize_delivery_report,
+        Call("POST", f"{_PATH}/{found}/retry"),
+    )
+    print_exchange(document, out)
 
 
-def _print_report(document: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        print_json(document)
-        return
-    print_fields({name: value for name, value in document.items() if name not in ("request", "response", "attempts")})
-    print_attempts(document)
+def _query(chosen: DeliveryFilter) -> dict[str, object]:
+    query = as_query(chosen)
+    states = query.pop("states", ())
+    if len(states) > 1:
+        raise typer.BadParameter("an API takes one state at a time; ask for one after the other", param_hint="--state")
+    return query | {"state": states[0]} if states else query

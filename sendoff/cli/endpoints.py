@@ -6,18 +6,11 @@ from typing import Annotated
 
 import typer
 
-from sendoff.cli.terminal.output import print_fields, print_json, print_page
+from sendoff.cli.terminal import columns
+from sendoff.cli.terminal.installation import Call, Installation
+from sendoff.cli.terminal.options import Before, LimitOption, OrganizationOption, command, list_command
+from sendoff.cli.terminal.output import Output
 from sendoff.cli.terminal.serializers import serialize_endpoint
-from sendoff.cli.terminal.session import (
-    DEFAULT_DATA,
-    AsJson,
-    Before,
-    Data,
-    LimitOption,
-    OrganizationOption,
-    change,
-    run_with_context,
-)
 from sendoff.endpoints.fields import HIGHEST_RATE
 from sendoff.operators import actions, queries
 from sendoff.policy.states import EndpointState
@@ -26,51 +19,72 @@ app = typer.Typer(help="Every organization's endpoints.", no_args_is_help=True)
 
 EndpointId = Annotated[str, typer.Argument(metavar="ID")]
 
+_PATH = "/operator/v1/endpoints"
+
 
 @app.command("list")
+@list_command
 def list_(
+    on: Installation,
+    out: Output,
     org: OrganizationOption = None,
     state: Annotated[EndpointState | None, typer.Option(help="In this state only.")] = None,
     limit: LimitOption = 50,
     before: Before = None,
-    data: Data = DEFAULT_DATA,
-    as_json: AsJson = False,
 ) -> None:
     """Endpoints, newest first."""
-    found = run_with_context(
-        data,
-        lambda context, _: queries.list_all_endpoints(
-            context, organization_id=org, state=state, limit=limit + 1, before=before
+    organization = on.find_any("organization", org)
+    page = on.page(
+        lambda context, most, start: queries.list_all_endpoints(
+            context, organization_id=organization, state=state, limit=most, before=start
         ),
+        serialize_endpoint,
+        Call("GET", _PATH, {"organization_id": organization, "state": state}),
+        limit=limit,
+        before=before,
     )
-    rows = [serialize_endpoint(endpoint) for endpoint in found]
-    columns = ["id", "state", "url", "events", "consecutive_failures", "last_success_at", "organization_id"]
-    print_page(rows, limit=limit, columns=columns, as_json=as_json)
+    out.page(page, columns.ENDPOINTS)
 
 
 @app.command()
-def disable(endpoint: EndpointId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+@command
+def disable(on: Installation, out: Output, endpoint: EndpointId) -> None:
     """Stop sending to an endpoint; what waits for it goes to the dead-letter store."""
-    changed = change(data, lambda context, actor: actions.switch_endpoint(context, actor, endpoint, on=False))
-    (print_json if as_json else print_fields)(serialize_endpoint(changed))
+    _switch(on, out, endpoint, active=False)
 
 
 @app.command()
-def enable(endpoint: EndpointId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+@command
+def enable(on: Installation, out: Output, endpoint: EndpointId) -> None:
     """Send to an endpoint again and forget its failures; replay what is in the dead-letter store yourself."""
-    changed = change(data, lambda context, actor: actions.switch_endpoint(context, actor, endpoint, on=True))
-    (print_json if as_json else print_fields)(serialize_endpoint(changed))
+    _switch(on, out, endpoint, active=True)
 
 
 @app.command()
+@command
 def limit(
+    on: Installation,
+    out: Output,
     endpoint: EndpointId,
     rate: Annotated[
         int | None, typer.Option(min=1, max=HIGHEST_RATE, metavar="N", help="Deliveries per second; without it, any.")
     ] = None,
-    data: Data = DEFAULT_DATA,
-    as_json: AsJson = False,
 ) -> None:
     """Limit an endpoint's deliveries per second to --rate; without --rate, remove the limit."""
-    changed = change(data, lambda context, actor: actions.limit_endpoint(context, actor, endpoint, rate_limit=rate))
-    (print_json if as_json else print_fields)(serialize_endpoint(changed))
+    found = on.find("endpoint", endpoint)
+    changed = on.change(
+        lambda context, actor: actions.limit_endpoint(context, actor, found, rate_limit=rate),
+        serialize_endpoint,
+        Call("PATCH", f"{_PATH}/{found}", body={"rate_limit": rate}),
+    )
+    out.document(changed)
+
+
+def _switch(on: Installation, out: Output, endpoint: str, *, active: bool) -> None:
+    found = on.find("endpoint", endpoint)
+    changed = on.change(
+        lambda context, actor: actions.switch_endpoint(context, actor, found, on=active),
+        serialize_endpoint,
+        Call("POST", f"{_PATH}/{found}/{'enable' if active else 'disable'}"),
+    )
+    out.document(changed)

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from sendoff.cli.terminal.output import print_fields, print_json, print_table
+from sendoff.cli.terminal import columns
+from sendoff.cli.terminal.installation import Installation
+from sendoff.cli.terminal.options import command, list_command
+from sendoff.cli.terminal.output import Output
 from sendoff.cli.terminal.serializers import serialize_event_type
-from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, change, run_with_context
 from sendoff.policy.matching import BUILT_IN_TYPES
 from sendoff.publishing import event_types
 
@@ -30,73 +32,72 @@ SchemaFile = Annotated[
 
 
 @app.command()
+@command
 def create(
+    on: Installation,
+    out: Output,
     name: Name,
     schema: SchemaFile = None,
-    data: Data = DEFAULT_DATA,
-    as_json: AsJson = False,
 ) -> None:
     """Register an event type, so that it can be published and subscribed to."""
     data_schema = _read_schema(schema) if schema else None
-    created = change(
-        data,
-        lambda context, actor: event_types.create_event_type(context, actor, name=name, data_schema=data_schema),
+    on.announce()
+    created = on.run(
+        lambda context, actor: event_types.create_event_type(context, actor, name=name, data_schema=data_schema)
     )
-    (print_json if as_json else print_fields)(serialize_event_type(created))
+    out.document(serialize_event_type(created))
 
 
 @app.command()
-def show(name: Name, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+@command
+def show(on: Installation, out: Output, name: Name) -> None:
     """A registered type with its schema."""
-    found = run_with_context(data, lambda context, _: event_types.get_event_type(context, name))
-    (print_json if as_json else print_fields)(serialize_event_type(found))
+    found = on.run(lambda context, _: event_types.get_event_type(context, name))
+    out.document(serialize_event_type(found))
 
 
 @app.command()
+@command
 def update(
+    on: Installation,
+    out: Output,
     name: Name,
     schema: SchemaFile = None,
     no_schema: Annotated[bool, typer.Option("--no-schema", help="Remove the schema: any `data` is accepted.")] = False,
-    data: Data = DEFAULT_DATA,
-    as_json: AsJson = False,
 ) -> None:
     """Replace or remove the schema of a registered type, from the next publish on."""
     if (schema is None) is not no_schema:
         raise typer.BadParameter("Give either --schema FILE or --no-schema.", param_hint="--schema")
     data_schema = _read_schema(schema) if schema else None
-    updated = change(
-        data,
-        lambda context, actor: event_types.update_event_type(context, actor, name=name, data_schema=data_schema),
+    on.announce()
+    updated = on.run(
+        lambda context, actor: event_types.update_event_type(context, actor, name=name, data_schema=data_schema)
     )
-    (print_json if as_json else print_fields)(serialize_event_type(updated))
+    out.document(serialize_event_type(updated))
 
 
 @app.command()
+@command
 def delete(
+    on: Installation,
+    out: Output,
     name: Name,
     force: Annotated[bool, typer.Option("--force", help="Even while endpoints subscribe to it.")] = False,
-    data: Data = DEFAULT_DATA,
-    as_json: AsJson = False,
 ) -> None:
     """Remove a type: it can be neither published nor subscribed to. Accepted events are still delivered."""
-    change(data, lambda context, actor: event_types.delete_event_type(context, actor, name=name, force=force))
-    (print_json if as_json else print_fields)({"name": name, "deleted": True})
+    on.announce()
+    on.run(lambda context, actor: event_types.delete_event_type(context, actor, name=name, force=force))
+    out.document({"name": name, "deleted": True})
 
 
 @app.command("list")
-def list_(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+@list_command
+def list_(on: Installation, out: Output) -> None:
     """The registered types, and the built-in ones."""
-    registered = [
-        serialize_event_type(one)
-        for one in run_with_context(data, lambda context, _: event_types.list_event_types(context))
-    ]
-    built_in = [{"name": name, "created_at": None, "schema": None} for name in BUILT_IN_TYPES]
-    rows = [one | {"built_in": False} for one in registered] + [one | {"built_in": True} for one in built_in]
-    if as_json:
-        print_json({"data": rows})
-        return
-    rows = [one | {"has_schema": one["schema"] is not None} for one in rows]
-    print_table(rows, ["name", "built_in", "has_schema", "created_at"])
+    found = on.run(lambda context, _: event_types.list_event_types(context))
+    registered = [serialize_event_type(one) | {"built_in": False} for one in found]
+    built_in = [{"name": name, "created_at": None, "schema": None, "built_in": True} for name in BUILT_IN_TYPES]
+    out.page({"data": registered + built_in}, columns.EVENT_TYPES)
 
 
 def _read_schema(path: Path) -> dict[str, Any]:

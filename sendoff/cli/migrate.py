@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from sendoff.cli.terminal.options import DEFAULT_DATA, AsJson, Data
 from sendoff.cli.terminal.output import print_json
-from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data
 from sendoff.data_directory import DataDirectory
 from sendoff.errors import SendoffError, Unavailable
 from sendoff.store.engine import database

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sendoff.accounts import organizations
-from sendoff.cli.terminal.output import print_fields, print_json, print_table
+from sendoff.cli.terminal import columns
+from sendoff.cli.terminal.installation import Installation
+from sendoff.cli.terminal.options import command, list_command
+from sendoff.cli.terminal.output import Output, print_json
 from sendoff.cli.terminal.serializers import serialize_organization
-from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, change, run_with_context
 
 HIGHEST_CREDITS = 2**63 - 1
 """The largest balance that a database column holds."""
+
+OrganizationId = Annotated[str, typer.Argument(metavar="ID")]
 
 app = typer.Typer(help="Organizations, their credits and their members.", no_args_is_help=True)
 
 
 @app.command()
+@command
 def create(
+    on: Installation,
+    out: Output,
     name: Annotated[str, typer.Argument(metavar="NAME")],
     credits: Annotated[  # noqa: A002 - the option's name
         int | None,
@@ -31,82 +37,83 @@ def create(
             "subscription and cannot upload.",
         ),
     ] = None,
-    data: Data = DEFAULT_DATA,
-    as_json: AsJson = False,
 ) -> None:
     """Create an organization; with --credits it has an active subscription, without it has none."""
-    created = change(
-        data, lambda context, actor: organizations.create_organization(context, actor, name=name, credits=credits)
+    on.announce()
+    created = on.run(
+        lambda context, actor: organizations.create_organization(context, actor, name=name, credits=credits)
     )
-    (print_json if as_json else print_fields)(serialize_organization(created))
+    out.document(serialize_organization(created))
 
 
 @app.command("list")
-def list_(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+@list_command
+def list_(on: Installation, out: Output) -> None:
     """All organizations, newest first."""
-    found = run_with_context(data, lambda context, _: organizations.list_organizations(context))
-    rows = [serialize_organization(organization) for organization in found]
-    if as_json:
-        print_json({"data": rows})
-    else:
-        print_table(rows, ["id", "name", "credits", "suspended_at", "created_at"])
+    found = on.run(lambda context, _: organizations.list_organizations(context))
+    out.page({"data": [serialize_organization(organization) for organization in found]}, columns.ORGANIZATIONS)
 
 
 @app.command()
+@command
 def set_credits(
-    organization: Annotated[str, typer.Argument(metavar="ID")],
+    on: Installation,
+    out: Output,
+    organization: OrganizationId,
     credits: Annotated[  # noqa: A002 - the argument's name
         int | None, typer.Argument(min=0, max=HIGHEST_CREDITS, metavar="N", help="The new balance.", show_default=False)
     ] = None,
     no_subscription: Annotated[
         bool, typer.Option("--no-subscription", help="End the subscription instead: no credits, no uploads.")
     ] = False,
-    data: Data = DEFAULT_DATA,
-    as_json: AsJson = False,
 ) -> None:
     """Set an organization's credits (which starts its subscription), or end the subscription."""
     if (credits is None) != no_subscription:
         raise typer.BadParameter("give either N or --no-subscription", param_hint="N")
-    changed = change(data, lambda context, actor: organizations.set_credits(context, actor, organization, credits))
-    (print_json if as_json else print_fields)(serialize_organization(changed))
+    found = on.find("organization", organization)
+    on.announce()
+    changed = on.run(lambda context, actor: organizations.set_credits(context, actor, found, credits))
+    out.document(serialize_organization(changed))
 
 
 @app.command()
-def suspend(
-    organization: Annotated[str, typer.Argument(metavar="ID")], data: Data = DEFAULT_DATA, as_json: AsJson = False
-) -> None:
+@command
+def suspend(on: Installation, out: Output, organization: OrganizationId) -> None:
     """Refuse the organization's keys and tokens until it is resumed. Deliveries that are under way continue."""
-    _switch(organization, data, suspended=True, as_json=as_json)
+    _switch(on, out, organization, suspended=True)
 
 
 @app.command()
-def resume(
-    organization: Annotated[str, typer.Argument(metavar="ID")], data: Data = DEFAULT_DATA, as_json: AsJson = False
-) -> None:
+@command
+def resume(on: Installation, out: Output, organization: OrganizationId) -> None:
     """Take a suspended organization's keys and tokens again."""
-    _switch(organization, data, suspended=False, as_json=as_json)
+    _switch(on, out, organization, suspended=False)
 
 
 @app.command()
+@command
 def remove_user(
+    on: Installation,
+    out: Output,
     org: Annotated[str, typer.Option(metavar="ID", help="The organization.")],
     user: Annotated[str, typer.Option(metavar="EMAIL", help="Who is removed.")],
-    data: Data = DEFAULT_DATA,
-    as_json: AsJson = False,
 ) -> None:
     """Remove a user from an organization and revoke the API keys that this user minted there."""
-    revoked = change(
-        data, lambda context, actor: organizations.remove_member(context, actor, organization_id=org, email=user)
+    organization = on.find("organization", org)
+    on.announce()
+    revoked = on.run(
+        lambda context, actor: organizations.remove_member(context, actor, organization_id=organization, email=user)
     )
-    if as_json:
-        print_json({"organization_id": org, "user": user, "revoked_keys": revoked})
+    if out.as_json:
+        print_json({"organization_id": organization, "user": user, "revoked_keys": revoked})
     else:
         typer.echo(f"{user} is removed; API keys revoked: {len(revoked)}.")
 
 
-def _switch(organization: str, data: Path, *, suspended: bool, as_json: bool) -> None:
-    changed = change(
-        data,
-        lambda context, actor: organizations.suspend_organization(context, actor, organization, suspended=suspended),
+def _switch(on: Installation, out: Output, organization: str, *, suspended: bool) -> None:
+    found = on.find("organization", organization)
+    on.announce()
+    changed = on.run(
+        lambda context, actor: organizations.suspend_organization(context, actor, found, suspended=suspended)
     )
-    (print_json if as_json else print_fields)(serialize_organization(changed))
+    out.document(serialize_organization(changed))

@@ -15,8 +15,9 @@ from sendoff.accounts.portal_links import (
     create_portal_link,
 )
 from sendoff.audit import Actor
-from sendoff.cli.terminal.output import print_json
-from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, change
+from sendoff.cli.terminal.installation import Call, Installation
+from sendoff.cli.terminal.options import command
+from sendoff.cli.terminal.output import Output, print_json
 from sendoff.clock import iso
 from sendoff.context import Context
 from sendoff.settings import parse_duration
@@ -25,7 +26,10 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 """Where `sendoff up` listens unless it is told otherwise."""
 
 
+@command
 def portal_link(
+    on: Installation,
+    out: Output,
     org: Annotated[str, typer.Option(metavar="ID", help="The organization whose portal it opens.")],
     capability: Annotated[
         list[Capability] | None,
@@ -40,12 +44,10 @@ def portal_link(
     session: Annotated[str, typer.Option(metavar="TIME", help="How long the portal stays open afterwards.")] = (
         f"{DEFAULT_SESSION_SECONDS}s"
     ),
-    url: Annotated[
+    base_url: Annotated[
         str | None,
         typer.Option(metavar="URL", help=f"Where the API is reached; default: SENDOFF_PUBLIC_URL, or {DEFAULT_URL}."),
     ] = None,
-    data: Data = DEFAULT_DATA,
-    as_json: AsJson = False,
 ) -> None:
     """Print a link that opens the portal of an organization, once: to see what a customer sees, or to hand it out."""
     new = NewPortalLink(
@@ -54,16 +56,29 @@ def portal_link(
         session_seconds=_seconds(session, "--session"),
     )
 
-    async def create(context: Context, actor: Actor) -> PortalLink:
-        base_url = url or context.settings.public_url or DEFAULT_URL
-        return await create_portal_link(context, actor, new, base_url=base_url, organization_id=org, email=user)
+    organization = on.find("organization", org)
 
-    link = change(data, create)
-    if as_json:
-        print_json({"url": link.url, "expires_at": iso(link.expires_at)})
+    async def create(context: Context, actor: Actor) -> PortalLink:
+        base = base_url or context.settings.public_url or DEFAULT_URL
+        return await create_portal_link(context, actor, new, base_url=base, organization_id=organization, email=user)
+
+    body = {
+        "organization_id": organization,
+        "user": user,
+        "capabilities": [str(one) for one in new.capabilities],
+        "expires_in": new.expires_in,
+        "session_seconds": new.session_seconds,
+    }
+    link = on.change(
+        create,
+        lambda made: {"url": made.url, "expires_at": iso(made.expires_at)},
+        Call("POST", "/operator/v1/portal-links", body=body),
+    )
+    if out.as_json:
+        print_json(link)
         return
-    typer.echo(link.url)
-    typer.echo(f"It opens once, until {iso(link.expires_at)}. Whoever has it may open it.", err=True)
+    typer.echo(link["url"])
+    typer.echo(f"It opens once, until {link['expires_at']}. Whoever has it may open it.", err=True)
 
 
 def _seconds(text: str, option: str) -> int:

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from sendoff.cli.terminal.output import print_json, print_table
-from sendoff.cli.terminal.session import DEFAULT_DATA, AsJson, Data, run_with_context
+from sendoff.cli.terminal.installation import Installation
+from sendoff.cli.terminal.options import command
+from sendoff.cli.terminal.output import Output, print_json, print_table
+from sendoff.cli.terminal.tables import Column
 from sendoff.operators.reconcile import FINDINGS_PER_CHECK, Reconciliation, reconcile
 from sendoff.settings import parse_duration
 from sendoff.store.queries.reconciliation import Finding
@@ -33,19 +35,20 @@ ShownOfAKind = Annotated[
 ]
 
 
+@command
 def reconcile_command(
+    on: Installation,
+    out: Output,
     grace: Grace = "10m",
     limit: ShownOfAKind = FINDINGS_PER_CHECK,
-    data: Data = DEFAULT_DATA,
-    as_json: AsJson = False,
 ) -> None:
     """Check every accepted event and endpoint against deliveries, attempts and dead letters.
 
     Prints what does not add up, and what to do about it; exit code 1 if there is anything. Safe while everything runs.
     """
     late = timedelta(seconds=parse_duration(grace))
-    result = run_with_context(data, lambda context, _actor: reconcile(context, grace=late, limit_per_check=limit))
-    if as_json:
+    result = on.run(lambda context, _: reconcile(context, grace=late, limit_per_check=limit))
+    if out.as_json:
         print_json(_shape(result))
     else:
         _print_for_people(result)
@@ -79,7 +82,7 @@ def _print_for_people(result: Reconciliation) -> None:
         findings = [finding for finding in result.findings if finding.check == check]
         typer.echo(f"\n{check.kind} ({result.counts[check.kind]}): {check.what}\n{check.remedy}")
         rows = [_row(finding) for finding in findings]
-        print_table(rows, list(rows[0]))
+        print_table(rows, [Column(name) for name in rows[0]])
     total = result.counts.total()
     typer.echo(f"\n{total} {'does' if total == 1 else 'do'} not add up." if total else "Everything adds up.")
 

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from pathlib import Path
+import time
 from typing import Annotated, Any
 
 import typer
 
 from sendoff.cli.dead_letters import EventTypeOption, Reason
-from sendoff.cli.terminal.output import print_fields, print_json, print_page
-from sendoff.cli.terminal.serializers import serialize_replay
-from sendoff.cli.terminal.session import (
-    DEFAULT_DATA,
-    AsJson,
+from sendoff.cli.terminal import columns
+from sendoff.cli.terminal.installation import Call, Document, Installation, as_query
+from sendoff.cli.terminal.options import (
     Before,
-    Data,
     Deliveries,
     EndpointOption,
     LimitOption,
     OrganizationOption,
-    change,
-    run_with_context,
+    Yes,
+    command,
+    list_command,
 )
+from sendoff.cli.terminal.output import Output, print_json
+from sendoff.cli.terminal.serializers import serialize_replay
 from sendoff.cli.terminal.time_options import Since, Until, parse_past
-from sendoff.context import Context
 from sendoff.operators import replay as operations
-from sendoff.operators.replay import DEFAULT_RATE, HIGHEST_RATE, ReplayReport, Selection
+from sendoff.operators.replay import DEFAULT_RATE, HIGHEST_RATE, Selection
 from sendoff.policy.states import DeadLetterState, ReplayState
 from sendoff.store.queries.dead_letters import DeadLetterFilter
 
@@ -35,10 +33,14 @@ app = typer.Typer(help="Replays that were started, and how far they are.", no_ar
 
 ReplayId = Annotated[str, typer.Argument(metavar="ID")]
 
+_PATH = "/operator/v1/replays"
 _POLL_SECONDS = 0.5
 
 
+@command
 def replay(
+    on: Installation,
+    out: Output,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be sent.")] = False,
     org: OrganizationOption = None,
     endpoint: EndpointOption = None,
@@ -60,14 +62,12 @@ def replay(
         bool,
         typer.Option("--all", help="Every open dead letter of every organization; needed when nothing is chosen."),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
-    data: Data = DEFAULT_DATA,
-    as_json: AsJson = False,
+    yes: Yes = False,
 ) -> None:
     """Send dead letters again: the open ones, or those that the options choose. The worker does it."""
     chosen = DeadLetterFilter(
-        organization_id=org,
-        endpoint_id=endpoint,
+        organization_id=on.find_any("organization", org),
+        endpoint_id=on.find_any("endpoint", endpoint),
         event_type=event_type,
         reason=reason,
         state=state,
@@ -76,49 +76,79 @@ def replay(
     )
     if delivery and chosen != DeadLetterFilter():
         raise typer.BadParameter("deliveries are chosen either by id or by the other options", param_hint="--delivery")
-    selection = Selection(chosen, tuple(dict.fromkeys(delivery)) if delivery else None)
+    ids = tuple(dict.fromkeys(on.find("delivery", one) for one in delivery)) if delivery else None
+    selection = Selection(chosen, ids)
     if dry_run:
-        _count(data, selection, as_json=as_json)
+        found = _count(on, selection)
+        if out.as_json:
+            print_json(found)
+        else:
+            typer.echo(f"Would send again: {_amount(found)}.")
         return
     if not delivery:
-        _confirm(data, selection, everything=everything, yes=yes)
-    report = _start(data, selection, rate=rate, wait=wait)
-    _print_one(serialize_replay(report), as_json=as_json)
-    if wait and report.progress.succeeded < report.replay.total:
-        raise typer.Exit(1)
+        _confirm(on, selection, everything=everything, yes=yes)
+    _start(on, out, selection, rate=rate, wait=wait)
 
 
 @app.command("list")
-def list_(limit: LimitOption = 50, before: Before = None, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+@list_command
+def list_(on: Installation, out: Output, limit: LimitOption = 50, before: Before = None) -> None:
     """Replays, newest first."""
-    found = run_with_context(data, lambda context, _: operations.list_replays(context, limit=limit + 1, before=before))
-    columns = ["id", "state", "total", "replayed", "succeeded", "failed", "created_at", "requested_by"]
-    print_page([serialize_replay(report) for report in found], limit=limit, columns=columns, as_json=as_json)
+    page = on.page(
+        lambda context, most, start: operations.list_replays(context, limit=most, before=start),
+        serialize_replay,
+        Call("GET", _PATH),
+        limit=limit,
+        before=before,
+    )
+    out.page(page, columns.REPLAYS)
 
 
 @app.command()
-def show(replay: ReplayId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+@command
+def show(on: Installation, out: Output, replay: ReplayId) -> None:
     """One replay and how far it is."""
-    report = run_with_context(data, lambda context, _: operations.get_replay(context, replay))
-    _print_one(serialize_replay(report), as_json=as_json)
+    out.document(_read(on, on.find("replay", replay)))
 
 
 @app.command()
-def cancel(replay: ReplayId, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+@command
+def cancel(on: Installation, out: Output, replay: ReplayId) -> None:
     """Send no more of a replay; what is sent already goes its way."""
-    report = change(data, lambda context, actor: operations.cancel_replay(context, actor, replay))
-    _print_one(serialize_replay(report), as_json=as_json)
+    found = on.find("replay", replay)
+    document = on.change(
+        lambda context, actor: operations.cancel_replay(context, actor, found),
+        serialize_replay,
+        Call("POST", f"{_PATH}/{found}/cancel"),
+    )
+    out.document(document)
 
 
-def _count(data: Path, selection: Selection, *, as_json: bool) -> None:
-    count, endpoints = run_with_context(data, lambda context, _: operations.count_replay(context, selection))
-    if as_json:
-        print_json({"count": count, "endpoints": endpoints})
-    else:
-        typer.echo(f"Would send again: {_amount(count, endpoints)}.")
+def _count(on: Installation, selection: Selection) -> Document:
+    found: Document = on.read(
+        lambda context, _: operations.count_replay(context, selection),
+        lambda counted: {"count": counted[0], "endpoints": counted[1]},
+        Call("POST", _PATH, body={"filter": _as_filter(selection), "dry_run": True}),
+    )
+    return found
 
 
-def _confirm(data: Path, selection: Selection, *, everything: bool, yes: bool) -> None:
+def _read(on: Installation, replay_id: str) -> Document:
+    found: Document = on.read(
+        lambda context, _: operations.get_replay(context, replay_id),
+        serialize_replay,
+        Call("GET", f"{_PATH}/{replay_id}"),
+    )
+    return found
+
+
+def _as_filter(selection: Selection) -> dict[str, Any]:
+    if selection.delivery_ids is not None:
+        return {"delivery_ids": list(selection.delivery_ids)}
+    return as_query(selection.filter)
+
+
+def _confirm(on: Installation, selection: Selection, *, everything: bool, yes: bool) -> None:
     """Ask for confirmation with a count on a terminal. Without a terminal, --yes is needed."""
     chosen_nothing = selection.filter == DeadLetterFilter()
     if chosen_nothing and not everything:
@@ -135,29 +165,58 @@ def _confirm(data: Path, selection: Selection, *, everything: bool, yes: bool) -
             "a replay that is not chosen by --delivery needs --yes where no terminal can ask; --dry-run counts it",
             param_hint="--yes",
         )
-    count, endpoints = run_with_context(data, lambda context, _: operations.count_replay(context, selection))
-    typer.confirm(f"Send {_amount(count, endpoints)} again?", abort=True, err=True)
+    typer.confirm(f"Send {_amount(_count(on, selection))} again on {on.name}?", abort=True, err=True)
 
 
-def _amount(deliveries: int, endpoints: int) -> str:
+def _amount(counted: Document) -> str:
+    deliveries, endpoints = counted["count"], counted["endpoints"]
     return (
         f"{deliveries} {'delivery' if deliveries == 1 else 'deliveries'} "
         f"to {endpoints} {'endpoint' if endpoints == 1 else 'endpoints'}"
     )
 
 
-def _start(data: Path, selection: Selection, *, rate: int, wait: bool) -> ReplayReport:
-    started = change(data, lambda context, actor: operations.start_replay(context, actor, selection, rate=rate))
-    return run_with_context(data, lambda context, _: _wait_until_ended(context, started.replay.id)) if wait else started
+def _start(on: Installation, out: Output, selection: Selection, *, rate: int, wait: bool) -> None:
+    started = on.change(
+        lambda context, actor: operations.start_replay(context, actor, selection, rate=rate),
+        serialize_replay,
+        Call("POST", _PATH, body={"filter": _as_filter(selection), "rate": rate}),
+    )
+    if not wait:
+        out.document(started)
+        return
+    if not out.as_json:
+        typer.echo(f"replay {started['id']}: {started['total']} at {rate}/s", err=True)
+    ended = _wait_until_ended(on, started)
+    out.document(ended)
+    if ended["succeeded"] < ended["total"]:
+        raise typer.Exit(1)
 
 
-async def _wait_until_ended(context: Context, replay_id: str) -> ReplayReport:
-    while True:
-        report = await operations.get_replay(context, replay_id)
-        if report.replay.state != ReplayState.RUNNING:
-            return report
-        await asyncio.sleep(_POLL_SECONDS)
+def _wait_until_ended(on: Installation, started: Document) -> Document:
+    """Shows how far it is, on a terminal. Ctrl-C ends the waiting, not the replay, and says so."""
+    with on.open() as opened:
+        try:
+            while True:
+                report = _read(opened, started["id"])
+                _show_progress(report)
+                if report["state"] != ReplayState.RUNNING:
+                    return report
+                time.sleep(_POLL_SECONDS)
+        except KeyboardInterrupt:
+            typer.echo(
+                f"\nThe replay goes on. `sendoff replays show {started['id']}` shows how far it is, "
+                f"`sendoff replays cancel {started['id']}` stops it.",
+                err=True,
+            )
+            raise
 
 
-def _print_one(document: dict[str, Any], *, as_json: bool) -> None:
-    (print_json if as_json else print_fields)(document)
+def _show_progress(report: Document) -> None:
+    if not sys.stderr.isatty():
+        return
+    done = report["succeeded"] + report["failed"]
+    share = done / report["total"] if report["total"] else 1
+    bar = ("█" * round(20 * share)).ljust(20, "░")
+    end = "" if report["state"] == ReplayState.RUNNING else "\n"
+    typer.echo(f"\r{bar} {done}/{report['total']}  {report['failed']} failed {end}", err=True, nl=False)

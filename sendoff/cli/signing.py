@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from sendoff.cli.terminal.output import print_json, printable
+from sendoff.cli.terminal.output import print_json
+from sendoff.cli.terminal.values import printable
 from sendoff.clock import SystemClock, iso
 from sendoff.dialects.base import AttemptInfo, EventData, Headers
 from sendoff.dialects.registry import Dialects

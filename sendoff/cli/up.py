@@ -16,7 +16,7 @@ import typer
 
 from sendoff.cli.local_stack.stack import ListenAddress, Stack
 from sendoff.cli.migrate import migrate_database
-from sendoff.cli.terminal.session import DEFAULT_DATA, Data
+from sendoff.cli.terminal.options import DEFAULT_DATA, Data
 from sendoff.clock import Clock, SystemClock
 from sendoff.data_directory import DataDirectory
 from sendoff.errors import SendoffError

@@ -55,7 +55,17 @@ async def try_endpoint(
         check_types(await look_up_publishable(context, {event.type}), [event], in_batch=False)
     now = context.clock.now()
     source = ExpressionInput(new_event_id(), event.type, event.occurred_at or now, event.data)
-    if not matches(endpoint.events, event.type):
+    trial = await render_trial(context, endpoint, source)
+    if dry_run or trial.request is None:
+        return trial
+    if endpoint.disabled_by_operator:
+        raise Conflict("An operator disabled this endpoint; ask the operator of this service to enable it.")
+    return await _send(context, organization_id, trial.request)
+
+
+async def render_trial(context: Context, endpoint: Endpoint, source: ExpressionInput) -> Trial:
+    """What the endpoint would get for an event, signed now, or why it would get nothing. Sends nothing."""
+    if not matches(endpoint.events, source.type):
         return Trial(matched=False, because=f"The endpoint is subscribed to {', '.join(endpoint.events[:10])}.")
     result = await _evaluate(context, endpoint, source)
     if not result.matches:
@@ -63,13 +73,8 @@ async def try_endpoint(
         return Trial(matched=False, because=f"The endpoint's filter {why}.")
     if result.error is not None:
         return Trial(matched=True, because=transform_failure(result.error))
-    data = event.data if result.data is None else result.data.encode()
-    request = _sign(context, endpoint, source, data)
-    if dry_run:
-        return Trial(matched=True, because=None, request=request)
-    if endpoint.disabled_by_operator:
-        raise Conflict("An operator disabled this endpoint; ask the operator of this service to enable it.")
-    return await _send(context, organization_id, request)
+    data = source.data if result.data is None else result.data.encode()
+    return Trial(matched=True, because=None, request=_sign(context, endpoint, source, data))
 
 
 async def _evaluate(context: Context, endpoint: Endpoint, source: ExpressionInput) -> Evaluated:

@@ -10,9 +10,9 @@ from sendoff.errors import NotFound
 from sendoff.ids import is_event_id
 from sendoff.policy.states import DeliveryState
 from sendoff.store.engine.database import Transaction
-from sendoff.store.queries import delivery_history, events, ordering
+from sendoff.store.queries import delivery_history, endpoints, events, ordering
 from sendoff.store.queries.delivery_history import DeliveryFilter
-from sendoff.store.tables import Delivery, Event
+from sendoff.store.tables import Delivery, Endpoint, Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class ListedDelivery:
     request_id: str | None
     waits_for: str | None = None
     """The delivery that holds it back, at the head of its endpoint's line; None unless it is queued behind one."""
+    endpoint_url: str | None = None
 
 
 async def get_event(context: Context, organization_id: str, event_id: str) -> tuple[Event, list[Delivery]]:
@@ -42,7 +43,8 @@ async def list_deliveries(
     async with context.database.read() as tx:
         page = await delivery_history.page(tx, chosen, limit=limit, before=before)
         waits_for = await find_waits_for(tx, [delivery for delivery, *_ in page])
-    return [ListedDelivery(*row, waits_for.get(row[0].id)) for row in page]
+        found = await endpoints.find_many(tx, {delivery.endpoint_id for delivery, *_ in page})
+    return [ListedDelivery(*row, waits_for.get(row[0].id), _url_of(found.get(row[0].endpoint_id))) for row in page]
 
 
 async def find_waits_for(tx: Transaction, deliveries: Sequence[Delivery]) -> dict[str, str]:
@@ -51,3 +53,7 @@ async def find_waits_for(tx: Transaction, deliveries: Sequence[Delivery]) -> dic
     heads = await ordering.find_heads(tx, {delivery.endpoint_id for delivery in queued})
     found = {delivery.id: heads.get(delivery.endpoint_id, delivery.id) for delivery in queued}
     return {waiting: head for waiting, head in found.items() if head != waiting}
+
+
+def _url_of(endpoint: Endpoint | None) -> str | None:
+    return endpoint.url if endpoint else None

@@ -17,7 +17,7 @@ from sendoff.cli.demo.phone_numbers import ROWS, make_csv
 from sendoff.cli.demo.receiver import DemoReceiver, Hook, ReceivedRequest
 from sendoff.cli.demo.watching import check, wait_for
 from sendoff.cli.keys import CUSTOMER_SCOPES
-from sendoff.cli.terminal.session import run_with_context
+from sendoff.cli.terminal.installation import Local
 
 _CREDITS = 5_000
 _ATTEMPTS = len(RETRY_SCHEDULE.split(",")) + 1
@@ -56,8 +56,7 @@ def tell(installation: Installation, receiver: DemoReceiver, narrator: Narrator)
 
 def _create_accounts(installation: Installation, narrator: Narrator) -> tuple[str, str]:
     narrator.chapter("An organization and its API keys")
-    organization = run_with_context(
-        installation.data,
+    organization = Local(installation.data).run(
         lambda context, actor: organizations.create_organization(context, actor, name="Demo", credits=_CREDITS),
     )
     narrator.happened(f"Organization “{organization.name}” with {_CREDITS:,} credits")
@@ -68,8 +67,7 @@ def _create_accounts(installation: Installation, narrator: Narrator) -> tuple[st
 
 
 def _mint(installation: Installation, organization_id: str, scopes: tuple[str, ...]) -> str:
-    minted = run_with_context(
-        installation.data,
+    minted = Local(installation.data).run(
         lambda context, actor: organizations.create_key(
             context, actor, organization_id=organization_id, email="ada@example.com", scopes=scopes
         ),

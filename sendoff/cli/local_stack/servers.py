@@ -16,7 +16,7 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 import sendoff
-from sendoff.cli.terminal.session import DEFAULT_DATA, Data
+from sendoff.cli.terminal.options import DEFAULT_DATA, Data
 from sendoff.data_directory import DataDirectory, as_environment, is_set
 from sendoff.errors import SendoffError
 

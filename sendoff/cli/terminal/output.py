@@ -1,23 +1,71 @@
-"""What commands print: JSON for programs, tables for people."""
+"""What commands print: JSON, CSV and lines of JSON for programs, tables for people."""
 
 from __future__ import annotations
 
+import csv
 import re
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 import orjson
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-_WIDTH_WITHOUT_TERMINAL = 250  # a file or a pipe has no width; what is cut off there is lost
-
+from sendoff.cli.terminal.tables import Column, find_width, render
+from sendoff.cli.terminal.values import for_people, printable, show_age
+from sendoff.clock import SystemClock
 
 _STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 """Characters that steer a terminal or reorder what it shows. JSON may escape them, since they occur in strings only."""
+
+
+class Format(StrEnum):
+    """How a list is printed."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    JSON = "json"
+    NDJSON = "ndjson"
+    CSV = "csv"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Prints a command's result as its options ask for."""
+
+    format: Format = Format.TABLE
+
+    @property
+    def as_json(self) -> bool:
+        return self.format is Format.JSON
+
+    def document(self, fields: Mapping[str, Any]) -> None:
+        """One thing: a JSON document, or a line for each of its fields."""
+        (print_json if self.as_json else print_fields)(fields)
+
+    def page(self, page: Mapping[str, Any], columns: Sequence[Column], *, empty: str = "") -> None:
+        """A list, `{"data": [...], "next_cursor": …}`; its `columns` for people. `empty` says why there may be none."""
+        rows, cursor = page["data"], page.get("next_cursor")
+        if self.as_json:
+            print_json(page)
+            return
+        self.rows(rows, columns, empty=empty)
+        if cursor is not None:
+            typer.echo(f"There are more: --before {cursor}", err=True)
+
+    def rows(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, empty: str = "") -> None:
+        """The rows of a list, in any format but JSON's one document."""
+        match self.format:
+            case Format.CSV:
+                print_csv(rows)
+            case Format.NDJSON | Format.JSON:
+                for row in rows:
+                    print_json(row)
+            case _:
+                print_table(rows, columns, wide=self.format is Format.WIDE, empty=empty)
 
 
 def print_json(value: Any) -> None:
@@ -25,42 +73,33 @@ def print_json(value: Any) -> None:
     typer.echo(_STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", orjson.dumps(value).decode()))
 
 
-def print_page(found: Sequence[Mapping[str, Any]], *, limit: int, columns: Sequence[str], as_json: bool) -> None:
-    """A list: `{"data": [...], "next_cursor": …}` for programs, these `columns` of it for people.
-
-    Shows `limit` rows; one row more in `found` means that the list continues.
-    """
-    rows = found[:limit]
-    next_cursor = rows[-1]["id"] if len(found) > limit else None
-    if as_json:
-        print_json({"data": list(rows), "next_cursor": next_cursor})
-        return
-    print_table(rows, columns)
-    if next_cursor is not None:
-        typer.echo(f"There are more: --before {next_cursor}", err=True)
+def print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
+    """All fields of the rows as CSV (RFC 4180), with a heading; what is not a text, number or truth is JSON."""
+    writer = csv.writer(sys.stdout)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer.writerow(names)
+    for row in rows:
+        writer.writerow([_csv_value(row.get(name)) for name in names])
 
 
-def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """A table with a row for each; the columns are names of fields."""
+def print_table(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, wide: bool = False, empty: str = ""
+) -> None:
+    """A line for each row, in the columns that fit the terminal; all of them, whole, when `wide`."""
     if not rows:
         typer.echo("None.")
+        if empty:
+            typer.echo(empty, err=True)
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column == "id")
-    for row in rows:
-        table.add_row(*(Text(for_people(row[column])) for column in columns))
-    _console().print(table)
+    for line in render(rows, columns, width=None if wide else find_width()):
+        typer.echo(line)
 
 
 def print_fields(fields: Mapping[str, Any]) -> None:
     """One thing, a line for each of its fields."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+    longest = max(map(len, fields), default=0)
     for name, value in fields.items():
-        table.add_row(name.replace("_", " "), Text(for_people(value)))
-    _console().print(table)
+        typer.echo(f"{name.replace('_', ' '):{longest}}  {_with_age(value)}".rstrip())
 
 
 def print_text(title: str, text: str) -> None:
@@ -69,31 +108,18 @@ def print_text(title: str, text: str) -> None:
     typer.echo("\n".join(f"  {printable(line)}" for line in text.splitlines()) or "  (empty)")
 
 
-def for_people(value: Any) -> str:
-    """A field's value as a table shows it."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return ", ".join(for_people(one) for one in value)
-    return printable(_shorten_time(str(value)))
+def _with_age(value: Any) -> str:
+    text = for_people(value)
+    is_time = isinstance(value, str) and text.endswith("Z") and text != value
+    return f"{text} ({_say_age(value)})" if is_time else text
 
 
-def printable(text: str) -> str:
-    """The text with control characters spelled out: what a receiver answered must not steer the terminal."""
-    return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text)
+def _say_age(moment: str) -> str:
+    is_past = datetime.fromisoformat(moment) <= SystemClock().now()
+    return f"{show_age(moment)} ago" if is_past else f"in {show_age(moment)}"
 
 
-def _shorten_time(text: str) -> str:
-    if not text.endswith("+00:00"):
-        return text
-    try:
-        return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M:%S")
-    except ValueError:
-        return text
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=_WIDTH_WITHOUT_TERMINAL)
+def _csv_value(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return orjson.dumps(value).decode()

@@ -7,16 +7,26 @@ from typing import Any
 
 import typer
 
-from sendoff.cli.terminal.output import print_table, print_text
+from sendoff.cli.terminal import columns
+from sendoff.cli.terminal.output import Output, print_fields, print_json, print_table, print_text
+
+_LONG = ("request", "response", "attempts")
 
 
-def print_attempts(document: Mapping[str, Any]) -> None:
-    """`attempts`, `request` and `response` of a delivery or a dead letter."""
+def print_exchange(document: Mapping[str, Any], out: Output) -> None:
+    """A delivery or a dead letter with its attempts, and what went over the wire at the last that failed."""
+    if out.as_json:
+        print_json(document)
+        return
+    print_fields({name: value for name, value in document.items() if name not in _LONG})
     if document["attempts"]:
         typer.echo()
-        columns = ["number", "started_at", "duration_ms", "outcome", "response_status", "error"]
-        print_table(document["attempts"], columns)
-    request, response = document["request"], document["response"]
+        print_table(document["attempts"], columns.ATTEMPTS)
+    print_messages(document["request"], document["response"])
+
+
+def print_messages(request: Mapping[str, Any], response: Mapping[str, Any] | None) -> None:
+    """A request and the response to it, if there is one."""
     print_text(f"Request to {request['url']}", _message(request["headers"], request["body"]))
     if response is not None:
         cut = " (cut short)" if response["truncated"] else ""

@@ -9,15 +9,16 @@ from typing import Any
 
 from sendoff.clock import iso
 from sendoff.endpoints.fields import OperatorsView
+from sendoff.endpoints.listening import Answer, Shown, Window
 from sendoff.operators.explain import EventExplanation
 from sendoff.operators.queries import DeadLetterReport, DeliveryReport
 from sendoff.operators.replay import ReplayReport
+from sendoff.policy.redaction import redact_url
 from sendoff.publishing.history import ListedDelivery
 from sendoff.store.queries.accounts import ListedKey
 from sendoff.store.tables import (
     AuditEntry,
     DeadLetter,
-    Delivery,
     Endpoint,
     EventType,
     LastExchange,
@@ -45,27 +46,27 @@ def serialize_endpoint(endpoint: Endpoint) -> dict[str, Any]:
     return {OperatorsView.model_fields[name].alias or name: value for name, value in fields.items()}
 
 
-def serialize_delivery(
-    delivery: Delivery, event_type: str, request_id: str | None, *, waits_for: str | None
-) -> dict[str, Any]:
+def serialize_delivery(listed: ListedDelivery) -> dict[str, Any]:
     """A delivery; `next_attempt_at` is null unless it waits for it."""
+    delivery = listed.delivery
     fields = _pick(
         delivery,
         "id event_id endpoint_id organization_id state attempt_count next_attempt_at replay_id created_at "
         "last_attempt_at last_response_status last_error delivered_at",
     )
-    return fields | {"event_type": event_type, "request_id": request_id, "waits_for": waits_for}
-
-
-def shape_listed_delivery(listed: ListedDelivery) -> dict[str, Any]:
-    return serialize_delivery(listed.delivery, listed.event_type, listed.request_id, waits_for=listed.waits_for)
+    return fields | {
+        "event_type": listed.event_type,
+        "request_id": listed.request_id,
+        "waits_for": listed.waits_for,
+        "endpoint_url": listed.endpoint_url,
+    }
 
 
 def serialize_delivery_report(report: DeliveryReport) -> dict[str, Any]:
     """A delivery with its attempts and what went over the wire at the last that failed."""
     event = report.event
-    fields = serialize_delivery(report.delivery, event.type, event.request_id, waits_for=report.waits_for)
-    return fields | {"endpoint_url": report.endpoint_url} | _serialize_exchange(report)
+    listed = ListedDelivery(report.delivery, event.type, event.request_id, report.waits_for, report.endpoint_url)
+    return serialize_delivery(listed) | _serialize_exchange(report)
 
 
 def serialize_explanation(explained: EventExplanation) -> dict[str, Any]:
@@ -79,7 +80,9 @@ def serialize_explanation(explained: EventExplanation) -> dict[str, Any]:
                 "url": one.url,
                 "verdict": str(one.verdict),
                 "delivery": one.delivery
-                and serialize_delivery(one.delivery, event.type, event.request_id, waits_for=one.waits_for),
+                and serialize_delivery(
+                    ListedDelivery(one.delivery, event.type, event.request_id, one.waits_for, one.url)
+                ),
                 "because": one.because,
             }
             for one in explained.endpoints
@@ -156,3 +159,19 @@ def _join(pairs: Sequence[Sequence[str]]) -> dict[str, str]:
 def _pick(thing: object, names: str) -> dict[str, Any]:
     values = {name: getattr(thing, name) for name in names.split()}
     return {name: iso(value) if isinstance(value, datetime) else value for name, value in values.items()}
+
+
+def serialize_listening(answer: Answer, window: Window) -> dict[str, Any]:
+    """What `GET /api/v1/listen` answers."""
+    return {
+        "data": [serialize_shown(one) for one in answer.shown],
+        "cursor": answer.cursor.write(),
+        "skipped": answer.skipped,
+        "secret": window.secret if window.endpoint_id is None else None,
+    }
+
+
+def serialize_shown(shown: Shown) -> dict[str, Any]:
+    call = shown.request
+    request = call and {"url": redact_url(call.url), "headers": dict(call.headers), "body": call.body.decode()}
+    return _pick(shown.event, "id type created_at") | {"request": request, "because": shown.because}

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import func
 from sqlmodel import col, select
 
 from sendoff.store.engine.batch import execute, is_sqlite
@@ -48,6 +49,26 @@ async def find_many(tx: Transaction, event_ids: Iterable[str]) -> dict[str, Even
     """The existing events among these, by id."""
     query = select(Event).where(col(Event.id).in_(set(event_ids)))
     return {event.id: event for event in (await tx.scalars(query)).all()}
+
+
+async def newer_of_organization(tx: Transaction, organization_id: str, first_id: str, *, limit: int) -> list[Event]:
+    """The organization's events from the id `first_id` on, oldest first, at most `limit`."""
+    query = select(Event).where(col(Event.id) >= first_id, col(Event.organization_id) == organization_id)
+    return list((await tx.scalars(query.order_by(col(Event.id)).limit(limit))).all())
+
+
+async def organizations_with_newer(tx: Transaction, first_id: str) -> frozenset[str]:
+    """The organizations that have events from the id `first_id` on; it should be a recent one."""
+    query = select(col(Event.organization_id)).where(col(Event.id) >= first_id).distinct()
+    return frozenset((await tx.scalars(query)).all())
+
+
+async def count_between(tx: Transaction, organization_id: str, first_id: str, end_id: str, *, limit: int) -> int:
+    """The number of the organization's events from `first_id` up to before `end_id`; it counts no more than `limit`."""
+    query = select(col(Event.id)).where(
+        col(Event.id) >= first_id, col(Event.id) < end_id, col(Event.organization_id) == organization_id
+    )
+    return (await tx.scalars(select(func.count()).select_from(query.limit(limit).subquery()))).one()
 
 
 async def find_type(tx: Transaction, name: str) -> EventType | None:

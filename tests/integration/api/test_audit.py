@@ -46,6 +46,7 @@ TRAFFIC = {
     ("DELETE", "/api/v1/uploads/{upload_id}/files"),
     ("POST", "/api/v1/webhooks/{webhook_id}/test"),
     ("POST", "/operator/v1/alert-endpoints/{alert_endpoint_id}/test"),
+    ("POST", "/api/v1/listen/{event_id}/answer"),
 }
 """Routes that write what the product is for; their rows are their own record."""
 

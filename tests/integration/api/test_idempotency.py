@@ -55,6 +55,7 @@ class Setup:
             "endpoint_id": letter["endpoint_id"],
             "replay_id": replay["id"],
             "alert_endpoint_id": alert["id"],
+            "event_id": letter["event_id"],
         }
         return cls(api, receiver, ids)
 
@@ -64,6 +65,7 @@ class Setup:
             ("POST", "/api/v1/webhooks"): {"url": self.receiver.url("/new")},
             ("PATCH", "/api/v1/webhooks/{webhook_id}"): {"description": "new"},
             ("POST", "/api/v1/webhooks/{webhook_id}/recover"): {"since": "2026-01-01T00:00:00Z"},
+            ("POST", "/api/v1/listen/{event_id}/answer"): {"status": 200, "duration_ms": 1},
             ("POST", "/api/v1/subscriptions"): SUBSCRIPTION | {"target_url": "https://example.com/new"},
             ("PATCH", "/api/v1/subscriptions/{subscription_id}"): {"status": "disabled"},
             ("POST", "/api/v1/uploads"): NUMBERS,

@@ -38,7 +38,7 @@ class Shell:
 
 
 def main() -> None:
-    import sendoff.cli.main  # noqa: F401 - what the forks need not do again
+    _import_everything()  # what the forks need not do again
 
     for line in sys.stdin:
         arguments, environment = json.loads(line)
@@ -49,6 +49,18 @@ def main() -> None:
             returncode = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             sys.stdout.write(json.dumps([returncode, _read(stdout), _read(stderr)]) + "\n")
             sys.stdout.flush()
+
+
+def _import_everything() -> None:
+    import sendoff.startup  # noqa: F401
+    from sendoff.cli.main import app
+    from sendoff.cli.terminal.commands import Commands
+
+    group = app.info.cls
+    assert isinstance(group, type)
+    assert issubclass(group, Commands)
+    for command in group.table:
+        command.load()
 
 
 def _become_command(arguments: list[str], environment: dict[str, str], stdout: IO[bytes], stderr: IO[bytes]) -> None:

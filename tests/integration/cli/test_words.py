@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from sendoff.cli.demo.phone_numbers import ROWS, make_csv
 from sendoff.cli.local_stack.stack import ListenAddress
-from sendoff.cli.terminal.output import for_people, printable
 from sendoff.cli.terminal.time_options import parse_future, parse_past
+from sendoff.cli.terminal.values import for_people, printable
 from sendoff.uploads.files.phone_numbers import parse_number
 
 
@@ -41,7 +41,7 @@ def test_fields_are_shown_in_words() -> None:
     assert for_people(None) == "–"
     assert for_people(["a", "b"]) == "a, b"
     assert for_people(True) == "yes"
-    assert for_people("2026-04-24T12:34:56.789+00:00") == "2026-04-24 12:34:56"
+    assert for_people("2026-04-24T12:34:56.789+00:00") == "2026-04-24 12:34:56Z"
     assert for_people("\x1b[31mred") == "\\x1b[31mred"
 
 

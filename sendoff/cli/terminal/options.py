@@ -1,0 +1,176 @@
+"""Options that many commands share: which installation they work on, and how they print."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from sendoff.cli.terminal.installation import Api, Installation, Local
+from sendoff.cli.terminal.output import Format, Output
+from sendoff.data_directory import DEFAULT
+
+_PANEL = "Installation"
+
+Data = Annotated[
+    Path,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        envvar="SENDOFF_DATA",
+        help="The directory of `sendoff up`; settings such as SENDOFF_DATABASE_URL override it.",
+    ),
+]
+DEFAULT_DATA = DEFAULT
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+LimitOption = Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="How many to show at most.")]
+Before = Annotated[
+    str | None, typer.Option(metavar="CURSOR", help="Go on below this one: the `next_cursor` of the page before.")
+]
+OrganizationOption = Annotated[str | None, typer.Option("--org", metavar="ID", help="Of this organization only.")]
+EndpointOption = Annotated[str | None, typer.Option("--endpoint", metavar="ID", help="To this endpoint only.")]
+Deliveries = Annotated[
+    list[str] | None,
+    typer.Option("--delivery", metavar="ID", help="These finished deliveries instead, dead or delivered; repeatable."),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+
+_INSTALLATION: dict[str, tuple[Any, Any]] = {
+    "installation_data": (
+        Annotated[
+            Path | None,
+            typer.Option(
+                "--data",
+                metavar="DIR",
+                help="The directory of `sendoff up`, if it holds a database; else the one of SENDOFF_DATABASE_URL, of "
+                f"SENDOFF_DATA or of {DEFAULT}.",
+                rich_help_panel=_PANEL,
+            ),
+        ],
+        None,
+    ),
+    "installation_url": (
+        Annotated[
+            str | None,
+            typer.Option(
+                "--url", metavar="URL", help="The API of another machine. Also as SENDOFF_URL.", rich_help_panel=_PANEL
+            ),
+        ],
+        None,
+    ),
+    "installation_key": (
+        Annotated[
+            str | None,
+            typer.Option(
+                "--key",
+                metavar="KEY",
+                help="An API key for it. Other users see arguments: better in the environment or a profile. "
+                "Also as SENDOFF_KEY.",
+                rich_help_panel=_PANEL,
+            ),
+        ],
+        None,
+    ),
+    "installation_profile": (
+        Annotated[
+            str | None,
+            typer.Option(
+                "--profile",
+                metavar="NAME",
+                help="URL and key by their name; see `sendoff profiles`. Also as SENDOFF_PROFILE.",
+                rich_help_panel=_PANEL,
+            ),
+        ],
+        None,
+    ),
+}
+_JSON: dict[str, tuple[Any, Any]] = {"as_json": (AsJson, False)}
+_LIST: dict[str, tuple[Any, Any]] = {
+    **_JSON,
+    "wide": (
+        Annotated[bool, typer.Option("--wide", help="Every column and whole ids, however wide the terminal is.")],
+        False,
+    ),
+    "output": (
+        Annotated[Format, typer.Option("--output", "-o", help="How the list is printed.")],
+        Format.TABLE,
+    ),
+}
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that make the parameters `on`, an Installation, and `out`, an Output, and pass these."""
+    return _with_options(function, _INSTALLATION | _JSON)
+
+
+def list_command(function: Callable[..., None]) -> Callable[..., None]:
+    """`command` for lists, which have more formats."""
+    return _with_options(function, _INSTALLATION | _LIST)
+
+
+def _with_options(function: Callable[..., None], added: dict[str, tuple[Any, Any]]) -> Callable[..., None]:
+    hints = get_type_hints(function, include_extras=True)
+    own = [
+        one.replace(annotation=hints[one.name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for one in inspect.signature(function).parameters.values()
+        if one.name not in ("on", "out")
+    ]
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, (annotation, default) in added.items()
+    ]
+
+    @functools.wraps(function)
+    def run(**given: Any) -> None:
+        options = {name: given.pop(name) for name in added}
+        on = _choose_installation(*(options[name] for name in _INSTALLATION))
+        function(on=on, out=_choose_output(options), **given)
+
+    run.__signature__ = inspect.Signature([*own, *more])  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in (*own, *more)}
+    return run
+
+
+def _choose_installation(data: Path | None, url: str | None, key: str | None, profile: str | None) -> Installation:
+    """A flag wins over the environment; without any, SENDOFF_URL, then SENDOFF_PROFILE, then the database."""
+    named = [option for option, given in (("--data", data), ("--url", url), ("--profile", profile)) if given]
+    if len(named) > 1:
+        raise typer.BadParameter(f"{named[0]} names another installation; give one of them", param_hint=named[1])
+    if data is not None:
+        return Local(data, is_flag=True)
+    environment = os.environ
+    if profile is None:
+        url = url or environment.get("SENDOFF_URL")
+    if url is None:
+        profile = profile or environment.get("SENDOFF_PROFILE")
+    if url:
+        return _api(url, key or environment.get("SENDOFF_KEY"))
+    if profile:
+        from sendoff.cli.terminal.profiles import find_profile
+
+        return Api(find_profile(profile))
+    if key:
+        raise typer.BadParameter("it needs the API's --url, or SENDOFF_URL", param_hint="--key")
+    return Local(Path(environment.get("SENDOFF_DATA") or DEFAULT))
+
+
+def _api(url: str, key: str | None) -> Api:
+    from sendoff.cli.terminal.remote import Remote
+
+    if not key:
+        raise typer.BadParameter("an API needs a key; give it in SENDOFF_KEY, or with --key", param_hint="--key")
+    return Api(Remote.at(url, key))
+
+
+def _choose_output(options: dict[str, Any]) -> Output:
+    chosen = options.get("output", Format.TABLE)
+    if options["as_json"]:
+        return Output(Format.JSON)
+    return Output(Format.WIDE if options.get("wide") and chosen is Format.TABLE else chosen)
