@@ -10,6 +10,7 @@ import pytest
 import api.pages
 from api.pages.static_files import static_url
 from tests.integration.api.api_fixture import ApiFixture
+from tests.support.processes import ROOT
 from tests.support.visitor import Visitor, forms_of
 
 VENDOR = Path(api.pages.__file__).parent / "static" / "vendor"
@@ -82,8 +83,9 @@ async def test_static_files_are_named_by_their_content_and_kept_for_ever(visitor
     assert (await visitor.get("/static/../pages.css")).status_code == 404
 
 
-def test_vendored_files_are_the_ones_that_their_checksums_name() -> None:
-    lines = [line.split() for line in (VENDOR / "checksums.txt").read_text().splitlines()]
+@pytest.mark.parametrize("folder", [VENDOR, ROOT / "tests" / "browser" / "vendor"])
+def test_vendored_files_are_the_ones_that_their_checksums_name(folder: Path) -> None:
+    lines = [line.split() for line in (folder / "checksums.txt").read_text().splitlines()]
     listed = {name: checksum for checksum, name in lines}
-    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in VENDOR.glob("*-*")}
+    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*-*")}
     assert found == listed
