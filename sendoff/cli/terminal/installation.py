@@ -170,7 +170,7 @@ class Local(Installation):
         from sendoff.logging import configure_logging
 
         settings = self.settings()
-        configure_logging(settings)
+        configure_logging(settings, process="cli")
         return settings
 
     def _directory(self) -> DataDirectory:
