@@ -27,6 +27,8 @@ ORDER = (ROOT / "docs" / "how-to" / "ordered-delivery.md").read_text()
 ORDER_BLOCKS = re.findall(r"^```sh\n(.*?)^```", ORDER, re.DOTALL | re.MULTILINE)
 SENDING = (ROOT / "docs" / "how-to" / "send-to-an-endpoint.md").read_text()
 SENDING_BLOCKS = re.findall(r"^```sh\n(.*?)^```", SENDING, re.DOTALL | re.MULTILINE)
+PORTAL = (ROOT / "docs" / "how-to" / "portal.md").read_text()
+PORTAL_BLOCKS = re.findall(r"^```sh\n(.*?)^```", PORTAL, re.DOTALL | re.MULTILINE)
 DEMO, START, ORGANIZATION, PUBLISH, ARRIVED, FAILED, STOP, PRODUCTION = BLOCKS
 
 
@@ -78,6 +80,7 @@ def test_the_blocks_pasted_one_by_one_end_with_a_verified_delivery(checkout: Pat
         check_the_page_on_publishing(checkout, ports["8000"])
         check_the_page_on_order(checkout, adapted)
         check_the_page_on_sending(checkout, adapted)
+        check_the_page_on_the_portal(checkout, adapted)
         log = (checkout / "data" / "received.log").read_text()
         assert "ping      answered 200" in log
         assert "refused" not in log
@@ -122,6 +125,16 @@ def check_the_page_on_sending(checkout: Path, adapted: Callable[[str], str]) -> 
     assert '"headers":{"X-Api-Key":"***","X-Tenant":"***"}' in run(headers, checkout)
     assert "needs an https URL" in run(mutual_tls, checkout)
     assert '"X-Api-Key":"***"' in run(trial, checkout)
+
+
+def check_the_page_on_the_portal(checkout: Path, adapted: Callable[[str], str]) -> None:
+    link, command, end = (f"KEY=$(cat data/key)\n{adapted(block)}" for block in PORTAL_BLOCKS)
+    with httpx.Client(trust_env=False, follow_redirects=True) as customer:
+        assert "Add an endpoint" in customer.get(json.loads(run(link, checkout))["url"]).text
+        assert json.loads(run(end, checkout)) == {"ended": 1}
+        assert "Your session has ended" in customer.get(adapted("http://127.0.0.1:8000/portal")).text
+        assert "Add an endpoint" not in customer.get(adapted(run(command, checkout)).strip()).text
+        assert customer.get(adapted("http://127.0.0.1:8000/portal/deliveries")).status_code == 200
 
 
 @pytest.mark.parametrize("block", re.findall(r"^```json\n(.*?)^```", SENDING, re.DOTALL | re.MULTILINE))
