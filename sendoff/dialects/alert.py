@@ -38,7 +38,7 @@ def compose(event: EventData) -> Alert:
     """The event in words. One of an unknown type is shown as it is."""
     parsed = orjson.loads(event.data)
     data: Data = parsed if isinstance(parsed, dict) else {"data": parsed}
-    if "count" in data and event.type in _WORDS:
+    if "count" in data and event.type in _SEVERAL:
         return _of_several(event, data)
     say = _WORDS.get(event.type)
     return _of_unknown(event, data) if say is None else say(data)
@@ -169,8 +169,6 @@ _SEVERAL = {
 
 
 def _of_several(event: EventData, data: Data) -> Alert:
-    if event.type not in _SEVERAL:
-        return _exceeded(data)
     return Alert(
         f"{data.get('count')} more {_SEVERAL[event.type]}",
         [*_facts(data, "first_at", "last_at"), *_named(data)],
@@ -202,10 +200,13 @@ def _facts(data: Data, *names: str) -> list[tuple[str, str]]:
 
 
 def _named(data: Data) -> list[tuple[str, str]]:
-    """Endpoints with the number of events of each."""
+    """Endpoints with the number of events of each. A transform may have made something else of them."""
+    endpoints = data.get("endpoints")
+    named = endpoints if isinstance(endpoints, list) else []
     return [
         (str(one.get("endpoint_url")), f"{one.get('count')}, of {_owner(one)}, endpoint {one.get('endpoint_id')}")
-        for one in data.get("endpoints") or []
+        for one in named
+        if isinstance(one, dict)
     ]
 
 

@@ -34,7 +34,7 @@ class Slack:
 
     def body(self, event: EventData) -> bytes:
         alert = compose(event)
-        return orjson.dumps({"text": escape(alert.title)[:_LONGEST_TITLE], "blocks": list(_blocks(alert, event))})
+        return orjson.dumps({"text": _cut(escape(alert.title), _LONGEST_TITLE), "blocks": list(_blocks(alert, event))})
 
     def headers(self, event: EventData, attempt: AttemptInfo, body: bytes, secrets: Sequence[str]) -> Headers:
         return [
