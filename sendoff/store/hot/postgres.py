@@ -210,8 +210,14 @@ _NOW, _INTERVAL, _FAILING_AT = (f"${len(_RECORD_COLUMNS) + place}" for place in 
 _BEGINS_TO_FAIL = f"t.consecutive_failures < {_FAILING_AT}::int AND t.failures >= {_FAILING_AT}::int"
 _RECOVERS = f"""t.unhealthy_since IS NOT NULL AND t.succeeded_at IS NOT NULL AND t.state = 'active'
     AND t.failures < {_FAILING_AT}::int"""
-# `place` is the order in which the attempts ended: failures before an endpoint's last success do not count any more.
-_RECORD = f"""
+
+
+def _record_statement(*, unhealthy: str = "", noted: str = "") -> str:
+    """The statement that records attempts; `unhealthy` and `noted` are what operational events need besides.
+
+    `place` is the order in which the attempts ended: failures before an endpoint's last success do not count any more.
+    """
+    return f"""
     WITH r AS MATERIALIZED (
         SELECT * FROM unnest({_ARRAYS}) WITH ORDINALITY AS r({", ".join(_RECORD_COLUMNS)}, place)
     ), settled AS (
@@ -271,17 +277,29 @@ _RECORD = f"""
             OR p.last_success_at IS NULL OR p.last_success_at <= t.succeeded_at - {_INTERVAL}::interval
         ORDER BY p.id FOR UPDATE OF p
     ), counted_on AS (
-        UPDATE endpoints AS p SET
+        UPDATE endpoints AS p SET {unhealthy}
             consecutive_failures = t.failures,
             first_failure_at = CASE WHEN t.succeeded_at IS NULL THEN COALESCE(t.first_failure_at, t.first_failed_at)
                 ELSE t.first_failed_at END,
-            unhealthy_since = CASE WHEN {_RECOVERS} THEN NULL
-                WHEN {_BEGINS_TO_FAIL} THEN COALESCE(t.unhealthy_since, t.first_failure_at, t.first_failed_at)
-                ELSE t.unhealthy_since END,
             last_success_at = GREATEST(p.last_success_at, t.succeeded_at),
             last_failure_at = COALESCE(t.failed_at, p.last_failure_at)
         FROM touched t WHERE p.id = t.id
-    ), noted AS (
+    ){noted}
+    SELECT delivery_id, lease_token, NULL::uuid AS endpoint_id, NULL::text AS endpoint_state,
+        NULL::int AS consecutive_failures, NULL::timestamptz AS first_failure_at
+    FROM settled
+    UNION ALL
+    SELECT NULL, NULL, id, state, consecutive_failures, first_failure_at FROM touched WHERE NOT is_healthy
+"""
+
+
+_RECORD = _record_statement()
+_RECORD_AND_NOTE = _record_statement(
+    unhealthy=f"""
+            unhealthy_since = CASE WHEN {_RECOVERS} THEN NULL
+                WHEN {_BEGINS_TO_FAIL} THEN COALESCE(t.unhealthy_since, t.first_failure_at, t.first_failed_at)
+                ELSE t.unhealthy_since END,""",
+    noted=f""", noted AS (
         INSERT INTO operational_events (type, organization_id, endpoint_id, subject_id, facts, occurred_at)
         SELECT '{OperationalEventType.DELIVERY_DEAD_LETTERED}', organization_id, endpoint_id, id, NULL, {_NOW}
         FROM dead_lettered WHERE organization_id <> '{OPERATORS}'
@@ -296,13 +314,9 @@ _RECORD = f"""
             json_build_object('unhealthy_since', unhealthy_since), {_NOW}
         FROM touched t WHERE organization_id <> '{OPERATORS}' AND {_RECOVERS}
             AND {is_wanted(OperationalEventType.ENDPOINT_RECOVERED, sqlite=False)}
-    )
-    SELECT delivery_id, lease_token, NULL::uuid AS endpoint_id, NULL::text AS endpoint_state,
-        NULL::int AS consecutive_failures, NULL::timestamptz AS first_failure_at
-    FROM settled
-    UNION ALL
-    SELECT NULL, NULL, id, state, consecutive_failures, first_failure_at FROM touched WHERE NOT is_healthy
-"""
+    )""",
+)
+"""The same for a group in which an endpoint may begin to fail or recover, or a delivery dies: 0.04 ms more."""
 
 
 class PostgresHotStore:
@@ -378,7 +392,11 @@ class PostgresHotStore:
         flat = [attempt_columns(attempt) for attempt in attempts]
         columns = [[row[name] for row in flat] for name in _RECORD_COLUMNS]
         recorded = Recorded()
-        for row in await self._direct.fetch(_RECORD, *columns, now, SUCCESS_NOTED_EVERY, failing_at):
+        if any(attempt.may_be_noted for attempt in attempts):
+            rows = await self._direct.fetch(_RECORD_AND_NOTE, *columns, now, SUCCESS_NOTED_EVERY, failing_at)
+        else:
+            rows = await self._direct.fetch(_RECORD, *columns, now, SUCCESS_NOTED_EVERY)
+        for row in rows:
             if row["endpoint_id"] is None:
                 recorded.claims.add((str(row["delivery_id"]), str(row["lease_token"])))
             else:

@@ -118,6 +118,8 @@ class AttemptRecord:
     health: HealthEffect
     exchange: Exchange | None = None
     dead_letter: NewDeadLetter | None = None
+    may_be_noted: bool = True
+    """Whether it may make an operational event: the success of an endpoint that was well when it was claimed cannot."""
 
     @property
     def attempt_count(self) -> int:
@@ -204,7 +206,8 @@ CONTENT = """
         p.state AS endpoint_state, p.dialect, p.url, p.secret, p.previous_secret, p.previous_secret_until,
         CASE WHEN p.operator_rate_limit IS NULL OR p.rate_limit < p.operator_rate_limit
             THEN p.rate_limit ELSE p.operator_rate_limit END AS rate_limit,
-        p.consecutive_failures, p.last_success_at, p.ordered, p.retry_schedule, p.timeout_seconds, p.max_in_flight,
+        p.consecutive_failures, p.last_success_at, p.unhealthy_since, p.ordered,
+        p.retry_schedule, p.timeout_seconds, p.max_in_flight,
         p.headers, p.auth,
         e.type AS event_type, COALESCE(t.data, e.data) AS data, e.occurred_at, e.request_id
     FROM claimed t
@@ -332,6 +335,7 @@ def _destination(row: Any) -> Destination:
         rate_limit=row["rate_limit"],
         consecutive_failures=row["consecutive_failures"],
         last_success_at=read_time(row["last_success_at"]),
+        unhealthy_since=read_time(row["unhealthy_since"]),
         ordered=bool(row["ordered"]),
         retry_schedule=_read_schedule(row["retry_schedule"]),
         timeout_seconds=row["timeout_seconds"],

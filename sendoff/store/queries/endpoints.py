@@ -68,6 +68,7 @@ class Destination:
     rate_limit: int | None
     consecutive_failures: int
     last_success_at: datetime | None
+    unhealthy_since: datetime | None = None
     ordered: bool = False
     retry_schedule: tuple[str, ...] | None = None
     timeout_seconds: int | None = None
