@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from datetime import datetime
 
 import uuid_utils
 
@@ -27,6 +28,16 @@ def new_event_id() -> str:
     """
     digits = uuid_utils.uuid7().hex
     return f"evt_{digits[:12]}{digits[20:]}"
+
+
+def floor_of(event_id: str) -> str:
+    """The lowest id that an event of the same millisecond can have; none that was accepted later has a lower one."""
+    return event_id[:16] + "0" * 12
+
+
+def event_id_at(moment: datetime) -> str:
+    """The lowest id that an event can have that was accepted at that time by the clock of the machine."""
+    return f"evt_{max(0, int(moment.timestamp() * 1000)):012x}{'0' * 12}"
 
 
 def new_request_id() -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from sendoff.context import Context
-from sendoff.operators.replay import DEFAULT_RATE, HIGHEST_RATE, Selection
+from sendoff.ids import is_event_id
+from sendoff.operators.replay import DEFAULT_RATE, HIGHEST_RATE, Included, Selection
 from sendoff.policy.states import DeadLetterReason, DeadLetterState, DeliveryState
 from sendoff.publishing.history import list_deliveries
 from sendoff.store.queries.dead_letters import DeadLetterFilter
@@ -19,6 +20,15 @@ from ..http.validation import Text, UuidText
 from .schemas import DeliveryView, ListQuery
 
 MOST_DELIVERIES = 5_000
+
+
+def _event_id(text: str) -> str:
+    if not is_event_id(text):
+        raise ValueError("Must be an event's id such as evt_0199c1f26f1e8f431f0c2f6d")
+    return text
+
+
+EventId = Annotated[str, AfterValidator(_event_id)]
 
 
 class DeadLetterConditions(BaseModel):
@@ -34,6 +44,7 @@ class DeadLetterConditions(BaseModel):
     until: QueryTime | None = None
     state: DeadLetterState | None = None
     response_status: Annotated[int, Field(ge=100, le=599, description="The status of the last answer.")] | None = None
+    since_event_id: EventId | None = Field(None, description="Of this event, and of all that were accepted after it.")
 
     def filter(self) -> DeadLetterFilter:
         names = DeadLetterConditions.model_fields
@@ -49,6 +60,11 @@ class ReplayFilter(DeadLetterConditions):
 
     delivery_ids: Annotated[list[UuidText], Field(min_length=1, max_length=MOST_DELIVERIES)] | None = None
     """Finished deliveries, dead or delivered."""
+    missing: bool = Field(
+        default=False,
+        description="Whether to make deliveries as well for events that match an endpoint as it is now and have none. "
+        "Needs `since` or `since_event_id`, and an organization or an endpoint.",
+    )
 
 
 class DeliveryConditions(ListQuery):
@@ -73,14 +89,37 @@ class DeliveryConditions(ListQuery):
 
 
 class NewReplay(BaseModel):
-    """What to send again. `{}` as the filter means every open dead letter; it cannot be left out."""
+    """What to send again. `{}` as the filter means every open dead letter, and needs `all`; it cannot be left out."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     filter: Annotated[ReplayFilter, Field(strict=False)]
+    include: list[Annotated[Included, Field(strict=False)]] = Field(
+        [Included.DEAD],
+        description="What of it: dead letters, deliveries that wait for their retry (`pending`), or both.",
+    )
+    everything: bool = Field(default=False, alias="all", description="Needed for an empty filter, unless `dry_run`.")
     dry_run: bool = False
     rate: int = Field(DEFAULT_RATE, ge=1, le=HIGHEST_RATE, description="Deliveries a second.")
 
     def selection(self) -> Selection:
+        """What is meant. Raises Invalid if it contradicts itself, or is everything and `all` is not given."""
         chosen = self.filter.delivery_ids
-        return Selection(self.filter.filter(), None if chosen is None else tuple(dict.fromkeys(chosen)))
+        selection = Selection(
+            self.filter.filter(),
+            None if chosen is None else tuple(dict.fromkeys(chosen)),
+            include=tuple(dict.fromkeys(self.include)),
+            missing=self.filter.missing,
+        )
+        selection.check(everything=self.everything or self.dry_run)
+        return selection
+
+    @model_validator(mode="before")
+    @classmethod
+    def _beside_the_filter(cls, body: Any) -> Any:
+        """`include` and `all` stand beside the filter; within it they mean the same."""
+        chosen = body.get("filter") if isinstance(body, dict) else None
+        if not isinstance(chosen, dict):
+            return body
+        moved = {name: chosen[name] for name in ("include", "all") if name in chosen and name not in body}
+        return {**body, **moved, "filter": {name: value for name, value in chosen.items() if name not in moved}}

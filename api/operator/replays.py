@@ -6,16 +6,17 @@ from functools import partial
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Depends, Query, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from sendoff.audit import Actor
 from sendoff.context import Context
-from sendoff.errors import Invalid
+from sendoff.endpoints.fields import is_none
 from sendoff.operators.replay import (
     DEFAULT_RATE,
     ReplayReport,
     Selection,
     cancel_replay,
+    count_missing,
     count_replay,
     get_replay,
     list_replays,
@@ -35,10 +36,13 @@ router = APIRouter(prefix="/operator/v1/replays", tags=["operator: replays"])
 
 
 class DryRun(BaseModel):
-    """How many deliveries would be sent, to how many endpoints."""
+    """How many deliveries would be sent, to how many endpoints; `missing` ones, which were never made, not counted."""
 
     count: int
     endpoints: int
+    missing: int | None = Field(
+        None, exclude_if=is_none, description="How many would be made besides, if `filter.missing` asks for them."
+    )
 
 
 class ReplayView(BaseModel):
@@ -82,7 +86,8 @@ async def count_or_start(
     """Start a replay of what is chosen or, with `dry_run`, count it alone."""
     if dry_run:
         count, endpoints = await count_replay(context, chosen)
-        return DryRun(count=count, endpoints=endpoints)
+        missing = await count_missing(context, chosen) if chosen.missing else None
+        return DryRun(count=count, endpoints=endpoints, missing=missing)
     return ReplayView.of(await start_replay(context, actor, chosen, rate=rate))
 
 
@@ -101,9 +106,6 @@ async def create(
     body: Annotated[NewReplay, Depends(json_body(NewReplay))],
 ) -> Response:
     """Count what the filter means, or have the worker send it again at `rate` deliveries a second."""
-    if body.filter.delivery_ids is not None and len(body.filter.model_fields_set) > 1:
-        raise Invalid("`filter.delivery_ids` stands alone: leave the other filters out.", field="filter")
-
     work = partial(count_or_start, context, auth.actor, body.selection(), rate=body.rate, dry_run=body.dry_run)
     return await write.once(auth, work, status=200 if body.dry_run else 202)
 

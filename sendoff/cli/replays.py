@@ -24,8 +24,9 @@ from sendoff.cli.terminal.options import (
 from sendoff.cli.terminal.output import Output, print_json
 from sendoff.cli.terminal.serializers import serialize_replay
 from sendoff.cli.terminal.time_options import Since, Until, parse_past
+from sendoff.context import Context
 from sendoff.operators import replay as operations
-from sendoff.operators.replay import DEFAULT_RATE, HIGHEST_RATE, Selection
+from sendoff.operators.replay import DEFAULT_RATE, HIGHEST_RATE, Included, Selection
 from sendoff.policy.states import DeadLetterState, ReplayState
 from sendoff.store.queries.dead_letters import DeadLetterFilter
 
@@ -62,6 +63,20 @@ def replay(
         bool,
         typer.Option("--all", help="Every open dead letter of every organization; needed when nothing is chosen."),
     ] = False,
+    include_pending: Annotated[
+        bool, typer.Option("--include-pending", help="Also what waits for its retry: it is made now.")
+    ] = False,
+    missing: Annotated[
+        bool,
+        typer.Option(
+            "--missing",
+            help="Also make what was never sent: events that match an endpoint as it is now. Needs --since or "
+            "--since-event, and --org or --endpoint.",
+        ),
+    ] = False,
+    since_event: Annotated[
+        str | None, typer.Option(metavar="ID", help="Of this event, and of all that were accepted after it.")
+    ] = None,
     yes: Yes = False,
 ) -> None:
     """Send dead letters again: the open ones, or those that the options choose. The worker does it."""
@@ -73,17 +88,22 @@ def replay(
         state=state,
         since=parse_past(since, "--since"),
         until=parse_past(until, "--until"),
+        since_event_id=on.find_any("event", since_event),
     )
     if delivery and chosen != DeadLetterFilter():
         raise typer.BadParameter("deliveries are chosen either by id or by the other options", param_hint="--delivery")
     ids = tuple(dict.fromkeys(on.find("delivery", one) for one in delivery)) if delivery else None
-    selection = Selection(chosen, ids)
+    included = (Included.DEAD, Included.PENDING) if include_pending else (Included.DEAD,)
+    selection = Selection(chosen, ids, include=included, missing=missing)
+    selection.check(everything=True)
     if dry_run:
         found = _count(on, selection)
         if out.as_json:
             print_json(found)
         else:
             typer.echo(f"Would send again: {_amount(found)}.")
+            if missing:
+                typer.echo(f"Would send for the first time: {found['missing']}.")
         return
     if not delivery:
         _confirm(on, selection, everything=everything, yes=yes)
@@ -125,11 +145,12 @@ def cancel(on: Installation, out: Output, replay: ReplayId) -> None:
 
 
 def _count(on: Installation, selection: Selection) -> Document:
-    found: Document = on.read(
-        lambda context, _: operations.count_replay(context, selection),
-        lambda counted: {"count": counted[0], "endpoints": counted[1]},
-        Call("POST", _PATH, body={"filter": _as_filter(selection), "dry_run": True}),
-    )
+    async def count(context: Context, _actor: object) -> Document:
+        count, endpoints = await operations.count_replay(context, selection)
+        missing = {"missing": await operations.count_missing(context, selection)} if selection.missing else {}
+        return {"count": count, "endpoints": endpoints, **missing}
+
+    found: Document = on.read(count, lambda counted: counted, Call("POST", _PATH, body=_body(selection, dry_run=True)))
     return found
 
 
@@ -142,10 +163,12 @@ def _read(on: Installation, replay_id: str) -> Document:
     return found
 
 
-def _as_filter(selection: Selection) -> dict[str, Any]:
+def _body(selection: Selection, **fields: Any) -> dict[str, Any]:
+    """The body of the API's call. That everything is meant was said or confirmed before."""
     if selection.delivery_ids is not None:
-        return {"delivery_ids": list(selection.delivery_ids)}
-    return as_query(selection.filter)
+        return {"filter": {"delivery_ids": list(selection.delivery_ids)}, **fields}
+    chosen = as_query(selection.filter) | ({"missing": True} if selection.missing else {})
+    return {"filter": chosen, "include": list(selection.include), "all": True, **fields}
 
 
 def _confirm(on: Installation, selection: Selection, *, everything: bool, yes: bool) -> None:
@@ -180,7 +203,7 @@ def _start(on: Installation, out: Output, selection: Selection, *, rate: int, wa
     started = on.change(
         lambda context, actor: operations.start_replay(context, actor, selection, rate=rate),
         serialize_replay,
-        Call("POST", _PATH, body={"filter": _as_filter(selection), "rate": rate}),
+        Call("POST", _PATH, body=_body(selection, rate=rate)),
     )
     if not wait:
         out.document(started)

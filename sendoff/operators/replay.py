@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 import structlog
@@ -16,9 +17,10 @@ import structlog
 from sendoff.audit import Actor, write_audit
 from sendoff.clock import iso
 from sendoff.context import Context
-from sendoff.errors import Conflict, NotFound
+from sendoff.errors import Conflict, Invalid, NotFound
 from sendoff.ids import is_uuid, new_id
 from sendoff.metrics import RETRIES
+from sendoff.operators.missing import find_missing, make_missing
 from sendoff.policy.operational_events import OperationalEventType
 from sendoff.policy.states import (
     CANCEL_REPLAY,
@@ -44,7 +46,7 @@ from sendoff.store.queries import (
 from sendoff.store.queries.dead_letters import DeadLetterFilter
 from sendoff.store.queries.operational_events import NewOperationalEvent
 from sendoff.store.queries.replays import ReplayProgress
-from sendoff.store.tables import Delivery, Replay
+from sendoff.store.tables import Delivery, Replay, ReplayItem
 
 _log = structlog.get_logger(__name__)
 
@@ -55,15 +57,67 @@ _BATCH = 500
 _NAMED = 3  # ids that an error names
 
 
+class Included(StrEnum):
+    """What a replay sends of what its filter matches."""
+
+    DEAD = "dead"
+    """Dead letters."""
+    PENDING = "pending"
+    """Deliveries that wait for their retry: it is made now, and if it fails, their schedule goes on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which deliveries to replay: `delivery_ids` when given (finished ones, dead or delivered), else dead letters.
+    """Which deliveries to replay: `delivery_ids` when given (finished ones, dead or delivered), else what is included.
 
-    A filter without `state` means the open dead letters.
+    A filter without `state` means the open dead letters. Of what waits for its retry, `since` and `until` are about the
+    time of its event. With `missing`, deliveries are made as well that an endpoint, as it is now, would have got.
     """
 
     filter: DeadLetterFilter
     delivery_ids: tuple[str, ...] | None = None
+    include: tuple[Included, ...] = (Included.DEAD,)
+    missing: bool = False
+
+    def check(self, *, everything: bool) -> None:
+        """Raise Invalid for a selection that contradicts itself, or means all unless `everything` is meant."""
+        if self.delivery_ids is not None:
+            if self.filter != DeadLetterFilter() or self.missing or self.include != (Included.DEAD,):
+                raise Invalid("`filter.delivery_ids` stands alone: leave the other filters out.", field="filter")
+            return
+        if not self.include:
+            raise Invalid("`include` is empty; name `dead`, `pending` or both.", field="include")
+        for name in ("reason", "state"):
+            if Included.PENDING in self.include and getattr(self.filter, name) is not None:
+                raise Invalid(
+                    f"`filter.{name}` is of dead letters, and `pending` deliveries are none; leave one of both out.",
+                    field=f"filter.{name}",
+                )
+        if self.missing:
+            self._check_missing()
+        check_meant(self.filter, everything=everything, what="replay")
+
+    def _check_missing(self) -> None:
+        chosen = self.filter
+        if chosen.since is None and chosen.since_event_id is None:
+            raise Invalid(
+                "`filter.missing` needs a time range; add `since`, and perhaps `until`.", field="filter.since"
+            )
+        if chosen.organization_id is None and chosen.endpoint_id is None:
+            raise Invalid(
+                "`filter.missing` needs an organization or an endpoint; add `organization_id` or `endpoint_id`.",
+                field="filter.organization_id",
+            )
+
+
+def check_meant(chosen: DeadLetterFilter, *, everything: bool, what: str) -> None:
+    """Raise Invalid for an empty filter, which means every open dead letter, unless that is said to be meant."""
+    if chosen == DeadLetterFilter() and not everything:
+        raise Invalid(
+            f"The filter is empty, which means to {what} every open dead letter of every organization; choose some, or "
+            'add `"all": true`.',
+            field="all",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +128,15 @@ class ReplayReport:
     progress: ReplayProgress
 
 
+async def count_missing(context: Context, selection: Selection) -> int:
+    """How many deliveries the replay would make that were never made."""
+    if not selection.missing:
+        return 0
+    return sum([len(page) async for page in find_missing(context, selection.filter)])
+
+
 async def count_replay(context: Context, selection: Selection) -> tuple[int, int]:
-    """The number of deliveries and of endpoints that the selection matches now.
+    """The number of deliveries and of endpoints that the selection matches now, without those that were never made.
 
     Discarded dead letters count as none; Conflict if `delivery_ids` names some.
     """
@@ -85,13 +146,24 @@ async def count_replay(context: Context, selection: Selection) -> tuple[int, int
         if selection.delivery_ids is not None:
             await _check_not_discarded(tx, selection.delivery_ids)
             return await replays.count_by_delivery(tx, selection.delivery_ids)
-        return await dead_letters.count(tx, _with_default_state(selection.filter))
+        count, found = 0, set[str]()
+        if Included.DEAD in selection.include:
+            count, found = await dead_letters.count_matching(tx, _with_default_state(selection.filter))
+        if Included.PENDING in selection.include:
+            waiting, of_waiting = await replays.count_pending(tx, selection.filter)
+            count, found = count + waiting, found | of_waiting
+        return count, len(found)
 
 
 async def start_replay(
     context: Context, actor: Actor, selection: Selection, *, rate: int = DEFAULT_RATE
 ) -> ReplayReport:
-    """Write down what is to be replayed, at `rate` deliveries per second, and enqueue it."""
+    """Write down what is to be replayed, at `rate` deliveries per second, and enqueue it.
+
+    Raises Conflict for discarded deliveries, and Invalid when `missing` ones are to be sought in too many events.
+    """
+    pages = find_missing(context, selection.filter) if selection.missing else None
+    missing = [] if pages is None else [one async for page in pages for one in page]
     now = context.clock.now()
     replay = Replay(
         id=new_id(),
@@ -109,8 +181,8 @@ async def start_replay(
             await _check_not_discarded(tx, selection.delivery_ids)
             replay.total = await replays.add_items_by_delivery(tx, replay.id, selection.delivery_ids)
         elif not _means_discarded(selection):
-            chosen = _with_default_state(selection.filter)
-            replay.total = await replays.add_items_by_filter(tx, replay.id, chosen)
+            replay.total = await _add_items(tx, replay.id, selection)
+        replay.total += await replays.add_missing_items(tx, replay.id, missing)
         if replay.total == 0:
             await _end(tx, replay, COMPLETE_REPLAY, now)
         write_audit(
@@ -124,6 +196,15 @@ async def start_replay(
     _log.info("replay_started", replay=replay.id, total=replay.total, rate=rate, requested_by=actor.name)
     context.queue.enqueue_replays([replay.id])
     return ReplayReport(replay, ReplayProgress(0, 0, 0))
+
+
+async def _add_items(tx: Transaction, replay_id: str, selection: Selection) -> int:
+    total = 0
+    if Included.DEAD in selection.include:
+        total += await replays.add_items_by_filter(tx, replay_id, _with_default_state(selection.filter))
+    if Included.PENDING in selection.include:
+        total += await replays.add_pending_items(tx, replay_id, selection.filter)
+    return total
 
 
 async def tick_replay(context: Context, replay_id: str) -> None:
@@ -183,25 +264,57 @@ async def _send_due_items(tx: Transaction, context: Context, replay: Replay, now
     if allowed <= 0:
         return []
     replay.ticked_at = now
-    items = await replays.next_items(tx, replay.id, limit=min(allowed, _BATCH * 10))
+    waiting = await replays.next_items(tx, replay.id, limit=min(allowed, _BATCH * 10))
+    made = await _make(tx, context, replay, [item for item in waiting if item.event_id is not None], now)
+    existing = [item.delivery_id for item in waiting if item.event_id is None]
+    result = await _send_again(tx, context, replay, existing, now)
+    sent = [*made, *result.sent]
+    done = {*sent, *result.arrived, *result.busy}
+    refused = [item.delivery_id for item in waiting if item.delivery_id not in done]
+    await replays.move_items(tx, replay.id, sent, SEND_ITEM, to=ReplayItemState.SENT)
+    await replays.move_items(tx, replay.id, result.arrived, SEND_ITEM, to=ReplayItemState.SUCCEEDED)
+    await replays.move_items(tx, replay.id, refused, SEND_ITEM, to=ReplayItemState.FAILED)
+    return sent
+
+
+async def _make(
+    tx: Transaction, context: Context, replay: Replay, items: Sequence[ReplayItem], now: datetime
+) -> list[str]:
+    """Make deliveries that were never made; the ids of those that are due."""
+    if not items:
+        return []
+    made = await make_missing(tx, context, items, replay_id=replay.id, now=now)
+    return [one.id for one in made if one.state != DeliveryState.DEAD]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What came of a replay's deliveries at a tick; those that are in none of the three cannot be sent again."""
+
+    sent: list[str]
+    arrived: list[str]
+    """Those that another retry or replay has delivered since the replay was recorded."""
+    busy: list[str]
+    """Those that are under way at this moment, which a later tick looks at again."""
+
+
+async def _send_again(tx: Transaction, context: Context, replay: Replay, items: Sequence[str], now: datetime) -> _Sent:
     found = await delivery_history.find_many(tx, items)
     by_id = "delivery_ids" in replay.filter
     discarded = set(await dead_letters.find_discarded(tx, items))
     found = [delivery for delivery in found if delivery.id not in discarded]
     untransformed = await transform_again(tx, context, [one for one in found if one.state == DeliveryState.DEAD])
     found = [delivery for delivery in found if delivery.id not in untransformed]
-    sent = await deliveries.reopen(
-        tx, await _for_active_endpoints(tx, found), replay_id=replay.id, now=now, delivered=by_id
-    )
-    # Another retry or replay may have delivered some of these since this replay was recorded.
-    arrived = [] if by_id else [delivery.id for delivery in found if delivery.state == DeliveryState.DELIVERED]
-    done = {*sent, *arrived}
-    await replays.move_items(tx, replay.id, sent, SEND_ITEM, to=ReplayItemState.SENT)
-    await replays.move_items(tx, replay.id, arrived, SEND_ITEM, to=ReplayItemState.SUCCEEDED)
-    refused = [one for one in items if one not in done]
-    await replays.move_items(tx, replay.id, refused, SEND_ITEM, to=ReplayItemState.FAILED)
+    active = await _for_active_endpoints(tx, found)
+    sent = await deliveries.reopen(tx, active, replay_id=replay.id, now=now, delivered=by_id)
     await dead_letters.mark_replayed(tx, sent, now=now)
-    return sent
+    arrived = [] if by_id else [delivery.id for delivery in found if delivery.state == DeliveryState.DELIVERED]
+    busy: list[str] = []
+    if Included.PENDING in replay.filter.get("include", ()):
+        waiting = [delivery.id for delivery in found if delivery.state == DeliveryState.PENDING]
+        sent += await deliveries.hurry(tx, waiting, replay_id=replay.id, now=now)
+        busy = [delivery.id for delivery in found if delivery.state == DeliveryState.IN_FLIGHT]
+    return _Sent(sent, arrived, busy)
 
 
 async def _for_active_endpoints(tx: Transaction, found: Sequence[Delivery]) -> list[str]:
@@ -262,6 +375,11 @@ def _described(selection: Selection) -> dict[str, Any]:
     if selection.delivery_ids is not None:
         return {"delivery_ids": list(selection.delivery_ids)}
     given = asdict(_with_default_state(selection.filter))
-    return {
+    described = {
         name: iso(value) if isinstance(value, datetime) else value for name, value in given.items() if value is not None
     }
+    if selection.missing:
+        described["missing"] = True
+    if selection.include != (Included.DEAD,):
+        described["include"] = list(selection.include)
+    return described

@@ -55,7 +55,7 @@ def all_routes(installation: Installation) -> list[Route]:
             "event_type": "message.incoming.received",
             "target_url": f"{hook}/{next(numbers)}",
         },
-        ("POST", "/operator/v1/replays"): lambda: {"filter": {}, "dry_run": next(numbers) % 2 == 0},
+        ("POST", "/operator/v1/replays"): lambda: {"filter": {}, "all": True, "dry_run": next(numbers) % 2 == 0},
         ("PATCH", "/operator/v1/endpoints/{endpoint_id}"): lambda: {"rate_limit": 1000},
         ("PATCH", "/api/v1/subscriptions/{subscription_id}"): lambda: {"status": "disabled"},
     }

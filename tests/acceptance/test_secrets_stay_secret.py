@@ -246,7 +246,7 @@ def test_a_full_run_writes_no_secret_to_any_file_log_or_response(run: Run) -> No
         letter = one_dead_letter(api)
         run.record("dead letter", api.get(f"/operator/v1/dead-letters/{letter['id']}"))
         run.record("retry", api.post(f"/operator/v1/deliveries/{letter['delivery_id']}/retry"))
-        run.record("replay", api.post("/operator/v1/replays", json={"filter": {}, "rate": 100}))
+        run.record("replay", api.post("/operator/v1/replays", json={"filter": {}, "all": True, "rate": 100}))
         upload(run, api)
 
         worker = installation.child("m worker")

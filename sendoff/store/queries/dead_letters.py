@@ -11,6 +11,7 @@ from sqlalchemy import func, text, update
 from sqlalchemy import select as core_select
 from sqlmodel import col, select
 
+from sendoff.ids import floor_of
 from sendoff.policy.operational_events import OPERATORS
 from sendoff.policy.states import GIVE_UP_WAITING, SEND_AGAIN, DeadLetterReason
 from sendoff.store.engine.batch import execute, ids_parameter, rows_from, rows_parameter
@@ -33,6 +34,8 @@ class DeadLetterFilter:
     until: datetime | None = None
     state: str | None = None
     response_status: int | None = None
+    since_event_id: str | None = None
+    """Those of this event, and of all that were accepted after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +106,12 @@ async def page(tx: Transaction, chosen: DeadLetterFilter, *, limit: int, before:
     return list((await tx.scalars(newest_first(query, col(DeadLetter.id), limit=limit, before=before))).all())
 
 
-async def count(tx: Transaction, chosen: DeadLetterFilter) -> tuple[int, int]:
-    """The number of deliveries and of endpoints that the filter matches."""
-    query = core_select(
-        func.count(func.distinct(DeadLetter.delivery_id)), func.count(func.distinct(DeadLetter.endpoint_id))
-    ).where(*conditions(chosen))
-    deliveries, endpoints = (await tx.execute(query)).one()
-    return deliveries, endpoints
+async def count_matching(tx: Transaction, chosen: DeadLetterFilter) -> tuple[int, set[str]]:
+    """The number of deliveries that the filter matches, and their endpoints."""
+    query = core_select(col(DeadLetter.endpoint_id), func.count(func.distinct(DeadLetter.delivery_id)))
+    query = query.where(*conditions(chosen)).group_by(DeadLetter.endpoint_id)
+    found = {str(endpoint_id): number for endpoint_id, number in (await tx.execute(query)).all()}
+    return sum(found.values()), set(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,8 @@ def conditions(chosen: DeadLetterFilter) -> list[Any]:
         found.append(col(DeadLetter.died_at) >= chosen.since)
     if chosen.until is not None:
         found.append(col(DeadLetter.died_at) < chosen.until)
+    if chosen.since_event_id is not None:
+        found.append(col(DeadLetter.event_id) >= floor_of(chosen.since_event_id))
     return found
 
 

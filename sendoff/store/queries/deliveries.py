@@ -262,6 +262,34 @@ async def reopen(
     return [str(row.id) for row in rows]
 
 
+async def join_replay(tx: Transaction, ids: Sequence[str], *, replay_id: str) -> None:
+    """Note that these deliveries, which the transaction has inserted, were made on the word of a replay."""
+    await execute(
+        tx,
+        f"UPDATE deliveries SET replay_id = :replay_id WHERE id IN (SELECT id FROM {rows_from(tx, 'ids', _ID)} AS r)",
+        ids=ids_parameter(ids),
+        replay_id=replay_id,
+    )
+
+
+async def hurry(tx: Transaction, ids: Sequence[str], *, replay_id: str, now: datetime) -> list[str]:
+    """Make those of the deliveries that wait for their retry due at once, on the word of a replay; their ids."""
+    result = await execute(
+        tx,
+        f"""
+        UPDATE deliveries SET due_at = :now, replay_id = :replay_id,
+            state = {made_by(RETRY_NOW, DeliveryState.PENDING)}
+        WHERE id IN (SELECT id FROM {rows_from(tx, "ids", _ID)} AS r)
+            AND {found_by(RETRY_NOW, DeliveryState.PENDING)}
+        RETURNING deliveries.id
+        """,
+        ids=ids_parameter(ids),
+        replay_id=replay_id,
+        now=now,
+    )
+    return [str(row.id) for row in result]
+
+
 async def note_errors(tx: Transaction, errors: Mapping[str, str]) -> None:
     """Write why dead deliveries could not be sent, by their ids; they are not due."""
     await execute(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import func
 from sqlmodel import col, select
 
-from sendoff.store.engine.batch import execute, is_sqlite
+from sendoff.store.engine.batch import execute, is_sqlite, rows_from, rows_parameter
 from sendoff.store.engine.database import Transaction
-from sendoff.store.tables import Event, EventType
+from sendoff.store.tables import Delivery, Event, EventType
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,63 @@ async def count_between(tx: Transaction, organization_id: str, first_id: str, en
         col(Event.id) >= first_id, col(Event.id) < end_id, col(Event.organization_id) == organization_id
     )
     return (await tx.scalars(select(func.count()).select_from(query.limit(limit).subquery()))).one()
+
+
+@dataclass(frozen=True, slots=True)
+class ListedEvent:
+    """An event without its data."""
+
+    id: str
+    type: str
+
+
+async def page_accepted(
+    tx: Transaction,
+    organization_id: str,
+    *,
+    event_type: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    after: str,
+    before: str,
+    limit: int,
+) -> list[ListedEvent]:
+    """Events of the organization that were accepted from `since` until before `until`, in order of their ids.
+
+    Reads all events between the ids `after` and `before`, both exclusive.
+    """
+    query = select(Event.id, Event.type).where(
+        col(Event.organization_id) == organization_id, col(Event.id) > after, col(Event.id) < before
+    )
+    if event_type is not None:
+        query = query.where(col(Event.type) == event_type)
+    if since is not None:
+        query = query.where(col(Event.created_at) >= since)
+    if until is not None:
+        query = query.where(col(Event.created_at) < until)
+    query = query.order_by(col(Event.id)).limit(limit)
+    return [ListedEvent(*row) for row in (await tx.execute(query)).all()]
+
+
+async def find_deliveries(tx: Transaction, event_ids: Iterable[str]) -> set[tuple[str, str]]:
+    """Which of the events have a delivery for which endpoints, as `(event_id, endpoint_id)`."""
+    query = select(Delivery.event_id, Delivery.endpoint_id).where(col(Delivery.event_id).in_(set(event_ids)))
+    return {(event_id, endpoint_id) for event_id, endpoint_id in (await tx.execute(query)).all()}
+
+
+async def count_further_deliveries(tx: Transaction, numbers: Mapping[str, int]) -> set[str]:
+    """Note that the events, by their ids, get so many deliveries more; returns the ids of those that exist.
+
+    They are locked until the transaction ends, so that retention does not remove them before.
+    """
+    source = f"{rows_from(tx, 'rows', {'id': 'text', 'number': 'int'})} AS r"
+    result = await execute(
+        tx,
+        f"UPDATE events SET delivery_count = delivery_count + r.number FROM {source} WHERE events.id = r.id "
+        "RETURNING events.id",
+        rows=rows_parameter({"id": event_id, "number": number} for event_id, number in numbers.items()),
+    )
+    return {row.id for row in result}
 
 
 async def find_type(tx: Transaction, name: str) -> EventType | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,15 +10,25 @@ from sqlalchemy import func, insert, literal, text, update
 from sqlalchemy import select as core_select
 from sqlmodel import col, select
 
+from sendoff.ids import floor_of
 from sendoff.policy.states import ADD_ITEM, ReplayItemState, ReplayState, Trigger
 from sendoff.store.engine.batch import ids_parameter, rows_from
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.paging import newest_first
 from sendoff.store.engine.types import Identifier
 from sendoff.store.queries.dead_letters import DeadLetterFilter, conditions
-from sendoff.store.tables import DeadLetter, Delivery, Replay, ReplayItem
+from sendoff.store.tables import DeadLetter, Delivery, Event, Replay, ReplayItem
 
 _ID = {"id": "uuid"}
+
+
+@dataclass(frozen=True, slots=True)
+class MissingDelivery:
+    """An event that an endpoint would get now and did not get; `id` is that of the delivery when it is made."""
+
+    id: str
+    event_id: str
+    endpoint_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +48,36 @@ async def add_items_by_filter(tx: Transaction, replay_id: str, chosen: DeadLette
         .distinct()
     )
     return await _insert_items(tx, items)
+
+
+async def add_pending_items(tx: Transaction, replay_id: str, chosen: DeadLetterFilter) -> int:
+    """Add the deliveries that wait for their retry and match the filter to the replay, and return their number."""
+    columns = (literal(replay_id, Identifier), col(Delivery.id), literal(ADD_ITEM.target(None).value))
+    return await _insert_items(tx, core_select(*columns).where(*_pending(chosen)))
+
+
+async def add_missing_items(tx: Transaction, replay_id: str, missing: Iterable[MissingDelivery]) -> int:
+    """Add deliveries that are to be made to the replay, and return their number."""
+    rows = [
+        {
+            "replay_id": replay_id,
+            "delivery_id": one.id,
+            "state": ADD_ITEM.target(None),
+            "event_id": one.event_id,
+            "endpoint_id": one.endpoint_id,
+        }
+        for one in missing
+    ]
+    if rows:
+        await tx.execute(insert(ReplayItem), rows)
+    return len(rows)
+
+
+async def count_pending(tx: Transaction, chosen: DeadLetterFilter) -> tuple[int, set[str]]:
+    """The number of deliveries that wait for their retry and match the filter, and their endpoints."""
+    query = core_select(col(Delivery.endpoint_id), func.count()).where(*_pending(chosen)).group_by(Delivery.endpoint_id)
+    found = {str(endpoint_id): number for endpoint_id, number in (await tx.execute(query)).all()}
+    return sum(found.values()), set(found)
 
 
 async def add_items_by_delivery(tx: Transaction, replay_id: str, delivery_ids: Sequence[str]) -> int:
@@ -90,10 +130,10 @@ async def progress(tx: Transaction, replay_ids: Sequence[str]) -> dict[str, Repl
     return {replay_id: _progress(found) for replay_id, found in counts.items()}
 
 
-async def next_items(tx: Transaction, replay_id: str, *, limit: int) -> list[str]:
-    """Delivery ids that the replay has not sent yet, oldest first, at most `limit`."""
+async def next_items(tx: Transaction, replay_id: str, *, limit: int) -> list[ReplayItem]:
+    """What the replay has not sent yet, oldest first, at most `limit`."""
     query = (
-        select(ReplayItem.delivery_id)
+        select(ReplayItem)
         .where(col(ReplayItem.replay_id) == replay_id, col(ReplayItem.state) == ReplayItemState.WAITING)
         .order_by(col(ReplayItem.delivery_id))
         .limit(limit)
@@ -118,6 +158,29 @@ async def move_items(
         .values(state=to)
         .execution_options(synchronize_session=False)
     )
+
+
+def _pending(chosen: DeadLetterFilter) -> list[Any]:
+    """The filter as conditions on deliveries that wait for their retry; `since` and `until` are of `created_at`."""
+    found: list[Any] = [text("deliveries.state = 'pending'"), col(Delivery.attempt_count) > 0]
+    if chosen.organization_id is not None:
+        found.append(col(Delivery.organization_id) == chosen.organization_id)
+    if chosen.endpoint_id is not None:
+        found.append(col(Delivery.endpoint_id) == chosen.endpoint_id)
+    if chosen.event_type is not None:
+        of_type = core_select(col(Event.id)).where(
+            col(Event.id) == col(Delivery.event_id), col(Event.type) == chosen.event_type
+        )
+        found.append(of_type.exists())
+    if chosen.response_status is not None:
+        found.append(col(Delivery.last_response_status) == chosen.response_status)
+    if chosen.since is not None:
+        found.append(col(Delivery.created_at) >= chosen.since)
+    if chosen.until is not None:
+        found.append(col(Delivery.created_at) < chosen.until)
+    if chosen.since_event_id is not None:
+        found.append(col(Delivery.event_id) >= floor_of(chosen.since_event_id))
+    return found
 
 
 def _finished(tx: Transaction, delivery_ids: Sequence[str]) -> Any:

@@ -61,7 +61,7 @@ class Replay(SQLModel, table=True):
 
 
 class ReplayItem(SQLModel, table=True):
-    """One delivery of a replay."""
+    """One delivery of a replay. One that does not exist yet is made of `event_id` for `endpoint_id` when it is sent."""
 
     __tablename__ = "replay_items"
     __table_args__ = (Index("ix_replay_items_state", "replay_id", "state"),)
@@ -69,3 +69,5 @@ class ReplayItem(SQLModel, table=True):
     replay_id: str = Field(sa_type=Identifier, primary_key=True)
     delivery_id: str = Field(sa_type=Identifier, primary_key=True)
     state: str = Field(default=ReplayItemState.WAITING, sa_type=String(16))
+    event_id: str | None = Field(default=None, sa_type=String(28))
+    endpoint_id: str | None = Field(default=None, sa_type=Identifier)

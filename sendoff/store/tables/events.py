@@ -42,4 +42,4 @@ class Event(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
     request_id: str | None = Field(default=None, sa_type=String(64))
     delivery_count: int
-    """How many deliveries it was accepted with, less those that are past their retention."""
+    """How many deliveries were made of it, less those that are past their retention."""

@@ -43,7 +43,7 @@ class Setup:
         discarded = await api.die(receiver.url("/discarded"))  # another one: a discarded delivery is not retried
         upload = (await api.post("/api/v1/uploads", NUMBERS)).json()
         subscription = (await api.post("/api/v1/subscriptions", SUBSCRIPTION)).json()
-        replay = (await api.post("/operator/v1/replays", {"filter": {}, "rate": 1})).json()
+        replay = (await api.post("/operator/v1/replays", {"filter": {}, "all": True, "rate": 1})).json()
         alert_body = {"url": receiver.url("/alerts"), "events": ["secret.rotated"]}
         alert = (await api.post("/operator/v1/alert-endpoints", alert_body)).json()
         ids = {

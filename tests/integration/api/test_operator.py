@@ -240,6 +240,25 @@ async def test_an_empty_filter_means_all_open_dead_letters(api: ApiFixture, rece
     assert (await api.post(f"{BASE}/replays", discarded)).json() == {"count": 0, "endpoints": 0}  # never sent again
 
 
+async def test_everything_is_replayed_only_if_it_is_said(api: ApiFixture, receiver: Receiver) -> None:
+    receiver.program("/hook", 200, 500)
+    await api.die(receiver.url("/hook"))
+    refused = await api.post(f"{BASE}/replays", {"filter": {}})
+    assert (refused.status_code, '"all": true' in refused.json()["detail"]) == (400, True)
+    for body in ({"filter": {}, "all": True}, {"filter": {"all": True}}):
+        assert (await api.post(f"{BASE}/replays", body)).json()["total"] == 1
+
+
+async def test_a_dry_run_counts_missing_deliveries_apart(api: ApiFixture, receiver: Receiver) -> None:
+    await api.publish()
+    webhook = await api.register(receiver.url("/hook"))
+    chosen = {"missing": True, "since": "2026-04-24T00:00:00Z", "endpoint_id": webhook["id"]}
+    dry = await api.post(f"{BASE}/replays", {"filter": chosen, "dry_run": True})
+    assert (dry.status_code, dry.json()) == (200, {"count": 0, "endpoints": 0, "missing": 1})
+    for body in ({"filter": chosen, "include": ["dead", "pending"]}, {"filter": {**chosen, "include": ["dead"]}}):
+        assert (await api.post(f"{BASE}/replays", body)).status_code == 202
+
+
 async def test_finished_deliveries_are_replayed_by_their_ids(api: ApiFixture, receiver: Receiver) -> None:
     await api.register(receiver.url("/hook"))
     await api.publish()
@@ -276,6 +295,14 @@ async def test_a_replay_that_is_not_fully_understood_replays_nothing(sqlite_api:
         ({"filter": {}, "rate": 1.5}, "`rate`"),
         ({"filter": {}, "dry_run": "yes"}, "`dry_run`"),
         ({"filter": {}, "dryrun": True}, "`dryrun`"),
+        ({"filter": {}}, '"all": true'),
+        ({"filter": {"missing": True, "endpoint_id": ANY_ID}}, "`filter.missing` needs a time range"),
+        ({"filter": {"missing": True, "since": "2026-04-24T00:00:00Z"}}, "needs an organization or an endpoint"),
+        ({"filter": {"since_event_id": "7"}}, "`filter.since_event_id`"),
+        ({"filter": {"endpoint_id": ANY_ID}, "include": []}, "`include` is empty"),
+        ({"filter": {"endpoint_id": ANY_ID}, "include": ["lost"]}, "`include[0]`"),
+        ({"filter": {"reason": "endpoint_gone"}, "include": ["pending"]}, "`filter.reason` is of dead letters"),
+        ({"filter": {"delivery_ids": [ANY_ID]}, "include": ["pending"]}, "stands alone"),
     ]
     for body, expected in cases:
         response = await sqlite_api.post(f"{BASE}/replays", body)

@@ -76,7 +76,7 @@ async def open_letters(api: ApiFixture) -> list[dict[str, Any]]:
 
 async def replay(api: ApiFixture) -> dict[str, Any]:
     """An operator replays every dead letter; the replay as it ended."""
-    started = await api.post("/operator/v1/replays", {"filter": {}, "rate": 100})
+    started = await api.post("/operator/v1/replays", {"filter": {}, "all": True, "rate": 100})
     assert started.status_code == 202, started.text
     path = f"/operator/v1/replays/{started.json()['id']}"
     for _ in range(3):

@@ -104,7 +104,7 @@ async def test_audit_entries_of_every_surface_carry_the_id_of_their_request(
     await api.patch(path, {"description": "x"}, headers=MINE)
     await api.post(f"{path}/rotate-secret", headers=MINE)
     await api.post(f"/operator/v1/endpoints/{webhook['id']}/disable", headers=MINE)
-    await api.post("/operator/v1/replays", {"filter": {}}, headers=MINE)
+    await api.post("/operator/v1/replays", {"filter": {}, "all": True}, headers=MINE)
     await api.delete(path, headers=MINE)
     subscription = {"event_type": "call.incoming.completed", "target_url": "https://example.com/"}
     await api.post("/api/v1/subscriptions", subscription, headers=MINE)

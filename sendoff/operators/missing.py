@@ -1,0 +1,178 @@
+"""Deliveries that were never made: events that match an endpoint as it is now, which it did not get.
+
+It was created, enabled or subscribed later, or its filter was another. They are found when a replay is counted or
+started, and made when it sends them, so that it can be paced and cancelled.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
+
+from sendoff.context import Context
+from sendoff.delivery.dead_letters import count_dead_letters
+from sendoff.errors import Invalid
+from sendoff.ids import event_id_at, floor_of, new_id
+from sendoff.policy.expressions import Pair
+from sendoff.policy.matching import matches
+from sendoff.policy.states import DeadLetterReason, DeliveryState, EndpointState
+from sendoff.publishing.evaluation import EvaluationJob, evaluate, evaluate_event, input_of, pair_of
+from sendoff.publishing.untransformed import Untransformed, dead_letter_untransformed
+from sendoff.store.engine.database import Transaction
+from sendoff.store.queries import deliveries, endpoints, events, ordering
+from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.deliveries import NewDelivery
+from sendoff.store.queries.events import ListedEvent
+from sendoff.store.queries.replays import MissingDelivery
+from sendoff.store.tables import Endpoint, Event, ReplayItem
+
+MOST_EVENTS = 100_000
+"""Events that one replay looks at. More, and the request that starts it takes longer than clients wait."""
+
+_PAGE = 1_000
+_CLOCKS_DIFFER = timedelta(days=1)  # at most, of the machines that give ids to events
+
+
+async def find_missing(context: Context, chosen: DeadLetterFilter) -> AsyncIterator[list[MissingDelivery]]:
+    """What the filter's endpoints miss of the filter's events, oldest first, in pages.
+
+    Raises Invalid for a time range with more than MOST_EVENTS events.
+    """
+    active = await _active_endpoints(context, chosen)
+    if not active:
+        return
+    after, before = _id_range(chosen)
+    seen = 0
+    while True:
+        async with context.database.read() as tx:
+            page = await events.page_accepted(
+                tx,
+                active[0].organization_id,
+                event_type=chosen.event_type,
+                since=chosen.since,
+                until=chosen.until,
+                after=after,
+                before=before,
+                limit=_PAGE,
+            )
+            had = await events.find_deliveries(tx, [event.id for event in page])
+        seen += len(page)
+        if seen > MOST_EVENTS:
+            raise Invalid(
+                f"The time range holds more than {MOST_EVENTS:,} events; choose a shorter one, or one event type.",
+                field="filter.since",
+            )
+        wanted = [
+            (event, endpoint)
+            for event in page
+            for endpoint in active
+            if matches(endpoint.events, event.type) and (event.id, endpoint.id) not in had
+        ]
+        refused = await _refused_by_filters(context, wanted)
+        yield [
+            MissingDelivery(new_id(), event.id, endpoint.id)
+            for event, endpoint in wanted
+            if (event.id, endpoint.id) not in refused
+        ]
+        if len(page) < _PAGE:
+            return
+        after = page[-1].id
+
+
+async def make_missing(
+    tx: Transaction, context: Context, items: Sequence[ReplayItem], *, replay_id: str, now: datetime
+) -> list[NewDelivery]:
+    """Make the deliveries of a replay's items, due at once; return those that were made.
+
+    Not made are those whose event is gone, that exist by now, and that their endpoint does not want any more. One whose
+    transform fails is a dead letter at once.
+    """
+    found = await endpoints.find_many(tx, {item.endpoint_id for item in items if item.endpoint_id}, lock=True)
+    had = await events.find_deliveries(tx, {item.event_id for item in items if item.event_id})
+    wanted = [
+        (item, event_id, endpoint)
+        for item in items
+        if (event_id := item.event_id) is not None
+        and (endpoint := found.get(item.endpoint_id or "")) is not None
+        and endpoint.state == EndpointState.ACTIVE
+        and (event_id, endpoint.id) not in had
+    ]
+    of_events = await events.find_many(tx, {event_id for _, event_id, _ in wanted})
+    made: list[NewDelivery] = []
+    failed: list[Untransformed] = []
+    for item, event_id, endpoint in wanted:
+        if (event := of_events.get(event_id)) is not None and matches(endpoint.events, event.type):
+            made += await _plan(context, item, event, endpoint, failed, now)
+    existing = await events.count_further_deliveries(tx, Counter(one.event_id for one in made))
+    made = [one for one in made if one.event_id in existing]
+    await context.hot.accept([], made, now=now, tx=tx)
+    await deliveries.join_replay(tx, [one.id for one in made], replay_id=replay_id)
+    await dead_letter_untransformed(tx, failed, now=now)
+    count_dead_letters([DeadLetterReason.TRANSFORM_FAILED] * len(failed))
+    await ordering.advance(tx, {one.endpoint_id for one in made if one.state == DeliveryState.QUEUED}, now=now)
+    return made
+
+
+async def _plan(
+    context: Context, item: ReplayItem, event: Event, endpoint: Endpoint, failed: list[Untransformed], now: datetime
+) -> list[NewDelivery]:
+    """The delivery of the event for the endpoint, if its filter lets it through; notes a transform that fails."""
+    pair = pair_of(endpoint)
+    data = None
+    state, sequence = (DeliveryState.QUEUED, 0) if endpoint.ordered else (DeliveryState.PENDING, None)
+    if pair is not None:
+        result = (await evaluate_event(context, event.organization_id, input_of(event), [pair]))[pair]
+        if not result.matches:
+            return []
+        data = result.data
+        if result.error is not None:
+            failed.append(Untransformed(item.delivery_id, result.error))
+            state, sequence = DeliveryState.DEAD, None
+    return [
+        NewDelivery(
+            item.delivery_id, event.id, endpoint.id, event.organization_id, now, state, data=data, sequence=sequence
+        )
+    ]
+
+
+def _id_range(chosen: DeadLetterFilter) -> tuple[str, str]:
+    """Between which ids the filter's events lie, so that others are not read: ids begin with the time of a machine."""
+    first = "" if chosen.since is None else event_id_at(chosen.since - _CLOCKS_DIFFER)
+    if chosen.since_event_id is not None:
+        first = max(first, floor_of(chosen.since_event_id))
+    return first, "evt_g" if chosen.until is None else event_id_at(chosen.until + _CLOCKS_DIFFER)
+
+
+async def _active_endpoints(context: Context, chosen: DeadLetterFilter) -> list[Endpoint]:
+    """The endpoints that the filter names and that are sent to; all of one organization."""
+    async with context.database.read() as tx:
+        if chosen.endpoint_id is None:
+            found = await endpoints.of_organization(tx, chosen.organization_id or "")
+        else:
+            one = await endpoints.find(tx, chosen.endpoint_id)
+            found = [] if one is None else [one]
+    return [
+        one
+        for one in found
+        if one.state == EndpointState.ACTIVE and chosen.organization_id in (None, one.organization_id)
+    ]
+
+
+async def _refused_by_filters(context: Context, wanted: Sequence[tuple[ListedEvent, Endpoint]]) -> set[tuple[str, str]]:
+    """Which of the events do not match the filter of which endpoints, as `(event_id, endpoint_id)`."""
+    filtered = [(event, endpoint) for event, endpoint in wanted if endpoint.filter is not None]
+    if not filtered:
+        return set()
+    pairs: dict[str, set[Pair]] = {}
+    for event, endpoint in filtered:
+        pairs.setdefault(event.id, set()).add(Pair(filter=endpoint.filter))
+    async with context.database.read() as tx:
+        of_events = await events.find_many(tx, pairs)
+    jobs = [EvaluationJob(input_of(of_events[one]), list(pairs[one])) for one in pairs if one in of_events]
+    results = await evaluate(context, filtered[0][1].organization_id, jobs)
+    return {
+        (event.id, endpoint.id)
+        for event, endpoint in filtered
+        if (result := results.get((event.id, Pair(filter=endpoint.filter)))) is None or not result.matches
+    }
