@@ -19,9 +19,10 @@ demo: setup
 
 test: lint types layers audit tests
 
-# Writes bench/RESULTS.md; `.venv/bin/python -m bench --help` has parts of it.
+# Writes bench/RESULTS.md; `.venv/bin/python -m bench --help` and `-m bench.traffic --help` have parts of it.
 bench: setup
 	$(BIN)/python -m bench --write
+	$(BIN)/python -m bench.traffic --write
 
 # Faults at length: half an hour and more. CHAOS_EVENTS=2000 makes the storms shorter, CHAOS_SEED=… repeats one.
 chaos: setup

@@ -17,7 +17,7 @@ from bench.fixtures import create_fixtures
 from bench.measuring import Meter
 from bench.options import Options, parse_options
 from bench.profiling import Profiler
-from bench.report import render_report
+from bench.report import render_report, write_results
 from bench.scenarios import FIXED_RATE, Bench, Result
 from bench.servers import ReceiverProcess, Servers
 from bench.table import Run, number
@@ -41,7 +41,7 @@ def main() -> int:
     sys.stdout.write(report)
     failed = any(run.failure for run in runs)
     if options.write and not failed:
-        RESULTS.write_text(report)
+        write_results(RESULTS, results=report)
     return 1 if failed else 0
 
 

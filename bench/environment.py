@@ -59,7 +59,7 @@ def _ceiling(receiver: ReceiverProcess, options: Options, directory: Path) -> tu
         host=receiver.hosts[0],
         port=receiver.port,
         heads=[head],
-        body=body,
+        bodies=[body],
         expect=200,
         connections=options.connections,
         seconds=_SECONDS,

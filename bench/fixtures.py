@@ -31,8 +31,13 @@ async def create_fixtures(
     environment: Mapping[str, str], options: Options, hosts: Sequence[str], port: int
 ) -> list[str]:
     """Create organizations and endpoints; returns the keys of the organizations."""
-    settings = load(**{name.removeprefix("SENDOFF_").lower(): value for name, value in environment.items()})
     urls = [f"http://{hosts[number % len(hosts)]}:{port}/hook/{number}" for number in range(options.endpoints)]
+    return await register_urls(environment, urls, fanout=options.fanout)
+
+
+async def register_urls(environment: Mapping[str, str], urls: Sequence[str], *, fanout: int) -> list[str]:
+    """Register an endpoint for each URL, `fanout` for each new organization; returns the keys of those."""
+    settings = load(**{name.removeprefix("SENDOFF_").lower(): value for name, value in environment.items()})
     turns = asyncio.Semaphore(_AT_ONCE)
     async with open_context(settings) as opened:
         # The benchmark registers a thousand endpoints at one host; the ping limit must not stop it.
@@ -40,10 +45,10 @@ async def create_fixtures(
 
         async def found(number: int) -> str:
             async with turns:
-                ours = urls[number * options.fanout : (number + 1) * options.fanout]
+                ours = urls[number * fanout : (number + 1) * fanout]
                 return await _found_organization(context, f"Bench {number}", ours)
 
-        return await asyncio.gather(*(found(number) for number in range(options.organizations)))
+        return await asyncio.gather(*(found(number) for number in range(max(1, len(urls) // fanout))))
 
 
 async def _found_organization(context: Context, name: str, urls: Sequence[str]) -> str:

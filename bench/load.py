@@ -38,7 +38,7 @@ class Load:
         self._plan = plan
         self._expected = str(plan.expect).encode()
         self._heads = cycle([head.encode() for head in plan.heads])
-        self._body = plan.body.encode()
+        self._bodies = cycle([body.encode() for body in plan.bodies])
         self._total = min(plan.most, round(plan.rate * plan.seconds)) if plan.rate else plan.most
         self._left = self._total
         self._under_way = 0
@@ -93,7 +93,7 @@ class Load:
     def _send(self, connection: Connection, sent: float) -> None:
         self._left -= 1
         self._under_way += 1
-        connection.send((next(self._heads), self._body), sent)
+        connection.send((next(self._heads), next(self._bodies)), sent)
 
     def _tick(self, number: int) -> None:
         loop = asyncio.get_running_loop()

@@ -81,6 +81,11 @@ class Meter:
             calibration_ms=self.noise.since(before.at),
         )
 
+    def resident_memory(self) -> dict[str, float]:
+        """The largest process of each part, in MiB."""
+        table = ProcessTable()
+        return {part: table.resident_memory(pids) for part, pids in self._pids().items()}
+
     def _pids(self) -> dict[str, list[int]]:
         return {
             "api": self.servers.api_pids,

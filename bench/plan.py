@@ -14,15 +14,16 @@ _EVENT_ID = b'"id":"'
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to send where: `heads` take turns, each followed by `body`. Ends after `seconds` or `most` requests.
+    """What to send where: `heads` take turns, each followed by the next of `bodies`.
 
+    Ends after `seconds` or `most` requests.
     `rate` is requests per second, 0 for a closed loop. `answers` is where the answers' times go, if anywhere.
     """
 
     host: str
     port: int
     heads: list[str]
-    body: str
+    bodies: list[str]
     expect: int
     connections: int
     seconds: float

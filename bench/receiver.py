@@ -2,7 +2,7 @@
 
 It understands what Sendoff sends and nothing else: requests with a `Content-Length`, one after the other on
 connections that are kept alive. Commands come as lines on standard input, each is answered by a line:
-`count`, `reset`, `dump FILE`. It ends with its standard input.
+`count`, `connections`, `reset`, `dump FILE`. It ends with its standard input.
 
     python -m bench.receiver PORT HOST [HOST …]
 """
@@ -22,7 +22,7 @@ import uvloop
 EVENT_ID_LENGTH = 28
 NO_EVENT_ID = b"-" * EVENT_ID_LENGTH
 
-_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 _LENGTH = b"\r\nContent-Length: "
 _EVENT_ID = b"-Event-Id: "
 
@@ -33,6 +33,10 @@ class Log:
     def __init__(self) -> None:
         self._ids = bytearray()
         self._times = array("d")
+        self.connections = 0
+        """How many were made."""
+        self.has_begun = False
+        """Whether it was cleared, which is when a scenario begins."""
 
     def __len__(self) -> int:
         return len(self._times)
@@ -48,6 +52,8 @@ class Log:
         """Forget everything."""
         self._ids.clear()
         del self._times[:]
+        self.connections = 0
+        self.has_begun = True
 
     def dump(self, path: Path) -> None:
         """Write the times, then the ids."""
@@ -73,6 +79,7 @@ class Receiver(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._log.connections += 1
 
     def data_received(self, data: bytes) -> None:
         data = self._rest + data if self._rest else data
@@ -81,10 +88,18 @@ class Receiver(asyncio.Protocol):
             if len(data) < total:
                 break
             self._log.note(data, end)
-            if self._transport is not None:
-                self._transport.write(_ANSWER)
+            self.answer(data, end)
             data = data[total:]
         self._rest = data
+
+    def answer(self, request: bytes, head_end: int) -> None:
+        """Answer the request, which ends its head at `head_end`."""
+        self.send(ANSWER)
+
+    def send(self, response: bytes) -> None:
+        """Write a response, unless the connection is gone."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(response)
 
 
 def _content_length(request: bytes, head_end: int) -> int:
@@ -95,7 +110,7 @@ def _content_length(request: bytes, head_end: int) -> int:
     return int(request[start : request.find(b"\r\n", start)])
 
 
-class _Commands:
+class Commands:
     """Lines on standard input."""
 
     def __init__(self, log: Log) -> None:
@@ -121,6 +136,8 @@ class _Commands:
             self._log.clear()
         elif command == "dump":
             self._log.dump(Path(argument))
+        elif command == "connections":
+            return str(self._log.connections)
         return str(len(self._log))
 
 
@@ -129,7 +146,7 @@ async def _serve(port: int, hosts: list[str]) -> None:
     loop = asyncio.get_running_loop()
     for host in hosts:
         await loop.create_server(lambda: Receiver(log), host, port, backlog=1024)
-    commands = _Commands(log)
+    commands = Commands(log)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     await commands.until_ended()

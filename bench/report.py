@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from bench.calibration import REFERENCE_MS
 from bench.databases import POSTGRES_SETTINGS
@@ -14,6 +15,8 @@ from sendoff.clock import SystemClock
 
 _QUIET_CORES = 0.2
 """What the benchmark's own instruments may use of the machine while nothing happens."""
+
+_TRAFFIC = "<!-- python -m bench.traffic -->"
 
 _HOW_TO_READ = """\
 - Everything runs on the one machine: product, databases, receiver and load generator share its cores.
@@ -47,6 +50,13 @@ def render_report(command: str, options: Options, environment: Environment, runs
         _HOW_TO_READ.format(reference=REFERENCE_MS).rstrip(),
     ]
     return "\n\n".join([*parts, *_statements(runs)]) + "\n"
+
+
+def write_results(path: Path, *, results: str | None = None, traffic: str | None = None) -> None:
+    """Write the benchmark's results, or those of `bench.traffic`, which stand behind them; the other part stays."""
+    before, _, behind = path.read_text().partition(_TRAFFIC)
+    parts = (results or before, _TRAFFIC, traffic or behind)
+    path.write_text("\n\n".join(part.strip() for part in parts).rstrip() + "\n")
 
 
 def _describe_postgres() -> str:

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,7 +31,10 @@ class ReceiverProcess:
     def __init__(self, hosts: int) -> None:
         self.hosts = [f"127.0.{number // 250}.{number % 250 + 2}" for number in range(hosts)]
         self.port = free_port()
-        command = [sys.executable, "-m", "bench.receiver", str(self.port), *self.hosts]
+        self._launch("bench.receiver", str(self.port), *self.hosts)
+
+    def _launch(self, module: str, *arguments: str) -> None:
+        command = [sys.executable, "-m", module, *arguments]
         self._process = start(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._read_line()
 
@@ -41,6 +45,10 @@ class ReceiverProcess:
     def count(self) -> int:
         """How many requests have arrived since the last reset."""
         return int(self._ask("count"))
+
+    def connections(self) -> int:
+        """How many connections were made to it since the last reset."""
+        return int(self._ask("connections"))
 
     def reset(self) -> None:
         self._ask("reset")
@@ -73,8 +81,16 @@ class Servers:
     """Valkey, the API and the workers, on a database that runs already and is migrated here."""
 
     def __init__(
-        self, directory: Path, database: BenchDatabase, profiler: Profiler, *, settings: tuple[str, ...]
+        self,
+        directory: Path,
+        database: BenchDatabase,
+        profiler: Profiler,
+        *,
+        settings: tuple[str, ...],
+        launcher: Sequence[str] = (),
     ) -> None:
+        """`launcher`: options for Python before `-m`, with which each process is started."""
+        self._launcher = launcher
         self._directory = directory
         self._profiler = profiler
         valkey_directory = directory / "valkey"
@@ -161,7 +177,7 @@ class Servers:
         descriptors = [] if ready_descriptor is None else [ready_descriptor]
         if ready_descriptor is not None:
             environment["SENDOFF_READY_FD"] = str(ready_descriptor)
-        command = [sys.executable, *self._profiler.python_options(module), "-m", module, *arguments]
+        command = [sys.executable, *self._launcher, *self._profiler.python_options(module), "-m", module, *arguments]
         with (self._directory / f"{module}.log").open("ab") as log:
             return start(command, cwd=ROOT, env=environment, stdout=log, stderr=log, pass_fds=descriptors)
 

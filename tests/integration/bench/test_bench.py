@@ -19,24 +19,27 @@ from bench.table import percentile
 from tests.support.polling import eventually
 
 _ID = "evt_" + "0123456789abcdef01234567"
-_REQUEST = f"POST /hook HTTP/1.1\r\nX-OptimalDial-Event-Id: {_ID}\r\nContent-Length: 5\r\n\r\nhello".encode()
+REQUEST = f"POST /hook HTTP/1.1\r\nX-OptimalDial-Event-Id: {_ID}\r\nContent-Length: 5\r\n\r\nhello".encode()
 
 
-class _Wire(asyncio.Transport):
+class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written = b""
+
+    def is_closing(self) -> bool:
+        return False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += data
 
 
-@pytest.mark.parametrize("size", [1, 7, len(_REQUEST), 3 * len(_REQUEST)])
+@pytest.mark.parametrize("size", [1, 7, len(REQUEST), 3 * len(REQUEST)])
 def test_the_receiver_answers_and_logs_each_request_however_the_bytes_are_cut(size: int, tmp_path: Path) -> None:
-    log, wire = Log(), _Wire()
+    log, wire = Log(), Wire()
     connection = Receiver(log)
     connection.connection_made(wire)
-    stream = _REQUEST * 3
+    stream = REQUEST * 3
     for start in range(0, len(stream), size):
         connection.data_received(stream[start : start + size])
     log.dump(tmp_path / "receipts")
@@ -67,7 +70,7 @@ async def test_the_load_generator_sends_as_many_requests_as_planned_and_notes_ea
         host="127.0.0.1",
         port=port,
         heads=["POST /a HTTP/1.1\r\n\r\n", "POST /b HTTP/1.1\r\n\r\n"],
-        body="",
+        bodies=[""],
         expect=202,
         connections=4,
         seconds=30,
