@@ -53,11 +53,17 @@ def make_files_private() -> None:
     os.umask(0o077)
 
 
+def descriptor_limit() -> int:
+    """How many files and sockets this process may have open at a time."""
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft != resource.RLIM_INFINITY else _MOST_DESCRIPTORS
+
+
 def raise_descriptor_limit() -> int:
     """Raise the soft limit of open files and sockets to the hard one, and return it: each connection needs one."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard if hard != resource.RLIM_INFINITY else _MOST_DESCRIPTORS
+    return descriptor_limit()
 
 
 def tune_garbage_collector() -> None:

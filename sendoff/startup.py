@@ -11,6 +11,7 @@ from sendoff.context import Context
 from sendoff.dialects.branded import BrandedDialect
 from sendoff.dialects.registry import Dialects
 from sendoff.policy.addresses import AddressPolicy
+from sendoff.process import descriptor_limit
 from sendoff.queue import RedisQueue, connect
 from sendoff.server_time import following_server_time
 from sendoff.settings import BadSettings, Settings
@@ -18,7 +19,7 @@ from sendoff.smtp_url import parse_smtp_url
 from sendoff.store.engine.database import Database
 from sendoff.store.vault import Vault
 from sendoff.wire.alert_wire import AlertWire
-from sendoff.wire.http.client import Client
+from sendoff.wire.http.client import MOST_IDLE_CONNECTIONS, Client
 from sendoff.wire.smtp import Mailer
 from sendoff.wire.tls.trust import default_ssl_context
 
@@ -104,7 +105,11 @@ async def open_context(settings: Settings, *, pool_size: int = 10) -> AsyncItera
 def _open_wire(settings: Settings, addresses: AddressPolicy) -> Client:
     new_ssl_context = partial(default_ssl_context, settings.ca_file)
     return Client(
-        addresses, ssl_context=new_ssl_context(), new_ssl_context=new_ssl_context, proxy=settings.egress_proxy_url
+        addresses,
+        ssl_context=new_ssl_context(),
+        new_ssl_context=new_ssl_context,
+        proxy=settings.egress_proxy_url,
+        max_idle=min(MOST_IDLE_CONNECTIONS, descriptor_limit() // 4),
     )
 
 
