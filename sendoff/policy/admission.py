@@ -6,8 +6,9 @@ Pure bookkeeping: no clock, no asyncio, no database. `now` is monotonic seconds 
   which has as many places. While that is full, the endpoints in it start nothing more.
 - Some slots are reserved for endpoints that are known to be fast.
 - An endpoint's concurrency limit starts at 1. A fast answer raises it to the endpoint's cap, a slower one doubles it,
-  and without an answer it falls to 1. Its rate limit and the limits of its targets (host and port, per organization)
-  hold as well.
+  and without an answer it falls to 1. While the first answer of a fast endpoint is late, it is 2: one more attempt
+  tells whether the endpoint hangs or that request alone. Its rate limit and the limits of its targets (host and port,
+  per organization) hold as well.
 - An endpoint that is not known to answer is probed, one attempt at a time. Probes start at a rate that falls with the
   number of those outstanding, and endpoints take turns.
 - A claimed delivery that cannot start yet is queued at its endpoint, and evicted if that takes too long.
@@ -601,7 +602,10 @@ class Admission(Generic[T]):
             ticket.phase = _Phase.LATE
             self._late[ticket] = None
             if ticket.endpoint.responsiveness is not Responsiveness.SLOW:
+                was_fast = ticket.endpoint.is_fast
                 self._set_responsiveness(ticket.endpoint, Responsiveness.UNRESPONSIVE)
+                if was_fast:
+                    ticket.endpoint.limit = 2
         for ticket in _pop_started(self._late, now - SLOW_AFTER_SECONDS):
             self._take(ticket.endpoint, -1)
             ticket.phase = _Phase.SLOW

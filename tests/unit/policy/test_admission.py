@@ -114,6 +114,28 @@ def test_an_endpoint_may_have_a_cap_of_its_own() -> None:
     assert [worker.offer("b", max_in_flight=100) for _ in range(6)] == [START] * 5 + [QUEUED]
 
 
+def test_a_fast_endpoint_goes_on_beside_one_request_that_hangs() -> None:
+    worker = Worker()
+    worker.make_fast("a")
+    worker.offer("a")
+    worker.advance(FAST_WITHIN_SECONDS)
+    assert (worker.offer("a"), worker.claimable("a")) == (START, 0)
+    worker.under_way.reverse()  # the second attempt is over before the first
+    worker.finish("a")
+    assert worker.claimable("a") > 1
+
+
+def test_a_fast_endpoint_gets_nothing_while_two_requests_hang() -> None:
+    worker = Worker()
+    worker.make_fast("a")
+    worker.offer("a")
+    worker.advance(FAST_WITHIN_SECONDS)
+    worker.offer("a")
+    worker.advance(FAST_WITHIN_SECONDS)
+    worker.finish("a", answered=False)
+    assert (worker.claimable("a"), worker.offer("a")) == (0, QUEUED)
+
+
 @pytest.mark.parametrize(
     ("seconds", "answered", "learnt"),
     [
