@@ -26,6 +26,7 @@ app = typer.Typer(
         Command("events", "events", "app", "Why an event was sent to an endpoint, or not."),
         Command("event-types", "event_types", "app", "The types of events beyond the built-in ones."),
         Command("endpoints", "endpoints", "app", "Every organization's endpoints."),
+        Command("alert-endpoints", "alert_endpoints", "app", "Where operational events go: webhooks, Slack, e-mail."),
         Command("deliveries", "deliveries", "app", "Any delivery, with its attempts."),
         Command("dead-letters", "dead_letters", "app", "Deliveries that were given up."),
         Command("replay", "replays", "replay", "Send dead letters or finished deliveries again."),

@@ -31,6 +31,7 @@ _LISTS = {
     "delivery": "/operator/v1/deliveries",
     "dead letter": "/operator/v1/dead-letters",
     "endpoint": "/operator/v1/endpoints",
+    "alert endpoint": "/operator/v1/alert-endpoints",
     "replay": "/operator/v1/replays",
     "organization": "/operator/v1/organizations",
     "key": "/operator/v1/keys",

@@ -8,8 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from sendoff.clock import iso
-from sendoff.endpoints.fields import OperatorsView
+from sendoff.endpoints.fields import AlertEndpointFields, OperatorsView
 from sendoff.endpoints.listening import Answer, Shown, Window
+from sendoff.endpoints.manage import RegisteredEndpoint
+from sendoff.endpoints.trial import Trial
 from sendoff.operators.explain import EventExplanation
 from sendoff.operators.queries import DeadLetterReport, DeliveryReport
 from sendoff.operators.replay import ReplayReport
@@ -44,6 +46,30 @@ def serialize_endpoint(endpoint: Endpoint) -> dict[str, Any]:
     view = OperatorsView.of(endpoint)
     fields = _pick(view, " ".join(OperatorsView.model_fields))
     return {OperatorsView.model_fields[name].alias or name: value for name, value in fields.items()}
+
+
+def serialize_alert_endpoint(endpoint: Endpoint) -> dict[str, Any]:
+    """An alert endpoint, never with its secret."""
+    return AlertEndpointFields.of(endpoint).model_dump(mode="json", by_alias=True)
+
+
+def serialize_registered_alert(registered: RegisteredEndpoint) -> dict[str, Any]:
+    """An alert endpoint with its secret, which is shown this once."""
+    shown = serialize_alert_endpoint(registered.endpoint) | {"secret": registered.shared_secret}
+    return shown if registered.public_key is None else shown | {"public_key": registered.public_key}
+
+
+def serialize_trial(trial: Trial) -> dict[str, Any]:
+    """What an endpoint would get, and what its receiver answered, if anything was sent."""
+    request, response = trial.request, trial.response
+    return {
+        "matched": trial.matched,
+        "because": trial.because,
+        "request": request
+        and {"url": redact_url(request.url), "headers": dict(request.headers), "body": request.body.decode()},
+        "response": response and {"status": response.status, "body": response.body.decode(errors="replace")},
+        "error": trial.error,
+    }
 
 
 def serialize_delivery(listed: ListedDelivery) -> dict[str, Any]:

@@ -31,6 +31,7 @@ KINDS = (
     Kind("delivery", Delivery),
     Kind("dead letter", DeadLetter),
     Kind("endpoint", Endpoint),
+    Kind("alert endpoint", Endpoint),
     Kind("event", Event, is_event=True),
     Kind("organization", Organization),
     Kind("key", ApiKey),
