@@ -74,7 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_context(settings) as context:
+        async with open_context(settings, traced_as="sendoff-web") as context:
             app.state.context = context
             context.service(Brand.of)  # a logo that cannot be used is said at start, not at the first page
             flushing = asyncio.create_task(Statistics.of(context).flush_regularly())

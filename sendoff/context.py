@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sendoff.settings import Settings
     from sendoff.store.engine.database import Database
     from sendoff.store.vault import Vault
+    from sendoff.tracing import Tracer
     from sendoff.wire.alert_wire import AlertWire
     from sendoff.wire.http.client import Client
 
@@ -51,6 +52,8 @@ class Context:
     dialects: Dialects = field(default_factory=Dialects)
     clock: Clock = field(default_factory=SystemClock)
     random_source: RandomSource = random.random
+    tracer: Tracer | None = None
+    """Makes the spans of publishing and delivering; None unless traces are sent somewhere."""
     under_way: dict[tuple[str, str], str] = field(default_factory=dict, repr=False)
     _services: dict[Callable[[Context], object], object] = field(default_factory=dict, repr=False)
 

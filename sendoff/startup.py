@@ -18,6 +18,7 @@ from sendoff.settings import BadSettings, Settings
 from sendoff.smtp_url import parse_smtp_url
 from sendoff.store.engine.database import Database
 from sendoff.store.vault import Vault
+from sendoff.tracing import open_tracer
 from sendoff.wire.alert_wire import AlertWire
 from sendoff.wire.http.client import MOST_IDLE_CONNECTIONS, Client
 from sendoff.wire.smtp import Mailer
@@ -57,9 +58,12 @@ def branded_dialect(settings: Settings) -> BrandedDialect:
 
 
 @asynccontextmanager
-async def open_context(settings: Settings, *, pool_size: int = 10) -> AsyncIterator[Context]:
+async def open_context(
+    settings: Settings, *, pool_size: int = 10, traced_as: str | None = None
+) -> AsyncIterator[Context]:
     """A context on the settings' database, Redis and network; closed at the end of the block.
 
+    `traced_as` names the service in traces; without it none are made.
     Raises errors.WrongSchema when the database needs `sendoff migrate` first.
     """
     database = Database.open(
@@ -75,6 +79,7 @@ async def open_context(settings: Settings, *, pool_size: int = 10) -> AsyncItera
     wire = _open_wire(settings, addresses)
     alert_addresses = alert_address_policy(settings)
     alert_wire = _open_alert_wire(settings, alert_addresses, wire)
+    tracer = None if traced_as is None else open_tracer(traced_as)
     try:
         await database.check_schema()
         context = Context(
@@ -89,6 +94,7 @@ async def open_context(settings: Settings, *, pool_size: int = 10) -> AsyncItera
             alert_wire=alert_wire,
             alert_addresses=alert_addresses,
             dialects=Dialects(branded_dialect(settings)),
+            tracer=tracer,
         )
         try:
             async with following_server_time(database, clock):
@@ -96,6 +102,8 @@ async def open_context(settings: Settings, *, pool_size: int = 10) -> AsyncItera
         finally:
             await context.close_services()
     finally:
+        if tracer is not None:
+            await tracer.aclose()
         await alert_wire.aclose()
         await wire.aclose()
         await queue.close()

@@ -58,7 +58,7 @@ async def serve(settings: Settings) -> None:
     try:
         while not stop.is_set():
             try:
-                async with open_context(settings) as context:
+                async with open_context(settings, traced_as="sendoff-worker") as context:
                     await _work(context, stop, health)
             except Unavailable as error:
                 health.set_not_ready("waiting for the database")

@@ -48,7 +48,7 @@ async def start(ctx: dict[Any, Any]) -> None:
     try:
         check_public_url(_SETTINGS)
         serve_health(_SETTINGS, health)
-        host = WorkerHost(await opened.enter_async_context(open_context(_SETTINGS)), health)
+        host = WorkerHost(await opened.enter_async_context(open_context(_SETTINGS, traced_as="sendoff-worker")), health)
     except SendoffError as error:
         sys.exit(f"worker: {error}")
     ctx["host"], ctx["opened"], ctx["beating"] = host, opened, asyncio.create_task(health.beat())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +27,7 @@ from sendoff.publishing.batcher import PublishBatcher
 from sendoff.publishing.history import get_event
 from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
 from sendoff.store.tables import Delivery, Event
+from sendoff.tracing import parse_traceparent
 
 from ..http.authentication import RequestAuth, admit, context_of, refuse_key_in_url
 from ..http.bodies import read_json_bytes
@@ -89,6 +91,34 @@ async def get(auth: EventsWriter, context: ContextOf, event_id: str) -> Response
 
 
 async def _publish(request: Request, *, read: Read, answer: Answer, in_batch: bool) -> Response:
+    traceparent, tracer = parse_traceparent(request.headers.get("traceparent")), context_of(request).tracer
+    if tracer is None:
+        if traceparent is not None:
+            read = _traced(read, traceparent)
+        return await _publish_read(request, read=read, answer=answer, in_batch=in_batch)
+    span = tracer.begin("publish", traceparent, kind="server")
+    problem: str | None = "it ended without an answer"
+    try:
+        response = await _publish_read(request, read=_traced(read, span.traceparent), answer=answer, in_batch=in_batch)
+        problem = None
+    except SendoffError as error:
+        problem = type(error).__name__
+        raise
+    finally:
+        span.end({"sendoff.request_id": request.state.request_id}, error=problem)
+    return response
+
+
+def _traced(read: Read, traceparent: str) -> Read:
+    """Reads the same events, which then belong to the span."""
+
+    async def read_traced(body: bytes) -> list[NewEvent]:
+        return [replace(event, traceparent=traceparent) for event in await read(body)]
+
+    return read_traced
+
+
+async def _publish_read(request: Request, *, read: Read, answer: Answer, in_batch: bool) -> Response:
     if idempotency_key(request) is not None or not _is_small(request):
         auth = await admit(request, EVENTS_WRITE, limited=False)
         check_query(request)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -31,7 +32,7 @@ from sendoff.ids import new_id
 from sendoff.metrics import LEASE_TAKEOVERS
 from sendoff.policy.addresses import AddressPolicy, Target, check_url
 from sendoff.policy.admission import UNLIMITED, Quotas
-from sendoff.policy.attempt_result import REJECTED_ADDRESS, AttemptResult, classify_error, classify_response
+from sendoff.policy.attempt_result import REJECTED_ADDRESS, AttemptResult, ResultKind, classify_error, classify_response
 from sendoff.policy.decision import Decision, Delivered, HealthEffect, decide
 from sendoff.policy.states import EndpointState
 from sendoff.store.hot.rows import ClaimedDelivery, ClaimedRow, ClaimResult
@@ -41,6 +42,7 @@ from sendoff.store.queries.endpoints import Destination
 from sendoff.store.queries.events import EventContent
 from sendoff.store.tables import Endpoint
 from sendoff.store.vault import Vault
+from sendoff.tracing import Span
 from sendoff.wire.errors import RefusedAddress, WireError
 from sendoff.wire.http.message import Response
 
@@ -63,6 +65,8 @@ class Claim:
     leased_until: datetime
     event: EventContent
     endpoint: Destination
+    traceparent: str | None = None
+    """The span that the attempt belongs under (W3C Trace Context); None if none is known."""
 
     @property
     def attempt_number(self) -> int:
@@ -163,11 +167,15 @@ async def deliver(context: Context, claimed: Claim) -> FinishedAttempt:
     request: Request | None = None
     response: Response | None = None
     failure: Exception | None = None
+    span = None if context.tracer is None else context.tracer.begin("attempt", claimed.traceparent, kind="client")
     try:
         if started_at >= claimed.leased_until:
             # A process that stalled since its claim must not send what another worker may have delivered meanwhile.
             raise _LeaseEnded
         request = prepare(context, claimed, now=started_at)
+        traceparent = claimed.traceparent if span is None else span.traceparent
+        if traceparent is not None:
+            request.headers.append(("traceparent", traceparent))
         response = await exchange(context, request, claimed.endpoint)
     except (WireError, SendoffError) as error:
         failure = error.with_traceback(None)  # whose frames would hold the exception that holds them
@@ -183,6 +191,8 @@ async def deliver(context: Context, claimed: Claim) -> FinishedAttempt:
         blocked_since=claimed.delivery.blocked_since,
     )
     is_delivered = isinstance(decision.step, Delivered)
+    if span is not None:
+        _end_span(span, claimed, result, response)
     return FinishedAttempt(
         claim=claimed,
         started_at=started_at,
@@ -194,6 +204,21 @@ async def deliver(context: Context, claimed: Claim) -> FinishedAttempt:
         request=None if is_delivered else request,
         response=None if is_delivered else response,
     )
+
+
+def _end_span(span: Span, claimed: Claim, result: AttemptResult, response: Response | None) -> None:
+    attributes: dict[str, str | int] = {
+        "sendoff.event_id": claimed.event.id,
+        "sendoff.event_type": claimed.event.type,
+        "sendoff.delivery_id": claimed.delivery.id,
+        "sendoff.endpoint_id": claimed.endpoint.id,
+        "sendoff.attempt": claimed.attempt_number,
+        "sendoff.outcome": result.name,
+        "server.address": urlsplit(claimed.endpoint.url).hostname or "",
+    }
+    if response is not None:
+        attributes["http.response.status_code"] = response.status
+    span.end(attributes, error=None if result.kind is ResultKind.DELIVERED else result.detail[:LONGEST_ERROR])
 
 
 def find_target(context: Context, endpoint: Destination) -> Target | None:
@@ -304,11 +329,27 @@ async def _sort_out(context: Context, result: ClaimResult, *, lease_token: str, 
     own = [row for row in active if has_own_bounds(context, row.endpoint)]
     bounded = await hold_to_bounds(context, own, lease_token=lease_token) if own else BoundedClaims()
     to_send = [
-        Claim(row.delivery, lease_token, bounded.leases.get(row.delivery.id, until), row.event, row.endpoint)
+        Claim(
+            row.delivery,
+            lease_token,
+            bounded.leases.get(row.delivery.id, until),
+            row.event,
+            row.endpoint,
+            _traced_claim(context, row),
+        )
         for row in active
         if row.delivery.id not in bounded.released
     ]
     return Claims(to_send, result.held_endpoint_ids | bounded.waiting_endpoints)
+
+
+def _traced_claim(context: Context, row: ClaimedRow) -> str | None:
+    """The traceparent of the attempt that follows: that of a span for the claim, or the event's where none are made."""
+    if context.tracer is None:
+        return row.event.traceparent
+    span = context.tracer.begin("claim", row.event.traceparent, kind="consumer")
+    span.end({"sendoff.delivery_id": row.delivery.id, "sendoff.endpoint_id": row.endpoint.id})
+    return span.traceparent
 
 
 async def _dead_letter(context: Context, closed: Sequence[ClaimedRow], lease_token: str) -> None:

@@ -47,6 +47,8 @@ class NewEvent:
     type: str
     data: bytes
     occurred_at: datetime | None = None
+    traceparent: str | None = None
+    """The span that publishes it, as W3C Trace Context writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class AcceptedEvent:
     organization_id: str
     type: str
     deliveries: list[NewDelivery]
+    traceparent: str | None = None
 
     @property
     def delivery_ids(self) -> list[str]:
@@ -185,12 +188,20 @@ async def accept_one(
     None, with nothing written, for any other, which is then accepted or refused like several (`HotStore.accept_one`).
     """
     now = context.clock.now()
-    new = EventOfKey(key_hash, new_event_id(), event.type, event.data.decode(), event.occurred_at or now, request_id)
+    new = EventOfKey(
+        key_hash,
+        new_event_id(),
+        event.type,
+        event.data.decode(),
+        event.occurred_at or now,
+        request_id,
+        event.traceparent,
+    )
     is_built_in = event.type in BUILT_IN_TYPES
     if not is_built_in and not is_event_type_name(event.type):
         return None
     accepted = await context.hot.accept_one(new, scope=scope, is_built_in=is_built_in, now=now)
-    return None if accepted is None else AcceptedEvent(new.id, accepted[0], event.type, accepted[1])
+    return None if accepted is None else AcceptedEvent(new.id, accepted[0], event.type, accepted[1], event.traceparent)
 
 
 async def _insert(context: Context, plan: Plan, now: datetime, *, tx: Transaction | None) -> None:
@@ -317,7 +328,9 @@ def plan_publications(
                     plan.failed.append(Untransformed(row.id, result.error))
             plan.deliveries.extend(rows)
             plan.events.append(_event_row(event, event_id, publication, now, len(rows)))
-            plan.accepted[-1].append(AcceptedEvent(event_id, publication.organization_id, event.type, rows))
+            plan.accepted[-1].append(
+                AcceptedEvent(event_id, publication.organization_id, event.type, rows, event.traceparent)
+            )
     return plan
 
 
@@ -349,6 +362,11 @@ def enqueue_accepted(context: Context, accepted: Sequence[AcceptedEvent]) -> Non
     new = [delivery for event in accepted for delivery in event.deliveries]
     context.queue.enqueue_deliveries(delivery.id for delivery in new if delivery.state == DeliveryState.PENDING)
     context.queue.enqueue_backlog({delivery.endpoint_id for delivery in new if delivery.state == DeliveryState.HELD})
+    if context.tracer is not None:
+        for event in accepted:
+            context.tracer.begin("enqueue", event.traceparent, kind="producer").end(
+                {"sendoff.event_id": event.id, "sendoff.deliveries": len(event.deliveries)}
+            )
 
 
 def _event_row(
@@ -363,4 +381,5 @@ def _event_row(
         created_at=now,
         request_id=publication.request_id,
         delivery_count=delivery_count,
+        traceparent=event.traceparent,
     )

@@ -74,19 +74,20 @@ _FIND_SUBSCRIBERS = f"""
     WHERE o.id = ANY($1::uuid[])
 """
 
-_EVENT_COLUMNS = ("id", "organization_id", "type", "data", "occurred_at", "request_id", "delivery_count")
+_EVENT_COLUMNS = ("id", "organization_id", "type", "data", "occurred_at", "request_id", "delivery_count", "traceparent")
 _DELIVERY_COLUMNS = ("id", "event_id", "endpoint_id", "organization_id", "state", "data", "sequence")
 _ACCEPT = """
     WITH accepted AS (
-        INSERT INTO events (id, organization_id, type, data, occurred_at, request_id, delivery_count, created_at)
-        SELECT r.*, $8 FROM unnest(
-            $1::text[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::int[]
+        INSERT INTO events
+            (id, organization_id, type, data, occurred_at, request_id, delivery_count, traceparent, created_at)
+        SELECT r.*, $9 FROM unnest(
+            $1::text[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::int[], $8::text[]
         ) AS r
     )
     INSERT INTO deliveries
         (id, event_id, endpoint_id, organization_id, created_at, state, data, attempt_count, due_at, sequence)
-    SELECT r.id, r.event_id, r.endpoint_id, r.organization_id, $8, r.state, r.data, 0, $8, r.sequence
-    FROM unnest($9::uuid[], $10::text[], $11::uuid[], $12::uuid[], $13::text[], $14::text[], $15::bigint[])
+    SELECT r.id, r.event_id, r.endpoint_id, r.organization_id, $9, r.state, r.data, 0, $9, r.sequence
+    FROM unnest($10::uuid[], $11::text[], $12::uuid[], $13::uuid[], $14::text[], $15::text[], $16::bigint[])
         AS r(id, event_id, endpoint_id, organization_id, state, data, sequence)
 """
 
@@ -107,8 +108,9 @@ _ACCEPT_ONE = f"""
         FROM sender s JOIN endpoints p ON p.organization_id = s.organization_id AND p.state = 'active'
         WHERE EXISTS (SELECT FROM json_array_elements_text(p.events) AS named WHERE named = ANY($11::text[]))
     ), event AS (
-        INSERT INTO events (id, organization_id, type, data, occurred_at, request_id, delivery_count, created_at)
-        SELECT $6::text, s.organization_id, $5, $7::text, $8::timestamptz, $9::text,
+        INSERT INTO events
+            (id, organization_id, type, data, occurred_at, request_id, traceparent, delivery_count, created_at)
+        SELECT $6::text, s.organization_id, $5, $7::text, $8::timestamptz, $9::text, $12::text,
             (SELECT count(*) FROM reached), $2
         FROM sender s WHERE NOT EXISTS (SELECT FROM reached WHERE is_special)
         RETURNING organization_id
@@ -360,7 +362,7 @@ class PostgresHotStore:
         self, new: EventOfKey, *, scope: str, is_built_in: bool, now: datetime
     ) -> tuple[str, list[NewDelivery]] | None:
         arguments = (new.key_hash, now, scope, is_built_in, new.type, new.id, new.data, new.occurred_at, new.request_id)
-        rows = await self._direct.fetch(_ACCEPT_ONE, *arguments, new_id(), list(patterns_of(new.type)))
+        rows = await self._direct.fetch(_ACCEPT_ONE, *arguments, new_id(), list(patterns_of(new.type)), new.traceparent)
         if not rows:
             return None
         organization_id = str(rows[0]["organization_id"])

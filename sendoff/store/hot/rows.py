@@ -41,6 +41,7 @@ class EventOfKey:
     data: str
     occurred_at: datetime
     request_id: str | None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +210,7 @@ CONTENT = """
         p.consecutive_failures, p.last_success_at, p.unhealthy_since, p.ordered,
         p.retry_schedule, p.timeout_seconds, p.max_in_flight,
         p.headers, p.auth,
-        e.type AS event_type, COALESCE(t.data, e.data) AS data, e.occurred_at, e.request_id
+        e.type AS event_type, COALESCE(t.data, e.data) AS data, e.occurred_at, e.request_id, e.traceparent
     FROM claimed t
     LEFT JOIN endpoints p ON t.state = 'in_flight' AND p.id = t.endpoint_id
     LEFT JOIN events e ON t.state = 'in_flight' AND e.id = t.event_id
@@ -359,4 +360,5 @@ def _event(row: Any) -> EventContent:
         data=row["data"],
         occurred_at=read_time(row["occurred_at"]),
         request_id=row["request_id"],
+        traceparent=row["traceparent"],
     )

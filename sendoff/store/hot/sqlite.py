@@ -81,11 +81,13 @@ _FIND_SUBSCRIBERS = f"""
     WHERE o.id IN (SELECT value FROM json_each(:ids))
 """
 
-_EVENT_COLUMNS = ("id", "organization_id", "type", "data", "occurred_at", "request_id", "delivery_count")
+_EVENT_COLUMNS = ("id", "organization_id", "type", "data", "occurred_at", "request_id", "delivery_count", "traceparent")
 _DELIVERY_COLUMNS = ("id", "event_id", "endpoint_id", "organization_id", "state", "data", "sequence")
 _INSERT_EVENT = """
-    INSERT INTO events (id, organization_id, type, data, occurred_at, request_id, delivery_count, created_at)
-    VALUES (:id, :organization_id, :type, :data, :occurred_at, :request_id, :delivery_count, :created_at)
+    INSERT INTO events
+        (id, organization_id, type, data, occurred_at, request_id, traceparent, delivery_count, created_at)
+    VALUES
+        (:id, :organization_id, :type, :data, :occurred_at, :request_id, :traceparent, :delivery_count, :created_at)
 """
 _INSERT_DELIVERY = """
     INSERT INTO deliveries

@@ -26,6 +26,7 @@ class NewEventRow:
     created_at: datetime
     request_id: str | None
     delivery_count: int
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class EventContent:
     occurred_at: datetime
     request_id: str | None
     """The request that caused the event."""
+    traceparent: str | None = None
+    """The span that published it (W3C Trace Context)."""
 
 
 async def find(tx: Transaction, event_id: str) -> Event | None:

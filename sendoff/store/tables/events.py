@@ -41,5 +41,7 @@ class Event(SQLModel, table=True):
     occurred_at: datetime = Field(sa_type=UtcDateTime)
     created_at: datetime = Field(sa_type=UtcDateTime)
     request_id: str | None = Field(default=None, sa_type=String(64))
+    traceparent: str | None = Field(default=None, sa_type=String(55))
+    """The span that published it, as W3C Trace Context writes it; null if none is known."""
     delivery_count: int
     """How many deliveries were made of it, less those that are past their retention."""
