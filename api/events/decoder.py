@@ -66,7 +66,7 @@ _batch_decoder = msgspec.json.Decoder(EventBatchBody)
 
 async def read_event(body: bytes) -> list[NewEvent]:
     """The event in the body of `POST /api/v1/events`. Raises Invalid, which names the field."""
-    return [_checked(_decode(_event_decoder, body), "", data_limit=None)]
+    return [check_event(decode(_event_decoder, body), "", data_limit=None)]
 
 
 async def read_batch(body: bytes, *, data_limit: int) -> list[NewEvent]:
@@ -74,13 +74,13 @@ async def read_batch(body: bytes, *, data_limit: int) -> list[NewEvent]:
 
     Raises Invalid or TooLarge, which name the index. Other requests get their turn between slices of a large batch.
     """
-    events = _decode(_batch_decoder, body).events
+    events = decode(_batch_decoder, body).events
     if not 1 <= len(events) <= MOST_EVENTS:
         raise Invalid(f"`events` takes 1 to {MOST_EVENTS:,} events, not {len(events):,}.", field="events")
     checked: list[NewEvent] = []
     size = 0
     for index, event in enumerate(events):
-        checked.append(_checked(event, f"events[{index}].", data_limit=data_limit))
+        checked.append(check_event(event, f"events[{index}].", data_limit=data_limit))
         size += len(checked[-1].data)
         if size > SLICE_BYTES:
             await asyncio.sleep(0)
@@ -88,7 +88,8 @@ async def read_batch(body: bytes, *, data_limit: int) -> list[NewEvent]:
     return checked
 
 
-def _decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
+def decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
+    """What the decoder makes of the body. Raises Invalid."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -97,7 +98,8 @@ def _decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
         raise _lone_surrogate(body) or malformed(error) from None
 
 
-def _checked(event: EventBody, prefix: str, *, data_limit: int | None) -> NewEvent:
+def check_event(event: EventBody, prefix: str, *, data_limit: int | None) -> NewEvent:
+    """The event, within the bounds of `data` and its time. Raises Invalid or TooLarge; `prefix` begins its fields."""
     data, occurred_at = bytes(event.data), event.occurred_at
     field = f"{prefix}data"
     if data_limit is not None and len(data) > data_limit:

@@ -37,6 +37,7 @@ from ..http.idempotency import respond
 from ..http.middleware import BATCH_LIMIT_BYTES
 from ..http.validation import check_query
 from ..openapi.operations import error_responses
+from .cloud_events import is_cloud_event, read_cloud_event
 from .decoder import SLICE_BYTES, read_batch, read_event
 from .schemas import EventDelivery, EventWithDeliveries
 
@@ -52,10 +53,12 @@ router = APIRouter(tags=["events"])
 
 async def publish_one(request: Request) -> Response:
     """202 after the event and its deliveries are committed."""
+    if is_cloud_event(request.headers):
+        return await _publish_cloud_event(request)
     return await _publish(
         request,
         read=read_event,
-        answer=lambda accepted: _accepted(accepted[0]),
+        answer=_answer_one,
         in_batch=False,
     )
 
@@ -124,7 +127,8 @@ async def _publish_read(request: Request, *, read: Read, answer: Answer, in_batc
         check_query(request)
         with context_of(request).service(_bodies_in_progress).held(auth.organization_id) as count:
             body = await read_json_bytes(request, count=count)
-            return await _publish_alone(request, auth, body, await read(body), answer=answer, in_batch=in_batch)
+            events, idempotent = await read(body), await _idempotent(request, auth, body)
+            return await _publish_alone(request, auth, events, idempotent=idempotent, answer=answer, in_batch=in_batch)
     refuse_key_in_url(request)
     authorization = request.headers.get("authorization")
     hash_bearer_key(authorization)  # without a key nothing is read
@@ -139,6 +143,21 @@ async def _publish_read(request: Request, *, read: Read, answer: Answer, in_batc
     )
     EVENTS_ACCEPTED.inc(len(accepted))
     return Response(orjson.dumps(answer(accepted)), 202, media_type="application/json")
+
+
+async def _publish_cloud_event(request: Request) -> Response:
+    """Publish it once for its source and id, whatever else differs, or for its Idempotency-Key if it has one."""
+    auth = await admit(request, EVENTS_WRITE, limited=False)
+    check_query(request)
+    with context_of(request).service(_bodies_in_progress).held(auth.organization_id) as count:
+        body = await read_json_bytes(request, optional=True, count=count, takes=lambda _: True)
+        read = read_cloud_event(request.headers, body)
+        idempotent = await _idempotent(request, auth, body)
+        if idempotent is None:
+            idempotent = IdempotentRequest(auth.organization_id, read.key, fingerprint(read.key.encode()))
+        return await _publish_alone(
+            request, auth, [read.event], idempotent=idempotent, answer=_answer_one, in_batch=False
+        )
 
 
 def _acceptance_of(request: Request) -> PublishBatcher:
@@ -163,9 +182,9 @@ def _is_small(request: Request) -> bool:
 async def _publish_alone(
     request: Request,
     auth: RequestAuth,
-    body: bytes,
     events: Sequence[NewEvent],
     *,
+    idempotent: IdempotentRequest | None,
     answer: Answer,
     in_batch: bool,
 ) -> Response:
@@ -181,7 +200,7 @@ async def _publish_alone(
         events,
         answer=store,
         request_id=auth.request_id,
-        idempotent=await _idempotent(request, auth, body),
+        idempotent=idempotent,
         in_batch=in_batch,
     )
     EVENTS_ACCEPTED.inc(len(done))
@@ -196,6 +215,10 @@ async def _idempotent(request: Request, auth: RequestAuth, body: bytes) -> Idemp
     # Hashing releases the interpreter's lock, so a thread keeps a large batch off the event loop.
     asked = fingerprint(*parts) if len(body) <= SLICE_BYTES else await asyncio.to_thread(fingerprint, *parts)
     return IdempotentRequest(auth.organization_id, key, asked)
+
+
+def _answer_one(accepted: list[AcceptedEvent]) -> dict[str, Any]:
+    return _accepted(accepted[0])
 
 
 def _accepted(event: AcceptedEvent) -> dict[str, Any]:

@@ -89,7 +89,11 @@ def _components(model: type[BaseModel]) -> dict[str, Any]:
 PLAIN_OPERATIONS: Mapping[str, Mapping[str, Any]] = {
     "/api/v1/events": {
         "post": _operation(
-            "publishEvent", "202 after the event and its deliveries are committed.", EventBody, AcceptedEventResponse
+            "publishEvent",
+            "202 after the event and its deliveries are committed. CloudEvents 1.0 are taken as well, as "
+            "`application/cloudevents+json` or with `ce-…` headers.",
+            EventBody,
+            AcceptedEventResponse,
         )
     },
     "/api/v1/events/batch": {

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from sendoff.errors import Invalid, UnsupportedMediaType
@@ -54,19 +55,28 @@ async def read_json_object(request: Request, *, optional: bool = False) -> dict[
 
 
 async def read_json_bytes(
-    request: Request, *, optional: bool = False, count: Callable[[int], None] | None = None
+    request: Request,
+    *,
+    optional: bool = False,
+    count: Callable[[int], None] | None = None,
+    takes: Callable[[str], bool] = ("", "application/json").__contains__,
 ) -> bytes:
     """The body as it was sent, declared as JSON or not declared at all; empty only if it is `optional`.
 
-    `count` hears the size of each piece as it arrives, and may raise.
+    `count` hears the size of each piece as it arrives, and may raise. `takes` says of a media type whether the body may
+    be declared as that.
     """
-    declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if declared not in ("", "application/json"):
+    if not takes(media_type_of(request.headers)):
         raise UnsupportedMediaType("The content type is not supported here; send JSON as `application/json`.")
     body = (await (request.body() if count is None else _read(request, count))).removeprefix(_BYTE_ORDER_MARK)
     if not body and not optional:
         raise Invalid("The body is empty; send a JSON object.")
     return body
+
+
+def media_type_of(headers: Headers) -> str:
+    """What the body is declared as, without parameters, in lower case; empty if it is not."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def _read(request: Request, count: Callable[[int], None]) -> bytes:

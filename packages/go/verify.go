@@ -83,6 +83,7 @@ var Dialects = map[string]Scheme{
 	"dialbird":     Brand("Dialbird"),
 	"standard":     {standard: true},
 	"standard-v1a": {standard: true},
+	"cloudevents":  {standard: true},
 }
 
 // Verify gives the event that a request carries if one of secrets signed it within DefaultTolerance.
@@ -90,7 +91,7 @@ var Dialects = map[string]Scheme{
 func Verify(dialect string, header http.Header, body []byte, secrets ...string) (*Event, error) {
 	scheme, ok := Dialects[dialect]
 	if !ok {
-		return nil, fmt.Errorf("unknown dialect %q; known are optimaldial, default, dialbird, standard, standard-v1a", dialect)
+		return nil, fmt.Errorf("unknown dialect %q; known are optimaldial, default, dialbird, standard, standard-v1a, cloudevents", dialect)
 	}
 	return scheme.Verify(header, body, secrets, DefaultTolerance, time.Now())
 }

@@ -20,7 +20,7 @@ export interface Scheme {
   readonly timeHeader?: string;
 }
 
-export type Dialect = "optimaldial" | "default" | "house" | "dialbird" | "standard" | "standard-v1a";
+export type Dialect = "optimaldial" | "default" | "house" | "dialbird" | "standard" | "standard-v1a" | "cloudevents";
 
 /** A `Headers` object, an object of names and values as Node has it, or pairs. */
 export type HeadersLike =

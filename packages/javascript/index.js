@@ -26,6 +26,7 @@ const SCHEMES = new Map([
   ["dialbird", brand("Dialbird")],
   ["standard", { kind: "standard" }],
   ["standard-v1a", { kind: "standard" }],
+  ["cloudevents", { kind: "standard" }],
 ]);
 
 export async function verify(dialect, headers, body, secrets, { tolerance = DEFAULT_TOLERANCE, now } = {}) {

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from sendoff.dialects.base import AttemptInfo, Dialect, EventData
 from sendoff.dialects.branded import FORMER_NAME, NAME, BrandedDialect
+from sendoff.dialects.cloudevents import CloudEvents
 from sendoff.dialects.dialbird import DIALBIRD
 from sendoff.dialects.email import Email
 from sendoff.dialects.optimaldial import OPTIMALDIAL
@@ -23,6 +24,7 @@ def built_in(default: BrandedDialect) -> Sequence[Dialect]:
         DIALBIRD,
         StandardWebhooks("standard", user_agent=default.agent),
         StandardWebhooks("standard-v1a", user_agent=default.agent, asymmetric=True),
+        CloudEvents(StandardWebhooks("cloudevents", user_agent=default.agent), default.brand),
     )
 
 

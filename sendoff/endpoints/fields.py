@@ -202,7 +202,8 @@ class NewEndpoint(BaseModel):
     dialect: Text = Field(
         BRANDED,
         description="How events are rendered and signed: `default` (or its brand, such as `optimaldial`), `standard` "
-        "(Standard Webhooks 1.0 with a shared secret) or `standard-v1a` (the same with an ed25519 key).",
+        "(Standard Webhooks 1.0 with a shared secret), `standard-v1a` (the same with an ed25519 key), "
+        "or `cloudevents` (CloudEvents 1.0, signed like `standard`).",
     )
     rate_limit: RateLimit | None = None
     filter: Filter | None = None

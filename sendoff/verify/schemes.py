@@ -171,6 +171,7 @@ SCHEMES: Mapping[str, Scheme] = {
     "dialbird": branded("Dialbird"),
     "standard": Standard(),
     "standard-v1a": Standard(),
+    "cloudevents": Standard(),
 }
 """The schemes by the names of their dialects. `default` is that of an installation without a brand of its own;
 `house` is its former name."""

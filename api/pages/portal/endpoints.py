@@ -42,7 +42,7 @@ PER_PAGE = 50
 RECENT = 10
 """Deliveries on the page of an endpoint."""
 
-DIALECTS = ("", "standard", "standard-v1a")
+DIALECTS = ("", "standard", "standard-v1a", "cloudevents")
 """What the form offers; the empty one is the installation's own."""
 
 OVERLAPS = ("24h", "1h", "7d", "0")

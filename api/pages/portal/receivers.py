@@ -16,7 +16,7 @@ LANGUAGES = {"python": "Python", "node": "Node.js", "go": "Go", "php": "PHP", "r
 
 _FOLDER = Path(__file__).parents[1] / "receivers"
 _SCHEMES = {"stripe": "timestamped", "slack": "versioned"}
-_STANDARD = {"standard": "standard", "standard-v1a": "asymmetric"}
+_STANDARD = {"standard": "standard", "standard-v1a": "asymmetric", "cloudevents": "standard"}
 
 
 def receiver_code(context: Context, dialect: str, language: str) -> str:

@@ -19,6 +19,7 @@ FOLDER = Path(__file__).parents[3] / "docs" / "reference" / "dialects"
 
 _VALUES = {
     "application/json": "`application/json`",
+    "application/cloudevents+json": "`application/cloudevents+json`",
     EVENT.event_id: "the event's id; the same for all its deliveries and attempts",
     ATTEMPT.delivery_id: "one per event and endpoint; the same for all its attempts",
     str(ATTEMPT.attempt): "1, 2, 3 …",
@@ -96,6 +97,17 @@ PAGES = (
         "An ed25519 key of the installation, which is never shown. Its public half, `whpk_` and base64, is in the "
         "response to `POST /api/v1/webhooks` and at `GET /api/v1/webhooks/{id}/public-key`.",
         f"`v1a,<base64>`: ed25519 over {_SIGNED_TEXT}. While the key is being rotated there are two, separated by a "
+        "space.",
+    ),
+    Page(
+        "cloudevents",
+        "CloudEvents",
+        "[CloudEvents 1.0](https://cloudevents.io) in the structured JSON form, signed like Standard Webhooks, whose "
+        'libraries verify it. Endpoints that speak it are made with `"dialect": "cloudevents"` on '
+        "`POST /api/v1/webhooks`. `id` is the event's id, `source` the organization, as a URN of the brand, and `time` "
+        "its `occurred_at`. How to publish CloudEvents: [Publish events](../../how-to/publish.md#cloudevents).",
+        "`whsec_` and base64. The key is what the base64 decodes to.",
+        f"`v1,<base64>`: HMAC-SHA256 of {_SIGNED_TEXT}. While a secret is being rotated there are two, separated by a "
         "space.",
     ),
 )

@@ -42,6 +42,11 @@ SECRETS: Mapping[str, Sequence[str]] = {
         "whsk_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
         "whsk_ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=",
     ),
+    "cloudevents": (
+        "whsec_QEFCQ0RFRkdISUpLTE1OT1BRUlNUVVZX",
+        "whsec_WFlaW1xdXl9gYWJjZGVmZ2hpamtsbW5v",
+        "whsec_cHFyc3R1dnd4eXp7fH1+f4CBgoOEhYaH",
+    ),
 }
 
 _ABOUT = (

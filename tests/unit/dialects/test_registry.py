@@ -13,7 +13,7 @@ ACME = BrandedDialect(brand="Acme", api_version="1")
 
 def test_every_dialect_is_found_under_its_own_name() -> None:
     dialects = Dialects()
-    assert dialects.names == ["default", "dialbird", "standard", "standard-v1a"]
+    assert dialects.names == ["default", "dialbird", "standard", "standard-v1a", "cloudevents"]
     assert [dialects.get(name).name for name in dialects.names] == dialects.names
 
 
