@@ -30,6 +30,7 @@ from .dialbird.errors import DialbirdError
 from .http.dependencies import ContextOf
 from .http.errors import UNAVAILABLE_SECONDS
 from .openapi.operations import open_responses, response_of
+from .pages.front import front_page, is_browser
 
 router = APIRouter(tags=["health"])
 
@@ -88,6 +89,9 @@ class Index(BaseModel):
     version: str = __version__
     description: str = "Self-hosted webhook delivery: signed, retried for hours, never silently dropped."
     links: dict[str, str] = {
+        "dashboard": "/dashboard",
+        "portal": "/portal",
+        "api reference": "/docs",
         "openapi": "/openapi.json",
         "health": "/health",
         "ready": "/ready",
@@ -100,10 +104,10 @@ class Index(BaseModel):
     }
 
 
-@router.get("/", operation_id="index", responses=open_responses())
-async def index() -> Index:
-    """What this service is, and where to go from here."""
-    return Index()
+@router.get("/", operation_id="index", response_model=Index, responses=open_responses())
+async def index(request: Request) -> Index | Response:
+    """What this service is, and where to go from here. A browser gets it as a page."""
+    return front_page(request, Index()) if is_browser(request) else Index()
 
 
 @router.get(

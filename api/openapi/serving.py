@@ -41,9 +41,14 @@ class ServedDocument:
 _document = ServedDocument()
 
 
+async def document_bytes() -> bytes:
+    """The document, built at the first call."""
+    return await _document.get()
+
+
 async def serve_document(request: Request) -> Response:
     """The document, or 304 when the client has it already."""
-    content = await _document.get()
+    content = await document_bytes()
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     if etag in request.headers.get("if-none-match", ""):

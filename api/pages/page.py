@@ -135,7 +135,7 @@ class Page:
     def form_token(self) -> str:
         return new_form_token(self.session)
 
-    def render(self, template: str, *, status: int = 200, referrer: str = "same-origin", **values: Any) -> Response:
+    def render(self, template: str, /, *, status: int = 200, referrer: str = "same-origin", **values: Any) -> Response:
         """The page that a template makes."""
         settings = self.context.settings
         html = render(

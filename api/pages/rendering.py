@@ -38,13 +38,14 @@ def environment() -> Environment:
         short_id=short_id,
         pretty_json=pretty_json,
         number=lambda value: f"{value:,}",
+        clock=lambda seconds: datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M"),
         words=lambda value: str(value).replace("_", " "),
     )
     return templates
 
 
-def render(name: str, **values: Any) -> str:
-    return environment().get_template(name).render(**values)
+def render(template: str, /, **values: Any) -> str:
+    return environment().get_template(template).render(**values)
 
 
 def describe_span(moment: datetime, now: datetime) -> str:

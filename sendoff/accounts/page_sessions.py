@@ -80,6 +80,14 @@ class NewLink:
     options: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class DashboardLink:
+    """An address that logs in whoever opens it first, until it expires."""
+
+    url: str = field(repr=False)
+    expires_at: datetime
+
+
 async def log_in(context: Context, key: str, *, request_id: str | None) -> Session:
     """A session for an operator's API key.
 
@@ -133,6 +141,18 @@ async def create_link(context: Context, actor: Actor, link: NewLink) -> tuple[st
             after={"kind": str(link.kind), "capabilities": sorted(link.capabilities)},
         )
     return token, expires_at
+
+
+async def create_dashboard_link(context: Context, actor: Actor, *, base_url: str) -> DashboardLink:
+    """A link to the dashboard for whoever has the database, such as the command line on the server."""
+    new = NewLink(
+        SessionKind.OPERATOR,
+        {VIEW, ACT},
+        expires_seconds=DASHBOARD_LINK_SECONDS,
+        session_seconds=OPERATOR_SECONDS,
+    )
+    token, expires_at = await create_link(context, actor, new)
+    return DashboardLink(f"{base_url.rstrip('/')}/dashboard/enter?token={token}", expires_at)
 
 
 async def open_link(context: Context, token: str, kind: SessionKind, *, request_id: str | None) -> Session:

@@ -16,6 +16,7 @@ app = typer.Typer(
         Command("web", "local_stack.servers", "web", "Run the API process alone, in the foreground."),
         Command("worker", "local_stack.servers", "worker", "Run a worker process alone, in the foreground."),
         Command("demo", "demo", "demo", "Show the main job end to end: publish, fail, retry, deliver, replay."),
+        Command("dashboard", "dashboard", "dashboard", "A link that opens the operators' dashboard once."),
         Command("receive", "receive", "receive", "Run a local receiver that prints and verifies what arrives."),
         Command("listen", "listen", "listen", "Show events as endpoints get them, and pass them on to a local URL."),
         Command("migrate", "migrate", "migrate", "Bring the database's schema to this version's."),

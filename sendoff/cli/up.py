@@ -14,13 +14,16 @@ from typing import Annotated
 
 import typer
 
+from sendoff.audit import Actor
 from sendoff.cli.local_stack.stack import ListenAddress, Stack
 from sendoff.cli.migrate import migrate_database
+from sendoff.cli.terminal.installation import who_is_at_work
 from sendoff.cli.terminal.options import DEFAULT_DATA, Data
 from sendoff.clock import Clock, SystemClock
 from sendoff.data_directory import DataDirectory
 from sendoff.errors import SendoffError
 from sendoff.logging import configure_logging
+from sendoff.settings import Settings
 
 _POLL_SECONDS = 0.1
 _ORPHANS_END_WITHIN_SECONDS = 20.0
@@ -54,11 +57,13 @@ def up(
         patience = _ORPHANS_END_WITHIN_SECONDS if orphans_may_run else 0
         address = _find_address(host, port, clock, patience_seconds=patience)
         migrate_database(data)
-        exit_code = asyncio.run(_run(Stack(directory, settings, address, workers=workers, clock=clock), address))
+        exit_code = asyncio.run(
+            _run(Stack(directory, settings, address, workers=workers, clock=clock), settings, address)
+        )
     raise typer.Exit(exit_code)
 
 
-async def _run(stack: Stack, address: ListenAddress) -> int:
+async def _run(stack: Stack, settings: Settings, address: ListenAddress) -> int:
     signals = _Signals(stack)
     starting = asyncio.create_task(stack.start())
     stopping = asyncio.create_task(signals.to_stop.wait())
@@ -67,6 +72,7 @@ async def _run(stack: Stack, address: ListenAddress) -> int:
         if not signals.to_stop.is_set():
             starting.result()
             typer.echo(f"ready {address.url}")
+            await _print_dashboard(settings, address)
             await stopping
     finally:
         starting.cancel()
@@ -74,6 +80,22 @@ async def _run(stack: Stack, address: ListenAddress) -> int:
         await asyncio.gather(starting, stopping, return_exceptions=True)
         await stack.stop()
     return 1 if signals.twice else 0
+
+
+async def _print_dashboard(settings: Settings, address: ListenAddress) -> None:
+    """The dashboard's address, as a link that logs in whoever opens it first."""
+    if settings.dashboard == "off":
+        return
+    from sendoff.accounts.page_sessions import DASHBOARD_LINK_SECONDS, create_dashboard_link
+    from sendoff.startup import open_context
+
+    actor = Actor(f"cli:{who_is_at_work()}")
+    async with open_context(settings, pool_size=1) as context:
+        link = await create_dashboard_link(context, actor, base_url=settings.public_url or address.local_url)
+    typer.echo(f"dashboard {link.url}")
+    typer.echo(
+        f"It logs in once, within {DASHBOARD_LINK_SECONDS // 60} minutes; `sendoff dashboard` prints another.", err=True
+    )
 
 
 class _Signals:

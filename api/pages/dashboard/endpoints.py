@@ -24,6 +24,7 @@ from ...operator.schemas import DeliveryView, OperatorEndpointView
 from ..lists import FORMATS, export
 from ..page import Page
 from .dead_letters import replay_url
+from .overview import RANGES, chosen_range, find_charts
 from .surface import BASE, DASHBOARD
 
 _RECENT = 20
@@ -66,6 +67,9 @@ async def _show(page: Page, *, trial: TrialView | None = None, secret: str | Non
         trial=trial,
         secret=secret,
         replay_url=replay_url,
+        charts=await find_charts(page, endpoint_id=endpoint.id),
+        range=chosen_range(page),
+        ranges=list(RANGES),
     )
 
 

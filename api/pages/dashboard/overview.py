@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from starlette.responses import Response
 
 from sendoff.operators.failures import list_failures
 from sendoff.operators.overview import get_overview
+from sendoff.operators.statistics import StatisticsQuery, get_statistics
 
 from ...health import find_readiness
 from ...operator.overview import OverviewView
+from ..charts import Chart, charts_of
 from ..page import Page
 from .dead_letters import replay_url
 from .surface import BASE, DASHBOARD
 
+RANGES = {
+    "1h": timedelta(hours=1),
+    "6h": timedelta(hours=6),
+    "24h": timedelta(hours=24),
+    "7d": timedelta(days=7),
+    "30d": timedelta(days=30),
+}
+"""What charts may show, by the name in the query."""
+
+DEFAULT_RANGE = "24h"
 _GROUPS = 10
 
 
@@ -24,7 +38,22 @@ async def show(page: Page) -> Response:
         readiness=readiness,
         groups=await list_failures(page.context, limit=_GROUPS),
         replay_url=replay_url,
+        charts=await find_charts(page),
+        range=chosen_range(page),
+        ranges=list(RANGES),
     )
+
+
+def chosen_range(page: Page) -> str:
+    """The name of the time that charts show."""
+    chosen = page.query.get("range", DEFAULT_RANGE)
+    return chosen if chosen in RANGES else DEFAULT_RANGE
+
+
+async def find_charts(page: Page, *, endpoint_id: str | None = None) -> list[Chart]:
+    """Charts of one endpoint, or of the whole installation."""
+    since = page.context.clock.now() - RANGES[chosen_range(page)]
+    return charts_of(await get_statistics(page.context, StatisticsQuery(since=since, endpoint_id=endpoint_id)))
 
 
 ROUTES = (DASHBOARD.get(BASE, show),)

@@ -14,7 +14,6 @@ from . import (
     organizations,
     overview,
     replays,
-    search,
 )
 
 ROUTES: tuple[Route, ...] = (
@@ -27,5 +26,4 @@ ROUTES: tuple[Route, ...] = (
     *endpoints.ROUTES,
     *organizations.ROUTES,
     *installation.ROUTES,
-    *search.ROUTES,
 )

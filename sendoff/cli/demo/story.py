@@ -10,6 +10,7 @@ from typing import Any
 
 from sendoff.accounts import organizations
 from sendoff.accounts.authentication import OPERATOR
+from sendoff.accounts.page_sessions import create_dashboard_link
 from sendoff.cli.demo.customer import ApiClient, download, open_client
 from sendoff.cli.demo.installation import RETRY_SCHEDULE, Installation
 from sendoff.cli.demo.narrator import Narrator
@@ -37,6 +38,7 @@ class Participants:
 def tell(installation: Installation, receiver: DemoReceiver, narrator: Narrator) -> None:
     """The whole story. Raises DidNotHappen at the first thing that goes otherwise."""
     customer_key, operator_key = _create_accounts(installation, narrator)
+    _show_dashboard(installation, narrator)
     with ExitStack() as clients:
         demo = Participants(
             customer=clients.enter_context(open_client(installation.url, customer_key)),
@@ -64,6 +66,13 @@ def _create_accounts(installation: Installation, narrator: Narrator) -> tuple[st
     operator = _mint(installation, organization.id, (OPERATOR,))
     narrator.happened(f"A customer's key {customer[:12]}… and an operator's {operator[:12]}…, stored as hashes only")
     return customer, operator
+
+
+def _show_dashboard(installation: Installation, narrator: Narrator) -> None:
+    link = Local(installation.data).run(
+        lambda context, actor: create_dashboard_link(context, actor, base_url=installation.url)
+    )
+    narrator.say(f"Look on while it runs, in the dashboard; this link logs in once: {link.url}")
 
 
 def _mint(installation: Installation, organization_id: str, scopes: tuple[str, ...]) -> str:

@@ -1,0 +1,70 @@
+"""Charts: series over time, which a script draws, and which stand in a table beside it for everybody else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from sendoff.operators.statistics import Point, StatisticsReport
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Lines over time. `unit` says what the values are."""
+
+    title: str
+    unit: str
+    names: Sequence[str]
+    times: Sequence[float]
+    values: Sequence[Sequence[float | None]]
+
+    @property
+    def data(self) -> str:
+        """For the script: JSON with the names, and the columns times first."""
+        return orjson.dumps({"names": self.names, "data": [self.times, *self.values]}).decode()
+
+    @property
+    def is_empty(self) -> bool:
+        return not any(value for line in self.values for value in line)
+
+
+_Line = tuple[str, Callable[[Point], float | None]]
+
+_COUNTS: Sequence[_Line] = (
+    ("delivered", lambda point: point.sums.delivered),
+    ("failed attempts", lambda point: point.sums.failed_attempts),
+    ("dead", lambda point: point.sums.dead),
+)
+_LATENCY: Sequence[_Line] = (
+    ("p50", lambda point: point.sums.latency_ms.p50),
+    ("p95", lambda point: point.sums.latency_ms.p95),
+    ("p99", lambda point: point.sums.latency_ms.p99),
+)
+_DURATION: Sequence[_Line] = (
+    ("p50", lambda point: point.sums.duration_ms.p50),
+    ("p95", lambda point: point.sums.duration_ms.p95),
+    ("p99", lambda point: point.sums.duration_ms.p99),
+)
+
+
+def charts_of(report: StatisticsReport) -> list[Chart]:
+    """How much was delivered, how long receivers took, and how late deliveries were, from the first of the series."""
+    points = report.series[0].points if report.series else []
+    per = f"in {report.bucket}"
+    return [
+        _chart("Deliveries and failed attempts", per, points, _COUNTS),
+        _chart("Duration of attempts", "ms", points, _DURATION),
+        _chart("From acceptance to delivery", "ms", points, _LATENCY),
+    ]
+
+
+def _chart(title: str, unit: str, points: Sequence[Point], lines: Sequence[_Line]) -> Chart:
+    return Chart(
+        title=title,
+        unit=unit,
+        names=[name for name, _ in lines],
+        times=[point.at.timestamp() for point in points],
+        values=[[measure(point) for point in points] for _, measure in lines],
+    )
