@@ -20,7 +20,8 @@ async def enter(site: Site, *, scripts: bool = True, width: int = 1280) -> Tab:
     return tab
 
 
-async def test_an_endpoint_is_added_after_its_ping_failed_once(site: Site, receiver: Receiver) -> None:
+async def add_an_endpoint(site: Site, receiver: Receiver) -> None:
+    """The ping fails first, and the form says why."""
     receiver.program("/hook", Reply(404, body=f"no such route {HOSTILE}"), 204)
     tab = await enter(site)
     page = tab.page
@@ -40,7 +41,8 @@ async def test_an_endpoint_is_added_after_its_ping_failed_once(site: Site, recei
     await tab.check()
 
 
-async def test_a_customer_mends_a_wrong_url_and_recovers_what_failed_alone(site: Site, receiver: Receiver) -> None:
+async def mend_and_recover(site: Site, receiver: Receiver) -> None:
+    """From a delivery that failed to its URL's correction, and to its delivery."""
     receiver.program("/wrong", 200, 404)
     await site.api.die(receiver.url("/wrong"))
     tab = await enter(site)
@@ -66,7 +68,8 @@ async def test_a_customer_mends_a_wrong_url_and_recovers_what_failed_alone(site:
     await tab.check()
 
 
-async def test_work_is_done_on_a_phone_without_scripts(site: Site, receiver: Receiver) -> None:
+async def send_again_by_phone(site: Site, receiver: Receiver) -> None:
+    """Without scripts."""
     receiver.program("/hook", 200, Reply(500, body="broken"), 200)
     await site.api.register(receiver.url("/hook"))
     await site.api.publish()
@@ -74,12 +77,18 @@ async def test_work_is_done_on_a_phone_without_scripts(site: Site, receiver: Rec
     tab = await enter(site, scripts=False, width=360)
     page = tab.page
     await page.get_by_role("link", name="Deliveries").click()
-    await page.get_by_role("link", name="upload.completed").click()
+    await page.get_by_role("link", name="upload.completed").first.click()
     await page.get_by_role("button", name="Send again").click()
     await page.get_by_text("The delivery is being sent again.").wait_for()
     await tab.picture("portal-phone")
     await page.get_by_role("button", name="Leave").click()
     await page.get_by_text("You have left this page.").wait_for()
+
+
+async def test_customers_add_mend_recover_and_send_again_alone(site: Site, receiver: Receiver) -> None:
+    await mend_and_recover(site, receiver)
+    await add_an_endpoint(site, receiver)
+    await send_again_by_phone(site, receiver)
 
 
 async def test_every_page_is_accessible_and_runs_nothing_of_others(site: Site, receiver: Receiver) -> None:

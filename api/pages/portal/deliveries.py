@@ -63,8 +63,7 @@ async def resend(page: Page) -> Response:
     delivery_id, organization_id = page.parameter("delivery_id"), organization_of(page)
     report = await get_delivery(page.context, delivery_id, organization_id=organization_id)
     if report.delivery.state == DeliveryState.DELIVERED:
-        chosen = Selection(DeadLetterFilter(organization_id=organization_id), delivery_ids=(delivery_id,))
-        await start_replay(page.context, page.actor, chosen)
+        await start_replay(page.context, page.actor, Selection(DeadLetterFilter(), delivery_ids=(delivery_id,)))
     else:
         await retry_delivery(page.context, page.actor, delivery_id, organization_id=organization_id)
     return page.redirect(f"{BASE}/deliveries/{delivery_id}", notice="resent")

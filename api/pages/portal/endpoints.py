@@ -33,7 +33,7 @@ from ...operator.schemas import DeliveryView
 from ..page import Page
 from .fields import EVERYTHING, EndpointForm, extra_events
 from .measurements import measure_endpoint, measure_endpoints
-from .receivers import LANGUAGES, receiver_code
+from .receivers import FORMATS, receiver_programs
 from .surface import BASE, get, organization_of, post
 
 PER_PAGE = 50
@@ -41,9 +41,6 @@ PER_PAGE = 50
 
 RECENT = 10
 """Deliveries on the page of an endpoint."""
-
-DIALECTS = ("", "standard", "standard-v1a", "cloudevents")
-"""What the form offers; the empty one is the installation's own."""
 
 OVERLAPS = ("24h", "1h", "7d", "0")
 """How long a former secret signs as well, as the form offers it; the first is chosen."""
@@ -219,7 +216,7 @@ async def _form_page(
         types=types,
         extra=extra_events(form.events, {one.name for one in types}),
         everything=EVERYTHING,
-        dialects=DIALECTS,
+        formats=FORMATS,
     )
 
 
@@ -229,8 +226,7 @@ def _secret_page(page: Page, registered: RegisteredEndpoint, *, title: str) -> R
         "portal/secret.html",
         title=title,
         registered=registered,
-        languages=LANGUAGES,
-        code={language: receiver_code(page.context, registered.endpoint.dialect, language) for language in LANGUAGES},
+        programs=receiver_programs(page.context, registered.endpoint.dialect),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import orjson
@@ -12,7 +14,16 @@ from sendoff.clock import iso
 from sendoff.endpoints.manage import EndpointChange, get_endpoint, update_endpoint
 from sendoff.endpoints.trial import try_endpoint
 from sendoff.errors import Conflict, Invalid, NotFound, RateLimited, SendoffError, UnknownEventType
-from sendoff.operators.replay import Selection, cancel_replay, count_replay, get_replay, start_replay
+from sendoff.operators.replay import (
+    Included,
+    Selection,
+    cancel_replay,
+    count_missing,
+    count_replay,
+    get_replay,
+    start_replay,
+)
+from sendoff.operators.replay_preview import preview_replay
 from sendoff.policy.matching import matches
 from sendoff.policy.states import EndpointState
 from sendoff.publishing.publish import NewEvent
@@ -50,10 +61,10 @@ async def send_test(page: Page) -> Response:
 async def show_recovery(page: Page) -> Response:
     """How many failed since a time. Without one, since the endpoint last succeeded."""
     endpoint = await _find(page)
-    since = page.query.get("since") or iso(endpoint.last_success_at or endpoint.created_at)
-    count, error = 0, None
+    fields = {"since": iso(endpoint.last_success_at or endpoint.created_at), **page.query}
+    counted, error = Counted(), None
     try:
-        count, _ = await count_replay(page.context, _selection(page, endpoint, since))
+        counted = await _count(page, _selection(page, endpoint, fields))
     except Invalid as invalid:
         error = invalid
     now = page.context.clock.now()
@@ -61,8 +72,8 @@ async def show_recovery(page: Page) -> Response:
         "portal/recover.html",
         status=200 if error is None else 400,
         endpoint=endpoint,
-        since=since,
-        count=count,
+        fields=fields,
+        counted=counted,
         error=error,
         periods={label: iso(now - period) for label, period in PERIODS.items()},
         is_on=endpoint.state == EndpointState.ACTIVE,
@@ -73,7 +84,7 @@ async def recover(page: Page) -> Response:
     """Send again what failed; with `resume` the endpoint is switched on first."""
     endpoint = await _find(page)
     form = await page.form()
-    selection = _selection(page, endpoint, form.get("since", ""))
+    selection = _selection(page, endpoint, form)
     if form.get("resume") and endpoint.state != EndpointState.ACTIVE:
         if not page.may(Capability.MANAGE):
             raise Conflict("The endpoint is switched off, and your session may not switch it on; ask somebody who may.")
@@ -105,10 +116,38 @@ async def _find(page: Page) -> Endpoint:
     return await get_endpoint(page.context, organization_of(page), page.parameter("endpoint_id"))
 
 
-def _selection(page: Page, endpoint: Endpoint, since: str) -> Selection:
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What a recovery would send."""
+
+    given_up: int = 0
+    waiting: int = 0
+    """Those that wait for their retry, if they are included."""
+    missed: int = 0
+    """Those that were never made, if they are included."""
+    is_capped: bool = False
+    """Whether more were given up than are counted."""
+
+    @property
+    def total(self) -> int:
+        return self.given_up + self.waiting + self.missed
+
+
+async def _count(page: Page, selection: Selection) -> Counted:
+    given_up = await preview_replay(page.context, selection.filter)
+    waiting = 0
+    if Included.PENDING in selection.include:
+        waiting, _ = await count_replay(page.context, replace(selection, include=(Included.PENDING,)))
+    missed = await count_missing(page.context, selection)
+    return Counted(given_up.count, waiting, missed, given_up.is_capped)
+
+
+def _selection(page: Page, endpoint: Endpoint, fields: Mapping[str, str]) -> Selection:
     """What the endpoint missed. The organization is part of it, so that only its own sessions see the progress."""
-    chosen = DeadLetterFilter(organization_id=organization_of(page), endpoint_id=endpoint.id, since=read_since(since))
-    return Selection(chosen)
+    since = read_since(fields.get("since", ""))
+    chosen = DeadLetterFilter(organization_id=organization_of(page), endpoint_id=endpoint.id, since=since)
+    include = (Included.DEAD, Included.PENDING) if fields.get("waiting") else (Included.DEAD,)
+    return Selection(chosen, include=include, missing=bool(fields.get("missed")))
 
 
 async def _test_page(

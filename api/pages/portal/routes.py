@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.routing import BaseRoute
 
-from . import brand, deliveries, endpoints, entrance, event_types, recovery, signatures
+from . import brand, deliveries, endpoints, entrance, event_types, receivers, recovery, signatures
 
 ROUTES: tuple[BaseRoute, ...] = (
     brand.ROUTE,
@@ -13,5 +13,6 @@ ROUTES: tuple[BaseRoute, ...] = (
     *recovery.ROUTES,
     *deliveries.ROUTES,
     *event_types.ROUTES,
+    *receivers.ROUTES,
     *signatures.ROUTES,
 )

@@ -108,7 +108,7 @@ async def test_a_customer_mends_a_wrong_url_and_recovers_what_failed_alone(
     assert "The endpoint is saved." in saved.text
 
     counted = await customer.open(f"/portal/endpoints/{letter['endpoint_id']}/recover")
-    assert "1 delivery has failed since then" in text_of(counted.text)
+    assert "1 given up since then" in text_of(counted.text)
     progress = await customer.submit(counted, "/recover")
     replay_id = str(progress.url).rpartition("/")[2]
     assert "0 of 1 sent" in progress.text
@@ -142,6 +142,23 @@ async def test_an_endpoint_that_is_off_says_why_and_is_resumed_with_its_recovery
     assert refused.status_code == 409 or "Nothing was given up" in refused.text
     assert (await api.get(f"/api/v1/webhooks/{letter['endpoint_id']}")).json()["is_active"] is False
     await rights.aclose()
+
+
+async def test_what_waits_and_what_was_missed_is_recovered_as_well(
+    api: ApiFixture, receiver: Receiver, customer: Visitor
+) -> None:
+    receiver.program("/hook", 200, 500)
+    endpoint = await api.register(receiver.url("/hook"))
+    path = f"/portal/endpoints/{endpoint['id']}"
+    await api.publish()
+    await api.app.work()  # fails, and waits for its retry
+    await customer.submit(await customer.open(path), "/pause")
+    await api.publish()  # nothing is made of it
+    await customer.submit(await customer.open(path), "/resume")
+    counted = await customer.open(f"{path}/recover?since=2026-04-01T00:00:00Z&waiting=yes&missed=yes")
+    assert "1 never made" in text_of(counted.text)
+    progress = await customer.submit(counted, "/recover")
+    assert re.search(r"0 of [12] sent", progress.text)
 
 
 async def test_a_wrong_time_is_named(api: ApiFixture, receiver: Receiver, customer: Visitor) -> None:
@@ -314,6 +331,7 @@ async def test_hostile_content_is_inert_on_every_page(api: ApiFixture, receiver:
         "/portal/deliveries",
         f"/portal/deliveries/{delivery['id']}",
         "/portal/event-types",
+        "/portal/receivers?format=standard",
         "/portal/signatures",
     ]
     for path in pages:

@@ -50,6 +50,7 @@ NEEDS = {
     ("GET", "/portal/deliveries/{delivery_id}"): "view",
     ("POST", "/portal/deliveries/{delivery_id}/resend"): "resend",
     ("GET", "/portal/event-types"): "view",
+    ("GET", "/portal/receivers"): "view",
     ("GET", "/portal/signatures"): "view",
     ("POST", "/portal/signatures"): "view",
 }
