@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
+from pydantic import Field
 
 from sendoff.operators.actions import limit_endpoint, switch_endpoint
 from sendoff.operators.queries import list_all_endpoints
@@ -14,7 +15,7 @@ from ..http.dependencies import ContextOf, Operator, OperatorReader, json_body
 from ..http.idempotency import Write
 from ..http.pagination import decode_cursor, split_page
 from ..http.schemas import Id, Page
-from ..http.validation import UuidText
+from ..http.validation import Text, UuidText
 from ..openapi.operations import body_of, error_responses
 from .schemas import EndpointLimits, ListQuery, OperatorEndpointView
 
@@ -26,6 +27,13 @@ class EndpointQuery(ListQuery):
 
     organization_id: UuidText | None = None
     state: EndpointState | None = None
+    url: Annotated[Text, Field(min_length=1, max_length=2_000)] | None = Field(
+        None, description="Only those whose URL contains this text."
+    )
+    failing: bool = Field(default=False, description="Only those whose last attempt failed.")
+    order: Literal["-created_at", "-consecutive_failures"] = Field(
+        "-created_at", description="By failures there is one page, without a cursor."
+    )
 
 
 @router.get("", operation_id="listEndpoints", responses=error_responses(400))
@@ -39,8 +47,12 @@ async def list_page(
         state=query.state,
         limit=query.limit + 1,
         before=decode_cursor(query.cursor),
+        url=query.url,
+        failing=query.failing,
+        most_failures_first=query.order == "-consecutive_failures",
     )
     page, cursor = split_page(found, query.limit, lambda endpoint: endpoint.id)
+    cursor = cursor if query.order == "-created_at" else None
     return Page(data=[OperatorEndpointView.of(endpoint) for endpoint in page], next_cursor=cursor)
 
 

@@ -94,7 +94,9 @@ def update(
     on: Installation,
     out: Output,
     alert_endpoint: AlertEndpointId,
-    url: Annotated[str | None, typer.Option(metavar="URL", help="Another place; it gets a ping first.")] = None,
+    url: Annotated[
+        str | None, typer.Option("--new-url", metavar="URL", help="Another place; it gets a ping first.")
+    ] = None,
     event: Events = None,
     org: Organizations = None,
     all_orgs: Annotated[bool, typer.Option("--all-orgs", help="What concerns any organization.")] = False,

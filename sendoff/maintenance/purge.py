@@ -21,6 +21,10 @@ AT_ONCE = 500
 """Rows removed in one transaction. On SQLite, all other writers wait for it: some milliseconds."""
 
 
+COUNTED_AT_MOST = 100_000
+"""Rows of one kind that are counted; more would be read for a number that nobody needs exactly."""
+
+
 class _Remove(Protocol):
     async def __call__(self, tx: Transaction, *, until: datetime, limit: int) -> int: ...
 
@@ -63,6 +67,24 @@ async def purge_expired(context: Context) -> Removed:
     if any(asdict(removed).values()):
         _log.info("removed_expired", **asdict(removed))
     return removed
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """What a purge would remove now; each number ends at COUNTED_AT_MOST, and then means that many or more."""
+
+    delivered: int
+    dead_letters: int
+    events: int
+
+
+async def count_expired(context: Context) -> Expired:
+    """What is past its retention, without removing it."""
+    now = context.clock.now()
+    finished = now - timedelta(days=context.settings.retention_days)
+    dead = now - timedelta(days=context.settings.dead_letter_retention_days)
+    async with context.database.read() as tx:
+        return Expired(*await retention.count_expired(tx, finished=finished, dead=dead, limit=COUNTED_AT_MOST))
 
 
 async def _in_batches(context: Context, remove: _Remove, *, until: datetime) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sendoff.context import Context
 from sendoff.dialects.base import EventData
 from sendoff.dialects.registry import Dialects
-from sendoff.errors import NotFound
+from sendoff.errors import Invalid, NotFound
 from sendoff.ids import is_uuid
 from sendoff.policy.states import DeadLetterReason, DeliveryState, EndpointState
 from sendoff.publishing.history import find_waits_for
@@ -75,10 +75,27 @@ async def list_all_endpoints(
     state: EndpointState | None,
     limit: int,
     before: str | None = None,
+    url: str | None = None,
+    failing: bool = False,
+    most_failures_first: bool = False,
 ) -> list[Endpoint]:
-    """Endpoints of all organizations, newest first."""
+    """Endpoints of all organizations, newest first or those that failed most often in a row first, in one page.
+
+    Raises Invalid for a later page of those.
+    """
+    if most_failures_first and before is not None:
+        raise Invalid("Endpoints by failures are one page; ask for more of them with `limit`.", field="cursor")
     async with context.database.read() as tx:
-        return await endpoints.page(tx, limit=limit, before=before, organization_id=organization_id, state=state)
+        return await endpoints.page(
+            tx,
+            limit=limit,
+            before=before,
+            organization_id=organization_id,
+            state=state,
+            url=url,
+            failing=failing,
+            most_failures_first=most_failures_first,
+        )
 
 
 async def get_endpoint(context: Context, endpoint_id: str) -> Endpoint:

@@ -113,4 +113,24 @@ EVENT_TYPES = (
     Column("schema", rank=1, least=16),
     Column("created_at", "age", show_age, right=True),
 )
+WORKERS = (
+    Column("host", least=12),
+    Column("pid", right=True),
+    Column("version"),
+    Column("started_at", "up", show_age, right=True),
+    Column("last_seen_at", "seen", show_age, right=True, rank=1),
+    Column("in_flight", "busy", right=True),
+    Column("slots", right=True),
+    Column("id", is_id=True, rank=2),
+)
+RANKED = (
+    Column("url", "endpoint", show_host, least=20, is_url=True),
+    Column("attempts", right=True),
+    Column("failed_attempts", "failed", right=True),
+    Column("duration_ms_p50", "p50 ms", right=True),
+    Column("duration_ms_p95", "p95 ms", right=True),
+    Column("dead", right=True, rank=2),
+    Column("state", rank=3),
+    Column("endpoint_id", "id", is_id=True, rank=1),
+)
 SECRET_KEYS = (Column("key_id"), Column("newest"), Column("known"), Column("secrets", right=True))

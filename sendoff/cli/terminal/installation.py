@@ -117,7 +117,7 @@ class Local(Installation):
 
     @property
     def name(self) -> str:
-        return describe_database(self._directory().settings_without_keys(self._environment()).database_url)
+        return describe_database(self._directory().settings_without_keys(self.environment).database_url)
 
     def read(self, work: Work[Result], shape: Callable[[Result], Any], call: Call) -> Any:
         return shape(self.run(work))
@@ -161,7 +161,7 @@ class Local(Installation):
 
     def settings(self) -> Settings:
         """Of this installation. Raises NoDataYet when it has no database."""
-        environment = self._environment()
+        environment = self.environment
         directory = self._directory()
         directory.require_database(environment)
         return directory.settings(environment)
@@ -176,7 +176,9 @@ class Local(Installation):
     def _directory(self) -> DataDirectory:
         return DataDirectory.at(self.data)
 
-    def _environment(self) -> Mapping[str, str]:
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The variables that count."""
         return self._directory().environment(wins=self.is_flag)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -91,6 +92,34 @@ _INSTALLATION: dict[str, tuple[Any, Any]] = {
         None,
     ),
 }
+_EVENT_DATA: dict[str, tuple[Any, Any]] = {
+    "installation_data": (
+        Annotated[
+            list[str] | None,
+            typer.Option(
+                "--data",
+                metavar="JSON|@FILE",
+                help="The event's `data`, an object. What is neither is the directory of `sendoff up`.",
+            ),
+        ],
+        None,
+    ),
+}
+_URL_FILTER: dict[str, tuple[Any, Any]] = {
+    "installation_url": (
+        Annotated[
+            list[str] | None,
+            typer.Option(
+                "--url",
+                metavar="TEXT",
+                help="Whose URL contains this. With --key or SENDOFF_KEY the first one is the API of another machine.",
+            ),
+        ],
+        None,
+    ),
+}
+_BEGINNINGS = ("{", "[", "@", '"')
+
 _JSON: dict[str, tuple[Any, Any]] = {"as_json": (AsJson, False)}
 _LIST: dict[str, tuple[Any, Any]] = {
     **_JSON,
@@ -115,12 +144,25 @@ def list_command(function: Callable[..., None]) -> Callable[..., None]:
     return _with_options(function, _INSTALLATION | _LIST)
 
 
+def event_command(function: Callable[..., None]) -> Callable[..., None]:
+    """`command` for one that takes `content`, the `data` of an event or None: it is what `--data` gives as JSON."""
+    return _with_options(function, _INSTALLATION | _EVENT_DATA | _JSON)
+
+
+def url_list_command(function: Callable[..., None]) -> Callable[..., None]:
+    """`list_command` for one with a filter `url`, a text or None: it is `--url`, unless a key makes that an API's."""
+    return _with_options(function, _INSTALLATION | _URL_FILTER | _LIST)
+
+
 def _with_options(function: Callable[..., None], added: dict[str, tuple[Any, Any]]) -> Callable[..., None]:
     hints = get_type_hints(function, include_extras=True)
+    skipped = {"on", "out"}
+    skipped |= {"content"} if added["installation_data"] is _EVENT_DATA["installation_data"] else set()
+    skipped |= {"url"} if added["installation_url"] is _URL_FILTER["installation_url"] else set()
     own = [
         one.replace(annotation=hints[one.name], kind=inspect.Parameter.KEYWORD_ONLY)
         for one in inspect.signature(function).parameters.values()
-        if one.name not in ("on", "out")
+        if one.name not in skipped
     ]
     more = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
@@ -130,6 +172,11 @@ def _with_options(function: Callable[..., None], added: dict[str, tuple[Any, Any
     @functools.wraps(function)
     def run(**given: Any) -> None:
         options = {name: given.pop(name) for name in added}
+        if added["installation_data"] is _EVENT_DATA["installation_data"]:
+            given["content"], options["installation_data"] = _read_event_data(options["installation_data"] or [])
+        if added["installation_url"] is _URL_FILTER["installation_url"]:
+            has_key = bool(options["installation_key"] or os.environ.get("SENDOFF_KEY"))
+            given["url"], options["installation_url"] = _read_urls(options["installation_url"] or [], has_key=has_key)
         on = _choose_installation(*(options[name] for name in _INSTALLATION))
         function(on=on, out=_choose_output(options), **given)
 
@@ -167,6 +214,35 @@ def _api(url: str, key: str | None) -> Api:
     if not key:
         raise typer.BadParameter("an API needs a key; give it in SENDOFF_KEY, or with --key", param_hint="--key")
     return Api(Remote.at(url, key))
+
+
+def _read_event_data(given: list[str]) -> tuple[dict[str, Any] | None, Path | None]:
+    """The event's data and the directory: JSON and @FILE are the former, anything else is the latter."""
+    contents = [one for one in given if one.lstrip().startswith(_BEGINNINGS)]
+    directories = [Path(one) for one in given if one not in contents]
+    if len(contents) > 1 or len(directories) > 1:
+        raise typer.BadParameter("give the event's data once, and the directory once", param_hint="--data")
+    return (_parse(contents[0]) if contents else None), (directories[0] if directories else None)
+
+
+def _read_urls(given: list[str], *, has_key: bool) -> tuple[str | None, str | None]:
+    """The text to look for in URLs, and the URL of the API: with a key, the first one is the latter."""
+    apis, texts = (given[:1], given[1:]) if has_key and not os.environ.get("SENDOFF_URL") else ([], given)
+    if len(texts) > 1:
+        raise typer.BadParameter("give one text to look for", param_hint="--url")
+    return (texts[0] if texts else None), (apis[0] if apis else None)
+
+
+def _parse(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(Path(text[1:]).read_bytes() if text.startswith("@") else text)
+    except OSError as error:
+        raise typer.BadParameter(f"{text[1:]} cannot be read ({error.strerror})", param_hint="--data") from None
+    except (ValueError, RecursionError) as error:
+        raise typer.BadParameter(f"it is not JSON: {error}", param_hint="--data") from None
+    if not isinstance(found, dict):
+        raise typer.BadParameter('an event\'s data is an object, such as {"n": 1}', param_hint="--data")
+    return found
 
 
 def _choose_output(options: dict[str, Any]) -> Output:

@@ -63,6 +63,15 @@ class Remote:
         with self.client() as client:
             return self._ask(client, call)
 
+    def readiness(self) -> dict[str, Any]:
+        """What `/ready` answers: `status`, what is `failing`, and `warnings`."""
+        with self.client() as client:
+            answer = client.get("/ready")
+        if answer.status_code == 503 and "failing" in answer.text:
+            return {"status": "not_ready", "failing": answer.json()["detail"]["failing"], "warnings": []}
+        found: dict[str, Any] = read_answer(answer)
+        return {"status": found["status"], "failing": [], "warnings": found.get("warnings", [])}
+
     def page(self, call: Call, *, limit: int, before: str | None) -> dict[str, Any]:
         """`limit` items of a list below `before`, asked for page by page."""
         rows: list[Any] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -13,11 +14,15 @@ from sendoff.endpoints.listening import Answer, Shown, Window
 from sendoff.endpoints.manage import RegisteredEndpoint
 from sendoff.endpoints.trial import Trial
 from sendoff.operators.explain import EventExplanation
+from sendoff.operators.overview import Overview
 from sendoff.operators.queries import DeadLetterReport, DeliveryReport
 from sendoff.operators.replay import ReplayReport
+from sendoff.operators.statistics import EndpointSums
 from sendoff.policy.redaction import redact_url
+from sendoff.policy.states import DeliveryState
 from sendoff.publishing.history import ListedDelivery
 from sendoff.store.queries.accounts import ListedKey
+from sendoff.store.queries.overview import COUNTED_AT_MOST
 from sendoff.store.tables import (
     AuditEntry,
     DeadLetter,
@@ -25,6 +30,7 @@ from sendoff.store.tables import (
     EventType,
     LastExchange,
     Organization,
+    Worker,
 )
 
 
@@ -60,14 +66,19 @@ def serialize_registered_alert(registered: RegisteredEndpoint) -> dict[str, Any]
 
 
 def serialize_trial(trial: Trial) -> dict[str, Any]:
-    """What an endpoint would get, and what its receiver answered, if anything was sent."""
+    """A test call, as `POST /api/v1/webhooks/{id}/test` answers it."""
     request, response = trial.request, trial.response
     return {
         "matched": trial.matched,
         "because": trial.because,
         "request": request
-        and {"url": redact_url(request.url), "headers": dict(request.headers), "body": request.body.decode()},
-        "response": response and {"status": response.status, "body": response.body.decode(errors="replace")},
+        and {
+            "url": redact_url(request.url),
+            "headers": dict(request.shown_headers),
+            "body": request.body.decode(),
+        },
+        "response": response
+        and _serialize_answer(response.status, response.headers, response.body, truncated=response.truncated),
         "error": trial.error,
     }
 
@@ -160,17 +171,25 @@ def _serialize_exchange(report: DeliveryReport) -> dict[str, Any]:
 
 
 def _serialize_response(last: LastExchange) -> dict[str, Any]:
-    raw = last.response_body or b""
+    headers = [(name, value) for name, value in last.response_headers or []]
+    return _serialize_answer(
+        last.response_status, headers, last.response_body or b"", truncated=last.response_truncated
+    )
+
+
+def _serialize_answer(
+    status: int | None, headers: Sequence[Sequence[str]], raw: bytes, *, truncated: bool
+) -> dict[str, Any]:
     try:
         text, encoded = raw.decode(), None
     except UnicodeDecodeError:
         text, encoded = raw.decode(errors="replace"), b64encode(raw).decode()
     return {
-        "status": last.response_status,
-        "headers": _join(last.response_headers or []),
+        "status": status,
+        "headers": _join(headers),
         "body": text,
         "body_base64": encoded,
-        "truncated": last.response_truncated,
+        "truncated": truncated,
     }
 
 
@@ -201,3 +220,35 @@ def serialize_shown(shown: Shown) -> dict[str, Any]:
     call = shown.request
     request = call and {"url": redact_url(call.url), "headers": dict(call.headers), "body": call.body.decode()}
     return _pick(shown.event, "id type created_at") | {"request": request, "because": shown.because}
+
+
+def serialize_worker(worker: Worker) -> dict[str, Any]:
+    return _pick(worker, "id host pid version started_at last_seen_at in_flight slots")
+
+
+def serialize_overview(overview: Overview) -> dict[str, Any]:
+    """The installation at one moment, as `GET /operator/v1/overview` answers it."""
+    counts = overview.open
+    return {
+        "at": iso(overview.at),
+        "deliveries": {
+            "waiting": sum(counts.deliveries.values()) - counts.deliveries[DeliveryState.IN_FLIGHT],
+            "by_state": {str(state): count for state, count in counts.deliveries.items()},
+            "due": counts.due,
+            "oldest_due_at": iso(counts.oldest_due_at) if counts.oldest_due_at else None,
+            "oldest_due_seconds": overview.oldest_due_seconds,
+        },
+        "dead_letters": {
+            "open": sum(counts.dead_letters.values()),
+            "by_reason": {str(reason): count for reason, count in counts.dead_letters.items()},
+        },
+        "endpoints": {str(state): count for state, count in counts.endpoints.items()},
+        "most_failing": [_serialize_ranked(one) for one in overview.most_failing],
+        "slowest": [_serialize_ranked(one) for one in overview.slowest],
+        "workers": [serialize_worker(one) for one in overview.workers],
+        "counted_at_most": COUNTED_AT_MOST,
+    }
+
+
+def _serialize_ranked(ranked: EndpointSums) -> dict[str, Any]:
+    return _pick(ranked, "endpoint_id organization_id url state") | asdict(ranked.sums)

@@ -130,10 +130,14 @@ async def page(
     organization_id: str | None = None,
     state: EndpointState | None = None,
     deleted: bool = True,
+    url: str | None = None,
+    failing: bool = False,
+    most_failures_first: bool = False,
 ) -> list[Endpoint]:
     """Endpoints of all organizations, newest first, at most `limit`, older than the id `before`.
 
-    Alert endpoints only if their organization is named; deleted ones not without `deleted`.
+    Alert endpoints only if their organization is named; deleted ones not without `deleted`. `url`: only those whose URL
+    contains it, `failing`: only those whose last attempt failed.
     """
     query = select(Endpoint)
     if organization_id is not None:
@@ -144,6 +148,12 @@ async def page(
         query = query.where(col(Endpoint.state) != EndpointState.DELETED)
     if state is not None:
         query = query.where(col(Endpoint.state) == state)
+    if url is not None:
+        query = query.where(col(Endpoint.url).icontains(url, autoescape=True))
+    if failing:
+        query = query.where(col(Endpoint.consecutive_failures) > 0)
+    if most_failures_first:
+        query = query.order_by(col(Endpoint.consecutive_failures).desc())
     query = newest_first(query, col(Endpoint.id), limit=limit, before=before)
     return list((await tx.scalars(query)).all())
 

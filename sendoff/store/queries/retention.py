@@ -106,6 +106,18 @@ async def remove_replays(tx: Transaction, *, until: datetime, limit: int) -> int
     return result.rowcount + 1
 
 
+async def count_expired(tx: Transaction, *, finished: datetime, dead: datetime, limit: int) -> tuple[int, int, int]:
+    """Deliveries, dead letters and events without subscribers that are past their retention; at most `limit` each."""
+    conditions = (
+        "deliveries WHERE state = 'delivered' AND delivered_at < :finished",
+        "dead_letters WHERE died_at < :dead",
+        "events WHERE delivery_count = 0 AND created_at < :finished",
+    )
+    counted = (f"(SELECT count(*) FROM (SELECT 1 FROM {one} LIMIT :limit) AS found)" for one in conditions)
+    row = (await execute(tx, f"SELECT {', '.join(counted)}", finished=finished, dead=dead, limit=limit)).one()
+    return row[0], row[1], row[2]
+
+
 async def _lock_deliveries(tx: Transaction, ids: set[str]) -> set[str]:
     """Lock the deliveries. Returns those that another transaction has locked."""
     wanted = f"SELECT d.id FROM deliveries d JOIN {rows_from(tx, 'ids', _ID)} AS r ON r.id = d.id"

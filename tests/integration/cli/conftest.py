@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.cli.installation import Installation
+from tests.integration.cli.seeded import Seeded, seed
 from tests.integration.cli.shell import Shell
 
 Install = Callable[[dict[str, str]], Installation]
@@ -37,3 +38,15 @@ def install(data: Path, shell: Shell) -> Iterator[Install]:
     yield make
     for installation in made:
         installation.kill()
+
+
+@pytest.fixture
+def seeded(sqlite_url: str, valkey_url: str) -> Seeded:
+    """A database with what commands list."""
+    return seed({"database_url": sqlite_url, "redis_url": valkey_url, "secret_keys": "k" * 40})
+
+
+@pytest.fixture
+def anywhere(database_url: str, valkey_url: str) -> Seeded:
+    """The same on each kind of database, for what is asked with own statements."""
+    return seed({"database_url": database_url, "redis_url": valkey_url, "secret_keys": "k" * 40})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
 from sendoff.settings import load
 from sendoff.startup import open_context
 from sendoff.store.tables import DeadLetter, Delivery, Endpoint
+from tests.integration.cli.installation import environment_without_settings
+from tests.integration.cli.shell import Shell
 
 URLS = (
     "https://hooks.customer-with-a-long-name.example/webhooks/orders/production",
@@ -36,6 +39,11 @@ class Seeded:
     events: list[str]
     deliveries: list[str]
     dead_letter: str
+
+
+def run(shell: Shell, seeded: Seeded, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """`sendoff ARGUMENTS…` on what is seeded."""
+    return shell.run(list(arguments), environment_without_settings() | dict(seeded.environment) | more)
 
 
 def seed(settings: Mapping[str, str]) -> Seeded:

@@ -16,7 +16,7 @@ import pytest
 
 from sendoff.cli.terminal.tables import Column, render
 from tests.integration.cli.installation import environment_without_settings
-from tests.integration.cli.seeded import Seeded, seed
+from tests.integration.cli.seeded import Seeded, run, seed
 from tests.integration.cli.shell import Shell
 from tests.support.polling import eventually_blocking
 
@@ -28,15 +28,6 @@ LISTS = (
     ("audit-log",),
     ("event-types", "list"),
 )
-
-
-@pytest.fixture
-def seeded(database_url: str, valkey_url: str) -> Seeded:
-    return seed({"database_url": database_url, "redis_url": valkey_url, "secret_keys": "k" * 40})
-
-
-def run(shell: Shell, seeded: Seeded, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    return shell.run(list(arguments), environment_without_settings() | dict(seeded.environment) | more)
 
 
 def test_each_row_is_a_line_that_fits_and_its_shortened_id_is_accepted(seeded: Seeded, shell: Shell) -> None:
@@ -62,19 +53,19 @@ def test_a_pipe_gets_whole_ids_and_no_spaces_at_the_end_of_a_line(seeded: Seeded
     assert any(seeded.events[0] in line for line in lines)
 
 
-def test_a_beginning_or_an_end_of_an_id_names_a_row_unless_it_names_several(seeded: Seeded, shell: Shell) -> None:
-    endpoint = seeded.endpoints[0]
+def test_a_beginning_or_an_end_of_an_id_names_a_row_unless_it_names_several(anywhere: Seeded, shell: Shell) -> None:
+    endpoint = anywhere.endpoints[0]
     for given in (endpoint[:-1], endpoint[-8:], f"…{endpoint[-8:]}"):
-        done = run(shell, seeded, "deliveries", "list", "--endpoint", given, "--json")
+        done = run(shell, anywhere, "deliveries", "list", "--endpoint", given, "--json")
         assert {one["endpoint_id"] for one in json.loads(done.stdout)["data"]} == {endpoint}
-    ambiguous = run(shell, seeded, "endpoints", "disable", endpoint[:8])
+    ambiguous = run(shell, anywhere, "endpoints", "disable", endpoint[:8])
     assert (ambiguous.returncode, "names several" in ambiguous.stderr) == (1, True)
-    unknown = run(shell, seeded, "deliveries", "show", "ffffffff")
+    unknown = run(shell, anywhere, "deliveries", "show", "ffffffff")
     assert (unknown.returncode, "begins or ends with ffffffff" in unknown.stderr) == (1, True)
-    event = seeded.events[0]
-    mistaken = run(shell, seeded, "deliveries", "show", event)
+    event = anywhere.events[0]
+    mistaken = run(shell, anywhere, "deliveries", "show", event)
     assert f"sendoff events show {event}" in mistaken.stderr
-    explained = run(shell, seeded, "events", "explain", event[-8:], "--json")
+    explained = run(shell, anywhere, "events", "explain", event[-8:], "--json")
     assert json.loads(explained.stdout)["event"]["id"] == event
 
 
