@@ -75,7 +75,7 @@ class RequestMiddleware:
         method = scope["method"]
         scope = {**self._proxies.resolve(scope), "method": "GET" if method == "HEAD" else method}
         request_id = _request_id(scope)
-        scope.setdefault("state", {})["request_id"] = request_id
+        scope.setdefault("state", {}).update(request_id=request_id, is_head=method == "HEAD")
         headers = scope["state"].setdefault("response_headers", {})
         response = _Response(send, request_id, headers, without_body=method == "HEAD")
         limit = self._limits.get(scope["path"], self._body_limit)

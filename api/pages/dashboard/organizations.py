@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from sendoff.accounts import organizations
 from sendoff.accounts.authentication import SCOPES
+from sendoff.accounts.portal_links import NewPortalLink, create_portal_link
 from sendoff.errors import NotFound
 from sendoff.operators.queries import list_all_endpoints
 from sendoff.store.tables import Organization
@@ -80,6 +81,19 @@ async def revoke_key(page: Page) -> Response:
     return page.redirect(f"{BASE}/organizations/{organization_id}", notice="revoked")
 
 
+async def open_portal(page: Page) -> Response:
+    """Into the customers' portal of the organization, as its customers see it; the session ends with this one's key."""
+    link = await create_portal_link(
+        page.context,
+        page.actor,
+        NewPortalLink(),
+        base_url="",  # on this host, whatever customers call it
+        organization_id=page.parameter("organization_id"),
+        key_id=page.session.key_id,
+    )
+    return page.redirect(link.url)
+
+
 async def _find(page: Page) -> Organization:
     wanted = page.parameter("organization_id")
     found = [one for one in await organizations.list_organizations(page.context) if one.id == wanted]
@@ -95,6 +109,7 @@ ROUTES = (
     DASHBOARD.get(_ONE, show),
     DASHBOARD.post(f"{_ONE}/suspend", suspend),
     DASHBOARD.post(f"{_ONE}/resume", resume),
+    DASHBOARD.post(f"{_ONE}/portal", open_portal),
     DASHBOARD.post(f"{_ONE}/keys", create_key),
     DASHBOARD.post(f"{_ONE}/keys/{{key_id}}/revoke", revoke_key),
 )

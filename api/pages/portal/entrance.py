@@ -10,13 +10,14 @@ from sendoff.accounts.page_sessions import SessionKind, log_out, open_link
 from sendoff.errors import SendoffError
 
 from ...http.client_address import client_network
+from ...http.errors import status_of
 from ...http.limits import count_request
 from ..cookies import SCHEMES, forget_session, set_scheme, set_session
 from ..page import Page
 from ..protection import page_headers
 from .surface import BASE, PORTAL
 
-TRIES_PER_MINUTE = 60
+TRIES_PER_MINUTE = 600
 """Links that one address may open within a minute; 429 beyond it. It saves the database; tokens cannot be guessed."""
 
 
@@ -31,9 +32,7 @@ async def enter(page: Page) -> Response:
     try:
         session = await open_link(page.context, token, SessionKind.PORTAL, request_id=page.request.state.request_id)
     except SendoffError as error:
-        if page.found is not None:  # the link was opened before, and its session goes on: "reload" must not end it
-            return _without_referrer(page.redirect(BASE))
-        return _refused(page, error.message, status=403)
+        return _refused(page, error.message, status=status_of(type(error)))
     if page.found is not None:
         await log_out(page.context, page.found)
     response = _without_referrer(page.redirect(BASE))
@@ -81,7 +80,7 @@ async def choose_scheme(page: Page) -> Response:
 
 def _looks_ahead(page: Page) -> bool:
     purpose = page.request.headers.get("sec-purpose", "") + page.request.headers.get("purpose", "")
-    return "prefetch" in purpose
+    return "prefetch" in purpose or page.request.state.is_head
 
 
 def _without_referrer(response: Response) -> Response:

@@ -96,6 +96,7 @@ async def test_a_link_opens_the_portal_once_and_says_so_at_the_second_time(api: 
     path = await new_link(api)
     for headers in ({"Sec-Purpose": "prefetch"}, {"Purpose": "prefetch"}):
         assert (await visitor.get(path, headers=headers)).status_code == 204  # a browser that looks ahead
+    assert (await visitor.client.head(path)).status_code == 204  # something that checks links
     opened = await visitor.get(path)
     assert (opened.status_code, opened.headers["location"]) == (303, "/portal")
     assert opened.headers["referrer-policy"] == "no-referrer"
@@ -103,10 +104,11 @@ async def test_a_link_opens_the_portal_once_and_says_so_at_the_second_time(api: 
     assert await is_in(visitor)
     other = Visitor.of(api.asgi)
     again = await other.get(path)
-    assert again.status_code == 403
+    assert again.status_code == 410
     assert "used already" in again.text
     assert not await is_in(other)
-    assert (await visitor.get(path)).headers["location"] == "/portal"  # who is in already stays in
+    assert "You are still in" in (await visitor.get(path)).text
+    assert await is_in(visitor)
     await other.aclose()
 
 
@@ -114,11 +116,11 @@ async def test_a_link_that_expired_or_is_not_known_opens_nothing(api: ApiFixture
     path = await new_link(api, expires_in=60)
     api.app.clock.advance(61)
     expired = await visitor.get(path)
-    assert (expired.status_code, "expired" in expired.text) == (403, True)
+    assert (expired.status_code, "expired" in expired.text) == (410, True)
     for wrong in ("/portal/enter", "/portal/enter?t=x", "/portal/enter?t=" + "é" * 300):
-        assert (await visitor.get(wrong)).status_code == 403
+        assert (await visitor.get(wrong)).status_code == 404
     dashboard, _ = await create_link(api.app.context, ACTOR, NewLink(SessionKind.OPERATOR, ["view"], 600, 600))
-    assert (await visitor.get(f"/portal/enter?t={dashboard}")).status_code == 403
+    assert (await visitor.get(f"/portal/enter?t={dashboard}")).status_code == 404
     assert not await is_in(visitor)
 
 
@@ -155,7 +157,7 @@ async def test_a_session_ends_with_its_key(api: ApiFixture, visitor: Visitor) ->
         if key.startswith(listed.key.prefix):
             await organizations.revoke_key(api.app.context, ACTOR, listed.key.id)
     assert not await is_in(visitor)
-    assert (await visitor.get(unopened)).status_code == 403
+    assert (await visitor.get(unopened)).status_code == 401
 
 
 async def test_a_session_ends_with_the_suspension_of_its_organization(api: ApiFixture, customer: Visitor) -> None:
@@ -180,7 +182,7 @@ async def test_all_sessions_of_an_organization_end_on_request(api: ApiFixture, c
     assert await is_in(customer)
     assert (await api.delete("/api/v1/portal-sessions")).json() == {"ended": 1}
     assert not await is_in(customer)
-    assert (await customer.get(unopened)).status_code == 403
+    assert (await customer.get(unopened)).status_code == 404
 
 
 async def test_leaving_ends_the_session_and_goes_back_where_the_link_says(api: ApiFixture, visitor: Visitor) -> None:
@@ -363,3 +365,12 @@ async def test_the_pages_can_be_switched_off(sqlite_url: str, valkey_url: str) -
         for path in ("/portal", "/portal/enter?t=x", "/portal/expired"):
             assert (await visitor.get(path)).status_code == 404
         await visitor.aclose()
+
+
+async def test_an_operator_sees_the_portal_of_an_organization_from_the_dashboard(
+    api: ApiFixture, visitor: Visitor
+) -> None:
+    organization_id = await api.new_organization()
+    await visitor.log_in(api.key)
+    page = await visitor.open(f"/dashboard/organizations/{organization_id}")
+    assert "Add an endpoint" in (await visitor.submit(page, "/portal")).text
