@@ -18,6 +18,7 @@ from sendoff.context import Context
 from sendoff.database_url import is_loopback
 from sendoff.errors import Invalid, NotFound, Suspended
 from sendoff.ids import is_uuid
+from sendoff.policy.operational_events import OPERATORS
 from sendoff.store.queries import accounts
 
 ENTRANCE = "/portal/enter"
@@ -130,7 +131,7 @@ class PortalUser:
 async def _find_user(context: Context, organization_id: str, email: str | None) -> str | None:
     async with context.database.read() as tx:
         organization = await accounts.find_organization(tx, organization_id) if is_uuid(organization_id) else None
-        if organization is None:
+        if organization is None or organization.id == OPERATORS:
             raise NotFound(f"There is no organization {organization_id}.")
         if organization.suspended_at is not None:
             raise Suspended

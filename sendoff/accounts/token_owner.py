@@ -10,6 +10,7 @@ from sendoff.accounts.oauth import AccessToken, read_access_token
 from sendoff.context import Context
 from sendoff.errors import Forbidden, MissingScope, Suspended, Unauthenticated
 from sendoff.ids import is_uuid
+from sendoff.policy.operational_events import OPERATORS
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import accounts
 from sendoff.store.tables import Organization
@@ -104,7 +105,7 @@ async def _of_access_token(context: Context, token: AccessToken) -> TokenOwner:
 
 async def _organization(tx: Transaction, identifier: str) -> Organization:
     found = await accounts.find_organization(tx, identifier.lower()) if is_uuid(identifier) else None
-    if found is None:
+    if found is None or found.id == OPERATORS:
         raise Forbidden("The token's business is not known here.")
     return found
 

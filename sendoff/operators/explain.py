@@ -11,6 +11,7 @@ from sendoff.errors import NotFound
 from sendoff.ids import is_event_id
 from sendoff.policy.expressions import Evaluated, Pair
 from sendoff.policy.matching import matches
+from sendoff.policy.operational_events import OPERATORS
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.publishing.evaluation import evaluate_event, input_of
 from sendoff.publishing.history import find_waits_for
@@ -156,6 +157,13 @@ def explain_absence(
     if filtered is not None and not filtered.matches:
         result = "is false for it" if filtered.error is None else f"failed: {filtered.error}"
         return Verdict.FILTERED, f"The endpoint's filter {result}: {then.filter}"
+    return _explain_unkept(event)
+
+
+def _explain_unkept(event: Event) -> tuple[Verdict, str]:
+    if event.organization_id == OPERATORS:
+        because = "It is not told of that organization, or it was told of this event together with others."
+        return Verdict.FILTERED, because
     return Verdict.DELIVERED, "Its delivery was completed and is past its retention, so it is not kept any more."
 
 

@@ -47,11 +47,6 @@ async def test_an_alert_endpoint_is_pinged_saved_read_changed_and_deleted(api: A
     assert (await api.get(PATH)).json()["data"] == []
 
 
-async def test_without_a_list_of_events_an_alert_endpoint_gets_all(sqlite_api: ApiFixture, receiver: Receiver) -> None:
-    created = await create(sqlite_api, url=receiver.url("/alerts"))
-    assert (created["events"], created["organization_ids"]) == (["*"], None)
-
-
 async def test_nothing_is_saved_for_a_receiver_that_does_not_answer_the_ping(
     sqlite_api: ApiFixture, receiver: Receiver
 ) -> None:
@@ -61,31 +56,34 @@ async def test_nothing_is_saved_for_a_receiver_that_does_not_answer_the_ping(
     assert (await sqlite_api.get(PATH)).json()["data"] == []
 
 
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({"events": ["endpoint.disable"]}, "did you mean endpoint.disabled"),
-        ({"events": ["upload.*"]}, "Unknown operational event"),
-        ({"organization_ids": ["0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11"]}, "There is no organization"),
-        ({"organization_ids": ["acme"]}, "not an organization's id"),
-        ({"organization_ids": []}, "at least one organization"),
-        ({"dialect": "email"}, "mailto:"),
-        ({"dialect": "telegram"}, "Unknown dialect"),
-        ({"colour": "red"}, "colour"),
-    ],
-)
-async def test_what_is_wrong_is_refused_with_its_field_and_remedy(
-    sqlite_api: ApiFixture, receiver: Receiver, fields: dict[str, Any], words: str
-) -> None:
-    response = await sqlite_api.post(PATH, {"url": receiver.url("/alerts"), **fields})
-    assert response.status_code == 400
-    assert words in response.text
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"events": ["endpoint.disable"]}, "did you mean endpoint.disabled"),
+    ({"events": ["upload.*"]}, "Unknown operational event"),
+    ({"organization_ids": ["0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11"]}, "There is no organization"),
+    ({"organization_ids": [OPERATORS]}, "There is no organization"),
+    ({"organization_ids": ["acme"]}, "not an organization's id"),
+    ({"organization_ids": []}, "at least one organization"),
+    ({"dialect": "email"}, "mailto:"),
+    ({"dialect": "telegram"}, "Unknown dialect"),
+    ({"colour": "red"}, "colour"),
+    ({"url": "https://10.0.0.1/"}, "not public"),
+    ({"url": "mailto:not an address"}, "plain e-mail address"),
+    ({"url": "mailto:a@example.com,b@example.com"}, "plain e-mail address"),
+    ({"url": "mailto:a@example.com", "dialect": "slack"}, "leave `dialect` out"),
+]
+
+
+async def test_what_is_wrong_is_refused_with_its_field_and_remedy(sqlite_api: ApiFixture, receiver: Receiver) -> None:
+    for fields, words in REFUSED:
+        response = await sqlite_api.post(PATH, {"url": receiver.url("/alerts"), **fields})
+        assert (response.status_code, words in response.text) == (400, True), (fields, response.text)
 
 
 async def test_customers_neither_see_alert_endpoints_nor_speak_their_dialects(
     sqlite_api: ApiFixture, receiver: Receiver
 ) -> None:
     created = await create(sqlite_api, url=receiver.url("/alerts"))
+    assert (created["events"], created["organization_ids"]) == (["*"], None)
     assert (await sqlite_api.get(f"/api/v1/webhooks/{created['id']}")).status_code == 404
     assert (await sqlite_api.get("/api/v1/webhooks")).json() == []
     assert (await sqlite_api.get("/operator/v1/endpoints")).json()["data"] == []
