@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -28,6 +29,7 @@ _WAIT_SECONDS = 25.0
 _FORWARD_SECONDS = 30.0
 _RETRY_SECONDS = 1.0
 _MOST_PAGES = 40
+_REMEMBERED = 1_000
 
 
 @command
@@ -132,7 +134,8 @@ class _Target:
     out: Output
     shown: int = 0
     failed: int = 0
-    last: str | None = None
+    ids: deque[str] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    """The events that were shown last, by which a shortened id is understood."""
     last_answer_is_good: bool = True
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -140,7 +143,8 @@ class _Target:
         """Pass an event on, print it with what was answered, and report that."""
         answer = self._forward(event) if self.url is not None and event["request"] is not None else None
         with self.lock:
-            self.shown, self.last = self.shown + 1, event["id"]
+            self.shown += 1
+            self.ids.append(event["id"])
             self.last_answer_is_good = event["request"] is not None and (answer is None or _is_good(answer))
             self.failed += not self.last_answer_is_good
             if self.out.as_json:
@@ -150,6 +154,11 @@ class _Target:
             sys.stdout.flush()
         if answer is not None:
             source.report(event["id"], answer)
+
+    def find(self, given: str) -> str:
+        """The id of the shown event that ends so; what is given, if none does."""
+        text = given.strip("….")
+        return next((one for one in reversed(self.ids) if one.endswith(text)), text)
 
     def say(self, text: str) -> None:
         """Something about the listening, which is no event."""
@@ -226,12 +235,12 @@ def _rest(source: _Source, page: Document) -> list[Document]:
 def _obey_keys(source: _Source, target: _Target) -> None:
     for line in sys.stdin:
         word, _, given = line.strip().partition(" ")
-        wanted = given.strip() or target.last
-        if word != "r" or wanted is None:
+        wanted = given.strip() or (target.ids[-1] if target.ids else "")
+        if word != "r" or not wanted:
             target.say("`r` sends the last event again, `r ID` another one, Ctrl-C ends")
             continue
         try:
-            target.show(source.again(source.on.find("event", wanted)), source)
+            target.show(source.again(target.find(wanted)), source)
         except SendoffError as error:
             target.say(str(error))
 

@@ -113,9 +113,12 @@ async def count_expired(tx: Transaction, *, finished: datetime, dead: datetime, 
         "dead_letters WHERE died_at < :dead",
         "events WHERE delivery_count = 0 AND created_at < :finished",
     )
-    counted = (f"(SELECT count(*) FROM (SELECT 1 FROM {one} LIMIT :limit) AS found)" for one in conditions)
+    counted = (
+        f"(SELECT count(*) FROM (SELECT 1 FROM {one} LIMIT :limit) AS found) AS c{number}"
+        for number, one in enumerate(conditions)
+    )
     row = (await execute(tx, f"SELECT {', '.join(counted)}", finished=finished, dead=dead, limit=limit)).one()
-    return row[0], row[1], row[2]
+    return row.c0, row.c1, row.c2
 
 
 async def _lock_deliveries(tx: Transaction, ids: set[str]) -> set[str]:

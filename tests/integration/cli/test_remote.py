@@ -1,0 +1,174 @@
+"""Commands on another machine's API, and `sendoff listen` through its restarts."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from sendoff.verify import SCHEMES, verify
+from tests.integration.cli.installation import LOOPBACK, Installation, environment_without_settings, running
+from tests.integration.cli.shell import Shell
+from tests.support.ports import free_port
+from tests.support.receiver_process import ReceiverProcess
+
+PATIENCE_SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory, shell: Shell, port: int) -> Iterator[Installation]:
+    data = tmp_path_factory.mktemp("remote") / "data"
+    with running(data, LOOPBACK, shell, "--port", str(port)) as up:
+        yield up
+
+
+@pytest.fixture
+def receiver() -> Iterator[ReceiverProcess]:
+    with ReceiverProcess() as running_receiver:
+        yield running_receiver
+
+
+def remote(shell: Shell, environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return shell.run(list(arguments), environment_without_settings() | environment)
+
+
+class Listener:
+    """`sendoff listen` as a process."""
+
+    def __init__(self, url: str, key: str, *arguments: str) -> None:
+        command = [sys.executable, "-m", "sendoff.cli", "listen", "--json", "--url", url, *arguments]
+        self._process = subprocess.Popen(
+            command,
+            env=environment_without_settings() | {"SENDOFF_KEY": key},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def __enter__(self) -> Listener:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def said(self) -> str:
+        """The next line about the listening."""
+        return self._read(self._process.stderr)
+
+    def event(self) -> dict[str, Any]:
+        """The next event that it shows, with what was answered."""
+        found: dict[str, Any] = json.loads(self._read(self._process.stdout))
+        return found
+
+    def end(self) -> tuple[int, str, str]:
+        """The exit code, and all that it has printed since."""
+        self._process.terminate()
+        out, err = self._process.communicate(timeout=PATIENCE_SECONDS)
+        return self._process.returncode, out.decode(), err.decode()
+
+    def _read(self, stream: Any) -> str:
+        with selectors.DefaultSelector() as selector:
+            selector.register(stream, selectors.EVENT_READ)
+            assert selector.select(PATIENCE_SECONDS), "it said nothing in time"
+        line: bytes = stream.readline()
+        return line.decode()
+
+
+def publish(api: httpx.Client, number: int) -> str:
+    accepted = api.post("/api/v1/events", json={"type": "upload.completed", "data": {"n": number}})
+    assert accepted.status_code == 202, accepted.text
+    identifier: str = accepted.json()["id"]
+    return identifier
+
+
+def test_a_listener_shows_each_event_once_through_a_restart_of_the_api(
+    installation: Installation, shell: Shell, port: int, receiver: ReceiverProcess
+) -> None:
+    key = installation.new_key("webhooks:manage", "events:write")
+    access = {"SENDOFF_URL": installation.url, "SENDOFF_KEY": key}
+    secret = remote(shell, access, "listen", "--print-secret").stdout.strip()
+    with (
+        Listener(installation.url, key, "--forward-to", receiver.url("/local")) as listener,
+        installation.client(key) as api,
+    ):
+        assert "listening on" in listener.said()
+        published = [publish(api, 1)]
+        first = listener.event()
+        assert (first["event"]["id"], first["answer"]["status"]) == (published[0], 200)
+        [request] = receiver.requests("/local")
+        assert verify(SCHEMES["default"], request.headers, request.body, [secret])["data"] == {"n": 1}
+        assert installation.end() == 0
+        assert "Trying again" in listener.said()
+        installation.up("--port", str(port))
+        published += [publish(api, number) for number in (2, 3)]
+        shown = [first["event"]["id"], *(listener.event()["event"]["id"] for _ in published[1:])]
+        assert shown == published
+        assert "connected again" in listener.said()
+        resent = remote(
+            shell, access, "listen", "--json", "--resend", published[0], "--forward-to", receiver.url("/local")
+        )
+        assert json.loads(resent.stdout)["answer"]["status"] == 200, resent.stderr
+        deliveries = api.get("/api/v1/deliveries").json()["data"]
+        assert deliveries == []
+        assert listener.end() == (0, "", "-- 3 shown, 0 not answered with 2xx\n")
+
+
+def test_commands_work_on_an_api_by_url_and_key_or_by_profile(
+    installation: Installation, shell: Shell, tmp_path: Path
+) -> None:
+    organization = installation.json("orgs", "create", "Remote")["id"]
+    key = installation.new_key_of(organization, "operator")
+    own = installation.new_key_of(organization, "events:write", "webhooks:manage")
+    config = {"XDG_CONFIG_HOME": str(tmp_path)}
+    saved = remote(shell, config, "profiles", "set", "prod", "--url", installation.url, "--key", key)
+    assert saved.returncode == 0, saved.stderr
+    file = tmp_path / "sendoff" / "profiles.toml"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    event = json.loads(
+        remote(
+            shell, {}, "trigger", "upload.completed", "--url", installation.url, "--key", own, "--data", "{}", "--json"
+        ).stdout
+    )
+    local = installation.json("events", "explain", event["id"])
+    for environment, arguments in (
+        (config, ("--profile", "prod")),
+        ({"SENDOFF_URL": installation.url, "SENDOFF_KEY": key}, ()),
+        ({"SENDOFF_URL": "http://127.0.0.1:1"}, ("--url", installation.url, "--key", key)),
+    ):
+        found = remote(shell, environment, "events", "explain", event["id"], "--json", *arguments)
+        assert json.loads(found.stdout) == local, found.stderr
+    for command in ("top", "workers", "doctor", "health"):
+        done = remote(shell, config, command, "--profile", "prod", "--json")
+        assert done.returncode == 0, done.stderr + done.stdout
+    assert json.loads(remote(shell, config, "workers", "--profile", "prod", "--json").stdout)["data"]
+    file.chmod(0o644)
+    assert "chmod 600" in remote(shell, config, "top", "--profile", "prod").stderr
+
+
+def test_errors_of_an_api_are_told_with_their_exit_codes(installation: Installation, shell: Shell) -> None:
+    key = installation.new_key("webhooks:manage")
+    cases: tuple[tuple[dict[str, str], tuple[str, ...], int, str], ...] = (
+        ({"SENDOFF_KEY": key}, ("top", "--url", installation.url), 1, "operator"),
+        ({"SENDOFF_KEY": "od_live_" + "x" * 32}, ("top", "--url", installation.url), 1, "API key"),
+        ({"SENDOFF_KEY": key}, ("top", "--url", "http://127.0.0.1:1"), 3, "cannot be reached"),
+        ({}, ("top", "--url", installation.url), 2, "SENDOFF_KEY"),
+        ({"SENDOFF_KEY": key}, ("secrets", "status", "--url", installation.url), 1, "without --url"),
+        ({}, ("top", "--profile", "nowhere", "--json"), 1, "profiles set nowhere"),
+    )
+    for environment, arguments, code, reason in cases:
+        done = remote(shell, {**environment, "XDG_CONFIG_HOME": os.devnull}, *arguments)
+        assert (done.returncode, reason in done.stderr.replace("\n", " ")) == (code, True), done.stderr
