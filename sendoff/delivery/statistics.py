@@ -14,7 +14,7 @@ from sendoff.ids import created_at
 from sendoff.policy.decision import Delivered
 from sendoff.policy.retry import DeadLettered
 from sendoff.policy.states import DeadLetterReason, DeliveryState
-from sendoff.policy.statistics import DURATION_BINS, bin_of, minute_of
+from sendoff.policy.statistics import DURATION_BINS, LONGEST_DURATION, bin_of, minute_of
 from sendoff.store.queries import statistics
 from sendoff.store.tables.statistics import MEASURES
 
@@ -63,23 +63,24 @@ class Statistics:
 
     def count_attempts(self, attempts: Iterable[FinishedAttempt], *, now: datetime) -> None:
         """Count attempts that were recorded."""
-        minute = minute_of(now)
+        minute, rows = minute_of(now), self._rows
         for attempt in attempts:
-            claim, outcome = attempt.claim, attempt.result.name
-            row = self._row((minute, claim.endpoint.organization_id, claim.endpoint.id, claim.event.type, outcome))
+            claim, duration = attempt.claim, attempt.duration_ms
+            endpoint, delivery, step = claim.endpoint, claim.delivery, attempt.decision.step
+            key = (minute, endpoint.organization_id, endpoint.id, claim.event.type, attempt.result.name)
+            row = rows.get(key) or self._new_row(key)
             row[_ATTEMPTS] += 1
-            row[_DURATION] += attempt.duration_ms
-            row[_DURATION_BINS + min(bin_of(attempt.duration_ms), DURATION_BINS - 1)] += 1
-            if claim.delivery.attempt_count:
+            row[_DURATION] += duration
+            row[_DURATION_BINS + bin_of(min(duration, LONGEST_DURATION))] += 1
+            if delivery.attempt_count:
                 row[_RETRIES] += 1
-            step = attempt.decision.step
             if not isinstance(step, Delivered):
                 row[_FAILED] += 1
                 row[_DEAD] += isinstance(step, DeadLettered)
                 continue
             row[_DELIVERED] += 1
-            if claim.delivery.replay_id is None:  # a replay tells when somebody replayed
-                latency = max(0, int((attempt.ended_at.timestamp() - created_at(claim.delivery.id)) * 1000))
+            if delivery.replay_id is None:  # the latency of a replay tells when somebody replayed
+                latency = max(0, int((attempt.ended_at.timestamp() - created_at(delivery.id)) * 1000))
                 row[_LATENCY] += latency
                 row[_LATENCY_BINS + bin_of(latency)] += 1
 
@@ -135,13 +136,14 @@ class Statistics:
             _log.warning("statistics_not_written", error=str(error))
 
     def _row(self, key: Key) -> list[int]:
-        row = self._rows.get(key)
-        if row is None:
-            row = list(_EMPTY)
-            if len(self._rows) < MOST_ROWS:
-                self._rows[key] = row
-            else:
-                self._dropped += 1
+        return self._rows.get(key) or self._new_row(key)
+
+    def _new_row(self, key: Key) -> list[int]:
+        row = list(_EMPTY)
+        if len(self._rows) < MOST_ROWS:
+            self._rows[key] = row
+        else:
+            self._dropped += 1
         return row
 
     def _keep(self, rows: Mapping[Key, list[int]]) -> None:
