@@ -35,10 +35,14 @@ from .operator import (
     deliveries,
     endpoints,
     events,
+    keys,
+    organizations,
     overview,
     replays,
+    search,
     statistics,
 )
+from .operator import event_types as all_event_types
 from .operator import portal_links as operator_portal_links
 from .optimaldial import uploads, webhooks
 from .pages import routes as pages
@@ -65,6 +69,10 @@ _ROUTERS = (
     overview.router,
     operator_portal_links.router,
     statistics.router,
+    search.router,
+    all_event_types.router,
+    organizations.router,
+    keys.router,
     health.router,
 )
 

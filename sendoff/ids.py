@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import secrets
-from datetime import datetime
+from datetime import UTC, datetime
 
 import uuid_utils
 
 _EVENT_ID = re.compile(r"evt_[0-9a-f]{24}")
+_REQUEST_ID = re.compile(r"req_[0-9a-f]{16}")
 
 
 def new_id() -> str:
@@ -40,9 +40,20 @@ def event_id_at(moment: datetime) -> str:
     return f"evt_{max(0, int(moment.timestamp() * 1000)):012x}{'0' * 12}"
 
 
+def event_time(event_id: str) -> datetime:
+    """When `new_event_id` made it."""
+    return datetime.fromtimestamp(int(event_id[4:16], 16) / 1000, UTC)
+
+
 def new_request_id() -> str:
-    """`req_` and 16 hexadecimal digits."""
-    return f"req_{secrets.token_hex(8)}"
+    """`req_` and 16 hexadecimal digits: the seconds of its time, by which its events are found, and 32 random bits."""
+    digits = uuid_utils.uuid7().hex
+    return f"req_{int(digits[:12], 16) // 1000:08x}{digits[20:28]}"
+
+
+def requested_at(request_id: str) -> int | None:
+    """The Unix seconds at which `new_request_id` made it; None if it cannot have. A client's own may look alike."""
+    return int(request_id[4:12], 16) if _REQUEST_ID.fullmatch(request_id) else None
 
 
 def is_event_id(text: str) -> bool:

@@ -26,6 +26,9 @@ SLICE_BYTES = 262_144
 LONGEST_NUMBER = 4_300
 """Digits of one number in `data`. Common JSON parsers fail on longer ones, so a receiver could not read the event."""
 
+MOST_TAGS, LONGEST_TAG = 5, 64
+"""Tags of an event, and characters of each. More would make the index of tags grow faster than the events."""
+
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)  # in any time zone
 
 _PATH = re.compile(r"(?P<problem>.*) - at `\$\.?(?P<path>[^`]*)`", re.DOTALL)
@@ -40,6 +43,10 @@ _DATA = msgspec.Meta(
     extra_json_schema={"type": "object", "additionalProperties": True},
 )
 _TIME = msgspec.Meta(tz=True, description="When it happened; defaults to the time of acceptance.")
+_TAGS = msgspec.Meta(
+    description="By which the event is found exactly, such as `order:42`.",
+    extra_json_schema={"maxItems": MOST_TAGS, "items": {"type": "string", "minLength": 1, "maxLength": LONGEST_TAG}},
+)
 _SIZE = msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": MOST_EVENTS})
 
 
@@ -49,6 +56,7 @@ class EventBody(msgspec.Struct, forbid_unknown_fields=True):
     type: Annotated[str, msgspec.Meta(description="A built-in or registered event type.")]
     data: Annotated[msgspec.Raw, _DATA]
     occurred_at: Annotated[datetime, _TIME] | None = None
+    tags: Annotated[list[str], _TAGS] | None = None
 
 
 class EventBatchBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -126,7 +134,21 @@ def check_event(event: EventBody, prefix: str, *, data_limit: int | None) -> New
         raise Invalid(
             f"`{prefix}occurred_at` lies after 9999-12-30; send an earlier time.", field=f"{prefix}occurred_at"
         )
-    return NewEvent(event.type, data, occurred_at)
+    tags = _checked_tags(event.tags, f"{prefix}tags") if event.tags else ()
+    return NewEvent(event.type, data, occurred_at, tags=tags)
+
+
+def _checked_tags(tags: list[str], field: str) -> tuple[str, ...]:
+    """The tags, each once. Raises Invalid, which names the field."""
+    if len(tags) > MOST_TAGS:
+        raise Invalid(f"`{field}` takes at most {MOST_TAGS} tags, not {len(tags)}; leave some out.", field=field)
+    for index, tag in enumerate(tags):
+        if not 1 <= len(tag) <= LONGEST_TAG or not tag.isprintable():
+            raise Invalid(
+                f"`{field}[{index}]` must be 1 to {LONGEST_TAG} printable characters; change it.",
+                field=f"{field}[{index}]",
+            )
+    return tuple(dict.fromkeys(tags))
 
 
 def _has_long_number(data: bytes) -> bool:

@@ -89,8 +89,8 @@ PUBLISHING = (
 )
 async def get(auth: EventsWriter, context: ContextOf, event_id: str) -> Response:
     """An event, and the state of each of its deliveries."""
-    event, deliveries = await get_event(context, auth.organization_id, event_id)
-    return Response(orjson.dumps(_serialize(event, deliveries)), media_type="application/json")
+    event, deliveries, tags = await get_event(context, auth.organization_id, event_id)
+    return Response(orjson.dumps(_serialize(event, deliveries, tags)), media_type="application/json")
 
 
 async def _publish(request: Request, *, read: Read, answer: Answer, in_batch: bool) -> Response:
@@ -225,13 +225,14 @@ def _accepted(event: AcceptedEvent) -> dict[str, Any]:
     return {"id": event.id, "type": event.type, "deliveries": len(event.delivery_ids)}
 
 
-def _serialize(event: Event, deliveries: Sequence[Delivery]) -> dict[str, Any]:
+def _serialize(event: Event, deliveries: Sequence[Delivery], tags: Sequence[str]) -> dict[str, Any]:
     return {
         "id": event.id,
         "type": event.type,
         "occurred_at": iso(event.occurred_at),
         "created_at": iso(event.created_at),
         "request_id": event.request_id,
+        "tags": list(tags),
         "data": orjson.Fragment(event.data),
         "deliveries": [_serialize_delivery(delivery) for delivery in deliveries],
     }

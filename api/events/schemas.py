@@ -57,6 +57,7 @@ class EventWithDeliveries(BaseModel):
     occurred_at: Time
     created_at: Time
     request_id: str | None = Field(description="Of the request that published it.")
+    tags: list[str] = Field(description="What it was published with to be found by.")
     data: dict[str, Any]
     deliveries: list[EventDelivery]
 

@@ -16,12 +16,15 @@ MOST_PER_PAGE = 100
 
 
 def encode_cursor(identifier: str) -> str:
-    """The cursor that continues a list below the row `identifier`, a UUID."""
+    """The cursor that continues a list below the row `identifier`."""
     return base64.urlsafe_b64encode(identifier.encode()).decode().rstrip("=")
 
 
-def decode_cursor(cursor: str | None) -> str | None:
-    """The id that a cursor stands for; None, the first page, for none. Raises Invalid for any other text."""
+def decode_cursor(cursor: str | None, *, is_id: Callable[[str], bool] = is_uuid) -> str | None:
+    """The id that a cursor stands for; None, the first page, for none. Raises Invalid for any other text.
+
+    `is_id` says whether a text can be an id of the list.
+    """
     if not cursor:  # `?cursor=` is what scripts send that append the cursor before they have one
         return None
     try:
@@ -29,7 +32,7 @@ def decode_cursor(cursor: str | None) -> str | None:
         identifier = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
     except (binascii.Error, ValueError):
         identifier = ""
-    if not is_uuid(identifier):
+    if not is_id(identifier):
         raise Invalid(
             "`cursor` is invalid; use the `next_cursor` of the page before, or none for the first page.",
             field="cursor",

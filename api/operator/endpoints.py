@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field
 
 from sendoff.operators.actions import limit_endpoint, switch_endpoint
-from sendoff.operators.queries import list_all_endpoints
-from sendoff.policy.states import EndpointState
+from sendoff.operators.queries import EndpointReport, list_all_endpoints, report_on_endpoint
+from sendoff.policy.states import DeliveryState, EndpointState
 
 from ..http.dependencies import ContextOf, Operator, OperatorReader, json_body
 from ..http.idempotency import Write
@@ -18,6 +18,7 @@ from ..http.schemas import Id, Page
 from ..http.validation import Text, UuidText
 from ..openapi.operations import body_of, error_responses
 from .schemas import EndpointLimits, ListQuery, OperatorEndpointView
+from .statistics import SumsView
 
 router = APIRouter(prefix="/operator/v1/endpoints", tags=["operator: endpoints"])
 
@@ -34,6 +35,18 @@ class EndpointQuery(ListQuery):
     order: Literal["-created_at", "-consecutive_failures"] = Field(
         "-created_at", description="By failures there is one page, without a cursor."
     )
+
+
+class DetailedEndpoint(OperatorEndpointView):
+    """An endpoint with what waits for it. Counts end at 10,000, and then mean this many or more."""
+
+    waiting: dict[DeliveryState, int]
+    last_hour: SumsView
+
+    @classmethod
+    def of_report(cls, report: EndpointReport) -> Self:
+        shown = OperatorEndpointView.of(report.endpoint).model_dump()
+        return cls(**shown, waiting=dict(report.waiting), last_hour=SumsView.model_validate(report.last_hour))
 
 
 @router.get("", operation_id="listEndpoints", responses=error_responses(400))
@@ -54,6 +67,12 @@ async def list_page(
     page, cursor = split_page(found, query.limit, lambda endpoint: endpoint.id)
     cursor = cursor if query.order == "-created_at" else None
     return Page(data=[OperatorEndpointView.of(endpoint) for endpoint in page], next_cursor=cursor)
+
+
+@router.get("/{endpoint_id}", operation_id="getEndpoint", responses=error_responses(404))
+async def get(_auth: OperatorReader, context: ContextOf, endpoint_id: Id) -> DetailedEndpoint:
+    """One endpoint with what waits for it and what happened at it in the last hour."""
+    return DetailedEndpoint.of_report(await report_on_endpoint(context, endpoint_id))
 
 
 @router.patch(

@@ -21,6 +21,9 @@ from .schemas import DeliveryView, ListQuery
 
 MOST_DELIVERIES = 5_000
 
+Status = Annotated[int, Field(ge=100, le=599, description="Only those whose last answer had this status.")]
+StatusClass = Annotated[str, Field(pattern="^[1-5]xx$", description="Only those whose last status is of this class.")]
+
 
 def _event_id(text: str) -> str:
     if not is_event_id(text):
@@ -43,7 +46,9 @@ class DeadLetterConditions(BaseModel):
     since: QueryTime | None = None
     until: QueryTime | None = None
     state: DeadLetterState | None = None
-    response_status: Annotated[int, Field(ge=100, le=599, description="The status of the last answer.")] | None = None
+    response_status: Status | None = None
+    status_class: StatusClass | None = None
+    min_attempts: int | None = Field(None, ge=1)
     since_event_id: EventId | None = Field(None, description="Of this event, and of all that were accepted after it.")
 
     def filter(self) -> DeadLetterFilter:
@@ -76,6 +81,11 @@ class DeliveryConditions(ListQuery):
     state: DeliveryState | None = None
     since: QueryTime | None = None
     until: QueryTime | None = None
+    request_id: Text | None = None
+    replay_id: UuidText | None = None
+    response_status: Status | None = None
+    status_class: StatusClass | None = None
+    min_attempts: int | None = Field(None, ge=1)
 
     async def page(self, context: Context, organization_id: str | None) -> Page[DeliveryView]:
         """The deliveries of the organization, or of all for None, newest first."""

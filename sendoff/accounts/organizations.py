@@ -1,7 +1,8 @@
-"""Organizations, members and API keys, as the command line manages them."""
+"""Organizations, members and API keys, as operators manage them."""
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from sendoff.accounts.authentication import KEY_PREFIX, SCOPES, hash_key
 from sendoff.audit import Actor, write_audit
 from sendoff.clock import iso
 from sendoff.context import Context
-from sendoff.errors import Invalid, NotFound
+from sendoff.errors import Conflict, Invalid, NotFound
 from sendoff.ids import is_uuid, new_id
 from sendoff.policy.operational_events import OPERATORS
 from sendoff.store.engine.database import Transaction
@@ -20,6 +21,8 @@ from sendoff.store.queries.accounts import ListedKey
 from sendoff.store.tables import ApiKey, Membership, Organization, User
 
 DISPLAY_PREFIX_LENGTH = 12
+
+_EXTERNAL_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
 
 LONGEST_NAME = 200
 """Characters of an organization's name, which stands in lists and in entries of the audit log."""
@@ -36,27 +39,62 @@ class MintedKey:
         return f"MintedKey(id={self.id!r})"
 
 
-async def create_organization(context: Context, actor: Actor, *, name: str, credits: int | None) -> Organization:  # noqa: A002
-    """A new organization; with `credits` (0 or more) it has an active subscription, without it has none."""
-    if not name.strip():
-        raise Invalid("The organization needs a name.", field="name")
-    if len(name.strip()) > LONGEST_NAME:
-        raise Invalid(f"The organization's name takes at most {LONGEST_NAME} characters; shorten it.", field="name")
-    _check_credits(credits)
-    now = context.clock.now()
-    organization = Organization(id=new_id(), name=name.strip(), credits=credits, created_at=now)
+async def create_organization(
+    context: Context,
+    actor: Actor,
+    *,
+    name: str,
+    credits: int | None,  # noqa: A002
+    external_id: str | None = None,
+) -> Organization:
+    """A new organization; with `credits` (0 or more) it has an active subscription, without it has none.
+
+    `external_id` is what the product's own backend calls it. Raises Conflict if another one has it.
+    """
+    organization = _new_organization(context, name, credits, external_id)
     async with context.database.write() as tx:
+        if external_id is not None and await accounts.find_by_external_id(tx, external_id) is not None:
+            raise Conflict(f"There is an organization with the external id {external_id!r} already.")
         tx.add(organization)
-        write_audit(
-            tx,
-            actor,
-            "organization.create",
-            target=("organization", organization.id),
-            now=now,
-            organization_id=organization.id,
-            after={"name": organization.name, "credits": credits},
-        )
+        _audit_creation(tx, actor, organization)
     return organization
+
+
+async def put_organization(
+    context: Context,
+    actor: Actor,
+    external_id: str,
+    *,
+    name: str,
+    credits: int | None = None,  # noqa: A002
+) -> tuple[Organization, bool]:
+    """The organization with this external id, made if there is none, and whether it was made.
+
+    One that there was gets the name and, unless None, the credits. Safe to repeat, also at the same time.
+    """
+    new = _new_organization(context, name, credits, external_id)
+    async with context.database.write() as tx:
+        await accounts.insert_organization_if_new(tx, new)
+        found = await accounts.find_by_external_id(tx, external_id)
+        if found is None or found.id == new.id:
+            _audit_creation(tx, actor, new)
+            return found or new, True
+        before = {"name": found.name, "credits": found.credits}
+        found.name = new.name
+        found.credits = found.credits if credits is None else credits
+        after = {"name": found.name, "credits": found.credits}
+        if before != after:
+            write_audit(
+                tx,
+                actor,
+                "organization.update",
+                target=("organization", found.id),
+                now=context.clock.now(),
+                organization_id=found.id,
+                before=before,
+                after=after,
+            )
+    return found, False
 
 
 async def set_credits(context: Context, actor: Actor, organization_id: str, credits: int | None) -> Organization:  # noqa: A002
@@ -99,6 +137,23 @@ async def suspend_organization(
             after={"suspended": suspended},
         )
     return organization
+
+
+async def get_organization(context: Context, identifier: str) -> Organization:
+    """An organization by its id or its external id. Raises NotFound."""
+    async with context.database.read() as tx:
+        found = await accounts.find_organization(tx, identifier) if is_uuid(identifier) else None
+        if found is None and _EXTERNAL_ID.fullmatch(identifier):
+            found = await accounts.find_by_external_id(tx, identifier)
+    if found is None:
+        raise NotFound("There is no such organization.")
+    return found
+
+
+async def page_organizations(context: Context, *, limit: int, before: str | None = None) -> list[Organization]:
+    """Organizations, newest first, at most `limit`."""
+    async with context.database.read() as tx:
+        return await accounts.page_organizations(tx, limit=limit, before=before)
 
 
 async def list_organizations(context: Context) -> list[Organization]:
@@ -158,6 +213,24 @@ async def list_keys(context: Context, organization_id: str) -> list[ListedKey]:
         return await accounts.list_keys(tx, organization_id)
 
 
+async def page_keys(
+    context: Context, *, organization_id: str | None = None, limit: int, before: str | None = None
+) -> list[ListedKey]:
+    """API keys of one organization or of all, newest first, at most `limit`; never the keys themselves."""
+    async with context.database.read() as tx:
+        return await accounts.page_keys(tx, organization_id=organization_id, limit=limit, before=before)
+
+
+async def get_key(context: Context, key_id: str) -> ListedKey:
+    """One API key; never the key itself. Raises NotFound."""
+    async with context.database.read() as tx:
+        key = await accounts.find_key(tx, key_id) if is_uuid(key_id) else None
+        user = await accounts.get_user(tx, key.user_id) if key else None
+    if key is None or user is None:
+        raise NotFound(f"There is no API key {key_id}.")
+    return ListedKey(key, user.email)
+
+
 async def revoke_key(context: Context, actor: Actor, key_id: str) -> None:
     """End an API key at once."""
     now = context.clock.now()
@@ -201,6 +274,41 @@ async def remove_member(context: Context, actor: Actor, *, organization_id: str,
             after={"revoked_keys": revoked},
         )
     return revoked
+
+
+def _new_organization(
+    context: Context,
+    name: str,
+    credits: int | None,  # noqa: A002
+    external_id: str | None,
+) -> Organization:
+    name = name.strip()
+    if not name:
+        raise Invalid("The organization needs a name.", field="name")
+    if len(name) > LONGEST_NAME:
+        raise Invalid(f"The organization's name takes at most {LONGEST_NAME} characters; shorten it.", field="name")
+    _check_credits(credits)
+    if external_id is not None and not _EXTERNAL_ID.fullmatch(external_id):
+        raise Invalid(
+            "`external_id` takes 1 to 128 letters, digits and characters of `.-_:@`; change it.", field="external_id"
+        )
+    now = context.clock.now()
+    return Organization(id=new_id(), name=name, credits=credits, external_id=external_id, created_at=now)
+
+
+def _audit_creation(tx: Transaction, actor: Actor, organization: Organization) -> None:
+    made = {"name": organization.name, "credits": organization.credits}
+    if organization.external_id is not None:
+        made["external_id"] = organization.external_id
+    write_audit(
+        tx,
+        actor,
+        "organization.create",
+        target=("organization", organization.id),
+        now=organization.created_at,
+        organization_id=organization.id,
+        after=made,
+    )
 
 
 async def _find_organization(tx: Transaction, organization_id: str) -> Organization:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sendoff.context import Context
 from sendoff.dialects.base import EventData
 from sendoff.dialects.registry import Dialects
 from sendoff.errors import Invalid, NotFound
 from sendoff.ids import is_uuid
+from sendoff.operators.statistics import Sums, sums_of_endpoint
 from sendoff.policy.states import DeadLetterReason, DeliveryState, EndpointState
 from sendoff.publishing.history import find_waits_for
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import audit, dead_letters, delivery_history, endpoints, events
 from sendoff.store.queries.audit import AuditFilter
 from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.overview import count_open_of_endpoint
 from sendoff.store.tables import Attempt, AuditEntry, DeadLetter, Delivery, Endpoint, Event, LastExchange
 
 
@@ -43,6 +47,15 @@ class DeadLetterReport:
 
     letter: DeadLetter
     delivery: DeliveryReport
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointReport:
+    """An endpoint with what waits for it, by state, and what happened at it in the last hour."""
+
+    endpoint: Endpoint
+    waiting: Mapping[DeliveryState, int]
+    last_hour: Sums
 
 
 async def get_delivery(context: Context, delivery_id: str, *, organization_id: str | None = None) -> DeliveryReport:
@@ -105,6 +118,14 @@ async def get_endpoint(context: Context, endpoint_id: str) -> Endpoint:
     if found is None:
         raise NotFound("There is no such endpoint.")
     return found
+
+
+async def report_on_endpoint(context: Context, endpoint_id: str) -> EndpointReport:
+    """An endpoint with what waits for it and what happened at it in the last hour. Raises NotFound."""
+    found = await get_endpoint(context, endpoint_id)
+    async with context.database.read() as tx:
+        waiting = await count_open_of_endpoint(tx, endpoint_id)
+    return EndpointReport(found, waiting, await sums_of_endpoint(context, endpoint_id, within=timedelta(hours=1)))
 
 
 async def list_audit(

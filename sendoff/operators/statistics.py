@@ -223,6 +223,17 @@ async def rank_endpoints(context: Context, *, order: str, limit: int, within: ti
     ]
 
 
+async def sums_of_endpoint(context: Context, endpoint_id: str, *, within: timedelta) -> Sums:
+    """What happened at an endpoint since then."""
+    now = context.clock.now()
+    end = minute_of(now) + 1
+    pieces = pieces_of(end - int(within.total_seconds() // 60), end, span=1, now=minute_of(now))
+    async with context.database.read() as tx:
+        await prefer_indexes(tx)
+        rows = await statistics.read(tx, Source(ENDPOINT, None, endpoint_id), pieces, span=0)
+    return _sums(rows[0][2] if rows else None)
+
+
 def _range_of(query: StatisticsQuery, now: datetime) -> _Range:
     until = query.until or now
     since = query.since or until - DEFAULT_RANGE

@@ -27,13 +27,16 @@ class ListedDelivery:
     endpoint_url: str | None = None
 
 
-async def get_event(context: Context, organization_id: str, event_id: str) -> tuple[Event, list[Delivery]]:
-    """An event of the organization with its deliveries. Raises NotFound."""
+async def get_event(
+    context: Context, organization_id: str, event_id: str
+) -> tuple[Event, list[Delivery], Sequence[str]]:
+    """An event of the organization with its deliveries and its tags. Raises NotFound."""
     async with context.database.read() as tx:
         event = await events.find(tx, event_id) if is_event_id(event_id) else None
         if event is None or event.organization_id != organization_id:
             raise NotFound("There is no such event.")
-        return event, await delivery_history.of_event(tx, event_id)
+        tags = (await events.tags_of(tx, [event_id])).get(event_id, [])
+        return event, await delivery_history.of_event(tx, event_id), tags
 
 
 async def list_deliveries(

@@ -27,10 +27,11 @@ from sendoff.publishing.turns import PublishTurns
 from sendoff.publishing.untransformed import Untransformed, dead_letter_untransformed
 from sendoff.store.engine.database import ANSWER_SECONDS, Transaction
 from sendoff.store.hot.rows import EventOfKey
-from sendoff.store.queries import ordering
+from sendoff.store.queries import events, ordering
 from sendoff.store.queries.deliveries import NewDelivery
 from sendoff.store.queries.endpoints import Subscriber
 from sendoff.store.queries.events import NewEventRow
+from sendoff.store.tables import EventTag
 
 _EVERYTHING = Evaluated()
 _LARGE_BYTES = 4_096  # of the data of one request; expressions on less are hardly ever costly
@@ -49,6 +50,8 @@ class NewEvent:
     occurred_at: datetime | None = None
     traceparent: str | None = None
     """The span that publishes it, as W3C Trace Context writes it."""
+    tags: tuple[str, ...] = ()
+    """By which it is found; each once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +174,7 @@ async def insert_publications(
         slots=settings.worker_max_in_flight,
         now=now,
     )
-    if tx is None and (plan.failed or plan.is_ordered):
+    if tx is None and (plan.failed or plan.is_ordered or plan.tags):
         async with context.database.write() as own:
             await _insert(context, plan, now, tx=own)
     elif plan.events:
@@ -198,7 +201,7 @@ async def accept_one(
         event.traceparent,
     )
     is_built_in = event.type in BUILT_IN_TYPES
-    if not is_built_in and not is_event_type_name(event.type):
+    if event.tags or (not is_built_in and not is_event_type_name(event.type)):
         return None
     accepted = await context.hot.accept_one(new, scope=scope, is_built_in=is_built_in, now=now)
     return None if accepted is None else AcceptedEvent(new.id, accepted[0], event.type, accepted[1], event.traceparent)
@@ -210,6 +213,7 @@ async def _insert(context: Context, plan: Plan, now: datetime, *, tx: Transactio
     await context.hot.accept(plan.events, plan.deliveries, now=now, tx=tx)
     if tx is not None:
         await dead_letter_untransformed(tx, plan.failed, now=now)
+        await events.insert_tags(tx, plan.tags)
 
 
 async def evaluate_publication(context: Context, publication: Publication, subscribers: Sequence[Subscriber]) -> None:
@@ -278,6 +282,7 @@ class Plan:
     accepted: list[list[AcceptedEvent]]
     failed: list[Untransformed]
     """The deliveries whose transform failed: they are inserted, and are dead letters at once."""
+    tags: list[EventTag]
 
     @property
     def is_ordered(self) -> bool:
@@ -298,7 +303,7 @@ def plan_publications(
     Of one endpoint's deliveries at most `most_due` are due, and none while others of it are held; the rest is held.
     Those of ordered endpoints are queued, without a place yet.
     """
-    plan = Plan([], [], [], [])
+    plan = Plan([], [], [], [], [])
     due: Counter[str] = Counter()
     for publication in publications:
         plan.accepted.append([])
@@ -328,6 +333,9 @@ def plan_publications(
                     plan.failed.append(Untransformed(row.id, result.error))
             plan.deliveries.extend(rows)
             plan.events.append(_event_row(event, event_id, publication, now, len(rows)))
+            plan.tags.extend(
+                EventTag(event_id=event_id, tag=tag, organization_id=publication.organization_id) for tag in event.tags
+            )
             plan.accepted[-1].append(
                 AcceptedEvent(event_id, publication.organization_id, event.type, rows, event.traceparent)
             )

@@ -12,17 +12,18 @@ ROWS_AT_ONCE = 5_000
 wants one of them waits; fewer take more transactions."""
 
 
-def replace_indexes(table: str, *, old: tuple[str, ...] = (), new: dict[str, str]) -> None:
-    """Make indexes, given as `(columns) WHERE condition` by name, then drop others.
+def replace_indexes(table: str, *, old: tuple[str, ...] = (), new: dict[str, str], unique: bool = False) -> None:
+    """Make indexes, given as `(columns) WHERE condition` by name, then drop others; `unique` is of the new ones.
 
     On PostgreSQL concurrently, outside of a transaction: the table is written to meanwhile. What an interrupted run
     left behind is made again, so a revision that calls this can be run again.
     """
     concurrently = "CONCURRENTLY" if _is_postgresql() else ""
+    kind = "UNIQUE INDEX" if unique else "INDEX"
     with op.get_context().autocommit_block():
         for name, definition in new.items():
             op.execute(f"DROP INDEX {concurrently} IF EXISTS {name}")
-            op.execute(f"CREATE INDEX {concurrently} {name} ON {table} {definition}")
+            op.execute(f"CREATE {kind} {concurrently} {name} ON {table} {definition}")
         for name in old:
             op.execute(f"DROP INDEX {concurrently} IF EXISTS {name}")
 

@@ -16,7 +16,7 @@ _BOOKKEEPING = re.compile(r"(BEGIN|COMMIT)$|CREATE TABLE alembic_version|(INSERT
 
 # PostgreSQL manual, "Explicit Locking": the first that matches a statement is its strongest lock.
 _LOCKS = (
-    (r"(CREATE|DROP) INDEX CONCURRENTLY", "SHARE UPDATE EXCLUSIVE", False),
+    (r"(CREATE|CREATE UNIQUE|DROP) INDEX CONCURRENTLY", "SHARE UPDATE EXCLUSIVE", False),
     (r"CREATE (UNIQUE )?INDEX", "SHARE", True),
     (r"CREATE (OR REPLACE )?(CONSTRAINT )?TRIGGER", "SHARE ROW EXCLUSIVE", True),
     (r"(ALTER TABLE|DROP INDEX|DROP TABLE|DROP TRIGGER|TRUNCATE)", "ACCESS EXCLUSIVE", True),

@@ -14,6 +14,7 @@ from sqlmodel import col, select
 from sendoff.policy.operational_events import OPERATORS
 from sendoff.store.engine.batch import execute, ids_parameter, read_json, read_time, rows_from
 from sendoff.store.engine.database import Transaction
+from sendoff.store.engine.paging import newest_first
 from sendoff.store.tables import ApiKey, Membership, Organization, User
 
 
@@ -34,7 +35,7 @@ async def lock_organization(tx: Transaction, organization_id: str) -> None:
 
 
 async def insert_organization_if_new(tx: Transaction, new: Organization) -> None:
-    """Insert the organization unless there is one with its id."""
+    """Insert the organization unless there is one with its id or external id; waits for a concurrent insert of it."""
     await _insert_if_new(tx, new)
 
 
@@ -42,6 +43,18 @@ async def list_organizations(tx: Transaction) -> list[Organization]:
     """All organizations but the operators' own, newest first."""
     query = select(Organization).where(col(Organization.id) != OPERATORS)
     return list((await tx.scalars(query.order_by(col(Organization.id).desc()))).all())
+
+
+async def page_organizations(tx: Transaction, *, limit: int, before: str | None) -> list[Organization]:
+    """All organizations but the operators' own, newest first, at most `limit`, older than the id `before`."""
+    query = select(Organization).where(col(Organization.id) != OPERATORS)
+    query = newest_first(query, col(Organization.id), limit=limit, before=before)
+    return list((await tx.scalars(query)).all())
+
+
+async def find_by_external_id(tx: Transaction, external_id: str) -> Organization | None:
+    query = select(Organization).where(col(Organization.external_id) == external_id)
+    return (await tx.scalars(query)).one_or_none()
 
 
 async def find_user(tx: Transaction, email: str) -> User | None:
@@ -146,13 +159,55 @@ class ListedKey:
 
 async def list_keys(tx: Transaction, organization_id: str) -> list[ListedKey]:
     """The organization's API keys, newest first."""
-    query = (
-        select(ApiKey, User.email)
-        .join(User, col(User.id) == col(ApiKey.user_id))
-        .where(col(ApiKey.organization_id) == organization_id)
-        .order_by(col(ApiKey.id).desc())
-    )
+    query = _keys().where(col(ApiKey.organization_id) == organization_id).order_by(col(ApiKey.id).desc())
     return [ListedKey(key, email) for key, email in (await tx.execute(query)).all()]
+
+
+async def page_keys(tx: Transaction, *, organization_id: str | None, limit: int, before: str | None) -> list[ListedKey]:
+    """API keys of one organization or of all, newest first, at most `limit`, older than the id `before`."""
+    query = _keys()
+    if organization_id is not None:
+        query = query.where(col(ApiKey.organization_id) == organization_id)
+    query = newest_first(query, col(ApiKey.id), limit=limit, before=before)
+    return [ListedKey(key, email) for key, email in (await tx.execute(query)).all()]
+
+
+async def keys_with_prefix(tx: Transaction, prefix: str, *, limit: int) -> list[ListedKey]:
+    """API keys that lists show with this prefix, newest first. Reads all keys."""
+    query = _keys().where(col(ApiKey.prefix).startswith(prefix, autoescape=True))
+    query = newest_first(query, col(ApiKey.id), limit=limit, before=None)
+    return [ListedKey(key, email) for key, email in (await tx.execute(query)).all()]
+
+
+async def keys_of_user(tx: Transaction, email: str, *, limit: int) -> list[ListedKey]:
+    """The API keys that this user minted, newest first."""
+    query = _keys().where(col(User.email) == email.lower())
+    query = newest_first(query, col(ApiKey.id), limit=limit, before=None)
+    return [ListedKey(key, found) for key, found in (await tx.execute(query)).all()]
+
+
+async def organizations_of_user(tx: Transaction, email: str, *, limit: int) -> list[Organization]:
+    """The organizations that this user is a member of, newest first."""
+    query = (
+        select(Organization)
+        .join(Membership, col(Membership.organization_id) == col(Organization.id))
+        .join(User, col(User.id) == col(Membership.user_id))
+        .where(col(User.email) == email.lower())
+    )
+    return list((await tx.scalars(newest_first(query, col(Organization.id), limit=limit, before=None))).all())
+
+
+async def named_like(tx: Transaction, text: str, *, limit: int) -> list[Organization]:
+    """Organizations whose name or external id contains the text, newest first. Reads all organizations."""
+    query = select(Organization).where(
+        col(Organization.name).icontains(text, autoescape=True)
+        | col(Organization.external_id).icontains(text, autoescape=True)
+    )
+    return list((await tx.scalars(newest_first(query, col(Organization.id), limit=limit, before=None))).all())
+
+
+def _keys() -> Any:
+    return select(ApiKey, User.email).join(User, col(User.id) == col(ApiKey.user_id))
 
 
 async def revoke_keys_of_user(tx: Transaction, organization_id: str, user_id: str, *, now: datetime) -> list[str]:

@@ -36,6 +36,9 @@ class DeadLetterFilter:
     response_status: int | None = None
     since_event_id: str | None = None
     """Those of this event, and of all that were accepted after it."""
+    status_class: str | None = None
+    """`4xx`: the last answer had a status from 400 to 499."""
+    min_attempts: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +195,10 @@ def conditions(chosen: DeadLetterFilter) -> list[Any]:
         DeadLetter.last_response_status: chosen.response_status,
     }
     found: list[Any] = [col(column) == value for column, value in exact.items() if value is not None]
+    if chosen.status_class is not None:
+        found.append(col(DeadLetter.last_response_status).between(*statuses_of(chosen.status_class)))
+    if chosen.min_attempts is not None:
+        found.append(col(DeadLetter.attempt_count) >= chosen.min_attempts)
     if chosen.since is not None:
         found.append(col(DeadLetter.died_at) >= chosen.since)
     if chosen.until is not None:
@@ -199,6 +206,12 @@ def conditions(chosen: DeadLetterFilter) -> list[Any]:
     if chosen.since_event_id is not None:
         found.append(col(DeadLetter.event_id) >= floor_of(chosen.since_event_id))
     return found
+
+
+def statuses_of(status_class: str) -> tuple[int, int]:
+    """The lowest and the highest status of a class such as `4xx`."""
+    lowest = int(status_class[0]) * 100
+    return lowest, lowest + 99
 
 
 async def newest_of(tx: Transaction, delivery_ids: Sequence[str]) -> dict[str, DeadLetter]:

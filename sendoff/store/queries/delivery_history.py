@@ -15,6 +15,7 @@ from sendoff.policy.states import DeliveryState
 from sendoff.store.engine.batch import ids_parameter, is_sqlite, rows_from
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.paging import newest_first
+from sendoff.store.queries.dead_letters import statuses_of
 from sendoff.store.tables import Attempt, Delivery, Endpoint, Event, LastExchange
 
 Query = TypeVar("Query", bound=Any)
@@ -74,6 +75,12 @@ class DeliveryFilter:
     states: tuple[DeliveryState, ...] | None = None
     since: datetime | None = None
     until: datetime | None = None
+    request_id: str | None = None
+    replay_id: str | None = None
+    response_status: int | None = None
+    status_class: str | None = None
+    """`4xx`: the last answer had a status from 400 to 499."""
+    min_attempts: int | None = None
 
 
 async def page(
@@ -81,8 +88,8 @@ async def page(
 ) -> list[tuple[Delivery, str, str | None]]:
     """Deliveries with their event's type and request id, newest first, at most `limit`, older than the id `before`.
 
-    Cost grows with the page size and not with the history, except for a rare `event_type` or an `until` long ago:
-    those filters read rows from the newest on until the page is full.
+    Cost grows with the page size and not with the history, except for rare conditions, such as a status that few
+    got, or an `until` long ago: those filters read rows from the newest on until the page is full.
     """
     query = select(Delivery, Event.type, Event.request_id).join(Event, col(Event.id) == col(Delivery.event_id))
     if chosen.endpoint_id is not None:
@@ -112,7 +119,7 @@ def _newest_of_each_endpoint(chosen: DeliveryFilter, *, limit: int, before: str 
     One more index would cost every delivery something. SQLite knows no LATERAL, and has no history of that size.
     """
     query = core_select(col(Delivery.id)).where(*_conditions(replace(chosen, organization_id=None)))
-    if chosen.event_type is not None:
+    if chosen.event_type is not None or chosen.request_id is not None:
         query = query.join(Event, col(Event.id) == col(Delivery.event_id))
     query = newest_first(_of_endpoint(query, col(Endpoint.id)), col(Delivery.id), limit=limit, before=before)
     of_one = query.correlate(Endpoint).lateral()
@@ -127,8 +134,15 @@ def _conditions(chosen: DeliveryFilter) -> list[Any]:
         Delivery.organization_id: chosen.organization_id,
         Delivery.event_id: chosen.event_id,
         Event.type: chosen.event_type,
+        Event.request_id: chosen.request_id,
+        Delivery.replay_id: chosen.replay_id,
+        Delivery.last_response_status: chosen.response_status,
     }
     found: list[Any] = [col(column) == value for column, value in exact.items() if value is not None]
+    if chosen.status_class is not None:
+        found.append(col(Delivery.last_response_status).between(*statuses_of(chosen.status_class)))
+    if chosen.min_attempts is not None:
+        found.append(col(Delivery.attempt_count) >= chosen.min_attempts)
     if chosen.states is not None:
         found.append(_in_states(chosen.states))
     if chosen.since is not None:

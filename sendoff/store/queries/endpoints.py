@@ -158,6 +158,22 @@ async def page(
     return list((await tx.scalars(query)).all())
 
 
+async def with_url_like(tx: Transaction, text: str, *, limit: int) -> list[Endpoint]:
+    """Endpoints whose URL contains the text, newest first, those that are not deleted first. Reads all endpoints."""
+    query = select(Endpoint).where(col(Endpoint.url).icontains(text, autoescape=True))
+    query = query.order_by(col(Endpoint.state) == EndpointState.DELETED, col(Endpoint.id).desc()).limit(limit)
+    return list((await tx.scalars(query)).all())
+
+
+async def described_like(tx: Transaction, text: str, *, limit: int) -> list[Endpoint]:
+    """Endpoints whose URL or description contains the text, newest first, without deleted ones. Reads all endpoints."""
+    query = select(Endpoint).where(
+        col(Endpoint.url).icontains(text, autoescape=True) | col(Endpoint.description).icontains(text, autoescape=True),
+        col(Endpoint.state) != EndpointState.DELETED,
+    )
+    return list((await tx.scalars(query.order_by(col(Endpoint.id).desc()).limit(limit))).all())
+
+
 def move(endpoint: Endpoint, trigger: Trigger) -> None:
     """Change the state of an endpoint that the transaction holds: every change but the registration is made here.
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func
+from sqlalchemy import func, insert
 from sqlmodel import col, select
 
 from sendoff.store.engine.batch import execute, is_sqlite, rows_from, rows_parameter
 from sendoff.store.engine.database import Transaction
-from sendoff.store.tables import Delivery, Event, EventType
+from sendoff.store.tables import Delivery, Event, EventTag, EventType
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,21 @@ class EventContent:
 
 async def find(tx: Transaction, event_id: str) -> Event | None:
     return await tx.get(Event, event_id)
+
+
+async def insert_tags(tx: Transaction, tags: Sequence[EventTag]) -> None:
+    """Insert the tags of events that this transaction has inserted."""
+    if tags:
+        await tx.execute(insert(EventTag).values([tag.model_dump() for tag in tags]))
+
+
+async def tags_of(tx: Transaction, event_ids: Sequence[str]) -> dict[str, list[str]]:
+    """The tags of each of these events that has any, by the event's id."""
+    query = select(EventTag).where(col(EventTag.event_id).in_(event_ids)).order_by(col(EventTag.tag))
+    found: dict[str, list[str]] = {}
+    for one in (await tx.scalars(query)).all():
+        found.setdefault(one.event_id, []).append(one.tag)
+    return found
 
 
 async def find_many(tx: Transaction, event_ids: Iterable[str]) -> dict[str, Event]:

@@ -10,7 +10,7 @@ from sqlmodel import col, select
 
 from sendoff.store.engine.batch import execute
 from sendoff.store.engine.database import Transaction
-from sendoff.store.tables import IdempotencyRecord
+from sendoff.store.tables import IdempotencyRecord, Organization
 
 
 async def insert_if_new(tx: Transaction, record: IdempotencyRecord) -> bool:
@@ -26,6 +26,19 @@ async def find(tx: Transaction, organization_id: str, key: str) -> IdempotencyRe
         col(IdempotencyRecord.organization_id) == organization_id, col(IdempotencyRecord.key) == key
     )
     return (await tx.scalars(query)).one_or_none()
+
+
+async def find_by_key(tx: Transaction, key: str, *, organization_id: str | None, limit: int) -> list[IdempotencyRecord]:
+    """The records with that key, of one organization or of any. The index is by organization: each is looked up."""
+    query = (
+        select(IdempotencyRecord)
+        .join(Organization, col(Organization.id) == col(IdempotencyRecord.organization_id))
+        .where(col(IdempotencyRecord.key) == key)
+        .limit(limit)
+    )
+    if organization_id is not None:
+        query = query.where(col(Organization.id) == organization_id)
+    return list((await tx.scalars(query)).all())
 
 
 async def complete(tx: Transaction, organization_id: str, key: str, *, status: int, body: bytes) -> None:

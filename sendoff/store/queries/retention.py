@@ -72,11 +72,12 @@ async def remove_events(tx: Transaction, *, until: datetime, limit: int) -> int:
             AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event_id = e.id)
             ORDER BY e.created_at LIMIT :limit
         )
+        RETURNING id
         """,
         until=until,
         limit=limit,
     )
-    return result.rowcount
+    return await _remove_tags(tx, result.all())
 
 
 async def remove_replays(tx: Transaction, *, until: datetime, limit: int) -> int:
@@ -156,18 +157,28 @@ async def _let_go_of_events(tx: Transaction, removed: Counter[str]) -> None:
     await execute(
         tx, f"SELECT e.id FROM events e JOIN {source} ON r.id = e.id ORDER BY e.id {lock(tx, 'e')}", rows=rows
     )
-    await execute(
+    gone = await execute(
         tx,
         f"""
         DELETE FROM events WHERE id IN (
             SELECT e.id FROM events e JOIN {source} ON r.id = e.id WHERE e.delivery_count <= r.number
             AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event_id = e.id)
         )
+        RETURNING id
         """,
         rows=rows,
     )
+    await _remove_tags(tx, gone.all())
     await execute(
         tx,
         f"UPDATE events SET delivery_count = delivery_count - r.number FROM {source} WHERE events.id = r.id",
         rows=rows,
     )
+
+
+async def _remove_tags(tx: Transaction, events: Sequence[Any]) -> int:
+    """Remove the tags of events that were removed; return the number of events."""
+    if events:
+        chosen = f"event_id IN (SELECT r.id FROM {rows_from(tx, 'ids', {'id': 'text'})} AS r)"
+        await execute(tx, f"DELETE FROM event_tags WHERE {chosen}", ids=ids_parameter(event.id for event in events))
+    return len(events)

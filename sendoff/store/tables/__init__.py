@@ -9,7 +9,7 @@ from sendoff.store.tables.alerts import AlertGroup, OperationalEvent
 from sendoff.store.tables.dead_letters import DeadLetter, Replay, ReplayItem
 from sendoff.store.tables.deliveries import Attempt, Delivery, LastExchange
 from sendoff.store.tables.endpoints import Endpoint
-from sendoff.store.tables.events import Event, EventType
+from sendoff.store.tables.events import Event, EventTag, EventType
 from sendoff.store.tables.page_sessions import PageLink, PageSession
 from sendoff.store.tables.requests import AuditEntry, AuditHorizon, IdempotencyRecord
 from sendoff.store.tables.schema import SchemaCompatibility
@@ -29,6 +29,7 @@ __all__ = [
     "Delivery",
     "Endpoint",
     "Event",
+    "EventTag",
     "EventType",
     "IdempotencyRecord",
     "LastExchange",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, String, Text
+from sqlalchemy import BigInteger, Index, String, Text
 from sqlmodel import Field, SQLModel
 
 from sendoff.store.engine.types import Identifier, Json, UtcDateTime
@@ -14,12 +14,15 @@ class Organization(SQLModel, table=True):
     """A tenant. `credits` is null without an active subscription."""
 
     __tablename__ = "organizations"
+    __table_args__ = (Index("uq_organizations_external_id", "external_id", unique=True),)
 
     id: str = Field(sa_type=Identifier, primary_key=True)
     name: str = Field(sa_type=Text)
     credits: int | None = Field(default=None, sa_type=BigInteger)
     suspended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """Set while its keys and tokens are refused; what it was promised to be delivered is delivered all the same."""
+    external_id: str | None = Field(default=None, sa_type=String(128))
+    """What the product's own backend calls it."""
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 

@@ -45,3 +45,17 @@ class Event(SQLModel, table=True):
     """The span that published it, as W3C Trace Context writes it; null if none is known."""
     delivery_count: int
     """How many deliveries were made of it, less those that are past their retention."""
+
+
+class EventTag(SQLModel, table=True):
+    """A tag that an event was published with, by which it is found exactly."""
+
+    __tablename__ = "event_tags"
+    __table_args__ = (
+        Index("ix_event_tags_tag", "tag", "event_id"),
+        Index("ix_event_tags_organization", "organization_id", "tag", "event_id"),
+    )
+
+    event_id: str = Field(sa_type=String(28), primary_key=True)
+    tag: str = Field(sa_type=String(64), primary_key=True)
+    organization_id: str = Field(sa_type=Identifier)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from sendoff.accounts import organizations
@@ -32,6 +33,12 @@ ACTIONS = {
     ("POST", "/operator/v1/dead-letters/{dead_letter_id}/discard"): "dead_letter.discard",
     ("POST", "/operator/v1/replays"): "replay.start",
     ("POST", "/operator/v1/replays/{replay_id}/cancel"): "replay.cancel",
+    ("POST", "/operator/v1/organizations"): "organization.create",
+    ("PUT", "/operator/v1/organizations/{external_id}"): "organization.update",
+    ("POST", "/operator/v1/organizations/{organization}/suspend"): "organization.suspend",
+    ("POST", "/operator/v1/organizations/{organization}/resume"): "organization.resume",
+    ("POST", "/operator/v1/keys"): "key.create",
+    ("POST", "/operator/v1/keys/{key_id}/revoke"): "key.revoke",
     ("POST", "/api/v1/portal-links"): "page_link.create",
     ("POST", "/operator/v1/portal-links"): "page_link.create",
     ("DELETE", "/api/v1/portal-sessions"): "page_sessions.end",
@@ -115,10 +122,23 @@ async def do_everything(api: ApiFixture, receiver: Receiver) -> list[str]:
     await do("POST", "/operator/v1/endpoints/{endpoint_id}/disable")
     await do("POST", "/operator/v1/endpoints/{endpoint_id}/enable")
     await do("DELETE", "/api/v1/webhooks/{webhook_id}")
+    await do_to_a_tenant(do, ids)
     await do("POST", "/api/v1/portal-links")
     await do("POST", "/operator/v1/portal-links", {"organization_id": api.app.principal.organization_id})
     await do("DELETE", "/api/v1/portal-sessions")
     return done
+
+
+async def do_to_a_tenant(do: Callable[..., Awaitable[Any]], ids: dict[str, str]) -> None:
+    """The part about organizations and their keys."""
+    tenant = await do("POST", "/operator/v1/organizations", {"name": "Other", "external_id": "customer-42"})
+    ids["organization"], ids["external_id"] = tenant["id"], "customer-42"
+    await do("PUT", "/operator/v1/organizations/{external_id}", {"name": "Another"})
+    await do("POST", "/operator/v1/organizations/{organization}/suspend")
+    await do("POST", "/operator/v1/organizations/{organization}/resume")
+    new_key = {"organization_id": tenant["id"], "user": "eve@example.com", "scopes": ["events:write"]}
+    ids["key_id"] = (await do("POST", "/operator/v1/keys", new_key))["id"]
+    await do("POST", "/operator/v1/keys/{key_id}/revoke")
 
 
 async def test_every_write_is_logged_with_its_actor_its_request_and_what_changed(

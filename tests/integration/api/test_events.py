@@ -58,6 +58,7 @@ async def test_an_event_is_shown_with_the_state_of_each_delivery(api: ApiFixture
         "type": "upload.completed",
         "occurred_at": "2026-04-24T10:00:00.000+00:00",
         "created_at": "2026-04-24T12:34:56.789+00:00",
+        "tags": [],
         "data": {"upload": {"id": "7"}},
     }
     by_state = {delivery["state"]: delivery for delivery in deliveries}

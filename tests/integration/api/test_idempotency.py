@@ -23,6 +23,7 @@ WRITING = {"POST", "PUT", "PATCH", "DELETE"}
 NUMBERS = {"phone_numbers": [f"+1415555{number:04d}" for number in range(150, 300)]}
 SUBSCRIPTION = {"event_type": "call.incoming.completed", "target_url": "https://example.com/hook"}
 EVENT = {"type": "upload.created", "data": {"n": 1}}
+NEW_KEY = {"user": "eve@example.com", "scopes": ["events:write"]}
 SECONDS = 24 * 3600
 
 
@@ -56,7 +57,11 @@ class Setup:
             "replay_id": replay["id"],
             "alert_endpoint_id": alert["id"],
             "event_id": letter["event_id"],
+            "organization": await api.new_organization(),
+            "external_id": "customer-42",
         }
+        new_key = NEW_KEY | {"organization_id": ids["organization"]}
+        ids["key_id"] = (await api.post("/operator/v1/keys", new_key)).json()["id"]
         return cls(api, receiver, ids)
 
     def body(self, method: str, path: str) -> Any:
@@ -73,6 +78,9 @@ class Setup:
             ("POST", "/api/v1/events/batch"): {"events": [EVENT, EVENT]},
             ("POST", "/operator/v1/replays"): {"filter": {"state": "discarded"}},
             ("PATCH", "/operator/v1/endpoints/{endpoint_id}"): {"rate_limit": 5},
+            ("POST", "/operator/v1/organizations"): {"name": "New"},
+            ("PUT", "/operator/v1/organizations/{external_id}"): {"name": "New"},
+            ("POST", "/operator/v1/keys"): NEW_KEY | {"organization_id": self.ids["organization"]},
             ("POST", "/operator/v1/portal-links"): {"organization_id": self.api.app.principal.organization_id},
             ("POST", "/operator/v1/alert-endpoints"): {"url": self.receiver.url("/more-alerts")},
             ("PATCH", "/operator/v1/alert-endpoints/{alert_endpoint_id}"): {"description": "new"},

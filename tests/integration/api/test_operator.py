@@ -141,7 +141,7 @@ async def test_a_discarded_dead_letter_is_kept_off_the_open_list(api: ApiFixture
     assert len(await listed(api, "audit", action="dead_letter.discard")) == 1
 
 
-LISTS = ["dead-letters", "replays", "deliveries", "endpoints", "audit"]
+LISTS = ["dead-letters", "replays", "deliveries", "endpoints", "audit", "events", "organizations", "keys"]
 
 
 @pytest.mark.parametrize("what", LISTS)

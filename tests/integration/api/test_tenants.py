@@ -98,7 +98,7 @@ async def test_uploads_of_another_organization_are_answered_like_unknown_ones(
 async def test_operators_get_404_for_unknown_ids(api: ApiFixture) -> None:
     for (method, path), call in SINGLE.items():
         for identifier in (ANY_ID, "1", "%00", "evt_1"):
-            if call.across:
+            if call.across and method != "PUT":
                 options = {} if call.body is None else {"json": call.body}
                 answer = await api.call(method, re.sub(r"\{\w+\}", identifier, path), **options)
                 assert (answer.status_code, type(answer.json()["detail"])) == (404, str), path

@@ -134,7 +134,8 @@ async def test_an_empty_cursor_is_the_first_page(sqlite_api: ApiFixture) -> None
 
 
 LISTS = {"/api/v1/uploads"} | {
-    f"/operator/v1/{name}" for name in ("dead-letters", "replays", "deliveries", "endpoints", "audit")
+    f"/operator/v1/{name}"
+    for name in ("dead-letters", "replays", "deliveries", "endpoints", "audit", "events", "organizations", "keys")
 }
 
 

@@ -1,0 +1,177 @@
+"""Search: what an operator pastes is looked up as what it looks like, from an event's id to a word in its data."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from sendoff.accounts.authentication import KEY_PREFIX, hash_key
+from sendoff.ids import is_event_id, is_uuid
+from sendoff.store.queries import accounts, dead_letters, delivery_history, endpoints, event_lists, events, replays
+from sendoff.store.queries.event_lists import EventFilter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sendoff.context import Context
+    from sendoff.store.engine.database import Transaction
+    from sendoff.store.queries.accounts import ListedKey
+    from sendoff.store.tables import Endpoint, Event, Organization
+
+MOST_FOUND = 20
+"""Results of one kind that are shown."""
+
+_EMAIL = re.compile(r"[^@\s/]+@[^@\s/]+")
+_HOST = re.compile(
+    r"(?:[a-z0-9-]+\.)+[a-z]{2,}(?::[0-9]+)?(?:/\S*)?|localhost(?::[0-9]+)?(?:/\S*)?|[0-9.]{7,15}:[0-9]+\S*", re.I
+)
+
+
+class Kind(StrEnum):
+    """What the searched text looks like."""
+
+    EVENT_ID = "event_id"
+    UUID = "uuid"
+    REQUEST_ID = "request_id"
+    EMAIL = "email"
+    KEY = "key"
+    URL = "url"
+    TAG = "tag"
+    TEXT = "text"
+
+
+class Found(StrEnum):
+    """What a result is."""
+
+    EVENT = "event"
+    DELIVERY = "delivery"
+    DEAD_LETTER = "dead_letter"
+    ENDPOINT = "endpoint"
+    REPLAY = "replay"
+    ORGANIZATION = "organization"
+    KEY = "key"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """One thing that was found; `title` is what people know it by."""
+
+    type: Found
+    id: str
+    organization_id: str | None
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class SearchReport:
+    """What was found. `scanned` is set if the text was looked for in the data of this many events, and not in more."""
+
+    kind: Kind
+    results: Sequence[SearchResult]
+    scanned: int | None = None
+
+
+async def search(context: Context, text: str) -> SearchReport:
+    """Look the text up in all organizations."""
+    text = text.strip()
+    async with context.database.read() as tx:
+        kind = classify(text)
+        if kind is not Kind.TEXT:
+            return SearchReport(kind, await _LOOK_UPS[kind](tx, text))
+        tagged = await event_lists.page(tx, EventFilter(tag=text), limit=MOST_FOUND)
+        if tagged.events:
+            return SearchReport(Kind.TAG, [_event(event) for event in tagged.events])
+        named = [_organization(one) for one in await accounts.named_like(tx, text, limit=MOST_FOUND)]
+        named += [_endpoint(one) for one in await endpoints.described_like(tx, text, limit=MOST_FOUND)]
+        page = await event_lists.page(tx, EventFilter(q=text), limit=MOST_FOUND)
+        return SearchReport(Kind.TEXT, [*named, *map(_event, page.events)], page.scanned)
+
+
+def classify(text: str) -> Kind:
+    """What the text looks like. Pure; that a text is a tag shows only when it is looked up."""
+    if is_event_id(text):
+        return Kind.EVENT_ID
+    if is_uuid(text):
+        return Kind.UUID
+    if text.startswith("req_"):
+        return Kind.REQUEST_ID
+    if text.startswith(KEY_PREFIX):
+        return Kind.KEY
+    if "://" in text or _HOST.fullmatch(text):
+        return Kind.URL
+    return Kind.EMAIL if _EMAIL.fullmatch(text) else Kind.TEXT
+
+
+async def _by_event_id(tx: Transaction, text: str) -> list[SearchResult]:
+    event = await events.find(tx, text)
+    return [] if event is None else [_event(event)]
+
+
+async def _by_uuid(tx: Transaction, text: str) -> list[SearchResult]:
+    found: list[SearchResult] = []
+    identifier = text.lower()
+    if delivery := await delivery_history.find(tx, identifier):
+        title = f"delivery of {delivery.event_id}, {delivery.state}"
+        found.append(SearchResult(Found.DELIVERY, delivery.id, delivery.organization_id, title))
+    if letter := await dead_letters.find(tx, identifier):
+        title = f"dead letter of {letter.event_id}, {letter.reason}"
+        found.append(SearchResult(Found.DEAD_LETTER, letter.id, letter.organization_id, title))
+    if endpoint := await endpoints.find(tx, identifier):
+        found.append(_endpoint(endpoint))
+    if organization := await accounts.find_organization(tx, identifier):
+        found.append(_organization(organization))
+    if key := await accounts.find_key(tx, identifier):
+        found.append(SearchResult(Found.KEY, key.id, key.organization_id, f"{key.prefix}…"))
+    if replay := await replays.find(tx, identifier):
+        found.append(SearchResult(Found.REPLAY, replay.id, None, f"replay of {replay.total}, {replay.state}"))
+    return found
+
+
+async def _by_request_id(tx: Transaction, text: str) -> list[SearchResult]:
+    page = await event_lists.page_of_request(tx, EventFilter(request_id=text), limit=MOST_FOUND)
+    return [_event(event) for event in page.events]
+
+
+async def _by_email(tx: Transaction, text: str) -> list[SearchResult]:
+    organizations = await accounts.organizations_of_user(tx, text, limit=MOST_FOUND)
+    keys = await accounts.keys_of_user(tx, text, limit=MOST_FOUND)
+    return [*map(_organization, organizations), *map(_key, keys)]
+
+
+async def _by_key(tx: Transaction, text: str) -> list[SearchResult]:
+    """By what lists show of a key, its first twelve characters, or by the whole key."""
+    found = await accounts.keys_with_prefix(tx, text[:12], limit=MOST_FOUND)
+    exact = [one for one in found if one.key.key_hash == hash_key(text)]
+    return [_key(one) for one in exact or found]
+
+
+async def _by_url(tx: Transaction, text: str) -> list[SearchResult]:
+    return [_endpoint(one) for one in await endpoints.with_url_like(tx, text, limit=MOST_FOUND)]
+
+
+_LOOK_UPS = {
+    Kind.EVENT_ID: _by_event_id,
+    Kind.UUID: _by_uuid,
+    Kind.REQUEST_ID: _by_request_id,
+    Kind.EMAIL: _by_email,
+    Kind.KEY: _by_key,
+    Kind.URL: _by_url,
+}
+
+
+def _event(event: Event) -> SearchResult:
+    return SearchResult(Found.EVENT, event.id, event.organization_id, event.type)
+
+
+def _endpoint(endpoint: Endpoint) -> SearchResult:
+    return SearchResult(Found.ENDPOINT, endpoint.id, endpoint.organization_id, endpoint.url)
+
+
+def _organization(organization: Organization) -> SearchResult:
+    return SearchResult(Found.ORGANIZATION, organization.id, organization.id, organization.name)
+
+
+def _key(listed: ListedKey) -> SearchResult:
+    return SearchResult(Found.KEY, listed.key.id, listed.key.organization_id, f"{listed.key.prefix}… of {listed.email}")
