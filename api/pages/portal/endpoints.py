@@ -159,7 +159,7 @@ def describe_state(endpoint: Endpoint, limit: int | None) -> Situation:
             return Situation("active", "on", state, "Failed deliveries are attempted again for hours.")
         case EndpointState.PAUSED:
             what = "It was paused: no events are sent to it, and none are kept for it."
-            return Situation("paused", "paused", what, "Resume it, then recover what failed before the pause.")
+            return Situation("paused", "paused", what, "Resume it, then recover what failed and what it missed.")
         case EndpointState.GONE:
             what = "Its receiver answered 410 Gone, which ends an endpoint for good."
             return Situation("gone", "gone", what, "Add the URL again as a new endpoint, if that was a mistake.")
@@ -180,7 +180,9 @@ def _describe_disabled(endpoint: Endpoint) -> Situation:
         return Situation("disabled", "off", what, "Ask the operator to switch it on again.")
     when = f" {endpoint.disabled_at:%Y-%m-%d %H:%M} UTC" if endpoint.disabled_at else ""
     what = f"It was switched off{when}, after {endpoint.consecutive_failures} failures in a row."
-    return Situation("disabled", "off", what, "Mend the receiver or the URL, resume it, then recover what failed.")
+    return Situation(
+        "disabled", "off", what, "Mend the receiver or the URL, resume it, then recover what failed and what it missed."
+    )
 
 
 async def _find(page: Page) -> Endpoint:

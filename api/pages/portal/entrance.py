@@ -39,6 +39,8 @@ async def enter(page: Page) -> Response:
     seconds = int((session.expires_at - page.context.clock.now()).total_seconds())
     framed = bool(page.context.settings.portal_frame_ancestors)
     set_session(page.request, response, SessionKind.PORTAL, session.token, seconds=seconds, framed=framed)
+    if "theme" in session.options:
+        set_scheme(page.request, response, session.options["theme"], framed=framed)
     return response
 
 

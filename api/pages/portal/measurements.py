@@ -41,7 +41,7 @@ class Measured:
 
 async def measure_endpoints(context: Context, organization_id: str) -> Mapping[str, Measured]:
     """The busiest of the organization's endpoints, by id."""
-    query = StatisticsQuery(organization_id=organization_id, by=By.ENDPOINT, bucket=Bucket.DAY, limit=MOST_SERIES)
+    query = StatisticsQuery(organization_id=organization_id, by=By.ENDPOINT, bucket=Bucket.HOUR, limit=MOST_SERIES)
     report = await get_statistics(context, query)
     return {series.key["endpoint_id"]: Measured(series.totals, ()) for series in report.series}
 

@@ -376,6 +376,7 @@ async def test_the_pages_carry_the_products_name_logo_and_colour(
         chosen = await visitor.post("/portal/scheme", {"scheme": "dark", "next": "//evil.example"})
         assert chosen.headers["location"] == "/portal"
         assert 'data-scheme="dark"' in (await visitor.open("/portal")).text
+        assert 'data-scheme="light"' in (await visitor.open(await new_link(api, theme="light"))).text
         await visitor.aclose()
 
 
