@@ -1,4 +1,4 @@
-"""What a replay would send, before it does: how many to which endpoint, some of them, and how long it takes."""
+"""What a replay would send, before it does: how many to which endpoint, and some of them."""
 
 from __future__ import annotations
 
@@ -6,48 +6,76 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sendoff.context import Context
+from sendoff.operators.replay import Included, Selection, count_missing
 from sendoff.policy.states import DeadLetterState
-from sendoff.store.queries import dead_letters
-from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.engine.database import Transaction
+from sendoff.store.queries import dead_letters, replays
+from sendoff.store.queries.overview import prefer_indexes
 from sendoff.store.tables import DeadLetter
 
 COUNTED_AT_MOST = 20_000
-"""Dead letters that a preview counts, about fifty milliseconds of the database. More are there if it says as many."""
+"""Dead letters, and as many waiting deliveries, that a preview counts: about fifty milliseconds of the database."""
 
 _SAMPLE = 10
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointShare:
-    """How many of the chosen dead letters are of one endpoint."""
+    """How many of the chosen deliveries go to one endpoint: dead ones, and those that wait for their retry."""
 
     endpoint_id: str
     endpoint_url: str
-    count: int
+    dead: int = 0
+    waiting: int = 0
+
+    @property
+    def count(self) -> int:
+        return self.dead + self.waiting
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayPreview:
-    """What a filter means now."""
+    """What a selection means now."""
 
     endpoints: Sequence[EndpointShare]
+    """Those that would get most first."""
     sample: Sequence[DeadLetter]
-    """The newest ones."""
+    """The newest dead letters of it."""
+    missing: int
+    """Deliveries that were never made and would be."""
 
     @property
     def count(self) -> int:
-        return sum(share.count for share in self.endpoints)
+        return sum(share.count for share in self.endpoints) + self.missing
 
     @property
     def is_capped(self) -> bool:
         """Whether there may be more than were counted."""
-        return self.count >= COUNTED_AT_MOST
+        counted = (sum(share.dead for share in self.endpoints), sum(share.waiting for share in self.endpoints))
+        return max(counted) >= COUNTED_AT_MOST
 
 
-async def preview_replay(context: Context, chosen: DeadLetterFilter) -> ReplayPreview:
-    """What a replay of this filter would send. Without a `state` the open dead letters are meant, as in the replay."""
-    chosen = replace(chosen, state=chosen.state or DeadLetterState.OPEN)
+async def preview_replay(context: Context, selection: Selection) -> ReplayPreview:
+    """What a replay of this filter would send; a selection by ids is counted by `count_replay`.
+
+    Raises Invalid when `missing` ones are to be sought in too many events.
+    """
+    chosen = replace(selection.filter, state=selection.filter.state or DeadLetterState.OPEN)
     async with context.database.read() as tx:
-        shares = await dead_letters.count_chosen_by_endpoint(tx, chosen, limit=COUNTED_AT_MOST)
-        sample = await dead_letters.page(tx, chosen, limit=_SAMPLE)
-    return ReplayPreview([EndpointShare(*share) for share in shares], sample)
+        await prefer_indexes(tx)
+        shares = await _count(tx, selection)
+        sample = await dead_letters.page(tx, chosen, limit=_SAMPLE) if Included.DEAD in selection.include else []
+    return ReplayPreview(shares, sample, await count_missing(context, selection))
+
+
+async def _count(tx: Transaction, selection: Selection) -> list[EndpointShare]:
+    chosen = replace(selection.filter, state=selection.filter.state or DeadLetterState.OPEN)
+    shares: dict[str, EndpointShare] = {}
+    if Included.DEAD in selection.include:
+        for endpoint_id, url, number in await dead_letters.count_chosen_by_endpoint(tx, chosen, limit=COUNTED_AT_MOST):
+            shares[endpoint_id] = EndpointShare(endpoint_id, url, dead=number)
+    if Included.PENDING in selection.include:
+        waiting = await replays.count_pending_by_endpoint(tx, selection.filter, limit=COUNTED_AT_MOST)
+        for endpoint_id, url, number in waiting:
+            shares[endpoint_id] = replace(shares.get(endpoint_id, EndpointShare(endpoint_id, url)), waiting=number)
+    return sorted(shares.values(), key=lambda share: share.count, reverse=True)

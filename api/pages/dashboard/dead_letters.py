@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
+from sendoff.clock import iso
 from sendoff.operators.actions import discard_dead_letter, retry_delivery
 from sendoff.operators.failures import list_failures
 from sendoff.operators.queries import get_dead_letter, list_dead_letters
@@ -64,7 +65,8 @@ def replay_url(group: FailureGroup) -> str:
         "endpoint_id": group.endpoint_id,
         "reason": group.reason,
         "response_status": group.response_status,
-        "since": group.first_at.isoformat(),
+        "since": iso(group.first_at) if group.reason is not None else None,
+        "pending": None if group.reason is not None else "1",
     }
     given = {name: value for name, value in chosen.items() if value is not None}
     return f"{BASE}/replays/new?{urlencode(given)}"

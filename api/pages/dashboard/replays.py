@@ -18,11 +18,11 @@ from sendoff.operators.replay import (
     start_replay,
 )
 from sendoff.operators.replay_preview import ReplayPreview, preview_replay
-from sendoff.policy.states import DeadLetterReason, DeadLetterState, ReplayState
+from sendoff.policy.states import DeadLetterReason, ReplayState
 
 from ...http.pagination import decode_cursor, split_page
 from ...http.validation import validate
-from ...operator.filters import ReplayFilter
+from ...operator.filters import NewReplay, ReplayFilter
 from ...operator.replays import ReplayView
 from ...operator.schemas import ListQuery
 from ..lists import FORMATS, export
@@ -32,7 +32,7 @@ from .surface import BASE, DASHBOARD
 CONFIRM_ABOVE = 1_000
 """Deliveries from which on the number has to be typed in. Lower, and people type without reading."""
 
-_FILTERS = tuple(ReplayFilter.model_fields)
+_FIELDS = (*ReplayFilter.model_fields, "pending")
 
 
 async def show_list(page: Page) -> Response:
@@ -52,11 +52,10 @@ async def show_wizard(page: Page) -> Response:
 async def start(page: Page) -> Response:
     """Start what the wizard showed, or show it again with what is wrong."""
     form = {name: value for name, value in (await page.form()).items() if value.strip()}
-    rate = _rate(form.get("rate"))
-    selection = _selection(form)
     if not _is_confirmed(form):
         return await _wizard(page, form, error="Type the number of deliveries, as the page shows it.", status=400)
-    report = await start_replay(page.context, page.actor, selection, rate=rate)
+    chosen = _new_replay(form)
+    report = await start_replay(page.context, page.actor, chosen.selection(), rate=chosen.rate)
     return page.redirect(f"{BASE}/replays/{report.replay.id}", notice="replay-started")
 
 
@@ -74,22 +73,19 @@ async def cancel(page: Page) -> Response:
 
 
 async def _wizard(page: Page, given: Mapping[str, str], *, error: str | None = None, status: int = 200) -> Response:
-    chosen = {name: given[name] for name in _FILTERS if name in given}
-    rate = _rate(given.get("rate"))
-    selection = _selection(chosen)
-    preview, count = await _count(page, selection)
+    chosen = _new_replay(given, counts_only=True)
+    preview, count = await _count(page, chosen.selection())
     return page.render(
         "dashboard/replay_new.html",
         status=status,
         error=error,
-        chosen=chosen,
+        chosen={name: given[name] for name in _FIELDS if name in given},
         preview=preview,
         count=count,
-        rate=rate,
-        seconds=count // rate + 1,
+        rate=chosen.rate,
+        seconds=count // chosen.rate + 1,
         confirm_above=CONFIRM_ABOVE,
         reasons=[*DeadLetterReason],
-        states=[one for one in DeadLetterState if one != DeadLetterState.DISCARDED],
     )
 
 
@@ -98,17 +94,26 @@ async def _count(page: Page, selection: Selection) -> tuple[ReplayPreview | None
     if selection.delivery_ids is not None:
         count, _ = await count_replay(page.context, selection)
         return None, count
-    preview = await preview_replay(page.context, selection.filter)
+    preview = await preview_replay(page.context, selection)
     return preview, preview.count
 
 
-def _selection(given: Mapping[str, str]) -> Selection:
-    fields: dict[str, object] = {name: given[name] for name in _FILTERS if name in given}
+def _new_replay(given: Mapping[str, str], *, counts_only: bool = False) -> NewReplay:
+    """The replay that the form's fields mean, as the API would take it. Raises Invalid."""
+    chosen: dict[str, object] = {name: given[name] for name in ReplayFilter.model_fields if name in given}
     if "delivery_ids" in given:
-        fields["delivery_ids"] = [one for one in given["delivery_ids"].replace(",", " ").split() if one]
-    chosen = validate(ReplayFilter, fields)
-    ids = chosen.delivery_ids
-    return Selection(chosen.filter(), None if ids is None else tuple(dict.fromkeys(ids)))
+        chosen["delivery_ids"] = given["delivery_ids"].replace(",", " ").split()
+    rate = given.get("rate", str(DEFAULT_RATE))
+    if not (rate.isascii() and rate.isdigit()):
+        raise Invalid(f"`rate` takes deliveries a second from 1 to {HIGHEST_RATE:,}.", field="rate")
+    body = {
+        "filter": chosen,
+        "include": ["dead", "pending"] if "pending" in given else ["dead"],
+        "all": "everything" in given,
+        "dry_run": counts_only,
+        "rate": int(rate),
+    }
+    return validate(NewReplay, body)
 
 
 def _is_confirmed(form: Mapping[str, str]) -> bool:
@@ -116,13 +121,6 @@ def _is_confirmed(form: Mapping[str, str]) -> bool:
     counted = form.get("counted", "0")
     is_large = counted.isdecimal() and int(counted) > CONFIRM_ABOVE
     return not is_large or form.get("confirm", "").replace(",", "") == counted
-
-
-def _rate(text: str | None) -> int:
-    rate = int(text) if text is not None and text.isascii() and text.isdigit() else (0 if text else DEFAULT_RATE)
-    if not 1 <= rate <= HIGHEST_RATE:
-        raise Invalid(f"`rate` takes deliveries a second from 1 to {HIGHEST_RATE:,}.", field="rate")
-    return rate
 
 
 ROUTES = (

@@ -17,7 +17,7 @@ from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.paging import newest_first
 from sendoff.store.engine.types import Identifier
 from sendoff.store.queries.dead_letters import DeadLetterFilter, conditions
-from sendoff.store.tables import DeadLetter, Delivery, Event, Replay, ReplayItem
+from sendoff.store.tables import DeadLetter, Delivery, Endpoint, Event, Replay, ReplayItem
 
 _ID = {"id": "uuid"}
 
@@ -78,6 +78,19 @@ async def count_pending(tx: Transaction, chosen: DeadLetterFilter) -> tuple[int,
     query = core_select(col(Delivery.endpoint_id), func.count()).where(*_pending(chosen)).group_by(Delivery.endpoint_id)
     found = {str(endpoint_id): number for endpoint_id, number in (await tx.execute(query)).all()}
     return sum(found.values()), set(found)
+
+
+async def count_pending_by_endpoint(
+    tx: Transaction, chosen: DeadLetterFilter, *, limit: int
+) -> list[tuple[str, str, int]]:
+    """Of `limit` deliveries that wait for their retry and match the filter: endpoints with URL and number."""
+    found = core_select(col(Delivery.endpoint_id)).where(*_pending(chosen)).limit(limit).subquery()
+    query = (
+        core_select(found.c.endpoint_id, func.max(Endpoint.url), func.count())
+        .join(Endpoint, col(Endpoint.id) == found.c.endpoint_id)
+        .group_by(found.c.endpoint_id)
+    )
+    return [(endpoint_id, url, count) for endpoint_id, url, count in (await tx.execute(query)).all()]
 
 
 async def add_items_by_delivery(tx: Transaction, replay_id: str, delivery_ids: Sequence[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sendoff.operators.failures import list_failures
+from sendoff.operators.replay import Included, Selection
 from sendoff.operators.replay_preview import preview_replay
 from sendoff.store.queries.dead_letters import DeadLetterFilter
 from tests.support.app_fixture import open_app
@@ -34,8 +35,11 @@ async def test_failures_are_grouped_by_endpoint_outcome_and_status(database_url:
         assert group.first_at <= group.last_at <= app.clock.now()
         assert len(await list_failures(app.context, endpoint_id=moved)) == 2
 
-        preview = await preview_replay(app.context, DeadLetterFilter())
+        preview = await preview_replay(app.context, Selection(DeadLetterFilter()))
         assert {(share.endpoint_id, share.count) for share in preview.endpoints} == {(broken, 3), (moved, 3)}
         assert (preview.count, preview.is_capped, len(preview.sample)) == (6, False, 6)
-        narrowed = await preview_replay(app.context, DeadLetterFilter(response_status=404))
-        assert [(share.endpoint_url, share.count) for share in narrowed.endpoints] == [(receiver.url("/moved"), 3)]
+        both = (Included.DEAD, Included.PENDING)
+        narrowed = await preview_replay(app.context, Selection(DeadLetterFilter(response_status=404), include=both))
+        assert [(share.endpoint_url, share.dead, share.waiting) for share in narrowed.endpoints] == [
+            (receiver.url("/moved"), 3, 1)
+        ]

@@ -141,7 +141,7 @@ async def test_a_dead_letter_is_replayed_from_the_failures_and_its_progress_move
 
 
 async def test_a_large_replay_has_to_be_confirmed_by_its_number(api: ApiFixture, operator: Visitor) -> None:
-    wizard = await operator.open("/dashboard/replays/new?state=open")
+    wizard = await operator.open("/dashboard/replays/new")
     form = next(form for form in forms_of(wizard.text) if "form_token" in form.fields)
     fields = {"form_token": form.fields["form_token"], "counted": str(CONFIRM_ABOVE + 1), "confirm": "1"}
     refused = await operator.post("/dashboard/replays", fields)
