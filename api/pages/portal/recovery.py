@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 import orjson
@@ -18,8 +18,6 @@ from sendoff.operators.replay import (
     Included,
     Selection,
     cancel_replay,
-    count_missing,
-    count_replay,
     get_replay,
     start_replay,
 )
@@ -134,12 +132,13 @@ class Counted:
 
 
 async def _count(page: Page, selection: Selection) -> Counted:
-    given_up = await preview_replay(page.context, selection.filter)
-    waiting = 0
-    if Included.PENDING in selection.include:
-        waiting, _ = await count_replay(page.context, replace(selection, include=(Included.PENDING,)))
-    missed = await count_missing(page.context, selection)
-    return Counted(given_up.count, waiting, missed, given_up.is_capped)
+    found = await preview_replay(page.context, selection)
+    return Counted(
+        given_up=sum(share.dead for share in found.endpoints),
+        waiting=sum(share.waiting for share in found.endpoints),
+        missed=found.missing,
+        is_capped=found.is_capped,
+    )
 
 
 def _selection(page: Page, endpoint: Endpoint, fields: Mapping[str, str]) -> Selection:
