@@ -6,6 +6,8 @@ translate these classes to their own status codes and error shapes; operations r
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from difflib import get_close_matches
 from enum import StrEnum
 
 
@@ -163,3 +165,16 @@ class Unavailable(SendoffError):
 
 class WrongSchema(SendoffError):
     """The database's schema is not the one that this version needs; run `sendoff migrate`."""
+
+
+def unknown_name(name: str, known: Collection[str], *, path: str = "", kind: str = "field") -> Invalid:
+    """The error for a field or parameter that is not among the `known` ones; it names the nearest of them."""
+    field = f"{path}.{name[:100]}" if path else name[:100]
+    return Invalid(f"`{field}` is not a known {kind}; {_remedy(name, known, kind)}.", field=field)
+
+
+def _remedy(name: str, known: Collection[str], kind: str) -> str:
+    if not known:
+        return f"this call takes no {kind}s, leave it out"
+    nearest = get_close_matches(name[:100].lower(), known, n=1)
+    return f"the nearest one is `{nearest[0]}`" if nearest else f"known are {', '.join(sorted(known))}"

@@ -13,6 +13,7 @@ from sendoff.accounts.authentication import API_WEBHOOKS
 from sendoff.accounts.token_owner import TokenOwner
 from sendoff.audit import Actor
 
+from ..http.bodies import refuse_fields
 from ..http.validation import check_query
 from ..openapi.operations import response_of
 from .errors import DialbirdError
@@ -70,6 +71,7 @@ def _authenticated(scope: str | None) -> Callable[..., Awaitable[TokenAuth]]:
         owner: TokenOwner = request.state.owner
         owner.check() if scope is None else owner.require(scope)
         check_query(request)
+        await refuse_fields(request)
         return TokenAuth(owner, Actor(owner.actor, request.state.request_id))
 
     return admitted

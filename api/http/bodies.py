@@ -12,6 +12,7 @@ from starlette.requests import Request
 from sendoff.errors import Invalid, UnsupportedMediaType
 
 from .json_limits import DEEPEST_NESTING, has_more_keys, is_nested_deeper
+from .validation import unknown_name
 
 MOST_KEYS = 1_000
 """Keys in a body, all of its objects together; a hundred times what any of ours has."""
@@ -72,6 +73,20 @@ async def read_json_bytes(
     if not body and not optional:
         raise Invalid("The body is empty; send a JSON object.")
     return body
+
+
+async def refuse_fields(request: Request) -> None:
+    """Raise Invalid for a JSON object with fields on a route that takes no body: they were meant to say something."""
+    takes_body = "requestBody" in (getattr(request.scope.get("route"), "openapi_extra", None) or {})
+    is_json = media_type_of(request.headers) in ("", "application/json")
+    if takes_body or not is_json or request.method in ("GET", "HEAD"):
+        return
+    try:
+        decoded = _decoder.decode(await request.body() or b"{}")
+    except BadJson:
+        return
+    if isinstance(decoded, dict) and decoded:
+        raise unknown_name(next(iter(decoded)), ())
 
 
 def media_type_of(headers: Headers) -> str:

@@ -20,7 +20,7 @@ from sendoff.context import Context
 from sendoff.idempotency import LONGEST_KEY, check_key
 
 from .authentication import RequestAuth, admit, context_of
-from .bodies import read_json_object
+from .bodies import read_json_object, refuse_fields
 from .validation import Model, check_query, validate
 
 _bearer = HTTPBearer(auto_error=False, scheme_name="apiKey", description="`Authorization: Bearer od_live_…`")
@@ -31,6 +31,7 @@ def _authenticated(scope: str, *, limited: bool = False) -> Callable[..., Awaita
     async def admitted(request: Request, _documented: _Documented) -> RequestAuth:
         auth = await admit(request, scope, limited=limited)
         check_query(request)
+        await refuse_fields(request)
         return auth
 
     return admitted

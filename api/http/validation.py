@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from inspect import isclass
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -12,6 +11,7 @@ from starlette.requests import Request
 
 from sendoff.endpoints.fields import Text as Text
 from sendoff.errors import Invalid
+from sendoff.errors import unknown_name as unknown_name
 from sendoff.ids import is_uuid
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -57,12 +57,6 @@ def check_query(request: Request) -> None:
                 raise unknown_name(name, known, kind="query parameter")
 
 
-def unknown_name(name: str, known: Collection[str], *, path: str = "", kind: str = "field") -> Invalid:
-    """The error for a field or parameter that is not among the `known` ones; it names the nearest of them."""
-    field = f"{path}.{name[:100]}" if path else name[:100]
-    return Invalid(f"`{field}` is not a known {kind}; {_remedy(name, known, kind)}.", field=field)
-
-
 def describe_problems(
     problems: Iterable[Mapping[str, Any]], *, model: type[BaseModel] | None = None, skip: int = 0
 ) -> str:
@@ -90,13 +84,6 @@ def _describe(problem: Mapping[str, Any], model: type[BaseModel] | None, skip: i
         case _:
             text = str(problem["msg"]).removeprefix("Value error, ")
             return f"`{path}`: {text}." if path else f"{text}."
-
-
-def _remedy(name: str, known: Collection[str], kind: str) -> str:
-    if not known:
-        return f"this call takes no {kind}s, leave it out"
-    nearest = get_close_matches(name[:100].lower(), known, n=1)
-    return f"the nearest one is `{nearest[0]}`" if nearest else f"known are {', '.join(sorted(known))}"
 
 
 def _follow(model: type[BaseModel] | None, parts: Sequence[Any]) -> tuple[str, Collection[str]]:

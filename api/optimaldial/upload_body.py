@@ -9,7 +9,7 @@ from pathlib import Path
 
 from starlette.requests import Request
 
-from sendoff.errors import Invalid, TooLarge, UnsupportedMediaType
+from sendoff.errors import Invalid, TooLarge, UnsupportedMediaType, unknown_name
 from sendoff.idempotency import fingerprint
 from sendoff.uploads.check import CsvSubmission, JsonSubmission
 from sendoff.uploads.files.converting import MOST_FILE_BYTES
@@ -19,6 +19,7 @@ from .multipart import FILE, Form, read_form
 
 MULTIPART, JSON = "multipart/form-data", "application/json"
 
+_FORM_FIELDS = (FILE, "phone_column", "filename_override", "skip_mobile_lookup")
 _FORM_OVERHEAD_BYTES = 1024 * 1024
 _TRUTHS = {
     "true": True,
@@ -68,6 +69,9 @@ async def _receive_form(request: Request, folder: Path, count: Callable[[int], N
         await file.close()
     if not form.has_file:
         raise Invalid("The form has no part `file`.", field=FILE)
+    for name in form.fields:
+        if name not in _FORM_FIELDS:
+            raise unknown_name(name, _FORM_FIELDS)
     submission = CsvSubmission(
         path=path,
         phone_column=form.fields.get("phone_column", ""),

@@ -9,7 +9,7 @@ from io import TextIOBase
 from pathlib import Path
 from typing import Any, Literal
 
-from sendoff.errors import Invalid, TooLarge
+from sendoff.errors import Invalid, TooLarge, unknown_name
 
 MOST_ENTRIES = 250_000
 LONGEST_ENTRY = 262_144
@@ -18,6 +18,7 @@ Kind = Literal["phone_numbers", "contacts"]
 OnEntry = Callable[[Kind, int, Any], None]
 
 _LISTS: tuple[Kind, Kind] = ("phone_numbers", "contacts")
+_MEMBERS = ("filename", "skip_mobile_lookup", *_LISTS)
 _PIECE = 65_536
 _BLANKS = re.compile(r"[ \t\r\n]*").match
 
@@ -74,8 +75,9 @@ def _read_list(text: _Text, name: Kind, members: dict[str, Any], on_entry: OnEnt
 def _keep(name: str, value: Any, members: dict[str, Any]) -> None:
     if name in _LISTS and value is not None:
         raise Invalid(f"{name} must be a list.", field=name)
-    if name in ("filename", "skip_mobile_lookup"):
-        members[name] = value
+    if name not in _MEMBERS:
+        raise unknown_name(name, _MEMBERS)
+    members[name] = value
 
 
 def _refuse_constant(name: str) -> None:

@@ -57,6 +57,28 @@ async def test_an_unknown_query_parameter_is_a_400_on_every_route_that_needs_a_s
     assert refused.status_code == 401
 
 
+TAKING_FIELDS = sorted(
+    (method, path)
+    for method, path in CALLS.keys() | DIALBIRD
+    if method in ("POST", "PUT", "PATCH", "DELETE") and ((method, path) in DIALBIRD or CALLS[method, path].scope)
+)
+
+
+@pytest.mark.parametrize(("method", "path"), TAKING_FIELDS)
+async def test_an_unknown_field_is_a_400_on_every_route_that_changes_something(
+    sqlite_api: ApiFixture, method: str, path: str
+) -> None:
+    call = CALLS.get((method, path))
+    known = call.body if call is not None and isinstance(call.body, dict) else {}
+    response = await sqlite_api.call(method, concrete(path), json={**known, "colour": "red"})
+    assert (response.status_code, "`colour` is not a known field" in response.text) == (400, True), response.text
+
+
+async def test_the_name_that_clients_use_is_the_nearest(sqlite_api: ApiFixture) -> None:
+    refused = await sqlite_api.post("/api/v1/webhooks", {"url": URL, "metadat": {}})
+    assert "the nearest one is `metadata`" in refused.json()["detail"]
+
+
 async def test_the_nearest_query_parameter_is_named(sqlite_api: ApiFixture) -> None:
     for path, misspelled, known in (
         ("/operator/v1/deliveries", "endpont_id", "endpoint_id"),

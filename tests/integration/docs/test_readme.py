@@ -29,6 +29,8 @@ SENDING = (ROOT / "docs" / "how-to" / "send-to-an-endpoint.md").read_text()
 SENDING_BLOCKS = re.findall(r"^```sh\n(.*?)^```", SENDING, re.DOTALL | re.MULTILINE)
 PORTAL = (ROOT / "docs" / "how-to" / "portal.md").read_text()
 PORTAL_BLOCKS = re.findall(r"^```sh\n(.*?)^```", PORTAL, re.DOTALL | re.MULTILINE)
+REPLAYING = (ROOT / "docs" / "how-to" / "replay.md").read_text()
+REPLAYING_BLOCKS = re.findall(r"^```sh\n(.*?)^```", REPLAYING, re.DOTALL | re.MULTILINE)
 DEMO, START, ORGANIZATION, PUBLISH, ARRIVED, FAILED, STOP, PRODUCTION = BLOCKS
 
 
@@ -80,6 +82,7 @@ def test_the_blocks_pasted_one_by_one_end_with_a_verified_delivery(checkout: Pat
         check_the_page_on_publishing(checkout, ports["8000"])
         check_the_page_on_order(checkout, adapted)
         check_the_page_on_sending(checkout, adapted)
+        check_the_page_on_replays(checkout)
         check_the_page_on_the_portal(checkout, adapted)
         log = (checkout / "data" / "received.log").read_text()
         assert "ping      answered 200" in log
@@ -137,6 +140,15 @@ def check_the_page_on_the_portal(checkout: Path, adapted: Callable[[str], str]) 
         assert "Your session has ended" in customer.get(adapted("http://127.0.0.1:8000/portal")).text
         assert "Add an endpoint" not in customer.get(adapted(run(command, checkout)).strip()).text
         assert customer.get(adapted("http://127.0.0.1:8000/portal/deliveries")).status_code == 200
+
+
+def check_the_page_on_replays(checkout: Path) -> None:
+    counted, sent, pending, missing, since = (run(block, checkout) for block in REPLAYING_BLOCKS)
+    assert counted == "Would send again: 0 deliveries to 0 endpoints.\n"
+    assert "completed" in sent
+    assert "completed" in pending
+    assert json.loads(missing)["missing"] > 0
+    assert since == "Would send again: 0 deliveries to 0 endpoints.\n"
 
 
 @pytest.mark.parametrize("block", re.findall(r"^```json\n(.*?)^```", SENDING, re.DOTALL | re.MULTILINE))
