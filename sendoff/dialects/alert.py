@@ -156,21 +156,23 @@ _WORDS: Mapping[str, Callable[[Data], Alert]] = {
 }
 
 _SEVERAL = {
-    "endpoint.created": "endpoints were registered",
-    "endpoint.updated": "changes of endpoints were made",
-    "endpoint.deleted": "endpoints were deleted",
-    "endpoint.failing": "endpoints are failing",
-    "endpoint.disabled": "endpoints were disabled",
-    "endpoint.recovered": "endpoints work again",
-    "delivery.dead_lettered": "deliveries were given up",
-    "replay.finished": "replays have ended",
-    "secret.rotated": "signing secrets were rotated",
+    "endpoint.created": ("endpoint was registered", "endpoints were registered"),
+    "endpoint.updated": ("endpoint was changed", "changes of endpoints were made"),
+    "endpoint.deleted": ("endpoint was deleted", "endpoints were deleted"),
+    "endpoint.failing": ("endpoint is failing", "endpoints are failing"),
+    "endpoint.disabled": ("endpoint was disabled", "endpoints were disabled"),
+    "endpoint.recovered": ("endpoint works again", "endpoints work again"),
+    "delivery.dead_lettered": ("delivery was given up", "deliveries were given up"),
+    "replay.finished": ("replay has ended", "replays have ended"),
+    "secret.rotated": ("signing secret was rotated", "signing secrets were rotated"),
 }
+"""What one more, or several more, of a type are called."""
 
 
 def _of_several(event: EventData, data: Data) -> Alert:
+    one, several = _SEVERAL[event.type]
     return Alert(
-        f"{data.get('count')} more {_SEVERAL[event.type]}",
+        f"{data.get('count')} more {one if data.get('count') == 1 else several}",
         [*_facts(data, "first_at", "last_at"), *_named(data)],
         "They came soon after one that you were told of, and are told together.",
         ["sendoff dead-letters list --state open" if event.type.startswith("delivery") else "sendoff endpoints list"],

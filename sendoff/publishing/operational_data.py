@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -21,31 +21,32 @@ _MOMENTS = ("first_failure_at", "last_success_at", "last_failure_at", "disabled_
 
 
 @dataclass(frozen=True, slots=True)
-class _Subjects:
+class Subjects:
     """The rows that some operational events tell of, by id."""
 
-    organizations: dict[str, str]
-    endpoints: dict[str, Endpoint]
-    dead_letters: dict[str, DeadLetter]
-    replays: dict[str, Replay]
-    progress: dict[str, ReplayProgress]
-    failures: dict[str, Delivery]
+    organizations: Mapping[str, str] = field(default_factory=dict)
+    """Their names."""
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
+    dead_letters: Mapping[str, DeadLetter] = field(default_factory=dict)
+    replays: Mapping[str, Replay] = field(default_factory=dict)
+    progress: Mapping[str, ReplayProgress] = field(default_factory=dict)
+    failures: Mapping[str, Delivery] = field(default_factory=dict)
     """By the endpoint's id."""
 
 
 async def describe(tx: Transaction, context: Context, found: Sequence[OperationalEvent]) -> list[dict[str, Any]]:
     """The data of each of the events, in their order."""
     subjects = await _read(tx, found)
-    return [_describe(event, subjects, context.settings.public_url or "") for event in found]
+    return [describe_event(event, subjects, context.settings.public_url or "") for event in found]
 
 
-async def _read(tx: Transaction, found: Sequence[OperationalEvent]) -> _Subjects:
+async def _read(tx: Transaction, found: Sequence[OperationalEvent]) -> Subjects:
     of_endpoints = {event.endpoint_id for event in found if event.endpoint_id is not None}
     subject_ids = [event.subject_id for event in found if event.subject_id is not None]
     failed = {event.endpoint_id for event in found if event.type in _SAY_THE_ERROR and event.endpoint_id is not None}
     failures = {endpoint_id: await delivery_history.last_failure_of(tx, endpoint_id) for endpoint_id in failed}
     of_replays = await replays.find_many(tx, subject_ids)
-    return _Subjects(
+    return Subjects(
         organizations=await accounts.names_of(tx, {event.organization_id for event in found if event.organization_id}),
         endpoints=await endpoints.find_many(tx, of_endpoints),
         dead_letters=await dead_letters.find_many(tx, subject_ids),
@@ -55,7 +56,8 @@ async def _read(tx: Transaction, found: Sequence[OperationalEvent]) -> _Subjects
     )
 
 
-def _describe(event: OperationalEvent, subjects: _Subjects, base: str) -> dict[str, Any]:
+def describe_event(event: OperationalEvent, subjects: Subjects, base: str) -> dict[str, Any]:
+    """The data of one event; `base` is where the dashboard is served. Pure."""
     data: dict[str, Any] = {"organization_id": event.organization_id}
     if event.organization_id is not None:
         data["organization_name"] = subjects.organizations.get(event.organization_id)

@@ -11,7 +11,7 @@ two messages, not 20,000.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,8 +20,11 @@ import orjson
 from sendoff.clock import iso
 from sendoff.context import Context
 from sendoff.dialects.alert import FOR_PEOPLE
+from sendoff.ids import new_event_id
+from sendoff.policy.expressions import ExpressionInput, Pair
 from sendoff.policy.matching import matches, patterns_of_all
 from sendoff.policy.operational_events import OPERATORS
+from sendoff.publishing.evaluation import evaluate_event
 from sendoff.publishing.operational_data import describe
 from sendoff.publishing.publish import (
     AcceptedEvent,
@@ -60,7 +63,7 @@ async def _publish_some(context: Context) -> bool:
         recipients = await _read_recipients(tx, context, [event.type for event in found])
         groups = _Groups(await operational_events.groups(tx), now, context.settings.alert_group_seconds)
         data = await describe(tx, context, found)
-        planned = _plan(found, data, recipients, groups)
+        planned = await _plan(context, found, data, recipients, groups)
         planned += await _close_groups(tx, groups, recipients)
         accepted = await _insert(tx, context, planned, recipients)
         await operational_events.remove(tx, found)
@@ -90,6 +93,8 @@ class _Planned:
 
     event: NewEvent
     endpoint_ids: tuple[str, ...]
+    is_summary: bool = False
+    """Whether it tells of several: filters and transforms are made for one, and do not apply."""
 
 
 async def _read_recipients(tx: Transaction, context: Context, types: Sequence[str]) -> dict[str, _Recipient]:
@@ -102,7 +107,8 @@ async def _read_recipients(tx: Transaction, context: Context, types: Sequence[st
     }
 
 
-def _plan(
+async def _plan(
+    context: Context,
     found: Sequence[OperationalEvent],
     data: Sequence[dict[str, Any]],
     recipients: Mapping[str, _Recipient],
@@ -111,15 +117,29 @@ def _plan(
     """Who gets which of the events now; what comes too soon after another goes to its group."""
     planned: list[_Planned] = []
     for event, described in zip(found, data, strict=True):
-        now_to = tuple(
-            recipient.endpoint.id
-            for recipient in recipients.values()
-            if recipient.wants(event)
-            and not (recipient.for_people and groups.keep(recipient.endpoint.id, event, described))
-        )
+        new = NewEvent(event.type, orjson.dumps(described), event.occurred_at)
+        now_to: list[str] = []
+        for recipient in recipients.values():
+            if not recipient.wants(event):
+                continue
+            if recipient.for_people:
+                if not await _passes_filter(context, recipient.subscriber, new):
+                    continue
+                if groups.keep(recipient.endpoint.id, event, described):
+                    continue
+            now_to.append(recipient.endpoint.id)
         if now_to:
-            planned.append(_Planned(NewEvent(event.type, orjson.dumps(described), event.occurred_at), now_to))
+            planned.append(_Planned(new, tuple(now_to)))
     return planned
+
+
+async def _passes_filter(context: Context, subscriber: Subscriber, event: NewEvent) -> bool:
+    """Whether the filter lets the event through: only what people would have got is told together."""
+    if subscriber.filter is None:
+        return True
+    pair = Pair(filter=subscriber.filter)
+    source = ExpressionInput(new_event_id(), event.type, event.occurred_at or context.clock.now(), event.data)
+    return (await evaluate_event(context, OPERATORS, source, [pair]))[pair].matches
 
 
 class _Groups:
@@ -134,9 +154,9 @@ class _Groups:
 
     def keep(self, endpoint_id: str, event: OperationalEvent, data: Mapping[str, Any]) -> bool:
         """Whether the event waits for others; if it does not, those that follow it will."""
-        group = self.known.get((endpoint_id, event.type))
         if self._seconds == 0:
             return False
+        group = self.known.get((endpoint_id, event.type))
         if group is None:
             group = AlertGroup(endpoint_id=endpoint_id, type=event.type, due_at=self._until)
             self.known[endpoint_id, event.type] = group
@@ -174,7 +194,8 @@ async def _close_groups(tx: Transaction, groups: _Groups, recipients: Mapping[st
         if group.count == 0 or group.endpoint_id not in recipients:
             await tx.delete(group)
             continue
-        planned.append(_Planned(NewEvent(group.type, orjson.dumps(_describe_group(group))), (group.endpoint_id,)))
+        summary = NewEvent(group.type, orjson.dumps(_describe_group(group)))
+        planned.append(_Planned(summary, (group.endpoint_id,), is_summary=True))
         groups.start_again(group)
     await tx.flush()
     return planned
@@ -194,12 +215,14 @@ async def _insert(
     tx: Transaction, context: Context, planned: Sequence[_Planned], recipients: Mapping[str, _Recipient]
 ) -> list[AcceptedEvent]:
     """Insert the events, those with the same recipients together."""
-    together: dict[tuple[str, ...], list[NewEvent]] = {}
+    together: dict[tuple[tuple[str, ...], bool], list[NewEvent]] = {}
     for one in planned:
-        together.setdefault(one.endpoint_ids, []).append(one.event)
+        together.setdefault((one.endpoint_ids, one.is_summary), []).append(one.event)
     accepted: list[AcceptedEvent] = []
-    for endpoint_ids, new_events in together.items():
+    for (endpoint_ids, is_summary), new_events in together.items():
         subscribers = [recipients[endpoint_id].subscriber for endpoint_id in endpoint_ids]
+        if is_summary:
+            subscribers = [replace(one, filter=None, transform=None) for one in subscribers]
         publication = Publication.of(OPERATORS, new_events, None)
         await evaluate_publication(context, publication, subscribers)
         [inserted] = await insert_publications(context, [publication], {OPERATORS: subscribers}, tx=tx)

@@ -298,6 +298,21 @@ async def test_a_storm_makes_two_messages_for_people_and_one_event_each_for_prog
             assert await operational_events.groups(tx) == {}
 
 
+async def test_what_a_filter_refuses_is_not_told_together_either(sqlite_url: str, receiver: Receiver) -> None:
+    async with open_app(sqlite_url) as app:
+        only = "data.endpoint_url.contains('csv')"
+        await alert_at(app, receiver.url("/slack"), "endpoint.created", dialect="slack", filter=only)
+        for path in ("/a", "/b.csv", "/c", "/d.csv", "/e"):
+            await app.register(receiver.url(path))
+        await app.work()
+        app.clock.advance(300)
+        await app.work()
+        _ping, first, together = bodies(receiver, "/slack")
+        assert "/b.csv" in first["text"]
+        assert together["text"] == "1 more endpoint was registered"
+        assert "/d.csv" in json.dumps(together)
+
+
 async def test_too_many_dead_letters_within_an_hour_are_told_once_an_hour(
     database_url: str, receiver: Receiver
 ) -> None:
