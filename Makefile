@@ -29,6 +29,7 @@ chaos: setup
 	$(BIN)/pytest -m "chaos or not chaos" -p no:randomly tests/acceptance
 	$(BIN)/pytest -m chaos tests/integration/docs tests/integration/pages
 	SENDOFF_TEST_LIVES=300 $(BIN)/pytest tests/integration/engine/test_state_machine.py
+	$(BIN)/pytest -m chaos tests/simulation
 
 # What the long tests of generated clients and of the OpenAPI document run; what cannot be installed is skipped there.
 TOOLS := tests/acceptance/clients/tools

@@ -1,0 +1,430 @@
+"""One installation under faults: its processes, its receivers, what goes wrong, and what must hold all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import re
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+from ipaddress import IPv4Address
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar, cast
+
+import aiosqlite
+from redis.asyncio import Redis
+
+from sendoff.audit import Actor
+from sendoff.context import Context
+from sendoff.delivery.dead_letters import drain_inactive_endpoints
+from sendoff.errors import Conflict, Unavailable
+from sendoff.idempotency import StoredResponse
+from sendoff.operators.actions import switch_endpoint
+from sendoff.operators.reconcile import reconcile
+from sendoff.operators.replay import Selection, start_replay
+from sendoff.policy.addresses import Target
+from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
+from sendoff.queue import BULK_DELIVERIES, DELIVERIES, REPLAYS, RedisQueue
+from sendoff.store.engine.batch import read_time
+from sendoff.store.engine.database import Database
+from sendoff.store.engine.write_turns import WriteTurns
+from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.wire.errors import ConnectionLost, LocalFailure, TimedOut
+from sendoff.wire.http.client import Client
+from sendoff.wire.http.message import Response
+from tests.simulation.database_twin import OPENED, DatabaseSeenBy, ProcessDied, away, close_all
+from tests.simulation.loop import SimulatedClock, SimulatedLoop
+from tests.simulation.redis_twin import ClientTwin, RedisTwin
+from worker.health import WorkerHealth
+from worker.host import WorkerHost
+from worker.sweeper import run_sweeps
+
+FAULTS_SECONDS = 30.0
+"""How long things go wrong. Then every process lives, everything can be reached and every receiver answers."""
+
+END_WITHIN_SECONDS = 600.0
+"""The schedule's waits, a lease and a slow replay together: what has not ended by then never will."""
+
+Result = TypeVar("Result")
+_PROCESS: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
+
+
+class Violation(AssertionError):
+    """Something that must always hold did not."""
+
+
+@dataclass
+class Receivers:
+    """What each receiver does with a request, by its path, and what each got."""
+
+    dice: Random
+    does: dict[str, str] = field(default_factory=dict)
+    acknowledged: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Answers with 2xx that reached a living process, by path and event."""
+
+    async def answer(self, path: str, event_id: str, *, within: float) -> Response:
+        """What the process gets, within the attempt's time."""
+        does = self.does.get(path, "200")
+        await asyncio.sleep(self.dice.choice((0.002, 0.02, 0.2)))
+        if does == "hangs":
+            await asyncio.sleep(within)
+            raise TimedOut("headers")
+        if does == "no route":
+            raise LocalFailure("There is no route to the host.")
+        if does == "slow":
+            await asyncio.sleep(min(within, 3.0))
+        if does == "resets":
+            raise ConnectionLost("The receiver closed the connection.", answered=False)
+        status = 200 if does == "slow" else int(does)
+        if status == 200:
+            self.acknowledged[path, event_id] += 1
+        return Response(status, (), b"", truncated=False, elapsed_ms=3)
+
+
+@dataclass(frozen=True)
+class Acknowledgement:
+    """A 2xx that a process got within its lease, and when it had sent the request."""
+
+    process: Process
+    sent_at: float
+
+
+class Process:
+    """An operating system's process: its tasks, whether it lives, and until when it stands still."""
+
+    def __init__(self, world: World, name: str, run: Callable[[Context], Coroutine[Any, Any, None]]) -> None:
+        self.world = world
+        self.name = name
+        self.alive = True
+        self.stands_still_until = float("-inf")
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.database = Database.open(world.database_url, pool_size=30)
+        self.database.embedded.write_turns = world.write_turns
+        self.connections: list[aiosqlite.Connection] = []
+        client = cast("Any", ClientTwin(world.redis))
+        self.context = replace(
+            world.template,
+            database=cast("Database", DatabaseSeenBy(self.database, self.may_go_on, self.pause)),
+            wire=cast("Client", self),
+            redis=cast("Redis", client),
+            queue=RedisQueue(client),
+            clock=SimulatedClock(world.loop),
+            random_source=world.dice.random,
+            under_way={},
+            _services={},
+        )
+        self.within = within = contextvars.copy_context()
+        within.run(_PROCESS.set, self)
+        within.run(OPENED.set, self.connections)
+        self.main = asyncio.get_running_loop().create_task(run(self.context), context=within)
+        self.note(self.main)
+
+    def may_go_on(self) -> None:
+        """Raise when the process is dead, or when the database does not answer it."""
+        if not self.alive:
+            raise ProcessDied
+        if self.world.database_is_away:
+            away()
+
+    def stand_still(self, seconds: float) -> None:
+        """Let it hear of nothing for so long, as a machine that swaps, or a virtual one that is moved."""
+        self.stands_still_until = max(self.stands_still_until, self.world.loop.now + seconds)
+
+    async def pause(self) -> None:
+        """Wait while the process stands still."""
+        while self.stands_still_until > self.world.loop.now:  # noqa: ASYNC110 - it is put off meanwhile
+            await asyncio.sleep(self.stands_still_until - self.world.loop.now)
+        if not self.alive:
+            raise ProcessDied
+
+    async def check(self, _target: Target, **_options: object) -> list[IPv4Address]:
+        """As the wire does: where a target's requests would go."""
+        return [IPv4Address("127.0.0.1")]
+
+    async def send(
+        self,
+        target: Target,
+        head: bytes,
+        _body: bytes,
+        *,
+        timeout: float,  # noqa: ASYNC109 - the wire's method
+        **_options: object,
+    ) -> Response:
+        """As the wire does, to this world's receivers."""
+        if not self.alive:
+            raise ProcessDied
+        [event_id] = _EVENT_ID.findall(head.decode())
+        sent_at = self.world.loop.now
+        lease_ends = self.world.check_send(target.path, event_id, by=self)
+        response = await self.world.receivers.answer(target.path, event_id, within=timeout)
+        await self.pause()
+        if response.status == 200 and self.context.clock.now() < lease_ends:
+            self.world.acknowledged[target.path, event_id] = Acknowledgement(self, sent_at)
+        return response
+
+    def could_record(self, since: float) -> bool:
+        """Whether nothing has kept it from recording what it has known since then."""
+        return self.alive and self.stands_still_until < since and self.world.database_away_until < since
+
+    async def kill(self) -> None:
+        """End it between two steps of its tasks. Its transactions are rolled back, and nothing of it runs on."""
+        self.alive = False
+        while self.tasks:
+            for task in self.tasks:
+                task.cancel()
+            await asyncio.wait(self.tasks)
+        close_all(self.connections, self.database.embedded)
+
+    def note(self, task: asyncio.Task[Any]) -> None:
+        self.tasks.add(task)
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self.tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and self.alive and (isinstance(error, Violation) or task is self.main):
+            self.world.errors.append(error)
+
+
+class World:
+    """Everything of one seed. `template` is a context on the migrated database that `file` is a copy of."""
+
+    def __init__(
+        self,
+        seed: int,
+        loop: SimulatedLoop,
+        redis: RedisTwin,
+        template: Context,
+        file: Path,
+        organization_id: str,
+        endpoints: dict[str, str],
+    ) -> None:
+        self.seed = seed
+        self.organization_id = organization_id
+        self.loop = loop
+        self.dice = Random(seed)  # noqa: S311 - not for secrets
+        self.template = template
+        self.paths = endpoints
+        """The receiver's path of each endpoint, by the endpoint's id."""
+        self.database_url = f"sqlite+aiosqlite:///{file}"
+        self.write_turns = WriteTurns()
+        """The write lock of the file, which all processes share."""
+        self.eye = sqlite3.connect(file)
+        self.redis = redis
+        self.receivers = Receivers(self.dice)
+        self.database_is_away = False
+        self.database_away_until = float("-inf")
+        self.acknowledged: dict[tuple[str, str], Acknowledgement] = {}
+        """The last acknowledgement of each delivery, by path and event."""
+        self.accepted: list[str] = []
+        self.errors: list[BaseException] = []
+        self.log: list[str] = []
+        loop.set_task_factory(_task_of_process)
+
+    async def live(self) -> None:
+        """Let things go wrong, then let everything come to its end. Raises Violation."""
+        api = Process(self, "api", self._publish)
+        workers = [Process(self, f"worker {number}", _work) for number in range(2)]
+        operator = Process(self, "operator", _idle)
+        until = self.loop.now + FAULTS_SECONDS
+        while self.loop.now < until:
+            await asyncio.sleep(self.dice.expovariate(0.7))
+            api, workers = await self._go_wrong(api, workers, operator)
+            self._raise_errors()
+        self._heal()
+        self.note("the end begins")
+        await api.kill()
+        await self._until_ended()
+        await _within(operator, self._check_end(operator))
+        for process in (*workers, operator):
+            await process.kill()
+
+    def note(self, what: str) -> None:
+        """Add a line to what is printed when this seed fails."""
+        self.log.append(f"{self.loop.now:8.3f} {what}")
+
+    def check_send(self, path: str, event_id: str, *, by: Process) -> datetime:
+        """A request begins only for a delivery in flight that no process knows to be delivered; when its lease ends."""
+        [(state, until)] = self.eye.execute(
+            "SELECT d.state, d.leased_until FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id "
+            "WHERE d.event_id = ? AND e.url LIKE '%' || ?",
+            (event_id, path),
+        )
+        if state != "in_flight":
+            self.errors.append(self._violation(f"{by.name} sends {event_id} to {path}, and its delivery is {state}"))
+        known = self.acknowledged.get((path, event_id))
+        if known is not None and known.process.could_record(known.sent_at):
+            self.errors.append(
+                self._violation(f"{by.name} sends {event_id} to {path}, which acknowledged it to {known.process.name}")
+            )
+        return cast("datetime", read_time(until))
+
+    async def _publish(self, context: Context) -> None:
+        """The backend of the product: it publishes, and remembers what was accepted."""
+        while True:
+            await asyncio.sleep(self.dice.expovariate(0.7))
+            found: list[AcceptedEvent] = []
+            count = self.dice.choice((1, 1, 1, 5))
+            events = [NewEvent("upload.completed", b'{"n":1}') for _ in range(count)]
+            try:
+                await publish(context, self.organization_id, events, answer=partial(_note_accepted, found))
+            except Unavailable:
+                continue
+            self.accepted += [delivery_id for event in found for delivery_id in event.delivery_ids]
+
+    async def _go_wrong(self, api: Process, workers: list[Process], operator: Process) -> tuple[Process, list[Process]]:
+        what = self.dice.choice(_FAULTS)
+        self.note(what)
+        if what == "a worker is killed":
+            victim = self.dice.choice(workers)
+            await victim.kill()
+            workers = [worker for worker in workers if worker is not victim]
+            workers.append(Process(self, f"{victim.name}'", _work))
+        elif what == "the API is killed":
+            await api.kill()
+            api = Process(self, f"{api.name}'", self._publish)
+        elif what == "a worker stands still":
+            self.dice.choice(workers).stand_still(self.dice.choice((1.0, 8.0, 30.0)))
+        elif what == "the database goes":
+            self.database_is_away = True
+            await asyncio.sleep(self.dice.expovariate(0.3))
+            self.database_is_away = False
+            self.database_away_until = self.loop.now
+        elif what == "Redis goes":
+            self.redis.away = True
+            await asyncio.sleep(self.dice.expovariate(0.2))
+            self.redis.away = False
+        elif what == "Redis is flushed":
+            self.redis.flush()
+        elif what == "a receiver changes":
+            path = self.dice.choice(sorted(self.paths.values()))
+            self.receivers.does[path] = self.dice.choice(_RECEIVERS)
+            self.note(f"  {path}: {self.receivers.does[path]}")
+        elif what == "an operator replays":
+            await self._by_operator(
+                operator, start_replay(operator.context, _OPERATOR, Selection(DeadLetterFilter()), rate=20)
+            )
+        elif what == "an operator enables":
+            endpoint_id = self.dice.choice(sorted(self.paths))
+            await self._by_operator(operator, switch_endpoint(operator.context, _OPERATOR, endpoint_id, on=True))
+        return api, workers
+
+    async def _by_operator(self, operator: Process, action: Coroutine[Any, Any, object]) -> None:
+        try:
+            await _within(operator, action)
+        except (Unavailable, Conflict) as error:
+            self.note(f"  {error}")
+
+    def _heal(self) -> None:
+        self.redis.away = self.database_is_away = False
+        self.receivers.does.clear()
+
+    async def _until_ended(self) -> None:
+        until = self.loop.now + END_WITHIN_SECONDS
+        while open_ones := self._count("state NOT IN ('delivered', 'dead')"):
+            if self.loop.now > until:
+                raise self._violation(f"{open_ones} deliveries never end: {self._states()}")
+            await asyncio.sleep(5.0)
+            self._raise_errors()
+
+    async def _check_end(self, operator: Process) -> None:
+        rows = self.eye.execute("SELECT id, event_id, endpoint_id, state FROM deliveries")
+        ended = {delivery_id: rest for delivery_id, *rest in rows}
+        for delivery_id in self.accepted:
+            if delivery_id not in ended:
+                raise self._violation(f"delivery {delivery_id} was accepted, and is not there")
+            event_id, endpoint_id, state = ended[delivery_id]
+            path = self.paths[endpoint_id]
+            if state == "delivered" and not self.receivers.acknowledged[path, event_id]:
+                raise self._violation(f"{event_id} counts as delivered to {path}, which never got it")
+        gaps = self.eye.execute(
+            "SELECT count(*) FROM (SELECT max(number) AS last, count(*) AS n FROM attempts GROUP BY delivery_id) "
+            "WHERE last <> n"
+        ).fetchone()[0]
+        if gaps:
+            raise self._violation(f"the attempts of {gaps} deliveries are not numbered without gaps")
+        found = await reconcile(operator.context)
+        if found.counts:
+            raise self._violation(f"the audit finds {found.counts}")
+
+    def _raise_errors(self) -> None:
+        for error in self.errors:
+            if isinstance(error, Violation):
+                raise error
+            raise self._violation(f"a task ended: {error!r}") from error
+
+    def _violation(self, what: str) -> Violation:
+        return Violation("\n".join([f"seed {self.seed}: {what}", *self.log[-40:]]))
+
+    def _count(self, condition: str) -> int:
+        return int(self.eye.execute(f"SELECT count(*) FROM deliveries WHERE {condition}").fetchone()[0])  # noqa: S608
+
+    def _states(self) -> dict[str, int]:
+        return dict(self.eye.execute("SELECT state, count(*) FROM deliveries GROUP BY state").fetchall())
+
+
+_EVENT_ID = re.compile(r"(?im)^webhook-id: *(\S+)")
+_OPERATOR = Actor(name="operator")
+_RECEIVERS = ("200", "200", "200", "500", "hangs", "slow", "resets", "no route", "410")
+_FAULTS = (
+    *["a receiver changes"] * 4,
+    *["a worker is killed"] * 3,
+    *["a worker stands still"] * 2,
+    "the API is killed",
+    "the database goes",
+    "Redis goes",
+    "Redis is flushed",
+    "an operator replays",
+    "an operator enables",
+)
+
+
+async def _work(context: Context) -> None:
+    """A worker's engine, without what only tidies up."""
+    host = WorkerHost(context, WorkerHealth())
+    capacity = host.dispatcher.wait_for_capacity
+    deliveries = host._supervise(DELIVERIES, wait_for_capacity=capacity)
+    works = [
+        deliveries.run(),
+        host._supervise(BULK_DELIVERIES, wait_for_capacity=capacity).run(),
+        host._supervise(REPLAYS).run(),
+        run_sweeps(context, host.dispatcher, deliveries),
+        _drain(context),
+    ]
+    await asyncio.gather(*works)
+
+
+async def _drain(context: Context) -> None:
+    while True:
+        await asyncio.sleep(1.0)
+        try:
+            await drain_inactive_endpoints(context)
+        except Unavailable:
+            continue
+
+
+async def _within(process: Process, work: Coroutine[Any, Any, Result]) -> Result:
+    """Do it as the process does its own."""
+    return await asyncio.get_running_loop().create_task(work, context=process.within)
+
+
+async def _idle(_context: Context) -> None:
+    await asyncio.Event().wait()
+
+
+def _note_accepted(found: list[AcceptedEvent], accepted: list[AcceptedEvent]) -> StoredResponse:
+    found.extend(accepted)
+    return StoredResponse(202, b"")
+
+
+def _task_of_process(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
+    task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **options)
+    process = _PROCESS.get()
+    if process is not None:
+        process.note(task)
+    return task
