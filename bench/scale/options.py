@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.options import names
 
-EXPERIMENTS = ("workers", "endpoints", "fanout", "backlog", "history", "waiting", "retention")
+EXPERIMENTS = ("workers", "endpoints", "fanout", "backlog", "history", "waiting", "retention", "pages")
 
 _QUICK = 100
 """What `--quick` divides the large numbers by."""
@@ -23,6 +23,7 @@ class ScaleOptions:
     backlog: int
     waiting: int
     expired: int
+    dead_letters: int
     endpoints: int
     fanout: int
     workers: tuple[int, ...]
@@ -35,7 +36,7 @@ def parse_scale_options(arguments: list[str] | None = None) -> ScaleOptions:
     """The options; ends the process with a sentence when they make no sense."""
     given = _parser().parse_args(arguments)
     if given.quick:
-        for name in ("rows", "backlog", "waiting", "expired", "endpoints", "fanout"):
+        for name in ("rows", "backlog", "waiting", "expired", "dead_letters", "endpoints", "fanout"):
             setattr(given, name, max(20, getattr(given, name) // _QUICK))
         given.seconds, given.idle_seconds = min(given.seconds, 3.0), min(given.idle_seconds, 5.0)
     del given.quick
@@ -59,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--backlog", type=int, default=1_000_000, help="deliveries that are due when the worker starts")
     add("--waiting", type=int, default=1_000_000, help="retries that wait for their time")
     add("--expired", type=int, default=100_000, help="deliveries that are past their retention")
+    add("--dead-letters", type=int, default=1_000_000, help="dead letters that the dashboard's pages are measured with")
     add("--endpoints", type=int, default=10_000, help="endpoints that publishing is spread over")
     add("--fanout", type=int, default=1_000, help="endpoints that get one event")
     add("--workers", type=_numbers, default=(1, 2, 4), help="numbers of worker processes")

@@ -13,8 +13,8 @@ from sendoff.store.queries import dead_letters, replays
 from sendoff.store.queries.overview import prefer_indexes
 from sendoff.store.tables import DeadLetter
 
-COUNTED_AT_MOST = 20_000
-"""Dead letters, and as many waiting deliveries, that a preview counts: about fifty milliseconds of the database."""
+COUNTED_AT_MOST = 10_000
+"""Dead letters, and as many waiting deliveries, that a preview counts: about twenty milliseconds of the database."""
 
 _SAMPLE = 10
 

@@ -15,17 +15,19 @@ async def fail(site: Site, receiver: Receiver) -> dict[str, str]:
     """A dead letter whose receiver answers with what is hostile, and the event that it is of."""
     hostile = Reply(status=500, body=HOSTILE, headers=(("X-Odd", HOSTILE), ("Content-Type", "text/html")))
     receiver.program("/hook", 200, hostile)
-    letter = await site.api.die(receiver.url("/hook"))
+    letter = await site.api.die(receiver.url("/hook"), {"order": {"number": "O-4711", "note": HOSTILE}})
     await site.api.patch(f"/api/v1/webhooks/{letter['endpoint_id']}", {"description": HOSTILE, "is_active": True})
     receiver.program("/hook", 200)
     return letter
 
 
 async def test_an_event_is_found_explained_replayed_and_delivered(site: Site, receiver: Receiver) -> None:
-    letter = await fail(site, receiver)
+    await fail(site, receiver)
     tab = await site.tab()
     await site.log_in(tab)
-    await tab.open(f"/dashboard/events/{letter['event_id']}")
+    await tab.page.keyboard.press("/")
+    await tab.page.keyboard.type("O-4711")
+    await tab.page.keyboard.press("Enter")
     await tab.page.get_by_text("Dead-lettered: retries_exhausted").wait_for()
     await tab.picture("event")
     await tab.open("/dashboard/failures")

@@ -1,4 +1,4 @@
-"""Events: the page of one says of every endpoint of its organization what became of it there, and why."""
+"""Events: the list by what tickets quote, and the page of one, which says what became of it at each endpoint."""
 
 from __future__ import annotations
 
@@ -6,11 +6,29 @@ from collections import Counter
 
 from starlette.responses import Response
 
+from sendoff.ids import is_event_id
+from sendoff.operators.events import list_events
 from sendoff.operators.explain import explain_event
 
-from ...operator.events import ExplainedEvent
+from ...http.pagination import decode_cursor
+from ...http.validation import validate
+from ...operator.events import EventPageView, EventQuery, ExplainedEvent
+from ..lists import FORMATS, export
 from ..page import Page
 from .surface import BASE, DASHBOARD
+
+
+async def show_list(page: Page) -> Response:
+    query = validate(EventQuery, page.filters)
+    listed = await list_events(
+        page.context,
+        query.filter(),
+        limit=query.limit + 1,
+        before=decode_cursor(query.cursor, is_id=is_event_id),
+        idempotency_key=query.idempotency_key,
+    )
+    found = EventPageView.of(listed, query.limit)
+    return export(page, found.data, found.next_cursor, "events") or page.render("dashboard/events.html", found=found)
 
 
 async def show(page: Page) -> Response:
@@ -37,6 +55,7 @@ async def show_data(page: Page) -> Response:
 
 
 ROUTES = (
+    *(DASHBOARD.get(f"{BASE}/events{ending}", show_list) for ending in FORMATS),
     DASHBOARD.get(f"{BASE}/events/{{event_id}}.json", show_json),
     DASHBOARD.get(f"{BASE}/events/{{event_id}}/data", show_data),
     DASHBOARD.get(f"{BASE}/events/{{event_id}}", show),

@@ -7,23 +7,24 @@ from starlette.responses import Response
 from sendoff.accounts import organizations
 from sendoff.accounts.authentication import SCOPES
 from sendoff.accounts.portal_links import NewPortalLink, create_portal_link
-from sendoff.errors import NotFound
 from sendoff.operators.queries import list_all_endpoints
-from sendoff.store.tables import Organization
 
+from ...http.pagination import decode_cursor, split_page
+from ...http.validation import validate
+from ...operator.schemas import ListQuery
 from ..page import Page
 from .surface import BASE, DASHBOARD
 
-_LISTED = 500
 _ENDPOINTS = 50
 
 
 async def show_list(page: Page) -> Response:
-    """The newest organizations, and those whose name or id holds what was asked for."""
-    found = await organizations.list_organizations(page.context)
-    wanted = page.query.get("name", "").lower()
-    matching = [one for one in found if wanted in one.name.lower() or wanted == one.id]
-    return page.render("dashboard/organizations.html", rows=matching[:_LISTED], total=len(matching), listed=_LISTED)
+    query = validate(ListQuery, page.filters)
+    found = await organizations.page_organizations(
+        page.context, limit=query.limit + 1, before=decode_cursor(query.cursor)
+    )
+    listed, cursor = split_page(found, query.limit, lambda one: one.id)
+    return page.render("dashboard/organizations.html", rows=listed, next_cursor=cursor)
 
 
 async def create(page: Page) -> Response:
@@ -38,7 +39,7 @@ async def show(page: Page) -> Response:
 
 async def _show(page: Page, *, key: str | None = None) -> Response:
     """The organization's page, with the key that was made just now, this once."""
-    organization = await _find(page)
+    organization = await organizations.get_organization(page.context, page.parameter("organization_id"))
     return page.render(
         "dashboard/organization.html",
         organization=organization,
@@ -92,14 +93,6 @@ async def open_portal(page: Page) -> Response:
         key_id=page.session.key_id,
     )
     return page.redirect(link.url)
-
-
-async def _find(page: Page) -> Organization:
-    wanted = page.parameter("organization_id")
-    found = [one for one in await organizations.list_organizations(page.context) if one.id == wanted]
-    if not found:
-        raise NotFound("There is no such organization.")
-    return found[0]
 
 
 _ONE = f"{BASE}/organizations/{{organization_id}}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 from starlette.responses import Response
@@ -31,14 +32,19 @@ _GROUPS = 10
 
 
 async def show(page: Page) -> Response:
-    readiness = await find_readiness(page.request.app.state, page.context)
+    readiness, overview, groups, charts = await asyncio.gather(
+        find_readiness(page.request.app.state, page.context),
+        get_overview(page.context),
+        list_failures(page.context, limit=_GROUPS),
+        find_charts(page),
+    )
     return page.render(
         "dashboard/overview.html",
-        overview=OverviewView.of(await get_overview(page.context)),
+        overview=OverviewView.of(overview),
         readiness=readiness,
-        groups=await list_failures(page.context, limit=_GROUPS),
+        groups=groups,
         replay_url=replay_url,
-        charts=await find_charts(page),
+        charts=charts,
         range=chosen_range(page),
         ranges=list(RANGES),
     )

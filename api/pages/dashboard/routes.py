@@ -14,6 +14,7 @@ from . import (
     organizations,
     overview,
     replays,
+    search,
 )
 
 ROUTES: tuple[Route, ...] = (
@@ -26,4 +27,5 @@ ROUTES: tuple[Route, ...] = (
     *endpoints.ROUTES,
     *organizations.ROUTES,
     *installation.ROUTES,
+    *search.ROUTES,
 )

@@ -11,7 +11,7 @@ from sendoff.store.engine.batch import execute, read_time
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries.overview import prefer_indexes
 
-LOOKED_AT = 5_000
+LOOKED_AT = 2_000
 """Dead letters, and waiting deliveries, that are grouped: the newest ones. Each costs a look at its last attempt, about
 five microseconds."""
 

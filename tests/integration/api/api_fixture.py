@@ -63,10 +63,10 @@ class ApiFixture:
         accepted: dict[str, Any] = response.json()
         return accepted
 
-    async def die(self, url: str) -> dict[str, Any]:
+    async def die(self, url: str, data: dict[str, Any] | None = None) -> dict[str, Any]:
         """A webhook at `url`, an event for it, and its dead letter: the receiver must fail from now on."""
         webhook = await self.register(url)
-        await self.publish()
+        await self.publish(data)
         for wait in (0.0, *self.app.context.settings.retry_schedule):
             self.app.clock.advance(wait)
             await self.app.work()

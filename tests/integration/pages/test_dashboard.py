@@ -113,6 +113,41 @@ async def test_an_event_says_of_every_endpoint_what_became_of_it(
     assert data.text == '{"order": {"number": "4711"}}' or data.json() == {"order": {"number": "4711"}}
 
 
+@pytest.mark.parametrize("quoted", ["O-4711", "order:4711", "req_ticket", "{id}", "{url}"])
+async def test_the_search_leads_to_what_a_ticket_quotes(
+    api: ApiFixture, operator: Visitor, receiver: Receiver, quoted: str
+) -> None:
+    webhook = await api.register(receiver.url("/hook"))
+    body = {"type": "upload.completed", "data": {"order": "O-4711"}, "tags": ["order:4711"]}
+    event = (await api.post("/api/v1/events", body, headers={"X-Request-Id": "req_ticket"})).json()
+    asked = quoted.format(id=event["id"], url=webhook["url"])
+    found = await operator.client.get("/dashboard/search", params={"q": asked}, follow_redirects=True)
+    assert found.status_code == 200
+    where = f"/endpoints/{webhook['id']}" if quoted == "{url}" else f"/events/{event['id']}"
+    assert str(found.url).endswith(where)
+
+
+async def test_a_search_without_a_single_result_lists_them(api: ApiFixture, operator: Visitor) -> None:
+    for _ in range(2):
+        await api.publish({"order": "O-4711"})
+    page = await operator.open("/dashboard/search?q=O-4711")
+    assert page.text.count('href="/dashboard/events/evt_') >= 2
+    assert "Nothing was found" in (await operator.open("/dashboard/search?q=O-4712")).text
+
+
+async def test_events_are_listed_by_tag_and_text(api: ApiFixture, operator: Visitor) -> None:
+    organization = api.app.principal.organization_id
+    wanted = await api.publish({"order": "O-4711"}, tags=["order:4711"])
+    other = await api.publish({"order": "O-4712"})
+    for query in ("tag=order:4711", f"q=O-4711&organization_id={organization}"):
+        page = await operator.open(f"/dashboard/events?{query}")
+        assert wanted["id"] in page.text, query
+        assert other["id"] not in page.text, query
+    refused = await operator.open("/dashboard/events?q=O-4711")
+    assert refused.status_code == 400
+    assert "organization_id" in refused.text
+
+
 async def test_a_dead_letter_is_replayed_from_the_failures_and_its_progress_moves(
     api: ApiFixture, visitor: Visitor, receiver: Receiver
 ) -> None:
@@ -183,7 +218,7 @@ async def test_an_organization_gets_a_key_that_is_shown_once_and_can_be_revoked(
 
 
 async def test_lists_have_twins_for_programs(api: ApiFixture, ids: dict[str, str], operator: Visitor) -> None:
-    for name in ("deliveries", "dead-letters", "endpoints", "replays", "audit", "workers"):
+    for name in ("events", "deliveries", "dead-letters", "endpoints", "replays", "audit", "workers"):
         listed = (await operator.open(f"/dashboard/{name}.json")).json()
         table = list(csv.reader(io.StringIO((await operator.open(f"/dashboard/{name}.csv")).text)))
         assert len(table) == (len(listed["data"]) + 1 if listed["data"] else 0), name

@@ -1,0 +1,112 @@
+"""A store full of dead letters: how long the API works for each page of the dashboard."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from statistics import median
+
+import httpx
+
+from api.app import create_app
+from bench.scale.options import ScaleOptions
+from bench.scale.rows import DEAD, WAITING, Seed
+from bench.scale.seeding import find_endpoints, seed
+from bench.scale.site import open_site
+from bench.table import aligned, number
+from sendoff.accounts.page_sessions import ACT, VIEW, NewLink, SessionKind, create_link, open_link
+from sendoff.audit import Actor
+from sendoff.clock import SystemClock
+from sendoff.settings import load
+from sendoff.startup import open_context
+
+_ENDPOINTS, _FANOUT = 1_000, 10
+_ROUNDS = 9
+_WAITING_EVERY = 11
+_DAYS = 20
+
+_PAGES = (
+    "/dashboard",
+    "/dashboard/events",
+    "/dashboard/events/{event}",
+    "/dashboard/search?q=nothing-like-it",
+    "/dashboard/deliveries",
+    "/dashboard/deliveries?state=dead",
+    "/dashboard/deliveries?organization_id={organization}",
+    "/dashboard/deliveries/{delivery}",
+    "/dashboard/dead-letters",
+    "/dashboard/dead-letters?state=open",
+    "/dashboard/dead-letters?state=open&endpoint_id={endpoint}",
+    "/dashboard/dead-letters?state=open&response_status=404",
+    "/dashboard/failures",
+    "/dashboard/replays/new",
+    "/dashboard/replays/new?pending=1",
+    "/dashboard/replays/new?endpoint_id={endpoint}",
+    "/dashboard/replays",
+    "/dashboard/endpoints",
+    "/dashboard/endpoints/{endpoint}",
+    "/dashboard/organizations",
+    "/dashboard/organizations/{organization}",
+    "/dashboard/workers",
+    "/dashboard/audit",
+    "/dashboard/system",
+)
+
+_SOME = """
+    SELECT delivery_id::text AS delivery, event_id AS event, endpoint_id::text AS endpoint,
+        organization_id::text AS organization
+    FROM dead_letters ORDER BY id DESC OFFSET 1000 LIMIT 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    path: str
+    milliseconds: float
+    kilobytes: float
+
+
+async def measure_pages(options: ScaleOptions, directory: Path) -> str:
+    """Every page, over and over, with a session of an operator; in this process, so that no network is measured."""
+    end = SystemClock().now() - timedelta(minutes=1)
+    async with open_site(directory, "pages", endpoints=_ENDPOINTS, fanout=_FANOUT) as site:
+        endpoints = await find_endpoints(site.database)
+        rows = Seed(
+            options.dead_letters,
+            endpoint_of=lambda at: endpoints[at % len(endpoints)],
+            state_of=lambda at: DEAD if at % _WAITING_EVERY else WAITING,
+            since=end - timedelta(days=_DAYS),
+            until=end,
+        )
+        await seed(site.database, rows)
+        connection = await site.database.open_connection()
+        some = dict(await connection.fetchrow(_SOME))
+        await connection.close()
+        environment = site.servers.environment
+        settings = load(**{name.removeprefix("SENDOFF_").lower(): value for name, value in environment.items()})
+        async with open_context(settings) as context:
+            app = create_app(settings)
+            app.state.context = context
+            link = NewLink(SessionKind.OPERATOR, {VIEW, ACT}, expires_seconds=60, session_seconds=3_600)
+            token, _ = await create_link(context, Actor("bench"), link)
+            session = await open_link(context, token, SessionKind.OPERATOR, request_id=None)
+            cookies = {f"sendoff-{SessionKind.OPERATOR}": session.token}
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost", cookies=cookies) as client:
+                found = [await _measure(client, path.format(**some)) for path in _PAGES]
+    table = [["", "ms", "kB"], *([page.path, number(page.milliseconds), number(page.kilobytes)] for page in found)]
+    return f"{options.dead_letters:,} deliveries, ten of eleven dead and the others waiting.\n\n{aligned(table)}"
+
+
+async def _measure(client: httpx.AsyncClient, path: str) -> _Page:
+    durations, size = [], 0
+    for _ in range(_ROUNDS + 1):
+        started = time.perf_counter()
+        answer = await client.get(path)
+        durations.append((time.perf_counter() - started) * 1000)
+        if answer.status_code != httpx.codes.OK:
+            raise RuntimeError(f"{path} was answered {answer.status_code}")
+        size = len(answer.content)
+    return _Page(path.partition("=0")[0], median(durations[1:]), size / 1000)
