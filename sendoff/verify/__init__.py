@@ -100,7 +100,7 @@ def explain(
     dialect: str | Scheme,
     headers: Headers,
     body: bytes | bytearray | memoryview,
-    secrets: Sequence[str] | Mapping[str, str],
+    secrets: str | Sequence[str] | Mapping[str, str],
     tolerance: float = TOLERANCE_SECONDS,
     now: float | None = None,
     *,

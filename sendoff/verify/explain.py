@@ -33,8 +33,11 @@ doubles the time of the longest search, some 40 ms."""
 _MOST_SECRETS = 8
 """Secrets with which mistakes are tried. Each takes as long as all the others together did before."""
 
-Secrets = Union[Sequence[str], Mapping[str, str]]
-"""The secrets, or the secrets by the labels they are shown under."""
+_MOST_CLOCK_SECONDS = 300
+"""How far from the signed time the time of a receiver's own clock is looked for, either way."""
+
+Secrets = Union[str, Sequence[str], Mapping[str, str]]
+"""One secret, several, or the secrets by the labels they are shown under."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,8 @@ _NOTHING_FITS = Finding(
 def _label(secrets: Secrets) -> dict[str, str]:
     if isinstance(secrets, Mapping):
         return dict(secrets)
+    if isinstance(secrets, str):
+        return {"secret": secrets}
     return {f"secret {number}": secret for number, secret in enumerate(secrets, start=1)}
 
 
@@ -228,7 +233,7 @@ class _Search:
     def explain_signatures(self) -> Iterator[Finding]:
         """Why the request's own signatures do not match: the body or the secret is not what the sender used."""
         targets = {digest for signature in self.claim.signatures for digest in _digests(signature)}
-        mistakes = self._find(targets, alone=True) or self._find_asymmetric()
+        mistakes = self._find(targets, alone=True) or self._find_clock(targets) or self._find_asymmetric()
         for one in mistakes:
             yield Finding(one.code, f"The signature fits {one.text}.", self._remedy(one.code))
 
@@ -236,6 +241,8 @@ class _Search:
         """What the receiver's code signed to get `computed`."""
         targets = set(_digests(computed))
         mistakes = self._find(targets, alone=False)
+        if mistakes is None:
+            mistakes = self._find_clock(targets)
         if mistakes is None:
             message = "None of the usual mistakes gives the signature that your code calculated."
             yield Finding("computed_unknown", message, rule_of_content(self.scheme, self.claim))
@@ -267,6 +274,20 @@ class _Search:
                 return mistakes
         return None
 
+    def _find_clock(self, targets: set[bytes]) -> list[Variant] | None:
+        """The content with the time of another clock in place of the signed one, if that leads to a digest."""
+        if len(self.body) > _SEARCHED_IN_PAIRS:
+            return None
+        own = self.claim.message[: len(self.claim.message) - len(self.body)]
+        signed = str(self.claim.timestamp).encode()
+        keys = [next(vary_key(self.scheme, secret), None) for secret in self.secrets]
+        for off in sorted(range(-_MOST_CLOCK_SECONDS, _MOST_CLOCK_SECONDS + 1), key=abs):
+            content = own.replace(signed, str(self.claim.timestamp + off).encode()) + self.body
+            if any(key and not key.code and hmac.digest(key.value, content, "sha256") in targets for key in keys):
+                text = f"the content with a time {abs(off)} s {'later' if off > 0 else 'earlier'} than the signed one"
+                return [Variant("content_of_other_time", text, b"")]
+        return None
+
     def _find_asymmetric(self) -> list[Variant]:
         """For public keys, which sign nothing: the body of which the signature is."""
         own = self.claim.message[: len(self.claim.message) - len(self.body)]
@@ -281,6 +302,8 @@ class _Search:
         if code == "other_bytes":
             at = _first_difference(self.body, self.sent_body or b"")
             return f"They differ from byte {at:,} on. {RULE_OF_BODY}"
+        if code == "content_of_other_time":
+            return "Take the time from the request's header, as text, and not from the receiver's clock."
         if code.startswith("secret_"):
             return rule_of_key(self.scheme)
         return rule_of_content(self.scheme, self.claim) if code.startswith("content_") else RULE_OF_BODY

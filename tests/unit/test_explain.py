@@ -135,6 +135,7 @@ def test_standard_secrets_are_recognized_as_text_and_as_hexadecimal() -> None:
         (b"%d" % NOW + BODY, "content_without_dot"),
         (b"%d000." % NOW + BODY, "content_in_milliseconds"),
         (b"v0:%d:" % NOW + BODY, "content_of_other_scheme"),
+        (b"%d." % (NOW + 7) + BODY, "content_of_other_time"),
         (b"%d." % NOW + BODY, "computed_right"),
         (b"nothing of it", "computed_unknown"),
     ],

@@ -7,6 +7,7 @@ import html
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -391,3 +392,32 @@ async def test_a_logo_that_cannot_be_used_stops_the_start(
         with pytest.raises(BadSettings, match="SENDOFF_PORTAL_LOGO"):
             async with api.asgi.router.lifespan_context(api.asgi):
                 pass
+
+
+@pytest.mark.parametrize("dialect", ["standard", "standard-v1a", "cloudevents"])
+async def test_the_helper_explains_every_dialect_that_is_offered(
+    api: ApiFixture, receiver: Receiver, customer: Visitor, dialect: str
+) -> None:
+    endpoint = await api.register(receiver.url("/hook"), dialect=dialect)
+    await api.publish()
+    await api.app.work()
+    sent = receiver.requests("/hook")[-1]
+    headers = "\n".join(f"{name}: {value}" for name, value in sent.headers)
+    for body, expected in ((sent.body, "The signature is right."), (sent.body + b"\n", "newline at its end")):
+        fields = {"endpoint_id": endpoint["id"], "headers": headers, "body": body.decode()}
+        token = token_of((await customer.open("/portal/signatures")).text)
+        answer = await customer.post("/portal/signatures", {**fields, "form_token": token})
+        assert expected in text_of(answer.text)
+
+
+async def test_an_endpoint_of_an_organization_without_members_has_no_user(
+    api: ApiFixture, receiver: Receiver, visitor: Visitor
+) -> None:
+    organization_id = await api.new_organization()
+    link = (await api.post("/operator/v1/portal-links", {"organization_id": organization_id})).json()["url"]
+    await visitor.open(f"/portal/enter?{urlsplit(link).query}")
+    form = await visitor.open("/portal/endpoints/new")
+    await visitor.submit(form, "/portal/endpoints", url=receiver.url("/hook"), everything="on")
+    key = await api.new_key("webhooks:manage", organization_id=organization_id)
+    (endpoint,) = (await api.call("GET", "/api/v1/webhooks", key=key)).json()
+    assert (endpoint["user_id"], endpoint["events"]) == (None, ["*"])
