@@ -18,7 +18,7 @@ from sendoff.endpoints import manage
 from sendoff.endpoints.fields import NewAlertEndpoint, NewEndpoint
 from sendoff.endpoints.secrets import rotate_secret
 from sendoff.endpoints.state import mark_deleted
-from sendoff.errors import Unavailable
+from sendoff.errors import Unavailable, UnsafeUrl
 from sendoff.operators import actions, alert_endpoints
 from sendoff.operators.reconcile import reconcile
 from sendoff.operators.replay import Selection, start_replay, tick_replay
@@ -311,6 +311,25 @@ async def test_what_a_filter_refuses_is_not_told_together_either(sqlite_url: str
         assert "/b.csv" in first["text"]
         assert together["text"] == "1 more endpoint was registered"
         assert "/d.csv" in json.dumps(together)
+
+
+async def test_internal_addresses_are_for_alert_endpoints_alone_and_only_if_a_setting_says_so(
+    sqlite_url: str, receiver: Receiver
+) -> None:
+    closed: dict[str, Any] = {"dangerously_allow_networks": "", "dangerously_allow_http": False}
+    async with open_app(sqlite_url, **closed) as app:
+        with pytest.raises(UnsafeUrl):
+            await alert_at(app, receiver.url("/alerts"))
+    async with open_app(sqlite_url, **closed, alert_allow_networks="127.0.0.0/8") as app:
+        with pytest.raises(UnsafeUrl, match="https"):
+            await alert_at(app, receiver.url("/alerts"))
+    async with open_app(sqlite_url, **closed, alert_allow_networks="127.0.0.0/8", alert_allow_http=True) as app:
+        await alert_at(app, receiver.url("/alerts"), "replay.finished")
+        with pytest.raises(UnsafeUrl):
+            await app.register(receiver.url("/hook"))
+        await start_replay(app.context, ACTOR, Selection(DeadLetterFilter()))
+        await app.work()
+        assert [event["type"] for event in told(receiver)] == ["replay.finished"]
 
 
 async def test_too_many_dead_letters_within_an_hour_are_told_once_an_hour(
