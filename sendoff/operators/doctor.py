@@ -20,7 +20,8 @@ from sendoff.operators.workers import list_workers
 from sendoff.policy.states import EndpointState
 from sendoff.queue import MAX_QUEUED_JOBS, QUEUE_NAMES, QUEUES, measure_queues
 from sendoff.settings import Settings
-from sendoff.store.queries import endpoints
+from sendoff.store.queries import endpoints, operational_events
+from sendoff.wire.errors import WireError
 
 if TYPE_CHECKING:
     from sendoff.context import Context
@@ -71,6 +72,7 @@ async def examine(context: Context, *, briefly: bool = False) -> list[Finding]:
         ("clock", _check_clock),
         ("storage", _check_storage),
         ("egress", _check_egress),
+        ("alerts", _check_alerts),
     )
     return [await _run(context, name, check) for name, check in (needed if briefly else (*needed, *more))]
 
@@ -103,6 +105,7 @@ _REMEDIES = {
     "deliveries": "Start more workers.",
     "clock": "Synchronize the clocks, such as with chrony.",
     "storage": "Create the folder of SENDOFF_STORAGE_URL, or let this user write to it.",
+    "alerts": "`sendoff alert-endpoints test ID` shows what its receiver answers.",
     "egress": "Allow outgoing connections to port 443, or set SENDOFF_EGRESS_PROXY_URL.",
 }
 
@@ -197,6 +200,25 @@ async def _check_egress(context: Context) -> Finding:
         _, writer = await asyncio.open_connection(parts.hostname, port)
     writer.close()
     return Finding("egress", Status.OK, f"{parts.hostname} resolves and takes connections on port {port}")
+
+
+async def _check_alerts(context: Context) -> Finding:
+    """Look at the alert endpoints and, if alerts go by mail, connect to the mail server without sending anything."""
+    async with context.database.read() as tx:
+        found = await operational_events.alert_endpoints(tx)
+    if not found:
+        remedy = "Add one with `sendoff alert-endpoints create`."
+        return Finding("alerts", Status.NOTE, "nobody is told when an endpoint is disabled", remedy)
+    if context.settings.smtp_url is not None and context.alert_wire is not None:
+        try:
+            await context.alert_wire.check_mail(timeout=_CONNECT_SECONDS)
+        except WireError as error:
+            return Finding("alerts", Status.WRONG, str(error), "Correct SENDOFF_SMTP_URL.")
+    failing = [one for one in found if one.consecutive_failures]
+    if failing:
+        said = f"{len(failing)} of {len(found)} alert endpoints fail, such as {failing[0].id}"
+        return Finding("alerts", Status.WRONG, said, _REMEDIES["alerts"])
+    return Finding("alerts", Status.OK, f"alert endpoints: {len(found)}")
 
 
 def _free_bytes(folder: Path) -> int:

@@ -45,5 +45,9 @@ class AlertWire:
             return ()
         return await self._client.check(target, timeout=timeout, owner=owner)
 
+    async def check_mail(self, *, timeout: float) -> None:  # noqa: ASYNC109 - as `send` has it
+        """Connect to the mail server and log in, without sending anything. Raises WireError."""
+        await self._mailer.check(timeout=timeout)
+
     async def aclose(self) -> None:
         await self._client.aclose()

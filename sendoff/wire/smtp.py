@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from sendoff.smtp_url import MailServer
 
+_NO_SERVER = "No mail server is set: set SENDOFF_SMTP_URL and SENDOFF_SMTP_FROM in every process."
 _MOST_AT_ONCE = 4  # connections to the mail server; servers limit how many one client may have
 
 
@@ -45,7 +46,7 @@ class Mailer:
         """
         server, sender = self._server, self._sender
         if server is None or sender is None:
-            raise LocalFailure("No mail server is set: set SENDOFF_SMTP_URL and SENDOFF_SMTP_FROM in every process.")
+            raise LocalFailure(_NO_SERVER)
         complete = f"From: {sender}\r\nTo: {target.path}\r\n".encode() + message
         started = time.monotonic()
         try:
@@ -55,6 +56,16 @@ class Mailer:
             raise TimedOut("headers") from None
         elapsed = round((time.monotonic() - started) * 1000)
         return Response(status=status, headers=(), body=text.encode(), truncated=False, elapsed_ms=elapsed)
+
+    async def check(self, *, timeout: float) -> None:  # noqa: ASYNC109 - as Client.check
+        """Connect to the server and log in, without sending anything. Raises WireError."""
+        if self._server is None:
+            raise LocalFailure(_NO_SERVER)
+        try:
+            async with asyncio.timeout(timeout), self._connection(self._server):
+                return
+        except TimeoutError:
+            raise TimedOut("connect") from None
 
     @asynccontextmanager
     async def _connection(self, server: MailServer) -> AsyncIterator[SMTP]:

@@ -13,6 +13,7 @@ import pytest
 from sendoff.endpoints.fields import NewAlertEndpoint
 from sendoff.errors import PingFailed
 from sendoff.operators import alert_endpoints
+from sendoff.operators.doctor import Status, examine
 from sendoff.operators.queries import list_dead_letters
 from sendoff.settings import BadSettings, load
 from sendoff.store.queries.dead_letters import DeadLetterFilter
@@ -71,18 +72,34 @@ async def test_a_mail_that_is_refused_is_tried_again_on_schedule_and_then_a_dead
 
 
 async def test_a_mail_server_that_is_away_is_said_so_and_costs_a_retry_alone(
-    sqlite_url: str, receiver: Receiver
+    sqlite_url: str, valkey_url: str, receiver: Receiver
 ) -> None:
-    async with mail_server() as server, open_mailing(sqlite_url, server) as app:
+    async with mail_server() as server, open_mailing(sqlite_url, server, redis_url=valkey_url) as app:
         await alert_at(app, TO, "endpoint.created")
+        await app.register(receiver.url("/hook"))
+        assert await look_at_alerts(app) == (Status.OK, "alert endpoints: 1")
+        server.replies = ["451 try again later"]
+        await app.work()
+        status, said = await look_at_alerts(app)
+        assert (status, said.startswith("1 of 1 alert endpoints fail")) == (Status.WRONG, True)
     async with mail_server() as gone:
         pass
-    async with open_mailing(sqlite_url, gone) as app:
+    async with open_mailing(sqlite_url, gone, redis_url=valkey_url) as app:
+        assert await look_at_alerts(app) == (
+            Status.WRONG,
+            "No connection to the mail server could be opened; check SENDOFF_SMTP_URL.",
+        )
         with pytest.raises(PingFailed) as failed:
             await alert_at(app, TO)
         assert failed.value.underlying_error == (
             "No connection to the mail server could be opened; check SENDOFF_SMTP_URL."
         )
+
+
+async def look_at_alerts(app: AppFixture) -> tuple[Status, str]:
+    """What the doctor says of alerts."""
+    [found] = [finding for finding in await examine(app.context) if finding.name == "alerts"]
+    return found.status, found.said
 
 
 async def test_without_a_mail_server_the_error_names_the_setting(sqlite_url: str) -> None:
