@@ -21,6 +21,7 @@ from prometheus_client import (
 )
 
 from sendoff import __version__
+from sendoff.policy.states import DeadLetterReason
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -200,6 +201,16 @@ RETENTION_LAG_SECONDS = Gauge(
     "For how long the oldest delivery or dead letter should have been removed already. Only the API has it.",
     registry=INSTALLATION,
 )
+
+# A series that appears with its first change has no increase that a rule could see.
+for _reason in DeadLetterReason:
+    DEAD_LETTERS.labels(_reason)
+for _result in ("delivered", "dead"):
+    DELIVERIES.labels(_result)
+for _trigger in ("automatic", "manual", "replay"):
+    RETRIES.labels(_trigger)
+for _state, _cause in (("disabled", "too_many_failures"), ("disabled", "operator"), ("gone", "answered_410")):
+    ENDPOINT_STATE_CHANGES.labels(_state, _cause)
 
 WORKER_IN_FLIGHT = Gauge(
     "sendoff_worker_in_flight",
