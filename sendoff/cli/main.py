@@ -40,6 +40,8 @@ app = typer.Typer(
         Command("config", "config", "app", "The settings in use, and where each comes from."),
         Command("retention", "retention", "app", "What is past its retention."),
         Command("completion", "completion", "completion", "Print a script that completes commands and options."),
+        Command("export", "transfer", "export", "Write organizations, keys, endpoints and event types to a file."),
+        Command("import", "transfer", "import_", "Create what an export holds and is not there yet."),
         Command("profiles", "profiles", "app", "Names for the APIs of other machines, with their keys."),
         Command("audit-log", "audit_log", "audit_log", "Who changed or sent what, newest first."),
         Command("reconcile", "reconcile", "reconcile_command", "Check that accepted events and deliveries add up."),
