@@ -9,27 +9,31 @@ import orjson
 import typer
 
 from sendoff.audit import Actor
+from sendoff.cli.replays import confirm_replay, start_replay
 from sendoff.cli.terminal import columns
 from sendoff.cli.terminal.installation import Call, Installation
 from sendoff.cli.terminal.options import (
     Before,
     LimitOption,
     OrganizationOption,
+    Yes,
     command,
     event_command,
     url_list_command,
 )
 from sendoff.cli.terminal.output import Output, print_fields, print_json
 from sendoff.cli.terminal.rendering import print_messages
-from sendoff.cli.terminal.serializers import serialize_endpoint, serialize_trial
+from sendoff.cli.terminal.serializers import serialize_endpoint, serialize_endpoint_report, serialize_trial
 from sendoff.context import Context
 from sendoff.endpoints.fields import HIGHEST_RATE
 from sendoff.endpoints.secrets import rotate_secret
 from sendoff.endpoints.trial import Trial, try_endpoint
 from sendoff.operators import actions, queries
+from sendoff.operators.replay import Included, Selection
 from sendoff.policy.states import EndpointState
 from sendoff.publishing.publish import NewEvent
 from sendoff.settings import parse_duration
+from sendoff.store.queries.dead_letters import DeadLetterFilter
 
 app = typer.Typer(help="Every organization's endpoints.", no_args_is_help=True)
 
@@ -90,11 +94,11 @@ def list_(
 @app.command()
 @command
 def show(on: Installation, out: Output, endpoint: EndpointId) -> None:
-    """One endpoint."""
+    """One endpoint, with what waits for it and what happened at it in the last hour."""
     found = on.find("endpoint", endpoint)
     document = on.read(
-        lambda context, _: queries.get_endpoint(context, found),
-        serialize_endpoint,
+        lambda context, _: queries.report_on_endpoint(context, found),
+        serialize_endpoint_report,
         Call("GET", f"{_PATH}/{found}"),
     )
     out.document(document)
@@ -133,6 +137,16 @@ def send_test(
     answered = trial["response"] is not None and 200 <= trial["response"]["status"] < 300
     if not (answered or (dry_run and trial["matched"])):
         raise typer.Exit(1)
+
+
+@app.command()
+@command
+def retry(on: Installation, out: Output, endpoint: EndpointId, yes: Yes = False) -> None:
+    """Send everything that an endpoint lacks: its open dead letters, and what waits for a retry, which is made now."""
+    found = on.find("endpoint", endpoint)
+    selection = Selection(DeadLetterFilter(endpoint_id=found), include=(Included.DEAD, Included.PENDING))
+    confirm_replay(on, selection, yes=yes)
+    start_replay(on, out, selection)
 
 
 @app.command("rotate-secret")

@@ -8,13 +8,15 @@ import typer
 
 from sendoff.accounts import organizations
 from sendoff.cli.terminal import columns
-from sendoff.cli.terminal.installation import Installation
-from sendoff.cli.terminal.options import command, list_command
+from sendoff.cli.terminal.installation import Call, Installation
+from sendoff.cli.terminal.options import Before, LimitOption, command, list_command
 from sendoff.cli.terminal.output import Output, print_json
 from sendoff.cli.terminal.serializers import serialize_organization
 
 HIGHEST_CREDITS = 2**63 - 1
 """The largest balance that a database column holds."""
+
+_PATH = "/operator/v1/organizations"
 
 OrganizationId = Annotated[str, typer.Argument(metavar="ID")]
 
@@ -39,19 +41,39 @@ def create(
     ] = None,
 ) -> None:
     """Create an organization; with --credits it has an active subscription, without it has none."""
-    on.announce()
-    created = on.run(
-        lambda context, actor: organizations.create_organization(context, actor, name=name, credits=credits)
+    created = on.change(
+        lambda context, actor: organizations.create_organization(context, actor, name=name, credits=credits),
+        serialize_organization,
+        Call("POST", _PATH, body={"name": name, "credits": credits}),
     )
-    out.document(serialize_organization(created))
+    out.document(created)
 
 
 @app.command("list")
 @list_command
-def list_(on: Installation, out: Output) -> None:
-    """All organizations, newest first."""
-    found = on.run(lambda context, _: organizations.list_organizations(context))
-    out.page({"data": [serialize_organization(organization) for organization in found]}, columns.ORGANIZATIONS)
+def list_(on: Installation, out: Output, limit: LimitOption = 1000, before: Before = None) -> None:
+    """Organizations, newest first."""
+    page = on.page(
+        lambda context, most, start: organizations.page_organizations(context, limit=most, before=start),
+        serialize_organization,
+        Call("GET", _PATH),
+        limit=limit,
+        before=before,
+    )
+    out.page(page, columns.ORGANIZATIONS)
+
+
+@app.command()
+@command
+def show(on: Installation, out: Output, organization: OrganizationId) -> None:
+    """One organization."""
+    found = on.find("organization", organization)
+    document = on.read(
+        lambda context, _: organizations.get_organization(context, found),
+        serialize_organization,
+        Call("GET", f"{_PATH}/{found}"),
+    )
+    out.document(document)
 
 
 @app.command()
@@ -112,8 +134,9 @@ def remove_user(
 
 def _switch(on: Installation, out: Output, organization: str, *, suspended: bool) -> None:
     found = on.find("organization", organization)
-    on.announce()
-    changed = on.run(
-        lambda context, actor: organizations.suspend_organization(context, actor, found, suspended=suspended)
+    changed = on.change(
+        lambda context, actor: organizations.suspend_organization(context, actor, found, suspended=suspended),
+        serialize_organization,
+        Call("POST", f"{_PATH}/{found}/{'suspend' if suspended else 'resume'}"),
     )
-    out.document(serialize_organization(changed))
+    out.document(changed)

@@ -106,8 +106,9 @@ def replay(
                 typer.echo(f"Would send for the first time: {found['missing']}.")
         return
     if not delivery:
-        _confirm(on, selection, everything=everything, yes=yes)
-    _start(on, out, selection, rate=rate, wait=wait)
+        _check_everything(selection, everything=everything)
+        confirm_replay(on, selection, yes=yes)
+    start_replay(on, out, selection, rate=rate, wait=wait)
 
 
 @app.command("list")
@@ -171,16 +172,8 @@ def _body(selection: Selection, **fields: Any) -> dict[str, Any]:
     return {"filter": chosen, "include": list(selection.include), "all": True, **fields}
 
 
-def _confirm(on: Installation, selection: Selection, *, everything: bool, yes: bool) -> None:
+def confirm_replay(on: Installation, selection: Selection, *, yes: bool) -> None:
     """Ask for confirmation with a count on a terminal. Without a terminal, --yes is needed."""
-    chosen_nothing = selection.filter == DeadLetterFilter()
-    if chosen_nothing and not everything:
-        raise typer.BadParameter(
-            "nothing is selected; use a filter such as --org or --reason, or --all",
-            param_hint="--all",
-        )
-    if everything and not chosen_nothing:
-        raise typer.BadParameter("it cannot be combined with other choices: leave it out", param_hint="--all")
     if yes:
         return
     if not sys.stdin.isatty():
@@ -191,6 +184,18 @@ def _confirm(on: Installation, selection: Selection, *, everything: bool, yes: b
     typer.confirm(f"Send {_amount(_count(on, selection))} again on {on.name}?", abort=True, err=True)
 
 
+def _check_everything(selection: Selection, *, everything: bool) -> None:
+    """Raise BadParameter unless something is chosen, or everything is meant."""
+    chosen_nothing = selection.filter == DeadLetterFilter()
+    if chosen_nothing and not everything:
+        raise typer.BadParameter(
+            "nothing is selected; use a filter such as --org or --reason, or --all",
+            param_hint="--all",
+        )
+    if everything and not chosen_nothing:
+        raise typer.BadParameter("it cannot be combined with other choices: leave it out", param_hint="--all")
+
+
 def _amount(counted: Document) -> str:
     deliveries, endpoints = counted["count"], counted["endpoints"]
     return (
@@ -199,7 +204,10 @@ def _amount(counted: Document) -> str:
     )
 
 
-def _start(on: Installation, out: Output, selection: Selection, *, rate: int, wait: bool) -> None:
+def start_replay(
+    on: Installation, out: Output, selection: Selection, *, rate: int = DEFAULT_RATE, wait: bool = False
+) -> None:
+    """Start it, wait until it has ended if asked to, and print it. Exit code 1 then unless all were delivered."""
     started = on.change(
         lambda context, actor: operations.start_replay(context, actor, selection, rate=rate),
         serialize_replay,

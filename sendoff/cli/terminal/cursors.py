@@ -7,7 +7,7 @@ import binascii
 
 import typer
 
-from sendoff.ids import is_uuid
+from sendoff.ids import is_event_id, is_uuid
 
 
 def encode_cursor(identifier: str) -> str:
@@ -17,14 +17,14 @@ def encode_cursor(identifier: str) -> str:
 
 def decode_cursor(given: str | None) -> str | None:
     """The id that a cursor stands for. Raises BadParameter for what is neither a cursor nor an id."""
-    if given is None or is_uuid(given):
+    if given is None or is_uuid(given) or is_event_id(given):
         return given
     try:
         padded = given + "=" * (-len(given) % 4)
         identifier = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
     except (binascii.Error, ValueError):
         identifier = ""
-    if not is_uuid(identifier):
+    if not (is_uuid(identifier) or is_event_id(identifier)):
         raise typer.BadParameter(
             f"{given!r} is not a cursor; use the `next_cursor` of the page before", param_hint="--before"
         )

@@ -8,15 +8,20 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+import orjson
+
+from sendoff.cli.terminal.cursors import encode_cursor
 from sendoff.clock import iso
 from sendoff.endpoints.fields import AlertEndpointFields, OperatorsView
 from sendoff.endpoints.listening import Answer, Shown, Window
 from sendoff.endpoints.manage import RegisteredEndpoint
 from sendoff.endpoints.trial import Trial
+from sendoff.operators.events import EventReport, ListedEvents
 from sendoff.operators.explain import EventExplanation
 from sendoff.operators.overview import Overview
-from sendoff.operators.queries import DeadLetterReport, DeliveryReport
+from sendoff.operators.queries import DeadLetterReport, DeliveryReport, EndpointReport
 from sendoff.operators.replay import ReplayReport
+from sendoff.operators.search import SearchReport
 from sendoff.operators.statistics import EndpointSums
 from sendoff.policy.redaction import redact_url
 from sendoff.policy.states import DeliveryState
@@ -33,9 +38,11 @@ from sendoff.store.tables import (
     Worker,
 )
 
+_EVENT = "id type organization_id occurred_at created_at request_id"
+
 
 def serialize_organization(organization: Organization) -> dict[str, Any]:
-    return _pick(organization, "id name credits suspended_at created_at")
+    return _pick(organization, "id external_id name credits suspended_at created_at")
 
 
 def serialize_key(listed: ListedKey) -> dict[str, Any]:
@@ -252,3 +259,45 @@ def serialize_overview(overview: Overview) -> dict[str, Any]:
 
 def _serialize_ranked(ranked: EndpointSums) -> dict[str, Any]:
     return _pick(ranked, "endpoint_id organization_id url state") | asdict(ranked.sums)
+
+
+def serialize_listed_events(listed: ListedEvents, limit: int) -> dict[str, Any]:
+    """A page of events, of which there may be one more than `limit`; `scanned` as the API has it."""
+    page = listed.events[:limit]
+    last = listed.last_id or (page[-1].id if len(listed.events) > limit else None)
+    back_to = listed.scanned_back_to
+    return {
+        "data": [
+            _pick(event, _EVENT) | {"tags": list(listed.tags.get(event.id, [])), "deliveries": event.delivery_count}
+            for event in page
+        ],
+        "next_cursor": encode_cursor(last) if last else None,
+        "scanned": listed.scanned,
+        "scanned_back_to": iso(back_to) if back_to else None,
+    }
+
+
+def serialize_event_report(report: EventReport) -> dict[str, Any]:
+    """An event with its data and deliveries, as `GET /operator/v1/events/{id}` answers it."""
+    fields = "id endpoint_id state attempt_count next_attempt_at last_response_status last_error delivered_at"
+    return {
+        **_pick(report.event, _EVENT),
+        "tags": list(report.tags),
+        "data": orjson.loads(report.event.data),
+        "deliveries": [
+            _pick(delivery, fields) | {"endpoint_url": report.urls.get(delivery.endpoint_id)}
+            for delivery in report.deliveries
+        ],
+    }
+
+
+def serialize_search(report: SearchReport) -> dict[str, Any]:
+    """What a text means, as `GET /operator/v1/search` answers it."""
+    found = [_pick(one, "id organization_id title") | {"type": str(one.type)} for one in report.results]
+    return {"kind": str(report.kind), "data": found, "scanned": report.scanned}
+
+
+def serialize_endpoint_report(report: EndpointReport) -> dict[str, Any]:
+    """An endpoint with what waits for it and the sums of its last hour."""
+    waiting = {str(state): count for state, count in report.waiting.items()}
+    return serialize_endpoint(report.endpoint) | {"waiting": waiting, "last_hour": asdict(report.last_hour)}

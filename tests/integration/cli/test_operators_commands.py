@@ -134,3 +134,36 @@ def test_a_flag_wins_over_the_environment(seeded: Seeded, shell: Shell, tmp_path
     assert len(read(shell, seeded, "orgs", "list")["data"]) == 1
     both = run(shell, seeded, "orgs", "list", "--data", data, "--profile", "prod")
     assert (both.returncode, "--profile" in both.stderr) == (2, True)
+
+
+def test_an_event_is_found_by_what_people_know_of_it_and_explained(anywhere: Seeded, shell: Shell) -> None:
+    oldest, newest = anywhere.events
+    assert [one["id"] for one in read(shell, anywhere, "events", "list")["data"]] == [newest, oldest]
+    request = read(shell, anywhere, "events", "list", "--request-id", "req_0123456789abcdef")["data"]
+    assert {one["id"] for one in request} == {newest, oldest}
+    for given in ("order-1", oldest, f"…{oldest[-8:]}", oldest[-8:]):
+        explained = read(shell, anywhere, "events", "explain", given)
+        assert explained["event"]["id"] == oldest
+        assert len(explained["endpoints"]) == len(anywhere.endpoints)
+    for arguments in (("--contains", "order-1"), ("--contains", "order-1", "--org", anywhere.organization)):
+        assert [one["id"] for one in read(shell, anywhere, "events", "list", *arguments)["data"]] == [oldest]
+    shown = read(shell, anywhere, "events", "show", "order-2")
+    assert (shown["id"], shown["data"]) == (newest, {"order": "order-2"})
+    text = run(shell, anywhere, "events", "show", "order-1", COLUMNS="80").stdout
+    assert "Dead-lettered" in text
+    assert "crm.example/in" in text
+    unknown = run(shell, anywhere, "events", "explain", "order-99")
+    assert (unknown.returncode, "No event matches" in unknown.stderr) == (1, True)
+
+
+def test_everything_that_an_endpoint_lacks_is_sent_with_one_command(seeded: Seeded, shell: Shell) -> None:
+    letter = read(shell, seeded, "dead-letters", "show", seeded.dead_letter)
+    started = read(shell, seeded, "endpoints", "retry", letter["endpoint_id"], "--yes")
+    assert started["total"] >= 1
+    asked = run(shell, seeded, "endpoints", "retry", letter["endpoint_id"])
+    assert (asked.returncode, "--yes" in asked.stderr) == (2, True)
+
+
+def test_keys_of_all_organizations_are_listed(seeded: Seeded, shell: Shell) -> None:
+    assert len(read(shell, seeded, "keys", "list")["data"]) == 2
+    assert read(shell, seeded, "orgs", "show", seeded.organization[-8:])["name"] == "Acme"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import stat
 from pathlib import Path
@@ -16,7 +17,7 @@ from tests.integration.cli.shell import Shell
 SEAL = "s" * 40
 
 
-async def test_an_installation_moves_with_its_keys_and_secrets(
+def test_an_installation_moves_with_its_keys_and_secrets(
     seeded: Seeded, shell: Shell, postgres_url: str, valkey_url: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "export.ndjson"
@@ -46,13 +47,17 @@ async def test_an_installation_moves_with_its_keys_and_secrets(
     for record in (*records[0], *records[1]):
         record.pop("secret", None)  # sealed anew each time
     assert records[0] == records[1]
-    async with open_context(load(**settings)) as context, context.database.read() as tx:
-        endpoint = await endpoints.find(tx, seeded.endpoints[0])
-        assert endpoint is not None
-        assert context.vault.open(endpoint.secret, bound_to=endpoint.id) == "s" * 40
+    assert asyncio.run(_read_secret(settings, seeded.endpoints[0])) == "s" * 40
     audit = json.loads(shell.run(["audit-log", "--json"], target).stdout)["data"]
     counts = [f"{count} {kind}" for kind, count in kinds.items()]
     assert [(one["action"], one["after"]) for one in audit] == [("import", {"created": counts})]
+
+
+async def _read_secret(settings: dict[str, str], endpoint_id: str) -> str:
+    async with open_context(load(**settings)) as context, context.database.read() as tx:
+        endpoint = await endpoints.find(tx, endpoint_id)
+        assert endpoint is not None
+        return context.vault.open(endpoint.secret, bound_to=endpoint.id)
 
 
 def test_a_file_that_is_wrong_somewhere_changes_nothing(seeded: Seeded, shell: Shell, tmp_path: Path) -> None:
