@@ -23,8 +23,6 @@ from sendoff.store.tables import ApiKey, Endpoint, Membership, User
 from sendoff.store.vault import CannotOpenSecret, Vault
 
 if TYPE_CHECKING:
-    from sqlmodel import SQLModel
-
     from sendoff.context import Context
     from sendoff.store.engine.database import Transaction
 
@@ -87,7 +85,9 @@ async def import_records(
     return imported
 
 
-async def _import_row(tx: Transaction, kind: str, row: SQLModel, users: dict[str, str], imported: Imported) -> None:
+async def _import_row(
+    tx: Transaction, kind: str, row: transfers.Row, users: dict[str, str], imported: Imported
+) -> None:
     """Add the row unless it is there; users are known by their addresses, and may have another id there."""
     if isinstance(row, Membership | ApiKey | Endpoint) and row.user_id is not None:
         row.user_id = users.get(row.user_id, row.user_id)
@@ -102,7 +102,7 @@ async def _import_row(tx: Transaction, kind: str, row: SQLModel, users: dict[str
     imported.created[kind] += 1
 
 
-def _dump(context: Context, vault: Vault, kind: str, row: SQLModel) -> dict[str, Any]:
+def _dump(context: Context, vault: Vault, kind: str, row: transfers.Row) -> dict[str, Any]:
     fields = row.model_dump(exclude=set(transfers.OF_OPERATION) if kind == "endpoint" else None)
     for name in transfers.SEALED if kind == "endpoint" else ():
         if fields[name] is not None:
@@ -111,7 +111,7 @@ def _dump(context: Context, vault: Vault, kind: str, row: SQLModel) -> dict[str,
     return {name: _as_json(value) for name, value in fields.items() if value is not None}
 
 
-def _load(context: Context, vault: Vault, kind: str, fields: dict[str, Any]) -> SQLModel:
+def _load(context: Context, vault: Vault, kind: str, fields: dict[str, Any]) -> transfers.Row:
     for name in transfers.binary_columns(kind) & fields.keys():
         fields[name] = base64.b64decode(fields[name], validate=True)
     for name in transfers.time_columns(kind) & fields.keys():

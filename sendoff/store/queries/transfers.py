@@ -15,6 +15,9 @@ from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.types import UtcDateTime
 from sendoff.store.tables import ApiKey, Endpoint, EventType, Membership, Organization, User
 
+Row = SQLModel
+"""A row of one of the tables."""
+
 ROWS_AT_ONCE = 500
 """Rows that are read at a time; more take memory, fewer take statements."""
 
