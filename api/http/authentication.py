@@ -58,5 +58,5 @@ async def admit(request: Request, scope: str, *, limited: bool) -> RequestAuth:
     if limited:
         await limit_writes(context, principal)
     elif request.method == "GET":
-        limit_reads(context, principal)
+        limit_reads(context, principal.organization_id)
     return RequestAuth(principal, Actor(f"key:{principal.key_prefix}", request.state.request_id))

@@ -41,14 +41,14 @@ async def limit_writes(context: Context, principal: Principal) -> None:
     refuse_above(PER_ORGANIZATION, of_organization, now)
 
 
-def limit_reads(context: Context, principal: Principal) -> None:
+def limit_reads(context: Context, organization_id: str) -> None:
     """Count a read of the organization. Raises RateLimited.
 
     Reads are counted in this process's memory: the limit protects the process, and a shared counter would cost each
     read a round trip.
     """
     now, limit = context.clock.now(), context.settings.read_rate_limit
-    refuse_above(limit, context.service(LocalCounters.of).count(principal.organization_id, now), now)
+    refuse_above(limit, context.service(LocalCounters.of).count(organization_id, now), now)
 
 
 class LocalCounters:

@@ -33,7 +33,7 @@ from ...customers.trials import TrialView
 from ...http.errors import status_of
 from ..page import Page
 from .fields import read_since
-from .surface import BASE, get, organization_of, post
+from .surface import BASE, get, limit_actions, organization_of, post
 
 PERIODS = {"1 hour": timedelta(hours=1), "24 hours": timedelta(days=1), "7 days": timedelta(days=7)}
 """The times since which failures can be recovered with one click."""
@@ -58,6 +58,7 @@ async def send_test(page: Page) -> Response:
 
 async def show_recovery(page: Page) -> Response:
     """How many failed since a time. Without one, since the endpoint last succeeded."""
+    await limit_actions(page)
     endpoint = await _find(page)
     fields = {"since": iso(endpoint.last_success_at or endpoint.created_at), **page.query}
     counted, error = Counted(), None

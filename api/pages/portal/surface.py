@@ -12,14 +12,14 @@ from sendoff.accounts.page_sessions import SessionKind
 from sendoff.accounts.portal_links import Capability
 from sendoff.settings import Settings
 
-from ...http.limits import count_request
+from ...http.limits import count_request, limit_reads
 from ..page import Page, Surface
 from .brand import Brand
 
 BASE = "/portal"
 
 ACTIONS_PER_MINUTE = 60
-"""Forms that one organization may send within a minute; 429 beyond it. Each can make us call a receiver."""
+"""Forms and counts of one organization within a minute; 429 beyond it. Each can call a receiver or read many rows."""
 
 MOST_CHOICES = 100
 """Endpoints that a form offers to choose from, the newest ones. More make the page larger than 100 kB."""
@@ -79,19 +79,29 @@ Handler = Callable[[Page], Awaitable[Response]]
 
 
 def get(path: str, handler: Handler, needs: Capability = Capability.VIEW) -> Route:
-    """A page to look at."""
-    return PORTAL.get(BASE + path, handler, needs=needs)
+    """A page to look at; the organization's are counted as its reads are."""
+
+    async def counted(page: Page) -> Response:
+        limit_reads(page.context, organization_of(page))
+        return await handler(page)
+
+    return PORTAL.get(BASE + path, counted, needs=needs)
 
 
 def post(path: str, handler: Handler, needs: Capability) -> Route:
     """A form's target; the organization's forms are counted."""
 
     async def counted(page: Page) -> Response:
-        window = await count_request(page.context, f"portal:{organization_of(page)}", limit=ACTIONS_PER_MINUTE)
-        window.check(page.context)
+        await limit_actions(page)
         return await handler(page)
 
     return PORTAL.post(BASE + path, counted, needs=needs)
+
+
+async def limit_actions(page: Page) -> None:
+    """Count what costs more than a page. Raises RateLimited."""
+    window = await count_request(page.context, f"portal:{organization_of(page)}", limit=ACTIONS_PER_MINUTE)
+    window.check(page.context)
 
 
 def organization_of(page: Page) -> str:

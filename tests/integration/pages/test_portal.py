@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from api.pages.portal import surface
 from sendoff.delivery.statistics import Statistics
 from sendoff.operators.replay import tick_replay
 from sendoff.settings import BadSettings
@@ -231,6 +232,20 @@ async def test_a_test_event_with_wrong_data_is_refused(
     page = await customer.open(f"/portal/endpoints/{endpoint['id']}/test")
     refused = await customer.submit(page, "/test", data=data)
     assert (refused.status_code, expected in text_of(refused.text)) == (400, True)
+
+
+async def test_forms_and_pages_of_an_organization_are_limited(
+    api: ApiFixture, receiver: Receiver, customer: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = await api.register(receiver.url("/hook"))
+    monkeypatch.setattr(surface, "ACTIONS_PER_MINUTE", 2)
+    path = f"/portal/endpoints/{endpoint['id']}/recover"
+    statuses = [(await customer.get(path)).status_code for _ in range(3)]
+    assert statuses == [200, 200, 429]
+    form = await customer.open("/portal/signatures")
+    refused = await customer.post("/portal/signatures", {"form_token": token_of(form.text)})
+    assert (refused.status_code, "Too many requests" in refused.text) == (429, True)
+    assert int(refused.headers["retry-after"]) > 0
 
 
 async def test_a_secret_is_replaced_with_an_overlap(api: ApiFixture, receiver: Receiver, customer: Visitor) -> None:
