@@ -39,11 +39,20 @@ class Measured:
         return json.dumps({"names": ["succeeded", "failed"], "data": [times, succeeded, failed]})
 
 
-async def measure_endpoints(context: Context, organization_id: str) -> Mapping[str, Measured]:
-    """The busiest of the organization's endpoints, by id."""
+@dataclass(frozen=True, slots=True)
+class MeasuredEndpoints:
+    """The busiest endpoints of an organization, by id; `is_complete` if the others had no attempts."""
+
+    by_id: Mapping[str, Measured]
+    is_complete: bool
+
+
+async def measure_endpoints(context: Context, organization_id: str) -> MeasuredEndpoints:
+    """How the organization's endpoints did."""
     query = StatisticsQuery(organization_id=organization_id, by=By.ENDPOINT, bucket=Bucket.HOUR, limit=MOST_SERIES)
     report = await get_statistics(context, query)
-    return {series.key["endpoint_id"]: Measured(series.totals, ()) for series in report.series}
+    by_id = {series.key["endpoint_id"]: Measured(series.totals, ()) for series in report.series}
+    return MeasuredEndpoints(by_id, is_complete=len(by_id) < MOST_SERIES)
 
 
 async def measure_endpoint(context: Context, endpoint: Endpoint) -> Measured:
