@@ -99,7 +99,7 @@ class Page:
     @property
     def filters(self) -> dict[str, str]:
         """The query without what is not a filter of a list."""
-        return {name: value for name, value in self.query.items() if name != "notice"}
+        return {name: value for name, value in self.query.items() if name not in ("notice", "tail")}
 
     def parameter(self, name: str) -> str:
         """A parameter of the path."""

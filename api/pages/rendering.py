@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from sendoff import __version__
 from sendoff.clock import iso
+from sendoff.policy.remedies import advise_on_attempt
 
 from .static_files import static_url
 
@@ -31,7 +32,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    templates.globals.update(static=static_url, version=__version__)
+    templates.globals.update(static=static_url, version=__version__, advise=advise_on_attempt)
     templates.filters.update(
         iso=iso,
         span=describe_span,

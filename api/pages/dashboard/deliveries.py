@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from datetime import timedelta
 
 from starlette.responses import Response
 
@@ -31,13 +32,23 @@ async def show_list(page: Page) -> Response:
 async def show(page: Page) -> Response:
     report = await get_delivery(page.context, page.parameter("delivery_id"))
     view = DetailedDelivery.of_report(report)
-    return page.render("dashboard/delivery.html", report=report, view=view, curl=as_curl(view))
+    return page.render(
+        "dashboard/delivery.html", report=report, view=view, curl=as_curl(view), soon=_changes_soon(page, view)
+    )
 
 
 async def retry(page: Page) -> Response:
     delivery_id = page.parameter("delivery_id")
     await retry_delivery(page.context, page.actor, delivery_id)
     return page.redirect(f"{BASE}/deliveries/{delivery_id}", notice="retried")
+
+
+def _changes_soon(page: Page, view: DetailedDelivery) -> bool:
+    """Whether an attempt is under way or due within the next minute."""
+    if view.state == DeliveryState.IN_FLIGHT:
+        return True
+    due, soon = view.next_attempt_at, page.context.clock.now() + timedelta(minutes=1)
+    return view.state == DeliveryState.PENDING and due is not None and due <= soon
 
 
 def as_curl(view: DetailedDelivery) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from starlette.responses import Response
 
 from sendoff.endpoints.secrets import rotate_secret
@@ -10,6 +12,7 @@ from sendoff.errors import Invalid
 from sendoff.operators.actions import limit_endpoint, switch_endpoint
 from sendoff.operators.failures import list_failures
 from sendoff.operators.queries import get_endpoint, list_all_endpoints, list_audit
+from sendoff.operators.statistics import sums_of_endpoint
 from sendoff.policy.states import EndpointState
 from sendoff.publishing.history import list_deliveries
 from sendoff.publishing.publish import NewEvent
@@ -68,6 +71,7 @@ async def _show(page: Page, *, trial: TrialView | None = None, secret: str | Non
         secret=secret,
         replay_url=replay_url,
         charts=await find_charts(page, endpoint_id=endpoint.id),
+        day=await sums_of_endpoint(context, endpoint.id, within=timedelta(hours=24)),
         range=chosen_range(page),
         ranges=list(RANGES),
     )

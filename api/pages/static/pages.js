@@ -78,6 +78,7 @@ function onKey(event) {
   if (event.key === "j") move(1);
   if (event.key === "k") move(-1);
   if (event.key === "?" && help) help.showModal();
+  if (event.key === ".") document.querySelector("[data-key=tail]")?.click();
   if (event.key === "r") document.querySelector("[data-key=r] button")?.focus();
 }
 

@@ -236,6 +236,13 @@ async def test_text_that_a_spreadsheet_would_run_is_defused(
     assert rows[0]["description"].startswith("'=")
 
 
+async def test_a_list_that_is_followed_refreshes_itself(operator: Visitor) -> None:
+    for name in ("events", "deliveries", "dead-letters"):
+        page = await operator.open(f"/dashboard/{name}?tail=1")
+        assert f'hx-get="/dashboard/{name}?tail=1"' in page.text
+        assert "hx-get" not in (await operator.open(f"/dashboard/{name}")).text
+
+
 async def test_a_filter_that_is_wrong_is_named(operator: Visitor) -> None:
     for query in ("state=deda", "since=yesterday", "stat=dead", "cursor=x"):
         answer = await operator.get(f"/dashboard/deliveries?{query}")
