@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from sendoff.process import exit_on_sigterm_during_startup
+from sendoff.process import exit_on_sigterm_during_startup, without_garbage_collection
 
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT. 1, with a sentence on standard error, when that is not possible."""
     exit_on_sigterm_during_startup()
-    from .server import serve  # takes a second or more, in which SIGTERM may arrive
+    with without_garbage_collection():
+        from .server import serve  # takes a second or more, in which SIGTERM may arrive
 
     return serve()
 

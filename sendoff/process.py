@@ -6,6 +6,8 @@ import gc
 import os
 import resource
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 READY_DESCRIPTOR = "SENDOFF_READY_FD"
 """The environment variable that names the descriptor for `notify_ready`; a supervisor sets it, people don't."""
@@ -64,6 +66,19 @@ def raise_descriptor_limit() -> int:
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return descriptor_limit()
+
+
+@contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    """Do not search for garbage within the block, which is for imports.
+
+    They leave hardly any, and searching all that they made again and again takes a fifth of their CPU time.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def tune_garbage_collector() -> None:

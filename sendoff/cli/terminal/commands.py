@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from sendoff.errors import SendoffError, Unavailable
+from sendoff.process import without_garbage_collection
 
 REFUSED = 1
 WRONG_USAGE = 2
@@ -38,7 +39,8 @@ class Command:
 
     def load(self) -> Any:
         """The click command."""
-        found = getattr(import_module(f"sendoff.cli.{self.module}"), self.attribute)
+        with without_garbage_collection():
+            found = getattr(import_module(f"sendoff.cli.{self.module}"), self.attribute)
         parent = typer.Typer(add_completion=False)
         if not isinstance(found, typer.Typer):
             parent.command(self.name)(found)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlalchemy import BigInteger, Index, String, Text
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
+from sendoff.store.engine.table import Table
 from sendoff.store.engine.types import Identifier, Json, UtcDateTime
 
 
-class Organization(SQLModel, table=True):
+class Organization(Table, table=True):
     """A tenant. `credits` is null without an active subscription."""
 
     __tablename__ = "organizations"
@@ -26,7 +27,7 @@ class Organization(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
-class User(SQLModel, table=True):
+class User(Table, table=True):
     """A person, known by e-mail address."""
 
     __tablename__ = "users"
@@ -36,7 +37,7 @@ class User(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
-class Membership(SQLModel, table=True):
+class Membership(Table, table=True):
     """A user belongs to an organization."""
 
     __tablename__ = "memberships"
@@ -46,7 +47,7 @@ class Membership(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
-class ApiKey(SQLModel, table=True):
+class ApiKey(Table, table=True):
     """An API key: its SHA-256 to find it by, its first twelve characters to show."""
 
     __tablename__ = "api_keys"

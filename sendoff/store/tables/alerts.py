@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, Integer, String
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
+from sendoff.store.engine.table import Table
 from sendoff.store.engine.types import Identifier, Json, UtcDateTime
 
 
-class OperationalEvent(SQLModel, table=True):
+class OperationalEvent(Table, table=True):
     """Something that happened, written in the transaction in which it happened, and removed when it is published."""
 
     __tablename__ = "operational_events"
@@ -28,7 +29,7 @@ class OperationalEvent(SQLModel, table=True):
     occurred_at: datetime = Field(sa_type=UtcDateTime)
 
 
-class AlertGroup(SQLModel, table=True):
+class AlertGroup(Table, table=True):
     """What an alert endpoint for people gets of one event type: the first at once, the others together at `due_at`.
 
     A row of the operators' organization itself says that `dead_letters.threshold_exceeded` is not said before `due_at`.

@@ -6,15 +6,16 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Index, String, Text, text
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
 from sendoff.policy.states import DeadLetterState, ReplayItemState, ReplayState
+from sendoff.store.engine.table import Table
 from sendoff.store.engine.types import Identifier, Json, UtcDateTime
 
 _OPEN = text("state = 'open'")
 
 
-class DeadLetter(SQLModel, table=True):
+class DeadLetter(Table, table=True):
     """A delivery that was given up, as it stood then. One that dies again after a replay gets another."""
 
     __tablename__ = "dead_letters"
@@ -43,7 +44,7 @@ class DeadLetter(SQLModel, table=True):
     replayed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
-class Replay(SQLModel, table=True):
+class Replay(Table, table=True):
     """Deliveries sent again on an operator's word, at `rate` per second; `ticked_at` is when it last moved."""
 
     __tablename__ = "replays"
@@ -60,7 +61,7 @@ class Replay(SQLModel, table=True):
     finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
-class ReplayItem(SQLModel, table=True):
+class ReplayItem(Table, table=True):
     """One delivery of a replay. One that does not exist yet is made of `event_id` for `endpoint_id` when it is sent."""
 
     __tablename__ = "replay_items"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlalchemy import BigInteger, Index, LargeBinary, String, Text, UniqueConstraint, text
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
 from sendoff.policy.states import DeliveryState
+from sendoff.store.engine.table import Table
 from sendoff.store.engine.types import Identifier, Json, UtcDateTime
 
 _OPEN = text("state IN ('pending', 'held', 'in_flight')")
@@ -19,7 +20,7 @@ _DEAD = text("state = 'dead'")
 _DELIVERED = text("state = 'delivered'")
 
 
-class Delivery(SQLModel, table=True):
+class Delivery(Table, table=True):
     """One event for one endpoint."""
 
     __tablename__ = "deliveries"
@@ -82,7 +83,7 @@ class Delivery(SQLModel, table=True):
         return None if self.state == DeliveryState.QUEUED else self.due_at
 
 
-class Attempt(SQLModel, table=True):
+class Attempt(Table, table=True):
     """One HTTP exchange of a delivery, numbered from 1 without gaps. Never updated."""
 
     __tablename__ = "attempts"
@@ -96,7 +97,7 @@ class Attempt(SQLModel, table=True):
     error: str | None = Field(default=None, sa_type=Text)
 
 
-class LastExchange(SQLModel, table=True):
+class LastExchange(Table, table=True):
     """What was sent and answered at the last failed attempt of a delivery; the newest replaces the one before."""
 
     __tablename__ = "last_exchanges"

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlalchemy import BigInteger, Index, LargeBinary, String, Text, text
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
 from sendoff.policy.states import EndpointState
+from sendoff.store.engine.table import Table
 from sendoff.store.engine.types import Identifier, Json, UtcDateTime
 
 
-class Endpoint(SQLModel, table=True):
+class Endpoint(Table, table=True):
     """A registered URL. Its secrets are encrypted by the vault, bound to this row's id."""
 
     __tablename__ = "endpoints"

@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Index, String, Text, text
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
+from sendoff.store.engine.table import Table
 from sendoff.store.engine.types import Identifier, Json, UtcDateTime
 
 
-class EventType(SQLModel, table=True):
+class EventType(Table, table=True):
     """An event type beyond the built-in ones, with the JSON Schema its `data` must satisfy, if any."""
 
     __tablename__ = "event_types"
@@ -21,7 +22,7 @@ class EventType(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
-class Event(SQLModel, table=True):
+class Event(Table, table=True):
     """Something that happened once. `data` is the JSON text as it was handed in, byte for byte."""
 
     __tablename__ = "events"
@@ -47,7 +48,7 @@ class Event(SQLModel, table=True):
     """How many deliveries were made of it, less those that are past their retention."""
 
 
-class EventTag(SQLModel, table=True):
+class EventTag(Table, table=True):
     """A tag that an event was published with, by which it is found exactly."""
 
     __tablename__ = "event_tags"

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlalchemy import Index, String, Text
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
+from sendoff.store.engine.table import Table
 from sendoff.store.engine.types import Identifier, Json, UtcDateTime
 
 
-class PageSession(SQLModel, table=True):
+class PageSession(Table, table=True):
     """A browser that is logged in; `token_hash` is the SHA-256 of its cookie's value."""
 
     __tablename__ = "page_sessions"
@@ -36,7 +37,7 @@ class PageSession(SQLModel, table=True):
     expires_at: datetime = Field(sa_type=UtcDateTime)
 
 
-class PageLink(SQLModel, table=True):
+class PageLink(Table, table=True):
     """A link that opens a session, once; `token_hash` is the SHA-256 of the token in it."""
 
     __tablename__ = "page_links"

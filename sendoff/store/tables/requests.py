@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Index, LargeBinary, String, Text
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
+from sendoff.store.engine.table import Table
 from sendoff.store.engine.types import Identifier, Json, UtcDateTime
 
 
-class IdempotencyRecord(SQLModel, table=True):
+class IdempotencyRecord(Table, table=True):
     """The first answer to a write with an Idempotency-Key; `response_status` is null while that write runs.
 
     `response_body` is encrypted by the vault, bound to organization and key.
@@ -28,7 +29,7 @@ class IdempotencyRecord(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
-class AuditEntry(SQLModel, table=True):
+class AuditEntry(Table, table=True):
     """Who changed or sent what, when. Never updated, and removed only before the AuditHorizon; without secrets."""
 
     __tablename__ = "audit_entries"
@@ -46,7 +47,7 @@ class AuditEntry(SQLModel, table=True):
     request_id: str | None = Field(default=None, sa_type=String(64))
 
 
-class AuditHorizon(SQLModel, table=True):
+class AuditHorizon(Table, table=True):
     """The end of the audit log's retention: the database refuses to remove entries from `until` on. One row."""
 
     __tablename__ = "audit_horizon"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
+
+from sendoff.store.engine.table import Table
 
 
-class SchemaCompatibility(SQLModel, table=True):
+class SchemaCompatibility(Table, table=True):
     """`runs_beside`: the revision of the oldest version that runs on this schema (engine/revisions.py). One row."""
 
     __tablename__ = "schema_compatibility"

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlalchemy import BigInteger, Index, String, Text, text
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
+from sendoff.store.engine.table import Table
 from sendoff.store.engine.types import Identifier, UtcDateTime
 
 
-class Upload(SQLModel, table=True):
+class Upload(Table, table=True):
     """An upload of phone numbers. What follows `updated_at` serves its processing and is not shown."""
 
     __tablename__ = "uploads"

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlalchemy import Text
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
+from sendoff.store.engine.table import Table
 from sendoff.store.engine.types import Identifier, UtcDateTime
 
 
-class Worker(SQLModel, table=True):
+class Worker(Table, table=True):
     """A worker process as its last heartbeat described it. Removed when the process stops, or has been silent."""
 
     __tablename__ = "workers"
