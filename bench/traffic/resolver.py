@@ -40,7 +40,7 @@ class NameServer(asyncio.DatagramProtocol):
 
 def use_resolver(port: int) -> None:
     """Direct this process's look-ups of the receivers' names to the name server at `port`."""
-    socket.getaddrinfo = partial(_look_up, port, socket.getaddrinfo)  # type: ignore[assignment]
+    socket.getaddrinfo = partial(_look_up, port, socket.getaddrinfo)
 
 
 def _look_up(port: int, otherwise: Any, host: Any, service: Any, *arguments: Any, **options: Any) -> Any:
