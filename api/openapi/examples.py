@@ -27,6 +27,7 @@ REQUESTS: dict[str, Any] = {
     "createOrganization": {"name": "Acme", "external_id": "customer-42"},
     "putOrganization": {"name": "Acme"},
     "createKey": {"organization_id": _ID, "user": "ada@company.example", "scopes": ["events:write"]},
+    "discardDeadLetters": {"filter": {"reason": "endpoint_deleted"}},
     "limitEndpoint": {"rate_limit": 50},
     "createAlertEndpoint": {"url": "mailto:oncall@example.com", "events": ["endpoint.disabled", "replay.*"]},
     "updateAlertEndpoint": {"events": ["endpoint.*", "delivery.dead_lettered"], "organization_ids": [_ID]},

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import BaseModel
 
-from sendoff.operators.actions import discard_dead_letter
+from sendoff.operators.actions import discard_dead_letter, discard_dead_letters
 from sendoff.operators.queries import DeadLetterReport, get_dead_letter, list_dead_letters
 from sendoff.policy.states import DeadLetterReason, DeadLetterState
 
-from ..http.dependencies import ContextOf, Operator, OperatorReader
+from ..http.dependencies import ContextOf, Operator, OperatorReader, json_body
 from ..http.idempotency import Write
 from ..http.pagination import decode_cursor, split_page
 from ..http.schemas import Id, Page, ResponseModel, Time
-from ..openapi.operations import error_responses
-from .filters import DeadLetterQuery
+from ..openapi.operations import body_of, error_responses
+from .filters import DeadLetterQuery, NewDiscard
 from .schemas import ExchangeView
 
 router = APIRouter(prefix="/operator/v1/dead-letters", tags=["operator: dead letters"])
@@ -57,6 +58,31 @@ async def list_page(
     found = await list_dead_letters(context, query.filter(), limit=query.limit + 1, before=before)
     page, cursor = split_page(found, query.limit, lambda letter: letter.id)
     return Page(data=[DeadLetterView.model_validate(letter) for letter in page], next_cursor=cursor)
+
+
+class Discarded(BaseModel):
+    """How many dead letters are off the list now."""
+
+    discarded: int
+
+
+@router.post(
+    "/discard",
+    operation_id="discardDeadLetters",
+    openapi_extra=body_of(NewDiscard),
+    response_model=Discarded,
+    responses=error_responses(400, 409, 413, 415),
+)
+async def discard_many(
+    auth: Operator, write: Write, context: ContextOf, body: Annotated[NewDiscard, Depends(json_body(NewDiscard))]
+) -> Response:
+    """Take all open dead letters that the filter matches off the list; they are kept for the record."""
+
+    async def work() -> Discarded:
+        chosen = body.filter.filter()
+        return Discarded(discarded=await discard_dead_letters(context, auth.actor, chosen, everything=body.everything))
+
+    return await write.once(auth, work)
 
 
 @router.get("/{dead_letter_id}", operation_id="getDeadLetter", responses=error_responses(404))

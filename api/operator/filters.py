@@ -98,6 +98,15 @@ class DeliveryConditions(ListQuery):
         return Page(data=[DeliveryView.of(one) for one in listed], next_cursor=cursor)
 
 
+class NewDiscard(BaseModel):
+    """Which open dead letters to discard. `{}` as the filter means every one, and needs `all`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    filter: Annotated[DeadLetterConditions, Field(strict=False)]
+    everything: bool = Field(default=False, alias="all", description="Needed for an empty filter.")
+
+
 class NewReplay(BaseModel):
     """What to send again. `{}` as the filter means every open dead letter, and needs `all`; it cannot be left out."""
 

@@ -11,10 +11,12 @@ from sendoff.errors import Conflict, Invalid, NotFound
 from sendoff.ids import is_uuid
 from sendoff.metrics import RETRIES
 from sendoff.operators.queries import DeliveryReport, find_dead_letter, find_delivery, report_on
+from sendoff.operators.replay import check_meant, describe_filter
 from sendoff.policy.states import DISCARD, DeadLetterState, DeliveryState, EndpointState
 from sendoff.publishing.untransformed import transform_again
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import dead_letters, deliveries, endpoints
+from sendoff.store.queries.dead_letters import DeadLetterFilter
 from sendoff.store.tables import DeadLetter, Delivery, Endpoint
 
 
@@ -76,6 +78,28 @@ async def discard_dead_letter(context: Context, actor: Actor, dead_letter_id: st
             after={"state": str(letter.state)},
         )
     return letter
+
+
+async def discard_dead_letters(context: Context, actor: Actor, chosen: DeadLetterFilter, *, everything: bool) -> int:
+    """Take all open dead letters that the filter matches off the list, and return their number.
+
+    Raises Invalid for an empty filter unless `everything` is meant, and for a state that is not open.
+    """
+    check_meant(chosen, everything=everything, what="discard")
+    if chosen.state not in (None, DeadLetterState.OPEN):
+        raise Invalid("`filter.state` must be open: other dead letters are not on the list.", field="filter.state")
+    async with context.database.write() as tx:
+        discarded = await dead_letters.discard(tx, chosen)
+        write_audit(
+            tx,
+            actor,
+            "dead_letters.discard",
+            target=("dead_letters", "open"),
+            now=context.clock.now(),
+            organization_id=chosen.organization_id,
+            after={"filter": describe_filter(chosen), "discarded": discarded},
+        )
+    return discarded
 
 
 async def switch_endpoint(context: Context, actor: Actor, endpoint_id: str, *, on: bool) -> Endpoint:

@@ -371,13 +371,16 @@ def _with_default_state(chosen: DeadLetterFilter) -> DeadLetterFilter:
     return DeadLetterFilter(**{**asdict(chosen), "state": DeadLetterState.OPEN.value})
 
 
+def describe_filter(chosen: DeadLetterFilter) -> dict[str, Any]:
+    """The filter as it is written down, without what it leaves open."""
+    given = {name: value for name, value in asdict(chosen).items() if value is not None}
+    return {name: iso(value) if isinstance(value, datetime) else value for name, value in given.items()}
+
+
 def _described(selection: Selection) -> dict[str, Any]:
     if selection.delivery_ids is not None:
         return {"delivery_ids": list(selection.delivery_ids)}
-    given = asdict(_with_default_state(selection.filter))
-    described = {
-        name: iso(value) if isinstance(value, datetime) else value for name, value in given.items() if value is not None
-    }
+    described = describe_filter(_with_default_state(selection.filter))
     if selection.missing:
         described["missing"] = True
     if selection.include != (Included.DEAD,):

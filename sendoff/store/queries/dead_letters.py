@@ -13,7 +13,7 @@ from sqlmodel import col, select
 
 from sendoff.ids import floor_of
 from sendoff.policy.operational_events import OPERATORS
-from sendoff.policy.states import GIVE_UP_WAITING, SEND_AGAIN, DeadLetterReason
+from sendoff.policy.states import DISCARD, GIVE_UP_WAITING, SEND_AGAIN, DeadLetterReason
 from sendoff.store.engine.batch import execute, ids_parameter, rows_from, rows_parameter
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.paging import newest_first
@@ -155,6 +155,17 @@ async def count_chosen_by_endpoint(
         .order_by(number.desc())
     )
     return [(endpoint_id, url, count) for endpoint_id, url, count in (await tx.execute(query)).all()]
+
+
+async def discard(tx: Transaction, chosen: DeadLetterFilter) -> int:
+    """Take the open dead letters that the filter matches off the list, and return their number."""
+    result: Any = await tx.execute(
+        update(DeadLetter)
+        .where(*conditions(chosen), col(DeadLetter.state).in_(DISCARD.sources))
+        .values(state=DISCARD.targets[0])
+        .execution_options(synchronize_session=False)
+    )
+    return int(result.rowcount)
 
 
 async def find_discarded(tx: Transaction, delivery_ids: Iterable[str]) -> list[str]:

@@ -73,6 +73,9 @@ CALLS = {
     ("GET", "/operator/v1/dead-letters"): READER,
     ("GET", "/operator/v1/dead-letters/{dead_letter_id}"): READER,
     ("POST", "/operator/v1/dead-letters/{dead_letter_id}/discard"): OPERATOR,
+    ("POST", "/operator/v1/dead-letters/discard"): Call(
+        "operator", across=True, body={"filter": {"reason": "rejected_address"}}
+    ),
     ("GET", "/operator/v1/replays"): READER,
     ("POST", "/operator/v1/replays"): Call("operator", across=True, body={"filter": {}, "dry_run": True}),
     ("GET", "/operator/v1/replays/{replay_id}"): READER,

@@ -31,6 +31,7 @@ ACTIONS = {
     ("POST", "/api/v1/deliveries/{delivery_id}/retry"): "delivery.retry",
     ("POST", "/api/v1/webhooks/{webhook_id}/recover"): "replay.start",
     ("POST", "/operator/v1/dead-letters/{dead_letter_id}/discard"): "dead_letter.discard",
+    ("POST", "/operator/v1/dead-letters/discard"): "dead_letters.discard",
     ("POST", "/operator/v1/replays"): "replay.start",
     ("POST", "/operator/v1/replays/{replay_id}/cancel"): "replay.cancel",
     ("POST", "/operator/v1/organizations"): "organization.create",
@@ -118,6 +119,7 @@ async def do_everything(api: ApiFixture, receiver: Receiver) -> list[str]:
     [letter] = (await api.get("/operator/v1/dead-letters", params={"state": "open"})).json()["data"]
     ids["dead_letter_id"] = letter["id"]
     await do("POST", "/operator/v1/dead-letters/{dead_letter_id}/discard")
+    await do("POST", "/operator/v1/dead-letters/discard", {"filter": {}, "all": True})
     await do("PATCH", "/operator/v1/endpoints/{endpoint_id}", {"rate_limit": 5})
     await do("POST", "/operator/v1/endpoints/{endpoint_id}/disable")
     await do("POST", "/operator/v1/endpoints/{endpoint_id}/enable")

@@ -76,6 +76,7 @@ class Setup:
             ("POST", "/api/v1/uploads"): NUMBERS,
             ("POST", "/api/v1/events"): EVENT,
             ("POST", "/api/v1/events/batch"): {"events": [EVENT, EVENT]},
+            ("POST", "/operator/v1/dead-letters/discard"): {"filter": {"reason": "rejected_address"}},
             ("POST", "/operator/v1/replays"): {"filter": {"state": "discarded"}},
             ("PATCH", "/operator/v1/endpoints/{endpoint_id}"): {"rate_limit": 5},
             ("POST", "/operator/v1/organizations"): {"name": "New"},

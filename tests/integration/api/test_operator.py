@@ -249,6 +249,26 @@ async def test_everything_is_replayed_only_if_it_is_said(api: ApiFixture, receiv
         assert (await api.post(f"{BASE}/replays", body)).json()["total"] == 1
 
 
+async def test_dead_letters_are_discarded_by_a_filter(api: ApiFixture, receiver: Receiver) -> None:
+    receiver.program("/a", 200, 500)
+    receiver.program("/b", 200, 500)
+    kept, gone = await api.die(receiver.url("/a")), await api.die(receiver.url("/b"))
+    path = f"{BASE}/dead-letters/discard"
+    for body, said in (
+        ({"filter": {}}, '"all": true'),
+        ({}, "`filter` is missing"),
+        ({"filter": {"state": "replayed"}}, "`filter.state` must be open"),
+    ):
+        refused = await api.post(path, body)
+        assert (refused.status_code, said in refused.json()["detail"]) == (400, True), refused.text
+    discarded = await api.post(path, {"filter": {"endpoint_id": gone["endpoint_id"]}})
+    assert discarded.json() == {"discarded": 1}
+    left = await listed(api, "dead-letters", state="open")
+    assert {one["endpoint_id"] for one in left} == {kept["endpoint_id"]}
+    assert (await api.post(path, {"filter": {}, "all": True})).json() == {"discarded": len(left)}
+    assert (await api.post(path, {"filter": {}, "all": True})).json() == {"discarded": 0}
+
+
 async def test_a_dry_run_counts_missing_deliveries_apart(api: ApiFixture, receiver: Receiver) -> None:
     await api.publish()
     webhook = await api.register(receiver.url("/hook"))
