@@ -190,7 +190,8 @@ async def _check_storage(context: Context) -> Finding:
 async def _check_egress(context: Context) -> Finding:
     """Connect to the newest active endpoint, or to the proxy, without sending anything."""
     async with context.database.read() as tx:
-        found = await endpoints.page(tx, limit=1, state=EndpointState.ACTIVE.value)
+        wanted = EndpointState.ACTIVE
+        found = await endpoints.page(tx, limit=1, state=wanted)
     url = context.settings.egress_proxy_url or (found[0].url if found else None)
     parts = urlsplit(url or "")
     if not parts.hostname:
