@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, partial
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sendoff.delivery.statistics import Statistics
 from sendoff.errors import SendoffError
@@ -24,9 +25,10 @@ from .dialbird import subscriptions, token
 from .dialbird.middleware import DialbirdAuthMiddleware
 from .events import routes as event_routes
 from .http.allow_header import Methods
+from .http.byte_budget import UnfinishedBodies
 from .http.client_address import TrustedProxies
 from .http.errors import answer_error
-from .http.middleware import RequestMiddleware
+from .http.middleware import RequestMiddleware, called_directly
 from .openapi import serving
 from .operator import (
     alert_endpoints,
@@ -77,6 +79,21 @@ _ROUTERS = (
 )
 
 
+class Api(FastAPI):
+    """Publishing goes past the framework, whose middleware and routing take longer than the endpoint itself."""
+
+    publish: Mapping[str, ASGIApp]
+    """By path; what is called for a POST to it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        publish = self.publish.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        if publish is None:
+            await super().__call__(scope, receive, send)
+            return
+        scope["app"] = self
+        await publish(scope, receive, send)
+
+
 def create_app(settings: Settings) -> FastAPI:
     """The API. It opens its context when it starts: errors.WrongSchema and the like are raised there."""
 
@@ -90,7 +107,7 @@ def create_app(settings: Settings) -> FastAPI:
             flushing.cancel()
             await asyncio.gather(flushing, return_exceptions=True)
 
-    app = FastAPI(
+    app = Api(
         lifespan=lifespan,
         # No interactive pages, which load their scripts from a CDN; `serving` serves the document itself.
         openapi_url=None,
@@ -102,13 +119,15 @@ def create_app(settings: Settings) -> FastAPI:
         },
     )
     app.add_middleware(DialbirdAuthMiddleware)
-    app.add_middleware(
+    outermost = partial(
         RequestMiddleware,
         body_limit=settings.body_limit_bytes,
         body_timeout=settings.body_timeout_seconds,
         proxies=TrustedProxies(settings.trusted_proxies),
-        hot={("POST", route.path): route.endpoint for route in event_routes.PUBLISHING},
+        unfinished=UnfinishedBodies(),
     )
+    app.add_middleware(outermost)
+    app.publish = {route.path: outermost(called_directly(route.endpoint)) for route in event_routes.PUBLISHING}
     include_routes(app)
     app.state.methods = Methods.of(app)
     return app

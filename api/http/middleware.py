@@ -51,21 +51,19 @@ class RequestMiddleware:
         body_timeout: float,
         proxies: TrustedProxies | None = None,
         clock: Clock | None = None,
-        hot: Mapping[tuple[str, str], Endpoint] | None = None,
+        unfinished: UnfinishedBodies | None = None,
     ) -> None:
         """`body_limit`: bytes, for routes without a limit of their own. `body_timeout`: seconds, for all bodies.
 
-        `hot`: endpoints by method and path that are called at once, past all other middleware and the routes, which
-        would take longer than the endpoint itself.
+        `unfinished`: the bodies that are being received, if others count them too.
         """
         self._app = app
         self._clock = clock or SystemClock()
         self._body_limit = body_limit
         self._body_timeout = body_timeout
         self._proxies = proxies or TrustedProxies()
+        self._unfinished = unfinished or UnfinishedBodies()
         # Uploads count their own bytes, by kind of upload.
-        self._hot = {place: _called_directly(endpoint) for place, endpoint in (hot or {}).items()}
-        self._unfinished = UnfinishedBodies()
         self._limits = {"/api/v1/events/batch": BATCH_LIMIT_BYTES, "/api/v1/uploads": None}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,9 +91,8 @@ class RequestMiddleware:
         REQUEST_SECONDS.labels(route).observe(self._clock.monotonic() - started)
 
     async def _handle(self, scope: Scope, receive: Receive, response: _Response) -> None:
-        app = self._hot.get((scope["method"], scope["path"]), self._app)
         try:
-            await app(scope, receive, response)
+            await self._app(scope, receive, response)
         except ClientDisconnect:
             return
         except Exception as error:
@@ -125,7 +122,9 @@ def _log_refusal(scope: Scope, method: str, response: _Response) -> None:
         _log.debug("request_refused", **told)
 
 
-def _called_directly(endpoint: Endpoint) -> ASGIApp:
+def called_directly(endpoint: Endpoint) -> ASGIApp:
+    """The endpoint as an application, past the framework's middleware and routes, which take longer than it does."""
+
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         scope["endpoint"] = endpoint
         request = Request(scope, receive)
