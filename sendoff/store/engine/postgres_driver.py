@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -129,4 +129,20 @@ def columns_of(rows: Sequence[Any], names: Sequence[str]) -> list[list[Any]]:
     """The rows' attributes by column, as `unnest` takes them; of no rows, empty columns."""
     if not rows:
         return [[] for _ in names]
-    return [list(column) for column in zip(*map(attrgetter(*names), rows), strict=True)]
+    return [shortened(list(column)) for column in zip(*map(attrgetter(*names), rows), strict=True)]
+
+
+def shortened(column: list[Any]) -> list[Any]:
+    """The column, or an empty one instead of nothing but None.
+
+    `unnest` fills it up beside a complete column, and the driver takes 0.3 µs for each None.
+    """
+    return column if any(value is not None for value in column) else []
+
+
+def joined(rows: Iterable[Any], name: str) -> str:
+    """An attribute of the rows for SQL's `string_to_array(…, ',')`, which costs the driver a fifth of an array.
+
+    For ids, states and names, which have no comma and are never None.
+    """
+    return ",".join([getattr(row, name) for row in rows])

@@ -22,7 +22,7 @@ from sendoff.policy.states import (
     ReplayItemState,
 )
 from sendoff.store.engine.database import Transaction
-from sendoff.store.engine.postgres_driver import Direct, columns_of
+from sendoff.store.engine.postgres_driver import Direct, columns_of, joined, shortened
 from sendoff.store.engine.transitions import found_by, made_by
 from sendoff.store.hot.rows import (
     ACTIVE_ENDPOINTS,
@@ -74,21 +74,27 @@ _FIND_SUBSCRIBERS = f"""
     WHERE o.id = ANY($1::uuid[])
 """
 
-_EVENT_COLUMNS = ("id", "organization_id", "type", "data", "occurred_at", "request_id", "delivery_count", "traceparent")
-_DELIVERY_COLUMNS = ("id", "event_id", "endpoint_id", "organization_id", "state", "data", "sequence")
+_EVENT_NAMES = ("id", "organization_id", "type")
+_EVENT_COLUMNS = ("data", "occurred_at", "request_id", "delivery_count", "traceparent")
+_DELIVERY_NAMES = ("id", "event_id", "endpoint_id", "organization_id", "state")
+_DELIVERY_COLUMNS = ("data", "sequence")
 _ACCEPT = """
     WITH accepted AS (
         INSERT INTO events
             (id, organization_id, type, data, occurred_at, request_id, delivery_count, traceparent, created_at)
         SELECT r.*, $9 FROM unnest(
-            $1::text[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::int[], $8::text[]
+            string_to_array($1::text, ','), string_to_array($2::text, ',')::uuid[], string_to_array($3::text, ','),
+            $4::text[], $5::timestamptz[], $6::text[], $7::int[], $8::text[]
         ) AS r
     )
     INSERT INTO deliveries
         (id, event_id, endpoint_id, organization_id, created_at, state, data, attempt_count, due_at, sequence)
     SELECT r.id, r.event_id, r.endpoint_id, r.organization_id, $9, r.state, r.data, 0, $9, r.sequence
-    FROM unnest($10::uuid[], $11::text[], $12::uuid[], $13::uuid[], $14::text[], $15::text[], $16::bigint[])
-        AS r(id, event_id, endpoint_id, organization_id, state, data, sequence)
+    FROM unnest(
+        string_to_array($10::text, ',')::uuid[], string_to_array($11::text, ','),
+        string_to_array($12::text, ',')::uuid[], string_to_array($13::text, ',')::uuid[],
+        string_to_array($14::text, ','), $15::text[], $16::bigint[]
+    ) AS r(id, event_id, endpoint_id, organization_id, state, data, sequence)
 """
 
 # The ids of an event's deliveries differ from the given one in their last 32 bits, which are random otherwise.
@@ -348,8 +354,10 @@ class PostgresHotStore:
         tx: Transaction | None = None,
     ) -> None:
         arguments = (
+            *(joined(new_events, name) for name in _EVENT_NAMES),
             *columns_of(new_events, _EVENT_COLUMNS),
             now,
+            *(joined(new_deliveries, name) for name in _DELIVERY_NAMES),
             *columns_of(new_deliveries, _DELIVERY_COLUMNS),
         )
         if tx is None:
@@ -392,7 +400,7 @@ class PostgresHotStore:
     @timed("record")
     async def record(self, attempts: Sequence[AttemptRecord], *, now: datetime, failing_at: int) -> Recorded:
         flat = [attempt_columns(attempt) for attempt in attempts]
-        columns = [[row[name] for row in flat] for name in _RECORD_COLUMNS]
+        columns = [shortened([row[name] for row in flat]) for name in _RECORD_COLUMNS]
         recorded = Recorded()
         if any(attempt.may_be_noted for attempt in attempts):
             rows = await self._direct.fetch(_RECORD_AND_NOTE, *columns, now, SUCCESS_NOTED_EVERY, failing_at)
