@@ -16,6 +16,7 @@ from sendoff.endpoints.trial import try_endpoint
 from sendoff.errors import Conflict, Invalid, NotFound, RateLimited, SendoffError, UnknownEventType
 from sendoff.operators.replay import (
     Included,
+    ReplayReport,
     Selection,
     cancel_replay,
     get_replay,
@@ -94,21 +95,24 @@ async def recover(page: Page) -> Response:
 
 
 async def show_progress(page: Page) -> Response:
-    report = await get_replay(page.context, page.parameter("replay_id"))
-    if report.replay.filter.get("organization_id") != organization_of(page):
-        raise NotFound("There is no such recovery.")
+    report = await _find_recovery(page)
     endpoint_id = str(report.replay.filter.get("endpoint_id", ""))
     template = "portal/progress_part.html" if page.is_partial else "portal/progress.html"
     return page.render(template, report=report, endpoint_id=endpoint_id)
 
 
 async def cancel(page: Page) -> Response:
-    replay_id = page.parameter("replay_id")
-    report = await get_replay(page.context, replay_id)
-    if report.replay.filter.get("organization_id") != organization_of(page):
-        raise NotFound("There is no such recovery.")
+    replay_id = (await _find_recovery(page)).replay.id
     await cancel_replay(page.context, page.actor, replay_id)
     return page.redirect(f"{BASE}/recoveries/{replay_id}", notice="cancelled")
+
+
+async def _find_recovery(page: Page) -> ReplayReport:
+    """The replay, if it is of the organization alone. Raises NotFound."""
+    report = await get_replay(page.context, page.parameter("replay_id"))
+    if report.replay.filter.get("organization_id") != organization_of(page):
+        raise NotFound("There is no such recovery.")
+    return report
 
 
 async def _find(page: Page) -> Endpoint:
