@@ -80,8 +80,9 @@ class Context:
 
     def addresses_of(self, organization_id: str | None) -> AddressPolicy:
         """Which addresses the organization's endpoints may have."""
-        is_alert = organization_id == OPERATORS and self.alert_addresses is not None
-        return cast("AddressPolicy", self.alert_addresses) if is_alert else self.addresses
+        if organization_id == OPERATORS and self.alert_addresses is not None:
+            return self.alert_addresses
+        return self.addresses
 
     def service(self, make: Callable[[Context], T]) -> T:
         """What `make` returns for this context, made at the first call and kept: for what one subsystem alone needs."""
