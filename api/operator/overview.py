@@ -7,11 +7,10 @@ from typing import Self
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from sendoff.operators.overview import Overview, get_overview
+from sendoff.operators.overview import COUNTED_AT_MOST, Overview, get_overview
 from sendoff.operators.statistics import EndpointSums
 from sendoff.operators.workers import list_workers
 from sendoff.policy.states import DeadLetterReason, DeliveryState, EndpointState
-from sendoff.store.queries.overview import COUNTED_AT_MOST
 
 from ..http.dependencies import ContextOf, OperatorReader
 from ..http.schemas import Id, Page, ResponseModel, Time

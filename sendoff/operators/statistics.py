@@ -16,7 +16,7 @@ from sendoff.policy.statistics import (
     KEPT_MINUTES,
     minute_of,
     moment_of,
-    percentile,
+    percentiles,
     pieces_of,
 )
 from sendoff.store.queries import endpoints, statistics
@@ -316,6 +316,5 @@ def _sums(values: Sequence[int] | None) -> Sums:
 
 
 def _percentiles(counts: Sequence[int], total: int) -> Percentiles:
-    if not any(counts):
-        return _NONE
-    return Percentiles(*(percentile(counts, total, share) for share in (0.5, 0.95, 0.99)))
+    found = percentiles(counts, total, (0.5, 0.95, 0.99))
+    return _NONE if found is None else Percentiles(*found)

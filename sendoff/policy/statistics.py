@@ -5,9 +5,10 @@ Times are minutes since 1970 in UTC, so that both databases cut them in the same
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,26 +46,26 @@ def bin_of(milliseconds: int) -> int:
     return _SHORT[milliseconds] if milliseconds < len(_SHORT) else bisect_right(BOUNDS, milliseconds) - 1
 
 
-def percentile(counts: Sequence[int], total: int, share: float) -> float | None:
-    """The time in milliseconds that `share` of the observations do not exceed; None without any.
+def percentiles(counts: Sequence[int], total: int, shares: Sequence[float]) -> list[float] | None:
+    """The times in milliseconds that these shares of the observations do not exceed; None without any.
 
     `total` is the sum of the observed times. Within a bin observations are taken to be spread evenly, and those of a
     single bin to be equal.
     """
-    number = sum(counts)
+    below = list(accumulate(counts, initial=0))  # how many observations lie below each bin
+    number = below[-1]
     if not number:
         return None
-    used = [index for index, count in enumerate(counts) if count]
-    if len(used) == 1:
-        return round(total / number, 1)
-    rank, below = share * number, 0
-    for index in used:
-        if below + counts[index] >= rank:
-            low = BOUNDS[index]
-            high = BOUNDS[index + 1] if index + 1 < len(BOUNDS) else 2 * low
-            return round(low + (high - low) * max(0.0, rank - below) / counts[index], 1)
-        below += counts[index]
-    return None  # not reached: the last bin that is used holds the last observation
+    found: list[float] = []
+    for share in shares:
+        index = bisect_left(below, share * number) - 1
+        inside = counts[index]
+        if inside == number:
+            return [round(total / number, 1)] * len(shares)
+        low = BOUNDS[index]
+        high = BOUNDS[index + 1] if index + 1 < len(BOUNDS) else 2 * low
+        found.append(round(low + (high - low) * (share * number - below[index]) / inside, 1))
+    return found
 
 
 def minute_of(moment: datetime) -> int:

@@ -18,7 +18,7 @@ from sendoff.endpoints.manage import RegisteredEndpoint
 from sendoff.endpoints.trial import Trial
 from sendoff.operators.events import EventReport, ListedEvents
 from sendoff.operators.explain import EventExplanation
-from sendoff.operators.overview import Overview
+from sendoff.operators.overview import COUNTED_AT_MOST, Overview
 from sendoff.operators.queries import DeadLetterReport, DeliveryReport, EndpointReport
 from sendoff.operators.replay import ReplayReport
 from sendoff.operators.search import SearchReport
@@ -27,7 +27,6 @@ from sendoff.policy.redaction import redact_url
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing.history import ListedDelivery
 from sendoff.store.queries.accounts import ListedKey
-from sendoff.store.queries.overview import COUNTED_AT_MOST
 from sendoff.store.tables import (
     AuditEntry,
     DeadLetter,

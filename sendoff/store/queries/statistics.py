@@ -31,7 +31,7 @@ _INCREMENT = {
     **dict.fromkeys(TOTALS, "bigint"),
 }
 _KEY = ("span", "scope", "subject_id", "minute", "event_type", "outcome")
-_SUMS = ", ".join(f"CAST(sum({name}) AS bigint) AS {name}" for name in MEASURES)
+_SUMS = ", ".join(f"COALESCE(CAST(sum({name}) AS bigint), 0) AS {name}" for name in MEASURES)
 
 _SPANS = " UNION ALL ".join(f"SELECT {span} AS span" for span in SPANS)
 _SUMMED = ", ".join(f"sum({name}) AS {name}" for name in MEASURES)
@@ -165,7 +165,8 @@ async def read(
     rows, parameters = _rows(tx, source, pieces, MEASURES, keys=keys)
     at = f"minute - minute % {span}" if span else "0"
     found = await execute(tx, f"SELECT key, {at} AS at, {_SUMS} FROM ({rows}) AS r GROUP BY 1, 2", **parameters)
-    return [(str(row["key"]), row["at"], [row[name] or 0 for name in MEASURES]) for row in found.mappings()]
+    rows_found = map(tuple[Any, ...], found)
+    return [(str(values[0]), values[1], values[2:]) for values in rows_found]
 
 
 def _rows(
@@ -208,9 +209,12 @@ def _conditions(tx: Transaction, source: Source, keys: Sequence[str] | None) -> 
     if source.by == "outcome":
         conditions += " AND outcome <> ''"
     if keys is not None and source.by is not None:
-        kind = "uuid" if source.by == "subject_id" else "text"
-        conditions += f" AND {source.by} IN (SELECT k.id FROM {rows_from(tx, 'keys', {'id': kind})} AS k)"
-        parameters["keys"] = rows_parameter({"id": key} for key in keys)
+        # One by one, so that each series is found in the index: of a subquery a planner knows no number of rows.
+        names = [f"key{number}" for number in range(len(keys))]
+        is_uuid = source.by == "subject_id" and not is_sqlite(tx)
+        listed = ", ".join(f"CAST(:{name} AS uuid)" if is_uuid else f":{name}" for name in names)
+        conditions += f" AND {source.by} IN ({listed})"
+        parameters |= dict(zip(names, keys, strict=True))
     return conditions, parameters
 
 

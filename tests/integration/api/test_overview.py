@@ -6,8 +6,8 @@ import os
 import socket
 from typing import Any
 
+from sendoff.operators import overview as operation
 from sendoff.operators.workers import ALIVE_SECONDS, HEARTBEAT_SECONDS, Heartbeat
-from sendoff.store.queries import overview as queries
 from tests.integration.api.api_fixture import ApiFixture
 from tests.support.receiver import Receiver
 
@@ -62,7 +62,7 @@ async def test_it_counts_open_dead_letters_by_reason(api: ApiFixture, receiver: 
 
 
 async def test_counts_end_at_a_bound(api: ApiFixture, receiver: Receiver, monkeypatch: Any) -> None:
-    monkeypatch.setattr(queries, "COUNTED_AT_MOST", 3)
+    monkeypatch.setattr(operation, "COUNTED_AT_MOST", 3)
     await api.register(receiver.url("/hook"))
     for _ in range(5):
         await api.publish()
