@@ -197,7 +197,7 @@ async def get_statistics(context: Context, query: StatisticsQuery) -> Statistics
             keys, has_more = keys[: query.limit], len(keys) > query.limit
         span = chosen.bucket.minutes
         whole = pieces_of(chosen.start, chosen.end, span=span, now=0, longest=span)
-        rows = await statistics.read(tx, source, whole, span=span, keys=keys) if keys else []
+        rows = await statistics.read(tx, source, whole, span=span, keys=keys)
     series = _series(keys, rows, chosen, query)
     return StatisticsReport(
         chosen.bucket, moment_of(chosen.start), moment_of(chosen.end), series, chosen.is_cut or has_more

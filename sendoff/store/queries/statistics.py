@@ -162,6 +162,8 @@ async def read(
 
     A span of 0 is the whole range. `keys`: those series alone.
     """
+    if keys is not None and not keys:
+        return []
     rows, parameters = _rows(tx, source, pieces, MEASURES, keys=keys)
     at = f"minute - minute % {span}" if span else "0"
     found = await execute(tx, f"SELECT key, {at} AS at, {_SUMS} FROM ({rows}) AS r GROUP BY 1, 2", **parameters)
