@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from typing import Any
 
 import pytest
 
@@ -83,7 +84,7 @@ async def test_subscriptions_and_webhooks_do_not_see_each_other(dialbird: Dialbi
     assert [one["id"] for one in (await dialbird.get()).json()] == [made["id"]]
     assert [one["id"] for one in (await dialbird.api.get("/api/v1/webhooks")).json()] == [webhook["id"]]
     for method, path in [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("GET", "/deliveries")]:
-        body = {"json": {"description": "x"}} if method == "PATCH" else {}
+        body: dict[str, Any] = {"json": {"description": "x"}} if method == "PATCH" else {}
         answer = await dialbird.api.call(method, f"/api/v1/webhooks/{made['id']}{path}", **body)
         assert answer.status_code == 404
     assert code_of(await dialbird.delete(webhook["id"])) == "not_found"
