@@ -30,6 +30,11 @@ class DeliveryIntake:
         """
         if not delivery_ids:
             return
+        if not self._turn.locked():
+            async with self._turn:
+                limit = self._limit(await self._dispatcher.wait_for_capacity())
+                await self._submit(list(dict.fromkeys(delivery_ids)), limit)
+            return
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((delivery_ids, done))
         async with self._turn:
@@ -40,26 +45,24 @@ class DeliveryIntake:
     async def _submit_waiting(self) -> None:
         limit = self._limit(await self._dispatcher.wait_for_capacity())
         ids, callers = self._take(limit)
+        error: Exception | None = None
         try:
-            error = await self._submit(ids, limit)
+            await self._submit(ids, limit)
         except asyncio.CancelledError:
             for caller in callers:
                 caller.cancel()  # with the one whose turn it is; the sweeper finds what they leave
             raise
+        except Exception as reason:  # the jobs that brought the ids end with it
+            error = reason
         for caller in callers:
             if error is None and not caller.done():
                 caller.set_result(None)
             elif error is not None and not caller.done():
                 caller.set_exception(error)
 
-    async def _submit(self, ids: Sequence[str], at_once: int) -> Exception | None:
-        """What went wrong, if anything did."""
-        try:
-            for start in range(0, len(ids), at_once):
-                await self._dispatcher.submit(ids[start : start + at_once])
-        except Exception as error:  # the jobs that brought the ids end with it
-            return error
-        return None
+    async def _submit(self, ids: Sequence[str], at_once: int) -> None:
+        for start in range(0, len(ids), at_once):
+            await self._dispatcher.submit(ids[start : start + at_once])
 
     def _limit(self, capacity: int) -> int:
         return max(1, bulk_share(capacity) if self._is_bulk else min(capacity, CLAIM_BATCH_LIMIT))

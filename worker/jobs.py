@@ -5,7 +5,6 @@ A job whose dependency is away ends without an error: SQL knows what is due, and
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -59,8 +58,8 @@ async def run_replay(ctx: dict[str, Any], replay_ids: list[str]) -> None:
 
 def _valid(ids: object) -> list[str]:
     """The ids that are UUIDs. Anybody with access to Redis can write there, and one bad id must not fail the others."""
-    found = list(ids) if isinstance(ids, Iterable) and not isinstance(ids, str) else []
+    found = ids if isinstance(ids, list) else []
     valid = [one for one in found if isinstance(one, str) and is_uuid(one)]
-    if len(valid) < len(found) or not isinstance(ids, list):
+    if len(valid) < len(found) or found is not ids:
         _log.warning("invalid_ids_dropped", ids=len(found) - len(valid))
     return valid
