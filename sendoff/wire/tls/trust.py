@@ -1,7 +1,7 @@
 """TLS settings: verified certificates, TLS 1.2 or newer, HTTP/1.1.
 
-Sessions are not resumed. Before Python 3.12.8, each read of a connection's session leaks several kilobytes
-(python/cpython#116810), and a full handshake took no more time in measurements.
+Sessions are not resumed, although that would save two thirds of a handshake's 0.6 ms of CPU time. Before Python 3.12.8,
+each read of a connection's session leaks several kilobytes (python/cpython#116810). Idle connections are kept instead.
 """
 
 from __future__ import annotations
