@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -98,6 +100,15 @@ class _Calls:
         loop.answer(future, function)
 
 
+class _RollsBack(sqlite3.Connection):
+    def close(self) -> None:
+        """Close it for certain: a statement that is still referred to would keep it, and its lock."""
+        with suppress(sqlite3.ProgrammingError):  # it is closed
+            if self.in_transaction:
+                self.execute("ROLLBACK")
+        super().close()
+
+
 class _NoThread:
     daemon = False
 
@@ -122,6 +133,7 @@ def without_threads() -> Iterator[None]:
     """Within the block, SQLite's driver works in the event loop, and waits for no lock: turns give them out."""
     with (
         patch("aiosqlite.core.Connection", _Connection),
+        patch("sqlite3.connect", partial(sqlite3.connect, factory=_RollsBack)),
         patch("sendoff.store.engine.database._SQLITE_BUSY_TIMEOUT_MS", 0),
     ):
         yield
