@@ -55,6 +55,11 @@ class DataDirectory:
         return f"sqlite+aiosqlite:///{quote(str(self.database))}"
 
     @property
+    def secret_keys(self) -> Path:
+        """The file of the keys that were made here."""
+        return self.path / "secret_keys"
+
+    @property
     def valkey_log(self) -> Path:
         return self.path / "valkey.log"
 
@@ -98,11 +103,13 @@ class DataDirectory:
     def environment(self, *, wins: bool, environment: Mapping[str, str] = os.environ) -> Mapping[str, str]:
         """The variables that count for a command on this directory.
 
-        When it `wins` (it was named on the command line) and holds a database, these name no other installation.
+        When it `wins` (it was named on the command line) and holds a database, these name no other installation. Secret
+        keys count nevertheless unless it holds some itself: what its database holds is sealed with them then.
         """
         if not (wins and self.database.exists()):
             return environment
-        return {name: value for name, value in environment.items() if name.upper() not in LOCATIONS}
+        others = {*LOCATIONS} - (set() if self.secret_keys.exists() else {"SENDOFF_SECRET_KEYS"})
+        return {name: value for name, value in environment.items() if name.upper() not in others}
 
     def require_database(self, environment: Mapping[str, str] = os.environ) -> None:
         """Raise NoDataYet if neither the environment names a database nor one was made here."""
@@ -125,7 +132,7 @@ class DataDirectory:
         return {name: value for name, value in locations.items() if not is_set(f"SENDOFF_{name.upper()}", environment)}
 
     def _read_or_make_secret_keys(self) -> str:
-        keys = self.path / "secret_keys"
+        keys = self.secret_keys
         if not keys.exists():
             _write_once(keys, secrets.token_urlsafe(32))
         elif keys.stat().st_mode & 0o077:

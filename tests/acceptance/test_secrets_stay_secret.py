@@ -76,8 +76,14 @@ def mint(run: Run, organization: str, name: str, *scopes: str) -> str:
 
 
 def register(run: Run, api: httpx.Client, path: str) -> str:
-    """An endpoint with a secret that its owner chose."""
-    body = {"url": run.receiver.url(path), "secret": secrets.token_hex(32)}
+    """An endpoint with a secret that its owner chose, a header, and a token to authenticate with."""
+    header, token = (run.issue(f"{what} of {path}", secrets.token_urlsafe(24)) for what in ("header", "token"))
+    body = {
+        "url": run.receiver.url(path),
+        "secret": secrets.token_hex(32),
+        "headers": {"X-Own": header},
+        "auth": {"type": "bearer", "token": token},
+    }
     answer = api.post("/api/v1/webhooks", json=body, headers={"Idempotency-Key": path})
     assert answer.status_code == 200, answer.text
     assert run.issue(f"secret of {path}", answer.json()["secret"]) == body["secret"]
