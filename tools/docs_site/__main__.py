@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from tools.docs_site.pages import assemble
+from tools.docs_site.pages import assemble, assets
 from tools.docs_site.site import find_foreign_resources
 
 
@@ -21,10 +21,10 @@ def main() -> int:
         sys.stderr.writelines(f"{page}: loads {url}\n" for page, url in found)
         return 1 if found else 0
     shutil.rmtree(given.folder, ignore_errors=True)
-    for name, text in assemble().items():
+    for name, content in assets().items() | {name: text.encode() for name, text in assemble().items()}.items():
         path = given.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_bytes(content)
     return 0
 
 

@@ -26,7 +26,8 @@ OUTSIDE: Mapping[str, str] = {
 }
 """Pages that stand outside `docs/`, and their places on the site."""
 
-ASSETS: Mapping[str, str] = {f"docs/{name}": name for name in ("vectors.json", "demo.svg", "site.css")}
+_ASSET_NAMES = ("vectors.json", "demo.svg", "site.css", "dashboard.png", "dashboard-event.png", "portal.png")
+ASSETS: Mapping[str, str] = {f"docs/{name}": name for name in _ASSET_NAMES}
 """Files other than pages, and their places on the site."""
 
 SECTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -43,15 +44,19 @@ _TRANSITION = re.compile(r"^\s*(\S+) --> (\S+?)(?:: (.*))?$", re.MULTILINE)
 
 
 def assemble() -> dict[str, str]:
-    """Every file of the site's source, by its place: Markdown pages, and the test vectors."""
+    """Every page of the site's source, by its place."""
     places = _places()
     found = {place: _localize((ROOT / source).read_text(), source, place, places) for source, place in places.items()}
     readme = (ROOT / "README.md").read_text()
     for place, (title, sections) in SECTIONS.items():
         text = "\n\n".join(_section(readme, name, drop_heading=name == title) for name in sections)
         found[place] = _localize(f"# {title}\n\n{text}\n", "README.md", place, places)
-    found |= reference.pages()
-    return found | {place: (ROOT / source).read_text() for source, place in ASSETS.items()}
+    return found | reference.pages()
+
+
+def assets() -> dict[str, bytes]:
+    """Every other file of it, by its place: pictures, the style sheet, the test vectors."""
+    return {place: (ROOT / source).read_bytes() for source, place in ASSETS.items()}
 
 
 def _places() -> dict[str, str]:

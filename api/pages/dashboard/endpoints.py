@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 from starlette.responses import Response
@@ -56,22 +57,25 @@ async def show(page: Page) -> Response:
 async def _show(page: Page, *, trial: TrialView | None = None, secret: str | None = None) -> Response:
     """The endpoint's page, after a test with what came of it, after a rotation with the secret, this once."""
     context, endpoint = page.context, await get_endpoint(page.context, page.parameter("endpoint_id"))
-    recent = await list_deliveries(context, DeliveryFilter(endpoint_id=endpoint.id), limit=_RECENT)
-    changes = await list_audit(
-        context, AuditFilter(organization_id=endpoint.organization_id, target_id=endpoint.id), limit=10
+    recent, groups, changes, charts, day = await asyncio.gather(
+        list_deliveries(context, DeliveryFilter(endpoint_id=endpoint.id), limit=_RECENT),
+        list_failures(context, endpoint_id=endpoint.id),
+        list_audit(context, AuditFilter(organization_id=endpoint.organization_id, target_id=endpoint.id), limit=10),
+        find_charts(page, endpoint_id=endpoint.id),
+        sums_of_endpoint(context, endpoint.id, within=timedelta(hours=24)),
     )
     return page.render(
         "dashboard/endpoint.html",
         endpoint=endpoint,
         view=OperatorEndpointView.of(endpoint),
         recent=[DeliveryView.of(one) for one in recent],
-        groups=await list_failures(context, endpoint_id=endpoint.id),
+        groups=groups,
         changes=changes,
         trial=trial,
         secret=secret,
         replay_url=replay_url,
-        charts=await find_charts(page, endpoint_id=endpoint.id),
-        day=await sums_of_endpoint(context, endpoint.id, within=timedelta(hours=24)),
+        charts=charts,
+        day=day,
         range=chosen_range(page),
         ranges=list(RANGES),
     )

@@ -35,8 +35,10 @@ class FailureGroup:
 
 async def group_failures(tx: Transaction, *, endpoint_id: str | None, limit: int) -> Sequence[FailureGroup]:
     """The largest groups, of one endpoint or of all."""
-    narrowed = "" if endpoint_id is None else " AND endpoint_id = :endpoint_id"
-    newest = "due_at" if endpoint_id is None else "id"  # the index of all that is pending, or of the endpoint's
+    # Not said to be equal: a planner would then take the order by endpoint for nothing, and could read all there is.
+    narrowed = "" if endpoint_id is None else " AND endpoint_id >= :endpoint_id AND endpoint_id <= :endpoint_id"
+    newest_dead = "id DESC" if endpoint_id is None else "endpoint_id DESC, id DESC"
+    newest_pending = "due_at DESC" if endpoint_id is None else "endpoint_id DESC, id DESC"
     await prefer_indexes(tx)
     result = await execute(
         tx,
@@ -45,13 +47,13 @@ async def group_failures(tx: Transaction, *, endpoint_id: str | None, limit: int
             SELECT * FROM (
                 SELECT delivery_id, endpoint_id, organization_id, attempt_count, last_response_status, last_error,
                     reason, died_at AS at
-                FROM dead_letters WHERE state = 'open'{narrowed} ORDER BY id DESC LIMIT {LOOKED_AT}
+                FROM dead_letters WHERE state = 'open'{narrowed} ORDER BY {newest_dead} LIMIT {LOOKED_AT}
             ) AS dead
             UNION ALL
             SELECT * FROM (
                 SELECT id AS delivery_id, endpoint_id, organization_id, attempt_count, last_response_status, last_error,
                     NULL AS reason, last_attempt_at AS at
-                FROM deliveries WHERE state = 'pending'{narrowed} ORDER BY {newest} DESC LIMIT {LOOKED_AT}
+                FROM deliveries WHERE state = 'pending'{narrowed} ORDER BY {newest_pending} LIMIT {LOOKED_AT}
             ) AS waiting WHERE attempt_count > 0
         ), named AS (
             SELECT f.*, COALESCE(a.outcome, f.reason, 'unknown') AS outcome

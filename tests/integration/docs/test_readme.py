@@ -29,6 +29,8 @@ SENDING = (ROOT / "docs" / "how-to" / "send-to-an-endpoint.md").read_text()
 SENDING_BLOCKS = re.findall(r"^```sh\n(.*?)^```", SENDING, re.DOTALL | re.MULTILINE)
 PORTAL = (ROOT / "docs" / "how-to" / "portal.md").read_text()
 PORTAL_BLOCKS = re.findall(r"^```sh\n(.*?)^```", PORTAL, re.DOTALL | re.MULTILINE)
+DASHBOARD = (ROOT / "docs" / "how-to" / "dashboard.md").read_text()
+DASHBOARD_BLOCKS = re.findall(r"^```sh\n(.*?)^```", DASHBOARD, re.DOTALL | re.MULTILINE)
 REPLAYING = (ROOT / "docs" / "how-to" / "replay.md").read_text()
 REPLAYING_BLOCKS = re.findall(r"^```sh\n(.*?)^```", REPLAYING, re.DOTALL | re.MULTILINE)
 DEMO, START, ORGANIZATION, PUBLISH, ARRIVED, FAILED, STOP, PRODUCTION = BLOCKS
@@ -84,6 +86,7 @@ def test_the_blocks_pasted_one_by_one_end_with_a_verified_delivery(checkout: Pat
         check_the_page_on_sending(checkout, adapted)
         check_the_page_on_replays(checkout)
         check_the_page_on_the_portal(checkout, adapted)
+        check_the_page_on_the_dashboard(checkout, adapted)
         log = (checkout / "data" / "received.log").read_text()
         assert "ping      answered 200" in log
         assert "refused" not in log
@@ -140,6 +143,15 @@ def check_the_page_on_the_portal(checkout: Path, adapted: Callable[[str], str]) 
         assert "Your session has ended" in customer.get(adapted("http://127.0.0.1:8000/portal")).text
         assert "Add an endpoint" not in customer.get(adapted(run(command, checkout)).strip()).text
         assert customer.get(adapted("http://127.0.0.1:8000/portal/deliveries")).status_code == 200
+
+
+def check_the_page_on_the_dashboard(checkout: Path, adapted: Callable[[str], str]) -> None:
+    [command] = DASHBOARD_BLOCKS
+    link = adapted(run(command, checkout)).strip()
+    with httpx.Client(trust_env=False, follow_redirects=True) as operator:
+        assert "<h1>Overview</h1>" in operator.get(link).text
+        assert "used already" in operator.get(link).text
+        assert operator.get(adapted("http://127.0.0.1:8000/dashboard/deliveries")).status_code == 200
 
 
 def check_the_page_on_replays(checkout: Path) -> None:
