@@ -32,6 +32,7 @@ from .http.middleware import RequestMiddleware, called_directly
 from .openapi import serving
 from .operator import (
     alert_endpoints,
+    attempts,
     audit,
     dead_letters,
     deliveries,
@@ -66,6 +67,7 @@ _ROUTERS = (
     deliveries.router,
     endpoints.router,
     events.router,
+    attempts.router,
     alert_endpoints.router,
     audit.router,
     overview.router,

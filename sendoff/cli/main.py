@@ -34,6 +34,7 @@ app = typer.Typer(
         Command("replay", "replays", "replay", "Send dead letters or finished deliveries again."),
         Command("replays", "replays", "app", "Replays that were started, and their progress."),
         Command("workers", "overview", "workers", "The worker processes that are alive."),
+        Command("tail", "tail", "tail", "Attempts as they happen, a line each."),
         Command("top", "overview", "top", "What waits, what fails, what is slow, and who works; refreshes itself."),
         Command("health", "overview", "health", "What fails of what is needed to accept events."),
         Command("doctor", "doctor", "doctor", "Look at everything that is needed, with a remedy for what is wrong."),

@@ -18,6 +18,7 @@ from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import audit, dead_letters, delivery_history, endpoints, events
 from sendoff.store.queries.audit import AuditFilter
 from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.delivery_history import AttemptFilter, ListedAttempt
 from sendoff.store.queries.overview import count_open_of_endpoint
 from sendoff.store.tables import Attempt, AuditEntry, DeadLetter, Delivery, Endpoint, Event, LastExchange
 
@@ -109,6 +110,12 @@ async def list_all_endpoints(
             failing=failing,
             most_failures_first=most_failures_first,
         )
+
+
+async def list_attempts(context: Context, chosen: AttemptFilter, *, limit: int) -> list[ListedAttempt]:
+    """Attempts that were started since a time, the newest `limit`, oldest first."""
+    async with context.database.read() as tx:
+        return await delivery_history.newest_attempts(tx, chosen, limit=limit)
 
 
 async def get_endpoint(context: Context, endpoint_id: str) -> Endpoint:

@@ -27,6 +27,7 @@ from sendoff.policy.redaction import redact_url
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing.history import ListedDelivery
 from sendoff.store.queries.accounts import ListedKey
+from sendoff.store.queries.delivery_history import ListedAttempt
 from sendoff.store.tables import (
     AuditEntry,
     DeadLetter,
@@ -301,3 +302,9 @@ def serialize_endpoint_report(report: EndpointReport) -> dict[str, Any]:
     """An endpoint with what waits for it and the sums of its last hour."""
     waiting = {str(state): count for state, count in report.waiting.items()}
     return serialize_endpoint(report.endpoint) | {"waiting": waiting, "last_hour": asdict(report.last_hour)}
+
+
+def serialize_listed_attempt(listed: ListedAttempt) -> dict[str, Any]:
+    """An attempt with its delivery, as `GET /operator/v1/attempts` lists it."""
+    attempt = _pick(listed.attempt, "number started_at duration_ms outcome response_status error delivery_id")
+    return attempt | _pick(listed, "event_id event_type endpoint_id endpoint_url organization_id")

@@ -18,6 +18,12 @@ from sendoff.store.engine.paging import newest_first
 from sendoff.store.queries.dead_letters import statuses_of
 from sendoff.store.tables import Attempt, Delivery, Endpoint, Event, LastExchange
 
+NEWEST_ROWS = 10_000
+"""Rows of attempts, the last ones that were inserted, that SQLite looks at for the newest attempts."""
+
+OK = "ok"
+"""The outcome of an attempt that delivered."""
+
 Query = TypeVar("Query", bound=Any)
 
 _LOOKED_AT = 100  # deliveries of an endpoint, so that the query costs the same at any size of the table
@@ -57,6 +63,56 @@ async def last_failure_of(tx: Transaction, endpoint_id: str) -> Delivery | None:
     )
     query = select(Delivery).join(newest, newest.c.id == Delivery.id).where(col(Delivery.last_error).is_not(None))
     return (await tx.scalars(query.order_by(col(Delivery.last_attempt_at).desc()).limit(1))).first()
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFilter:
+    """Which attempts are shown; None is any."""
+
+    since: datetime
+    organization_id: str | None = None
+    endpoint_id: str | None = None
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ListedAttempt:
+    """An attempt with the delivery that it belongs to."""
+
+    attempt: Attempt
+    event_id: str
+    event_type: str
+    endpoint_id: str
+    endpoint_url: str
+    organization_id: str
+
+
+async def newest_attempts(tx: Transaction, chosen: AttemptFilter, *, limit: int) -> list[ListedAttempt]:
+    """Attempts that were started since then, the newest `limit`, oldest first.
+
+    PostgreSQL knows from a small index which blocks are that young; on SQLite the last rows are the newest.
+    """
+    query = (
+        select(Attempt, Delivery, Event.type, Endpoint.url)
+        .join(Delivery, col(Delivery.id) == col(Attempt.delivery_id))
+        .join(Event, col(Event.id) == col(Delivery.event_id))
+        .join(Endpoint, col(Endpoint.id) == col(Delivery.endpoint_id))
+        .where(col(Attempt.started_at) >= chosen.since)
+    )
+    if is_sqlite(tx):
+        last = f"attempts.rowid > (SELECT coalesce(max(rowid), 0) - {NEWEST_ROWS} FROM attempts)"
+        query = query.where(text(last))
+    if chosen.organization_id is not None:
+        query = query.where(col(Delivery.organization_id) == chosen.organization_id)
+    if chosen.endpoint_id is not None:
+        query = query.where(col(Delivery.endpoint_id) == chosen.endpoint_id)
+    if chosen.failed:
+        query = query.where(col(Attempt.outcome) != OK)
+    query = query.order_by(col(Attempt.started_at).desc(), col(Attempt.delivery_id).desc()).limit(limit)
+    return [
+        ListedAttempt(attempt, delivery.event_id, event_type, delivery.endpoint_id, url, delivery.organization_id)
+        for attempt, delivery, event_type, url in reversed((await tx.execute(query)).all())
+    ]
 
 
 async def last_exchange_of(tx: Transaction, delivery_id: str) -> LastExchange | None:

@@ -81,6 +81,7 @@ CALLS = {
     ("GET", "/operator/v1/replays/{replay_id}"): READER,
     ("POST", "/operator/v1/replays/{replay_id}/cancel"): OPERATOR,
     ("GET", "/operator/v1/deliveries"): READER,
+    ("GET", "/operator/v1/attempts"): READER,
     ("GET", "/operator/v1/deliveries/{delivery_id}"): READER,
     ("POST", "/operator/v1/deliveries/{delivery_id}/retry"): OPERATOR,
     ("GET", "/operator/v1/endpoints"): READER,

@@ -16,7 +16,7 @@ from sendoff.policy.states import DeadLetterReason
 from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
 from sendoff.settings import load
 from sendoff.startup import open_context
-from sendoff.store.tables import DeadLetter, Delivery, Endpoint
+from sendoff.store.tables import Attempt, DeadLetter, Delivery, Endpoint
 from tests.integration.cli.installation import environment_without_settings
 from tests.integration.cli.shell import Shell
 
@@ -104,6 +104,17 @@ async def _give_up(context: Context, delivery_id: str) -> str:
         endpoint = await tx.get(Endpoint, delivery.endpoint_id)
         assert endpoint is not None
         delivery.state, delivery.due_at, delivery.attempt_count = "dead", None, 7
+        tx.add(
+            Attempt(
+                delivery_id=delivery.id,
+                number=7,
+                started_at=now,
+                duration_ms=12,
+                outcome="http_error",
+                response_status=500,
+                error="The receiver answered 500.",
+            )
+        )
         delivery.last_response_status, delivery.last_error = 500, "The receiver answered 500."
         tx.add(
             DeadLetter(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cli.seeded import Seeded, run
+from tests.integration.cli.seeded import URLS, Seeded, run
 from tests.integration.cli.shell import Shell
 
 
@@ -167,3 +167,23 @@ def test_everything_that_an_endpoint_lacks_is_sent_with_one_command(seeded: Seed
 def test_keys_of_all_organizations_are_listed(seeded: Seeded, shell: Shell) -> None:
     assert len(read(shell, seeded, "keys", "list")["data"]) == 2
     assert read(shell, seeded, "orgs", "show", seeded.organization[-8:])["name"] == "Acme"
+
+
+def test_attempts_are_listed_as_they_end(anywhere: Seeded, shell: Shell) -> None:
+    lines = run(shell, anywhere, "tail", "--once", "--failed", "--json").stdout.splitlines()
+    [attempt] = [json.loads(line) for line in lines]
+    assert (attempt["outcome"], attempt["response_status"]) == ("http_error", 500)
+    assert attempt["endpoint_url"] in URLS
+    shown = run(shell, anywhere, "tail", "--once").stdout
+    assert "try 7  500" in shown
+    assert run(shell, anywhere, "tail", "--once", "--endpoint", anywhere.endpoints[0], "-n", "0").stdout == ""
+
+
+def test_open_dead_letters_are_discarded_together_after_they_were_counted(seeded: Seeded, shell: Shell) -> None:
+    for arguments, reason in (((), "--all"), (("--reason", "retries_exhausted"), "--yes"), (("--all",), "--yes")):
+        refused = run(shell, seeded, "dead-letters", "discard", *arguments)
+        assert (refused.returncode, reason in refused.stderr) == (2, True)
+    both = run(shell, seeded, "dead-letters", "discard", seeded.dead_letter, "--all")
+    assert both.returncode == 2
+    assert read(shell, seeded, "dead-letters", "discard", "--reason", "retries_exhausted", "--yes")["discarded"] == 1
+    assert read(shell, seeded, "dead-letters", "discard", "--all", "--yes")["discarded"] == 0
