@@ -12,6 +12,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 import structlog
@@ -81,9 +82,10 @@ class Tracer:
         self._trace = trace
         self._kinds = {kind.name.lower(): kind for kind in trace.SpanKind}
 
-    def begin(self, name: str, parent: str | None, *, kind: Kind) -> Span:
-        """A span under the span that the traceparent names; without one, the first of a trace."""
-        return Span(self._tracer.start_span(name, self._context_of(parent), kind=self._kinds[kind]))
+    def begin(self, name: str, parent: str | None, *, kind: Kind, since: datetime | None = None) -> Span:
+        """A span under the one that the traceparent names, else the first of a trace; it begins now, or earlier."""
+        started = None if since is None else round(since.timestamp() * 1e9)
+        return Span(self._tracer.start_span(name, self._context_of(parent), kind=self._kinds[kind], start_time=started))
 
     async def aclose(self) -> None:
         """Send what is finished, for some seconds at most."""

@@ -147,18 +147,18 @@ async def claim(context: Context, delivery_ids: Sequence[str], *, quotas: Quotas
 
     Deliveries for endpoints that are not active are dead-lettered here, whatever brought them this far.
     """
-    lease_token, now = new_id(), context.clock.now()
+    lease_token, now, since = new_id(), context.clock.now(), context.clock.machine_now()
     until = now + timedelta(seconds=context.settings.lease_seconds)
     result = await context.hot.claim_due(delivery_ids, quotas=quotas, lease_token=lease_token, now=now, until=until)
-    return await _sort_out(context, result, lease_token=lease_token, until=until)
+    return await _sort_out(context, result, lease_token=lease_token, until=until, since=since)
 
 
 async def claim_held(context: Context, quotas: Mapping[str, int]) -> Claims:
     """Claim the oldest held deliveries of some endpoints, of each at most its quota."""
-    lease_token = new_id()
+    lease_token, since = new_id(), context.clock.machine_now()
     until = context.clock.now() + timedelta(seconds=context.settings.lease_seconds)
     result = await context.hot.claim_held(quotas, lease_token=lease_token, until=until)
-    return await _sort_out(context, result, lease_token=lease_token, until=until)
+    return await _sort_out(context, result, lease_token=lease_token, until=until, since=since)
 
 
 async def deliver(context: Context, claimed: Claim) -> FinishedAttempt:
@@ -308,7 +308,9 @@ def _checked_target(url: str, addresses: AddressPolicy) -> Target:
     return (_kept_target if len(url) <= _LONGEST_KEPT_URL else check_url)(url, addresses)
 
 
-async def _sort_out(context: Context, result: ClaimResult, *, lease_token: str, until: datetime) -> Claims:
+async def _sort_out(
+    context: Context, result: ClaimResult, *, lease_token: str, until: datetime, since: datetime
+) -> Claims:
     if result.taken_over:
         LEASE_TAKEOVERS.inc(result.taken_over)
         _log.warning("deliveries_taken_over", deliveries=result.taken_over)
@@ -335,7 +337,7 @@ async def _sort_out(context: Context, result: ClaimResult, *, lease_token: str, 
             bounded.leases.get(row.delivery.id, until),
             row.event,
             row.endpoint,
-            _traced_claim(context, row),
+            _traced_claim(context, row, since),
         )
         for row in active
         if row.delivery.id not in bounded.released
@@ -343,11 +345,11 @@ async def _sort_out(context: Context, result: ClaimResult, *, lease_token: str, 
     return Claims(to_send, result.held_endpoint_ids | bounded.waiting_endpoints)
 
 
-def _traced_claim(context: Context, row: ClaimedRow) -> str | None:
+def _traced_claim(context: Context, row: ClaimedRow, since: datetime) -> str | None:
     """The traceparent of the attempt that follows: that of a span for the claim, or the event's where none are made."""
     if context.tracer is None:
         return row.event.traceparent
-    span = context.tracer.begin("claim", row.event.traceparent, kind="consumer")
+    span = context.tracer.begin("claim", row.event.traceparent, kind="consumer", since=since)
     span.end({"sendoff.delivery_id": row.delivery.id, "sendoff.endpoint_id": row.endpoint.id})
     return span.traceparent
 
