@@ -61,8 +61,18 @@ class _QueueStatus:
 
 async def run_sweeps(context: Context, dispatcher: Dispatcher, deliveries: ConsumerSupervisor) -> None:
     """Sweep until cancelled, and pass admission the number of workers that share the endpoints' caps."""
+    pipe = CommandPipe(context.redis)
+    try:
+        await _sweep_regularly(context, dispatcher, deliveries, pipe)
+    finally:
+        await pipe.close()
+
+
+async def _sweep_regularly(
+    context: Context, dispatcher: Dispatcher, deliveries: ConsumerSupervisor, pipe: CommandPipe
+) -> None:
     local = replace(context, queue=LocalQueue(context, dispatcher))
-    name, pipe = new_id(), CommandPipe(context.redis)
+    name = new_id()
     swept_at = float("-inf")
     while True:
         overdue = context.clock.monotonic() - swept_at > LONGEST_WITHOUT_SWEEP_SECONDS

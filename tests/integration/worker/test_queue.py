@@ -35,6 +35,7 @@ from tests.support.app_fixture import AppFixture, open_app
 from tests.support.polling import eventually
 from tests.support.receiver import Receiver
 from tests.support.tasks import end
+from worker import consumer
 from worker.consumer import ConsumerSupervisor, QueueConsumer
 from worker.host import FUNCTIONS
 from worker.intake import DeliveryIntake
@@ -110,6 +111,21 @@ async def test_a_published_event_is_an_arq_job_and_is_delivered(
         assert (job.function, list(job.args)) == ("deliver", [accepted.delivery_ids])
         async with delivering(app):
             await receiver.wait_for(1, "/hook")
+            await eventually(lambda: no_job_is_left(app), what="no job left in Redis")
+
+
+async def test_jobs_that_come_alone_are_taken_by_waits_that_were_sent_ahead(
+    postgres_url: str, valkey_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "_LISTEN_SECONDS", 0.3)
+    async with open_app(postgres_url, redis_url=valkey_url) as app, queue_of(app) as queue:
+        app.context = replace(app.context, queue=queue)
+        await app.register(receiver.url("/hook"))
+        receiver.forget()
+        async with delivering(app):
+            for number in range(1, 2 * consumer.WAITS_AHEAD + 4):
+                await app.publish()
+                await receiver.wait_for(number, "/hook")
             await eventually(lambda: no_job_is_left(app), what="no job left in Redis")
 
 
