@@ -36,7 +36,7 @@ class CommandPipe(asyncio.Protocol):
     @property
     def has_unanswered(self) -> bool:
         """Whether a reply is still to come or to be taken."""
-        return self._transport is not None and self._unanswered > 0
+        return bool(self._replies) or (self._transport is not None and self._unanswered > 0)
 
     async def run(self, commands: Sequence[Sequence[Any]], *, seconds: float) -> list[Any]:
         """The replies, in order. Raises RedisError, OSError, or TimeoutError after `seconds`."""
@@ -128,6 +128,7 @@ class CommandPipe(asyncio.Protocol):
 
     def _drop(self) -> None:
         if self._transport is not None:
+            self._transport.set_protocol(asyncio.Protocol())  # its end must not be taken for the next connection's
             self._transport.abort()
             self._transport = None
 
