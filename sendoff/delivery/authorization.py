@@ -24,8 +24,9 @@ from sendoff.wire.http.message import Response, encode_headers
 from sendoff.wire.tls.client_certificate import ClientCertificate
 
 _AUTHORIZATION = "Authorization"
-_SHORTEST_SECRET = 4
-"""Characters from which a value is taken out of what a receiver sends back. Shorter ones stand in it by chance."""
+_SHORTEST_SECRET = 8
+"""Characters from which a value is taken out of what a receiver sends back. Shorter ones, such as `acme`, are in it by
+chance, and are no secrets as a rule."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,8 +134,8 @@ async def _ask(context: Context, owner: str, auth: OAuth2Auth, *, in_body: bool)
         pair = f"{quote(auth.client_id, safe='')}:{quote(auth.client_secret, safe='')}"
         headers.append(("Authorization", f"Basic {b64encode(pair.encode()).decode()}"))
     body = urlencode({name: value for name, value in asked.items() if value is not None}).encode()
-    target = check_url(auth.token_url, context.addresses)
-    return await context.wire.send(target, encode_headers(headers), body, timeout=FETCH_SECONDS, owner=owner)
+    target = check_url(auth.token_url, context.addresses_of(owner))
+    return await context.wire_of(owner).send(target, encode_headers(headers), body, timeout=FETCH_SECONDS, owner=owner)
 
 
 def _read_token(response: Response, asked_at: float) -> _Token:

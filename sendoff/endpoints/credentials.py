@@ -14,7 +14,7 @@ from sendoff.policy.addresses import check_url
 from sendoff.policy.endpoint_auth import MASK, BadCertificate, MtlsAuth, OAuth2Auth, check_certificate
 
 
-def check_credentials(context: Context, credentials: Credentials, *, url: str) -> None:
+def check_credentials(context: Context, credentials: Credentials, organization_id: str, *, url: str) -> None:
     """Raise Invalid for what cannot be sent to `url`: headers that dialects send, too, or an expired certificate."""
     names = {name.lower(): name for name, _ in credentials.headers}
     for taken in names.keys() & context.dialects.header_names:
@@ -27,7 +27,7 @@ def check_credentials(context: Context, credentials: Credentials, *, url: str) -
         raise Invalid("`headers.Authorization` and `auth` exclude each other; leave one out.", field="headers")
     match auth:
         case OAuth2Auth():
-            _check_token_url(context, auth)
+            _check_token_url(context, auth, organization_id)
         case MtlsAuth():
             _check_mtls(context, auth, url)
 
@@ -67,9 +67,9 @@ def _unmasked(before: Mapping[str, str], given: Mapping[str, str]) -> tuple[tupl
     return tuple((name, before[name] if value == MASK else value) for name, value in given.items())
 
 
-def _check_token_url(context: Context, auth: OAuth2Auth) -> None:
+def _check_token_url(context: Context, auth: OAuth2Auth, organization_id: str) -> None:
     try:
-        check_url(auth.token_url, context.addresses)
+        check_url(auth.token_url, context.addresses_of(organization_id))
     except UnsafeUrl as error:
         raise Invalid(f"`auth.token_url`: {error.message}", field="auth.token_url") from None
 

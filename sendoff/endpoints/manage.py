@@ -96,7 +96,7 @@ async def register_endpoint(context: Context, owner: Owner, actor: Actor, new: N
     check_url(new.url, context.addresses_of(owner.organization_id))
     dialect = find_dialect(context, new.dialect, organization_id=owner.organization_id)
     credentials = changed_credentials(NO_CREDENTIALS, {"headers": new.headers, "auth": new.auth})
-    check_credentials(context, credentials, url=new.url)
+    check_credentials(context, credentials, owner.organization_id, url=new.url)
     secret = _choose_secret(dialect, new.secret)
     await limit_pings(context, owner.organization_id, new.url, credentials)
     response = await ping(
@@ -300,7 +300,7 @@ async def _verify_requests(context: Context, current: Endpoint, changes: Mapping
     """
     url = changes.get("url", current.url)
     credentials = changed_credentials(open_credentials(context.vault, current), changes)
-    check_credentials(context, credentials, url=url)
+    check_credentials(context, credentials, current.organization_id, url=url)
     if url != current.url:
         check_url(url, context.addresses_of(current.organization_id))
         await limit_pings(context, current.organization_id, url, credentials)
