@@ -39,7 +39,6 @@ class NoSession(SendoffError):
 class Surface:
     """A family of pages that share a session, a layout and a switch in the settings."""
 
-    name: str
     kind: SessionKind
     entrance: str
     """The path that clients without a session are sent to."""
@@ -90,6 +89,12 @@ class Page:
     def is_partial(self) -> bool:
         """Whether a script asks for a part of a page that it shows already."""
         return self.request.headers.get("hx-request") == "true"
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether a client only looks ahead, so that a link which works once is not used up: HEAD, or a prefetch."""
+        purpose = self.request.headers.get("sec-purpose", "") + self.request.headers.get("purpose", "")
+        return "prefetch" in purpose or self.request.state.is_head
 
     @cached_property
     def query(self) -> dict[str, str]:

@@ -23,7 +23,6 @@ _REFERENCE = "#/components/schemas/"
 Json = Mapping[str, Any]
 
 DOCS = Surface(
-    name="docs",
     kind=SessionKind.OPERATOR,
     entrance="/dashboard/login",
     layout="reference/layout.html",

@@ -11,6 +11,7 @@ from ...http.client_address import client_network
 from ...http.limits import count_request
 from ..cookies import SCHEMES, forget_session, is_secure, set_scheme, set_session
 from ..page import Page
+from ..protection import page_headers
 from .surface import BASE, DASHBOARD
 
 TRIES_PER_MINUTE = 10
@@ -41,6 +42,8 @@ async def submit_login(page: Page) -> Response:
 
 async def enter(page: Page) -> Response:
     """Follow a link of `sendoff dashboard`."""
+    if page.looks_ahead:
+        return Response(status_code=204, headers=page_headers(referrer="no-referrer"))
     token = page.query.get("token", "")
     try:
         session = await open_link(page.context, token, SessionKind.OPERATOR, request_id=page.request.state.request_id)

@@ -57,7 +57,6 @@ def _values(page: Page) -> Mapping[str, Any]:
 
 
 DASHBOARD = Surface(
-    name="dashboard",
     kind=SessionKind.OPERATOR,
     entrance=f"{BASE}/login",
     layout="dashboard/layout.html",

@@ -26,7 +26,7 @@ async def enter(page: Page) -> Response:
     client = page.request.client
     name = f"portal-enter:{client_network(client.host if client else '')}"
     (await count_request(page.context, name, limit=TRIES_PER_MINUTE)).check(page.context)
-    if _looks_ahead(page):
+    if page.looks_ahead:
         return Response(status_code=204, headers=page_headers(referrer="no-referrer"))
     token = page.query.get("t", "")
     try:
@@ -78,11 +78,6 @@ async def choose_scheme(page: Page) -> Response:
         framed = bool(page.context.settings.portal_frame_ancestors)
         set_scheme(page.request, response, form["scheme"], framed=framed)
     return response
-
-
-def _looks_ahead(page: Page) -> bool:
-    purpose = page.request.headers.get("sec-purpose", "") + page.request.headers.get("purpose", "")
-    return "prefetch" in purpose or page.request.state.is_head
 
 
 def _without_referrer(response: Response) -> Response:

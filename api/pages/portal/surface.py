@@ -65,7 +65,6 @@ def _scheme(page: Page) -> str:
 
 
 PORTAL = Surface(
-    name="portal",
     kind=SessionKind.PORTAL,
     entrance=f"{BASE}/expired",
     layout="portal/layout.html",

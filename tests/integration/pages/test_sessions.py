@@ -136,6 +136,8 @@ async def test_a_key_that_reads_sees_and_cannot_act(api: ApiFixture, visitor: Vi
 async def test_a_link_opens_one_session_and_says_so_the_second_time(api: ApiFixture, visitor: Visitor) -> None:
     link = NewLink(SessionKind.OPERATOR, {"view", "act"}, expires_seconds=60, session_seconds=600)
     token, _ = await page_sessions.create_link(api.app.context, ACTOR, link)
+    ahead = await visitor.get(f"/dashboard/enter?token={token}", headers={"Sec-Purpose": "prefetch"})
+    assert (ahead.status_code, (await visitor.client.head(f"/dashboard/enter?token={token}")).status_code) == (204, 204)
     entered = await visitor.get(f"/dashboard/enter?token={token}")
     assert entered.headers["location"] == "/dashboard"
     assert await is_logged_in(visitor)
