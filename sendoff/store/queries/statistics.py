@@ -71,19 +71,19 @@ async def fold(tx: Transaction, *, limit: int) -> int:
     oldest = "SELECT id FROM statistics_increments ORDER BY id LIMIT :limit"
     if is_sqlite(tx):
         taken = f"SELECT * FROM statistics_increments WHERE id IN ({oldest})"
-        await execute(tx, f"WITH {_spread(taken, EVERYTHING)} {_ADD}", limit=limit)
+        await execute(tx, f"WITH {_spread(taken)} {_ADD}", limit=limit)
         removed = await execute(tx, f"DELETE FROM statistics_increments WHERE id IN ({oldest})", limit=limit)
         return removed.rowcount
     taken = f"DELETE FROM statistics_increments WHERE id IN ({oldest} FOR UPDATE SKIP LOCKED) RETURNING *"
-    statement = f"WITH {_spread(taken, EVERYTHING)}, added AS ({_ADD}) SELECT count(*) FROM taken"
+    statement = f"WITH {_spread(taken)}, added AS ({_ADD}) SELECT count(*) FROM taken"
     count: int = (await execute(tx, statement, limit=limit)).scalar_one()
     return count
 
 
-def _spread(taken: str, everything: str) -> str:
+def _spread(taken: str) -> str:
     """The CTEs that turn `taken` increments into rows of the table of sums: for each span, and for each scope."""
     key = "minute, organization_id, endpoint_id, event_type, outcome"
-    of_events = _of_events(MEASURES)
+    of_events, everything = _of_events(MEASURES), f"'{EVERYTHING}'"
     scopes = " UNION ALL ".join(
         f"SELECT '{scope}' AS scope, {subject} AS subject_id, minute, {kind} AS event_type, {outcome} AS outcome, "
         f"{measures} FROM summed{condition}"
@@ -91,10 +91,10 @@ def _spread(taken: str, everything: str) -> str:
             (ENDPOINT, "endpoint_id", "event_type", "outcome", ", ".join(MEASURES), " WHERE endpoint_id IS NOT NULL"),
             (ORGANIZATION, "organization_id", "''", "outcome", of_events, ""),
             (ORGANIZATION, "organization_id", "event_type", "''", of_events, ""),
-            (ALL, "everything", "''", "outcome", of_events, ""),
-            (ALL, "everything", "event_type", "''", of_events, ""),
+            (ALL, everything, "''", "outcome", of_events, ""),
+            (ALL, everything, "event_type", "''", of_events, ""),
         )
-    ).replace("everything AS", f"'{everything}' AS")
+    )
     return f"""
         taken AS ({taken}),
         summed AS (SELECT {key}, {_SUMMED} FROM taken GROUP BY {key}),
