@@ -104,12 +104,13 @@ class DataDirectory:
         """The variables that count for a command on this directory.
 
         When it `wins` (it was named on the command line) and holds a database, these name no other installation. Secret
-        keys count nevertheless unless it holds some itself: what its database holds is sealed with them then.
+        keys and Redis count nevertheless where it has none of its own: it was set up with the environment's then.
         """
         if not (wins and self.database.exists()):
             return environment
-        others = {*LOCATIONS} - (set() if self.secret_keys.exists() else {"SENDOFF_SECRET_KEYS"})
-        return {name: value for name, value in environment.items() if name.upper() not in others}
+        own = {"SENDOFF_SECRET_KEYS": self.secret_keys, "SENDOFF_REDIS_URL": self.socket}
+        ignored = {name for name in LOCATIONS if name not in own or own[name].exists()}
+        return {name: value for name, value in environment.items() if name.upper() not in ignored}
 
     def require_database(self, environment: Mapping[str, str] = os.environ) -> None:
         """Raise NoDataYet if neither the environment names a database nor one was made here."""

@@ -21,7 +21,7 @@ from sendoff.cli.terminal.cursors import decode_cursor, encode_cursor
 from sendoff.cli.terminal.values import printable
 from sendoff.clock import iso
 from sendoff.data_directory import DataDirectory
-from sendoff.errors import NotFound, SendoffError
+from sendoff.errors import Invalid, NotFound, SendoffError
 
 if TYPE_CHECKING:
     from sendoff.audit import Actor
@@ -103,8 +103,11 @@ class Installation(ABC):
             typer.echo(f"on {self.name}", err=True)
 
     def find_any(self, noun: str, given: str | None) -> str | None:
-        """`find` for an option that may be left out."""
-        return None if given is None else self.find(noun, given)
+        """`find` for an option that may be left out. Raises BadParameter for what can be no id."""
+        try:
+            return None if given is None else self.find(noun, given)
+        except Invalid as error:
+            raise typer.BadParameter(str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)

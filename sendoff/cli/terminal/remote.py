@@ -15,7 +15,7 @@ from sendoff import __version__
 from sendoff.cli.terminal.cursors import decode_cursor, encode_cursor
 from sendoff.cli.terminal.installation import Call, not_found
 from sendoff.cli.terminal.values import printable
-from sendoff.errors import Conflict, NotFound, SendoffError, Unavailable
+from sendoff.errors import Conflict, Invalid, NotFound, SendoffError, Unavailable
 
 MOST_PER_PAGE = 100
 """Items that the API gives at a time."""
@@ -37,6 +37,7 @@ _LISTS = {
     "key": "/operator/v1/keys",
     "event": "/operator/v1/events",
 }
+_PARTIAL_ID = re.compile(rf"(evt_)?[0-9a-f-]{{{SHORTEST_ID},}}")
 _WHOLE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|evt_[0-9a-f]{24}")
 
 
@@ -92,11 +93,13 @@ class Remote:
         text = given.strip("….").lower()
         if _WHOLE_ID.fullmatch(text):
             return text
+        if not _PARTIAL_ID.fullmatch(text):
+            raise Invalid(f"{given!r} is not an id; give a whole one, or {SHORTEST_ID} characters or more of it.")
         listed = self.page(Call("GET", _LISTS[noun]), limit=ROWS_SEARCHED, before=None)["data"]
         text = text.removeprefix("evt_")
         ids = [str(one["id"]) for one in listed]
         matching = [one for one in ids if one.endswith(text) or one.removeprefix("evt_").startswith(text)]
-        if not matching or len(text) < SHORTEST_ID:
+        if not matching:
             raise not_found(noun, given)
         if len(matching) > 1:
             raise Conflict(f"{given!r} names several: {', '.join(matching[:3])}; give more characters.")

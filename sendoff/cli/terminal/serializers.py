@@ -56,10 +56,7 @@ def serialize_event_type(event_type: EventType) -> dict[str, Any]:
 
 def serialize_endpoint(endpoint: Endpoint) -> dict[str, Any]:
     """An endpoint, never with its secret."""
-    view = OperatorsView.of(endpoint)
-    fields = _pick(view, " ".join(OperatorsView.model_fields))
-    fields["auth"] = view.auth and view.auth.model_dump()
-    return {OperatorsView.model_fields[name].alias or name: value for name, value in fields.items()}
+    return OperatorsView.of(endpoint).model_dump(mode="json", by_alias=True)
 
 
 def serialize_alert_endpoint(endpoint: Endpoint) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import pytest
 from sendoff.verify import SCHEMES, verify
 from tests.integration.cli.installation import LOOPBACK, Installation, environment_without_settings, running
 from tests.integration.cli.shell import Shell
+from tests.support.polling import eventually_blocking
 from tests.support.ports import free_port
 from tests.support.receiver_process import ReceiverProcess
 
@@ -157,6 +158,40 @@ def test_commands_work_on_an_api_by_url_and_key_or_by_profile(
     assert json.loads(remote(shell, config, "workers", "--profile", "prod", "--json").stdout)["data"]
     file.chmod(0o644)
     assert "chmod 600" in remote(shell, config, "top", "--profile", "prod").stderr
+
+
+def test_json_is_the_same_from_the_database_and_from_the_api(installation: Installation, shell: Shell) -> None:
+    organization = installation.json("orgs", "create", "Shapes")["id"]
+    key = installation.new_key_of(organization, "operator")
+    access = {"SENDOFF_URL": installation.url, "SENDOFF_KEY": key}
+    own = installation.new_key_of(organization, "webhooks:manage", "events:write")
+    with installation.client(own) as api, ReceiverProcess() as receiver:
+        registered = api.post("/api/v1/webhooks", json={"url": receiver.url("/shape"), "metadata": {"a": "b"}})
+        endpoint = registered.json()["webhook"]["id"]
+        event = publish(api, 1)
+        eventually_blocking(lambda: receiver.requests("/shape"), within=PATIENCE_SECONDS, what="the delivery")
+        delivery = eventually_blocking(
+            lambda: installation.json("deliveries", "list", "--state", "delivered", "--endpoint", endpoint)["data"],
+            within=PATIENCE_SECONDS,
+            what="its record",
+        )[0]["id"]
+    for arguments in (
+        ("deliveries", "list", "--endpoint", endpoint),
+        ("deliveries", "show", delivery),
+        ("dead-letters", "list"),
+        ("endpoints", "list", "--org", organization),
+        ("events", "list", "--org", organization),
+        ("events", "show", event),
+        ("orgs", "list"),
+        ("orgs", "show", organization[-8:]),
+        ("keys", "list", "--org", organization),
+        ("replays", "list"),
+        ("audit-log", "--org", organization),
+    ):
+        local = installation.json(*arguments)
+        done = remote(shell, access, *arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == local, arguments
 
 
 def test_errors_of_an_api_are_told_with_their_exit_codes(installation: Installation, shell: Shell) -> None:
