@@ -25,6 +25,7 @@ from sendoff.endpoints.listening import (
     show_again,
 )
 from sendoff.policy.redaction import redact_url
+from sendoff.publishing.history import get_event
 
 from ..http.authentication import RequestAuth
 from ..http.dependencies import ContextOf, WebhooksReader, json_body
@@ -137,21 +138,23 @@ async def listen_again(
     status_code=204,
     openapi_extra=body_of(ListenerAnswer),
     response_class=Response,
-    responses=error_responses(400, 413, 415),
+    responses=error_responses(400, 404, 409, 413, 415),
 )
 async def report(
     auth: WebhooksReader,
     write: Write,
+    context: ContextOf,
     event_id: str,
     body: Annotated[ListenerAnswer, Depends(json_body(ListenerAnswer))],
 ) -> Response:
     """Report what a local receiver answered, for the log. It changes nothing about the event or its deliveries."""
 
     async def work() -> None:
+        event, *_ = await get_event(context, auth.organization_id, event_id)
         _log.info(
             "listener_answered",
             organization_id=auth.organization_id,
-            event_id=event_id[:28],
+            event_id=event.id,
             status=body.status,
             duration_ms=body.duration_ms,
             error=body.error,
