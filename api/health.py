@@ -17,14 +17,14 @@ from sendoff import __version__
 from sendoff.context import Context
 from sendoff.errors import SendoffError, Unavailable
 from sendoff.metrics import CONTENT_TYPE, INSTALLATION, exposition
-from sendoff.operators.measurements import (
+from sendoff.operators.installation.measurements import (
     MEASURE_SLOWLY_SECONDS,
     Measurements,
     count_unreadable_secrets,
     opens_no_secret,
     update_metrics,
 )
-from sendoff.operators.workers import list_workers
+from sendoff.operators.installation.workers import list_workers
 
 from .dialbird.errors import DialbirdError
 from .http.dependencies import ContextOf

@@ -22,8 +22,8 @@ import asyncpg
 from bench.databases import POSTGRES_SETTINGS
 from sendoff.clock import SystemClock
 from sendoff.context import Context
-from sendoff.operators.overview import get_overview
-from sendoff.operators.statistics import Bucket, By, StatisticsQuery, get_statistics
+from sendoff.operators.installation.overview import get_overview
+from sendoff.operators.installation.statistics import Bucket, By, StatisticsQuery, get_statistics
 from sendoff.policy.statistics import minute_of
 from sendoff.settings import load
 from sendoff.startup import open_context

@@ -1,7 +1,8 @@
 """The product's metrics. Processes serve them as Prometheus text; labels never name tenants.
 
 What a process counts or measures of itself is in REGISTRY, which every process serves. INSTALLATION has what holds for
-the installation as a whole, served by the API (`operators/measurements.py`); WORKER what only a worker has.
+the installation as a whole, served by the API (`operators/installation/measurements.py`); WORKER what only
+a worker has.
 """
 
 from __future__ import annotations

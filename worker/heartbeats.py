@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sendoff.errors import Unavailable
-from sendoff.operators.workers import HEARTBEAT_SECONDS, Heartbeat
+from sendoff.operators.installation.workers import HEARTBEAT_SECONDS, Heartbeat
 
 if TYPE_CHECKING:
     from sendoff.delivery.dispatcher import Dispatcher

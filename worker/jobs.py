@@ -11,7 +11,7 @@ import structlog
 
 from sendoff.errors import Unavailable
 from sendoff.ids import is_uuid
-from sendoff.operators.replay import tick_replay
+from sendoff.operators.replays.replay import tick_replay
 from sendoff.uploads.process import process_upload as process_one_upload
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from sendoff.errors import SendoffError
-from sendoff.operators.replay import tick_replay
+from sendoff.operators.replays.replay import tick_replay
 from sendoff.uploads.process import process_upload
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from sendoff.context import Context
 from sendoff.ids import is_event_id
-from sendoff.operators.replay import DEFAULT_RATE, HIGHEST_RATE, Included, Selection
+from sendoff.operators.replays.replay import DEFAULT_RATE, HIGHEST_RATE, Included, Selection
 from sendoff.policy.states import DeadLetterReason, DeadLetterState, DeliveryState
 from sendoff.publishing.history import list_deliveries
 from sendoff.store.queries.dead_letters import DeadLetterFilter

@@ -7,9 +7,9 @@ from typing import Self
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from sendoff.operators.overview import COUNTED_AT_MOST, Overview, get_overview
-from sendoff.operators.statistics import EndpointSums
-from sendoff.operators.workers import list_workers
+from sendoff.operators.installation.overview import COUNTED_AT_MOST, Overview, get_overview
+from sendoff.operators.installation.statistics import EndpointSums
+from sendoff.operators.installation.workers import list_workers
 from sendoff.policy.states import DeadLetterReason, DeliveryState, EndpointState
 
 from ..http.dependencies import ContextOf, OperatorReader

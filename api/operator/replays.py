@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from sendoff.audit import Actor
 from sendoff.context import Context
 from sendoff.endpoints.fields import is_none
-from sendoff.operators.replay import (
+from sendoff.operators.replays.replay import (
     DEFAULT_RATE,
     ReplayReport,
     Selection,

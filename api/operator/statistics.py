@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 
 from sendoff.clock import iso
 from sendoff.context import Context
-from sendoff.operators.statistics import (
+from sendoff.operators.installation.statistics import (
     DEFAULT_SERIES,
     MOST_SERIES,
     ORDERS,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from sendoff.operators.statistics import Point, StatisticsReport
+from sendoff.operators.installation.statistics import Point, StatisticsReport
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from bench.scale.asking import Routine, Step
 from bench.scale.rows import SeedEndpoint
 from sendoff.context import Context
 from sendoff.operators import queries
-from sendoff.operators.replay import Selection, count_replay
+from sendoff.operators.replays.replay import Selection, count_replay
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing import history
 from sendoff.store.queries.dead_letters import DeadLetterFilter

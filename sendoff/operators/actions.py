@@ -11,7 +11,7 @@ from sendoff.errors import Conflict, Invalid, NotFound
 from sendoff.ids import is_uuid
 from sendoff.metrics import RETRIES
 from sendoff.operators.queries import DeliveryReport, find_dead_letter, find_delivery, report_on
-from sendoff.operators.replay import check_meant, describe_filter
+from sendoff.operators.replays.replay import check_meant, describe_filter
 from sendoff.policy.states import DISCARD, DeadLetterState, DeliveryState, EndpointState
 from sendoff.publishing.untransformed import transform_again
 from sendoff.store.engine.database import Transaction

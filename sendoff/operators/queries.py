@@ -11,7 +11,7 @@ from sendoff.dialects.base import EventData
 from sendoff.dialects.registry import Dialects
 from sendoff.errors import Invalid, NotFound
 from sendoff.ids import is_uuid
-from sendoff.operators.statistics import Sums, sums_of_endpoint
+from sendoff.operators.installation.statistics import Sums, sums_of_endpoint
 from sendoff.policy.states import DeadLetterReason, DeliveryState, EndpointState
 from sendoff.publishing.history import find_waits_for
 from sendoff.store.engine.database import Transaction

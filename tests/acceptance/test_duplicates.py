@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 
-from sendoff.operators.replay import Selection, start_replay
+from sendoff.operators.replays.replay import Selection, start_replay
 from sendoff.queue import BULK_DELIVERIES, DELIVER, REPLAYS, RUN_REPLAY, connect
 from sendoff.settings import load
 from sendoff.startup import open_context

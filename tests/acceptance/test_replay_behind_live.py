@@ -8,7 +8,7 @@ import time
 import pytest
 
 from sendoff.audit import Actor
-from sendoff.operators.replay import Selection, start_replay
+from sendoff.operators.replays.replay import Selection, start_replay
 from sendoff.settings import load
 from sendoff.startup import open_context
 from sendoff.store.queries.dead_letters import DeadLetterFilter

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sendoff.accounts import organizations
-from sendoff.operators.replay import tick_replay
+from sendoff.operators.replays.replay import tick_replay
 from tests.browser.tabs import Site
 from tests.integration.pages.test_dashboard import HOSTILE, pages
 from tests.support.app_fixture import ACTOR

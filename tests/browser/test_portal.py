@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sendoff.operators.replay import tick_replay
+from sendoff.operators.replays.replay import tick_replay
 from tests.browser.tabs import Site, Tab
 from tests.integration.pages.test_portal import HOSTILE
 from tests.integration.pages.test_portal_sessions import NEEDS, new_link, walk_ids

@@ -25,8 +25,8 @@ from sendoff.delivery.dead_letters import drain_inactive_endpoints
 from sendoff.errors import Conflict, Unavailable
 from sendoff.idempotency import StoredResponse
 from sendoff.operators.actions import switch_endpoint
-from sendoff.operators.reconcile import reconcile
-from sendoff.operators.replay import Selection, start_replay
+from sendoff.operators.installation.reconcile import reconcile
+from sendoff.operators.replays.replay import Selection, start_replay
 from sendoff.policy.addresses import Target
 from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
 from sendoff.queue import BULK_DELIVERIES, DELIVERIES, REPLAYS, RedisQueue

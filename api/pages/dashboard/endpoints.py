@@ -12,8 +12,8 @@ from sendoff.endpoints.trial import try_endpoint
 from sendoff.errors import Invalid
 from sendoff.operators.actions import limit_endpoint, switch_endpoint
 from sendoff.operators.failures import list_failures
+from sendoff.operators.installation.statistics import sums_of_endpoint
 from sendoff.operators.queries import get_endpoint, list_all_endpoints, list_audit
-from sendoff.operators.statistics import sums_of_endpoint
 from sendoff.policy.states import EndpointState
 from sendoff.publishing.history import list_deliveries
 from sendoff.publishing.publish import NewEvent

@@ -9,8 +9,8 @@ from pydantic import SecretStr
 from starlette.responses import Response
 
 from sendoff.maintenance.key_rotation import count_key_use
+from sendoff.operators.installation.workers import list_workers
 from sendoff.operators.queries import list_audit
-from sendoff.operators.workers import list_workers
 from sendoff.policy.redaction import HIDDEN, redact_text
 from sendoff.settings import Settings
 

@@ -8,8 +8,8 @@ from datetime import timedelta
 from starlette.responses import Response
 
 from sendoff.operators.failures import list_failures
-from sendoff.operators.overview import get_overview
-from sendoff.operators.statistics import StatisticsQuery, get_statistics
+from sendoff.operators.installation.overview import get_overview
+from sendoff.operators.installation.statistics import StatisticsQuery, get_statistics
 
 from ...health import find_readiness
 from ...operator.overview import OverviewView

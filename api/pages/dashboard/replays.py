@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from starlette.responses import Response
 
 from sendoff.errors import Invalid
-from sendoff.operators.replay import (
+from sendoff.operators.replays.replay import (
     DEFAULT_RATE,
     HIGHEST_RATE,
     Selection,
@@ -17,7 +17,7 @@ from sendoff.operators.replay import (
     list_replays,
     start_replay,
 )
-from sendoff.operators.replay_preview import ReplayPreview, preview_replay
+from sendoff.operators.replays.replay_preview import ReplayPreview, preview_replay
 from sendoff.policy.states import DeadLetterReason, ReplayState
 
 from ...http.pagination import decode_cursor, split_page

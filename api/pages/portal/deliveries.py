@@ -10,7 +10,7 @@ from sendoff.errors import Invalid
 from sendoff.ids import is_uuid
 from sendoff.operators.actions import retry_delivery
 from sendoff.operators.queries import DeliveryReport, get_delivery
-from sendoff.operators.replay import Selection, start_replay
+from sendoff.operators.replays.replay import Selection, start_replay
 from sendoff.policy.remedies import Advice, advise_on_attempt, advise_on_dead_letter
 from sendoff.policy.states import DeliveryState
 from sendoff.store.queries.dead_letters import DeadLetterFilter

@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sendoff.operators.statistics import MOST_SERIES, Bucket, By, Point, StatisticsQuery, Sums, get_statistics
+from sendoff.operators.installation.statistics import (
+    MOST_SERIES,
+    Bucket,
+    By,
+    Point,
+    StatisticsQuery,
+    Sums,
+    get_statistics,
+)
 
 if TYPE_CHECKING:
     from sendoff.context import Context

@@ -14,7 +14,7 @@ from sendoff.clock import iso
 from sendoff.endpoints.manage import EndpointChange, get_endpoint, update_endpoint
 from sendoff.endpoints.trial import try_endpoint
 from sendoff.errors import Conflict, Invalid, NotFound, RateLimited, SendoffError, UnknownEventType
-from sendoff.operators.replay import (
+from sendoff.operators.replays.replay import (
     Included,
     ReplayReport,
     Selection,
@@ -22,7 +22,7 @@ from sendoff.operators.replay import (
     get_replay,
     start_replay,
 )
-from sendoff.operators.replay_preview import preview_replay
+from sendoff.operators.replays.replay_preview import preview_replay
 from sendoff.policy.matching import matches
 from sendoff.policy.states import EndpointState
 from sendoff.publishing.publish import NewEvent

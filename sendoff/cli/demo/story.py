@@ -11,13 +11,13 @@ from typing import Any
 from sendoff.accounts import organizations
 from sendoff.accounts.authentication import OPERATOR
 from sendoff.accounts.page_sessions import create_dashboard_link
+from sendoff.cli.accounts.keys import CUSTOMER_SCOPES
 from sendoff.cli.demo.customer import ApiClient, download, open_client
 from sendoff.cli.demo.installation import RETRY_SCHEDULE, Installation
 from sendoff.cli.demo.narrator import Narrator
 from sendoff.cli.demo.phone_numbers import ROWS, make_csv
 from sendoff.cli.demo.receiver import DemoReceiver, Hook, ReceivedRequest
 from sendoff.cli.demo.watching import check, wait_for
-from sendoff.cli.keys import CUSTOMER_SCOPES
 from sendoff.cli.terminal.installation import Local
 
 _CREDITS = 5_000

@@ -18,11 +18,11 @@ from sendoff.endpoints.manage import RegisteredEndpoint
 from sendoff.endpoints.trial import Trial
 from sendoff.operators.events import EventReport, ListedEvents
 from sendoff.operators.explain import EventExplanation
-from sendoff.operators.overview import COUNTED_AT_MOST, Overview
+from sendoff.operators.installation.overview import COUNTED_AT_MOST, Overview
+from sendoff.operators.installation.statistics import EndpointSums
 from sendoff.operators.queries import DeadLetterReport, DeliveryReport, EndpointReport
-from sendoff.operators.replay import ReplayReport
+from sendoff.operators.replays.replay import ReplayReport
 from sendoff.operators.search import SearchReport
-from sendoff.operators.statistics import EndpointSums
 from sendoff.policy.redaction import redact_url
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing.history import ListedDelivery

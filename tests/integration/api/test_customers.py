@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sendoff.operators.replay import tick_replay
+from sendoff.operators.replays.replay import tick_replay
 from tests.integration.api.api_fixture import ApiFixture
 from tests.support.exchange import Reply
 from tests.support.receiver import Receiver

@@ -14,8 +14,8 @@ from api.health import start_draining
 from sendoff import __version__
 from sendoff.context import Context
 from sendoff.errors import Unavailable
-from sendoff.operators.measurements import Measurement, Measurements, measure, update_metrics
-from sendoff.operators.workers import Heartbeat
+from sendoff.operators.installation.measurements import Measurement, Measurements, measure, update_metrics
+from sendoff.operators.installation.workers import Heartbeat
 from sendoff.store.vault import Vault
 from tests.integration.api.api_fixture import ApiFixture
 from tests.support.receiver import Receiver
@@ -157,7 +157,7 @@ async def test_figures_of_the_database_are_asked_for_by_one_process_every_ten_se
         asked += 1
         return await measure(context, **before)
 
-    monkeypatch.setattr("sendoff.operators.measurements.measure", counting)
+    monkeypatch.setattr("sendoff.operators.installation.measurements.measure", counting)
     await sqlite_api.register(receiver.url("/hook"))
     other = replace(sqlite_api.app.context, _services={})  # another process on the same database and Redis
     for _ in range(3):

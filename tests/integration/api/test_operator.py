@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sendoff.operators.replay import tick_replay
+from sendoff.operators.replays.replay import tick_replay
 from sendoff.store.queries import delivery_history
 from tests.integration.api.api_fixture import ApiFixture
 from tests.support.exchange import Reply

@@ -6,8 +6,8 @@ import os
 import socket
 from typing import Any
 
-from sendoff.operators import overview as operation
-from sendoff.operators.workers import ALIVE_SECONDS, HEARTBEAT_SECONDS, Heartbeat
+from sendoff.operators.installation import overview as operation
+from sendoff.operators.installation.workers import ALIVE_SECONDS, HEARTBEAT_SECONDS, Heartbeat
 from tests.integration.api.api_fixture import ApiFixture
 from tests.support.receiver import Receiver
 

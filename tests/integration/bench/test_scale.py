@@ -17,7 +17,7 @@ from bench.scale.rows import COLUMNS, DEAD, DELIVERED, DUE, WAITING, Seed, SeedE
 from bench.scale.seeding import find_endpoints, seed
 from sendoff.clock import SystemClock
 from sendoff.ids import is_event_id, is_uuid
-from sendoff.operators.reconcile import reconcile
+from sendoff.operators.installation.reconcile import reconcile
 from sendoff.policy.states import DeliveryState
 from sendoff.store.queries import delivery_history
 from sendoff.store.queries.delivery_history import DeliveryFilter

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sendoff.cli.receive import Inbox, _printable
+from sendoff.cli.traffic.receive import Inbox, _printable
 from sendoff.clock import SystemClock
 from sendoff.dialects.base import AttemptInfo, EventData
 from sendoff.dialects.optimaldial import OPTIMALDIAL

@@ -60,8 +60,8 @@ def copy(tmp_path: Path) -> Path:
     edit(
         tmp_path / "sendoff" / "dialects" / "registry.py",
         (
-            "from sendoff.dialects.standard",
-            "from sendoff.dialects.parcelo import PARCELO\nfrom sendoff.dialects.standard",
+            "from sendoff.dialects.slack",
+            "from sendoff.dialects.parcelo import PARCELO\nfrom sendoff.dialects.slack",
         ),
         before('        StandardWebhooks("standard",', "        PARCELO,\n"),
     )

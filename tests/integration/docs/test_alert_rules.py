@@ -18,7 +18,7 @@ import yaml
 from sendoff import metrics
 from sendoff.delivery.pipeline import claim, deliver
 from sendoff.delivery.record import record
-from sendoff.operators.replay import Selection, start_replay
+from sendoff.operators.replays.replay import Selection, start_replay
 from sendoff.queue import DELIVERIES, WORKERS_KEY
 from sendoff.store.queries.dead_letters import DeadLetterFilter
 from sendoff.store.vault import Vault

@@ -98,10 +98,11 @@ def test_the_blocks_pasted_one_by_one_end_with_a_verified_delivery(checkout: Pat
 
 def check_the_page_on_publishing(checkout: Path, port: str) -> None:
     """The blocks of the how-to, against the installation that the README has started."""
-    one, many, own_type, structured, binary = (
+    one, tagged, many, own_type, structured, binary = (
         run(f"KEY=$(cat data/key)\n{block.replace('8000', port)}", checkout) for block in PUBLISHING_BLOCKS
     )
     assert '"deliveries":1' in one
+    assert '"deliveries":1' in tagged
     assert many.count('"upload.created"') == 2
     assert "order.paid" in own_type
     assert '"upload.created"' in structured

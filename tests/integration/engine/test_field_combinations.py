@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sendoff.operators.reconcile import reconcile
+from sendoff.operators.installation.reconcile import reconcile
 from sendoff.policy.endpoint_auth import BasicAuth
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing.publish import NewEvent

@@ -13,7 +13,7 @@ from sendoff.endpoints.manage import EndpointChange, update_endpoint
 from sendoff.errors import Conflict
 from sendoff.operators.actions import retry_delivery, switch_endpoint
 from sendoff.operators.queries import get_delivery, list_dead_letters
-from sendoff.operators.replay import Selection, get_replay, start_replay, tick_replay
+from sendoff.operators.replays.replay import Selection, get_replay, start_replay, tick_replay
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.queries import endpoints

@@ -13,7 +13,7 @@ import pytest
 from sendoff.endpoints.fields import NewAlertEndpoint
 from sendoff.errors import PingFailed
 from sendoff.operators import alert_endpoints
-from sendoff.operators.doctor import Status, examine
+from sendoff.operators.installation.doctor import Status, examine
 from sendoff.operators.queries import list_dead_letters
 from sendoff.settings import BadSettings, load
 from sendoff.store.queries.dead_letters import DeadLetterFilter

@@ -15,8 +15,8 @@ from sendoff import metrics
 from sendoff.delivery.pipeline import claim
 from sendoff.endpoints.state import disable_by_operator
 from sendoff.operators.actions import retry_delivery, switch_endpoint
-from sendoff.operators.measurements import count_unreadable_secrets, measure
-from sendoff.operators.replay import Selection, start_replay, tick_replay
+from sendoff.operators.installation.measurements import count_unreadable_secrets, measure
+from sendoff.operators.replays.replay import Selection, start_replay, tick_replay
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.queries import endpoints
 from sendoff.store.queries.dead_letters import DeadLetterFilter

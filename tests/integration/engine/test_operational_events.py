@@ -20,8 +20,8 @@ from sendoff.endpoints.secrets import rotate_secret
 from sendoff.endpoints.state import mark_deleted
 from sendoff.errors import Unavailable, UnsafeUrl
 from sendoff.operators import actions, alert_endpoints
-from sendoff.operators.reconcile import reconcile
-from sendoff.operators.replay import Selection, start_replay, tick_replay
+from sendoff.operators.installation.reconcile import reconcile
+from sendoff.operators.replays.replay import Selection, start_replay, tick_replay
 from sendoff.policy.operational_events import OperationalEventType
 from sendoff.policy.states import EndpointState
 from sendoff.publishing.dead_letter_rate import watch_dead_letters

@@ -13,8 +13,8 @@ from sendoff.delivery.sweep import sweep
 from sendoff.endpoints.fields import NewEndpoint
 from sendoff.endpoints.manage import EndpointChange, register_endpoint, update_endpoint
 from sendoff.operators.actions import retry_delivery
-from sendoff.operators.reconcile import reconcile
-from sendoff.operators.replay import Selection, start_replay, tick_replay
+from sendoff.operators.installation.reconcile import reconcile
+from sendoff.operators.replays.replay import Selection, start_replay, tick_replay
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing.history import ListedDelivery, list_deliveries
 from sendoff.publishing.publish import NewEvent

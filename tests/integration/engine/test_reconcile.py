@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import delete, insert, select, text
 
 from sendoff.delivery.pipeline import claim
-from sendoff.operators.reconcile import Reconciliation, reconcile
-from sendoff.operators.replay import Selection, start_replay, tick_replay
+from sendoff.operators.installation.reconcile import Reconciliation, reconcile
+from sendoff.operators.replays.replay import Selection, start_replay, tick_replay
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.queries import delivery_history
 from sendoff.store.queries.dead_letters import DeadLetterFilter
@@ -103,7 +103,9 @@ DAMAGES = {
 @pytest.fixture(autouse=True)
 def _short_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ranges of two rows, so that there are many."""
-    monkeypatch.setattr("sendoff.operators.reconcile.WALKS", tuple(replace(scan, size=2) for scan in WALKS))
+    monkeypatch.setattr(
+        "sendoff.operators.installation.reconcile.WALKS", tuple(replace(scan, size=2) for scan in WALKS)
+    )
 
 
 async def inhabit(app: AppFixture, receiver: Receiver) -> dict[str, str]:

@@ -7,7 +7,14 @@ import pytest
 from sendoff.errors import Conflict, NotFound
 from sendoff.operators.actions import discard_dead_letter, retry_delivery, switch_endpoint
 from sendoff.operators.queries import get_delivery, list_dead_letters
-from sendoff.operators.replay import Selection, cancel_replay, count_replay, get_replay, start_replay, tick_replay
+from sendoff.operators.replays.replay import (
+    Selection,
+    cancel_replay,
+    count_replay,
+    get_replay,
+    start_replay,
+    tick_replay,
+)
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.queries.dead_letters import DeadLetterFilter
 from tests.support.app_fixture import ACTOR, AppFixture, open_app

@@ -9,9 +9,9 @@ import pytest
 
 from sendoff.endpoints.manage import EndpointChange, update_endpoint
 from sendoff.errors import Invalid
-from sendoff.operators import missing
-from sendoff.operators.reconcile import reconcile
-from sendoff.operators.replay import (
+from sendoff.operators.installation.reconcile import reconcile
+from sendoff.operators.replays import missing
+from sendoff.operators.replays.replay import (
     Included,
     ReplayReport,
     Selection,

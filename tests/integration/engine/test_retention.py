@@ -7,9 +7,9 @@ from sqlalchemy import func, select, text
 
 from sendoff.maintenance.purge import Removed, purge_expired
 from sendoff.operators.actions import discard_dead_letter
+from sendoff.operators.installation.reconcile import reconcile
 from sendoff.operators.queries import list_dead_letters
-from sendoff.operators.reconcile import reconcile
-from sendoff.operators.replay import Selection, get_replay, start_replay, tick_replay
+from sendoff.operators.replays.replay import Selection, get_replay, start_replay, tick_replay
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.queries import audit, idempotency
 from sendoff.store.queries.audit import AuditFilter

@@ -15,7 +15,7 @@ from sendoff.idempotency import IdempotentRequest, StoredResponse, complete, res
 from sendoff.maintenance.key_rotation import KeyUse, count_key_use, rotate_keys
 from sendoff.maintenance.purge import purge_expired
 from sendoff.operators.queries import list_audit
-from sendoff.operators.replay import Selection, start_replay, tick_replay
+from sendoff.operators.replays.replay import Selection, start_replay, tick_replay
 from sendoff.store.queries import endpoints
 from sendoff.store.queries.audit import AuditFilter
 from sendoff.store.queries.dead_letters import DeadLetterFilter

@@ -23,8 +23,8 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from sendoff.delivery.dead_letters import drain_inactive_endpoints
 from sendoff.maintenance.purge import purge_expired
-from sendoff.operators.reconcile import reconcile
-from sendoff.operators.replay import tick_replay
+from sendoff.operators.installation.reconcile import reconcile
+from sendoff.operators.replays.replay import tick_replay
 from tests.integration.engine.machine.db_snapshot import DbSnapshot
 from tests.integration.engine.machine.fakes import Answer
 from tests.integration.engine.machine.harness import DEAD_LETTER_RETENTION_DAYS, RETENTION_DAYS, open_harness

@@ -10,7 +10,7 @@ import pytest
 
 from api.pages.dashboard.replays import CONFIRM_ABOVE
 from api.pages.dashboard.routes import ROUTES
-from sendoff.operators.replay import tick_replay
+from sendoff.operators.replays.replay import tick_replay
 from tests.integration.api.api_fixture import ApiFixture
 from tests.support.exchange import Reply
 from tests.support.receiver import Receiver

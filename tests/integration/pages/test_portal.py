@@ -13,7 +13,7 @@ import pytest
 
 from api.pages.portal import surface
 from sendoff.delivery.statistics import Statistics
-from sendoff.operators.replay import tick_replay
+from sendoff.operators.replays.replay import tick_replay
 from sendoff.settings import BadSettings
 from tests.integration.api.api_fixture import ApiFixture, open_api
 from tests.integration.pages.test_portal_sessions import new_link, token_of

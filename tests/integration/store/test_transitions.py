@@ -20,7 +20,7 @@ from sendoff.endpoints.state import disable_by_operator, enable_by_operator, mar
 from sendoff.errors import Conflict
 from sendoff.ids import new_id
 from sendoff.operators.actions import discard_dead_letter
-from sendoff.operators.replay import cancel_replay, tick_replay
+from sendoff.operators.replays.replay import cancel_replay, tick_replay
 from sendoff.policy import states
 from sendoff.policy.admission import UNLIMITED, Quotas
 from sendoff.policy.decision import HealthEffect

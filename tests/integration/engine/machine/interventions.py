@@ -8,7 +8,7 @@ from hypothesis.stateful import precondition, rule
 from sendoff.endpoints.manage import EndpointChange, delete_endpoint, update_endpoint
 from sendoff.errors import Conflict, NotFound
 from sendoff.operators.actions import discard_dead_letter, retry_delivery, switch_endpoint
-from sendoff.operators.replay import Selection, cancel_replay, start_replay, tick_replay
+from sendoff.operators.replays.replay import Selection, cancel_replay, start_replay, tick_replay
 from sendoff.policy.states import DeadLetterState, DeliveryState, EndpointState, ReplayState
 from sendoff.store.queries.dead_letters import DeadLetterFilter
 from tests.integration.engine.machine.db_snapshot import ItemKey

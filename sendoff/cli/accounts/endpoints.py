@@ -9,7 +9,6 @@ import orjson
 import typer
 
 from sendoff.audit import Actor
-from sendoff.cli.replays import confirm_replay, start_replay
 from sendoff.cli.terminal import columns
 from sendoff.cli.terminal.installation import Call, Installation
 from sendoff.cli.terminal.options import (
@@ -24,12 +23,13 @@ from sendoff.cli.terminal.options import (
 from sendoff.cli.terminal.output import Output, print_fields, print_json
 from sendoff.cli.terminal.rendering import print_messages
 from sendoff.cli.terminal.serializers import serialize_endpoint, serialize_endpoint_report, serialize_trial
+from sendoff.cli.traffic.replays import confirm_replay, start_replay
 from sendoff.context import Context
 from sendoff.endpoints.fields import HIGHEST_RATE
 from sendoff.endpoints.secrets import rotate_secret
 from sendoff.endpoints.trial import Trial, try_endpoint
 from sendoff.operators import actions, queries
-from sendoff.operators.replay import Included, Selection
+from sendoff.operators.replays.replay import Included, Selection
 from sendoff.policy.states import EndpointState
 from sendoff.publishing.publish import NewEvent
 from sendoff.settings import parse_duration

@@ -11,7 +11,7 @@ from sendoff.cli.terminal.installation import Installation
 from sendoff.cli.terminal.options import command
 from sendoff.cli.terminal.output import Output, print_json, print_table
 from sendoff.cli.terminal.tables import Column
-from sendoff.operators.reconcile import FINDINGS_PER_CHECK, Reconciliation, reconcile
+from sendoff.operators.installation.reconcile import FINDINGS_PER_CHECK, Reconciliation, reconcile
 from sendoff.settings import parse_duration
 from sendoff.store.queries.reconciliation import Finding
 

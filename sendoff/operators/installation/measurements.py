@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from sendoff import metrics
 from sendoff.context import Context
 from sendoff.errors import SendoffError
-from sendoff.operators.workers import ALIVE_SECONDS
+from sendoff.operators.installation.workers import ALIVE_SECONDS
 from sendoff.policy.states import DeadLetterReason
 from sendoff.queue import QUEUE_NAMES, measure_queues
 from sendoff.store.queries import measurements, workers

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sendoff.context import Context
-from sendoff.operators.replay import Included, Selection, count_missing
+from sendoff.operators.replays.replay import Included, Selection, count_missing
 from sendoff.policy.states import DeadLetterState
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import dead_letters, replays

@@ -20,7 +20,7 @@ from sendoff.context import Context
 from sendoff.errors import Conflict, Invalid, NotFound
 from sendoff.ids import is_uuid, new_id
 from sendoff.metrics import RETRIES
-from sendoff.operators.missing import find_missing, make_missing
+from sendoff.operators.replays.missing import find_missing, make_missing
 from sendoff.policy.operational_events import OperationalEventType
 from sendoff.policy.states import (
     CANCEL_REPLAY,

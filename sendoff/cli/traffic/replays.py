@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from sendoff.cli.dead_letters import EventTypeOption, Reason
 from sendoff.cli.terminal import columns
 from sendoff.cli.terminal.installation import Call, Document, Installation, as_query
 from sendoff.cli.terminal.options import (
@@ -24,9 +23,10 @@ from sendoff.cli.terminal.options import (
 from sendoff.cli.terminal.output import Output, print_json
 from sendoff.cli.terminal.serializers import serialize_replay
 from sendoff.cli.terminal.time_options import Since, Until, parse_past
+from sendoff.cli.traffic.dead_letters import EventTypeOption, Reason
 from sendoff.context import Context
-from sendoff.operators import replay as operations
-from sendoff.operators.replay import DEFAULT_RATE, HIGHEST_RATE, Included, Selection
+from sendoff.operators.replays import replay as operations
+from sendoff.operators.replays.replay import DEFAULT_RATE, HIGHEST_RATE, Included, Selection
 from sendoff.policy.states import DeadLetterState, ReplayState
 from sendoff.store.queries.dead_letters import DeadLetterFilter
 

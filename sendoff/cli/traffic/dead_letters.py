@@ -23,7 +23,7 @@ from sendoff.cli.terminal.rendering import print_exchange
 from sendoff.cli.terminal.serializers import serialize_dead_letter, serialize_dead_letter_report
 from sendoff.cli.terminal.time_options import Since, Until, parse_past
 from sendoff.operators import actions, queries
-from sendoff.operators.replay import Selection, count_replay
+from sendoff.operators.replays.replay import Selection, count_replay
 from sendoff.policy.states import DeadLetterReason, DeadLetterState
 from sendoff.store.queries.dead_letters import DeadLetterFilter
 

@@ -18,7 +18,7 @@ from sendoff.cli.terminal.options import command
 from sendoff.cli.terminal.output import Output, print_json
 from sendoff.cli.terminal.tables import Column
 from sendoff.context import Context
-from sendoff.operators.transfer import export_records, import_records
+from sendoff.operators.installation.transfer import export_records, import_records
 
 SealKey = Annotated[
     str,

@@ -15,8 +15,8 @@ from redis.exceptions import RedisError
 
 from sendoff.errors import SendoffError
 from sendoff.maintenance.key_rotation import count_key_use
-from sendoff.operators.overview import get_overview
-from sendoff.operators.workers import list_workers
+from sendoff.operators.installation.overview import get_overview
+from sendoff.operators.installation.workers import list_workers
 from sendoff.policy.states import EndpointState
 from sendoff.queue import MAX_QUEUED_JOBS, QUEUE_NAMES, QUEUES, measure_queues
 from sendoff.settings import Settings

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sendoff.operators.statistics import rank_endpoints
-from sendoff.operators.workers import list_workers
+from sendoff.operators.installation.statistics import rank_endpoints
+from sendoff.operators.installation.workers import list_workers
 from sendoff.store.queries.overview import count_open
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sendoff.context import Context
-    from sendoff.operators.statistics import EndpointSums
+    from sendoff.operators.installation.statistics import EndpointSums
     from sendoff.store.queries.overview import OpenCounts
     from sendoff.store.tables import Worker
 

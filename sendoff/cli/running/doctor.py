@@ -12,7 +12,7 @@ from sendoff.cli.terminal.options import command
 from sendoff.cli.terminal.output import Output, print_json
 from sendoff.cli.terminal.values import printable
 from sendoff.errors import SendoffError
-from sendoff.operators.doctor import Finding, Status, examine, examine_settings
+from sendoff.operators.installation.doctor import Finding, Status, examine, examine_settings
 
 _MARKS = {Status.OK: ("✓", "green"), Status.WRONG: ("✗", "red"), Status.NOTE: ("!", "yellow")}
 

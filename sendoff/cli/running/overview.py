@@ -13,9 +13,9 @@ from sendoff.cli.terminal.installation import Api, Call, Document, Installation
 from sendoff.cli.terminal.options import command, list_command
 from sendoff.cli.terminal.output import Output, print_json, print_table
 from sendoff.cli.terminal.serializers import serialize_overview, serialize_worker
-from sendoff.operators.doctor import Status, examine
-from sendoff.operators.overview import get_overview
-from sendoff.operators.workers import list_workers
+from sendoff.operators.installation.doctor import Status, examine
+from sendoff.operators.installation.overview import get_overview
+from sendoff.operators.installation.workers import list_workers
 
 _CLEAR = "\x1b[H\x1b[2J"
 _REASONS = 3

@@ -16,7 +16,7 @@ import typer
 
 from sendoff.audit import Actor
 from sendoff.cli.local_stack.stack import ListenAddress, Stack
-from sendoff.cli.migrate import migrate_database
+from sendoff.cli.running.migrate import migrate_database
 from sendoff.cli.terminal.installation import who_is_at_work
 from sendoff.cli.terminal.options import DEFAULT_DATA, Data
 from sendoff.clock import Clock, SystemClock

@@ -8,7 +8,7 @@ import typer
 
 from sendoff.accounts.page_sessions import DashboardLink, create_dashboard_link
 from sendoff.audit import Actor
-from sendoff.cli.portal_link import DEFAULT_URL
+from sendoff.cli.accounts.portal_link import DEFAULT_URL
 from sendoff.cli.terminal.installation import Installation
 from sendoff.cli.terminal.options import command
 from sendoff.cli.terminal.output import Output, print_json

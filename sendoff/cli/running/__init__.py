@@ -1,0 +1,1 @@
+"""The installation itself: start, upgrade, watch, check, move."""

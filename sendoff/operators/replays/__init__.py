@@ -1,0 +1,1 @@
+"""Replays: what is chosen, what it comes to, and how it is sent again."""
