@@ -35,11 +35,20 @@ class Methods:
 
     def allowed(self, path: str) -> str:
         """The value of the `Allow` header of `path`; a route of that very path hides those with parameters."""
-        matching = [(pattern.match(path), method) for pattern, method in self._patterns]
-        found = [(match.groups(), method) for match, method in matching if match]
-        exact = {method for parameters, method in found if not parameters}
-        methods = exact or {method for _, method in found}
+        methods = self._of_exactly(path) or {method for _, method in self._matching(path)}
         return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
+
+    def is_hidden(self, path: str, method: str) -> bool:
+        """Whether a route of that very path answers other methods alone: the route found has taken it for a name."""
+        exact = self._of_exactly(path)
+        return bool(exact) and method not in exact
+
+    def _of_exactly(self, path: str) -> set[str]:
+        return {method for parameters, method in self._matching(path) if not parameters}
+
+    def _matching(self, path: str) -> list[tuple[tuple[str, ...], str]]:
+        matching = [(pattern.match(path), method) for pattern, method in self._patterns]
+        return [(match.groups(), method) for match, method in matching if match]
 
 
 def known_routes(app: FastAPI) -> Iterator[KnownRoute]:

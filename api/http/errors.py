@@ -136,13 +136,15 @@ def answer_problem(scope: Scope, error: SendoffError) -> Response:
 
 async def answer_error(request: Request, error: Exception) -> Response:
     """The framework's handler for expected exceptions."""
-    problem = describe(error)
+    problem, path = describe(error), request.url.path
+    if problem.status == 404 and request.app.state.methods.is_hidden(path, request.method):
+        problem = ErrorResponse(405, MethodNotAllowed())
     if problem.status == 405:
-        problem = ErrorResponse(405, problem.error, {"Allow": request.app.state.methods.allowed(request.url.path)})
+        problem = ErrorResponse(405, problem.error, {"Allow": request.app.state.methods.allowed(path)})
     if problem.status == 500:
-        _log.error("request_failed", path=request.url.path, exc_info=error)
+        _log.error("request_failed", path=path, exc_info=error)
     request.state.refusal = problem
-    return respond(request.url.path, request.state.request_id, problem)
+    return respond(path, request.state.request_id, problem)
 
 
 def _describe_framework(error: HTTPException) -> ErrorResponse:

@@ -15,7 +15,7 @@ from ..http.dependencies import ContextOf, Operator, OperatorReader, json_body
 from ..http.idempotency import Write
 from ..http.pagination import decode_cursor, split_page
 from ..http.schemas import Id, Page, QueryTime, ResponseModel, Time
-from ..http.validation import RequestBody, UuidText
+from ..http.validation import RequestBody, Text, UuidText
 from ..openapi.operations import body_of, error_responses
 from .schemas import ListQuery
 
@@ -32,7 +32,7 @@ class NewKey(RequestBody):
     """A new API key."""
 
     organization_id: UuidText
-    user: str = Field(description="The e-mail address of its user, who becomes a member of the organization.")
+    user: Text = Field(description="The e-mail address of its user, who becomes a member of the organization.")
     scopes: list[str] = Field(description=f"One or more of {', '.join(SCOPES)}.")
     expires_at: QueryTime | None = Field(None, description="When it stops to be valid; never without it.")
 

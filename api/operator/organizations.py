@@ -15,13 +15,13 @@ from ..http.dependencies import ContextOf, Operator, OperatorReader, json_body
 from ..http.idempotency import Write
 from ..http.pagination import decode_cursor, split_page
 from ..http.schemas import Id, Page, ResponseModel, Time
-from ..http.validation import RequestBody
+from ..http.validation import RequestBody, Text
 from ..openapi.operations import body_of, error_responses
 from .schemas import ListQuery
 
 router = APIRouter(prefix="/operator/v1/organizations", tags=["operator: organizations"])
 
-Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
+Name = Annotated[Text, Field(min_length=1, max_length=LONGEST_NAME)]
 Credits = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
@@ -91,7 +91,7 @@ async def get(_auth: OperatorReader, context: ContextOf, organization: str) -> O
 
 
 @router.put(
-    "/{external_id}",
+    "/{organization}",
     operation_id="putOrganization",
     openapi_extra=body_of(OrganizationChange),
     response_model=OrganizationView,
@@ -101,13 +101,13 @@ async def put(
     auth: Operator,
     write: Write,
     context: ContextOf,
-    external_id: str,
+    organization: str,
     body: Annotated[OrganizationChange, Depends(json_body(OrganizationChange))],
 ) -> Response:
     """The organization that the product calls so: made if there is none, else given this name and these credits."""
 
     async def work() -> OrganizationView:
-        found, _ = await organizations.put_organization(context, auth.actor, external_id, **body.model_dump())
+        found, _ = await organizations.put_organization(context, auth.actor, organization, **body.model_dump())
         return _view(found)
 
     return await write.once(auth, work)

@@ -287,6 +287,8 @@ def _new_organization(
         raise Invalid("The organization needs a name.", field="name")
     if len(name) > LONGEST_NAME:
         raise Invalid(f"The organization's name takes at most {LONGEST_NAME} characters; shorten it.", field="name")
+    if "\0" in name:
+        raise Invalid("The organization's name holds a NUL character; take it out.", field="name")
     _check_credits(credits)
     if external_id is not None and not _EXTERNAL_ID.fullmatch(external_id):
         raise Invalid(

@@ -63,7 +63,7 @@ def test_deliveries_of_a_killed_worker_are_taken_over_after_a_clock_jump(
         installation.receiver.program(path, 200)
     clock.step(offset)
     installation.new_worker().start()
-    installation.check()
+    installation.check(within=90)  # a lease after the jump may be as long as the longest timeout of an endpoint allows
 
 
 def test_hosts_whose_clocks_differ_by_more_than_a_lease_repeat_nothing(

@@ -48,7 +48,9 @@ def tree(tmp_path: Path) -> Iterator[Path]:
 def test_the_image_holds_the_product_and_nothing_else(tree: Path) -> None:
     files = [path.relative_to(tree) for path in tree.rglob("*") if path.is_file()]
     assert {path.parts[0] for path in files} == {"sendoff", "api", "worker"}
-    assert {path.suffix for path in files} == {".py", ".mako", ".typed"}
+    pages = {path for path in files if path.parts[:2] == ("api", "pages")}
+    assert {path.suffix for path in set(files) - pages} == {".py", ".mako", ".typed"}
+    assert {path.suffix for path in pages} == {".py", ".html", ".css", ".js", ".svg", ".txt", ".md"}
     assert not {part for path in files for part in path.parts} & {"tests", "__pycache__", ".sendoff"}
 
 

@@ -102,7 +102,7 @@ CALLS = {
     ("GET", "/operator/v1/organizations"): READER,
     ("POST", "/operator/v1/organizations"): Call("operator", across=True, body={"name": "Acme"}),
     ("GET", "/operator/v1/organizations/{organization}"): READER,
-    ("PUT", "/operator/v1/organizations/{external_id}"): Call("operator", across=True, body={"name": "Acme"}),
+    ("PUT", "/operator/v1/organizations/{organization}"): Call("operator", across=True, body={"name": "Acme"}),
     ("POST", "/operator/v1/organizations/{organization}/suspend"): OPERATOR,
     ("POST", "/operator/v1/organizations/{organization}/resume"): OPERATOR,
     ("GET", "/operator/v1/keys"): READER,

@@ -35,7 +35,7 @@ ACTIONS = {
     ("POST", "/operator/v1/replays"): "replay.start",
     ("POST", "/operator/v1/replays/{replay_id}/cancel"): "replay.cancel",
     ("POST", "/operator/v1/organizations"): "organization.create",
-    ("PUT", "/operator/v1/organizations/{external_id}"): "organization.update",
+    ("PUT", "/operator/v1/organizations/{organization}"): "organization.update",
     ("POST", "/operator/v1/organizations/{organization}/suspend"): "organization.suspend",
     ("POST", "/operator/v1/organizations/{organization}/resume"): "organization.resume",
     ("POST", "/operator/v1/keys"): "key.create",
@@ -134,8 +134,8 @@ async def do_everything(api: ApiFixture, receiver: Receiver) -> list[str]:
 async def do_to_a_tenant(do: Callable[..., Awaitable[Any]], ids: dict[str, str]) -> None:
     """The part about organizations and their keys."""
     tenant = await do("POST", "/operator/v1/organizations", {"name": "Other", "external_id": "customer-42"})
-    ids["organization"], ids["external_id"] = tenant["id"], "customer-42"
-    await do("PUT", "/operator/v1/organizations/{external_id}", {"name": "Another"})
+    ids["organization"] = "customer-42"
+    await do("PUT", "/operator/v1/organizations/{organization}", {"name": "Another"})
     await do("POST", "/operator/v1/organizations/{organization}/suspend")
     await do("POST", "/operator/v1/organizations/{organization}/resume")
     new_key = {"organization_id": tenant["id"], "user": "eve@example.com", "scopes": ["events:write"]}

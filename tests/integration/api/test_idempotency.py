@@ -80,7 +80,7 @@ class Setup:
             ("POST", "/operator/v1/replays"): {"filter": {"state": "discarded"}},
             ("PATCH", "/operator/v1/endpoints/{endpoint_id}"): {"rate_limit": 5},
             ("POST", "/operator/v1/organizations"): {"name": "New"},
-            ("PUT", "/operator/v1/organizations/{external_id}"): {"name": "New"},
+            ("PUT", "/operator/v1/organizations/{organization}"): {"name": "New"},
             ("POST", "/operator/v1/keys"): NEW_KEY | {"organization_id": self.ids["organization"]},
             ("POST", "/operator/v1/portal-links"): {"organization_id": self.api.app.principal.organization_id},
             ("POST", "/operator/v1/alert-endpoints"): {"url": self.receiver.url("/more-alerts")},

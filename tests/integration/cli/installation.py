@@ -125,7 +125,12 @@ def run_sendoff(*arguments: str | Path, environment: Mapping[str, str]) -> subpr
 
 def environment_without_settings() -> dict[str, str]:
     """This process's environment, as on a machine where nothing is configured."""
-    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("SENDOFF_")}
+    # `COLUMNS` is the test runner's, in processes that share the tests.
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.upper().startswith("SENDOFF_") and name != "COLUMNS"
+    }
     # The commands run elsewhere than in the checkout and must find the servers all the same.
     return kept | {"PYTHONPATH": str(ROOT)}
 
