@@ -56,7 +56,7 @@ class _LeaseEnded(SendoffError):
     """The lease ended before the request was sent."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Claim:
     """A delivery that this process owns until its lease ends, with everything needed to send it."""
 
@@ -74,7 +74,7 @@ class Claim:
         return self.delivery.attempt_count + 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Claims:
     """What a claim brought: deliveries to send, and the endpoints of those that are held."""
 
@@ -82,7 +82,7 @@ class Claims:
     held_endpoint_ids: set[str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """One attempt's request: the body is the same at every attempt, the headers are signed for this one."""
 
@@ -97,7 +97,7 @@ class Request:
         return [*self.headers, *self.credentials.masked(self.headers)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FinishedAttempt:
     """An attempt that was made and classified, but is not recorded yet."""
 

@@ -14,7 +14,7 @@ CONTENT_TYPE = ("Content-Type", "application/json")
 Headers = list[tuple[str, str]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EventData:
     """What an envelope is rendered from; the same for every attempt of every delivery of an event."""
 
@@ -26,7 +26,7 @@ class EventData:
     """JSON text exactly as it was published."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AttemptInfo:
     """What changes from one attempt to the next."""
 

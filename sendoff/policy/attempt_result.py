@@ -26,7 +26,7 @@ class ResultKind(StrEnum):
     """We could not even try; says nothing about the receiver."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AttemptResult:
     """What came of an attempt: its kind, a short name for metrics and filters, and a text for people."""
 

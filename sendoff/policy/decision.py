@@ -30,7 +30,7 @@ class HealthEffect(StrEnum):
     """The fault was on our side, or the attempt was an operator's replay."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delivered:
     """The receiver acknowledged it."""
 
@@ -38,7 +38,7 @@ class Delivered:
 Step = Delivered | Retry | DeadLettered
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Decision:
     """The delivery's next step, and the effect on its endpoint's health."""
 

@@ -23,7 +23,7 @@ SUCCESS_NOTED_EVERY = timedelta(seconds=1)
 rewritten by every group of successes."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sender:
     """A known API key, and the active endpoints of its organization that subscribe to any of the published types."""
 
@@ -31,7 +31,7 @@ class Sender:
     subscribers: Sequence[Subscriber]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EventOfKey:
     """An event to be accepted for the organization of an API key, whichever that is."""
 
@@ -44,7 +44,7 @@ class EventOfKey:
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ClaimedDelivery:
     """A delivery as the claim left it: `in_flight` under our lease."""
 
@@ -58,7 +58,7 @@ class ClaimedDelivery:
     sequence: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ClaimedRow:
     """A claimed delivery, its endpoint in whatever state, and its event."""
 
@@ -67,7 +67,7 @@ class ClaimedRow:
     event: EventContent
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ClaimResult:
     """What a claim brought, in turn, and the endpoints of which it held some deliveries."""
 
@@ -77,7 +77,7 @@ class ClaimResult:
     """How many of the rows were under another claim whose lease had ended."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Exchange:
     """What went over the wire at a failed attempt; the newest of a delivery replaces the one before."""
 
@@ -88,7 +88,7 @@ class Exchange:
     response_truncated: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NewDeadLetter:
     """Why a delivery is given up, and what its dead letter shows."""
 
@@ -98,7 +98,7 @@ class NewDeadLetter:
     endpoint_url: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AttemptRecord:
     """An attempt and its delivery's new state."""
 
@@ -128,7 +128,7 @@ class AttemptRecord:
         return self.number if self.counted else self.number - 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EndpointBefore:
     """An endpoint as it was before these attempts were counted on it."""
 
@@ -137,7 +137,7 @@ class EndpointBefore:
     first_failure_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Recorded:
     """What `record` wrote, and the endpoints that not only succeeded."""
 
@@ -146,7 +146,7 @@ class Recorded:
     endpoints: dict[str, EndpointBefore] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WorkAtHand:
     """What may be to do besides the jobs of the queue; each part has a query of its own that finds it."""
 

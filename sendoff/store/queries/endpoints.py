@@ -53,7 +53,7 @@ WITH_DELIVERIES_IN = """RECURSIVE found(endpoint_id) AS (
 It costs one index probe for each endpoint, however many deliveries wait."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Destination:
     """An endpoint as sending sees it; the fields are those of the table."""
 

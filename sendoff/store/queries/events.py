@@ -29,7 +29,7 @@ class NewEventRow:
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EventContent:
     """The parts of an event that sending needs."""
 

@@ -61,7 +61,7 @@ class Headers(Sequence[tuple[str, str]]):
         return [(name, value) for name, _, value in (line.partition(":") for line in lines)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Response:
     """A receiver's answer.
 
