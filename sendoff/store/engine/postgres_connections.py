@@ -115,9 +115,13 @@ class Connector:
         if await self.look_for_pooler():
             return await self._connect(**{**options, "statement_cache_size": 0})
         connection = await self._connect(**options)
-        if connection.get_server_version() >= (14,):
-            with contextlib.suppress(asyncpg.PostgresError):  # not every operating system can
-                await connection.execute(_CHECK_CLIENT)
+        try:
+            if connection.get_server_version() >= (14,):
+                with contextlib.suppress(asyncpg.PostgresError):  # not every operating system can
+                    await connection.execute(_CHECK_CLIENT)
+        except BaseException:  # whoever wanted it has gone, and nobody else knows of it
+            connection.terminate()
+            raise
         return connection
 
     def is_spent(self, connection: Any) -> bool:

@@ -45,6 +45,7 @@ class Direct:
         self._in_use: set[Connection] = set()
         self._idle: deque[tuple[Connection, float]] = deque()
         """Connections and since when they are idle, the one used last at the end."""
+        self._closed = False
 
     async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         """The rows that the statement returns, committed. Raises errors.Unavailable if the server does not answer.
@@ -83,9 +84,13 @@ class Direct:
 
     async def _connect(self) -> Connection:
         connection = await self._connector.connect(max_cached_statement_lifetime=_PLAN_SECONDS)
-        if self._connector.names_statements:
-            # Not when connecting: a pooler refuses what it does not know there, and most know nothing of planners.
-            await connection.execute("; ".join(f"SET {name} = {value}" for name, value in _SETTINGS.items()))
+        try:
+            if self._connector.names_statements:
+                # Not when connecting: a pooler refuses what it does not know there, and most know nothing of planners.
+                await connection.execute("; ".join(f"SET {name} = {value}" for name, value in _SETTINGS.items()))
+        except BaseException:
+            connection.terminate()
+            raise
         return connection
 
     def _take_idle(self) -> Connection | None:
@@ -100,6 +105,9 @@ class Direct:
 
     def _give_back(self, connection: Connection) -> None:
         self._in_use.discard(connection)
+        if self._closed:  # while this one was being made
+            connection.terminate()
+            return
         now = time.monotonic()
         self._idle.append((connection, now))
         if now - self._idle[0][1] > _IDLE_SECONDS:
@@ -107,6 +115,7 @@ class Direct:
 
     async def close(self) -> None:
         """Close the connections at once, including those in use."""
+        self._closed = True
         for connection in [*self._in_use, *(connection for connection, _ in self._idle)]:
             connection.terminate()
         self._idle.clear()

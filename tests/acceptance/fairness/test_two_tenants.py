@@ -26,7 +26,8 @@ SLOWER_AT_MOST = 10
 FREE_SECONDS = {"list": 1.5, "publish": 2.5, "upload": 4.0, "delivery": 4.0}
 """What a request may take under attack however fast it is alone: a shared machine with two cores keeps to these."""
 
-MOST_MORE_DESCRIPTORS = 30
+MOST_MORE_DESCRIPTORS = 70
+"""The API and the worker keep idle connections of clients and to receivers for a minute or more: a few dozen."""
 MOST_MORE_BYTES = 200_000_000
 
 

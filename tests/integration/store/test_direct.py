@@ -7,12 +7,15 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sendoff.errors import Unavailable
 from sendoff.store.engine.database import Database
+from sendoff.store.engine.postgres_connections import Connection
 from sendoff.store.engine.postgres_driver import Direct
+from tests.support.polling import eventually
 from tests.support.tcp_relay import relay
 
 _SOCKET = ".s.PGSQL.5432"  # a server's name in the folder of its Unix socket
@@ -70,3 +73,32 @@ async def test_a_connection_closed_by_the_server_is_unavailable_once(postgres_ur
         with pytest.raises(Unavailable):
             await direct.fetch("SELECT 1")
         assert [row[0] for row in await direct.fetch("SELECT 1")] == [1]  # by a new connection
+
+
+@pytest.mark.parametrize("ends", ["its caller leaves", "the database is closed"])
+async def test_a_connection_that_is_being_made_is_closed_when_nobody_will_use_it(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    made: list[Connection] = []
+    go_on = asyncio.Event()
+    execute = Connection.execute
+
+    async def execute_later(self: Connection, *arguments: Any, **options: Any) -> str:
+        made.append(self)
+        await go_on.wait()
+        status: str = await execute(self, *arguments, **options)
+        return status
+
+    monkeypatch.setattr(Connection, "execute", execute_later)
+    database = Database.open(postgres_url)
+    assert database.direct is not None
+    asking = asyncio.create_task(database.direct.fetch("SELECT 1"))
+    await eventually(lambda: made, what=lambda: "a connection that is being made")
+    if ends == "its caller leaves":
+        asking.cancel()
+    else:
+        await database.direct.close()
+        go_on.set()
+    await asyncio.gather(asking, return_exceptions=True)
+    assert all(connection.is_closed() for connection in made)
+    await database.close()
