@@ -1,6 +1,6 @@
 """`/api/v1/listen`: what the organization's endpoints would get, for a client that no request can reach.
 
-A client asks again with the `cursor` of the answer before. It is not a stream: an answer that is put off until there is
+A client asks again with the `cursor` of the answer before. It is not a stream: an answer that waits until there is
 an event passes every proxy, and ends with the process that gives it.
 """
 

@@ -70,7 +70,7 @@ class PortalLinkOptions(RequestBody):
 
 
 class PortalLinkView(BaseModel):
-    """A link that opens the portal once; whoever has it may open it."""
+    """A link that opens the portal once; anyone who has it may open it."""
 
     url: str
     expires_at: Time

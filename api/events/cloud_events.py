@@ -1,7 +1,7 @@
 """CloudEvents 1.0 over HTTP, structured (`application/cloudevents+json`) or binary (`ce-…` headers), as they come in.
 
-Type, data and time become those of the event; source and id are its idempotency key, for whoever sends an event twice
-sends it with the same two. Other attributes are checked and not kept.
+Type, data and time become those of the event. Source and id are its idempotency key: a sender repeats an event with the
+same two. Other attributes are checked and not kept.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ OPERATOR_IDLE_SECONDS = 3600
 """How long an operator's session lasts without a request."""
 
 DASHBOARD_LINK_SECONDS = 600
-"""How long a link to the dashboard works. It gives an operator's power to whoever follows it first."""
+"""How long a link to the dashboard works. It gives an operator's power to the first person who follows it."""
 
 VIEW = "view"
 ACT = "act"
@@ -82,7 +82,7 @@ class NewLink:
 
 @dataclass(frozen=True, slots=True)
 class DashboardLink:
-    """An address that logs in whoever opens it first, until it expires."""
+    """An address that logs in the first person who opens it, until it expires."""
 
     url: str = field(repr=False)
     expires_at: datetime
@@ -112,7 +112,7 @@ async def log_in(context: Context, key: str, *, request_id: str | None) -> Sessi
 
 
 async def create_link(context: Context, actor: Actor, link: NewLink) -> tuple[str, datetime]:
-    """The token of a link that opens a session once, and when it expires. Whoever has the token may open it."""
+    """The token of a link that opens a session once, and when it expires. Anyone who has the token may open it."""
     now = context.clock.now()
     token = secrets.token_urlsafe(32)
     expires_at = now + timedelta(seconds=link.expires_seconds)
@@ -144,7 +144,7 @@ async def create_link(context: Context, actor: Actor, link: NewLink) -> tuple[st
 
 
 async def create_dashboard_link(context: Context, actor: Actor, *, base_url: str) -> DashboardLink:
-    """A link to the dashboard for whoever has the database, such as the command line on the server."""
+    """A link to the dashboard for anyone who has the database, such as the command line on the server."""
     new = NewLink(
         SessionKind.OPERATOR,
         {VIEW, ACT},

@@ -74,7 +74,7 @@ class NewPortalLink:
 
 @dataclass(frozen=True, slots=True)
 class PortalLink:
-    """A link, shown this once: whoever has it may open it."""
+    """A link, shown this once: anyone who has it may open it."""
 
     url: str
     expires_at: datetime

@@ -40,7 +40,7 @@ MOST_OF_A_PROCESS = 100
 """Listeners of all organizations that a process lets wait at once. More would take connections from publishers."""
 
 LONGEST_WAIT_SECONDS = 30.0
-"""Seconds for which an answer may be put off until there is an event. Proxies often close what is silent for 60 s."""
+"""Seconds for which an answer may wait until there is an event. Proxies often close what is silent for 60 s."""
 
 MOST_EVENTS = 50
 """Events in one answer; their bodies together bound what a listener takes in memory."""

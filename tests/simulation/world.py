@@ -137,7 +137,7 @@ class Process:
 
     async def pause(self) -> None:
         """Wait while the process stands still."""
-        while self.stands_still_until > self.world.loop.now:  # noqa: ASYNC110 - it is put off meanwhile
+        while self.stands_still_until > self.world.loop.now:  # noqa: ASYNC110 - it may be moved meanwhile
             await asyncio.sleep(self.stands_still_until - self.world.loop.now)
         if not self.alive:
             raise ProcessDied

@@ -78,7 +78,7 @@ def portal_link(
         print_json(link)
         return
     typer.echo(link["url"])
-    typer.echo(f"It opens once, until {link['expires_at']}. Whoever has it may open it.", err=True)
+    typer.echo(f"It opens once, until {link['expires_at']}. Anyone who has it may open it.", err=True)
 
 
 def _seconds(text: str, option: str) -> int:

@@ -25,7 +25,7 @@ def dashboard(
         typer.Option(metavar="URL", help=f"Where the API is reached; default: SENDOFF_PUBLIC_URL, or {DEFAULT_URL}."),
     ] = None,
 ) -> None:
-    """Print a link that logs you in to the dashboard, once: whoever has the database needs no operator's key."""
+    """Print a link that logs you in to the dashboard, once: anyone who has the database needs no operator's key."""
 
     async def create(context: Context, actor: Actor) -> DashboardLink:
         base = base_url or context.settings.public_url or DEFAULT_URL
@@ -36,4 +36,4 @@ def dashboard(
         print_json({"url": link.url, "expires_at": iso(link.expires_at)})
         return
     typer.echo(link.url)
-    typer.echo(f"It opens once, until {iso(link.expires_at)}. Whoever has it may open it.", err=True)
+    typer.echo(f"It opens once, until {iso(link.expires_at)}. Anyone who has it may open it.", err=True)

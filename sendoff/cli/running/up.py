@@ -83,7 +83,7 @@ async def _run(stack: Stack, settings: Settings, address: ListenAddress) -> int:
 
 
 async def _print_dashboard(settings: Settings, address: ListenAddress) -> None:
-    """The dashboard's address, as a link that logs in whoever opens it first."""
+    """The dashboard's address, as a link that logs in the first person who opens it."""
     if settings.dashboard == "off":
         return
     from sendoff.accounts.page_sessions import DASHBOARD_LINK_SECONDS, create_dashboard_link

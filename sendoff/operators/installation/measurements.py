@@ -1,7 +1,7 @@
 """Figures of the whole installation for `/metrics` and `/ready`: one process asks the database, and Redis tells all.
 
-Whoever is asked for them first in a while is elected by a key in Redis, measures, and leaves the result there. Without
-Redis each process measures for itself, as seldom.
+A key in Redis elects the process that is asked for them first in a while. It measures, and leaves the result there.
+Without Redis each process measures for itself, as seldom.
 """
 
 from __future__ import annotations

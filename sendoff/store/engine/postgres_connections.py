@@ -119,7 +119,7 @@ class Connector:
             if connection.get_server_version() >= (14,):
                 with contextlib.suppress(asyncpg.PostgresError):  # not every operating system can
                     await connection.execute(_CHECK_CLIENT)
-        except BaseException:  # whoever wanted it has gone, and nobody else knows of it
+        except BaseException:  # its caller has gone, and nobody else knows of it
             connection.terminate()
             raise
         return connection
