@@ -169,13 +169,13 @@ async def record(context: Context, finished: Sequence[FinishedAttempt]) -> None:
         retrying[endpoint_id] = [one.claim.delivery.id for one in made if isinstance(one.decision.step, Retry)]
         if becomes is not None or (retrying[endpoint_id] and before.state != EndpointState.ACTIVE):
             closing[endpoint_id] = becomes
-    buried: Mapping[str, DeadLetterReason] = {}
+    dead_lettered: Mapping[str, DeadLetterReason] = {}
     if closing:
         try:
-            buried = await _close_endpoints(context, closing, retrying)
+            dead_lettered = await _close_endpoints(context, closing, retrying)
         except Unavailable as error:  # the next failure of each closes it
             _log.warning("endpoint_disable_failed", endpoints=list(closing), error=str(error))
-    _log_attempts(context, ours, buried)
+    _log_attempts(context, ours, dead_lettered)
     await advance_if_possible(context, {one.claim.endpoint.id for one in finished if one.claim.endpoint.ordered})
 
 
@@ -309,11 +309,11 @@ def _count_attempt(attempt: FinishedAttempt) -> None:
 
 
 def _log_attempts(
-    context: Context, attempts: Sequence[FinishedAttempt], buried: Mapping[str, DeadLetterReason]
+    context: Context, attempts: Sequence[FinishedAttempt], dead_lettered: Mapping[str, DeadLetterReason]
 ) -> None:
     """Write one wide line for each attempt that the setting LOG_ATTEMPTS asks for.
 
-    `buried`: deliveries that were to be attempted again, but became dead letters with their endpoint.
+    `dead_lettered`: deliveries that became dead letters with their endpoint instead of being attempted again.
     """
     of_failed, of_successful = context.settings.log_attempts_share
     for attempt in attempts:
@@ -324,7 +324,7 @@ def _log_attempts(
         if is_delivered:
             _log.info("attempt_succeeded", **_described(attempt))
         else:
-            _log.info("attempt_failed", **_described(attempt), **_outlook(attempt, buried))
+            _log.info("attempt_failed", **_described(attempt), **_outlook(attempt, dead_lettered))
 
 
 def _described(attempt: FinishedAttempt) -> dict[str, Any]:
@@ -344,9 +344,9 @@ def _described(attempt: FinishedAttempt) -> dict[str, Any]:
     }
 
 
-def _outlook(attempt: FinishedAttempt, buried: Mapping[str, DeadLetterReason]) -> dict[str, Any]:
+def _outlook(attempt: FinishedAttempt, dead_lettered: Mapping[str, DeadLetterReason]) -> dict[str, Any]:
     step = attempt.decision.step
-    dead = step.reason if isinstance(step, DeadLettered) else buried.get(attempt.claim.delivery.id)
+    dead = step.reason if isinstance(step, DeadLettered) else dead_lettered.get(attempt.claim.delivery.id)
     return {
         "because": attempt.result.detail,
         "next_attempt_at": step.at.isoformat() if isinstance(step, Retry) and dead is None else None,
