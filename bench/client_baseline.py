@@ -15,7 +15,7 @@ from itertools import cycle
 
 import uvloop
 
-from sendoff.policy.addresses import AddressPolicy, check_url
+from sendoff.policy.endpoints.addresses import AddressPolicy, check_url
 from sendoff.wire.http.client import Client
 from sendoff.wire.http.message import encode_headers
 

@@ -24,7 +24,7 @@ from typing import cast
 
 import uvloop
 
-from sendoff.policy.addresses import AddressPolicy, Target, check_url
+from sendoff.policy.endpoints.addresses import AddressPolicy, Target, check_url
 from sendoff.wire.errors import WireError
 from sendoff.wire.http.client import Client
 from sendoff.wire.http.message import encode_headers

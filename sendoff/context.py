@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from sendoff.clock import Clock, SystemClock
 from sendoff.dialects.registry import Dialects
-from sendoff.policy.auto_disable import AutoDisable
+from sendoff.policy.delivery.auto_disable import AutoDisable
+from sendoff.policy.delivery.retry import RandomSource, RetrySchedule
 from sendoff.policy.operational_events import OPERATORS
-from sendoff.policy.retry import RandomSource, RetrySchedule
 from sendoff.store.hot import HotStore, open_hot_store
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from sendoff.policy.addresses import AddressPolicy
+    from sendoff.policy.endpoints.addresses import AddressPolicy
     from sendoff.queue import Queue
     from sendoff.settings import Settings
     from sendoff.store.engine.database import Database

@@ -10,7 +10,7 @@ from sendoff.clock import SharedClock, SystemClock
 from sendoff.context import Context
 from sendoff.dialects.branded import BrandedDialect
 from sendoff.dialects.registry import Dialects
-from sendoff.policy.addresses import AddressPolicy
+from sendoff.policy.endpoints.addresses import AddressPolicy
 from sendoff.process import descriptor_limit
 from sendoff.queue import RedisQueue, connect
 from sendoff.server_time import following_server_time

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sendoff.policy.admission import CLAIM_BATCH_LIMIT, bulk_share
+from sendoff.policy.delivery.admission import CLAIM_BATCH_LIMIT, bulk_share
 
 if TYPE_CHECKING:
     from sendoff.delivery.dispatcher import Dispatcher

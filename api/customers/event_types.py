@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from sendoff.context import Context
-from sendoff.policy.matching import BUILT_IN_TYPES
+from sendoff.policy.endpoints.matching import BUILT_IN_TYPES
 from sendoff.publishing.event_types import list_event_types
 
 from ..http.dependencies import ContextOf, WebhooksReader

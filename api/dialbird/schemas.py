@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, WithJsonSchema
 from sendoff.accounts.token_owner import OwnerNames, TokenOwner
 from sendoff.endpoints.fields import RateLimit, Time, effective_rate_limit, is_none
 from sendoff.endpoints.subscriptions import SubscriptionStatus, status_of
-from sendoff.policy.auto_disable import AutoDisable
+from sendoff.policy.delivery.auto_disable import AutoDisable
 from sendoff.store.tables import Endpoint
 
 from ..http.schemas import Id, ResponseModel

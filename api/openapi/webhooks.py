@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sendoff.policy.matching import DIALBIRD_TYPES, OPTIMALDIAL_TYPES, PING
+from sendoff.policy.endpoints.matching import DIALBIRD_TYPES, OPTIMALDIAL_TYPES, PING
 
 SENT_TAG = "receivers"
 """A tag of their own: generators make one file for each tag, and one of them lets these requests replace the calls."""

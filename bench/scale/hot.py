@@ -13,8 +13,8 @@ from bench.scale.rows import SeedEndpoint
 from sendoff.context import Context
 from sendoff.delivery.sweep import sweep
 from sendoff.ids import new_event_id, new_id
-from sendoff.policy.admission import UNLIMITED
-from sendoff.policy.decision import HealthEffect
+from sendoff.policy.delivery.admission import UNLIMITED
+from sendoff.policy.delivery.decision import HealthEffect
 from sendoff.policy.states import DeliveryState
 from sendoff.store.hot.rows import AttemptRecord, ClaimedRow
 from sendoff.store.queries import deliveries, retention

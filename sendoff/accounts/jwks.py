@@ -14,7 +14,7 @@ import structlog
 from sendoff.clock import Clock
 from sendoff.context import Context
 from sendoff.errors import SendoffError, Unavailable
-from sendoff.policy.addresses import AddressPolicy, check_url
+from sendoff.policy.endpoints.addresses import AddressPolicy, check_url
 from sendoff.wire.errors import WireError
 from sendoff.wire.http.client import Client
 from sendoff.wire.http.message import encode_headers

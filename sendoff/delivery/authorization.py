@@ -17,8 +17,8 @@ import orjson
 from sendoff.context import Context
 from sendoff.delivery.oauth2_tokens import OAuth2Tokens
 from sendoff.dialects.base import Headers
-from sendoff.policy.addresses import Target
-from sendoff.policy.endpoint_auth import MASK, Auth, BasicAuth, BearerAuth, MtlsAuth, OAuth2Auth, parse_auth
+from sendoff.policy.endpoints.addresses import Target
+from sendoff.policy.endpoints.auth import MASK, Auth, BasicAuth, BearerAuth, MtlsAuth, OAuth2Auth, parse_auth
 from sendoff.store.vault import Vault
 from sendoff.wire.http.message import Response, encode_headers
 from sendoff.wire.tls.client_certificate import ClientCertificate

@@ -14,7 +14,7 @@ import structlog
 from sendoff.context import Context
 from sendoff.delivery.pipeline import Claim, Claims, claim_held
 from sendoff.errors import Unavailable
-from sendoff.policy.admission import Admission, Responsiveness
+from sendoff.policy.delivery.admission import Admission, Responsiveness
 from sendoff.store.queries import deliveries
 
 _log = structlog.get_logger(__name__)

@@ -20,7 +20,7 @@ from sendoff.delivery.endpoint_bounds import timeout_of
 from sendoff.delivery.pipeline import Claim, Claims, FinishedAttempt, claim, deliver, find_target, release
 from sendoff.delivery.record import Recorder
 from sendoff.errors import Unavailable
-from sendoff.policy.admission import Admission, EndpointFacts, Offer, Responsiveness, Ticket
+from sendoff.policy.delivery.admission import Admission, EndpointFacts, Offer, Responsiveness, Ticket
 from sendoff.store.queries.endpoints import Destination
 
 Result = TypeVar("Result")

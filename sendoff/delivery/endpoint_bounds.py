@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from sendoff.context import Context
-from sendoff.policy.retry import RetrySchedule
+from sendoff.policy.delivery.retry import RetrySchedule
 from sendoff.settings import parse_duration
 from sendoff.store.engine.database import Transaction
 from sendoff.store.hot.rows import ClaimedRow

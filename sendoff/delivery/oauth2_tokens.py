@@ -17,8 +17,8 @@ import msgspec
 
 from sendoff.context import Context
 from sendoff.errors import UnsafeUrl
-from sendoff.policy.addresses import check_url
-from sendoff.policy.endpoint_auth import OAuth2Auth
+from sendoff.policy.endpoints.addresses import check_url
+from sendoff.policy.endpoints.auth import OAuth2Auth
 from sendoff.wire.errors import LocalFailure, WireError
 from sendoff.wire.http.message import Response, encode_headers
 

@@ -30,10 +30,16 @@ from sendoff.dialects.base import AttemptInfo, Dialect, EventData, Headers
 from sendoff.errors import SendoffError, UnsafeUrl
 from sendoff.ids import new_id
 from sendoff.metrics import LEASE_TAKEOVERS
-from sendoff.policy.addresses import AddressPolicy, Target, check_url
-from sendoff.policy.admission import UNLIMITED, Quotas
-from sendoff.policy.attempt_result import REJECTED_ADDRESS, AttemptResult, ResultKind, classify_error, classify_response
-from sendoff.policy.decision import Decision, Delivered, HealthEffect, decide
+from sendoff.policy.delivery.admission import UNLIMITED, Quotas
+from sendoff.policy.delivery.attempt_result import (
+    REJECTED_ADDRESS,
+    AttemptResult,
+    ResultKind,
+    classify_error,
+    classify_response,
+)
+from sendoff.policy.delivery.decision import Decision, Delivered, HealthEffect, decide
+from sendoff.policy.endpoints.addresses import AddressPolicy, Target, check_url
 from sendoff.policy.states import EndpointState
 from sendoff.store.hot.rows import ClaimedDelivery, ClaimedRow, ClaimResult
 from sendoff.store.queries import deliveries

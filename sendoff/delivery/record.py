@@ -25,11 +25,11 @@ from sendoff.delivery.statistics import Statistics
 from sendoff.errors import Unavailable
 from sendoff.ids import created_at, new_id
 from sendoff.metrics import ATTEMPT_SECONDS, ATTEMPTS, DELIVERIES, DELIVERY_LATENCY, LEASES_LOST, RETRIES
-from sendoff.policy.attempt_result import ResultKind
-from sendoff.policy.auto_disable import EndedAttempt
-from sendoff.policy.decision import Delivered
+from sendoff.policy.delivery.attempt_result import ResultKind
+from sendoff.policy.delivery.auto_disable import EndedAttempt
+from sendoff.policy.delivery.decision import Delivered
+from sendoff.policy.delivery.retry import DeadLettered, Retry
 from sendoff.policy.operational_events import OPERATORS, OperationalEventType
-from sendoff.policy.retry import DeadLettered, Retry
 from sendoff.policy.states import ANSWER_GONE, AUTO_DISABLE, DeadLetterReason, DeliveryState, EndpointState
 from sendoff.store.engine.database import Transaction
 from sendoff.store.hot.rows import AttemptRecord, EndpointBefore, Exchange, NewDeadLetter

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from sendoff.ids import created_at
-from sendoff.policy.decision import Delivered
-from sendoff.policy.retry import DeadLettered
+from sendoff.policy.delivery.decision import Delivered
+from sendoff.policy.delivery.retry import DeadLettered
 from sendoff.policy.states import DeadLetterReason, DeliveryState
 from sendoff.policy.statistics import DURATION_BINS, LONGEST_DURATION, bin_of, minute_of
 from sendoff.store.queries import statistics

@@ -10,8 +10,8 @@ import orjson
 from sendoff.context import Context
 from sendoff.delivery.authorization import Credentials
 from sendoff.errors import Invalid, UnsafeUrl
-from sendoff.policy.addresses import check_url
-from sendoff.policy.endpoint_auth import MASK, BadCertificate, MtlsAuth, OAuth2Auth, check_certificate
+from sendoff.policy.endpoints.addresses import check_url
+from sendoff.policy.endpoints.auth import MASK, BadCertificate, MtlsAuth, OAuth2Auth, check_certificate
 
 
 def check_credentials(context: Context, credentials: Credentials, organization_id: str, *, url: str) -> None:

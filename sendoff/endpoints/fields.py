@@ -17,8 +17,8 @@ from sendoff.dialects.branded import NAME as BRANDED
 from sendoff.endpoints.credentials import masked_headers
 from sendoff.endpoints.own_headers import check_headers
 from sendoff.ids import is_uuid
-from sendoff.policy.endpoint_auth import Auth, AuthType
-from sendoff.policy.expressions import MAX_CHARACTERS, ExpressionRefused, Purpose, compile_expression
+from sendoff.policy.endpoints.auth import Auth, AuthType
+from sendoff.policy.endpoints.expressions import MAX_CHARACTERS, ExpressionRefused, Purpose, compile_expression
 from sendoff.policy.redaction import redact_url
 from sendoff.policy.states import EndpointState
 from sendoff.settings import LONGEST_ENDPOINT_TIMEOUT_SECONDS, parse_duration

@@ -25,7 +25,7 @@ from sendoff.endpoints.signed_call import SignedCall, sign_call
 from sendoff.endpoints.trial import Trial, render_trial
 from sendoff.errors import Invalid, NotFound, RateLimited, Unavailable
 from sendoff.ids import is_event_id, new_event_id
-from sendoff.policy.matching import matches
+from sendoff.policy.endpoints.matching import matches
 from sendoff.publishing.evaluation import input_of
 from sendoff.store.queries import events
 

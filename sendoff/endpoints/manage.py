@@ -26,8 +26,8 @@ from sendoff.endpoints.ping_limits import limit_pings
 from sendoff.endpoints.state import apply_changes, check_can_switch_on, check_count, mark_deleted, record_change
 from sendoff.errors import Conflict, Invalid, NotFound
 from sendoff.ids import is_uuid, new_id
-from sendoff.policy.addresses import check_url
-from sendoff.policy.matching import DEFAULT_SUBSCRIPTION
+from sendoff.policy.endpoints.addresses import check_url
+from sendoff.policy.endpoints.matching import DEFAULT_SUBSCRIPTION
 from sendoff.policy.operational_events import OPERATORS
 from sendoff.policy.states import EndpointState
 from sendoff.publishing.event_types import check_operational_subscription, check_subscription

@@ -13,8 +13,8 @@ from sendoff.dialects.base import EventData
 from sendoff.endpoints.signed_call import send_call, sign_call
 from sendoff.errors import PingFailed
 from sendoff.ids import new_event_id
-from sendoff.policy.attempt_result import classify_response
-from sendoff.policy.matching import PING
+from sendoff.policy.delivery.attempt_result import classify_response
+from sendoff.policy.endpoints.matching import PING
 from sendoff.wire.errors import WireError
 from sendoff.wire.http.message import Response
 

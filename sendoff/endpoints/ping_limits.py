@@ -10,8 +10,8 @@ from sendoff.context import Context
 from sendoff.delivery.authorization import Credentials
 from sendoff.errors import Unavailable
 from sendoff.metrics import RATE_LIMITS_SKIPPED
-from sendoff.policy.addresses import Target, check_url
-from sendoff.policy.endpoint_auth import OAuth2Auth
+from sendoff.policy.endpoints.addresses import Target, check_url
+from sendoff.policy.endpoints.auth import OAuth2Auth
 from sendoff.rate_windows import count, refuse_above
 from sendoff.wire.errors import WireError
 

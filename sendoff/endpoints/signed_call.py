@@ -9,7 +9,7 @@ from sendoff.context import Context
 from sendoff.delivery.authorization import NO_CREDENTIALS, Credentials, send_authorized
 from sendoff.dialects.base import AttemptInfo, EventData, Headers
 from sendoff.ids import new_id
-from sendoff.policy.addresses import check_url
+from sendoff.policy.endpoints.addresses import check_url
 from sendoff.wire.http.message import Response
 
 

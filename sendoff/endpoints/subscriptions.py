@@ -18,9 +18,9 @@ from sendoff.endpoints.ping_limits import limit_subscriptions
 from sendoff.endpoints.state import apply_changes, check_count, mark_deleted, record_change
 from sendoff.errors import Conflict, Gone, Invalid, NotFound, UnknownEventType, UnsafeUrl
 from sendoff.ids import is_uuid, new_id
-from sendoff.policy.addresses import check_url
-from sendoff.policy.auto_disable import AutoDisable
-from sendoff.policy.matching import BUILT_IN_TYPES, DIALBIRD_TYPES, is_event_type_name
+from sendoff.policy.delivery.auto_disable import AutoDisable
+from sendoff.policy.endpoints.addresses import check_url
+from sendoff.policy.endpoints.matching import BUILT_IN_TYPES, DIALBIRD_TYPES, is_event_type_name
 from sendoff.policy.states import EndpointState
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import accounts, endpoints, events

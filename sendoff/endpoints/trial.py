@@ -13,8 +13,8 @@ from sendoff.endpoints.ping_limits import limit_pings
 from sendoff.endpoints.signed_call import SignedCall, send_call, sign_call
 from sendoff.errors import Conflict
 from sendoff.ids import new_event_id
-from sendoff.policy.expressions import Evaluated, ExpressionInput
-from sendoff.policy.matching import OPERATIONAL_TYPES, matches
+from sendoff.policy.endpoints.expressions import Evaluated, ExpressionInput
+from sendoff.policy.endpoints.matching import OPERATIONAL_TYPES, matches
 from sendoff.policy.operational_events import OPERATORS
 from sendoff.publishing.evaluation import evaluate_event, pair_of
 from sendoff.publishing.event_types import check_types, look_up_publishable

@@ -22,8 +22,8 @@ from sendoff.endpoints.manage import (
 from sendoff.endpoints.secrets import rotate_secret
 from sendoff.endpoints.trial import Trial, try_endpoint
 from sendoff.errors import Invalid, NotFound
-from sendoff.policy.addresses import MAILTO
-from sendoff.policy.matching import ALL_TYPES
+from sendoff.policy.endpoints.addresses import MAILTO
+from sendoff.policy.endpoints.matching import ALL_TYPES
 from sendoff.policy.operational_events import OPERATORS, OPERATORS_NAME, OperationalEventType
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.engine.database import Transaction

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from sendoff.clock import iso
 from sendoff.errors import NotFound
 from sendoff.ids import is_event_id
-from sendoff.policy.expressions import Evaluated, Pair
-from sendoff.policy.matching import matches
+from sendoff.policy.endpoints.expressions import Evaluated, Pair
+from sendoff.policy.endpoints.matching import matches
 from sendoff.policy.operational_events import OPERATORS
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.publishing.evaluation import evaluate_event, input_of

@@ -22,7 +22,7 @@ from typing import Any
 from sendoff.accounts.authentication import EVENTS_WRITE, Principal, hash_bearer_key, principal_of
 from sendoff.context import Context
 from sendoff.errors import SendoffError, TooLarge, Unavailable
-from sendoff.policy.matching import patterns_of_all
+from sendoff.policy.endpoints.matching import patterns_of_all
 from sendoff.publishing.evaluation import evaluate_at_once
 from sendoff.publishing.event_types import STEPS_AT_ONCE, check_data, check_types, look_up_publishable, schema_steps
 from sendoff.publishing.publish import (

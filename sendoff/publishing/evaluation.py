@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from sendoff.policy.expressions import (
+from sendoff.policy.endpoints.expressions import (
     Evaluated,
     EvaluationContext,
     ExpressionInput,

@@ -15,8 +15,7 @@ from typing import Any, Protocol
 from sendoff.audit import Actor, write_audit
 from sendoff.context import Context
 from sendoff.errors import Conflict, Invalid, NotFound, UnknownEventType
-from sendoff.policy.json_schema import Schema, SchemaRefused, Violation, compile_schema
-from sendoff.policy.matching import (
+from sendoff.policy.endpoints.matching import (
     BUILT_IN_TYPES,
     OPERATIONAL_TYPES,
     first_unknown,
@@ -25,6 +24,7 @@ from sendoff.policy.matching import (
     is_reserved_name,
     matches,
 )
+from sendoff.policy.json_schema import Schema, SchemaRefused, Violation, compile_schema
 from sendoff.publishing.schema_task import CheckData
 from sendoff.sandbox import LimitReached, Sandbox
 from sendoff.store.engine.database import Transaction

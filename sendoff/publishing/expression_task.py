@@ -8,7 +8,7 @@ from datetime import datetime
 
 import msgspec
 
-from sendoff.policy.expressions import Evaluated, EvaluationContext, ExpressionInput, Pair, evaluate_pair
+from sendoff.policy.endpoints.expressions import Evaluated, EvaluationContext, ExpressionInput, Pair, evaluate_pair
 
 CPU_SECONDS = 0.5
 """CPU time for the expressions of one event together. Those whose turn does not come by then fail; a higher value lets

@@ -21,8 +21,8 @@ from sendoff.clock import iso
 from sendoff.context import Context
 from sendoff.dialects.alert import FOR_PEOPLE
 from sendoff.ids import new_event_id
-from sendoff.policy.expressions import ExpressionInput, Pair
-from sendoff.policy.matching import matches, patterns_of_all
+from sendoff.policy.endpoints.expressions import ExpressionInput, Pair
+from sendoff.policy.endpoints.matching import matches, patterns_of_all
 from sendoff.policy.operational_events import OPERATORS
 from sendoff.publishing.evaluation import evaluate_event
 from sendoff.publishing.operational_data import describe

@@ -17,9 +17,9 @@ from sendoff.delivery.statistics import Statistics
 from sendoff.errors import SendoffError, TooLarge
 from sendoff.idempotency import IdempotentRequest, StoredResponse, complete, reserve
 from sendoff.ids import new_event_id, new_id
-from sendoff.policy.admission import most_due
-from sendoff.policy.expressions import Evaluated, ExpressionInput
-from sendoff.policy.matching import BUILT_IN_TYPES, is_event_type_name, matches, patterns_of_all
+from sendoff.policy.delivery.admission import most_due
+from sendoff.policy.endpoints.expressions import Evaluated, ExpressionInput
+from sendoff.policy.endpoints.matching import BUILT_IN_TYPES, is_event_type_name, matches, patterns_of_all
 from sendoff.policy.states import DeadLetterReason, DeliveryState
 from sendoff.publishing.evaluation import EvaluationJob, Evaluations, evaluate, pair_of, pairs_of
 from sendoff.publishing.event_types import check_data, check_types, look_up_publishable

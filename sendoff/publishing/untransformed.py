@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from sendoff.ids import new_id
-from sendoff.policy.expressions import Pair
+from sendoff.policy.endpoints.expressions import Pair
 from sendoff.policy.states import DeadLetterReason
 from sendoff.publishing.evaluation import evaluate_event, input_of
 from sendoff.store.queries import dead_letters, deliveries, endpoints, events

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sendoff.policy.addresses import MAILTO, Address, Target
+from sendoff.policy.endpoints.addresses import MAILTO, Address, Target
 from sendoff.wire.http.client import Client
 from sendoff.wire.http.message import Response
 from sendoff.wire.smtp import Mailer

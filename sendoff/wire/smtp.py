@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
-from sendoff.policy.addresses import Target
+from sendoff.policy.endpoints.addresses import Target
 from sendoff.wire.errors import ConnectFailed, ConnectionLost, LocalFailure, TimedOut, TlsFailed, WireError
 from sendoff.wire.http.message import Response
 

@@ -27,7 +27,7 @@ from sendoff.idempotency import StoredResponse
 from sendoff.operators.actions import switch_endpoint
 from sendoff.operators.installation.reconcile import reconcile
 from sendoff.operators.replays.replay import Selection, start_replay
-from sendoff.policy.addresses import Target
+from sendoff.policy.endpoints.addresses import Target
 from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
 from sendoff.queue import BULK_DELIVERIES, DELIVERIES, REPLAYS, RedisQueue
 from sendoff.store.engine.batch import read_time

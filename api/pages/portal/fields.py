@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from sendoff.errors import Invalid
-from sendoff.policy.matching import ALL_TYPES
+from sendoff.policy.endpoints.matching import ALL_TYPES
 
 from ...http.schemas import QueryTime
 from ...http.validation import RequestBody, validate

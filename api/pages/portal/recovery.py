@@ -23,7 +23,7 @@ from sendoff.operators.replays.replay import (
     start_replay,
 )
 from sendoff.operators.replays.replay_preview import preview_replay
-from sendoff.policy.matching import matches
+from sendoff.policy.endpoints.matching import matches
 from sendoff.policy.states import EndpointState
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.queries.dead_letters import DeadLetterFilter

@@ -13,7 +13,7 @@ from sendoff.cli.terminal.installation import Installation
 from sendoff.cli.terminal.options import command, list_command
 from sendoff.cli.terminal.output import Output
 from sendoff.cli.terminal.serializers import serialize_event_type
-from sendoff.policy.matching import BUILT_IN_TYPES
+from sendoff.policy.endpoints.matching import BUILT_IN_TYPES
 from sendoff.publishing import event_types
 
 app = typer.Typer(help="The types of events beyond the built-in ones.", no_args_is_help=True)

@@ -14,8 +14,8 @@ from sendoff.context import Context
 from sendoff.delivery.dead_letters import count_dead_letters
 from sendoff.errors import Invalid
 from sendoff.ids import event_id_at, floor_of, new_id
-from sendoff.policy.expressions import Pair
-from sendoff.policy.matching import matches
+from sendoff.policy.endpoints.expressions import Pair
+from sendoff.policy.endpoints.matching import matches
 from sendoff.policy.operational_events import OPERATORS
 from sendoff.policy.states import DeadLetterReason, DeliveryState, EndpointState
 from sendoff.publishing.evaluation import EvaluationJob, evaluate, evaluate_event, input_of, pair_of

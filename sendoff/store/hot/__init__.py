@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from sendoff.policy.admission import Quotas
+from sendoff.policy.delivery.admission import Quotas
 from sendoff.store.engine.database import Database, Transaction
 from sendoff.store.hot.postgres import PostgresHotStore
 from sendoff.store.hot.rows import AttemptRecord, ClaimResult, EventOfKey, Recorded, Sender, WorkAtHand

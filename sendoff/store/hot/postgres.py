@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from sendoff.ids import new_id
-from sendoff.policy.admission import Quotas
-from sendoff.policy.matching import patterns_of
+from sendoff.policy.delivery.admission import Quotas
+from sendoff.policy.endpoints.matching import patterns_of
 from sendoff.policy.operational_events import OPERATORS, OperationalEventType
 from sendoff.policy.states import (
     ACCEPT,

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from sendoff.policy.decision import HealthEffect
+from sendoff.policy.delivery.decision import HealthEffect
 from sendoff.policy.states import CLAIM_DUE, CLAIM_UPLOAD, RECORD, DeliveryState, EndpointState, ReplayState
 from sendoff.store.engine.batch import json_text, read_time
 from sendoff.store.engine.transitions import found_by

@@ -12,8 +12,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from sendoff.policy.admission import Quotas
-from sendoff.policy.decision import HealthEffect
+from sendoff.policy.delivery.admission import Quotas
+from sendoff.policy.delivery.decision import HealthEffect
 from sendoff.policy.operational_events import OPERATORS, OperationalEventType
 from sendoff.policy.states import (
     CLAIM_DUE,

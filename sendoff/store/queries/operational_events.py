@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import delete
 from sqlmodel import col, select
 
-from sendoff.policy.matching import patterns_of
+from sendoff.policy.endpoints.matching import patterns_of
 from sendoff.policy.operational_events import OPERATORS, OperationalEventType
 from sendoff.policy.states import EndpointState
 from sendoff.store.engine.batch import execute, ids_parameter, is_sqlite, json_text, rows_from

@@ -65,7 +65,7 @@ class Endpoint(Table, table=True):
     header_names: list[str] | None = Field(default=None, sa_type=Json)
     """Their names, which reads show."""
     auth: bytes | None = Field(default=None, sa_type=LargeBinary, repr=False)
-    """How its requests authenticate (`policy/endpoint_auth.py`), JSON that the vault sealed."""
+    """How its requests authenticate (`policy/endpoints/auth.py`), JSON that the vault sealed."""
     auth_type: str | None = Field(default=None, sa_type=String(16))
     """The `type` of it, which reads show."""
     retry_schedule: list[str] | None = Field(default=None, sa_type=Json)

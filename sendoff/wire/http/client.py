@@ -12,7 +12,7 @@ import contextlib
 import ssl
 from collections.abc import Callable, Sequence
 
-from sendoff.policy.addresses import Address, AddressPolicy, Target
+from sendoff.policy.endpoints.addresses import Address, AddressPolicy, Target
 from sendoff.wire.errors import ConnectionLost
 from sendoff.wire.http.connection import Connection, PoolKey
 from sendoff.wire.http.memory_budget import MemoryBudget

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import overload
 
-from sendoff.policy.addresses import Target
+from sendoff.policy.endpoints.addresses import Target
 
 # The client writes these itself: two of them, or a wrong one, would desynchronize the connection.
 OWN_HEADERS = frozenset(

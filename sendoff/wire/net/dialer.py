@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from sendoff.policy.addresses import Address, AddressPolicy, Target, refusal
+from sendoff.policy.endpoints.addresses import Address, AddressPolicy, Target, refusal
 from sendoff.wire.errors import LocalFailure, NameNotFound, Phase, RefusedAddress, TimedOut, WireError
 from sendoff.wire.http.connection import Connection
 from sendoff.wire.http.memory_budget import MemoryBudget

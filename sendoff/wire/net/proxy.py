@@ -13,7 +13,7 @@ import socket
 from ipaddress import ip_address
 from urllib.parse import unquote, urlsplit
 
-from sendoff.policy.addresses import Address
+from sendoff.policy.endpoints.addresses import Address
 from sendoff.wire.errors import ConnectFailed, LocalFailure, WireError
 from sendoff.wire.net.sockets import open_first
 

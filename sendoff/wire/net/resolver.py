@@ -21,7 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from sendoff.policy.addresses import Address
+from sendoff.policy.endpoints.addresses import Address
 from sendoff.wire.errors import LocalFailure, NameLookupFailed, NameNotFound, NameUnanswered, WireError
 
 _T = TypeVar("_T")

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Sequence
 from itertools import chain, zip_longest
 
-from sendoff.policy.addresses import Address
+from sendoff.policy.endpoints.addresses import Address
 from sendoff.wire.errors import ConnectFailed, LocalFailure, WireError
 
 _STAGGER_SECONDS = 0.25  # RFC 8305: how long one address has before the next is tried in parallel

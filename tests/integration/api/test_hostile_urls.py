@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sendoff.policy.addresses import Address
+from sendoff.policy.endpoints.addresses import Address
 from sendoff.wire.net import sockets
 from tests.integration.api.api_fixture import ApiFixture, open_api
 from tests.integration.api.hostile_urls import FAMILIES, INTERNAL, INTERNAL_V6, RESOLVED

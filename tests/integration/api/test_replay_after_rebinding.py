@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sendoff.operators.replays.replay import tick_replay
-from sendoff.policy.addresses import Address
+from sendoff.policy.endpoints.addresses import Address
 from sendoff.wire.http.client import Client
 from tests.integration.api.api_fixture import ApiFixture, open_api
 from tests.support.exchange import Reply

@@ -10,7 +10,7 @@ from api.dialbird.dependencies import MEANINGS as DIALBIRD_MEANINGS
 from api.openapi.operations import MEANINGS as OPTIMALDIAL_MEANINGS
 from sendoff.dialects.base import Dialect
 from sendoff.dialects.registry import Dialects
-from sendoff.policy.matching import DIALBIRD_TYPES, OPTIMALDIAL_TYPES
+from sendoff.policy.endpoints.matching import DIALBIRD_TYPES, OPTIMALDIAL_TYPES
 from sendoff.settings import Settings
 from sendoff.verify import TOLERANCE_SECONDS, Problem
 from tests.integration.docs.vectors import ATTEMPT, EVENT, NOW, SECRETS, event_for, vectors_of

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sendoff.clock import SystemClock
-from sendoff.policy.expressions import Evaluated, EvaluationContext, ExpressionInput, Pair, evaluate_pair
+from sendoff.policy.endpoints.expressions import Evaluated, EvaluationContext, ExpressionInput, Pair, evaluate_pair
 from tests.integration.api.api_fixture import ApiFixture
 from tests.support.receiver import Receiver
 

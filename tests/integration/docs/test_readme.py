@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sendoff.policy.endpoint_auth import parse_auth
+from sendoff.policy.endpoints.auth import parse_auth
 from tests.support.polling import eventually_blocking
 from tests.support.ports import free_port
 from tests.support.processes import ROOT, start, stop

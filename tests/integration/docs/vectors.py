@@ -13,7 +13,7 @@ from sendoff.dialects.base import AttemptInfo, Dialect, EventData
 from sendoff.dialects.branded import BrandedDialect
 from sendoff.dialects.registry import Dialects
 from sendoff.dialects.signing import PRIVATE_PREFIX, public_key
-from sendoff.policy.matching import DIALBIRD_TYPES
+from sendoff.policy.endpoints.matching import DIALBIRD_TYPES
 from sendoff.verify import TOLERANCE_SECONDS, Problem
 
 FILE = Path(__file__).parents[3] / "docs" / "vectors.json"

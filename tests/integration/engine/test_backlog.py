@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from sendoff.accounts import organizations
-from sendoff.policy.admission import most_due
+from sendoff.policy.delivery.admission import most_due
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing.batcher import PublishBatcher
 from sendoff.publishing.publish import AcceptedEvent, NewEvent

@@ -14,7 +14,7 @@ from sendoff.delivery import record as recording
 from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.delivery.pipeline import Claim, Claims, FinishedAttempt, claim, deliver
 from sendoff.errors import Unavailable
-from sendoff.policy.admission import Responsiveness, Ticket
+from sendoff.policy.delivery.admission import Responsiveness, Ticket
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing.publish import AcceptedEvent
 from sendoff.store.queries import delivery_history

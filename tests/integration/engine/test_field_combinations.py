@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sendoff.operators.installation.reconcile import reconcile
-from sendoff.policy.endpoint_auth import BasicAuth
+from sendoff.policy.endpoints.auth import BasicAuth
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.queries import delivery_history

@@ -11,7 +11,7 @@ import structlog
 
 from sendoff.delivery.oauth2_tokens import OAuth2Failed, OAuth2Tokens
 from sendoff.errors import Invalid, PingFailed
-from sendoff.policy.endpoint_auth import OAuth2Auth, parse_auth
+from sendoff.policy.endpoints.auth import OAuth2Auth, parse_auth
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.queries import delivery_history, endpoints
 from tests.support.app_fixture import AppFixture, open_app

@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from sendoff.accounts import organizations
 from sendoff.errors import Invalid, MissingScope, TooLarge, Unauthenticated, UnknownEventType
-from sendoff.policy.admission import most_due
+from sendoff.policy.delivery.admission import most_due
 from sendoff.publishing import batcher, publish
 from sendoff.publishing.batcher import PublishBatcher
 from sendoff.publishing.event_types import create_event_type

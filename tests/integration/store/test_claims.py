@@ -10,7 +10,7 @@ import pytest
 from sendoff.delivery.pipeline import claim, claim_held, deliver, release
 from sendoff.delivery.record import record
 from sendoff.delivery.sweep import sweep
-from sendoff.policy.admission import Quotas
+from sendoff.policy.delivery.admission import Quotas
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.queries import deliveries, delivery_history
 from tests.support.app_fixture import AppFixture, open_app

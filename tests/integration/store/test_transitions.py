@@ -22,8 +22,8 @@ from sendoff.ids import new_id
 from sendoff.operators.actions import discard_dead_letter
 from sendoff.operators.replays.replay import cancel_replay, tick_replay
 from sendoff.policy import states
-from sendoff.policy.admission import UNLIMITED, Quotas
-from sendoff.policy.decision import HealthEffect
+from sendoff.policy.delivery.admission import UNLIMITED, Quotas
+from sendoff.policy.delivery.decision import HealthEffect
 from sendoff.policy.states import (
     DEAD_LETTER,
     DELIVERY,

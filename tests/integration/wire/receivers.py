@@ -10,7 +10,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from ipaddress import ip_address, ip_network
 
-from sendoff.policy.addresses import Address, AddressPolicy, Target, check_url
+from sendoff.policy.endpoints.addresses import Address, AddressPolicy, Target, check_url
 from sendoff.wire.errors import NameNotFound
 
 LOOPBACK = AddressPolicy(allow_networks=(ip_network("127.0.0.0/8"),), allow_http=True)

@@ -11,7 +11,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from sendoff.policy.addresses import Address, AddressPolicy, check_url
+from sendoff.policy.endpoints.addresses import Address, AddressPolicy, check_url
 from sendoff.wire.errors import ConnectFailed, LocalFailure, NameNotFound, RefusedAddress, TimedOut
 from sendoff.wire.http.client import Client
 from sendoff.wire.net import sockets

@@ -17,7 +17,7 @@ DIALS = 500  # 80 MB if each might go as far as it can
 SENDER = f"""
 import asyncio, sys, uvloop
 from pathlib import Path
-from sendoff.policy.addresses import check_url
+from sendoff.policy.endpoints.addresses import check_url
 from sendoff.wire.http.client import Client
 from sendoff.wire.errors import WireError
 from tests.integration.wire.receivers import LOOPBACK

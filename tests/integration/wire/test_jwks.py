@@ -8,7 +8,7 @@ import pytest
 
 from sendoff.accounts import jwks
 from sendoff.errors import UnsafeUrl
-from sendoff.policy.addresses import AddressPolicy
+from sendoff.policy.endpoints.addresses import AddressPolicy
 from sendoff.wire.errors import BadResponse, ConnectFailed, ConnectionLost, TimedOut
 from tests.integration.wire.receivers import LOOPBACK, Peer, answering, receiving
 

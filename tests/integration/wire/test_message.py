@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendoff.policy.addresses import AddressPolicy, check_url
+from sendoff.policy.endpoints.addresses import AddressPolicy, check_url
 from sendoff.wire.http.message import OWN_HEADERS, encode_headers, encode_request
 
 TARGET = check_url("https://example.com/hooks", AddressPolicy())

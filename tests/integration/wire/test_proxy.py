@@ -9,7 +9,7 @@ from ipaddress import ip_network
 import pytest
 import trustme
 
-from sendoff.policy.addresses import AddressPolicy, check_url
+from sendoff.policy.endpoints.addresses import AddressPolicy, check_url
 from sendoff.wire.errors import ConnectFailed, LocalFailure, RefusedAddress, TimedOut, TlsFailed
 from sendoff.wire.http.client import Client
 from tests.integration.wire.receivers import LOOPBACK, FixedResolver, Peer, receiving, well_behaved

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sendoff.policy.addresses import check_url
+from sendoff.policy.endpoints.addresses import check_url
 from sendoff.wire.errors import LocalFailure, NameLookupFailed, NameNotFound, NameUnanswered, TimedOut
 from sendoff.wire.http.client import Client
 from sendoff.wire.net.resolver import Answer, SystemResolver, is_local_name, look_up

@@ -19,7 +19,7 @@ TIMEOUT_SECONDS = 3.0
 
 SENDER = f"""
 import asyncio, sys, uvloop
-from sendoff.policy.addresses import check_url
+from sendoff.policy.endpoints.addresses import check_url
 from sendoff.wire.http.client import Client
 from sendoff.wire.errors import WireError
 from tests.integration.wire.receivers import LOOPBACK

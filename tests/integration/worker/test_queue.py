@@ -19,7 +19,7 @@ from sendoff.delivery import backlog
 from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.errors import Unavailable
 from sendoff.ids import new_id
-from sendoff.policy.admission import most_due
+from sendoff.policy.delivery.admission import most_due
 from sendoff.publishing.publish import NewEvent
 from sendoff.queue import (
     BULK,

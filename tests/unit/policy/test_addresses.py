@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendoff.policy.addresses import Address, AddressPolicy, classify, refusal
+from sendoff.policy.endpoints.addresses import Address, AddressPolicy, classify, refusal
 
 # name, first, last, what lies just below and just above (None: public; "-": there is nothing there)
 RANGES = [

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sendoff.policy import admission as admission_module
-from sendoff.policy.admission import (
+from sendoff.policy.delivery import admission as admission_module
+from sendoff.policy.delivery.admission import (
     FAST_WITHIN_SECONDS,
     PREFETCH_MAX_SECONDS,
     PREFETCH_PER_LIMIT,

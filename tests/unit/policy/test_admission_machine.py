@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sendoff.policy.admission import (
+from sendoff.policy.delivery.admission import (
     ONE_RESERVED_IN,
     PREFETCH_MAX_SECONDS,
     PREFETCH_PER_LIMIT,

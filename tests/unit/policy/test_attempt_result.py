@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendoff.policy.attempt_result import ResultKind, classify_error, classify_response, parse_retry_after
+from sendoff.policy.delivery.attempt_result import ResultKind, classify_error, classify_response, parse_retry_after
 
 NOW = datetime(2026, 4, 24, 12, 0, tzinfo=UTC)
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendoff.policy.auto_disable import AutoDisable, EndedAttempt, FailureTally
-from sendoff.policy.decision import HealthEffect
+from sendoff.policy.delivery.auto_disable import AutoDisable, EndedAttempt, FailureTally
+from sendoff.policy.delivery.decision import HealthEffect
 from sendoff.policy.states import EndpointState
 
 TWENTY = AutoDisable(20)

@@ -8,9 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendoff.policy.attempt_result import REJECTED_ADDRESS, AttemptResult, ResultKind, classify_error, classify_response
-from sendoff.policy.decision import OUR_PATIENCE_SECONDS, Decision, Delivered, HealthEffect, decide
-from sendoff.policy.retry import DeadLettered, Retry, RetrySchedule
+from sendoff.policy.delivery.attempt_result import (
+    REJECTED_ADDRESS,
+    AttemptResult,
+    ResultKind,
+    classify_error,
+    classify_response,
+)
+from sendoff.policy.delivery.decision import OUR_PATIENCE_SECONDS, Decision, Delivered, HealthEffect, decide
+from sendoff.policy.delivery.retry import DeadLettered, Retry, RetrySchedule
 from sendoff.policy.states import DeadLetterReason
 
 NOW = datetime(2026, 4, 24, 12, 0, tzinfo=UTC)

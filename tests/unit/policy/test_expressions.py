@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendoff.policy.expressions import (
+from sendoff.policy.endpoints.expressions import (
     MAX_READS,
     MAX_VALUES,
     Evaluated,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendoff.policy.matching import (
+from sendoff.policy.endpoints.matching import (
     BUILT_IN_TYPES,
     DEFAULT_SUBSCRIPTION,
     PING,

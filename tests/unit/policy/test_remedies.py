@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sendoff.policy.attempt_result import classify_response
+from sendoff.policy.delivery.attempt_result import classify_response
 from sendoff.policy.remedies import advise_on_attempt, advise_on_dead_letter
 from sendoff.policy.states import DeadLetterReason
 from sendoff.wire.errors import WireError

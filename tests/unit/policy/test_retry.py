@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendoff.policy.retry import DeadLettered, Retry, RetrySchedule
+from sendoff.policy.delivery.retry import DeadLettered, Retry, RetrySchedule
 from sendoff.policy.states import DeadLetterReason
 
 NOW = datetime(2026, 4, 24, 12, 0, tzinfo=UTC)

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sendoff.errors import UnsafeUrl
-from sendoff.policy.addresses import AddressPolicy, check_url, classify
+from sendoff.policy.endpoints.addresses import AddressPolicy, check_url, classify
 
 STRICT = AddressPolicy()
 LOCAL = AddressPolicy(allow_networks=(ip_network("127.0.0.0/8"), ip_network("::1/128")), allow_http=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any
 
-from sendoff.policy.addresses import Target
-from sendoff.policy.matching import PING
+from sendoff.policy.endpoints.addresses import Target
+from sendoff.policy.endpoints.matching import PING
 from sendoff.store.engine.database import Database, Transaction
 from sendoff.store.engine.sqlite_driver import Embedded
 from sendoff.wire.errors import LocalFailure, TimedOut

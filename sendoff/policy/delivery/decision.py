@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from sendoff.policy.attempt_result import REJECTED_ADDRESS, AttemptResult, ResultKind
-from sendoff.policy.retry import DeadLettered, RandomSource, Retry, RetrySchedule, jittered
+from sendoff.policy.delivery.attempt_result import REJECTED_ADDRESS, AttemptResult, ResultKind
+from sendoff.policy.delivery.retry import DeadLettered, RandomSource, Retry, RetrySchedule, jittered
 from sendoff.policy.states import DeadLetterReason
 
 OUR_WAIT_SECONDS = 10.0

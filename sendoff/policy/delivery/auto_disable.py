@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sendoff.policy.decision import HealthEffect
+from sendoff.policy.delivery.decision import HealthEffect
 from sendoff.policy.states import EndpointState
 
 
