@@ -11,7 +11,7 @@ from sendoff.endpoints.manage import get_endpoint
 from sendoff.operators.actions import retry_delivery
 from sendoff.operators.queries import get_delivery
 from sendoff.operators.replays.replay import Selection
-from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 
 from ..http.dependencies import ContextOf, WebhooksReader, WebhooksWriter, json_body
 from ..http.idempotency import Write

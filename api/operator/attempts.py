@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from sendoff.operators.queries import list_attempts
-from sendoff.store.queries.delivery_history import AttemptFilter, ListedAttempt
+from sendoff.store.queries.traffic.delivery_history import AttemptFilter, ListedAttempt
 
 from ..http.dependencies import ContextOf, OperatorReader
 from ..http.schemas import Id, Page, QueryTime

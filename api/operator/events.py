@@ -14,7 +14,7 @@ from sendoff.ids import is_event_id
 from sendoff.operators.events import EventReport, ListedEvents, get_event_report, list_events
 from sendoff.operators.explain import EventExplanation, Verdict, explain_event
 from sendoff.publishing.history import ListedDelivery
-from sendoff.store.queries.event_lists import EventFilter
+from sendoff.store.queries.traffic.event_lists import EventFilter
 
 from ..events.schemas import EventDelivery
 from ..http.dependencies import ContextOf, OperatorReader

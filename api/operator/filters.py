@@ -11,8 +11,8 @@ from sendoff.ids import is_event_id
 from sendoff.operators.replays.replay import DEFAULT_RATE, HIGHEST_RATE, Included, Selection
 from sendoff.policy.states import DeadLetterReason, DeadLetterState, DeliveryState
 from sendoff.publishing.history import list_deliveries
-from sendoff.store.queries.dead_letters import DeadLetterFilter
-from sendoff.store.queries.delivery_history import DeliveryFilter
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.delivery_history import DeliveryFilter
 
 from ..http.pagination import decode_cursor, split_page
 from ..http.schemas import Page, QueryTime

@@ -18,7 +18,7 @@ from sendoff.endpoints.manage import (
 )
 from sendoff.endpoints.secrets import rotate_secret
 from sendoff.publishing.history import list_deliveries
-from sendoff.store.queries.delivery_history import DeliveryFilter
+from sendoff.store.queries.traffic.delivery_history import DeliveryFilter
 
 from ..http.dependencies import ContextOf, WebhooksReader, WebhooksWriter, json_body, optional_json_body
 from ..http.idempotency import Write

@@ -17,9 +17,10 @@ from sendoff.policy.delivery.admission import UNLIMITED
 from sendoff.policy.delivery.decision import HealthEffect
 from sendoff.policy.states import DeliveryState
 from sendoff.store.hot.rows import AttemptRecord, ClaimedRow
-from sendoff.store.queries import deliveries, retention
-from sendoff.store.queries.deliveries import NewDelivery
-from sendoff.store.queries.events import NewEventRow
+from sendoff.store.queries.installation import retention
+from sendoff.store.queries.traffic import deliveries
+from sendoff.store.queries.traffic.deliveries import NewDelivery
+from sendoff.store.queries.traffic.events import NewEventRow
 
 _BATCH = 100
 _PAYLOAD = 1024

@@ -14,8 +14,8 @@ from sendoff.operators import queries
 from sendoff.operators.replays.replay import Selection, count_replay
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing import history
-from sendoff.store.queries.dead_letters import DeadLetterFilter
-from sendoff.store.queries.delivery_history import DeliveryFilter
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.delivery_history import DeliveryFilter
 
 _PAGE = 51
 _DEAD, _PENDING = (DeliveryState.DEAD,), (DeliveryState.PENDING,)

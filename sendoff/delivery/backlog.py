@@ -15,7 +15,7 @@ from sendoff.context import Context
 from sendoff.delivery.pipeline import Claim, Claims, claim_held
 from sendoff.errors import Unavailable
 from sendoff.policy.delivery.admission import Admission, Responsiveness
-from sendoff.store.queries import deliveries
+from sendoff.store.queries.traffic import deliveries
 
 _log = structlog.get_logger(__name__)
 

@@ -13,9 +13,10 @@ from sendoff.maintenance.throttle import pause_after
 from sendoff.metrics import DEAD_LETTERS, DELIVERIES
 from sendoff.policy.states import CLOSE_ITEM, DeadLetterReason, EndpointState, ReplayItemState
 from sendoff.store.engine.database import Transaction
-from sendoff.store.queries import dead_letters, deliveries, endpoints, replays
-from sendoff.store.queries.dead_letters import Drain, InsertedLetter
-from sendoff.store.queries.deliveries import OpenDelivery
+from sendoff.store.queries import endpoints
+from sendoff.store.queries.traffic import dead_letters, deliveries, replays
+from sendoff.store.queries.traffic.dead_letters import Drain, InsertedLetter
+from sendoff.store.queries.traffic.deliveries import OpenDelivery
 
 DRAIN_BATCH = 200
 """Deliveries in one transaction; a larger batch keeps its locks longer, and recording waits for them."""

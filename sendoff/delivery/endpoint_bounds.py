@@ -17,8 +17,9 @@ from sendoff.policy.delivery.retry import RetrySchedule
 from sendoff.settings import parse_duration
 from sendoff.store.engine.database import Transaction
 from sendoff.store.hot.rows import ClaimedRow
-from sendoff.store.queries import deliveries, endpoints
+from sendoff.store.queries import endpoints
 from sendoff.store.queries.endpoints import Destination
+from sendoff.store.queries.traffic import deliveries
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import structlog
 from sendoff.context import Context
 from sendoff.errors import Unavailable
 from sendoff.store.hot.rows import ClaimedRow
-from sendoff.store.queries import ordering
+from sendoff.store.queries.traffic import ordering
 
 _log = structlog.get_logger(__name__)
 

@@ -42,10 +42,10 @@ from sendoff.policy.delivery.decision import Decision, Delivered, HealthEffect, 
 from sendoff.policy.endpoints.addresses import AddressPolicy, Target, check_url
 from sendoff.policy.states import EndpointState
 from sendoff.store.hot.rows import ClaimedDelivery, ClaimedRow, ClaimResult
-from sendoff.store.queries import deliveries
-from sendoff.store.queries.deliveries import OpenDelivery
 from sendoff.store.queries.endpoints import Destination
-from sendoff.store.queries.events import EventContent
+from sendoff.store.queries.traffic import deliveries
+from sendoff.store.queries.traffic.deliveries import OpenDelivery
+from sendoff.store.queries.traffic.events import EventContent
 from sendoff.store.tables import Endpoint
 from sendoff.store.vault import Vault
 from sendoff.tracing import Span

@@ -33,8 +33,9 @@ from sendoff.policy.operational_events import OPERATORS, OperationalEventType
 from sendoff.policy.states import ANSWER_GONE, AUTO_DISABLE, DeadLetterReason, DeliveryState, EndpointState
 from sendoff.store.engine.database import Transaction
 from sendoff.store.hot.rows import AttemptRecord, EndpointBefore, Exchange, NewDeadLetter
-from sendoff.store.queries import deliveries, endpoints, operational_events
+from sendoff.store.queries import endpoints, operational_events
 from sendoff.store.queries.operational_events import NewOperationalEvent
+from sendoff.store.queries.traffic import deliveries
 from sendoff.store.tables import Endpoint
 
 _log = structlog.get_logger(__name__)

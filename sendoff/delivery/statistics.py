@@ -15,7 +15,7 @@ from sendoff.policy.delivery.decision import Delivered
 from sendoff.policy.delivery.retry import DeadLettered
 from sendoff.policy.states import DeadLetterReason, DeliveryState
 from sendoff.policy.statistics import DURATION_BINS, LONGEST_DURATION, bin_of, minute_of
-from sendoff.store.queries import statistics
+from sendoff.store.queries.installation import statistics
 from sendoff.store.tables.statistics import MEASURES
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from sendoff.context import Context
     from sendoff.delivery.pipeline import FinishedAttempt
-    from sendoff.store.queries.dead_letters import InsertedLetter
-    from sendoff.store.queries.deliveries import NewDelivery
+    from sendoff.store.queries.traffic.dead_letters import InsertedLetter
+    from sendoff.store.queries.traffic.deliveries import NewDelivery
 
 _log = structlog.get_logger(__name__)
 

@@ -8,7 +8,8 @@ from datetime import timedelta
 from sendoff.context import Context
 from sendoff.delivery.ordering import advance
 from sendoff.metrics import SWEEP_FOUND
-from sendoff.store.queries import deliveries, ordering, replays, uploads
+from sendoff.store.queries import uploads
+from sendoff.store.queries.traffic import deliveries, ordering, replays
 
 ENQUEUE_LIMIT = 10_000
 """Deliveries enqueued in one sweep; at a sweep a second, twice what a worker is built to send."""

@@ -27,7 +27,7 @@ from sendoff.errors import Invalid, NotFound, RateLimited, Unavailable
 from sendoff.ids import is_event_id, new_event_id
 from sendoff.policy.endpoints.matching import matches
 from sendoff.publishing.evaluation import input_of
-from sendoff.store.queries import events
+from sendoff.store.queries.traffic import events
 
 if TYPE_CHECKING:
     from sendoff.context import Context

@@ -32,7 +32,8 @@ from sendoff.policy.operational_events import OPERATORS
 from sendoff.policy.states import EndpointState
 from sendoff.publishing.event_types import check_operational_subscription, check_subscription
 from sendoff.store.engine.database import Transaction
-from sendoff.store.queries import accounts, endpoints, ordering
+from sendoff.store.queries import accounts, endpoints
+from sendoff.store.queries.traffic import ordering
 from sendoff.store.tables import Endpoint
 
 PAGE_SIZE = 100

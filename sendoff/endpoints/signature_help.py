@@ -17,7 +17,8 @@ from sendoff.errors import TooLarge, Unprocessable
 from sendoff.ids import is_event_id
 from sendoff.policy.states import EndpointState
 from sendoff.sandbox import Sandbox
-from sendoff.store.queries import delivery_history, endpoints, events
+from sendoff.store.queries import endpoints
+from sendoff.store.queries.traffic import delivery_history, events
 from sendoff.verify import SCHEMES, TOLERANCE_SECONDS, Explanation
 
 if TYPE_CHECKING:

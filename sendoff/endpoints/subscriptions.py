@@ -23,7 +23,8 @@ from sendoff.policy.endpoints.addresses import check_url
 from sendoff.policy.endpoints.matching import BUILT_IN_TYPES, DIALBIRD_TYPES, is_event_type_name
 from sendoff.policy.states import EndpointState
 from sendoff.store.engine.database import Transaction
-from sendoff.store.queries import accounts, endpoints, events
+from sendoff.store.queries import accounts, endpoints
+from sendoff.store.queries.traffic import events
 from sendoff.store.tables import Endpoint
 from sendoff.wire.errors import RefusedAddress, WireError
 

@@ -11,7 +11,8 @@ import structlog
 
 from sendoff.context import Context
 from sendoff.settings import LONGEST_ENDPOINT_TIMEOUT_SECONDS
-from sendoff.store.queries import deliveries, uploads
+from sendoff.store.queries import uploads
+from sendoff.store.queries.traffic import deliveries
 
 _BATCH = 5_000
 

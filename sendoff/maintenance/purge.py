@@ -13,7 +13,8 @@ from sendoff.context import Context
 from sendoff.idempotency import LIFETIME
 from sendoff.maintenance.throttle import pause_after
 from sendoff.store.engine.database import Transaction
-from sendoff.store.queries import audit, endpoints, idempotency, page_sessions, retention
+from sendoff.store.queries import audit, endpoints, idempotency, page_sessions
+from sendoff.store.queries.installation import retention
 
 _log = structlog.get_logger(__name__)
 

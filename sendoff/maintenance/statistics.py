@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sendoff.maintenance.throttle import pause_after
 from sendoff.policy.statistics import KEPT_MINUTES, minute_of
-from sendoff.store.queries import statistics
+from sendoff.store.queries.installation import statistics
 
 if TYPE_CHECKING:
     from sendoff.context import Context

@@ -15,8 +15,9 @@ from sendoff.operators.replays.replay import check_meant, describe_filter
 from sendoff.policy.states import DISCARD, DeadLetterState, DeliveryState, EndpointState
 from sendoff.publishing.untransformed import transform_again
 from sendoff.store.engine.database import Transaction
-from sendoff.store.queries import dead_letters, deliveries, endpoints
-from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries import endpoints
+from sendoff.store.queries.traffic import dead_letters, deliveries
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from sendoff.store.tables import DeadLetter, Delivery, Endpoint
 
 

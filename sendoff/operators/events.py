@@ -10,9 +10,10 @@ import orjson
 from sendoff.errors import Invalid, NotFound
 from sendoff.idempotency import answer_binding
 from sendoff.ids import event_time, is_event_id
-from sendoff.store.queries import delivery_history, endpoints, event_lists, events, idempotency
-from sendoff.store.queries.event_lists import EventFilter
-from sendoff.store.queries.overview import prefer_indexes
+from sendoff.store.queries import endpoints, idempotency
+from sendoff.store.queries.installation.overview import prefer_indexes
+from sendoff.store.queries.traffic import delivery_history, event_lists, events
+from sendoff.store.queries.traffic.event_lists import EventFilter
 from sendoff.store.vault import CannotOpenSecret
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from sendoff.policy.operational_events import OPERATORS
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.publishing.evaluation import evaluate_event, input_of
 from sendoff.publishing.history import find_waits_for
-from sendoff.store.queries import audit, dead_letters, delivery_history, endpoints, events
+from sendoff.store.queries import audit, endpoints
+from sendoff.store.queries.traffic import dead_letters, delivery_history, events
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

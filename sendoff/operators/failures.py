@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from sendoff.context import Context
 from sendoff.errors import Invalid
 from sendoff.ids import is_uuid
-from sendoff.store.queries import failures
-from sendoff.store.queries.failures import FailureGroup
+from sendoff.store.queries.traffic import failures
+from sendoff.store.queries.traffic.failures import FailureGroup
 
 MOST_GROUPS = 100
 

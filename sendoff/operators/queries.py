@@ -15,11 +15,12 @@ from sendoff.operators.installation.statistics import Sums, sums_of_endpoint
 from sendoff.policy.states import DeadLetterReason, DeliveryState, EndpointState
 from sendoff.publishing.history import find_waits_for
 from sendoff.store.engine.database import Transaction
-from sendoff.store.queries import audit, dead_letters, delivery_history, endpoints, events
+from sendoff.store.queries import audit, endpoints
 from sendoff.store.queries.audit import AuditFilter
-from sendoff.store.queries.dead_letters import DeadLetterFilter
-from sendoff.store.queries.delivery_history import AttemptFilter, ListedAttempt
-from sendoff.store.queries.overview import count_open_of_endpoint
+from sendoff.store.queries.installation.overview import count_open_of_endpoint
+from sendoff.store.queries.traffic import dead_letters, delivery_history, events
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.delivery_history import AttemptFilter, ListedAttempt
 from sendoff.store.tables import Attempt, AuditEntry, DeadLetter, Delivery, Endpoint, Event, LastExchange
 
 

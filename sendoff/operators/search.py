@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from sendoff.accounts.authentication import KEY_PREFIX, hash_key
 from sendoff.ids import is_event_id, is_uuid
-from sendoff.store.queries import accounts, dead_letters, delivery_history, endpoints, event_lists, events, replays
-from sendoff.store.queries.event_lists import EventFilter
+from sendoff.store.queries import accounts, endpoints
+from sendoff.store.queries.traffic import dead_letters, delivery_history, event_lists, events, replays
+from sendoff.store.queries.traffic.event_lists import EventFilter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

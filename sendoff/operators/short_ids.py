@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sendoff.errors import Conflict, Invalid, NotFound
 from sendoff.ids import is_event_id, is_uuid
-from sendoff.store.queries import short_ids
+from sendoff.store.queries.traffic import short_ids
 
 if TYPE_CHECKING:
     from sendoff.context import Context

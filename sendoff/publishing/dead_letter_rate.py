@@ -9,9 +9,10 @@ from sendoff.clock import iso
 from sendoff.context import Context
 from sendoff.policy.operational_events import OPERATORS, OperationalEventType
 from sendoff.policy.redaction import redact_url
-from sendoff.store.queries import accounts, dead_letters, operational_events
-from sendoff.store.queries.dead_letters import DeadOfEndpoint
+from sendoff.store.queries import accounts, operational_events
 from sendoff.store.queries.operational_events import NewOperationalEvent
+from sendoff.store.queries.traffic import dead_letters
+from sendoff.store.queries.traffic.dead_letters import DeadOfEndpoint
 from sendoff.store.tables import AlertGroup
 
 WINDOW = timedelta(hours=1)

@@ -28,7 +28,7 @@ from sendoff.policy.json_schema import Schema, SchemaRefused, Violation, compile
 from sendoff.publishing.schema_task import CheckData
 from sendoff.sandbox import LimitReached, Sandbox
 from sendoff.store.engine.database import Transaction
-from sendoff.store.queries import events
+from sendoff.store.queries.traffic import events
 from sendoff.store.tables import EventType
 
 STEPS_AT_ONCE = 200_000

@@ -10,8 +10,9 @@ from sendoff.errors import NotFound
 from sendoff.ids import is_event_id
 from sendoff.policy.states import DeliveryState
 from sendoff.store.engine.database import Transaction
-from sendoff.store.queries import delivery_history, endpoints, events, ordering
-from sendoff.store.queries.delivery_history import DeliveryFilter
+from sendoff.store.queries import endpoints
+from sendoff.store.queries.traffic import delivery_history, events, ordering
+from sendoff.store.queries.traffic.delivery_history import DeliveryFilter
 from sendoff.store.tables import Delivery, Endpoint, Event
 
 

@@ -12,8 +12,9 @@ from sendoff.context import Context
 from sendoff.policy.operational_events import OperationalEventType
 from sendoff.policy.redaction import redact_text, redact_url
 from sendoff.store.engine.database import Transaction
-from sendoff.store.queries import accounts, dead_letters, delivery_history, endpoints, replays
-from sendoff.store.queries.replays import ReplayProgress
+from sendoff.store.queries import accounts, endpoints
+from sendoff.store.queries.traffic import dead_letters, delivery_history, replays
+from sendoff.store.queries.traffic.replays import ReplayProgress
 from sendoff.store.tables import DeadLetter, Delivery, Endpoint, OperationalEvent, Replay
 
 _SAY_THE_ERROR = (OperationalEventType.ENDPOINT_FAILING, OperationalEventType.ENDPOINT_DISABLED)

@@ -27,10 +27,10 @@ from sendoff.publishing.turns import PublishTurns
 from sendoff.publishing.untransformed import Untransformed, dead_letter_untransformed
 from sendoff.store.engine.database import ANSWER_SECONDS, Transaction
 from sendoff.store.hot.rows import EventOfKey
-from sendoff.store.queries import events, ordering
-from sendoff.store.queries.deliveries import NewDelivery
 from sendoff.store.queries.endpoints import Subscriber
-from sendoff.store.queries.events import NewEventRow
+from sendoff.store.queries.traffic import events, ordering
+from sendoff.store.queries.traffic.deliveries import NewDelivery
+from sendoff.store.queries.traffic.events import NewEventRow
 from sendoff.store.tables import EventTag
 
 _EVERYTHING = Evaluated()

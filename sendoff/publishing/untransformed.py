@@ -11,9 +11,10 @@ from sendoff.ids import new_id
 from sendoff.policy.endpoints.expressions import Pair
 from sendoff.policy.states import DeadLetterReason
 from sendoff.publishing.evaluation import evaluate_event, input_of
-from sendoff.store.queries import dead_letters, deliveries, endpoints, events
-from sendoff.store.queries.dead_letters import Drain
-from sendoff.store.queries.deliveries import NewData
+from sendoff.store.queries import endpoints
+from sendoff.store.queries.traffic import dead_letters, deliveries, events
+from sendoff.store.queries.traffic.dead_letters import Drain
+from sendoff.store.queries.traffic.deliveries import NewData
 
 if TYPE_CHECKING:
     from sendoff.context import Context

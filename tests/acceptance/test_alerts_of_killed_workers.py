@@ -14,7 +14,7 @@ from sendoff.operators.alert_endpoints import create_alert_endpoint
 from sendoff.operators.queries import list_dead_letters
 from sendoff.settings import load
 from sendoff.startup import open_context
-from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from tests.acceptance.conftest import Install
 from tests.support.databases import LiveDatabase
 from tests.support.installation import STEADY, Installation

@@ -11,7 +11,7 @@ from sendoff.audit import Actor
 from sendoff.operators.replays.replay import Selection, start_replay
 from sendoff.settings import load
 from sendoff.startup import open_context
-from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from tests.acceptance.conftest import Install, mostly_sqlite
 from tests.support.databases import LiveDatabase
 from tests.support.installation import PATIENT, Installation

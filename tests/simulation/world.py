@@ -33,7 +33,7 @@ from sendoff.queue import BULK_DELIVERIES, DELIVERIES, REPLAYS, RedisQueue
 from sendoff.store.engine.batch import read_time
 from sendoff.store.engine.database import Database
 from sendoff.store.engine.write_turns import WriteTurns
-from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from sendoff.wire.errors import ConnectionLost, LocalFailure, TimedOut
 from sendoff.wire.http.client import Client
 from sendoff.wire.http.message import Response

@@ -11,7 +11,7 @@ from sendoff.operators.actions import discard_dead_letter, retry_delivery
 from sendoff.operators.failures import list_failures
 from sendoff.operators.queries import get_dead_letter, list_dead_letters
 from sendoff.policy.states import DeadLetterReason, DeadLetterState
-from sendoff.store.queries.failures import LOOKED_AT, FailureGroup
+from sendoff.store.queries.traffic.failures import LOOKED_AT, FailureGroup
 
 from ...http.pagination import decode_cursor, split_page
 from ...http.validation import validate

@@ -18,7 +18,7 @@ from sendoff.policy.states import EndpointState
 from sendoff.publishing.history import list_deliveries
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.queries.audit import AuditFilter
-from sendoff.store.queries.delivery_history import DeliveryFilter
+from sendoff.store.queries.traffic.delivery_history import DeliveryFilter
 
 from ...customers.trials import NewTrial, TrialView
 from ...http.pagination import decode_cursor, split_page

@@ -13,7 +13,7 @@ from sendoff.operators.queries import DeliveryReport, get_delivery
 from sendoff.operators.replays.replay import Selection, start_replay
 from sendoff.policy.remedies import Advice, advise_on_attempt, advise_on_dead_letter
 from sendoff.policy.states import DeliveryState
-from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 
 from ...http.schemas import Page as ListPage
 from ...http.validation import validate

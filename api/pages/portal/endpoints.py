@@ -23,7 +23,7 @@ from sendoff.policy.remedies import advise_on_attempt
 from sendoff.policy.states import EndpointState
 from sendoff.publishing.history import list_deliveries
 from sendoff.settings import parse_duration
-from sendoff.store.queries.delivery_history import DeliveryFilter
+from sendoff.store.queries.traffic.delivery_history import DeliveryFilter
 from sendoff.store.tables import Endpoint
 
 from ...customers.event_types import EventTypeView, list_views

@@ -26,7 +26,7 @@ from sendoff.operators.replays.replay_preview import preview_replay
 from sendoff.policy.endpoints.matching import matches
 from sendoff.policy.states import EndpointState
 from sendoff.publishing.publish import NewEvent
-from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from sendoff.store.tables import Endpoint
 
 from ...customers.event_types import list_views

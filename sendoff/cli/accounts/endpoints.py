@@ -33,7 +33,7 @@ from sendoff.operators.replays.replay import Included, Selection
 from sendoff.policy.states import EndpointState
 from sendoff.publishing.publish import NewEvent
 from sendoff.settings import parse_duration
-from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 
 app = typer.Typer(help="Every organization's endpoints.", no_args_is_help=True)
 

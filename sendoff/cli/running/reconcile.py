@@ -13,7 +13,7 @@ from sendoff.cli.terminal.output import Output, print_json, print_table
 from sendoff.cli.terminal.tables import Column
 from sendoff.operators.installation.reconcile import FINDINGS_PER_CHECK, Reconciliation, reconcile
 from sendoff.settings import parse_duration
-from sendoff.store.queries.reconciliation import Finding
+from sendoff.store.queries.installation.reconciliation import Finding
 
 
 def _check_duration(given: str) -> str:

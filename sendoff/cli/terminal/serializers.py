@@ -27,7 +27,7 @@ from sendoff.policy.redaction import redact_url
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing.history import ListedDelivery
 from sendoff.store.queries.accounts import ListedKey
-from sendoff.store.queries.delivery_history import ListedAttempt
+from sendoff.store.queries.traffic.delivery_history import ListedAttempt
 from sendoff.store.tables import (
     AuditEntry,
     DeadLetter,

@@ -25,7 +25,7 @@ from sendoff.cli.terminal.time_options import Since, Until, parse_past
 from sendoff.operators import actions, queries
 from sendoff.operators.replays.replay import Selection, count_replay
 from sendoff.policy.states import DeadLetterReason, DeadLetterState
-from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 
 app = typer.Typer(help="Deliveries that were given up.", no_args_is_help=True)
 

@@ -23,7 +23,7 @@ from sendoff.cli.terminal.time_options import Since, Until, parse_past
 from sendoff.operators import actions, queries
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing import history
-from sendoff.store.queries.delivery_history import DeliveryFilter
+from sendoff.store.queries.traffic.delivery_history import DeliveryFilter
 
 app = typer.Typer(help="Any delivery, with its attempts.", no_args_is_help=True)
 

@@ -23,7 +23,7 @@ from sendoff.errors import NotFound
 from sendoff.operators.events import get_event_report, list_events
 from sendoff.operators.explain import explain_event
 from sendoff.operators.search import search
-from sendoff.store.queries.event_lists import EventFilter
+from sendoff.store.queries.traffic.event_lists import EventFilter
 
 app = typer.Typer(help="Find an event, see it, and why it was sent to an endpoint, or not.", no_args_is_help=True)
 

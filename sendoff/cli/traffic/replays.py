@@ -28,7 +28,7 @@ from sendoff.context import Context
 from sendoff.operators.replays import replay as operations
 from sendoff.operators.replays.replay import DEFAULT_RATE, HIGHEST_RATE, Included, Selection
 from sendoff.policy.states import DeadLetterState, ReplayState
-from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 
 app = typer.Typer(help="Replays that were started, and how far they are.", no_args_is_help=True)
 

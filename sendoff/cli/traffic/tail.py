@@ -16,7 +16,7 @@ from sendoff.cli.terminal.serializers import serialize_listed_attempt
 from sendoff.cli.terminal.values import printable, shorten_id, show_host
 from sendoff.clock import SystemClock
 from sendoff.operators.queries import list_attempts
-from sendoff.store.queries.delivery_history import AttemptFilter
+from sendoff.store.queries.traffic.delivery_history import AttemptFilter
 
 _POLL_SECONDS = 1.0
 _OVERLAP = timedelta(seconds=60)

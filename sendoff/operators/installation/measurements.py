@@ -25,8 +25,8 @@ from sendoff.errors import SendoffError
 from sendoff.operators.installation.workers import ALIVE_SECONDS
 from sendoff.policy.states import DeadLetterReason
 from sendoff.queue import QUEUE_NAMES, measure_queues
-from sendoff.store.queries import measurements, workers
-from sendoff.store.queries.overview import count_open
+from sendoff.store.queries.installation import measurements, workers
+from sendoff.store.queries.installation.overview import count_open
 
 MEASURE_SECONDS, MEASURE_SLOWLY_SECONDS = 10.0, 60.0
 """How often the database is asked at most: for what an index answers, and for what reads all endpoints. More

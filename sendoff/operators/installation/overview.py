@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sendoff.operators.installation.statistics import rank_endpoints
 from sendoff.operators.installation.workers import list_workers
-from sendoff.store.queries.overview import count_open
+from sendoff.store.queries.installation.overview import count_open
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sendoff.context import Context
     from sendoff.operators.installation.statistics import EndpointSums
-    from sendoff.store.queries.overview import OpenCounts
+    from sendoff.store.queries.installation.overview import OpenCounts
     from sendoff.store.tables import Worker
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from sendoff.context import Context
-from sendoff.store.queries import reconciliation
-from sendoff.store.queries.reconciliation import WALKS, Finding, Scan
+from sendoff.store.queries.installation import reconciliation
+from sendoff.store.queries.installation.reconciliation import WALKS, Finding, Scan
 
 GRACE = timedelta(minutes=10)
 """A delivery overdue by more than this counts as forgotten. A shorter time reports deliveries that are merely late."""

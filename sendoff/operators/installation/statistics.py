@@ -19,9 +19,10 @@ from sendoff.policy.statistics import (
     percentiles,
     pieces_of,
 )
-from sendoff.store.queries import endpoints, statistics
-from sendoff.store.queries.overview import prefer_indexes
-from sendoff.store.queries.statistics import ALL, ENDPOINT, EVERYTHING, ORGANIZATION, Source
+from sendoff.store.queries import endpoints
+from sendoff.store.queries.installation import statistics
+from sendoff.store.queries.installation.overview import prefer_indexes
+from sendoff.store.queries.installation.statistics import ALL, ENDPOINT, EVERYTHING, ORGANIZATION, Source
 from sendoff.store.tables.statistics import COUNTS, MEASURES
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import orjson
 from sendoff.audit import Actor, write_audit
 from sendoff.clock import iso
 from sendoff.errors import Invalid
-from sendoff.store.queries import transfers
+from sendoff.store.queries.installation import transfers
 from sendoff.store.tables import ApiKey, Endpoint, Membership, User
 from sendoff.store.vault import CannotOpenSecret, Vault
 

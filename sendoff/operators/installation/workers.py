@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sendoff import __version__
 from sendoff.ids import new_id
-from sendoff.store.queries import workers
+from sendoff.store.queries.installation import workers
 from sendoff.store.tables import Worker
 
 if TYPE_CHECKING:

@@ -21,11 +21,12 @@ from sendoff.policy.states import DeadLetterReason, DeliveryState, EndpointState
 from sendoff.publishing.evaluation import EvaluationJob, evaluate, evaluate_event, input_of, pair_of
 from sendoff.publishing.untransformed import Untransformed, dead_letter_untransformed
 from sendoff.store.engine.database import Transaction
-from sendoff.store.queries import deliveries, endpoints, events, ordering
-from sendoff.store.queries.dead_letters import DeadLetterFilter
-from sendoff.store.queries.deliveries import NewDelivery
-from sendoff.store.queries.events import ListedEvent
-from sendoff.store.queries.replays import MissingDelivery
+from sendoff.store.queries import endpoints
+from sendoff.store.queries.traffic import deliveries, events, ordering
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.deliveries import NewDelivery
+from sendoff.store.queries.traffic.events import ListedEvent
+from sendoff.store.queries.traffic.replays import MissingDelivery
 from sendoff.store.tables import Endpoint, Event, ReplayItem
 
 MOST_EVENTS = 100_000

@@ -35,17 +35,11 @@ from sendoff.policy.states import (
 )
 from sendoff.publishing.untransformed import transform_again
 from sendoff.store.engine.database import Transaction, after_commit_of
-from sendoff.store.queries import (
-    dead_letters,
-    deliveries,
-    delivery_history,
-    endpoints,
-    operational_events,
-    replays,
-)
-from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries import endpoints, operational_events
 from sendoff.store.queries.operational_events import NewOperationalEvent
-from sendoff.store.queries.replays import ReplayProgress
+from sendoff.store.queries.traffic import dead_letters, deliveries, delivery_history, replays
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.replays import ReplayProgress
 from sendoff.store.tables import Delivery, Replay, ReplayItem
 
 _log = structlog.get_logger(__name__)

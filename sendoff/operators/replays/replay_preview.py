@@ -9,8 +9,8 @@ from sendoff.context import Context
 from sendoff.operators.replays.replay import Included, Selection, count_missing
 from sendoff.policy.states import DeadLetterState
 from sendoff.store.engine.database import Transaction
-from sendoff.store.queries import dead_letters, replays
-from sendoff.store.queries.overview import prefer_indexes
+from sendoff.store.queries.installation.overview import prefer_indexes
+from sendoff.store.queries.traffic import dead_letters, replays
 from sendoff.store.tables import DeadLetter
 
 COUNTED_AT_MOST = 10_000

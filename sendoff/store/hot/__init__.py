@@ -14,9 +14,9 @@ from sendoff.store.engine.database import Database, Transaction
 from sendoff.store.hot.postgres import PostgresHotStore
 from sendoff.store.hot.rows import AttemptRecord, ClaimResult, EventOfKey, Recorded, Sender, WorkAtHand
 from sendoff.store.hot.sqlite import SqliteHotStore
-from sendoff.store.queries.deliveries import NewDelivery
 from sendoff.store.queries.endpoints import Subscriber
-from sendoff.store.queries.events import NewEventRow
+from sendoff.store.queries.traffic.deliveries import NewDelivery
+from sendoff.store.queries.traffic.events import NewEventRow
 
 
 class HotStore(Protocol):

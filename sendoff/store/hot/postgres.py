@@ -48,10 +48,10 @@ from sendoff.store.hot.rows import (
     read_subscribers,
 )
 from sendoff.store.hot.timing import timed
-from sendoff.store.queries.deliveries import NewDelivery
 from sendoff.store.queries.endpoints import Subscriber
-from sendoff.store.queries.events import NewEventRow
 from sendoff.store.queries.operational_events import is_wanted
+from sendoff.store.queries.traffic.deliveries import NewDelivery
+from sendoff.store.queries.traffic.events import NewEventRow
 
 _SUBSCRIBERS = f"""(
     SELECT json_agg(json_build_object(

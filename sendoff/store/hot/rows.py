@@ -14,9 +14,9 @@ from sendoff.policy.states import CLAIM_DUE, CLAIM_UPLOAD, RECORD, DeliveryState
 from sendoff.store.engine.batch import json_text, read_time
 from sendoff.store.engine.transitions import found_by
 from sendoff.store.queries.accounts import KnownKey
-from sendoff.store.queries.deliveries import LEASE_ENDED, PENDING_DUE
 from sendoff.store.queries.endpoints import LAST_HELD, Destination, Subscriber
-from sendoff.store.queries.events import EventContent
+from sendoff.store.queries.traffic.deliveries import LEASE_ENDED, PENDING_DUE
+from sendoff.store.queries.traffic.events import EventContent
 
 SUCCESS_NOTED_EVERY = timedelta(seconds=1)
 """`last_success_at` of a healthy endpoint is written at most this often; shorter, and the endpoint's row is locked and

@@ -8,7 +8,7 @@ import pytest
 
 from sendoff.ids import new_event_id, new_request_id, requested_at
 from sendoff.maintenance.purge import purge_expired
-from sendoff.store.queries import event_lists
+from sendoff.store.queries.traffic import event_lists
 from sendoff.store.tables import EventTag
 from tests.integration.api.api_fixture import ApiFixture
 from tests.support.receiver import Receiver

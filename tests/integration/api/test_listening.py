@@ -11,7 +11,7 @@ from sendoff.endpoints import listening
 from sendoff.endpoints.listening import MOST_SEEN, Cursor
 from sendoff.errors import Invalid
 from sendoff.ids import new_event_id
-from sendoff.store.queries import events
+from sendoff.store.queries.traffic import events
 from sendoff.store.tables import Event
 from sendoff.verify import SCHEMES, VerificationError, verify
 from tests.integration.api.api_fixture import ApiFixture

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sendoff.operators.replays.replay import tick_replay
-from sendoff.store.queries import delivery_history
+from sendoff.store.queries.traffic import delivery_history
 from tests.integration.api.api_fixture import ApiFixture
 from tests.support.exchange import Reply
 from tests.support.receiver import Receiver

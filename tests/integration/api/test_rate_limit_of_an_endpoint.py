@@ -9,8 +9,8 @@ import pytest
 from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.endpoints.fields import HIGHEST_RATE
 from sendoff.policy.states import DeliveryState
-from sendoff.store.queries import delivery_history
-from sendoff.store.queries.delivery_history import DeliveryFilter
+from sendoff.store.queries.traffic import delivery_history
+from sendoff.store.queries.traffic.delivery_history import DeliveryFilter
 from tests.integration.api.api_fixture import ApiFixture
 from tests.support.polling import eventually
 from tests.support.receiver import Receiver

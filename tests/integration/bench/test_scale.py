@@ -19,8 +19,8 @@ from sendoff.clock import SystemClock
 from sendoff.ids import is_event_id, is_uuid
 from sendoff.operators.installation.reconcile import reconcile
 from sendoff.policy.states import DeliveryState
-from sendoff.store.queries import delivery_history
-from sendoff.store.queries.delivery_history import DeliveryFilter
+from sendoff.store.queries.traffic import delivery_history
+from sendoff.store.queries.traffic.delivery_history import DeliveryFilter
 from tests.support.app_fixture import open_app
 from tests.support.receiver import Receiver
 

@@ -20,7 +20,7 @@ from sendoff.delivery.pipeline import claim, deliver
 from sendoff.delivery.record import record
 from sendoff.operators.replays.replay import Selection, start_replay
 from sendoff.queue import DELIVERIES, WORKERS_KEY
-from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from sendoff.store.vault import Vault
 from tests.integration.api.api_fixture import ApiFixture, open_api
 from tests.support.app_fixture import ACTOR

@@ -14,7 +14,7 @@ from sendoff.dialects.base import EventData
 from sendoff.ids import new_id
 from sendoff.policy.operational_events import OPERATORS, OperationalEventType
 from sendoff.publishing.operational_data import Subjects, describe_event
-from sendoff.store.queries.replays import ReplayProgress
+from sendoff.store.queries.traffic.replays import ReplayProgress
 from sendoff.store.tables import DeadLetter, Endpoint, OperationalEvent, Replay
 from tests.support.app_fixture import START
 from tools.docs_site import commands

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from sendoff.audit import Actor
 from sendoff.operators.actions import retry_delivery
 from sendoff.operators.replays.replay import Selection, cancel_replay, start_replay
-from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from tests.support.app_fixture import ACTOR, AppFixture, open_app
 from tests.support.receiver import Receiver
 

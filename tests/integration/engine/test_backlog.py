@@ -12,7 +12,7 @@ from sendoff.policy.delivery.admission import most_due
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing.batcher import PublishBatcher
 from sendoff.publishing.publish import AcceptedEvent, NewEvent
-from sendoff.store.queries import delivery_history
+from sendoff.store.queries.traffic import delivery_history
 from tests.support.app_fixture import ACTOR, AppFixture, open_app
 from tests.support.receiver import Receiver
 

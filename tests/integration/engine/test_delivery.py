@@ -10,8 +10,9 @@ import pytest
 from sendoff.operators.queries import get_dead_letter, list_dead_letters
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing.publish import NewEvent
-from sendoff.store.queries import delivery_history, endpoints
-from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries import endpoints
+from sendoff.store.queries.traffic import delivery_history
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from sendoff.store.tables import Delivery
 from tests.support.app_fixture import START, AppFixture, open_app
 from tests.support.exchange import Received

@@ -17,7 +17,7 @@ from sendoff.errors import Unavailable
 from sendoff.policy.delivery.admission import Responsiveness, Ticket
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing.publish import AcceptedEvent
-from sendoff.store.queries import delivery_history
+from sendoff.store.queries.traffic import delivery_history
 from tests.support.app_fixture import AppFixture, open_app
 from tests.support.exchange import Reply
 from tests.support.polling import eventually

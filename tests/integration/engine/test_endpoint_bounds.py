@@ -10,7 +10,7 @@ import pytest
 from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.delivery.pipeline import claim, release
 from sendoff.policy.states import DeliveryState
-from sendoff.store.queries import delivery_history
+from sendoff.store.queries.traffic import delivery_history
 from sendoff.store.tables import Delivery
 from tests.support.app_fixture import START, AppFixture, open_app
 from tests.support.exchange import Reply

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sendoff.operators.failures import list_failures
 from sendoff.operators.replays.replay import Included, Selection
 from sendoff.operators.replays.replay_preview import preview_replay
-from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from tests.support.app_fixture import open_app
 from tests.support.receiver import Receiver
 

@@ -11,8 +11,8 @@ from sendoff.operators.installation.reconcile import reconcile
 from sendoff.policy.endpoints.auth import BasicAuth
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing.publish import NewEvent
-from sendoff.store.queries import delivery_history
-from sendoff.store.queries.delivery_history import DeliveryFilter
+from sendoff.store.queries.traffic import delivery_history
+from sendoff.store.queries.traffic.delivery_history import DeliveryFilter
 from tests.support.app_fixture import open_app
 from tests.support.exchange import Received
 from tests.support.receiver import Receiver

@@ -17,7 +17,7 @@ from sendoff.operators.replays.replay import Selection, get_replay, start_replay
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.queries import endpoints
-from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from sendoff.store.tables import Endpoint
 from tests.integration.engine.machine.fakes import Answer, FakeWire
 from tests.support.app_fixture import ACTOR, AppFixture, open_app

@@ -16,7 +16,7 @@ from sendoff.operators import alert_endpoints
 from sendoff.operators.installation.doctor import Status, examine
 from sendoff.operators.queries import list_dead_letters
 from sendoff.settings import BadSettings, load
-from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from sendoff.store.tables import Endpoint
 from tests.integration.engine.test_operational_events import alert_at
 from tests.support.app_fixture import ACTOR, AppFixture, open_app

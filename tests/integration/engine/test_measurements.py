@@ -19,7 +19,7 @@ from sendoff.operators.installation.measurements import count_unreadable_secrets
 from sendoff.operators.replays.replay import Selection, start_replay, tick_replay
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.queries import endpoints
-from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from sendoff.store.vault import Vault
 from tests.support.app_fixture import ACTOR, AppFixture, open_app
 from tests.support.receiver import Receiver

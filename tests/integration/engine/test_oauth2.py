@@ -13,7 +13,8 @@ from sendoff.delivery.oauth2_tokens import OAuth2Failed, OAuth2Tokens
 from sendoff.errors import Invalid, PingFailed
 from sendoff.policy.endpoints.auth import OAuth2Auth, parse_auth
 from sendoff.publishing.publish import NewEvent
-from sendoff.store.queries import delivery_history, endpoints
+from sendoff.store.queries import endpoints
+from sendoff.store.queries.traffic import delivery_history
 from tests.support.app_fixture import AppFixture, open_app
 from tests.support.authorization_server import CLIENT_SECRET, Issued, authorization_server
 from tests.support.exchange import Reply

@@ -28,7 +28,7 @@ from sendoff.publishing.dead_letter_rate import watch_dead_letters
 from sendoff.publishing.operational_events import publish_operational_events
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.queries import operational_events
-from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from sendoff.store.tables import Endpoint, OperationalEvent
 from tests.support.app_fixture import ACTOR, AppFixture, open_app
 from tests.support.query_counter import count_queries

@@ -18,9 +18,9 @@ from sendoff.operators.replays.replay import Selection, start_replay, tick_repla
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing.history import ListedDelivery, list_deliveries
 from sendoff.publishing.publish import NewEvent
-from sendoff.store.queries import deliveries, delivery_history, ordering
-from sendoff.store.queries.dead_letters import DeadLetterFilter
-from sendoff.store.queries.delivery_history import DeliveryFilter
+from sendoff.store.queries.traffic import deliveries, delivery_history, ordering
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.delivery_history import DeliveryFilter
 from sendoff.store.tables import Delivery, Endpoint
 from tests.support.app_fixture import ACTOR, AppFixture, open_app
 from tests.support.exchange import Reply

@@ -14,7 +14,7 @@ from sendoff.publishing import batcher, publish
 from sendoff.publishing.batcher import PublishBatcher
 from sendoff.publishing.event_types import create_event_type
 from sendoff.publishing.publish import NewEvent
-from sendoff.store.queries import delivery_history, events
+from sendoff.store.queries.traffic import delivery_history, events
 from sendoff.store.tables import ApiKey
 from tests.support.app_fixture import ACTOR, START, AppFixture, open_app
 from tests.support.query_counter import count_queries

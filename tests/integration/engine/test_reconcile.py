@@ -13,9 +13,9 @@ from sendoff.delivery.pipeline import claim
 from sendoff.operators.installation.reconcile import Reconciliation, reconcile
 from sendoff.operators.replays.replay import Selection, start_replay, tick_replay
 from sendoff.publishing.publish import NewEvent
-from sendoff.store.queries import delivery_history
-from sendoff.store.queries.dead_letters import DeadLetterFilter
-from sendoff.store.queries.reconciliation import WALKS
+from sendoff.store.queries.installation.reconciliation import WALKS
+from sendoff.store.queries.traffic import delivery_history
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from sendoff.store.tables import Attempt, DeadLetter, Delivery, Endpoint, Event, Replay, ReplayItem
 from tests.support.app_fixture import ACTOR, AppFixture, open_app
 from tests.support.receiver import Receiver

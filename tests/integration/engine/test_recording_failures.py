@@ -16,9 +16,10 @@ from sendoff.metrics import REGISTRY
 from sendoff.operators.queries import list_dead_letters
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.publishing.publish import NewEvent
-from sendoff.store.queries import delivery_history, endpoints
-from sendoff.store.queries.dead_letters import DeadLetterFilter
-from sendoff.store.queries.delivery_history import DeliveryFilter
+from sendoff.store.queries import endpoints
+from sendoff.store.queries.traffic import delivery_history
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.delivery_history import DeliveryFilter
 from sendoff.store.tables import Delivery, Endpoint
 from tests.support.app_fixture import ACTOR, AppFixture, open_app
 from tests.support.exchange import Reply

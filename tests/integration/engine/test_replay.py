@@ -16,7 +16,7 @@ from sendoff.operators.replays.replay import (
     tick_replay,
 )
 from sendoff.publishing.publish import NewEvent
-from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from tests.support.app_fixture import ACTOR, AppFixture, open_app
 from tests.support.receiver import Receiver
 

@@ -23,8 +23,8 @@ from sendoff.operators.replays.replay import (
     tick_replay,
 )
 from sendoff.publishing.publish import NewEvent
-from sendoff.store.queries import delivery_history
-from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic import delivery_history
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from tests.support.app_fixture import ACTOR, START, AppFixture, open_app
 from tests.support.receiver import Receiver
 

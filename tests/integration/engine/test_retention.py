@@ -13,7 +13,7 @@ from sendoff.operators.replays.replay import Selection, get_replay, start_replay
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.queries import audit, idempotency
 from sendoff.store.queries.audit import AuditFilter
-from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from sendoff.store.tables import (
     Attempt,
     DeadLetter,

@@ -18,7 +18,7 @@ from sendoff.operators.queries import list_audit
 from sendoff.operators.replays.replay import Selection, start_replay, tick_replay
 from sendoff.store.queries import endpoints
 from sendoff.store.queries.audit import AuditFilter
-from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from sendoff.store.tables import Endpoint
 from sendoff.store.vault import CannotOpenSecret, Vault
 from tests.support.app_fixture import ACTOR, AppFixture, open_app

@@ -15,7 +15,7 @@ from sendoff.delivery.statistics import Statistics
 from sendoff.errors import Unavailable
 from sendoff.maintenance import statistics as maintenance
 from sendoff.maintenance.statistics import fold_statistics, purge_statistics
-from sendoff.store.queries import statistics as queries
+from sendoff.store.queries.installation import statistics as queries
 from tests.integration.api.api_fixture import ApiFixture, open_api
 from tests.support.exchange import Reply
 from tests.support.receiver import Receiver

@@ -12,7 +12,7 @@ from sendoff.delivery.record import record
 from sendoff.delivery.sweep import sweep
 from sendoff.policy.delivery.admission import Quotas
 from sendoff.publishing.publish import NewEvent
-from sendoff.store.queries import deliveries, delivery_history
+from sendoff.store.queries.traffic import deliveries, delivery_history
 from tests.support.app_fixture import AppFixture, open_app
 from tests.support.receiver import Receiver
 

@@ -11,7 +11,7 @@ from sqlalchemy import insert, text
 
 from sendoff.policy.states import DeliveryState
 from sendoff.store.engine.database import Database
-from sendoff.store.queries.delivery_history import DeliveryFilter, page
+from sendoff.store.queries.traffic.delivery_history import DeliveryFilter, page
 from sendoff.store.tables import Delivery, Endpoint, Event, Organization
 
 BEGIN = datetime(2026, 4, 24, tzinfo=UTC)

@@ -41,7 +41,8 @@ from sendoff.policy.states import (
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.transitions import found_by, made_by
 from sendoff.store.hot.rows import AttemptRecord
-from sendoff.store.queries import dead_letters, deliveries, endpoints, ordering, replays, uploads
+from sendoff.store.queries import endpoints, uploads
+from sendoff.store.queries.traffic import dead_letters, deliveries, ordering, replays
 from sendoff.store.tables import DeadLetter, Delivery, Endpoint, Replay, ReplayItem, Upload
 from tests.support.app_fixture import ACTOR, START, AppFixture, open_app
 

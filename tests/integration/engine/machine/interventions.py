@@ -10,7 +10,7 @@ from sendoff.errors import Conflict, NotFound
 from sendoff.operators.actions import discard_dead_letter, retry_delivery, switch_endpoint
 from sendoff.operators.replays.replay import Selection, cancel_replay, start_replay, tick_replay
 from sendoff.policy.states import DeadLetterState, DeliveryState, EndpointState, ReplayState
-from sendoff.store.queries.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from tests.integration.engine.machine.db_snapshot import ItemKey
 from tests.integration.engine.machine.state_machine import DeliveryMachine, deaths, picks
 from tests.support.app_fixture import ACTOR

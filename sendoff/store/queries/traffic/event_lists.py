@@ -16,7 +16,7 @@ from sqlmodel import col, select
 from sendoff.ids import event_id_at, requested_at
 from sendoff.store.engine.batch import is_sqlite
 from sendoff.store.engine.paging import newest_first
-from sendoff.store.queries.overview import prefer_indexes
+from sendoff.store.queries.installation.overview import prefer_indexes
 from sendoff.store.tables import Event, EventTag
 
 if TYPE_CHECKING:

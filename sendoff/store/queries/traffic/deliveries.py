@@ -17,8 +17,8 @@ from sendoff.store.engine.batch import (
 )
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.transitions import found_by, made_by
-from sendoff.store.queries import ordering
 from sendoff.store.queries.endpoints import WITH_DELIVERIES_IN
+from sendoff.store.queries.traffic import ordering
 
 _ID = {"id": "uuid"}
 _IS_ORDERED = "(SELECT e.ordered FROM endpoints e WHERE e.id = deliveries.endpoint_id)"

@@ -16,7 +16,7 @@ from sendoff.store.engine.batch import ids_parameter, rows_from
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.paging import newest_first
 from sendoff.store.engine.types import Identifier
-from sendoff.store.queries.dead_letters import DeadLetterFilter, conditions
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter, conditions
 from sendoff.store.tables import DeadLetter, Delivery, Endpoint, Event, Replay, ReplayItem
 
 _ID = {"id": "uuid"}

@@ -18,7 +18,7 @@ from sqlalchemy.types import TypeEngine
 
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.types import Identifier, UtcDateTime
-from sendoff.store.queries.reconciliation_checks import CHECKS, Check
+from sendoff.store.queries.installation.reconciliation_checks import CHECKS, Check
 
 _WITHIN = re.compile(r"WITHIN\(([\w.]+)\)")
 _LOWEST_ID = "00000000-0000-0000-0000-000000000000"

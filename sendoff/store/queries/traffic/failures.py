@@ -9,7 +9,7 @@ from typing import Any
 
 from sendoff.store.engine.batch import execute, read_time
 from sendoff.store.engine.database import Transaction
-from sendoff.store.queries.overview import prefer_indexes
+from sendoff.store.queries.installation.overview import prefer_indexes
 
 LOOKED_AT = 2_000
 """Dead letters, and waiting deliveries, that are grouped: the newest ones. Each costs a look at its last attempt, about

@@ -15,7 +15,7 @@ from sendoff.policy.states import DeliveryState
 from sendoff.store.engine.batch import ids_parameter, is_sqlite, rows_from
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.paging import newest_first
-from sendoff.store.queries.dead_letters import statuses_of
+from sendoff.store.queries.traffic.dead_letters import statuses_of
 from sendoff.store.tables import Attempt, Delivery, Endpoint, Event, LastExchange
 
 NEWEST_ROWS = 10_000

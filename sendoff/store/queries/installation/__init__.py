@@ -1,0 +1,1 @@
+"""Statements on the installation as a whole: its figures, its upkeep, its export."""

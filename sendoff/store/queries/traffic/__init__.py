@@ -1,0 +1,1 @@
+"""Statements on events, deliveries, dead letters and replays, outside the hot path (`store/hot`)."""
