@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from sendoff.process import exit_on_sigterm_during_startup, without_garbage_collection
+from sendoff.processes.process import exit_on_sigterm_during_startup, without_garbage_collection
 
 
 def main() -> int:

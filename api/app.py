@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sendoff.delivery.statistics import Statistics
 from sendoff.errors import SendoffError
+from sendoff.processes.startup import open_context
 from sendoff.settings import Settings
-from sendoff.startup import open_context
 
 from . import health
 from .customers import deliveries as own_deliveries

@@ -16,7 +16,7 @@ from starlette.datastructures import State
 from sendoff import __version__
 from sendoff.context import Context
 from sendoff.errors import SendoffError, Unavailable
-from sendoff.metrics import CONTENT_TYPE, INSTALLATION, exposition
+from sendoff.observability.metrics import CONTENT_TYPE, INSTALLATION, exposition
 from sendoff.operators.installation.measurements import (
     MEASURE_SLOWLY_SECONDS,
     Measurements,

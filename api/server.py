@@ -17,19 +17,19 @@ import structlog
 import uvicorn
 from starlette.datastructures import State
 
-from sendoff.database_url import is_loopback
 from sendoff.endpoints.listening import EventFeed
 from sendoff.errors import SendoffError
-from sendoff.logging import configure_logging, log_dangers
-from sendoff.process import (
+from sendoff.observability.logging import configure_logging, log_dangers
+from sendoff.processes.process import (
     disable_core_dumps,
     make_files_private,
     notify_ready,
     raise_descriptor_limit,
     tune_garbage_collector,
 )
+from sendoff.processes.startup import open_context
+from sendoff.server_urls.database import is_loopback
 from sendoff.settings import BadSettings, Settings, load
-from sendoff.startup import open_context
 
 from .app import create_app
 from .health import start_draining

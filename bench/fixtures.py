@@ -17,8 +17,8 @@ from sendoff.audit import Actor
 from sendoff.context import Context
 from sendoff.endpoints.fields import NewEndpoint
 from sendoff.endpoints.manage import register_endpoint
+from sendoff.processes.startup import open_context
 from sendoff.settings import load
-from sendoff.startup import open_context
 from tests.support.uncounted import uncounted_redis
 
 EVENT_TYPE = "upload.completed"

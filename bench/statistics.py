@@ -25,8 +25,8 @@ from sendoff.context import Context
 from sendoff.operators.installation.overview import get_overview
 from sendoff.operators.installation.statistics import Bucket, By, StatisticsQuery, get_statistics
 from sendoff.policy.statistics import minute_of
+from sendoff.processes.startup import open_context
 from sendoff.settings import load
-from sendoff.startup import open_context
 from sendoff.store.engine.database import migrate
 from tests.support.postgres import PostgresServer
 

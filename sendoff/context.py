@@ -19,12 +19,12 @@ from sendoff.store.hot import HotStore, open_hot_store
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+    from sendoff.observability.tracing import Tracer
     from sendoff.policy.endpoints.addresses import AddressPolicy
     from sendoff.queue import Queue
     from sendoff.settings import Settings
     from sendoff.store.engine.database import Database
     from sendoff.store.vault import Vault
-    from sendoff.tracing import Tracer
     from sendoff.wire.alert_wire import AlertWire
     from sendoff.wire.http.client import Client
 

@@ -30,7 +30,7 @@ from redis.exceptions import RedisError
 
 from sendoff.command_pipe import CommandPipe
 from sendoff.ids import new_id
-from sendoff.redis_url import RedisAddress, parse_redis_url
+from sendoff.server_urls.redis import RedisAddress, parse_redis_url
 from sendoff.settings import Settings
 
 DELIVERIES = "arq:queue"

@@ -19,10 +19,10 @@ from urllib.parse import quote, urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from sendoff.database_url import check_database_url
 from sendoff.errors import SendoffError
-from sendoff.redis_url import parse_redis_url
-from sendoff.smtp_url import is_mail_address, parse_smtp_url
+from sendoff.server_urls.database import check_database_url
+from sendoff.server_urls.redis import parse_redis_url
+from sendoff.server_urls.smtp import is_mail_address, parse_smtp_url
 
 Network = IPv4Network | IPv6Network
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from sendoff import __version__
 from sendoff.errors import Invalid
-from sendoff.metrics import CONTENT_TYPE, WORKER, exposition
+from sendoff.observability.metrics import CONTENT_TYPE, WORKER, exposition
 from sendoff.settings import Settings
 
 ALIVE_SECONDS = 15.0

@@ -19,10 +19,10 @@ from sendoff.maintenance.statistics import (
     fold_statistics,
     purge_statistics,
 )
-from sendoff.metrics import WORKER_IN_FLIGHT, WORKER_SLOTS
+from sendoff.observability.metrics import WORKER_IN_FLIGHT, WORKER_SLOTS
 from sendoff.operators.installation.measurements import MEASURE_SLOWLY_SECONDS, watch_secrets
 from sendoff.operators.installation.workers import Heartbeat
-from sendoff.process import tune_garbage_collector
+from sendoff.processes.process import tune_garbage_collector
 from sendoff.publishing.dead_letter_rate import watch_dead_letters
 from sendoff.publishing.operational_events import publish_operational_events
 from sendoff.queue import (

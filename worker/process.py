@@ -12,13 +12,13 @@ import uvloop
 
 from sendoff import settings
 from sendoff.context import Context
-from sendoff.database_url import is_on_this_machine
 from sendoff.errors import SendoffError, Unavailable
-from sendoff.logging import configure_logging, log_dangers
-from sendoff.process import disable_core_dumps, make_files_private, notify_ready, raise_descriptor_limit
-from sendoff.redis_url import parse_redis_url
+from sendoff.observability.logging import configure_logging, log_dangers
+from sendoff.processes.process import disable_core_dumps, make_files_private, notify_ready, raise_descriptor_limit
+from sendoff.processes.startup import open_context
+from sendoff.server_urls.database import is_on_this_machine
+from sendoff.server_urls.redis import parse_redis_url
 from sendoff.settings import BadSettings, Settings
-from sendoff.startup import open_context
 
 from .health import WorkerHealth, serve_health
 from .host import WorkerHost

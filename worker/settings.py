@@ -16,11 +16,11 @@ from arq.connections import RedisSettings
 from arq.worker import Function
 
 from sendoff.errors import SendoffError
-from sendoff.logging import configure_logging
-from sendoff.process import disable_core_dumps, make_files_private, notify_ready, raise_descriptor_limit
+from sendoff.observability.logging import configure_logging
+from sendoff.processes.process import disable_core_dumps, make_files_private, notify_ready, raise_descriptor_limit
+from sendoff.processes.startup import open_context
 from sendoff.queue import DELIVERIES, redis_settings
 from sendoff.settings import Settings, load
-from sendoff.startup import open_context
 
 from .consumer import HEALTH_CHECK_SECONDS
 from .health import WorkerHealth, serve_health

@@ -14,7 +14,7 @@ from sendoff.command_pipe import CommandPipe
 from sendoff.delivery.sweep import sweep
 from sendoff.errors import Unavailable
 from sendoff.ids import new_id
-from sendoff.metrics import REDIS_UP
+from sendoff.observability.metrics import REDIS_UP
 from sendoff.queue import BULK_DELIVERIES, DELIVERIES, WORKER_ALIVE_SECONDS, WORKERS_KEY
 
 from .local_queue import LocalQueue

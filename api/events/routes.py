@@ -22,12 +22,12 @@ from sendoff.clock import iso
 from sendoff.context import Context
 from sendoff.errors import SendoffError
 from sendoff.idempotency import IdempotentRequest, StoredResponse, fingerprint
-from sendoff.metrics import EVENTS_ACCEPTED
+from sendoff.observability.metrics import EVENTS_ACCEPTED
+from sendoff.observability.tracing import parse_traceparent
 from sendoff.publishing.batcher import PublishBatcher
 from sendoff.publishing.history import get_event
 from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
 from sendoff.store.tables import Delivery, Event
-from sendoff.tracing import parse_traceparent
 
 from ..http.authentication import RequestAuth, admit, context_of, refuse_key_in_url
 from ..http.bodies import read_json_bytes

@@ -15,7 +15,7 @@ import structlog
 from sendoff.accounts.authentication import Principal
 from sendoff.context import Context
 from sendoff.errors import RateLimited, Unavailable
-from sendoff.metrics import RATE_LIMITS_SKIPPED
+from sendoff.observability.metrics import RATE_LIMITS_SKIPPED
 from sendoff.rate_windows import WINDOW_SECONDS, count, refuse_above, window_of
 
 PER_KEY = 60

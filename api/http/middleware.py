@@ -16,7 +16,7 @@ from structlog.contextvars import bound_contextvars
 from sendoff.clock import Clock, SystemClock
 from sendoff.errors import SendoffError, TooLarge
 from sendoff.ids import new_request_id
-from sendoff.metrics import REQUEST_SECONDS, REQUESTS
+from sendoff.observability.metrics import REQUEST_SECONDS, REQUESTS
 
 from .byte_budget import UnfinishedBodies
 from .client_address import TrustedProxies, client_network

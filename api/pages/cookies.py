@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sendoff.accounts.page_sessions import SessionKind
-from sendoff.database_url import is_loopback
+from sendoff.server_urls.database import is_loopback
 
 SCHEMES = ("auto", "light", "dark")
 SCHEME_COOKIE = "sendoff-scheme"

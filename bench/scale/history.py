@@ -22,8 +22,8 @@ from bench.scale.summary import compare
 from bench.scenarios import Result
 from bench.table import aligned, number
 from sendoff.clock import SystemClock
+from sendoff.processes.startup import open_context
 from sendoff.settings import load
-from sendoff.startup import open_context
 
 _FEW_ROWS = 10_000
 _DAYS = 20

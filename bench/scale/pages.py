@@ -19,8 +19,8 @@ from bench.table import aligned, number
 from sendoff.accounts.page_sessions import ACT, VIEW, NewLink, SessionKind, create_link, open_link
 from sendoff.audit import Actor
 from sendoff.clock import SystemClock
+from sendoff.processes.startup import open_context
 from sendoff.settings import load
-from sendoff.startup import open_context
 
 _ENDPOINTS, _FANOUT = 1_000, 10
 _ROUNDS = 9

@@ -15,10 +15,10 @@ from urllib.parse import urlencode, urlsplit
 from sendoff.accounts.page_sessions import NewLink, Session, SessionKind, create_link
 from sendoff.audit import Actor
 from sendoff.context import Context
-from sendoff.database_url import is_loopback
 from sendoff.errors import Invalid, NotFound, Suspended
 from sendoff.ids import is_uuid
 from sendoff.policy.operational_events import OPERATORS
+from sendoff.server_urls.database import is_loopback
 from sendoff.store.queries import accounts
 
 ENTRANCE = "/portal/enter"

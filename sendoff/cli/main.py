@@ -8,7 +8,7 @@ import typer
 
 from sendoff import __version__
 from sendoff.cli.terminal.commands import Command, Commands
-from sendoff.process import disable_core_dumps, make_files_private
+from sendoff.processes.process import disable_core_dumps, make_files_private
 
 app = typer.Typer(
     cls=Commands.of(

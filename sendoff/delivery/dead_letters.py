@@ -10,7 +10,7 @@ from sendoff.context import Context
 from sendoff.delivery.statistics import Statistics
 from sendoff.ids import new_id
 from sendoff.maintenance.throttle import pause_after
-from sendoff.metrics import DEAD_LETTERS, DELIVERIES
+from sendoff.observability.metrics import DEAD_LETTERS, DELIVERIES
 from sendoff.policy.states import CLOSE_ITEM, DeadLetterReason, EndpointState, ReplayItemState
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import endpoints

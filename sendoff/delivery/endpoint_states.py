@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from sendoff.metrics import ENDPOINT_STATE_CHANGES
+from sendoff.observability.metrics import ENDPOINT_STATE_CHANGES
 from sendoff.policy.states import EndpointState, Trigger
 from sendoff.store.engine.database import after_commit_of
 from sendoff.store.queries import endpoints

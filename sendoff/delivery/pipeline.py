@@ -29,7 +29,8 @@ from sendoff.delivery.ordering import enter_line
 from sendoff.dialects.base import AttemptInfo, Dialect, EventData, Headers
 from sendoff.errors import SendoffError, UnsafeUrl
 from sendoff.ids import new_id
-from sendoff.metrics import LEASE_TAKEOVERS
+from sendoff.observability.metrics import LEASE_TAKEOVERS
+from sendoff.observability.tracing import Span
 from sendoff.policy.delivery.admission import UNLIMITED, Quotas
 from sendoff.policy.delivery.attempt_result import (
     REJECTED_ADDRESS,
@@ -48,7 +49,6 @@ from sendoff.store.queries.traffic.deliveries import OpenDelivery
 from sendoff.store.queries.traffic.events import EventContent
 from sendoff.store.tables import Endpoint
 from sendoff.store.vault import Vault
-from sendoff.tracing import Span
 from sendoff.wire.errors import RefusedAddress, WireError
 from sendoff.wire.http.message import Response
 

@@ -24,7 +24,7 @@ from sendoff.delivery.pipeline import FinishedAttempt
 from sendoff.delivery.statistics import Statistics
 from sendoff.errors import Unavailable
 from sendoff.ids import created_at, new_id
-from sendoff.metrics import ATTEMPT_SECONDS, ATTEMPTS, DELIVERIES, DELIVERY_LATENCY, LEASES_LOST, RETRIES
+from sendoff.observability.metrics import ATTEMPT_SECONDS, ATTEMPTS, DELIVERIES, DELIVERY_LATENCY, LEASES_LOST, RETRIES
 from sendoff.policy.delivery.attempt_result import ResultKind
 from sendoff.policy.delivery.auto_disable import EndedAttempt
 from sendoff.policy.delivery.decision import Delivered

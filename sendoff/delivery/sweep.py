@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from sendoff.context import Context
 from sendoff.delivery.ordering import advance
-from sendoff.metrics import SWEEP_FOUND
+from sendoff.observability.metrics import SWEEP_FOUND
 from sendoff.store.queries import uploads
 from sendoff.store.queries.traffic import deliveries, ordering, replays
 

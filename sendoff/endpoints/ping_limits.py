@@ -9,7 +9,7 @@ import structlog
 from sendoff.context import Context
 from sendoff.delivery.authorization import Credentials
 from sendoff.errors import Unavailable
-from sendoff.metrics import RATE_LIMITS_SKIPPED
+from sendoff.observability.metrics import RATE_LIMITS_SKIPPED
 from sendoff.policy.endpoints.addresses import Target, check_url
 from sendoff.policy.endpoints.auth import OAuth2Auth
 from sendoff.rate_windows import count, refuse_above

@@ -9,7 +9,7 @@ from sendoff.endpoints.fields import HIGHEST_RATE, audit_snapshot
 from sendoff.endpoints.state import disable_by_operator, enable_by_operator, record_change
 from sendoff.errors import Conflict, Invalid, NotFound
 from sendoff.ids import is_uuid
-from sendoff.metrics import RETRIES
+from sendoff.observability.metrics import RETRIES
 from sendoff.operators.queries import DeliveryReport, find_dead_letter, find_delivery, report_on
 from sendoff.operators.replays.replay import check_meant, describe_filter
 from sendoff.policy.states import DISCARD, DeadLetterState, DeliveryState, EndpointState

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from aiosmtplib import SMTP
 
-    from sendoff.smtp_url import MailServer
+    from sendoff.server_urls.smtp import MailServer
 
 _NO_SERVER = "No mail server is set: set SENDOFF_SMTP_URL and SENDOFF_SMTP_FROM in every process."
 _MOST_AT_ONCE = 4  # connections to the mail server; servers limit how many one client may have

@@ -12,8 +12,8 @@ from sendoff.audit import Actor
 from sendoff.endpoints.fields import NewAlertEndpoint
 from sendoff.operators.alert_endpoints import create_alert_endpoint
 from sendoff.operators.queries import list_dead_letters
+from sendoff.processes.startup import open_context
 from sendoff.settings import load
-from sendoff.startup import open_context
 from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from tests.acceptance.conftest import Install
 from tests.support.databases import LiveDatabase

@@ -6,9 +6,9 @@ import asyncio
 import re
 
 from sendoff.operators.replays.replay import Selection, start_replay
+from sendoff.processes.startup import open_context
 from sendoff.queue import BULK_DELIVERIES, DELIVER, REPLAYS, RUN_REPLAY, connect
 from sendoff.settings import load
-from sendoff.startup import open_context
 from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from tests.acceptance.conftest import Install, mostly_postgres, mostly_sqlite
 from tests.support.app_fixture import ACTOR

@@ -11,8 +11,8 @@ import pytest
 from sendoff.accounts.authentication import SCOPES
 from sendoff.accounts.organizations import create_key, set_credits
 from sendoff.audit import Actor
+from sendoff.processes.startup import open_context
 from sendoff.settings import load
-from sendoff.startup import open_context
 from tests.acceptance.conftest import Install
 from tests.integration.api.every_route import CALLS, DIALBIRD
 from tests.support.databases import PostgresDatabase, Row

@@ -11,8 +11,8 @@ import httpx
 from sendoff.accounts.authentication import SCOPES
 from sendoff.accounts.organizations import create_key, create_organization
 from sendoff.audit import Actor
+from sendoff.processes.startup import open_context
 from sendoff.settings import load
-from sendoff.startup import open_context
 from tests.acceptance.conftest import Install, mostly_postgres
 from tests.support.databases import LiveDatabase
 from tests.support.installation import Installation

@@ -9,8 +9,8 @@ import pytest
 
 from sendoff.audit import Actor
 from sendoff.operators.replays.replay import Selection, start_replay
+from sendoff.processes.startup import open_context
 from sendoff.settings import load
-from sendoff.startup import open_context
 from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from tests.acceptance.conftest import Install, mostly_sqlite
 from tests.support.databases import LiveDatabase

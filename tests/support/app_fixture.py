@@ -19,10 +19,10 @@ from sendoff.delivery.sweep import sweep
 from sendoff.endpoints.fields import NewEndpoint
 from sendoff.endpoints.manage import RegisteredEndpoint, register_endpoint
 from sendoff.idempotency import StoredResponse
+from sendoff.processes.startup import open_context
 from sendoff.publishing.operational_events import publish_operational_events
 from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
 from sendoff.settings import load
-from sendoff.startup import open_context
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import accounts
 from tests.support.polling import eventually

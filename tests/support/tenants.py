@@ -16,9 +16,9 @@ from sendoff.audit import Actor
 from sendoff.endpoints.fields import NewEndpoint
 from sendoff.endpoints.manage import register_endpoint
 from sendoff.idempotency import StoredResponse
+from sendoff.processes.startup import open_context
 from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
 from sendoff.settings import load
-from sendoff.startup import open_context
 from tests.support.polling import eventually_blocking
 from tests.support.publisher import EVENT_TYPE, Published, Publisher
 from tests.support.uncounted import uncounted_redis

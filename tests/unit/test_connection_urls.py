@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sendoff.database_url import check_database_url, driver_url
-from sendoff.redis_url import RedisAddress, parse_redis_url
+from sendoff.server_urls.database import check_database_url, driver_url
+from sendoff.server_urls.redis import RedisAddress, parse_redis_url
 
 SECRET = "s3cret"
 

@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from sendoff import __version__
-from sendoff.logging import FORMER_EVENTS, configure_logging
+from sendoff.observability.logging import FORMER_EVENTS, configure_logging
 from sendoff.settings import load
 
 

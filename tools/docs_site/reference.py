@@ -12,9 +12,10 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from api.dialbird.errors import CODES
 from api.http.errors import status_of
-from sendoff import errors, metrics
+from sendoff import errors
 from sendoff.errors import SendoffError
-from sendoff.logging import FORMER_EVENTS
+from sendoff.observability import metrics
+from sendoff.observability.logging import FORMER_EVENTS
 from sendoff.policy.states import DeadLetterReason
 from sendoff.verify import Problem
 from sendoff.wire.errors import WireError

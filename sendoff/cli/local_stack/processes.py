@@ -16,7 +16,7 @@ import structlog
 
 from sendoff.clock import Clock
 from sendoff.errors import SendoffError
-from sendoff.process import READY_DESCRIPTOR
+from sendoff.processes.process import READY_DESCRIPTOR
 
 FIRST_WAIT_SECONDS = 0.2
 LONGEST_WAIT_SECONDS = 10.0
@@ -56,7 +56,7 @@ class SupervisedProcess:
     def __init__(self, program: Program, clock: Clock) -> None:
         self.program = program
         self.announced = asyncio.Event()
-        """Set once the program said that it is ready, if it is of those that do (see sendoff.process)."""
+        """Set once the program said that it is ready, if it is of those that do (see sendoff.processes.process)."""
         self._clock = clock
         self._stopping = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None

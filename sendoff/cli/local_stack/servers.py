@@ -17,8 +17,8 @@ import typer
 
 import sendoff
 from sendoff.cli.terminal.options import DEFAULT_DATA, Data
-from sendoff.data_directory import DataDirectory, as_environment, is_set
 from sendoff.errors import SendoffError
+from sendoff.processes.data_directory import DataDirectory, as_environment, is_set
 
 ServerName = Literal["api", "worker"]
 

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from sendoff.cli.local_stack.processes import DoesNotStart, Program, SupervisedProcess
 from sendoff.cli.local_stack.servers import server_command, server_environment
 from sendoff.clock import Clock
-from sendoff.data_directory import DataDirectory, as_environment
+from sendoff.processes.data_directory import DataDirectory, as_environment
 from sendoff.settings import Settings
 
 _STARTS_WITHIN_SECONDS = 60.0

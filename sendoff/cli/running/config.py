@@ -11,8 +11,8 @@ from sendoff.cli.terminal.installation import Installation, Local, NeedsDatabase
 from sendoff.cli.terminal.options import list_command
 from sendoff.cli.terminal.output import Output
 from sendoff.cli.terminal.tables import Column
-from sendoff.data_directory import is_set
 from sendoff.policy.redaction import redact_url
+from sendoff.processes.data_directory import is_set
 from sendoff.settings import FORMER_NAMES, Settings
 
 app = typer.Typer(help="The settings in use, and where each comes from.", no_args_is_help=True)

@@ -10,8 +10,8 @@ import typer
 
 from sendoff.cli.terminal.options import DEFAULT_DATA, AsJson, Data
 from sendoff.cli.terminal.output import print_json
-from sendoff.data_directory import DataDirectory
 from sendoff.errors import SendoffError, Unavailable
+from sendoff.processes.data_directory import DataDirectory
 from sendoff.store.engine import database
 from sendoff.store.engine.revisions import RUNS_BESIDE
 from sendoff.store.migrations.plan import pending_revisions

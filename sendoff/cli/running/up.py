@@ -20,9 +20,9 @@ from sendoff.cli.running.migrate import migrate_database
 from sendoff.cli.terminal.installation import who_is_at_work
 from sendoff.cli.terminal.options import DEFAULT_DATA, Data
 from sendoff.clock import Clock, SystemClock
-from sendoff.data_directory import DataDirectory
 from sendoff.errors import SendoffError
-from sendoff.logging import configure_logging
+from sendoff.observability.logging import configure_logging
+from sendoff.processes.data_directory import DataDirectory
 from sendoff.settings import Settings
 
 _POLL_SECONDS = 0.1
@@ -87,7 +87,7 @@ async def _print_dashboard(settings: Settings, address: ListenAddress) -> None:
     if settings.dashboard == "off":
         return
     from sendoff.accounts.page_sessions import DASHBOARD_LINK_SECONDS, create_dashboard_link
-    from sendoff.startup import open_context
+    from sendoff.processes.startup import open_context
 
     actor = Actor(f"cli:{who_is_at_work()}")
     async with open_context(settings, pool_size=1) as context:

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from sendoff.errors import SendoffError, Unavailable
-from sendoff.process import without_garbage_collection
+from sendoff.processes.process import without_garbage_collection
 
 REFUSED = 1
 WRONG_USAGE = 2

@@ -20,8 +20,8 @@ import typer
 from sendoff.cli.terminal.cursors import decode_cursor, encode_cursor
 from sendoff.cli.terminal.values import printable
 from sendoff.clock import iso
-from sendoff.data_directory import DataDirectory
 from sendoff.errors import Invalid, NotFound, SendoffError
+from sendoff.processes.data_directory import DataDirectory
 
 if TYPE_CHECKING:
     from sendoff.audit import Actor
@@ -152,7 +152,7 @@ class Local(Installation):
 
     @contextmanager
     def open(self) -> Iterator[Installation]:
-        from sendoff.startup import open_context
+        from sendoff.processes.startup import open_context
 
         with asyncio.Runner() as runner:
             opening = open_context(self._configure(), pool_size=1)
@@ -170,7 +170,7 @@ class Local(Installation):
         return directory.settings(environment)
 
     def _configure(self) -> Settings:
-        from sendoff.logging import configure_logging
+        from sendoff.observability.logging import configure_logging
 
         settings = self.settings()
         configure_logging(settings, process="cli")
@@ -246,7 +246,7 @@ def who_is_at_work() -> str:
 
 
 async def _in_context(settings: Settings, work: Work[Result]) -> Result:
-    from sendoff.startup import open_context
+    from sendoff.processes.startup import open_context
 
     async with open_context(settings, pool_size=1) as context:
         return await work(context, _actor())

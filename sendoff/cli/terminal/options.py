@@ -14,7 +14,7 @@ import typer
 
 from sendoff.cli.terminal.installation import Api, Installation, Local
 from sendoff.cli.terminal.output import Format, Output
-from sendoff.data_directory import DEFAULT
+from sendoff.processes.data_directory import DEFAULT
 
 _PANEL = "Installation"
 

@@ -19,9 +19,9 @@ import structlog
 from prometheus_client import Gauge
 from redis.exceptions import RedisError
 
-from sendoff import metrics
 from sendoff.context import Context
 from sendoff.errors import SendoffError
+from sendoff.observability import metrics
 from sendoff.operators.installation.workers import ALIVE_SECONDS
 from sendoff.policy.states import DeadLetterReason
 from sendoff.queue import QUEUE_NAMES, measure_queues

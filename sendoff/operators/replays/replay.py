@@ -19,7 +19,7 @@ from sendoff.clock import iso
 from sendoff.context import Context
 from sendoff.errors import Conflict, Invalid, NotFound
 from sendoff.ids import is_uuid, new_id
-from sendoff.metrics import RETRIES
+from sendoff.observability.metrics import RETRIES
 from sendoff.operators.replays.missing import find_missing, make_missing
 from sendoff.policy.operational_events import OperationalEventType
 from sendoff.policy.states import (

@@ -12,7 +12,7 @@ from ipaddress import IPv4Network, IPv6Network
 from sendoff.errors import UnsafeUrl
 from sendoff.policy.endpoints.ranges import Address, classify
 from sendoff.policy.endpoints.urls import DEFAULT_PORTS, split_url
-from sendoff.smtp_url import domain_of, is_mail_address
+from sendoff.server_urls.smtp import domain_of, is_mail_address
 
 __all__ = ["MAILTO", "Address", "AddressPolicy", "Target", "check_url", "classify", "refusal"]
 

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from sendoff.errors import Unavailable
-from sendoff.metrics import DATABASE_ERRORS
+from sendoff.observability.metrics import DATABASE_ERRORS
 
 _ABOUT_REACHING = (
     OperationalError,

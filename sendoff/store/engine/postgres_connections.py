@@ -16,7 +16,7 @@ from typing import Any, Literal
 import asyncpg
 import structlog
 
-from sendoff.database_url import driver_url
+from sendoff.server_urls.database import driver_url
 
 CONNECT_SECONDS = 5.0
 """The longest that connecting may take, all hosts of a URL together."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from sendoff.metrics import DATABASE_SECONDS
+from sendoff.observability.metrics import DATABASE_SECONDS
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

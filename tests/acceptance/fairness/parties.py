@@ -19,8 +19,8 @@ from sendoff.accounts.organizations import create_key, create_organization
 from sendoff.audit import Actor
 from sendoff.endpoints.fields import NewEndpoint
 from sendoff.endpoints.manage import register_endpoint
+from sendoff.processes.startup import open_context
 from sendoff.settings import load
-from sendoff.startup import open_context
 from tests.support.installation import Installation
 from tests.support.polling import eventually_blocking
 from tests.support.publisher import EVENT_TYPE

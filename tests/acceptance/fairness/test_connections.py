@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sendoff.process import raise_descriptor_limit
+from sendoff.processes.process import raise_descriptor_limit
 from tests.integration.api.test_process import serving
 from tests.support.polling import eventually_blocking
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.http.json_limits import DEEPEST_NESTING, is_nested_deeper
-from sendoff.metrics import EVENTS_ACCEPTED
+from sendoff.observability.metrics import EVENTS_ACCEPTED
 from sendoff.publishing import event_types
 from sendoff.publishing.event_types import create_event_type
 from sendoff.store.tables import EventType

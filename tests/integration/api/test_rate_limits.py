@@ -15,7 +15,7 @@ from sendoff.accounts import organizations
 from sendoff.clock import FakeClock
 from sendoff.endpoints import ping_limits
 from sendoff.errors import RateLimited
-from sendoff.metrics import RATE_LIMITS_SKIPPED
+from sendoff.observability.metrics import RATE_LIMITS_SKIPPED
 from tests.integration.api.api_fixture import ApiFixture, open_api
 from tests.support.receiver import Receiver
 

@@ -13,9 +13,9 @@ from sendoff.context import Context
 from sendoff.idempotency import StoredResponse
 from sendoff.ids import new_id
 from sendoff.policy.states import DeadLetterReason
+from sendoff.processes.startup import open_context
 from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
 from sendoff.settings import load
-from sendoff.startup import open_context
 from sendoff.store.tables import Attempt, DeadLetter, Delivery, Endpoint
 from tests.integration.cli.installation import environment_without_settings
 from tests.integration.cli.shell import Shell

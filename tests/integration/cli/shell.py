@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def _import_everything() -> None:
-    import sendoff.startup  # noqa: F401
+    import sendoff.processes.startup  # noqa: F401
     from sendoff.cli.main import app
     from sendoff.cli.terminal.commands import Commands
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sendoff.cli.running.migrate import migrate_database
-from sendoff.data_directory import DataDirectory, NoDataYet, UnsafeDirectory, as_environment
+from sendoff.processes.data_directory import DataDirectory, NoDataYet, UnsafeDirectory, as_environment
 from sendoff.store.engine.database import Database
 
 

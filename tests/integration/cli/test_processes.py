@@ -61,7 +61,7 @@ async def test_a_process_that_ends_again_and_again_is_said_not_to_start() -> Non
 
 
 async def test_a_process_announces_that_it_is_ready() -> None:
-    announces = f"from sendoff.process import notify_ready; notify_ready(); notify_ready(); {SLEEPS}"
+    announces = f"from sendoff.processes.process import notify_ready; notify_ready(); notify_ready(); {SLEEPS}"
     async with supervised(announces) as process:
         await asyncio.wait_for(process.announced.wait(), 20)
 

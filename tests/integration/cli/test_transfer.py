@@ -7,8 +7,8 @@ import json
 import stat
 from pathlib import Path
 
+from sendoff.processes.startup import open_context
 from sendoff.settings import load
-from sendoff.startup import open_context
 from sendoff.store.queries import endpoints
 from tests.integration.cli.installation import environment_without_settings
 from tests.integration.cli.seeded import Seeded, run

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from sendoff.database_url import check_database_url
 from sendoff.errors import Unavailable
+from sendoff.server_urls.database import check_database_url
 from sendoff.store.engine.database import Database, migrate
 from tests.support.pgbouncer import PROGRAM, PgBouncer
 from tests.support.ports import free_port

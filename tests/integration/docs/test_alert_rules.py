@@ -15,9 +15,9 @@ from unittest.mock import patch
 import pytest
 import yaml
 
-from sendoff import metrics
 from sendoff.delivery.pipeline import claim, deliver
 from sendoff.delivery.record import record
+from sendoff.observability import metrics
 from sendoff.operators.replays.replay import Selection, start_replay
 from sendoff.queue import DELIVERIES, WORKERS_KEY
 from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter

@@ -16,7 +16,7 @@ import yaml
 
 from api.server import GRACE_SECONDS
 from sendoff import __version__
-from sendoff.metrics import INSTALLATION, REGISTRY, WORKER
+from sendoff.observability.metrics import INSTALLATION, REGISTRY, WORKER
 from sendoff.settings import Settings
 from tests.support.processes import ROOT
 

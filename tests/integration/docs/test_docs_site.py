@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from typer.core import TyperGroup, TyperOption
 
-from sendoff import errors, metrics
+from sendoff import errors
 from sendoff.errors import SendoffError
+from sendoff.observability import metrics
 from sendoff.policy.states import DeadLetterReason
 from tests.support.processes import ROOT
 from tools.docs_site import commands, http_api, log_events, reference

@@ -11,9 +11,9 @@ from prometheus_client import Counter, Histogram
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from sendoff import metrics
 from sendoff.delivery.pipeline import claim
 from sendoff.endpoints.state import disable_by_operator
+from sendoff.observability import metrics
 from sendoff.operators.actions import retry_delivery, switch_endpoint
 from sendoff.operators.installation.measurements import count_unreadable_secrets, measure
 from sendoff.operators.replays.replay import Selection, start_replay, tick_replay

@@ -12,7 +12,7 @@ from sendoff.delivery.pipeline import FinishedAttempt, claim, deliver
 from sendoff.delivery.record import record
 from sendoff.endpoints import manage as managing
 from sendoff.errors import Unavailable
-from sendoff.metrics import REGISTRY
+from sendoff.observability.metrics import REGISTRY
 from sendoff.operators.queries import list_dead_letters
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.publishing.publish import NewEvent

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from sendoff import tracing
+from sendoff.observability import tracing
 from sendoff.settings import BadSettings
 from tests.integration.api.api_fixture import open_api
 from tests.support.processes import ROOT

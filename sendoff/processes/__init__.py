@@ -1,0 +1,1 @@
+"""What every process does when it starts: its data directory, its limits, and what it opens."""

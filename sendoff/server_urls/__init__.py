@@ -1,0 +1,1 @@
+"""The settings that name servers by a URL, taken apart and checked at start."""
