@@ -24,29 +24,16 @@ from .customers import event_types, listening, portal_links, trials
 from .dialbird import subscriptions, token
 from .dialbird.middleware import DialbirdAuthMiddleware
 from .events import routes as event_routes
-from .http.allow_header import Methods
-from .http.byte_budget import UnfinishedBodies
-from .http.client_address import TrustedProxies
 from .http.errors import answer_error
-from .http.middleware import RequestMiddleware, called_directly
+from .http.server.allow_header import Methods
+from .http.server.byte_budget import UnfinishedBodies
+from .http.server.client_address import TrustedProxies
+from .http.server.middleware import RequestMiddleware, called_directly
 from .openapi import serving
-from .operator import (
-    alert_endpoints,
-    attempts,
-    audit,
-    dead_letters,
-    deliveries,
-    endpoints,
-    events,
-    keys,
-    organizations,
-    overview,
-    replays,
-    search,
-    statistics,
-)
+from .operator import alert_endpoints, audit, endpoints, keys, organizations, overview, statistics
 from .operator import event_types as all_event_types
 from .operator import portal_links as operator_portal_links
+from .operator.traffic import attempts, dead_letters, deliveries, events, replays, search
 from .optimaldial import uploads, webhooks
 from .pages import routes as pages
 from .pages.portal.brand import Brand

@@ -33,8 +33,8 @@ from sendoff.settings import BadSettings, Settings, load
 
 from .app import create_app
 from .health import start_draining
-from .http.connections import ConnectionLimiter
-from .http.protocol import BoundedProtocol
+from .http.server.connections import ConnectionLimiter
+from .http.server.protocol import BoundedProtocol
 
 GRACE_SECONDS = 10
 """How long requests under way may go on when the process is asked to stop; they are cut off then."""

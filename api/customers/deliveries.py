@@ -18,9 +18,9 @@ from ..http.idempotency import Write
 from ..http.schemas import Id, Page, QueryTime
 from ..http.validation import RequestBody
 from ..openapi.operations import body_of, error_responses, with_schemas
-from ..operator.filters import DeliveryConditions
-from ..operator.replays import REPLAY_OR_COUNT, REPLAY_RESPONSES, count_or_start
 from ..operator.schemas import DeliveryView, DetailedDelivery
+from ..operator.traffic.filters import DeliveryConditions
+from ..operator.traffic.replays import REPLAY_OR_COUNT, REPLAY_RESPONSES, count_or_start
 
 router = APIRouter(prefix="/api/v1", tags=["deliveries"])
 

@@ -29,9 +29,9 @@ from sendoff.publishing.history import get_event
 
 from ..http.authentication import RequestAuth
 from ..http.dependencies import ContextOf, WebhooksReader, json_body
-from ..http.disconnect import until_client_leaves
 from ..http.idempotency import Write
 from ..http.schemas import Time
+from ..http.server.disconnect import until_client_leaves
 from ..http.validation import RequestBody, Text, UuidText
 from ..openapi.operations import body_of, error_responses
 from ..operator.schemas import RequestView

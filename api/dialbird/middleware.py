@@ -12,9 +12,9 @@ from sendoff.accounts.token_owner import TokenOwner, authenticate_token
 from sendoff.context import Context
 from sendoff.errors import SendoffError, Unauthenticated
 
-from ..http.client_address import client_network
 from ..http.errors import answer_problem
 from ..http.limits import LocalCounters, RateLimitWindow, count_request
+from ..http.server.client_address import client_network
 from .paths import is_on_surface, needs_token
 
 _SHARES = 50

@@ -31,10 +31,10 @@ from sendoff.store.tables import Delivery, Event
 
 from ..http.authentication import RequestAuth, admit, context_of, refuse_key_in_url
 from ..http.bodies import read_json_bytes
-from ..http.byte_budget import OrganizationByteBudget
 from ..http.dependencies import ContextOf, EventsWriter, idempotency_key
 from ..http.idempotency import respond
-from ..http.middleware import BATCH_LIMIT_BYTES
+from ..http.server.byte_budget import OrganizationByteBudget
+from ..http.server.middleware import BATCH_LIMIT_BYTES
 from ..http.validation import check_query
 from ..openapi.operations import error_responses
 from .cloud_events import is_cloud_event, read_cloud_event

@@ -6,7 +6,7 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ..http.byte_budget import OrganizationByteBudget, too_much_in_progress
+from ..http.server.byte_budget import OrganizationByteBudget, too_much_in_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -24,10 +24,10 @@ from sendoff.uploads.manage import (
 
 from ..http.authentication import RequestAuth
 from ..http.dependencies import ContextOf, IdempotencyKey, UploadsReader, UploadsWriter
-from ..http.disconnect import until_client_leaves
 from ..http.idempotency import Write, respond
 from ..http.pagination import MOST_PER_PAGE, decode_cursor, split_page
 from ..http.schemas import Id, Page
+from ..http.server.disconnect import until_client_leaves
 from ..openapi.operations import error_responses
 from .concurrency import UploadsInProgress
 from .upload_body import content_kind, receive

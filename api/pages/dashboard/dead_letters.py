@@ -15,8 +15,8 @@ from sendoff.store.queries.traffic.failures import LOOKED_AT, FailureGroup
 
 from ...http.pagination import decode_cursor, split_page
 from ...http.validation import validate
-from ...operator.dead_letters import DeadLetterView, DetailedDeadLetter
-from ...operator.filters import DeadLetterQuery
+from ...operator.traffic.dead_letters import DeadLetterView, DetailedDeadLetter
+from ...operator.traffic.filters import DeadLetterQuery
 from ..lists import FORMATS, export
 from ..page import Page
 from .surface import BASE, DASHBOARD

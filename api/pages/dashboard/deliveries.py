@@ -12,8 +12,8 @@ from sendoff.operators.queries import get_delivery
 from sendoff.policy.states import DeliveryState
 
 from ...http.validation import validate
-from ...operator.deliveries import DeliveryQuery
 from ...operator.schemas import DetailedDelivery
+from ...operator.traffic.deliveries import DeliveryQuery
 from ..lists import FORMATS, export
 from ..page import Page
 from .surface import BASE, DASHBOARD

@@ -12,7 +12,7 @@ from sendoff.operators.explain import explain_event
 
 from ...http.pagination import decode_cursor
 from ...http.validation import validate
-from ...operator.events import EventPageView, EventQuery, ExplainedEvent
+from ...operator.traffic.events import EventPageView, EventQuery, ExplainedEvent
 from ..lists import FORMATS, export
 from ..page import Page
 from .surface import BASE, DASHBOARD

@@ -7,8 +7,8 @@ from starlette.responses import Response
 from sendoff.accounts.page_sessions import OPERATOR_SECONDS, Session, SessionKind, log_in, log_out, open_link
 from sendoff.errors import MissingScope, SendoffError, Suspended, Unauthenticated
 
-from ...http.client_address import client_network
 from ...http.limits import count_request
+from ...http.server.client_address import client_network
 from ..cookies import SCHEMES, forget_session, is_secure, set_scheme, set_session
 from ..page import Page
 from ..protection import page_headers

@@ -22,9 +22,9 @@ from sendoff.policy.states import DeadLetterReason, ReplayState
 
 from ...http.pagination import decode_cursor, split_page
 from ...http.validation import validate
-from ...operator.filters import NewReplay, ReplayFilter
-from ...operator.replays import ReplayView
 from ...operator.schemas import ListQuery
+from ...operator.traffic.filters import NewReplay, ReplayFilter
+from ...operator.traffic.replays import ReplayView
 from ..lists import FORMATS, export
 from ..page import Page
 from .surface import BASE, DASHBOARD

@@ -17,8 +17,8 @@ from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 
 from ...http.schemas import Page as ListPage
 from ...http.validation import validate
-from ...operator.filters import DeliveryConditions
 from ...operator.schemas import DeliveryView, DetailedDelivery
+from ...operator.traffic.filters import DeliveryConditions
 from ..page import Page
 from .surface import BASE, MOST_CHOICES, get, organization_of, post
 

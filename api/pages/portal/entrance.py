@@ -9,9 +9,9 @@ from starlette.responses import RedirectResponse, Response
 from sendoff.accounts.page_sessions import SessionKind, log_out, open_link
 from sendoff.errors import SendoffError
 
-from ...http.client_address import client_network
 from ...http.errors import status_of
 from ...http.limits import count_request
+from ...http.server.client_address import client_network
 from ..cookies import SCHEMES, forget_session, set_scheme, set_session
 from ..page import Page
 from ..protection import page_headers

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api.http.allow_header import KnownRoute, known_routes
+from api.http.server.allow_header import KnownRoute, known_routes
 
 ANY_ID = "0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11"
 

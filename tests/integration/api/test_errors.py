@@ -13,7 +13,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from api.http import middleware
+from api.http.server import middleware
 from tests.integration.api.api_fixture import ApiFixture, open_api
 from tests.integration.api.every_route import CALLS, concrete
 from tests.support.receiver import Receiver

@@ -18,8 +18,8 @@ import httpx
 import pytest
 import uvicorn
 
-from api.http import protocol
-from api.http.protocol import LARGEST_HEAD_BYTES, BoundedProtocol
+from api.http.server import protocol
+from api.http.server.protocol import LARGEST_HEAD_BYTES, BoundedProtocol
 from tests.support.polling import eventually_blocking
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer

@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from structlog.testing import capture_logs
 
 from api.dialbird.errors import CODES
-from api.http.allow_header import Methods
+from api.http.server.allow_header import Methods
 from sendoff import errors
 from sendoff.accounts import organizations
 from sendoff.accounts.authentication import SCOPES

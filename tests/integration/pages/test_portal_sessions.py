@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from api.http.allow_header import known_routes
+from api.http.server.allow_header import known_routes
 from sendoff.accounts import organizations
 from sendoff.accounts.page_sessions import NewLink, SessionKind, create_link
 from sendoff.store.tables import PageLink, PageSession

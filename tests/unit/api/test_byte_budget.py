@@ -8,10 +8,10 @@ import pytest
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http import byte_budget
-from api.http.byte_budget import OrganizationByteBudget, UnfinishedBodies
 from api.http.errors import describe
-from api.http.middleware import RequestMiddleware
+from api.http.server import byte_budget
+from api.http.server.byte_budget import OrganizationByteBudget, UnfinishedBodies
+from api.http.server.middleware import RequestMiddleware
 from sendoff.errors import RateLimited, SendoffError, Unavailable
 
 

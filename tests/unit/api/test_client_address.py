@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.http.client_address import TrustedProxies, client_network, is_within
+from api.http.server.client_address import TrustedProxies, client_network, is_within
 
 PROXIES = TrustedProxies([ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
 

@@ -7,7 +7,7 @@ from ipaddress import ip_network
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.http.connections import MOST_REFUSED, ConnectionLimiter
+from api.http.server.connections import MOST_REFUSED, ConnectionLimiter
 
 
 class Connection:

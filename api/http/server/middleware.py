@@ -18,10 +18,10 @@ from sendoff.errors import SendoffError, TooLarge
 from sendoff.ids import new_request_id
 from sendoff.observability.metrics import REQUEST_SECONDS, REQUESTS
 
+from ..error_response import ErrorResponse
+from ..errors import Internal, TooSlow, UnsupportedEncoding, answer_error, describe, respond
 from .byte_budget import UnfinishedBodies
 from .client_address import TrustedProxies, client_network
-from .error_response import ErrorResponse
-from .errors import Internal, TooSlow, UnsupportedEncoding, answer_error, describe, respond
 
 BATCH_LIMIT_BYTES = 32 * 1024 * 1024
 """Bytes of a batch of events. Each batch under way takes a few times this in memory."""

@@ -16,13 +16,13 @@ from sendoff.operators.explain import EventExplanation, Verdict, explain_event
 from sendoff.publishing.history import ListedDelivery
 from sendoff.store.queries.traffic.event_lists import EventFilter
 
-from ..events.schemas import EventDelivery
-from ..http.dependencies import ContextOf, OperatorReader
-from ..http.pagination import decode_cursor, encode_cursor, split_page
-from ..http.schemas import Id, Page, QueryTime, ResponseModel, Time
-from ..http.validation import Text, UuidText
-from ..openapi.operations import error_responses
-from .schemas import DeliveryView, ListQuery
+from ...events.schemas import EventDelivery
+from ...http.dependencies import ContextOf, OperatorReader
+from ...http.pagination import decode_cursor, encode_cursor, split_page
+from ...http.schemas import Id, Page, QueryTime, ResponseModel, Time
+from ...http.validation import Text, UuidText
+from ...openapi.operations import error_responses
+from ..schemas import DeliveryView, ListQuery
 
 router = APIRouter(prefix="/operator/v1/events", tags=["operator: events"])
 

@@ -9,13 +9,13 @@ from fastapi import APIRouter, Query, Response
 from sendoff.operators.actions import retry_delivery
 from sendoff.operators.queries import get_delivery
 
-from ..http.dependencies import ContextOf, Operator, OperatorReader
-from ..http.idempotency import Write
-from ..http.schemas import Id, Page
-from ..http.validation import UuidText
-from ..openapi.operations import error_responses
+from ...http.dependencies import ContextOf, Operator, OperatorReader
+from ...http.idempotency import Write
+from ...http.schemas import Id, Page
+from ...http.validation import UuidText
+from ...openapi.operations import error_responses
+from ..schemas import DeliveryView, DetailedDelivery
 from .filters import DeliveryConditions
-from .schemas import DeliveryView, DetailedDelivery
 
 router = APIRouter(prefix="/operator/v1/deliveries", tags=["operator: deliveries"])
 

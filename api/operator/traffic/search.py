@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sendoff.operators.search import Found, Kind, search
 
-from ..http.dependencies import ContextOf, OperatorReader
-from ..http.schemas import Id, ResponseModel
-from ..http.validation import Text
-from ..openapi.operations import error_responses
+from ...http.dependencies import ContextOf, OperatorReader
+from ...http.schemas import Id, ResponseModel
+from ...http.validation import Text
+from ...openapi.operations import error_responses
 
 router = APIRouter(prefix="/operator/v1/search", tags=["operator: overview"])
 

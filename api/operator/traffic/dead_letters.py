@@ -11,13 +11,13 @@ from sendoff.operators.actions import discard_dead_letter, discard_dead_letters
 from sendoff.operators.queries import DeadLetterReport, get_dead_letter, list_dead_letters
 from sendoff.policy.states import DeadLetterReason, DeadLetterState
 
-from ..http.dependencies import ContextOf, Operator, OperatorReader, json_body
-from ..http.idempotency import Write
-from ..http.pagination import decode_cursor, split_page
-from ..http.schemas import Id, Page, ResponseModel, Time
-from ..openapi.operations import body_of, error_responses
+from ...http.dependencies import ContextOf, Operator, OperatorReader, json_body
+from ...http.idempotency import Write
+from ...http.pagination import decode_cursor, split_page
+from ...http.schemas import Id, Page, ResponseModel, Time
+from ...openapi.operations import body_of, error_responses
+from ..schemas import ExchangeView
 from .filters import DeadLetterQuery, NewDiscard
-from .schemas import ExchangeView
 
 router = APIRouter(prefix="/operator/v1/dead-letters", tags=["operator: dead letters"])
 

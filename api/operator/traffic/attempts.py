@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from sendoff.operators.queries import list_attempts
 from sendoff.store.queries.traffic.delivery_history import AttemptFilter, ListedAttempt
 
-from ..http.dependencies import ContextOf, OperatorReader
-from ..http.schemas import Id, Page, QueryTime
-from ..http.validation import UuidText
-from ..openapi.operations import error_responses
-from .schemas import AttemptView
+from ...http.dependencies import ContextOf, OperatorReader
+from ...http.schemas import Id, Page, QueryTime
+from ...http.validation import UuidText
+from ...openapi.operations import error_responses
+from ..schemas import AttemptView
 
 router = APIRouter(prefix="/operator/v1/attempts", tags=["operator: deliveries"])
 

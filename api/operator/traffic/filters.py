@@ -14,10 +14,10 @@ from sendoff.publishing.history import list_deliveries
 from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from sendoff.store.queries.traffic.delivery_history import DeliveryFilter
 
-from ..http.pagination import decode_cursor, split_page
-from ..http.schemas import Page, QueryTime
-from ..http.validation import Text, UuidText
-from .schemas import DeliveryView, ListQuery
+from ...http.pagination import decode_cursor, split_page
+from ...http.schemas import Page, QueryTime
+from ...http.validation import Text, UuidText
+from ..schemas import DeliveryView, ListQuery
 
 MOST_DELIVERIES = 5_000
 

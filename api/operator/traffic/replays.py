@@ -24,13 +24,13 @@ from sendoff.operators.replays.replay import (
 )
 from sendoff.policy.states import ReplayState
 
-from ..http.dependencies import ContextOf, Operator, OperatorReader, json_body
-from ..http.idempotency import Write
-from ..http.pagination import decode_cursor, split_page
-from ..http.schemas import Id, Page, Time
-from ..openapi.operations import body_of, either_of, error_responses, response_named, with_schemas
+from ...http.dependencies import ContextOf, Operator, OperatorReader, json_body
+from ...http.idempotency import Write
+from ...http.pagination import decode_cursor, split_page
+from ...http.schemas import Id, Page, Time
+from ...openapi.operations import body_of, either_of, error_responses, response_named, with_schemas
+from ..schemas import ListQuery
 from .filters import NewReplay
-from .schemas import ListQuery
 
 router = APIRouter(prefix="/operator/v1/replays", tags=["operator: replays"])
 

@@ -1,0 +1,1 @@
+"""The operators' routes on events, deliveries, dead letters and replays."""
