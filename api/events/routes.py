@@ -26,6 +26,7 @@ from sendoff.observability.metrics import EVENTS_ACCEPTED
 from sendoff.observability.tracing import parse_traceparent
 from sendoff.publishing.batcher import PublishBatcher
 from sendoff.publishing.history import get_event
+from sendoff.publishing.incoming.event_bodies import SLICE_BYTES, read_batch, read_event
 from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
 from sendoff.store.tables import Delivery, Event
 
@@ -38,7 +39,6 @@ from ..http.server.middleware import BATCH_LIMIT_BYTES
 from ..http.validation import check_query
 from ..openapi.operations import error_responses
 from .cloud_events import is_cloud_event, read_cloud_event
-from .decoder import SLICE_BYTES, read_batch, read_event
 from .schemas import EventDelivery, EventWithDeliveries
 
 Answer = Callable[[list[AcceptedEvent]], Any]
@@ -57,7 +57,7 @@ async def publish_one(request: Request) -> Response:
         return await _publish_cloud_event(request)
     return await _publish(
         request,
-        read=read_event,
+        read=_read_one,
         answer=_answer_one,
         in_batch=False,
     )
@@ -91,6 +91,10 @@ async def get(auth: EventsWriter, context: ContextOf, event_id: str) -> Response
     """An event, and the state of each of its deliveries."""
     event, deliveries, tags = await get_event(context, auth.organization_id, event_id)
     return Response(orjson.dumps(_serialize(event, deliveries, tags)), media_type="application/json")
+
+
+async def _read_one(body: bytes) -> list[NewEvent]:
+    return [read_event(body)]
 
 
 async def _publish(request: Request, *, read: Read, answer: Answer, in_batch: bool) -> Response:

@@ -9,10 +9,10 @@ import msgspec
 from pydantic import BaseModel, Field
 
 from sendoff.policy.states import DeliveryState
+from sendoff.publishing.incoming.event_bodies import EventBatchBody, EventBody
 
 from ..http.schemas import Id, Time
 from ..openapi.operations import COMPONENTS, REFERENCE, error_responses, request_body, response_of
-from .decoder import EventBatchBody, EventBody
 
 _KEY = {
     "name": "Idempotency-Key",

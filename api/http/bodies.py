@@ -10,8 +10,14 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from sendoff.errors import Invalid, UnsupportedMediaType
+from sendoff.publishing.incoming.json_limits import (
+    DEEPEST_NESTING,
+    BadJson,
+    has_more_keys,
+    is_nested_deeper,
+    malformed,
+)
 
-from .json_limits import DEEPEST_NESTING, has_more_keys, is_nested_deeper
 from .validation import unknown_name
 
 MOST_KEYS = 1_000
@@ -20,9 +26,6 @@ MOST_KEYS = 1_000
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors and exports begin UTF-8 with it (RFC 8259, 8.1)
 
 _LARGEST_EXACT_INTEGER = 2**53  # of a float
-
-BadJson = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""The decoder's errors for text that is not JSON, not UTF-8, or nested too deeply."""
 
 
 def _number(text: str) -> int | float:
@@ -100,12 +103,3 @@ async def _read(request: Request, count: Callable[[int], None]) -> bytes:
         count(len(piece))
         pieces.append(piece)
     return b"".join(pieces)
-
-
-def malformed(error: Exception) -> Invalid:
-    """The error for one of BadJson."""
-    if isinstance(error, RecursionError):
-        return Invalid("The body is nested too deeply; flatten it.")
-    if isinstance(error, UnicodeDecodeError):
-        return Invalid("The body is not UTF-8; JSON is always sent as UTF-8.")
-    return Invalid(f"The body is not valid JSON: {error}")

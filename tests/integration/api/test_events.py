@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.http.json_limits import DEEPEST_NESTING, is_nested_deeper
 from sendoff.observability.metrics import EVENTS_ACCEPTED
 from sendoff.publishing import event_types
 from sendoff.publishing.event_types import create_event_type
+from sendoff.publishing.incoming.json_limits import DEEPEST_NESTING, is_nested_deeper
 from sendoff.store.tables import EventType
 from tests.integration.api.api_fixture import ApiFixture
 from tests.support.app_fixture import ACTOR

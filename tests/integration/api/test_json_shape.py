@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.events.decoder import MOST_KEYS as MOST_DATA_KEYS
-from api.http.json_limits import DEEPEST_NESTING, has_more_keys
+from sendoff.publishing.incoming.event_bodies import MOST_KEYS as MOST_DATA_KEYS
+from sendoff.publishing.incoming.json_limits import DEEPEST_NESTING, has_more_keys
 from tests.integration.api.api_fixture import ApiFixture
 from tests.integration.api.every_route import CALLS, Call, concrete
 

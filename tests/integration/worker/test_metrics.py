@@ -14,10 +14,11 @@ import pytest
 
 from sendoff import __version__
 from sendoff.errors import Invalid
+from sendoff.processes.health import ALIVE_SECONDS
 from sendoff.settings import BadSettings, load
 from tests.support.ports import free_port
 from tests.support.tasks import end
-from worker.health import ALIVE_SECONDS, WorkerHealth, serve_health
+from worker.health import WorkerHealth, serve_health
 from worker.process import check_public_url
 
 KEYS = ["k" * 32]
@@ -110,7 +111,7 @@ async def test_a_worker_whose_loop_stands_still_is_not_alive(monkeypatch: pytest
     await asyncio.sleep(0)
     assert (health.live()[0], health.ready()[0]) == (200, 200)
     later = time.monotonic() + ALIVE_SECONDS + 1
-    monkeypatch.setattr("worker.health.time.monotonic", lambda: later)  # and no beat between
+    monkeypatch.setattr("sendoff.processes.health.time.monotonic", lambda: later)  # and no beat between
     assert (health.live()[0], health.ready()[0]) == (503, 503)
     await end(beating)
 

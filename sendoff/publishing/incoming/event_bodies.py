@@ -9,12 +9,16 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from sendoff.errors import Invalid, TooLarge
+from sendoff.errors import Invalid, TooLarge, unknown_name
+from sendoff.publishing.incoming.json_limits import (
+    DEEPEST_NESTING,
+    BadJson,
+    has_more_keys,
+    is_nested_deeper,
+    malformed,
+    without_strings,
+)
 from sendoff.publishing.publish import NewEvent
-
-from ..http.bodies import BadJson, malformed
-from ..http.json_limits import DEEPEST_NESTING, has_more_keys, is_nested_deeper, without_strings
-from ..http.validation import unknown_name
 
 MOST_EVENTS = 1_000
 MOST_KEYS = 20_000
@@ -72,9 +76,9 @@ _event_decoder = msgspec.json.Decoder(EventBody)
 _batch_decoder = msgspec.json.Decoder(EventBatchBody)
 
 
-async def read_event(body: bytes) -> list[NewEvent]:
+def read_event(body: bytes) -> NewEvent:
     """The event in the body of `POST /api/v1/events`. Raises Invalid, which names the field."""
-    return [check_event(decode(_event_decoder, body), "", data_limit=None)]
+    return check_event(decode(_event_decoder, body), "", data_limit=None)
 
 
 async def read_batch(body: bytes, *, data_limit: int) -> list[NewEvent]:

@@ -1,8 +1,18 @@
-"""How deep and how wide valid JSON is, measured on its text: cheaper than decoding it, and safe for hostile input."""
+"""What is wrong with a text that is not JSON, and how deep and wide one is that is.
+
+The latter is measured on the text: cheaper than decoding it, and safe for hostile input.
+"""
 
 from __future__ import annotations
 
 import re
+
+import msgspec
+
+from sendoff.errors import Invalid
+
+BadJson = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""The decoder's errors for text that is not JSON, not UTF-8, or nested too deeply."""
 
 DEEPEST_NESTING = 64
 """Levels of arrays and objects: more than people write, less than any receiver's parser gives up at."""
@@ -31,3 +41,12 @@ def has_more_keys(json_text: bytes, most: int) -> bool:
     """Whether the objects of valid JSON have more than `most` keys together."""
     # Outside of strings a colon stands behind a key and nowhere else.
     return json_text.count(b":") > most and without_strings(json_text).count(b":") > most
+
+
+def malformed(error: Exception) -> Invalid:
+    """The error for one of BadJson."""
+    if isinstance(error, RecursionError):
+        return Invalid("The body is nested too deeply; flatten it.")
+    if isinstance(error, UnicodeDecodeError):
+        return Invalid("The body is not UTF-8; JSON is always sent as UTF-8.")
+    return Invalid(f"The body is not valid JSON: {error}")
