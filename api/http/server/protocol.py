@@ -94,6 +94,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self._in_head:
             self._head_bytes += len(data)
+        if not self.in_body:  # a head, or the beginning of the next one on a connection that is used again
             data = self._ignore_upgrade(data)
         super().data_received(data)
         if self._lingers or self.transport.is_closing():

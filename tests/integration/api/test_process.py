@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -174,6 +175,21 @@ async def speak(base: str, request: bytes) -> bytes:
             await writer.wait_closed()
 
 
+async def speak_in_turn(base: str, requests: list[bytes]) -> list[bytes]:
+    """The heads of the answers on one connection, each request sent after the answer to the one before."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(base.rpartition(":")[2]))
+    heads = []
+    try:
+        for request in requests:
+            writer.write(request)
+            heads.append(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20))
+            [length] = re.findall(rb"content-length: (\d+)", heads[-1], re.IGNORECASE)
+            await reader.readexactly(int(length))
+    finally:
+        writer.close()
+    return heads
+
+
 def test_malformed_http_and_large_heads_are_answered_in_the_envelope(sqlite_url: str, tmp_path: Path) -> None:
     endless = b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"X-A: " + b"a" * (LARGEST_HEAD_BYTES + 300_000)
     many = b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"X-A: b\r\n" * 50_000
@@ -188,6 +204,9 @@ def test_malformed_http_and_large_heads_are_answered_in_the_envelope(sqlite_url:
             assert status == b"200" or list(json.loads(body)) == ["detail"]
         answer = asyncio.run(speak(base, UPGRADING % b"" + UPGRADING % b", close"))
         assert answer.count(b"HTTP/1.1 401") == 2, answer
+        # A client that waits for each answer, as Java's does, offers the upgrade again on the same connection.
+        answers = asyncio.run(speak_in_turn(base, [UPGRADING % b""] * 3))
+        assert [answer.partition(b"\r\n")[0] for answer in answers] == [b"HTTP/1.1 401 Unauthorized"] * 3
 
 
 UPGRADING = (
