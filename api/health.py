@@ -9,7 +9,7 @@ from typing import Literal, cast
 
 import structlog
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
 from starlette.datastructures import State
 
@@ -29,6 +29,7 @@ from sendoff.operators.installation.workers import list_workers
 from .dialbird.errors import DialbirdError
 from .http.dependencies import ContextOf
 from .http.errors import UNAVAILABLE_SECONDS
+from .http.schemas import ResponseModel
 from .openapi.operations import open_responses, response_of
 from .pages.front import front_page, is_browser
 
@@ -48,23 +49,23 @@ _FAILED = "failed"
 _log = structlog.get_logger(__name__)
 
 
-class Health(BaseModel):
+class Health(ResponseModel):
     """The process serves."""
 
     status: Literal["ok"] = "ok"
     version: str = __version__
 
 
-class Readiness(BaseModel):
+class Readiness(ResponseModel):
     """The process takes requests. What it works without for a while is among the warnings."""
 
     status: Literal["ready"] = "ready"
-    warnings: list[str] = []
+    warnings: list[str] = Field(default_factory=list)
     """What fails or differs, though events are accepted all the same: `redis` is away, the `schema` is newer or older
     than this version's own, no key opens some of the `secrets`, or no worker runs (`workers`)."""
 
 
-class NotReadyDetail(BaseModel):
+class NotReadyDetail(ResponseModel):
     """Why no request should be sent here.
 
     `database` and `schema` fail, it takes no writes, as with a full disk (`writable`), this process's keys open none of
@@ -82,26 +83,29 @@ class NotReady(BaseModel):
     detail: NotReadyDetail
 
 
-class Index(BaseModel):
+_LINKS = {
+    "dashboard": "/dashboard",
+    "portal": "/portal",
+    "api reference": "/docs",
+    "openapi": "/openapi.json",
+    "health": "/health",
+    "ready": "/ready",
+    "metrics": "/metrics",
+    "publish an event": "/api/v1/events",
+    "webhook endpoints": "/api/v1/webhooks",
+    "uploads": "/api/v1/uploads",
+    "subscriptions": "/api/v1/subscriptions",
+    "operators": "/operator/v1/deliveries",
+}
+
+
+class Index(ResponseModel):
     """The service and the paths to go on from."""
 
     name: str = "Sendoff"
     version: str = __version__
     description: str = "Self-hosted webhook delivery: signed, retried for hours, never silently dropped."
-    links: dict[str, str] = {
-        "dashboard": "/dashboard",
-        "portal": "/portal",
-        "api reference": "/docs",
-        "openapi": "/openapi.json",
-        "health": "/health",
-        "ready": "/ready",
-        "metrics": "/metrics",
-        "publish an event": "/api/v1/events",
-        "webhook endpoints": "/api/v1/webhooks",
-        "uploads": "/api/v1/uploads",
-        "subscriptions": "/api/v1/subscriptions",
-        "operators": "/operator/v1/deliveries",
-    }
+    links: dict[str, str] = Field(default_factory=_LINKS.copy)
 
 
 @router.get("/", operation_id="index", response_model=Index, responses=open_responses())
@@ -217,7 +221,7 @@ class _Writable:
 
 
 async def _check_secrets(context: Context) -> str | None:
-    """As `_ask`. A check that cannot be made does not fail: the database or Redis is reported instead."""
+    """As `_ask`. Not knowing is no failure: it is said of the database or of Redis."""
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             measured = await context.service(Measurements.of).current(context, not_older_than=MEASURE_SLOWLY_SECONDS)

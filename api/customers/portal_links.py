@@ -32,6 +32,10 @@ from ..openapi.operations import error_responses, optional_body_of
 
 router = APIRouter(prefix="/api/v1", tags=["portal"])
 
+_Capabilities = Annotated[
+    list[Annotated[Capability, Field(strict=False)]], Field(min_length=1, max_length=len(Capability))
+]
+
 
 class PortalLinkOptions(RequestBody):
     """What a link to the portal opens, and for how long."""
@@ -48,10 +52,8 @@ class PortalLinkOptions(RequestBody):
         le=LONGEST_SESSION_SECONDS,
         description="Seconds for which the portal stays open afterwards.",
     )
-    capabilities: list[Annotated[Capability, Field(strict=False)]] = Field(
-        default_factory=lambda: list(Capability),
-        min_length=1,
-        max_length=len(Capability),
+    capabilities: _Capabilities | None = Field(
+        None,
         description="What the session may do; `view` is part of each. Default: everything.",
     )
     theme: Theme | None = Field(None, strict=False, description="The colour scheme; null is the installation's.")
@@ -61,7 +63,7 @@ class PortalLinkOptions(RequestBody):
 
     def new_link(self) -> NewPortalLink:
         return NewPortalLink(
-            capabilities=self.capabilities,
+            capabilities=list(Capability) if self.capabilities is None else self.capabilities,
             expires_in=self.expires_in,
             session_seconds=self.session_seconds,
             theme=self.theme,

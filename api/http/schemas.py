@@ -48,9 +48,12 @@ QueryTime = Annotated[datetime, BeforeValidator(_parse_time), WithJsonSchema(_DA
 
 
 class ResponseModel(BaseModel):
-    """Something that an answer shows, made from a row's columns of the same names."""
+    """Something that an answer shows, made from a row's columns of the same names.
 
-    model_config = ConfigDict(from_attributes=True)
+    Every field is in every answer, whether it has a default or not, except those with `exclude_if`.
+    """
+
+    model_config = ConfigDict(from_attributes=True, json_schema_serialization_defaults_required=True)
 
 
 class Page(BaseModel, Generic[Row]):

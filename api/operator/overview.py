@@ -70,7 +70,7 @@ class RankedEndpoint(SumsView):
         )
 
 
-class OverviewView(BaseModel):
+class OverviewView(ResponseModel):
     """The installation at one moment, all organizations together."""
 
     at: Time

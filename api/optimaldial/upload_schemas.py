@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, WithJsonSchema
+from pydantic import Field, WithJsonSchema
 
 from sendoff.policy.states import UPLOAD, UploadStatus
 from sendoff.uploads.files.links import FileKind
@@ -49,7 +49,7 @@ class UploadView(ResponseModel):
     updated_at: Time
 
 
-class CancelledUpload(BaseModel):
+class CancelledUpload(ResponseModel):
     """What was given back."""
 
     status: Literal["cancelled"] = "cancelled"

@@ -41,7 +41,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class EndpointExplanation:
+class Explanation:
     """The verdict for one endpoint. `because` is a sentence for people; `delivery` is None if none was made or kept."""
 
     endpoint_id: str
@@ -58,7 +58,7 @@ class EventExplanation:
     """An event with the verdict for each endpoint of its organization: those that got it first, then newest first."""
 
     event: Event
-    endpoints: Sequence[EndpointExplanation]
+    endpoints: Sequence[Explanation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ async def explain_event(context: Context, event_id: str) -> EventExplanation:
         of_endpoint.setdefault(entry.target_id, []).append(entry)
     then = {one.id: _settings_then(one, of_endpoint.get(one.id, ())) for one in found if one.id not in made}
     results = await _evaluate_filters(context, event, then.values())
-    explained: list[EndpointExplanation] = []
+    explained: list[Explanation] = []
     for endpoint in found:
         delivery = made.get(endpoint.id)
         if delivery is not None:
@@ -103,7 +103,7 @@ async def explain_event(context: Context, event_id: str) -> EventExplanation:
             settings = then[endpoint.id]
             verdict, because = explain_absence(event, endpoint, settings, results.get(settings.filter))
         head = waits_for.get(delivery.id) if delivery else None
-        explained.append(EndpointExplanation(endpoint.id, endpoint.url, verdict, delivery, because, head))
+        explained.append(Explanation(endpoint.id, endpoint.url, verdict, delivery, because, head))
     return EventExplanation(event, sorted(explained, key=lambda one: one.delivery is None))
 
 
@@ -163,7 +163,7 @@ def explain_absence(
 
 def _explain_unkept(event: Event) -> tuple[Verdict, str]:
     if event.organization_id == OPERATORS:
-        because = "It gets no events of that organization, or got this event together with others."
+        because = "It is not told of that organization, or it was told of this event together with others."
         return Verdict.FILTERED, because
     return Verdict.DELIVERED, "Its delivery was completed and is past its retention, so it is not kept any more."
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SHORTEST = 4
 """Characters. Fewer would name several rows in any list of some length."""
 
-KINDS: Mapping[str, short_ids.IdentifiedTable] = {kind.noun: kind for kind in short_ids.KINDS}
+KINDS: Mapping[str, short_ids.Kind] = {kind.noun: kind for kind in short_ids.KINDS}
 """What has ids, by the noun that people use."""
 
 _PARTIAL = re.compile(r"(evt_)?[0-9a-f-]*")
@@ -27,7 +27,7 @@ def strip_ellipsis(given: str) -> str:
     return given.strip().strip("….")
 
 
-def is_whole(kind: short_ids.IdentifiedTable, text: str) -> bool:
+def is_whole(kind: short_ids.Kind, text: str) -> bool:
     """Whether this is a whole id of the kind. Raises Invalid for the whole id of something else."""
     if kind.is_event:
         if is_uuid(text):
@@ -38,14 +38,14 @@ def is_whole(kind: short_ids.IdentifiedTable, text: str) -> bool:
     return is_uuid(text)
 
 
-async def find_id(context: Context, kind: short_ids.IdentifiedTable, text: str) -> str:
+async def find_id(context: Context, kind: short_ids.Kind, text: str) -> str:
     """The whole id that begins or ends with `text`; an end is looked for among the newest rows.
 
     Raises Invalid for what can be no id, NotFound, and Conflict when several match.
     """
     text = text.lower()
     if not _PARTIAL.fullmatch(text) or len(text.removeprefix("evt_")) < SHORTEST:
-        raise Invalid(f"{text!r} is not an id of this kind; give a whole one, or {SHORTEST} characters or more of it.")
+        raise Invalid(f"{text!r} is no id of this kind; give a whole one, or {SHORTEST} characters or more of it.")
     async with context.database.read() as tx:
         found = await short_ids.find(tx, kind, text)
     if not found:

@@ -113,9 +113,10 @@ class NewReplay(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     filter: Annotated[ReplayFilter, Field(strict=False)]
-    include: list[Annotated[Included, Field(strict=False)]] = Field(
-        [Included.DEAD],
-        description="What of it: dead letters, deliveries that wait for their retry (`pending`), or both.",
+    include: list[Annotated[Included, Field(strict=False)]] | None = Field(
+        None,
+        description="What of it: dead letters, deliveries that wait for their retry (`pending`), or both. "
+        'Default: `["dead"]`.',
     )
     everything: bool = Field(default=False, alias="all", description="Needed for an empty filter, unless `dry_run`.")
     dry_run: bool = False
@@ -127,7 +128,7 @@ class NewReplay(BaseModel):
         selection = Selection(
             self.filter.filter(),
             None if chosen is None else tuple(dict.fromkeys(chosen)),
-            include=tuple(dict.fromkeys(self.include)),
+            include=(Included.DEAD,) if self.include is None else tuple(dict.fromkeys(self.include)),
             missing=self.filter.missing,
         )
         selection.check(everything=self.everything or self.dry_run)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from sendoff.cli.terminal import columns
-from sendoff.cli.terminal.installation import Call, Document, Installation, RemoteInstallation
+from sendoff.cli.terminal.installation import Api, Call, Document, Installation
 from sendoff.cli.terminal.options import command, list_command
 from sendoff.cli.terminal.output import Output, print_json, print_table
 from sendoff.cli.terminal.serializers import serialize_overview, serialize_worker
@@ -63,7 +63,7 @@ def top(
 @command
 def health(on: Installation, out: Output) -> None:
     """What `/ready` says: the dependencies that fail, and those that it works without. Exit code 1 if any fails."""
-    if isinstance(on, RemoteInstallation):
+    if isinstance(on, Api):
         document = on.remote.readiness()
     else:
         findings = on.run(lambda context, _: examine(context, briefly=True))
@@ -89,8 +89,8 @@ def _print_overview(name: str, document: dict[str, Any]) -> None:
     late = f"oldest due for {round(deliveries['oldest_due_seconds'])} s" if deliveries["due"] else "nothing is due"
     typer.echo(f"{name}  {document['at'][:19]}Z")
     typer.echo(f"deliveries    {deliveries['waiting']} wait, {deliveries['due']} due, {late}  {states}".rstrip())
-    by_reason = "  ".join(f"{reason} {count}" for reason, count in reasons)
-    typer.echo(f"dead letters  {letters['open']} open  {by_reason}".rstrip())
+    told = "  ".join(f"{reason} {count}" for reason, count in reasons)
+    typer.echo(f"dead letters  {letters['open']} open  {told}".rstrip())
     typer.echo(f"endpoints     {endpoints or 'none'}")
     for title, rows in (("most failing", document["most_failing"]), ("slowest", document["slowest"])):
         typer.echo(f"\n{title}, last hour")

@@ -111,7 +111,7 @@ class Installation(ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class LocalInstallation(Installation):
+class Local(Installation):
     """The database of a data directory, or the one that the environment names."""
 
     data: Path
@@ -186,7 +186,7 @@ class LocalInstallation(Installation):
 
 
 @dataclass(frozen=True, slots=True)
-class _Open(LocalInstallation):
+class _Open(Local):
     """A database to which one connection is kept."""
 
     context: Context | None = None
@@ -199,7 +199,7 @@ class _Open(LocalInstallation):
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteInstallation(Installation):
+class Api(Installation):
     """The API of an installation, with a key."""
 
     remote: Remote

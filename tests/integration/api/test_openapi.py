@@ -146,3 +146,22 @@ async def test_enumerations_hold_what_can_come_and_every_schema_is_used(sqlite_a
     assert set(schemas["DeadLetterReason"]["enum"]) == set(DeadLetterReason)
     text = json.dumps(document)
     assert [name for name in schemas if f'"#/components/schemas/{name}"' not in text] == []
+
+
+async def test_fields_of_answers_are_required_unless_they_are_left_out(sqlite_api: ApiFixture) -> None:
+    schemas = (await document_of(sqlite_api))["components"]["schemas"]
+    for name in ("Health", "Readiness", "Index", "OverviewView", "CancelledUpload", "NotReadyDetail"):
+        assert set(schemas[name]["required"]) == set(schemas[name]["properties"])
+    assert set(schemas["DeliveryView"]["properties"]) == set(schemas["DeliveryView"]["required"])
+    left_out = set(schemas["WebhookEndpoint"]["properties"]) - set(schemas["WebhookEndpoint"]["required"])
+    assert {"ordered", "dialect", "filter", "headers"} <= left_out
+
+
+async def test_a_default_is_said_in_words_so_that_no_client_demands_the_field(sqlite_api: ApiFixture) -> None:
+    schemas = (await document_of(sqlite_api))["components"]["schemas"]
+    for schema in schemas.values():
+        assert [name for name, field in schema.get("properties", {}).items() if "default" in field] == []
+    said = schemas["NewReplay"]["properties"]
+    assert said["rate"]["description"].endswith("Default: `50`.")
+    assert said["dry_run"]["description"] == "Default: `false`."
+    assert schemas["NewWebhook"]["required"] == ["url"]

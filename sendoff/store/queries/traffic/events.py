@@ -90,7 +90,7 @@ async def count_between(tx: Transaction, organization_id: str, first_id: str, en
 
 
 @dataclass(frozen=True, slots=True)
-class EventSummary:
+class ListedEvent:
     """An event without its data."""
 
     id: str
@@ -107,7 +107,7 @@ async def page_accepted(
     after: str,
     before: str,
     limit: int,
-) -> list[EventSummary]:
+) -> list[ListedEvent]:
     """Events of the organization that were accepted from `since` until before `until`, in order of their ids.
 
     Reads all events between the ids `after` and `before`, both exclusive.
@@ -122,7 +122,7 @@ async def page_accepted(
     if until is not None:
         query = query.where(col(Event.created_at) < until)
     query = query.order_by(col(Event.id)).limit(limit)
-    return [EventSummary(*row) for row in (await tx.execute(query)).all()]
+    return [ListedEvent(*row) for row in (await tx.execute(query)).all()]
 
 
 async def find_deliveries(tx: Transaction, event_ids: Iterable[str]) -> set[tuple[str, str]]:
@@ -132,7 +132,7 @@ async def find_deliveries(tx: Transaction, event_ids: Iterable[str]) -> set[tupl
 
 
 async def count_further_deliveries(tx: Transaction, numbers: Mapping[str, int]) -> set[str]:
-    """Add to the number of deliveries of the events, by their ids; returns the ids of those that exist.
+    """Note that the events, by their ids, get so many deliveries more; returns the ids of those that exist.
 
     They are locked until the transaction ends, so that retention does not remove them before.
     """

@@ -1,4 +1,4 @@
-// The main calls with the Java client (library `native`) of openapi-generator.
+// The main calls with the Java client (library `native`, one request object per call) of openapi-generator.
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.File;
@@ -37,40 +37,50 @@ public class MainCalls {
         OperatorReplaysApi replays = new OperatorReplaysApi(client);
         UploadsApi uploads = new UploadsApi(client);
 
-        CreatedWebhook created = webhooks.createWebhook(new NewWebhook().url(receiver), null);
+        CreatedWebhook created = webhooks.createWebhook(request(new NewWebhook().url(receiver)));
         WebhookEndpoint webhook = created.getWebhook();
         String refusal = "";
         try {
-            webhooks.createWebhook(new NewWebhook().url("https://10.0.0.1/"), null);
+            webhooks.createWebhook(request(new NewWebhook().url("https://10.0.0.1/")));
         } catch (ApiException refused) {
             refusal = new ObjectMapper().readTree(refused.getResponseBody()).get("detail").asText();
         }
         EventBody event = new EventBody().type("upload.completed").putDataItem("upload", Map.of("id", "1"));
-        int deliveries = new EventsApi(client).publishEvent(event, null).getDeliveries();
+        var publishing = EventsApi.APIPublishEventRequest.newBuilder().eventBody(event).build();
+        int deliveries = new EventsApi(client).publishEvent(publishing).getDeliveries();
 
-        DeadLetterView found = eventually(() -> letters
-            .listDeadLetters(null, null, null, webhook.getId(), null, null, null, null, null)
-            .getData().stream().findFirst().orElse(null));
-        DetailedDeadLetter letter = letters.getDeadLetter(found.getId());
+        var ofWebhook = OperatorDeadLettersApi.APIListDeadLettersRequest.newBuilder().endpointId(webhook.getId()).build();
+        DeadLetterView found = eventually(() -> letters.listDeadLetters(ofWebhook).getData().stream().findFirst().orElse(null));
+        DetailedDeadLetter letter = letters.getDeadLetter(
+            OperatorDeadLettersApi.APIGetDeadLetterRequest.newBuilder().deadLetterId(found.getId()).build());
         NewReplay wanted = new NewReplay().filter(new ReplayFilter().endpointId(webhook.getId()));
-        ReplayOrCount replay = replays.createReplay(wanted, null);
+        ReplayOrCount replay = replays.createReplay(
+            OperatorReplaysApi.APICreateReplayRequest.newBuilder().newReplay(wanted).build());
+        var ofReplay = OperatorReplaysApi.APIGetReplayRequest.newBuilder().replayId(replay.getId()).build();
         ReplayView completed = eventually(() -> {
-            ReplayView now = replays.getReplay(replay.getId());
+            ReplayView now = replays.getReplay(ofReplay);
             return now.getState() == ReplayState.COMPLETED ? now : null;
         });
-        var upload = uploads.createUpload(new File(arguments[3]), "phone", null, true, "numbers.csv");
+        var upload = uploads.createUpload(UploadsApi.APICreateUploadRequest.newBuilder()
+            ._file(new File(arguments[3])).phoneColumn("phone").skipMobileLookup(true).build());
+        var ofUpload = UploadsApi.APIGetUploadRequest.newBuilder().uploadId(upload.getId()).build();
+        var ofEndpoint = WebhooksApi.APIGetWebhookRequest.newBuilder().webhookId(webhook.getId()).build();
 
         Map<String, Object> answers = new LinkedHashMap<>();
         answers.put("secret_characters", created.getSecret().length());
         answers.put("refusal", refusal);
         answers.put("deliveries", deliveries);
         answers.put("listed", webhooks.listWebhooks().stream().filter(one -> one.getId().equals(webhook.getId())).count());
-        answers.put("url", webhooks.getWebhook(webhook.getId()).getUrl());
+        answers.put("url", webhooks.getWebhook(ofEndpoint).getUrl());
         answers.put("reason", letter.getReason().getValue());
         answers.put("response_status", letter.getResponse().getStatus());
         answers.put("replayed", completed.getSucceeded());
-        answers.put("valid_rows", uploads.getUpload(upload.getId()).getValidRowCount());
+        answers.put("valid_rows", uploads.getUpload(ofUpload).getValidRowCount());
         System.out.print(new ObjectMapper().writeValueAsString(answers));
+    }
+
+    private static WebhooksApi.APICreateWebhookRequest request(NewWebhook body) {
+        return WebhooksApi.APICreateWebhookRequest.newBuilder().newWebhook(body).build();
     }
 
     private static <T> T eventually(Callable<T> find) throws Exception {
