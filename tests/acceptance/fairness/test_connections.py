@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
 import struct
 import time
@@ -80,19 +81,26 @@ def status_of_health(base: str) -> bytes:
         client.close()
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_unfinished_requests_of_one_address_cost_no_other_client_a_request(
-    way: str, sqlite_url: str, tmp_path: Path
-) -> None:
-    raise_descriptor_limit()
+@pytest.fixture(scope="module")
+def served(_migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An API for the tests that leave nothing behind, with limits that they can reach; its base URL."""
+    folder = tmp_path_factory.mktemp("served")
+    shutil.copy(_migrated_sqlite, folder / "sendoff.db")
     limits = {"MAX_CONNECTIONS": "300", "MAX_CONNECTIONS_PER_ADDRESS": "250"}
-    with serving(sqlite_url, "redis://127.0.0.1:1", tmp_path / "log", **limits) as base:
-        with clients(base, WAYS[way], 400) as held:
-            for round_ in range(5):
-                for client in held[round_::5]:
-                    client.send(b"x")
-                assert status_of_health(base) == b"HTTP/1.1 200 OK"
-        assert status_of_health(base) == b"HTTP/1.1 200 OK"
+    url = f"sqlite+aiosqlite:///{folder}/sendoff.db"
+    with serving(url, "redis://127.0.0.1:1", folder / "log", **limits) as base:
+        yield base
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_unfinished_requests_of_one_address_cost_no_other_client_a_request(way: str, served: str) -> None:
+    raise_descriptor_limit()
+    with clients(served, WAYS[way], 400) as held:
+        for round_ in range(5):
+            for client in held[round_::5]:
+                client.send(b"x")
+            assert status_of_health(served) == b"HTTP/1.1 200 OK"
+    assert status_of_health(served) == b"HTTP/1.1 200 OK"
 
 
 def test_a_thousand_anonymous_trickles_cost_no_other_client_a_request(sqlite_url: str, tmp_path: Path) -> None:
@@ -133,8 +141,8 @@ def _listener(base: str) -> psutil.Process:
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way.startswith(("a body", "chunks"))])
-def test_an_early_answer_arrives_whole_and_ends_the_connection(way: str, sqlite_url: str, tmp_path: Path) -> None:
-    with serving(sqlite_url, "redis://127.0.0.1:1", tmp_path / "log") as base, clients(base, WAYS[way], 1) as [client]:
+def test_an_early_answer_arrives_whole_and_ends_the_connection(way: str, served: str) -> None:
+    with clients(served, WAYS[way], 1) as [client]:
         client.send(b"x" * 100_000)
         answer = client.read_to_end()
         head, _, body = answer.partition(b"\r\n\r\n")
@@ -143,13 +151,10 @@ def test_an_early_answer_arrives_whole_and_ends_the_connection(way: str, sqlite_
         assert answer.count(b"HTTP/1.1") == 1
 
 
-def test_a_complete_request_that_is_refused_keeps_its_connection(sqlite_url: str, tmp_path: Path) -> None:
+def test_a_complete_request_that_is_refused_keeps_its_connection(served: str) -> None:
     complete = HEAD % (b"POST", b"/api/v1/webhooks", b"Content-Length: 2\r\n\r\n{}")
     last = HEAD % (b"GET", b"/health", b"Connection: close\r\n\r\n")
-    with (
-        serving(sqlite_url, "redis://127.0.0.1:1", tmp_path / "log") as base,
-        clients(base, complete * 3 + last, 1) as [client],
-    ):
+    with clients(served, complete * 3 + last, 1) as [client]:
         answers = client.read_to_end()
         assert (answers.count(b"HTTP/1.1 401"), answers.count(b"HTTP/1.1 200")) == (3, 1)
 
