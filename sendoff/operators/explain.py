@@ -41,7 +41,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class EndpointExplanation:
     """The verdict for one endpoint. `because` is a sentence for people; `delivery` is None if none was made or kept."""
 
     endpoint_id: str
@@ -58,7 +58,7 @@ class EventExplanation:
     """An event with the verdict for each endpoint of its organization: those that got it first, then newest first."""
 
     event: Event
-    endpoints: Sequence[Explanation]
+    endpoints: Sequence[EndpointExplanation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ async def explain_event(context: Context, event_id: str) -> EventExplanation:
         of_endpoint.setdefault(entry.target_id, []).append(entry)
     then = {one.id: _settings_then(one, of_endpoint.get(one.id, ())) for one in found if one.id not in made}
     results = await _evaluate_filters(context, event, then.values())
-    explained: list[Explanation] = []
+    explained: list[EndpointExplanation] = []
     for endpoint in found:
         delivery = made.get(endpoint.id)
         if delivery is not None:
@@ -103,7 +103,7 @@ async def explain_event(context: Context, event_id: str) -> EventExplanation:
             settings = then[endpoint.id]
             verdict, because = explain_absence(event, endpoint, settings, results.get(settings.filter))
         head = waits_for.get(delivery.id) if delivery else None
-        explained.append(Explanation(endpoint.id, endpoint.url, verdict, delivery, because, head))
+        explained.append(EndpointExplanation(endpoint.id, endpoint.url, verdict, delivery, because, head))
     return EventExplanation(event, sorted(explained, key=lambda one: one.delivery is None))
 
 

@@ -30,7 +30,7 @@ _HOST = re.compile(
 )
 
 
-class Kind(StrEnum):
+class SearchedKind(StrEnum):
     """What the searched text looks like."""
 
     EVENT_ID = "event_id"
@@ -69,7 +69,7 @@ class SearchResult:
 class SearchReport:
     """What was found. `scanned` is set if the text was looked for in the data of this many events, and not in more."""
 
-    kind: Kind
+    kind: SearchedKind
     results: Sequence[SearchResult]
     scanned: int | None = None
 
@@ -79,30 +79,30 @@ async def search(context: Context, text: str) -> SearchReport:
     text = text.strip()
     async with context.database.read() as tx:
         kind = classify(text)
-        if kind is not Kind.TEXT:
+        if kind is not SearchedKind.TEXT:
             return SearchReport(kind, await _LOOK_UPS[kind](tx, text))
         tagged = await event_lists.page(tx, EventFilter(tag=text), limit=MOST_FOUND)
         if tagged.events:
-            return SearchReport(Kind.TAG, [_event(event) for event in tagged.events])
+            return SearchReport(SearchedKind.TAG, [_event(event) for event in tagged.events])
         named = [_organization(one) for one in await accounts.named_like(tx, text, limit=MOST_FOUND)]
         named += [_endpoint(one) for one in await endpoints.described_like(tx, text, limit=MOST_FOUND)]
         page = await event_lists.page(tx, EventFilter(q=text), limit=MOST_FOUND)
-        return SearchReport(Kind.TEXT, [*named, *map(_event, page.events)], page.scanned)
+        return SearchReport(SearchedKind.TEXT, [*named, *map(_event, page.events)], page.scanned)
 
 
-def classify(text: str) -> Kind:
+def classify(text: str) -> SearchedKind:
     """What the text looks like. Pure; that a text is a tag shows only when it is looked up."""
     if is_event_id(text):
-        return Kind.EVENT_ID
+        return SearchedKind.EVENT_ID
     if is_uuid(text):
-        return Kind.UUID
+        return SearchedKind.UUID
     if text.startswith("req_"):
-        return Kind.REQUEST_ID
+        return SearchedKind.REQUEST_ID
     if text.startswith(KEY_PREFIX):
-        return Kind.KEY
+        return SearchedKind.KEY
     if "://" in text or _HOST.fullmatch(text):
-        return Kind.URL
-    return Kind.EMAIL if _EMAIL.fullmatch(text) else Kind.TEXT
+        return SearchedKind.URL
+    return SearchedKind.EMAIL if _EMAIL.fullmatch(text) else SearchedKind.TEXT
 
 
 async def _by_event_id(tx: Transaction, text: str) -> list[SearchResult]:
@@ -153,12 +153,12 @@ async def _by_url(tx: Transaction, text: str) -> list[SearchResult]:
 
 
 _LOOK_UPS = {
-    Kind.EVENT_ID: _by_event_id,
-    Kind.UUID: _by_uuid,
-    Kind.REQUEST_ID: _by_request_id,
-    Kind.EMAIL: _by_email,
-    Kind.KEY: _by_key,
-    Kind.URL: _by_url,
+    SearchedKind.EVENT_ID: _by_event_id,
+    SearchedKind.UUID: _by_uuid,
+    SearchedKind.REQUEST_ID: _by_request_id,
+    SearchedKind.EMAIL: _by_email,
+    SearchedKind.KEY: _by_key,
+    SearchedKind.URL: _by_url,
 }
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SHORTEST = 4
 """Characters. Fewer would name several rows in any list of some length."""
 
-KINDS: Mapping[str, short_ids.Kind] = {kind.noun: kind for kind in short_ids.KINDS}
+KINDS: Mapping[str, short_ids.IdentifiedTable] = {kind.noun: kind for kind in short_ids.KINDS}
 """What has ids, by the noun that people use."""
 
 _PARTIAL = re.compile(r"(evt_)?[0-9a-f-]*")
@@ -27,7 +27,7 @@ def strip_ellipsis(given: str) -> str:
     return given.strip().strip("….")
 
 
-def is_whole(kind: short_ids.Kind, text: str) -> bool:
+def is_whole(kind: short_ids.IdentifiedTable, text: str) -> bool:
     """Whether this is a whole id of the kind. Raises Invalid for the whole id of something else."""
     if kind.is_event:
         if is_uuid(text):
@@ -38,7 +38,7 @@ def is_whole(kind: short_ids.Kind, text: str) -> bool:
     return is_uuid(text)
 
 
-async def find_id(context: Context, kind: short_ids.Kind, text: str) -> str:
+async def find_id(context: Context, kind: short_ids.IdentifiedTable, text: str) -> str:
     """The whole id that begins or ends with `text`; an end is looked for among the newest rows.
 
     Raises Invalid for what can be no id, NotFound, and Conflict when several match.

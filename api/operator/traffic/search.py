@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from sendoff.operators.search import Found, Kind, search
+from sendoff.operators.search import Found, SearchedKind, search
 
 from ...http.dependencies import ContextOf, OperatorReader
 from ...http.schemas import Id, ResponseModel
@@ -40,7 +40,7 @@ class FoundView(ResponseModel):
 class SearchView(BaseModel):
     """What was found, newest first, at most 20 of each kind."""
 
-    kind: Kind = Field(description="What the text was taken for.")
+    kind: SearchedKind = Field(description="What the text was taken for.")
     data: list[FoundView]
     scanned: int | None = Field(description="How many events' data was read, if there are more that were not.")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from sendoff.operators.search import MOST_FOUND, Found, Kind, SearchReport, SearchResult, search
+from sendoff.operators.search import MOST_FOUND, Found, SearchedKind, SearchReport, SearchResult, search
 
 from ..page import Page
 from .surface import BASE, DASHBOARD
@@ -22,7 +22,7 @@ _PLACES = {
 async def show(page: Page) -> Response:
     """What was found; a single result is opened at once."""
     asked = page.query.get("q", "").strip()
-    report = await search(page.context, asked) if asked else SearchReport(Kind.TEXT, ())
+    report = await search(page.context, asked) if asked else SearchReport(SearchedKind.TEXT, ())
     if len(report.results) == 1:
         return page.redirect(_path(report.results[0]))
     found = [(one, _path(one)) for one in report.results]

@@ -30,7 +30,7 @@ _SETTINGS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Installation:
+class DemoInstallation:
     """A running `sendoff up`: its URL and its data directory."""
 
     url: str
@@ -38,7 +38,7 @@ class Installation:
 
 
 @contextmanager
-def run_installation(narrator: Narrator) -> Iterator[Installation]:
+def run_installation(narrator: Narrator) -> Iterator[DemoInstallation]:
     """Start it, and at the end of the block stop it and remove all it wrote. Raises DidNotHappen."""
     narrator.chapter("Start: Valkey, SQLite, the API and a worker, in a temporary directory")
     narrator.say(
@@ -49,7 +49,7 @@ def run_installation(narrator: Narrator) -> Iterator[Installation]:
         try:
             url = _wait_until_ready(process)
             narrator.happened(f"`sendoff up` is ready at {url}")
-            yield Installation(url, Path(data))
+            yield DemoInstallation(url, Path(data))
         except BaseException:
             _stop(process)
             raise

@@ -13,12 +13,12 @@ from sendoff.accounts.authentication import OPERATOR
 from sendoff.accounts.page_sessions import create_dashboard_link
 from sendoff.cli.accounts.keys import CUSTOMER_SCOPES
 from sendoff.cli.demo.customer import ApiClient, download, open_client
-from sendoff.cli.demo.installation import RETRY_SCHEDULE, Installation
+from sendoff.cli.demo.installation import RETRY_SCHEDULE, DemoInstallation
 from sendoff.cli.demo.narrator import Narrator
 from sendoff.cli.demo.phone_numbers import ROWS, make_csv
 from sendoff.cli.demo.receiver import DemoReceiver, Hook, ReceivedRequest
 from sendoff.cli.demo.watching import check, wait_for
-from sendoff.cli.terminal.installation import Local
+from sendoff.cli.terminal.installation import LocalInstallation
 
 _CREDITS = 5_000
 _ATTEMPTS = len(RETRY_SCHEDULE.split(",")) + 1
@@ -35,7 +35,7 @@ class Participants:
     narrator: Narrator
 
 
-def tell(installation: Installation, receiver: DemoReceiver, narrator: Narrator) -> None:
+def tell(installation: DemoInstallation, receiver: DemoReceiver, narrator: Narrator) -> None:
     """The whole story. Raises DidNotHappen at the first thing that goes otherwise."""
     customer_key, operator_key = _create_accounts(installation, narrator)
     _show_dashboard(installation, narrator)
@@ -56,9 +56,9 @@ def tell(installation: Installation, receiver: DemoReceiver, narrator: Narrator)
         _replay(demo, billing, billing_id)
 
 
-def _create_accounts(installation: Installation, narrator: Narrator) -> tuple[str, str]:
+def _create_accounts(installation: DemoInstallation, narrator: Narrator) -> tuple[str, str]:
     narrator.chapter("An organization and its API keys")
-    organization = Local(installation.data).run(
+    organization = LocalInstallation(installation.data).run(
         lambda context, actor: organizations.create_organization(context, actor, name="Demo", credits=_CREDITS),
     )
     narrator.happened(f"Organization “{organization.name}” with {_CREDITS:,} credits")
@@ -68,15 +68,15 @@ def _create_accounts(installation: Installation, narrator: Narrator) -> tuple[st
     return customer, operator
 
 
-def _show_dashboard(installation: Installation, narrator: Narrator) -> None:
-    link = Local(installation.data).run(
+def _show_dashboard(installation: DemoInstallation, narrator: Narrator) -> None:
+    link = LocalInstallation(installation.data).run(
         lambda context, actor: create_dashboard_link(context, actor, base_url=installation.url)
     )
     narrator.say(f"Look on while it runs, in the dashboard; this link logs in once: {link.url}")
 
 
-def _mint(installation: Installation, organization_id: str, scopes: tuple[str, ...]) -> str:
-    minted = Local(installation.data).run(
+def _mint(installation: DemoInstallation, organization_id: str, scopes: tuple[str, ...]) -> str:
+    minted = LocalInstallation(installation.data).run(
         lambda context, actor: organizations.create_key(
             context, actor, organization_id=organization_id, email="ada@example.com", scopes=scopes
         ),

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from pydantic import SecretStr
 
-from sendoff.cli.terminal.installation import Installation, Local, NeedsDatabase
+from sendoff.cli.terminal.installation import Installation, LocalInstallation, NeedsDatabase
 from sendoff.cli.terminal.options import list_command
 from sendoff.cli.terminal.output import Output
 from sendoff.cli.terminal.tables import Column
@@ -25,7 +25,7 @@ _MASK = "***"
 @list_command
 def show(on: Installation, out: Output) -> None:
     """Every setting with its value, and where it comes from. Secrets are masked."""
-    if not isinstance(on, Local):
+    if not isinstance(on, LocalInstallation):
         raise NeedsDatabase
     settings, environment = on.settings(), on.environment
     directory = {"SENDOFF_DATABASE_URL", "SENDOFF_REDIS_URL", "SENDOFF_STORAGE_URL", "SENDOFF_SECRET_KEYS"}

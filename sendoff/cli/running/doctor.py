@@ -7,12 +7,12 @@ from typing import Any
 
 import typer
 
-from sendoff.cli.terminal.installation import Api, Call, Installation, Local
+from sendoff.cli.terminal.installation import Call, Installation, LocalInstallation, RemoteInstallation
 from sendoff.cli.terminal.options import command
 from sendoff.cli.terminal.output import Output, print_json
 from sendoff.cli.terminal.values import printable
 from sendoff.errors import SendoffError
-from sendoff.operators.installation.doctor import Finding, Status, examine, examine_settings
+from sendoff.operators.installation.doctor import Diagnosis, Status, examine, examine_settings
 
 _MARKS = {Status.OK: ("✓", "green"), Status.WRONG: ("✗", "red"), Status.NOTE: ("!", "yellow")}
 
@@ -25,7 +25,7 @@ def doctor(on: Installation, out: Output) -> None:
 
     Exit code 1 if anything is wrong. Of another machine's API it looks at what can be seen from here.
     """
-    findings = _examine_api(on) if isinstance(on, Api) else _examine_database(on)
+    findings = _examine_api(on) if isinstance(on, RemoteInstallation) else _examine_database(on)
     is_well = all(one.status is not Status.WRONG for one in findings)
     if out.as_json:
         print_json({"well": is_well, "findings": [asdict(one) for one in findings]})
@@ -36,43 +36,43 @@ def doctor(on: Installation, out: Output) -> None:
         raise typer.Exit(1)
 
 
-def _examine_database(on: Installation) -> list[Finding]:
-    assert isinstance(on, Local)  # noqa: S101 - the other kind was asked for before
+def _examine_database(on: Installation) -> list[Diagnosis]:
+    assert isinstance(on, LocalInstallation)  # noqa: S101 - the other kind was asked for before
     try:
         settings = on.settings()
     except SendoffError as error:
-        return [Finding("settings", Status.WRONG, str(error), "Correct what is named.")]
+        return [Diagnosis("settings", Status.WRONG, str(error), "Correct what is named.")]
     findings = examine_settings(settings)
     try:
         return findings + on.run(lambda context, _: examine(context))
     except SendoffError as error:
         remedy = "Run `sendoff migrate`." if "migrate" in str(error) else "Start it, or correct SENDOFF_DATABASE_URL."
-        return [*findings, Finding("database", Status.WRONG, str(error), remedy)]
+        return [*findings, Diagnosis("database", Status.WRONG, str(error), remedy)]
 
 
-def _examine_api(on: Api) -> list[Finding]:
-    findings: list[Finding] = []
+def _examine_api(on: RemoteInstallation) -> list[Diagnosis]:
+    findings: list[Diagnosis] = []
     try:
         readiness: dict[str, Any] = on.remote.readiness()
     except SendoffError as error:
-        return [Finding("api", Status.WRONG, str(error), "Start it, or correct the URL.")]
+        return [Diagnosis("api", Status.WRONG, str(error), "Start it, or correct the URL.")]
     failing = readiness.get("failing") or []
     remedy = "Run `sendoff doctor` on that machine." if failing else None
-    findings.append(Finding("api", Status.WRONG if failing else Status.OK, ", ".join(failing) or "ready", remedy))
+    findings.append(Diagnosis("api", Status.WRONG if failing else Status.OK, ", ".join(failing) or "ready", remedy))
     remark = "fails or differs; it serves all the same"
-    findings += [Finding(name, Status.NOTE, remark) for name in readiness["warnings"]]
+    findings += [Diagnosis(name, Status.NOTE, remark) for name in readiness["warnings"]]
     try:
         found = on.remote.ask(Call("GET", "/operator/v1/workers"))["data"]
     except SendoffError as error:
         return [
             *findings,
-            Finding("key", Status.WRONG, str(error), "Use a key with the scope operator."),
+            Diagnosis("key", Status.WRONG, str(error), "Use a key with the scope operator."),
         ]
     said = f"{len(found)} alive" if found else "no worker runs: nothing is delivered"
-    return [*findings, Finding("workers", Status.OK if found else Status.WRONG, said, None if found else _START)]
+    return [*findings, Diagnosis("workers", Status.OK if found else Status.WRONG, said, None if found else _START)]
 
 
-def _print(one: Finding) -> None:
+def _print(one: Diagnosis) -> None:
     mark, colour = _MARKS[one.status]
     lines = printable(one.said.replace("\n", "; "))
     typer.echo(f"{typer.style(mark, fg=colour)} {one.name:<10} {lines}")

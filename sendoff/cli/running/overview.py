@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from sendoff.cli.terminal import columns
-from sendoff.cli.terminal.installation import Api, Call, Document, Installation
+from sendoff.cli.terminal.installation import Call, Document, Installation, RemoteInstallation
 from sendoff.cli.terminal.options import command, list_command
 from sendoff.cli.terminal.output import Output, print_json, print_table
 from sendoff.cli.terminal.serializers import serialize_overview, serialize_worker
@@ -63,7 +63,7 @@ def top(
 @command
 def health(on: Installation, out: Output) -> None:
     """What `/ready` says: the dependencies that fail, and those that it works without. Exit code 1 if any fails."""
-    if isinstance(on, Api):
+    if isinstance(on, RemoteInstallation):
         document = on.remote.readiness()
     else:
         findings = on.run(lambda context, _: examine(context, briefly=True))

@@ -13,7 +13,7 @@ from sendoff.cli.terminal.output import Output, print_json, print_table
 from sendoff.cli.terminal.tables import Column
 from sendoff.operators.installation.reconcile import FINDINGS_PER_CHECK, Reconciliation, reconcile
 from sendoff.settings import parse_duration
-from sendoff.store.queries.installation.reconciliation import Finding
+from sendoff.store.queries.installation.reconciliation import Discrepancy
 
 
 def _check_duration(given: str) -> str:
@@ -87,6 +87,6 @@ def _print_for_people(result: Reconciliation) -> None:
     typer.echo(f"\n{total} {'does' if total == 1 else 'do'} not add up." if total else "Everything adds up.")
 
 
-def _row(finding: Finding) -> dict[str, Any]:
+def _row(finding: Discrepancy) -> dict[str, Any]:
     numbers = {"expected": finding.expected, "found": finding.found} if finding.expected is not None else {}
     return {**finding.ids, **numbers}

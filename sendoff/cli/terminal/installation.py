@@ -111,7 +111,7 @@ class Installation(ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class Local(Installation):
+class LocalInstallation(Installation):
     """The database of a data directory, or the one that the environment names."""
 
     data: Path
@@ -186,7 +186,7 @@ class Local(Installation):
 
 
 @dataclass(frozen=True, slots=True)
-class _Open(Local):
+class _Open(LocalInstallation):
     """A database to which one connection is kept."""
 
     context: Context | None = None
@@ -199,7 +199,7 @@ class _Open(Local):
 
 
 @dataclass(frozen=True, slots=True)
-class Api(Installation):
+class RemoteInstallation(Installation):
     """The API of an installation, with a key."""
 
     remote: Remote

@@ -12,8 +12,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from sendoff.cli.terminal.installation import Api, Installation, Local
-from sendoff.cli.terminal.output import Format, Output
+from sendoff.cli.terminal.installation import Installation, LocalInstallation, RemoteInstallation
+from sendoff.cli.terminal.output import Output, OutputFormat
 from sendoff.processes.data_directory import DEFAULT
 
 _PANEL = "Installation"
@@ -128,8 +128,8 @@ _LIST: dict[str, tuple[Any, Any]] = {
         False,
     ),
     "output": (
-        Annotated[Format, typer.Option("--output", "-o", help="How the list is printed.")],
-        Format.TABLE,
+        Annotated[OutputFormat, typer.Option("--output", "-o", help="How the list is printed.")],
+        OutputFormat.TABLE,
     ),
 }
 
@@ -191,7 +191,7 @@ def _choose_installation(data: Path | None, url: str | None, key: str | None, pr
     if len(named) > 1:
         raise typer.BadParameter(f"{named[0]} names another installation; give one of them", param_hint=named[1])
     if data is not None:
-        return Local(data, is_flag=True)
+        return LocalInstallation(data, is_flag=True)
     environment = os.environ
     if profile is None:
         url = url or environment.get("SENDOFF_URL")
@@ -202,18 +202,18 @@ def _choose_installation(data: Path | None, url: str | None, key: str | None, pr
     if profile:
         from sendoff.cli.terminal.profiles import find_profile
 
-        return Api(find_profile(profile))
+        return RemoteInstallation(find_profile(profile))
     if key:
         raise typer.BadParameter("it needs the API's --url, or SENDOFF_URL", param_hint="--key")
-    return Local(Path(environment.get("SENDOFF_DATA") or DEFAULT))
+    return LocalInstallation(Path(environment.get("SENDOFF_DATA") or DEFAULT))
 
 
-def _api(url: str, key: str | None) -> Api:
+def _api(url: str, key: str | None) -> RemoteInstallation:
     from sendoff.cli.terminal.remote import Remote
 
     if not key:
         raise typer.BadParameter("an API needs a key; give it in SENDOFF_KEY, or with --key", param_hint="--key")
-    return Api(Remote.at(url, key))
+    return RemoteInstallation(Remote.at(url, key))
 
 
 def _read_event_data(given: list[str]) -> tuple[dict[str, Any] | None, Path | None]:
@@ -246,7 +246,7 @@ def _parse(text: str) -> dict[str, Any]:
 
 
 def _choose_output(options: dict[str, Any]) -> Output:
-    chosen = options.get("output", Format.TABLE)
+    chosen = options.get("output", OutputFormat.TABLE)
     if options["as_json"]:
-        return Output(Format.JSON)
-    return Output(Format.WIDE if options.get("wide") and chosen is Format.TABLE else chosen)
+        return Output(OutputFormat.JSON)
+    return Output(OutputFormat.WIDE if options.get("wide") and chosen is OutputFormat.TABLE else chosen)

@@ -22,7 +22,7 @@ _STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\u
 """Characters that steer a terminal or reorder what it shows. JSON may escape them, since they occur in strings only."""
 
 
-class Format(StrEnum):
+class OutputFormat(StrEnum):
     """How a list is printed."""
 
     TABLE = "table"
@@ -36,11 +36,11 @@ class Format(StrEnum):
 class Output:
     """Prints a command's result as its options ask for."""
 
-    format: Format = Format.TABLE
+    format: OutputFormat = OutputFormat.TABLE
 
     @property
     def as_json(self) -> bool:
-        return self.format is Format.JSON
+        return self.format is OutputFormat.JSON
 
     def document(self, fields: Mapping[str, Any]) -> None:
         """One thing: a JSON document, or a line for each of its fields."""
@@ -59,13 +59,13 @@ class Output:
     def rows(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, empty: str = "") -> None:
         """The rows of a list, in any format but JSON's one document."""
         match self.format:
-            case Format.CSV:
+            case OutputFormat.CSV:
                 print_csv(rows)
-            case Format.NDJSON | Format.JSON:
+            case OutputFormat.NDJSON | OutputFormat.JSON:
                 for row in rows:
                     print_json(row)
             case _:
-                print_table(rows, columns, wide=self.format is Format.WIDE, empty=empty)
+                print_table(rows, columns, wide=self.format is OutputFormat.WIDE, empty=empty)
 
 
 def print_json(value: Any) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import httpx
 import typer
 
-from sendoff.cli.terminal.installation import Api, Call, Document, Installation, Local
+from sendoff.cli.terminal.installation import Call, Document, Installation, LocalInstallation, RemoteInstallation
 from sendoff.cli.terminal.options import OrganizationOption, command
 from sendoff.cli.terminal.output import Output, print_json
 from sendoff.cli.terminal.serializers import serialize_listening, serialize_shown
@@ -114,14 +114,14 @@ class _Source:
 
     def report(self, event_id: str, answer: Document) -> None:
         """Tell the installation what was answered; it is only for its log."""
-        if isinstance(self.on, Api):
+        if isinstance(self.on, RemoteInstallation):
             try:
                 self.on.remote.ask(Call("POST", f"{_PATH}/{event_id}/answer", body=answer))
             except SendoffError:
                 return
 
     def _window(self) -> Window:
-        assert isinstance(self.on, Local)  # noqa: S101 - only a database is asked with a window
+        assert isinstance(self.on, LocalInstallation)  # noqa: S101 - only a database is asked with a window
         seed = f"{self.on.settings().secret_keys[0].get_secret_value()}:{self.organization_id}"
         return Window(self.organization_id, listener_secret(seed), tuple(self.event_types) or ("*",), self.endpoint_id)
 
@@ -191,7 +191,7 @@ def _run(source: _Source, target: _Target, *, exit_after: int | None, print_secr
         return
     secret = f"secret {first['secret']}" if first["secret"] else f"signed as for endpoint {source.endpoint_id}"
     target.say(f"listening on {source.on.name}; {secret}")
-    if target.url is not None and sys.stdin.isatty() and isinstance(source.on, Api):
+    if target.url is not None and sys.stdin.isatty() and isinstance(source.on, RemoteInstallation):
         threading.Thread(target=_obey_keys, args=(source, target), daemon=True).start()
     for event in _events(source, target):
         target.show(event, source)
@@ -264,7 +264,7 @@ def _is_good(answer: dict[str, Any]) -> bool:
 
 def _organization(on: Installation, given: str | None) -> str:
     """Whose events are shown; an API key has an organization, a database has many."""
-    if isinstance(on, Api):
+    if isinstance(on, RemoteInstallation):
         if given is not None:
             raise typer.BadParameter("the API key's organization counts; leave it out", param_hint="--org")
         return ""

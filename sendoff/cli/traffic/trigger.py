@@ -8,7 +8,7 @@ import orjson
 import typer
 
 from sendoff.audit import Actor
-from sendoff.cli.terminal.installation import Api, Call, Document, Installation
+from sendoff.cli.terminal.installation import Call, Document, Installation, RemoteInstallation
 from sendoff.cli.terminal.options import OrganizationOption, event_command
 from sendoff.cli.terminal.output import Output
 from sendoff.context import Context
@@ -50,7 +50,7 @@ def _shape(accepted: list[AcceptedEvent]) -> Document:
 
 
 def _organization(on: Installation, given: str | None) -> str:
-    if isinstance(on, Api):
+    if isinstance(on, RemoteInstallation):
         if given is not None:
             raise typer.BadParameter("the API key's organization counts; leave it out", param_hint="--org")
         return ""

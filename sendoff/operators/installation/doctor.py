@@ -45,7 +45,7 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Diagnosis:
     """One thing that was looked at."""
 
     name: str
@@ -54,10 +54,10 @@ class Finding:
     remedy: str | None = None
 
 
-Check = Callable[["Context"], Awaitable[Finding]]
+Check = Callable[["Context"], Awaitable[Diagnosis]]
 
 
-async def examine(context: Context, *, briefly: bool = False) -> list[Finding]:
+async def examine(context: Context, *, briefly: bool = False) -> list[Diagnosis]:
     """Look at everything; `briefly` only at what an API process needs to serve."""
     needed: Sequence[tuple[str, Check]] = (
         ("schema", _check_schema),
@@ -77,22 +77,22 @@ async def examine(context: Context, *, briefly: bool = False) -> list[Finding]:
     return [await _run(context, name, check) for name, check in (needed if briefly else (*needed, *more))]
 
 
-def examine_settings(settings: Settings) -> list[Finding]:
+def examine_settings(settings: Settings) -> list[Diagnosis]:
     """What can be said of the settings alone."""
     dangers = settings.dangers()
     if dangers:
-        return [Finding("settings", Status.NOTE, one, "Unset it in production.") for one in dangers]
-    return [Finding("settings", Status.OK, "valid")]
+        return [Diagnosis("settings", Status.NOTE, one, "Unset it in production.") for one in dangers]
+    return [Diagnosis("settings", Status.OK, "valid")]
 
 
-async def _run(context: Context, name: str, check: Check) -> Finding:
+async def _run(context: Context, name: str, check: Check) -> Diagnosis:
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             return await check(context)
     except TimeoutError:
-        return Finding(name, Status.WRONG, f"no answer within {_PATIENCE_SECONDS:g} s", "Look at its load.")
+        return Diagnosis(name, Status.WRONG, f"no answer within {_PATIENCE_SECONDS:g} s", "Look at its load.")
     except (SendoffError, RedisError, OSError) as error:
-        return Finding(name, Status.WRONG, str(error) or type(error).__name__, _REMEDIES[name])
+        return Diagnosis(name, Status.WRONG, str(error) or type(error).__name__, _REMEDIES[name])
 
 
 _REMEDIES = {
@@ -110,84 +110,86 @@ _REMEDIES = {
 }
 
 
-async def _check_schema(context: Context) -> Finding:
+async def _check_schema(context: Context) -> Diagnosis:
     remark = await context.database.check_schema()
-    return Finding("schema", Status.NOTE if remark else Status.OK, remark or "this version's")
+    return Diagnosis("schema", Status.NOTE if remark else Status.OK, remark or "this version's")
 
 
-async def _check_writable(context: Context) -> Finding:
+async def _check_writable(context: Context) -> Diagnosis:
     await context.database.ping()
     await context.database.check_writable()
-    return Finding("database", Status.OK, "answers and takes writes")
+    return Diagnosis("database", Status.OK, "answers and takes writes")
 
 
-async def _check_secrets(context: Context) -> Finding:
+async def _check_secrets(context: Context) -> Diagnosis:
     lost = [use for use in await count_key_use(context) if not use.known and use.secrets]
     if not lost:
-        return Finding("secrets", Status.OK, "every secret can be opened")
+        return Diagnosis("secrets", Status.OK, "every secret can be opened")
     named = ", ".join(f"{use.secrets} sealed with key {use.key_id}" for use in lost)
-    return Finding("secrets", Status.WRONG, f"cannot be opened: {named}", "Add that key to SENDOFF_SECRET_KEYS.")
+    return Diagnosis("secrets", Status.WRONG, f"cannot be opened: {named}", "Add that key to SENDOFF_SECRET_KEYS.")
 
 
-async def _check_redis(context: Context) -> Finding:
+async def _check_redis(context: Context) -> Diagnosis:
     policy = (await context.redis.config_get("maxmemory-policy")).get("maxmemory-policy", "noeviction")
     if str(policy).startswith("allkeys"):
-        return Finding("redis", Status.WRONG, f"maxmemory-policy is {policy}", "Set it to noeviction.")
-    return Finding("redis", Status.OK, "answers")
+        return Diagnosis("redis", Status.WRONG, f"maxmemory-policy is {policy}", "Set it to noeviction.")
+    return Diagnosis("redis", Status.OK, "answers")
 
 
-async def _check_queue(context: Context) -> Finding:
+async def _check_queue(context: Context) -> Diagnosis:
     jobs, _ = await measure_queues(context.redis, now=context.clock.now().timestamp())
     limits = dict(zip(QUEUE_NAMES, (MAX_QUEUED_JOBS[queue] for queue in QUEUES), strict=True))
     full = [name for name, count in jobs.items() if count >= limits[name]]
     said = ", ".join(f"{name} {int(count)}" for name, count in jobs.items())
     remedy = "Start more workers; what is dropped here is found by sweeps."
-    return Finding("queue", Status.NOTE if full else Status.OK, f"jobs: {said}", remedy if full else None)
+    return Diagnosis("queue", Status.NOTE if full else Status.OK, f"jobs: {said}", remedy if full else None)
 
 
-async def _check_workers(context: Context) -> Finding:
+async def _check_workers(context: Context) -> Diagnosis:
     found = await list_workers(context)
     if not found:
-        return Finding("workers", Status.WRONG, "no worker runs: nothing is delivered", _REMEDIES["workers"])
+        return Diagnosis("workers", Status.WRONG, "no worker runs: nothing is delivered", _REMEDIES["workers"])
     versions = sorted({worker.version for worker in found})
     said = f"{len(found)} alive, of {', '.join(versions)}"
     several = "Restart those of the older version." if len(versions) > 1 else None
-    return Finding("workers", Status.NOTE if several else Status.OK, said, several)
+    return Diagnosis("workers", Status.NOTE if several else Status.OK, said, several)
 
 
-async def _check_late(context: Context) -> Finding:
+async def _check_late(context: Context) -> Diagnosis:
     overview = await get_overview(context)
     due, seconds = overview.open.due, overview.oldest_due_seconds
     if seconds <= LATE_SECONDS:
-        return Finding("deliveries", Status.OK, f"{due} due, none late")
+        return Diagnosis("deliveries", Status.OK, f"{due} due, none late")
     said = f"{due} due, the oldest for {round(seconds)} s"
-    return Finding("deliveries", Status.WRONG, said, "Start workers or more of them; `sendoff top` shows what is slow.")
+    return Diagnosis(
+        "deliveries", Status.WRONG, said, "Start workers or more of them; `sendoff top` shows what is slow."
+    )
 
 
-async def _check_clock(context: Context) -> Finding:
+async def _check_clock(context: Context) -> Diagnosis:
     shared = await context.database.server_time()
     if shared is None:
-        return Finding("clock", Status.OK, "SQLite goes by this machine's")
+        return Diagnosis("clock", Status.OK, "SQLite goes by this machine's")
     ahead = (context.clock.machine_now() - shared).total_seconds()
     is_well = abs(ahead) <= CLOCK_SECONDS
     said = f"this machine is {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} the database's server"
-    return Finding("clock", Status.OK if is_well else Status.WRONG, said, None if is_well else _REMEDIES["clock"])
+    return Diagnosis("clock", Status.OK if is_well else Status.WRONG, said, None if is_well else _REMEDIES["clock"])
 
 
-async def _check_storage(context: Context) -> Finding:
+async def _check_storage(context: Context) -> Diagnosis:
     parts = urlsplit(context.settings.storage_url)
     if parts.scheme != "file":
-        return Finding("storage", Status.NOTE, "a bucket, which is looked at when an upload comes")
+        return Diagnosis("storage", Status.NOTE, "a bucket, which is looked at when an upload comes")
     folder = Path(unquote(parts.path))
     wanted = context.settings.storage_min_free_bytes
     free = await asyncio.to_thread(_free_bytes, folder)
     said = f"{free // 2**20} MiB are free"
     if free > wanted:
-        return Finding("storage", Status.OK, said)
-    return Finding("storage", Status.WRONG, f"{said}, {wanted // 2**20} MiB are kept free", "Free some space.")
+        return Diagnosis("storage", Status.OK, said)
+    return Diagnosis("storage", Status.WRONG, f"{said}, {wanted // 2**20} MiB are kept free", "Free some space.")
 
 
-async def _check_egress(context: Context) -> Finding:
+async def _check_egress(context: Context) -> Diagnosis:
     """Connect to the newest active endpoint, or to the proxy, without sending anything."""
     async with context.database.read() as tx:
         wanted = EndpointState.ACTIVE
@@ -195,31 +197,31 @@ async def _check_egress(context: Context) -> Finding:
     url = context.settings.egress_proxy_url or (found[0].url if found else None)
     parts = urlsplit(url or "")
     if not parts.hostname:
-        return Finding("egress", Status.NOTE, "there is no active endpoint to try it with")
+        return Diagnosis("egress", Status.NOTE, "there is no active endpoint to try it with")
     port = parts.port or (443 if parts.scheme == "https" else 80)
     async with asyncio.timeout(_CONNECT_SECONDS):
         _, writer = await asyncio.open_connection(parts.hostname, port)
     writer.close()
-    return Finding("egress", Status.OK, f"{parts.hostname} resolves and takes connections on port {port}")
+    return Diagnosis("egress", Status.OK, f"{parts.hostname} resolves and takes connections on port {port}")
 
 
-async def _check_alerts(context: Context) -> Finding:
+async def _check_alerts(context: Context) -> Diagnosis:
     """Look at the alert endpoints and, if alerts go by mail, connect to the mail server without sending anything."""
     async with context.database.read() as tx:
         found = await operational_events.alert_endpoints(tx)
     if not found:
         remedy = "Add one with `sendoff alert-endpoints create`."
-        return Finding("alerts", Status.NOTE, "nobody is told when an endpoint is disabled", remedy)
+        return Diagnosis("alerts", Status.NOTE, "nobody is told when an endpoint is disabled", remedy)
     if context.settings.smtp_url is not None and context.alert_wire is not None:
         try:
             await context.alert_wire.check_mail(timeout=_CONNECT_SECONDS)
         except WireError as error:
-            return Finding("alerts", Status.WRONG, str(error), "Correct SENDOFF_SMTP_URL.")
+            return Diagnosis("alerts", Status.WRONG, str(error), "Correct SENDOFF_SMTP_URL.")
     failing = [one for one in found if one.consecutive_failures]
     if failing:
         said = f"{len(failing)} of {len(found)} alert endpoints fail, such as {failing[0].id}"
-        return Finding("alerts", Status.WRONG, said, _REMEDIES["alerts"])
-    return Finding("alerts", Status.OK, f"alert endpoints: {len(found)}")
+        return Diagnosis("alerts", Status.WRONG, said, _REMEDIES["alerts"])
+    return Diagnosis("alerts", Status.OK, f"alert endpoints: {len(found)}")
 
 
 def _free_bytes(folder: Path) -> int:

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from sendoff.context import Context
 from sendoff.store.queries.installation import reconciliation
-from sendoff.store.queries.installation.reconciliation import WALKS, Finding, Scan
+from sendoff.store.queries.installation.reconciliation import WALKS, Discrepancy, Scan
 
 GRACE = timedelta(minutes=10)
 """A delivery overdue by more than this counts as forgotten. A shorter time reports deliveries that are merely late."""
@@ -24,13 +24,13 @@ class Reconciliation:
     """Rows by table."""
     counts: Counter[str] = field(default_factory=Counter)
     """Faults by kind."""
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Discrepancy] = field(default_factory=list)
 
     @property
     def is_clean(self) -> bool:
         return not self.counts
 
-    def note(self, found: list[Finding], *, at_most: int) -> None:
+    def note(self, found: list[Discrepancy], *, at_most: int) -> None:
         for finding in found:
             if self.counts[finding.check.kind] < at_most:
                 self.findings.append(finding)

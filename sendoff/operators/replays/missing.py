@@ -25,7 +25,7 @@ from sendoff.store.queries import endpoints
 from sendoff.store.queries.traffic import deliveries, events, ordering
 from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from sendoff.store.queries.traffic.deliveries import NewDelivery
-from sendoff.store.queries.traffic.events import ListedEvent
+from sendoff.store.queries.traffic.events import EventSummary
 from sendoff.store.queries.traffic.replays import MissingDelivery
 from sendoff.store.tables import Endpoint, Event, ReplayItem
 
@@ -161,7 +161,9 @@ async def _active_endpoints(context: Context, chosen: DeadLetterFilter) -> list[
     ]
 
 
-async def _refused_by_filters(context: Context, wanted: Sequence[tuple[ListedEvent, Endpoint]]) -> set[tuple[str, str]]:
+async def _refused_by_filters(
+    context: Context, wanted: Sequence[tuple[EventSummary, Endpoint]]
+) -> set[tuple[str, str]]:
     """Which of the events do not match the filter of which endpoints, as `(event_id, endpoint_id)`."""
     filtered = [(event, endpoint) for event, endpoint in wanted if endpoint.filter is not None]
     if not filtered:

@@ -33,7 +33,7 @@ PreparedStatements = Literal["auto", "on", "off"]
 _log = structlog.get_logger(__name__)
 
 
-class Connection(asyncpg.Connection):  # type: ignore[misc]
+class PostgresConnection(asyncpg.Connection):  # type: ignore[misc]
     """asyncpg's connection. It knows its age, and is dropped with what it has not sent when a command is given up."""
 
     def __init__(self, protocol: Any, transport: Any, *rest: Any) -> None:
@@ -107,7 +107,7 @@ class Connector:
             _log.info("database_behind_a_pooler", prepared_statements="off")
         return is_server
 
-    async def connect(self, *_: object, **options: Any) -> Connection:
+    async def connect(self, *_: object, **options: Any) -> PostgresConnection:
         """A new connection, wherever the caller believes that it goes.
 
         The server gives up a statement whose connection is gone (PostgreSQL 14 and later).
@@ -140,14 +140,14 @@ class Connector:
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             connection.terminate()
 
-    async def _connect(self, **options: Any) -> Connection:
+    async def _connect(self, **options: Any) -> PostgresConnection:
         given = {
             "timeout": CONNECT_SECONDS,
             "command_timeout": COMMAND_SECONDS,
             **options,
-            "connection_class": Connection,
+            "connection_class": PostgresConnection,
         }
-        connection: Connection = await asyncpg.connect(self._url, **given)
+        connection: PostgresConnection = await asyncpg.connect(self._url, **given)
         return connection
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import asyncpg
 
 from sendoff.store.engine.failures import is_about_a_former_primary, unavailable
-from sendoff.store.engine.postgres_connections import Connection, Connector
+from sendoff.store.engine.postgres_connections import Connector, PostgresConnection
 
 _SETTINGS = {
     # The statements take arrays, whose length a plan must not depend on, and each is written for its indexes: they
@@ -42,8 +42,8 @@ class Direct:
     def __init__(self, connector: Connector, *, connections: int) -> None:
         self._connector = connector
         self._places = asyncio.Semaphore(connections)
-        self._in_use: set[Connection] = set()
-        self._idle: deque[tuple[Connection, float]] = deque()
+        self._in_use: set[PostgresConnection] = set()
+        self._idle: deque[tuple[PostgresConnection, float]] = deque()
         """Connections and since when they are idle, the one used last at the end."""
         self._closed = False
 
@@ -82,7 +82,7 @@ class Direct:
         self._give_back(connection)
         return rows
 
-    async def _connect(self) -> Connection:
+    async def _connect(self) -> PostgresConnection:
         connection = await self._connector.connect(max_cached_statement_lifetime=_PLAN_SECONDS)
         try:
             if self._connector.names_statements:
@@ -93,7 +93,7 @@ class Direct:
             raise
         return connection
 
-    def _take_idle(self) -> Connection | None:
+    def _take_idle(self) -> PostgresConnection | None:
         while self._idle:
             connection, _ = self._idle.pop()
             if connection.is_closed():
@@ -103,7 +103,7 @@ class Direct:
             connection.terminate()
         return None
 
-    def _give_back(self, connection: Connection) -> None:
+    def _give_back(self, connection: PostgresConnection) -> None:
         self._in_use.discard(connection)
         if self._closed:  # while this one was being made
             connection.terminate()

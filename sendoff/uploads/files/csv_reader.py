@@ -45,7 +45,7 @@ _MOST_HEADER_LINES = 100
 _END = "\0"
 
 
-class Format(NamedTuple):
+class CsvFormat(NamedTuple):
     """How a CSV is written, so that its results can be written alike."""
 
     delimiter: str = ","
@@ -53,7 +53,7 @@ class Format(NamedTuple):
     byte_order_mark: bool = False
 
 
-class Table(NamedTuple):
+class CsvTable(NamedTuple):
     """An open CSV, behind its header."""
 
     columns: list[str]
@@ -62,14 +62,14 @@ class Table(NamedTuple):
     """Where the phone number is; a row may be too short to have it."""
     rows: Iterator[list[str]]
     """Rows as they were written: possibly shorter or longer than the header. Raises Invalid in mid-file."""
-    format: Format
+    format: CsvFormat
 
     def phone(self, row: list[str]) -> str:
         return row[self.phone_index] if self.phone_index < len(row) else ""
 
 
 @contextmanager
-def open_table(path: Path, phone_column: str) -> Iterator[Table]:
+def open_table(path: Path, phone_column: str) -> Iterator[CsvTable]:
     """Opens the CSV and finds `phone_column`: exactly, or else regardless of case, blanks and invisible characters.
 
     Raises Invalid, with field `phone_column` if there is no such column (the message names those there are).
@@ -92,7 +92,7 @@ def open_table(path: Path, phone_column: str) -> Iterator[Table]:
             columns = _header(rows)
             index = _find_column(columns, phone_column, delimiter)
             marked = start.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-            yield Table(columns, index, _bounded(rows, len(columns)), Format(delimiter, line_ending, marked))
+            yield CsvTable(columns, index, _bounded(rows, len(columns)), CsvFormat(delimiter, line_ending, marked))
 
 
 class _PhysicalLines:

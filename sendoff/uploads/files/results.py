@@ -26,7 +26,7 @@ from pathlib import Path
 import msgspec
 
 from sendoff.errors import Invalid
-from sendoff.uploads.files.csv_reader import Format, Table, open_table
+from sendoff.uploads.files.csv_reader import CsvFormat, CsvTable, open_table
 from sendoff.uploads.files.number_set import NumberSet
 from sendoff.uploads.files.phone_numbers import PhoneNumber, parse_number
 from sendoff.uploads.files.validating import REPORT_EVERY, Progress
@@ -99,7 +99,7 @@ def neutralize(cell: str) -> str:
     return _INNER_FORMULA.sub(r"\1'", cell)
 
 
-def _valid_rows(table: Table, progress: Progress) -> Iterator[tuple[list[str], PhoneNumber]]:
+def _valid_rows(table: CsvTable, progress: Progress) -> Iterator[tuple[list[str], PhoneNumber]]:
     for count, row in enumerate(table.rows, start=1):
         number = parse_number(table.phone(row))
         if number is not None:
@@ -109,7 +109,7 @@ def _valid_rows(table: Table, progress: Progress) -> Iterator[tuple[list[str], P
 
 
 @contextmanager
-def _writer(path: Path, table: Table) -> Iterator[Callable[[bytes], None]]:
+def _writer(path: Path, table: CsvTable) -> Iterator[Callable[[bytes], None]]:
     with path.open("wb") as file:
         size = 0
 
@@ -128,7 +128,7 @@ def _writer(path: Path, table: Table) -> Iterator[Callable[[bytes], None]]:
         yield write
 
 
-def _line_maker(written: Format) -> Callable[[list[str]], bytes]:
+def _line_maker(written: CsvFormat) -> Callable[[list[str]], bytes]:
     """Makes the line of a row's cells."""
     needs_quotes, delimiter, line_ending = _quoting(written), written.delimiter, written.line_ending
 
@@ -140,7 +140,7 @@ def _line_maker(written: Format) -> Callable[[list[str]], bytes]:
     return line_of
 
 
-def _quoting(written: Format) -> Callable[[str], object]:
+def _quoting(written: CsvFormat) -> Callable[[str], object]:
     """Tells which cells are quoted."""
     return re.compile(rf'[,;\t|"\r\n{re.escape(written.delimiter)}]|^[=+\-@＝＋－＠]').search
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from sendoff.policy.endpoints.addresses import Address, AddressPolicy, Target
 from sendoff.wire.errors import ConnectionLost
-from sendoff.wire.http.connection import Connection, PoolKey
+from sendoff.wire.http.connection import HttpConnection, PoolKey
 from sendoff.wire.http.memory_budget import MemoryBudget
 from sendoff.wire.http.message import Response, encode_request
 from sendoff.wire.http.pool import Pool
@@ -74,7 +74,7 @@ class Client:
         self._body_cap = body_cap
         self._body_seconds = body_seconds
         self._budget = MemoryBudget(_MOST_HELD_BYTES)
-        self._open: set[Connection] = set()
+        self._open: set[HttpConnection] = set()
         self._closed = False
         self._gone: asyncio.Event | None = None
 
@@ -143,7 +143,7 @@ class Client:
         await self.aclose()
 
     async def _exchange(
-        self, connection: Connection, request: bytes, method: str, started: float, deadline: float
+        self, connection: HttpConnection, request: bytes, method: str, started: float, deadline: float
     ) -> Response:
         response = await connection.exchange(request, method=method, started=started, deadline=deadline)
         if self._closed:
@@ -154,18 +154,18 @@ class Client:
 
     async def _dial(
         self, target: Target, deadline: float, owner: str | None, certificate: ClientCertificate | None
-    ) -> Connection:
+    ) -> HttpConnection:
         key = _pool_key(target, certificate)
 
-        def new_connection() -> Connection:
-            return Connection(key, self._body_cap, self._lost, self._read_buffer, self._budget, self._body_seconds)
+        def new_connection() -> HttpConnection:
+            return HttpConnection(key, self._body_cap, self._lost, self._read_buffer, self._budget, self._body_seconds)
 
         connection = await self._dialer.dial(target, new_connection, deadline, owner=owner, certificate=certificate)
         if connection.usable:
             self._open.add(connection)
         return connection
 
-    def _lost(self, connection: Connection) -> None:
+    def _lost(self, connection: HttpConnection) -> None:
         self._open.discard(connection)
         self._pool.discard(connection)
         if self._gone is not None and not self._open:

@@ -23,7 +23,7 @@ LONGEST_LIFE_SECONDS = 300.0
 _RECHECK_SECONDS = 0.01
 
 
-class Connection(asyncio.BufferedProtocol):
+class HttpConnection(asyncio.BufferedProtocol):
     """An open connection; `usable` as long as it can carry another request.
 
     Bytes that arrive while no request is under way end it. `on_lost` is called once, when it is gone.
@@ -50,7 +50,7 @@ class Connection(asyncio.BufferedProtocol):
         self,
         pool_key: PoolKey,
         body_cap: int,
-        on_lost: Callable[[Connection], None],
+        on_lost: Callable[[HttpConnection], None],
         buffer: memoryview,
         budget: MemoryBudget,
         body_seconds: float,

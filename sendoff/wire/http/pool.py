@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 
-from sendoff.wire.http.connection import Connection, PoolKey
+from sendoff.wire.http.connection import HttpConnection, PoolKey
 
 
 class Pool:
@@ -20,14 +20,14 @@ class Pool:
         self._most_per_origin = most_per_origin
         self._idle_seconds = idle_seconds
         # Oldest first. A plain dict would have to step over its deleted entries to find the first one.
-        self._oldest_first: OrderedDict[Connection, None] = OrderedDict()
-        self._by_key: dict[PoolKey, OrderedDict[Connection, None]] = {}
+        self._oldest_first: OrderedDict[HttpConnection, None] = OrderedDict()
+        self._by_key: dict[PoolKey, OrderedDict[HttpConnection, None]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._oldest_first)
 
-    def take(self, key: PoolKey, now: float) -> Connection | None:
+    def take(self, key: PoolKey, now: float) -> HttpConnection | None:
         """The connection with this key that was used last, if one is still good; it leaves the pool."""
         while (idle := self._by_key.get(key)) is not None:
             connection = next(reversed(idle))
@@ -37,7 +37,7 @@ class Pool:
             connection.close()
         return None
 
-    def put(self, connection: Connection, now: float) -> None:
+    def put(self, connection: HttpConnection, now: float) -> None:
         """Keep a connection for later, or close it when it cannot be reused."""
         if not connection.usable:
             return
@@ -55,7 +55,7 @@ class Pool:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._idle_seconds, self._expire)
 
-    def discard(self, connection: Connection) -> None:
+    def discard(self, connection: HttpConnection) -> None:
         """Forget a connection that is gone."""
         if connection in self._oldest_first:
             self._remove(connection)
@@ -79,11 +79,11 @@ class Pool:
                 return
             self._close(oldest)
 
-    def _close(self, connection: Connection) -> None:
+    def _close(self, connection: HttpConnection) -> None:
         self._remove(connection)
         connection.close()
 
-    def _remove(self, connection: Connection) -> None:
+    def _remove(self, connection: HttpConnection) -> None:
         del self._oldest_first[connection]
         idle = self._by_key[connection.pool_key]
         del idle[connection]

@@ -15,7 +15,7 @@ from typing import Literal
 
 from sendoff.policy.endpoints.addresses import Address, AddressPolicy, Target, refusal
 from sendoff.wire.errors import LocalFailure, NameNotFound, Phase, RefusedAddress, TimedOut, WireError
-from sendoff.wire.http.connection import Connection
+from sendoff.wire.http.connection import HttpConnection
 from sendoff.wire.http.memory_budget import MemoryBudget
 from sendoff.wire.net.proxy import Proxy
 from sendoff.wire.net.resolver import Resolver
@@ -38,7 +38,7 @@ class Dialer:
         buffer: memoryview,
         certified: CertifiedContexts,
     ) -> None:
-        """`buffer` is what connections read into; see Connection. `certified` is for dials with a certificate."""
+        """`buffer` is what connections read into; see HttpConnection. `certified` is for dials with a certificate."""
         self._policy = policy
         self._resolver = resolver
         self._ssl_context = ssl_context
@@ -51,12 +51,12 @@ class Dialer:
     async def dial(
         self,
         target: Target,
-        factory: Callable[[], Connection],
+        factory: Callable[[], HttpConnection],
         deadline: float,
         *,
         owner: str | None = None,
         certificate: ClientCertificate | None = None,
-    ) -> Connection:
+    ) -> HttpConnection:
         """A new connection to `target`, verified by host name if it is https; `deadline` is on the loop's clock.
 
         `owner` is the organization whose turn a lookup takes, `certificate` is shown to a receiver that asks for one.
@@ -133,10 +133,10 @@ class Dialer:
         self,
         sock: socket.socket,
         target: Target,
-        factory: Callable[[], Connection],
+        factory: Callable[[], HttpConnection],
         turn: HandshakePermit,
         context: ssl.SSLContext,
-    ) -> Connection:
+    ) -> HttpConnection:
         try:
             tls = TlsTransport(factory, context, target.host, self._buffers, TlsByteBudget(self._budget))
             turn.evict = tls.evict

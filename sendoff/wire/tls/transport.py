@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from sendoff.wire.errors import TlsFailed
-from sendoff.wire.http.connection import Connection
+from sendoff.wire.http.connection import HttpConnection
 from sendoff.wire.tls.byte_budget import TlsByteBudget, to_tls_error
 from sendoff.wire.tls.trust import handshake_failure
 
@@ -26,7 +26,7 @@ _WRITE_BYTES = 16_384
 _GOODBYE_SECONDS = 1.0
 
 
-NewConnection = Callable[[], Connection]
+NewConnection = Callable[[], HttpConnection]
 Buffers = tuple[memoryview, memoryview]
 """The buffers for ciphertext and plaintext. All connections of a loop share them, since they are emptied at once."""
 
@@ -66,17 +66,17 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self._decrypt = cast("Callable[[int, memoryview], int]", self._object.read)
         self._loop = asyncio.get_running_loop()
-        self._handshake: asyncio.Future[Connection] | None = self._loop.create_future()
-        self._connection: Connection | None = None
+        self._handshake: asyncio.Future[HttpConnection] | None = self._loop.create_future()
+        self._connection: HttpConnection | None = None
         self._plain: asyncio.Transport
         self._is_open = False
         self._byte_budget = byte_budget
         self._error: ssl.SSLError | None = None
 
-    async def handshake(self) -> Connection:
+    async def handshake(self) -> HttpConnection:
         """Agree on encryption and verify the receiver's certificate. Raises TlsFailed."""
         try:
-            return await cast("asyncio.Future[Connection]", self._handshake)
+            return await cast("asyncio.Future[HttpConnection]", self._handshake)
         except BaseException:
             self._plain.abort()
             raise
@@ -157,7 +157,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             self._fail(TlsFailed(violation))
         return violation is None
 
-    def _begin(self, handshake: asyncio.Future[Connection]) -> None:
+    def _begin(self, handshake: asyncio.Future[HttpConnection]) -> None:
         self._byte_budget.complete_handshake()
         self._is_open = True
         self._connection = self._new_connection()
@@ -171,7 +171,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
     def _read(self) -> None:
         try:
-            self._pass_on(cast("Connection", self._connection))
+            self._pass_on(cast("HttpConnection", self._connection))
             if self._is_open:
                 self._object.write(b"")  # writes nothing, but makes OpenSSL release its write buffer
             if self._byte_budget.is_too_much:
@@ -179,7 +179,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         except ssl.SSLError as error:
             self._break(error)
 
-    def _pass_on(self, connection: Connection) -> None:
+    def _pass_on(self, connection: HttpConnection) -> None:
         while self._is_open:
             try:
                 size = self._decrypt(RECORD_BYTES, self._plaintext)

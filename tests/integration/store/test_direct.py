@@ -13,7 +13,7 @@ import pytest
 
 from sendoff.errors import Unavailable
 from sendoff.store.engine.database import Database
-from sendoff.store.engine.postgres_connections import Connection
+from sendoff.store.engine.postgres_connections import PostgresConnection
 from sendoff.store.engine.postgres_driver import Direct
 from tests.support.polling import eventually
 from tests.support.tcp_relay import relay
@@ -79,17 +79,17 @@ async def test_a_connection_closed_by_the_server_is_unavailable_once(postgres_ur
 async def test_a_connection_that_is_being_made_is_closed_when_nobody_will_use_it(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch, ends: str
 ) -> None:
-    made: list[Connection] = []
+    made: list[PostgresConnection] = []
     go_on = asyncio.Event()
-    execute = Connection.execute
+    execute = PostgresConnection.execute
 
-    async def execute_later(self: Connection, *arguments: Any, **options: Any) -> str:
+    async def execute_later(self: PostgresConnection, *arguments: Any, **options: Any) -> str:
         made.append(self)
         await go_on.wait()
         status: str = await execute(self, *arguments, **options)
         return status
 
-    monkeypatch.setattr(Connection, "execute", execute_later)
+    monkeypatch.setattr(PostgresConnection, "execute", execute_later)
     database = Database.open(postgres_url)
     assert database.direct is not None
     asking = asyncio.create_task(database.direct.fetch("SELECT 1"))

@@ -14,7 +14,7 @@ import trustme
 
 from sendoff.wire.errors import BadResponse, TimedOut, TlsFailed, WireError
 from sendoff.wire.http.client import Client
-from sendoff.wire.http.connection import Connection
+from sendoff.wire.http.connection import HttpConnection
 from sendoff.wire.http.memory_budget import MemoryBudget
 from sendoff.wire.http.reader import ResponseReader
 from sendoff.wire.tls.byte_budget import FREE_HANDSHAKE_BYTES, MOST_OVERHEAD_BYTES, MOST_UNASKED_ANSWERS, TlsByteBudget
@@ -272,7 +272,7 @@ async def test_a_failed_exchange_releases_its_memory_at_once(
     client: Client, serving: ssl.SSLContext, answer: bytes, encrypted: bool
 ) -> None:
     def alive() -> int:
-        kept = (TlsTransport, Connection, ResponseReader)
+        kept = (TlsTransport, HttpConnection, ResponseReader)
         return sum(isinstance(found, kept) for found in gc.get_objects())
 
     async def little_is_kept() -> bool:

@@ -57,7 +57,7 @@ class KeyRange:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Discrepancy:
     """Something that does not add up: what it is, and the ids of the rows by their names."""
 
     check: Check
@@ -81,7 +81,7 @@ async def count_rows(tx: Transaction, scan: Scan, keys: KeyRange) -> int:
 
 async def find_faults(
     tx: Transaction, scan: Scan, check: Check, keys: KeyRange, *, overdue: datetime, kept_since: datetime
-) -> list[Finding]:
+) -> list[Discrepancy]:
     """The faults that the check finds in the range.
 
     `overdue`: anything due before this time is late. `kept_since`: retention may have removed rows that ended before
@@ -92,9 +92,9 @@ async def find_faults(
     return [_finding(check, row) for row in rows]
 
 
-def _finding(check: Check, row: Mapping[str, Any]) -> Finding:
+def _finding(check: Check, row: Mapping[str, Any]) -> Discrepancy:
     ids = {name: str(value) for name, value in row.items() if name.endswith("_id") and value is not None}
-    return Finding(check, ids, row.get("expected"), row.get("found"))
+    return Discrepancy(check, ids, row.get("expected"), row.get("found"))
 
 
 async def _execute_within(tx: Transaction, scan: Scan, keys: KeyRange, statement: str, **parameters: Any) -> Any:

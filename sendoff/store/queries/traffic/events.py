@@ -90,7 +90,7 @@ async def count_between(tx: Transaction, organization_id: str, first_id: str, en
 
 
 @dataclass(frozen=True, slots=True)
-class ListedEvent:
+class EventSummary:
     """An event without its data."""
 
     id: str
@@ -107,7 +107,7 @@ async def page_accepted(
     after: str,
     before: str,
     limit: int,
-) -> list[ListedEvent]:
+) -> list[EventSummary]:
     """Events of the organization that were accepted from `since` until before `until`, in order of their ids.
 
     Reads all events between the ids `after` and `before`, both exclusive.
@@ -122,7 +122,7 @@ async def page_accepted(
     if until is not None:
         query = query.where(col(Event.created_at) < until)
     query = query.order_by(col(Event.id)).limit(limit)
-    return [ListedEvent(*row) for row in (await tx.execute(query)).all()]
+    return [EventSummary(*row) for row in (await tx.execute(query)).all()]
 
 
 async def find_deliveries(tx: Transaction, event_ids: Iterable[str]) -> set[tuple[str, str]]:

@@ -19,7 +19,7 @@ _LOWEST, _HIGHEST = "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class IdentifiedTable:
     """A table of things that have an `id`."""
 
     noun: str
@@ -28,19 +28,19 @@ class Kind:
 
 
 KINDS = (
-    Kind("delivery", Delivery),
-    Kind("dead letter", DeadLetter),
-    Kind("endpoint", Endpoint),
-    Kind("alert endpoint", Endpoint),
-    Kind("event", Event, is_event=True),
-    Kind("organization", Organization),
-    Kind("key", ApiKey),
-    Kind("replay", Replay),
-    Kind("audit entry", AuditEntry),
+    IdentifiedTable("delivery", Delivery),
+    IdentifiedTable("dead letter", DeadLetter),
+    IdentifiedTable("endpoint", Endpoint),
+    IdentifiedTable("alert endpoint", Endpoint),
+    IdentifiedTable("event", Event, is_event=True),
+    IdentifiedTable("organization", Organization),
+    IdentifiedTable("key", ApiKey),
+    IdentifiedTable("replay", Replay),
+    IdentifiedTable("audit entry", AuditEntry),
 )
 
 
-async def find(tx: Transaction, kind: Kind, text: str) -> list[str]:
+async def find(tx: Transaction, kind: IdentifiedTable, text: str) -> list[str]:
     """A few of the ids that begin with `text`, or end with it among the newest, in lower case without wildcards."""
     column = col(kind.table.id)
     newest = select(column).order_by(column.desc()).limit(NEWEST).subquery()
@@ -55,7 +55,7 @@ async def find(tx: Transaction, kind: Kind, text: str) -> list[str]:
     return list(found)
 
 
-def _bounds(kind: Kind, text: str) -> tuple[str, str] | None:
+def _bounds(kind: IdentifiedTable, text: str) -> tuple[str, str] | None:
     """The lowest and the highest id that begin with `text`; None if none can."""
     if kind.is_event:
         whole = f"evt_{text.removeprefix('evt_')}"
