@@ -221,7 +221,7 @@ class _Writable:
 
 
 async def _check_secrets(context: Context) -> str | None:
-    """As `_ask`. Not knowing is no failure: it is said of the database or of Redis."""
+    """As `_ask`. A check that cannot be made does not fail: the database or Redis is reported instead."""
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             measured = await context.service(Measurements.of).current(context, not_older_than=MEASURE_SLOWLY_SECONDS)

@@ -155,7 +155,7 @@ class Unavailable(SendoffError):
     """A dependency cannot be reached at the moment; it is safe to try again."""
 
     def __init__(self, message: str | None = None, *, detail: str | None = None) -> None:
-        """`detail`: what the dependency said, for the log and the command line; clients are not told."""
+        """`detail`: what the dependency said, for the log and the command line; clients do not see it."""
         super().__init__(message)
         self.detail = detail
 

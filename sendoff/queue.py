@@ -45,10 +45,10 @@ QUEUE_NAMES = ("deliveries", "bulk", "uploads", "replays")
 """What metrics call the queues, in the same order."""
 
 WORKERS_KEY = "sendoff:workers"
-"""A sorted set of the workers, by the time at which each last told that it works."""
+"""A sorted set of the workers, by the time of each one's last report."""
 
 WORKER_ALIVE_SECONDS = 5.0
-"""A worker that has not told for this long does not count. Workers tell every second."""
+"""A worker that has not reported for this long does not count. Workers report every second."""
 
 DELIVER, DELIVER_BACKLOG, PROCESS_UPLOAD, RUN_REPLAY = "deliver", "deliver_backlog", "process_upload", "run_replay"
 """The jobs' function names. `deliver_backlog` carries ids of endpoints for which deliveries are held."""

@@ -201,7 +201,7 @@ class Settings(BaseSettings):
     alert_dead_letters_per_hour: int | None = Field(
         100,
         ge=1,
-        description="Deliveries that may die within an hour before alert endpoints are told so, at most once an hour; "
+        description="Deliveries that may die within an hour before alert endpoints get an alert, at most one an hour; "
         "unset, it is not watched.",
     )
     alert_allow_networks: Annotated[list[Network], NoDecode] = Field(

@@ -28,8 +28,8 @@ GATHER_SECONDS_PER_JOB, GATHER_SECONDS = 0.001, 0.01
 meanwhile share the next commands and the next claim. After a job that came alone there is no pause."""
 
 WAITS_AHEAD = 8
-"""While delivery jobs come alone, so many waits for one job each are sent together, which saves writes and wake-ups.
-More jobs than that are never taken beyond the dispatcher's capacity."""
+"""While delivery jobs come alone, this number of waits for one job each are sent
+together, which saves writes and wake-ups. More jobs than that are never taken beyond the dispatcher's capacity."""
 
 _LISTEN_SECONDS = HEALTH_CHECK_SECONDS
 _COMMAND_SECONDS = 5.0

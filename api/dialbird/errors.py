@@ -60,10 +60,10 @@ class DialbirdError(BaseModel):
 def error_envelope(problem: ErrorResponse, request_id: str) -> Any:
     """`{"error": {code, message, field?, request_id}}`; `field` only where one input is to blame."""
     error = problem.error
-    told = {"code": code_of(problem), "message": _message(problem)}
+    body = {"code": code_of(problem), "message": _message(problem)}
     if isinstance(error, errors.Invalid) and error.field is not None:
-        told["field"] = error.field
-    return {"error": told | {"request_id": request_id}}
+        body["field"] = error.field
+    return {"error": body | {"request_id": request_id}}
 
 
 def code_of(problem: ErrorResponse) -> str:

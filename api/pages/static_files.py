@@ -42,7 +42,7 @@ def static_url(name: str) -> str:
 
 
 async def serve_static(request: Request) -> Response:
-    """The file, for ever; 404 for a name whose hash is not that of the content."""
+    """The file, cached without end; 404 for a name whose hash is not that of the content."""
     found = _files().get(request.path_params["name"])
     if found is None:
         return Response(status_code=404)

@@ -1,4 +1,4 @@
-"""Every change of an endpoint's state: made here, and told by a log line and a counter once it is committed."""
+"""Every change of an endpoint's state: made here, and reported by a log line and a counter once it is committed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def move_endpoint(endpoint: Endpoint, trigger: Trigger, reason: StateChangeReaso
     """Change the state of an endpoint that a transaction holds. Raises ValueError where the trigger has no arrow."""
     before = EndpointState(endpoint.state)
     endpoints.move(endpoint, trigger)
-    told: dict[str, str | int] = {
+    fields: dict[str, str | int] = {
         "endpoint": endpoint.id,
         "organization": endpoint.organization_id,
         "url_host": urlsplit(endpoint.url).netloc.rpartition("@")[2],
@@ -40,13 +40,13 @@ def move_endpoint(endpoint: Endpoint, trigger: Trigger, reason: StateChangeReaso
         "reason": str(reason),
         "consecutive_failures": endpoint.consecutive_failures,
     }
-    after_commit_of(endpoint, lambda: _tell(told))
+    after_commit_of(endpoint, lambda: _report(fields))
 
 
-def _tell(told: dict[str, str | int]) -> None:
-    ENDPOINT_STATE_CHANGES.labels(told["state"], told["reason"]).inc()
-    if told["reason"] in (StateChangeReason.FAILURES, StateChangeReason.GONE):
+def _report(fields: dict[str, str | int]) -> None:
+    ENDPOINT_STATE_CHANGES.labels(fields["state"], fields["reason"]).inc()
+    if fields["reason"] in (StateChangeReason.FAILURES, StateChangeReason.GONE):
         # 0.1 had a line for these alone.
-        _log.warning("endpoint_state_changed", **told, event_was="endpoint_disabled")
+        _log.warning("endpoint_state_changed", **fields, event_was="endpoint_disabled")
     else:
-        _log.info("endpoint_state_changed", **told)
+        _log.info("endpoint_state_changed", **fields)

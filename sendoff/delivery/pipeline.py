@@ -228,7 +228,7 @@ def _end_span(span: Span, claimed: Claim, result: AttemptResult, response: Respo
 
 
 def find_target(context: Context, endpoint: Destination) -> Target | None:
-    """Where the endpoint's requests go; None if its URL is refused by now."""
+    """Where the endpoint's requests go; None if its URL is no longer permitted."""
     try:
         return _checked_target(endpoint.url, context.addresses_of(endpoint.organization_id))
     except UnsafeUrl:

@@ -183,7 +183,7 @@ async def record(context: Context, finished: Sequence[FinishedAttempt]) -> None:
 def _judge(context: Context, before: EndpointBefore, made: Sequence[FinishedAttempt]) -> EndpointState | None:
     """The state that the endpoint gets by these attempts; None if it keeps its own.
 
-    Alert endpoints are not disabled for failing: nobody would be told that alerts are lost from then on.
+    Alert endpoints are not disabled for failing: no one would learn that alerts are lost from then on.
     """
     tally = context.auto_disable.tally(
         before.consecutive_failures,

@@ -174,7 +174,7 @@ def _of_several(event: EventData, data: Data) -> Alert:
     return Alert(
         f"{data.get('count')} more {one if data.get('count') == 1 else several}",
         [*_facts(data, "first_at", "last_at"), *_named(data)],
-        "They came soon after one that you were told of, and are told together.",
+        "They came soon after one that was sent to you, and are sent together.",
         ["sendoff dead-letters list --state open" if event.type.startswith("delivery") else "sendoff endpoints list"],
         str(data.get("dashboard") or ""),
     )

@@ -58,7 +58,7 @@ def _code(text: str, longest: int) -> str:
 
 
 def _cut(escaped: str, longest: int) -> str:
-    """At most so many characters, without half of an entity at the end."""
+    """At most `length` characters, without half of an entity at the end."""
     if len(escaped) <= longest:
         return escaped
     cut = escaped[:longest]

@@ -57,7 +57,7 @@ MOST_SEEN = 150
 """Events within the overlap that a cursor names. Where more are accepted, the overlap is as much shorter."""
 
 LOOK_BACK_SECONDS = 3600.0
-"""A listener that was away for longer is shown the events of this last time alone, and told of the others."""
+"""A listener that was away for longer is shown the events of this last time alone, and the number of the others."""
 
 _TOO_MANY = 10_000
 _PREFIX = "evt_"

@@ -1,4 +1,4 @@
-"""A signed request to an endpoint's URL that is no delivery: a ping or a test call, which is sent once."""
+"""A signed request to an endpoint's URL that is not a delivery: a ping or a test call, which is sent once."""
 
 from __future__ import annotations
 

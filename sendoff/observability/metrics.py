@@ -153,7 +153,7 @@ QUEUE_JOBS = Gauge(
 )
 WORKERS = Gauge(
     "sendoff_workers",
-    "Workers that told Redis within the last seconds that they work; while Redis is away, the database. "
+    "Workers that reported to Redis within the last seconds; while Redis is away, to the database. "
     "Only the API has it.",
     registry=INSTALLATION,
 )

@@ -163,7 +163,7 @@ def explain_absence(
 
 def _explain_unkept(event: Event) -> tuple[Verdict, str]:
     if event.organization_id == OPERATORS:
-        because = "It is not told of that organization, or it was told of this event together with others."
+        because = "It gets no events of that organization, or got this event together with others."
         return Verdict.FILTERED, because
     return Verdict.DELIVERED, "Its delivery was completed and is past its retention, so it is not kept any more."
 

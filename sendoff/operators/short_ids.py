@@ -45,7 +45,7 @@ async def find_id(context: Context, kind: short_ids.IdentifiedTable, text: str) 
     """
     text = text.lower()
     if not _PARTIAL.fullmatch(text) or len(text.removeprefix("evt_")) < SHORTEST:
-        raise Invalid(f"{text!r} is no id of this kind; give a whole one, or {SHORTEST} characters or more of it.")
+        raise Invalid(f"{text!r} is not an id of this kind; give a whole one, or {SHORTEST} characters or more of it.")
     async with context.database.read() as tx:
         found = await short_ids.find(tx, kind, text)
     if not found:

@@ -36,8 +36,8 @@ async def watch_dead_letters(context: Context) -> None:
             return
     async with context.database.write() as tx:
         await accounts.lock_organization(tx, OPERATORS)
-        told = (await operational_events.groups(tx)).get(key)
-        if told is not None and told.due_at > now:
+        group = (await operational_events.groups(tx)).get(key)
+        if group is not None and group.due_at > now:
             return
         most = max(MOST_COUNTED, threshold + 1)
         found = await dead_letters.count_by_endpoint(tx, since=now - WINDOW, limit=most)
@@ -48,10 +48,10 @@ async def watch_dead_letters(context: Context) -> None:
         facts["endpoints"] = [_named(one) for one in found[:_NAMED]]
         exceeded = OperationalEventType.DEAD_LETTERS_EXCEEDED
         await operational_events.add(tx, NewOperationalEvent(exceeded, now, None, facts=facts))
-        if told is None:
+        if group is None:
             tx.add(AlertGroup(endpoint_id=OPERATORS, type=exceeded, due_at=now + WINDOW))
         else:
-            told.due_at = now + WINDOW
+            group.due_at = now + WINDOW
 
 
 def _named(one: DeadOfEndpoint) -> dict[str, Any]:

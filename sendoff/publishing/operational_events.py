@@ -134,7 +134,7 @@ async def _plan(
 
 
 async def _passes_filter(context: Context, subscriber: Subscriber, event: NewEvent) -> bool:
-    """Whether the filter lets the event through: only what people would have got is told together."""
+    """Whether the filter lets the event through: only events that people would have got are sent together."""
     if subscriber.filter is None:
         return True
     pair = Pair(filter=subscriber.filter)

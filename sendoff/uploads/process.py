@@ -44,7 +44,7 @@ class _LeaseLostError(Exception):
 
 
 async def process_upload(context: Context, upload_id: str) -> UploadStatus | None:
-    """Process the upload if it is due: `completed` or `failed`, `ready_for_processing` if it is put off, or None.
+    """Process the upload if it is due: `completed` or `failed`, `ready_for_processing` if it is postponed, or None.
 
     None means that it wasn't ours to process: unknown, cancelled, finished or under another worker's lease.
     A file that cannot be read fails the upload at once; anything else is tried again, up to six times in all.

@@ -176,7 +176,7 @@ def _find_scheme(dialect: str | Scheme) -> Scheme:
 
 
 def _is_encodable(secret: str) -> bool:
-    """Whether the text has no lone surrogates, as Python reads an environment variable that is no UTF-8."""
+    """Whether the text has no lone surrogates, as Python reads an environment variable that is not UTF-8."""
     return secret.encode("utf-8", "replace") == secret.encode("utf-8", "surrogatepass")
 
 

@@ -1,4 +1,4 @@
-"""Workers that are killed while deliveries die: each dead letter is told once, and none that is not there."""
+"""Workers that are killed while deliveries die: each dead letter is reported once, and none that is not there."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EVENTS = 400
 def test_each_dead_letter_is_told_once_whenever_a_worker_is_killed(database: LiveDatabase, install: Install) -> None:
     """Setup: two workers, a receiver that answers 500, no retries, an alert endpoint for dead letters.
 
-    Timeline: 400 events; a worker is killed and replaced five times while their deliveries die and are told.
+    Timeline: 400 events; a worker is killed and replaced five times while their deliveries die and are reported.
     What this proves: dead letters and operational events are one to one, whatever was under way when a worker died.
     """
     settings = {**STEADY, "RETRY_SCHEDULE": "none", "DISABLE_AFTER_FAILURES": "100000"}

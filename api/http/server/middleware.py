@@ -104,11 +104,11 @@ class RequestMiddleware:
 
 
 def _log_refusal(scope: Scope, method: str, response: _Response) -> None:
-    """A line for a 4xx at the level debug, and for every 5xx. What the client is told is less than the reason here."""
+    """A line for a 4xx at the level debug, and for every 5xx. The client sees less than the reason here."""
     problem: ErrorResponse | None = scope["state"].get("refusal")
     if problem is not None and isinstance(problem.error, Internal):
         return  # `request_failed` has its trace
-    told = {
+    fields = {
         "method": method,
         "path": scope["path"],
         "status": response.status,
@@ -117,9 +117,9 @@ def _log_refusal(scope: Scope, method: str, response: _Response) -> None:
         "request_id": response.request_id,
     }
     if response.status >= 500:
-        _log.warning("request_refused", **told)
+        _log.warning("request_refused", **fields)
     else:
-        _log.debug("request_refused", **told)
+        _log.debug("request_refused", **fields)
 
 
 def called_directly(endpoint: Endpoint) -> ASGIApp:

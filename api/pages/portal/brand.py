@@ -68,7 +68,7 @@ class Brand:
 
 
 async def serve_brand(request: Request) -> Response:
-    """A file of the brand, for ever; 404 for a name whose hash is not that of the content."""
+    """A file of the brand, cached without end; 404 for a name whose hash is not that of the content."""
     found = context_of(request).service(Brand.of).find(request.url.path)
     if found is None:
         return Response(status_code=404)

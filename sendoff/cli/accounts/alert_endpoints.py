@@ -72,7 +72,7 @@ def list_(on: Installation, out: Output, limit: LimitOption = 50, before: Before
         limit=limit,
         before=before,
     )
-    out.page(page, columns.ENDPOINTS, empty="No alert endpoint yet: nobody is told when an endpoint is disabled.")
+    out.page(page, columns.ENDPOINTS, empty="No alert endpoint yet: no one is alerted when an endpoint is disabled.")
 
 
 @app.command()

@@ -23,7 +23,7 @@ from sendoff.context import Context
 from sendoff.settings import parse_duration
 
 DEFAULT_URL = "http://127.0.0.1:8000"
-"""Where `sendoff up` listens unless it is told otherwise."""
+"""Where `sendoff up` listens by default."""
 
 
 @command

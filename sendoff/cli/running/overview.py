@@ -89,8 +89,8 @@ def _print_overview(name: str, document: dict[str, Any]) -> None:
     late = f"oldest due for {round(deliveries['oldest_due_seconds'])} s" if deliveries["due"] else "nothing is due"
     typer.echo(f"{name}  {document['at'][:19]}Z")
     typer.echo(f"deliveries    {deliveries['waiting']} wait, {deliveries['due']} due, {late}  {states}".rstrip())
-    told = "  ".join(f"{reason} {count}" for reason, count in reasons)
-    typer.echo(f"dead letters  {letters['open']} open  {told}".rstrip())
+    by_reason = "  ".join(f"{reason} {count}" for reason, count in reasons)
+    typer.echo(f"dead letters  {letters['open']} open  {by_reason}".rstrip())
     typer.echo(f"endpoints     {endpoints or 'none'}")
     for title, rows in (("most failing", document["most_failing"]), ("slowest", document["slowest"])):
         typer.echo(f"\n{title}, last hour")

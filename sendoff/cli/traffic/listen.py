@@ -161,7 +161,7 @@ class _Target:
         return next((one for one in reversed(self.ids) if one.endswith(text)), text)
 
     def say(self, text: str) -> None:
-        """Something about the listening, which is no event."""
+        """A notice about the listening itself."""
         typer.echo(f"-- {printable(text)}", err=True)
 
     def _forward(self, event: Document) -> Document:
@@ -200,7 +200,7 @@ def _run(source: _Source, target: _Target, *, exit_after: int | None, print_secr
 
 
 def _events(source: _Source, target: _Target) -> Iterator[Document]:
-    """Events for ever; after an outage those that were accepted meanwhile, announced with their number."""
+    """Events without end; after an outage those that were accepted meanwhile, announced with their number."""
     is_away = False
     while True:
         try:

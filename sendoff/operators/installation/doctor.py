@@ -211,7 +211,7 @@ async def _check_alerts(context: Context) -> Diagnosis:
         found = await operational_events.alert_endpoints(tx)
     if not found:
         remedy = "Add one with `sendoff alert-endpoints create`."
-        return Diagnosis("alerts", Status.NOTE, "nobody is told when an endpoint is disabled", remedy)
+        return Diagnosis("alerts", Status.NOTE, "no one is alerted when an endpoint is disabled", remedy)
     if context.settings.smtp_url is not None and context.alert_wire is not None:
         try:
             await context.alert_wire.check_mail(timeout=_CONNECT_SECONDS)

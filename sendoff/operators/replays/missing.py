@@ -43,7 +43,7 @@ async def find_missing(context: Context, chosen: DeadLetterFilter) -> AsyncItera
     """
     active = await _active_endpoints(context, chosen)
     if not active or active[0].organization_id == OPERATORS:
-        return  # alert endpoints are told of some organizations, and people of several events together
+        return  # alert endpoints may get events of some organizations only, and several events together
     after, before = _id_range(chosen)
     seen = 0
     while True:
@@ -87,8 +87,8 @@ async def make_missing(
 ) -> list[NewDelivery]:
     """Make the deliveries of a replay's items, due at once; return those that were made.
 
-    Not made are those whose event is gone, that exist by now, and that their endpoint does not want any more. One whose
-    transform fails is a dead letter at once.
+    Not made are those whose event is gone, that exist already, and that their endpoint does not want any more.
+    One whose transform fails is a dead letter at once.
     """
     found = await endpoints.find_many(tx, {item.endpoint_id for item in items if item.endpoint_id}, lock=True)
     had = await events.find_deliveries(tx, {item.event_id for item in items if item.event_id})

@@ -306,7 +306,7 @@ async def _send_again(tx: Transaction, context: Context, replay: Replay, items: 
     busy: list[str] = []
     if Included.PENDING in replay.filter.get("include", ()):
         waiting = [delivery.id for delivery in found if delivery.state == DeliveryState.PENDING]
-        sent += await deliveries.hurry(tx, waiting, replay_id=replay.id, now=now)
+        sent += await deliveries.make_retries_due(tx, waiting, replay_id=replay.id, now=now)
         busy = [delivery.id for delivery in found if delivery.state == DeliveryState.IN_FLIGHT]
     return _Sent(sent, arrived, busy)
 
@@ -333,8 +333,13 @@ async def _end(tx: Transaction, replay: Replay, trigger: Trigger, now: datetime)
         OperationalEventType.REPLAY_FINISHED, now, organization_id, endpoint_id, subject_id=replay.id
     )
     await operational_events.add(tx, finished)
-    told = {"replay": replay.id, "state": str(replay.state), "total": replay.total, "requested_by": replay.requested_by}
-    after_commit_of(replay, lambda: _log.info("replay_finished", **told))
+    fields = {
+        "replay": replay.id,
+        "state": str(replay.state),
+        "total": replay.total,
+        "requested_by": replay.requested_by,
+    }
+    after_commit_of(replay, lambda: _log.info("replay_finished", **fields))
 
 
 async def _find(tx: Transaction, replay_id: str, *, lock: bool = False) -> Replay:

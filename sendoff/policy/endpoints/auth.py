@@ -127,7 +127,7 @@ def _read_certificate(pem: str) -> x509.Certificate:
         chain = x509.load_pem_x509_certificates(pem.encode())
     except ValueError:
         raise BadCertificate(
-            "is no certificate in PEM; give the text from `-----BEGIN CERTIFICATE-----` on", field="certificate"
+            "is not a certificate in PEM; give the text from `-----BEGIN CERTIFICATE-----` on", field="certificate"
         ) from None
     if len(chain) > _LONGEST_CHAIN:
         raise BadCertificate(
@@ -148,7 +148,7 @@ def _read_key(
         ) from None
     except Exception:
         raise BadCertificate(
-            "is no private key in PEM; give the text from `-----BEGIN` on", field="private_key"
+            "is not a private key in PEM; give the text from `-----BEGIN` on", field="private_key"
         ) from None
     if isinstance(key, rsa.RSAPrivateKey):
         if not _WEAKEST_RSA_BITS <= key.key_size <= _STRONGEST_RSA_BITS:

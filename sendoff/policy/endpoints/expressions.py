@@ -184,7 +184,7 @@ def pair_steps(pair: Pair, source: ExpressionInput) -> int:
 
 
 def evaluate_pair(pair: Pair, event: EvaluationContext) -> Evaluated:
-    """Whether the filter matches and what the transform makes of the data; whatever fails is told as an error."""
+    """Whether the filter matches and what the transform makes of the data; a failure is returned as an error."""
     matches = False
     try:
         if pair.filter is None or evaluate_filter(compile_expression(pair.filter, "filter"), event):
@@ -266,7 +266,7 @@ _MATCHES = "matches_"
 
 
 def _matches(text: object, pattern: str) -> bool | None:
-    """Null for what is no text: the library would write an error that is raised here to standard error."""
+    """Null for a value that is not text: the library would write an error that is raised here to standard error."""
     return _pattern(pattern).search(text) is not None if isinstance(text, str) else None
 
 

@@ -69,7 +69,7 @@ def _take_apart(body: bytes) -> tuple[dict[str, str], bytes]:
             continue
         if name.lower() in _KNOWN:
             raise unknown_name(name, _KNOWN, kind="attribute")
-        raise _invalid(name[:100], "is no name of an attribute; CloudEvents use lower-case letters and digits")
+        raise _invalid(name[:100], "is not the name of an attribute; CloudEvents use lower-case letters and digits")
     if "data_base64" in members:
         raise _invalid("data_base64", "is for data that is not JSON, which is not taken; send `data`")
     data = members.pop("data", b"")

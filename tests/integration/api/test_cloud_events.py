@@ -65,7 +65,7 @@ async def test_the_same_source_and_id_are_published_once_in_whatever_form(api: A
         ({"data_base64": "e30="}, "`data_base64` is for data that is not JSON"),
         ({"data": [1]}, "`data` must be a JSON object"),
         ({"Type": "x"}, "`Type` is not a known attribute; the nearest one is `type`"),
-        ({"trace-parent": "x"}, "`trace-parent` is no name of an attribute"),
+        ({"trace-parent": "x"}, "`trace-parent` is not the name of an attribute"),
         ({"id": "7" * 2_001}, "`id` has more than 2,000 characters"),
         ({"type": "order.unknown"}, "order.unknown"),
     ],

@@ -201,10 +201,10 @@ def _weak() -> dict[str, str]:
             id="early",
         ),
         pytest.param(
-            lambda: issue() | {"certificate": "x"}, "`auth.certificate` is no certificate in PEM", id="no PEM"
+            lambda: issue() | {"certificate": "x"}, "`auth.certificate` is not a certificate in PEM", id="no PEM"
         ),
         pytest.param(
-            lambda: issue() | {"private_key": "x"}, "`auth.private_key` is no private key in PEM", id="no key"
+            lambda: issue() | {"private_key": "x"}, "`auth.private_key` is not a private key in PEM", id="no key"
         ),
         pytest.param(_encrypted, "`auth.private_key` has a passphrase", id="encrypted"),
         pytest.param(_weak, "`auth.private_key` is RSA of 1024 bits", id="weak"),

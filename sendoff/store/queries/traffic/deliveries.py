@@ -272,7 +272,7 @@ async def join_replay(tx: Transaction, ids: Sequence[str], *, replay_id: str) ->
     )
 
 
-async def hurry(tx: Transaction, ids: Sequence[str], *, replay_id: str, now: datetime) -> list[str]:
+async def make_retries_due(tx: Transaction, ids: Sequence[str], *, replay_id: str, now: datetime) -> list[str]:
     """Make those of the deliveries that wait for their retry due at once, on the word of a replay; their ids."""
     result = await execute(
         tx,

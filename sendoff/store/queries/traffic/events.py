@@ -132,7 +132,7 @@ async def find_deliveries(tx: Transaction, event_ids: Iterable[str]) -> set[tupl
 
 
 async def count_further_deliveries(tx: Transaction, numbers: Mapping[str, int]) -> set[str]:
-    """Note that the events, by their ids, get so many deliveries more; returns the ids of those that exist.
+    """Add to the number of deliveries of the events, by their ids; returns the ids of those that exist.
 
     They are locked until the transaction ends, so that retention does not remove them before.
     """
