@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from itertools import groupby
 
 import orjson
 
@@ -68,3 +71,44 @@ def _chart(title: str, unit: str, points: Sequence[Point], lines: Sequence[_Line
         times=[point.at.timestamp() for point in points],
         values=[[measure(point) for point in points] for _, measure in lines],
     )
+
+
+class Heat(StrEnum):
+    """How an hour went, as the style sheet colours it."""
+
+    NONE = "none"
+    """No attempt was made."""
+    GOOD = "good"
+    SOME = "some"
+    """A few attempts failed: up to HEAT_FEW of them."""
+    BAD = "bad"
+
+
+HEAT_FEW = 0.1
+"""The share of failed attempts up to which an hour counts as mostly good."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeatCell:
+    """One hour."""
+
+    at: datetime
+    heat: Heat
+    attempts: int
+    failed: int
+
+
+def heat_of(report: StatisticsReport) -> list[list[HeatCell]]:
+    """The hours of a report by the hour, a row for each day in UTC; hours before the report's first are left out."""
+    points = report.series[0].points if report.series else []
+    cells = [HeatCell(one.at, _heat(one), one.sums.attempts, one.sums.failed_attempts) for one in points]
+    return [list(day) for _, day in groupby(cells, key=lambda cell: cell.at.date())]
+
+
+def _heat(point: Point) -> Heat:
+    attempts, failed = point.sums.attempts, point.sums.failed_attempts
+    if not attempts:
+        return Heat.NONE
+    if not failed:
+        return Heat.GOOD
+    return Heat.SOME if failed <= HEAT_FEW * attempts else Heat.BAD

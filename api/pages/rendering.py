@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -40,6 +41,7 @@ def environment() -> Environment:
         pretty_json=pretty_json,
         number=lambda value: f"{value:,}",
         clock=lambda seconds: datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M"),
+        changes_to=changes_between,
         words=lambda value: str(value).replace("_", " "),
     )
     return templates
@@ -61,6 +63,24 @@ def describe_span(moment: datetime, now: datetime) -> str:
 def short_id(identifier: str) -> str:
     """The end of an id, which differs between rows of one second where the beginning does not."""
     return f"…{identifier[-_SHORT_ID:]}" if len(identifier) > _SHORT_ID + 4 else identifier
+
+
+def changes_between(
+    before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
+) -> list[tuple[str, str | None, str | None]]:
+    """Each field of an audit entry with its values; what was null and is null, or is new and null, is left out."""
+    old, new = before or {}, after or {}
+    rows = [(name, _spell(old.get(name)), _spell(new.get(name))) for name in dict.fromkeys([*old, *new])]
+    return [row for row in rows if row[1:] != (None, None)]
+
+
+def _spell(value: Any) -> str | None:
+    """A value of JSON as people read it."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return ", ".join(value) or "none"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else json.dumps(value, ensure_ascii=False)
 
 
 def pretty_json(text: str) -> str:

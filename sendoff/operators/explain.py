@@ -49,6 +49,8 @@ class EndpointExplanation:
     verdict: Verdict
     delivery: Delivery | None
     because: str
+    state: EndpointState
+    """The endpoint's now: nothing can be sent again to one that is not active."""
     waits_for: str | None = None
     """The delivery that holds it back, at the head of its endpoint's line."""
 
@@ -59,6 +61,7 @@ class EventExplanation:
 
     event: Event
     endpoints: Sequence[EndpointExplanation]
+    tags: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ async def explain_event(context: Context, event_id: str) -> EventExplanation:
         event = await events.find(tx, event_id) if is_event_id(event_id) else None
         if event is None:
             raise NotFound("Unknown event, or its retention has ended.")
+        tags = (await events.tags_of(tx, [event.id])).get(event.id, ())
         made = {delivery.endpoint_id: delivery for delivery in await delivery_history.of_event(tx, event.id)}
         dead = [one.id for one in made.values() if one.state == DeliveryState.DEAD]
         letters = await dead_letters.newest_of(tx, dead)
@@ -103,8 +107,9 @@ async def explain_event(context: Context, event_id: str) -> EventExplanation:
             settings = then[endpoint.id]
             verdict, because = explain_absence(event, endpoint, settings, results.get(settings.filter))
         head = waits_for.get(delivery.id) if delivery else None
-        explained.append(EndpointExplanation(endpoint.id, endpoint.url, verdict, delivery, because, head))
-    return EventExplanation(event, sorted(explained, key=lambda one: one.delivery is None))
+        state = EndpointState(endpoint.state)
+        explained.append(EndpointExplanation(endpoint.id, endpoint.url, verdict, delivery, because, state, head))
+    return EventExplanation(event, sorted(explained, key=lambda one: one.delivery is None), tags)
 
 
 async def _evaluate_filters(

@@ -10,7 +10,8 @@ from sendoff.ids import is_uuid
 from sendoff.store.queries.traffic import failures
 from sendoff.store.queries.traffic.failures import FailureGroup
 
-MOST_GROUPS = 100
+MOST_GROUPS = 50
+"""Groups that are shown. Twice as many make the page of failures larger than 100 kB."""
 
 
 async def list_failures(

@@ -48,6 +48,11 @@ def forms_of(html: str) -> list[Form]:
     return parser.forms
 
 
+def token_of(html: str) -> str:
+    """The token of the page's first form that has one."""
+    return next(form.fields["form_token"] for form in forms_of(html) if "form_token" in form.fields)
+
+
 @dataclass
 class Visitor:
     """One person's browser."""

@@ -1,24 +1,24 @@
-"""Dead letters, one by one and in groups of those that failed alike."""
+"""Dead letters: the list, the page of one, and discarding those that a filter matches."""
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
+from collections.abc import Mapping
 
 from starlette.responses import Response
 
-from sendoff.clock import iso
-from sendoff.operators.actions import discard_dead_letter, retry_delivery
-from sendoff.operators.failures import list_failures
+from sendoff.operators.actions import discard_dead_letter, discard_dead_letters, retry_delivery
 from sendoff.operators.queries import get_dead_letter, list_dead_letters
+from sendoff.operators.replays.replay import Selection
+from sendoff.operators.replays.replay_preview import preview_replay
 from sendoff.policy.states import DeadLetterReason, DeadLetterState
-from sendoff.store.queries.traffic.failures import LOOKED_AT, FailureGroup
 
 from ...http.pagination import decode_cursor, split_page
 from ...http.validation import validate
 from ...operator.traffic.dead_letters import DeadLetterView, DetailedDeadLetter
-from ...operator.traffic.filters import DeadLetterQuery
+from ...operator.traffic.filters import DeadLetterConditions, DeadLetterQuery, NewDiscard
 from ..lists import FORMATS, export
 from ..page import Page
+from .replays import CONFIRM_ABOVE, STATUS_CLASSES, is_confirmed
 from .surface import BASE, DASHBOARD
 
 
@@ -34,6 +34,7 @@ async def show_list(page: Page) -> Response:
         next_cursor=cursor,
         reasons=[*DeadLetterReason],
         states=[*DeadLetterState],
+        status_classes=STATUS_CLASSES,
     )
 
 
@@ -54,28 +55,49 @@ async def retry(page: Page) -> Response:
     return page.redirect(f"{BASE}/deliveries/{report.letter.delivery_id}", notice="retried")
 
 
-async def show_failures(page: Page) -> Response:
-    groups = await list_failures(page.context, endpoint_id=page.query.get("endpoint_id"))
-    return page.render("dashboard/failures.html", groups=groups, looked_at=LOOKED_AT, replay_url=replay_url)
+async def show_discard(page: Page) -> Response:
+    """How many open dead letters the filter matches, and some of them, before they are discarded."""
+    return await _discard_page(page, {name: value for name, value in page.filters.items() if name != "state"})
 
 
-def replay_url(group: FailureGroup) -> str:
-    """The wizard with the group's deliveries chosen."""
-    chosen = {
-        "endpoint_id": group.endpoint_id,
-        "reason": group.reason,
-        "response_status": group.response_status,
-        "since": iso(group.first_at) if group.reason is not None else None,
-        "pending": None if group.reason is not None else "1",
-    }
-    given = {name: value for name, value in chosen.items() if value is not None}
-    return f"{BASE}/replays/new?{urlencode(given)}"
+async def discard_matching(page: Page) -> Response:
+    """Discard what the page counted, or show it again with what is wrong."""
+    form = {name: value for name, value in (await page.form()).items() if value.strip()}
+    if not is_confirmed(form):
+        message = "Type the number of dead letters, as the page shows it."
+        return await _discard_page(page, form, error=message, status=400)
+    body = {"filter": _conditions(form), "all": "everything" in form}
+    new = validate(NewDiscard, body)
+    await discard_dead_letters(page.context, page.actor, new.filter.filter(), everything=new.everything)
+    return page.redirect(f"{BASE}/failures", notice="discarded-matching")
+
+
+async def _discard_page(
+    page: Page, given: Mapping[str, str], *, error: str | None = None, status: int = 200
+) -> Response:
+    chosen = _conditions(given)
+    preview = await preview_replay(page.context, Selection(validate(DeadLetterConditions, chosen).filter()))
+    return page.render(
+        "dashboard/discard.html",
+        status=status,
+        error=error,
+        chosen=chosen,
+        preview=preview,
+        count=preview.count,
+        confirm_above=CONFIRM_ABOVE,
+        reasons=[*DeadLetterReason],
+    )
+
+
+def _conditions(given: Mapping[str, str]) -> dict[str, str]:
+    return {name: given[name] for name in DeadLetterConditions.model_fields if name in given}
 
 
 ROUTES = (
     *(DASHBOARD.get(f"{BASE}/dead-letters{ending}", show_list) for ending in FORMATS),
+    DASHBOARD.get(f"{BASE}/dead-letters/discard", show_discard),
+    DASHBOARD.post(f"{BASE}/dead-letters/discard", discard_matching),
     DASHBOARD.get(f"{BASE}/dead-letters/{{dead_letter_id}}", show),
     DASHBOARD.post(f"{BASE}/dead-letters/{{dead_letter_id}}/discard", discard),
     DASHBOARD.post(f"{BASE}/dead-letters/{{dead_letter_id}}/retry", retry),
-    DASHBOARD.get(f"{BASE}/failures", show_failures),
 )

@@ -16,6 +16,7 @@ from ...operator.schemas import DetailedDelivery
 from ...operator.traffic.deliveries import DeliveryQuery
 from ..lists import FORMATS, export
 from ..page import Page
+from .replays import STATUS_CLASSES
 from .surface import BASE, DASHBOARD
 
 _LONGEST_CURL_BODY = 16_384
@@ -25,7 +26,7 @@ async def show_list(page: Page) -> Response:
     query = validate(DeliveryQuery, page.filters)
     found = await query.page(page.context, query.organization_id)
     return export(page, found.data, found.next_cursor, "deliveries") or page.render(
-        "dashboard/deliveries.html", found=found, states=[*DeliveryState]
+        "dashboard/deliveries.html", found=found, states=[*DeliveryState], status_classes=STATUS_CLASSES
     )
 
 

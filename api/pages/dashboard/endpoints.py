@@ -11,13 +11,13 @@ from sendoff.endpoints.secrets import rotate_secret
 from sendoff.endpoints.trial import try_endpoint
 from sendoff.errors import Invalid
 from sendoff.operators.actions import limit_endpoint, switch_endpoint
-from sendoff.operators.failures import list_failures
-from sendoff.operators.installation.statistics import sums_of_endpoint
-from sendoff.operators.queries import get_endpoint, list_all_endpoints, list_audit
+from sendoff.operators.installation.statistics import Bucket, StatisticsQuery, get_statistics, sums_of_endpoint
+from sendoff.operators.queries import get_endpoint, list_all_endpoints, list_audit, report_on_endpoint
 from sendoff.policy.states import EndpointState
 from sendoff.publishing.history import list_deliveries
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.queries.audit import AuditFilter
+from sendoff.store.queries.installation.overview import COUNTED_OF_ENDPOINT
 from sendoff.store.queries.traffic.delivery_history import DeliveryFilter
 
 from ...customers.trials import NewTrial, TrialView
@@ -25,13 +25,15 @@ from ...http.pagination import decode_cursor, split_page
 from ...http.validation import validate
 from ...operator.endpoints import EndpointQuery
 from ...operator.schemas import DeliveryView, OperatorEndpointView
+from ..charts import HeatCell, heat_of
 from ..lists import FORMATS, export
 from ..page import Page
-from .dead_letters import replay_url
+from .failures import find_failures
 from .overview import RANGES, chosen_range, find_charts
 from .surface import BASE, DASHBOARD
 
 _RECENT = 20
+_HEAT_DAYS = 7
 
 
 async def show_list(page: Page) -> Response:
@@ -56,24 +58,28 @@ async def show(page: Page) -> Response:
 
 async def _show(page: Page, *, trial: TrialView | None = None, secret: str | None = None) -> Response:
     """The endpoint's page, after a test with what came of it, after a rotation with the secret, this once."""
-    context, endpoint = page.context, await get_endpoint(page.context, page.parameter("endpoint_id"))
-    recent, groups, changes, charts, day = await asyncio.gather(
+    context, report = page.context, await report_on_endpoint(page.context, page.parameter("endpoint_id"))
+    endpoint = report.endpoint
+    recent, failures, changes, charts, day, heat = await asyncio.gather(
         list_deliveries(context, DeliveryFilter(endpoint_id=endpoint.id), limit=_RECENT),
-        list_failures(context, endpoint_id=endpoint.id),
+        find_failures(page, endpoint_id=endpoint.id),
         list_audit(context, AuditFilter(organization_id=endpoint.organization_id, target_id=endpoint.id), limit=10),
         find_charts(page, endpoint_id=endpoint.id),
         sums_of_endpoint(context, endpoint.id, within=timedelta(hours=24)),
+        _find_heat(page, endpoint.id),
     )
     return page.render(
         "dashboard/endpoint.html",
         endpoint=endpoint,
         view=OperatorEndpointView.of(endpoint),
         recent=[DeliveryView.of(one) for one in recent],
-        groups=groups,
+        open_deliveries=report.waiting,
+        counted_at_most=COUNTED_OF_ENDPOINT,
+        failures=failures,
         changes=changes,
         trial=trial,
         secret=secret,
-        replay_url=replay_url,
+        heat=heat,
         charts=charts,
         day=day,
         range=chosen_range(page),
@@ -81,8 +87,21 @@ async def _show(page: Page, *, trial: TrialView | None = None, secret: str | Non
     )
 
 
+async def _find_heat(page: Page, endpoint_id: str) -> list[list[HeatCell]]:
+    """The hours of the last days."""
+    since = page.context.clock.now() - timedelta(days=_HEAT_DAYS)
+    return heat_of(
+        await get_statistics(page.context, StatisticsQuery(since=since, endpoint_id=endpoint_id, bucket=Bucket.HOUR))
+    )
+
+
 async def enable(page: Page) -> Response:
-    return await _switch(page, on=True)
+    """Enable it; with `then` go on to the wizard, where what it missed is counted and sent."""
+    endpoint_id = page.parameter("endpoint_id")
+    if (await page.form()).get("then") != "replay":
+        return await _switch(page, on=True)
+    await switch_endpoint(page.context, page.actor, endpoint_id, on=True)
+    return page.redirect(f"{BASE}/replays/new?endpoint_id={endpoint_id}", notice="enabled")
 
 
 async def disable(page: Page) -> Response:

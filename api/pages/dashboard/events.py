@@ -9,6 +9,7 @@ from starlette.responses import Response
 from sendoff.ids import is_event_id
 from sendoff.operators.events import list_events
 from sendoff.operators.explain import explain_event
+from sendoff.policy.states import EndpointState
 
 from ...http.pagination import decode_cursor
 from ...http.validation import validate
@@ -37,7 +38,9 @@ async def show(page: Page) -> Response:
     return page.render(
         "dashboard/event.html",
         event=explained.event,
+        tags=explained.tags,
         endpoints=ExplainedEvent.of(explained).endpoints,
+        active={one.endpoint_id for one in explained.endpoints if one.state == EndpointState.ACTIVE},
         verdicts=Counter(str(one.verdict) for one in explained.endpoints),
     )
 

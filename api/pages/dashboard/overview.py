@@ -7,7 +7,6 @@ from datetime import timedelta
 
 from starlette.responses import Response
 
-from sendoff.operators.failures import list_failures
 from sendoff.operators.installation.overview import get_overview
 from sendoff.operators.installation.statistics import StatisticsQuery, get_statistics
 
@@ -15,7 +14,7 @@ from ...health import find_readiness
 from ...operator.overview import OverviewView
 from ..charts import Chart, charts_of
 from ..page import Page
-from .dead_letters import replay_url
+from .failures import find_failures
 from .surface import BASE, DASHBOARD
 
 RANGES = {
@@ -32,18 +31,18 @@ _GROUPS = 10
 
 
 async def show(page: Page) -> Response:
-    readiness, overview, groups, charts = await asyncio.gather(
+    readiness, overview, failures, charts = await asyncio.gather(
         find_readiness(page.request.app.state, page.context),
         get_overview(page.context),
-        list_failures(page.context, limit=_GROUPS),
+        find_failures(page, limit=_GROUPS),
         find_charts(page),
     )
     return page.render(
         "dashboard/overview.html",
         overview=OverviewView.of(overview),
         readiness=readiness,
-        groups=groups,
-        replay_url=replay_url,
+        failures=[one for one in failures if one.mute is None],
+        muted=sum(one.mute is not None for one in failures),
         charts=charts,
         range=chosen_range(page),
         ranges=list(RANGES),

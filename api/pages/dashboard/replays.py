@@ -32,6 +32,9 @@ from .surface import BASE, DASHBOARD
 CONFIRM_ABOVE = 1_000
 """Deliveries from which on the number has to be typed in. Lower, and people type without reading."""
 
+STATUS_CLASSES = ("2xx", "3xx", "4xx", "5xx")
+"""What lists and the wizard offer as classes of the last answer's status."""
+
 _FIELDS = (*ReplayFilter.model_fields, "pending")
 
 
@@ -46,13 +49,17 @@ async def show_list(page: Page) -> Response:
 
 
 async def show_wizard(page: Page) -> Response:
-    return await _wizard(page, page.filters)
+    given = dict(page.filters)
+    selected = page.request.query_params.getlist("delivery_ids")  # a list's checkboxes send one each
+    if selected:
+        given["delivery_ids"] = " ".join(selected)
+    return await _wizard(page, given)
 
 
 async def start(page: Page) -> Response:
     """Start what the wizard showed, or show it again with what is wrong."""
     form = {name: value for name, value in (await page.form()).items() if value.strip()}
-    if not _is_confirmed(form):
+    if not is_confirmed(form):
         return await _wizard(page, form, error="Type the number of deliveries, as the page shows it.", status=400)
     chosen = _new_replay(form)
     report = await start_replay(page.context, page.actor, chosen.selection(), rate=chosen.rate)
@@ -86,6 +93,7 @@ async def _wizard(page: Page, given: Mapping[str, str], *, error: str | None = N
         seconds=count // chosen.rate + 1,
         confirm_above=CONFIRM_ABOVE,
         reasons=[*DeadLetterReason],
+        status_classes=STATUS_CLASSES,
     )
 
 
@@ -116,8 +124,8 @@ def _new_replay(given: Mapping[str, str], *, counts_only: bool = False) -> NewRe
     return validate(NewReplay, body)
 
 
-def _is_confirmed(form: Mapping[str, str]) -> bool:
-    """Whether a large number of deliveries was typed in."""
+def is_confirmed(form: Mapping[str, str]) -> bool:
+    """Whether the number that a form acts on was typed in, if it is large."""
     counted = form.get("counted", "0")
     is_large = counted.isdecimal() and int(counted) > CONFIRM_ABOVE
     return not is_large or form.get("confirm", "").replace(",", "") == counted

@@ -29,6 +29,9 @@ NAVIGATION = (
 NOTICES = {
     "retried": "The delivery is being attempted now.",
     "discarded": "The dead letter is discarded.",
+    "discarded-matching": "The dead letters are discarded; the audit log has their number.",
+    "muted": "The failures are muted: the overview leaves them out for an hour. Deliveries go on as before.",
+    "unmuted": "The failures are shown again.",
     "replay-started": "The replay has started.",
     "replay-cancelled": "The replay is cancelled; what was sent already goes its way.",
     "enabled": "The endpoint is enabled, its failures are forgotten.",

@@ -29,19 +29,40 @@ function disableWhenSent(form) {
   });
 }
 
+const compact = new Intl.NumberFormat("en", { notation: "compact" });
+const inUtc = (seconds, from, to) => new Date(seconds * 1000).toISOString().slice(from, to).replace("T", " ");
+const timeLabels = (_plot, ticks, _axis, _space, step) => ticks.map((tick) => (
+  step >= 86400 || tick % 86400 === 0 ? inUtc(tick, 5, 10) : inUtc(tick, 11, 16)));
+
+// Lines end where there is no value; a value without neighbours is a point, or it would not be seen.
+const withoutNeighbours = (plot, series) => {
+  const values = plot.data[series];
+  return values.flatMap((value, at) => (
+    value != null && values[at - 1] == null && values[at + 1] == null ? [at] : []));
+};
+
 function draw(element) {
   const series = JSON.parse(element.dataset.series);
   const style = getComputedStyle(document.documentElement);
   const line = (name) => style.getPropertyValue(name).trim();
   const axis = { stroke: line("--quiet"), grid: { stroke: line("--line"), width: 1 }, ticks: { stroke: line("--line") } };
   const colours = ["--series-1", "--series-2", "--series-3"].map(line);
+  const shown = (value) => (value == null ? "" : Math.round(value).toLocaleString("en"));
+  const lines = series.names.map((name, index) => ({
+    label: name,
+    stroke: colours[index % 3],
+    width: 2,
+    value: (_plot, value) => shown(value),
+    points: { show: true, size: 5, fill: colours[index % 3], filter: withoutNeighbours },
+  }));
   const chart = new uPlot({
     width: element.clientWidth,
     height: 180,
     cursor: { y: false },
+    tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
     scales: { y: { range: (_plot, _low, high) => [0, Math.max(high * 1.1, 1)] } },
-    axes: [axis, axis],
-    series: [{}, ...series.names.map((name, index) => ({ label: name, stroke: colours[index % 3], width: 2, points: { show: false } }))],
+    axes: [{ ...axis, values: timeLabels }, { ...axis, size: 56, values: (_plot, ticks) => ticks.map((tick) => compact.format(tick)) }],
+    series: [{ label: "UTC", value: (_plot, value) => (value == null ? "" : inUtc(value, 0, 16)) }, ...lines],
   }, series.data, element);
   new ResizeObserver(() => chart.setSize({ width: element.clientWidth, height: 180 })).observe(element);
 }

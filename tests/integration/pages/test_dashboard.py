@@ -14,7 +14,7 @@ from sendoff.operators.replays.replay import tick_replay
 from tests.integration.api.api_fixture import ApiFixture
 from tests.support.exchange import Reply
 from tests.support.receiver import Receiver
-from tests.support.visitor import Visitor, forms_of
+from tests.support.visitor import Visitor, forms_of, token_of
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}"
 
@@ -36,6 +36,12 @@ async def ids(api: ApiFixture, receiver: Receiver) -> dict[str, str]:
         "event_id": event["id"],
         "replay_id": replay["id"],
     }
+
+
+async def logged_in(api: ApiFixture, visitor: Visitor) -> Visitor:
+    """An operator whose session began after what the clock was moved for."""
+    await visitor.log_in(api.key)
+    return visitor
 
 
 def _paths(method: str) -> list[str]:
@@ -74,7 +80,7 @@ async def test_every_page_needs_a_session(api: ApiFixture, visitor: Visitor, ids
 async def test_every_action_needs_the_right_to_act(api: ApiFixture, visitor: Visitor, ids: dict[str, str]) -> None:
     await visitor.log_in(await api.new_key("operator:read"))
     page = await visitor.open("/dashboard/system")
-    token = next(form.fields["form_token"] for form in forms_of(page.text) if "form_token" in form.fields)
+    token = token_of(page.text)
     actions = _paths("POST")
     acting = [path for path in actions if path.rpartition("/")[2] not in ("login", "logout", "scheme")]
     assert len(acting) > 10
@@ -175,6 +181,76 @@ async def test_a_dead_letter_is_replayed_from_the_failures_and_its_progress_move
     assert entry["actor"] == f"key:{api.key[:12]}"
 
 
+async def test_dead_letters_that_a_filter_matches_are_counted_and_discarded(
+    api: ApiFixture, visitor: Visitor, receiver: Receiver
+) -> None:
+    receiver.program("/hook", 200, 500)
+    letter = await api.die(receiver.url("/hook"))
+    operator = await logged_in(api, visitor)
+    other = await operator.open("/dashboard/dead-letters/discard?response_status=404")
+    assert "<b>0</b> open dead letters would be discarded" in other.text
+    link = (await operator.open("/dashboard/failures")).text.split("/dashboard/dead-letters/discard?")[1].split('"')[0]
+    page = await operator.open(f"/dashboard/dead-letters/discard?{link.replace('&amp;', '&')}")
+    assert "<b>1</b> open dead letter would be discarded" in page.text
+    done = await operator.submit(page, "/dead-letters/discard")
+    assert "The dead letters are discarded" in done.text
+    assert (await api.get(f"/operator/v1/dead-letters/{letter['id']}")).json()["state"] == "discarded"
+    everything = await operator.post("/dashboard/dead-letters/discard", {"form_token": token_of(done.text)})
+    assert (everything.status_code, "everything" in everything.text or "all" in everything.text) == (400, True)
+
+
+async def test_selected_dead_letters_are_replayed(api: ApiFixture, visitor: Visitor, receiver: Receiver) -> None:
+    receiver.program("/hook", 200, 500)
+    letter = await api.die(receiver.url("/hook"))
+    operator = await logged_in(api, visitor)
+    page = await operator.open("/dashboard/dead-letters")
+    assert f'value="{letter["delivery_id"]}" form="selected"' in page.text
+    other = "0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11"
+    wizard = await operator.open(f"/dashboard/replays/new?delivery_ids={letter['delivery_id']}&delivery_ids={other}")
+    assert letter["delivery_id"] in wizard.text
+    assert other in wizard.text
+    assert "<b>1</b> delivery would be sent again" in wizard.text
+
+
+async def test_failures_are_muted_for_an_hour_and_nothing_else_changes(
+    api: ApiFixture, visitor: Visitor, receiver: Receiver
+) -> None:
+    receiver.program("/hook", 200, 500)
+    letter = await api.die(receiver.url("/hook"))
+    operator = await logged_in(api, visitor)
+    page = await operator.open("/dashboard/failures")
+    group = f"{letter['endpoint_id']}:server_error:500:retries_exhausted"
+    assert f'name="group" value="{group}"' in page.text
+    muted = await operator.submit(page, "/failures/mute", group=group)
+    assert "muted by key:" in muted.text
+    overview = await operator.open("/dashboard")
+    assert "1 muted" in overview.text
+    assert "Nothing fails." in overview.text
+    assert (await api.get("/operator/v1/dead-letters", params={"state": "open"})).json()["data"] != []
+    shown = await operator.submit(muted, "/failures/unmute", group=group)
+    assert "muted by" not in shown.text
+    actions = [entry["action"] for entry in (await api.get("/operator/v1/audit")).json()["data"]]
+    assert actions[:2] == ["failures.unmute", "failures.mute"]
+    for wrong, status in (("nonsense", 400), (f"{letter['delivery_id']}:x::", 404)):
+        answer = await operator.submit(await operator.open("/dashboard"), "/failures/mute", group=wrong)
+        assert answer.status_code == status, wrong
+
+
+async def test_a_disabled_endpoint_is_enabled_on_the_way_to_its_replay(
+    api: ApiFixture, visitor: Visitor, receiver: Receiver
+) -> None:
+    receiver.program("/hook", 200, 500)
+    letter = await api.die(receiver.url("/hook"))
+    operator = await logged_in(api, visitor)
+    path = f"/dashboard/endpoints/{letter['endpoint_id']}"
+    page = await operator.submit(await operator.open(path), "/disable")
+    event = (await operator.open(f"/dashboard/events/{letter['event_id']}")).text
+    assert "it is not active" in event
+    wizard = await operator.submit(page, "/enable")  # the first of its two forms, which goes on to the wizard
+    assert "Replay 1" in wizard.text
+    assert (await api.get(f"/operator/v1/endpoints/{letter['endpoint_id']}")).json()["state"] == "active"
+
+
 async def test_a_large_replay_has_to_be_confirmed_by_its_number(api: ApiFixture, operator: Visitor) -> None:
     wizard = await operator.open("/dashboard/replays/new")
     form = next(form for form in forms_of(wizard.text) if "form_token" in form.fields)
@@ -190,8 +266,8 @@ async def test_actions_on_an_endpoint_are_the_apis(api: ApiFixture, operator: Vi
     path = f"/dashboard/endpoints/{webhook['id']}"
     page = await operator.submit(await operator.open(path), "/disable")
     assert "disabled" in page.text
-    page = await operator.submit(page, "/enable")
-    page = await operator.submit(page, "/limit", rate_limit="7")
+    await operator.submit(page, "/enable")
+    page = await operator.submit(await operator.open(path), "/limit", rate_limit="7")
     seen = (await api.get("/operator/v1/endpoints")).json()["data"][0]
     assert (seen["state"], seen["operator_rate_limit"]) == ("active", 7)
     page = await operator.submit(page, "/test", type="upload.completed", data='{"a": 1}')

@@ -16,10 +16,10 @@ from sendoff.delivery.statistics import Statistics
 from sendoff.operators.replays.replay import tick_replay
 from sendoff.settings import BadSettings
 from tests.integration.api.api_fixture import ApiFixture, open_api
-from tests.integration.pages.test_portal_sessions import new_link, token_of
+from tests.integration.pages.test_portal_sessions import new_link
 from tests.support.exchange import Reply
 from tests.support.receiver import Receiver
-from tests.support.visitor import Visitor
+from tests.support.visitor import Visitor, token_of
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{7*7}}"
 

@@ -16,7 +16,7 @@ from sendoff.store.tables import PageLink, PageSession
 from tests.integration.api.api_fixture import ApiFixture, open_api
 from tests.support.app_fixture import ACTOR
 from tests.support.receiver import Receiver
-from tests.support.visitor import Visitor, forms_of
+from tests.support.visitor import Visitor, token_of
 
 COOKIE = "sendoff-portal"
 ANY_ID = "0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11"
@@ -86,10 +86,6 @@ async def stranger(api: ApiFixture) -> AsyncIterator[Visitor]:
 
 async def is_in(visitor: Visitor) -> bool:
     return (await visitor.get("/portal")).status_code == 200
-
-
-def token_of(html: str) -> str:
-    return next(form.fields["form_token"] for form in forms_of(html) if "form_token" in form.fields)
 
 
 async def test_a_link_opens_the_portal_once_and_says_so_at_the_second_time(api: ApiFixture, visitor: Visitor) -> None:

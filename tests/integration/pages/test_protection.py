@@ -11,7 +11,7 @@ import api.pages
 from api.pages.static_files import static_url
 from tests.integration.api.api_fixture import ApiFixture
 from tests.support.processes import ROOT
-from tests.support.visitor import Visitor, forms_of
+from tests.support.visitor import Visitor, token_of
 
 VENDOR = Path(api.pages.__file__).parent / "static" / "vendor"
 
@@ -47,7 +47,7 @@ async def test_pages_hold_no_inline_script_or_style(operator: Visitor) -> None:
 )
 async def test_a_form_of_another_site_is_refused(operator: Visitor, headers: dict[str, str]) -> None:
     page = await operator.open("/dashboard/deliveries")
-    token = next(form.fields["form_token"] for form in forms_of(page.text) if "form_token" in form.fields)
+    token = token_of(page.text)
     for path in ("/dashboard/logout", "/dashboard/login"):
         answer = await operator.client.post(path, data={"form_token": token}, headers=headers)
         assert answer.status_code == 403, path
@@ -57,7 +57,7 @@ async def test_a_form_of_another_site_is_refused(operator: Visitor, headers: dic
 async def test_a_form_needs_the_token_of_its_session(api: ApiFixture, operator: Visitor) -> None:
     other = Visitor.of(api.asgi)
     foreign = await other.log_in(api.key)
-    token = next(form.fields["form_token"] for form in forms_of(foreign.text) if "form_token" in form.fields)
+    token = token_of(foreign.text)
     for wrong in ("", "x", "x.y", token):
         assert (await operator.post("/dashboard/logout", {"form_token": wrong})).status_code == 403
     await other.aclose()
@@ -65,7 +65,7 @@ async def test_a_form_needs_the_token_of_its_session(api: ApiFixture, operator: 
 
 async def test_a_form_counts_once(operator: Visitor) -> None:
     page = await operator.open("/dashboard/deliveries")
-    token = next(form.fields["form_token"] for form in forms_of(page.text) if "form_token" in form.fields)
+    token = token_of(page.text)
     path = "/dashboard/deliveries/0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11/retry"
     first = await operator.post(path, {"form_token": token})
     second = await operator.post(path, {"form_token": token})

@@ -12,7 +12,7 @@ from sendoff.maintenance.purge import purge_expired
 from sendoff.store.tables import PageSession
 from tests.integration.api.api_fixture import ApiFixture, open_api
 from tests.support.app_fixture import ACTOR
-from tests.support.visitor import Visitor, forms_of
+from tests.support.visitor import Visitor, token_of
 
 COOKIE = "sendoff-operator"
 
@@ -127,7 +127,7 @@ async def test_a_key_that_reads_sees_and_cannot_act(api: ApiFixture, visitor: Vi
     await visitor.open(f"/dashboard/enter?token={token}")
     page = await visitor.open("/dashboard/deliveries")
     assert "cannot act" in page.text
-    form_token = next(form.fields["form_token"] for form in forms_of(page.text) if "form_token" in form.fields)
+    form_token = token_of(page.text)
     path = "/dashboard/deliveries/0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11/retry"
     refused = await visitor.post(path, {"form_token": form_token})
     assert refused.status_code == 403
@@ -182,7 +182,7 @@ async def test_the_dashboard_can_be_switched_off_or_made_read_only(sqlite_url: s
         else:
             page = await visitor.log_in(api.key)
             assert "cannot act" in (await visitor.open("/dashboard/deliveries")).text
-            token = next(form.fields["form_token"] for form in forms_of(page.text) if "form_token" in form.fields)
+            token = token_of(page.text)
             path = "/dashboard/deliveries/0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11/retry"
             assert (await visitor.post(path, {"form_token": token})).status_code == 403
         await visitor.aclose()
