@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -137,6 +137,31 @@ async def reserve(tx: Transaction, context: Context, request: IdempotentRequest)
     return None
 
 
+async def reserve_each(
+    tx: Transaction, context: Context, requests: Collection[IdempotentRequest]
+) -> dict[str, StoredResponse]:
+    """The first answers of those keys that had one; the others are reserved. All are of one organization.
+
+    Raises as `reserve` does.
+    """
+    now = context.clock.now()
+    answered: dict[str, StoredResponse] = {}
+    waiting = {one.key: one for one in sorted(requests, key=lambda one: one.key)}
+    while waiting:
+        new = await idempotency.insert_new(tx, [_record(one, now) for one in waiting.values()])
+        waiting = {key: one for key, one in waiting.items() if key not in new}
+        if not waiting:
+            break
+        organization_id = next(iter(waiting.values())).organization_id
+        for found in await idempotency.find_each(tx, organization_id, waiting.keys()):
+            if _is_void(found, now):
+                await idempotency.remove(tx, organization_id, found.key)
+                tx.expunge(found)
+            else:
+                answered[found.key] = _answer_again(context, waiting.pop(found.key), found)
+    return answered
+
+
 async def find_answer(tx: Transaction, context: Context, request: IdempotentRequest) -> StoredResponse | None:
     """The answer that the key was given, if it was; nothing is reserved. Raises as `reserve` does."""
     found = await idempotency.find(tx, request.organization_id, request.key)
@@ -149,6 +174,17 @@ async def complete(tx: Transaction, context: Context, request: IdempotentRequest
     """Keep the answer of a reserved request, in the transaction that does its work."""
     body = context.vault.seal(response.body.decode(), bound_to=request.binding)
     await idempotency.complete(tx, request.organization_id, request.key, status=response.status, body=body)
+
+
+async def complete_each(
+    tx: Transaction, context: Context, answers: Mapping[IdempotentRequest, bytes], *, status: int
+) -> None:
+    """Keep the answers of reserved requests of one organization, in the transaction that does their work."""
+    if not answers:
+        return
+    sealed = {one.key: context.vault.seal(body.decode(), bound_to=one.binding) for one, body in answers.items()}
+    organization_id = next(iter(answers)).organization_id
+    await idempotency.complete_each(tx, organization_id, sealed, status=status)
 
 
 async def _free(context: Context, request: IdempotentRequest) -> None:

@@ -6,7 +6,8 @@ The two publishing routes are hot: plain Starlette routes that decode with msgsp
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -23,10 +24,12 @@ from sendoff.context import Context
 from sendoff.errors import SendoffError
 from sendoff.idempotency import IdempotentRequest, StoredResponse, fingerprint
 from sendoff.observability.metrics import EVENTS_ACCEPTED
-from sendoff.observability.tracing import parse_traceparent
+from sendoff.observability.tracing import Tracer, trace_context
 from sendoff.publishing.batcher import PublishBatcher
 from sendoff.publishing.history import get_event
+from sendoff.publishing.incoming.cloud_events import CloudEvent, read_cloud_batch
 from sendoff.publishing.incoming.event_bodies import SLICE_BYTES, read_batch, read_event
+from sendoff.publishing.once import KeyedEvent, publish_each_once
 from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
 from sendoff.store.tables import Delivery, Event
 
@@ -38,7 +41,7 @@ from ..http.server.byte_budget import OrganizationByteBudget
 from ..http.server.middleware import BATCH_LIMIT_BYTES
 from ..http.validation import check_query
 from ..openapi.operations import error_responses
-from .cloud_events import is_cloud_event, read_cloud_event
+from .cloud_events import is_cloud_batch, is_cloud_event, read_cloud_event
 from .schemas import EventDelivery, EventWithDeliveries
 
 Answer = Callable[[list[AcceptedEvent]], Any]
@@ -54,7 +57,7 @@ router = APIRouter(tags=["events"])
 async def publish_one(request: Request) -> Response:
     """202 after the event and its deliveries are committed."""
     if is_cloud_event(request.headers):
-        return await _publish_cloud_event(request)
+        return await _publish_cloud_events(request)
     return await _publish(
         request,
         read=_read_one,
@@ -65,11 +68,13 @@ async def publish_one(request: Request) -> Response:
 
 async def publish_batch(request: Request) -> Response:
     """202 after all of the events are committed; none of them is if one is refused."""
+    if is_cloud_batch(request.headers):
+        return await _publish_cloud_events(request)
     data_limit = context_of(request).settings.body_limit_bytes
     return await _publish(
         request,
         read=lambda body: read_batch(body, data_limit=data_limit),
-        answer=lambda accepted: {"events": [*map(_accepted, accepted)]},
+        answer=_answer_each,
         in_batch=True,
     )
 
@@ -98,29 +103,41 @@ async def _read_one(body: bytes) -> list[NewEvent]:
 
 
 async def _publish(request: Request, *, read: Read, answer: Answer, in_batch: bool) -> Response:
-    traceparent, tracer = parse_traceparent(request.headers.get("traceparent")), context_of(request).tracer
+    trace, tracer = _trace_of(request), context_of(request).tracer
     if tracer is None:
-        if traceparent is not None:
-            read = _traced(read, traceparent)
+        if trace is not None:
+            read = _traced(read, trace)
         return await _publish_read(request, read=read, answer=answer, in_batch=in_batch)
-    span = tracer.begin("publish", traceparent, kind="server")
+    with _publish_span(request, tracer, trace) as own:
+        return await _publish_read(request, read=_traced(read, own), answer=answer, in_batch=in_batch)
+
+
+def _trace_of(request: Request) -> str | None:
+    """The trace context that the request's headers name."""
+    traceparent = request.headers.get("traceparent")
+    return None if traceparent is None else trace_context(traceparent, ",".join(request.headers.getlist("tracestate")))
+
+
+@contextmanager
+def _publish_span(request: Request, tracer: Tracer, parent: str | None) -> Iterator[str]:
+    """A span of the publishing within the block; yields the trace context of what is published."""
+    span = tracer.begin("publish", parent, kind="server")
     problem: str | None = "it ended without an answer"
     try:
-        response = await _publish_read(request, read=_traced(read, span.traceparent), answer=answer, in_batch=in_batch)
+        yield span.trace_context
         problem = None
     except SendoffError as error:
         problem = type(error).__name__
         raise
     finally:
         span.end({"sendoff.request_id": request.state.request_id}, error=problem)
-    return response
 
 
-def _traced(read: Read, traceparent: str) -> Read:
+def _traced(read: Read, trace: str) -> Read:
     """Reads the same events, which then belong to the span."""
 
     async def read_traced(body: bytes) -> list[NewEvent]:
-        return [replace(event, traceparent=traceparent) for event in await read(body)]
+        return [replace(event, traceparent=trace) for event in await read(body)]
 
     return read_traced
 
@@ -149,19 +166,45 @@ async def _publish_read(request: Request, *, read: Read, answer: Answer, in_batc
     return Response(orjson.dumps(answer(accepted)), 202, media_type="application/json")
 
 
-async def _publish_cloud_event(request: Request) -> Response:
-    """Publish it once for its source and id, whatever else differs, or for its Idempotency-Key if it has one."""
+async def _publish_cloud_events(request: Request) -> Response:
+    """Publish one or a batch: each once for its source and id, or all for the Idempotency-Key if there is one."""
     auth = await admit(request, EVENTS_WRITE, limited=False)
     check_query(request)
+    in_batch = is_cloud_batch(request.headers)
     with context_of(request).service(_bodies_in_progress).held(auth.organization_id) as count:
-        body = await read_json_bytes(request, optional=True, count=count, takes=lambda _: True)
-        read = read_cloud_event(request.headers, body)
+        body = await read_json_bytes(request, optional=not in_batch, count=count, takes=lambda _: True)
+        if in_batch:
+            found = await read_cloud_batch(body, data_limit=context_of(request).settings.body_limit_bytes)
+        else:
+            found = [read_cloud_event(request.headers, body)]
         idempotent = await _idempotent(request, auth, body)
-        if idempotent is None:
-            idempotent = IdempotentRequest(auth.organization_id, read.key, fingerprint(read.key.encode()))
-        return await _publish_alone(
-            request, auth, [read.event], idempotent=idempotent, answer=_answer_one, in_batch=False
-        )
+        trace, tracer = _trace_of(request) or found[0].event.traceparent, context_of(request).tracer
+        with nullcontext(trace) if tracer is None else _publish_span(request, tracer, trace) as own:
+            found = [one.within(own) for one in found]
+            if idempotent is None:
+                return await _publish_each_once(request, auth, found, in_batch=in_batch)
+            events = [one.event for one in found]
+            answer = _answer_each if in_batch else _answer_one
+            return await _publish_alone(request, auth, events, idempotent=idempotent, answer=answer, in_batch=in_batch)
+
+
+async def _publish_each_once(
+    request: Request, auth: RequestAuth, found: Sequence[CloudEvent], *, in_batch: bool
+) -> Response:
+    """Publish those whose source and id are new. A single one that is not is answered as a repetition."""
+    answers = await publish_each_once(
+        context_of(request),
+        auth.organization_id,
+        [KeyedEvent(one.event, one.key) for one in found],
+        answer=lambda accepted: orjson.dumps(_accepted(accepted)),
+        request_id=auth.request_id,
+        in_batch=in_batch,
+    )
+    EVENTS_ACCEPTED.inc(sum(not one.replayed for one in answers))
+    if not in_batch:
+        return respond(answers[0])
+    body = orjson.dumps({"events": [orjson.Fragment(one.body) for one in answers]})
+    return respond(StoredResponse(202, body, replayed=all(one.replayed for one in answers)))
 
 
 def _acceptance_of(request: Request) -> PublishBatcher:
@@ -223,6 +266,10 @@ async def _idempotent(request: Request, auth: RequestAuth, body: bytes) -> Idemp
 
 def _answer_one(accepted: list[AcceptedEvent]) -> dict[str, Any]:
     return _accepted(accepted[0])
+
+
+def _answer_each(accepted: list[AcceptedEvent]) -> dict[str, Any]:
+    return {"events": [*map(_accepted, accepted)]}
 
 
 def _accepted(event: AcceptedEvent) -> dict[str, Any]:

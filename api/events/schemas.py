@@ -92,14 +92,19 @@ PLAIN_OPERATIONS: Mapping[str, Mapping[str, Any]] = {
         "post": _operation(
             "publishEvent",
             "202 after the event and its deliveries are committed. CloudEvents 1.0 are taken as well, as "
-            "`application/cloudevents+json` or with `ce-…` headers.",
+            "`application/cloudevents+json`, with `ce-…` headers, or several as `application/cloudevents-batch+json`, "
+            "which are answered like a batch.",
             EventBody,
             AcceptedEventResponse,
         )
     },
     "/api/v1/events/batch": {
         "post": _operation(
-            "publishEvents", "Up to 1,000 events: all are committed or none.", EventBatchBody, AcceptedBatch
+            "publishEvents",
+            "Up to 1,000 events: all are committed or none. CloudEvents are taken as "
+            "`application/cloudevents-batch+json`.",
+            EventBatchBody,
+            AcceptedBatch,
         )
     },
 }

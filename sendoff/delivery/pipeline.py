@@ -30,7 +30,7 @@ from sendoff.dialects.base import AttemptInfo, Dialect, EventData, Headers
 from sendoff.errors import SendoffError, UnsafeUrl
 from sendoff.ids import new_id
 from sendoff.observability.metrics import LEASE_TAKEOVERS
-from sendoff.observability.tracing import Span
+from sendoff.observability.tracing import Span, trace_headers
 from sendoff.policy.delivery.admission import UNLIMITED, Quotas
 from sendoff.policy.delivery.attempt_result import (
     REJECTED_ADDRESS,
@@ -71,8 +71,8 @@ class Claim:
     leased_until: datetime
     event: EventContent
     endpoint: Destination
-    traceparent: str | None = None
-    """The span that the attempt belongs under (W3C Trace Context); None if none is known."""
+    trace_context: str | None = None
+    """Of the span that the attempt belongs under (`observability/tracing.py`); None if none is known."""
 
     @property
     def attempt_number(self) -> int:
@@ -173,15 +173,15 @@ async def deliver(context: Context, claimed: Claim) -> FinishedAttempt:
     request: Request | None = None
     response: Response | None = None
     failure: Exception | None = None
-    span = None if context.tracer is None else context.tracer.begin("attempt", claimed.traceparent, kind="client")
+    span = None if context.tracer is None else context.tracer.begin("attempt", claimed.trace_context, kind="client")
     try:
         if started_at >= claimed.leased_until:
             # A process that stalled since its claim must not send what another worker may have delivered meanwhile.
             raise _LeaseEnded
         request = prepare(context, claimed, now=started_at)
-        traceparent = claimed.traceparent if span is None else span.traceparent
-        if traceparent is not None:
-            request.headers.append(("traceparent", traceparent))
+        trace = claimed.trace_context if span is None else span.trace_context
+        if trace is not None:
+            request.headers.extend(trace_headers(trace))
         response = await exchange(context, request, claimed.endpoint)
     except (WireError, SendoffError) as error:
         failure = error.with_traceback(None)  # whose frames would hold the exception that holds them
@@ -352,12 +352,12 @@ async def _sort_out(
 
 
 def _traced_claim(context: Context, row: ClaimedRow, since: datetime) -> str | None:
-    """The traceparent of the attempt that follows: that of a span for the claim, or the event's where none are made."""
+    """The trace context of the attempt that follows: that of a span for the claim, or the event's without spans."""
     if context.tracer is None:
         return row.event.traceparent
     span = context.tracer.begin("claim", row.event.traceparent, kind="consumer", since=since)
     span.end({"sendoff.delivery_id": row.delivery.id, "sendoff.endpoint_id": row.endpoint.id})
-    return span.traceparent
+    return span.trace_context
 
 
 async def _dead_letter(context: Context, closed: Sequence[ClaimedRow], lease_token: str) -> None:

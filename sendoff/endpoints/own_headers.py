@@ -15,7 +15,7 @@ MOST_BYTES = 4_096
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_RESERVED = OWN_HEADERS | {"user-agent", "traceparent"}
+_RESERVED = OWN_HEADERS | {"user-agent", "traceparent", "tracestate"}
 _RESERVED_PREFIX = "content-"
 
 

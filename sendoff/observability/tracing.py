@@ -1,7 +1,8 @@
 """Traces: spans of publishing and delivering, sent by OTLP if the environment says where to.
 
-A span is passed on as a `traceparent` (W3C Trace Context, https://www.w3.org/TR/trace-context/): it comes with the
-request that publishes, is kept with the event and is sent to receivers, also where no spans are made.
+A span is passed on as a `traceparent` and what vendors add to it as a `tracestate` (W3C Trace Context,
+https://www.w3.org/TR/trace-context/): they come with the request that publishes, are kept with the event and are sent
+to receivers, also where no spans are made. Both together, a space between them, are a trace context here.
 OpenTelemetry is imported only if `OTEL_EXPORTER_OTLP_ENDPOINT` is set; it comes with `sendoff[otel]`.
 """
 
@@ -32,6 +33,12 @@ ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _FLUSH_SECONDS = 5
+_TRACESTATE = re.compile(r"[a-z0-9][a-z0-9_*/@-]{0,255}=[!-+\--<>-~ ]{0,255}[!-+\--<>-~]")  # a member of the list
+_MOST_MEMBERS = 32
+
+LONGEST_TRACESTATE = 512
+"""Characters of a `tracestate` that is passed on, the least that W3C Trace Context asks for; a longer one is left out.
+More would be kept with every event."""
 
 _log = structlog.get_logger(__name__)
 
@@ -39,6 +46,24 @@ _log = structlog.get_logger(__name__)
 def parse_traceparent(text: str | None) -> str | None:
     """The header's value if it is a valid `traceparent` of version 00; else None, as the specification asks for."""
     return text if text is not None and _TRACEPARENT.fullmatch(text) else None
+
+
+def trace_context(traceparent: str | None, tracestate: str | None) -> str | None:
+    """Both as an event keeps them; None without a valid `traceparent`. A `tracestate` that is not one is left out."""
+    if traceparent is None or parse_traceparent(traceparent) is None:
+        return None
+    members = [member for member in map(str.strip, (tracestate or "").split(",")) if member]
+    if not members or len(members) > _MOST_MEMBERS or not all(map(_TRACESTATE.fullmatch, members)):
+        return traceparent
+    joined = ",".join(members)
+    return f"{traceparent} {joined}" if len(joined) <= LONGEST_TRACESTATE else traceparent
+
+
+def trace_headers(context: str) -> list[tuple[str, str]]:
+    """The headers of a request within the trace context."""
+    traceparent, _, tracestate = context.partition(" ")
+    headers = [("traceparent", traceparent)]
+    return [*headers, ("tracestate", tracestate)] if tracestate else headers
 
 
 def open_tracer(service: str) -> Tracer | None:
@@ -83,7 +108,7 @@ class Tracer:
         self._kinds = {kind.name.lower(): kind for kind in trace.SpanKind}
 
     def begin(self, name: str, parent: str | None, *, kind: Kind, since: datetime | None = None) -> Span:
-        """A span under the one that the traceparent names, else the first of a trace; it begins now, or earlier."""
+        """A span under the one that the trace context names, else the first of a trace; it begins now, or earlier."""
         started = None if since is None else round(since.timestamp() * 1e9)
         return Span(self._tracer.start_span(name, self._context_of(parent), kind=self._kinds[kind], start_time=started))
 
@@ -93,11 +118,15 @@ class Tracer:
         await asyncio.to_thread(self._provider.shutdown)
 
     def _context_of(self, parent: str | None) -> OtelContext:
-        match = None if parent is None else _TRACEPARENT.fullmatch(parent)
+        traceparent, _, tracestate = (parent or "").partition(" ")
+        match = _TRACEPARENT.fullmatch(traceparent)
         if match is None:
             return self._trace.set_span_in_context(self._trace.INVALID_SPAN)
         trace_id, span_id, flags = (int(part, 16) for part in match.groups())
-        above = self._trace.SpanContext(trace_id, span_id, is_remote=True, trace_flags=self._trace.TraceFlags(flags))
+        state = self._trace.TraceState.from_header([tracestate]) if tracestate else None
+        above = self._trace.SpanContext(
+            trace_id, span_id, is_remote=True, trace_flags=self._trace.TraceFlags(flags), trace_state=state
+        )
         return self._trace.set_span_in_context(self._trace.NonRecordingSpan(above))
 
 
@@ -108,10 +137,11 @@ class Span:
         self._span = span
 
     @property
-    def traceparent(self) -> str:
+    def trace_context(self) -> str:
         """What spans within it name as their parent."""
         context = self._span.get_span_context()
-        return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
+        traceparent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
+        return f"{traceparent} {context.trace_state.to_header()}".rstrip()
 
     def end(self, attributes: Attributes, *, error: str | None = None) -> None:
         """It is over; `error` says why what it stands for failed."""

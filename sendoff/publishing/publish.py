@@ -49,7 +49,7 @@ class NewEvent:
     data: bytes
     occurred_at: datetime | None = None
     traceparent: str | None = None
-    """The span that publishes it, as W3C Trace Context writes it."""
+    """The trace context of the span that publishes it (`observability/tracing.py`)."""
     tags: tuple[str, ...] = ()
     """By which it is found; each once."""
 
@@ -86,17 +86,17 @@ async def publish(
     Raises UnknownEventType, Invalid, or TooLarge; `in_batch` lets the errors name the index of the event.
     """
     async with context.service(PublishTurns.of).taken(organization_id, idempotent):
-        refusal = await _find_refusal(context, organization_id, new_events, in_batch=in_batch)
+        refusal = await find_refusal(context, organization_id, new_events, in_batch=in_batch)
         publication = Publication.of(organization_id, new_events, request_id)
         if refusal is None:
-            await _evaluate_before(context, publication)
+            await evaluate_before(context, publication)
         async with context.database.write(within=ANSWER_SECONDS) as tx:
             stored = await reserve(tx, context, idempotent) if idempotent else None
             if stored is not None:
                 return stored
             if refusal is not None:
                 raise refusal
-            accepted = await _add_publication(tx, context, publication)
+            accepted = await add_publication(tx, context, publication)
             response = answer(accepted)
             if idempotent is not None:
                 await complete(tx, context, idempotent, response)
@@ -104,7 +104,7 @@ async def publish(
     return response
 
 
-async def _find_refusal(
+async def find_refusal(
     context: Context, organization_id: str, new_events: Sequence[NewEvent], *, in_batch: bool
 ) -> SendoffError | None:
     """Why the events may not be published, found before the transaction that a long check would hold open."""
@@ -117,7 +117,7 @@ async def _find_refusal(
     return None
 
 
-async def _evaluate_before(context: Context, publication: Publication) -> None:
+async def evaluate_before(context: Context, publication: Publication) -> None:
     """Evaluate expressions on large data before the transaction, which the sandbox would hold open."""
     if sum(len(event.data) for event in publication.events) > _LARGE_BYTES:
         async with context.database.read() as tx:
@@ -135,10 +135,10 @@ async def add_events(
 ) -> list[AcceptedEvent]:
     """Insert events and their deliveries within a larger transaction; call `enqueue_accepted` after its commit."""
     publication = Publication.of(organization_id, new_events, request_id)
-    return await _add_publication(tx, context, publication)
+    return await add_publication(tx, context, publication)
 
 
-async def _add_publication(tx: Transaction, context: Context, publication: Publication) -> list[AcceptedEvent]:
+async def add_publication(tx: Transaction, context: Context, publication: Publication) -> list[AcceptedEvent]:
     subscribers = await find_subscribers(tx, context, publication)
     check_fan_out(publication, subscribers)
     await evaluate_publication(context, publication, subscribers)

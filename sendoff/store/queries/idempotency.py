@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, update
+from sqlalchemy import bindparam, delete, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col, select
 
@@ -19,6 +20,25 @@ async def insert_if_new(tx: Transaction, record: IdempotencyRecord) -> bool:
     statement = insert(IdempotencyRecord).values(record.model_dump()).on_conflict_do_nothing()
     result = await tx.execute(statement.returning(col(IdempotencyRecord.key)))
     return result.first() is not None
+
+
+async def insert_new(tx: Transaction, records: Sequence[IdempotencyRecord]) -> set[str]:
+    """Insert those of one organization's records whose keys are not taken, and return these keys.
+
+    They come ordered by key: two transactions with the same keys then wait for each other in one direction alone.
+    """
+    insert = sqlite.insert if tx.get_bind().dialect.name == "sqlite" else postgresql.insert
+    values = [record.model_dump() for record in records]
+    statement = insert(IdempotencyRecord).values(values).on_conflict_do_nothing()
+    return set((await tx.execute(statement.returning(col(IdempotencyRecord.key)))).scalars())
+
+
+async def find_each(tx: Transaction, organization_id: str, keys: Collection[str]) -> Sequence[IdempotencyRecord]:
+    """The organization's records with these keys."""
+    query = select(IdempotencyRecord).where(
+        col(IdempotencyRecord.organization_id) == organization_id, col(IdempotencyRecord.key).in_(keys)
+    )
+    return (await tx.scalars(query)).all()
 
 
 async def find(tx: Transaction, organization_id: str, key: str) -> IdempotencyRecord | None:
@@ -48,6 +68,19 @@ async def complete(tx: Transaction, organization_id: str, key: str, *, status: i
         .where(col(IdempotencyRecord.organization_id) == organization_id, col(IdempotencyRecord.key) == key)
         .values(response_status=status, response_body=body)
     )
+
+
+async def complete_each(tx: Transaction, organization_id: str, bodies: Mapping[str, bytes], *, status: int) -> None:
+    """Keep the answer to each of the keys."""
+    statement = (
+        update(IdempotencyRecord)
+        .where(
+            col(IdempotencyRecord.organization_id) == organization_id, col(IdempotencyRecord.key) == bindparam("of_key")
+        )
+        .values(response_status=status, response_body=bindparam("sealed"))
+    )
+    connection = await tx.connection()
+    await connection.execute(statement, [{"of_key": key, "sealed": body} for key, body in bodies.items()])
 
 
 async def remove(tx: Transaction, organization_id: str, key: str) -> None:

@@ -22,6 +22,10 @@ class EventType(Table, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
+_TRACE_CONTEXT = String(55).with_variant(String(568), "postgresql")
+"""On SQLite it keeps the length that it was made with, which SQLite does not enforce."""
+
+
 class Event(Table, table=True):
     """Something that happened once. `data` is the JSON text as it was handed in, byte for byte."""
 
@@ -42,8 +46,9 @@ class Event(Table, table=True):
     occurred_at: datetime = Field(sa_type=UtcDateTime)
     created_at: datetime = Field(sa_type=UtcDateTime)
     request_id: str | None = Field(default=None, sa_type=String(64))
-    traceparent: str | None = Field(default=None, sa_type=String(55))
-    """The span that published it, as W3C Trace Context writes it; null if none is known."""
+    traceparent: str | None = Field(default=None, sa_type=_TRACE_CONTEXT)
+    """The trace context of the span that published it: its `traceparent` and, after a space, the `tracestate` if there
+    is one (W3C Trace Context); null if none is known."""
     delivery_count: int
     """How many deliveries were made of it, less those that are past their retention."""
 

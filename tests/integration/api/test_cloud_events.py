@@ -12,6 +12,7 @@ from tests.support.receiver import Receiver
 from tests.support.reference_signatures import standard_marks
 
 TYPE = {"Content-Type": "application/cloudevents+json; charset=utf-8"}
+BATCH = {"Content-Type": "application/cloudevents-batch+json"}
 EVENT = {"specversion": "1.0", "id": "7", "source": "https://shop.example/orders", "type": "upload.completed"}
 HEADERS = {f"ce-{name}": value for name, value in EVENT.items()}
 
@@ -98,11 +99,79 @@ async def test_a_binary_event_that_is_not_one_is_refused_by_its_header(
     assert said in refused.json()["detail"]
 
 
-async def test_a_batch_of_cloud_events_is_refused_with_the_way_out(sqlite_api: ApiFixture) -> None:
-    headers = {"Content-Type": "application/cloudevents-batch+json"}
-    refused = await sqlite_api.post("/api/v1/events", content=b"[]", headers=headers)
+@pytest.mark.parametrize("path", ["/api/v1/events", "/api/v1/events/batch"])
+async def test_a_batch_publishes_each_event_once_for_its_source_and_id(
+    api: ApiFixture, receiver: Receiver, path: str
+) -> None:
+    await api.register(receiver.url("/hook"))
+    receiver.forget()
+    alone = (await publish(api, json.dumps(EVENT | {"data": {"n": 7}}))).json()
+    batch = [EVENT | {"id": str(number), "data": {"n": number}} for number in (9, 7, 8, 9)]
+    answers = [
+        await api.post(path, content=json.dumps(some).encode(), headers=BATCH) for some in (batch, batch[:3], batch[1:])
+    ]
+    first, again, partly = ([event["id"] for event in answer.json()["events"]] for answer in answers)
+    assert [answer.status_code for answer in answers] == [202, 202, 202]
+    assert (first[1], first[3], len(set(first))) == (alone["id"], first[0], 3)
+    assert (again, partly) == (first[:3], first[1:])
+    replayed = [answer.headers.get("Idempotency-Replayed") for answer in answers]
+    assert replayed == [None, "true", "true"]
+    single = await publish(api, json.dumps(batch[2]))
+    assert (single.json()["id"], single.headers["Idempotency-Replayed"]) == (first[2], "true")
+    await api.app.work()
+    assert sorted(request.event["data"]["n"] for request in receiver.requests("/hook")) == [7, 8, 9]
+
+
+async def test_a_batch_with_an_idempotency_key_is_done_once_for_the_key(api: ApiFixture) -> None:
+    content = json.dumps([EVENT, EVENT]).encode()
+    keyed = [
+        (await api.post("/api/v1/events", content=content, headers=BATCH | {"Idempotency-Key": "k"})).json()
+        for _ in range(2)
+    ]
+    assert keyed[0] == keyed[1]
+    assert len({event["id"] for event in keyed[0]["events"]}) == 2
+
+
+@pytest.mark.parametrize(
+    ("batch", "said"),
+    [
+        ([], "1 to 1,000 CloudEvents, not 0"),
+        ([EVENT] * 1_001, "1 to 1,000 CloudEvents, not 1,001"),
+        ({}, "array"),
+        ([EVENT, 7], "[1]"),
+        ([EVENT, EVENT | {"id": None}], "`events[1].id` is missing"),
+        ([EVENT | {"data": 7}], "`events[0].data` must be a JSON object"),
+        ([EVENT | {"Source": "/x"}], "`events[0].Source` is not a known attribute; the nearest one is `source`"),
+        ([EVENT, EVENT | {"id": "8", "type": "order.unknown"}], "in `events[1].type`"),
+    ],
+)
+async def test_a_batch_with_something_wrong_publishes_nothing_and_names_the_place(
+    sqlite_api: ApiFixture, batch: Any, said: str
+) -> None:
+    refused = await sqlite_api.post("/api/v1/events/batch", content=json.dumps(batch).encode(), headers=BATCH)
+    assert (refused.status_code, said in refused.json()["detail"]) == (400, True), refused.text
+    fresh = await publish(sqlite_api, json.dumps(EVENT))
+    assert (fresh.status_code, fresh.headers.get("Idempotency-Replayed")) == (202, None)
+
+
+async def test_another_format_of_cloud_events_is_refused_with_those_that_are_taken(sqlite_api: ApiFixture) -> None:
+    headers = {"Content-Type": "application/cloudevents+avro"}
+    refused = await sqlite_api.post("/api/v1/events", content=b"x", headers=headers)
     assert refused.status_code == 415
-    assert "/api/v1/events/batch" in refused.json()["detail"]
+    assert "application/cloudevents-batch+json" in refused.json()["detail"]
+
+
+async def test_the_trace_of_an_event_reaches_its_receivers(sqlite_api: ApiFixture, receiver: Receiver) -> None:
+    await sqlite_api.register(receiver.url("/hook"))
+    receiver.forget()
+    parents = [f"00-{'4' * 32}-{number * 16}-01" for number in "12"]
+    await publish(sqlite_api, json.dumps(EVENT | {"traceparent": parents[0], "tracestate": "vendor=a"}))
+    await publish(sqlite_api, json.dumps(EVENT | {"id": "8", "traceparent": parents[0]}), traceparent=parents[1])
+    await publish(sqlite_api, json.dumps(EVENT | {"id": "9", "traceparent": "no"}))
+    await sqlite_api.app.work()
+    sent = [dict(request.headers) for request in receiver.requests("/hook")]
+    found = {(one.get("traceparent"), one.get("tracestate")) for one in sent}
+    assert found == {(parents[0], "vendor=a"), (parents[1], None), (None, None)}
 
 
 async def test_an_event_without_data_gets_an_empty_object(sqlite_api: ApiFixture, receiver: Receiver) -> None:

@@ -98,7 +98,7 @@ def test_the_blocks_pasted_one_by_one_end_with_a_verified_delivery(checkout: Pat
 
 def check_the_page_on_publishing(checkout: Path, port: str) -> None:
     """The blocks of the how-to, against the installation that the README has started."""
-    one, tagged, many, own_type, structured, binary = (
+    one, tagged, many, own_type, structured, binary, batch = (
         run(f"KEY=$(cat data/key)\n{block.replace('8000', port)}", checkout) for block in PUBLISHING_BLOCKS
     )
     assert '"deliveries":1' in one
@@ -107,6 +107,7 @@ def check_the_page_on_publishing(checkout: Path, port: str) -> None:
     assert "order.paid" in own_type
     assert '"upload.created"' in structured
     assert '"upload.created"' in binary
+    assert json.loads(batch)["events"][0] == json.loads(binary)
     call = """
 key = open("data/key").read().strip()
 client = httpx.Client(base_url="http://127.0.0.1:PORT", headers={"Authorization": f"Bearer {key}"}, trust_env=False)

@@ -50,6 +50,46 @@ async def test_a_publishers_traceparent_reaches_the_receiver_without_opentelemet
     assert sorted(sent, key=str) == [PARENT] * 4 + [None, None]
 
 
+@pytest.mark.parametrize(
+    ("tracestate", "kept"),
+    [
+        ("rojo=00f067aa0ba902b7,congo=t61rcWkgMzE", "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"),
+        (" fw529a3039@dt=FfAD , ,a=b c ", "fw529a3039@dt=FfAD,a=b c"),
+        ("", None),
+        ("no member", None),
+        ("A=b", None),
+        ("a=\u00e9", None),
+        ("a=" + "b" * 256, "a=" + "b" * 256),
+        ("a=" + "b" * 257, None),
+        (",".join(f"a{number}={'b' * 250}" for number in range(3)), None),
+        (",".join(f"a{number}=b" for number in range(33)), None),
+    ],
+)
+def test_a_tracestate_is_kept_unless_it_is_none_or_too_long(tracestate: str, kept: str | None) -> None:
+    context = tracing.trace_context(PARENT, tracestate)
+    assert context is not None
+    headers = dict(tracing.trace_headers(context))
+    assert (headers["traceparent"], headers.get("tracestate")) == (PARENT, kept)
+    assert tracing.trace_context("made-up", tracestate) is None
+
+
+async def test_a_publishers_tracestate_reaches_the_receiver(
+    database_url: str, valkey_url: str, receiver: Receiver
+) -> None:
+    state = "a=" + "b" * 250 + ",c=" + "d" * 250
+    async with open_api(database_url, valkey_url) as api:
+        await api.register(receiver.url("/hook"))
+        receiver.forget()
+        headers = {"traceparent": PARENT, "tracestate": state}
+        accepted = await api.call(
+            "POST", "/api/v1/events", json={"type": "upload.completed", "data": {}}, headers=headers
+        )
+        assert accepted.status_code == 202
+        await api.app.work()
+    [request] = receiver.requests("/hook")
+    assert (request.header("traceparent"), request.header("tracestate")) == (PARENT, state)
+
+
 class Collector(HTTPServer):
     """An OTLP collector: takes spans as protobuf over HTTP, as any does."""
 
@@ -110,7 +150,7 @@ async def test_every_step_has_a_span_of_the_publishers_trace(
             receiver.forget()
             receiver.program("/hook", 500)
             body = {"type": "upload.completed", "data": {}}
-            await api.post("/api/v1/events", body, headers={"traceparent": PARENT})
+            await api.post("/api/v1/events", body, headers={"traceparent": PARENT, "tracestate": "a=b"})
             await api.app.work()
         await tracer.aclose()
     spans = {span.name: span for span in collected.spans}
@@ -121,6 +161,8 @@ async def test_every_step_has_a_span_of_the_publishers_trace(
     assert parents == {"publish": SPAN, "enqueue": ids["publish"], "claim": ids["publish"], "attempt": ids["claim"]}
     [request] = receiver.requests("/hook")
     assert request.header("traceparent") == f"00-{TRACE}-{ids['attempt']}-01"
+    assert request.header("tracestate") == "a=b"
+    assert {span.trace_state for span in spans.values()} == {"a=b"}
     attempt = spans["attempt"]
     said = {one.key: one.value.int_value or one.value.string_value for one in attempt.attributes}
     assert (said["http.response.status_code"], said["sendoff.outcome"]) == (500, "server_error")
