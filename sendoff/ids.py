@@ -40,6 +40,12 @@ def event_id_at(moment: datetime) -> str:
     return f"evt_{max(0, int(moment.timestamp() * 1000)):012x}{'0' * 12}"
 
 
+def row_id_at(moment: datetime) -> str:
+    """The lowest id that a row can have that was made at that time by the clock of the machine."""
+    digits = f"{max(0, int(moment.timestamp() * 1000)):012x}"
+    return f"{digits[:8]}-{digits[8:]}-0000-0000-000000000000"
+
+
 def event_time(event_id: str) -> datetime:
     """When `new_event_id` made it."""
     return datetime.fromtimestamp(int(event_id[4:16], 16) / 1000, UTC)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 import structlog
 
 from sendoff.context import Context
 from sendoff.idempotency import LIFETIME
+from sendoff.maintenance.partitions import tend_partitions
 from sendoff.maintenance.throttle import pause_after
+from sendoff.policy.partitions import RowByRow, row_by_row
 from sendoff.store.engine.database import Transaction
+from sendoff.store.partitions.layout import read_partitions
 from sendoff.store.queries import audit, endpoints, idempotency, page_sessions
 from sendoff.store.queries.installation import retention
 
@@ -42,6 +46,8 @@ class Removed:
     audit_entries: int = 0
     page_sessions: int = 0
     """Sessions of the pages that ended, and links to them."""
+    partitions: int = 0
+    """Partitions of the history that were dropped, with all that was in them; the others count rows."""
 
 
 async def purge_expired(context: Context) -> Removed:
@@ -49,19 +55,22 @@ async def purge_expired(context: Context) -> Removed:
 
     Delivered deliveries are removed RETENTION_DAYS after they arrived, dead ones DEAD_LETTER_RETENTION_DAYS after they
     died, with their attempts and dead letters; an event is removed with the last of its deliveries, and an audit entry
-    after AUDIT_RETENTION_DAYS.
+    after AUDIT_RETENTION_DAYS. What lies in partitions leaves with the whole partition, somewhat later.
     """
     now = context.clock.now()
     finished = now - timedelta(days=context.settings.retention_days)
     dead = now - timedelta(days=context.settings.dead_letter_retention_days)
+    dropped, left = await tend_partitions(context, finished=finished)
+    delivered, events = await _remove_finished(context, left, until=finished)
     removed = Removed(
-        delivered=await _in_batches(context, retention.remove_delivered, until=finished),
+        delivered=delivered,
         dead_letters=await _in_batches(context, retention.remove_dead_letters, until=dead),
-        events=await _in_batches(context, retention.remove_events, until=finished),
+        events=events,
         replay_rows=await _in_batches(context, retention.remove_replays, until=finished),
         idempotency_records=await _in_batches(context, idempotency.remove_old, until=now - LIFETIME),
         audit_entries=await _purge_audit(context, until=now - timedelta(days=context.settings.audit_retention_days)),
         page_sessions=await _in_batches(context, page_sessions.remove_expired, until=now),
+        partitions=dropped,
     )
     async with context.database.write() as tx:
         await endpoints.forget_ended_secrets(tx, now=now, limit=AT_ONCE)
@@ -85,7 +94,20 @@ async def count_expired(context: Context) -> Expired:
     finished = now - timedelta(days=context.settings.retention_days)
     dead = now - timedelta(days=context.settings.dead_letter_retention_days)
     async with context.database.read() as tx:
-        return Expired(*await retention.count_expired(tx, finished=finished, dead=dead, limit=COUNTED_AT_MOST))
+        left = row_by_row(await read_partitions(tx), until=finished)
+        counted = await retention.count_expired(
+            tx, finished=finished, dead=dead, limit=COUNTED_AT_MOST, created_until=left.created_until
+        )
+    return Expired(0, counted[1], 0) if left.nothing else Expired(*counted)
+
+
+async def _remove_finished(context: Context, left: RowByRow, *, until: datetime) -> tuple[int, int]:
+    """Remove one by one what lies in no partition that is going to be dropped; the deliveries and events removed."""
+    if left.nothing:
+        return 0, 0
+    deliveries = partial(retention.remove_delivered, created_until=left.created_until)
+    events = partial(retention.remove_events, created_until=left.created_until)
+    return await _in_batches(context, deliveries, until=until), await _in_batches(context, events, until=until)
 
 
 async def _in_batches(context: Context, remove: _Remove, *, until: datetime) -> int:

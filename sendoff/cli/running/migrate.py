@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -10,12 +12,13 @@ import typer
 
 from sendoff.cli.terminal.options import DEFAULT_DATA, AsJson, Data
 from sendoff.cli.terminal.output import print_json
-from sendoff.errors import SendoffError, Unavailable
+from sendoff.errors import Conflict, SendoffError, Unavailable
 from sendoff.processes.data_directory import DataDirectory
 from sendoff.store.engine import database
 from sendoff.store.engine.revisions import RUNS_BESIDE
 from sendoff.store.migrations.plan import pending_revisions
 from sendoff.store.migrations.plan import plan as migration_plan
+from sendoff.store.partitions.convert import convert, plan_conversion
 
 
 class NotMigrated(SendoffError):
@@ -30,19 +33,35 @@ def migrate(
     plan: Annotated[
         bool, typer.Option("--plan", help="Change nothing; show each statement with the lock that it takes.")
     ] = False,
+    partition: Annotated[
+        bool,
+        typer.Option(
+            "--partition",
+            help="Then divide the history into partitions by time, which retention drops as a whole (PostgreSQL); "
+            "with `--plan`, show how.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Bring the database's schema to this version's, while others work. Safe to repeat, and from several machines."""
     if plan:
-        _show_plan(data, as_json=as_json)
+        _show_plan(data, partition=partition, as_json=as_json)
     elif check:
         _check(data, as_json=as_json)
     else:
         migrate_database(data)
+        if partition:
+            _partition(data)
         if as_json:
-            print_json({"migrated": True})
+            print_json({"migrated": True} | ({"partitioned": True} if partition else {}))
         else:
             typer.echo("The database's schema is up to date.")
+
+
+def _partition(data: Path) -> None:
+    url = DataDirectory.at(data).settings_without_keys().database_url
+    if not asyncio.run(convert(url, now=datetime.now(UTC))):
+        typer.echo("The history has partitions already.", err=True)
 
 
 def _check(data: Path, *, as_json: bool) -> None:
@@ -57,8 +76,13 @@ def _check(data: Path, *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _show_plan(data: Path, *, as_json: bool) -> None:
-    steps = migration_plan(DataDirectory.at(data).settings_without_keys().database_url)
+def _show_plan(data: Path, *, partition: bool, as_json: bool) -> None:
+    url = DataDirectory.at(data).settings_without_keys().database_url
+    steps = migration_plan(url)
+    if partition and steps:
+        raise Conflict("`--partition --plan` needs the schema of this version; run `sendoff migrate` first.")
+    if partition:
+        steps = asyncio.run(plan_conversion(url, now=datetime.now(UTC)))
     if as_json:
         print_json([asdict(step) for step in steps])
         return
@@ -66,8 +90,8 @@ def _show_plan(data: Path, *, as_json: bool) -> None:
         waits = "  (writers wait for it)" if step.stops_writers else ""
         typer.echo(f"{step.revision}  {step.lock}{waits}\n      {step.statement}")
     if not steps:
-        typer.echo("The database's schema is up to date.")
-    else:
+        typer.echo("The history has partitions already." if partition else "The database's schema is up to date.")
+    elif not partition:
         typer.echo(f"\nStop processes of versions before revision {RUNS_BESIDE} first; those of later ones may go on.")
 
 

@@ -20,7 +20,7 @@ _TYPED: dict[str, BindParameter[Any]] = {
     **{name: bindparam(name, type_=UtcDateTime) for name in ("now", "until", "enqueued_until")},
     **{
         name: bindparam(name, type_=Identifier)
-        for name in ("lease_token", "endpoint_id", "replay_id", "subject_id", "organization_id", "id")
+        for name in ("lease_token", "endpoint_id", "replay_id", "subject_id", "organization_id", "before_id", "id")
     },
 }
 

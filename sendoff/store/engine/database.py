@@ -21,7 +21,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sendoff.errors import Unavailable, WrongSchema
 from sendoff.settings import BadSettings
 from sendoff.store.engine.failures import is_about_a_former_primary, unavailable
-from sendoff.store.engine.postgres_connections import Connector, PreparedStatements
+from sendoff.store.engine.postgres_connections import COMMAND_SECONDS, Connector, PreparedStatements
 from sendoff.store.engine.postgres_driver import Direct
 from sendoff.store.engine.revisions import MIGRATIONS, judge_schema, newest_revision
 from sendoff.store.engine.sqlite_driver import Embedded
@@ -90,12 +90,18 @@ class Database:
         pool_size: int = 10,
         prepared_statements: PreparedStatements = "auto",
         connection_seconds: float = 1_800,
+        command_seconds: float | None = COMMAND_SECONDS,
     ) -> Database:
         """Make ready to connect; the first transaction does. `url` as in the setting `DATABASE_URL`."""
         if url.startswith("sqlite"):
             engine = _create_sqlite_engine(url, pool_size)
             return cls(engine, Embedded(engine.url, engine.dialect, _prepare_sqlite_connection))
-        connector = Connector(url, prepared_statements=prepared_statements, longest_life=connection_seconds)
+        connector = Connector(
+            url,
+            prepared_statements=prepared_statements,
+            longest_life=connection_seconds,
+            command_seconds=command_seconds,
+        )
         engine = create_postgres_engine(connector, pool_size=pool_size, max_overflow=pool_size, pool_timeout=10)
         return cls(engine, Direct(connector, connections=_DIRECT_CONNECTIONS), connector)
 

@@ -72,9 +72,18 @@ class PostgresConnection(asyncpg.Connection):  # type: ignore[misc]
 class Connector:
     """Makes connections to the PostgreSQL of a URL. One for each Database; both of its ways share it."""
 
-    def __init__(self, url: str, *, prepared_statements: PreparedStatements, longest_life: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        prepared_statements: PreparedStatements,
+        longest_life: float,
+        command_seconds: float | None = COMMAND_SECONDS,
+    ) -> None:
+        """`command_seconds`: the longest that a command may take; None for what reads large tables."""
         self._url = driver_url(url)
         self._longest_life = longest_life
+        self._command_seconds = command_seconds
         self._names_statements = {"on": True, "off": False}.get(prepared_statements)
         self._forgotten_at = float("-inf")
         self._looking = asyncio.Lock()
@@ -143,7 +152,7 @@ class Connector:
     async def _connect(self, **options: Any) -> PostgresConnection:
         given = {
             "timeout": CONNECT_SECONDS,
-            "command_timeout": COMMAND_SECONDS,
+            "command_timeout": self._command_seconds,
             **options,
             "connection_class": PostgresConnection,
         }

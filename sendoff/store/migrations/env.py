@@ -98,7 +98,7 @@ def _bound_waiting(connection: Connection) -> None:
 async def _open_engine(url: str) -> AsyncEngine:
     if url.startswith("sqlite"):
         return create_async_engine(url, poolclass=NullPool)
-    connector = Connector(url, prepared_statements="auto", longest_life=86_400)
+    connector = Connector(url, prepared_statements="auto", longest_life=86_400, command_seconds=None)
     await connector.look_for_pooler()
     engine = create_postgres_engine(connector, poolclass=NullPool)
     event.listen(engine.sync_engine, "begin", _bound_waiting)

@@ -16,16 +16,18 @@ def replace_indexes(table: str, *, old: tuple[str, ...] = (), new: dict[str, str
     """Make indexes, given as `(columns) WHERE condition` by name, then drop others; `unique` is of the new ones.
 
     On PostgreSQL concurrently, outside of a transaction: the table is written to meanwhile. What an interrupted run
-    left behind is made again, so a revision that calls this can be run again.
+    left behind is made again, so a revision that calls this can be run again. Partitions have indexes of their own.
     """
     concurrently = "CONCURRENTLY" if _is_postgresql() else ""
     kind = "UNIQUE INDEX" if unique else "INDEX"
+    suffixes = _suffixes_of_partitions(table) or [""]
     with op.get_context().autocommit_block():
-        for name, definition in new.items():
-            op.execute(f"DROP INDEX {concurrently} IF EXISTS {name}")
-            op.execute(f"CREATE {kind} {concurrently} {name} ON {table} {definition}")
-        for name in old:
-            op.execute(f"DROP INDEX {concurrently} IF EXISTS {name}")
+        for suffix in suffixes:
+            for name, definition in new.items():
+                op.execute(f"DROP INDEX {concurrently} IF EXISTS {name}{suffix}")
+                op.execute(f"CREATE {kind} {concurrently} {name}{suffix} ON {table}{suffix} {definition}")
+            for name in old:
+                op.execute(f"DROP INDEX {concurrently} IF EXISTS {name}{suffix}")
 
 
 def add_column(table: str, column: sa.Column[Any]) -> None:
@@ -51,6 +53,20 @@ def update_in_batches(table: str, assignments: str, *, where: str = "TRUE") -> N
     with op.get_context().autocommit_block():
         while last is not None:
             last = op.get_bind().execute(batch, {"last": last}).scalar_one_or_none()
+
+
+def _suffixes_of_partitions(table: str) -> list[str]:
+    """What follows the table's name in those of its partitions, and the names of its indexes in those of theirs."""
+    if not _is_postgresql() or op.get_context().as_sql:
+        return []
+    names = op.get_bind().execute(
+        sa.text(
+            "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
+            "WHERE i.inhparent = to_regclass(:name) ORDER BY c.relname"
+        ),
+        {"name": table},
+    )
+    return [name.removeprefix(table) for name in names.scalars()]
 
 
 def _is_postgresql() -> bool:

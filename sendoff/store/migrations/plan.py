@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sendoff.store.engine.database import Database, alembic_config
@@ -18,8 +18,9 @@ _BOOKKEEPING = re.compile(r"(BEGIN|COMMIT)$|CREATE TABLE alembic_version|(INSERT
 _LOCKS = (
     (r"(CREATE|CREATE UNIQUE|DROP) INDEX CONCURRENTLY", "SHARE UPDATE EXCLUSIVE", False),
     (r"CREATE (UNIQUE )?INDEX", "SHARE", True),
+    (r"ALTER TABLE \w+ VALIDATE CONSTRAINT", "SHARE UPDATE EXCLUSIVE", False),
     (r"CREATE (OR REPLACE )?(CONSTRAINT )?TRIGGER", "SHARE ROW EXCLUSIVE", True),
-    (r"(ALTER TABLE|DROP INDEX|DROP TABLE|DROP TRIGGER|TRUNCATE)", "ACCESS EXCLUSIVE", True),
+    (r"(ALTER TABLE|ALTER INDEX|LOCK TABLE|DROP INDEX|DROP TABLE|DROP TRIGGER|TRUNCATE)", "ACCESS EXCLUSIVE", True),
     (r"(UPDATE|DELETE FROM|INSERT INTO|WITH)", "ROW EXCLUSIVE", False),
 )
 _NONE = ("none", False)
@@ -94,6 +95,16 @@ def _steps(sql: str) -> Iterator[Step]:
             made |= set(re.findall(r"^CREATE TABLE (\w+)", statement))
             lock, stops_writers = _lock_of(statement, made)
             yield Step(revision, statement, lock, stops_writers)
+
+
+def described(step: str, statements: Iterable[str]) -> list[Step]:
+    """Statements that no revision has, under a name of their own."""
+    made: set[str] = set()
+    found = []
+    for statement in statements:
+        made |= set(re.findall(r"^CREATE TABLE (\w+)", statement))
+        found.append(Step(step, statement, *_lock_of(statement, made)))
+    return found
 
 
 def _lock_of(statement: str, made: set[str]) -> tuple[str, bool]:

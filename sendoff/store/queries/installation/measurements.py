@@ -8,9 +8,12 @@ from datetime import datetime, timedelta
 from sqlalchemy import func
 from sqlmodel import col, select
 
+from sendoff.policy.partitions import row_by_row
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.store.engine.batch import execute, is_sqlite, read_time
 from sendoff.store.engine.database import Transaction
+from sendoff.store.partitions.layout import read_partitions
+from sendoff.store.queries.installation.retention import created_before
 from sendoff.store.tables import Endpoint
 from sendoff.store.vault import KEY_ID_PLACE
 
@@ -58,19 +61,32 @@ async def storage_bytes(tx: Transaction) -> dict[str, int]:
     if is_sqlite(tx):
         query = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
         return {"database": (await execute(tx, query)).scalar_one()}
-    query = "SELECT relname, pg_total_relation_size(oid) AS bytes FROM pg_class WHERE oid = ANY(ARRAY[{}]::oid[])"
+    query = """
+        SELECT relname, pg_total_relation_size(oid)
+            + COALESCE((SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree(oid) WHERE isleaf), 0)::bigint
+            AS bytes
+        FROM pg_class WHERE oid = ANY(ARRAY[{}]::oid[])
+    """
     names = ", ".join(f"to_regclass('{name}')" for name in _SHOWN_TABLES)
     return {row.relname: row.bytes for row in await execute(tx, query.format(names))}
 
 
 async def retention_lag(tx: Transaction, *, delivered_until: datetime, dead_until: datetime) -> float:
-    """For how many seconds the oldest row that is past its retention has been so; 0 if none is."""
+    """For how many seconds the oldest row that is past its retention has been so; 0 if none is.
+
+    Deliveries that leave with their partition stay a little longer than their retention.
+    """
+    left = row_by_row(await read_partitions(tx), until=delivered_until)
+    created, bound = created_before(left.created_until, "id")
+    dead: tuple[str, dict[str, str], datetime] = ("min(died_at) FROM dead_letters", {}, dead_until)
+    delivered = (
+        f"min(delivered_at) FROM deliveries WHERE state = '{DeliveryState.DELIVERED}' {created}",
+        bound,
+        delivered_until,
+    )
     lags = [0.0]
-    for table, column, condition, until in (
-        ("deliveries", "delivered_at", f"state = '{DeliveryState.DELIVERED}'", delivered_until),
-        ("dead_letters", "died_at", "TRUE", dead_until),
-    ):
-        oldest = read_time((await execute(tx, f"SELECT min({column}) FROM {table} WHERE {condition}")).scalar_one())
+    for oldest_of, parameters, until in [dead] if left.nothing else [dead, delivered]:
+        oldest = read_time((await execute(tx, f"SELECT {oldest_of}", **parameters)).scalar_one())
         if oldest is not None:
             lags.append((until - oldest).total_seconds())
     return max(lags)

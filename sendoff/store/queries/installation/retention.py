@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from sendoff.ids import event_id_at, row_id_at
 from sendoff.store.engine.batch import execute, ids_parameter, lock, rows_from, rows_parameter, skip_locked
 from sendoff.store.engine.database import Transaction
 
@@ -18,16 +19,23 @@ _ID = {"id": "uuid"}
 _BELONGING_TO_A_DELIVERY = ("attempts", "last_exchanges", "dead_letters")
 
 
-async def remove_delivered(tx: Transaction, *, until: datetime, limit: int) -> int:
-    """Remove deliveries that succeeded before `until`, and return their number."""
+async def remove_delivered(
+    tx: Transaction, *, until: datetime, limit: int, created_until: datetime | None = None
+) -> int:
+    """Remove deliveries that succeeded before `until`, and return their number.
+
+    With `created_until`, of those alone that were created before it: the others leave with their partition.
+    """
+    created, bound = created_before(created_until, "d.id")
     result = await execute(
         tx,
         f"""
-        SELECT d.id, d.event_id FROM deliveries d WHERE d.state = 'delivered' AND d.delivered_at < :until
+        SELECT d.id, d.event_id FROM deliveries d WHERE d.state = 'delivered' AND d.delivered_at < :until {created}
         ORDER BY d.delivered_at LIMIT :limit {skip_locked(tx, "d")}
         """,
         until=until,
         limit=limit,
+        **bound,
     )
     found = result.all()
     await _remove_deliveries(tx, found)
@@ -62,13 +70,14 @@ async def remove_dead_letters(tx: Transaction, *, until: datetime, limit: int) -
     return len(old)
 
 
-async def remove_events(tx: Transaction, *, until: datetime, limit: int) -> int:
-    """Remove events from before `until` that had no subscribers. Returns how many were removed."""
+async def remove_events(tx: Transaction, *, until: datetime, limit: int, created_until: datetime | None = None) -> int:
+    """Remove events from before `until` that had no subscribers; `created_until` as above. Returns their number."""
+    created, bound = created_before(created_until, "e.id", of_events=True)
     result = await execute(
         tx,
-        """
+        f"""
         DELETE FROM events WHERE id IN (
-            SELECT e.id FROM events e WHERE e.delivery_count = 0 AND e.created_at < :until
+            SELECT e.id FROM events e WHERE e.delivery_count = 0 AND e.created_at < :until {created}
             AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event_id = e.id)
             ORDER BY e.created_at LIMIT :limit
         )
@@ -76,6 +85,7 @@ async def remove_events(tx: Transaction, *, until: datetime, limit: int) -> int:
         """,
         until=until,
         limit=limit,
+        **bound,
     )
     return await _remove_tags(tx, result.all())
 
@@ -107,19 +117,61 @@ async def remove_replays(tx: Transaction, *, until: datetime, limit: int) -> int
     return result.rowcount + 1
 
 
-async def count_expired(tx: Transaction, *, finished: datetime, dead: datetime, limit: int) -> tuple[int, int, int]:
+async def remove_what_belongs_to_nothing(tx: Transaction, *, created_until: datetime, limit: int) -> int:
+    """Remove what belonged to deliveries and events that left with their partitions. Returns the number of rows."""
+    removed = 0
+    for table, column, parent, bound in (
+        ("last_exchanges", "delivery_id", "deliveries", created_before(created_until, "x.delivery_id")),
+        ("dead_letters", "delivery_id", "deliveries", created_before(created_until, "x.delivery_id")),
+        ("event_tags", "event_id", "events", created_before(created_until, "x.event_id", of_events=True)),
+    ):
+        result = await execute(
+            tx,
+            f"""
+            DELETE FROM {table} WHERE {column} IN (
+                SELECT x.{column} FROM {table} x WHERE TRUE {bound[0]}
+                AND NOT EXISTS (SELECT 1 FROM {parent} p WHERE p.id = x.{column}) LIMIT :limit
+            )
+            """,
+            limit=limit,
+            **bound[1],
+        )
+        removed += result.rowcount
+    return removed
+
+
+async def count_expired(
+    tx: Transaction, *, finished: datetime, dead: datetime, limit: int, created_until: datetime | None = None
+) -> tuple[int, int, int]:
     """Deliveries, dead letters and events without subscribers that are past their retention; at most `limit` each."""
+    deliveries, before_id = created_before(created_until, "id")
+    events, before_event = created_before(created_until, "id", of_events=True)
     conditions = (
-        "deliveries WHERE state = 'delivered' AND delivered_at < :finished",
+        f"deliveries WHERE state = 'delivered' AND delivered_at < :finished {deliveries}",
         "dead_letters WHERE died_at < :dead",
-        "events WHERE delivery_count = 0 AND created_at < :finished",
+        f"events WHERE delivery_count = 0 AND created_at < :finished {events}",
     )
     counted = (
         f"(SELECT count(*) FROM (SELECT 1 FROM {one} LIMIT :limit) AS found) AS c{number}"
         for number, one in enumerate(conditions)
     )
-    row = (await execute(tx, f"SELECT {', '.join(counted)}", finished=finished, dead=dead, limit=limit)).one()
+    row = (
+        await execute(
+            tx, f"SELECT {', '.join(counted)}", finished=finished, dead=dead, limit=limit, **before_id, **before_event
+        )
+    ).one()
     return row.c0, row.c1, row.c2
+
+
+def created_before(
+    created_until: datetime | None, column: str, *, of_events: bool = False
+) -> tuple[str, dict[str, str]]:
+    """SQL for what was created before, by the id that begins with its time, and its parameter."""
+    if created_until is None:
+        return "", {}
+    if of_events:
+        return f"AND {column} < :before_event", {"before_event": event_id_at(created_until)}
+    return f"AND {column} < :before_id", {"before_id": row_id_at(created_until)}
 
 
 async def _lock_deliveries(tx: Transaction, ids: set[str]) -> set[str]:
