@@ -13,7 +13,7 @@ from sendoff.endpoints.ping_limits import limit_pings
 from sendoff.endpoints.signed_call import SignedCall, send_call, sign_call
 from sendoff.errors import Conflict
 from sendoff.ids import new_event_id
-from sendoff.policy.endpoints.expressions import Evaluated, ExpressionInput
+from sendoff.policy.endpoints.expressions import Evaluated, ExpressionInput, Pair
 from sendoff.policy.endpoints.matching import OPERATIONAL_TYPES, matches
 from sendoff.policy.operational_events import OPERATORS
 from sendoff.publishing.evaluation import evaluate_event, pair_of
@@ -63,18 +63,46 @@ async def try_endpoint(
     return await _send(context, organization_id, trial.request)
 
 
+@dataclass(frozen=True, slots=True)
+class ExpressionTrial:
+    """What a filter and a transform make of an event. `because` says why nothing, or a dead letter, comes of it."""
+
+    matched: bool
+    because: str | None
+    data: str | None = None
+    """What would be sent as `data`; None if nothing would."""
+
+
+async def try_expressions(
+    context: Context, organization_id: str, event: NewEvent, expressions: Pair
+) -> ExpressionTrial:
+    """Evaluate expressions that are not saved yet on an event of any type. Nothing is sent or stored."""
+    now = context.clock.now()
+    source = ExpressionInput(new_event_id(), event.type, event.occurred_at or now, event.data)
+    result = (await evaluate_event(context, organization_id, source, [expressions]))[expressions]
+    if not result.matches:
+        return ExpressionTrial(matched=False, because=_why_filtered(result))
+    if result.error is not None:
+        return ExpressionTrial(matched=True, because=transform_failure(result.error))
+    return ExpressionTrial(matched=True, because=None, data=result.data or event.data.decode())
+
+
 async def render_trial(context: Context, endpoint: Endpoint, source: ExpressionInput) -> Trial:
     """What the endpoint would get for an event, signed now, or why it would get nothing. Sends nothing."""
     if not matches(endpoint.events, source.type):
         return Trial(matched=False, because=f"The endpoint is subscribed to {', '.join(endpoint.events[:10])}.")
     result = await _evaluate(context, endpoint, source)
     if not result.matches:
-        why = "is false for it" if result.error is None else f"failed: {result.error}"
-        return Trial(matched=False, because=f"The endpoint's filter {why}.")
+        return Trial(matched=False, because=_why_filtered(result))
     if result.error is not None:
         return Trial(matched=True, because=transform_failure(result.error))
     data = source.data if result.data is None else result.data.encode()
     return Trial(matched=True, because=None, request=_sign(context, endpoint, source, data))
+
+
+def _why_filtered(result: Evaluated) -> str:
+    why = "is false for it" if result.error is None else f"failed: {result.error}"
+    return f"The endpoint's filter {why}."
 
 
 async def _evaluate(context: Context, endpoint: Endpoint, source: ExpressionInput) -> Evaluated:

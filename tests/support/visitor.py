@@ -25,20 +25,39 @@ class _Forms(HTMLParser):
         super().__init__()
         self.forms: list[Form] = []
         self._open = False
+        self._select: str | None = None
+        self._textarea: str | None = None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
         if tag == "form":
             self.forms.append(Form(given.get("action", ""), given.get("method", "get"), {}))
             self._open = True
+        elif tag == "option" and self._select is not None:
+            if "selected" in given or self._select not in self.forms[-1].fields:
+                self.forms[-1].fields[self._select] = given.get("value", "")
         elif tag in ("input", "textarea", "select") and self._open and given.get("name"):
-            if given.get("type") in ("checkbox", "radio") and "checked" not in given:
-                return
-            self.forms[-1].fields[given["name"]] = given.get("value", "")
+            self._handle_field(tag, given)
+
+    def _handle_field(self, tag: str, given: dict[str, str]) -> None:
+        name = given["name"]
+        if tag == "select":
+            self._select = name
+        elif given.get("type") not in ("checkbox", "radio") or "checked" in given:
+            self.forms[-1].fields[name] = given.get("value", "on" if given.get("type") == "checkbox" else "")
+            self._textarea = name if tag == "textarea" else None
+
+    def handle_data(self, data: str) -> None:
+        if self._textarea is not None:
+            self.forms[-1].fields[self._textarea] += data
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "form":
             self._open = False
+        elif tag == "select":
+            self._select = None
+        elif tag == "textarea":
+            self._textarea = None
 
 
 def forms_of(html: str) -> list[Form]:

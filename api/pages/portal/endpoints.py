@@ -34,6 +34,7 @@ from ..page import Page
 from .fields import EVERYTHING, EndpointForm, extra_events
 from .measurements import measure_endpoint, measure_endpoints
 from .receivers import FORMATS, receiver_programs
+from .settings_form import AUTH_FIELDS, AUTH_LABELS, KEEP, SECRETS, SettingsForm
 from .surface import BASE, get, organization_of, post
 
 PER_PAGE = 50
@@ -60,17 +61,18 @@ async def show_list(page: Page) -> Response:
 
 
 async def show_new(page: Page) -> Response:
-    return await _form_page(page, EndpointForm())
+    return await _form_page(page, EndpointForm(), settings=SettingsForm())
 
 
 async def add(page: Page) -> Response:
     """Register it, or show the form again with the receiver's answer to the ping."""
-    form = await EndpointForm.of(page)
+    form, settings = await EndpointForm.of(page), await SettingsForm.of_page(page)
     try:
         user = PortalUser.of(page.session)
-        registered = await register_endpoint(page.context, user, page.actor, form.new_endpoint())
+        new = form.new_endpoint(settings.changes(SettingsForm()))
+        registered = await register_endpoint(page.context, user, page.actor, new)
     except (Conflict, Invalid, PingFailed, RateLimited) as error:
-        return await _form_page(page, form, error)
+        return await _form_page(page, form, error, settings=settings)
     return _secret_page(page, registered, title="The endpoint is added")
 
 
@@ -85,6 +87,7 @@ async def show(page: Page) -> Response:
         recent=[DeliveryView.of(one) for one in await list_deliveries(page.context, chosen, limit=RECENT)],
         public_keys=await _public_keys(page, endpoint),
         overlaps=OVERLAPS,
+        auth_labels=AUTH_LABELS,
     )
 
 
@@ -204,8 +207,14 @@ async def _public_keys(page: Page, endpoint: Endpoint) -> list[str]:
 
 
 async def _form_page(
-    page: Page, form: EndpointForm, error: SendoffError | None = None, *, endpoint: Endpoint | None = None
+    page: Page,
+    form: EndpointForm,
+    error: SendoffError | None = None,
+    *,
+    endpoint: Endpoint | None = None,
+    settings: SettingsForm | None = None,
 ) -> Response:
+    """`settings` are those of a new endpoint; an endpoint that is there has a page for them."""
     types: list[EventTypeView] = await list_views(page.context)
     return page.render(
         "portal/endpoint_form.html",
@@ -219,6 +228,11 @@ async def _form_page(
         extra=extra_events(form.events, {one.name for one in types}),
         everything=EVERYTHING,
         formats=FORMATS,
+        settings=settings,
+        auth_fields=AUTH_FIELDS,
+        auth_labels=AUTH_LABELS,
+        keep=KEEP,
+        secrets=SECRETS,
     )
 
 

@@ -40,9 +40,10 @@ class EndpointForm:
             dialect=fields.get("dialect", ""),
         )
 
-    def new_endpoint(self) -> NewWebhook:
-        """What to register. Raises Invalid, which names the field."""
-        return validate(NewWebhook, {**self._fields(), "dialect": self.dialect} if self.dialect else self._fields())
+    def new_endpoint(self, settings: Mapping[str, Any]) -> NewWebhook:
+        """What to register, with its settings. Raises Invalid, which names the field."""
+        dialect = {"dialect": self.dialect} if self.dialect else {}
+        return validate(NewWebhook, {**self._fields(), **dialect, **settings})
 
     def changes(self, current: Mapping[str, Any]) -> dict[str, Any]:
         """What differs from `current`, for `update_endpoint`. Raises Invalid, which names the field."""

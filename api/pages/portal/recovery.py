@@ -34,6 +34,7 @@ from ...customers.trials import TrialView
 from ...http.errors import status_of
 from ..page import Page
 from .fields import read_since
+from .samples import parse_sample, sample_data
 from .surface import BASE, get, limit_actions, organization_of, post
 
 PERIODS = {"1 hour": timedelta(hours=1), "24 hours": timedelta(days=1), "7 days": timedelta(days=7)}
@@ -50,7 +51,7 @@ async def send_test(page: Page) -> Response:
     form = await page.form()
     event_type, data = form.get("type", ""), form.get("data", "")
     try:
-        event = NewEvent(event_type, orjson.dumps(_parse(data)))
+        event = NewEvent(event_type, orjson.dumps(parse_sample(data, field="data")))
         trial = await try_endpoint(page.context, organization_of(page), endpoint.id, event, dry_run=False)
     except (Conflict, Invalid, RateLimited, UnknownEventType) as error:
         return await _test_page(page, endpoint, chosen=event_type, data=data, error=error)
@@ -164,28 +165,17 @@ async def _test_page(
     error: SendoffError | None = None,
 ) -> Response:
     types = [one for one in await list_views(page.context) if matches(endpoint.events, one.name)]
-    wanted = chosen or page.query.get("type") or (types[0].name if types else "")
-    example = next((one.example for one in types if one.name == wanted), None)
+    wanted, example = sample_data(types, endpoint.events, chosen or page.query.get("type", ""))
     return page.render(
         "portal/test.html",
         status=200 if error is None else status_of(type(error)),
         endpoint=endpoint,
         types=types,
         chosen=wanted,
-        data=data if data is not None else orjson.dumps(example or {"test": True}, option=orjson.OPT_INDENT_2).decode(),
+        data=example if data is None else data,
         trial=trial,
         error=error,
     )
-
-
-def _parse(data: str) -> object:
-    try:
-        parsed = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise Invalid(f"The data is not JSON: {error}.", field="data") from None
-    if not isinstance(parsed, dict):
-        raise Invalid('The data must be a JSON object, such as {"test": true}.', field="data")
-    return parsed
 
 
 _ONE = "/endpoints/{endpoint_id}"

@@ -267,6 +267,111 @@ async def test_an_endpoint_is_deleted_after_a_question(api: ApiFixture, receiver
     assert (await api.get("/api/v1/webhooks")).json() == []
 
 
+async def test_settings_are_saved_and_secrets_never_shown(
+    api: ApiFixture, receiver: Receiver, customer: Visitor
+) -> None:
+    endpoint = await api.register(receiver.url("/hook"))
+    path = f"/portal/endpoints/{endpoint['id']}/settings"
+    fields = {
+        "filter": "data.total > 10.0",
+        "transform": "{'total': data.total}",
+        "headers": "X-Api-Key: very-secret\r\nX-Team: ours",
+        "auth": "basic",
+        "basic.username": "ada",
+        "basic.password": "even-more-secret",
+        "retry_schedule": "30s, 5m",
+        "timeout_seconds": "7",
+        "max_in_flight": "3",
+        "rate_limit": "20",
+        "ordered": "yes",
+        "do": "save",
+    }
+    saved = await customer.submit(await customer.open(path), "/settings", **fields)
+    assert "The endpoint is saved." in saved.text
+    seen = (await api.get(f"/api/v1/webhooks/{endpoint['id']}")).json()
+    assert (seen["filter"], seen["transform"]) == (fields["filter"], fields["transform"])
+    assert (seen["headers"], seen["auth"]) == ({"X-Api-Key": "***", "X-Team": "***"}, {"type": "basic"})
+    assert (seen["retry_schedule"], seen["timeout_seconds"]) == (["30s", "5m"], 7)
+    assert (seen["max_in_flight"], seen["rate_limit"], seen["ordered"]) == (3, 20, True)
+    await api.post(f"/api/v1/webhooks/{endpoint['id']}/test", {"data": {"total": 11.5}})
+    sent = {name.lower(): value for name, value in receiver.requests("/hook")[-1].headers}
+    assert (sent["x-api-key"], sent["authorization"].split()[0]) == ("very-secret", "Basic")
+    page = await customer.open(path)
+    for text in (saved.text, page.text):
+        assert "very-secret" not in text
+        assert "even-more-secret" not in text
+    assert "X-Api-Key: ***" in page.text
+
+    # Without a change nothing changes, and what is left masked is kept.
+    kept = await customer.submit(page, "/settings", headers="X-Api-Key: ***", auth="keep", do="save", ordered="yes")
+    assert "The endpoint is saved." in kept.text
+    seen = (await api.get(f"/api/v1/webhooks/{endpoint['id']}")).json()
+    assert (seen["headers"], seen["auth"]) == ({"X-Api-Key": "***"}, {"type": "basic"})
+    cleared = await customer.submit(await customer.open(path), "/settings", auth="none", headers="", do="save")
+    assert "The endpoint is saved." in cleared.text
+    assert "auth" not in (await api.get(f"/api/v1/webhooks/{endpoint['id']}")).json()
+
+
+async def test_expressions_are_tried_on_a_sample_before_they_are_saved(
+    api: ApiFixture, receiver: Receiver, customer: Visitor
+) -> None:
+    endpoint = await api.register(receiver.url("/hook"))
+    path = f"/portal/endpoints/{endpoint['id']}/settings"
+
+    async def tried(filter_: str, transform: str, sample: str = '{"total": 12.5}') -> str:
+        page = await customer.open(path)
+        fields = {"filter": filter_, "transform": transform, "sample": sample, "do": "try"}
+        return text_of((await customer.submit(page, "/settings", **fields)).text)
+
+    assert '"twice": 25' in await tried("data.total > 10.0", "{'twice': data.total * 2.0}")
+    assert "It would not be sent. The endpoint's filter is false for it." in await tried("data.total > 20.0", "")
+    assert "It would not be sent. The endpoint's filter failed" in await tried("data.nothing == 1", "")
+    assert "It would not be sent: " in await tried("", "{'x': data.nothing}")
+    assert "`filter`" in await tried("data.total >", "")
+    assert "not JSON" in await tried("true", "", sample="{")
+    seen = (await api.get(f"/api/v1/webhooks/{endpoint['id']}")).json()
+    assert "filter" not in seen
+    assert len(receiver.requests("/hook")) == 1  # the ping of its registration
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"headers": "nonsense"}, "`headers`"),
+        ({"headers": "Host: x"}, "`headers"),
+        ({"headers": "A: 1\nA: 2"}, "`headers`"),
+        ({"auth": "basic", "basic.username": "ada"}, "`auth"),
+        ({"auth": "magic"}, "`auth`"),
+        ({"auth": "bearer", "bearer.token": "very secret"}, "`auth"),
+        ({"retry_schedule": "soon"}, "`retry_schedule"),
+        ({"timeout_seconds": "x"}, "`timeout_seconds`"),
+        ({"timeout_seconds": "3600"}, "`timeout_seconds`"),
+        ({"rate_limit": "0"}, "`rate_limit`"),
+        ({"filter": "1 + 1"}, "`filter`"),
+    ],
+)
+async def test_a_wrong_setting_is_named_and_a_secret_not_sent_back(
+    api: ApiFixture, receiver: Receiver, customer: Visitor, fields: dict[str, str], named: str
+) -> None:
+    endpoint = await api.register(receiver.url("/hook"))
+    page = await customer.open(f"/portal/endpoints/{endpoint['id']}/settings")
+    answer = await customer.submit(page, "/settings", do="save", **fields)
+    assert (answer.status_code, named in text_of(answer.text)) == (400, True), text_of(answer.text)[:1_500]
+    assert "very secret" not in answer.text
+
+
+async def test_an_endpoint_is_added_with_what_its_receiver_asks_for(
+    api: ApiFixture, receiver: Receiver, customer: Visitor
+) -> None:
+    form = await customer.open("/portal/endpoints/new")
+    fields = {"url": receiver.url("/hook"), "events": "upload.completed", "headers": "X-Team: ours"}
+    added = await customer.submit(form, "/portal/endpoints", auth="bearer", **fields, **{"bearer.token": "let-me-in"})
+    assert "The endpoint is added" in added.text
+    ping = {name.lower(): value for name, value in receiver.requests("/hook")[0].headers}
+    assert (ping["authorization"], ping["x-team"]) == ("Bearer let-me-in", "ours")
+    assert "let-me-in" not in added.text
+
+
 def signed(secret: str, body: bytes, at: int) -> str:
     return f"t={at},v1={hmac.digest(secret.encode(), b'%d.' % at + body, 'sha256').hex()}"
 
@@ -341,6 +446,7 @@ async def test_hostile_content_is_inert_on_every_page(api: ApiFixture, receiver:
         "/portal",
         f"/portal/endpoints/{endpoint['id']}",
         f"/portal/endpoints/{endpoint['id']}/edit",
+        f"/portal/endpoints/{endpoint['id']}/settings",
         f"/portal/endpoints/{endpoint['id']}/test",
         f"/portal/endpoints/{endpoint['id']}/delete",
         f"/portal/endpoints/{endpoint['id']}/recover",

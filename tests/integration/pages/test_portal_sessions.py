@@ -35,6 +35,8 @@ NEEDS = {
     ("GET", "/portal/endpoints/{endpoint_id}"): "view",
     ("GET", "/portal/endpoints/{endpoint_id}/edit"): "manage",
     ("POST", "/portal/endpoints/{endpoint_id}/edit"): "manage",
+    ("GET", "/portal/endpoints/{endpoint_id}/settings"): "manage",
+    ("POST", "/portal/endpoints/{endpoint_id}/settings"): "manage",
     ("POST", "/portal/endpoints/{endpoint_id}/pause"): "manage",
     ("POST", "/portal/endpoints/{endpoint_id}/resume"): "manage",
     ("GET", "/portal/endpoints/{endpoint_id}/delete"): "manage",

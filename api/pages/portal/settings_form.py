@@ -1,0 +1,155 @@
+"""The form of an endpoint's settings: what of an event is sent, how requests authenticate, and when they are repeated.
+
+Secrets go in and never out: header values are shown as `***`, and passwords, tokens and keys not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sendoff.errors import Invalid
+from sendoff.policy.endpoints.auth import MASK
+from sendoff.store.tables import Endpoint
+
+from ...http.validation import validate
+from ...optimaldial.schemas import WebhookChange
+from ..page import Page
+
+AUTH_FIELDS: Mapping[str, Mapping[str, str]] = {
+    "basic": {"username": "User name", "password": "Password"},
+    "bearer": {"token": "Token"},
+    "oauth2": {
+        "token_url": "Token URL",
+        "client_id": "Client id",
+        "client_secret": "Client secret",
+        "scope": "Scope (optional)",
+        "audience": "Audience (optional)",
+    },
+    "mtls": {"certificate": "Certificate with its chain (PEM)", "private_key": "Private key (PEM)"},
+}
+"""What each kind of authentication asks for, with the labels. The form's fields are named `basic.username`."""
+
+AUTH_LABELS = {
+    "none": "none beyond the signature",
+    "basic": "user name and password (HTTP Basic)",
+    "bearer": "a fixed token (Bearer)",
+    "oauth2": "OAuth 2.0 client credentials",
+    "mtls": "client certificate (mutual TLS)",
+}
+SECRETS = frozenset({"password", "token", "client_secret", "private_key"})
+"""Fields that a page never shows, not even when it comes back with an error."""
+
+KEEP = "keep"
+"""The choice that leaves the authentication as it is."""
+
+SINGLE_ATTEMPT = "none"
+"""What the schedule is written as when there are no retries."""
+
+_NUMBERS = ("timeout_seconds", "max_in_flight", "rate_limit")
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsForm:
+    """The form as it was sent, or as the endpoint is."""
+
+    filter: str = ""
+    transform: str = ""
+    headers: str = ""
+    """A header each line."""
+    auth: str = "none"
+    """One of AUTH_LABELS, or KEEP."""
+    auth_values: Mapping[str, str] = field(default_factory=dict, repr=False)
+    retry_schedule: str = ""
+    """Waits separated by commas; empty for the installation's schedule, SINGLE_ATTEMPT for no retries."""
+    timeout_seconds: str = ""
+    max_in_flight: str = ""
+    rate_limit: str = ""
+    ordered: bool = False
+
+    @classmethod
+    def of_endpoint(cls, endpoint: Endpoint) -> SettingsForm:
+        schedule = endpoint.retry_schedule
+        return cls(
+            filter=endpoint.filter or "",
+            transform=endpoint.transform or "",
+            headers="\n".join(f"{name}: {MASK}" for name in endpoint.header_names or ()),
+            auth=KEEP if endpoint.auth_type else "none",
+            retry_schedule="" if schedule is None else ", ".join(schedule) or SINGLE_ATTEMPT,
+            timeout_seconds=str(endpoint.timeout_seconds or ""),
+            max_in_flight=str(endpoint.max_in_flight or ""),
+            rate_limit=str(endpoint.rate_limit or ""),
+            ordered=endpoint.ordered,
+        )
+
+    @classmethod
+    async def of_page(cls, page: Page) -> SettingsForm:
+        """What was sent. Lines of a text field come with CR LF."""
+        sent = {name: value.replace("\r\n", "\n").strip() for name, value in (await page.form()).items()}
+        return cls(
+            filter=sent.get("filter", ""),
+            transform=sent.get("transform", ""),
+            headers=sent.get("headers", ""),
+            auth=sent.get("auth", "none"),
+            auth_values={name: value for name, value in sent.items() if "." in name and value},
+            retry_schedule=sent.get("retry_schedule", ""),
+            timeout_seconds=sent.get("timeout_seconds", ""),
+            max_in_flight=sent.get("max_in_flight", ""),
+            rate_limit=sent.get("rate_limit", ""),
+            ordered="ordered" in sent,
+        )
+
+    def shown(self, name: str) -> str:
+        """What a field of the authentication holds when the form comes back; nothing secret."""
+        return "" if name.rpartition(".")[2] in SECRETS else self.auth_values.get(name, "")
+
+    def changes(self, before: SettingsForm) -> dict[str, Any]:
+        """What differs, for `update_endpoint`. Raises Invalid, which names the field."""
+        ours, theirs = self._fields(), before._fields()
+        changed = {name: value for name, value in ours.items() if value != theirs[name]}
+        if self.auth != KEEP and (self.auth != "none" or before.auth == KEEP):
+            changed["auth"] = self._auth()
+        return validate(WebhookChange, changed).given()
+
+    def _fields(self) -> dict[str, Any]:
+        return {
+            "filter": self.filter or None,
+            "transform": self.transform or None,
+            "headers": _headers(self.headers),
+            "retry_schedule": _schedule(self.retry_schedule),
+            **{name: _number(name, getattr(self, name)) for name in _NUMBERS},
+            "ordered": self.ordered,
+        }
+
+    def _auth(self) -> dict[str, str] | None:
+        if self.auth == "none":
+            return None
+        if self.auth not in AUTH_FIELDS:
+            raise Invalid(f"`auth` must be one of {', '.join([KEEP, *AUTH_LABELS])}.", field="auth")
+        given = {name: self.auth_values.get(f"{self.auth}.{name}") for name in AUTH_FIELDS[self.auth]}
+        return {"type": self.auth, **{name: value for name, value in given.items() if value}}
+
+
+def _headers(text: str) -> dict[str, str] | None:
+    found: dict[str, str] = {}
+    for line in filter(None, map(str.strip, text.split("\n"))):
+        name, colon, value = line.partition(":")
+        if not colon or not name.strip():
+            raise Invalid("`headers` takes `Name: value`, a line each.", field="headers")
+        if name.strip() in found:
+            raise Invalid(f"`headers` has `{name.strip()}` twice; leave one out.", field="headers")
+        found[name.strip()] = value.strip()
+    return found or None
+
+
+def _schedule(text: str) -> list[str] | None:
+    if text == SINGLE_ATTEMPT:
+        return []
+    return text.replace(",", " ").split() or None
+
+
+def _number(name: str, text: str) -> int | None:
+    if text and not (text.isascii() and text.isdigit()):
+        raise Invalid(f"`{name}` takes a whole number, or nothing for the installation's value.", field=name)
+    return int(text) if text else None
