@@ -2,10 +2,11 @@
 
 What is accepted: a header row, with line breaks in quoted cells; comma, semicolon, tab or bar between the cells,
 whichever gives the header the wanted column, or the one that a first line such as `sep=;` names, behind PowerShell's
-`#TYPE` line if there is one; any of the three line
-ends; UTF-8 with or without a byte order mark, UTF-16 with or without one, and Windows-1252 for every byte that isn't
-UTF-8, so that a file of mixed encodings loses no row. Blank lines are skipped. What is refused, as `Invalid` with field
-`file` and a sentence: everything that would make the reader hold much of the file at once or guess where a row ends.
+`#TYPE` line if there is one; any of the three line ends; UTF-8 with or without a byte order mark, UTF-16 with or
+without one, UTF-32 with one, and Windows-1252 for every byte that isn't UTF-8, so that a file of mixed encodings loses
+no row. Blank lines are skipped, and above the header rows of empty cells as well. What is refused, as `Invalid` with
+field `file` and a sentence: everything that would make the reader hold much of the file at once or guess where a row
+ends. Above all a title over the header is not skipped: missing_column.py says which lines to remove.
 """
 
 from __future__ import annotations
@@ -14,33 +15,50 @@ import codecs
 import csv
 import itertools
 import re
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import TextIOWrapper
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import NamedTuple
 
 from sendoff.errors import Invalid
+from sendoff.uploads.files.missing_column import DELIMITER_NAMES, Beginning, explain, position
 
 MOST_COLUMNS = 1_000
-LONGEST_ROW = 1_048_576
-LONGEST_CELL = 131_072
+LONGEST_CELL = 1_048_576
+LONGEST_ROW = 2 * LONGEST_CELL
+"""Characters. The reader holds a row of many short cells in 20 times as many bytes, two or three rows at once."""
+
 MOST_FILLED_CELLS = 100_000_000
 """Cells that rows shorter than the header lack, all together: each is a byte in both result files, so that a small file
 of short rows becomes results as large as those of the largest file, and no larger."""
 
-_DELIMITERS = ",;\t|"
-_DELIMITER_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _SEPARATOR_LINE = re.compile(r"\"?sep=(?P<delimiter>[^\"\r\n])\"?\s*", re.IGNORECASE).fullmatch
 _POWERSHELL_TYPE = ("#TYPE ", '"#TYPE ')
 """How the line begins that PowerShell's Export-Csv writes before the header."""
 
-_SPREADSHEET_MARKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
-_SHOWN_COLUMNS, _SHOWN_LENGTH = 20, 60
+_OTHER_FORMATS = {
+    b"PK\x03\x04": "a spreadsheet or an archive",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet",
+    b"\x1f\x8b": "compressed by gzip",
+    b"BZh": "compressed by bzip2",
+    b"\xfd7zXZ\x00": "compressed by xz",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd",
+    b"7z\xbc\xaf": "an archive",
+    b"Rar!": "an archive",
+    b"%PDF-": "a PDF",
+    b"{\\rtf": "a text document",
+    b"PAR1": "a Parquet file",
+    b"SQLite format 3\x00": "a database",
+}
+"""What files begin with that people take for CSVs, or send as they were packed."""
+
+_BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+_EMPTY_CELLS = re.compile(r"[\s,;|\"]*").fullmatch
 _LOOKED_AT_BYTES = 256
 # Looked at to choose the delimiter; of a header with more line breaks in its cells, only the columns before count.
 _MOST_HEADER_LINES = 100
+_MOST_EXPLAINED_CHARACTERS = 65_536
 # Fed behind the last line: a row of its own, unless a quote is open. Lines of the file hold no NUL.
 _END = "\0"
 
@@ -90,8 +108,11 @@ def open_table(path: Path, phone_column: str) -> Iterator[CsvTable]:
             reader = csv.reader(itertools.chain(header, lines), delimiter=delimiter)
             rows = _rows(reader, lines)
             columns = _header(rows)
-            index = _find_column(columns, phone_column, delimiter)
-            marked = start.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+            index = position(columns, phone_column)
+            if index is None:
+                beginning = _read_beginning(path, encoding)
+                raise Invalid(explain(columns, phone_column, delimiter, beginning), field="phone_column")
+            marked = start.startswith(_BYTE_ORDER_MARKS)
             yield CsvTable(columns, index, _bounded(rows, len(columns)), CsvFormat(delimiter, line_ending, marked))
 
 
@@ -125,8 +146,10 @@ class _PhysicalLines:
     def _read(self) -> str:
         try:
             return self._readline(LONGEST_ROW + 1)
-        except UnicodeError:  # only UTF-16 gets here; the other encodings have an answer to every byte
-            raise Invalid("The file is not valid UTF-16; save it as CSV (UTF-8).", field="file") from None
+        except UnicodeError:  # only UTF-16 and UTF-32 get here; the other encodings have an answer to every byte
+            raise Invalid(
+                "The file begins like UTF-16 or UTF-32 and is not; save it as CSV (UTF-8).", field="file"
+            ) from None
 
 
 def _rows(reader: Iterator[list[str]], lines: _PhysicalLines) -> Iterator[list[str]]:
@@ -141,7 +164,12 @@ def _rows(reader: Iterator[list[str]], lines: _PhysicalLines) -> Iterator[list[s
                 number += 1
                 yield row
     except csv.Error as error:
-        raise Invalid(f"Row {number + 1} of the file cannot be read: {error}.", field="file") from None
+        problem = (
+            f"has a cell of more than {LONGEST_CELL:,} characters"
+            if "limit" in str(error)
+            else f"cannot be read: {error}"
+        )
+        raise Invalid(f"Row {number + 1} of the file {problem}.", field="file") from None
 
 
 def _bounded(rows: Iterator[list[str]], width: int) -> Iterator[list[str]]:
@@ -172,9 +200,14 @@ def _check_end(row: list[str], number: int) -> None:
 def _first_line(lines: Iterator[str]) -> str:
     for line in lines:
         text = line.lstrip("\ufeff")
-        if text.strip() and text != _END:
+        if text != _END and not _is_empty(text):
             return text
     raise Invalid("The file is empty: it needs a header row.", field="file")
+
+
+def _is_empty(line: str) -> bool:
+    """Whether its cells are; a quote that it opens begins a cell with a line break."""
+    return _EMPTY_CELLS(line) is not None and line.count('"') % 2 == 0
 
 
 def _header(rows: Iterator[list[str]]) -> list[str]:
@@ -184,31 +217,11 @@ def _header(rows: Iterator[list[str]]) -> list[str]:
     return columns
 
 
-def _find_column(columns: list[str], wanted: str, delimiter: str) -> int:
-    index = _position(columns, wanted)
-    if index is not None:
-        return index
-    listed = ", ".join(repr(column[:_SHOWN_LENGTH]) for column in columns[:_SHOWN_COLUMNS])
-    more = ", …" if len(columns) > _SHOWN_COLUMNS else ""
-    taken = _DELIMITER_NAMES.get(delimiter, repr(delimiter))
-    raise Invalid(
-        f"The file has no column {wanted[:_SHOWN_LENGTH]!r}. With the {taken} as delimiter its columns are: "
-        f"{listed}{more}. Name one of them in phone_column.",
-        field="phone_column",
-    )
-
-
-def _position(columns: list[str], wanted: str) -> int | None:
-    if wanted in columns:
-        return columns.index(wanted)
-    alike, sought = [_comparable(column) for column in columns], _comparable(wanted)
-    return alike.index(sought) if sought and sought in alike else None
-
-
-def _comparable(column: str) -> str:
-    """The name without invisible differences: case, form of accents, spaces, zero-width characters, marks."""
-    visible = "".join(c for c in unicodedata.normalize("NFKC", column) if unicodedata.category(c) != "Cf")
-    return " ".join(unicodedata.normalize("NFKC", visible.casefold()).split())
+def _read_beginning(path: Path, encoding: str) -> Beginning:
+    """What to explain a missing column with."""
+    with path.open(encoding=encoding, errors="replace", newline="") as file:
+        text = file.read(_MOST_EXPLAINED_CHARACTERS).replace(_END, "")
+    return Beginning(list(StringIO(text, newline="")), is_utf="\ufffd" not in text)
 
 
 def _read_header(first: str, lines: _PhysicalLines) -> tuple[list[str], dict[str, list[str]]]:
@@ -229,7 +242,7 @@ def _read_header(first: str, lines: _PhysicalLines) -> tuple[list[str], dict[str
             header.append(line)
             yield line
 
-    return header, {delimiter: _first_row(read(), delimiter) for delimiter in _DELIMITERS}
+    return header, {delimiter: _first_row(read(), delimiter) for delimiter in DELIMITER_NAMES}
 
 
 def _first_row(lines: Iterator[str], delimiter: str) -> list[str]:
@@ -241,14 +254,17 @@ def _first_row(lines: Iterator[str], delimiter: str) -> list[str]:
 
 def _choose_delimiter(header: list[str], readings: dict[str, list[str]], wanted: str) -> str:
     """One that gives the header the wanted column; of several, or of none, the most frequent outside quotes."""
-    fitting = [delimiter for delimiter, columns in readings.items() if _position(columns, wanted) is not None]
+    fitting = [delimiter for delimiter, columns in readings.items() if position(columns, wanted) is not None]
     bare = "".join("".join(header).split('"')[::2])
-    return max(fitting or _DELIMITERS, key=bare.count)
+    return max(fitting or DELIMITER_NAMES, key=bare.count)
 
 
 def _encoding(start: bytes) -> str:
-    if start.startswith(_SPREADSHEET_MARKS):
-        raise Invalid("The file is a spreadsheet or an archive; save it as CSV (UTF-8).", field="file")
+    for mark, other in _OTHER_FORMATS.items():
+        if start.startswith(mark):
+            raise Invalid(f"The file is {other}; save it as CSV (UTF-8) and send that as it is.", field="file")
+    if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     # Without a mark: the ASCII characters of the header (delimiters, line ends) have a zero byte, always on one side.
@@ -268,3 +284,4 @@ def _as_windows_1252(error: UnicodeError) -> tuple[str, int]:
 
 _FALLBACK = "sendoff.windows-1252"
 codecs.register_error(_FALLBACK, _as_windows_1252)
+csv.field_size_limit(LONGEST_CELL)

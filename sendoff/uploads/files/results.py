@@ -41,7 +41,7 @@ CARRIED_BY_PEOPLE = frozenset({"mobile", "fixed_line_or_mobile"})
 # The starts that OWASP's "CSV injection" names, and their full-width twins.
 _FORMULA_STARTS = frozenset("=+-@\t\r\n＝＋－＠")
 # Where a cell would begin for a spreadsheet that takes another delimiter, with a formula and not with a plain number.
-_INNER_FORMULA = re.compile(r"([,;\t|\r\n]\"*)(?=[=@＝＠]|[+\-＋－](?![0-9 ().,/-]*(?:[,;\t|\r\n\"]|$)))")
+_INNER_FORMULA = re.compile(r"([,;\t|\r\n]\"*)(?=[=@＝＠]|[+\-＋－](?![0-9 ()./-]*(?:[,;\t|\r\n\"]|$)))")
 _PLAIN_NUMBER = re.compile(r"[+-][0-9 ().,/-]*[0-9)]").fullmatch
 
 

@@ -106,7 +106,7 @@ SHAPES = [
     _shape("Yahoo Contacts", "First|Last|Mobile", "Mobile", quoting=ALL, line_ending=_LF),
     _shape("LinkedIn connections", "First Name|Last Name|Phone", "Phone",
            before='Notes:\n"When exporting your connection data, you may notice gaps."\n\n', line_ending=_LF,
-           refusal="Notes:"),
+           refusal="Line 4 has it: if that is the header, remove lines 1 to 3."),
     _shape("Android, Contacts to CSV", "id|Display Name|Mobile Phone", "Mobile Phone", quoting=ALL),
     _shape("Avaya directory", "Name|Number|Category", "Number", encoding="cp1252"),
     # Customer relations
@@ -208,9 +208,11 @@ SHAPES = [
     _shape("PHP fputcsv", "name|phone", "phone", line_ending=_LF),
     _shape("Ruby CSV", "name|phone", "phone", line_ending=_LF),
     _shape("SAP list, bar and spaces", " Name | Telephone ".replace("|", "/"), "Telephone", delimiter="|",
-           refusal="Name / Telephone"),
-    _shape("QuickBooks report with a title", "Customer|Phone|Balance", "Phone", refusal="Customer Contact List",
+           refusal="such as ' Name / Telephone '."),
+    _shape("QuickBooks report with a title", "Customer|Phone|Balance", "Phone",
+           refusal="Line 4 has it: if that is the header, remove lines 1 to 3.",
            before='"Customer Contact List"\r\n"Acme Inc."\r\n\r\n'),
-    _shape("DATEV", "Konto|Name|Telefon", "Telefon", delimiter=";", encoding="cp1252", refusal="EXTF",
+    _shape("DATEV", "Konto|Name|Telefon", "Telefon", delimiter=";", encoding="cp1252",
+           refusal="Line 2 has it: if that is the header, remove line 1.",
            before='"EXTF";700;16;"Debitoren/Kreditoren"\r\n'),
 ]  # fmt: skip
