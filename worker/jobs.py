@@ -12,7 +12,7 @@ import structlog
 from sendoff.errors import Unavailable
 from sendoff.ids import is_uuid
 from sendoff.operators.replays.replay import tick_replay
-from sendoff.uploads.process import process_upload as process_one_upload
+from sendoff.uploads.process import process_in_turn
 
 if TYPE_CHECKING:
     from .host import WorkerHost
@@ -37,11 +37,11 @@ async def deliver_backlog(ctx: dict[str, Any], endpoint_ids: list[str]) -> None:
 
 
 async def process_upload(ctx: dict[str, Any], upload_ids: list[str]) -> None:
-    """Process uploads that are ready."""
+    """Process uploads that are ready, in turns of their organizations."""
     host: WorkerHost = ctx["host"]
     for upload_id in _valid(upload_ids):
         try:
-            await process_one_upload(host.context, upload_id)
+            await process_in_turn(host.context, upload_id)
         except Unavailable as error:
             _log.warning("upload_postponed", upload=upload_id, error=str(error))
 

@@ -48,20 +48,22 @@ _CSV = {"description": "The file", "content": {"text/csv": {"schema": {"type": "
 async def create(request: Request, auth: UploadsWriter, context: ContextOf, key: IdempotencyKey) -> Response:
     """Upload phone numbers: they are validated, charged and queued for processing before the answer comes."""
     content_kind(request)
-    with UploadsInProgress.of(context).one(auth.organization_id) as count:
+    uploads = UploadsInProgress.of(context)
+    with uploads.one(auth.organization_id) as count:
         # With a key it may be the repetition of an upload that took the last credits: its body must be read to decide.
         await (require_credits if key is None else require_subscription)(context, auth.organization_id)
         async with temporary_folder() as folder:
             received = await receive(request, folder, count)
             idempotent = None if key is None else IdempotentRequest(auth.organization_id, key, received.fingerprint)
-            stored = await create_upload(
-                context,
-                _owner(auth),
-                received.submission,
-                answer=_answer,
-                idempotent=idempotent,
-                reading=partial(until_client_leaves, request),
-            )
+            async with uploads.check(auth.organization_id):
+                stored = await create_upload(
+                    context,
+                    _owner(auth),
+                    received.submission,
+                    answer=_answer,
+                    idempotent=idempotent,
+                    reading=partial(until_client_leaves, request),
+                )
     return respond(stored)
 
 

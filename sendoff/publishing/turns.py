@@ -6,13 +6,14 @@ the connections of the others nor, on SQLite, the time of the one writer.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sendoff.turns import Turns
+
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from sendoff.context import Context
     from sendoff.idempotency import IdempotentRequest
 
@@ -24,8 +25,8 @@ class PublishTurns:
     """The turns of this process."""
 
     def __init__(self, at_once: int) -> None:
-        self._at_once = at_once
-        self._lines: dict[Hashable, _Line] = {}
+        self._by_organization = Turns(at_once)
+        self._by_key = Turns(1)
 
     @classmethod
     def of(cls, context: Context) -> PublishTurns:
@@ -36,28 +37,11 @@ class PublishTurns:
     async def taken(self, organization_id: str, request: IdempotentRequest | None) -> AsyncIterator[None]:
         """A turn for the length of the block, in the order in which they were asked for."""
         if request is None:
-            async with self._one_of(organization_id, self._at_once):
+            async with self._by_organization.taken(organization_id):
                 yield
             return
-        async with self._one_of((organization_id, request.key), 1), self._one_of(organization_id, self._at_once):
+        async with (
+            self._by_key.taken((organization_id, request.key)),
+            self._by_organization.taken(organization_id),
+        ):
             yield
-
-    @asynccontextmanager
-    async def _one_of(self, name: Hashable, at_once: int) -> AsyncIterator[None]:
-        line = self._lines.get(name)
-        if line is None:
-            line = self._lines[name] = _Line(asyncio.Semaphore(at_once))
-        line.users += 1
-        try:
-            async with line.turns:
-                yield
-        finally:
-            line.users -= 1
-            if not line.users:
-                del self._lines[name]
-
-
-@dataclass(slots=True)
-class _Line:
-    turns: asyncio.Semaphore
-    users: int = 0

@@ -20,6 +20,7 @@ from sendoff.ids import new_id
 from sendoff.policy.states import UploadStatus
 from sendoff.store.queries import uploads
 from sendoff.store.tables import Upload
+from sendoff.turns import Turns
 from sendoff.uploads.files.filenames import result_name
 from sendoff.uploads.files.links import FileKind
 from sendoff.uploads.files.tasks import WriteResults
@@ -27,6 +28,10 @@ from sendoff.uploads.files.tempfiles import save, temporary_folder
 from sendoff.uploads.finish import complete_upload, fail_upload, lease_token_of, result_key
 from sendoff.uploads.quota import require_space
 from sendoff.uploads.services import UploadServices
+
+AT_ONCE = 3
+"""Uploads of one organization that a worker processes at once: as many as the sandbox reads of one. With as many as a
+worker takes jobs, one organization's large files would keep it from everybody else's."""
 
 MOST_ATTEMPTS = 6
 RENEWALS_PER_LEASE = 5
@@ -41,6 +46,28 @@ _log = structlog.get_logger(__name__)
 
 class _LeaseLostError(Exception):
     """Another worker has taken the upload over, or it was finished."""
+
+
+async def process_in_turn(context: Context, upload_id: str) -> None:
+    """Process the upload unless this worker is at AT_ONCE of its organization; then have the next one processed.
+
+    Nothing waits here: what is passed over is enqueued when one of its organization's is done, or by the sweeper.
+    """
+    async with context.database.read() as tx:
+        upload = await uploads.find(tx, upload_id)
+    turns = context.service(_new_turns)
+    if upload is None or turns.count(upload.organization_id) >= AT_ONCE:
+        return
+    async with turns.taken(upload.organization_id):
+        await process_upload(context, upload_id)
+    async with context.database.read() as tx:
+        following = await uploads.next_due(tx, upload.organization_id, now=context.clock.now())
+    if following is not None:
+        context.queue.enqueue_uploads([following])
+
+
+def _new_turns(_context: Context) -> Turns:
+    return Turns(AT_ONCE)
 
 
 async def process_upload(context: Context, upload_id: str) -> UploadStatus | None:

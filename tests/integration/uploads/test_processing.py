@@ -11,15 +11,17 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from sendoff.accounts.organizations import create_organization
 from sendoff.delivery.sweep import sweep
 from sendoff.errors import Invalid, NotFound, Unavailable
 from sendoff.store.tables import Upload
 from sendoff.uploads import process as module
 from sendoff.uploads.manage import BadLink, ExpiredLink, link_to_file, open_linked_file
 from sendoff.uploads.orphan_files import remove_orphan_files
-from sendoff.uploads.process import MOST_ATTEMPTS
+from sendoff.uploads.process import AT_ONCE, MOST_ATTEMPTS, process_in_turn
 from sendoff.uploads.services import UploadServices
 from tests.integration.uploads.conftest import UploadFixture, contacts_csv, on_sqlite
+from tests.support.app_fixture import ACTOR
 from tests.support.polling import eventually
 
 
@@ -131,6 +133,37 @@ async def test_a_dead_workers_upload_is_swept_and_taken_over(
     assert await dead is None
     assert len(await uploads.events("upload.completed")) == 1
     assert (await uploads.find(upload_id)).processing_attempts == 2
+
+
+@on_sqlite
+async def test_an_organization_has_a_few_uploads_processed_at_once_and_the_others_follow(
+    uploads: UploadFixture, upload_id: str, gatekeeper: Gatekeeper
+) -> None:
+    gatekeeper.gate.set()
+    ids = [upload_id, *[await uploads.upload() for _ in range(AT_ONCE + 1)]]
+    gatekeeper.gate.clear()
+    gatekeeper.arrived = 0
+    running = {one: asyncio.create_task(process_in_turn(uploads.context, one)) for one in ids}
+    await eventually(lambda: gatekeeper.arrived == AT_ONCE, what="as many as the limit are read")
+    await eventually(lambda: sum(task.done() for task in running.values()) == 2, what="the others are passed over")
+    first, second = sorted(one for one, task in running.items() if task.done())
+    uploads.app.queue.uploads.clear()
+    gatekeeper.gate.set()
+    await asyncio.gather(*running.values())
+    assert set(uploads.app.queue.uploads) == {first}
+    await process_in_turn(uploads.context, first)
+    assert uploads.app.queue.uploads[-1] == second
+
+
+async def test_organizations_take_turns_in_a_sweep(uploads: UploadFixture, upload_id: str) -> None:
+    more = [await uploads.upload() for _ in range(3)]
+    other = await create_organization(uploads.context, ACTOR, name="Other", credits=0)
+    async with uploads.context.database.write() as tx:
+        last = await tx.get_one(Upload, more[-1])
+        last.organization_id = other.id
+    uploads.app.queue.uploads.clear()
+    await sweep(uploads.context)
+    assert uploads.app.queue.uploads == [upload_id, more[2], more[0], more[1]]
 
 
 @on_sqlite
