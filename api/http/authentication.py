@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from sendoff.accounts.authentication import Principal, authenticate
+from sendoff.accounts.authentication import Principal, authenticate, hash_bearer_key
 from sendoff.audit import Actor
 from sendoff.context import Context
 from sendoff.errors import Unauthenticated
 
-from .limits import limit_reads, limit_writes
+from .limits import RefusedWriters, admission_turn, limit_reads, limit_writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +49,23 @@ def refuse_key_in_url(request: Request) -> None:
 async def admit(request: Request, scope: str, *, limited: bool) -> RequestAuth:
     """Authenticate a key that carries `scope`; `limited` counts the request as a write of key and organization.
 
-    Raises Unauthenticated, then MissingScope, then RateLimited. Without Redis a write is not counted.
+    Raises Unauthenticated, then MissingScope, then RateLimited, which comes first for a key with too many requests at
+    once, or whose writes were refused in this minute. Without Redis a write is not counted.
     """
     refuse_key_in_url(request)
     context = context_of(request)
-    principal = await authenticate(context, request.headers.get("authorization"))
-    principal.require(scope)
-    if limited:
-        await limit_writes(context, principal)
-    elif request.method == "GET":
-        limit_reads(context, principal.organization_id)
+    authorization = request.headers.get("authorization")
+    key_hash = hash_bearer_key(authorization)
+    async with admission_turn(context, key_hash):
+        refused_writers = context.service(RefusedWriters.of)
+        refused = refused_writers.find(key_hash, context.clock.now()) if limited else None
+        if refused is not None:
+            await limit_writes(context, refused)  # raises, unless the minute has just ended or Redis is away
+        principal = await authenticate(context, authorization)
+        principal.require(scope)
+        if limited:
+            with refused_writers.noted(key_hash, principal):
+                await limit_writes(context, principal)
+        elif request.method == "GET":
+            limit_reads(context, principal.organization_id)
     return RequestAuth(principal, Actor(f"key:{principal.key_prefix}", request.state.request_id))

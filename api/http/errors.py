@@ -35,6 +35,14 @@ class MethodNotAllowed(SendoffError):
     """This path does not answer that method; see the `Allow` header for those that it does."""
 
 
+class UrlTooLong(SendoffError):
+    """The URL's query is too long; send less in it."""
+
+
+class TooManyHeaders(SendoffError):
+    """The request has too many headers; send fewer."""
+
+
 class TooSlow(SendoffError):
     """The body did not arrive in time; send it again, in one go."""
 
@@ -62,10 +70,12 @@ _STATUSES: dict[type[SendoffError], int] = {
     errors.Conflict: 409,
     errors.Gone: 410,
     errors.TooLarge: 413,
+    UrlTooLong: 414,
     errors.UnsupportedMediaType: 415,
     errors.TooFewContacts: 422,
     errors.Unprocessable: 422,
     errors.RateLimited: 429,
+    TooManyHeaders: 431,
     errors.Unavailable: 503,
 }
 """The status of each error on every surface; a subclass has its parent's. What isn't here is our fault: 500."""

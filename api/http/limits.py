@@ -7,6 +7,8 @@ expire by themselves. Each request is one round trip of at most a second, after 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,9 +19,14 @@ from sendoff.context import Context
 from sendoff.errors import RateLimited, Unavailable
 from sendoff.observability.metrics import RATE_LIMITS_SKIPPED
 from sendoff.rate_windows import WINDOW_SECONDS, count, refuse_above, window_of
+from sendoff.turns import Turns
 
 PER_KEY = 60
 PER_ORGANIZATION = 600
+
+ADMITTED_AT_ONCE, WAITING_AT_MOST = 8, 100
+"""Requests of one key that are authenticated and counted at once, and that wait for it; 429 beyond that. With more at
+once, a client that floods this process makes other clients' requests wait for all of its own."""
 
 _MOST_LOCAL_COUNTERS = 100_000
 
@@ -39,6 +46,52 @@ async def limit_writes(context: Context, principal: Principal) -> None:
         return
     refuse_above(PER_KEY, of_key, now)
     refuse_above(PER_ORGANIZATION, of_organization, now)
+
+
+class RefusedWriters:
+    """Those whose writes were refused in the current minute: to refuse the next one, no key must be looked up."""
+
+    def __init__(self) -> None:
+        self._window = 0
+        self._principals: dict[str, Principal] = {}
+
+    @classmethod
+    def of(cls, _context: Context) -> RefusedWriters:
+        """For `context.service`: those of this process."""
+        return cls()
+
+    def find(self, key_hash: str, now: datetime) -> Principal | None:
+        """Whose key it is, if a write with it was refused in this minute."""
+        window = window_of(now)
+        if window != self._window:
+            self._window, self._principals = window, {}
+        return self._principals.get(key_hash)
+
+    @contextmanager
+    def noted(self, key_hash: str, principal: Principal) -> Iterator[None]:
+        """Keep it in mind if the block raises RateLimited."""
+        try:
+            yield
+        except RateLimited:
+            self._principals[key_hash] = principal
+            raise
+
+
+@asynccontextmanager
+async def admission_turn(context: Context, key_hash: str) -> AsyncIterator[None]:
+    """The key's turn to have a request admitted. Raises RateLimited when too many of its requests wait."""
+    turns = context.service(admission_turns)
+    most = ADMITTED_AT_ONCE + WAITING_AT_MOST
+    if turns.count(key_hash) >= most:
+        message = f"This key has {most} requests that wait to be admitted; send fewer at once."
+        raise RateLimited(limit=most, observed=most + 1, retry_after_seconds=1, message=message)
+    async with turns.taken(key_hash):
+        yield
+
+
+def admission_turns(_context: Context) -> Turns:
+    """For `context.service`: the turns of keys, by their hashes."""
+    return Turns(ADMITTED_AT_ONCE)
 
 
 def limit_reads(context: Context, organization_id: str) -> None:

@@ -31,6 +31,7 @@ from sendoff.store.queries.traffic import events
 
 if TYPE_CHECKING:
     from sendoff.context import Context
+    from sendoff.store.engine.database import Transaction
     from sendoff.store.tables import Event
 
 MOST_OF_AN_ORGANIZATION = 5
@@ -43,7 +44,9 @@ LONGEST_WAIT_SECONDS = 30.0
 """Seconds for which an answer may wait until there is an event. Proxies often close what is silent for 60 s."""
 
 MOST_EVENTS = 50
-"""Events in one answer; their bodies together bound what a listener takes in memory."""
+MOST_BYTES = 2 * 1024 * 1024
+"""Events in one answer, and characters of their data together, except that one event is always shown. Both bound what a
+listener takes in memory, and how long the event loop takes to sign and write the answer."""
 
 LOOK_EVERY_SECONDS = 0.5
 """Seconds between two looks for new events, one for all listeners of a process. Shorter shows events sooner and costs
@@ -85,7 +88,7 @@ class Cursor:
         except (binascii.Error, ValueError):
             raw = b""
         ids = [f"{_PREFIX}{raw[at : at + _ID_BYTES].hex()}" for at in range(0, len(raw), _ID_BYTES)]
-        if not ids or not is_event_id(ids[-1]):
+        if not 1 <= len(ids) <= 1 + MOST_SEEN or not is_event_id(ids[-1]):
             raise Invalid(
                 "`cursor` is invalid; use the one of the answer before, or none to begin now.", field="cursor"
             )
@@ -173,15 +176,33 @@ async def show_again(context: Context, window: Window, event_id: str) -> Shown:
 
 async def _show_next(context: Context, window: Window, cursor: Cursor, skipped: int) -> Answer:
     settled = Cursor.ago(OVERLAP_SECONDS)
-    async with context.database.read() as tx:
-        found = await events.newer_of_organization(
-            tx, window.organization_id, cursor.floor, limit=MOST_EVENTS + len(cursor.seen)
-        )
-    new = [event for event in found if event.id not in set(cursor.seen)][:MOST_EVENTS]
+    new, is_cut = await _find_new(context, window.organization_id, cursor)
     shown = [one for one in [await _render(context, window, event) for event in new] if one is not None]
-    if len(new) == MOST_EVENTS:  # there may be more, of any age
+    if is_cut:  # what is left may be of any age
         settled = cursor
     return Answer(shown, cursor.after([event.id for event in new], settled), skipped)
+
+
+async def _find_new(context: Context, organization_id: str, cursor: Cursor) -> tuple[list[Event], bool]:
+    """The events after the cursor that fit into one answer, and whether there may be more."""
+    seen, chosen, size = set(cursor.seen), list[str](), 0
+    async with context.database.read() as tx:
+        found = await events.newer_of_organization(
+            tx, organization_id, cursor.floor, limit=MOST_EVENTS + len(cursor.seen)
+        )
+        for event_id, length in found:
+            if event_id in seen:
+                continue
+            size += length
+            if chosen and (size > MOST_BYTES or len(chosen) == MOST_EVENTS):
+                return await _in_order(tx, chosen), True
+            chosen.append(event_id)
+        return await _in_order(tx, chosen), len(chosen) == MOST_EVENTS
+
+
+async def _in_order(tx: Transaction, ids: Sequence[str]) -> list[Event]:
+    found = await events.find_many(tx, ids)
+    return [found[event_id] for event_id in ids if event_id in found]
 
 
 async def _render(context: Context, window: Window, event: Event) -> Shown | None:

@@ -119,6 +119,19 @@ async def test_a_body_over_the_limit_is_a_413_and_is_not_read_to_its_end(
     assert taken <= limit + 4096
 
 
+@pytest.mark.parametrize(
+    ("query", "headers", "status"),
+    [("a=1&" * 5_000, 0, 414), ("", middleware.MOST_HEADERS, 431), ("a=1", middleware.MOST_HEADERS // 2, 404)],
+)
+async def test_a_head_that_takes_long_to_read_is_refused_before_anything_reads_it(
+    sqlite_api: ApiFixture, query: str, headers: int, status: int
+) -> None:
+    many = {f"X-{number}": "1" for number in range(headers)}
+    response = await sqlite_api.get(f"/nothing?{query}", headers=many)
+    assert response.status_code == status
+    assert_enveloped(response)
+
+
 async def test_a_body_of_exactly_the_limit_is_read(sqlite_api: ApiFixture) -> None:
     limit = sqlite_api.app.context.settings.body_limit_bytes
     frame = json.dumps({"type": "upload.completed", "data": {"a": ""}}).encode()

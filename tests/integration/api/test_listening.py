@@ -164,3 +164,22 @@ def test_a_cursor_stays_short_and_forgets_only_what_lies_below_its_floor() -> No
     assert cursor.after([], Cursor.ago(0)).seen == ()
     with pytest.raises(Invalid):
         Cursor.read("")
+
+
+async def test_an_answer_holds_large_events_a_few_at_a_time(api: ApiFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "MOST_BYTES", 1_000)
+    cursor = (await ask(api, None))["cursor"]
+    published = [await publish(api, text="x" * size) for size in (400, 400, 2_000, 10)]
+    pages = []
+    for _ in range(3):
+        page = await ask(api, cursor)
+        cursor = page["cursor"]
+        pages.append([one["id"] for one in page["data"]])
+    assert pages == [published[:2], published[2:3], published[3:]]
+
+
+async def test_a_cursor_names_no_more_events_than_an_answer_gives(api: ApiFixture) -> None:
+    ids = [new_event_id() for _ in range(MOST_SEEN + 1)]
+    assert len(Cursor.read(Cursor(ids[0], tuple(ids[1:])).write()).seen) == MOST_SEEN
+    refused = await api.get(LISTEN, params={"cursor": Cursor(ids[0], (*ids[1:], new_event_id())).write()})
+    assert (refused.status_code, "`cursor`" in refused.text) == (400, True)

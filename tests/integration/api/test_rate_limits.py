@@ -12,11 +12,13 @@ import pytest
 
 from api.http import limits
 from sendoff.accounts import organizations
+from sendoff.accounts.authentication import hash_key
 from sendoff.clock import FakeClock
 from sendoff.endpoints import ping_limits
 from sendoff.errors import RateLimited
 from sendoff.observability.metrics import RATE_LIMITS_SKIPPED
 from tests.integration.api.api_fixture import ApiFixture, open_api
+from tests.support.polling import eventually
 from tests.support.receiver import Receiver
 
 UNKNOWN = "/api/v1/webhooks/0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11"
@@ -70,6 +72,32 @@ async def test_a_write_counts_whatever_becomes_of_it_once_it_is_authenticated(
         assert (await sqlite_api.call("POST", "/api/v1/webhooks", content=b"{")).status_code == 400
         assert (await sqlite_api.patch(f"/api/v1/webhooks/{webhook['id']}", {"url": 1})).status_code in (400, 429)
     assert await statuses(sqlite_api, 1) == [429]
+
+
+async def test_a_key_whose_writes_are_refused_is_not_looked_up_until_the_minute_ends(sqlite_api: ApiFixture) -> None:
+    await statuses(sqlite_api, 61)
+    async with sqlite_api.without_database():
+        assert await statuses(sqlite_api, 1) == [429]
+        assert (await sqlite_api.get(UNKNOWN)).status_code == 503
+    sqlite_api.app.clock.advance(60)
+    assert await statuses(sqlite_api, 1) == [404]
+
+
+async def test_of_a_flood_with_one_key_few_requests_are_admitted_at_once(
+    sqlite_api: ApiFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "ADMITTED_AT_ONCE", 1)
+    monkeypatch.setattr(limits, "WAITING_AT_MOST", 1)
+    other = await sqlite_api.new_key()
+    context, key_hash = sqlite_api.app.context, hash_key(sqlite_api.key)
+    async with limits.admission_turn(context, key_hash):
+        waiting = asyncio.create_task(sqlite_api.get(UNKNOWN))
+        turns = context.service(limits.admission_turns)
+        await eventually(lambda: turns.count(key_hash) == 2, what="the second request waits")
+        refused = await sqlite_api.get(UNKNOWN)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+        assert (await sqlite_api.get(UNKNOWN, key=other)).status_code == 404
+    assert (await waiting).status_code == 404
 
 
 async def test_a_refused_write_never_pings(sqlite_api: ApiFixture, receiver: Receiver) -> None:

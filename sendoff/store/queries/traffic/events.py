@@ -69,10 +69,14 @@ async def find_many(tx: Transaction, event_ids: Iterable[str]) -> dict[str, Even
     return {event.id: event for event in (await tx.scalars(query)).all()}
 
 
-async def newer_of_organization(tx: Transaction, organization_id: str, first_id: str, *, limit: int) -> list[Event]:
-    """The organization's events from the id `first_id` on, oldest first, at most `limit`."""
-    query = select(Event).where(col(Event.id) >= first_id, col(Event.organization_id) == organization_id)
-    return list((await tx.scalars(query.order_by(col(Event.id)).limit(limit))).all())
+async def newer_of_organization(
+    tx: Transaction, organization_id: str, first_id: str, *, limit: int
+) -> list[tuple[str, int]]:
+    """Ids of the organization's events from `first_id` on, oldest first, each with the length of its data."""
+    query = select(Event.id, func.length(Event.data)).where(
+        col(Event.id) >= first_id, col(Event.organization_id) == organization_id
+    )
+    return [(event_id, length) for event_id, length in (await tx.execute(query.order_by(col(Event.id)).limit(limit)))]
 
 
 async def organizations_with_newer(tx: Transaction, first_id: str) -> frozenset[str]:
