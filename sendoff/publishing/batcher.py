@@ -31,6 +31,7 @@ from sendoff.publishing.publish import (
     Publication,
     accept_one,
     check_fan_out,
+    check_transformed,
     enqueue_accepted,
     evaluate_publication,
     find_subscribers,
@@ -365,6 +366,11 @@ class PublishBatcher:
             publication.evaluations.update(results)
             if left:
                 self._start_apart(waiting, self._evaluate_apart(waiting, publication, found))
+                continue
+            try:
+                check_transformed(publication, found)
+            except TooLarge as error:
+                waiting.refuse(error)
             else:
                 evaluated.append((waiting, publication))
         return evaluated

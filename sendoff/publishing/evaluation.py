@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from sendoff.errors import TooLarge
 from sendoff.policy.endpoints.expressions import (
     Evaluated,
     EvaluationContext,
@@ -33,6 +34,9 @@ the sandbox, which takes at least 1 ms, but none of it from other requests."""
 
 SECONDS_AT_ONCE = 0.0005
 """Seconds of evaluation on the event loop before other requests get a turn; the last pair may exceed it by as much."""
+
+MAX_EVALUATED_CHARACTERS = 64 * 1024 * 1024
+"""Characters that transforms may make of the events of one request. They are held in memory until they are inserted."""
 
 _SECONDS = 5.0
 
@@ -78,7 +82,8 @@ def evaluate_at_once(jobs: Iterable[EvaluationJob]) -> tuple[Evaluations, list[E
         event = EvaluationContext(job.source)
         later: list[Pair] = []
         for pair in job.pairs:
-            if pair_steps(pair, job.source) > STEPS_AT_ONCE or time.perf_counter() > until:
+            # The time comes first: to know its steps, a pair that is not kept compiled is compiled, for milliseconds.
+            if time.perf_counter() > until or pair_steps(pair, job.source) > STEPS_AT_ONCE:
                 later.append(pair)
             else:
                 found[job.source.id, pair] = evaluate_pair(pair, event)
@@ -90,16 +95,33 @@ def evaluate_at_once(jobs: Iterable[EvaluationJob]) -> tuple[Evaluations, list[E
 async def evaluate(context: Context, organization_id: str, jobs: Sequence[EvaluationJob]) -> Evaluations:
     """What all pairs of the jobs give.
 
-    Raises Unavailable when too much of the organization's work waits for the sandbox; nothing is decided then.
+    Raises Unavailable when too much of the organization's work waits for the sandbox; nothing is decided then. Raises
+    TooLarge when the results are.
     """
     found, left = evaluate_at_once(jobs)
+    size = _size(found)
     while left:
         await asyncio.sleep(0)
         results, left = evaluate_at_once(left)
         if not results:  # only costly pairs are left
             results = await _evaluate_aside(context, organization_id, left.pop(0))
         found |= results
+        size += _size(results)
+        check_evaluated(size)
     return found
+
+
+def check_evaluated(characters: int) -> None:
+    """Raise TooLarge for more than MAX_EVALUATED_CHARACTERS."""
+    if characters > MAX_EVALUATED_CHARACTERS:
+        raise TooLarge(
+            f"The transforms of the organization's endpoints make more than {MAX_EVALUATED_CHARACTERS // 1024**2} MB "
+            "of these events; publish fewer at once."
+        )
+
+
+def _size(results: Evaluations) -> int:
+    return sum(len(result.data or "") for result in results.values())
 
 
 async def evaluate_event(
@@ -115,10 +137,14 @@ def input_of(event: Event) -> ExpressionInput:
     return ExpressionInput(event.id, event.type, event.occurred_at, event.data.encode())
 
 
+def _length(pair: Pair) -> int:
+    return len(pair.filter or "") + len(pair.transform or "")
+
+
 async def _evaluate_aside(context: Context, organization_id: str, job: EvaluationJob) -> Evaluations:
-    """Evaluate in the sandbox, the cheapest pairs first, so that costly ones fail before others do."""
+    """Evaluate in the sandbox, the shortest pairs first, so that costly ones fail before others do."""
     source = job.source
-    order = sorted(job.pairs, key=lambda pair: pair_steps(pair, source))
+    order = sorted(job.pairs, key=_length)
     task = EvaluateExpressions(order, source.id, source.type, source.occurred_at, source.data.decode())
     try:
         results = await context.service(Sandbox.of).run(

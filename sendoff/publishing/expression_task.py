@@ -15,6 +15,16 @@ CPU_SECONDS = 0.5
 an organization's own expressions delay its events for longer."""
 
 
+MAX_TRANSFORMED_CHARACTERS = 8 * 1024 * 1024
+"""Characters that the transforms of an organization's endpoints may make of one event, all deliveries together; those
+that come later fail. Without it, 500 endpoints make 128 MB of an event of a kilobyte, in memory and in the database."""
+
+TOO_MUCH_TRANSFORMED = Evaluated(
+    error=f"the transforms of the organization's endpoints made more than {MAX_TRANSFORMED_CHARACTERS // 1024**2} MB "
+    "of this event"
+)
+
+
 class EvaluateExpressions(msgspec.Struct, frozen=True):
     """What do `pairs` of a filter and a transform give for this event, whose `data` is JSON text?"""
 
@@ -28,8 +38,13 @@ class EvaluateExpressions(msgspec.Struct, frozen=True):
         """What each pair gives, in their order."""
         source = ExpressionInput(self.id, self.type, self.occurred_at, self.data.encode())
         event = EvaluationContext(source)
-        until = time.process_time() + CPU_SECONDS
+        until, characters = time.process_time() + CPU_SECONDS, 0
         late = Evaluated(
             error=f"the expressions of the organization's endpoints took more than {CPU_SECONDS:g} s for this event"
         )
-        return [evaluate_pair(pair, event) if time.process_time() < until else late for pair in self.pairs]
+        results: list[Evaluated] = []
+        for pair in self.pairs:
+            result = evaluate_pair(pair, event) if time.process_time() < until else late
+            characters += len(result.data or "")
+            results.append(result if characters <= MAX_TRANSFORMED_CHARACTERS else TOO_MUCH_TRANSFORMED)
+        return results

@@ -21,8 +21,9 @@ from sendoff.policy.delivery.admission import most_due
 from sendoff.policy.endpoints.expressions import Evaluated, ExpressionInput
 from sendoff.policy.endpoints.matching import BUILT_IN_TYPES, is_event_type_name, matches, patterns_of_all
 from sendoff.policy.states import DeadLetterReason, DeliveryState
-from sendoff.publishing.evaluation import EvaluationJob, Evaluations, evaluate, pair_of, pairs_of
+from sendoff.publishing.evaluation import EvaluationJob, Evaluations, check_evaluated, evaluate, pair_of, pairs_of
 from sendoff.publishing.event_types import check_data, check_types, look_up_publishable
+from sendoff.publishing.expression_task import MAX_TRANSFORMED_CHARACTERS, TOO_MUCH_TRANSFORMED
 from sendoff.publishing.turns import PublishTurns
 from sendoff.publishing.untransformed import Untransformed, dead_letter_untransformed
 from sendoff.store.engine.database import ANSWER_SECONDS, Transaction
@@ -219,10 +220,11 @@ async def _insert(context: Context, plan: Plan, now: datetime, *, tx: Transactio
 async def evaluate_publication(context: Context, publication: Publication, subscribers: Sequence[Subscriber]) -> None:
     """Evaluate what of the subscribers' filters and transforms the publication has no results of yet.
 
-    Raises Unavailable when too much of the organization's work waits; see `evaluation.evaluate`.
+    Raises Unavailable when too much of the organization's work waits, and TooLarge; see `evaluation.evaluate`.
     """
     jobs = publication.missing_evaluations(subscribers, now=context.clock.now())
     publication.evaluations.update(await evaluate(context, publication.organization_id, jobs))
+    check_transformed(publication, subscribers)
 
 
 async def _take_places(tx: Transaction, planned: Sequence[NewDelivery]) -> None:
@@ -312,10 +314,14 @@ def plan_publications(
         due_at_most = most_due(endpoint_cap, slots=slots, endpoints=len(reached))
         for event, event_id in zip(publication.events, publication.ids, strict=True):
             rows: list[NewDelivery] = []
+            transformed = 0
             for subscriber in subscribed[event.type]:
                 result = publication.result_for(subscriber, event_id)
                 if not result.matches:
                     continue
+                transformed += len(result.data or "")
+                if result.data is not None and transformed > MAX_TRANSFORMED_CHARACTERS:
+                    result = TOO_MUCH_TRANSFORMED
                 if result.error is not None:
                     state = DeliveryState.DEAD
                 elif subscriber.ordered:
@@ -355,6 +361,17 @@ def check_fan_out(publication: Publication, subscribers: Sequence[Subscriber]) -
             "publish it in parts."
         )
     return count
+
+
+def check_transformed(publication: Publication, subscribers: Sequence[Subscriber]) -> None:
+    """Raise TooLarge for several events of which transforms make too much together."""
+    if not publication.evaluations or len(publication.events) == 1:
+        return
+    subscribed, total = _by_type(publication, subscribers), 0
+    for event, event_id in zip(publication.events, publication.ids, strict=True):
+        results = [publication.result_for(subscriber, event_id) for subscriber in subscribed[event.type]]
+        total += sum(len(result.data or "") for result in results)
+    check_evaluated(total)
 
 
 def _by_type(publication: Publication, subscribers: Sequence[Subscriber]) -> dict[str, list[Subscriber]]:

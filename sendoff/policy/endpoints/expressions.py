@@ -89,8 +89,9 @@ _TOKEN = re.compile(
     |(?P<number>(?:0[xX][0-9a-fA-F]+|\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)[uU]?)
     |(?P<word>[A-Za-z_]\w*)
     |(?P<operator>\|\||&&|==|!=|<=|>=|.)""",
-    re.VERBOSE | re.DOTALL,
+    re.VERBOSE | re.DOTALL | re.ASCII,
 )
+_OPERATORS = frozenset(("||", "&&", "==", "!=", "<=", ">=", *"()[]{}.,?:+-*/%<>=!&|`"))
 _SYNTAX_ERROR = re.compile(r"<input>:(\d+):(\d+): (?:Syntax error: )?([^\n]*)")
 _OPENING, _CLOSING = ("(", "[", "{"), (")", "]", "}")
 
@@ -145,8 +146,8 @@ def compile_expression(source: str, purpose: Purpose) -> Expression:
     """Compile an expression and check its bounds. Raises ExpressionRefused."""
     if len(source) > MAX_CHARACTERS[purpose]:
         raise ExpressionRefused(f"has {len(source):,} characters; at most {MAX_CHARACTERS[purpose]:,} are possible")
+    tokens = _tokenize(source)
     _compile(source)
-    tokens = [_Token(str(found.lastgroup), found[0], found.start() + 1) for found in _TOKEN.finditer(source)]
     significant = [token for token in tokens if token.kind != "blank"]
     reads = _check_tokens(significant)
     if reads > MAX_READS[purpose]:
@@ -302,6 +303,21 @@ class _Macro:
     """How many brackets are open within which it stands."""
     variable: str
     uses: int = -1  # where it is named first, it is not read
+
+
+def _tokenize(source: str) -> list[_Token]:
+    """The expression's tokens. Raises ExpressionRefused for what none can begin with.
+
+    The library goes on after such characters, and takes 0.1 s for 4,000 of them.
+    """
+    tokens: list[_Token] = []
+    for found in _TOKEN.finditer(source):
+        token = _Token(str(found.lastgroup), found[0], found.start() + 1)
+        if token.kind == "operator" and token.text not in _OPERATORS:
+            problem = "a string begins that does not end" if token.text in "\"'" else f"{token.text!r} means nothing"
+            raise ExpressionRefused(f"does not compile at character {token.at}: {problem}")
+        tokens.append(token)
+    return tokens
 
 
 def _check_tokens(tokens: Sequence[_Token]) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sendoff.operators.replays.replay import tick_replay
+from sendoff.publishing import evaluation, publish
 from tests.integration.api.api_fixture import ApiFixture
 from tests.support.receiver import Receiver
 
@@ -162,3 +163,19 @@ async def test_explain_tells_which_filter_refused_the_event(api: ApiFixture, rec
             "The endpoint's filter failed: the event has no 'nothing': data.nothing.here == 1",
         ),
     }
+
+
+async def test_transforms_that_make_too_much_of_an_event_fail_and_of_a_batch_refuse_it(
+    api: ApiFixture, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "MAX_TRANSFORMED_CHARACTERS", 2_500)
+    monkeypatch.setattr(evaluation, "MAX_EVALUATED_CHARACTERS", 5_000)
+    for path in ("/a", "/b", "/c"):
+        await api.register(receiver.url(path), transform="{'text': data.text + data.text}")
+    event = {"type": "upload.completed", "data": {"text": "x" * 500}}
+    alone = await api.post("/api/v1/events", event)
+    assert (alone.status_code, alone.json()["deliveries"]) == (202, 3)
+    letters = (await api.get("/operator/v1/dead-letters")).json()["data"]
+    assert [letter["reason"] for letter in letters] == ["transform_failed"]
+    batch = await api.post("/api/v1/events/batch", {"events": [event] * 2})
+    assert (batch.status_code, "transforms" in batch.text) == (413, True)

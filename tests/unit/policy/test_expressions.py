@@ -149,6 +149,8 @@ def test_a_transform_that_fails_matches_and_says_why(expression: str, reason: st
         ("1 +", "does not compile at character 4"),
         ("data.x ==\n= 2", "does not compile at line 2, character 1"),
         ("data.x == 'open", "does not compile at character 11"),
+        ("data.\u202e", "does not compile at character 6"),
+        ("\\x" * 400, "does not compile at character 1"),
         ("data.`a`", "does not compile"),
         ("(" * 200 + "true" + ")" * 200, "does not compile"),
         ("a" * 1001, "1,001 characters; at most 1,000"),
