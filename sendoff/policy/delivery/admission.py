@@ -103,6 +103,11 @@ class Quotas:
     default: int
     unproven: int = sys.maxsize
 
+    @property
+    def allow_one(self) -> bool:
+        """Whether every endpoint may get a delivery."""
+        return self.default >= 1 and self.unproven >= 1 and all(quota >= 1 for quota in self.known.values())
+
 
 UNLIMITED = Quotas({}, default=sys.maxsize)
 

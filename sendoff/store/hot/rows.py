@@ -123,6 +123,11 @@ class AttemptRecord:
     """Whether it may make an operational event: the success of an endpoint that was well when it was claimed cannot."""
 
     @property
+    def is_plain_success(self) -> bool:
+        """Whether it was delivered to an endpoint that was well, so that little else can follow from it."""
+        return self.state is DeliveryState.DELIVERED and not self.may_be_noted
+
+    @property
     def attempt_count(self) -> int:
         """How many counted attempts the delivery has with this one."""
         return self.number if self.counted else self.number - 1
@@ -201,24 +206,27 @@ UNKNOWN_QUOTA = """(
 """SQL for the quota of an endpoint that a claim does not name. Deliveries for endpoints that are not active need no
 capacity, for they are not sent."""
 
-CONTENT = """
-    SELECT t.id, t.event_id, t.endpoint_id, t.organization_id, t.state, t.attempt_count, t.replay_id, t.blocked_since,
-        t.sequence, t.taken_over,
+CONTENT_COLUMNS = """t.id, t.event_id, t.endpoint_id, t.organization_id, t.state, t.attempt_count, t.replay_id,
+        t.blocked_since, t.sequence,
         p.state AS endpoint_state, p.dialect, p.url, p.secret, p.previous_secret, p.previous_secret_until,
         CASE WHEN p.operator_rate_limit IS NULL OR p.rate_limit < p.operator_rate_limit
             THEN p.rate_limit ELSE p.operator_rate_limit END AS rate_limit,
         p.consecutive_failures, p.last_success_at, p.unhealthy_since, p.ordered,
         p.retry_schedule, p.timeout_seconds, p.max_in_flight,
         p.headers, p.auth,
-        e.type AS event_type, COALESCE(t.data, e.data) AS data, e.occurred_at, e.request_id, e.traceparent
+        e.type AS event_type, COALESCE(t.data, e.data) AS data, e.occurred_at, e.request_id, e.traceparent"""
+"""SQL for what a claim returns of a delivery `t`, its endpoint `p` and its event `e`; `taken_over` belongs to it, which
+says whether another claim's lease had ended."""
+
+CONTENT = f"""
+    SELECT {CONTENT_COLUMNS}, t.taken_over
     FROM claimed t
     LEFT JOIN endpoints p ON t.state = 'in_flight' AND p.id = t.endpoint_id
     LEFT JOIN events e ON t.state = 'in_flight' AND e.id = t.event_id
-    WHERE {returned}
+    WHERE {{returned}}
     ORDER BY (t.replay_id IS NOT NULL), t.id
 """
-"""SQL for what a claim returns of the deliveries in `claimed`; of held ones, only their endpoint. `taken_over` says
-whether another claim's lease had ended."""
+"""SQL for what a claim returns of the deliveries in `claimed`; of held ones, only their endpoint."""
 
 SENDERS = """
     SELECT k.key_hash, k.id, k.prefix, k.organization_id, k.user_id, k.scopes, k.expires_at, k.revoked_at,

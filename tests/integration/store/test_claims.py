@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,10 +11,16 @@ import pytest
 from sendoff.delivery.pipeline import claim, claim_held, deliver, release
 from sendoff.delivery.record import record
 from sendoff.delivery.sweep import sweep
+from sendoff.ids import new_id
 from sendoff.policy.delivery.admission import Quotas
+from sendoff.policy.delivery.decision import HealthEffect
+from sendoff.policy.states import DeliveryState
 from sendoff.publishing.publish import NewEvent
+from sendoff.store.hot.rows import AttemptRecord
+from sendoff.store.queries import endpoints
 from sendoff.store.queries.traffic import deliveries, delivery_history
-from tests.support.app_fixture import AppFixture, open_app
+from sendoff.store.tables import Delivery
+from tests.support.app_fixture import START, AppFixture, open_app
 from tests.support.receiver import Receiver
 
 
@@ -111,6 +118,64 @@ async def test_recording_waits_briefly_for_a_locked_row(database_url: str, recei
         async with app.transaction() as tx:
             [recorded] = await delivery_history.find_many(tx, ids)
             assert (recorded.attempt_count, recorded.last_response_status) == (1, status)
+
+
+async def test_a_claim_of_one_delivery_brings_what_a_claim_of_several_does(
+    database_url: str, receiver: Receiver
+) -> None:
+    async with open_app(database_url) as app:
+        first, second = await publish_some(app, receiver, 2)
+        [alone] = (await claim(app.context, [first])).to_send
+        [among_others] = (await claim(app.context, [second, new_id()])).to_send
+        assert alone.endpoint == among_others.endpoint
+        assert replace(alone.delivery, id=second, event_id=among_others.event.id) == among_others.delivery
+        assert replace(alone.event, id=among_others.event.id) == among_others.event
+
+
+async def test_a_success_is_recorded_alike_whether_it_may_be_noted_or_not(
+    database_url: str, receiver: Receiver
+) -> None:
+    """At an endpoint that began to fail meanwhile, from which a success takes its failures."""
+    async with open_app(database_url) as app:
+        ids = await publish_some(app, receiver, 2)
+        [endpoint_id] = {claimed.endpoint.id for claimed in (await claim(app.context, ids)).to_send}
+        recorded, endpoints_after = [], []
+        for delivery_id, may_be_noted in zip(ids, (False, True), strict=True):
+            async with app.context.database.write() as tx:
+                [endpoint] = (await endpoints.find_many(tx, [endpoint_id])).values()
+                endpoint.consecutive_failures, endpoint.first_failure_at = 2, START
+                [delivery] = await delivery_history.find_many(tx, [delivery_id])
+            attempt = success_of(delivery, may_be_noted=may_be_noted)
+            written = await app.context.hot.record([attempt, success_of(None)], now=START, failing_at=10)
+            assert written.claims == {(attempt.delivery_id, attempt.lease_token)}
+            async with app.transaction() as tx:
+                [after] = await delivery_history.find_many(tx, [delivery_id])
+                recorded.append(after.model_dump(exclude={"id", "event_id"}))
+                endpoints_after.append((await endpoints.find_many(tx, [endpoint_id]))[endpoint_id].model_dump())
+        assert recorded[0] == recorded[1]
+        assert endpoints_after[0] == endpoints_after[1]
+        assert (endpoints_after[0]["consecutive_failures"], endpoints_after[0]["first_failure_at"]) == (0, None)
+
+
+def success_of(delivery: Delivery | None, *, may_be_noted: bool = False) -> AttemptRecord:
+    """The delivery's success, or that of a delivery that is not there any more."""
+    return AttemptRecord(
+        delivery_id=new_id() if delivery is None else delivery.id,
+        lease_token=new_id() if delivery is None else str(delivery.lease_token),
+        state=DeliveryState.DELIVERED,
+        due_at=None,
+        counted=True,
+        number=1,
+        started_at=START,
+        ended_at=START + timedelta(milliseconds=5),
+        duration_ms=5,
+        outcome="ok",
+        response_status=204,
+        error=None,
+        blocked_since=None,
+        health=HealthEffect.SUCCESS,
+        may_be_noted=may_be_noted,
+    )
 
 
 async def test_a_sweep_leaves_newly_accepted_deliveries_to_their_job(database_url: str, receiver: Receiver) -> None:

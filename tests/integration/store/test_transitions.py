@@ -88,7 +88,7 @@ async def claim_held(app: AppFixture, row: Delivery) -> None:
     await app.context.hot.claim_held({row.endpoint_id: 1}, lease_token=new_id(), until=until)
 
 
-def record(state: DeliveryState) -> Write:
+def record(state: DeliveryState, *, may_be_noted: bool = True) -> Write:
     async def write(app: AppFixture, row: Delivery) -> None:
         now = app.clock.now()
         attempt = AttemptRecord(
@@ -106,6 +106,7 @@ def record(state: DeliveryState) -> Write:
             error=None,
             blocked_since=None,
             health=HealthEffect.NONE,
+            may_be_noted=may_be_noted,
         )
         await app.context.hot.record([attempt], now=now, failing_at=10)
 
@@ -175,7 +176,10 @@ DELIVERIES = Subject(
         states.CLAIM_DUE: [claim_due(UNLIMITED), claim_due(NO_CAPACITY)],
         states.CLAIM_HELD: [claim_held],
         states.RELEASE: [release(held=False), release(held=True)],
-        states.RECORD: [record(state) for state in states.RECORD.targets if isinstance(state, DeliveryState)],
+        states.RECORD: [
+            *(record(state) for state in states.RECORD.targets if isinstance(state, DeliveryState)),
+            record(DeliveryState.DELIVERED, may_be_noted=False),
+        ],
         states.RETRY_NOW: [
             in_transaction(
                 lambda tx, app, row: deliveries.make_due_now(tx, row.id, now=app.clock.now() + timedelta(seconds=1))
@@ -318,7 +322,7 @@ def move_item(trigger: Trigger, to: ReplayItemState) -> Write:
     return in_transaction(lambda tx, _, row: replays.move_items(tx, row.replay_id, [row.delivery_id], trigger, to=to))
 
 
-def record_item(state: DeliveryState) -> Write:
+def record_item(state: DeliveryState, *, may_be_noted: bool = True) -> Write:
     """Records an attempt of the item's delivery, which is in flight."""
 
     async def write(app: AppFixture, row: ReplayItem) -> None:
@@ -328,7 +332,7 @@ def record_item(state: DeliveryState) -> Write:
         delivery.id, delivery.replay_id, delivery.state = row.delivery_id, row.replay_id, DeliveryState.IN_FLIGHT
         async with app.context.database.write() as tx:
             await tx.merge(delivery)
-        await record(state)(app, delivery)
+        await record(state, may_be_noted=may_be_noted)(app, delivery)
 
     return write
 
@@ -344,7 +348,11 @@ REPLAY_ITEMS = Subject(
             for state in states.SEND_ITEM.targets
             if isinstance(state, ReplayItemState)
         ],
-        states.RECORD_ITEM: [record_item(DeliveryState.DELIVERED), record_item(DeliveryState.DEAD)],
+        states.RECORD_ITEM: [
+            record_item(DeliveryState.DELIVERED),
+            record_item(DeliveryState.DELIVERED, may_be_noted=False),
+            record_item(DeliveryState.DEAD),
+        ],
         states.CLOSE_ITEM: [move_item(states.CLOSE_ITEM, ReplayItemState.FAILED)],
     },
 )
@@ -477,7 +485,9 @@ def test_every_statement_that_sets_a_state_takes_it_from_a_trigger() -> None:
         if not triggers:  # the one statement whose state is a column of what it is given, checked by attempt_columns
             assert re.search(r"state = (r\.|:)state\b", what), f"{file}: {what}"
             triggers = {"RECORD"}
-        found = set(re.findall(r"found_by\((\w+)", whole)) | ({"CLAIM_DUE"} if "ranked" in whole else set())
+        found = set(re.findall(r"found_by\((\w+)", whole)) | (
+            {"CLAIM_DUE"} if re.search("ranked|IS_DUE", whole) else set()
+        )
         assert triggers <= found, f"{file}: {whole}"
 
 
