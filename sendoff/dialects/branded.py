@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import secrets as randomness
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sendoff.dialects.base import CONTENT_TYPE, AttemptInfo, EventData, Headers, check_text_secret
 from sendoff.dialects.envelopes import ENVELOPES
@@ -42,8 +42,17 @@ class BrandedDialect:
     """One of BRANDED_SCHEMES."""
     envelope: str = "optimaldial"
     """One of ENVELOPES."""
+    prefix: str = field(init=False)
+    """The common prefix of header names."""
+    agent: str = field(init=False)
+    """The value of `User-Agent`."""
+    signature_name: str = field(init=False)
+    """The name of the signature header."""
+    _names: tuple[str, ...] = field(init=False, repr=False)
+    """The names of the other headers, which are the same at every attempt."""
 
     def __post_init__(self) -> None:
+        self._derive()
         if not _BRAND.fullmatch(self.brand):
             raise ValueError(f"Invalid brand {self.brand!r}; use letters, digits and single hyphens between them.")
         for name in (self.prefix, self.signature_name):
@@ -57,24 +66,20 @@ class BrandedDialect:
                 f"envelopes: {', '.join(ENVELOPES)}."
             )
 
+    def _derive(self) -> None:
+        prefix = self.header_prefix or f"X-{self.brand}-"
+        derived = {
+            "prefix": prefix,
+            "agent": self.user_agent or f"{self.brand}-Webhooks/1.0",
+            "signature_name": self.signature_header or f"{prefix}Signature",
+            "_names": tuple(prefix + name for name in ("Event", "Event-Id", "Delivery-Id", "Attempt", "Timestamp")),
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
+
     @property
     def name(self) -> str:
         return NAME
-
-    @property
-    def prefix(self) -> str:
-        """The common prefix of header names."""
-        return self.header_prefix or f"X-{self.brand}-"
-
-    @property
-    def agent(self) -> str:
-        """The value of `User-Agent`."""
-        return self.user_agent or f"{self.brand}-Webhooks/1.0"
-
-    @property
-    def signature_name(self) -> str:
-        """The name of the signature header."""
-        return self.signature_header or f"{self.prefix}Signature"
 
     @property
     def receiver_scheme(self) -> Scheme:
@@ -91,13 +96,14 @@ class BrandedDialect:
         return ENVELOPES[self.envelope](event, self.api_version)
 
     def headers(self, event: EventData, attempt: AttemptInfo, body: bytes, secrets: Sequence[str]) -> Headers:
+        event_type, event_id, delivery_id, number, timestamp = self._names
         return [
             CONTENT_TYPE,
             ("User-Agent", self.agent),
             (self.signature_name, BRANDED_SCHEMES[self.scheme](attempt.timestamp, body, secrets)),
-            (self.prefix + "Event", event.type),
-            (self.prefix + "Event-Id", event.event_id),
-            (self.prefix + "Delivery-Id", attempt.delivery_id),
-            (self.prefix + "Attempt", str(attempt.attempt)),
-            (self.prefix + "Timestamp", str(attempt.timestamp)),
+            (event_type, event.type),
+            (event_id, event.event_id),
+            (delivery_id, attempt.delivery_id),
+            (number, str(attempt.attempt)),
+            (timestamp, str(attempt.timestamp)),
         ]
