@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DOCS_VENV := .venv-docs
 
-.PHONY: setup demo test bench chaos lint types layers audit audit-dependencies unit coverage tests docs lock clean client-tools
+.PHONY: setup demo test bench chaos lint types layers audit audit-dependencies unit coverage tests docs lock clean client-tools broker-tools
 
 setup: $(VENV)/.ready
 
@@ -40,6 +40,10 @@ client-tools: setup
 	-cd .tools && npm ci --no-audit --no-fund --ignore-scripts
 	-GOBIN=$(CURDIR)/.tools/bin go install github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen@v2.8.2
 	-mvn -q dependency:copy -Dartifact=org.openapitools:openapi-generator-cli:7.25.0 -DoutputDirectory=$(CURDIR)/.tools
+
+# Kafka's own jars, for tests/acceptance/test_brokers.py; needs Java and Maven.
+broker-tools:
+	mvn -q -B -f tests/support/brokers/pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.tools/kafka
 
 lint: setup
 	$(BIN)/ruff check .
@@ -85,6 +89,7 @@ $(DOCS_VENV)/.ready: requirements/docs.txt
 
 lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet -o requirements/run.txt
+	uv pip compile pyproject.toml --extra brokers --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet -o requirements/brokers.txt
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet -o requirements/dev.txt
 	uv pip compile --group docs --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet -o requirements/docs.txt
 

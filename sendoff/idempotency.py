@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 import structlog
 
@@ -21,6 +22,7 @@ from sendoff.context import Context
 from sendoff.errors import IdempotencyInProgress, IdempotencyKeyReused, Invalid, Unavailable
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import idempotency
+from sendoff.store.queries.idempotency import RecordKey
 from sendoff.store.tables import IdempotencyRecord
 
 LIFETIME = timedelta(hours=24)
@@ -144,22 +146,58 @@ async def reserve_each(
 
     Raises as `reserve` does.
     """
+    asked = list(requests)
+    repeated: dict[RecordKey, IdempotentRequest] = {}
+    for request, found in zip(asked, await reserve_all(tx, context, asked), strict=True):
+        match found:
+            case Reservation.REUSED:
+                raise IdempotencyKeyReused
+            case Reservation.IN_PROGRESS:
+                raise IdempotencyInProgress
+            case Reservation.REPEATED:
+                repeated[request.organization_id, request.key] = request
+    records = await idempotency.find_all(tx, repeated)
+    return {request.key: _answer_again(context, request, records[key]) for key, request in repeated.items()}
+
+
+class Reservation(StrEnum):
+    """What the key of one of several requests is."""
+
+    NEW = "new"
+    """Reserved for this request, the first with its key."""
+    REPEATED = "repeated"
+    """An earlier request was the same."""
+    REUSED = "reused"
+    """An earlier request with the key was another one."""
+    IN_PROGRESS = "in_progress"
+
+
+async def reserve_all(tx: Transaction, context: Context, requests: Sequence[IdempotentRequest]) -> list[Reservation]:
+    """Reserve keys, of which none comes twice, in one statement; what it found for each, in their order."""
     now = context.clock.now()
-    answered: dict[str, StoredResponse] = {}
-    waiting = {one.key: one for one in sorted(requests, key=lambda one: one.key)}
-    while waiting:
-        new = await idempotency.insert_new(tx, [_record(one, now) for one in waiting.values()])
-        waiting = {key: one for key, one in waiting.items() if key not in new}
-        if not waiting:
-            break
-        organization_id = next(iter(waiting.values())).organization_id
-        for found in await idempotency.find_each(tx, organization_id, waiting.keys()):
-            if _is_void(found, now):
-                await idempotency.remove(tx, organization_id, found.key)
-                tx.expunge(found)
-            else:
-                answered[found.key] = _answer_again(context, waiting.pop(found.key), found)
-    return answered
+    inserted = await idempotency.insert_new(tx, [_record(request, now) for request in requests])
+    known = [request for request in requests if (request.organization_id, request.key) not in inserted]
+    found = await idempotency.find_all(tx, [(one.organization_id, one.key) for one in known])
+    void = [key for key, record in found.items() if _is_void(record, now)]
+    again = [request for request in known if (request.organization_id, request.key) in void]
+    if again:
+        await idempotency.remove_all(tx, void)
+        inserted |= await idempotency.insert_new(tx, [_record(request, now) for request in again])
+    return [_reservation(request, inserted, found) for request in requests]
+
+
+def _reservation(
+    request: IdempotentRequest, inserted: Collection[RecordKey], found: Mapping[RecordKey, IdempotencyRecord]
+) -> Reservation:
+    key = request.organization_id, request.key
+    if key in inserted:
+        return Reservation.NEW
+    record = found.get(key)
+    if record is None:  # removed between the two statements
+        return Reservation.IN_PROGRESS
+    if record.request_hash != request.fingerprint:
+        return Reservation.REUSED
+    return Reservation.IN_PROGRESS if record.response_status is None else Reservation.REPEATED
 
 
 async def find_answer(tx: Transaction, context: Context, request: IdempotentRequest) -> StoredResponse | None:
@@ -179,12 +217,12 @@ async def complete(tx: Transaction, context: Context, request: IdempotentRequest
 async def complete_each(
     tx: Transaction, context: Context, answers: Mapping[IdempotentRequest, bytes], *, status: int
 ) -> None:
-    """Keep the answers of reserved requests of one organization, in the transaction that does their work."""
-    if not answers:
-        return
-    sealed = {one.key: context.vault.seal(body.decode(), bound_to=one.binding) for one, body in answers.items()}
-    organization_id = next(iter(answers)).organization_id
-    await idempotency.complete_each(tx, organization_id, sealed, status=status)
+    """Keep the answers of reserved requests, in the transaction that does their work."""
+    sealed = {
+        (one.organization_id, one.key): context.vault.seal(body.decode(), bound_to=one.binding)
+        for one, body in answers.items()
+    }
+    await idempotency.complete_all(tx, sealed, status=status)
 
 
 async def _free(context: Context, request: IdempotentRequest) -> None:

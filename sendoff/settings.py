@@ -417,6 +417,40 @@ class Settings(BaseSettings):
         min_length=1,
         description="The address on which it does: `0.0.0.0` for a Prometheus on another host. There is no password.",
     )
+    consume_from: SecretStr | None = Field(
+        None,
+        description="Where `sendoff consume` takes events from, unless --from says it: "
+        "`amqp://…?queue=NAME`, `nats://…?stream=NAME` or `kafka://…?topic=NAME`.",
+    )
+    consume_organization: str | None = Field(
+        None,
+        min_length=1,
+        description="The organization whose events its messages are, unless --org says it. Without one, each message "
+        "names its own; where there is only one organization, none has to be named.",
+    )
+    consume_organization_header: str = Field(
+        "Sendoff-Organization",
+        min_length=1,
+        description="The header in which a message names its organization, by its id or its external id.",
+    )
+    consume_batch: int = Field(
+        500,
+        ge=1,
+        le=1_000,
+        description="Messages that are accepted in one transaction at most. More are faster and hold up other writers "
+        "of the database for longer; a process that is killed gets as many again, as duplicates.",
+    )
+    consume_metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65_535,
+        description="The port on which `sendoff consume` serves `/metrics`, `/health` and `/ready`, when set.",
+    )
+    consume_metrics_host: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        description="The address on which it does: `0.0.0.0` for a Prometheus on another host. There is no password.",
+    )
     log_format: Literal["console", "json"] = Field(
         "console",
         description="`console` for people, `json` for machines: then every line has process, host, pid and version.",

@@ -19,6 +19,7 @@ from sendoff.store.engine.database import Transaction
 from sendoff.store.partitions.layout import read_partitions
 from sendoff.store.queries import audit, endpoints, idempotency, page_sessions
 from sendoff.store.queries.installation import retention
+from sendoff.store.queries.traffic import rejected_messages
 
 _log = structlog.get_logger(__name__)
 
@@ -48,14 +49,16 @@ class Removed:
     """Sessions of the pages that ended, and links to them."""
     partitions: int = 0
     """Partitions of the history that were dropped, with all that was in them; the others count rows."""
+    rejected_messages: int = 0
 
 
 async def purge_expired(context: Context) -> Removed:
     """Remove what is past its retention. Open deliveries stay, however old. Safe to run in two processes at once.
 
     Delivered deliveries are removed RETENTION_DAYS after they arrived, dead ones DEAD_LETTER_RETENTION_DAYS after they
-    died, with their attempts and dead letters; an event is removed with the last of its deliveries, and an audit entry
-    after AUDIT_RETENTION_DAYS. What lies in partitions leaves with the whole partition, somewhat later.
+    died, with their attempts and dead letters, and so are messages of brokers after they were rejected; an event is
+    removed with the last of its deliveries, and an audit entry after AUDIT_RETENTION_DAYS. What lies in partitions
+    leaves with the whole partition, somewhat later.
     """
     now = context.clock.now()
     finished = now - timedelta(days=context.settings.retention_days)
@@ -71,6 +74,7 @@ async def purge_expired(context: Context) -> Removed:
         audit_entries=await _purge_audit(context, until=now - timedelta(days=context.settings.audit_retention_days)),
         page_sessions=await _in_batches(context, page_sessions.remove_expired, until=now),
         partitions=dropped,
+        rejected_messages=await _in_batches(context, rejected_messages.remove_old, until=dead),
     )
     async with context.database.write() as tx:
         await endpoints.forget_ended_secrets(tx, now=now, limit=AT_ONCE)

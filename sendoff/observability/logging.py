@@ -44,8 +44,8 @@ FORMER_EVENTS = {
 def configure_logging(settings: Settings, *, process: str) -> None:
     """Send this process's log lines to standard error in the settings' format.
 
-    `process` is `web`, `worker`, `up` or `cli`. As JSON every line says it, with host, pid and version. Commands of the
-    command line (`cli`) say only what is wrong: the rest is in what they print, and in the audit log.
+    `process` is `web`, `worker`, `consume`, `up` or `cli`. As JSON every line says it, with host, pid and version.
+    Commands of the command line (`cli`) say only what is wrong: the rest is in what they print, and in the audit log.
     """
     level = "warning" if process == "cli" and settings.log_level == "info" else settings.log_level
     renderer: structlog.typing.Processor

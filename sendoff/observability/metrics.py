@@ -2,7 +2,7 @@
 
 What a process counts or measures of itself is in REGISTRY, which every process serves. INSTALLATION has what holds for
 the installation as a whole, served by the API (`operators/installation/measurements.py`); WORKER what only
-a worker has.
+a worker has, and CONSUMER what only `sendoff consume` has.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 disable_created_metrics()  # type: ignore[no-untyped-call] # a series more for each counter and histogram, which nobody asks for
 
 REGISTRY, INSTALLATION, WORKER = CollectorRegistry(), CollectorRegistry(), CollectorRegistry()
+CONSUMER = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
 GCCollector(registry=REGISTRY)
 
@@ -56,7 +57,7 @@ RATE_LIMITS_SKIPPED = Counter(
 )
 EVENTS_ACCEPTED = Counter(
     "sendoff_events_accepted_total",
-    "Events that were published through the API and committed.",
+    "Events that were published through the API, or came from a message broker, and were committed.",
     registry=REGISTRY,
 )
 ATTEMPTS = Counter(
@@ -225,6 +226,27 @@ WORKER_SLOTS = Gauge(
     ["kind"],
     registry=WORKER,
 )
+
+MESSAGES_CONSUMED = Counter(
+    "sendoff_messages_consumed_total",
+    "Messages of a broker that were dealt with, by what became of them: `accepted`, `duplicate` or `rejected`. Only "
+    "`sendoff consume` has it.",
+    ["result"],
+    registry=CONSUMER,
+)
+CONSUME_SECONDS = Histogram(
+    "sendoff_consume_batch_seconds",
+    "How long batches of messages took, from the broker to the commit. Only `sendoff consume` has it.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
+    registry=CONSUMER,
+)
+CONSUMER_CONNECTED = Gauge(
+    "sendoff_consumer_connected",
+    "1 while this process is connected to its broker, 0 while it is not. Only `sendoff consume` has it.",
+    registry=CONSUMER,
+)
+for _verdict in ("accepted", "duplicate", "rejected"):
+    MESSAGES_CONSUMED.labels(_verdict)
 
 
 def exposition(*more: CollectorRegistry) -> bytes:

@@ -99,6 +99,14 @@ AUDIT = (
     Column("after", rank=3, least=16),
     Column("request_id", "request", rank=5),
 )
+REJECTED_MESSAGES = (
+    Column("id", is_id=True),
+    Column("rejected_at", "age", show_age, right=True),
+    Column("source", "from"),
+    Column("message_id", "message", rank=1, least=12),
+    Column("size", "bytes", right=True, rank=2),
+    Column("reason", least=20),
+)
 ATTEMPTS = (
     Column("number", "try", right=True),
     Column("started_at", "age", show_age, right=True),

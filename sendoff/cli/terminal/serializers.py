@@ -35,6 +35,7 @@ from sendoff.store.tables import (
     EventType,
     LastExchange,
     Organization,
+    RejectedMessage,
     Worker,
 )
 
@@ -52,6 +53,16 @@ def serialize_key(listed: ListedKey) -> dict[str, Any]:
 
 def serialize_event_type(event_type: EventType) -> dict[str, Any]:
     return _pick(event_type, "name created_at") | {"schema": event_type.data_schema}
+
+
+def serialize_rejected_message_in_list(message: RejectedMessage) -> dict[str, Any]:
+    return _pick(message, "id source message_id reason size rejected_at")
+
+
+def serialize_rejected_message(message: RejectedMessage) -> dict[str, Any]:
+    """A rejected message. What of its body is no UTF-8 is replaced."""
+    more = {"headers": message.headers, "body": message.body.decode(errors="replace")}
+    return serialize_rejected_message_in_list(message) | more
 
 
 def serialize_endpoint(endpoint: Endpoint) -> dict[str, Any]:

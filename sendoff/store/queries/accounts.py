@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import or_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col, select
 
+from sendoff.ids import is_uuid
 from sendoff.policy.operational_events import OPERATORS
 from sendoff.store.engine.batch import execute, ids_parameter, read_json, read_time, rows_from
 from sendoff.store.engine.database import Transaction
@@ -55,6 +56,21 @@ async def page_organizations(tx: Transaction, *, limit: int, before: str | None)
 async def find_by_external_id(tx: Transaction, external_id: str) -> Organization | None:
     query = select(Organization).where(col(Organization.external_id) == external_id)
     return (await tx.scalars(query)).one_or_none()
+
+
+async def find_organizations(tx: Transaction, names: Iterable[str]) -> dict[str, Organization]:
+    """The organizations but the operators' own among `names`, which are ids or external ids, by what named them."""
+    wanted = set(names)
+    ids = {one.lower(): one for one in wanted if is_uuid(one)}
+    chosen = or_(col(Organization.id).in_(ids), col(Organization.external_id).in_(wanted))
+    found = await tx.scalars(select(Organization).where(chosen, col(Organization.id) != OPERATORS))
+    by_name: dict[str, Organization] = {}
+    for organization in found:
+        if organization.external_id in wanted:
+            by_name.setdefault(organization.external_id, organization)
+        if organization.id in ids:
+            by_name[ids[organization.id]] = organization
+    return by_name
 
 
 async def find_user(tx: Transaction, email: str) -> User | None:

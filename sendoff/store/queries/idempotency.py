@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, update
+from sqlalchemy import bindparam, delete, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col, select
 
-from sendoff.store.engine.batch import execute
+from sendoff.store.engine.batch import execute, rows_from, rows_parameter
 from sendoff.store.engine.database import Transaction
+from sendoff.store.engine.types import Identifier
 from sendoff.store.tables import IdempotencyRecord, Organization
+
+RecordKey = tuple[str, str]
+"""Of a record: its organization and its key."""
+
+_KEY = {"organization_id": "uuid", "key": "text"}
 
 
 async def insert_if_new(tx: Transaction, record: IdempotencyRecord) -> bool:
@@ -22,23 +28,60 @@ async def insert_if_new(tx: Transaction, record: IdempotencyRecord) -> bool:
     return result.first() is not None
 
 
-async def insert_new(tx: Transaction, records: Sequence[IdempotencyRecord]) -> set[str]:
-    """Insert those of one organization's records whose keys are not taken, and return these keys.
-
-    They come ordered by key: two transactions with the same keys then wait for each other in one direction alone.
-    """
-    insert = sqlite.insert if tx.get_bind().dialect.name == "sqlite" else postgresql.insert
-    values = [record.model_dump() for record in records]
-    statement = insert(IdempotencyRecord).values(values).on_conflict_do_nothing()
-    return set((await tx.execute(statement.returning(col(IdempotencyRecord.key)))).scalars())
-
-
-async def find_each(tx: Transaction, organization_id: str, keys: Collection[str]) -> Sequence[IdempotencyRecord]:
-    """The organization's records with these keys."""
-    query = select(IdempotencyRecord).where(
-        col(IdempotencyRecord.organization_id) == organization_id, col(IdempotencyRecord.key).in_(keys)
+async def insert_new(tx: Transaction, records: Sequence[IdempotencyRecord]) -> set[RecordKey]:
+    """Insert the records whose keys are free, and return those; concurrent inserts of the same keys are waited for."""
+    source = rows_from(tx, "rows", {**_KEY, "request_hash": "text", "created_at": "timestamptz"})
+    result = await execute(
+        tx,
+        f"""
+        INSERT INTO idempotency_records (organization_id, key, request_hash, created_at)
+        SELECT organization_id, key, request_hash, created_at FROM {source} AS new
+        WHERE true ORDER BY organization_id, key  -- in one order, or two transactions wait for each other
+        ON CONFLICT DO NOTHING RETURNING organization_id, key
+        """,
+        rows=rows_parameter(
+            {name: getattr(record, name) for name in ("organization_id", "key", "request_hash", "created_at")}
+            for record in records
+        ),
     )
-    return (await tx.scalars(query)).all()
+    return {(str(row.organization_id), row.key) for row in result}
+
+
+async def find_all(tx: Transaction, keys: Collection[RecordKey]) -> dict[RecordKey, IdempotencyRecord]:
+    """The records that exist with those organizations and keys."""
+    if not keys:
+        return {}
+    chosen = tuple_(col(IdempotencyRecord.organization_id), col(IdempotencyRecord.key)).in_(keys)
+    found = await tx.scalars(select(IdempotencyRecord).where(chosen))
+    return {(record.organization_id, record.key): record for record in found}
+
+
+async def complete_all(tx: Transaction, bodies: Mapping[RecordKey, bytes], *, status: int) -> None:
+    """Keep the answer to each of the keys."""
+    if not bodies:
+        return
+    statement = (
+        update(IdempotencyRecord)
+        .where(
+            col(IdempotencyRecord.organization_id) == bindparam("of_organization", type_=Identifier),
+            col(IdempotencyRecord.key) == bindparam("of_key"),
+        )
+        .values(response_status=status, response_body=bindparam("sealed"))
+    )
+    connection = await tx.connection()
+    await connection.execute(
+        statement,
+        [
+            {"of_organization": organization_id, "of_key": key, "sealed": body}
+            for (organization_id, key), body in bodies.items()
+        ],
+    )
+
+
+async def remove_all(tx: Transaction, keys: Collection[RecordKey]) -> None:
+    """Delete the records with those organizations and keys."""
+    chosen = tuple_(col(IdempotencyRecord.organization_id), col(IdempotencyRecord.key)).in_(keys)
+    await tx.execute(delete(IdempotencyRecord).where(chosen), execution_options={"synchronize_session": False})
 
 
 async def find(tx: Transaction, organization_id: str, key: str) -> IdempotencyRecord | None:
@@ -68,19 +111,6 @@ async def complete(tx: Transaction, organization_id: str, key: str, *, status: i
         .where(col(IdempotencyRecord.organization_id) == organization_id, col(IdempotencyRecord.key) == key)
         .values(response_status=status, response_body=body)
     )
-
-
-async def complete_each(tx: Transaction, organization_id: str, bodies: Mapping[str, bytes], *, status: int) -> None:
-    """Keep the answer to each of the keys."""
-    statement = (
-        update(IdempotencyRecord)
-        .where(
-            col(IdempotencyRecord.organization_id) == organization_id, col(IdempotencyRecord.key) == bindparam("of_key")
-        )
-        .values(response_status=status, response_body=bindparam("sealed"))
-    )
-    connection = await tx.connection()
-    await connection.execute(statement, [{"of_key": key, "sealed": body} for key, body in bodies.items()])
 
 
 async def remove(tx: Transaction, organization_id: str, key: str) -> None:

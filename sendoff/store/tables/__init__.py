@@ -6,6 +6,7 @@ or a manual retry's "now", and `leased_until` of those in flight, whose worker d
 
 from sendoff.store.tables.accounts import ApiKey, Membership, Organization, User
 from sendoff.store.tables.alerts import AlertGroup, OperationalEvent
+from sendoff.store.tables.consuming import RejectedMessage
 from sendoff.store.tables.dead_letters import DeadLetter, Replay, ReplayItem
 from sendoff.store.tables.deliveries import Attempt, Delivery, LastExchange
 from sendoff.store.tables.endpoints import Endpoint
@@ -38,6 +39,7 @@ __all__ = [
     "Organization",
     "PageLink",
     "PageSession",
+    "RejectedMessage",
     "Replay",
     "ReplayItem",
     "SchemaCompatibility",

@@ -1,0 +1,89 @@
+"""Batches of messages are accepted, however long the database is away, and counted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+
+import structlog
+
+from sendoff.consuming.acceptance import Outcome, Owner, Verdict, accept_messages, keep_rejected
+from sendoff.consuming.messages import Message
+from sendoff.consuming.source import Source
+from sendoff.context import Context
+from sendoff.errors import Unavailable
+from sendoff.observability.metrics import CONSUME_SECONDS, MESSAGES_CONSUMED
+
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 10.0
+"""Seconds before a batch is tried again while the database is away; each wait is twice the one before. Meanwhile
+nothing more is taken from the broker."""
+
+_DEFECT = "A defect of this version kept the message from being accepted; the log of `sendoff consume` has its trace."
+
+_log = structlog.get_logger(__name__)
+
+
+class Batches:
+    """What the brokers' modules hand messages to."""
+
+    def __init__(self, context: Context, source: Source, owner: Owner, stopping: asyncio.Event) -> None:
+        self._context = context
+        self._source = source
+        self._owner = owner
+        self._stopping = stopping
+
+    async def accept(
+        self, messages: Sequence[Message], *, keep: Callable[[], Awaitable[None]] | None = None
+    ) -> list[Outcome] | None:
+        """What became of each message, once that is committed: only then may they be confirmed to the broker.
+
+        None if the process stops while the database is away: the broker delivers them again. `keep` asks the broker,
+        before each further try, not to deliver them elsewhere.
+        """
+        started = time.perf_counter()
+        wait = FIRST_WAIT_SECONDS
+        while True:
+            try:
+                outcomes = await self._accept_or_divide(messages)
+            except Unavailable as error:
+                _log.warning("messages_postponed", messages=len(messages), error=error.message, retry_in=wait)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), wait)
+                if self._stopping.is_set():
+                    return None
+                wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+                if keep is not None:
+                    with suppress(Exception):  # the broker may be away as well
+                        await keep()
+            else:
+                CONSUME_SECONDS.observe(time.perf_counter() - started)
+                self._note(messages, outcomes)
+                return outcomes
+
+    async def _accept_or_divide(self, messages: Sequence[Message]) -> list[Outcome]:
+        """Accept them together, or one by one when a defect fails the batch: it must not block the others."""
+        try:
+            return await accept_messages(self._context, self._source, self._owner, messages)
+        except Unavailable:
+            raise
+        except Exception:
+            if len(messages) == 1:
+                _log.exception("message_failed", source=self._source.name, message_id=messages[0].id)
+                await keep_rejected(self._context, self._source, [(messages[0], _DEFECT)])
+                return [Outcome(Verdict.REJECTED, _DEFECT)]
+        return [outcome for message in messages for outcome in await self._accept_or_divide([message])]
+
+    def _note(self, messages: Sequence[Message], outcomes: Sequence[Outcome]) -> None:
+        for verdict, count in Counter(outcome.verdict for outcome in outcomes).items():
+            MESSAGES_CONSUMED.labels(verdict).inc(count)
+        for message, outcome in zip(messages, outcomes, strict=True):
+            if outcome.verdict is Verdict.REJECTED:
+                _log.warning(
+                    "message_rejected",
+                    source=self._source.name,
+                    message_id=message.id or message.position,
+                    because=outcome.reason,
+                )
