@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, overload
 
 import orjson
-from sqlalchemy import BindParameter, CursorResult, bindparam, text
+from sqlalchemy import BindParameter, CursorResult, TextClause, bindparam, text
 
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.types import Identifier, UtcDateTime, time_text
@@ -30,9 +31,14 @@ async def execute(tx: Transaction, statement: str, **parameters: Any) -> CursorR
 
     Columns come as the driver gives them: read moments with `read_time`, ids with `str`.
     """
-    typed = [_TYPED[name] for name in parameters if name in _TYPED]
     connection = await tx.connection()
-    return await connection.execute(text(statement).bindparams(*typed), parameters)
+    return await connection.execute(_typed_statement(statement, tuple(parameters)), parameters)
+
+
+@lru_cache(maxsize=1_000)
+def _typed_statement(statement: str, names: tuple[str, ...]) -> TextClause:
+    """Parsing the text for its parameters costs as much as SQLite's work on many a statement."""
+    return text(statement).bindparams(*(_TYPED[name] for name in names if name in _TYPED))
 
 
 @overload
