@@ -12,71 +12,84 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.simulation.loop import SimulatedLoop
 
+WAITS = object()
+"""What stands for the reply of a command that waits."""
+
 
 class RedisTwin:
     """The server. While it is `away`, every command fails."""
 
     def __init__(self, loop: SimulatedLoop) -> None:
         self.loop = loop
-        self.away = False
+        self._is_away = False
         self._sets: dict[str, dict[bytes, float]] = {}
         self._values: dict[str, tuple[bytes, float]] = {}
-        self._grown = asyncio.Event()
+        self._blocked: dict[PipeTwin, None] = {}
+        """Connections on which a command waits for a member of a set, the one that waits longest first."""
+
+    @property
+    def away(self) -> bool:
+        return self._is_away
+
+    @away.setter
+    def away(self, away: bool) -> None:
+        self._is_away = away
+        self._go_on()
 
     def flush(self) -> None:
         """Lose everything, as a server without persistence does when it restarts."""
         self._sets.clear()
         self._values.clear()
 
-    async def answer(self, command: Sequence[Any]) -> Any:
-        """The reply to one command. Raises ConnectionError while the server is away."""
+    def answer(self, command: Sequence[Any]) -> Any:
+        """The reply to one command; WAITS if there is none yet. Raises ConnectionError while the server is away."""
         name, *arguments = command
-        if self.away:
+        if self._is_away:
             raise RedisConnectionError("Connection refused.")
-        return await getattr(self, f"_{name.lower()}")(*arguments)
+        return getattr(self, f"_{name.lower()}")(*arguments)
 
-    async def _zadd(self, key: str, *arguments: Any) -> int:
+    def block(self, pipe: PipeTwin) -> None:
+        """Let the connection go on when there may be an answer."""
+        self._blocked[pipe] = None
+
+    def unblock(self, pipe: PipeTwin) -> None:
+        self._blocked.pop(pipe, None)
+
+    def _go_on(self) -> None:
+        for pipe in list(self._blocked):
+            pipe.go_on()
+
+    def _zadd(self, key: str, *arguments: Any) -> int:
         is_new_only = arguments[0] == "NX"
         score, member = arguments[-2:]
         found = self._sets.setdefault(key, {})
         if not is_new_only or _bytes(member) not in found:
             found[_bytes(member)] = float(score)
-        self._grown.set()
+        self._go_on()
         return 1
 
-    async def _zremrangebyscore(self, key: str, _lowest: str, highest: float) -> int:
+    def _zremrangebyscore(self, key: str, _lowest: str, highest: float) -> int:
         found = self._sets.get(key, {})
         gone = [member for member, score in found.items() if score <= float(highest)]
         for member in gone:
             del found[member]
         return len(gone)
 
-    async def _zcard(self, key: str) -> int:
+    def _zcard(self, key: str) -> int:
         return len(self._sets.get(key, {}))
 
-    async def _zrange(self, key: str, first: int, last: int, *_with: str) -> list[bytes]:
+    def _zrange(self, key: str, first: int, last: int, *_with: str) -> list[bytes]:
         found = sorted(self._sets.get(key, {}).items(), key=lambda one: (one[1], one[0]))
         return [part for member, score in found[first : last + 1] for part in (member, b"%f" % score)]
 
-    async def _bzmpop(self, seconds: float, _keys: int, key: str, _end: str, _count: str, most: int) -> Any:
-        deadline = self.loop.time() + seconds
-        while not self._sets.get(key):
-            if self.away:
-                raise RedisConnectionError("Connection closed by server.")
-            left = deadline - self.loop.time()
-            if left <= 0:
-                return None
-            self._grown.clear()
-            try:
-                async with asyncio.timeout(min(left, 1.0)):
-                    await self._grown.wait()
-            except TimeoutError:
-                continue
-        found = self._sets[key]
+    def _bzmpop(self, _seconds: float, _keys: int, key: str, _end: str, _count: str, most: int) -> Any:
+        found = self._sets.get(key)
+        if not found:
+            return WAITS
         oldest = sorted(found, key=lambda member: (found[member], member))[:most]
         return [key.encode(), [[member, found.pop(member)] for member in oldest]]
 
-    async def _set(self, key: str, value: Any, *options: Any) -> bytes | None:
+    def _set(self, key: str, value: Any, *options: Any) -> bytes | None:
         now = self.loop.time()
         if "NX" in options and self._values.get(key, (b"", now))[1] > now:
             return None
@@ -84,11 +97,11 @@ class RedisTwin:
         self._values[key] = (_bytes(value), now + seconds)
         return b"OK"
 
-    async def _getdel(self, key: str) -> bytes | None:
+    def _getdel(self, key: str) -> bytes | None:
         value, until = self._values.pop(key, (b"", 0.0))
         return value if until > self.loop.time() else None
 
-    async def _unlink(self, *keys: str) -> int:
+    def _unlink(self, *keys: str) -> int:
         return sum(self._values.pop(key, None) is not None for key in keys)
 
 
@@ -106,7 +119,7 @@ class ClientTwin:
             raise RedisConnectionError("Connection refused.")
 
     async def zcard(self, key: str) -> int:
-        return int(await self.server.answer(("ZCARD", key)))
+        return int(self.server.answer(("ZCARD", key)))
 
     async def zpopmax(self, _key: str, _count: int) -> list[tuple[bytes, float]]:
         return []
@@ -116,11 +129,14 @@ class ClientTwin:
 
 
 class PipeTwin:
-    """A connection, with the methods of CommandPipe."""
+    """A connection, with the methods of CommandPipe: its commands are answered in their order."""
 
     def __init__(self, client: ClientTwin) -> None:
         self._server = client.server
-        self._unanswered: deque[asyncio.Task[Any]] = deque()
+        self._commands: deque[tuple[Sequence[Any], asyncio.Future[Any]]] = deque()
+        self._unanswered: deque[asyncio.Future[Any]] = deque()
+        self._deadline: asyncio.TimerHandle | None = None
+        """When the first command has waited for long enough."""
 
     @property
     def has_unanswered(self) -> bool:
@@ -131,32 +147,63 @@ class PipeTwin:
         return await self.receive(len(commands), seconds=seconds)
 
     async def send(self, commands: Sequence[Sequence[Any]], *, seconds: float) -> None:
-        async with asyncio.timeout(seconds):
-            await asyncio.sleep(self._server.loop.latency())
+        await asyncio.sleep(self._server.loop.latency())
         if self._server.away:
             raise RedisConnectionError("Connection refused.")
-        before = self._unanswered[-1] if self._unanswered else None
-        for command in commands:  # one after the other, as on one connection
-            before = asyncio.create_task(self._answer(before, command))
-            self._unanswered.append(before)
+        for command in commands:
+            future = self._server.loop.create_future()
+            self._commands.append((command, future))
+            self._unanswered.append(future)
+        self.go_on()
 
     async def receive(self, at_least: int = 1, *, seconds: float) -> list[Any]:
-        async with asyncio.timeout(seconds):
-            replies = [await self._unanswered.popleft() for _ in range(at_least)]
+        replies = [await self._unanswered.popleft() for _ in range(at_least)]
         while self._unanswered and self._unanswered[0].done():
             replies.append(self._unanswered.popleft().result())
         return replies
 
     async def close(self) -> None:
-        for task in self._unanswered:
-            task.cancel()
-        await asyncio.gather(*self._unanswered, return_exceptions=True)
+        self._answered()
+        self._commands.clear()
+        for future in self._unanswered:
+            future.cancel()
         self._unanswered.clear()
 
-    async def _answer(self, before: asyncio.Task[Any] | None, command: Sequence[Any]) -> Any:
-        if before is not None:
-            await asyncio.wait({before})
-        return await self._server.answer(command)
+    def go_on(self) -> None:
+        """Answer the commands up to the first one that waits."""
+        while self._commands:
+            command, future = self._commands[0]
+            try:
+                reply = self._server.answer(command)
+            except RedisConnectionError as error:
+                reply = error
+            if reply is WAITS:
+                self._server.block(self)
+                if self._deadline is None:
+                    self._deadline = self._server.loop.call_later(command[1], self._give_up)
+                return
+            self._settle(future, reply)
+
+    def _give_up(self) -> None:
+        """The first command has waited for as long as it asked to."""
+        self._settle(self._commands[0][1], None)
+        self.go_on()
+
+    def _settle(self, future: asyncio.Future[Any], reply: Any) -> None:
+        self._commands.popleft()
+        self._answered()
+        if future.done():
+            return
+        if isinstance(reply, Exception):
+            future.set_exception(reply)
+        else:
+            future.set_result(reply)
+
+    def _answered(self) -> None:
+        self._server.unblock(self)
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 def _bytes(value: Any) -> bytes:

@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import re
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from ipaddress import IPv4Address
-from pathlib import Path
 from random import Random
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
-import aiosqlite
 from redis.asyncio import Redis
 
 from sendoff.audit import Actor
@@ -32,26 +29,47 @@ from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
 from sendoff.queue import BULK_DELIVERIES, DELIVERIES, REPLAYS, RedisQueue
 from sendoff.store.engine.batch import read_time
 from sendoff.store.engine.database import Database
-from sendoff.store.engine.write_turns import WriteTurns
 from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from sendoff.wire.errors import ConnectionLost, LocalFailure, TimedOut
 from sendoff.wire.http.client import Client
 from sendoff.wire.http.message import Response
-from tests.simulation.database_twin import OPENED, DatabaseSeenBy, ProcessDied, away, close_all
 from tests.simulation.loop import SimulatedClock, SimulatedLoop
+from tests.simulation.process_view import DatabaseSeenBy, ProcessDied, away
 from tests.simulation.redis_twin import ClientTwin, RedisTwin
 from worker.health import WorkerHealth
 from worker.host import WorkerHost
 from worker.sweeper import run_sweeps
 
-FAULTS_SECONDS = 30.0
+FAULTS_SECONDS = 20.0
 """How long things go wrong. Then every process lives, everything can be reached and every receiver answers."""
+
+FAULTS_PER_SECOND = 1.0
+"""About twenty in one life: what follows from two or three that come together is seen, and hides nothing later."""
+
+PUBLISHES_PER_SECOND = 0.5
+"""Enough that every fault meets deliveries under way. More cost time, and meet the same faults in the same state."""
 
 END_WITHIN_SECONDS = 600.0
 """The schedule's waits, a lease and a slow replay together: what has not ended by then never will."""
 
 Result = TypeVar("Result")
 _PROCESS: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
+
+
+class Storage(Protocol):
+    """The database of one installation."""
+
+    def look(self, statement: str, parameters: tuple[Any, ...] = ()) -> list[Any]:
+        """What the statement finds among what is committed."""
+        ...
+
+    def open(self) -> Database:
+        """The way of one process to it."""
+        ...
+
+    def close(self, opened: Database) -> None:
+        """Close a dead process's connections, as the operating system does."""
+        ...
 
 
 class Violation(AssertionError):
@@ -70,6 +88,8 @@ class Receivers:
     async def answer(self, path: str, event_id: str, *, within: float) -> Response:
         """What the process gets, within the attempt's time."""
         does = self.does.get(path, "200")
+        if does == "flaky":
+            does = self.dice.choice(_FLAKY)
         await asyncio.sleep(self.dice.choice((0.002, 0.02, 0.2)))
         if does == "hangs":
             await asyncio.sleep(within)
@@ -102,10 +122,9 @@ class Process:
         self.name = name
         self.alive = True
         self.stands_still_until = float("-inf")
-        self.tasks: set[asyncio.Task[Any]] = set()
-        self.database = Database.open(world.database_url, pool_size=30)
-        self.database.embedded.write_turns = world.write_turns
-        self.connections: list[aiosqlite.Connection] = []
+        self.tasks: dict[asyncio.Task[Any], None] = {}
+        """In the order of their start, in which they are cancelled; that of a set would differ at every run."""
+        self.database = world.storage.open()
         client = cast("Any", ClientTwin(world.redis))
         self.context = replace(
             world.template,
@@ -120,7 +139,6 @@ class Process:
         )
         self.within = within = contextvars.copy_context()
         within.run(_PROCESS.set, self)
-        within.run(OPENED.set, self.connections)
         self.main = asyncio.get_running_loop().create_task(run(self.context), context=within)
         self.note(self.main)
 
@@ -175,24 +193,24 @@ class Process:
         """End it between two steps of its tasks. Its transactions are rolled back, and nothing of it runs on."""
         self.alive = False
         while self.tasks:
-            for task in self.tasks:
+            for task in list(self.tasks):
                 task.cancel()
             await asyncio.wait(self.tasks)
-        close_all(self.connections, self.database.embedded)
+        self.world.storage.close(self.database)
 
     def note(self, task: asyncio.Task[Any]) -> None:
-        self.tasks.add(task)
+        self.tasks[task] = None
         task.add_done_callback(self._forget)
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
-        self.tasks.discard(task)
+        self.tasks.pop(task, None)
         error = None if task.cancelled() else task.exception()
         if error is not None and self.alive and (isinstance(error, Violation) or task is self.main):
             self.world.errors.append(error)
 
 
 class World:
-    """Everything of one seed. `template` is a context on the migrated database that `file` is a copy of."""
+    """Everything of one seed. `template` is a context on the migrated database that `storage` has a copy of."""
 
     def __init__(
         self,
@@ -200,7 +218,7 @@ class World:
         loop: SimulatedLoop,
         redis: RedisTwin,
         template: Context,
-        file: Path,
+        storage: Storage,
         organization_id: str,
         endpoints: dict[str, str],
     ) -> None:
@@ -211,10 +229,7 @@ class World:
         self.template = template
         self.paths = endpoints
         """The receiver's path of each endpoint, by the endpoint's id."""
-        self.database_url = f"sqlite+aiosqlite:///{file}"
-        self.write_turns = WriteTurns()
-        """The write lock of the file, which all processes share."""
-        self.eye = sqlite3.connect(file)
+        self.storage = storage
         self.redis = redis
         self.receivers = Receivers(self.dice)
         self.database_is_away = False
@@ -223,6 +238,7 @@ class World:
         """The last acknowledgement of each delivery, by path and event."""
         self.accepted: list[str] = []
         self.errors: list[BaseException] = []
+        self.faults = 0
         self.log: list[str] = []
         loop.set_task_factory(_task_of_process)
 
@@ -233,7 +249,7 @@ class World:
         operator = Process(self, "operator", _idle)
         until = self.loop.now + FAULTS_SECONDS
         while self.loop.now < until:
-            await asyncio.sleep(self.dice.expovariate(0.7))
+            await asyncio.sleep(self.dice.expovariate(FAULTS_PER_SECOND))
             api, workers = await self._go_wrong(api, workers, operator)
             self._raise_errors()
         self._heal()
@@ -250,7 +266,7 @@ class World:
 
     def check_send(self, path: str, event_id: str, *, by: Process) -> datetime:
         """A request begins only for a delivery in flight that no process knows to be delivered; when its lease ends."""
-        [(state, until)] = self.eye.execute(
+        [(state, until)] = self.storage.look(
             "SELECT d.state, d.leased_until FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id "
             "WHERE d.event_id = ? AND e.url LIKE '%' || ?",
             (event_id, path),
@@ -267,7 +283,7 @@ class World:
     async def _publish(self, context: Context) -> None:
         """The backend of the product: it publishes, and remembers what was accepted."""
         while True:
-            await asyncio.sleep(self.dice.expovariate(0.7))
+            await asyncio.sleep(self.dice.expovariate(PUBLISHES_PER_SECOND))
             found: list[AcceptedEvent] = []
             count = self.dice.choice((1, 1, 1, 5))
             events = [NewEvent("upload.completed", b'{"n":1}') for _ in range(count)]
@@ -279,6 +295,7 @@ class World:
 
     async def _go_wrong(self, api: Process, workers: list[Process], operator: Process) -> tuple[Process, list[Process]]:
         what = self.dice.choice(_FAULTS)
+        self.faults += 1
         self.note(what)
         if what == "a worker is killed":
             victim = self.dice.choice(workers)
@@ -289,7 +306,7 @@ class World:
             await api.kill()
             api = Process(self, f"{api.name}'", self._publish)
         elif what == "a worker stands still":
-            self.dice.choice(workers).stand_still(self.dice.choice((1.0, 8.0, 30.0)))
+            self.dice.choice(workers).stand_still(self.dice.choice(_STALLS))
         elif what == "the database goes":
             self.database_is_away = True
             await asyncio.sleep(self.dice.expovariate(0.3))
@@ -329,11 +346,11 @@ class World:
         while open_ones := self._count("state NOT IN ('delivered', 'dead')"):
             if self.loop.now > until:
                 raise self._violation(f"{open_ones} deliveries never end: {self._states()}")
-            await asyncio.sleep(5.0)
+            await asyncio.sleep(1.0)
             self._raise_errors()
 
     async def _check_end(self, operator: Process) -> None:
-        rows = self.eye.execute("SELECT id, event_id, endpoint_id, state FROM deliveries")
+        rows = self.storage.look("SELECT id, event_id, endpoint_id, state FROM deliveries")
         ended = {delivery_id: rest for delivery_id, *rest in rows}
         for delivery_id in self.accepted:
             if delivery_id not in ended:
@@ -342,10 +359,10 @@ class World:
             path = self.paths[endpoint_id]
             if state == "delivered" and not self.receivers.acknowledged[path, event_id]:
                 raise self._violation(f"{event_id} counts as delivered to {path}, which never got it")
-        gaps = self.eye.execute(
+        [(gaps,)] = self.storage.look(
             "SELECT count(*) FROM (SELECT max(number) AS last, count(*) AS n FROM attempts GROUP BY delivery_id) "
             "WHERE last <> n"
-        ).fetchone()[0]
+        )
         if gaps:
             raise self._violation(f"the attempts of {gaps} deliveries are not numbered without gaps")
         found = await reconcile(operator.context)
@@ -362,15 +379,20 @@ class World:
         return Violation("\n".join([f"seed {self.seed}: {what}", *self.log[-40:]]))
 
     def _count(self, condition: str) -> int:
-        return int(self.eye.execute(f"SELECT count(*) FROM deliveries WHERE {condition}").fetchone()[0])  # noqa: S608
+        [(count,)] = self.storage.look(f"SELECT count(*) FROM deliveries WHERE {condition}")  # noqa: S608
+        return int(count)
 
     def _states(self) -> dict[str, int]:
-        return dict(self.eye.execute("SELECT state, count(*) FROM deliveries GROUP BY state").fetchall())
+        return dict(self.storage.look("SELECT state, count(*) FROM deliveries GROUP BY state"))
 
 
 _EVENT_ID = re.compile(r"(?im)^webhook-id: *(\S+)")
 _OPERATOR = Actor(name="operator")
-_RECEIVERS = ("200", "200", "200", "500", "hangs", "slow", "resets", "no route", "410")
+_RECEIVERS = ("200", "200", "flaky", "flaky", "500", "hangs", "slow", "resets", "no route", "410")
+_FLAKY = ("200", "500", "resets", "hangs", "hangs", "slow", "slow")
+_STALLS = (1.0, 8.0, 12.5, 13.0, 30.0)
+"""Seconds for which a process stands still: less than a lease, a little more, much more."""
+
 _FAULTS = (
     *["a receiver changes"] * 4,
     *["a worker is killed"] * 3,
