@@ -30,7 +30,17 @@ from .http.server.byte_budget import UnfinishedBodies
 from .http.server.client_address import TrustedProxies
 from .http.server.middleware import RequestMiddleware, called_directly
 from .openapi import serving
-from .operator import alert_endpoints, audit, endpoints, keys, organizations, overview, statistics
+from .operator import (
+    alert_endpoints,
+    audit,
+    endpoints,
+    keys,
+    organizations,
+    overview,
+    secrets,
+    statistics,
+    transfers,
+)
 from .operator import event_types as all_event_types
 from .operator import portal_links as operator_portal_links
 from .operator.traffic import attempts, dead_letters, deliveries, events, replays, search
@@ -64,6 +74,8 @@ _ROUTERS = (
     all_event_types.router,
     organizations.router,
     keys.router,
+    secrets.router,
+    transfers.router,
     health.router,
 )
 

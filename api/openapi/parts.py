@@ -38,6 +38,7 @@ TAGS = {
     "operator: events": "Events of all organizations.",
     "operator: organizations": "Organizations with their API keys, and links to their portal.",
     "operator: alerts": "Where operational events go: what happens to endpoints and deliveries.",
+    "operator: transfer": "An installation's accounts and endpoints as lines of JSON, to move them to another.",
     "operator: audit": "Who changed or sent what, when.",
     "health": "Health, readiness and metrics, open to every client.",
     "receivers": "Requests that endpoints get. A generated client has no use for them, a generated server does.",

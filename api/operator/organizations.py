@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from sendoff.accounts import organizations
 from sendoff.accounts.organizations import LONGEST_NAME
@@ -38,6 +38,20 @@ class NewOrganization(OrganizationChange):
     """A new organization."""
 
     external_id: str | None = Field(None, description="What the product's own backend calls it.")
+
+
+class OrganizationPatch(RequestBody):
+    """What of an organization is changed."""
+
+    credits: Credits | None = Field(description="Its balance, which starts its subscription; null ends that.")
+
+
+class RemovedMember(BaseModel):
+    """Who is no member any more, and the ids of the keys that this user minted, which are revoked."""
+
+    organization_id: Id
+    user: str
+    revoked_keys: list[Id]
 
 
 class OrganizationView(ResponseModel):
@@ -109,6 +123,46 @@ async def put(
     async def work() -> OrganizationView:
         found, _ = await organizations.put_organization(context, auth.actor, organization, **body.model_dump())
         return _view(found)
+
+    return await write.once(auth, work)
+
+
+@router.patch(
+    "/{organization}",
+    operation_id="updateOrganization",
+    openapi_extra=body_of(OrganizationPatch),
+    response_model=OrganizationView,
+    responses=error_responses(400, 404, 409, 413, 415),
+)
+async def patch(
+    auth: Operator,
+    write: Write,
+    context: ContextOf,
+    organization: str,
+    body: Annotated[OrganizationPatch, Depends(json_body(OrganizationPatch))],
+) -> Response:
+    """Set its credits, or end its subscription."""
+
+    async def work() -> OrganizationView:
+        found = await organizations.get_organization(context, organization)
+        return _view(await organizations.set_credits(context, auth.actor, found.id, body.credits))
+
+    return await write.once(auth, work)
+
+
+@router.delete(
+    "/{organization}/members/{user}",
+    operation_id="removeMember",
+    response_model=RemovedMember,
+    responses=error_responses(400, 404, 409),
+)
+async def remove_member(auth: Operator, write: Write, context: ContextOf, organization: str, user: str) -> Response:
+    """Remove a user, given by e-mail address, and revoke the API keys that this user minted there."""
+
+    async def work() -> RemovedMember:
+        found = await organizations.get_organization(context, organization)
+        revoked = await organizations.remove_member(context, auth.actor, organization_id=found.id, email=user)
+        return RemovedMember(organization_id=found.id, user=user, revoked_keys=revoked)
 
     return await write.once(auth, work)
 

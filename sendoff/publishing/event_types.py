@@ -112,7 +112,7 @@ async def delete_event_type(context: Context, actor: Actor, *, name: str, force:
         subscribers = await events.count_subscribers(tx, name)
         if subscribers and not force:
             raise Conflict(
-                f"The event type {name} is subscribed to by {subscribers} endpoints; change them first, or use --force."
+                f"The event type {name} is subscribed to by {subscribers} endpoints; change them first, or use `force`."
             )
         await tx.delete(found)
         write_audit(

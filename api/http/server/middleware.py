@@ -80,7 +80,11 @@ class RequestMiddleware:
         self._proxies = proxies or TrustedProxies()
         self._unfinished = unfinished or UnfinishedBodies()
         # Uploads count their own bytes, by kind of upload.
-        self._limits = {"/api/v1/events/batch": BATCH_LIMIT_BYTES, "/api/v1/uploads": None}
+        self._limits = {
+            "/api/v1/events/batch": BATCH_LIMIT_BYTES,
+            "/operator/v1/import": BATCH_LIMIT_BYTES,
+            "/api/v1/uploads": None,
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import orjson
 import typer
 
 from sendoff.cli.terminal import columns
-from sendoff.cli.terminal.installation import Installation
+from sendoff.cli.terminal.installation import Call, Installation
 from sendoff.cli.terminal.options import command, list_command
 from sendoff.cli.terminal.output import Output
 from sendoff.cli.terminal.serializers import serialize_event_type
-from sendoff.policy.endpoints.matching import BUILT_IN_TYPES
+from sendoff.endpoints.catalogue import list_catalogue
 from sendoff.publishing import event_types
 
 app = typer.Typer(help="The types of events beyond the built-in ones.", no_args_is_help=True)
+
+_PATH = "/operator/v1/event-types"
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Such as `invoice.paid`.")]
 SchemaFile = Annotated[
@@ -41,19 +44,24 @@ def create(
 ) -> None:
     """Register an event type, so that it can be published and subscribed to."""
     data_schema = _read_schema(schema) if schema else None
-    on.announce()
-    created = on.run(
-        lambda context, actor: event_types.create_event_type(context, actor, name=name, data_schema=data_schema)
+    created = on.change(
+        lambda context, actor: event_types.create_event_type(context, actor, name=name, data_schema=data_schema),
+        serialize_event_type,
+        Call("POST", _PATH, body={"name": name, "schema": data_schema}),
     )
-    out.document(serialize_event_type(created))
+    out.document(created)
 
 
 @app.command()
 @command
 def show(on: Installation, out: Output, name: Name) -> None:
     """A registered type with its schema."""
-    found = on.run(lambda context, _: event_types.get_event_type(context, name))
-    out.document(serialize_event_type(found))
+    found = on.read(
+        lambda context, _: event_types.get_event_type(context, name),
+        serialize_event_type,
+        Call("GET", _path_of(name)),
+    )
+    out.document(found)
 
 
 @app.command()
@@ -69,11 +77,12 @@ def update(
     if (schema is None) is not no_schema:
         raise typer.BadParameter("Give either --schema FILE or --no-schema.", param_hint="--schema")
     data_schema = _read_schema(schema) if schema else None
-    on.announce()
-    updated = on.run(
-        lambda context, actor: event_types.update_event_type(context, actor, name=name, data_schema=data_schema)
+    updated = on.change(
+        lambda context, actor: event_types.update_event_type(context, actor, name=name, data_schema=data_schema),
+        serialize_event_type,
+        Call("PATCH", _path_of(name), body={"schema": data_schema}),
     )
-    out.document(serialize_event_type(updated))
+    out.document(updated)
 
 
 @app.command()
@@ -85,19 +94,28 @@ def delete(
     force: Annotated[bool, typer.Option("--force", help="Even while endpoints subscribe to it.")] = False,
 ) -> None:
     """Remove a type: it can be neither published nor subscribed to. Accepted events are still delivered."""
-    on.announce()
-    on.run(lambda context, actor: event_types.delete_event_type(context, actor, name=name, force=force))
+    on.change(
+        lambda context, actor: event_types.delete_event_type(context, actor, name=name, force=force),
+        lambda _: None,
+        Call("DELETE", _path_of(name), {"force": force}),
+    )
     out.document({"name": name, "deleted": True})
 
 
 @app.command("list")
 @list_command
 def list_(on: Installation, out: Output) -> None:
-    """The registered types, and the built-in ones."""
-    found = on.run(lambda context, _: event_types.list_event_types(context))
-    registered = [serialize_event_type(one) | {"built_in": False} for one in found]
-    built_in = [{"name": name, "created_at": None, "schema": None, "built_in": True} for name in BUILT_IN_TYPES]
-    out.page({"data": registered + built_in}, columns.EVENT_TYPES)
+    """The built-in types, and the registered ones."""
+    found = on.read(
+        lambda context, _: list_catalogue(context),
+        lambda types: {"data": [one.model_dump(mode="json", by_alias=True) for one in types]},
+        Call("GET", _PATH),
+    )
+    out.page(found, columns.EVENT_TYPES)
+
+
+def _path_of(name: str) -> str:
+    return f"{_PATH}/{quote(name, safe='')}"
 
 
 def _read_schema(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -93,9 +94,12 @@ def set_credits(
     if (credits is None) != no_subscription:
         raise typer.BadParameter("give either N or --no-subscription", param_hint="N")
     found = on.find("organization", organization)
-    on.announce()
-    changed = on.run(lambda context, actor: organizations.set_credits(context, actor, found, credits))
-    out.document(serialize_organization(changed))
+    changed = on.change(
+        lambda context, actor: organizations.set_credits(context, actor, found, credits),
+        serialize_organization,
+        Call("PATCH", f"{_PATH}/{found}", body={"credits": credits}),
+    )
+    out.document(changed)
 
 
 @app.command()
@@ -122,14 +126,15 @@ def remove_user(
 ) -> None:
     """Remove a user from an organization and revoke the API keys that this user minted there."""
     organization = on.find("organization", org)
-    on.announce()
-    revoked = on.run(
-        lambda context, actor: organizations.remove_member(context, actor, organization_id=organization, email=user)
+    removed = on.change(
+        lambda context, actor: organizations.remove_member(context, actor, organization_id=organization, email=user),
+        lambda revoked: {"organization_id": organization, "user": user, "revoked_keys": revoked},
+        Call("DELETE", f"{_PATH}/{organization}/members/{quote(user, safe='')}"),
     )
     if out.as_json:
-        print_json({"organization_id": organization, "user": user, "revoked_keys": revoked})
+        print_json(removed)
     else:
-        typer.echo(f"{user} is removed; API keys revoked: {len(revoked)}.")
+        typer.echo(f"{user} is removed; API keys revoked: {len(removed['revoked_keys'])}.")
 
 
 def _switch(on: Installation, out: Output, organization: str, *, suspended: bool) -> None:

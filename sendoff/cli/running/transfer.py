@@ -13,12 +13,15 @@ import orjson
 import typer
 
 from sendoff.audit import Actor
-from sendoff.cli.terminal.installation import Installation
+from sendoff.cli.terminal.installation import Call, Installation, RemoteInstallation
 from sendoff.cli.terminal.options import command
 from sendoff.cli.terminal.output import Output, print_json
 from sendoff.cli.terminal.tables import Column
 from sendoff.context import Context
-from sendoff.operators.installation.transfer import export_records, import_records
+from sendoff.operators.installation.transfer import audit_export, export_records, import_records
+
+SEAL_KEY_HEADER = "Sendoff-Seal-Key"
+_PATH = "/operator/v1"
 
 SealKey = Annotated[
     str,
@@ -44,16 +47,10 @@ def export(
     Events and deliveries are not among them. Endpoints' secrets are sealed with --seal-key, which `import` needs.
     """
     organizations = [on.find("organization", one) for one in org] if org else None
-
-    async def work(context: Context, _actor: Actor) -> int:
-        count = 0
-        with _opened(to) as file:
-            async for record in export_records(context, seal_key=seal_key, organization_ids=organizations):
-                file.write(orjson.dumps(record) + b"\n")
-                count += 1
-        return count - 1
-
-    written = on.run(work)
+    if isinstance(on, RemoteInstallation):
+        written = _export_of_api(on, seal_key, organizations, to)
+    else:
+        written = on.run(lambda context, actor: _export(context, actor, seal_key, organizations, to))
     if not out.as_json:
         typer.echo(f"{written} records{f' in {to}' if to else ''}", err=True)
     elif to is not None:
@@ -72,10 +69,13 @@ def import_(
     if not dry_run:
         on.announce()
     with sys.stdin.buffer if str(source) == "-" else source.open("rb") as file:
-        imported = on.run(
-            lambda context, actor: import_records(context, actor, file, seal_key=seal_key, dry_run=dry_run)
-        )
-    created, existing = dict(imported.created), dict(imported.existing)
+        if isinstance(on, RemoteInstallation):
+            imported = on.remote.upload(
+                Call("POST", f"{_PATH}/import", {"dry_run": dry_run}), file.read(), {SEAL_KEY_HEADER: seal_key}
+            )
+        else:
+            imported = on.run(lambda context, actor: _import(context, actor, file, seal_key, dry_run=dry_run))
+    created, existing = imported["created"], imported["existing"]
     if out.as_json:
         print_json({"dry_run": dry_run, "created": created, "existing": existing})
         return
@@ -84,6 +84,36 @@ def import_(
     out.rows(rows, (Column("kind"), Column("created", right=True), Column("existing", right=True)))
     if dry_run:
         typer.echo("Nothing was changed.", err=True)
+
+
+async def _export(
+    context: Context, actor: Actor, seal_key: str, organizations: list[str] | None, to: Path | None
+) -> int:
+    """Write the export to the file or standard output; the number of its records."""
+    count = 0
+    records = export_records(context, seal_key=seal_key, organization_ids=organizations)
+    with _opened(to) as file:
+        async for record in records:
+            file.write(orjson.dumps(record) + b"\n")
+            count += 1
+    await audit_export(context, actor, organizations or [])
+    return count - 1
+
+
+def _export_of_api(on: RemoteInstallation, seal_key: str, organizations: list[str] | None, to: Path | None) -> int:
+    call, count = Call("GET", f"{_PATH}/export", {"organization_id": organizations}), 0
+    with on.remote.lines(call, {SEAL_KEY_HEADER: seal_key}) as lines, _opened(to) as file:
+        for line in lines:
+            file.write(line.encode() + b"\n")
+            count += 1
+    return count - 1
+
+
+async def _import(
+    context: Context, actor: Actor, file: BinaryIO, seal_key: str, *, dry_run: bool
+) -> dict[str, dict[str, int]]:
+    imported = await import_records(context, actor, file, seal_key=seal_key, dry_run=dry_run)
+    return {"created": dict(imported.created), "existing": dict(imported.existing)}
 
 
 @contextmanager

@@ -64,6 +64,25 @@ class Remote:
         with self.client() as client:
             return self._ask(client, call)
 
+    @contextmanager
+    def lines(self, call: Call, headers: Mapping[str, str]) -> Iterator[Iterator[str]]:
+        """The lines of a long answer, as they arrive. Raises as `ask`."""
+        query = {name: value for name, value in call.query.items() if value is not None}
+        with (
+            self.client() as client,
+            client.stream(call.method, call.path, params=query, headers=dict(headers)) as answer,
+        ):
+            if not answer.is_success:
+                answer.read()
+                read_answer(answer)
+            yield answer.iter_lines()
+
+    def upload(self, call: Call, content: bytes, headers: Mapping[str, str]) -> Any:
+        """The API's answer to a body of lines of JSON. Raises as `ask`."""
+        with self.client() as client:
+            sent = {**headers, "Content-Type": "application/x-ndjson"}
+            return read_answer(client.request(call.method, call.path, params=call.query, content=content, headers=sent))
+
     def readiness(self) -> dict[str, Any]:
         """What `/ready` answers: `status`, what is `failing`, and `warnings`."""
         with self.client() as client:

@@ -12,6 +12,7 @@ import orjson
 
 from sendoff.cli.terminal.cursors import encode_cursor
 from sendoff.clock import iso
+from sendoff.endpoints.catalogue import OperatorsEventType
 from sendoff.endpoints.fields import AlertEndpointFields, OperatorsView
 from sendoff.endpoints.listening import Answer, Shown, Window
 from sendoff.endpoints.manage import RegisteredEndpoint
@@ -52,7 +53,7 @@ def serialize_key(listed: ListedKey) -> dict[str, Any]:
 
 
 def serialize_event_type(event_type: EventType) -> dict[str, Any]:
-    return _pick(event_type, "name created_at") | {"schema": event_type.data_schema}
+    return OperatorsEventType.of(event_type).model_dump(mode="json", by_alias=True)
 
 
 def serialize_rejected_message_in_list(message: RejectedMessage) -> dict[str, Any]:

@@ -53,6 +53,13 @@ async def export_records(
                 yield {"kind": kind, **_dump(context, vault, kind, row)}
 
 
+async def audit_export(context: Context, actor: Actor, organization_ids: Sequence[str]) -> None:
+    """Write down that secrets leave the installation, sealed with a key of the actor's."""
+    async with context.database.write() as tx:
+        after = {"organizations": list(organization_ids) or "all"}
+        write_audit(tx, actor, "export", target=("installation", "*"), now=context.clock.now(), after=after)
+
+
 async def import_records(
     context: Context, actor: Actor, lines: Iterable[bytes], *, seal_key: str, dry_run: bool = False
 ) -> Imported:

@@ -99,7 +99,17 @@ CALLS = {
     ("GET", "/operator/v1/events/{event_id}"): READER,
     ("GET", "/operator/v1/endpoints/{endpoint_id}"): READER,
     ("GET", "/operator/v1/event-types"): READER,
+    ("POST", "/operator/v1/event-types"): Call("operator", across=True, body={"name": "invoice.paid"}),
+    ("GET", "/operator/v1/event-types/{name}"): READER,
+    ("PATCH", "/operator/v1/event-types/{name}"): Call("operator", across=True, body={"schema": None}),
+    ("DELETE", "/operator/v1/event-types/{name}"): OPERATOR,
+    ("GET", "/operator/v1/secret-keys"): READER,
+    ("POST", "/operator/v1/secret-keys/rotate"): OPERATOR,
+    ("GET", "/operator/v1/export"): OPERATOR,
+    ("POST", "/operator/v1/import"): OPERATOR,
     ("GET", "/operator/v1/organizations"): READER,
+    ("PATCH", "/operator/v1/organizations/{organization}"): Call("operator", across=True, body={"credits": 5}),
+    ("DELETE", "/operator/v1/organizations/{organization}/members/{user}"): OPERATOR,
     ("POST", "/operator/v1/organizations"): Call("operator", across=True, body={"name": "Acme"}),
     ("GET", "/operator/v1/organizations/{organization}"): READER,
     ("PUT", "/operator/v1/organizations/{organization}"): Call("operator", across=True, body={"name": "Acme"}),
@@ -121,6 +131,9 @@ CALLS = {
     ("POST", "/operator/v1/alert-endpoints/{alert_endpoint_id}/rotate-secret"): OPERATOR,
     ("POST", "/operator/v1/alert-endpoints/{alert_endpoint_id}/test"): OPERATOR,
 }
+
+LINES = {("POST", "/operator/v1/import")}
+"""Routes whose bodies are lines of JSON rather than JSON; `test_transfers.py` calls them."""
 
 DIALBIRD = {
     ("POST", "/api/v1/subscriptions"),

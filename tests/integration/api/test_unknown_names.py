@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.integration.api.api_fixture import ApiFixture
-from tests.integration.api.every_route import CALLS, DIALBIRD, concrete
+from tests.integration.api.every_route import CALLS, DIALBIRD, LINES, concrete
 
 URL = "https://example.com/hook"
 MISSPELLED: list[tuple[str, str, dict[str, Any], str, str | None]] = [
@@ -59,7 +59,7 @@ async def test_an_unknown_query_parameter_is_a_400_on_every_route_that_needs_a_s
 
 TAKING_FIELDS = sorted(
     (method, path)
-    for method, path in CALLS.keys() | DIALBIRD
+    for method, path in (CALLS.keys() | DIALBIRD) - LINES
     if method in ("POST", "PUT", "PATCH", "DELETE") and ((method, path) in DIALBIRD or CALLS[method, path].scope)
 )
 

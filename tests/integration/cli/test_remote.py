@@ -175,6 +175,16 @@ def test_json_is_the_same_from_the_database_and_from_the_api(installation: Insta
             within=PATIENCE_SECONDS,
             what="its record",
         )[0]["id"]
+    changed = [
+        json.loads(remote(shell, access, *arguments, "--json").stdout)
+        for arguments in (
+            ("event-types", "create", "order.shipped"),
+            ("event-types", "update", "order.shipped", "--no-schema"),
+            ("orgs", "set-credits", organization, "5"),
+            ("secrets", "rotate-keys"),
+        )
+    ]
+    assert (changed[0]["name"], changed[2]["credits"], changed[3]["unopenable"]) == ("order.shipped", 5, 0)
     for arguments in (
         ("deliveries", "list", "--endpoint", endpoint),
         ("deliveries", "show", delivery),
@@ -187,11 +197,39 @@ def test_json_is_the_same_from_the_database_and_from_the_api(installation: Insta
         ("keys", "list", "--org", organization),
         ("replays", "list"),
         ("audit-log", "--org", organization),
+        ("event-types", "list"),
+        ("event-types", "show", "order.shipped"),
+        ("secrets", "status"),
     ):
         local = installation.json(*arguments)
         done = remote(shell, access, *arguments, "--json")
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout) == local, arguments
+    deleted = remote(shell, access, "event-types", "delete", "order.shipped")
+    assert (deleted.returncode, "on http" in deleted.stderr) == (0, True), deleted.stderr
+    removed = remote(shell, access, "orgs", "remove-user", "--org", organization, "--user", "nobody@example.com")
+    assert (removed.returncode, "not a member" in removed.stderr) == (1, True), removed.stderr
+
+
+def test_an_export_is_taken_from_an_api_and_given_to_one(
+    installation: Installation, shell: Shell, tmp_path: Path
+) -> None:
+    organization = installation.json("orgs", "create", "Moved")["id"]
+    access = {
+        "SENDOFF_URL": installation.url,
+        "SENDOFF_KEY": installation.new_key_of(organization, "operator"),
+        "SENDOFF_SEAL_KEY": "s" * 40,
+    }
+    file = tmp_path / "export.ndjson"
+    exported = remote(shell, access, "export", "--org", organization, "--to", str(file), "--json")
+    assert exported.returncode == 0, exported.stderr
+    kinds = [json.loads(line)["kind"] for line in file.read_text().splitlines()]
+    assert (kinds[0], json.loads(exported.stdout)["records"]) == ("sendoff_export", len(kinds) - 1)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    imported = remote(shell, access, "import", str(file), "--json")
+    assert json.loads(imported.stdout)["existing"]["organization"] == 1, imported.stderr
+    wrong = remote(shell, access | {"SENDOFF_SEAL_KEY": "short"}, "export")
+    assert (wrong.returncode, "32 or more" in wrong.stderr, wrong.stdout) == (1, True, "")
 
 
 def test_errors_of_an_api_are_told_with_their_exit_codes(installation: Installation, shell: Shell) -> None:
@@ -201,7 +239,7 @@ def test_errors_of_an_api_are_told_with_their_exit_codes(installation: Installat
         ({"SENDOFF_KEY": "od_live_" + "x" * 32}, ("top", "--url", installation.url), 1, "API key"),
         ({"SENDOFF_KEY": key}, ("top", "--url", "http://127.0.0.1:1"), 3, "cannot be reached"),
         ({}, ("top", "--url", installation.url), 2, "SENDOFF_KEY"),
-        ({"SENDOFF_KEY": key}, ("secrets", "status", "--url", installation.url), 1, "without --url"),
+        ({"SENDOFF_KEY": key}, ("reconcile", "--url", installation.url), 1, "without --url"),
         ({}, ("top", "--profile", "nowhere", "--json"), 1, "profiles set nowhere"),
     )
     for environment, arguments, code, reason in cases:
