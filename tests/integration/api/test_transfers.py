@@ -18,13 +18,17 @@ async def test_an_installation_moves_by_its_api_once(
     sqlite_api: ApiFixture, postgres_url: str, valkey_url: str, receiver: Receiver
 ) -> None:
     api = sqlite_api
-    webhook = await api.register(receiver.url("/hook"), headers={"X-Own": "own-value"}, filter="data.n > 0")
+    auth = {"type": "bearer", "token": "bearer-value"}
+    webhook = await api.register(
+        receiver.url("/hook"), headers={"X-Own": "own-value"}, auth=auth, filter="data.n > 0", rate_limit=7
+    )
+    await api.post("/operator/v1/alert-endpoints", {"url": receiver.url("/alerts"), "events": ["endpoint.*"]})
     exported = await api.get("/operator/v1/export", headers=SEAL)
     assert exported.headers["Content-Type"] == "application/x-ndjson"
     kinds = [json.loads(line)["kind"] for line in exported.text.splitlines()]
     assert kinds[0] == "sendoff_export"
     assert {"organization", "key", "endpoint"} <= set(kinds)
-    assert "own-value" not in exported.text
+    assert not any(secret in exported.text for secret in ("own-value", "bearer-value"))
     async with open_api(postgres_url, valkey_url, secret_keys="other" * 10) as other:
         content, once = exported.content, SEAL | {"Idempotency-Key": "once"}
         answers = [
@@ -33,17 +37,23 @@ async def test_an_installation_moves_by_its_api_once(
         ]
         reports = [answer.json() for answer in answers]
         assert [(report["dry_run"], report["created"].get("endpoint")) for report in reports] == [
-            (True, 1),
-            (False, 1),
-            (False, 1),
+            (True, 2),
+            (False, 2),
+            (False, 2),
             (False, None),
         ]
         assert answers[2].headers["Idempotency-Replayed"] == "true"
-        assert reports[3]["existing"]["endpoint"] == 1
+        assert reports[3]["existing"]["endpoint"] == 2
         audit = (await other.get("/operator/v1/audit", params={"limit": 100})).json()["data"]
         assert [entry["action"] for entry in audit].count("import") == 1
         moved = (await other.get(f"/api/v1/webhooks/{webhook['id']}", key=api.key)).json()
-        assert (moved["headers"], moved["filter"]) == ({"X-Own": "***"}, "data.n > 0")
+        assert (moved["filter"], moved["rate_limit"]) == ("data.n > 0", 7)
+        [alerts] = (await other.get("/operator/v1/alert-endpoints")).json()["data"]
+        assert alerts["events"] == ["endpoint.*"]
+        receiver.forget()
+        await other.post(f"/api/v1/webhooks/{webhook['id']}/test", {"data": {"n": 1}}, key=api.key)
+        [request] = receiver.requests("/hook")
+        assert (request.header("X-Own"), request.header("Authorization")) == ("own-value", "Bearer bearer-value")
     [entry] = [
         one
         for one in (await api.get("/operator/v1/audit", params={"limit": 100})).json()["data"]
@@ -80,8 +90,8 @@ async def test_secrets_are_counted_by_key_and_encrypted_with_the_newest(
 ) -> None:
     await sqlite_api.register(receiver.url("/hook"))
     context = sqlite_api.app.context
-    context = replace(context, vault=Vault(["new" * 12, *(key.get_secret_value() for key in context.settings.secret_keys)]))
-    sqlite_api.asgi.state.context = context
+    older = [key.get_secret_value() for key in context.settings.secret_keys]
+    sqlite_api.asgi.state.context = replace(context, vault=Vault(["new" * 12, *older]))
     before = (await sqlite_api.get("/operator/v1/secret-keys")).json()["keys"]
     assert [(key["newest"], key["known"], key["secrets"]) for key in before] == [(True, True, 0), (False, True, 1)]
     rotated = await sqlite_api.post("/operator/v1/secret-keys/rotate")

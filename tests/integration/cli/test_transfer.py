@@ -50,7 +50,10 @@ def test_an_installation_moves_with_its_keys_and_secrets(
     assert asyncio.run(_read_secret(settings, seeded.endpoints[0])) == "s" * 40
     audit = json.loads(shell.run(["audit-log", "--json"], target).stdout)["data"]
     counts = [f"{count} {kind}" for kind, count in kinds.items()]
-    assert [(one["action"], one["after"]) for one in audit] == [("import", {"created": counts})]
+    assert [(one["action"], one["after"]) for one in audit] == [
+        ("export", {"organizations": "all"}),
+        ("import", {"created": counts}),
+    ]
 
 
 async def _read_secret(settings: dict[str, str], endpoint_id: str) -> str:
