@@ -108,7 +108,7 @@ class ListenerAnswer(RequestBody):
     """What a local receiver answered to an event; `status` is null when it could not be reached."""
 
     status: int | None = Field(ge=100, le=599)
-    duration_ms: int = Field(ge=0)
+    duration_ms: int = Field(ge=0, le=86_400_000)
     error: Text | None = Field(None, max_length=500)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from sendoff.accounts.token_owner import OwnerNames, TokenOwner
 from sendoff.endpoints.fields import RateLimit, Time, effective_rate_limit, is_none
@@ -26,6 +26,8 @@ class SubscriptionBody(RequestBody):
 
 class SubscriptionPatch(RequestBody):
     """What to change, at least one of both; what is left out stays."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     # Defaults that no schema shows: absent is not the same as any value.
     status: Annotated[SubscriptionStatus, WithJsonSchema({"type": "string", "enum": ["active", "disabled"]})] = Field(

@@ -60,7 +60,7 @@ _DocumentedKey = Annotated[
     Header(
         alias="Idempotency-Key",
         description="The same key and the same request within 24 hours: the write is done once.",
-        json_schema_extra={"minLength": 1, "maxLength": LONGEST_KEY},
+        json_schema_extra={"minLength": 1, "maxLength": LONGEST_KEY, "pattern": "^[ -~]+$"},
     ),
 ]
 

@@ -33,7 +33,10 @@ class NewKey(RequestBody):
 
     organization_id: UuidText
     user: Text = Field(description="The e-mail address of its user, who becomes a member of the organization.")
-    scopes: list[str] = Field(description=f"One or more of {', '.join(SCOPES)}.")
+    scopes: list[str] = Field(
+        description=f"One or more of {', '.join(SCOPES)}.",
+        json_schema_extra={"minItems": 1, "items": {"type": "string", "enum": list(SCOPES)}},
+    )
     expires_at: QueryTime | None = Field(None, description="When it stops to be valid; never without it.")
 
 

@@ -100,7 +100,7 @@ _FILE = {
             "description": "A CSV with a header row, at most 100 MB. "
             "Each row with a valid number costs a credit, a number that comes twice costs two.",
         },
-        "phone_column": {"type": "string", "description": "The header of the column of phone numbers."},
+        "phone_column": {"type": "string", "minLength": 1, "description": "The header of the column of phone numbers."},
         "skip_mobile_lookup": {
             "type": "boolean",
             "description": "Keep numbers of lines that no person carries in the filtered file.",

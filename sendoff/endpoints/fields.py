@@ -79,6 +79,7 @@ Events = Annotated[
         max_length=1_000,
         description=f"Event types to subscribe to, at most {MAX_EVENTS} different ones; `upload.*` stands for all "
         "types that begin with `upload.`, and `*` for all types",
+        json_schema_extra={"minItems": 1},
     ),
 ]
 RateLimit = Annotated[int, Field(ge=1, le=HIGHEST_RATE, description="Maximum deliveries per second, over all workers")]

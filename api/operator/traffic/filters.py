@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from sendoff.context import Context
 from sendoff.ids import is_event_id
@@ -22,6 +22,7 @@ from ..schemas import DeliveryView, ListQuery
 MOST_DELIVERIES = 5_000
 
 Status = Annotated[int, Field(ge=100, le=599, description="Only those whose last answer had this status.")]
+MinAttempts = Annotated[int, Field(ge=1, le=2**31 - 1)]
 StatusClass = Annotated[str, Field(pattern="^[1-5]xx$", description="Only those whose last status is of this class.")]
 
 
@@ -31,7 +32,7 @@ def _event_id(text: str) -> str:
     return text
 
 
-EventId = Annotated[str, AfterValidator(_event_id)]
+EventId = Annotated[str, AfterValidator(_event_id), WithJsonSchema({"type": "string", "pattern": "^evt_[0-9a-f]{24}$"})]
 
 
 class DeadLetterConditions(BaseModel):
@@ -48,7 +49,7 @@ class DeadLetterConditions(BaseModel):
     state: DeadLetterState | None = None
     response_status: Status | None = None
     status_class: StatusClass | None = None
-    min_attempts: int | None = Field(None, ge=1)
+    min_attempts: MinAttempts | None = None
     since_event_id: EventId | None = Field(None, description="Of this event, and of all that were accepted after it.")
 
     def filter(self) -> DeadLetterFilter:
@@ -85,7 +86,7 @@ class DeliveryConditions(ListQuery):
     replay_id: UuidText | None = None
     response_status: Status | None = None
     status_class: StatusClass | None = None
-    min_attempts: int | None = Field(None, ge=1)
+    min_attempts: MinAttempts | None = None
 
     async def page(self, context: Context, organization_id: str | None) -> Page[DeliveryView]:
         """The deliveries of the organization, or of all for None, newest first."""
@@ -117,6 +118,7 @@ class NewReplay(BaseModel):
         None,
         description="What of it: dead letters, deliveries that wait for their retry (`pending`), or both. "
         'Default: `["dead"]`.',
+        json_schema_extra={"minItems": 1},
     )
     everything: bool = Field(default=False, alias="all", description="Needed for an empty filter, unless `dry_run`.")
     dry_run: bool = False

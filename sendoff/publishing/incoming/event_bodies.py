@@ -50,8 +50,9 @@ _DATA = msgspec.Meta(
 _TIME = msgspec.Meta(tz=True, description="When it happened; defaults to the time of acceptance.")
 _TAGS = msgspec.Meta(
     description="By which the event is found exactly, such as `order:42`.",
-    extra_json_schema={"maxItems": MOST_TAGS, "items": {"type": "string", "minLength": 1, "maxLength": LONGEST_TAG}},
+    extra_json_schema={"maxItems": MOST_TAGS},
 )
+_TAG = msgspec.Meta(extra_json_schema={"minLength": 1, "maxLength": LONGEST_TAG})
 _SIZE = msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": MOST_EVENTS})
 
 
@@ -61,7 +62,7 @@ class EventBody(msgspec.Struct, forbid_unknown_fields=True):
     type: Annotated[str, msgspec.Meta(description="A built-in or registered event type.")]
     data: Annotated[msgspec.Raw, _DATA]
     occurred_at: Annotated[datetime, _TIME] | None = None
-    tags: Annotated[list[str], _TAGS] | None = None
+    tags: Annotated[list[Annotated[str, _TAG]], _TAGS] | None = None
 
 
 class EventBatchBody(msgspec.Struct, forbid_unknown_fields=True):

@@ -480,3 +480,12 @@ async def test_no_operators_answer_holds_a_secret(api: ApiFixture, receiver: Rec
         text = (await api.get(f"{BASE}/{path}")).text
         assert created.json()["secret"] not in text
         assert "secret" not in text
+
+
+async def test_a_number_of_attempts_that_no_column_holds_is_refused(api: ApiFixture) -> None:
+    for path in ("/operator/v1/deliveries", "/operator/v1/dead-letters"):
+        response = await api.get(path, params={"min_attempts": 2**63})
+        assert (response.status_code, "min_attempts" in response.json()["detail"]) == (400, True)
+    replay = {"filter": {"min_attempts": 2**63}, "dry_run": True}
+    response = await api.post("/operator/v1/replays", replay)
+    assert (response.status_code, "filter.min_attempts" in response.json()["detail"]) == (400, True)
