@@ -71,7 +71,9 @@ async def test_every_page_is_accessible_and_runs_nothing_of_others(site: Site, r
     chosen = {"filter": {"delivery_ids": [letter["delivery_id"]]}}
     replay = (await site.api.post("/operator/v1/replays", chosen)).json()
     event = await site.api.publish({"order": HOSTILE})
-    ids = letter | {"dead_letter_id": letter["id"], "event_id": event["id"], "replay_id": replay["id"]}
+    alert = await site.api.post("/operator/v1/alert-endpoints", {"url": receiver.url("/a"), "description": HOSTILE})
+    ids = letter | {"alert_endpoint_id": alert.json()["id"]}
+    ids |= {"dead_letter_id": letter["id"], "event_id": event["id"], "replay_id": replay["id"]}
     tab = await site.tab()
     await tab.open("/dashboard/login")
     found = await tab.inaccessible()

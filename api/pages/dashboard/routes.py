@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.routing import Route
 
 from . import (
+    alerts,
     dead_letters,
     deliveries,
     endpoints,
@@ -28,6 +29,7 @@ ROUTES: tuple[Route, ...] = (
     *replays.ROUTES,
     *endpoints.ROUTES,
     *organizations.ROUTES,
+    *alerts.ROUTES,
     *installation.ROUTES,
     *search.ROUTES,
 )

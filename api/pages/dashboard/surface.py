@@ -21,6 +21,7 @@ NAVIGATION = (
     ("/replays", "Replays"),
     ("/endpoints", "Endpoints"),
     ("/organizations", "Organizations"),
+    ("/alerts", "Alerts"),
     ("/workers", "Workers"),
     ("/audit", "Audit log"),
     ("/system", "System"),
@@ -40,6 +41,10 @@ NOTICES = {
     "suspended": "The organization is suspended: its keys are refused, its deliveries go on.",
     "resumed": "The organization's keys are accepted again.",
     "revoked": "The key is revoked; sessions that it opened have ended.",
+    "alert-saved": "The alert endpoint is saved.",
+    "alert-paused": "The alert endpoint is paused: no alerts go to it until you resume it.",
+    "alert-resumed": "Alerts go to it again.",
+    "alert-deleted": "The alert endpoint is deleted.",
     "organization-created": "The organization is created.",
 }
 """The sentence for each `notice` that a form's redirect names. Other names show nothing."""

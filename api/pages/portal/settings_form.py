@@ -106,11 +106,22 @@ class SettingsForm:
 
     def changes(self, before: SettingsForm) -> dict[str, Any]:
         """What differs, for `update_endpoint`. Raises Invalid, which names the field."""
+        self._check_choice()
         ours, theirs = self._fields(), before._fields()
         changed = {name: value for name, value in ours.items() if value != theirs[name]}
         if self.auth != KEEP and (self.auth != "none" or before.auth == KEEP):
             changed["auth"] = self._auth()
         return validate(WebhookChange, changed).given()
+
+    def _check_choice(self) -> None:
+        """Raise Invalid for values of an authentication that is not chosen: they would be lost without a word."""
+        others = {name.partition(".")[0] for name in self.auth_values} - {self.auth}
+        if others and self.auth not in AUTH_FIELDS:
+            raise Invalid(
+                f"`auth`: The fields for {AUTH_LABELS.get(min(others), min(others))} are filled in, and it is not "
+                "chosen; choose it, or clear them.",
+                field="auth",
+            )
 
     def _fields(self) -> dict[str, Any]:
         return {

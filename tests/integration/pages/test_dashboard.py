@@ -28,7 +28,9 @@ async def ids(api: ApiFixture, receiver: Receiver) -> dict[str, str]:
     await api.patch(f"/api/v1/webhooks/{letter['endpoint_id']}", {"description": HOSTILE, "is_active": True})
     event = await api.publish({"order": HOSTILE})
     replay = (await api.post("/operator/v1/replays", {"filter": {"delivery_ids": [letter["delivery_id"]]}})).json()
+    alert = {"url": receiver.url("/alerts"), "description": HOSTILE}
     return {
+        "alert_endpoint_id": (await api.post("/operator/v1/alert-endpoints", alert)).json()["id"],
         "delivery_id": letter["delivery_id"],
         "dead_letter_id": letter["id"],
         "endpoint_id": letter["endpoint_id"],

@@ -342,6 +342,7 @@ async def test_expressions_are_tried_on_a_sample_before_they_are_saved(
         ({"headers": "A: 1\nA: 2"}, "`headers`"),
         ({"auth": "basic", "basic.username": "ada"}, "`auth"),
         ({"auth": "magic"}, "`auth`"),
+        ({"basic.password": "very secret"}, "`auth`: The fields for user name and password"),
         ({"auth": "bearer", "bearer.token": "very secret"}, "`auth"),
         ({"retry_schedule": "soon"}, "`retry_schedule"),
         ({"timeout_seconds": "x"}, "`timeout_seconds`"),
