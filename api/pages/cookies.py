@@ -33,13 +33,18 @@ def set_session(
         secure=is_secure(request),
         samesite=_same_site(request, framed=framed),
     )
-    if framed and is_secure(request):
-        name, value = response.raw_headers[-1]
-        response.raw_headers[-1] = (name, value + b"; Partitioned")
+    _partition(request, response, framed=framed)
 
 
-def forget_session(request: Request, response: Response, kind: SessionKind) -> None:
-    response.delete_cookie(_name(request, kind), path="/", httponly=True, secure=is_secure(request), samesite="lax")
+def forget_session(request: Request, response: Response, kind: SessionKind, *, framed: bool = False) -> None:
+    response.delete_cookie(
+        _name(request, kind),
+        path="/",
+        httponly=True,
+        secure=is_secure(request),
+        samesite=_same_site(request, framed=framed),
+    )
+    _partition(request, response, framed=framed)
 
 
 def chosen_scheme(request: Request) -> str | None:
@@ -57,11 +62,19 @@ def set_scheme(request: Request, response: Response, scheme: str, *, framed: boo
         secure=is_secure(request),
         samesite=_same_site(request, framed=framed),
     )
+    _partition(request, response, framed=framed)
 
 
 def is_secure(request: Request) -> bool:
     """Whether cookies are for https alone: always, except on plain http to this machine itself."""
     return request.url.scheme == "https" or not is_loopback(request.url.hostname or "")
+
+
+def _partition(request: Request, response: Response, *, framed: bool) -> None:
+    """Keep the cookie that was set last for each site that frames the pages apart: browsers block it otherwise."""
+    if framed and is_secure(request):
+        name, value = response.raw_headers[-1]
+        response.raw_headers[-1] = (name, value + b"; Partitioned")
 
 
 def _same_site(request: Request, *, framed: bool) -> Literal["none", "lax"]:

@@ -66,7 +66,8 @@ async def leave(page: Page) -> Response:
         response: Response = RedirectResponse(return_url, 303, page_headers(referrer="no-referrer"))
     else:
         response = page.render("portal/message.html", title="Good-bye", message="You have left this page.", kind="good")
-    forget_session(page.request, response, SessionKind.PORTAL)
+    framed = bool(page.context.settings.portal_frame_ancestors)
+    forget_session(page.request, response, SessionKind.PORTAL, framed=framed)
     return response
 
 

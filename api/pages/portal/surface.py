@@ -50,6 +50,7 @@ def _values(page: Page) -> Mapping[str, Any]:
     options = page.found.options if page.found else {}
     return {
         "base": BASE,
+        "frame_ancestors": page.context.settings.portal_frame_ancestors,
         "brand": page.context.service(Brand.of),
         "navigation": NAVIGATION,
         "notice": NOTICES.get(page.query.get("notice", "")),

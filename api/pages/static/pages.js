@@ -103,8 +103,28 @@ function onKey(event) {
   if (event.key === "r") document.querySelector("[data-key=r] button")?.focus();
 }
 
+// In a frame: how high the page is, for the page around it, if that is of an origin that may frame this one.
+function isAllowed(origin, pattern) {
+  const [scheme, host] = pattern.split("://*");
+  return host === undefined ? origin === pattern : origin.startsWith(`${scheme}://`) && origin.endsWith(host);
+}
+
+function announceHeight() {
+  const allowed = (document.body.dataset.frameAncestors ?? "").split(" ").filter(Boolean);
+  const around = location.ancestorOrigins?.[0];
+  const targets = around ? [around].filter((origin) => allowed.some((one) => isAllowed(origin, one)))
+    : allowed.filter((one) => !one.includes("*"));
+  if (window.parent === window || targets.length === 0) return;
+  const announce = () => {
+    const height = Math.ceil(document.body.getBoundingClientRect().height);
+    targets.forEach((origin) => window.parent.postMessage({ type: "sendoff:height", height }, origin));
+  };
+  new ResizeObserver(announce).observe(document.body);
+}
+
 document.addEventListener("DOMContentLoaded", () => {
   enhance(document);
+  announceHeight();
   document.addEventListener("keydown", onKey);
   document.body.addEventListener("htmx:load", (event) => { if (event.target !== document.body) enhance(event.target); });
 });
