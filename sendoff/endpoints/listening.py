@@ -186,7 +186,7 @@ async def _show_next(context: Context, window: Window, cursor: Cursor, skipped: 
 async def _find_new(context: Context, organization_id: str, cursor: Cursor) -> tuple[list[Event], bool]:
     """The events after the cursor that fit into one answer, and whether there may be more."""
     seen, chosen, size = set(cursor.seen), list[str](), 0
-    async with context.database.read() as tx:
+    async with context.database.read(owner=organization_id) as tx:
         found = await events.newer_of_organization(
             tx, organization_id, cursor.floor, limit=MOST_EVENTS + len(cursor.seen)
         )
@@ -225,7 +225,7 @@ async def _skip_old(context: Context, window: Window, cursor: Cursor) -> tuple[C
     oldest = Cursor.ago(LOOK_BACK_SECONDS)
     if cursor.floor >= oldest.floor:
         return cursor, 0
-    async with context.database.read() as tx:
+    async with context.database.read(owner=window.organization_id) as tx:
         between = await events.count_between(tx, window.organization_id, cursor.floor, oldest.floor, limit=_TOO_MANY)
     return oldest, between - sum(1 for one in cursor.seen if one < oldest.floor)
 

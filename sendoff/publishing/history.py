@@ -44,7 +44,7 @@ async def list_deliveries(
     context: Context, chosen: DeliveryFilter, *, limit: int, before: str | None = None
 ) -> list[ListedDelivery]:
     """Deliveries, newest first."""
-    async with context.database.read() as tx:
+    async with context.database.read(owner=chosen.organization_id) as tx:
         page = await delivery_history.page(tx, chosen, limit=limit, before=before)
         waits_for = await find_waits_for(tx, [delivery for delivery, *_ in page])
         found = await endpoints.find_many(tx, {delivery.endpoint_id for delivery, *_ in page})

@@ -188,7 +188,7 @@ async def get_statistics(context: Context, query: StatisticsQuery) -> Statistics
     now = context.clock.now()
     chosen, source = _range_of(query, now), _source_of(query)
     pieces = pieces_of(chosen.start, chosen.end, span=chosen.bucket.minutes, now=minute_of(now))
-    async with context.database.read() as tx:
+    async with context.database.read(owner=query.organization_id) as tx:
         await _check_endpoint(tx, query)
         await prefer_indexes(tx)
         keys, has_more = [""], False

@@ -18,7 +18,7 @@ from sendoff.policy.endpoints.expressions import Pair
 from sendoff.policy.endpoints.matching import matches
 from sendoff.policy.operational_events import OPERATORS
 from sendoff.policy.states import DeadLetterReason, DeliveryState, EndpointState
-from sendoff.publishing.evaluation import EvaluationJob, evaluate, evaluate_event, input_of, pair_of
+from sendoff.publishing.evaluation import EvaluationJob, Evaluations, evaluate, evaluate_event, input_of, pair_of
 from sendoff.publishing.untransformed import Untransformed, dead_letter_untransformed
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import endpoints
@@ -33,6 +33,7 @@ MOST_EVENTS = 100_000
 """Events that one replay looks at. More, and the request that starts it takes longer than clients wait."""
 
 _PAGE = 1_000
+_EVALUATED_AT_ONCE = 50  # events whose data, up to 256 KB of each, is in memory
 _CLOCKS_DIFFER = timedelta(days=1)  # at most, of the machines that give ids to events
 
 
@@ -47,7 +48,7 @@ async def find_missing(context: Context, chosen: DeadLetterFilter) -> AsyncItera
     after, before = _id_range(chosen)
     seen = 0
     while True:
-        async with context.database.read() as tx:
+        async with context.database.read(owner=chosen.organization_id) as tx:
             page = await events.page_accepted(
                 tx,
                 active[0].organization_id,
@@ -171,10 +172,15 @@ async def _refused_by_filters(
     pairs: dict[str, set[Pair]] = {}
     for event, endpoint in filtered:
         pairs.setdefault(event.id, set()).add(Pair(filter=endpoint.filter))
-    async with context.database.read() as tx:
-        of_events = await events.find_many(tx, pairs)
-    jobs = [EvaluationJob(input_of(of_events[one]), list(pairs[one])) for one in pairs if one in of_events]
-    results = await evaluate(context, filtered[0][1].organization_id, jobs)
+    organization_id = filtered[0][1].organization_id
+    results: Evaluations = {}
+    ids = list(pairs)
+    for first in range(0, len(ids), _EVALUATED_AT_ONCE):
+        some = ids[first : first + _EVALUATED_AT_ONCE]
+        async with context.database.read(owner=organization_id) as tx:
+            of_events = await events.find_many(tx, some)
+        jobs = [EvaluationJob(input_of(of_events[one]), list(pairs[one])) for one in some if one in of_events]
+        results |= await evaluate(context, organization_id, jobs)
     return {
         (event.id, endpoint.id)
         for event, endpoint in filtered

@@ -61,7 +61,7 @@ async def preview_replay(context: Context, selection: Selection) -> ReplayPrevie
     Raises Invalid when `missing` ones are to be sought in too many events.
     """
     chosen = replace(selection.filter, state=selection.filter.state or DeadLetterState.OPEN)
-    async with context.database.read() as tx:
+    async with context.database.read(owner=selection.filter.organization_id) as tx:
         await prefer_indexes(tx)
         shares = await _count(tx, selection)
         sample = await dead_letters.page(tx, chosen, limit=_SAMPLE) if Included.DEAD in selection.include else []

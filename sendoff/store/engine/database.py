@@ -25,6 +25,7 @@ from sendoff.store.engine.postgres_connections import COMMAND_SECONDS, Connector
 from sendoff.store.engine.postgres_driver import Direct
 from sendoff.store.engine.revisions import MIGRATIONS, judge_schema, newest_revision
 from sendoff.store.engine.sqlite_driver import Embedded
+from sendoff.turns import Turns
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -39,6 +40,10 @@ Longer holds callers up when the database is cut off; shorter refuses what a bus
 _DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _UNDEFINED_TABLE = "42P01"
 _SQLITE_BUSY_TIMEOUT_MS = 15_000
+READS_OF_ONE = 4
+"""Reads of one organization that take connections of a process at once, of its 20. Some cost as much as there is
+history that does not match; with 20, those of one organization keep everybody else from authenticating."""
+
 _DIRECT_CONNECTIONS = 4  # a process claims, records and accepts in one task each
 _ENGINE_OPTIONS: dict[str, Any] = {
     "json_serializer": lambda value: orjson.dumps(value).decode(),
@@ -69,6 +74,7 @@ class Database:
         self._reading = engine.execution_options(sqlite_begin="BEGIN")
         self._looking = self._reading if self.is_sqlite else engine.execution_options(isolation_level="AUTOCOMMIT")
         self._connector = connector
+        self._reads = Turns(READS_OF_ONE)
 
     @property
     def direct(self) -> Direct | None:
@@ -123,9 +129,14 @@ class Database:
                 follow()
 
     @asynccontextmanager
-    async def read(self, *, within: float | None = None) -> AsyncIterator[Transaction]:
-        """One transaction that reads a single snapshot of the database and takes no locks; `within` as for `write`."""
-        async with self._session(self._reading, within) as tx:
+    async def read(self, *, within: float | None = None, owner: str | None = None) -> AsyncIterator[Transaction]:
+        """One transaction that reads a single snapshot of the database and takes no locks; `within` as for `write`.
+
+        `owner`: the organization that asks for what may take long; at most READS_OF_ONE of it are under way. Not to be
+        nested.
+        """
+        turn = nullcontext() if owner is None else self._reads.taken(owner)
+        async with turn, self._session(self._reading, within) as tx:
             yield tx
 
     @asynccontextmanager

@@ -70,8 +70,8 @@ class CrashingDatabase:
         self.end()
 
     @asynccontextmanager
-    async def read(self, *, within: float | None = None) -> AsyncIterator[Transaction]:
-        async with self._database.read(within=within) as tx:
+    async def read(self, *, within: float | None = None, owner: str | None = None) -> AsyncIterator[Transaction]:
+        async with self._database.read(within=within, owner=owner) as tx:
             yield tx
 
     @asynccontextmanager
