@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, insert
+from sqlalchemy import func
 from sqlmodel import col, select
 
 from sendoff.store.engine.batch import execute, is_sqlite, rows_from, rows_parameter
@@ -51,7 +51,15 @@ async def find(tx: Transaction, event_id: str) -> Event | None:
 async def insert_tags(tx: Transaction, tags: Sequence[EventTag]) -> None:
     """Insert the tags of events that this transaction has inserted."""
     if tags:
-        await tx.execute(insert(EventTag).values([tag.model_dump() for tag in tags]))
+        # As one parameter: SQLAlchemy takes a second of the event loop to write out the values of 5,000 rows.
+        columns = {"event_id": "text", "tag": "text", "organization_id": "uuid"}
+        names = ", ".join(columns)
+        source = f"{rows_from(tx, 'rows', columns)} AS r"
+        await execute(
+            tx,
+            f"INSERT INTO event_tags ({names}) SELECT {names} FROM {source}",
+            rows=rows_parameter(tag.model_dump() for tag in tags),
+        )
 
 
 async def tags_of(tx: Transaction, event_ids: Sequence[str]) -> dict[str, list[str]]:
