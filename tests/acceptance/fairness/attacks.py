@@ -62,13 +62,13 @@ def long_cells(attacker: Party, _folder: Path) -> Sequence[Step]:
 
 def large_files_of_costly_numbers(attacker: Party, _folder: Path) -> Sequence[Step]:
     steps = _uploads_csv(attacker, ["phone", *_cells(["(415) 555\u20132671 x12"], 3_000_000)])
-    return [_at_most(1, step) for step in steps]
+    return [at_most(1, step) for step in steps]
 
 
 def wide_rows(attacker: Party, _folder: Path) -> Sequence[Step]:
     head = ",".join(["phone", *(f"c{number}" for number in range(999))])
     steps = _uploads_csv(attacker, [head, *["4155552671" + ",x" * 999] * 1_000])
-    return [_at_most(1, step) for step in steps]
+    return [at_most(1, step) for step in steps]
 
 
 def contacts_with_many_members(attacker: Party, _folder: Path) -> Sequence[Step]:
@@ -101,20 +101,20 @@ def backtracking_pattern(attacker: Party, folder: Path) -> Sequence[Step]:
 
 def fan_out(attacker: Party, _folder: Path) -> Sequence[Step]:
     batch = json.dumps({"events": [{"type": EVENT_TYPE, "data": {"n": number}} for number in range(20)]}).encode()
-    return [_at_most(3, partial(attacker.ask, "POST", "/api/v1/events/batch", batch))]
+    return [at_most(3, partial(attacker.ask, "POST", "/api/v1/events/batch", batch))]
 
 
 def receivers_that_hang(attacker: Party, _folder: Path) -> Sequence[Step]:
     for number in range(len(attacker.endpoints)):
         attacker.installation.receiver.program(f"{attacker.path}/{number}", Reply(hang=True))
     batch = json.dumps({"events": [{"type": EVENT_TYPE, "data": {"n": number}} for number in range(10)]}).encode()
-    return [_at_most(2, partial(attacker.ask, "POST", "/api/v1/events/batch", batch))]
+    return [at_most(2, partial(attacker.ask, "POST", "/api/v1/events/batch", batch))]
 
 
 def huge_batches(attacker: Party, _folder: Path) -> Sequence[Step]:
     other = "upload.failed"  # nobody's endpoint gets it: the cost is that of reading and storing
     batch = json.dumps({"events": [{"type": other, "data": {"text": "x" * 10_000}}] * 1_000}).encode()
-    return [_at_most(3, partial(attacker.ask, "POST", "/api/v1/events/batch", batch))] * 2
+    return [at_most(3, partial(attacker.ask, "POST", "/api/v1/events/batch", batch))] * 2
 
 
 def malformed_bodies(attacker: Party, _folder: Path) -> Sequence[Step]:
@@ -208,20 +208,20 @@ def junk_in_redis(attacker: Party, _folder: Path) -> Sequence[Step]:
                     job: dict[str, Any] = {"t": None, "f": "deliver", "a": [[each, number, None]], "k": {}, "et": 1}
                     client.set(f"arq:job:{name}", json.dumps(job), px=60_000)
 
-    return [_at_most(20, push)]
+    return [at_most(20, push)]
 
 
 def accents_in_a_file_name(attacker: Party, _folder: Path) -> Sequence[Step]:
     """Normalizing sorts the accents of a letter, with a cost that grows with the square of their number."""
     numbers = [f"+1415555{number:04d}" for number in range(150)]
     name = "a" + "\u0301" * 60_000 + "\u0316" * 60_000
-    return [_at_most(5, step) for step in _uploads_json(attacker, {"filename": name, "phone_numbers": numbers})]
+    return [at_most(5, step) for step in _uploads_json(attacker, {"filename": name, "phone_numbers": numbers})]
 
 
 def batches_of_tiny_events(attacker: Party, _folder: Path) -> Sequence[Step]:
     """As many events as fit into a batch, from many connections and keys at once."""
     batch = json.dumps({"events": [{"type": EVENT_TYPE, "data": {}}] * 1_000}).encode()
-    return [_at_most(3, partial(attacker.ask, "POST", "/api/v1/events/batch", batch))] * 12
+    return [at_most(3, partial(attacker.ask, "POST", "/api/v1/events/batch", batch))] * 12
 
 
 def batches_with_idempotency_keys(attacker: Party, _folder: Path) -> Sequence[Step]:
@@ -230,7 +230,7 @@ def batches_with_idempotency_keys(attacker: Party, _folder: Path) -> Sequence[St
     def publish() -> None:
         attacker.ask("POST", "/api/v1/events/batch", batch, Idempotency_Key=str(next(_numbers)))
 
-    return [_at_most(10, publish)] * 12
+    return [at_most(10, publish)] * 12
 
 
 def batches_that_never_end(attacker: Party, _folder: Path) -> Sequence[Step]:
@@ -269,7 +269,7 @@ def odd_heads(attacker: Party, _folder: Path) -> Sequence[Step]:
 
 def single_events_to_many_endpoints(attacker: Party, _folder: Path) -> Sequence[Step]:
     body = {"type": EVENT_TYPE, "data": {"n": 1}}
-    return [_at_most(10, partial(attacker.ask, "POST", "/api/v1/events", body))] * SIDE_BY_SIDE
+    return [at_most(10, partial(attacker.ask, "POST", "/api/v1/events", body))] * SIDE_BY_SIDE
 
 
 def long_histories(attacker: Party, _folder: Path) -> Sequence[Step]:
@@ -290,7 +290,7 @@ def short_rows_of_wide_tables(attacker: Party, _folder: Path) -> Sequence[Step]:
     """A few members, each in one contact only, make every row of both results as wide as all of them."""
     wide = {f"column{number}": number for number in range(900)}
     contacts = [{"phone": f"+1415555{number % 10_000:04d}"} for number in range(3_000)]
-    return [_at_most(5, step) for step in _uploads_json(attacker, {"contacts": [contacts[0] | wide, *contacts]})]
+    return [at_most(5, step) for step in _uploads_json(attacker, {"contacts": [contacts[0] | wide, *contacts]})]
 
 
 def uploads_that_are_cancelled(attacker: Party, _folder: Path) -> Sequence[Step]:
@@ -309,7 +309,7 @@ def rotated_secrets(attacker: Party, _folder: Path) -> Sequence[Step]:
     return [partial(attacker.ask, "POST", path, {"overlap_seconds": 3_600})] * SIDE_BY_SIDE
 
 
-def _at_most(times: int, step: Callable[[], object]) -> Step:
+def at_most(times: int, step: Callable[[], object]) -> Step:
     """The step, which does nothing after `times` calls: the work that it leaves behind must end after the test."""
     left = iter(range(times))
 

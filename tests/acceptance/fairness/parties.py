@@ -21,6 +21,7 @@ from sendoff.endpoints.fields import NewEndpoint
 from sendoff.endpoints.manage import register_endpoint
 from sendoff.processes.startup import open_context
 from sendoff.settings import load
+from tests.support.exchange import Received
 from tests.support.installation import Installation
 from tests.support.polling import eventually_blocking
 from tests.support.publisher import EVENT_TYPE
@@ -108,7 +109,11 @@ async def _open_party(installation: Installation, path: str, endpoints: int) -> 
 
 @dataclass
 class Measured:
-    """Seconds that each of the victim's requests took, by kind; `delivery` counts from the publisher's answer."""
+    """Seconds that each of the victim's requests took, by kind.
+
+    `delivery` counts from the publisher's answer to the event's arrival, `processing` from the answer to an upload to
+    the arrival of its `upload.completed`.
+    """
 
     seconds: dict[str, list[float]]
 
@@ -128,6 +133,7 @@ def measure(victim: Party, *, rounds: int, seconds: float) -> Measured:
     """
     took: defaultdict[str, list[float]] = defaultdict(list)
     published: dict[str, float] = {}
+    uploaded: dict[str, float] = {}
     numbers = [f"+1415{200 + number:03d}{next(_numbers) % 10_000:04d}" for number in range(CONTACTS)]
     requests: Mapping[str, tuple[str, str, Any]] = {
         "list": ("GET", "/api/v1/webhooks", None),
@@ -141,23 +147,33 @@ def measure(victim: Party, *, rounds: int, seconds: float) -> Measured:
             status, answer = victim.ask(method, path, body)
             took[kind].append(time.monotonic() - sent)
             assert status in (200, 202), f"{kind}: {status} {answer[:500]!r}"
-            if kind == "publish":
-                published[json.loads(answer)["id"]] = time.time()
+            if kind != "list":
+                (published if kind == "publish" else uploaded)[json.loads(answer)["id"]] = time.time()
         time.sleep(0.05)  # an ordinary client pauses as well
-    took["delivery"] = _delivery_seconds(victim, published)
+    took["delivery"] = _seconds_until_arrival(victim, published, _event_id)
+    took["processing"] = _seconds_until_arrival(victim, uploaded, _upload_id)
     return Measured(dict(took))
 
 
-def _delivery_seconds(victim: Party, published: Mapping[str, float]) -> list[float]:
+def _seconds_until_arrival(victim: Party, since: Mapping[str, float], id_of: Callable[[Received], str]) -> list[float]:
     path = f"{victim.path}/0"
 
     def arrived() -> dict[str, float] | None:
         requests = victim.installation.receiver.requests(path)
-        found = {each.header("X-OptimalDial-Event-Id"): each.arrived_at for each in reversed(requests)}
-        return found if published.keys() <= found.keys() else None
+        found = {id_of(each): each.arrived_at for each in reversed(requests)}
+        return found if since.keys() <= found.keys() else None
 
     found = eventually_blocking(arrived, within=30, every=0.1, what="every event of the victim is delivered")
-    return [max(0.0, found[event] - moment) for event, moment in published.items()]
+    return [max(0.0, found[one] - moment) for one, moment in since.items()]
+
+
+def _event_id(request: Received) -> str:
+    return str(request.header("X-OptimalDial-Event-Id"))
+
+
+def _upload_id(request: Received) -> str:
+    """Of the upload that the event is about; empty for one that the victim published itself."""
+    return str(json.loads(request.body)["data"].get("upload", {}).get("id", ""))
 
 
 Step = Callable[[], object]

@@ -16,6 +16,12 @@ import psutil
 import pytest
 
 from tests.acceptance.fairness.attacks import ATTACKS, MANY_ENDPOINTS, MORE_ATTACKS, Attack
+from tests.acceptance.fairness.attacks_on_surfaces import (
+    MANY_ENDPOINTS_ON_SURFACES,
+    SURFACE_ATTACKS,
+    listening_again_and_again,
+    small_uploads,
+)
 from tests.acceptance.fairness.parties import attacking, measure, open_party
 from tests.integration.cli.shell import Shell
 from tests.support.databases import SqliteFile
@@ -23,7 +29,7 @@ from tests.support.installation import STEADY, Installation, open_installation
 from tests.support.polling import eventually_blocking
 
 SLOWER_AT_MOST = 10
-FREE_SECONDS = {"list": 1.5, "publish": 2.5, "upload": 4.0, "delivery": 4.0}
+FREE_SECONDS = {"list": 1.5, "publish": 2.5, "upload": 4.0, "delivery": 4.0, "processing": 8.0}
 """What a request may take under attack however fast it is alone: a shared machine with two cores keeps to these."""
 
 MOST_MORE_DESCRIPTORS = 70
@@ -52,10 +58,14 @@ def memory(pids: list[int]) -> int:
 
 
 SHORT_SECONDS, LONG_SECONDS = 1.0, 20.0
-SHORT = [pytest.param(attack, SHORT_SECONDS, id=attack.__name__) for attack in ATTACKS]
+ENDPOINTS = MANY_ENDPOINTS | MANY_ENDPOINTS_ON_SURFACES
+SHORT = [
+    pytest.param(attack, SHORT_SECONDS, id=attack.__name__)
+    for attack in (*ATTACKS, listening_again_and_again, small_uploads)
+]
 LONG = [
     pytest.param(attack, LONG_SECONDS, id=f"{attack.__name__}-long", marks=pytest.mark.chaos)
-    for attack in (*ATTACKS, *MORE_ATTACKS)
+    for attack in (*ATTACKS, *MORE_ATTACKS, *SURFACE_ATTACKS)
 ]
 
 
@@ -63,7 +73,7 @@ LONG = [
 def test_one_customer_does_not_slow_down_another(
     attack: Attack, seconds: float, installation: Installation, tmp_path: Path
 ) -> None:
-    victim, attacker = open_party(installation), open_party(installation, endpoints=MANY_ENDPOINTS.get(attack, 1))
+    victim, attacker = open_party(installation), open_party(installation, endpoints=ENDPOINTS.get(attack, 1))
     pids = [installation.api.pid, installation.workers[0].pid]
     alone = measure(victim, rounds=6, seconds=0)
     before = descriptors(pids), memory(pids)
