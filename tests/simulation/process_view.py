@@ -69,7 +69,7 @@ class DatabaseSeenBy:
         """A transaction, or one hot transaction of `work`: the product has a class for each."""
         return self.transaction(within=within) if work is None else self.hot_write(work)
 
-    def read(self, work: Any = None, *, within: float | None = None, owner: str | None = None) -> Any:  # noqa: ARG002
+    def read(self, work: Any = None, *, within: float | None = None, owner: str | None = None) -> Any:
         return self.snapshot(within=within) if work is None else self.hot_read(work)
 
 
