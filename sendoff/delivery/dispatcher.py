@@ -174,6 +174,12 @@ class Dispatcher:
         )
 
     def _spawn(self, ticket: Ticket[Claim]) -> None:
+        if ticket.item.delivery.id in self._unrecorded:
+            # The lease of its attempt under way ended, another worker held it, and it was claimed from the backlog.
+            self._finish(ticket, answered=None)
+            self.admission.recorded(ticket)
+            self._in_background(self._requeue([ticket.item], held=False))
+            return
         task = asyncio.create_task(self._run(ticket))
         self._unrecorded[ticket.item.delivery.id] = ticket
         self._under_way[task] = ticket

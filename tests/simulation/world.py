@@ -205,7 +205,7 @@ class Process:
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self.tasks.pop(task, None)
         error = None if task.cancelled() else task.exception()
-        if error is not None and self.alive and (isinstance(error, Violation) or task is self.main):
+        if error is not None and self.alive and (isinstance(error, _NEVER) or task is self.main):
             self.world.errors.append(error)
 
 
@@ -385,6 +385,9 @@ class World:
     def _states(self) -> dict[str, int]:
         return dict(self.storage.look("SELECT state, count(*) FROM deliveries GROUP BY state"))
 
+
+_NEVER = (Violation, LookupError, TypeError, AttributeError, AssertionError)
+"""What a task ends with only by a defect of the product's."""
 
 _EVENT_ID = re.compile(r"(?im)^webhook-id: *(\S+)")
 _OPERATOR = Actor(name="operator")

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from sendoff.delivery import backlog
 from sendoff.delivery import dispatcher as dispatching
 from sendoff.delivery import record as recording
 from sendoff.delivery.dispatcher import Dispatcher
-from sendoff.delivery.pipeline import Claim, Claims, FinishedAttempt, claim, deliver
+from sendoff.delivery.pipeline import Claim, Claims, FinishedAttempt, claim, claim_held, deliver
 from sendoff.errors import Unavailable
-from sendoff.policy.delivery.admission import Responsiveness, Ticket
+from sendoff.policy.delivery.admission import Quotas, Responsiveness, Ticket
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing.publish import AcceptedEvent
 from sendoff.store.queries.traffic import delivery_history
@@ -62,6 +63,39 @@ async def test_a_sent_delivery_that_cannot_be_recorded_is_not_sent_again_by_the_
         await dispatcher.drain(0)
         assert len(receiver.requests("/hook")) == 1
         assert await states(app, event.delivery_ids) == {DeliveryState.DELIVERED}
+
+
+async def test_a_worker_whose_unrecorded_delivery_another_worker_held_goes_on_recording(
+    database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, database_is_back = recording.record, asyncio.Event()
+    held_claims: list[Claims] = []
+
+    async def record_if_possible(*arguments: Any) -> None:
+        if not database_is_back.is_set():
+            raise Unavailable("away")
+        await record(*arguments)
+
+    async def claim_held_and_note(*arguments: Any) -> Claims:
+        held_claims.append(await claim_held(*arguments))
+        return held_claims[-1]
+
+    monkeypatch.setattr(recording, "record", record_if_possible)
+    monkeypatch.setattr(backlog, "claim_held", claim_held_and_note)
+    async with open_app(database_url) as app:
+        dispatcher, event = await submit_one(app, receiver)
+        await receiver.wait_for(1, "/hook")
+        app.clock.advance(app.context.settings.lease_seconds + 1)
+        elsewhere = await claim(app.context, event.delivery_ids, quotas=Quotas({}, default=0, unproven=0))
+        dispatcher.backlog_available(elsewhere.held_endpoint_ids)
+        await eventually(lambda: any(claims.to_send for claims in held_claims), what="a claim of what is held")
+        database_is_back.set()
+        await eventually(lambda: dispatcher.is_idle, what="an idle dispatcher")
+        assert len(receiver.requests("/hook")) == 1
+        await dispatcher.submit(event.delivery_ids)
+        await eventually(lambda: dispatcher.is_idle, what="an idle dispatcher")
+        assert await states(app, event.delivery_ids) == {DeliveryState.DELIVERED}
+        await dispatcher.drain(0)
 
 
 async def test_a_claim_that_took_most_of_its_lease_is_given_back_unsent(
