@@ -7,8 +7,11 @@ takes 60 registrations a minute; every endpoint answers its ping like any other.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+
+import structlog
 
 from bench.options import Options
 from sendoff.accounts import organizations
@@ -37,6 +40,7 @@ async def create_fixtures(
 
 async def register_urls(environment: Mapping[str, str], urls: Sequence[str], *, fanout: int) -> list[str]:
     """Register an endpoint for each URL, `fanout` for each new organization; returns the keys of those."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))  # not a line for each
     settings = load(**{name.removeprefix("SENDOFF_").lower(): value for name, value in environment.items()})
     turns = asyncio.Semaphore(_AT_ONCE)
     async with open_context(settings) as opened:
