@@ -32,7 +32,8 @@ class DeliveryIntake:
             return
         if not self._turn.locked():
             async with self._turn:
-                limit = self._limit(await self._dispatcher.wait_for_capacity())
+                is_alone = len(delivery_ids) == 1
+                limit = 1 if is_alone else self._limit(await self._dispatcher.wait_for_capacity())
                 await self._submit(list(dict.fromkeys(delivery_ids)), limit)
             return
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -65,8 +65,10 @@ class Dispatcher:
             # A delivery that this process has sent but not recorded must not be sent again, even if its lease ended.
             ids = [delivery_id for delivery_id in batch if delivery_id not in self._unrecorded]
             quotas = self.admission.quotas(len(ids), self._now())
-            claiming = self._in_background(self._claim(partial(claim, self._context, ids, quotas=quotas), len(ids)))
-            await asyncio.shield(claiming)  # what a cancelled caller had claimed would wait for its lease to end
+            # In a task of its own: what a cancelled caller had claimed would wait for its lease to end.
+            claimed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._in_background(self._claim_submitted(partial(claim, self._context, ids, quotas=quotas), ids, claimed))
+            await claimed
 
     def backlog_available(self, endpoint_ids: Iterable[str]) -> None:
         """Claim deliveries that are held for these endpoints as soon as those have capacity."""
@@ -128,19 +130,43 @@ class Dispatcher:
         task.add_done_callback(self._background.discard)
         return task
 
-    async def _claim(self, claim_some: Callable[[], Awaitable[Claims]], most: int) -> Claims:
-        """Claim at most `most` deliveries, and start or queue them."""
+    async def _claim_submitted(
+        self, claim_some: Callable[[], Awaitable[Claims]], ids: Sequence[str], claimed: asyncio.Future[None]
+    ) -> None:
+        """Claim for a caller that waits for `claimed`; a delivery that was claimed alone is sent by the same task."""
+        alone: list[Ticket[Claim]] = []
+        try:
+            await self._claim(claim_some, len(ids), alone.append if len(ids) == 1 else None)
+        except Exception as error:
+            if not claimed.done():
+                claimed.set_exception(error)
+            return
+        if not claimed.done():
+            claimed.set_result(None)
+        task = asyncio.current_task()
+        if alone and task is not None and self._may_start(alone[0]):
+            self._background.discard(task)
+            self._note_under_way(task, alone[0])
+            await self._run(alone[0])
+
+    async def _claim(
+        self,
+        claim_some: Callable[[], Awaitable[Claims]],
+        most: int,
+        start: Callable[[Ticket[Claim]], None] | None = None,
+    ) -> Claims:
+        """Claim at most `most` deliveries, and start or queue them: in tasks of their own, unless `start` is given."""
         claimed_since = self._now()
         self.admission.reserve(most)
         try:
             claims = await claim_some()
-            await self._schedule(claims, start_by=claimed_since + self._start_within)
+            await self._schedule(claims, start or self._spawn, start_by=claimed_since + self._start_within)
             return claims
         finally:
             self.admission.reserve(-most)
             self._freed.set()
 
-    async def _schedule(self, claims: Claims, *, start_by: float) -> None:
+    async def _schedule(self, claims: Claims, start: Callable[[Ticket[Claim]], None], *, start_by: float) -> None:
         self._backlog.add_endpoints(claims.held_endpoint_ids)
         too_late: list[Claim] = []
         too_many: list[Claim] = []
@@ -155,7 +181,7 @@ class Dispatcher:
                 facts[endpoint.id] = self._facts(endpoint)
             offer = self.admission.offer(ticket, facts[endpoint.id], now)
             if offer is Offer.START:
-                self._spawn(ticket)
+                start(ticket)
             elif offer is Offer.FULL:
                 too_many.append(claimed)
         self._arm()
@@ -174,13 +200,20 @@ class Dispatcher:
         )
 
     def _spawn(self, ticket: Ticket[Claim]) -> None:
-        if ticket.item.delivery.id in self._unrecorded:
-            # The lease of its attempt under way ended, another worker held it, and it was claimed from the backlog.
-            self._finish(ticket, answered=None)
-            self.admission.recorded(ticket)
-            self._in_background(self._requeue([ticket.item], held=False))
-            return
-        task = asyncio.create_task(self._run(ticket))
+        if self._may_start(ticket):
+            self._note_under_way(asyncio.create_task(self._run(ticket)), ticket)
+
+    def _may_start(self, ticket: Ticket[Claim]) -> bool:
+        """Whether this process has not sent the delivery before without recording it; it is given back if so."""
+        if ticket.item.delivery.id not in self._unrecorded:
+            return True
+        # The lease of its attempt under way ended, another worker held it, and it was claimed from the backlog.
+        self._finish(ticket, answered=None)
+        self.admission.recorded(ticket)
+        self._in_background(self._requeue([ticket.item], held=False))
+        return False
+
+    def _note_under_way(self, task: asyncio.Task[None], ticket: Ticket[Claim]) -> None:
         self._unrecorded[ticket.item.delivery.id] = ticket
         self._under_way[task] = ticket
         task.add_done_callback(self._under_way.pop)

@@ -153,7 +153,7 @@ async def claim(context: Context, delivery_ids: Sequence[str], *, quotas: Quotas
 
     Deliveries for endpoints that are not active are dead-lettered here, whatever brought them this far.
     """
-    lease_token, now, since = new_id(), context.clock.now(), context.clock.machine_now()
+    lease_token, now, since = new_id(), context.clock.now(), _span_start(context)
     until = now + timedelta(seconds=context.settings.lease_seconds)
     result = await context.hot.claim_due(delivery_ids, quotas=quotas, lease_token=lease_token, now=now, until=until)
     return await _sort_out(context, result, lease_token=lease_token, until=until, since=since)
@@ -161,7 +161,7 @@ async def claim(context: Context, delivery_ids: Sequence[str], *, quotas: Quotas
 
 async def claim_held(context: Context, quotas: Mapping[str, int]) -> Claims:
     """Claim the oldest held deliveries of some endpoints, of each at most its quota."""
-    lease_token, since = new_id(), context.clock.machine_now()
+    lease_token, since = new_id(), _span_start(context)
     until = context.clock.now() + timedelta(seconds=context.settings.lease_seconds)
     result = await context.hot.claim_held(quotas, lease_token=lease_token, until=until)
     return await _sort_out(context, result, lease_token=lease_token, until=until, since=since)
@@ -314,8 +314,11 @@ def _checked_target(url: str, addresses: AddressPolicy) -> Target:
     return (_kept_target if len(url) <= _LONGEST_KEPT_URL else check_url)(url, addresses)
 
 
+_UNBOUNDED = BoundedClaims()
+
+
 async def _sort_out(
-    context: Context, result: ClaimResult, *, lease_token: str, until: datetime, since: datetime
+    context: Context, result: ClaimResult, *, lease_token: str, until: datetime, since: datetime | None
 ) -> Claims:
     if result.taken_over:
         LEASE_TAKEOVERS.inc(result.taken_over)
@@ -335,7 +338,7 @@ async def _sort_out(
     if closed:
         await _dead_letter(context, closed, lease_token)
     own = [row for row in active if has_own_bounds(context, row.endpoint)]
-    bounded = await hold_to_bounds(context, own, lease_token=lease_token) if own else BoundedClaims()
+    bounded = await hold_to_bounds(context, own, lease_token=lease_token) if own else _UNBOUNDED
     to_send = [
         Claim(
             row.delivery,
@@ -351,7 +354,12 @@ async def _sort_out(
     return Claims(to_send, result.held_endpoint_ids | bounded.waiting_endpoints)
 
 
-def _traced_claim(context: Context, row: ClaimedRow, since: datetime) -> str | None:
+def _span_start(context: Context) -> datetime | None:
+    """When the span of a claim that begins now starts; None where none are made."""
+    return None if context.tracer is None else context.clock.machine_now()
+
+
+def _traced_claim(context: Context, row: ClaimedRow, since: datetime | None) -> str | None:
     """The trace context of the attempt that follows: that of a span for the claim, or the event's without spans."""
     if context.tracer is None:
         return row.event.traceparent
