@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -14,11 +16,13 @@ from sendoff.store.engine.database import migrate
 from sendoff.store.engine.revisions import newest_revision
 from tests.acceptance.conftest import Install
 from tests.support.databases import PostgresDatabase
-from tests.support.installation import STEADY
+from tests.support.installation import STEADY, Installation
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from tests.support.processes import ROOT
+from tests.support.publisher import EVENT_TYPE
 from tests.support.servers import Server
+from tests.support.tenants import Tenant
 
 BEFORE = "388cfcb01f1697282396abfaea03529fee10fa3e"
 """The newest commit before revision 0014. When a version is released, its tag takes this place."""
@@ -58,12 +62,12 @@ def test_the_version_before_works_beside_this_one_while_the_schema_changes(
     try:
         for server in before.values():
             server.start()
-        first, second = installation.add_tenant("/one"), installation.add_tenant("/two")
-        first.port = port
+        first = add_tenant_of_the_version_before(installation, version_before, port)
         with first.publishing(rate=RATE) as through_old:
             first.accept(50)
             migrate(empty_postgres_url)
             first.accept(50)
+            second = installation.add_tenant("/two")
             installation.start()
             with second.publishing(rate=RATE) as through_new:
                 second.accept(50)
@@ -76,3 +80,34 @@ def test_the_version_before_works_beside_this_one_while_the_schema_changes(
     finally:
         for server in before.values():
             server.kill()
+
+
+def add_tenant_of_the_version_before(installation: Installation, version_before: Path, port: int) -> Tenant:
+    """An organization made by its command line, with an endpoint that its API registered."""
+
+    def made(*arguments: str) -> dict[str, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "sendoff.cli", *arguments, "--json"],
+            cwd=version_before,
+            env=installation.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        fields: dict[str, str] = json.loads(done.stdout)
+        return fields
+
+    organization = made("orgs", "create", "Before")["id"]
+    scopes = ("--scope", "webhooks:manage", "--scope", "events:write")
+    key = made("keys", "create", "--org", organization, "--user", "ada@example.com", *scopes)["key"]
+    registered = httpx.post(
+        f"http://127.0.0.1:{port}/api/v1/webhooks",
+        json={"url": installation.receiver.url("/one"), "events": [EVENT_TYPE]},
+        headers={"Authorization": f"Bearer {key}"},
+        trust_env=False,
+    )
+    assert registered.is_success, registered.text
+    tenant = Tenant(installation.settings, port, organization, key, {registered.json()["webhook"]["id"]: "/one"})
+    installation.tenants.append(tenant)
+    return tenant
