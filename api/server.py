@@ -9,13 +9,14 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from types import FrameType
 
 import structlog
 import uvicorn
 from starlette.datastructures import State
+from starlette.types import ASGIApp
 
 from sendoff.endpoints.listening import EventFeed
 from sendoff.errors import SendoffError
@@ -32,6 +33,7 @@ from sendoff.server_urls.database import is_loopback
 from sendoff.settings import BadSettings, Settings, load
 
 from .app import create_app
+from .cells.router import Router
 from .health import start_draining
 from .http.server.connections import ConnectionLimiter
 from .http.server.protocol import BoundedProtocol
@@ -51,9 +53,13 @@ _log = structlog.get_logger(__name__)
 class _Server(uvicorn.Server):
     """Drains before it ends: it says that it is not ready and serves on, until proxies have noticed."""
 
-    def __init__(self, config: uvicorn.Config, state: State, drain_seconds: float) -> None:
+    def __init__(
+        self, config: uvicorn.Config, state: State, drain_seconds: float, close_first: Callable[[], Awaitable[None]]
+    ) -> None:
+        """`close_first` ends requests that would hold the server up until its grace is over."""
         super().__init__(config)
         self._state = state
+        self._close_first = close_first
         self._drain_seconds = drain_seconds
         self._end: Callable[[], None] | None = None
         self._ends_at = float("inf")
@@ -89,8 +95,7 @@ class _Server(uvicorn.Server):
         _log.info("api_draining", seconds=self._drain_seconds)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End what waits for events first: a listener would hold the server up until its grace is over."""
-        await self._state.context.service(EventFeed).aclose()
+        await self._close_first()
         await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
@@ -117,12 +122,24 @@ def serve() -> int:
         settings = load()
         configure_logging(settings, process="web")
         log_dangers(settings)
+        if settings.cells:
+            router = Router(settings)
+            return _serve(router, router.state, settings, options.host, options.port, close_first=_nothing)
         settings = _with_public_url(settings, options.host, options.port)
         asyncio.run(_check(settings))
     except SendoffError as error:
         sys.stderr.write(f"The API cannot start: {error.message}\n")
         return 1
-    return _serve(settings, options.host, options.port)
+    app = create_app(settings)
+
+    async def end_listening() -> None:
+        await app.state.context.service(EventFeed).aclose()
+
+    return _serve(app, app.state, settings, options.host, options.port, close_first=end_listening)
+
+
+async def _nothing() -> None:
+    """A router's requests end by themselves, when their cells do."""
 
 
 def _with_public_url(settings: Settings, host: str, port: int) -> Settings:
@@ -157,11 +174,18 @@ def _connection_limiter(settings: Settings) -> ConnectionLimiter:
     )
 
 
-def _serve(settings: Settings, host: str, port: int) -> int:
+def _serve(
+    app: ASGIApp,
+    state: State,
+    settings: Settings,
+    host: str,
+    port: int,
+    *,
+    close_first: Callable[[], Awaitable[None]],
+) -> int:
     protocol = partial(
         BoundedProtocol, limiter=_connection_limiter(settings), write_timeout=settings.write_timeout_seconds
     )
-    app = create_app(settings)
     server = _Server(
         uvicorn.Config(
             app,
@@ -178,8 +202,9 @@ def _serve(settings: Settings, host: str, port: int) -> int:
             timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]
             timeout_graceful_shutdown=GRACE_SECONDS,
         ),
-        app.state,
+        state,
         settings.drain_seconds,
+        close_first,
     )
     # The server puts its own handlers in place of these while it runs, and at its end raises the signal that ended it
     # once more: by then it has done what it asked for.

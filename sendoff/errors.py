@@ -163,6 +163,14 @@ class Unavailable(SendoffError):
         return self.message if self.detail is None else f"{self.message.rstrip('.')}: {self.detail}"
 
 
+class Moved(Unavailable):
+    """The organization is moving to another cell."""
+
+    def __init__(self, cell: str) -> None:
+        self.cell = cell
+        super().__init__(f"The organization is moving, or has moved, to the cell {cell}; try again in a moment.")
+
+
 class WrongSchema(SendoffError):
     """The database's schema is not the one that this version needs; run `sendoff migrate`."""
 

@@ -35,6 +35,7 @@ _OAUTH_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES25
 
 # Nothing that could end the directive or add another one to the header of the pages.
 _ORIGIN = re.compile(r"https?://(\*\.)?[A-Za-z0-9.-]+(:\d{1,5})?")
+_CELL_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
 OTHER_VARIABLES = (
     "SENDOFF_CHECKOUT",  # the source tree that tools work on
@@ -120,6 +121,11 @@ class Settings(BaseSettings):
         ge=1,
         le=86_400,
         description="How long a connection to PostgreSQL is used before a new one takes its place, in seconds.",
+    )
+    cells: Annotated[dict[str, str], NoDecode] = Field(
+        default_factory=dict,
+        description="Other installations, as `name=https://address` with commas between: this API then routes each "
+        "request to the one of its organization, and opens no database; docs/how-to/cells.md.",
     )
     redis_url: str = Field(
         default_factory=lambda: f"unix://{_in_data_directory('valkey.sock')}",
@@ -565,6 +571,27 @@ class Settings(BaseSettings):
             raise ValueError("must start with file:/// or s3://")
         return value
 
+    @field_validator("cells", mode="before")
+    @classmethod
+    def _split_cells(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+        names = [name.strip() for name, _, _ in pairs]
+        if len(set(names)) < len(names):
+            raise ValueError("names a cell twice")
+        return {name.strip(): url.strip().rstrip("/") for name, _, url in pairs}
+
+    @field_validator("cells")
+    @classmethod
+    def _known_cells(cls, cells: dict[str, str]) -> dict[str, str]:
+        for name, url in cells.items():
+            if not _CELL_NAME.fullmatch(name) or not _ORIGIN.fullmatch(url) or "*" in url:
+                raise ValueError(
+                    f"holds {f'{name}={url}'[:100]!r}; write each cell as name=https://address, without a path"
+                )
+        return cells
+
     @field_validator("portal_frame_ancestors", mode="before")
     @classmethod
     def _split_origins(cls, value: object) -> object:
@@ -658,6 +685,24 @@ def load(**overrides: Any) -> Settings:
     if lines:
         raise BadSettings("\n".join(lines))
     return settings
+
+
+def read_environment_file(path: Path) -> dict[str, str]:
+    """The settings in a file of `SENDOFF_NAME=value` lines, by field. Raises BadSettings for any other line."""
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSettings(f"{path} cannot be read: {error}") from None
+    found = {}
+    for number, line in enumerate(lines, start=1):
+        name, separator, value = line.strip().removeprefix("export ").partition("=")
+        field = name.strip().lower().removeprefix("sendoff_")
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        if not separator or not name.upper().startswith("SENDOFF_") or field not in Settings.model_fields:
+            raise BadSettings(f"{path}, line {number}: write settings as SENDOFF_DATABASE_URL=…, one in a line")
+        found[field] = value.strip().strip("'\"")
+    return found
 
 
 def _renamed(environment: Mapping[str, str]) -> dict[str, str]:

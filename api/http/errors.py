@@ -24,6 +24,12 @@ from .validation import describe_problems
 UNAVAILABLE_SECONDS = 5
 """The `Retry-After` of a 503: outages that end by themselves are over, or noticed, by then."""
 
+MOVED_SECONDS = 1
+"""The same of an organization that moves: a router finds its new cell at the next request."""
+
+MOVED_HEADER = "Sendoff-Cell"
+"""Names the cell that an organization moves to, or has moved to."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -168,6 +174,12 @@ def _describe_framework(error: HTTPException) -> ErrorResponse:
     return ErrorResponse(status, SendoffError(str(error.detail)), error.headers or {})
 
 
+def _retry_headers(error: errors.Unavailable) -> dict[str, str]:
+    if isinstance(error, errors.Moved):
+        return {"Retry-After": str(MOVED_SECONDS), MOVED_HEADER: error.cell}
+    return {"Retry-After": str(UNAVAILABLE_SECONDS)}
+
+
 def _headers(error: SendoffError) -> dict[str, str]:
     match error:
         case errors.Unauthenticated():
@@ -175,7 +187,7 @@ def _headers(error: SendoffError) -> dict[str, str]:
         case errors.RateLimited():
             return {"Retry-After": str(error.retry_after_seconds)}
         case errors.Unavailable():
-            return {"Retry-After": str(UNAVAILABLE_SECONDS)}
+            return _retry_headers(error)
         case TooSlow():
             return {"Connection": "close"}
         case UnsupportedEncoding():

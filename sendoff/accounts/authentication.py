@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sendoff.context import Context
-from sendoff.errors import MissingScope, Suspended, TokenProblem, Unauthenticated
+from sendoff.errors import MissingScope, Moved, Suspended, TokenProblem, Unauthenticated
 from sendoff.store.engine.database import ANSWER_SECONDS
 from sendoff.store.queries import accounts
 from sendoff.store.queries.accounts import KnownKey
@@ -38,16 +38,25 @@ class Principal:
     scopes: frozenset[str]
     suspended: bool = False
     """Whether the organization is suspended."""
+    moved_to: str | None = None
+    """The cell that the organization moves to, or has moved to."""
 
     def require(self, scope: str) -> None:
-        """Raise Suspended when the organization is, MissingScope unless the key carries `scope`.
+        """Raise Moved or Suspended when the organization is, MissingScope unless the key carries `scope`.
 
         A key with the scope `operator` may read what `operator:read` may.
         """
-        if self.suspended:
-            raise Suspended
+        check_organization(suspended=self.suspended, moved_to=self.moved_to)
         if scope not in self.scopes and not (scope == OPERATOR_READ and OPERATOR in self.scopes):
             raise MissingScope(f"This API key lacks the scope `{scope}`.")
+
+
+def check_organization(*, suspended: bool, moved_to: str | None) -> None:
+    """Raise Moved or Suspended when the organization is."""
+    if moved_to is not None:
+        raise Moved(moved_to)
+    if suspended:
+        raise Suspended
 
 
 def hash_key(key: str) -> str:
@@ -88,6 +97,7 @@ def principal_of(known: KnownKey | None, *, now: datetime) -> Principal:
         known.user_id,
         frozenset(known.scopes),
         suspended=known.is_suspended,
+        moved_to=known.moved_to,
     )
 
 

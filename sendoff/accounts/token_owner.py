@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sendoff.accounts.authentication import KEY_PREFIX, authenticate, bearer_token
+from sendoff.accounts.authentication import KEY_PREFIX, authenticate, bearer_token, check_organization
 from sendoff.accounts.jwks import KeySet
 from sendoff.accounts.oauth import AccessToken, read_access_token
 from sendoff.context import Context
-from sendoff.errors import Forbidden, MissingScope, Suspended, Unauthenticated
+from sendoff.errors import Forbidden, MissingScope, Unauthenticated
 from sendoff.ids import is_uuid
 from sendoff.policy.operational_events import OPERATORS
 from sendoff.store.engine.database import Transaction
@@ -30,11 +30,11 @@ class TokenOwner:
     actor: str
     """The bearer as the audit log names it."""
     suspended: bool
+    moved_to: str | None = None
 
     def check(self) -> None:
-        """Raise Suspended when the organization is."""
-        if self.suspended:
-            raise Suspended
+        """Raise Moved or Suspended when the organization is."""
+        check_organization(suspended=self.suspended, moved_to=self.moved_to)
 
     def require(self, scope: str) -> None:
         """Raise Suspended when the organization is, MissingScope unless the token carries `scope`."""
@@ -85,6 +85,7 @@ async def _of_key(context: Context, authorization: str | None) -> TokenOwner:
         scopes=principal.scopes,
         actor=f"key:{principal.key_prefix}",
         suspended=principal.suspended,
+        moved_to=principal.moved_to,
     )
 
 
@@ -100,6 +101,7 @@ async def _of_access_token(context: Context, token: AccessToken) -> TokenOwner:
         scopes=token.scopes,
         actor=f"oauth:{token.client_id}",
         suspended=organization.suspended_at is not None,
+        moved_to=organization.moved_to,
     )
 
 

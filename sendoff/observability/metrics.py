@@ -43,6 +43,12 @@ REQUESTS = Counter(
     ["method", "route", "status"],
     registry=REGISTRY,
 )
+CELL_REQUESTS = Counter(
+    "sendoff_cell_requests_total",
+    "Requests that a router sent to cells: `answered`, whatever the answer, or the cell was `away`.",
+    ["cell", "result"],
+    registry=REGISTRY,
+)
 REQUEST_SECONDS = Histogram(
     "sendoff_http_request_seconds",
     "Time from a request's head to the end of its answer.",

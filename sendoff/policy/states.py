@@ -231,6 +231,10 @@ CLAIM_DUE = Trigger(
 )
 CLAIM_HELD = Trigger("claim held", (_HELD, _IN_FLIGHT, "claimed"))
 RELEASE = Trigger("release", (_IN_FLIGHT, _PENDING, "released"), (_IN_FLIGHT, _HELD, "released without capacity"))
+HAND_OVER = Trigger(
+    "hand over",
+    *((source, _IN_FLIGHT, "taken to another cell") for source in (_PENDING, _HELD, _QUEUED)),
+)
 RECORD = Trigger(
     "record",
     (_IN_FLIGHT, _PENDING, "failed"),
@@ -258,6 +262,11 @@ STEP_BACK = Trigger(
     (_HELD, _QUEUED, "another of its line goes first"),
 )
 ENTER_LINE = Trigger("enter the line", (_IN_FLIGHT, _QUEUED, "claimed without a place in its line"))
+ARRIVE = Trigger(
+    "arrive",
+    (_IN_FLIGHT, _PENDING, "arrived in another cell, or the move was given up"),
+    (_IN_FLIGHT, _QUEUED, "arrived in another cell, or the move was given up, in order"),
+)
 DISBAND = Trigger("disband the line", (_QUEUED, _HELD, "its endpoint is not ordered any more"))
 
 DELIVERY = StateMachine(
@@ -268,6 +277,7 @@ DELIVERY = StateMachine(
         CLAIM_DUE,
         CLAIM_HELD,
         RELEASE,
+        HAND_OVER,
         RECORD,
         RETRY_NOW,
         CLOSE,
@@ -275,6 +285,7 @@ DELIVERY = StateMachine(
         ADVANCE,
         STEP_BACK,
         ENTER_LINE,
+        ARRIVE,
         DISBAND,
     ),
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MOST_MODULES = 14
+MOST_MODULES = 15
 """Modules of a package beside its `__init__`, sub-packages aside: what a reader still sees at once."""
 
 GROWING = {"sendoff/store/migrations/versions"}

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
 
 import typer
 
 from sendoff.accounts import organizations
+from sendoff.audit import Actor
 from sendoff.cli.terminal import columns
 from sendoff.cli.terminal.installation import Call, Installation
 from sendoff.cli.terminal.options import Before, LimitOption, command, list_command
 from sendoff.cli.terminal.output import Output, print_json
 from sendoff.cli.terminal.serializers import serialize_organization
+from sendoff.context import Context
+from sendoff.operators.installation.moving import Move, Moved
+from sendoff.processes.startup import open_context
+from sendoff.settings import load, read_environment_file
 
 HIGHEST_CREDITS = 2**63 - 1
 """The largest balance that a database column holds."""
@@ -135,6 +141,49 @@ def remove_user(
         print_json(removed)
     else:
         typer.echo(f"{user} is removed; API keys revoked: {len(removed['revoked_keys'])}.")
+
+
+@app.command()
+@command
+def move(
+    on: Installation,
+    out: Output,
+    organization: OrganizationId,
+    cell: Annotated[str, typer.Option("--cell", metavar="NAME", help="The new cell, as SENDOFF_CELLS names it.")],
+    to: Annotated[
+        Path,
+        typer.Option(
+            "--to",
+            metavar="FILE",
+            help="The new cell's SENDOFF_DATABASE_URL, SENDOFF_REDIS_URL and SENDOFF_SECRET_KEYS, a line each.",
+        ),
+    ],
+    give_up: Annotated[
+        bool, typer.Option("--give-up", help="Give up a move that has not handed over yet; the old cell goes on.")
+    ] = False,
+) -> None:
+    """Move an organization to another cell; its requests are answered 503 meanwhile. Safe to repeat after a failure."""
+    on.announce()
+    found = on.find("organization", organization)
+    settings = load(**read_environment_file(to))
+
+    async def work(context: Context, actor: Actor) -> Moved | None:
+        async with open_context(settings) as target:
+            asked = Move(context, target, found, cell, actor, report=lambda text: typer.echo(text, err=True))
+            if not give_up:
+                return await asked.run()
+            await asked.give_up()
+            return None
+
+    moved = on.run(work)
+    if moved is None:
+        typer.echo("Given up: the organization stays.", err=True)
+    elif out.as_json:
+        print_json({name: getattr(moved, name) for name in ("endpoints", "open_deliveries", "events")})
+    else:
+        typer.echo(
+            f"{moved.endpoints} endpoints, {moved.open_deliveries} open deliveries, {moved.events} events moved."
+        )
 
 
 def _switch(on: Installation, out: Output, organization: str, *, suspended: bool) -> None:

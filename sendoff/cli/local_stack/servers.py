@@ -58,7 +58,8 @@ def server_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def _become(name: ServerName, data: Path, *arguments: str) -> NoReturn:
     """Replace this process by the server: signals and the exit code are the server's own."""
     environment = dict(os.environ)
-    if not is_set("SENDOFF_DATABASE_URL", environment):
+    is_router = name == "api" and is_set("SENDOFF_CELLS", environment)  # which opens no database
+    if not is_router and not is_set("SENDOFF_DATABASE_URL", environment):
         directory = DataDirectory.at(data)
         directory.require_database()
         environment |= as_environment(directory.settings())

@@ -230,7 +230,7 @@ CONTENT = f"""
 
 SENDERS = """
     SELECT k.key_hash, k.id, k.prefix, k.organization_id, k.user_id, k.scopes, k.expires_at, k.revoked_at,
-        o.suspended_at, {subscribers} AS subscribers
+        o.suspended_at, o.moved_to, {subscribers} AS subscribers
     FROM api_keys k JOIN organizations o ON o.id = k.organization_id
 """
 SUBSCRIBERS_OF_ORGANIZATIONS = "SELECT o.id, {subscribers} AS subscribers FROM organizations o"
@@ -267,6 +267,7 @@ def read_sender(row: Any) -> Sender:
         expires_at=read_time(row["expires_at"]),
         revoked_at=read_time(row["revoked_at"]),
         is_suspended=row["suspended_at"] is not None,
+        moved_to=row["moved_to"],
     )
     return Sender(key, read_subscribers(row["subscribers"]))
 

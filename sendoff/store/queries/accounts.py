@@ -130,6 +130,8 @@ class KnownKey:
     revoked_at: datetime | None
     is_suspended: bool
     """Whether its organization is suspended."""
+    moved_to: str | None = None
+    """The cell that its organization moves to, or has moved to."""
 
 
 async def find_keys_by_hash(tx: Transaction, key_hashes: Iterable[str]) -> dict[str, KnownKey]:
@@ -138,7 +140,7 @@ async def find_keys_by_hash(tx: Transaction, key_hashes: Iterable[str]) -> dict[
         tx,
         f"""
         SELECT k.key_hash, k.id, k.prefix, k.organization_id, k.user_id, k.scopes, k.expires_at, k.revoked_at,
-               o.suspended_at
+               o.suspended_at, o.moved_to
         FROM api_keys k
         JOIN {rows_from(tx, "hashes", {"id": "text"})} AS r ON r.id = k.key_hash
         JOIN organizations o ON o.id = k.organization_id
@@ -158,6 +160,7 @@ def _known_key(row: Any) -> KnownKey:
         expires_at=read_time(row.expires_at),
         revoked_at=read_time(row.revoked_at),
         is_suspended=row.suspended_at is not None,
+        moved_to=row.moved_to,
     )
 
 

@@ -22,6 +22,10 @@ class Organization(Table, table=True):
     credits: int | None = Field(default=None, sa_type=BigInteger)
     suspended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """Set while its keys and tokens are refused; what it was promised to be delivered is delivered all the same."""
+    moved_to: str | None = Field(default=None, sa_type=String(31))
+    """The cell that it is moving to, or has moved to; its keys and tokens are refused meanwhile, as when suspended."""
+    moved_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When it was handed over: since then nothing is delivered for it from here."""
     external_id: str | None = Field(default=None, sa_type=String(128))
     """What the product's own backend calls it."""
     created_at: datetime = Field(sa_type=UtcDateTime)

@@ -42,6 +42,7 @@ from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.transitions import found_by, made_by
 from sendoff.store.hot.rows import AttemptRecord
 from sendoff.store.queries import endpoints, uploads
+from sendoff.store.queries.installation import moving
 from sendoff.store.queries.traffic import dead_letters, deliveries, ordering, replays
 from sendoff.store.tables import DeadLetter, Delivery, Endpoint, Replay, ReplayItem, Upload
 from tests.support.app_fixture import ACTOR, START, AppFixture, open_app
@@ -159,6 +160,25 @@ async def advance(app: AppFixture, row: Delivery) -> None:
         await ordering.advance(tx, [row.endpoint_id], now=app.clock.now())
 
 
+async def arrive(app: AppFixture, row: Delivery) -> None:
+    async with app.context.database.write() as tx:
+        organization_id = (await tx.get_one(Endpoint, row.endpoint_id)).organization_id
+        await moving.arrive(tx, organization_id, lease_token=TOKEN, now=app.clock.now())
+
+
+def without_place(write: Write) -> Write:
+    """Of a delivery to an endpoint that is not ordered."""
+
+    async def write_without_place(app: AppFixture, row: Delivery) -> None:
+        async with app.context.database.write() as tx:
+            found = await tx.get_one(Delivery, row.id)
+            if found.state == DeliveryState.IN_FLIGHT:
+                found.sequence = None
+        await write(app, row)
+
+    return write_without_place
+
+
 NO_CAPACITY = Quotas({}, default=0)
 
 DELIVERIES = Subject(
@@ -194,6 +214,12 @@ DELIVERIES = Subject(
         states.ADVANCE: [in_line(advance)],
         states.STEP_BACK: [in_line(advance, behind=True)],
         states.ENTER_LINE: [in_transaction(lambda tx, _, row: ordering.enter_line(tx, [row.id], lease_token=TOKEN))],
+        states.HAND_OVER: [
+            in_transaction(
+                lambda tx, app, row: moving.hand_over(tx, [row.id], lease_token=TOKEN, until=app.clock.now())
+            )
+        ],
+        states.ARRIVE: [arrive, without_place(arrive)],
         states.DISBAND: [advance],
     },
 )

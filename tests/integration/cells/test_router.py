@@ -1,0 +1,133 @@
+"""The router: each request reaches the cell of its organization, operators see all cells, and an outage stays one."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.cells.conftest import Cells
+from tests.support.receiver import Receiver
+
+EVENT = {"type": "upload.completed", "data": {"upload": {"id": "1"}}}
+
+
+async def test_a_customers_requests_reach_the_cell_of_its_key(cells: Cells, receiver: Receiver) -> None:
+    for cell in (cells.eu, cells.us):
+        registered = await cells.call("POST", "/api/v1/webhooks", cell.key, json={"url": receiver.url("/hook")})
+        assert registered.status_code == 200, registered.text
+        accepted = await cells.call("POST", "/api/v1/events", cell.key, json=EVENT)
+        assert accepted.status_code == 202, accepted.text
+        there = await cell.get(f"/operator/v1/events/{accepted.json()['id']}")
+        assert there.status_code == 200
+        listed = await cells.call("GET", "/api/v1/webhooks", cell.key)
+        assert [one["id"] for one in listed.json()] == [registered.json()["webhook"]["id"]]
+
+
+async def test_a_placement_is_asked_once(cells: Cells) -> None:
+    for _ in range(3):
+        await cells.call("POST", "/api/v1/events", cells.eu.key, json=EVENT)
+    assert [request.url.path for request in cells.network.requests].count("/api/v1/me") == 2  # one of each cell
+
+
+async def test_a_client_is_seen_with_its_own_address_and_request_id(cells: Cells) -> None:
+    answer = await cells.client.get(
+        "/api/v1/webhooks",
+        headers={"Authorization": f"Bearer {cells.eu.key}", "X-Request-ID": "req-1", "X-Forwarded-For": "9.9.9.9"},
+    )
+    forwarded = cells.network.requests[-1]
+    assert (answer.headers["x-request-id"], forwarded.headers["x-request-id"]) == ("req-1", "req-1")
+    assert forwarded.headers["x-forwarded-for"] == "127.0.0.1"  # nobody's word is taken for another address
+    assert answer.headers.get_list("x-request-id") == ["req-1"]
+
+
+@pytest.mark.parametrize(("key", "status"), [("", 401), ("od_live_" + "x" * 32, 401), ("nonsense", 401)])
+async def test_a_token_that_no_cell_knows_is_a_401(cells: Cells, key: str, status: int) -> None:
+    assert (await cells.call("GET", "/api/v1/webhooks", key)).status_code == status
+
+
+async def test_an_unknown_token_is_asked_about_once_in_seconds(cells: Cells) -> None:
+    answers = [await cells.call("GET", "/api/v1/webhooks", "nonsense") for _ in range(3)]
+    assert [one.status_code for one in answers] == [401] * 3
+    assert [request.url.path for request in cells.network.requests].count("/api/v1/me") == 2
+
+
+async def test_an_outage_of_one_cell_is_one_of_its_organizations_alone(cells: Cells) -> None:
+    cells.network.away = {"eu"}
+    lost = await cells.call("POST", "/api/v1/events", cells.eu.key, json=EVENT)
+    assert (lost.status_code, lost.headers["retry-after"]) == (503, "5")  # not a 401: it may know the key
+    assert (await cells.call("POST", "/api/v1/events", cells.us.key, json=EVENT)).status_code == 202
+    ready = await cells.client.get("/ready")
+    assert (ready.status_code, ready.json()["warnings"]) == (200, ["eu"])
+    metrics = (await cells.client.get("/metrics")).text
+    assert 'sendoff_cell_requests_total{cell="eu",result="away"}' in metrics
+    cells.network.away = {"eu", "us"}
+    assert (await cells.client.get("/ready")).status_code == 503
+    assert (await cells.client.get("/health")).status_code == 200
+
+
+async def test_operators_lists_are_merged_newest_first_without_gap_or_repetition(cells: Cells) -> None:
+    key = await cells.operators_key()
+    ids = []
+    for number in range(7):
+        cell = (cells.eu, cells.us, cells.us)[number % 3]
+        ids.append((await cell.publish())["id"])
+        cells.advance(1)
+    seen, cursor = [], None
+    while True:
+        query = {"limit": "2", **({"cursor": cursor} if cursor else {})}
+        page = (await cells.call("GET", "/operator/v1/events", key, params=query)).json()
+        seen += [(one["id"], one["cell"]) for one in page["data"]]
+        assert page["incomplete"] == []
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert [id_ for id_, _ in seen] == ids[::-1]
+    assert [cell for _, cell in seen] == [("eu", "us", "us")[number % 3] for number in range(7)][::-1]
+
+
+async def test_operators_find_one_thing_wherever_it_is(cells: Cells, receiver: Receiver) -> None:
+    key = await cells.operators_key()
+    webhook = await cells.us.register(receiver.url("/hook"))
+    path = f"/operator/v1/endpoints/{webhook['id']}"
+    assert (await cells.call("GET", path, key)).json()["id"] == webhook["id"]
+    disabled = await cells.call("POST", f"{path}/disable", key)
+    assert disabled.status_code == 200, disabled.text
+    assert (await cells.us.get(path)).json()["state"] == "disabled"
+    absent = await cells.call("GET", "/operator/v1/deliveries/00000000-0000-7000-8000-000000000000", key)
+    assert absent.status_code == 404
+    assert (await cells.call("GET", "/operator/v1/deliveries/nonsense", key)).status_code == 404
+
+
+async def test_a_write_for_no_certain_cell_needs_its_name(cells: Cells) -> None:
+    key = await cells.operators_key()
+    unclear = await cells.call("POST", "/operator/v1/organizations", key, json={"name": "New"})
+    assert (unclear.status_code, "eu, us" in unclear.json()["detail"]) == (400, True)
+    made = await cells.call("POST", "/operator/v1/organizations?cell=us", key, json={"name": "New"})
+    assert made.status_code < 300, made.text
+    body = {"filter": {"organization_id": made.json()["id"]}, "dry_run": True}
+    counted = await cells.call("POST", "/operator/v1/replays", key, json=body)
+    assert counted.status_code == 200, counted.text
+    unknown = await cells.call("GET", "/operator/v1/events?cell=mars", key)
+    assert (unknown.status_code, "eu, us" in unknown.json()["detail"]) == (400, True)
+
+
+async def test_lists_say_which_cells_are_missing(cells: Cells) -> None:
+    key = await cells.operators_key()
+    await cells.eu.publish()
+    assert (await cells.call("GET", "/operator/v1/events", key)).json()["incomplete"] == []
+    cells.network.away = {"us"}
+    page = (await cells.call("GET", "/operator/v1/events", key)).json()
+    assert (len(page["data"]), page["incomplete"]) == (1, ["us"])
+    overview = (await cells.call("GET", "/operator/v1/overview", key)).json()
+    assert (list(overview["cells"]), overview["incomplete"]) == (["eu"], ["us"])
+
+
+async def test_a_wrong_query_is_refused_as_by_a_cell(cells: Cells) -> None:
+    key = await cells.operators_key()
+    refused = await cells.call("GET", "/operator/v1/events?limt=3", key)
+    assert (refused.status_code, "limit" in refused.json()["detail"]) == (400, True)
+
+
+async def test_what_all_cells_answer_alike_comes_from_any(cells: Cells) -> None:
+    cells.network.away = {"eu"}
+    assert (await cells.client.get("/docs")).status_code == 200
+    assert (await cells.client.get("/dashboard")).status_code == 404
