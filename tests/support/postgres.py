@@ -38,6 +38,11 @@ class PostgresServer:
         self._as_user = _as_unprivileged_user() if os.geteuid() == 0 else {}
         self._binaries = binaries or self._find_binaries()
 
+    @property
+    def unprivileged(self) -> Mapping[str, Any]:
+        """The options of a process that works as the server's user does; none unless this is root."""
+        return self._as_user
+
     def url(self, database: str) -> str:
         """As the setting `DATABASE_URL` takes it."""
         port = "" if self._port == 5432 else f"&port={self._port}"

@@ -1,8 +1,11 @@
-"""`sendoff reconcile`: check that accepted events, deliveries and dead letters add up."""
+"""`sendoff reconcile`: check that accepted events, deliveries and dead letters add up, and what a restore has lost."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,8 +13,12 @@ import typer
 from sendoff.cli.terminal.installation import Installation
 from sendoff.cli.terminal.options import command
 from sendoff.cli.terminal.output import Output, print_json, print_table
+from sendoff.cli.terminal.restored import print_restore_report
+from sendoff.cli.terminal.serializers import serialize_restore_report
 from sendoff.cli.terminal.tables import Column
+from sendoff.cli.terminal.time_options import parse_past
 from sendoff.operators.installation.reconcile import FINDINGS_PER_CHECK, Reconciliation, reconcile
+from sendoff.operators.installation.restored import audit_restore
 from sendoff.settings import parse_duration
 from sendoff.store.queries.installation.reconciliation import Discrepancy
 
@@ -41,11 +48,34 @@ def reconcile_command(
     out: Output,
     grace: Grace = "10m",
     limit: ShownOfAKind = FINDINGS_PER_CHECK,
+    since_restore: Annotated[
+        bool, typer.Option("--since-restore", help="Say instead what a restored database does not know any more.")
+    ] = False,
+    log: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--log",
+            metavar="FILE",
+            help="With --since-restore: logs of workers and API since then, as JSON; - is standard input.",
+        ),
+    ] = None,
+    restored_to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="With --since-restore: when the backup is of. Default: the last moment known."
+        ),
+    ] = None,
 ) -> None:
     """Check every accepted event and endpoint against deliveries, attempts and dead letters.
 
     Prints what does not add up, and what to do about it; exit code 1 if there is anything. Safe while everything runs.
+    With --since-restore, run it before anything else works on a restored database.
     """
+    if since_restore:
+        _report_restore(on, out, log or [], parse_past(restored_to, "--restored-to"), limit)
+        return
+    if log or restored_to:
+        raise typer.BadParameter("it needs --since-restore", param_hint="--log" if log else "--restored-to")
     late = timedelta(seconds=parse_duration(grace))
     result = on.run(lambda context, _: reconcile(context, grace=late, limit_per_check=limit))
     if out.as_json:
@@ -90,3 +120,30 @@ def _print_for_people(result: Reconciliation) -> None:
 def _row(finding: Discrepancy) -> dict[str, Any]:
     numbers = {"expected": finding.expected, "found": finding.found} if finding.expected is not None else {}
     return {**finding.ids, **numbers}
+
+
+def _report_restore(
+    on: Installation, out: Output, logs: Sequence[Path], restored_to: datetime | None, limit: int
+) -> None:
+    report = on.run(
+        lambda context, _: audit_restore(context, _lines(logs), restored_to=restored_to, at_most=limit),
+    )
+    if out.as_json:
+        print_json(serialize_restore_report(report))
+    else:
+        print_restore_report(report, has_log=bool(logs))
+    if not report.is_clean:
+        raise typer.Exit(1)
+
+
+def _lines(logs: Sequence[Path]) -> Iterator[str]:
+    """The lines of the files, one after the other."""
+    for path in logs:
+        if str(path) == "-":
+            yield from sys.stdin
+            continue
+        try:
+            with path.open(errors="replace") as file:
+                yield from file
+        except OSError as error:
+            raise typer.BadParameter(f"{path} cannot be read ({error.strerror})", param_hint="--log") from None

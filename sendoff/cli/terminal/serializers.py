@@ -20,6 +20,7 @@ from sendoff.endpoints.trial import Trial
 from sendoff.operators.events import EventReport, ListedEvents
 from sendoff.operators.explain import EventExplanation
 from sendoff.operators.installation.overview import COUNTED_AT_MOST, Overview
+from sendoff.operators.installation.restored import RestoreReport
 from sendoff.operators.installation.statistics import EndpointSums
 from sendoff.operators.queries import DeadLetterReport, DeliveryReport, EndpointReport
 from sendoff.operators.replays.replay import ReplayReport
@@ -54,6 +55,36 @@ def serialize_key(listed: ListedKey) -> dict[str, Any]:
 
 def serialize_event_type(event_type: EventType) -> dict[str, Any]:
     return OperatorsEventType.of(event_type).model_dump(mode="json", by_alias=True)
+
+
+def serialize_restore_report(report: RestoreReport) -> dict[str, Any]:
+    return {
+        "clean": report.is_clean,
+        "restored_to": iso(report.restored_to),
+        "publish_again_since": iso(report.publish_again_since),
+        "log": {
+            "from": report.log_from and iso(report.log_from),
+            "to": report.log_to and iso(report.log_to),
+            "lines": report.counts["lines"],
+            "attempts_succeeded": report.counts["attempts_succeeded"],
+            "attempts_failed": report.counts["attempts_failed"],
+        },
+        "counts": {name: report.counts[name] for name in ("unknown_events", "repeated_deliveries", "undone_actions")},
+        "unreadable_secrets": report.unreadable_secrets,
+        "unknown_events": [
+            _pick(event, "event_id type organization_id request_id")
+            | {
+                "first_at": iso(event.first_at),
+                "delivered_to": sorted(event.delivered_to),
+                "attempted_at": sorted(event.attempted_at),
+            }
+            for event in report.unknown_events
+        ],
+        "repeated_deliveries": [
+            _pick(one, "delivery_id event_id endpoint_id organization_id delivered_at") for one in report.repeated
+        ],
+        "undone_actions": [_pick(one, "at action target organization_id actor remedy") for one in report.undone],
+    }
 
 
 def serialize_rejected_message_in_list(message: RejectedMessage) -> dict[str, Any]:

@@ -53,3 +53,17 @@ def test_an_invalid_grace_period_is_refused(install: Install) -> None:
     refused = install({}).run("audit", "--grace", "soon")
     assert refused.returncode == 2
     assert "soon" in refused.stderr
+
+
+def test_what_a_restore_lost_is_said_without_a_log_too(install: Install) -> None:
+    installation = install({})
+    installation.json("migrate")
+    installation.json("orgs", "create", "Acme")
+    report = installation.json("audit", "--since-restore")
+    assert (report["clean"], report["counts"]["unknown_events"]) == (True, 0)
+    shown = installation.run("reconcile", "--since-restore").stdout
+    assert "Without the log" in shown
+    assert report["publish_again_since"] in shown
+    missing = installation.run("reconcile", "--since-restore", "--log", "/nowhere.log")
+    assert (missing.returncode, "/nowhere.log cannot be read" in missing.stderr) == (2, True)
+    assert "needs --since-restore" in installation.run("reconcile", "--log", "x").stderr
