@@ -10,7 +10,8 @@ Pure bookkeeping: no clock, no asyncio, no database. `now` is monotonic seconds 
   tells whether the endpoint hangs or that request alone. Its rate limit and the limits of its targets (host and port,
   per organization) hold as well.
 - An endpoint that is not known to answer is probed, one attempt at a time. Probes start at a rate that falls with the
-  number of those outstanding, and endpoints take turns.
+  number of those outstanding, and endpoints take turns. One that does not answer gets more of them at once, up to its
+  cap, while few are outstanding and no other endpoint waits for its probe.
 - A claimed delivery that cannot start yet is queued at its endpoint, and evicted if that takes too long.
 """
 
@@ -49,6 +50,10 @@ PROBES_PER_SECOND = 200
 PROBES_QUEUED = 50
 """Probes of one kind that are claimed ahead. With more, the last ones start too late in their leases while hundreds of
 endpoints hang; with fewer, there are more claims."""
+
+FEW_PROBES_ONE_IN = 20
+"""While fewer probes than one for this many slots are outstanding, an endpoint may have more than one of them. A higher
+number makes the backlog of an endpoint that hangs take longer; a lower one makes the first probes of others wait."""
 
 REMEMBERED_ENDPOINTS = 10_000
 """Endpoints that are remembered, about 500 bytes each. The one used longest ago is forgotten, and probed again."""
@@ -183,7 +188,7 @@ class _Probes:
 
     def __init__(self, spread: int) -> None:
         self._spread = spread
-        self._outstanding = 0
+        self.outstanding = 0
         self._bucket = TokenBucket(PROBES_PER_SECOND, PROBES_PER_SECOND, 0.0)
 
     def may_start(self, now: float) -> bool:
@@ -199,8 +204,8 @@ class _Probes:
     def _change(self, now: float, *, outstanding: int, tokens: int) -> None:
         self._bucket.fill(now)
         self._bucket.tokens += tokens
-        self._outstanding += outstanding
-        self._bucket.rate = PROBES_PER_SECOND / (1 + self._outstanding / self._spread)
+        self.outstanding += outstanding
+        self._bucket.rate = PROBES_PER_SECOND / (1 + self.outstanding / self._spread)
 
 
 @dataclass(eq=False, slots=True)
@@ -208,6 +213,8 @@ class _Endpoint(Generic[T]):
     facts: EndpointFacts
     responsiveness: Responsiveness
     limit: int = 1
+    more_probes: int = 0
+    """How many probes it may have beyond its limit, while there are few."""
     in_flight: int = 0
     slow: int = 0
     bucket: TokenBucket | None = None
@@ -359,10 +366,11 @@ class Admission(Generic[T]):
             if probes.get(kind, 1) <= 0:
                 continue  # of those that hang there may be hundreds, every time
             claimable = 1 if endpoint is None else self._claimable(endpoint, now)
+            if kind in probes:
+                claimable = min(claimable, probes[kind])
+                probes[kind] -= claimable
             if claimable:
                 wanted[endpoint_id] = claimable, kind is Responsiveness.FAST
-                if kind in probes:
-                    probes[kind] -= 1
         quotas: Counter[str] = Counter()
         for most in (max(1, free // max(1, len(wanted))), free):
             for endpoint_id, (claimable, is_fast) in wanted.items():
@@ -497,12 +505,23 @@ class Admission(Generic[T]):
         room = cap - target.in_flight
         return room if endpoint.is_fast else min(room, _unreserved(cap) - target.others)
 
+    def _limit(self, endpoint: _Endpoint[T]) -> int:
+        """How many attempts of the endpoint may be in flight as far as its own answers tell."""
+        limit = endpoint.limit
+        if endpoint.more_probes and not self._are_many_probes(besides=endpoint):
+            limit += endpoint.more_probes
+        return min(limit, self._cap(endpoint))
+
+    def _are_many_probes(self, *, besides: _Endpoint[T]) -> bool:
+        if self._probes[Responsiveness.UNRESPONSIVE].outstanding >= self._slots // FEW_PROBES_ONE_IN:
+            return True
+        return any(len(self._lines[kind]) > (besides in self._lines[kind]) for kind in self._probes)
+
     def _room(self, endpoint: _Endpoint[T], now: float, *, queued: int = 0, prefetch: int = 0) -> int:
         """How many more attempts of the endpoint its own limits and its targets allow."""
         if endpoint.slow and self._slow >= self._slots:
             return 0
-        limit = min(endpoint.limit, self._cap(endpoint))
-        room = limit * (1 + prefetch) - endpoint.in_flight - queued
+        room = self._limit(endpoint) * (1 + prefetch) - endpoint.in_flight - queued
         if room <= 0:
             return 0  # as for most of those that hang, at every claim
         if endpoint.bucket is not None:
@@ -554,7 +573,7 @@ class Admission(Generic[T]):
 
     def _file(self, endpoint: _Endpoint[T]) -> dict[_Endpoint[T], None] | None:
         """Put the endpoint at the end of the line that it waits in; None if it waits for its own attempts."""
-        if endpoint.in_flight >= min(endpoint.limit, self._cap(endpoint)):
+        if endpoint.in_flight >= self._limit(endpoint):
             return None
         line = self._lines[endpoint.responsiveness]
         for key in endpoint.facts.targets:
@@ -589,6 +608,7 @@ class Admission(Generic[T]):
             endpoint.limit = min(2 * endpoint.limit, self._endpoint_cap)
         elif not endpoint.is_fast:
             self._set_responsiveness(endpoint, Responsiveness.UNRESPONSIVE)
+            endpoint.more_probes = min(2 * endpoint.more_probes + 1, self._endpoint_cap)
 
     def _set_responsiveness(self, endpoint: _Endpoint[T], responsiveness: Responsiveness) -> None:
         """A change between fast and not fast moves the endpoint's slots to the other count."""
@@ -596,6 +616,8 @@ class Admission(Generic[T]):
         endpoint.responsiveness = responsiveness
         if responsiveness is Responsiveness.UNRESPONSIVE:
             endpoint.limit = 1
+        else:
+            endpoint.more_probes = 0
         if moved:
             self._others += moved * endpoint.in_slots
             for key in endpoint.facts.targets:

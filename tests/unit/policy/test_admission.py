@@ -9,6 +9,7 @@ import pytest
 from sendoff.policy.delivery import admission as admission_module
 from sendoff.policy.delivery.admission import (
     FAST_WITHIN_SECONDS,
+    FEW_PROBES_ONE_IN,
     PREFETCH_MAX_SECONDS,
     PREFETCH_PER_LIMIT,
     PROBES_PER_SECOND,
@@ -103,7 +104,7 @@ def test_slow_answers_double_the_limit_and_silence_resets_it() -> None:
     worker.advance(FAST_WITHIN_SECONDS)
     worker.finish("a", answered=False)
     assert worker.admission.responsiveness("a") is UNRESPONSIVE
-    assert [worker.offer("a") for _ in range(2)] == [START, QUEUED]
+    assert [worker.offer("a") for _ in range(3)] == [START, START, QUEUED]
 
 
 def test_an_endpoint_may_have_a_cap_of_its_own() -> None:
@@ -132,8 +133,56 @@ def test_a_fast_endpoint_gets_nothing_while_two_requests_hang() -> None:
     worker.advance(FAST_WITHIN_SECONDS)
     worker.offer("a")
     worker.advance(FAST_WITHIN_SECONDS)
-    worker.finish("a", answered=False)
     assert (worker.claimable("a"), worker.offer("a")) == (0, QUEUED)
+
+
+def hang(worker: Worker, backlog: dict[str, int], *, timeout: float) -> float:
+    """Send what is held for endpoints that never answer; return how long all of it takes."""
+    while sum(backlog.values()) or worker.under_way:
+        worker.advance(0.05)
+        for ticket in [one for one in worker.under_way if worker.now - one.since >= timeout]:
+            worker.finish(ticket.item, answered=False)
+        held = [endpoint for endpoint, count in backlog.items() if count]
+        for endpoint, quota in worker.admission.allocate(held, worker.now).items():
+            for _ in range(min(quota, backlog[endpoint])):
+                backlog[endpoint] -= worker.offer(endpoint, responsiveness=UNRESPONSIVE) is not FULL
+        for ticket in worker.admission.tick(worker.now)[1]:
+            backlog[ticket.item] += 1
+    return worker.now
+
+
+def test_an_endpoint_that_hangs_alone_gets_more_and_more_probes_up_to_its_cap() -> None:
+    worker = Worker(slots=1_000, cap=20)
+    assert hang(worker, {"hung": 363}, timeout=2.0) < 60
+    assert worker.offer("hung") is START
+    assert worker.claimable("hung") == 19
+    worker.finish("hung")  # fast, as before it hung
+    worker.offer("hung")
+    worker.advance(FAST_WITHIN_SECONDS)
+    worker.advance(SLOW_AFTER_SECONDS)
+    worker.finish("hung", answered=False)
+    assert worker.claimable("hung") < 5, "it must show again that it is alone"
+
+
+def test_an_endpoint_that_hangs_gets_one_probe_while_another_waits_for_its_own() -> None:
+    worker = Worker(slots=1_000, cap=20)
+    hang(worker, {"hung": 60}, timeout=2.0)
+    number = 0
+    while worker.offer(f"new{number}", responsiveness=UNTRIED) is START:
+        number += 1
+    assert worker.offer("hung") is QUEUED
+    assert worker.claimable("hung") == 0
+
+
+def test_endpoints_that_hang_share_few_probes() -> None:
+    worker = Worker(slots=1_000, cap=20)
+    hang(worker, {f"hung{number}": 60 for number in range(10)}, timeout=2.0)
+    for _ in range(20):
+        for number in range(10):
+            worker.offer(f"hung{number}", responsiveness=UNRESPONSIVE)
+    for _ in range(100):
+        worker.advance(0.01)
+    assert len(worker.under_way) <= 1_000 // FEW_PROBES_ONE_IN
 
 
 @pytest.mark.parametrize(
