@@ -19,7 +19,7 @@ from sendoff.store.queries import audit, endpoints
 from sendoff.store.queries.audit import AuditFilter
 from sendoff.store.queries.installation.overview import count_open_of_endpoint
 from sendoff.store.queries.traffic import dead_letters, delivery_history, events
-from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter, DeadLetterPage
 from sendoff.store.queries.traffic.delivery_history import AttemptFilter, ListedAttempt
 from sendoff.store.tables import Attempt, AuditEntry, DeadLetter, Delivery, Endpoint, Event, LastExchange
 
@@ -73,6 +73,14 @@ async def list_dead_letters(
     """Dead letters, newest first."""
     async with context.database.read() as tx:
         return await dead_letters.page(tx, chosen, limit=limit, before=before)
+
+
+async def search_dead_letters(
+    context: Context, chosen: DeadLetterFilter, *, limit: int, before: str | None = None
+) -> DeadLetterPage:
+    """Dead letters, newest first, of those that are read within a bound: for pages, which must not keep waiting."""
+    async with context.database.read() as tx:
+        return await dead_letters.scan_page(tx, chosen, limit=limit, before=before)
 
 
 async def get_dead_letter(context: Context, dead_letter_id: str) -> DeadLetterReport:
@@ -131,9 +139,14 @@ async def get_endpoint(context: Context, endpoint_id: str) -> Endpoint:
 async def report_on_endpoint(context: Context, endpoint_id: str) -> EndpointReport:
     """An endpoint with what waits for it and what happened at it in the last hour. Raises NotFound."""
     found = await get_endpoint(context, endpoint_id)
-    async with context.database.read() as tx:
-        waiting = await count_open_of_endpoint(tx, endpoint_id)
+    waiting = await count_waiting(context, endpoint_id)
     return EndpointReport(found, waiting, await sums_of_endpoint(context, endpoint_id, within=timedelta(hours=1)))
+
+
+async def count_waiting(context: Context, endpoint_id: str) -> Mapping[DeliveryState, int]:
+    """An endpoint's deliveries that have not ended, by state; at most COUNTED_OF_ENDPOINT, and as many queued."""
+    async with context.database.read() as tx:
+        return await count_open_of_endpoint(tx, endpoint_id)
 
 
 async def list_audit(

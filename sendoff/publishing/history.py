@@ -11,6 +11,7 @@ from sendoff.ids import is_event_id
 from sendoff.policy.states import DeliveryState
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import endpoints
+from sendoff.store.queries.installation.overview import prefer_indexes
 from sendoff.store.queries.traffic import delivery_history, events, ordering
 from sendoff.store.queries.traffic.delivery_history import DeliveryFilter
 from sendoff.store.tables import Delivery, Endpoint, Event
@@ -45,9 +46,32 @@ async def list_deliveries(
 ) -> list[ListedDelivery]:
     """Deliveries, newest first."""
     async with context.database.read(owner=chosen.organization_id) as tx:
-        page = await delivery_history.page(tx, chosen, limit=limit, before=before)
-        waits_for = await find_waits_for(tx, [delivery for delivery, *_ in page])
-        found = await endpoints.find_many(tx, {delivery.endpoint_id for delivery, *_ in page})
+        return await _with_context(tx, await delivery_history.page(tx, chosen, limit=limit, before=before))
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverySearch:
+    """Deliveries that match. `scanned_to` is set if the search ended at its bound: it goes on before this id."""
+
+    found: list[ListedDelivery]
+    scanned_to: str | None
+
+
+async def search_deliveries(
+    context: Context, chosen: DeliveryFilter, *, limit: int, before: str | None = None
+) -> DeliverySearch:
+    """Deliveries, newest first, of those that are read within a bound: for pages, which must not keep waiting."""
+    async with context.database.read(owner=chosen.organization_id) as tx:
+        await prefer_indexes(tx)
+        scanned_to = await delivery_history.find_scan_end(tx, chosen, before=before)
+        page = await delivery_history.page(tx, chosen, limit=limit, before=before, scanned_to=scanned_to)
+        found = await _with_context(tx, page)
+    return DeliverySearch(found, None if len(found) == limit else scanned_to)
+
+
+async def _with_context(tx: Transaction, page: Sequence[tuple[Delivery, str, str | None]]) -> list[ListedDelivery]:
+    waits_for = await find_waits_for(tx, [delivery for delivery, *_ in page])
+    found = await endpoints.find_many(tx, {delivery.endpoint_id for delivery, *_ in page})
     return [ListedDelivery(*row, waits_for.get(row[0].id), _url_of(found.get(row[0].endpoint_id))) for row in page]
 
 

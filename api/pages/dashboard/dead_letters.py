@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from starlette.responses import Response
 
 from sendoff.operators.actions import discard_dead_letter, discard_dead_letters, retry_delivery
-from sendoff.operators.queries import get_dead_letter, list_dead_letters
+from sendoff.operators.queries import get_dead_letter, search_dead_letters
 from sendoff.operators.replays.replay import Selection
 from sendoff.operators.replays.replay_preview import preview_replay
 from sendoff.policy.states import DeadLetterReason, DeadLetterState
+from sendoff.store.queries.traffic.dead_letters import SCANNED_AT_MOST
 
-from ...http.pagination import decode_cursor, split_page
+from ...http.pagination import decode_cursor, encode_cursor, split_page
 from ...http.validation import validate
 from ...operator.traffic.dead_letters import DeadLetterView, DetailedDeadLetter
 from ...operator.traffic.filters import DeadLetterConditions, DeadLetterQuery, NewDiscard
@@ -25,13 +26,16 @@ from .surface import BASE, DASHBOARD
 async def show_list(page: Page) -> Response:
     query = validate(DeadLetterQuery, page.filters)
     before = decode_cursor(query.cursor)
-    found = await list_dead_letters(page.context, query.filter(), limit=query.limit + 1, before=before)
-    listed, cursor = split_page(found, query.limit, lambda letter: letter.id)
+    found = await search_dead_letters(page.context, query.filter(), limit=query.limit + 1, before=before)
+    listed, cursor = split_page([*found.letters], query.limit, lambda letter: letter.id)
+    if found.scanned_to is not None:
+        cursor = encode_cursor(found.scanned_to)
     rows = [DeadLetterView.model_validate(letter) for letter in listed]
     return export(page, rows, cursor, "dead-letters") or page.render(
         "dashboard/dead_letters.html",
         rows=rows,
         next_cursor=cursor,
+        scanned=SCANNED_AT_MOST if found.scanned_to is not None else None,
         reasons=[*DeadLetterReason],
         states=[*DeadLetterState],
         status_classes=STATUS_CLASSES,

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from sendoff.operators.actions import retry_delivery
 from sendoff.operators.queries import get_delivery
 from sendoff.policy.states import DeliveryState
+from sendoff.store.queries.traffic.delivery_history import SCANNED_AT_MOST
 
 from ...http.validation import validate
 from ...operator.schemas import DetailedDelivery
@@ -24,9 +25,13 @@ _LONGEST_CURL_BODY = 16_384
 
 async def show_list(page: Page) -> Response:
     query = validate(DeliveryQuery, page.filters)
-    found = await query.page(page.context, query.organization_id)
+    found, is_cut = await query.search(page.context, query.organization_id)
     return export(page, found.data, found.next_cursor, "deliveries") or page.render(
-        "dashboard/deliveries.html", found=found, states=[*DeliveryState], status_classes=STATUS_CLASSES
+        "dashboard/deliveries.html",
+        found=found,
+        scanned=SCANNED_AT_MOST if is_cut else None,
+        states=[*DeliveryState],
+        status_classes=STATUS_CLASSES,
     )
 
 

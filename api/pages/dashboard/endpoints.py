@@ -12,7 +12,7 @@ from sendoff.endpoints.trial import try_endpoint
 from sendoff.errors import Invalid
 from sendoff.operators.actions import limit_endpoint, switch_endpoint
 from sendoff.operators.installation.statistics import Bucket, StatisticsQuery, get_statistics, sums_of_endpoint
-from sendoff.operators.queries import get_endpoint, list_all_endpoints, list_audit, report_on_endpoint
+from sendoff.operators.queries import count_waiting, get_endpoint, list_all_endpoints, list_audit
 from sendoff.policy.states import EndpointState
 from sendoff.publishing.history import list_deliveries
 from sendoff.publishing.publish import NewEvent
@@ -58,8 +58,8 @@ async def show(page: Page) -> Response:
 
 async def _show(page: Page, *, trial: TrialView | None = None, secret: str | None = None) -> Response:
     """The endpoint's page, after a test with what came of it, after a rotation with the secret, this once."""
-    context, report = page.context, await report_on_endpoint(page.context, page.parameter("endpoint_id"))
-    endpoint = report.endpoint
+    context, endpoint = page.context, await get_endpoint(page.context, page.parameter("endpoint_id"))
+    waiting = await count_waiting(context, endpoint.id)
     recent, failures, changes, charts, day, heat = await asyncio.gather(
         list_deliveries(context, DeliveryFilter(endpoint_id=endpoint.id), limit=_RECENT),
         find_failures(page, endpoint_id=endpoint.id),
@@ -73,7 +73,7 @@ async def _show(page: Page, *, trial: TrialView | None = None, secret: str | Non
         endpoint=endpoint,
         view=OperatorEndpointView.of(endpoint),
         recent=[DeliveryView.of(one) for one in recent],
-        open_deliveries=report.waiting,
+        open_deliveries=waiting,
         counted_at_most=COUNTED_OF_ENDPOINT,
         failures=failures,
         changes=changes,

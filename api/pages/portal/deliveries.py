@@ -14,6 +14,7 @@ from sendoff.operators.replays.replay import Selection, start_replay
 from sendoff.policy.remedies import Advice, advise_on_attempt, advise_on_dead_letter
 from sendoff.policy.states import DeliveryState
 from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
+from sendoff.store.queries.traffic.delivery_history import SCANNED_AT_MOST
 
 from ...http.schemas import Page as ListPage
 from ...http.validation import validate
@@ -24,11 +25,12 @@ from .surface import BASE, MOST_CHOICES, get, organization_of, post
 
 
 async def show_list(page: Page) -> Response:
-    error = None
+    error, is_cut = None, False
     found: ListPage[DeliveryView] = ListPage(data=[], next_cursor=None)
     try:
         filters = {name: value for name, value in page.query.items() if name != "notice"}
-        found = await validate(DeliveryConditions, filters).page(page.context, organization_of(page))
+        conditions = validate(DeliveryConditions, filters)
+        found, is_cut = await conditions.search(page.context, organization_of(page))
     except Invalid as invalid:
         error = invalid
     chosen = {str(row.endpoint_id) for row in found.data} | set(filter(is_uuid, [page.query.get("endpoint_id", "")]))
@@ -38,6 +40,7 @@ async def show_list(page: Page) -> Response:
         "portal/deliveries.html",
         status=200 if error is None else 400,
         found=found,
+        scanned=SCANNED_AT_MOST if is_cut else None,
         error=error,
         states=[*DeliveryState],
         urls={one.id: one.url for one in shown.values()},

@@ -11,6 +11,7 @@ from sendoff.policy.states import DeadLetterState
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries.installation.overview import prefer_indexes
 from sendoff.store.queries.traffic import dead_letters, replays
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from sendoff.store.tables import DeadLetter
 
 COUNTED_AT_MOST = 10_000
@@ -43,6 +44,8 @@ class ReplayPreview:
     """The newest dead letters of it."""
     missing: int
     """Deliveries that were never made and would be."""
+    is_cut: bool = False
+    """Whether older dead letters may match, which were not looked at."""
 
     @property
     def count(self) -> int:
@@ -52,7 +55,7 @@ class ReplayPreview:
     def is_capped(self) -> bool:
         """Whether there may be more than were counted."""
         counted = (sum(share.dead for share in self.endpoints), sum(share.waiting for share in self.endpoints))
-        return max(counted) >= COUNTED_AT_MOST
+        return self.is_cut or max(counted) >= COUNTED_AT_MOST
 
 
 async def preview_replay(context: Context, selection: Selection) -> ReplayPreview:
@@ -63,16 +66,21 @@ async def preview_replay(context: Context, selection: Selection) -> ReplayPrevie
     chosen = replace(selection.filter, state=selection.filter.state or DeadLetterState.OPEN)
     async with context.database.read(owner=selection.filter.organization_id) as tx:
         await prefer_indexes(tx)
-        shares = await _count(tx, selection)
-        sample = await dead_letters.page(tx, chosen, limit=_SAMPLE) if Included.DEAD in selection.include else []
-    return ReplayPreview(shares, sample, await count_missing(context, selection))
+        is_dead = Included.DEAD in selection.include
+        scanned_to = await dead_letters.find_scan_end(tx, chosen) if is_dead else None
+        shares = await _count(tx, selection, chosen, scanned_to)
+        sample = (await dead_letters.scan_page(tx, chosen, limit=_SAMPLE)).letters if is_dead else []
+    missing = await count_missing(context, selection)
+    return ReplayPreview(shares, sample, missing, is_cut=scanned_to is not None)
 
 
-async def _count(tx: Transaction, selection: Selection) -> list[EndpointShare]:
-    chosen = replace(selection.filter, state=selection.filter.state or DeadLetterState.OPEN)
+async def _count(
+    tx: Transaction, selection: Selection, chosen: DeadLetterFilter, scanned_to: str | None
+) -> list[EndpointShare]:
     shares: dict[str, EndpointShare] = {}
     if Included.DEAD in selection.include:
-        for endpoint_id, url, number in await dead_letters.count_chosen_by_endpoint(tx, chosen, limit=COUNTED_AT_MOST):
+        counted = await dead_letters.count_chosen_by_endpoint(tx, chosen, limit=COUNTED_AT_MOST, scanned_to=scanned_to)
+        for endpoint_id, url, number in counted:
             shares[endpoint_id] = EndpointShare(endpoint_id, url, dead=number)
     if Included.PENDING in selection.include:
         waiting = await replays.count_pending_by_endpoint(tx, selection.filter, limit=COUNTED_AT_MOST)

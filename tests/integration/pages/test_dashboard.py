@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
+import re
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from api.pages.dashboard.replays import CONFIRM_ABOVE
 from api.pages.dashboard.routes import ROUTES
 from sendoff.operators.replays.replay import tick_replay
+from sendoff.store.queries.traffic import dead_letters, delivery_history
 from tests.integration.api.api_fixture import ApiFixture
 from tests.support.exchange import Reply
 from tests.support.receiver import Receiver
@@ -141,6 +144,31 @@ async def test_a_search_without_a_single_result_lists_them(api: ApiFixture, oper
     page = await operator.open("/dashboard/search?q=O-4711")
     assert page.text.count('href="/dashboard/events/evt_') >= 2
     assert "Nothing was found" in (await operator.open("/dashboard/search?q=O-4712")).text
+
+
+async def test_a_search_for_what_is_rare_reads_some_and_goes_on_when_asked(
+    api: ApiFixture, visitor: Visitor, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver.program("/hook", 200, 500)
+    await api.die(receiver.url("/hook"))
+    receiver.program("/hook", 200)
+    for _ in range(2):
+        await api.publish()
+    operator = await logged_in(api, visitor)
+    monkeypatch.setattr(delivery_history, "SCANNED_AT_MOST", 1)
+    monkeypatch.setattr(dead_letters, "SCANNED_AT_MOST", 1)
+
+    async def pages_read(path: str) -> int:
+        page, number = await operator.open(path), 1
+        while (link := re.search(r'href="([^"]+)">Go on with older ones', page.text)) is not None:
+            page, number = await operator.open(html.unescape(link[1])), number + 1
+        assert "Nothing matches." in page.text
+        return number
+
+    assert await pages_read("/dashboard/deliveries?response_status=404") == 4
+    assert await pages_read("/dashboard/dead-letters?response_status=404") == 2
+    assert "or more" in (await operator.open("/dashboard/replays/new?response_status=404")).text
+    assert "Go on with" not in (await operator.open("/dashboard/deliveries")).text
 
 
 async def test_events_are_listed_by_tag_and_text(api: ApiFixture, operator: Visitor) -> None:

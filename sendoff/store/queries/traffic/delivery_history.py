@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
+from sqlalchemy import func, text, true
 from sqlalchemy import select as core_select
-from sqlalchemy import text, true
 from sqlmodel import col, select
 
 from sendoff.policy.states import DeliveryState
@@ -20,6 +20,11 @@ from sendoff.store.tables import Attempt, Delivery, Endpoint, Event, LastExchang
 
 NEWEST_ROWS = 10_000
 """Rows of attempts, the last ones that were inserted, that SQLite looks at for the newest attempts."""
+
+SCANNED_AT_MOST = 20_000
+"""Deliveries that a page reads at most to find those that match: about fifteen milliseconds of the database."""
+
+_SMALLEST_SHARE = 500  # of an endpoint, when an organization has many
 
 OK = "ok"
 """The outcome of an attempt that delivered."""
@@ -140,20 +145,29 @@ class DeliveryFilter:
 
 
 async def page(
-    tx: Transaction, chosen: DeliveryFilter, *, limit: int, before: str | None = None
+    tx: Transaction,
+    chosen: DeliveryFilter,
+    *,
+    limit: int,
+    before: str | None = None,
+    scanned_to: str | None = None,
 ) -> list[tuple[Delivery, str, str | None]]:
     """Deliveries with their event's type and request id, newest first, at most `limit`, older than the id `before`.
 
     Cost grows with the page size and not with the history, except for rare conditions, such as a status that few
-    got, or an `until` long ago: those filters read rows from the newest on until the page is full.
+    got, or an `until` long ago: those filters read rows from the newest on until the page is full, or until
+    `scanned_to`, which `find_scan_end` gives.
     """
     query = select(Delivery, Event.type, Event.request_id).join(Event, col(Event.id) == col(Delivery.event_id))
+    if scanned_to is not None:
+        query = query.where(col(Delivery.id) >= scanned_to)
     if chosen.endpoint_id is not None:
         query = _of_endpoint(query, chosen.endpoint_id).where(*_conditions(chosen))
     elif chosen.organization_id is None or chosen.event_id is not None or is_sqlite(tx):
         query = query.where(*_conditions(chosen))
     else:
-        query = query.where(col(Delivery.id).in_(_newest_of_each_endpoint(chosen, limit=limit, before=before)))
+        newest = _newest_of_each_endpoint(chosen, limit=limit, before=before, scanned_to=scanned_to)
+        query = query.where(col(Delivery.id).in_(newest))
     query = newest_first(query, col(Delivery.id), limit=limit, before=before)
     return [tuple(row) for row in (await tx.execute(query)).all()]
 
@@ -169,12 +183,38 @@ def _of_endpoint(query: Query, endpoint_id: Any) -> Query:
     return chosen
 
 
-def _newest_of_each_endpoint(chosen: DeliveryFilter, *, limit: int, before: str | None) -> Any:
+async def find_scan_end(tx: Transaction, chosen: DeliveryFilter, *, before: str | None = None) -> str | None:
+    """The last id that a search looks at, so that it reads at most SCANNED_AT_MOST deliveries; None for no bound.
+
+    Of an organization, each endpoint has its share of them.
+    """
+    rare = (chosen.event_type, chosen.request_id, chosen.replay_id, chosen.response_status, chosen.status_class)
+    times = (chosen.min_attempts, chosen.since, chosen.until)
+    if chosen.event_id is not None or all(one is None for one in (*rare, *times)):
+        return None
+    query, share = core_select(col(Delivery.id)), SCANNED_AT_MOST
+    if chosen.endpoint_id is not None:
+        query = _of_endpoint(query, chosen.endpoint_id)
+    elif chosen.organization_id is not None and not is_sqlite(tx):
+        ours = core_select(func.count()).where(col(Endpoint.organization_id) == chosen.organization_id)
+        share = max(SCANNED_AT_MOST // max((await tx.execute(ours)).scalar_one(), 1), _SMALLEST_SHARE)
+        of_one = newest_first(_of_endpoint(query, col(Endpoint.id)), col(Delivery.id), limit=1, before=before)
+        last = of_one.offset(share - 1).correlate(Endpoint).lateral()
+        query = core_select(last.c.id).select_from(Endpoint).join(last, true())
+        query = query.where(col(Endpoint.organization_id) == chosen.organization_id)
+        return (await tx.scalars(query.order_by(last.c.id.desc()).limit(1))).one_or_none()
+    last_one = newest_first(query, col(Delivery.id), limit=1, before=before).offset(share - 1)
+    return (await tx.scalars(last_one)).one_or_none()
+
+
+def _newest_of_each_endpoint(chosen: DeliveryFilter, *, limit: int, before: str | None, scanned_to: str | None) -> Any:
     """The ids of what may be on an organization's page: there is an index by endpoint, and none by organization.
 
     One more index would cost every delivery something. SQLite knows no LATERAL, and has no history of that size.
     """
     query = core_select(col(Delivery.id)).where(*_conditions(replace(chosen, organization_id=None)))
+    if scanned_to is not None:
+        query = query.where(col(Delivery.id) >= scanned_to)
     if chosen.event_type is not None or chosen.request_id is not None:
         query = query.join(Event, col(Event.id) == col(Delivery.event_id))
     query = newest_first(_of_endpoint(query, col(Endpoint.id)), col(Delivery.id), limit=limit, before=before)
