@@ -195,7 +195,7 @@ REPLAYS_RUNNING = Gauge(
 )
 REPLAYS_STUCK = Gauge(
     "sendoff_replays_stuck",
-    "Running replays that have deliveries to send and sent none for a minute. Only the API has it.",
+    "Running replays that have deliveries to send and got no turn from a worker for a minute. Only the API has it.",
     registry=INSTALLATION,
 )
 STORAGE_BYTES = Gauge(

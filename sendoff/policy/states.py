@@ -249,8 +249,9 @@ RETRY_NOW = Trigger(
 )
 REOPEN = Trigger(
     "reopen",
-    (_DEAD, _PENDING, "replayed, or retried by hand"),
-    (DeliveryState.DELIVERED, _PENDING, "replayed by its id"),
+    (_DEAD, _PENDING, "retried by hand"),
+    (_DEAD, _HELD, "replayed"),
+    (DeliveryState.DELIVERED, _HELD, "replayed by its id"),
     (_DEAD, _QUEUED, "replayed, or retried by hand, in order"),
     (DeliveryState.DELIVERED, _QUEUED, "replayed by its id, in order"),
 )

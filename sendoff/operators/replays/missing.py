@@ -86,7 +86,7 @@ async def find_missing(context: Context, chosen: DeadLetterFilter) -> AsyncItera
 async def make_missing(
     tx: Transaction, context: Context, items: Sequence[ReplayItem], *, replay_id: str, now: datetime
 ) -> list[NewDelivery]:
-    """Make the deliveries of a replay's items, due at once; return those that were made.
+    """Make the deliveries of a replay's items, held as soon as they are; return those that were made.
 
     Not made are those whose event is gone, that exist already, and that their endpoint does not want any more.
     One whose transform fails is a dead letter at once.
@@ -123,7 +123,7 @@ async def _plan(
     """The delivery of the event for the endpoint, if its filter lets it through; notes a transform that fails."""
     pair = pair_of(endpoint)
     data = None
-    state, sequence = (DeliveryState.QUEUED, 0) if endpoint.ordered else (DeliveryState.PENDING, None)
+    state, sequence = (DeliveryState.QUEUED, 0) if endpoint.ordered else (DeliveryState.HELD, None)
     if pair is not None:
         result = (await evaluate_event(context, event.organization_id, input_of(event), [pair]))[pair]
         if not result.matches:

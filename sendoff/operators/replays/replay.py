@@ -1,12 +1,12 @@
 """Replay: operators send deliveries again; counted first, paced, and kept in SQL, so that it survives restarts.
 
 A replay is a list of deliveries. The worker ticks it: each tick makes as many due as the rate allows since the last
-tick, and from then on they are ordinary deliveries.
+tick and each endpoint has room for, and from then on they are ordinary deliveries, behind the live ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -21,6 +21,7 @@ from sendoff.errors import Conflict, Invalid, NotFound
 from sendoff.ids import is_uuid, new_id
 from sendoff.observability.metrics import RETRIES
 from sendoff.operators.replays.missing import find_missing, make_missing
+from sendoff.policy.delivery.replay_feed import room_for
 from sendoff.policy.operational_events import OperationalEventType
 from sendoff.policy.states import (
     CANCEL_REPLAY,
@@ -47,7 +48,10 @@ _log = structlog.get_logger(__name__)
 DEFAULT_RATE = 50
 HIGHEST_RATE = 5_000
 _LONGEST_PAUSE_SECONDS = 2.0  # a tick that comes late doesn't make up for more than this: pace, not volume
-_BATCH = 500
+_MOST_AT_ONCE = 5_000
+"""Deliveries that a tick makes due at most. More keep their rows locked for longer, and the next tick waits."""
+_ENDPOINTS_AT_ONCE = 100
+"""Endpoints that have their turn at a tick. Each costs a statement; fewer, and the others wait for more ticks."""
 _NAMED = 3  # ids that an error names
 
 
@@ -208,15 +212,19 @@ async def tick_replay(context: Context, replay_id: str) -> None:
         if replay is None or replay.state != ReplayState.RUNNING:
             return
         now = context.clock.now()
-        sent = await _send_due_items(tx, context, replay, now)
-        if not sent:
+        fed = await _send_due_items(tx, context, replay, now)
+        if not fed.sent:
             await _finish_if_all_ended(tx, replay, now)
-    RETRIES.labels("replay").inc(len(sent))
-    context.queue.enqueue_deliveries(sent)
+    RETRIES.labels("replay").inc(len(fed.sent))
+    context.queue.enqueue_deliveries(fed.due)
+    context.queue.enqueue_backlog(fed.endpoints)
 
 
 async def cancel_replay(context: Context, actor: Actor, replay_id: str) -> ReplayReport:
-    """Send no more of it; what is sent already goes its way. Raises NotFound, Conflict when it has ended."""
+    """Send no more of it; what was made due, some seconds' worth, goes its way.
+
+    Raises NotFound, Conflict when it has ended.
+    """
     async with context.database.write() as tx:
         replay = await _find(tx, replay_id, lock=True)
         if replay.state != ReplayState.RUNNING:
@@ -251,24 +259,56 @@ async def list_replays(context: Context, *, limit: int, before: str | None = Non
         return [ReplayReport(replay, progress[replay.id]) for replay in found]
 
 
-async def _send_due_items(tx: Transaction, context: Context, replay: Replay, now: datetime) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class _Fed:
+    """What came of a tick: the deliveries that were sent, and those of them that are due without being held."""
+
+    sent: Sequence[str] = ()
+    due: Sequence[str] = ()
+    endpoints: Collection[str] = ()
+    """Those with held deliveries."""
+
+
+async def _send_due_items(tx: Transaction, context: Context, replay: Replay, now: datetime) -> _Fed:
     replay.ticked_at = min(replay.ticked_at, now)  # or a clock that was set back would halt it for as long
     elapsed = min((now - replay.ticked_at).total_seconds(), _LONGEST_PAUSE_SECONDS)
-    allowed = int(elapsed * replay.rate)
+    allowed = min(int(elapsed * replay.rate), _MOST_AT_ONCE)
     if allowed <= 0:
-        return []
+        return _Fed()
     replay.ticked_at = now
-    waiting = await replays.next_items(tx, replay.id, limit=min(allowed, _BATCH * 10))
+    waiting = await _choose_items(tx, replay, allowed=allowed, elapsed=elapsed)
     made = await _make(tx, context, replay, [item for item in waiting if item.event_id is not None], now)
     existing = [item.delivery_id for item in waiting if item.event_id is None]
     result = await _send_again(tx, context, replay, existing, now)
-    sent = [*made, *result.sent]
+    sent = [*made, *result.held, *result.due]
     done = {*sent, *result.arrived, *result.busy}
     refused = [item.delivery_id for item in waiting if item.delivery_id not in done]
     await replays.move_items(tx, replay.id, sent, SEND_ITEM, to=ReplayItemState.SENT)
     await replays.move_items(tx, replay.id, result.arrived, SEND_ITEM, to=ReplayItemState.SUCCEEDED)
     await replays.move_items(tx, replay.id, refused, SEND_ITEM, to=ReplayItemState.FAILED)
-    return sent
+    held = {*made, *result.held}
+    return _Fed(sent, result.due, {one.endpoint_id for one in waiting if one.endpoint_id and one.delivery_id in held})
+
+
+async def _choose_items(tx: Transaction, replay: Replay, *, allowed: int, elapsed: float) -> list[ReplayItem]:
+    """What goes now: of each endpoint as much as it has room for, shared equally; those come first that had no turn."""
+    await replays.name_endpoints(tx, replay.id, limit=_MOST_AT_ONCE)
+    chosen = await replays.next_items(tx, replay.id, None, limit=allowed)  # their deliveries are gone
+    before = replay.fed or {}
+    found = await replays.next_endpoints(
+        tx, replay.id, after=next(reversed(before), None), limit=_ENDPOINTS_AT_ONCE, counted=_MOST_AT_ONCE
+    )
+    fed: dict[str, int] = {}
+    for place, endpoint in enumerate(found):
+        if len(chosen) >= allowed:
+            break
+        share = -(-(allowed - len(chosen)) // (len(found) - place))
+        room = room_for(endpoint.waiting, waited=before.get(endpoint.id, 0), elapsed=elapsed)
+        items = await replays.next_items(tx, replay.id, endpoint.id, limit=min(room, share)) if room else []
+        fed[endpoint.id] = endpoint.waiting + len(items)
+        chosen += items
+    replay.fed = fed
+    return chosen
 
 
 async def _make(
@@ -283,9 +323,10 @@ async def _make(
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """What came of a replay's deliveries at a tick; those that are in none of the three cannot be sent again."""
+    """What came of a replay's deliveries at a tick; those that are in none of these cannot be sent again."""
 
-    sent: list[str]
+    held: list[str]
+    due: list[str]
     arrived: list[str]
     """Those that another retry or replay has delivered since the replay was recorded."""
     busy: list[str]
@@ -300,15 +341,16 @@ async def _send_again(tx: Transaction, context: Context, replay: Replay, items: 
     untransformed = await transform_again(tx, context, [one for one in found if one.state == DeliveryState.DEAD])
     found = [delivery for delivery in found if delivery.id not in untransformed]
     active = await _for_active_endpoints(tx, found)
-    sent = await deliveries.reopen(tx, active, replay_id=replay.id, now=now, delivered=by_id)
-    await dead_letters.mark_replayed(tx, sent, now=now)
+    held = await deliveries.reopen(tx, active, replay_id=replay.id, now=now, delivered=by_id)
+    await dead_letters.mark_replayed(tx, held, now=now)
     arrived = [] if by_id else [delivery.id for delivery in found if delivery.state == DeliveryState.DELIVERED]
+    due: list[str] = []
     busy: list[str] = []
     if Included.PENDING in replay.filter.get("include", ()):
         waiting = [delivery.id for delivery in found if delivery.state == DeliveryState.PENDING]
-        sent += await deliveries.make_retries_due(tx, waiting, replay_id=replay.id, now=now)
+        due = await deliveries.make_retries_due(tx, waiting, replay_id=replay.id, now=now)
         busy = [delivery.id for delivery in found if delivery.state == DeliveryState.IN_FLIGHT]
-    return _Sent(sent, arrived, busy)
+    return _Sent(held, due, arrived, busy)
 
 
 async def _for_active_endpoints(tx: Transaction, found: Sequence[Delivery]) -> list[str]:

@@ -45,7 +45,7 @@ class DeadLetter(Table, table=True):
 
 
 class Replay(Table, table=True):
-    """Deliveries sent again on an operator's word, at `rate` per second; `ticked_at` is when it last moved."""
+    """Deliveries sent again on an operator's word, at most `rate` per second; `ticked_at` is when it last moved."""
 
     __tablename__ = "replays"
     __table_args__ = (Index("ix_replays_state", "state"),)
@@ -58,14 +58,16 @@ class Replay(Table, table=True):
     requested_by: str = Field(sa_type=Text)
     created_at: datetime = Field(sa_type=UtcDateTime)
     ticked_at: datetime = Field(sa_type=UtcDateTime)
+    fed: dict[str, int] | None = Field(default=None, sa_type=Json)
+    """How many replayed deliveries waited for each endpoint that had its turn then, in the order of the turns."""
     finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class ReplayItem(Table, table=True):
-    """One delivery of a replay. One that does not exist yet is made of `event_id` for `endpoint_id` when it is sent."""
+    """One delivery of a replay. One with an `event_id` does not exist yet: it is made of that event when it is sent."""
 
     __tablename__ = "replay_items"
-    __table_args__ = (Index("ix_replay_items_state", "replay_id", "state"),)
+    __table_args__ = (Index("ix_replay_items_next", "replay_id", "state", "endpoint_id", "delivery_id"),)
 
     replay_id: str = Field(sa_type=Identifier, primary_key=True)
     delivery_id: str = Field(sa_type=Identifier, primary_key=True)

@@ -200,7 +200,7 @@ async def test_a_replay_goes_on_when_the_clock_was_set_back(database_url: str, r
         app.clock.advance(-3600)
         for _ in range(2):
             await tick(app, replay.id)
-        assert (await get_delivery(app.context, delivery_id)).delivery.state == DeliveryState.PENDING
+        assert (await get_delivery(app.context, delivery_id)).delivery.state == DeliveryState.HELD
 
 
 async def test_a_manual_retry_overtakes_a_replay_that_has_not_come_to_it_yet(

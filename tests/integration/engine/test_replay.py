@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import update
 
 from sendoff.errors import Conflict, NotFound
 from sendoff.operators.actions import discard_dead_letter, retry_delivery, switch_endpoint
@@ -17,6 +18,7 @@ from sendoff.operators.replays.replay import (
 )
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
+from sendoff.store.tables import ReplayItem
 from tests.support.app_fixture import ACTOR, AppFixture, open_app
 from tests.support.receiver import Receiver
 
@@ -182,3 +184,61 @@ async def test_a_dead_letter_that_is_discarded_during_a_replay_is_not_sent(
         await tick_replay(app.context, replay.id)
         progress = (await get_replay(app.context, replay.id)).progress
         assert (progress.replayed, progress.failed) == (2, 1)
+
+
+async def tick(app: AppFixture, replay_id: str) -> None:
+    """A second of a replay, in which no worker delivers anything."""
+    app.clock.advance(1)
+    await tick_replay(app.context, replay_id)
+
+
+async def test_a_replay_feeds_an_endpoint_no_more_than_it_takes_and_a_cancel_leaves_little(
+    database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sendoff.policy.delivery.replay_feed.LEAST_WAITING", 2)
+    async with open_app(database_url, retry_schedule="none", disable_after_failures=100) as app:
+        await drain_endpoint(app, receiver, 12)
+        started = (await start_replay(app.context, ACTOR, ALL, rate=1_000)).replay
+        for _ in range(3):
+            await tick(app, started.id)
+        assert (await get_replay(app.context, started.id)).progress.replayed == 2
+        await app.work()
+        await tick(app, started.id)
+        assert (await get_replay(app.context, started.id)).progress.replayed == 2 + 4
+        await cancel_replay(app.context, ACTOR, started.id)
+        await app.work()
+        assert len(receiver.requests("/hook")) == 6
+        assert await count_replay(app.context, ALL) == (6, 1)
+
+
+async def test_an_endpoint_without_room_keeps_no_other_from_its_turn(
+    database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sendoff.policy.delivery.replay_feed.LEAST_WAITING", 1)
+    async with open_app(database_url, retry_schedule="none", disable_after_failures=100) as app:
+        for path in ("/a", "/b", "/c"):
+            await app.register(receiver.url(path))
+            receiver.program(path, 500)
+        await app.publish(*[NewEvent("upload.completed", b"{}") for _ in range(2)])
+        await app.work()
+        receiver.forget()
+        for path in ("/a", "/b", "/c"):
+            receiver.program(path, 200)
+        started = (await start_replay(app.context, ACTOR, ALL, rate=1)).replay
+        for _ in range(5):
+            await tick(app, started.id)
+        assert (await get_replay(app.context, started.id)).progress.replayed == 3
+        await app.work()
+        assert [len(receiver.requests(path)) for path in ("/a", "/b", "/c")] == [1, 1, 1]
+        await run_replay(app, started.id, seconds=5)
+        assert (await get_replay(app.context, started.id)).progress.succeeded == 6
+
+
+async def test_items_that_an_older_version_added_are_sent(database_url: str, receiver: Receiver) -> None:
+    async with open_app(database_url, retry_schedule="none", disable_after_failures=100) as app:
+        await drain_endpoint(app, receiver, 3)
+        started = (await start_replay(app.context, ACTOR, ALL)).replay
+        async with app.context.database.write() as tx:
+            await tx.execute(update(ReplayItem).values(endpoint_id=None))
+        await run_replay(app, started.id, seconds=2)
+        assert (await get_replay(app.context, started.id)).progress.succeeded == 3

@@ -120,10 +120,14 @@ def release(*, held: bool) -> Write:
     )
 
 
-def reopen(*, delivered: bool) -> Write:
+def reopen(*, delivered: bool, replayed: bool = True) -> Write:
     return in_transaction(
         lambda tx, app, row: deliveries.reopen(
-            tx, [row.id], replay_id=None, now=app.clock.now() + timedelta(seconds=1), delivered=delivered
+            tx,
+            [row.id],
+            replay_id=new_id() if replayed else None,
+            now=app.clock.now() + timedelta(seconds=1),
+            delivered=delivered,
         )
     )
 
@@ -207,7 +211,7 @@ DELIVERIES = Subject(
         ],
         states.CLOSE: [in_transaction(lambda tx, _, row: deliveries.mark_dead(tx, [row.id]))],
         states.REOPEN: [
-            reopen(delivered=False),
+            reopen(delivered=False, replayed=False),
             reopen(delivered=True),
             in_line(reopen(delivered=True), behind=True),
         ],

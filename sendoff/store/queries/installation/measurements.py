@@ -45,7 +45,7 @@ async def oldest_due(tx: Transaction, *, now: datetime) -> float:
 
 
 async def count_replays(tx: Transaction, *, now: datetime) -> tuple[int, int]:
-    """The running replays, and those of them that have deliveries to send and sent none for a minute."""
+    """The running replays, and those of them that have deliveries to send and had no turn for a minute."""
     query = """
         SELECT count(*) AS running, count(CASE WHEN r.ticked_at < :until AND EXISTS (
             SELECT 1 FROM replay_items i WHERE i.replay_id = r.id AND i.state = 'waiting'

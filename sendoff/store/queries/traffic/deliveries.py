@@ -236,18 +236,19 @@ async def find_endpoints_with_held(tx: Transaction) -> list[EndpointWithHeld]:
 async def reopen(
     tx: Transaction, ids: Sequence[str], *, replay_id: str | None, now: datetime, delivered: bool = False
 ) -> list[str]:
-    """Make dead deliveries due again, on the word of a replay or of a manual retry; the ids of those that were.
+    """Make dead deliveries due again; the ids of those that were. A replay's are held, behind what is live.
 
     With `delivered`, those that were delivered as well: only for who asked for these very deliveries. Those of an
     ordered endpoint are queued, at the place that they were accepted at, and the first of the line becomes due.
     """
     sources = (DeliveryState.DEAD, DeliveryState.DELIVERED) if delivered else (DeliveryState.DEAD,)
+    target = DeliveryState.PENDING if replay_id is None else DeliveryState.HELD
     result = await execute(
         tx,
         f"""
         UPDATE deliveries SET due_at = :now, replay_id = :replay_id, delivered_at = NULL, blocked_since = NULL,
             state = CASE WHEN {_IS_ORDERED} THEN {made_by(REOPEN, DeliveryState.QUEUED)}
-                ELSE {made_by(REOPEN, DeliveryState.PENDING)} END,
+                ELSE {made_by(REOPEN, target)} END,
             sequence = CASE WHEN {_IS_ORDERED} THEN COALESCE(sequence, 0) ELSE sequence END
         WHERE id IN (SELECT id FROM {rows_from(tx, "ids", _ID)} AS r) AND {found_by(REOPEN, *sources)}
         RETURNING deliveries.id, deliveries.endpoint_id, deliveries.state

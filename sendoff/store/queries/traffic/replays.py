@@ -12,7 +12,7 @@ from sqlmodel import col, select
 
 from sendoff.ids import floor_of
 from sendoff.policy.states import ADD_ITEM, ReplayItemState, ReplayState, Trigger
-from sendoff.store.engine.batch import ids_parameter, rows_from
+from sendoff.store.engine.batch import execute, ids_parameter, rows_from
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.paging import newest_first
 from sendoff.store.engine.types import Identifier
@@ -24,6 +24,7 @@ LOOKED_AT = 20_000
 fifteen milliseconds of the database."""
 
 _ID = {"id": "uuid"}
+_LOWEST_ID = "00000000-0000-0000-0000-000000000000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +47,12 @@ class ReplayProgress:
 
 async def add_items_by_filter(tx: Transaction, replay_id: str, chosen: DeadLetterFilter) -> int:
     """Add the deliveries of the dead letters that match the filter to the replay, and return their number."""
-    items = (
-        core_select(literal(replay_id, Identifier), col(DeadLetter.delivery_id), literal(ADD_ITEM.target(None).value))
-        .where(*conditions(chosen))
-        .distinct()
-    )
-    return await _insert_items(tx, items)
+    return await _insert_items(tx, replay_id, DeadLetter.delivery_id, DeadLetter.endpoint_id, conditions(chosen))
 
 
 async def add_pending_items(tx: Transaction, replay_id: str, chosen: DeadLetterFilter) -> int:
     """Add the deliveries that wait for their retry and match the filter to the replay, and return their number."""
-    columns = (literal(replay_id, Identifier), col(Delivery.id), literal(ADD_ITEM.target(None).value))
-    return await _insert_items(tx, core_select(*columns).where(*_pending(chosen)))
+    return await _insert_items(tx, replay_id, Delivery.id, Delivery.endpoint_id, _pending(chosen))
 
 
 async def add_missing_items(tx: Transaction, replay_id: str, missing: Iterable[MissingDelivery]) -> int:
@@ -105,10 +100,7 @@ async def count_pending_by_endpoint(
 
 async def add_items_by_delivery(tx: Transaction, replay_id: str, delivery_ids: Sequence[str]) -> int:
     """Add the finished deliveries among these to the replay, and return their number."""
-    items = core_select(literal(replay_id, Identifier), col(Delivery.id), literal(ADD_ITEM.target(None).value)).where(
-        _finished(tx, delivery_ids)
-    )
-    return await _insert_items(tx, items)
+    return await _insert_items(tx, replay_id, Delivery.id, Delivery.endpoint_id, [_finished(tx, delivery_ids)])
 
 
 async def count_by_delivery(tx: Transaction, delivery_ids: Sequence[str]) -> tuple[int, int]:
@@ -153,11 +145,88 @@ async def progress(tx: Transaction, replay_ids: Sequence[str]) -> dict[str, Repl
     return {replay_id: _progress(found) for replay_id, found in counts.items()}
 
 
-async def next_items(tx: Transaction, replay_id: str, *, limit: int) -> list[ReplayItem]:
-    """What the replay has not sent yet, oldest first, at most `limit`."""
+@dataclass(frozen=True, slots=True)
+class FedEndpoint:
+    """An endpoint that a replay has deliveries for, and how many replayed ones wait for it already."""
+
+    id: str
+    waiting: int
+
+
+async def next_endpoints(
+    tx: Transaction, replay_id: str, *, after: str | None, limit: int, counted: int
+) -> list[FedEndpoint]:
+    """Endpoints that the replay has deliveries for, by id and beginning `after` one, at most `limit`.
+
+    Costs an index probe for each, and at most `counted` rows of its backlog.
+    """
+    found = [] if after is None else await _endpoints_after(tx, replay_id, after, limit, counted)
+    if len(found) < limit:
+        seen = {one.id for one in found}
+        first = await _endpoints_after(tx, replay_id, _LOWEST_ID, limit, counted)
+        found += [one for one in first if one.id not in seen][: limit - len(found)]
+    return found
+
+
+async def _endpoints_after(tx: Transaction, replay_id: str, after: str, limit: int, counted: int) -> list[FedEndpoint]:
+    following = """
+        SELECT i.endpoint_id FROM replay_items i WHERE i.replay_id = :replay_id AND i.state = 'waiting'
+            AND i.endpoint_id > {after} ORDER BY i.endpoint_id LIMIT 1
+    """
+    result = await execute(
+        tx,
+        f"""
+        WITH RECURSIVE found(endpoint_id, place) AS (
+            SELECT * FROM (SELECT ({following.format(after=":before_id")}) AS endpoint_id, 1 AS place) AS first_endpoint
+            UNION ALL
+            SELECT ({following.format(after="found.endpoint_id")}), place + 1 FROM found
+            WHERE found.endpoint_id IS NOT NULL AND place < :limit
+        )
+        SELECT f.endpoint_id,
+            (SELECT count(*) FROM (
+                SELECT 1 FROM deliveries d WHERE d.endpoint_id = f.endpoint_id AND d.state = 'held'
+                    AND (d.replay_id IS NOT NULL) LIMIT :counted
+            ) AS held) + (SELECT count(line.replay_id) FROM (
+                SELECT d.replay_id FROM deliveries d WHERE d.endpoint_id = f.endpoint_id AND d.state = 'queued'
+                ORDER BY d.sequence, d.id LIMIT :counted
+            ) AS line) AS waiting
+        FROM found f WHERE f.endpoint_id IS NOT NULL
+        """,
+        replay_id=replay_id,
+        before_id=after,
+        limit=limit,
+        counted=counted,
+    )
+    return [FedEndpoint(str(row.endpoint_id), row.waiting) for row in result]
+
+
+async def name_endpoints(tx: Transaction, replay_id: str, *, limit: int) -> None:
+    """Note the endpoints of items that an older version added without."""
+    await execute(
+        tx,
+        """
+        UPDATE replay_items SET endpoint_id = (
+            SELECT d.endpoint_id FROM deliveries d WHERE d.id = replay_items.delivery_id
+        )
+        WHERE replay_id = :replay_id AND delivery_id IN (
+            SELECT i.delivery_id FROM replay_items i WHERE i.replay_id = :replay_id AND i.state = 'waiting'
+                AND i.endpoint_id IS NULL LIMIT :limit
+        )
+        """,
+        replay_id=replay_id,
+        limit=limit,
+    )
+
+
+async def next_items(tx: Transaction, replay_id: str, endpoint_id: str | None, *, limit: int) -> list[ReplayItem]:
+    """What the replay has not sent yet to the endpoint, oldest first, at most `limit`; None is of no endpoint."""
     query = (
         select(ReplayItem)
-        .where(col(ReplayItem.replay_id) == replay_id, col(ReplayItem.state) == ReplayItemState.WAITING)
+        .where(
+            col(ReplayItem.replay_id) == replay_id,
+            col(ReplayItem.state) == ReplayItemState.WAITING,
+            col(ReplayItem.endpoint_id) == endpoint_id,
+        )
         .order_by(col(ReplayItem.delivery_id))
         .limit(limit)
     )
@@ -214,9 +283,12 @@ def _finished(tx: Transaction, delivery_ids: Sequence[str]) -> Any:
     return chosen.bindparams(ids=ids_parameter(delivery_ids))
 
 
-async def _insert_items(tx: Transaction, items: Any) -> int:
+async def _insert_items(tx: Transaction, replay_id: str, delivery_id: Any, endpoint_id: Any, chosen: list[Any]) -> int:
+    waiting = literal(ADD_ITEM.target(None).value)
+    items = core_select(literal(replay_id, Identifier), delivery_id, endpoint_id, waiting).where(*chosen).distinct()
     table = ReplayItem.__table__  # type: ignore[attr-defined]
-    result: Any = await tx.execute(insert(table).from_select(["replay_id", "delivery_id", "state"], items))
+    names = ["replay_id", "delivery_id", "endpoint_id", "state"]
+    result: Any = await tx.execute(insert(table).from_select(names, items))
     return int(result.rowcount)
 
 

@@ -1,0 +1,24 @@
+"""How many deliveries a replay feeds to each endpoint: what it takes until the next turn, and hardly more.
+
+What is fed waits in the endpoint's backlog, behind its live deliveries. A replay that fed more would gain nothing, and
+whoever cancels it would wait for all of that to be sent.
+"""
+
+from __future__ import annotations
+
+LEAST_WAITING = 50
+"""How many may wait for an endpoint that took none or few since the last turn. More, and more is sent after a replay
+was cancelled; fewer, and a fast endpoint takes more turns to come up to its speed."""
+
+AHEAD_SECONDS = 2.0
+"""For how long what waits suffices at the speed of the endpoint. Turns come every second: shorter, and an endpoint is
+out of work before the next one; longer, and more is sent after a replay was cancelled."""
+
+
+def room_for(waiting: int, *, waited: int, elapsed: float) -> int:
+    """How many more may wait for an endpoint of which `waiting` are left of the `waited` when the last turn ended.
+
+    One that has taken all gets twice as many at each turn.
+    """
+    taken = max(0, waited - waiting)
+    return max(0, max(LEAST_WAITING, int(taken / elapsed * AHEAD_SECONDS)) - waiting)
