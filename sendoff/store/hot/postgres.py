@@ -235,6 +235,11 @@ _BEGINS_TO_FAIL = f"t.consecutive_failures < {_FAILING_AT}::int AND t.failures >
 _RECOVERS = f"""t.unhealthy_since IS NOT NULL AND t.succeeded_at IS NOT NULL AND t.state = 'active'
     AND t.failures < {_FAILING_AT}::int"""
 
+_INSERT_ATTEMPTS = """
+        INSERT INTO attempts (delivery_id, number, started_at, duration_ms, outcome, response_status, error)
+        SELECT delivery_id, number, started_at, duration_ms, outcome, response_status, error FROM settled WHERE counted
+"""
+
 
 def _record_statement(*, unhealthy: str = "", noted: str = "") -> str:
     """The statement that records attempts; `unhealthy` and `noted` are what operational events need besides.
@@ -254,8 +259,7 @@ def _record_statement(*, unhealthy: str = "", noted: str = "") -> str:
             AND {found_by(RECORD, column="d.state || ''")}
         RETURNING d.endpoint_id, d.event_id, d.organization_id, d.replay_id, r.*
     ), written AS (
-        INSERT INTO attempts (delivery_id, number, started_at, duration_ms, outcome, response_status, error)
-        SELECT delivery_id, number, started_at, duration_ms, outcome, response_status, error FROM settled WHERE counted
+        {_INSERT_ATTEMPTS}
     ), kept AS (
         INSERT INTO last_exchanges (delivery_id, attempt, url, request_headers,
             response_status, response_headers, response_body, response_truncated)
@@ -356,10 +360,9 @@ _RECORD_SUCCESSES = f"""
         ) AS r(delivery_id, lease_token, outcome, number, started_at, ended_at, duration_ms, response_status)
         WHERE d.id = r.delivery_id AND d.lease_token = r.lease_token AND d.replay_id IS NULL
             AND {found_by(RECORD, column="d.state || ''")}
-        RETURNING d.endpoint_id, r.*
+        RETURNING d.endpoint_id, r.*, NULL::text AS error, TRUE AS counted
     ), written AS (
-        INSERT INTO attempts (delivery_id, number, started_at, duration_ms, outcome, response_status)
-        SELECT delivery_id, number, started_at, duration_ms, outcome, response_status FROM settled
+        {_INSERT_ATTEMPTS}
     ), touched AS (
         SELECT p.id, s.succeeded_at FROM (
             SELECT endpoint_id, max(ended_at) AS succeeded_at FROM settled GROUP BY endpoint_id
