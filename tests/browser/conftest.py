@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,10 +11,9 @@ import uvicorn
 
 from tests.browser.tabs import Site
 from tests.integration.api.api_fixture import open_api
+from tests.support.debian import find_program
 from tests.support.polling import eventually
 from tests.support.ports import free_port
-
-_INSTALL_SECONDS = 240
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,37 +27,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def chromium() -> str:
     """The path of Debian's Chromium, which root gets from its packages if it is missing."""
     pytest.importorskip("playwright", reason="playwright is not installed; `make setup` does it")
-    found = _find()
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        _install()
-        found = _find()
+    found = find_program("chromium", "chromium-browser", package="chromium")
     if found is None:
         pytest.skip("Chromium is not installed; `apt-get install chromium` does it on Debian")
     return found
-
-
-def _find() -> str | None:
-    return shutil.which("chromium") or shutil.which("chromium-browser")
-
-
-def _install() -> None:
-    """From Debian's packages, in one test process at a time. Without a network it stays missing."""
-    options = ["-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20"]
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    with (Path(tempfile.gettempdir()) / "sendoff-chromium.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if _find() is not None:
-            return
-        for command in (["update", "-qq"], ["install", "-qq", "--no-install-recommends", "chromium"]):
-            try:
-                subprocess.run(
-                    ["apt-get", *options, *command, *(["-y"] if command[0] == "install" else [])],
-                    env=environment,
-                    capture_output=True,
-                    timeout=_INSTALL_SECONDS,
-                )
-            except subprocess.TimeoutExpired:
-                return
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ It knows every event that was accepted, and in the end what must have become of 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -166,6 +167,15 @@ class Installation:
         """Run `sendoff ARGUMENTS…`, which must succeed."""
         done = self._shell.run(list(arguments), self.environment)
         assert done.returncode == 0, done.stdout + done.stderr
+
+    def new_key(self, organization_id: str, *scopes: str) -> str:
+        """An API key of the organization."""
+        chosen = [part for scope in scopes for part in ("--scope", scope)]
+        user = ("--org", organization_id, "--user", "ada@example.com")
+        done = self._shell.run(["keys", "create", *user, *chosen, "--json"], self.environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        key: str = json.loads(done.stdout)["key"]
+        return key
 
     def close(self) -> None:
         """End whatever still runs."""

@@ -21,6 +21,8 @@ _COLOURS = {
     "delivered": "green",
     "active": "green",
     "ok": "green",
+    "✓": "green",
+    "✗": "red",
     "dead": "red",
     "disabled": "red",
     "gone": "red",

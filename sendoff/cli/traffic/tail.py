@@ -13,7 +13,8 @@ from sendoff.cli.terminal.installation import Call, Document, Installation, as_q
 from sendoff.cli.terminal.options import EndpointOption, OrganizationOption, command
 from sendoff.cli.terminal.output import Output, print_json
 from sendoff.cli.terminal.serializers import serialize_listed_attempt
-from sendoff.cli.terminal.values import printable, shorten_id, show_host
+from sendoff.cli.terminal.tables import Column, find_width, render
+from sendoff.cli.terminal.values import show_host
 from sendoff.clock import SystemClock
 from sendoff.operators.queries import list_attempts
 from sendoff.store.queries.traffic.delivery_history import AttemptFilter
@@ -24,6 +25,18 @@ _OVERLAP = timedelta(seconds=60)
 
 _MOST = 1_000
 _REMEMBERED = 20_000
+
+_COLUMNS = (
+    Column("at"),
+    Column("mark"),
+    Column("type", least=12),
+    Column("endpoint", least=16, is_url=True),
+    Column("try"),
+    Column("result"),
+    Column("duration", rank=2),
+    Column("error", rank=1, least=12),
+    Column("id", is_id=True),
+)
 
 
 @command
@@ -71,15 +84,19 @@ def _print(attempts: list[Document], out: Output) -> None:
         if out.as_json:
             print_json(one)
         else:
-            typer.echo(_line(one))
+            typer.echo(_line(one, find_width()))
 
 
-def _line(one: dict[str, Any]) -> str:
-    moment = datetime.fromisoformat(one["started_at"]).astimezone().strftime("%H:%M:%S")
+def _line(one: dict[str, Any], width: int | None) -> str:
     is_good = one["outcome"] == "ok"
-    mark = typer.style("✓", fg="green") if is_good else typer.style("✗", fg="red")
-    result = one["response_status"] or one["outcome"]
-    said = "" if is_good else f"  {one['error'] or ''}"
-    where = show_host(one["endpoint_url"])
-    what = f"{one['event_type']}  {where}  try {one['number']}  {result}  {one['duration_ms']} ms"
-    return f"{moment} {mark} {printable(what + said)}  {shorten_id(one['delivery_id'])}"
+    row = {
+        "at": datetime.fromisoformat(one["started_at"]).astimezone().strftime("%H:%M:%S"),
+        "mark": "✓" if is_good else "✗",
+        "type": one["event_type"],
+        "endpoint": show_host(one["endpoint_url"]),
+        "try": f"try {one['number']}",
+        "result": one["response_status"] or one["outcome"],
+        "duration": f"{one['duration_ms']} ms",
+        "id": one["delivery_id"],
+    }
+    return render([row if is_good else row | {"error": one["error"] or ""}], _COLUMNS, width=width)[1]

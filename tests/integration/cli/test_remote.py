@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import selectors
 import stat
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from sendoff.verify import SCHEMES, verify
 from tests.integration.cli.installation import LOOPBACK, Installation, environment_without_settings, running
+from tests.integration.cli.listener import Listener
 from tests.integration.cli.shell import Shell
 from tests.support.polling import eventually_blocking
 from tests.support.ports import free_port
@@ -45,48 +43,6 @@ def receiver() -> Iterator[ReceiverProcess]:
 
 def remote(shell: Shell, environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return shell.run(list(arguments), environment_without_settings() | environment)
-
-
-class Listener:
-    """`sendoff listen` as a process."""
-
-    def __init__(self, url: str, key: str, *arguments: str) -> None:
-        command = [sys.executable, "-m", "sendoff.cli", "listen", "--json", "--url", url, *arguments]
-        self._process = subprocess.Popen(
-            command,
-            env=environment_without_settings() | {"SENDOFF_KEY": key},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-
-    def __enter__(self) -> Listener:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-    def said(self) -> str:
-        """The next line about the listening."""
-        return self._read(self._process.stderr)
-
-    def event(self) -> dict[str, Any]:
-        """The next event that it shows, with what was answered."""
-        found: dict[str, Any] = json.loads(self._read(self._process.stdout))
-        return found
-
-    def end(self) -> tuple[int, str, str]:
-        """The exit code, and all that it has printed since."""
-        self._process.terminate()
-        out, err = self._process.communicate(timeout=PATIENCE_SECONDS)
-        return self._process.returncode, out.decode(), err.decode()
-
-    def _read(self, stream: Any) -> str:
-        with selectors.DefaultSelector() as selector:
-            selector.register(stream, selectors.EVENT_READ)
-            assert selector.select(PATIENCE_SECONDS), "it said nothing in time"
-        line: bytes = stream.readline()
-        return line.decode()
 
 
 def publish(api: httpx.Client, number: int) -> str:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -146,3 +147,45 @@ def test_a_terminal_shows_a_row_on_a_line(columns: int, sqlite_url: str, valkey_
     assert dead[:3] == ["dead", "0s", "upload.completed"]
     assert dead.count("…id") == 2
     assert {"500", "–"} < set(dead)
+
+
+TABLES = (
+    *LISTS,
+    ("alert-endpoints", "list"),
+    ("events", "list"),
+    ("events", "explain"),
+    ("keys", "list"),
+    ("replays", "list"),
+    ("secrets", "status"),
+    ("tail", "--once"),
+    ("top", "--once"),
+    ("workers",),
+)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("columns", [80, 120])
+def test_no_table_has_a_line_that_a_terminal_breaks(
+    columns: int, sqlite_url: str, valkey_url: str, screens: Path, tmp_path: Path
+) -> None:
+    seeded = seed({"database_url": sqlite_url, "redis_url": valkey_url, "secret_keys": "k" * 40})
+    script = tmp_path / "tables.sh"
+    named = {"explain": [seeded.events[0]]}
+    commands = [["-m", "sendoff.cli", *arguments, *named.get(arguments[-1], [])] for arguments in TABLES]
+    script.write_text("\n".join([*(shlex.join([sys.executable, *one]) for one in commands), "echo DONE-; sleep 300"]))
+    size = ["-x", str(columns), "-y", "200"]
+    subprocess.run(
+        ["tmux", "-S", str(screens), "-f", "/dev/null", "new-session", "-d", *size, f"sh {script}"],
+        env=environment_without_settings() | dict(seeded.environment) | {"TERM": "xterm", "NO_COLOR": "1"},
+        check=True,
+    )
+
+    def screen(*joined: str) -> list[str]:
+        command = ["tmux", "-S", screens, "capture-pane", "-p", *joined]
+        shown = subprocess.run(command, capture_output=True, text=True).stdout
+        return shown.rstrip().splitlines() if "DONE-" in shown else []
+
+    shown = eventually_blocking(screen, within=120, what="the tables")
+    assert shown == [line.rstrip() for line in screen("-J")]
+    assert sum("crm.example/in" in line for line in shown) == 4
+    assert not any(word in line for line in shown for word in ("Usage:", "Traceback", "sendoff: "))
