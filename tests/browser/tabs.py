@@ -19,6 +19,9 @@ window.violations = [];
 document.addEventListener("securitypolicyviolation", (event) => {
   window.violations.push(`${event.violatedDirective}: ${event.blockedURI} ${event.sample}`);
 });
+document.addEventListener("click", (event) => {
+  if (event.detail) sessionStorage.clicks = Number(sessionStorage.clicks ?? 0) + 1;  // not those that Enter makes
+}, true);
 """
 
 
@@ -55,6 +58,10 @@ class Tab:
         """No script failed, none that is not ours ran, and the policy had nothing to forbid."""
         self.problems += await self.page.evaluate("window.violations")
         assert self.problems == [], self.page.url
+
+    async def clicks(self) -> int:
+        """How often the mouse was clicked in this tab, over all pages of the site."""
+        return int(await self.page.evaluate("Number(sessionStorage.clicks ?? 0)"))
 
     async def inaccessible(self) -> list[str]:
         """What axe finds that is serious or critical: everything in light colours, and the contrast in dark ones."""

@@ -30,7 +30,7 @@ async def test_an_event_is_found_explained_replayed_and_delivered(site: Site, re
     await tab.page.keyboard.press("Enter")
     await tab.page.get_by_text("Dead-lettered: retries_exhausted").wait_for()
     await tab.picture("event")
-    await tab.open("/dashboard/failures")
+    await tab.page.get_by_role("link", name="Failures").click()
     await tab.page.get_by_role("link", name="Replay these…").click()
     await tab.page.get_by_role("button", name="Replay 1").click()
     await tab.page.get_by_text("The replay has started.").wait_for()
@@ -42,6 +42,30 @@ async def test_an_event_is_found_explained_replayed_and_delivered(site: Site, re
         await site.api.app.work()
     await tab.page.get_by_text("1 of 1 ended: 1 succeeded").wait_for()  # it moved without being asked
     await tab.picture("replay")
+    assert await tab.clicks() <= 6
+    await tab.check()
+
+
+async def test_work_is_done_by_the_keyboard_alone(site: Site, receiver: Receiver) -> None:
+    letter = await fail(site, receiver)
+    tab = await site.tab()
+    await tab.open("/dashboard/login")
+    await tab.page.keyboard.type(site.api.key)
+    await tab.page.keyboard.press("Enter")
+    await tab.page.get_by_role("heading", name="Overview").wait_for()
+    await tab.page.keyboard.press("?")
+    await tab.page.get_by_role("dialog", name="Keys").wait_for()
+    await tab.page.keyboard.press("Escape")
+    await tab.page.get_by_role("dialog", name="Keys").wait_for(state="hidden")
+    await tab.page.keyboard.type("gd")
+    await tab.page.get_by_role("heading", name="Deliveries").wait_for()
+    await tab.page.keyboard.press("j")
+    await tab.page.keyboard.press("Enter")
+    await tab.page.get_by_role("heading", name=f"Delivery {letter['delivery_id']}").wait_for()
+    await tab.page.keyboard.press("r")
+    await tab.page.keyboard.press("Enter")
+    await tab.page.get_by_text("The delivery is being attempted now.").wait_for()
+    assert await tab.clicks() == 0
     await tab.check()
 
 

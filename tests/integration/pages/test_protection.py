@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 import api.pages
+from api.pages.dashboard.routes import ROUTES
 from api.pages.static_files import static_url
 from tests.integration.api.api_fixture import ApiFixture
 from tests.support.processes import ROOT
 from tests.support.visitor import Visitor, token_of
 
+ANY_ID = "0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11"
 VENDOR = Path(api.pages.__file__).parent / "static" / "vendor"
 
 
@@ -34,6 +36,42 @@ async def test_pages_hold_no_inline_script_or_style(operator: Visitor) -> None:
     assert "<style" not in page
     assert " onclick=" not in page
     assert page.count("<script") == page.count('<script src="/static/')
+
+
+def dashboard_routes(method: str) -> list[str]:
+    """The paths of the dashboard, with ids of nothing."""
+    names = ("delivery_id", "dead_letter_id", "endpoint_id", "organization_id", "key_id", "replay_id")
+    ids = dict.fromkeys(names, ANY_ID)
+    ids |= {"event_id": "evt_0199c1f26f1e8f431f0c2f6d", "alert_endpoint_id": ANY_ID}
+    return [route.path.format(**ids) for route in ROUTES if method in (route.methods or ())]
+
+
+async def test_every_route_of_the_dashboard_is_framed_cached_and_referred_to_by_nobody(operator: Visitor) -> None:
+    for path in dashboard_routes("GET"):
+        answer = await operator.get(path)
+        assert answer.status_code in (200, 303, 403, 404), path
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"], path
+        assert answer.headers["x-frame-options"] == "DENY", path
+        assert answer.headers["cache-control"] == "no-store", path
+        assert answer.headers["referrer-policy"] in ("same-origin", "no-referrer"), path
+
+
+async def test_every_form_of_the_dashboard_is_for_its_own_pages_and_session(operator: Visitor) -> None:
+    for path in dashboard_routes("POST"):
+        token = token_of((await operator.open("/dashboard/workers")).text)
+        for header in (
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Sec-Fetch-Site": "same-site"},
+            {"Origin": "https://x.example"},
+        ):
+            elsewhere = await operator.client.post(path, data={"form_token": token}, headers=header)
+            assert elsewhere.status_code == 403, (path, header)
+        if path.rpartition("/")[2] not in ("login", "scheme"):
+            assert (await operator.post(path, {"form_token": "x.y"})).status_code == 403, path
+            assert (await operator.post(path, {"form_token": ""})).status_code == 403, path
+            get = await operator.get(path)
+            assert get.status_code in (200, 404, 405), path
+    assert (await operator.get("/dashboard/deliveries")).status_code == 200
 
 
 @pytest.mark.parametrize(
