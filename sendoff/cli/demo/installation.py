@@ -39,7 +39,10 @@ class DemoInstallation:
 
 @contextmanager
 def run_installation(narrator: Narrator) -> Iterator[DemoInstallation]:
-    """Start it, and at the end of the block stop it and remove all it wrote. Raises DidNotHappen."""
+    """Start it, and at the end of the block stop it and remove all it wrote. Raises DidNotHappen.
+
+    What it logs is shown only if something goes wrong: it would interrupt the story.
+    """
     narrator.chapter("Start: Valkey, SQLite, the API and a worker, in a temporary directory")
     narrator.say(
         f"For the demo only: receivers on 127.0.0.1 over plain http are allowed, retries wait {RETRY_SCHEDULE}."
@@ -52,6 +55,7 @@ def run_installation(narrator: Narrator) -> Iterator[DemoInstallation]:
             yield DemoInstallation(url, Path(data))
         except BaseException:
             _stop(process)
+            sys.stderr.write(_log(data).read_text(errors="replace"))
             raise
         narrator.chapter("Stop")
         exit_code = _stop(process)
@@ -61,15 +65,21 @@ def run_installation(narrator: Narrator) -> Iterator[DemoInstallation]:
 
 
 def _start(data: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(  # noqa: S603 - our own command
-        [sys.executable, "-P", "-m", "sendoff.cli", "up", "--port", "0", "--data", data],
-        env=os.environ | _SETTINGS,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # Ctrl-C is for the demo, which then stops it
-        preexec_fn=tie_to_this_process(signal.SIGTERM),  # noqa: PLW1509 - the demo has one thread
-    )
+    with _log(data).open("wb") as log:
+        return subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-P", "-m", "sendoff.cli", "up", "--port", "0", "--data", data],
+            env=os.environ | _SETTINGS,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for the demo, which then stops it
+            preexec_fn=tie_to_this_process(signal.SIGTERM),  # noqa: PLW1509 - the demo has one thread
+        )
+
+
+def _log(data: str) -> Path:
+    return Path(data, "up.log")
 
 
 def _wait_until_ready(process: subprocess.Popen[str]) -> str:

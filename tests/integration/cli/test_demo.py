@@ -30,6 +30,7 @@ def test_the_demo_shows_all_of_it_and_leaves_nothing(temporary: Path) -> None:
     for shown in ("ping", "upload.created", "1000/1000", "upload.completed", "attempt 6 of 6", "retries_exhausted"):
         assert shown in done.stdout
     assert "All of it happened" in done.stdout
+    assert done.stderr == ""
     assert_nothing_runs_in(temporary)
     assert list(temporary.iterdir()) == []
 
