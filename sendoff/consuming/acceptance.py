@@ -13,10 +13,11 @@ from hashlib import sha256
 
 import orjson
 
+from sendoff.accounts.authentication import check_organization
 from sendoff.consuming.messages import Message, ReadMessage, organization_of, read_message, reason_of
 from sendoff.consuming.source import Source
 from sendoff.context import Context
-from sendoff.errors import Invalid, SendoffError, Suspended, Unavailable
+from sendoff.errors import Invalid, SendoffError, Unavailable
 from sendoff.idempotency import IdempotentRequest, Reservation, complete_each, reserve_all
 from sendoff.ids import new_id
 from sendoff.observability.metrics import EVENTS_ACCEPTED
@@ -30,6 +31,7 @@ from sendoff.publishing.publish import (
     evaluate_publication,
     insert_publications,
 )
+from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import accounts
 from sendoff.store.queries.endpoints import Subscriber
 from sendoff.store.queries.traffic import rejected_messages
@@ -146,6 +148,8 @@ async def _read(
         try:
             content = read_message(message, body_limit=context.settings.body_limit_bytes)
             organization_id = _checked(owner.named_by(message), organizations, owner)
+        except Unavailable:
+            raise
         except SendoffError as error:
             outcomes[index] = _rejected(error)
         else:
@@ -187,8 +191,9 @@ def _checked(named: str | None, organizations: Mapping[str, Organization], owner
     organization = organizations.get(named)
     if organization is None:
         raise Invalid(f"There is no organization {named[:_QUOTED]!r}; `sendoff orgs list` shows their ids.")
-    if organization.suspended_at is not None:
-        raise Suspended
+    if organization.moved_to is not None and organization.moved_at is not None:
+        raise Invalid(f"The organization has moved to the cell {organization.moved_to}; consume its messages there.")
+    check_organization(suspended=organization.suspended_at is not None, moved_to=organization.moved_to)
     return organization.id
 
 
@@ -223,6 +228,7 @@ async def _commit(
     firsts: dict[tuple[str, str], _Candidate] = {}
     later = [one for one in group if firsts.setdefault(one.identity, one) is not one]
     async with context.database.write(within=WITHIN_SECONDS) as tx:
+        await _hold_organizations(tx, {one.publication.organization_id for one in group})
         reservations = await reserve_all(tx, context, [one.request for one in firsts.values()])
         reserved = {one.index: found for one, found in zip(firsts.values(), reservations, strict=True)}
         outcomes = {one.index: _judge(one, reserved[one.index]) for one in firsts.values()}
@@ -240,6 +246,13 @@ async def _commit(
         enqueue_accepted(context, events)
     EVENTS_ACCEPTED.inc(len(new))
     return outcomes
+
+
+async def _hold_organizations(tx: Transaction, organization_ids: set[str]) -> None:
+    """Let no organization be suspended or moved before the commit. Raises Unavailable if one was since it was read."""
+    for organization in await accounts.hold_organizations(tx, organization_ids):
+        if organization.suspended_at is not None:  # as it is while it moves, too
+            raise Unavailable(f"The organization {organization.id} was suspended, or moves, at this moment.")
 
 
 def _judge(candidate: _Candidate, found: Reservation) -> Outcome:

@@ -16,6 +16,7 @@ from sendoff.consuming.source import Source
 from sendoff.context import Context
 from sendoff.errors import Unavailable
 from sendoff.observability.metrics import CONSUME_SECONDS, MESSAGES_CONSUMED
+from sendoff.processes.health import ProcessHealth
 
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 10.0
 """Seconds before a batch is tried again while the database is away; each wait is twice the one before. Meanwhile
@@ -29,11 +30,14 @@ _log = structlog.get_logger(__name__)
 class Batches:
     """What the brokers' modules hand messages to."""
 
-    def __init__(self, context: Context, source: Source, owner: Owner, stopping: asyncio.Event) -> None:
+    def __init__(
+        self, context: Context, source: Source, owner: Owner, stopping: asyncio.Event, health: ProcessHealth
+    ) -> None:
         self._context = context
         self._source = source
         self._owner = owner
         self._stopping = stopping
+        self._health = health
 
     async def accept(
         self, messages: Sequence[Message], *, keep: Callable[[], Awaitable[None]] | None = None
@@ -49,6 +53,7 @@ class Batches:
             try:
                 outcomes = await self._accept_or_divide(messages)
             except Unavailable as error:
+                self._health.set_failing("database", error.message)
                 _log.warning("messages_postponed", messages=len(messages), error=error.message, retry_in=wait)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), wait)
@@ -59,6 +64,7 @@ class Batches:
                     with suppress(Exception):  # the broker may be away as well
                         await keep()
             else:
+                self._health.set_failing("database", None)
                 CONSUME_SECONDS.observe(time.perf_counter() - started)
                 self._note(messages, outcomes)
                 return outcomes

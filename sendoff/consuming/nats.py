@@ -36,7 +36,7 @@ from sendoff.consuming.connection import (
 from sendoff.consuming.messages import Message
 from sendoff.consuming.source import Source
 
-ACK_WAIT_SECONDS = 60.0
+ACK_WAIT_SECONDS = 30.0
 """Seconds after which a message that was not confirmed comes again, such as one that a killed process had taken. Less
 brings messages again that wait for a slow database; more brings those of a killed process later."""
 

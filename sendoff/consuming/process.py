@@ -98,7 +98,7 @@ async def _consume(context: Context, task: Task, stop: asyncio.Event, health: Pr
     owner = await _find_owner(context, task.owner)
     notify_ready()
     while not stop.is_set():
-        batches = Batches(context, task.source, owner, stop)
+        batches = Batches(context, task.source, owner, stop, health)
         connection = _connection(context.settings, task.source, batches)
         try:
             try:

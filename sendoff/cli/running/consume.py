@@ -8,6 +8,7 @@ import typer
 
 from sendoff.cli.terminal.options import DEFAULT_DATA, Data
 from sendoff.processes.data_directory import DataDirectory
+from sendoff.processes.process import exit_on_sigterm_during_startup
 
 
 def consume(
@@ -30,6 +31,7 @@ def consume(
     A message is a CloudEvent or the body of POST /api/v1/events. It is confirmed after its event is committed; what can
     never be accepted goes to the broker's dead-letter queue, and is listed by `sendoff rejected-messages`.
     """
+    exit_on_sigterm_during_startup()  # importing what follows takes a second
     from sendoff.consuming.acceptance import Owner
     from sendoff.consuming.process import Task, run
     from sendoff.consuming.source import EXAMPLES, parse_source

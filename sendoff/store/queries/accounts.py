@@ -73,6 +73,12 @@ async def find_organizations(tx: Transaction, names: Iterable[str]) -> dict[str,
     return by_name
 
 
+async def hold_organizations(tx: Transaction, organization_ids: Iterable[str]) -> list[Organization]:
+    """The organizations, which nobody suspends or moves until the transaction ends."""
+    query = select(Organization).where(col(Organization.id).in_(set(organization_ids))).order_by(col(Organization.id))
+    return list(await tx.scalars(query.with_for_update(read=True)))
+
+
 async def find_user(tx: Transaction, email: str) -> User | None:
     """The user with that e-mail address, compared without regard to case."""
     return (await tx.scalars(select(User).where(col(User.email) == email.strip().lower()))).one_or_none()

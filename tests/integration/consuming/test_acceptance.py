@@ -14,12 +14,13 @@ from sendoff.consuming import acceptance
 from sendoff.consuming.acceptance import Outcome, Owner, Verdict, accept_messages
 from sendoff.consuming.messages import Message
 from sendoff.consuming.source import parse_source
+from sendoff.errors import Unavailable
 from sendoff.idempotency import LIFETIME, IdempotentRequest, StoredResponse, fingerprint
 from sendoff.maintenance.purge import purge_expired
 from sendoff.operators.rejected_messages import list_rejected_messages
 from sendoff.publishing.event_types import create_event_type
-from sendoff.publishing.publish import NewEvent, publish
-from sendoff.store.tables import Delivery, Event, IdempotencyRecord
+from sendoff.publishing.publish import NewEvent, evaluate_publication, publish
+from sendoff.store.tables import Delivery, Event, IdempotencyRecord, Organization
 from tests.support.app_fixture import ACTOR, AppFixture, open_app
 from tests.support.receiver import Receiver
 
@@ -135,6 +136,36 @@ async def test_a_message_belongs_to_the_organization_that_it_names(database_url:
         await organizations.suspend_organization(app.context, ACTOR, other.id, suspended=True)
         [outcome] = await accept(app, message(5, headers={"sendoff-organization": other.id}), owner=named)
         assert "suspended" in (outcome.reason or "")
+
+
+async def test_messages_wait_while_their_organization_moves_and_are_rejected_after_it(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_app(database_url) as app:
+
+        async def change(**fields: Any) -> None:
+            async with app.context.database.write() as tx:
+                organization = await tx.get(Organization, app.principal.organization_id)
+                assert organization is not None
+                for name, value in fields.items():
+                    setattr(organization, name, value)
+
+        now = app.clock.now()
+
+        async def fence_meanwhile(*arguments: Any) -> None:
+            await evaluate_publication(*arguments)
+            await change(moved_to="two", suspended_at=now)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(acceptance, "evaluate_publication", fence_meanwhile)
+            with pytest.raises(Unavailable):
+                await accept(app, message(1))
+        with pytest.raises(Unavailable):
+            await accept(app, message(1))
+        assert await numbers(app) == []
+        await change(moved_at=now)
+        [outcome] = await accept(app, message(1))
+        assert "cell two" in (outcome.reason or "")
 
 
 async def test_a_key_counts_for_a_day_and_again_after_it_was_purged(database_url: str) -> None:
