@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from starlette.responses import Response
 
 from sendoff.maintenance.key_rotation import count_key_use
+from sendoff.operators.installation.reconciliation_runs import ReconciliationRuns, find_last_run
 from sendoff.operators.installation.workers import list_workers
 from sendoff.operators.queries import list_audit
 from sendoff.policy.redaction import HIDDEN, redact_text
@@ -38,6 +39,18 @@ async def show_audit(page: Page) -> Response:
     listed, cursor = split_page(found, query.limit, lambda entry: entry.id)
     rows = [AuditEntryView.model_validate(entry) for entry in listed]
     return export(page, rows, cursor, "audit") or page.render("dashboard/audit.html", rows=rows, next_cursor=cursor)
+
+
+async def show_reconciliation(page: Page) -> Response:
+    """The last check of whether everything adds up; a script that polls gets the part that moves."""
+    run = await find_last_run(page.context)
+    part = "dashboard/reconciliation_progress.html" if page.is_partial else "dashboard/reconciliation.html"
+    return page.render(part, run=run)
+
+
+async def start_reconciliation(page: Page) -> Response:
+    await page.context.service(ReconciliationRuns).start(page.actor)
+    return page.redirect(f"{BASE}/system/reconciliation", notice="reconciliation-started")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,4 +94,6 @@ ROUTES = (
     *(DASHBOARD.get(f"{BASE}/workers{ending}", show_workers) for ending in FORMATS),
     *(DASHBOARD.get(f"{BASE}/audit{ending}", show_audit) for ending in FORMATS),
     DASHBOARD.get(f"{BASE}/system", show_system),
+    DASHBOARD.get(f"{BASE}/system/reconciliation", show_reconciliation),
+    DASHBOARD.post(f"{BASE}/system/reconciliation", start_reconciliation),
 )

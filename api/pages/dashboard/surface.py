@@ -45,6 +45,7 @@ NOTICES = {
     "alert-paused": "The alert endpoint is paused: no alerts go to it until you resume it.",
     "alert-resumed": "Alerts go to it again.",
     "alert-deleted": "The alert endpoint is deleted.",
+    "reconciliation-started": "The check has started. It only reads, and goes on while you look at other pages.",
     "organization-created": "The organization is created.",
 }
 """The sentence for each `notice` that a form's redirect names. Other names show nothing."""

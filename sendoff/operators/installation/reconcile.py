@@ -38,13 +38,18 @@ class Reconciliation:
 
 
 async def reconcile(
-    context: Context, *, grace: timedelta = GRACE, limit_per_check: int = FINDINGS_PER_CHECK
+    context: Context,
+    *,
+    grace: timedelta = GRACE,
+    limit_per_check: int = FINDINGS_PER_CHECK,
+    result: Reconciliation | None = None,
 ) -> Reconciliation:
     """Check all rows, in ranges of keys. Safe to run in production: it takes no locks that block other processes.
 
     Due or leased rows are faults if they are late by more than `grace`. Rows that retention removed are not faults.
+    `result` is filled while the check goes on, for those who want to see how far it is.
     """
-    result = Reconciliation()
+    result = Reconciliation() if result is None else result
     for scan in WALKS:
         await _run_scan(context, scan, result, grace=grace, at_most=limit_per_check)
     return result

@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from api.pages.dashboard.replays import CONFIRM_ABOVE
 from api.pages.dashboard.routes import ROUTES
@@ -16,6 +17,7 @@ from sendoff.operators.replays.replay import tick_replay
 from sendoff.store.queries.traffic import dead_letters, delivery_history
 from tests.integration.api.api_fixture import ApiFixture
 from tests.support.exchange import Reply
+from tests.support.polling import eventually
 from tests.support.receiver import Receiver
 from tests.support.visitor import Visitor, forms_of, token_of
 
@@ -362,6 +364,43 @@ async def test_the_colour_scheme_is_kept(operator: Visitor) -> None:
     after = await operator.submit(page, "/scheme", scheme="dark")
     assert 'data-scheme="dark"' in after.text
     assert str(after.url).endswith("/dashboard/deliveries?state=dead")
+
+
+async def test_a_reconciliation_is_started_from_the_page_and_its_result_is_shown(
+    api: ApiFixture, operator: Visitor, receiver: Receiver
+) -> None:
+    await api.register(receiver.url("/hook"))
+    await api.publish()
+    await api.app.work()
+    path = "/dashboard/system/reconciliation"
+    assert "Nothing was checked from here lately." in (await operator.open(path)).text
+    started = await operator.submit(await operator.open(path), "/reconciliation")
+    assert "The check has started." in started.text
+
+    async def part() -> str:
+        return (await operator.get(path, headers={"HX-Request": "true"})).text
+
+    async def is_done() -> bool:
+        return "Everything adds up." in await part()
+
+    await eventually(is_done, within=20, what="the result of the check")
+    assert "hx-get" not in await part()
+    assert "<html" not in await part()
+    [entry] = (await api.get("/operator/v1/audit", params={"action": "reconciliation.start"})).json()["data"]
+    assert entry["actor"].startswith("key:")
+    async with api.app.context.database.write() as tx:
+        await tx.execute(text("DELETE FROM attempts"))
+    await operator.submit(await operator.open(path), "/reconciliation")
+
+    async def has_faults() -> bool:
+        return "What does not add up" in await part() and "hx-get" not in await part()
+
+    await eventually(has_faults, within=20, what="the fault")
+    await api.app.context.redis.set("sendoff:reconciling", 1)
+    assert "interrupted" not in await part()
+    refused = await operator.post(path, {"form_token": token_of((await operator.open("/dashboard")).text)})
+    assert (refused.status_code, "running already" in refused.text) == (409, True)
+    await api.app.context.redis.delete("sendoff:reconciling")
 
 
 async def test_settings_are_shown_without_secrets(api: ApiFixture, operator: Visitor) -> None:
