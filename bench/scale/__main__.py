@@ -19,6 +19,7 @@ from bench.scale.fanout import measure_fanout
 from bench.scale.history import measure_history
 from bench.scale.options import ScaleOptions, parse_scale_options
 from bench.scale.pages import measure_pages
+from bench.scale.partitions import measure_partitions
 from bench.scale.report import describe_run, read_sections, render
 from bench.scale.retention import measure_retention
 from bench.scale.waiting import measure_waiting
@@ -34,6 +35,7 @@ _EXPERIMENTS: dict[str, Callable[[ScaleOptions, Path], Coroutine[Any, Any, str]]
     "history": measure_history,
     "waiting": measure_waiting,
     "retention": measure_retention,
+    "partitions": measure_partitions,
     "pages": measure_pages,
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.options import names
 
-EXPERIMENTS = ("workers", "endpoints", "fanout", "backlog", "history", "waiting", "retention", "pages")
+EXPERIMENTS = ("workers", "endpoints", "fanout", "backlog", "history", "waiting", "retention", "partitions", "pages")
 
 _QUICK = 100
 """What `--quick` divides the large numbers by."""

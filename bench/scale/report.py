@@ -17,6 +17,7 @@ TITLES = {
     "history": "History",
     "waiting": "Retries that wait",
     "retention": "What is past its time",
+    "partitions": "History in partitions",
     "pages": "Pages of the dashboard",
 }
 """By experiment, in the order of the report."""
