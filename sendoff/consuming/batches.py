@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 
@@ -52,14 +53,12 @@ class Batches:
         while True:
             try:
                 outcomes = await self._accept_or_divide(messages)
-            except Unavailable as error:
-                self._health.set_failing("database", error.message)
-                _log.warning("messages_postponed", messages=len(messages), error=error.message, retry_in=wait)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), wait)
+            except Exception as error:
+                await self._postpone(messages, error, wait)
                 if self._stopping.is_set():
                     return None
                 wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+                messages = _perhaps_accepted(messages)
                 if keep is not None:
                     with suppress(Exception):  # the broker may be away as well
                         await keep()
@@ -68,6 +67,14 @@ class Batches:
                 CONSUME_SECONDS.observe(time.perf_counter() - started)
                 self._note(messages, outcomes)
                 return outcomes
+
+    async def _postpone(self, messages: Sequence[Message], error: Exception, wait: float) -> None:
+        """Say why the messages cannot be accepted now, and wait, but not when the process is to stop."""
+        reason = error.message if isinstance(error, Unavailable) else f"{type(error).__name__}: {error}"
+        self._health.set_failing("database", reason)
+        _log.warning("messages_postponed", messages=len(messages), error=reason, retry_in=wait)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), wait)
 
     async def _accept_or_divide(self, messages: Sequence[Message]) -> list[Outcome]:
         """Accept them together, or one by one when a defect fails the batch: it must not block the others."""
@@ -80,7 +87,8 @@ class Batches:
                 _log.exception("message_failed", source=self._source.name, message_id=messages[0].id)
                 await keep_rejected(self._context, self._source, [(messages[0], _DEFECT)])
                 return [Outcome(Verdict.REJECTED, _DEFECT)]
-        return [outcome for message in messages for outcome in await self._accept_or_divide([message])]
+        again = _perhaps_accepted(messages)
+        return [outcome for message in again for outcome in await self._accept_or_divide([message])]
 
     def _note(self, messages: Sequence[Message], outcomes: Sequence[Outcome]) -> None:
         for verdict, count in Counter(outcome.verdict for outcome in outcomes).items():
@@ -93,3 +101,8 @@ class Batches:
                     message_id=message.id or message.position,
                     because=outcome.reason,
                 )
+
+
+def _perhaps_accepted(messages: Sequence[Message]) -> list[Message]:
+    """The messages for a further try: the one before may have been committed, though nobody heard of it."""
+    return [replace(message, is_redelivered=True) for message in messages]
