@@ -132,7 +132,7 @@ def test_a_terminal_shows_a_row_on_a_line(columns: int, sqlite_url: str, valkey_
     )
 
     def screen() -> str:
-        shown = subprocess.run(["tmux", "-S", screens, "capture-pane", "-p"], capture_output=True, text=True).stdout
+        shown = subprocess.run(["tmux", "-S", str(screens), "capture-pane", "-p"], capture_output=True, text=True).stdout
         return shown if "DONE-" in shown else ""
 
     lines = eventually_blocking(screen, within=60, what="the list").partition("DONE-")[0].splitlines()
@@ -181,7 +181,7 @@ def test_no_table_has_a_line_that_a_terminal_breaks(
     )
 
     def screen(*joined: str) -> list[str]:
-        command = ["tmux", "-S", screens, "capture-pane", "-p", *joined]
+        command = ["tmux", "-S", str(screens), "capture-pane", "-p", *joined]
         shown = subprocess.run(command, capture_output=True, text=True).stdout
         return shown.rstrip().splitlines() if "DONE-" in shown else []
 

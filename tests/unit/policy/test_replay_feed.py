@@ -12,7 +12,8 @@ def test_an_endpoint_that_takes_nothing_gets_no_more_than_the_least() -> None:
 
 
 def test_an_endpoint_that_takes_all_gets_twice_as_many_at_each_turn() -> None:
-    waiting, fed = 0, []
+    waiting = 0
+    fed: list[int] = []
     for _ in range(4):
         room = room_for(waiting, waited=fed[-1] if fed else 0, elapsed=1)
         fed.append(room)
