@@ -132,7 +132,9 @@ def test_a_terminal_shows_a_row_on_a_line(columns: int, sqlite_url: str, valkey_
     )
 
     def screen() -> str:
-        shown = subprocess.run(["tmux", "-S", str(screens), "capture-pane", "-p"], capture_output=True, text=True).stdout
+        shown = subprocess.run(
+            ["tmux", "-S", str(screens), "capture-pane", "-p"], capture_output=True, text=True
+        ).stdout
         return shown if "DONE-" in shown else ""
 
     lines = eventually_blocking(screen, within=60, what="the list").partition("DONE-")[0].splitlines()
