@@ -23,6 +23,7 @@ test: lint types layers audit tests
 bench: setup
 	$(BIN)/python -m bench --write
 	$(BIN)/python -m bench.traffic --write
+	$(BIN)/python -m bench.filters --write
 
 # Faults at length: half an hour and more. CHAOS_EVENTS=2000 makes the storms shorter, CHAOS_SEED=… repeats one.
 chaos: setup

@@ -52,7 +52,7 @@ ALL_TYPES = "*"
 
 def matches(subscribed: Collection[str], event_type: str) -> bool:
     """Whether an endpoint with these subscriptions, which are names or patterns, gets events of `event_type`."""
-    return not is_reserved(event_type) and any(pattern in subscribed for pattern in patterns_of(event_type))
+    return not is_reserved(event_type) and not _pattern_set(event_type).isdisjoint(subscribed)
 
 
 @lru_cache(maxsize=1_024)
@@ -65,6 +65,11 @@ def patterns_of(event_type: str) -> tuple[str, ...]:
         return ()
     words = event_type.split(".")
     return event_type, *(".".join(words[:count]) + ".*" for count in range(len(words) - 1, 0, -1)), ALL_TYPES
+
+
+@lru_cache(maxsize=1_024)
+def _pattern_set(event_type: str) -> frozenset[str]:
+    return frozenset(patterns_of(event_type))
 
 
 def patterns_of_all(event_types: Iterable[str]) -> set[str]:
