@@ -12,7 +12,7 @@ from sendoff.operators.actions import retry_delivery
 from sendoff.operators.queries import DeliveryReport, get_delivery
 from sendoff.operators.replays.replay import Selection, start_replay
 from sendoff.policy.remedies import Advice, advise_on_attempt, advise_on_dead_letter
-from sendoff.policy.states import DeliveryState
+from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from sendoff.store.queries.traffic.delivery_history import SCANNED_AT_MOST
 
@@ -52,9 +52,12 @@ async def show(page: Page) -> Response:
     delivery_id = page.parameter("delivery_id")
     report = await get_delivery(page.context, delivery_id, organization_id=organization_of(page))
     view = DetailedDelivery.of_report(report)
+    endpoint_id = report.delivery.endpoint_id
+    endpoint = (await find_endpoints(page.context, organization_of(page), [endpoint_id])).get(endpoint_id)
     return page.render(
         "portal/delivery.html",
         view=view,
+        is_on=endpoint is not None and endpoint.state == EndpointState.ACTIVE,
         advice=advise(report),
         given_up=report.dead_because and advise_on_dead_letter(report.dead_because),
         reads=page.may(Capability.PAYLOADS),

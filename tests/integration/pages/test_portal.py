@@ -132,6 +132,7 @@ async def test_an_endpoint_that_is_off_says_why_and_is_resumed_with_its_recovery
     letter = await api.die(receiver.url("/hook"))
     path = f"/portal/endpoints/{letter['endpoint_id']}"
     paused = await customer.submit(await customer.open(path), "/pause")
+    assert "resume it</a> first" in (await customer.open(f"/portal/deliveries/{letter['delivery_id']}")).text
     assert "nothing is sent to it until you resume it" in paused.text
     assert "paused" in text_of((await customer.open("/portal")).text)
     counted = await customer.open(f"{path}/recover?since=2026-04-01T00:00:00Z")
