@@ -19,7 +19,7 @@ async def measure_endpoints(options: ScaleOptions, directory: Path) -> str:
     """The same load for a hundred endpoints and for all of them."""
     columns: list[tuple[str, list[Result]]] = []
     memory: list[str] = []
-    for count in (min(_FEW, options.endpoints), options.endpoints):
+    for count in sorted({min(_FEW, options.endpoints), options.endpoints}):
         async with open_site(
             directory,
             f"endpoints-{count}",
