@@ -55,13 +55,12 @@ def migrate(
         if as_json:
             print_json({"migrated": True} | ({"partitioned": True} if partition else {}))
         else:
-            typer.echo("The database's schema is up to date.")
+            typer.echo("The database's schema is up to date." + (" The history has partitions." if partition else ""))
 
 
 def _partition(data: Path) -> None:
     url = DataDirectory.at(data).settings_without_keys().database_url
-    if not asyncio.run(convert(url, now=datetime.now(UTC))):
-        typer.echo("The history has partitions already.", err=True)
+    asyncio.run(convert(url, now=datetime.now(UTC)))
 
 
 def _check(data: Path, *, as_json: bool) -> None:
