@@ -178,9 +178,11 @@ async def _publish_cloud_events(request: Request) -> Response:
         else:
             found = [read_cloud_event(request.headers, body)]
         idempotent = await _idempotent(request, auth, body)
-        trace, tracer = _trace_of(request) or found[0].event.traceparent, context_of(request).tracer
-        with nullcontext(trace) if tracer is None else _publish_span(request, tracer, trace) as own:
-            found = [one.within(own) for one in found]
+        trace, tracer = _trace_of(request), context_of(request).tracer
+        keeps_own = in_batch and trace is None  # its events come from different traces
+        parent = trace if in_batch else trace or found[0].event.traceparent
+        with nullcontext(parent) if tracer is None else _publish_span(request, tracer, parent) as own:
+            found = [one if keeps_own and one.event.traceparent else one.within(own) for one in found]
             if idempotent is None:
                 return await _publish_each_once(request, auth, found, in_batch=in_batch)
             events = [one.event for one in found]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -168,10 +169,20 @@ async def test_the_trace_of_an_event_reaches_its_receivers(sqlite_api: ApiFixtur
     await publish(sqlite_api, json.dumps(EVENT | {"traceparent": parents[0], "tracestate": "vendor=a"}))
     await publish(sqlite_api, json.dumps(EVENT | {"id": "8", "traceparent": parents[0]}), traceparent=parents[1])
     await publish(sqlite_api, json.dumps(EVENT | {"id": "9", "traceparent": "no"}))
+    batch = [EVENT | {"id": f"b{number}", "traceparent": parent} for number, parent in enumerate((*parents, "no"))]
+    for headers in ({}, {"traceparent": f"00-{'5' * 32}-{'3' * 16}-01"}):
+        content = json.dumps([one | {"id": one["id"] + str(len(headers))} for one in batch]).encode()
+        await sqlite_api.post("/api/v1/events", content=content, headers=BATCH | headers)
     await sqlite_api.app.work()
     sent = [dict(request.headers) for request in receiver.requests("/hook")]
-    found = {(one.get("traceparent"), one.get("tracestate")) for one in sent}
-    assert found == {(parents[0], "vendor=a"), (parents[1], None), (None, None)}
+    found = Counter((one.get("traceparent"), one.get("tracestate")) for one in sent)
+    assert found == {
+        (parents[0], "vendor=a"): 1,
+        (parents[0], None): 1,
+        (parents[1], None): 2,
+        (None, None): 2,
+        (f"00-{'5' * 32}-{'3' * 16}-01", None): 3,
+    }
 
 
 async def test_an_event_without_data_gets_an_empty_object(sqlite_api: ApiFixture, receiver: Receiver) -> None:
