@@ -273,6 +273,7 @@ def _to_record(attempt: FinishedAttempt) -> AttemptRecord:
         health=attempt.decision.health,
         exchange=_exchange(attempt) if attempt.decision.counted and not isinstance(step, Delivered) else None,
         may_be_noted=not (isinstance(step, Delivered) and claimed.endpoint.unhealthy_since is None),
+        is_replay=claimed.delivery.replay_id is not None,
         dead_letter=NewDeadLetter(new_id(), step.reason, claimed.event.type, claimed.endpoint.url)
         if isinstance(step, DeadLettered)
         else None,

@@ -121,11 +121,13 @@ class AttemptRecord:
     dead_letter: NewDeadLetter | None = None
     may_be_noted: bool = True
     """Whether it may make an operational event: the success of an endpoint that was well when it was claimed cannot."""
+    is_replay: bool = False
+    """Whether a replay asked for it, whose item it settles."""
 
     @property
     def is_plain_success(self) -> bool:
-        """Whether it was delivered to an endpoint that was well, so that little else can follow from it."""
-        return self.state is DeliveryState.DELIVERED and not self.may_be_noted
+        """Whether it was delivered to an endpoint that was well, for no replay, so that little else follows from it."""
+        return self.state is DeliveryState.DELIVERED and not self.may_be_noted and not self.is_replay
 
     @property
     def attempt_count(self) -> int:
