@@ -116,7 +116,7 @@ async def _switch(page: Page, *, on: bool) -> Response:
 
 async def limit(page: Page) -> Response:
     endpoint_id, text = page.parameter("endpoint_id"), (await page.form()).get("rate_limit", "").strip()
-    if text and not (text.isascii() and text.isdigit()):
+    if text and not (text.isascii() and text.isdigit() and len(text) < 10):
         raise Invalid("`rate_limit` takes deliveries a second, or nothing for no limit.", field="rate_limit")
     await limit_endpoint(page.context, page.actor, endpoint_id, rate_limit=int(text) if text else None)
     return page.redirect(f"{BASE}/endpoints/{endpoint_id}", notice="limited")

@@ -112,7 +112,7 @@ def _new_replay(given: Mapping[str, str], *, counts_only: bool = False) -> NewRe
     if "delivery_ids" in given:
         chosen["delivery_ids"] = given["delivery_ids"].replace(",", " ").split()
     rate = given.get("rate", str(DEFAULT_RATE))
-    if not (rate.isascii() and rate.isdigit()):
+    if not (rate.isascii() and rate.isdigit() and len(rate) < 10):
         raise Invalid(f"`rate` takes deliveries a second from 1 to {HIGHEST_RATE:,}.", field="rate")
     body = {
         "filter": chosen,
@@ -127,7 +127,7 @@ def _new_replay(given: Mapping[str, str], *, counts_only: bool = False) -> NewRe
 def is_confirmed(form: Mapping[str, str]) -> bool:
     """Whether the number that a form acts on was typed in, if it is large."""
     counted = form.get("counted", "0")
-    is_large = counted.isdecimal() and int(counted) > CONFIRM_ABOVE
+    is_large = counted.isdecimal() and (len(counted) > 9 or int(counted) > CONFIRM_ABOVE)
     return not is_large or form.get("confirm", "").replace(",", "") == counted
 
 

@@ -1,6 +1,7 @@
 """The form of an endpoint's settings: what of an event is sent, how requests authenticate, and when they are repeated.
 
-Secrets go in and never out: header values are shown as `***`, and passwords, tokens and keys not at all.
+What is saved of secrets is never shown: header values are `***`, and passwords, tokens and keys are left out, which are
+not even sent back when the form has a mistake.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ KEEP = "keep"
 SINGLE_ATTEMPT = "none"
 """What the schedule is written as when there are no retries."""
 
+_MOST_DIGITS = 9
 _NUMBERS = ("timeout_seconds", "max_in_flight", "rate_limit")
 
 
@@ -161,6 +163,6 @@ def _schedule(text: str) -> list[str] | None:
 
 
 def _number(name: str, text: str) -> int | None:
-    if text and not (text.isascii() and text.isdigit()):
+    if text and not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
         raise Invalid(f"`{name}` takes a whole number, or nothing for the installation's value.", field=name)
     return int(text) if text else None

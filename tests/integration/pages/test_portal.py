@@ -347,6 +347,7 @@ WRONG_SETTINGS: Sequence[tuple[dict[str, str], str]] = (
     ({"retry_schedule": "soon"}, "`retry_schedule"),
     ({"timeout_seconds": "x"}, "`timeout_seconds`"),
     ({"timeout_seconds": "3600"}, "`timeout_seconds`"),
+    ({"max_in_flight": "9" * 5_000}, "`max_in_flight`"),
     ({"rate_limit": "0"}, "`rate_limit`"),
     ({"filter": "1 + 1"}, "`filter`"),
 )
