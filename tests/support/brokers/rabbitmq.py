@@ -50,6 +50,8 @@ class RabbitMqServer(BrokerServer):
             "RABBITMQ_CONF_ENV_FILE": "/dev/null",
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.directory / "plugins"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-start_epmd false +S 1:1",
+            # Nobody listens there. Without it a shell stays between, and the server would outlive its kill.
+            "NOTIFY_SOCKET": str(self.directory / "notify"),
         }
         (self.directory / "plugins").write_text("[].")
         if self._mapper is None:
