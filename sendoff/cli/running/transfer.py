@@ -90,23 +90,25 @@ async def _export(
     context: Context, actor: Actor, seal_key: str, organizations: list[str] | None, to: Path | None
 ) -> int:
     """Write the export to the file or standard output; the number of its records."""
-    count = 0
     records = export_records(context, seal_key=seal_key, organization_ids=organizations)
+    header = await anext(records)
+    await audit_export(context, actor, organizations or [])
+    count = 0
     with _opened(to) as file:
+        file.write(orjson.dumps(header) + b"\n")
         async for record in records:
             file.write(orjson.dumps(record) + b"\n")
             count += 1
-    await audit_export(context, actor, organizations or [])
-    return count - 1
+    return count
 
 
 def _export_of_api(on: RemoteInstallation, seal_key: str, organizations: list[str] | None, to: Path | None) -> int:
-    call, count = Call("GET", f"{_PATH}/export", {"organization_id": organizations}), 0
-    with on.remote.lines(call, {SEAL_KEY_HEADER: seal_key}) as lines, _opened(to) as file:
-        for line in lines:
-            file.write(line.encode() + b"\n")
-            count += 1
-    return count - 1
+    call, lines = Call("GET", f"{_PATH}/export", {"organization_id": organizations}), 0
+    with on.remote.download(call, {SEAL_KEY_HEADER: seal_key}) as pieces, _opened(to) as file:
+        for piece in pieces:
+            file.write(piece)
+            lines += piece.count(b"\n")
+    return lines - 1
 
 
 async def _import(

@@ -65,8 +65,8 @@ class Remote:
             return self._ask(client, call)
 
     @contextmanager
-    def lines(self, call: Call, headers: Mapping[str, str]) -> Iterator[Iterator[str]]:
-        """The lines of a long answer, as they arrive. Raises as `ask`."""
+    def download(self, call: Call, headers: Mapping[str, str]) -> Iterator[Iterator[bytes]]:
+        """The pieces of a long answer, as they arrive. Raises as `ask`."""
         query = {name: value for name, value in call.query.items() if value is not None}
         with (
             self.client() as client,
@@ -75,7 +75,7 @@ class Remote:
             if not answer.is_success:
                 answer.read()
                 read_answer(answer)
-            yield answer.iter_lines()
+            yield answer.iter_bytes()
 
     def upload(self, call: Call, content: bytes, headers: Mapping[str, str]) -> Any:
         """The API's answer to a body of lines of JSON. Raises as `ask`."""

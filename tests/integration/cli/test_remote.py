@@ -170,7 +170,7 @@ def test_json_is_the_same_from_the_database_and_from_the_api(installation: Insta
 def test_an_export_is_taken_from_an_api_and_given_to_one(
     installation: Installation, shell: Shell, tmp_path: Path
 ) -> None:
-    organization = installation.json("orgs", "create", "Moved")["id"]
+    organization = installation.json("orgs", "create", "Moved\u2028by\u0085file")["id"]
     access = {
         "SENDOFF_URL": installation.url,
         "SENDOFF_KEY": installation.new_key_of(organization, "operator"),
@@ -179,7 +179,7 @@ def test_an_export_is_taken_from_an_api_and_given_to_one(
     file = tmp_path / "export.ndjson"
     exported = remote(shell, access, "export", "--org", organization, "--to", str(file), "--json")
     assert exported.returncode == 0, exported.stderr
-    kinds = [json.loads(line)["kind"] for line in file.read_text().splitlines()]
+    kinds = [json.loads(line)["kind"] for line in file.read_bytes().splitlines()]
     assert (kinds[0], json.loads(exported.stdout)["records"]) == ("sendoff_export", len(kinds) - 1)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     imported = remote(shell, access, "import", str(file), "--json")
