@@ -25,7 +25,7 @@ from bench.plan import Answers, LoadResult, Plan
 
 _LENGTH = b"ength: "  # of Content-Length, in any case
 _TICK_SECONDS = 0.001
-_PATIENCE_SECONDS = 30
+_PATIENCE_SECONDS = 120
 
 
 class Load:
