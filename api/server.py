@@ -41,6 +41,10 @@ from .http.server.protocol import BoundedProtocol
 GRACE_SECONDS = 10
 """How long requests under way may go on when the process is asked to stop; they are cut off then."""
 
+_BACKLOG = 4_096
+"""Connections that the kernel keeps until the process takes them. Those that come beyond it wait for seconds, until the
+client's kernel tries again; systems allow no more by default."""
+
 _OTHER_DESCRIPTORS = 512
 """Descriptors for everything but clients' connections: database, Redis, pings, files of uploads under way."""
 
@@ -199,6 +203,7 @@ def _serve(
             access_log=False,
             proxy_headers=False,
             server_header=False,
+            backlog=_BACKLOG,
             timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]
             timeout_graceful_shutdown=GRACE_SECONDS,
         ),

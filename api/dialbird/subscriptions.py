@@ -55,7 +55,8 @@ async def create(
 async def list_all(auth: WebhooksBearer, context: ContextOf) -> Response:
     """The business's subscriptions, newest first."""
     pages = subscriptions.page_subscriptions(context, auth.organization_id)
-    return await stream_list(context, pages, lambda endpoint: Subscription.of(endpoint, context.auto_disable))
+    show = partial(Subscription.of, auto_disable=context.auto_disable)
+    return await stream_list(context, auth.organization_id, pages, show)
 
 
 @router.get("/{subscription_id}", operation_id="getSubscription", responses=error_responses(404))

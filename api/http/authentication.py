@@ -49,14 +49,14 @@ def refuse_key_in_url(request: Request) -> None:
 async def admit(request: Request, scope: str, *, limited: bool) -> RequestAuth:
     """Authenticate a key that carries `scope`; `limited` counts the request as a write of key and organization.
 
-    Raises Unauthenticated, then MissingScope, then RateLimited, which comes first for a key with too many requests at
+    Raises Unauthenticated, then MissingScope, then RateLimited, which comes first for a key with too many writes at
     once, or whose writes were refused in this minute. Without Redis a write is not counted.
     """
     refuse_key_in_url(request)
     context = context_of(request)
     authorization = request.headers.get("authorization")
     key_hash = hash_bearer_key(authorization)
-    async with admission_turn(context, key_hash):
+    async with admission_turn(context, key_hash, limited=limited):
         refused_writers = context.service(RefusedWriters.of)
         refused = refused_writers.find(key_hash, context.clock.now()) if limited else None
         if refused is not None:

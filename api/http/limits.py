@@ -24,9 +24,9 @@ from sendoff.turns import Turns
 PER_KEY = 60
 PER_ORGANIZATION = 600
 
-ADMITTED_AT_ONCE, WAITING_AT_MOST = 8, 100
-"""Requests of one key that are authenticated and counted at once, and that wait for it; 429 beyond that. With more at
-once, a client that floods this process makes other clients' requests wait for all of its own."""
+ADMITTED_AT_ONCE = 8
+"""Requests of one key that are authenticated and counted at once; its others wait. With more, a client that floods this
+process makes other clients' requests wait for all of its own."""
 
 _MOST_LOCAL_COUNTERS = 100_000
 
@@ -78,19 +78,22 @@ class RefusedWriters:
 
 
 @asynccontextmanager
-async def admission_turn(context: Context, key_hash: str) -> AsyncIterator[None]:
-    """The key's turn to have a request admitted. Raises RateLimited when too many of its requests wait."""
-    turns = context.service(admission_turns)
-    most = ADMITTED_AT_ONCE + WAITING_AT_MOST
-    if turns.count(key_hash) >= most:
-        message = f"This key has {most} requests that wait to be admitted; send fewer at once."
-        raise RateLimited(limit=most, observed=most + 1, retry_after_seconds=1, message=message)
-    async with turns.taken(key_hash):
+async def admission_turn(context: Context, key_hash: str, *, limited: bool) -> AsyncIterator[None]:
+    """The key's turn to have a request admitted.
+
+    Raises RateLimited for a `limited` request when as many wait as the key may send in a minute.
+    """
+    turns, name = context.service(admission_turns), (key_hash, limited)
+    waiting = turns.count(name)
+    if limited and waiting >= PER_KEY:
+        message = f"{waiting} writes with this key wait to be admitted; send fewer at once."
+        raise RateLimited(limit=PER_KEY, observed=waiting + 1, retry_after_seconds=1, message=message)
+    async with turns.taken(name):
         yield
 
 
 def admission_turns(_context: Context) -> Turns:
-    """For `context.service`: the turns of keys, by their hashes."""
+    """For `context.service`: the turns of keys, by their hashes, and by whether their requests are writes."""
     return Turns(ADMITTED_AT_ONCE)
 
 

@@ -6,27 +6,29 @@ memory whole, and a client that does not read stops the reading.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import TypeVar
 
 from pydantic import BaseModel
 from starlette.responses import Response, StreamingResponse
 
 from sendoff.context import Context
+from sendoff.turns import Turns
 
 Row = TypeVar("Row")
 
 _PIECES_AT_A_TIME = 2
-"""Pieces of all long lists that a process works on at once. Each takes a few milliseconds of the event loop, in which
-other requests wait; with fewer, long lists take longer when many are asked for."""
+"""Pieces of one organization's lists that a process works on at once. Each takes a few milliseconds of the event loop,
+in which other requests wait; with fewer, long lists take longer when many are asked for."""
 
 
 async def stream_list(
-    context: Context, pages: AsyncIterator[Sequence[Row]], show: Callable[[Row], BaseModel]
+    context: Context, organization_id: str, pages: AsyncIterator[Sequence[Row]], show: Callable[[Row], BaseModel]
 ) -> Response:
-    """A JSON array of the rows. Raises what reading the first page raises, before anything is sent."""
-    pieces = _pieces(context.service(_new_limit), pages, show)
+    """A JSON array of the rows, in the organization's turns. Raises what reading the first page raises, at once."""
+    pieces = _pieces(partial(context.service(_new_turns).taken, organization_id), pages, show)
     first = await anext(pieces)
     second = await anext(pieces, None)
     if second is None:
@@ -34,17 +36,19 @@ async def stream_list(
     return StreamingResponse(_array(first, second, pieces), media_type="application/json")
 
 
-def _new_limit(_context: Context) -> asyncio.Semaphore:
-    return asyncio.Semaphore(_PIECES_AT_A_TIME)
+def _new_turns(_context: Context) -> Turns:
+    return Turns(_PIECES_AT_A_TIME)
 
 
 async def _pieces(
-    turns: asyncio.Semaphore, pages: AsyncIterator[Sequence[Row]], show: Callable[[Row], BaseModel]
+    turn: Callable[[], AbstractAsyncContextManager[None]],
+    pages: AsyncIterator[Sequence[Row]],
+    show: Callable[[Row], BaseModel],
 ) -> AsyncIterator[bytes]:
     """The rows of each page that has any, rendered and separated by commas; at least one piece."""
     is_empty = True
     while True:
-        async with turns:
+        async with turn():
             page = await anext(pages, None)
             if page is None:
                 break

@@ -64,7 +64,7 @@ async def create(
 async def list_all(auth: WebhooksReader, context: ContextOf) -> Response:
     """The organization's endpoints, newest first."""
     pages = page_endpoints(context, auth.organization_id)
-    return await stream_list(context, pages, WebhookEndpoint.of)
+    return await stream_list(context, auth.organization_id, pages, WebhookEndpoint.of)
 
 
 @router.get("/{webhook_id}", operation_id="getWebhook", responses=error_responses(404))

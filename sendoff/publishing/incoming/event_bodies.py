@@ -164,7 +164,8 @@ def _has_long_number(data: bytes) -> bool:
 
 def _lone_surrogate(body: bytes) -> Invalid | None:
     """The error for text with half of a surrogate pair, if that is what the decoder stumbled over."""
-    found = _LONE_SURROGATE.search(body)
+    # The search takes 9 ms for 256 KB.
+    found = _LONE_SURROGATE.search(body) if b"\\u" in body else None
     if found is None:
         return None
     half = found["half"].decode()

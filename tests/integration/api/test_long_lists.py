@@ -75,7 +75,7 @@ async def test_no_more_pages_are_read_than_the_client_reads(sqlite_api: ApiFixtu
             read += 1
             yield [number]
 
-    response = await stream_list(sqlite_api.app.context, pages(), lambda number: Row(number=number))
+    response = await stream_list(sqlite_api.app.context, "acme", pages(), lambda number: Row(number=number))
     pieces = response.body_iterator  # type: ignore[attr-defined]
     for _ in range(3):
         await anext(pieces)

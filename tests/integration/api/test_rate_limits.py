@@ -87,16 +87,17 @@ async def test_of_a_flood_with_one_key_few_requests_are_admitted_at_once(
     sqlite_api: ApiFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "ADMITTED_AT_ONCE", 1)
-    monkeypatch.setattr(limits, "WAITING_AT_MOST", 1)
+    monkeypatch.setattr(limits, "PER_KEY", 2)
     other = await sqlite_api.new_key()
     context, key_hash = sqlite_api.app.context, hash_key(sqlite_api.key)
-    async with limits.admission_turn(context, key_hash):
-        waiting = asyncio.create_task(sqlite_api.get(UNKNOWN))
+    async with limits.admission_turn(context, key_hash, limited=True):
+        waiting = asyncio.create_task(sqlite_api.delete(UNKNOWN))
         turns = context.service(limits.admission_turns)
-        await eventually(lambda: turns.count(key_hash) == 2, what="the second request waits")
-        refused = await sqlite_api.get(UNKNOWN)
+        await eventually(lambda: turns.count((key_hash, True)) == 2, what="the second write waits")
+        refused = await sqlite_api.delete(UNKNOWN)
         assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
-        assert (await sqlite_api.get(UNKNOWN, key=other)).status_code == 404
+        assert (await sqlite_api.get(UNKNOWN)).status_code == 404
+        assert (await sqlite_api.delete(UNKNOWN, key=other)).status_code == 404
     assert (await waiting).status_code == 404
 
 
