@@ -50,21 +50,18 @@ async def admit(request: Request, scope: str, *, limited: bool) -> RequestAuth:
     """Authenticate a key that carries `scope`; `limited` counts the request as a write of key and organization.
 
     Raises Unauthenticated, then MissingScope, then RateLimited, which comes first for a key with too many writes at
-    once, or whose writes were refused in this minute. Without Redis a write is not counted.
+    once. Without Redis a write is not counted.
     """
     refuse_key_in_url(request)
     context = context_of(request)
     authorization = request.headers.get("authorization")
     key_hash = hash_bearer_key(authorization)
     async with admission_turn(context, key_hash, limited=limited):
-        refused_writers = context.service(RefusedWriters.of)
-        refused = refused_writers.find(key_hash, context.clock.now()) if limited else None
-        if refused is not None:
-            await limit_writes(context, refused)  # raises, unless the minute has just ended or Redis is away
         principal = await authenticate(context, authorization)
         principal.require(scope)
         if limited:
-            with refused_writers.noted(key_hash, principal):
+            refused_writers = context.service(RefusedWriters.of)
+            with refused_writers.noted(key_hash, request.url.path, context.clock.now()):
                 await limit_writes(context, principal)
         elif request.method == "GET":
             limit_reads(context, principal.organization_id)

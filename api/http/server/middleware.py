@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
 from sendoff.clock import Clock, SystemClock
+from sendoff.context import Context
 from sendoff.errors import SendoffError, TooLarge
 from sendoff.ids import new_request_id
 from sendoff.observability.metrics import REQUEST_SECONDS, REQUESTS
@@ -30,6 +31,7 @@ from ..errors import (
     describe,
     respond,
 )
+from ..limits import RefusedWriters
 from .byte_budget import UnfinishedBodies
 from .client_address import TrustedProxies, client_network
 
@@ -111,7 +113,7 @@ class RequestMiddleware:
         REQUEST_SECONDS.labels(route).observe(self._clock.monotonic() - started)
 
     async def _handle(self, scope: Scope, receive: Receive, response: _Response) -> None:
-        refusal = _refuse_head(scope)
+        refusal = _refuse_head(scope) or _refuse_write(scope)
         if refusal is not None:
             await answer_problem(scope, refusal)(scope, receive, response)
             return
@@ -129,9 +131,19 @@ class RequestMiddleware:
 
 def _refuse_head(scope: Scope) -> SendoffError | None:
     """Why a request's query or headers are not read at all."""
-    if len(scope["query_string"]) > LONGEST_QUERY_BYTES:
+    if len(scope.get("query_string", b"")) > LONGEST_QUERY_BYTES:
         return UrlTooLong()
     return TooManyHeaders() if len(scope["headers"]) > MOST_HEADERS else None
+
+
+def _refuse_write(scope: Scope) -> SendoffError | None:
+    """Why a write is refused by what is known of its key already."""
+    app = scope.get("app")
+    if scope["method"] == "GET" or app is None:
+        return None
+    context: Context = app.state.context
+    authorization = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+    return context.service(RefusedWriters.of).find(authorization, scope["path"], context.clock.now())
 
 
 def _log_refusal(scope: Scope, method: str, response: _Response) -> None:
