@@ -35,7 +35,7 @@ _OF_SERVER = _HOP_BY_HOP | {b"x-request-id", b"date"}
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CellAnswer:
     """A cell's answer to a question; `document` is its JSON, or None."""
 
     status: int
@@ -65,7 +65,7 @@ class CellClient:
 
     async def ask(
         self, cell: str, path: str, *, headers: Headers = (), params: Mapping[str, str] | None = None
-    ) -> Answer:
+    ) -> CellAnswer:
         """A GET of the router's own. Raises Unavailable when the cell does not answer in time."""
         try:
             response = await self._client.get(
@@ -74,7 +74,7 @@ class CellClient:
         except httpx.HTTPError as error:
             raise _away(cell, error) from None
         is_json = response.headers.get("content-type", "").startswith("application/json")
-        return Answer(response.status_code, response.json() if is_json else None)
+        return CellAnswer(response.status_code, response.json() if is_json else None)
 
     async def forward(
         self, cell: str, scope: Scope, receive: Receive, send: Send, *, query: bytes, body: bytes | None = None

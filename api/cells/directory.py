@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sendoff.errors import Unavailable
 
-from .client import Answer, CellClient
+from .client import CellAnswer, CellClient
 
 KNOWN_SECONDS = 60.0
 """How long it is remembered which cell knows a token. A cell that an organization has left says so itself, which is
@@ -81,18 +81,20 @@ class Directory:
         return placement
 
 
-def _who_know_it(names: Sequence[str], answers: Sequence[Answer | BaseException]) -> tuple[str, ...]:
+def _who_know_it(names: Sequence[str], answers: Sequence[CellAnswer | BaseException]) -> tuple[str, ...]:
     """The cells that take the token; if none does, the first that refuses it as known, such as for a suspension.
 
     Cells also refuse the genuine access tokens of businesses that live in another cell.
     """
-    statuses = {name: answer.status for name, answer in zip(names, answers, strict=True) if isinstance(answer, Answer)}
+    statuses = {
+        name: answer.status for name, answer in zip(names, answers, strict=True) if isinstance(answer, CellAnswer)
+    }
     taken = tuple(name for name, status in statuses.items() if status in {200, 429})
     return taken or tuple(name for name, status in statuses.items() if status == 403)[:1]
 
 
-def _tells(answer: Answer | BaseException) -> bool:
-    return isinstance(answer, Answer) and answer.status in {200, 401, 403, 429}
+def _tells(answer: CellAnswer | BaseException) -> bool:
+    return isinstance(answer, CellAnswer) and answer.status in {200, 401, 403, 429}
 
 
 def _hash(authorization: bytes) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 from sendoff.errors import Invalid, NotFound, Unavailable
 
 from ..http.pagination import MOST_PER_PAGE, encode_cursor
-from .client import Answer, CellClient, Headers
+from .client import CellAnswer, CellClient, Headers
 
 ROOT = "/operator/v1/"
 
@@ -44,10 +44,10 @@ async def merged_list(
     `incomplete` names the cells that did not answer. A refusal by a cell, such as of the query, is the answer.
     """
     answers = await _ask_all(client, cells, ROOT + noun, query, headers)
-    refused = next((one for one in answers.values() if isinstance(one, Answer) and one.status != 200), None)
+    refused = next((one for one in answers.values() if isinstance(one, CellAnswer) and one.status != 200), None)
     if refused is not None:
         return refused.status, refused.document
-    pages = {cell: one.document for cell, one in answers.items() if isinstance(one, Answer)}
+    pages = {cell: one.document for cell, one in answers.items() if isinstance(one, CellAnswer)}
     rows = [row | {"cell": cell} for cell, page in pages.items() for row in page["data"]]
     rows.sort(key=lambda row: str(row["id"]), reverse=True)
     limit = _limit_of(query)
@@ -63,7 +63,7 @@ async def side_by_side(
 ) -> tuple[int, Any]:
     """Each cell's document by its name, as status and document; `incomplete` names those that did not answer."""
     answers = await _ask_all(client, cells, path, query, headers)
-    given = {cell: one for cell, one in answers.items() if isinstance(one, Answer)}
+    given = {cell: one for cell, one in answers.items() if isinstance(one, CellAnswer)}
     refused = next((one for one in given.values() if one.status != 200), None)
     if refused is not None:
         return refused.status, refused.document
@@ -78,7 +78,7 @@ async def cell_of_resource(client: CellClient, cells: Sequence[str], path: str, 
     resource = "/".join(path.split("/")[:5])
     answers = await _ask_all(client, cells, resource, {}, headers)
     for cell, answer in answers.items():
-        if isinstance(answer, Answer) and answer.status == 200:
+        if isinstance(answer, CellAnswer) and answer.status == 200:
             return cell
     if silent := _silent(answers):
         raise Unavailable(f"No cell that answers has it; {', '.join(silent)} cannot be reached. Try again.")
@@ -120,12 +120,12 @@ def _named(body: Any) -> str | None:
 
 async def _ask_all(
     client: CellClient, cells: Sequence[str], path: str, query: Mapping[str, str], headers: Headers
-) -> dict[str, Answer | BaseException]:
+) -> dict[str, CellAnswer | BaseException]:
     asked = (client.ask(cell, path, headers=headers, params=query) for cell in cells)
     return dict(zip(cells, await asyncio.gather(*asked, return_exceptions=True), strict=True))
 
 
-def _silent(answers: Mapping[str, Answer | BaseException]) -> list[str]:
+def _silent(answers: Mapping[str, CellAnswer | BaseException]) -> list[str]:
     failed = {cell: one for cell, one in answers.items() if isinstance(one, BaseException)}
     for error in failed.values():
         if not isinstance(error, Unavailable):

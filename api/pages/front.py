@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..http.authentication import context_of
-from .page import Page
+from .page import PageRequest
 from .reference import DOCS
 
 
@@ -19,4 +19,4 @@ def is_browser(request: Request) -> bool:
 
 def front_page(request: Request, index: Any) -> Response:
     """What this service is, and where to go from here."""
-    return Page(request, DOCS, context_of(request), None).render("front.html", index=index)
+    return PageRequest(request, DOCS, context_of(request), None).render("front.html", index=index)

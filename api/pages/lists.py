@@ -11,7 +11,7 @@ import orjson
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from .page import Page
+from .page import PageRequest
 
 FORMATS = ("", ".json", ".csv")
 """What the path of a list may end with."""
@@ -19,7 +19,7 @@ FORMATS = ("", ".json", ".csv")
 _FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r")
 
 
-def export(page: Page, rows: Sequence[BaseModel], next_cursor: str | None, name: str) -> Response | None:
+def export(page: PageRequest, rows: Sequence[BaseModel], next_cursor: str | None, name: str) -> Response | None:
     """The list as JSON, in the API's shape, or as CSV, if the path asks for it; None for the page itself."""
     if page.path.endswith(".json"):
         body = {"data": [row.model_dump(mode="json") for row in rows], "next_cursor": next_cursor}

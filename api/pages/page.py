@@ -47,9 +47,9 @@ class Surface:
     mode: Callable[[Settings], str]
     """`on`, `off` or `readonly`."""
     frame_ancestors: Callable[[Settings], Sequence[str]] = lambda _: ()
-    values: Callable[[Page], Mapping[str, Any]] = lambda _: {}
+    values: Callable[[PageRequest], Mapping[str, Any]] = lambda _: {}
     """What its layout needs besides the page."""
-    scheme: Callable[[Page], str] = lambda _: "auto"
+    scheme: Callable[[PageRequest], str] = lambda _: "auto"
     """The colour scheme for readers who have not chosen one."""
 
     def get(self, path: str, handler: Handler, *, needs: str | None = "view") -> Route:
@@ -62,7 +62,7 @@ class Surface:
 
 
 @dataclass
-class Page:
+class PageRequest:
     """A request to a page."""
 
     request: Request
@@ -169,13 +169,13 @@ class Page:
         return Response(content, 200, headers, media_type)
 
 
-Handler = Callable[[Page], Awaitable[Response]]
+Handler = Callable[[PageRequest], Awaitable[Response]]
 
 
 def _endpoint(surface: Surface, handler: Handler, needs: str | None) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         context = context_of(request)
-        page = Page(request, surface, context, None)
+        page = PageRequest(request, surface, context, None)
         try:
             _refuse_if_off(page)
             if request.method == "POST":
@@ -198,12 +198,12 @@ def _endpoint(surface: Surface, handler: Handler, needs: str | None) -> Callable
     return answer
 
 
-def _refuse_if_off(page: Page) -> None:
+def _refuse_if_off(page: PageRequest) -> None:
     if page.surface.mode(page.context.settings) == "off":
         raise NotFound("These pages are switched off on this installation.")
 
 
-async def _admit(page: Page, needs: str) -> Response | None:
+async def _admit(page: PageRequest, needs: str) -> Response | None:
     """Raise unless the session may do this; an answer for a form that was sent before."""
     if needs not in page.session.capabilities:
         raise MissingScope(f"Your session lacks the right to `{needs}`; log in with a key or a link that has it.")
@@ -222,7 +222,7 @@ async def _admit(page: Page, needs: str) -> Response | None:
     return None
 
 
-def _to_entrance(page: Page, error: NoSession) -> Response:
+def _to_entrance(page: PageRequest, error: NoSession) -> Response:
     request = page.request
     where = page.surface.entrance
     if request.method == "GET" and not page.is_partial:
@@ -233,7 +233,7 @@ def _to_entrance(page: Page, error: NoSession) -> Response:
     return page.render("error.html", status=401, title="Log in first", layout="base.html", message=error.message)
 
 
-def _error_page(page: Page, error: Exception) -> Response:
+def _error_page(page: PageRequest, error: Exception) -> Response:
     problem = page.request.state.refusal = describe(error)
     shown = problem.error if isinstance(error, SendoffError) and problem.status != 500 else Internal()
     layout = page.surface.layout if page.found is not None else "base.html"

@@ -15,7 +15,7 @@ from sendoff.accounts.page_sessions import SessionKind
 from sendoff.errors import NotFound
 
 from ..openapi.serving import document_bytes
-from .page import Page, Surface
+from .page import PageRequest, Surface
 
 BASE = "/docs"
 _REFERENCE = "#/components/schemas/"
@@ -135,17 +135,17 @@ async def _reference() -> Reference:
     return read_reference(await document_bytes())
 
 
-async def show_index(page: Page) -> Response:
+async def show_index(page: PageRequest) -> Response:
     return page.render("reference/index.html", reference=await _reference())
 
 
-async def show_operation(page: Page) -> Response:
+async def show_operation(page: PageRequest) -> Response:
     reference = await _reference()
     operation = reference.operation(page.parameter("operation_id"))
     return page.render("reference/operation.html", operation=operation, describe_type=describe_type)
 
 
-async def show_schema(page: Page) -> Response:
+async def show_schema(page: PageRequest) -> Response:
     name = page.parameter("name")
     schema = (await _reference()).schema(name)
     return page.render("reference/schema.html", name=name, schema=schema, describe_type=describe_type)

@@ -53,7 +53,7 @@ _QUOTED = 100  # characters of what a message calls its organization
 _LONGEST_ID = 255
 
 
-class Verdict(StrEnum):
+class MessageResult(StrEnum):
     """What became of a message."""
 
     ACCEPTED = "accepted"
@@ -65,15 +65,15 @@ class Verdict(StrEnum):
 class Outcome:
     """What became of a message; `reason` says why it was rejected."""
 
-    verdict: Verdict
+    verdict: MessageResult
     reason: str | None = None
 
 
-_ACCEPTED, _DUPLICATE = Outcome(Verdict.ACCEPTED), Outcome(Verdict.DUPLICATE)
+_ACCEPTED, _DUPLICATE = Outcome(MessageResult.ACCEPTED), Outcome(MessageResult.DUPLICATE)
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class MessageOwner:
     """Whose events the messages are: of one organization, or of the one that each message names."""
 
     organization_id: str | None
@@ -112,7 +112,9 @@ class _Candidate:
         return self.read.is_certain or self.message.is_redelivered
 
 
-async def accept_messages(context: Context, source: Source, owner: Owner, messages: Sequence[Message]) -> list[Outcome]:
+async def accept_messages(
+    context: Context, source: Source, owner: MessageOwner, messages: Sequence[Message]
+) -> list[Outcome]:
     """Publish what the messages hold, each once, and say what became of each.
 
     Raises Unavailable when the database or the sandbox cannot now; some may be accepted, and are duplicates then.
@@ -139,7 +141,7 @@ async def keep_rejected(context: Context, source: Source, rejected: Sequence[tup
 
 
 async def _read(
-    context: Context, owner: Owner, messages: Sequence[Message], outcomes: dict[int, Outcome]
+    context: Context, owner: MessageOwner, messages: Sequence[Message], outcomes: dict[int, Outcome]
 ) -> list[_Candidate]:
     """The messages that could be published; the others' outcomes are noted."""
     organizations = await _find_organizations(context, {owner.named_by(message) or "" for message in messages})
@@ -182,7 +184,7 @@ async def _find_organizations(context: Context, named: set[str]) -> dict[str, Or
         return await accounts.find_organizations(tx, named)
 
 
-def _checked(named: str | None, organizations: Mapping[str, Organization], owner: Owner) -> str:
+def _checked(named: str | None, organizations: Mapping[str, Organization], owner: MessageOwner) -> str:
     if not named:
         raise Invalid(
             f"The message names no organization; send its id in the header `{owner.header}`, or give `sendoff consume` "
@@ -234,7 +236,7 @@ async def _commit(
         outcomes = {one.index: _judge(one, reserved[one.index]) for one in firsts.values()}
         for one in later:
             outcomes[one.index] = _judge_later(one, firsts[one.identity], outcomes)
-        new = [one for one in group if outcomes[one.index].verdict is Verdict.ACCEPTED]
+        new = [one for one in group if outcomes[one.index].verdict is MessageResult.ACCEPTED]
         accepted = await insert_publications(context, [one.publication for one in new], subscribers, tx=tx)
         answers = {
             one.request: _answer(events)
@@ -260,7 +262,7 @@ def _judge(candidate: _Candidate, found: Reservation) -> Outcome:
         case Reservation.IN_PROGRESS:
             raise Unavailable(f"Another write with the id {candidate.read.key!r} is under way.")
         case Reservation.REUSED:
-            return Outcome(Verdict.REJECTED, _REUSED)
+            return Outcome(MessageResult.REJECTED, _REUSED)
         case Reservation.REPEATED if candidate.repeats:
             return _DUPLICATE
     return _ACCEPTED
@@ -269,8 +271,8 @@ def _judge(candidate: _Candidate, found: Reservation) -> Outcome:
 def _judge_later(candidate: _Candidate, first: _Candidate, outcomes: Mapping[int, Outcome]) -> Outcome:
     """What becomes of a message whose id is that of an earlier one in the same transaction."""
     if candidate.read.fingerprint != first.read.fingerprint:
-        return Outcome(Verdict.REJECTED, _REUSED)
-    if outcomes[first.index].verdict is Verdict.REJECTED:
+        return Outcome(MessageResult.REJECTED, _REUSED)
+    if outcomes[first.index].verdict is MessageResult.REJECTED:
         return outcomes[first.index]
     return _DUPLICATE if candidate.repeats else _ACCEPTED
 
@@ -282,7 +284,7 @@ def _answer(accepted: Sequence[AcceptedEvent]) -> bytes:
 
 
 def _rejected(error: SendoffError) -> Outcome:
-    return Outcome(Verdict.REJECTED, reason_of(error))
+    return Outcome(MessageResult.REJECTED, reason_of(error))
 
 
 def _rejected_row(context: Context, source: Source, message: Message, reason: str) -> RejectedMessage:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import structlog
 
-from sendoff.consuming.acceptance import Outcome, Owner, Verdict, accept_messages, keep_rejected
+from sendoff.consuming.acceptance import MessageOwner, MessageResult, Outcome, accept_messages, keep_rejected
 from sendoff.consuming.messages import Message
 from sendoff.consuming.source import Source
 from sendoff.context import Context
@@ -32,7 +32,7 @@ class Batches:
     """What the brokers' modules hand messages to."""
 
     def __init__(
-        self, context: Context, source: Source, owner: Owner, stopping: asyncio.Event, health: ProcessHealth
+        self, context: Context, source: Source, owner: MessageOwner, stopping: asyncio.Event, health: ProcessHealth
     ) -> None:
         self._context = context
         self._source = source
@@ -86,7 +86,7 @@ class Batches:
             if len(messages) == 1:
                 _log.exception("message_failed", source=self._source.name, message_id=messages[0].id)
                 await keep_rejected(self._context, self._source, [(messages[0], _DEFECT)])
-                return [Outcome(Verdict.REJECTED, _DEFECT)]
+                return [Outcome(MessageResult.REJECTED, _DEFECT)]
         again = _perhaps_accepted(messages)
         return [outcome for message in again for outcome in await self._accept_or_divide([message])]
 
@@ -94,7 +94,7 @@ class Batches:
         for verdict, count in Counter(outcome.verdict for outcome in outcomes).items():
             MESSAGES_CONSUMED.labels(verdict).inc(count)
         for message, outcome in zip(messages, outcomes, strict=True):
-            if outcome.verdict is Verdict.REJECTED:
+            if outcome.verdict is MessageResult.REJECTED:
                 _log.warning(
                     "message_rejected",
                     source=self._source.name,

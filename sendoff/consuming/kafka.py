@@ -16,7 +16,7 @@ from faststream.kafka import KafkaBroker, Topic
 from faststream.kafka.message import KafkaAckableMessage
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
-from sendoff.consuming.acceptance import Outcome, Verdict
+from sendoff.consuming.acceptance import MessageResult, Outcome
 from sendoff.consuming.batches import Batches
 from sendoff.consuming.connection import (
     CHECK_SECONDS,
@@ -100,7 +100,7 @@ class Kafka:
             return
         try:
             for one, outcome in zip(taken, outcomes, strict=True):
-                if outcome.verdict is Verdict.REJECTED and self._source.dead_letter is not None:
+                if outcome.verdict is MessageResult.REJECTED and self._source.dead_letter is not None:
                     await self._copy(one, self._source.dead_letter, outcome)
             await message.ack()
         except Exception as error:  # they come again, or the next batch confirms them

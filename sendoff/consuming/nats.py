@@ -20,7 +20,7 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig
 from nats.js.errors import NotFoundError
 
-from sendoff.consuming.acceptance import Outcome, Verdict
+from sendoff.consuming.acceptance import MessageResult, Outcome
 from sendoff.consuming.batches import Batches
 from sendoff.consuming.connection import (
     CHECK_SECONDS,
@@ -124,7 +124,7 @@ class Nats:
             _log.warning("confirmation_failed", source=self._source.name, error=f"{type(error).__name__}: {error}")
 
     async def _confirm(self, one: Msg, outcome: Outcome) -> None:
-        if outcome.verdict is not Verdict.REJECTED:
+        if outcome.verdict is not MessageResult.REJECTED:
             await one.ack()
             return
         if self._source.dead_letter is not None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import structlog
 import uvloop
 
-from sendoff.consuming.acceptance import Owner
+from sendoff.consuming.acceptance import MessageOwner
 from sendoff.consuming.batches import Batches
 from sendoff.consuming.connection import BrokerAway, Connection, Limits
 from sendoff.consuming.source import Broker, Source
@@ -42,14 +42,14 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class Consumption:
     """What to take, and whose events they become."""
 
     source: Source
-    owner: Owner
+    owner: MessageOwner
 
 
-def run(settings: Settings, task: Task) -> int:
+def run(settings: Settings, task: Consumption) -> int:
     """Take messages until SIGTERM or SIGINT. Returns 1, with a sentence on standard error, when it cannot."""
     configure_logging(settings, process="consume")
     log_dangers(settings)
@@ -62,7 +62,7 @@ def run(settings: Settings, task: Task) -> int:
     return 0
 
 
-async def serve(settings: Settings, task: Task) -> None:
+async def serve(settings: Settings, task: Consumption) -> None:
     """Take messages until the process is signalled to stop; waits for a database and a broker that are away.
 
     Raises Invalid for an organization that does not exist, and errors.WrongSchema when the database needs a migration.
@@ -94,7 +94,7 @@ async def serve(settings: Settings, task: Task) -> None:
             server.server_close()
 
 
-async def _consume(context: Context, task: Task, stop: asyncio.Event, health: ProcessHealth) -> None:
+async def _consume(context: Context, task: Consumption, stop: asyncio.Event, health: ProcessHealth) -> None:
     owner = await _find_owner(context, task.owner)
     notify_ready()
     while not stop.is_set():
@@ -166,7 +166,7 @@ def _connection(settings: Settings, source: Source, batches: Batches) -> Connect
         raise Invalid(_MISSING) from None
 
 
-async def _find_owner(context: Context, owner: Owner) -> Owner:
+async def _find_owner(context: Context, owner: MessageOwner) -> MessageOwner:
     """The owner, checked. An installation with one organization needs none to be named."""
     async with context.database.read() as tx:
         if owner.organization_id is not None:
@@ -175,9 +175,9 @@ async def _find_owner(context: Context, owner: Owner) -> Owner:
                 raise Invalid(
                     f"There is no organization {owner.organization_id!r}; `sendoff orgs list` shows their ids."
                 )
-            return Owner(found.id, owner.header)
+            return MessageOwner(found.id, owner.header)
         first = await accounts.page_organizations(tx, limit=2, before=None)
-    return Owner(first[0].id, owner.header, is_default=True) if len(first) == 1 else owner
+    return MessageOwner(first[0].id, owner.header, is_default=True) if len(first) == 1 else owner
 
 
 async def _pause(stop: asyncio.Event, seconds: float = WAIT_SECONDS) -> None:

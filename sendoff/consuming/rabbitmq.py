@@ -14,7 +14,7 @@ from faststream.rabbit import Channel, RabbitBroker, RabbitQueue
 from faststream.rabbit.message import RabbitMessage
 from faststream.security import BaseSecurity, SASLPlaintext
 
-from sendoff.consuming.acceptance import Outcome, Verdict
+from sendoff.consuming.acceptance import MessageResult, Outcome
 from sendoff.consuming.batches import Batches
 from sendoff.consuming.connection import (
     CHECK_SECONDS,
@@ -117,7 +117,7 @@ class RabbitMq:
                     decided.set_result(outcomes[index] if outcomes else None)
 
     async def _confirm(self, raw: AbstractIncomingMessage, outcome: Outcome) -> None:
-        if outcome.verdict is not Verdict.REJECTED:
+        if outcome.verdict is not MessageResult.REJECTED:
             await raw.ack()
         elif self._source.dead_letter is None:
             await raw.reject(requeue=False)  # to the queue's dead-letter exchange, if it has one

@@ -32,7 +32,7 @@ from ...http.validation import validate
 from ...operator.alert_endpoints import AlertEndpointChange, AlertEndpointView, NewAlertEndpointBody
 from ...operator.schemas import DeliveryView, ListQuery
 from ..lists import FORMATS, export
-from ..page import Page
+from ..page import PageRequest
 from .surface import BASE, DASHBOARD
 
 FORMS = {"": "signed, for programs", "slack": "Slack (an incoming webhook)"}
@@ -53,7 +53,7 @@ class AlertForm:
     dialect: str = ""
 
     @classmethod
-    async def of(cls, page: Page) -> AlertForm:
+    async def of(cls, page: PageRequest) -> AlertForm:
         pairs = await page.form_pairs()
         fields = {name: value.strip() for name, value in pairs}
         return cls(
@@ -76,7 +76,7 @@ class AlertForm:
         }
 
 
-async def show_list(page: Page) -> Response:
+async def show_list(page: PageRequest) -> Response:
     query = validate(ListQuery, page.filters)
     before = decode_cursor(query.cursor)
     found = await list_alert_endpoints(page.context, limit=query.limit + 1, before=before)
@@ -87,11 +87,11 @@ async def show_list(page: Page) -> Response:
     )
 
 
-async def show_new(page: Page) -> Response:
+async def show_new(page: PageRequest) -> Response:
     return _form_page(page, AlertForm())
 
 
-async def create(page: Page) -> Response:
+async def create(page: PageRequest) -> Response:
     """Ping it and save it, or show the form again with what is wrong."""
     form = await AlertForm.of(page)
     try:
@@ -103,18 +103,18 @@ async def create(page: Page) -> Response:
     return await _show(page, registered.endpoint.id, registered=registered)
 
 
-async def show(page: Page) -> Response:
+async def show(page: PageRequest) -> Response:
     return await _show(page, page.parameter("alert_endpoint_id"))
 
 
-async def show_edit(page: Page) -> Response:
+async def show_edit(page: PageRequest) -> Response:
     endpoint = await get_alert_endpoint(page.context, page.parameter("alert_endpoint_id"))
     organizations = " ".join(endpoint.organization_ids or ())
     form = AlertForm(endpoint.url, endpoint.description or "", endpoint.events, organizations)
     return _form_page(page, form, endpoint_id=endpoint.id)
 
 
-async def edit(page: Page) -> Response:
+async def edit(page: PageRequest) -> Response:
     endpoint_id, form = page.parameter("alert_endpoint_id"), await AlertForm.of(page)
     try:
         change = EndpointChange(validate(AlertEndpointChange, form.fields()).given())
@@ -124,7 +124,7 @@ async def edit(page: Page) -> Response:
     return page.redirect(f"{BASE}/alerts/{endpoint_id}", notice="alert-saved")
 
 
-async def test(page: Page) -> Response:
+async def test(page: PageRequest) -> Response:
     """Send an example of an event, and show what the receiver answers."""
     endpoint_id, chosen = page.parameter("alert_endpoint_id"), (await page.form()).get("type", "")
     if chosen not in [*OperationalEventType]:
@@ -133,33 +133,33 @@ async def test(page: Page) -> Response:
     return await _show(page, endpoint_id, trial=TrialView.of(trial))
 
 
-async def rotate(page: Page) -> Response:
+async def rotate(page: PageRequest) -> Response:
     endpoint_id = page.parameter("alert_endpoint_id")
     rotated = await rotate_alert_secret(page.context, page.actor, endpoint_id)
     return await _show(page, endpoint_id, registered=rotated)
 
 
-async def pause(page: Page) -> Response:
+async def pause(page: PageRequest) -> Response:
     return await _switch(page, on=False)
 
 
-async def resume(page: Page) -> Response:
+async def resume(page: PageRequest) -> Response:
     return await _switch(page, on=True)
 
 
-async def _switch(page: Page, *, on: bool) -> Response:
+async def _switch(page: PageRequest, *, on: bool) -> Response:
     endpoint_id = page.parameter("alert_endpoint_id")
     await update_alert_endpoint(page.context, page.actor, endpoint_id, EndpointChange({"is_active": on}))
     return page.redirect(f"{BASE}/alerts/{endpoint_id}", notice="alert-resumed" if on else "alert-paused")
 
 
-async def delete(page: Page) -> Response:
+async def delete(page: PageRequest) -> Response:
     await delete_alert_endpoint(page.context, page.actor, page.parameter("alert_endpoint_id"))
     return page.redirect(f"{BASE}/alerts", notice="alert-deleted")
 
 
 async def _show(
-    page: Page, endpoint_id: str, *, registered: RegisteredEndpoint | None = None, trial: TrialView | None = None
+    page: PageRequest, endpoint_id: str, *, registered: RegisteredEndpoint | None = None, trial: TrialView | None = None
 ) -> Response:
     """The alert endpoint with its last deliveries; with its secret once, or with what came of a test."""
     endpoint = await get_alert_endpoint(page.context, endpoint_id)
@@ -176,7 +176,7 @@ async def _show(
 
 
 def _form_page(
-    page: Page, form: AlertForm, error: SendoffError | None = None, *, endpoint_id: str | None = None
+    page: PageRequest, form: AlertForm, error: SendoffError | None = None, *, endpoint_id: str | None = None
 ) -> Response:
     failed: Mapping[str, Any] = {"ping": None, "advice": None}
     if isinstance(error, PingFailed):

@@ -18,12 +18,12 @@ from ...http.validation import validate
 from ...operator.traffic.dead_letters import DeadLetterView, DetailedDeadLetter
 from ...operator.traffic.filters import DeadLetterConditions, DeadLetterQuery, NewDiscard
 from ..lists import FORMATS, export
-from ..page import Page
+from ..page import PageRequest
 from .replays import CONFIRM_ABOVE, STATUS_CLASSES, is_confirmed
 from .surface import BASE, DASHBOARD
 
 
-async def show_list(page: Page) -> Response:
+async def show_list(page: PageRequest) -> Response:
     query = validate(DeadLetterQuery, page.filters)
     before = decode_cursor(query.cursor)
     found = await search_dead_letters(page.context, query.filter(), limit=query.limit + 1, before=before)
@@ -42,29 +42,29 @@ async def show_list(page: Page) -> Response:
     )
 
 
-async def show(page: Page) -> Response:
+async def show(page: PageRequest) -> Response:
     report = await get_dead_letter(page.context, page.parameter("dead_letter_id"))
     return page.render("dashboard/dead_letter.html", view=DetailedDeadLetter.of(report))
 
 
-async def discard(page: Page) -> Response:
+async def discard(page: PageRequest) -> Response:
     dead_letter_id = page.parameter("dead_letter_id")
     await discard_dead_letter(page.context, page.actor, dead_letter_id)
     return page.redirect(f"{BASE}/dead-letters/{dead_letter_id}", notice="discarded")
 
 
-async def retry(page: Page) -> Response:
+async def retry(page: PageRequest) -> Response:
     report = await get_dead_letter(page.context, page.parameter("dead_letter_id"))
     await retry_delivery(page.context, page.actor, report.letter.delivery_id)
     return page.redirect(f"{BASE}/deliveries/{report.letter.delivery_id}", notice="retried")
 
 
-async def show_discard(page: Page) -> Response:
+async def show_discard(page: PageRequest) -> Response:
     """How many open dead letters the filter matches, and some of them, before they are discarded."""
     return await _discard_page(page, {name: value for name, value in page.filters.items() if name != "state"})
 
 
-async def discard_matching(page: Page) -> Response:
+async def discard_matching(page: PageRequest) -> Response:
     """Discard what the page counted, or show it again with what is wrong."""
     form = {name: value for name, value in (await page.form()).items() if value.strip()}
     if not is_confirmed(form):
@@ -77,7 +77,7 @@ async def discard_matching(page: Page) -> Response:
 
 
 async def _discard_page(
-    page: Page, given: Mapping[str, str], *, error: str | None = None, status: int = 200
+    page: PageRequest, given: Mapping[str, str], *, error: str | None = None, status: int = 200
 ) -> Response:
     chosen = _conditions(given)
     preview = await preview_replay(page.context, Selection(validate(DeadLetterConditions, chosen).filter()))

@@ -16,14 +16,14 @@ from ...http.validation import validate
 from ...operator.schemas import DetailedDelivery
 from ...operator.traffic.deliveries import DeliveryQuery
 from ..lists import FORMATS, export
-from ..page import Page
+from ..page import PageRequest
 from .replays import STATUS_CLASSES
 from .surface import BASE, DASHBOARD
 
 _LONGEST_CURL_BODY = 16_384
 
 
-async def show_list(page: Page) -> Response:
+async def show_list(page: PageRequest) -> Response:
     query = validate(DeliveryQuery, page.filters)
     found, is_cut = await query.search(page.context, query.organization_id)
     return export(page, found.data, found.next_cursor, "deliveries") or page.render(
@@ -35,7 +35,7 @@ async def show_list(page: Page) -> Response:
     )
 
 
-async def show(page: Page) -> Response:
+async def show(page: PageRequest) -> Response:
     report = await get_delivery(page.context, page.parameter("delivery_id"))
     view = DetailedDelivery.of_report(report)
     return page.render(
@@ -43,13 +43,13 @@ async def show(page: Page) -> Response:
     )
 
 
-async def retry(page: Page) -> Response:
+async def retry(page: PageRequest) -> Response:
     delivery_id = page.parameter("delivery_id")
     await retry_delivery(page.context, page.actor, delivery_id)
     return page.redirect(f"{BASE}/deliveries/{delivery_id}", notice="retried")
 
 
-def _changes_soon(page: Page, view: DetailedDelivery) -> bool:
+def _changes_soon(page: PageRequest, view: DetailedDelivery) -> bool:
     """Whether an attempt is under way or due within the next minute."""
     if view.state == DeliveryState.IN_FLIGHT:
         return True

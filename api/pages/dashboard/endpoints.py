@@ -27,7 +27,7 @@ from ...operator.endpoints import EndpointQuery
 from ...operator.schemas import DeliveryView, OperatorEndpointView
 from ..charts import HeatCell, heat_of
 from ..lists import FORMATS, export
-from ..page import Page
+from ..page import PageRequest
 from .failures import find_failures
 from .overview import RANGES, chosen_range, find_charts
 from .surface import BASE, DASHBOARD
@@ -36,7 +36,7 @@ _RECENT = 20
 _HEAT_DAYS = 7
 
 
-async def show_list(page: Page) -> Response:
+async def show_list(page: PageRequest) -> Response:
     query = validate(EndpointQuery, page.filters)
     found = await list_all_endpoints(
         page.context,
@@ -52,11 +52,11 @@ async def show_list(page: Page) -> Response:
     )
 
 
-async def show(page: Page) -> Response:
+async def show(page: PageRequest) -> Response:
     return await _show(page)
 
 
-async def _show(page: Page, *, trial: TrialView | None = None, secret: str | None = None) -> Response:
+async def _show(page: PageRequest, *, trial: TrialView | None = None, secret: str | None = None) -> Response:
     """The endpoint's page, after a test with what came of it, after a rotation with the secret, this once."""
     context, endpoint = page.context, await get_endpoint(page.context, page.parameter("endpoint_id"))
     waiting = await count_waiting(context, endpoint.id)
@@ -87,7 +87,7 @@ async def _show(page: Page, *, trial: TrialView | None = None, secret: str | Non
     )
 
 
-async def _find_heat(page: Page, endpoint_id: str) -> list[list[HeatCell]]:
+async def _find_heat(page: PageRequest, endpoint_id: str) -> list[list[HeatCell]]:
     """The hours of the last days."""
     since = page.context.clock.now() - timedelta(days=_HEAT_DAYS)
     return heat_of(
@@ -95,7 +95,7 @@ async def _find_heat(page: Page, endpoint_id: str) -> list[list[HeatCell]]:
     )
 
 
-async def enable(page: Page) -> Response:
+async def enable(page: PageRequest) -> Response:
     """Enable it; with `then` go on to the wizard, where what it missed is counted and sent."""
     endpoint_id = page.parameter("endpoint_id")
     if (await page.form()).get("then") != "replay":
@@ -104,17 +104,17 @@ async def enable(page: Page) -> Response:
     return page.redirect(f"{BASE}/replays/new?endpoint_id={endpoint_id}", notice="enabled")
 
 
-async def disable(page: Page) -> Response:
+async def disable(page: PageRequest) -> Response:
     return await _switch(page, on=False)
 
 
-async def _switch(page: Page, *, on: bool) -> Response:
+async def _switch(page: PageRequest, *, on: bool) -> Response:
     endpoint_id = page.parameter("endpoint_id")
     await switch_endpoint(page.context, page.actor, endpoint_id, on=on)
     return page.redirect(f"{BASE}/endpoints/{endpoint_id}", notice="enabled" if on else "disabled")
 
 
-async def limit(page: Page) -> Response:
+async def limit(page: PageRequest) -> Response:
     endpoint_id, text = page.parameter("endpoint_id"), (await page.form()).get("rate_limit", "").strip()
     if text and not (text.isascii() and text.isdigit() and len(text) < 10):
         raise Invalid("`rate_limit` takes deliveries a second, or nothing for no limit.", field="rate_limit")
@@ -122,7 +122,7 @@ async def limit(page: Page) -> Response:
     return page.redirect(f"{BASE}/endpoints/{endpoint_id}", notice="limited")
 
 
-async def test(page: Page) -> Response:
+async def test(page: PageRequest) -> Response:
     """Send a test event, which is neither stored nor counted, and show what the receiver answers."""
     form = await page.form()
     endpoint = await get_endpoint(page.context, page.parameter("endpoint_id"))
@@ -131,7 +131,7 @@ async def test(page: Page) -> Response:
     return await _show(page, trial=TrialView.of(trial))
 
 
-async def rotate(page: Page) -> Response:
+async def rotate(page: PageRequest) -> Response:
     endpoint = await get_endpoint(page.context, page.parameter("endpoint_id"))
     rotated = await rotate_secret(page.context, endpoint.organization_id, page.actor, endpoint.id)
     return await _show(page, secret=rotated.secret)

@@ -15,11 +15,11 @@ from ...http.pagination import decode_cursor
 from ...http.validation import validate
 from ...operator.traffic.events import EventPageView, EventQuery, ExplainedEvent
 from ..lists import FORMATS, export
-from ..page import Page
+from ..page import PageRequest
 from .surface import BASE, DASHBOARD
 
 
-async def show_list(page: Page) -> Response:
+async def show_list(page: PageRequest) -> Response:
     query = validate(EventQuery, page.filters)
     listed = await list_events(
         page.context,
@@ -32,7 +32,7 @@ async def show_list(page: Page) -> Response:
     return export(page, found.data, found.next_cursor, "events") or page.render("dashboard/events.html", found=found)
 
 
-async def show(page: Page) -> Response:
+async def show(page: PageRequest) -> Response:
     """The event with a verdict for each endpoint, those that did not match included."""
     explained = await explain_event(page.context, page.parameter("event_id"))
     return page.render(
@@ -45,13 +45,13 @@ async def show(page: Page) -> Response:
     )
 
 
-async def show_json(page: Page) -> Response:
+async def show_json(page: PageRequest) -> Response:
     """The explanation, in the API's shape."""
     explained = await explain_event(page.context, page.parameter("event_id"))
     return page.download(ExplainedEvent.of(explained).model_dump_json(), "application/json", "event.json")
 
 
-async def show_data(page: Page) -> Response:
+async def show_data(page: PageRequest) -> Response:
     """The event's data, byte for byte."""
     explained = await explain_event(page.context, page.parameter("event_id"))
     return page.download(explained.event.data, "text/plain; charset=utf-8", f"{explained.event.id}.txt")

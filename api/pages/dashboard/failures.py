@@ -13,7 +13,7 @@ from sendoff.operators.failure_mutes import FailureName, Mute, find_mutes, mute_
 from sendoff.operators.failures import MOST_GROUPS, list_failures
 from sendoff.store.queries.traffic.failures import LOOKED_AT, FailureGroup
 
-from ..page import Page
+from ..page import PageRequest
 from .surface import BASE, DASHBOARD
 
 
@@ -59,7 +59,7 @@ def _url(path: str, **query: str) -> str:
 
 
 async def find_failures(
-    page: Page, *, endpoint_id: str | None = None, limit: int = MOST_GROUPS
+    page: PageRequest, *, endpoint_id: str | None = None, limit: int = MOST_GROUPS
 ) -> Sequence[ShownFailure]:
     """The largest groups, of one endpoint or of all, with their mutes."""
     groups = await list_failures(page.context, endpoint_id=endpoint_id, limit=limit)
@@ -67,7 +67,7 @@ async def find_failures(
     return [ShownFailure(group, mutes.get(FailureName.of(group))) for group in groups]
 
 
-async def show(page: Page) -> Response:
+async def show(page: PageRequest) -> Response:
     failures = await find_failures(page, endpoint_id=page.query.get("endpoint_id"))
     return page.render(
         "dashboard/failures.html",
@@ -77,17 +77,17 @@ async def show(page: Page) -> Response:
     )
 
 
-async def mute(page: Page) -> Response:
+async def mute(page: PageRequest) -> Response:
     await mute_failures(page.context, page.actor, await _name(page))
     return page.redirect(f"{BASE}/failures", notice="muted")
 
 
-async def unmute(page: Page) -> Response:
+async def unmute(page: PageRequest) -> Response:
     await unmute_failures(page.context, page.actor, await _name(page))
     return page.redirect(f"{BASE}/failures", notice="unmuted")
 
 
-async def _name(page: Page) -> FailureName:
+async def _name(page: PageRequest) -> FailureName:
     return FailureName.parse((await page.form()).get("group", ""))
 
 

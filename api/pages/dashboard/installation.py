@@ -22,17 +22,17 @@ from ...operator.audit import AuditQuery
 from ...operator.overview import WorkerView
 from ...operator.schemas import AuditEntryView
 from ..lists import FORMATS, export
-from ..page import Page
+from ..page import PageRequest
 from .surface import BASE, DASHBOARD
 
 
-async def show_workers(page: Page) -> Response:
+async def show_workers(page: PageRequest) -> Response:
     found = await list_workers(page.context)
     rows = [WorkerView.model_validate(worker) for worker in found]
     return export(page, rows, None, "workers") or page.render("dashboard/workers.html", rows=rows)
 
 
-async def show_audit(page: Page) -> Response:
+async def show_audit(page: PageRequest) -> Response:
     query = validate(AuditQuery, page.filters)
     before = decode_cursor(query.cursor)
     found = await list_audit(page.context, query.filter(), limit=query.limit + 1, before=before)
@@ -41,14 +41,14 @@ async def show_audit(page: Page) -> Response:
     return export(page, rows, cursor, "audit") or page.render("dashboard/audit.html", rows=rows, next_cursor=cursor)
 
 
-async def show_reconciliation(page: Page) -> Response:
+async def show_reconciliation(page: PageRequest) -> Response:
     """The last check of whether everything adds up; a script that polls gets the part that moves."""
     run = await find_last_run(page.context)
     part = "dashboard/reconciliation_progress.html" if page.is_partial else "dashboard/reconciliation.html"
     return page.render(part, run=run)
 
 
-async def start_reconciliation(page: Page) -> Response:
+async def start_reconciliation(page: PageRequest) -> Response:
     await page.context.service(ReconciliationRuns).start(page.actor)
     return page.redirect(f"{BASE}/system/reconciliation", notice="reconciliation-started")
 
@@ -64,7 +64,7 @@ class ShownSetting:
     description: str
 
 
-async def show_system(page: Page) -> Response:
+async def show_system(page: PageRequest) -> Response:
     readiness = await find_readiness(page.request.app.state, page.context)
     return page.render(
         "dashboard/system.html",

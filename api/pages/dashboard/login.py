@@ -10,7 +10,7 @@ from sendoff.errors import MissingScope, SendoffError, Suspended, Unauthenticate
 from ...http.limits import count_request
 from ...http.server.client_address import client_network
 from ..cookies import SCHEMES, forget_session, is_secure, set_scheme, set_session
-from ..page import Page
+from ..page import PageRequest
 from ..protection import page_headers
 from .surface import BASE, DASHBOARD
 
@@ -18,13 +18,13 @@ TRIES_PER_MINUTE = 10
 """How often one address may try to log in within a minute; 429 beyond it. More speeds up the guessing of keys."""
 
 
-async def show_login(page: Page) -> Response:
+async def show_login(page: PageRequest) -> Response:
     if page.found is not None:
         return page.redirect(_next(page.query.get("next")))
     return _login_page(page)
 
 
-async def submit_login(page: Page) -> Response:
+async def submit_login(page: PageRequest) -> Response:
     client = page.request.client
     window = await count_request(
         page.context, f"login:{client_network(client.host if client else '')}", limit=TRIES_PER_MINUTE
@@ -40,7 +40,7 @@ async def submit_login(page: Page) -> Response:
     return await _enter(page, session, _next(form.get("next")))
 
 
-async def enter(page: Page) -> Response:
+async def enter(page: PageRequest) -> Response:
     """Follow a link of `sendoff dashboard`."""
     if page.looks_ahead:
         return Response(status_code=204, headers=page_headers(referrer="no-referrer"))
@@ -52,14 +52,14 @@ async def enter(page: Page) -> Response:
     return await _enter(page, session, BASE)
 
 
-async def submit_logout(page: Page) -> Response:
+async def submit_logout(page: PageRequest) -> Response:
     await log_out(page.context, page.session)
     response = page.redirect(f"{BASE}/login")
     forget_session(page.request, response, SessionKind.OPERATOR)
     return response
 
 
-async def submit_scheme(page: Page) -> Response:
+async def submit_scheme(page: PageRequest) -> Response:
     form = await page.form()
     response = page.redirect(_next(form.get("next")))
     if form.get("scheme") in SCHEMES:
@@ -67,7 +67,7 @@ async def submit_scheme(page: Page) -> Response:
     return response
 
 
-async def _enter(page: Page, session: Session, where: str) -> Response:
+async def _enter(page: PageRequest, session: Session, where: str) -> Response:
     """Into the new session; the one that the browser had before ends."""
     if page.found is not None:
         await log_out(page.context, page.found)
@@ -76,7 +76,7 @@ async def _enter(page: Page, session: Session, where: str) -> Response:
     return response
 
 
-def _login_page(page: Page, error: str | None = None, *, status: int = 200) -> Response:
+def _login_page(page: PageRequest, error: str | None = None, *, status: int = 200) -> Response:
     unprotected = is_secure(page.request) and page.request.url.scheme != "https"
     return page.render(
         "dashboard/login.html",

@@ -12,13 +12,13 @@ from sendoff.operators.queries import list_all_endpoints
 from ...http.pagination import decode_cursor, split_page
 from ...http.validation import validate
 from ...operator.schemas import ListQuery
-from ..page import Page
+from ..page import PageRequest
 from .surface import BASE, DASHBOARD
 
 _ENDPOINTS = 50
 
 
-async def show_list(page: Page) -> Response:
+async def show_list(page: PageRequest) -> Response:
     query = validate(ListQuery, page.filters)
     found = await organizations.page_organizations(
         page.context, limit=query.limit + 1, before=decode_cursor(query.cursor)
@@ -27,17 +27,17 @@ async def show_list(page: Page) -> Response:
     return page.render("dashboard/organizations.html", rows=listed, next_cursor=cursor)
 
 
-async def create(page: Page) -> Response:
+async def create(page: PageRequest) -> Response:
     form = await page.form()
     made = await organizations.create_organization(page.context, page.actor, name=form.get("name", ""), credits=None)
     return page.redirect(f"{BASE}/organizations/{made.id}", notice="organization-created")
 
 
-async def show(page: Page) -> Response:
+async def show(page: PageRequest) -> Response:
     return await _show(page)
 
 
-async def _show(page: Page, *, key: str | None = None) -> Response:
+async def _show(page: PageRequest, *, key: str | None = None) -> Response:
     """The organization's page, with the key that was made just now, this once."""
     organization = await organizations.get_organization(page.context, page.parameter("organization_id"))
     return page.render(
@@ -50,21 +50,21 @@ async def _show(page: Page, *, key: str | None = None) -> Response:
     )
 
 
-async def suspend(page: Page) -> Response:
+async def suspend(page: PageRequest) -> Response:
     return await _suspend(page, suspended=True)
 
 
-async def resume(page: Page) -> Response:
+async def resume(page: PageRequest) -> Response:
     return await _suspend(page, suspended=False)
 
 
-async def _suspend(page: Page, *, suspended: bool) -> Response:
+async def _suspend(page: PageRequest, *, suspended: bool) -> Response:
     organization_id = page.parameter("organization_id")
     await organizations.suspend_organization(page.context, page.actor, organization_id, suspended=suspended)
     return page.redirect(f"{BASE}/organizations/{organization_id}", notice="suspended" if suspended else "resumed")
 
 
-async def create_key(page: Page) -> Response:
+async def create_key(page: PageRequest) -> Response:
     pairs = await page.form_pairs()
     minted = await organizations.create_key(
         page.context,
@@ -76,13 +76,13 @@ async def create_key(page: Page) -> Response:
     return await _show(page, key=minted.key)
 
 
-async def revoke_key(page: Page) -> Response:
+async def revoke_key(page: PageRequest) -> Response:
     organization_id = page.parameter("organization_id")
     await organizations.revoke_key(page.context, page.actor, page.parameter("key_id"))
     return page.redirect(f"{BASE}/organizations/{organization_id}", notice="revoked")
 
 
-async def open_portal(page: Page) -> Response:
+async def open_portal(page: PageRequest) -> Response:
     """Into the customers' portal of the organization, as its customers see it; the session ends with this one's key."""
     link = await create_portal_link(
         page.context,

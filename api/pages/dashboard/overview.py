@@ -13,7 +13,7 @@ from sendoff.operators.installation.statistics import StatisticsQuery, get_stati
 from ...health import find_readiness
 from ...operator.overview import OverviewView
 from ..charts import Chart, charts_of
-from ..page import Page
+from ..page import PageRequest
 from .failures import find_failures
 from .surface import BASE, DASHBOARD
 
@@ -30,7 +30,7 @@ DEFAULT_RANGE = "24h"
 _GROUPS = 10
 
 
-async def show(page: Page) -> Response:
+async def show(page: PageRequest) -> Response:
     readiness, overview, failures, charts = await asyncio.gather(
         find_readiness(page.request.app.state, page.context),
         get_overview(page.context),
@@ -49,13 +49,13 @@ async def show(page: Page) -> Response:
     )
 
 
-def chosen_range(page: Page) -> str:
+def chosen_range(page: PageRequest) -> str:
     """The name of the time that charts show."""
     chosen = page.query.get("range", DEFAULT_RANGE)
     return chosen if chosen in RANGES else DEFAULT_RANGE
 
 
-async def find_charts(page: Page, *, endpoint_id: str | None = None) -> list[Chart]:
+async def find_charts(page: PageRequest, *, endpoint_id: str | None = None) -> list[Chart]:
     """Charts of one endpoint, or of the whole installation."""
     since = page.context.clock.now() - RANGES[chosen_range(page)]
     return charts_of(await get_statistics(page.context, StatisticsQuery(since=since, endpoint_id=endpoint_id)))

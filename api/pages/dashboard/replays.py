@@ -26,7 +26,7 @@ from ...operator.schemas import ListQuery
 from ...operator.traffic.filters import NewReplay, ReplayFilter
 from ...operator.traffic.replays import ReplayView
 from ..lists import FORMATS, export
-from ..page import Page
+from ..page import PageRequest
 from .surface import BASE, DASHBOARD
 
 CONFIRM_ABOVE = 1_000
@@ -38,7 +38,7 @@ STATUS_CLASSES = ("2xx", "3xx", "4xx", "5xx")
 _FIELDS = (*ReplayFilter.model_fields, "pending")
 
 
-async def show_list(page: Page) -> Response:
+async def show_list(page: PageRequest) -> Response:
     query = validate(ListQuery, page.filters)
     found = await list_replays(page.context, limit=query.limit + 1, before=decode_cursor(query.cursor))
     listed, cursor = split_page(found, query.limit, lambda report: report.replay.id)
@@ -48,7 +48,7 @@ async def show_list(page: Page) -> Response:
     )
 
 
-async def show_wizard(page: Page) -> Response:
+async def show_wizard(page: PageRequest) -> Response:
     given = dict(page.filters)
     selected = page.request.query_params.getlist("delivery_ids")  # a list's checkboxes send one each
     if selected:
@@ -56,7 +56,7 @@ async def show_wizard(page: Page) -> Response:
     return await _wizard(page, given)
 
 
-async def start(page: Page) -> Response:
+async def start(page: PageRequest) -> Response:
     """Start what the wizard showed, or show it again with what is wrong."""
     form = {name: value for name, value in (await page.form()).items() if value.strip()}
     if not is_confirmed(form):
@@ -66,20 +66,22 @@ async def start(page: Page) -> Response:
     return page.redirect(f"{BASE}/replays/{report.replay.id}", notice="replay-started")
 
 
-async def show(page: Page) -> Response:
+async def show(page: PageRequest) -> Response:
     """The replay; a script that polls gets the part that moves."""
     report = await get_replay(page.context, page.parameter("replay_id"))
     template = "dashboard/replay_progress.html" if page.is_partial else "dashboard/replay.html"
     return page.render(template, report=report, running=report.replay.state == ReplayState.RUNNING)
 
 
-async def cancel(page: Page) -> Response:
+async def cancel(page: PageRequest) -> Response:
     replay_id = page.parameter("replay_id")
     await cancel_replay(page.context, page.actor, replay_id)
     return page.redirect(f"{BASE}/replays/{replay_id}", notice="replay-cancelled")
 
 
-async def _wizard(page: Page, given: Mapping[str, str], *, error: str | None = None, status: int = 200) -> Response:
+async def _wizard(
+    page: PageRequest, given: Mapping[str, str], *, error: str | None = None, status: int = 200
+) -> Response:
     chosen = _new_replay(given, counts_only=True)
     preview, count = await _count(page, chosen.selection())
     return page.render(
@@ -97,7 +99,7 @@ async def _wizard(page: Page, given: Mapping[str, str], *, error: str | None = N
     )
 
 
-async def _count(page: Page, selection: Selection) -> tuple[ReplayPreview | None, int]:
+async def _count(page: PageRequest, selection: Selection) -> tuple[ReplayPreview | None, int]:
     """A preview by endpoint, or the number alone of deliveries that were chosen one by one."""
     if selection.delivery_ids is not None:
         count, _ = await count_replay(page.context, selection)

@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from sendoff.operators.search import MOST_FOUND, Found, SearchedKind, SearchReport, SearchResult, search
 
-from ..page import Page
+from ..page import PageRequest
 from .surface import BASE, DASHBOARD
 
 _PLACES = {
@@ -19,7 +19,7 @@ _PLACES = {
 }
 
 
-async def show(page: Page) -> Response:
+async def show(page: PageRequest) -> Response:
     """What was found; a single result is opened at once."""
     asked = page.query.get("q", "").strip()
     report = await search(page.context, asked) if asked else SearchReport(SearchedKind.TEXT, ())

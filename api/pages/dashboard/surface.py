@@ -8,7 +8,7 @@ from typing import Any
 from sendoff.accounts.page_sessions import SessionKind
 from sendoff.settings import Settings
 
-from ..page import Page, Surface
+from ..page import PageRequest, Surface
 
 BASE = "/dashboard"
 
@@ -55,7 +55,7 @@ def _mode(settings: Settings) -> str:
     return settings.dashboard
 
 
-def _values(page: Page) -> Mapping[str, Any]:
+def _values(page: PageRequest) -> Mapping[str, Any]:
     return {
         "base": BASE,
         "navigation": NAVIGATION,

@@ -20,11 +20,11 @@ from ...http.schemas import Page as ListPage
 from ...http.validation import validate
 from ...operator.schemas import DeliveryView, DetailedDelivery
 from ...operator.traffic.filters import DeliveryConditions
-from ..page import Page
+from ..page import PageRequest
 from .surface import BASE, MOST_CHOICES, get, organization_of, post
 
 
-async def show_list(page: Page) -> Response:
+async def show_list(page: PageRequest) -> Response:
     error, is_cut = None, False
     found: ListPage[DeliveryView] = ListPage(data=[], next_cursor=None)
     try:
@@ -48,7 +48,7 @@ async def show_list(page: Page) -> Response:
     )
 
 
-async def show(page: Page) -> Response:
+async def show(page: PageRequest) -> Response:
     delivery_id = page.parameter("delivery_id")
     report = await get_delivery(page.context, delivery_id, organization_id=organization_of(page))
     view = DetailedDelivery.of_report(report)
@@ -64,7 +64,7 @@ async def show(page: Page) -> Response:
     )
 
 
-async def resend(page: Page) -> Response:
+async def resend(page: PageRequest) -> Response:
     """Send it again: one that waits or was given up as a retry, one that was delivered as a new send of the same."""
     delivery_id, organization_id = page.parameter("delivery_id"), organization_of(page)
     report = await get_delivery(page.context, delivery_id, organization_id=organization_id)

@@ -30,7 +30,7 @@ from ...customers.event_types import EventTypeView, list_views
 from ...http.errors import status_of
 from ...http.pagination import decode_cursor, split_page
 from ...operator.schemas import DeliveryView
-from ..page import Page
+from ..page import PageRequest
 from .fields import EVERYTHING, EndpointForm, extra_events
 from .measurements import measure_endpoint, measure_endpoints
 from .receivers import FORMATS, receiver_programs
@@ -47,7 +47,7 @@ OVERLAPS = ("24h", "1h", "7d", "0")
 """How long a former secret signs as well, as the form offers it; the first is chosen."""
 
 
-async def show_list(page: Page) -> Response:
+async def show_list(page: PageRequest) -> Response:
     organization_id, before = organization_of(page), decode_cursor(page.query.get("cursor"))
     found = await list_endpoints(page.context, organization_id, limit=PER_PAGE + 1, before=before)
     shown, cursor = split_page(found, PER_PAGE, lambda endpoint: endpoint.id)
@@ -60,11 +60,11 @@ async def show_list(page: Page) -> Response:
     )
 
 
-async def show_new(page: Page) -> Response:
+async def show_new(page: PageRequest) -> Response:
     return await _form_page(page, EndpointForm(), settings=SettingsForm())
 
 
-async def add(page: Page) -> Response:
+async def add(page: PageRequest) -> Response:
     """Register it, or show the form again with the receiver's answer to the ping."""
     form, settings = await EndpointForm.of(page), await SettingsForm.of_page(page)
     try:
@@ -76,7 +76,7 @@ async def add(page: Page) -> Response:
     return _secret_page(page, registered, title="The endpoint is added")
 
 
-async def show(page: Page) -> Response:
+async def show(page: PageRequest) -> Response:
     endpoint = await _find(page)
     chosen = DeliveryFilter(organization_id=endpoint.organization_id, endpoint_id=endpoint.id)
     return page.render(
@@ -91,13 +91,13 @@ async def show(page: Page) -> Response:
     )
 
 
-async def show_edit(page: Page) -> Response:
+async def show_edit(page: PageRequest) -> Response:
     endpoint = await _find(page)
     form = EndpointForm(endpoint.url, endpoint.description or "", endpoint.events, endpoint.dialect)
     return await _form_page(page, form, endpoint=endpoint)
 
 
-async def edit(page: Page) -> Response:
+async def edit(page: PageRequest) -> Response:
     """Change it; a new URL is pinged first, and the answer is shown if it does not accept."""
     endpoint = await _find(page)
     form = await EndpointForm.of(page)
@@ -110,25 +110,25 @@ async def edit(page: Page) -> Response:
     return page.redirect(_path(endpoint.id), notice="saved")
 
 
-async def pause(page: Page) -> Response:
+async def pause(page: PageRequest) -> Response:
     return await _switch(page, on=False)
 
 
-async def resume(page: Page) -> Response:
+async def resume(page: PageRequest) -> Response:
     return await _switch(page, on=True)
 
 
-async def show_delete(page: Page) -> Response:
+async def show_delete(page: PageRequest) -> Response:
     return page.render("portal/delete.html", endpoint=await _find(page))
 
 
-async def delete(page: Page) -> Response:
+async def delete(page: PageRequest) -> Response:
     endpoint_id = page.parameter("endpoint_id")
     await delete_endpoint(page.context, organization_of(page), page.actor, endpoint_id)
     return page.redirect(BASE, notice="deleted")
 
 
-async def rotate(page: Page) -> Response:
+async def rotate(page: PageRequest) -> Response:
     overlap = (await page.form()).get("overlap", OVERLAPS[0])
     if overlap not in OVERLAPS:
         raise Invalid(f"`overlap` must be one of {', '.join(OVERLAPS)}.", field="overlap")
@@ -188,18 +188,18 @@ def _describe_disabled(endpoint: Endpoint) -> Situation:
     )
 
 
-async def _find(page: Page) -> Endpoint:
+async def _find(page: PageRequest) -> Endpoint:
     return await get_endpoint(page.context, organization_of(page), page.parameter("endpoint_id"))
 
 
-async def _switch(page: Page, *, on: bool) -> Response:
+async def _switch(page: PageRequest, *, on: bool) -> Response:
     endpoint_id = page.parameter("endpoint_id")
     change = EndpointChange({"is_active": on})
     await update_endpoint(page.context, organization_of(page), page.actor, endpoint_id, change)
     return page.redirect(_path(endpoint_id), notice="resumed" if on else "paused")
 
 
-async def _public_keys(page: Page, endpoint: Endpoint) -> list[str]:
+async def _public_keys(page: PageRequest, endpoint: Endpoint) -> list[str]:
     try:
         return await find_public_keys(page.context, endpoint.organization_id, endpoint.id)
     except NotFound:
@@ -207,7 +207,7 @@ async def _public_keys(page: Page, endpoint: Endpoint) -> list[str]:
 
 
 async def _form_page(
-    page: Page,
+    page: PageRequest,
     form: EndpointForm,
     error: SendoffError | None = None,
     *,
@@ -236,7 +236,7 @@ async def _form_page(
     )
 
 
-def _secret_page(page: Page, registered: RegisteredEndpoint, *, title: str) -> Response:
+def _secret_page(page: PageRequest, registered: RegisteredEndpoint, *, title: str) -> Response:
     """The secret, shown this once, with the code that checks signatures with it."""
     return page.render(
         "portal/secret.html",

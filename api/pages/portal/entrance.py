@@ -13,7 +13,7 @@ from ...http.errors import status_of
 from ...http.limits import count_request
 from ...http.server.client_address import client_network
 from ..cookies import SCHEMES, forget_session, set_scheme, set_session
-from ..page import Page
+from ..page import PageRequest
 from ..protection import page_headers
 from .surface import BASE, PORTAL
 
@@ -21,7 +21,7 @@ TRIES_PER_MINUTE = 600
 """Links that one address may open within a minute; 429 beyond it. It saves the database; tokens cannot be guessed."""
 
 
-async def enter(page: Page) -> Response:
+async def enter(page: PageRequest) -> Response:
     """Open a link. What only looks ahead does not use it up: a prefetch, or HEAD."""
     client = page.request.client
     name = f"portal-enter:{client_network(client.host if client else '')}"
@@ -44,7 +44,7 @@ async def enter(page: Page) -> Response:
     return response
 
 
-async def show_expired(page: Page) -> Response:
+async def show_expired(page: PageRequest) -> Response:
     """For clients without a session: to the product's page that makes a new link, if there is one."""
     wanted = page.query.get("next")
     back = wanted if wanted is not None and _is_inside(wanted) else BASE
@@ -59,7 +59,7 @@ async def show_expired(page: Page) -> Response:
     return _refused(page, message, status=401)
 
 
-async def leave(page: Page) -> Response:
+async def leave(page: PageRequest) -> Response:
     return_url = page.session.options.get("return_url")
     await log_out(page.context, page.session)
     if return_url:
@@ -71,7 +71,7 @@ async def leave(page: Page) -> Response:
     return response
 
 
-async def choose_scheme(page: Page) -> Response:
+async def choose_scheme(page: PageRequest) -> Response:
     form = await page.form()
     wanted = form.get("next", "")
     response = page.redirect(wanted if _is_inside(wanted) else BASE)
@@ -86,7 +86,7 @@ def _without_referrer(response: Response) -> Response:
     return response
 
 
-def _refused(page: Page, message: str, *, status: int) -> Response:
+def _refused(page: PageRequest, message: str, *, status: int) -> Response:
     return page.render(
         "portal/message.html", status=status, referrer="no-referrer", title="Not open", message=message, kind="error"
     )

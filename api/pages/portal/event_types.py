@@ -6,11 +6,11 @@ import orjson
 from starlette.responses import Response
 
 from ...customers.event_types import list_views
-from ..page import Page
+from ..page import PageRequest
 from .surface import get
 
 
-async def show(page: Page) -> Response:
+async def show(page: PageRequest) -> Response:
     types = await list_views(page.context)
     return page.render("portal/event_types.html", types=types, pretty=_pretty)
 

@@ -13,7 +13,7 @@ from sendoff.policy.endpoints.matching import ALL_TYPES
 from ...http.schemas import QueryTime
 from ...http.validation import RequestBody, validate
 from ...optimaldial.schemas import NewWebhook, WebhookChange
-from ..page import Page
+from ..page import PageRequest
 
 EVERYTHING = "everything"
 """The name of the checkbox that subscribes to all types, those of the future as well."""
@@ -29,7 +29,7 @@ class EndpointForm:
     dialect: str = ""
 
     @classmethod
-    async def of(cls, page: Page) -> EndpointForm:
+    async def of(cls, page: PageRequest) -> EndpointForm:
         pairs = await page.form_pairs()
         fields = dict(pairs)
         chosen = [value for name, value in pairs if name == "events"]

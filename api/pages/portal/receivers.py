@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import Response
 
-from ..page import Page
+from ..page import PageRequest
 from .surface import get
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def receiver_programs(context: Context, dialect: str) -> dict[str, str]:
     return {label: receiver_code(context, dialect, language) for language, label in LANGUAGES.items()}
 
 
-async def show(page: Page) -> Response:
+async def show(page: PageRequest) -> Response:
     """The programs before there is an endpoint: a receiver must run when its URL is pinged."""
     wanted = page.query.get("format", "")
     dialect = wanted if wanted in FORMATS else ""

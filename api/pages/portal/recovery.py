@@ -32,7 +32,7 @@ from sendoff.store.tables import Endpoint
 from ...customers.event_types import list_views
 from ...customers.trials import TrialView
 from ...http.errors import status_of
-from ..page import Page
+from ..page import PageRequest
 from .fields import read_since
 from .samples import parse_sample, sample_data
 from .surface import BASE, get, limit_actions, organization_of, post
@@ -41,11 +41,11 @@ PERIODS = {"1 hour": timedelta(hours=1), "24 hours": timedelta(days=1), "7 days"
 """The times since which failures can be recovered with one click."""
 
 
-async def show_test(page: Page) -> Response:
+async def show_test(page: PageRequest) -> Response:
     return await _test_page(page, await _find(page))
 
 
-async def send_test(page: Page) -> Response:
+async def send_test(page: PageRequest) -> Response:
     """Send the event that the form holds, and show what the receiver answered."""
     endpoint = await _find(page)
     form = await page.form()
@@ -58,7 +58,7 @@ async def send_test(page: Page) -> Response:
     return await _test_page(page, endpoint, chosen=event_type, data=data, trial=TrialView.of(trial))
 
 
-async def show_recovery(page: Page) -> Response:
+async def show_recovery(page: PageRequest) -> Response:
     """How many failed since a time. Without one, since the endpoint last succeeded."""
     await limit_actions(page)
     endpoint = await _find(page)
@@ -81,7 +81,7 @@ async def show_recovery(page: Page) -> Response:
     )
 
 
-async def recover(page: Page) -> Response:
+async def recover(page: PageRequest) -> Response:
     """Send again what failed; with `resume` the endpoint is switched on first."""
     endpoint = await _find(page)
     form = await page.form()
@@ -95,20 +95,20 @@ async def recover(page: Page) -> Response:
     return page.redirect(f"{BASE}/recoveries/{report.replay.id}")
 
 
-async def show_progress(page: Page) -> Response:
+async def show_progress(page: PageRequest) -> Response:
     report = await _find_recovery(page)
     endpoint_id = str(report.replay.filter.get("endpoint_id", ""))
     template = "portal/progress_part.html" if page.is_partial else "portal/progress.html"
     return page.render(template, report=report, endpoint_id=endpoint_id)
 
 
-async def cancel(page: Page) -> Response:
+async def cancel(page: PageRequest) -> Response:
     replay_id = (await _find_recovery(page)).replay.id
     await cancel_replay(page.context, page.actor, replay_id)
     return page.redirect(f"{BASE}/recoveries/{replay_id}", notice="cancelled")
 
 
-async def _find_recovery(page: Page) -> ReplayReport:
+async def _find_recovery(page: PageRequest) -> ReplayReport:
     """The replay, if it is of the organization alone. Raises NotFound."""
     report = await get_replay(page.context, page.parameter("replay_id"))
     if report.replay.filter.get("organization_id") != organization_of(page):
@@ -116,7 +116,7 @@ async def _find_recovery(page: Page) -> ReplayReport:
     return report
 
 
-async def _find(page: Page) -> Endpoint:
+async def _find(page: PageRequest) -> Endpoint:
     return await get_endpoint(page.context, organization_of(page), page.parameter("endpoint_id"))
 
 
@@ -137,7 +137,7 @@ class Counted:
         return self.given_up + self.waiting + self.missed
 
 
-async def _count(page: Page, selection: Selection) -> Counted:
+async def _count(page: PageRequest, selection: Selection) -> Counted:
     found = await preview_replay(page.context, selection)
     return Counted(
         given_up=sum(share.dead for share in found.endpoints),
@@ -147,7 +147,7 @@ async def _count(page: Page, selection: Selection) -> Counted:
     )
 
 
-def _selection(page: Page, endpoint: Endpoint, fields: Mapping[str, str]) -> Selection:
+def _selection(page: PageRequest, endpoint: Endpoint, fields: Mapping[str, str]) -> Selection:
     """What the endpoint missed. The organization is part of it, so that only its own sessions see the progress."""
     since = read_since(fields.get("since", ""))
     chosen = DeadLetterFilter(organization_id=organization_of(page), endpoint_id=endpoint.id, since=since)
@@ -156,7 +156,7 @@ def _selection(page: Page, endpoint: Endpoint, fields: Mapping[str, str]) -> Sel
 
 
 async def _test_page(
-    page: Page,
+    page: PageRequest,
     endpoint: Endpoint,
     *,
     chosen: str = "",

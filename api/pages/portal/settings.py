@@ -17,7 +17,7 @@ from sendoff.store.tables import Endpoint
 
 from ...customers.event_types import list_views
 from ...http.errors import status_of
-from ..page import Page
+from ..page import PageRequest
 from .samples import parse_sample, sample_data
 from .settings_form import AUTH_FIELDS, AUTH_LABELS, KEEP, SECRETS, SettingsForm
 from .surface import BASE, get, organization_of, post
@@ -31,12 +31,12 @@ class _Sample:
     data: str = ""
 
 
-async def show(page: Page) -> Response:
+async def show(page: PageRequest) -> Response:
     endpoint = await _find(page)
     return await _settings_page(page, endpoint, SettingsForm.of_endpoint(endpoint))
 
 
-async def submit(page: Page) -> Response:
+async def submit(page: PageRequest) -> Response:
     """Save the settings or, by the button beside the sample, only try the expressions."""
     endpoint, form, sent = await _find(page), await SettingsForm.of_page(page), await page.form()
     sample = _Sample(sent.get("sample_type", ""), sent.get("sample", ""))
@@ -51,18 +51,18 @@ async def submit(page: Page) -> Response:
     return page.redirect(f"{BASE}/endpoints/{endpoint.id}", notice="saved")
 
 
-async def _try(page: Page, form: SettingsForm, sample: _Sample) -> ExpressionTrial:
+async def _try(page: PageRequest, form: SettingsForm, sample: _Sample) -> ExpressionTrial:
     event = NewEvent(sample.type or "sample", orjson.dumps(parse_sample(sample.data, field="sample")))
     expressions = Pair(form.filter or None, form.transform or None)
     return await try_expressions(page.context, organization_of(page), event, expressions)
 
 
-async def _find(page: Page) -> Endpoint:
+async def _find(page: PageRequest) -> Endpoint:
     return await get_endpoint(page.context, organization_of(page), page.parameter("endpoint_id"))
 
 
 async def _settings_page(
-    page: Page,
+    page: PageRequest,
     endpoint: Endpoint,
     form: SettingsForm,
     *,

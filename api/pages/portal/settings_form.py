@@ -16,7 +16,7 @@ from sendoff.store.tables import Endpoint
 
 from ...http.validation import validate
 from ...optimaldial.schemas import WebhookChange
-from ..page import Page
+from ..page import PageRequest
 
 AUTH_FIELDS: Mapping[str, Mapping[str, str]] = {
     "basic": {"username": "User name", "password": "Password"},
@@ -86,7 +86,7 @@ class SettingsForm:
         )
 
     @classmethod
-    async def of_page(cls, page: Page) -> SettingsForm:
+    async def of_page(cls, page: PageRequest) -> SettingsForm:
         """What was sent. Lines of a text field come with CR LF."""
         sent = {name: value.replace("\r\n", "\n").strip() for name, value in (await page.form()).items()}
         return cls(

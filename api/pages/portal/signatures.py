@@ -16,7 +16,7 @@ from sendoff.store.tables import Endpoint
 from sendoff.verify import Explanation
 
 from ...http.errors import status_of
-from ..page import Page
+from ..page import PageRequest
 from .fields import read_since
 from .surface import MOST_CHOICES, get, organization_of, post
 
@@ -24,11 +24,11 @@ SHORTENED = 10
 """Characters of a calculated signature that sessions without `secrets` see: enough to compare, too few to forge."""
 
 
-async def show(page: Page) -> Response:
+async def show(page: PageRequest) -> Response:
     return await _helper_page(page, {"endpoint_id": page.query.get("endpoint_id", "")})
 
 
-async def explain(page: Page) -> Response:
+async def explain(page: PageRequest) -> Response:
     form = await page.form()
     try:
         pasted = PastedRequest(
@@ -63,7 +63,7 @@ def _read_time(text: str) -> datetime | None:
 
 
 async def _helper_page(
-    page: Page,
+    page: PageRequest,
     form: Mapping[str, str],
     *,
     found: Explanation | None = None,
@@ -80,7 +80,7 @@ async def _helper_page(
     )
 
 
-async def _choices(page: Page, chosen: str) -> list[Endpoint]:
+async def _choices(page: PageRequest, chosen: str) -> list[Endpoint]:
     """The newest endpoints, and the chosen one if it is older."""
     newest = await list_endpoints(page.context, organization_of(page), limit=MOST_CHOICES)
     if not is_uuid(chosen) or any(one.id == chosen for one in newest):

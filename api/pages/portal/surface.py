@@ -13,7 +13,7 @@ from sendoff.accounts.portal_links import Capability
 from sendoff.settings import Settings
 
 from ...http.limits import count_request, limit_reads
-from ..page import Page, Surface
+from ..page import PageRequest, Surface
 from .brand import Brand
 
 BASE = "/portal"
@@ -46,7 +46,7 @@ def _mode(settings: Settings) -> str:
     return settings.portal
 
 
-def _values(page: Page) -> Mapping[str, Any]:
+def _values(page: PageRequest) -> Mapping[str, Any]:
     options = page.found.options if page.found else {}
     return {
         "base": BASE,
@@ -59,7 +59,7 @@ def _values(page: Page) -> Mapping[str, Any]:
     }
 
 
-def _scheme(page: Page) -> str:
+def _scheme(page: PageRequest) -> str:
     """The link's colour scheme, or else the installation's."""
     chosen = page.found.options.get("theme") if page.found else None
     return chosen or page.context.settings.portal_scheme
@@ -75,13 +75,13 @@ PORTAL = Surface(
     scheme=_scheme,
 )
 
-Handler = Callable[[Page], Awaitable[Response]]
+Handler = Callable[[PageRequest], Awaitable[Response]]
 
 
 def get(path: str, handler: Handler, needs: Capability = Capability.VIEW) -> Route:
     """A page to look at; the organization's are counted as its reads are."""
 
-    async def counted(page: Page) -> Response:
+    async def counted(page: PageRequest) -> Response:
         limit_reads(page.context, organization_of(page))
         return await handler(page)
 
@@ -91,20 +91,20 @@ def get(path: str, handler: Handler, needs: Capability = Capability.VIEW) -> Rou
 def post(path: str, handler: Handler, needs: Capability) -> Route:
     """A form's target; the organization's forms are counted."""
 
-    async def counted(page: Page) -> Response:
+    async def counted(page: PageRequest) -> Response:
         await limit_actions(page)
         return await handler(page)
 
     return PORTAL.post(BASE + path, counted, needs=needs)
 
 
-async def limit_actions(page: Page) -> None:
+async def limit_actions(page: PageRequest) -> None:
     """Count what costs more than a page. Raises RateLimited."""
     window = await count_request(page.context, f"portal:{organization_of(page)}", limit=ACTIONS_PER_MINUTE)
     window.check(page.context)
 
 
-def organization_of(page: Page) -> str:
+def organization_of(page: PageRequest) -> str:
     """The organization that the session is bound to: the only one that its pages read or change."""
     organization_id = page.session.organization_id
     if organization_id is None:

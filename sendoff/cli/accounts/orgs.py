@@ -16,7 +16,7 @@ from sendoff.cli.terminal.options import Before, LimitOption, command, list_comm
 from sendoff.cli.terminal.output import Output, print_json
 from sendoff.cli.terminal.serializers import serialize_organization
 from sendoff.context import Context
-from sendoff.operators.installation.moving import Move, Moved
+from sendoff.operators.installation.moving import Move, MoveResult
 from sendoff.processes.startup import open_context
 from sendoff.settings import load, read_environment_file
 
@@ -167,7 +167,7 @@ def move(
     found = on.find("organization", organization)
     settings = load(**read_environment_file(to))
 
-    async def work(context: Context, actor: Actor) -> Moved | None:
+    async def work(context: Context, actor: Actor) -> MoveResult | None:
         async with open_context(settings) as target:
             asked = Move(context, target, found, cell, actor, report=lambda text: typer.echo(text, err=True))
             if not give_up:

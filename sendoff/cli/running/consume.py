@@ -32,8 +32,8 @@ def consume(
     never be accepted goes to the broker's dead-letter queue, and is listed by `sendoff rejected-messages`.
     """
     exit_on_sigterm_during_startup()  # importing what follows takes a second
-    from sendoff.consuming.acceptance import Owner
-    from sendoff.consuming.process import Task, run
+    from sendoff.consuming.acceptance import MessageOwner
+    from sendoff.consuming.process import Consumption, run
     from sendoff.consuming.source import EXAMPLES, parse_source
 
     directory = DataDirectory.at(data)
@@ -42,5 +42,5 @@ def consume(
     given = source or (settings.consume_from.get_secret_value() if settings.consume_from else None)
     if given is None:
         raise typer.BadParameter(f"say where events come from: {EXAMPLES}", param_hint="--from")
-    owner = Owner(org or settings.consume_organization, settings.consume_organization_header.lower())
-    raise typer.Exit(run(settings, Task(parse_source(given), owner)))
+    owner = MessageOwner(org or settings.consume_organization, settings.consume_organization_header.lower())
+    raise typer.Exit(run(settings, Consumption(parse_source(given), owner)))

@@ -42,7 +42,7 @@ _FAR = timedelta(days=36_500)
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class MoveResult:
     """What a move brought to the new cell."""
 
     endpoints: int
@@ -63,7 +63,7 @@ class Move:
     report: Callable[[str], None] = lambda _: None
     """Hears what is done, in words."""
 
-    async def run(self, *, settle_seconds: float = SETTLE_SECONDS) -> Moved:
+    async def run(self, *, settle_seconds: float = SETTLE_SECONDS) -> MoveResult:
         """Move it, or go on with a move that was interrupted. Raises NotFound; Conflict where it cannot be moved."""
         if not await self._is_handed_over():
             await self._fence()
@@ -76,7 +76,7 @@ class Move:
             self.report("handed over")
         opened, endpoints = await self._arrive()
         self.report(f"arrived, with {opened} open deliveries")
-        return Moved(endpoints, opened, await self._copy_history())
+        return MoveResult(endpoints, opened, await self._copy_history())
 
     async def give_up(self) -> None:
         """Let the old cell go on. Raises Conflict once it has handed over."""

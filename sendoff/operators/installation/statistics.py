@@ -22,7 +22,7 @@ from sendoff.policy.statistics import (
 from sendoff.store.queries import endpoints
 from sendoff.store.queries.installation import statistics
 from sendoff.store.queries.installation.overview import prefer_indexes
-from sendoff.store.queries.installation.statistics import ALL, ENDPOINT, EVERYTHING, ORGANIZATION, Source
+from sendoff.store.queries.installation.statistics import ALL, ENDPOINT, EVERYTHING, ORGANIZATION, StatisticsSource
 from sendoff.store.tables.statistics import COUNTS, MEASURES
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ async def rank_endpoints(context: Context, *, order: str, limit: int, within: ti
     now = context.clock.now()
     end = minute_of(now) + 1
     pieces = pieces_of(end - int(within.total_seconds() // 60), end, span=1, now=minute_of(now))
-    source = Source(ENDPOINT, "subject_id")
+    source = StatisticsSource(ENDPOINT, "subject_id")
     async with context.database.read() as tx:
         await prefer_indexes(tx)
         keys = await statistics.rank(tx, source, pieces, order=order, descending=True, limit=limit)
@@ -231,7 +231,7 @@ async def sums_of_endpoint(context: Context, endpoint_id: str, *, within: timede
     pieces = pieces_of(end - int(within.total_seconds() // 60), end, span=1, now=minute_of(now))
     async with context.database.read() as tx:
         await prefer_indexes(tx)
-        rows = await statistics.read(tx, Source(ENDPOINT, None, endpoint_id), pieces, span=0)
+        rows = await statistics.read(tx, StatisticsSource(ENDPOINT, None, endpoint_id), pieces, span=0)
     return _sums(rows[0][2] if rows else None)
 
 
@@ -259,17 +259,17 @@ def _bucket_for(first: int, last: int, now: datetime) -> Bucket:
     return Bucket.DAY
 
 
-def _source_of(query: StatisticsQuery) -> Source:
+def _source_of(query: StatisticsQuery) -> StatisticsSource:
     by = _COLUMNS[query.by]
     if query.endpoint_id is not None:
         if query.by is By.ORGANIZATION:
             raise Invalid("`by=organization` and `endpoint_id` exclude each other; leave one out.", field="by")
-        return Source(ENDPOINT, by, query.endpoint_id)
+        return StatisticsSource(ENDPOINT, by, query.endpoint_id)
     if query.by is By.ENDPOINT:
-        return Source(ENDPOINT, by, owner_id=query.organization_id)
+        return StatisticsSource(ENDPOINT, by, owner_id=query.organization_id)
     if query.organization_id is not None:
-        return Source(ORGANIZATION, by, query.organization_id)
-    return Source(ORGANIZATION, by) if query.by is By.ORGANIZATION else Source(ALL, by, EVERYTHING)
+        return StatisticsSource(ORGANIZATION, by, query.organization_id)
+    return StatisticsSource(ORGANIZATION, by) if query.by is By.ORGANIZATION else StatisticsSource(ALL, by, EVERYTHING)
 
 
 async def _check_endpoint(tx: Transaction, query: StatisticsQuery) -> None:

@@ -11,7 +11,7 @@ from sqlmodel import col
 
 from sendoff.accounts import organizations
 from sendoff.consuming import acceptance
-from sendoff.consuming.acceptance import Outcome, Owner, Verdict, accept_messages
+from sendoff.consuming.acceptance import MessageOwner, MessageResult, Outcome, accept_messages
 from sendoff.consuming.messages import Message
 from sendoff.consuming.source import parse_source
 from sendoff.errors import Unavailable
@@ -25,7 +25,7 @@ from tests.support.app_fixture import ACTOR, AppFixture, open_app
 from tests.support.receiver import Receiver
 
 SOURCE = parse_source("nats://127.0.0.1?stream=ORDERS")
-ACCEPTED, DUPLICATE, REJECTED = Verdict.ACCEPTED, Verdict.DUPLICATE, Verdict.REJECTED
+ACCEPTED, DUPLICATE, REJECTED = MessageResult.ACCEPTED, MessageResult.DUPLICATE, MessageResult.REJECTED
 
 
 def message(n: int, *, id: str | None = None, type: str = "upload.completed", **more: Any) -> Message:  # noqa: A002
@@ -38,12 +38,12 @@ def cloud_event(n: int) -> Message:
     return Message(json.dumps({**attributes, "data": {"n": n}}).encode(), {})
 
 
-async def accept(app: AppFixture, *messages: Message, owner: Owner | None = None) -> list[Outcome]:
-    owner = owner or Owner(app.principal.organization_id, "sendoff-organization")
+async def accept(app: AppFixture, *messages: Message, owner: MessageOwner | None = None) -> list[Outcome]:
+    owner = owner or MessageOwner(app.principal.organization_id, "sendoff-organization")
     return await accept_messages(app.context, SOURCE, owner, messages)
 
 
-def verdicts(outcomes: list[Outcome]) -> list[Verdict]:
+def verdicts(outcomes: list[Outcome]) -> list[MessageResult]:
     return [outcome.verdict for outcome in outcomes]
 
 
@@ -117,7 +117,7 @@ async def test_a_message_belongs_to_the_organization_that_it_names(database_url:
         other = await organizations.create_organization(
             app.context, ACTOR, name="Other", credits=None, external_id="customer-7"
         )
-        named = Owner(None, "sendoff-organization")
+        named = MessageOwner(None, "sendoff-organization")
         mine = app.principal.organization_id
         batch = [
             message(1, headers={"sendoff-organization": mine.upper()}),
@@ -131,7 +131,7 @@ async def test_a_message_belongs_to_the_organization_that_it_names(database_url:
         assert "names no organization" in (outcomes[3].reason or "")
         async with app.transaction() as tx:
             assert set(await tx.scalars(select(col(Event.organization_id)))) == {mine, other.id}
-        default = Owner(mine, "sendoff-organization", is_default=True)
+        default = MessageOwner(mine, "sendoff-organization", is_default=True)
         assert verdicts(await accept(app, message(4), batch[1], owner=default)) == [ACCEPTED, DUPLICATE]
         await organizations.suspend_organization(app.context, ACTOR, other.id, suspended=True)
         [outcome] = await accept(app, message(5, headers={"sendoff-organization": other.id}), owner=named)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sendoff.consuming import batches
-from sendoff.consuming.acceptance import Owner, Verdict, accept_messages
+from sendoff.consuming.acceptance import MessageOwner, MessageResult, accept_messages
 from sendoff.consuming.batches import Batches
 from sendoff.consuming.messages import Message
 from sendoff.consuming.source import parse_source
@@ -39,7 +39,7 @@ def batches_of(app: AppFixture, monkeypatch: pytest.MonkeyPatch, failing: Failin
     monkeypatch.setattr(batches, "accept_messages", failing)
     monkeypatch.setattr(batches, "FIRST_WAIT_SECONDS", 0.01)
     stopping = asyncio.Event()
-    owner = Owner(app.principal.organization_id, "sendoff-organization")
+    owner = MessageOwner(app.principal.organization_id, "sendoff-organization")
     health = ProcessHealth("The consumer")
     health.set_ready()
     return Batches(app.context, SOURCE, owner, stopping, health), stopping
@@ -58,7 +58,7 @@ async def test_a_batch_is_tried_until_the_database_takes_it_and_accepted_once(
         failing = Failing(Unavailable("away"), Unavailable("away"), after=after)
         tried, _ = batches_of(app, monkeypatch, failing)
         [outcome] = await tried.accept([GOOD], keep=keep) or []
-        assert outcome.verdict is (Verdict.DUPLICATE if after else Verdict.ACCEPTED)
+        assert outcome.verdict is (MessageResult.DUPLICATE if after else MessageResult.ACCEPTED)
         assert len(kept) == 2
 
 
@@ -76,6 +76,6 @@ async def test_a_message_that_meets_a_defect_is_written_down_and_the_others_go_o
         tried, _ = batches_of(app, monkeypatch, Failing(ZeroDivisionError(), ZeroDivisionError()))
         other = Message(b'{"type": "upload.completed", "data": {"n": 2}}', {})
         outcomes = await tried.accept([GOOD, other]) or []
-        assert [one.verdict for one in outcomes] == [Verdict.REJECTED, Verdict.ACCEPTED]
+        assert [one.verdict for one in outcomes] == [MessageResult.REJECTED, MessageResult.ACCEPTED]
         [row] = await list_rejected_messages(app.context, source="rabbitmq:orders", limit=10)
         assert (row.body, "defect" in row.reason) == (GOOD.body, True)

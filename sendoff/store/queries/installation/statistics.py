@@ -41,7 +41,7 @@ _MEANS = {"duration": ("duration_total", "attempts"), "latency": ("latency_total
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class StatisticsSource:
     """Which sums a chart is made from."""
 
     scope: str
@@ -134,7 +134,7 @@ async def remove_old(tx: Transaction, *, span: int, until: int, limit: int) -> i
 
 
 async def rank(
-    tx: Transaction, source: Source, pieces: Sequence[Piece], *, order: str, descending: bool, limit: int
+    tx: Transaction, source: StatisticsSource, pieces: Sequence[Piece], *, order: str, descending: bool, limit: int
 ) -> list[str]:
     """The keys of the first `limit` series, ordered by a measure, or by the mean `duration` or `latency`."""
     columns: Sequence[str] = (order,)
@@ -156,7 +156,7 @@ async def rank(
 
 
 async def read(
-    tx: Transaction, source: Source, pieces: Sequence[Piece], *, span: int, keys: Sequence[str] | None = None
+    tx: Transaction, source: StatisticsSource, pieces: Sequence[Piece], *, span: int, keys: Sequence[str] | None = None
 ) -> list[tuple[str, int, Sequence[int]]]:
     """For each series and each `span` that has any: the key, the first minute, and the values of MEASURES.
 
@@ -173,7 +173,7 @@ async def read(
 
 def _rows(
     tx: Transaction,
-    source: Source,
+    source: StatisticsSource,
     pieces: Sequence[Piece],
     measures: Sequence[str],
     *,
@@ -193,14 +193,14 @@ def _rows(
     return " UNION ALL ".join(parts), parameters
 
 
-def _breakdown(source: Source) -> str:
+def _breakdown(source: StatisticsSource) -> str:
     """Which of the two breakdowns of a scope is read; an endpoint has but one."""
     if source.scope == ENDPOINT:
         return "TRUE"
     return "event_type <> ''" if source.by == "event_type" else "event_type = ''"
 
 
-def _conditions(tx: Transaction, source: Source, keys: Sequence[str] | None) -> tuple[str, dict[str, Any]]:
+def _conditions(tx: Transaction, source: StatisticsSource, keys: Sequence[str] | None) -> tuple[str, dict[str, Any]]:
     conditions, parameters = "", dict[str, Any]()
     if source.subject_id is not None:
         conditions += " AND subject_id = :subject_id"
@@ -220,7 +220,7 @@ def _conditions(tx: Transaction, source: Source, keys: Sequence[str] | None) -> 
     return conditions, parameters
 
 
-def _unfolded(tx: Transaction, source: Source, measures: Sequence[str]) -> str:
+def _unfolded(tx: Transaction, source: StatisticsSource, measures: Sequence[str]) -> str:
     """SQL for the increments of the range, as rows of the source's scope."""
     where = "minute >= :first AND minute < :last"
     if source.scope == ENDPOINT:
