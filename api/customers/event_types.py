@@ -30,4 +30,4 @@ async def list_all(_auth: WebhooksReader, context: ContextOf) -> EventTypeList:
 async def list_views(context: Context) -> list[EventTypeView]:
     """The types in that order, as customers see them."""
     shown = set(EventTypeView.model_fields)
-    return [EventTypeView(**one.model_dump(include=shown)) for one in await list_catalogue(context)]
+    return [EventTypeView(**one.model_dump(include=shown, by_alias=False)) for one in await list_catalogue(context)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from sendoff.context import Context
 from sendoff.endpoints.fields import Time
@@ -42,6 +42,8 @@ _DESCRIPTIONS = {
 
 class EventTypeView(BaseModel):
     """A type of events."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
 
     name: str
     description: str | None = Field(description="What happened; for registered types the `description` of the schema.")

@@ -39,3 +39,9 @@ def map_body(_context: schemathesis.HookContext, body: Any) -> Any:
     if not isinstance(body, dict):
         return body
     return {name: _pick(name, value) for name, value in body.items()}
+
+
+@schemathesis.serializer("application/x-ndjson")
+def serialize_lines(_context: schemathesis.SerializationContext, value: Any) -> bytes:
+    """JSON Lines, of which Schemathesis knows nothing: a body that is no text becomes a single line."""
+    return value.encode(errors="replace") if isinstance(value, str) else json.dumps(value).encode()

@@ -489,3 +489,11 @@ async def test_a_number_of_attempts_that_no_column_holds_is_refused(api: ApiFixt
     replay = {"filter": {"min_attempts": 2**63}, "dry_run": True}
     response = await api.post("/operator/v1/replays", replay)
     assert (response.status_code, "filter.min_attempts" in response.json()["detail"]) == (400, True)
+
+
+async def test_an_event_type_is_answered_with_its_schema_by_writes_and_reads_alike(sqlite_api: ApiFixture) -> None:
+    path, schema = "/operator/v1/event-types", {"type": "object"}
+    created = (await sqlite_api.post(path, {"name": "order.paid", "schema": schema})).json()
+    changed = (await sqlite_api.call("PATCH", f"{path}/order.paid", json={"schema": schema})).json()
+    assert created == changed == (await sqlite_api.get(f"{path}/order.paid")).json()
+    assert created["schema"] == schema
