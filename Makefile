@@ -29,7 +29,7 @@ bench: setup
 chaos: setup
 	$(BIN)/pytest -m "chaos or not chaos" -p no:randomly tests/acceptance
 	$(BIN)/pytest -m chaos tests/integration/docs tests/integration/pages tests/integration/cli
-	SENDOFF_FUZZ_EXAMPLES=100 $(BIN)/pytest tests/integration/api/test_fuzzing.py
+	SENDOFF_FUZZ_EXAMPLES=100 SENDOFF_FUZZ_PHASES=examples,coverage,fuzzing,stateful $(BIN)/pytest tests/integration/api/test_fuzzing.py
 	SENDOFF_TEST_LIVES=300 $(BIN)/pytest tests/integration/engine/test_state_machine.py
 	$(BIN)/pytest -m chaos tests/simulation
 

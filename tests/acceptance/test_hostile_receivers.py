@@ -81,7 +81,7 @@ COPIES = 8
 """Endpoints of each hostile receiver, so that it has several requests at once."""
 
 
-@pytest.fixture(params=[HTTP, TLS, pytest.param(HTTPS, marks=pytest.mark.chaos)])
+@pytest.fixture(params=[pytest.param(HTTP, marks=pytest.mark.chaos), TLS, pytest.param(HTTPS, marks=pytest.mark.chaos)])
 def scheme(request: pytest.FixtureRequest) -> str:
     found: str = request.param
     return found

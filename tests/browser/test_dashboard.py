@@ -58,7 +58,7 @@ async def test_work_is_done_by_the_keyboard_alone(site: Site, receiver: Receiver
     await tab.page.keyboard.press("Escape")
     await tab.page.get_by_role("dialog", name="Keys").wait_for(state="hidden")
     await tab.page.keyboard.type("gd")
-    await tab.page.get_by_role("heading", name="Deliveries").wait_for()
+    await tab.page.wait_for_url("**/dashboard/deliveries")
     await tab.page.keyboard.press("j")
     await tab.page.keyboard.press("Enter")
     await tab.page.get_by_role("heading", name=f"Delivery {letter['delivery_id']}").wait_for()

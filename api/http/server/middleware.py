@@ -139,9 +139,9 @@ def _refuse_head(scope: Scope) -> SendoffError | None:
 def _refuse_write(scope: Scope) -> SendoffError | None:
     """Why a write is refused by what is known of its key already."""
     app = scope.get("app")
-    if scope["method"] == "GET" or app is None:
+    context: Context | None = None if app is None else getattr(app.state, "context", None)  # a router has none
+    if scope["method"] == "GET" or context is None:
         return None
-    context: Context = app.state.context
     authorization = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
     return context.service(RefusedWriters.of).find(authorization, scope["path"], context.clock.now())
 

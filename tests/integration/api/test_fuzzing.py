@@ -23,6 +23,9 @@ from tests.support.servers import Server
 
 EXAMPLES = os.environ.get("SENDOFF_FUZZ_EXAMPLES", "10")
 _LONGEST_SECONDS = 300 + 20 * int(EXAMPLES)
+PHASES = os.environ.get("SENDOFF_FUZZ_PHASES", "examples,fuzzing")
+"""`coverage` and `stateful` take three times as long as these."""
+
 SEED = os.environ.get("SENDOFF_FUZZ_SEED", "20260424")
 """The same questions every time: what fails here fails for everybody. Another seed asks others."""
 
@@ -116,6 +119,7 @@ def run_schemathesis(fuzzed: Fuzzed, directory: Path) -> subprocess.CompletedPro
         # A schema cannot say all that a request needs: an address that is public, a cursor, a type that exists.
         *("--exclude-checks", "positive_data_acceptance"),
         *("--max-examples", EXAMPLES),
+        *("--phases", PHASES),
         *("--seed", SEED),
         *("--warnings", "off", "--no-color", "--suppress-health-check", "all"),
     ]
