@@ -7,8 +7,9 @@ Pure bookkeeping: no clock, no asyncio, no database. `now` is monotonic seconds 
 - Some slots are reserved for endpoints that are known to be fast.
 - An endpoint's concurrency limit starts at 1. A fast answer raises it to the endpoint's cap, a slower one doubles it,
   and without an answer it falls to 1. While the first answer of a fast endpoint is late, it is 2: one more attempt
-  tells whether the endpoint hangs or that request alone. Its rate limit and the limits of its targets (host and port,
-  per organization) hold as well.
+  tells whether the endpoint hangs or that request alone. Attempts in the slow bulkhead do not count against the limit
+  of an endpoint that answers others: a few requests that hang would hold up all that follow. Its rate limit and the
+  limits of its targets (host and port, per organization) hold as well.
 - An endpoint that is not known to answer is probed, one attempt at a time. Probes start at a rate that falls with the
   number of those outstanding, and endpoints take turns. One that does not answer gets more of them at once, up to its
   cap, while few are outstanding and no other endpoint waits for its probe.
@@ -508,6 +509,8 @@ class Admission(Generic[T]):
     def _limit(self, endpoint: _Endpoint[T]) -> int:
         """How many attempts of the endpoint may be in flight as far as its own answers tell."""
         limit = endpoint.limit
+        if endpoint.responsiveness is Responsiveness.SLOW:
+            limit += endpoint.slow  # it answers: those that hang do not tell against the others
         if endpoint.more_probes and not self._are_many_probes(besides=endpoint):
             limit += endpoint.more_probes
         return min(limit, self._cap(endpoint))
@@ -632,7 +635,7 @@ class Admission(Generic[T]):
                 was_fast = ticket.endpoint.is_fast
                 self._set_responsiveness(ticket.endpoint, Responsiveness.UNRESPONSIVE)
                 if was_fast:
-                    ticket.endpoint.limit = 2
+                    ticket.endpoint.limit = 2 + ticket.endpoint.slow
         for ticket in _pop_started(self._late, now - SLOW_AFTER_SECONDS):
             self._take(ticket.endpoint, -1)
             ticket.phase = _Phase.SLOW
