@@ -1,4 +1,4 @@
-"""Turns by name, usually an organization's id: so many at a time of each, the others wait in line."""
+"""Turns by name, usually an organization's id: a number at a time of each, the others wait in line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events from real brokers: accepted exactly once, whoever is killed meanwhile.
+"""Events from real brokers: accepted exactly once, whichever process is killed meanwhile.
 
 The long forms run with `-m chaos`: 100,000 messages each, or CHAOS_EVENTS.
 """

@@ -1,7 +1,7 @@
 """How many deliveries a replay feeds to each endpoint: what it takes until the next turn, and hardly more.
 
 What is fed waits in the endpoint's backlog, behind its live deliveries. A replay that fed more would gain nothing, and
-whoever cancels it would wait for all of that to be sent.
+a cancel would wait for all of that to be sent.
 """
 
 from __future__ import annotations
