@@ -24,8 +24,9 @@ from sendoff.audit import Actor, write_audit
 from sendoff.errors import Conflict, NotFound
 from sendoff.idempotency import answer_binding
 from sendoff.policy.states import DELETE, EndpointState
-from sendoff.store.queries.installation import moving
-from sendoff.store.tables import Delivery, Endpoint, EventType, IdempotencyRecord, Organization, User
+from sendoff.store.queries import accounts
+from sendoff.store.queries.installation import moving, transfers
+from sendoff.store.tables import Delivery, Endpoint, Event, EventType, IdempotencyRecord, Organization, User
 
 if TYPE_CHECKING:
     from sendoff.context import Context
@@ -147,7 +148,7 @@ class Move:
         """Users are known by their addresses, and may have another id in the new cell: the new ids by the old ones."""
         ids = {}
         for user in users:
-            there = await moving.user_by_email(tx, user.email)
+            there = await accounts.find_user(tx, user.email)
             ids[user.id] = user.id if there is None else there.id
             if there is None:
                 tx.add(User(**user.model_dump()))
@@ -157,7 +158,7 @@ class Move:
     def _sealed_again(self, endpoint: Endpoint) -> dict[str, bytes]:
         return {
             name: self._seal(getattr(endpoint, name), endpoint.id)
-            for name in moving.SEALED
+            for name in transfers.SEALED
             if getattr(endpoint, name) is not None
         }
 
@@ -206,16 +207,18 @@ class Move:
             taken = await moving.waiting_deliveries(tx, endpoints, limit=moving.ROWS_AT_ONCE)
             if not taken:
                 return False
-            await self._copy(tx, taken, is_open=True)
+            events = await moving.events_by_id(tx, (one.event_id for one in taken))
+            await self._copy(tx, events, taken, is_open=True)
             until = self.source.clock.now() + KEPT_TAKEN
             await moving.hand_over(tx, [one.id for one in taken], lease_token=token, until=until)
         return True
 
-    async def _copy(self, reading: Transaction, deliveries: Sequence[Delivery], *, is_open: bool) -> None:
-        """Copy the deliveries and what belongs to them; open ones as handed over."""
-        event_ids = {one.event_id for one in deliveries}
-        events = await moving.events_by_id(reading, event_ids)
-        rest = [*await moving.tags_of(reading, event_ids), *await moving.belongings(reading, deliveries)]
+    async def _copy(
+        self, reading: Transaction, events: Sequence[Event], deliveries: Sequence[Delivery], *, is_open: bool
+    ) -> None:
+        """Copy the events, these deliveries of them and what belongs to them; open ones as handed over."""
+        ids = [event.id for event in events]
+        rest = [*await moving.tags_of(reading, ids), *await moving.belongings(reading, deliveries)]
         async with self.target.database.write() as tx:
             await moving.insert_missing(tx, events)
             if is_open:
@@ -224,7 +227,7 @@ class Move:
             else:
                 await moving.insert_missing(tx, deliveries)
             await moving.insert_missing(tx, rest)
-            await moving.count_deliveries_again(tx, event_ids)
+            await moving.count_deliveries_again(tx, ids)
 
     async def _hand_over(self) -> None:
         async with self.source.database.write() as tx:
@@ -263,18 +266,10 @@ class Move:
                 events = await moving.events_after(tx, self.organization_id, after, limit=moving.ROWS_AT_ONCE)
                 if not events:
                     return count
-                ids = [event.id for event in events]
-                await self._copy(tx, await moving.finished_deliveries_of(tx, ids), is_open=False)
-                await self._copy_lone(tx, ids)
-            after, count = ids[-1], count + len(events)
+                finished = await moving.finished_deliveries_of(tx, [event.id for event in events])
+                await self._copy(tx, events, finished, is_open=False)
+            after, count = events[-1].id, count + len(events)
             self.report(f"{count} events of its history copied")
-
-    async def _copy_lone(self, reading: Transaction, event_ids: Sequence[str]) -> None:
-        """Events that nobody was sent."""
-        events, tags = await moving.events_by_id(reading, event_ids), await moving.tags_of(reading, event_ids)
-        async with self.target.database.write() as tx:
-            await moving.insert_missing(tx, [*events, *tags])
-            await moving.count_deliveries_again(tx, event_ids)
 
     async def _organization(self, tx: Transaction) -> Organization:
         found = await tx.get(Organization, self.organization_id)

@@ -13,6 +13,8 @@ from typing import Any, overload
 
 import orjson
 from sqlalchemy import BindParameter, CursorResult, TextClause, bindparam, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import SQLModel
 
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.types import Identifier, UtcDateTime, time_text
@@ -85,6 +87,13 @@ def json_text(value: object) -> str:
 def ids_parameter(ids: Iterable[str]) -> str:
     """Ids as the JSON document that `rows_from(tx, …, {"id": "uuid"})` reads."""
     return rows_parameter({"id": identifier} for identifier in ids)
+
+
+def insert_or_ignore(tx: Transaction, model: type[SQLModel]) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that leaves out rows whose unique columns are taken; concurrent inserts of the same are waited for."""
+    if is_sqlite(tx):
+        return sqlite.insert(model).on_conflict_do_nothing()
+    return postgresql.insert(model).on_conflict_do_nothing()
 
 
 def skip_locked(tx: Transaction, table: str) -> str:

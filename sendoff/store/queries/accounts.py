@@ -8,12 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import or_, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col, select
 
 from sendoff.ids import is_uuid
 from sendoff.policy.operational_events import OPERATORS
-from sendoff.store.engine.batch import execute, ids_parameter, read_json, read_time, rows_from
+from sendoff.store.engine.batch import execute, ids_parameter, insert_or_ignore, read_json, read_time, rows_from
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.paging import newest_first
 from sendoff.store.tables import ApiKey, Membership, Organization, User
@@ -119,8 +118,7 @@ async def insert_membership_if_new(tx: Transaction, membership: Membership) -> N
 
 async def _insert_if_new(tx: Transaction, row: User | Membership | Organization) -> None:
     """Insert the row unless a unique column says that it is there; a concurrent insert of it is waited for."""
-    insert = sqlite.insert if tx.get_bind().dialect.name == "sqlite" else postgresql.insert
-    await tx.execute(insert(type(row)).values(row.model_dump()).on_conflict_do_nothing())
+    await tx.execute(insert_or_ignore(tx, type(row)).values(row.model_dump()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import bindparam, delete, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col, select
 
-from sendoff.store.engine.batch import execute, rows_from, rows_parameter
+from sendoff.store.engine.batch import execute, insert_or_ignore, rows_from, rows_parameter
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.types import Identifier
 from sendoff.store.tables import IdempotencyRecord, Organization
@@ -22,8 +21,7 @@ _KEY = {"organization_id": "uuid", "key": "text"}
 
 async def insert_if_new(tx: Transaction, record: IdempotencyRecord) -> bool:
     """Insert the record unless its key is taken; a concurrent insert of the same key is waited for."""
-    insert = sqlite.insert if tx.get_bind().dialect.name == "sqlite" else postgresql.insert
-    statement = insert(IdempotencyRecord).values(record.model_dump()).on_conflict_do_nothing()
+    statement = insert_or_ignore(tx, IdempotencyRecord).values(record.model_dump())
     result = await tx.execute(statement.returning(col(IdempotencyRecord.key)))
     return result.first() is not None
 

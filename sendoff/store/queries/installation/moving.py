@@ -10,13 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Table, delete
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import delete, insert
 from sqlmodel import SQLModel, col, func, or_, select
 
 from sendoff.policy.states import ARRIVE, HAND_OVER, OPEN_DELIVERY_STATES, DeliveryState, ReplayState, UploadStatus
-from sendoff.store.encrypted_columns import ENDPOINTS
-from sendoff.store.engine.batch import execute, ids_parameter, is_sqlite, rows_from
+from sendoff.store.engine.batch import execute, ids_parameter, insert_or_ignore, rows_from
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.transitions import found_by, made_by
 from sendoff.store.tables import (
@@ -52,9 +50,6 @@ SMALL_TABLES: Sequence[type[SQLModel]] = (Membership, ApiKey, IdempotencyRecord,
 BELONGINGS: Sequence[type[SQLModel]] = (Attempt, LastExchange, DeadLetter)
 """What belongs to a delivery, by its `delivery_id`."""
 
-SEALED: Sequence[str] = ENDPOINTS.columns
-"""The columns of endpoints that hold secrets, each bound to the endpoint's id."""
-
 
 async def endpoints_of(tx: Transaction, organization_id: str) -> Sequence[Endpoint]:
     """All endpoints of the organization, deleted ones as well."""
@@ -78,10 +73,6 @@ async def all_of(tx: Transaction, model: type[SQLModel], organization_id: str) -
 
 async def every(tx: Transaction, model: type[SQLModel]) -> Sequence[Any]:
     return (await tx.scalars(select(model))).all()
-
-
-async def user_by_email(tx: Transaction, email: str) -> User | None:
-    return (await tx.scalars(select(User).where(col(User.email) == email))).first()
 
 
 async def is_replaying(tx: Transaction) -> bool:
@@ -149,7 +140,7 @@ async def arrive(tx: Transaction, organization_id: str, *, lease_token: str, now
             now=now,
         )
     query = select(func.count()).where(
-        col(Delivery.endpoint_id).in_(select(Endpoint.id).where(col(Endpoint.organization_id) == organization_id)),
+        _to_endpoints_of(organization_id),
         col(Delivery.state).in_(OPEN_DELIVERY_STATES),
     )
     return int((await tx.scalars(query)).one())
@@ -205,12 +196,11 @@ async def tags_of(tx: Transaction, event_ids: Iterable[str]) -> Sequence[EventTa
 
 async def insert_missing(tx: Transaction, rows: Iterable[SQLModel]) -> None:
     """Insert the rows that are not there yet, by their keys."""
-    insert = sqlite.insert if is_sqlite(tx) else postgresql.insert
     by_model: dict[type[SQLModel], list[dict[str, Any]]] = {}
     for row in rows:
         by_model.setdefault(type(row), []).append(row.model_dump())
     for model, values in by_model.items():
-        await tx.execute(insert(model).on_conflict_do_nothing(), values)
+        await tx.execute(insert_or_ignore(tx, model), values)
 
 
 async def replace_deliveries(
@@ -219,7 +209,7 @@ async def replace_deliveries(
     """Insert the deliveries as handed over, in place of those that an earlier try inserted."""
     await tx.execute(delete(Delivery).where(col(Delivery.id).in_([one.id for one in deliveries])))
     taken = {"state": DeliveryState.IN_FLIGHT, "lease_token": lease_token, "leased_until": until, "replay_id": None}
-    await tx.execute(_plain_insert(Delivery), [one.model_dump() | taken for one in deliveries])
+    await tx.execute(insert(Delivery), [one.model_dump() | taken for one in deliveries])
 
 
 async def statistics_of(tx: Transaction, subject_ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -237,7 +227,7 @@ async def replace_statistics(tx: Transaction, subject_ids: Sequence[str], rows: 
 async def handed_over(tx: Transaction, organization_id: str, *, lease_token: str) -> dict[str, str]:
     """The ids of the events of the deliveries that are handed over, by the deliveries' ids."""
     query = select(Delivery.id, Delivery.event_id).where(
-        col(Delivery.endpoint_id).in_(select(Endpoint.id).where(col(Endpoint.organization_id) == organization_id)),
+        _to_endpoints_of(organization_id),
         col(Delivery.state) == DeliveryState.IN_FLIGHT,
         col(Delivery.lease_token) == lease_token,
     )
@@ -254,6 +244,6 @@ async def drop_deliveries(tx: Transaction, event_ids: Mapping[str, str]) -> None
     await count_deliveries_again(tx, set(event_ids.values()))
 
 
-def _plain_insert(model: type[SQLModel]) -> Any:
-    table: Table = model.__table__  # type: ignore[attr-defined]
-    return table.insert()
+def _to_endpoints_of(organization_id: str) -> Any:
+    """The condition that a delivery is to an endpoint of the organization, by which there is an index."""
+    return col(Delivery.endpoint_id).in_(select(Endpoint.id).where(col(Endpoint.organization_id) == organization_id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, text, update
 from sqlalchemy import select as core_select
@@ -21,6 +21,9 @@ from sendoff.store.engine.transitions import made_by
 from sendoff.store.queries import operational_events
 from sendoff.store.queries.installation.overview import prefer_indexes
 from sendoff.store.tables import DeadLetter
+
+if TYPE_CHECKING:
+    from sendoff.store.queries.traffic.delivery_history import DeliveryFilter
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,16 +294,25 @@ def conditions(chosen: DeadLetterFilter) -> list[Any]:
         DeadLetter.last_response_status: chosen.response_status,
     }
     found: list[Any] = [col(column) == value for column, value in exact.items() if value is not None]
-    if chosen.status_class is not None:
-        found.append(col(DeadLetter.last_response_status).between(*statuses_of(chosen.status_class)))
-    if chosen.min_attempts is not None:
-        found.append(col(DeadLetter.attempt_count) >= chosen.min_attempts)
-    if chosen.since is not None:
-        found.append(col(DeadLetter.died_at) >= chosen.since)
-    if chosen.until is not None:
-        found.append(col(DeadLetter.died_at) < chosen.until)
+    found += within_bounds(
+        chosen, status=DeadLetter.last_response_status, attempts=DeadLetter.attempt_count, moment=DeadLetter.died_at
+    )
     if chosen.since_event_id is not None:
         found.append(col(DeadLetter.event_id) >= floor_of(chosen.since_event_id))
+    return found
+
+
+def within_bounds(chosen: DeadLetterFilter | DeliveryFilter, *, status: Any, attempts: Any, moment: Any) -> list[Any]:
+    """The filter's bounds as conditions on these columns."""
+    found: list[Any] = []
+    if chosen.status_class is not None:
+        found.append(col(status).between(*statuses_of(chosen.status_class)))
+    if chosen.min_attempts is not None:
+        found.append(col(attempts) >= chosen.min_attempts)
+    if chosen.since is not None:
+        found.append(col(moment) >= chosen.since)
+    if chosen.until is not None:
+        found.append(col(moment) < chosen.until)
     return found
 
 

@@ -15,7 +15,7 @@ from sendoff.policy.states import DeliveryState
 from sendoff.store.engine.batch import ids_parameter, is_sqlite, rows_from
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.paging import newest_first
-from sendoff.store.queries.traffic.dead_letters import statuses_of
+from sendoff.store.queries.traffic.dead_letters import within_bounds
 from sendoff.store.tables import Attempt, Delivery, Endpoint, Event, LastExchange
 
 NEWEST_ROWS = 10_000
@@ -235,17 +235,11 @@ def _conditions(chosen: DeliveryFilter) -> list[Any]:
         Delivery.last_response_status: chosen.response_status,
     }
     found: list[Any] = [col(column) == value for column, value in exact.items() if value is not None]
-    if chosen.status_class is not None:
-        found.append(col(Delivery.last_response_status).between(*statuses_of(chosen.status_class)))
-    if chosen.min_attempts is not None:
-        found.append(col(Delivery.attempt_count) >= chosen.min_attempts)
     if chosen.states is not None:
         found.append(_in_states(chosen.states))
-    if chosen.since is not None:
-        found.append(col(Delivery.created_at) >= chosen.since)
-    if chosen.until is not None:
-        found.append(col(Delivery.created_at) < chosen.until)
-    return found
+    return found + within_bounds(
+        chosen, status=Delivery.last_response_status, attempts=Delivery.attempt_count, moment=Delivery.created_at
+    )
 
 
 def _in_states(states: Sequence[DeliveryState]) -> Any:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col, select
 
-from sendoff.store.engine.batch import execute, is_sqlite
+from sendoff.store.engine.batch import execute, insert_or_ignore
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.paging import newest_first
 from sendoff.store.tables import RejectedMessage
@@ -16,8 +15,7 @@ from sendoff.store.tables import RejectedMessage
 
 async def insert_if_new(tx: Transaction, rows: Sequence[RejectedMessage]) -> None:
     """Insert the messages, except those that were rejected before."""
-    insert = sqlite.insert if is_sqlite(tx) else postgresql.insert
-    await tx.execute(insert(RejectedMessage).on_conflict_do_nothing(), [row.model_dump() for row in rows])
+    await tx.execute(insert_or_ignore(tx, RejectedMessage), [row.model_dump() for row in rows])
 
 
 async def list_rejected(
