@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import httpx
 import orjson
 from starlette.datastructures import Headers, State
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -131,7 +131,8 @@ class Router:
     async def _serve_operator(
         self, scope: Scope, receive: Receive, send: Send, placement: Placement, token: bytes
     ) -> None:
-        named, query = _without_cell(scope["query_string"])
+        named, pairs = _without_cell(scope["query_string"])
+        query = urlencode(pairs).encode()
         cells = placement.cells
         if named is not None:
             if named not in cells:
@@ -140,18 +141,20 @@ class Router:
         path, headers = scope["path"], _asking(scope, token)
         noun, is_read = path.removeprefix(operators.ROOT).split("/")[0], scope["method"] == "GET"
         if len(cells) == 1:
-            await self._client.forward(cells[0], scope, receive, send, query=urlencode(query).encode())
+            await self._client.forward(cells[0], scope, receive, send, query=query)
         elif operators.is_of_one_thing(path):
             cell = await self._cell_of(scope, cells, headers)
-            await self._client.forward(cell, scope, receive, send, query=urlencode(query).encode())
+            await self._client.forward(cell, scope, receive, send, query=query)
         elif is_read and noun in operators.MERGED:
-            await _answer(await operators.merged_list(self._client, cells, noun, dict(query), headers), scope, send)
+            found = await operators.merged_list(self._client, cells, noun, dict(pairs), headers)
+            await _shown(*found)(scope, receive, send)
         elif is_read and noun in operators.SIDE_BY_SIDE:
-            await _answer(await operators.side_by_side(self._client, cells, path, dict(query), headers), scope, send)
+            found = await operators.side_by_side(self._client, cells, path, dict(pairs), headers)
+            await _shown(*found)(scope, receive, send)
         else:
-            body = await _read(receive)
+            body = await Request(scope, receive).body()
             cell = await operators.cell_of_body(self._client, cells, _parsed(body), headers)
-            await self._client.forward(cell, scope, receive, send, query=urlencode(query).encode(), body=body)
+            await self._client.forward(cell, scope, receive, send, query=query, body=body)
 
     async def _cell_of(self, scope: Scope, cells: tuple[str, ...], headers: RawHeaders) -> str:
         try:
@@ -210,19 +213,5 @@ def _parsed(body: bytes) -> Any:
         return None  # the cell says what is wrong with it
 
 
-async def _read(receive: Receive) -> bytes:
-    pieces = []
-    while True:
-        message = await receive()
-        pieces.append(message.get("body", b""))
-        if message["type"] != "http.request" or not message.get("more_body"):
-            return b"".join(pieces)
-
-
-async def _answer(given: tuple[int, Mapping[str, Any]], scope: Scope, send: Send) -> None:
-    status, document = given
-
-    async def nothing() -> Any:
-        raise RuntimeError  # a response reads nothing
-
-    await Response(orjson.dumps(document), status, media_type="application/json")(scope, nothing, send)
+def _shown(status: int, document: Any) -> Response:
+    return Response(orjson.dumps(document), status, media_type="application/json")

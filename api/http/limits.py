@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
+from starlette.types import Scope
 
 from sendoff.accounts.authentication import Principal, hash_bearer_key
 from sendoff.context import Context
-from sendoff.errors import RateLimited, Unauthenticated, Unavailable
+from sendoff.errors import RateLimited, SendoffError, Unauthenticated, Unavailable
 from sendoff.observability.metrics import RATE_LIMITS_SKIPPED
 from sendoff.rate_windows import WINDOW_SECONDS, count, refuse_above, window_of
 from sendoff.turns import Turns
@@ -94,6 +95,16 @@ class RefusedWriters:
 def _area_of(path: str) -> str:
     """`/api/v1/uploads` of a path that begins with it: within an area all writes are counted."""
     return "/".join(path.split("/", 4)[:4])
+
+
+def refuse_writer(scope: Scope) -> SendoffError | None:
+    """Why a write is refused by what is known of its key already."""
+    app = scope.get("app")
+    if scope["method"] == "GET" or app is None:
+        return None
+    context: Context = app.state.context
+    authorization = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+    return context.service(RefusedWriters.of).find(authorization, scope["path"], context.clock.now())
 
 
 @asynccontextmanager

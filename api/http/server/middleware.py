@@ -14,7 +14,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
 from sendoff.clock import Clock, SystemClock
-from sendoff.context import Context
 from sendoff.errors import SendoffError, TooLarge
 from sendoff.ids import new_request_id
 from sendoff.observability.metrics import REQUEST_SECONDS, REQUESTS
@@ -31,7 +30,6 @@ from ..errors import (
     describe,
     respond,
 )
-from ..limits import RefusedWriters
 from .byte_budget import UnfinishedBodies
 from .client_address import TrustedProxies, client_network
 
@@ -70,10 +68,12 @@ class RequestMiddleware:
         proxies: TrustedProxies | None = None,
         clock: Clock | None = None,
         unfinished: UnfinishedBodies | None = None,
+        refuse: Callable[[Scope], SendoffError | None] = lambda _: None,
     ) -> None:
         """`body_limit`: bytes, for routes without a limit of their own. `body_timeout`: seconds, for all bodies.
 
-        `unfinished`: the bodies that are being received, if others count them too.
+        `unfinished`: the bodies that are being received, if others count them too. `refuse`: why a request is refused
+        before anything of it is looked up, if it is.
         """
         self._app = app
         self._clock = clock or SystemClock()
@@ -81,6 +81,7 @@ class RequestMiddleware:
         self._body_timeout = body_timeout
         self._proxies = proxies or TrustedProxies()
         self._unfinished = unfinished or UnfinishedBodies()
+        self._refuse = refuse
         # Uploads count their own bytes, by kind of upload.
         self._limits = {
             "/api/v1/events/batch": BATCH_LIMIT_BYTES,
@@ -113,7 +114,7 @@ class RequestMiddleware:
         REQUEST_SECONDS.labels(route).observe(self._clock.monotonic() - started)
 
     async def _handle(self, scope: Scope, receive: Receive, response: _Response) -> None:
-        refusal = _refuse_head(scope) or _refuse_write(scope)
+        refusal = _refuse_head(scope) or self._refuse(scope)
         if refusal is not None:
             await answer_problem(scope, refusal)(scope, receive, response)
             return
@@ -134,16 +135,6 @@ def _refuse_head(scope: Scope) -> SendoffError | None:
     if len(scope.get("query_string", b"")) > LONGEST_QUERY_BYTES:
         return UrlTooLong()
     return TooManyHeaders() if len(scope["headers"]) > MOST_HEADERS else None
-
-
-def _refuse_write(scope: Scope) -> SendoffError | None:
-    """Why a write is refused by what is known of its key already."""
-    app = scope.get("app")
-    context: Context | None = None if app is None else getattr(app.state, "context", None)  # a router has none
-    if scope["method"] == "GET" or context is None:
-        return None
-    authorization = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-    return context.service(RefusedWriters.of).find(authorization, scope["path"], context.clock.now())
 
 
 def _log_refusal(scope: Scope, method: str, response: _Response) -> None:
