@@ -23,6 +23,7 @@ from sendoff.operators.queries import get_endpoint
 if TYPE_CHECKING:
     from sendoff.context import Context
     from sendoff.store.queries.traffic.failures import FailureGroup
+    from sendoff.store.tables import Endpoint
 
 MUTE_SECONDS = 3600
 """How long a group is muted. Longer, and a failure that comes back the next day is overlooked."""
@@ -77,16 +78,8 @@ async def mute_failures(context: Context, actor: Actor, name: FailureName) -> Mu
         await context.redis.set(_key(name), document, ex=MUTE_SECONDS)
     except (RedisError, OSError):
         raise Unavailable(_AWAY) from None
-    async with context.database.write() as tx:
-        write_audit(
-            tx,
-            actor,
-            "failures.mute",
-            target=("endpoint", endpoint.id),
-            now=now,
-            organization_id=endpoint.organization_id,
-            after={"outcome": name.outcome, "reason": name.reason, "until": iso(mute.until)},
-        )
+    after = {"outcome": name.outcome, "reason": name.reason, "until": iso(mute.until)}
+    await _audit(context, actor, "failures.mute", endpoint, after=after)
     return mute
 
 
@@ -97,15 +90,22 @@ async def unmute_failures(context: Context, actor: Actor, name: FailureName) -> 
         await context.redis.delete(_key(name))
     except (RedisError, OSError):
         raise Unavailable(_AWAY) from None
+    before = {"outcome": name.outcome, "reason": name.reason}
+    await _audit(context, actor, "failures.unmute", endpoint, before=before)
+
+
+async def _audit(
+    context: Context, actor: Actor, action: str, endpoint: Endpoint, **sides: Mapping[str, object]
+) -> None:
     async with context.database.write() as tx:
         write_audit(
             tx,
             actor,
-            "failures.unmute",
+            action,
             target=("endpoint", endpoint.id),
             now=context.clock.now(),
             organization_id=endpoint.organization_id,
-            before={"outcome": name.outcome, "reason": name.reason},
+            **sides,
         )
 
 

@@ -1,4 +1,4 @@
-"""Turns by name: so many at once, the others in line."""
+"""Turns by name: a number of each at once, the others in line."""
 
 from __future__ import annotations
 

@@ -47,6 +47,20 @@ async def finish(cells: Cells) -> None:
         cells.advance(50_000)
 
 
+async def run_until(step: str, move: Move, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kill the mover behind this step."""
+    original = getattr(Move, step)
+
+    async def killed_after(self: Move, *given: object) -> object:
+        await original(self, *given)
+        raise Interrupted
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Move, step, killed_after)
+        with pytest.raises(Interrupted):
+            await move.run(settle_seconds=0)
+
+
 async def check_that_it_adds_up(cells: Cells) -> None:
     for cell in (cells.eu, cells.us):
         assert (await reconcile(cell.app.context)).findings == []
@@ -89,16 +103,7 @@ async def test_a_move_that_is_interrupted_goes_on(
 ) -> None:
     ids = await seed(cells, receiver)
     organization = cells.eu.app.principal.organization_id
-    with monkeypatch.context() as patched:
-        original = getattr(Move, step)
-
-        async def killed_after(self: Move, *given: object) -> object:
-            await original(self, *given)
-            raise Interrupted
-
-        patched.setattr(Move, step, killed_after)
-        with pytest.raises(Interrupted):
-            await cells.move(organization).run(settle_seconds=0)
+    await run_until(step, cells.move(organization), monkeypatch)
     await cells.eu.app.work()
     await cells.us.app.work()
     await cells.move(organization).run(settle_seconds=0)
@@ -113,16 +118,7 @@ async def test_a_move_that_is_given_up_leaves_the_old_cell_as_it_was(
 ) -> None:
     ids = await seed(cells, receiver)
     move = cells.move(cells.eu.app.principal.organization_id)
-    with monkeypatch.context() as patched:
-        original = getattr(Move, step)
-
-        async def killed_after(self: Move, *given: object) -> object:
-            await original(self, *given)
-            raise Interrupted
-
-        patched.setattr(Move, step, killed_after)
-        with pytest.raises(Interrupted):
-            await move.run(settle_seconds=0)
+    await run_until(step, move, monkeypatch)
     await move.give_up()
     ids.append((await cells.eu.publish())["id"])
     await finish(cells)
