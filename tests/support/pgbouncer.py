@@ -16,6 +16,7 @@ from tests.support.processes import start, stop
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 _UNPRIVILEGED = "nobody"
+_PORTS_TRIED = 3
 
 
 class PgBouncer:
@@ -28,6 +29,7 @@ class PgBouncer:
         self._directory = directory
         self._port = free_port()
         self._pool_mode = pool_mode
+        self._log = directory / f"pgbouncer-{pool_mode}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -36,8 +38,23 @@ class PgBouncer:
         return f"postgresql+asyncpg://postgres@127.0.0.1:{self._port}/{self._database}"
 
     def start(self) -> None:
-        """Start it and wait until it takes connections."""
+        """Start it and wait until it takes connections; on the next port when its own was taken meanwhile."""
         assert PROGRAM is not None
+        options = {"user": pwd.getpwnam(_UNPRIVILEGED).pw_uid} if os.geteuid() == 0 else {}
+        for _ in range(_PORTS_TRIED):
+            with self._log.open("wb") as log:
+                self._process = start([PROGRAM, self._write_configuration()], stderr=log, **options)
+            eventually_blocking(
+                lambda: self._answers() or self._has_ended,
+                within=30,
+                what=lambda: f"PgBouncer takes connections:\n{self._log.read_text()}",
+            )
+            if not self._has_ended:
+                return
+            self._port = free_port()
+        raise AssertionError(f"PgBouncer ended by itself:\n{self._log.read_text()}")
+
+    def _write_configuration(self) -> Path:
         users, configuration = self._directory / "users.txt", self._directory / f"{self._pool_mode}.ini"
         users.write_text('"postgres" ""\n')
         configuration.write_text(
@@ -54,13 +71,15 @@ class PgBouncer:
             default_pool_size = {4 if self._pool_mode == "transaction" else 40}
             """.replace("            ", "")
         )
-        options = {"user": pwd.getpwnam(_UNPRIVILEGED).pw_uid} if os.geteuid() == 0 else {}
-        self._process = start([PROGRAM, "-q", configuration], stderr=subprocess.DEVNULL, **options)
-        eventually_blocking(self._answers, within=15, what="PgBouncer takes connections")
+        return configuration
 
     def stop(self) -> None:
         if self._process is not None:
             stop(self._process)
+
+    @property
+    def _has_ended(self) -> bool:
+        return self._process is not None and self._process.poll() is not None
 
     def _answers(self) -> bool:
         with socket.socket() as client:

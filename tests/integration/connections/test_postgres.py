@@ -173,6 +173,7 @@ async def test_everything_works_through_a_pooler(
 ) -> None:
     """Forty clients share four connections, in which a named statement of one would be another's error."""
     pooler = PgBouncer(servers_directory, empty_postgres_url, pool_mode=pool_mode)
+    pooler.start()
     databases = [Database.open(pooler.url) for _ in range(2)]
 
     async def use(number: int) -> None:
@@ -186,7 +187,6 @@ async def test_everything_works_through_a_pooler(
             assert tuple(row) == (number, [1])
 
     try:
-        pooler.start()
         with ThreadPoolExecutor(1) as pool:
             pool.submit(migrate, pooler.url).result()
         await asyncio.gather(*(use(number) for number in range(40)))
