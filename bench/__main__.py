@@ -10,16 +10,16 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.calibration import NoiseMeter
-from bench.databases import BenchDatabase, Postgres, Sqlite
-from bench.environment import measure_environment
 from bench.fixtures import create_fixtures
-from bench.measuring import Meter
-from bench.options import Options, parse_options
-from bench.profiling import Profiler
+from bench.measurement.calibration import NoiseMeter
+from bench.measurement.databases import BenchDatabase, Postgres, Sqlite
+from bench.measurement.environment import measure_environment
+from bench.measurement.profiling import Profiler
+from bench.measurement.snapshots import Meter
+from bench.options import BenchOptions, parse_options
+from bench.processes.servers import ReceiverProcess, Servers
 from bench.report import render_report, write_results
 from bench.scenarios import FIXED_RATE, Bench, Result
-from bench.servers import ReceiverProcess, Servers
 from bench.table import Run, number
 
 _STARTED = time.monotonic()
@@ -45,7 +45,7 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def _run_on(name: str, options: Options, parent: Path) -> Run:
+def _run_on(name: str, options: BenchOptions, parent: Path) -> Run:
     directory = parent / name
     directory.mkdir()
     _tell(f"{name}: starting")
@@ -70,7 +70,7 @@ def _run_on(name: str, options: Options, parent: Path) -> Run:
     return run
 
 
-async def _measure(meter: Meter, options: Options, directory: Path, run: Run) -> None:
+async def _measure(meter: Meter, options: BenchOptions, directory: Path, run: Run) -> None:
     await meter.database.connect()
     try:
         keys = await create_fixtures(meter.servers.environment, options, meter.receiver.hosts, meter.receiver.port)

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import structlog
 
-from bench.databases import BenchDatabase, Postgres, Sqlite
+from bench.measurement.databases import BenchDatabase, Postgres, Sqlite
 from bench.table import aligned, percentile
 from sendoff.accounts.authentication import EVENTS_WRITE
 from sendoff.accounts.organizations import create_key, create_organization
@@ -49,7 +49,7 @@ _TYPE = "upload.completed"
 
 
 @dataclass
-class Organization:
+class Publisher:
     """Who publishes, and to how many endpoints."""
 
     authorization: str
@@ -64,7 +64,7 @@ class Organization:
         return (time.perf_counter() - started) * 1000
 
 
-async def found(context: Context, endpoints: int, *, filtered: bool) -> Organization:
+async def found(context: Context, endpoints: int, *, filtered: bool) -> Publisher:
     """A new organization with that many endpoints; each filter takes a hundredth of the events."""
     organization = await create_organization(context, _ACTOR, name="Bench", credits=None)
     minted = await create_key(
@@ -87,10 +87,10 @@ async def found(context: Context, endpoints: int, *, filtered: bool) -> Organiza
                     updated_at=now,
                 )
             )
-    return Organization(f"Bearer {minted.key}", context.service(PublishBatcher))
+    return Publisher(f"Bearer {minted.key}", context.service(PublishBatcher))
 
 
-async def cpu_of(organization: Organization, events: int) -> tuple[float, list[float]]:
+async def cpu_of(organization: Publisher, events: int) -> tuple[float, list[float]]:
     """Milliseconds of CPU time for each event, and the sorted times until they were accepted."""
     for number in range(WARM_UP):
         await organization.publish(number)
@@ -99,10 +99,10 @@ async def cpu_of(organization: Organization, events: int) -> tuple[float, list[f
     return (time.process_time() - before) * 1000 / events, sorted(taken)
 
 
-async def beside(neighbour: Organization, busy: Organization, *, rate: float, seconds: float) -> list[float]:
+async def beside(neighbour: Publisher, busy: Publisher, *, rate: float, seconds: float) -> list[float]:
     """The neighbour's sorted times until acceptance while both publish at the rate."""
 
-    async def at_rate(organization: Organization) -> list[float]:
+    async def at_rate(organization: Publisher) -> list[float]:
         begun = time.perf_counter()
         running = []
         for number in range(int(rate * seconds)):

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import structlog
 
-from bench.options import Options
+from bench.options import BenchOptions
 from sendoff.accounts import organizations
 from sendoff.accounts.authentication import EVENTS_WRITE, WEBHOOKS_MANAGE, authenticate
 from sendoff.audit import Actor
@@ -31,7 +31,7 @@ _AT_ONCE = 8
 
 
 async def create_fixtures(
-    environment: Mapping[str, str], options: Options, hosts: Sequence[str], port: int
+    environment: Mapping[str, str], options: BenchOptions, hosts: Sequence[str], port: int
 ) -> list[str]:
     """Create organizations and endpoints; returns the keys of the organizations."""
     urls = [f"http://{hosts[number % len(hosts)]}:{port}/hook/{number}" for number in range(options.endpoints)]

@@ -52,7 +52,7 @@ class Closings:
     """First attempts that failed, by what went wrong."""
 
 
-class Receiver(asyncio.Protocol):
+class ClosingReceiver(asyncio.Protocol):
     """A connection that its receiver ends when it was idle for a while."""
 
     _transport: asyncio.Transport
@@ -91,7 +91,7 @@ async def measure(way: str, *, idle_seconds: float, rate: float, seconds: float)
     closings, opened = Closings(way, idle_seconds), Counter[str]()
     policy = AddressPolicy(allow_networks=(ip_network("127.0.0.0/8"),), allow_http=True)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Receiver(closings, opened), "0.0.0.0", 0)  # noqa: S104 - all of 127.0.0.0/8
+    server = await loop.create_server(lambda: ClosingReceiver(closings, opened), "0.0.0.0", 0)  # noqa: S104 - all of 127.0.0.0/8
     port = server.sockets[0].getsockname()[1]
     targets = [
         check_url(f"http://127.0.{number // 250 + 1}.{number % 250 + 1}:{port}/hook", policy)

@@ -12,7 +12,7 @@ DATABASES = ("postgres", "sqlite")
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class BenchOptions:
     """One run. Times are seconds, numbers of requests are events."""
 
     databases: tuple[str, ...]
@@ -38,7 +38,7 @@ class Options:
         return max(1, self.endpoints // self.fanout)
 
 
-def parse_options(arguments: list[str] | None = None) -> Options:
+def parse_options(arguments: list[str] | None = None) -> BenchOptions:
     """The options; ends the process with a sentence when they make no sense."""
     given = _parser().parse_args(arguments)
     if given.quick:
@@ -47,10 +47,10 @@ def parse_options(arguments: list[str] | None = None) -> Options:
     del given.quick
     given.databases = tuple(given.databases or DATABASES)
     given.settings = tuple(given.settings or ())
-    return Options(**vars(given))
+    return BenchOptions(**vars(given))
 
 
-def describe(options: Options) -> list[str]:
+def describe(options: BenchOptions) -> list[str]:
     """The settings of the run, for people."""
     lines = [
         f"{options.endpoints} endpoints on {options.hosts} hosts, {options.organizations} organizations, "

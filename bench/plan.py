@@ -7,13 +7,13 @@ from array import array
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.receiver import EVENT_ID_LENGTH
+from bench.processes.receiver import EVENT_ID_LENGTH
 
 _EVENT_ID = b'"id":"'
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class LoadPlan:
     """What to send where: `heads` take turns, each followed by the next of `bodies`.
 
     Ends after `seconds` or `most` requests.
@@ -36,7 +36,7 @@ class Plan:
         return path
 
     @classmethod
-    def load(cls, path: Path) -> Plan:
+    def load(cls, path: Path) -> LoadPlan:
         return cls(**json.loads(path.read_text()))
 
 
@@ -57,7 +57,7 @@ class LoadResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PublishAnswer:
     """An accepted event: when its request was due, and when its answer was here."""
 
     event_id: bytes
@@ -81,13 +81,13 @@ class Answers:
         path.write_bytes(self._times.tobytes() + bytes(self._ids))
 
 
-def read_answers(path: Path) -> list[Answer]:
+def read_answers(path: Path) -> list[PublishAnswer]:
     """What `Answers.dump` wrote."""
     content = path.read_bytes()
     count = len(content) // (16 + EVENT_ID_LENGTH)
     times = array("d", content[: 16 * count])
     ids = content[16 * count :]
     return [
-        Answer(ids[EVENT_ID_LENGTH * n : EVENT_ID_LENGTH * (n + 1)], times[2 * n], times[2 * n + 1])
+        PublishAnswer(ids[EVENT_ID_LENGTH * n : EVENT_ID_LENGTH * (n + 1)], times[2 * n], times[2 * n + 1])
         for n in range(count)
     ]

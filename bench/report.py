@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.calibration import REFERENCE_MS
-from bench.databases import POSTGRES_SETTINGS
-from bench.environment import Environment, describe_machine
-from bench.measuring import PARTS
-from bench.options import Options, describe
+from bench.measurement.calibration import REFERENCE_MS
+from bench.measurement.databases import POSTGRES_SETTINGS
+from bench.measurement.environment import Environment, describe_machine
+from bench.measurement.snapshots import PARTS
+from bench.options import BenchOptions, describe
 from bench.table import Run, number, render
 from sendoff.clock import SystemClock
 
@@ -34,7 +34,7 @@ _HOW_TO_READ = """\
 """
 
 
-def render_report(command: str, options: Options, environment: Environment, runs: Sequence[Run]) -> str:
+def render_report(command: str, options: BenchOptions, environment: Environment, runs: Sequence[Run]) -> str:
     """Markdown."""
     now = SystemClock().now()
     parts = [

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.measuring import Meter, Snapshot, Usage
-from bench.options import Options
-from bench.plan import LoadResult, Plan, read_answers
-from bench.receiver import read_arrivals
-from bench.requests import heads, many_events, one_event
-from bench.servers import run_load
+from bench.measurement.snapshots import Meter, Snapshot, Usage
+from bench.options import BenchOptions
+from bench.plan import LoadPlan, LoadResult, read_answers
+from bench.processes.receiver import read_arrivals
+from bench.processes.requests import heads, many_events, one_event
+from bench.processes.servers import run_load
 from tests.support.polling import eventually
 
 BATCH = 100
@@ -44,7 +44,7 @@ class Result:
 class Bench:
     """One installation, and what is needed to load it."""
 
-    options: Options
+    options: BenchOptions
     directory: Path
     meter: Meter
     keys: Sequence[str]
@@ -90,7 +90,7 @@ class Bench:
         result.recorded_per_second = result.deliveries / result.usage.seconds
         return await self._complete(result)
 
-    async def _measure(self, name: str, plan: Plan, *, events_each: int = 1) -> Result:
+    async def _measure(self, name: str, plan: LoadPlan, *, events_each: int = 1) -> Result:
         delivered = await self._start_counting()
         before = await self.meter.read()
         outcome = self._load(plan)
@@ -106,7 +106,7 @@ class Bench:
         await self.meter.database.forget_statements()
         return await self.meter.database.count_delivered()
 
-    def _load(self, plan: Plan) -> LoadResult:
+    def _load(self, plan: LoadPlan) -> LoadResult:
         outcome = run_load(plan, self.directory)
         if outcome.refused:
             log = self.meter.servers.log("api")
@@ -154,10 +154,10 @@ class Bench:
         result.after_answer = sorted((at - answer.answered) * 1000 for answer, at in matched)
         result.after_sending = sorted((at - answer.sent) * 1000 for answer, at in matched)
 
-    def singles(self, *, most: int = 1_000_000, rate: float = 0) -> Plan:
+    def singles(self, *, most: int = 1_000_000, rate: float = 0) -> LoadPlan:
         """What the load generator is to send: one event per POST."""
         body = one_event(self.options.payload)
-        return Plan(
+        return LoadPlan(
             host="127.0.0.1",
             port=self.meter.servers.api_port,
             heads=heads("/api/v1/events", self.keys, self.meter.servers.api_port, body),
@@ -170,9 +170,9 @@ class Bench:
             answers=str(self.directory / "answers"),
         )
 
-    def _batches(self, events: int) -> Plan:
+    def _batches(self, events: int) -> LoadPlan:
         body = many_events(self.options.payload, BATCH)
-        return Plan(
+        return LoadPlan(
             host="127.0.0.1",
             port=self.meter.servers.api_port,
             heads=heads("/api/v1/events/batch", self.keys, self.meter.servers.api_port, body),

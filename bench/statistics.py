@@ -19,7 +19,7 @@ from pathlib import Path
 
 import asyncpg
 
-from bench.databases import POSTGRES_SETTINGS
+from bench.measurement.databases import POSTGRES_SETTINGS
 from sendoff.clock import SystemClock
 from sendoff.context import Context
 from sendoff.operators.installation.overview import get_overview

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.calibration import REFERENCE_MS
-from bench.measuring import PARTS
+from bench.measurement.calibration import REFERENCE_MS
+from bench.measurement.snapshots import PARTS
 from bench.scenarios import Result
 
 NOTHING = "–"

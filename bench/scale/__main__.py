@@ -12,18 +12,18 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from bench.calibration import calibrate
-from bench.scale.backlog import measure_backlog
-from bench.scale.endpoints import measure_endpoints
-from bench.scale.fanout import measure_fanout
-from bench.scale.history import measure_history
+from bench.measurement.calibration import calibrate
+from bench.scale.experiments.backlog import measure_backlog
+from bench.scale.experiments.endpoints import measure_endpoints
+from bench.scale.experiments.fanout import measure_fanout
+from bench.scale.experiments.history import measure_history
+from bench.scale.experiments.pages import measure_pages
+from bench.scale.experiments.partitions import measure_partitions
+from bench.scale.experiments.retention import measure_retention
+from bench.scale.experiments.waiting import measure_waiting
+from bench.scale.experiments.workers import measure_workers
 from bench.scale.options import ScaleOptions, parse_scale_options
-from bench.scale.pages import measure_pages
-from bench.scale.partitions import measure_partitions
 from bench.scale.report import describe_run, read_sections, render
-from bench.scale.retention import measure_retention
-from bench.scale.waiting import measure_waiting
-from bench.scale.workers import measure_workers
 
 RESULTS = Path(__file__).parents[1] / "SCALE.md"
 

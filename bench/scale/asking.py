@@ -21,14 +21,14 @@ _PAGES = """
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class QueryStep:
     """Something to be measured; `ask` is given what the step before it gave."""
 
     name: str
     ask: Callable[[Any], Awaitable[Any]]
 
 
-Routine = Sequence[Step]
+Routine = Sequence[QueryStep]
 """Steps that are taken one after the other, over and over."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.databases import Postgres
+from bench.measurement.databases import Postgres
 from bench.table import aligned
 
 _SIZES = """

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from bench.environment import describe_machine
-from bench.measuring import PARTS
+from bench.measurement.environment import describe_machine
+from bench.measurement.snapshots import PARTS
 from sendoff.clock import SystemClock
 
 TITLES = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from bench.fixtures import EVENT_TYPE
-from bench.requests import some_data
+from bench.processes.requests import some_data
 
 _SLICE = 1_000  # rows that share their times and make one piece of a COPY
 _NULL = r"\N"

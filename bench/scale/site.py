@@ -8,21 +8,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench.calibration import NoiseMeter
-from bench.databases import POSTGRES_SETTINGS, Postgres
 from bench.fixtures import create_fixtures
-from bench.measuring import Meter
-from bench.options import Options, parse_options
-from bench.profiling import Profiler
+from bench.measurement.calibration import NoiseMeter
+from bench.measurement.databases import POSTGRES_SETTINGS, Postgres
+from bench.measurement.profiling import Profiler
+from bench.measurement.snapshots import Meter
+from bench.options import BenchOptions, parse_options
+from bench.processes.servers import ReceiverProcess, Servers
 from bench.scenarios import Bench
-from bench.servers import ReceiverProcess, Servers
 
 
 @dataclass(frozen=True)
 class Site:
     """What runs, and how to load and measure it. No worker runs at first."""
 
-    options: Options
+    options: BenchOptions
     directory: Path
     database: Postgres
     meter: Meter

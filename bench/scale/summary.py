@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.calibration import REFERENCE_MS
-from bench.measuring import PARTS, Usage
+from bench.measurement.calibration import REFERENCE_MS
+from bench.measurement.snapshots import PARTS, Usage
 from bench.scenarios import Result
 from bench.table import aligned, number, percentile
 

@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.__main__ import RESULTS
-from bench.calibration import NoiseMeter
-from bench.databases import Postgres
 from bench.fixtures import register_urls
-from bench.measuring import Meter, Usage
+from bench.measurement.calibration import NoiseMeter
+from bench.measurement.databases import Postgres
+from bench.measurement.profiling import Profiler
+from bench.measurement.snapshots import Meter, Usage
 from bench.options import names as one_of
-from bench.plan import LoadResult, Plan, read_answers
-from bench.profiling import Profiler
-from bench.receiver import read_arrivals
+from bench.plan import LoadPlan, LoadResult, read_answers
+from bench.processes.receiver import read_arrivals
+from bench.processes.servers import ReceiverProcess, Servers, run_load
 from bench.report import write_results
-from bench.servers import ReceiverProcess, Servers, run_load
-from bench.traffic.report import Measured, render_traffic
+from bench.traffic.report import TrafficResult, render_traffic
 from bench.traffic.resolver import use_resolver
 from bench.traffic.shape import DOMAIN, in_turn, names, power_law
 from tests.support.ports import free_port
@@ -37,7 +37,7 @@ _WARM_UP_PER_SECOND, _ANSWERS_SECONDS = 400.0, 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class TrafficOptions:
     """One run."""
 
     only: tuple[str, ...]
@@ -88,7 +88,7 @@ def main() -> int:
     return 0
 
 
-def _parse() -> Options:
+def _parse() -> TrafficOptions:
     parser = argparse.ArgumentParser(prog="python -m bench.traffic", description=main.__doc__)
     parser.add_argument("--only", type=one_of(SCENARIOS), default=SCENARIOS, help=f"some of {','.join(SCENARIOS)}")
     parser.add_argument("--names", type=int, default=1_000, help="host names, each with an endpoint")
@@ -98,10 +98,10 @@ def _parse() -> Options:
     parser.add_argument("--write", action="store_true", help="write the section of bench/RESULTS.md")
     given = parser.parse_args()
     given.settings = tuple(given.settings)
-    return Options(**vars(given))
+    return TrafficOptions(**vars(given))
 
 
-async def _measure(meter: Meter, options: Options, directory: Path) -> list[Measured]:
+async def _measure(meter: Meter, options: TrafficOptions, directory: Path) -> list[TrafficResult]:
     receiver, servers = meter.receiver, meter.servers
     urls = [f"https://{host}:{receiver.port}/hook" for host in receiver.hosts]
     await meter.database.connect()
@@ -126,10 +126,10 @@ async def _measure(meter: Meter, options: Options, directory: Path) -> list[Meas
 
 def _plan(
     servers: Servers, requests: tuple[Sequence[str], Sequence[str]], seconds: float, rate: float, directory: Path
-) -> Plan:
+) -> LoadPlan:
     """`rate`: requests per second, 0 for a closed loop."""
     found, bodies = requests
-    return Plan(
+    return LoadPlan(
         host="127.0.0.1",
         port=servers.api_port,
         heads=list(found),
@@ -143,7 +143,7 @@ def _plan(
     )
 
 
-async def _run(meter: Meter, name: str, plan: Plan, directory: Path) -> Measured:
+async def _run(meter: Meter, name: str, plan: LoadPlan, directory: Path) -> TrafficResult:
     meter.receiver.reset()
     before = await meter.read()
     outcome = await asyncio.to_thread(run_load, plan, directory)
@@ -154,7 +154,7 @@ async def _run(meter: Meter, name: str, plan: Plan, directory: Path) -> Measured
     return _measured(meter, name, outcome, usage, directory)
 
 
-def _measured(meter: Meter, name: str, outcome: LoadResult, usage: Usage, directory: Path) -> Measured:
+def _measured(meter: Meter, name: str, outcome: LoadResult, usage: Usage, directory: Path) -> TrafficResult:
     receiver = meter.receiver
     connections = receiver.connections()
     arrivals = read_arrivals(receiver.dump(directory / "receipts"))
@@ -162,7 +162,7 @@ def _measured(meter: Meter, name: str, outcome: LoadResult, usage: Usage, direct
     for event_id, at in arrivals:
         first.setdefault(event_id, at)
     answers = read_answers(directory / "answers")
-    return Measured(
+    return TrafficResult(
         name=name,
         usage=usage,
         events=outcome.answered,

@@ -2,7 +2,7 @@
 
     python -m bench.traffic.receiver PORT NAME_SERVER_PORT CERTIFICATE
 
-Takes the commands of `bench.receiver`.
+Takes the commands of `bench.processes.receiver`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from random import Random
 
 import uvloop
 
-from bench.receiver import ANSWER, Commands, Log, Receiver
+from bench.processes.receiver import ANSWER, Log, Receiver, ReceiverCommands
 from bench.traffic.resolver import NameServer
 from bench.traffic.shape import FAILING, SEED, TIMING_OUT, answer_seconds
 
@@ -45,7 +45,7 @@ async def _serve(port: int, name_server_port: int, certificate: str) -> None:
     loop = asyncio.get_running_loop()
     await loop.create_datagram_endpoint(NameServer, ("127.0.0.1", name_server_port))
     await loop.create_server(lambda: SlowReceiver(log, random), "127.0.0.1", port, ssl=context, backlog=1024)
-    commands = Commands(log)
+    commands = ReceiverCommands(log)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     await commands.until_ended()

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.calibration import REFERENCE_MS
-from bench.measuring import PARTS, Usage
+from bench.measurement.calibration import REFERENCE_MS
+from bench.measurement.snapshots import PARTS, Usage
 from bench.table import aligned, number, percentile
 from bench.traffic.shape import FAILING, FASTEST_SECONDS, LARGEST_BYTES, SLOWEST_SECONDS, SMALLEST_BYTES, TIMING_OUT
 from sendoff.clock import SystemClock
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class TrafficResult:
     """One scenario. Latencies are sorted milliseconds."""
 
     name: str
@@ -30,7 +30,7 @@ class Measured:
     """Open ones of the worker."""
 
 
-def render_traffic(command: str, count: int, measured: Sequence[Measured]) -> str:
+def render_traffic(command: str, count: int, measured: Sequence[TrafficResult]) -> str:
     """Markdown."""
     rows = [["", *(_title(one) for one in measured)]]
     rows += [[title, *(cell(one) for one in measured)] for title, cell in _ROWS]
@@ -51,19 +51,19 @@ CPU times are µs for each attempt (of the API for each event), on a machine on 
 """
 
 
-def _title(one: Measured) -> str:
+def _title(one: TrafficResult) -> str:
     return f"{one.name}/s" if one.name.isdigit() else one.name
 
 
-def _cpu(part: str) -> Callable[[Measured], str]:
-    def cell(one: Measured) -> str:
+def _cpu(part: str) -> Callable[[TrafficResult], str]:
+    def cell(one: TrafficResult) -> str:
         count = one.events if part == "api" else one.attempts
         return number(one.usage.cpu[part] / count * 1e6 * REFERENCE_MS / one.usage.calibration_ms)
 
     return cell
 
 
-_ROWS: tuple[tuple[str, Callable[[Measured], str]], ...] = (
+_ROWS: tuple[tuple[str, Callable[[TrafficResult], str]], ...] = (
     ("events accepted/s", lambda one: number(one.accepted_per_second)),
     ("attempts", lambda one: number(one.attempts)),
     *((f"{part}: CPU µs", _cpu(part)) for part in PARTS),

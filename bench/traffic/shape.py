@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import exp, log
 from random import Random
 
-from bench.requests import heads, one_event
+from bench.processes.requests import heads, one_event
 
 DOMAIN = "receivers.test"
 """The names are in a domain that the DNS does not have (RFC 6761)."""

@@ -18,7 +18,7 @@ GROWING = {"sendoff/store/migrations/versions"}
 
 PACKAGES = sorted(
     found.parent
-    for top in ("sendoff", "api", "worker")
+    for top in ("sendoff", "api", "worker", "bench")
     for found in (ROOT / top).rglob("__init__.py")
     if str(found.parent.relative_to(ROOT)) not in GROWING
 )

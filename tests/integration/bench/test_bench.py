@@ -9,12 +9,12 @@ from pathlib import Path
 import orjson
 import pytest
 
-from bench.accounting import ProcessTable
-from bench.load import run_plan
+from bench.measurement.accounting import ProcessTable
 from bench.options import parse_options
-from bench.plan import Plan, read_answers
-from bench.receiver import EVENT_ID_LENGTH, Log, Receiver, read_arrivals
-from bench.requests import many_events, one_event
+from bench.plan import LoadPlan, read_answers
+from bench.processes.load_generator import run_plan
+from bench.processes.receiver import EVENT_ID_LENGTH, Log, Receiver, read_arrivals
+from bench.processes.requests import many_events, one_event
 from bench.table import percentile
 from tests.support.polling import eventually
 
@@ -66,7 +66,7 @@ async def test_the_load_generator_sends_as_many_requests_as_planned_and_notes_ea
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    plan = Plan(
+    plan = LoadPlan(
         host="127.0.0.1",
         port=port,
         heads=["POST /a HTTP/1.1\r\n\r\n", "POST /b HTTP/1.1\r\n\r\n"],

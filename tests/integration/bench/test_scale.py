@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from bench.scale.hot import background, hot_path
+from bench.scale.experiments.hot_statements import background, hot_path
 from bench.scale.options import EXPERIMENTS, parse_scale_options
 from bench.scale.report import TITLES, read_sections, render
 from bench.scale.rows import COLUMNS, DEAD, DELIVERED, DUE, WAITING, Seed, SeedEndpoint, SeedState, lines

@@ -11,7 +11,7 @@ from statistics import median
 
 import pytest
 
-from bench.receiver import ANSWER, Log
+from bench.processes.receiver import ANSWER, Log
 from bench.report import write_results
 from bench.traffic.receiver import SlowReceiver
 from bench.traffic.resolver import NameServer, use_resolver

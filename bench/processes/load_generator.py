@@ -3,7 +3,7 @@
 Closed loop: each connection sends its next request when the last one is answered. Fixed rate: a request is sent when
 it is sent on schedule regardless of the others, and its time counts from then, so that a stalled server cannot hide.
 
-    python -m bench.load PLAN.json      the outcome goes to standard output as JSON
+    python -m bench.processes.load_generator PLAN.json      the outcome goes to standard output as JSON
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import cast
 
 import uvloop
 
-from bench.plan import Answers, LoadResult, Plan
+from bench.plan import Answers, LoadPlan, LoadResult
 
 _LENGTH = b"ength: "  # of Content-Length, in any case
 _TICK_SECONDS = 0.001
@@ -31,7 +31,7 @@ _PATIENCE_SECONDS = 120
 class Load:
     """The requests, the connections that are free, and the outcome so far."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: LoadPlan) -> None:
         self.outcome = LoadResult()
         self.answers = Answers() if plan.answers else None
         self.done = asyncio.get_running_loop().create_future()
@@ -43,10 +43,10 @@ class Load:
         self._left = self._total
         self._under_way = 0
         self._due: deque[float] = deque()
-        self._free: list[Connection] = []
+        self._free: list[LoadConnection] = []
         self._deadline = 0.0
 
-    def start(self, connections: list[Connection]) -> None:
+    def start(self, connections: list[LoadConnection]) -> None:
         self._free = connections
         self.outcome.started = time.monotonic()
         self._deadline = self.outcome.started + self._plan.seconds
@@ -56,7 +56,7 @@ class Load:
         for connection in list(connections):
             self._next(connection)
 
-    def answered(self, connection: Connection, response: bytes, sent: float) -> None:
+    def answered(self, connection: LoadConnection, response: bytes, sent: float) -> None:
         now = time.monotonic()
         self._under_way -= 1
         if response[9:12] == self._expected:
@@ -84,13 +84,13 @@ class Load:
         if not self.done.done():
             self.done.set_result(None)
 
-    def _next(self, connection: Connection, now: float = 0.0) -> None:
+    def _next(self, connection: LoadConnection, now: float = 0.0) -> None:
         if self._left and now < self._deadline:
             self._send(connection, now or time.monotonic())
         elif not self._under_way:
             self._finish()
 
-    def _send(self, connection: Connection, sent: float) -> None:
+    def _send(self, connection: LoadConnection, sent: float) -> None:
         self._left -= 1
         self._under_way += 1
         connection.send((next(self._heads), next(self._bodies)), sent)
@@ -111,7 +111,7 @@ class Load:
             self._send(self._free.pop(), self._due.popleft())
 
 
-class Connection(asyncio.Protocol):
+class LoadConnection(asyncio.Protocol):
     """One connection with at most one request under way."""
 
     def __init__(self, load: Load) -> None:
@@ -152,13 +152,13 @@ def _content_length(response: bytes, head_end: int) -> int:
     return int(response[start : response.find(b"\r\n", start)])
 
 
-async def run_plan(plan: Plan) -> LoadResult:
+async def run_plan(plan: LoadPlan) -> LoadResult:
     """Send what is planned, with all connections made before."""
     load = Load(plan)
     loop = asyncio.get_running_loop()
     connections = []
     for _ in range(plan.connections):
-        _, connection = await loop.create_connection(lambda: Connection(load), plan.host, plan.port)
+        _, connection = await loop.create_connection(lambda: LoadConnection(load), plan.host, plan.port)
         connections.append(connection)
     cpu = time.process_time()
     load.start(connections[:])
@@ -173,4 +173,4 @@ async def run_plan(plan: Plan) -> LoadResult:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(asdict(uvloop.run(run_plan(Plan.load(Path(sys.argv[1])))))))
+    sys.stdout.write(json.dumps(asdict(uvloop.run(run_plan(LoadPlan.load(Path(sys.argv[1])))))))

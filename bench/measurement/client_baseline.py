@@ -1,6 +1,6 @@
 """The client baseline: the same POSTs sent by the bare `sendoff.wire` client in a loop, without database and queue.
 
-python -m bench.client_baseline PORT SECONDS CONCURRENCY BODY_BYTES HOST [HOST …]      prints JSON
+python -m bench.measurement.client_baseline PORT SECONDS CONCURRENCY BODY_BYTES HOST [HOST …]      prints JSON
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from bench.databases import POSTGRES_SETTINGS
+from bench.measurement.databases import POSTGRES_SETTINGS
 from bench.scale.options import ScaleOptions
 from bench.table import aligned
 from sendoff.ids import new_event_id, new_id

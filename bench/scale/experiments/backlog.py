@@ -8,9 +8,9 @@ from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
-from bench.accounting import ProcessTable
-from bench.calibration import REFERENCE_MS
-from bench.measuring import PARTS, Snapshot, Usage
+from bench.measurement.accounting import ProcessTable
+from bench.measurement.calibration import REFERENCE_MS
+from bench.measurement.snapshots import PARTS, Snapshot, Usage
 from bench.scale.disk import describe_disk
 from bench.scale.options import ScaleOptions
 from bench.scale.rows import DUE, Seed

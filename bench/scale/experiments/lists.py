@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from bench.scale.asking import Routine, Step
+from bench.scale.asking import QueryStep, Routine
 from bench.scale.rows import SeedEndpoint
 from sendoff.context import Context
 from sendoff.operators import queries
@@ -37,7 +37,7 @@ def lists(context: Context, sample: Sample) -> list[Routine]:
     return [[step] for step in (*_deliveries(context, sample), *_dead_letters(context, sample))]
 
 
-def _deliveries(context: Context, sample: Sample) -> list[Step]:
+def _deliveries(context: Context, sample: Sample) -> list[QueryStep]:
     busy, quiet = sample.busy, sample.quiet
     an_hour = DeliveryFilter(since=sample.moment - timedelta(hours=1), until=sample.moment)
     chosen = {
@@ -59,10 +59,10 @@ def _deliveries(context: Context, sample: Sample) -> list[Step]:
     middle = _page(
         "deliveries: all, from the middle", history.list_deliveries, context, chosen["all"], before=sample.delivery_id
     )
-    return [*steps, middle, Step("one delivery", lambda _: queries.get_delivery(context, sample.delivery_id))]
+    return [*steps, middle, QueryStep("one delivery", lambda _: queries.get_delivery(context, sample.delivery_id))]
 
 
-def _dead_letters(context: Context, sample: Sample) -> list[Step]:
+def _dead_letters(context: Context, sample: Sample) -> list[QueryStep]:
     busy, quiet = sample.busy, sample.quiet
     chosen = {
         "all": DeadLetterFilter(),
@@ -79,12 +79,12 @@ def _dead_letters(context: Context, sample: Sample) -> list[Step]:
 
     return [
         *(_page(f"dead letters: {name}", queries.list_dead_letters, context, it) for name, it in chosen.items()),
-        Step("replay: count an endpoint's dead letters", lambda _: count_replay(context, count)),
-        Step("endpoints with their health", endpoints),
+        QueryStep("replay: count an endpoint's dead letters", lambda _: count_replay(context, count)),
+        QueryStep("endpoints with their health", endpoints),
     ]
 
 
 def _page(
     name: str, list_page: Callable[..., Awaitable[Any]], context: Context, chosen: Any, *, before: str | None = None
-) -> Step:
-    return Step(name, lambda _: list_page(context, chosen, limit=_PAGE, before=before))
+) -> QueryStep:
+    return QueryStep(name, lambda _: list_page(context, chosen, limit=_PAGE, before=before))

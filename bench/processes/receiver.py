@@ -1,10 +1,10 @@
 """A receiver that is never the bottleneck: answers 200 to POSTs and writes down when which event arrived.
 
 It understands what Sendoff sends and nothing else: requests with a `Content-Length`, one after the other on
-connections that are kept alive. Commands come as lines on standard input, each is answered by a line:
+connections that are kept alive. ReceiverCommands come as lines on standard input, each is answered by a line:
 `count`, `connections`, `reset`, `dump FILE`. It ends with its standard input.
 
-    python -m bench.receiver PORT HOST [HOST …]
+    python -m bench.processes.receiver PORT HOST [HOST …]
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _content_length(request: bytes, head_end: int) -> int:
     return int(request[start : request.find(b"\r\n", start)])
 
 
-class Commands:
+class ReceiverCommands:
     """Lines on standard input."""
 
     def __init__(self, log: Log) -> None:
@@ -146,7 +146,7 @@ async def _serve(port: int, hosts: list[str]) -> None:
     loop = asyncio.get_running_loop()
     for host in hosts:
         await loop.create_server(lambda: Receiver(log), host, port, backlog=1024)
-    commands = Commands(log)
+    commands = ReceiverCommands(log)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     await commands.until_ended()

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from bench.fixtures import EVENT_TYPE
-from bench.requests import some_data
-from bench.scale.asking import Routine, Step
+from bench.processes.requests import some_data
+from bench.scale.asking import QueryStep, Routine
 from bench.scale.rows import SeedEndpoint
 from sendoff.context import Context
 from sendoff.delivery.sweep import sweep
@@ -69,9 +69,9 @@ def hot_path(context: Context, endpoints: Sequence[SeedEndpoint]) -> Routine:
             raise RuntimeError("not everything that was claimed could be recorded")
 
     return (
-        Step(f"accept {_BATCH} events", accept),
-        Step(f"claim {_BATCH} deliveries", claim),
-        Step(f"record {_BATCH} deliveries", record),
+        QueryStep(f"accept {_BATCH} events", accept),
+        QueryStep(f"claim {_BATCH} deliveries", claim),
+        QueryStep(f"record {_BATCH} deliveries", record),
     )
 
 
@@ -113,9 +113,9 @@ def background(context: Context) -> list[Routine]:
             await deliveries.repair_future_times(tx, now=now, until=now + _LEASE, limit=500)
 
     steps = (
-        Step("sweep, nothing due", lambda _: sweep(context)),
-        Step("look for held deliveries", backlog_available),
-        Step("look for times that are too late", mend),
-        Step("retention, nothing to remove", retain),
+        QueryStep("sweep, nothing due", lambda _: sweep(context)),
+        QueryStep("look for held deliveries", backlog_available),
+        QueryStep("look for times that are too late", mend),
+        QueryStep("retention, nothing to remove", retain),
     )
     return [[step] for step in steps]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from bench.accounting import ProcessTable, machine_busy_seconds
-from bench.calibration import NoiseMeter
-from bench.databases import Asked, BenchDatabase
-from bench.servers import ReceiverProcess, Servers
+from bench.measurement.accounting import ProcessTable, machine_busy_seconds
+from bench.measurement.calibration import NoiseMeter
+from bench.measurement.databases import Asked, BenchDatabase
+from bench.processes.servers import ReceiverProcess, Servers
 
 PARTS = ("api", "worker", "database", "valkey")
 """The product's processes; what the receiver and the load generator use is not the product's."""

@@ -6,11 +6,11 @@ from pathlib import Path
 from statistics import median
 
 from bench.plan import read_answers
-from bench.receiver import read_arrivals
+from bench.processes.receiver import read_arrivals
+from bench.processes.servers import run_load
 from bench.scale.options import ScaleOptions
 from bench.scale.site import Site, open_site
 from bench.scenarios import Bench
-from bench.servers import run_load
 from bench.table import aligned, number
 from tests.support.polling import eventually
 

@@ -7,12 +7,12 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.accounting import ProcessTable
-from bench.calibration import calibrate
-from bench.client_baseline import ClientBaseline
-from bench.options import Options
-from bench.plan import Plan
-from bench.servers import ReceiverProcess, run_client_baseline, run_load
+from bench.measurement.accounting import ProcessTable
+from bench.measurement.calibration import calibrate
+from bench.measurement.client_baseline import ClientBaseline
+from bench.options import BenchOptions
+from bench.plan import LoadPlan
+from bench.processes.servers import ReceiverProcess, run_client_baseline, run_load
 
 _SECONDS = 2.0
 
@@ -27,7 +27,7 @@ class Environment:
     client_baseline: ClientBaseline
 
 
-def measure_environment(options: Options, directory: Path) -> Environment:
+def measure_environment(options: BenchOptions, directory: Path) -> Environment:
     """Everything that is measured without Sendoff."""
     calibration = calibrate()
     receiver = ReceiverProcess(options.hosts)
@@ -49,13 +49,13 @@ def describe_machine() -> str:
     )
 
 
-def _ceiling(receiver: ReceiverProcess, options: Options, directory: Path) -> tuple[float, float]:
+def _ceiling(receiver: ReceiverProcess, options: BenchOptions, directory: Path) -> tuple[float, float]:
     body = "x" * options.payload
     head = (
         f"POST /hook HTTP/1.1\r\nHost: {receiver.hosts[0]}\r\nContent-Length: {len(body)}\r\n"
         f"X-OptimalDial-Event-Id: evt_{'0' * 24}\r\n\r\n"
     )
-    plan = Plan(
+    plan = LoadPlan(
         host=receiver.hosts[0],
         port=receiver.port,
         heads=[head],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.measuring import Meter
+from bench.measurement.snapshots import Meter
 from bench.scale.options import ScaleOptions
 from bench.scale.site import open_site
 from bench.scale.summary import compare

@@ -9,11 +9,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from bench.databases import POSTGRES_SETTINGS, Postgres
+from bench.measurement.databases import POSTGRES_SETTINGS, Postgres
 from bench.scale.asking import Cost, ask_all
 from bench.scale.disk import describe_disk
-from bench.scale.hot import background, hot_path
-from bench.scale.lists import Sample, lists
+from bench.scale.experiments.hot_statements import background, hot_path
+from bench.scale.experiments.lists import Sample, lists
 from bench.scale.options import ScaleOptions
 from bench.scale.rows import DEAD, DELIVERED, Seed, SeedEndpoint
 from bench.scale.seeding import find_endpoints, seed

@@ -13,10 +13,10 @@ from typing import Any, cast
 
 import redis
 
-from bench.client_baseline import ClientBaseline
-from bench.databases import BenchDatabase
-from bench.plan import LoadResult, Plan
-from bench.profiling import Profiler
+from bench.measurement.client_baseline import ClientBaseline
+from bench.measurement.databases import BenchDatabase
+from bench.measurement.profiling import Profiler
+from bench.plan import LoadPlan, LoadResult
 from tests.support.polling import eventually_blocking
 from tests.support.ports import free_port
 from tests.support.processes import ROOT, start, stop
@@ -31,7 +31,7 @@ class ReceiverProcess:
     def __init__(self, hosts: int) -> None:
         self.hosts = [f"127.0.{number // 250}.{number % 250 + 2}" for number in range(hosts)]
         self.port = free_port()
-        self._launch("bench.receiver", str(self.port), *self.hosts)
+        self._launch("bench.processes.receiver", str(self.port), *self.hosts)
 
     def _launch(self, module: str, *arguments: str) -> None:
         command = [sys.executable, "-m", module, *arguments]
@@ -191,18 +191,17 @@ class Servers:
         return True
 
 
-def run_load(plan: Plan, directory: Path) -> LoadResult:
+def run_load(plan: LoadPlan, directory: Path) -> LoadResult:
     """Run the load generator to its end."""
-    return LoadResult(**_run_to_json("bench.load", plan.save(directory / "plan.json")))
+    return LoadResult(**_run_to_json("bench.processes.load_generator", plan.save(directory / "plan.json")))
 
 
 def run_client_baseline(
     receiver: ReceiverProcess, *, seconds: float, concurrency: int, body_bytes: int
 ) -> ClientBaseline:
     """Measure the bare client against the receiver."""
-    return ClientBaseline(
-        **_run_to_json("bench.client_baseline", receiver.port, seconds, concurrency, body_bytes, *receiver.hosts)
-    )
+    module = "bench.measurement.client_baseline"
+    return ClientBaseline(**_run_to_json(module, receiver.port, seconds, concurrency, body_bytes, *receiver.hosts))
 
 
 def _run_to_json(module: str, *arguments: object) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from bench.calibration import REFERENCE_MS
-from bench.measuring import PARTS
+from bench.measurement.calibration import REFERENCE_MS
+from bench.measurement.snapshots import PARTS
 from bench.scale.options import ScaleOptions
 from bench.scale.rows import DELIVERED, Seed
 from bench.scale.seeding import find_endpoints, seed

@@ -6,8 +6,8 @@ import asyncio
 from datetime import timedelta
 from pathlib import Path
 
-from bench.accounting import ProcessTable
-from bench.measuring import Usage
+from bench.measurement.accounting import ProcessTable
+from bench.measurement.snapshots import Usage
 from bench.scale.options import ScaleOptions
 from bench.scale.rows import WAITING, Seed
 from bench.scale.seeding import find_endpoints, seed

@@ -1,0 +1,1 @@
+"""What is measured, and how: CPU time, counters, the databases, the machine's speed, profiles."""

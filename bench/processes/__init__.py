@@ -1,0 +1,1 @@
+"""The processes of a run: the installation under test, the receiver, the load generator."""
