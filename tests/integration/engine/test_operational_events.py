@@ -59,7 +59,7 @@ def bodies(receiver: Receiver, path: str) -> list[dict[str, Any]]:
 
 
 async def fail(app: AppFixture, times: int) -> None:
-    """Publish so many events and attempt each once, together."""
+    """Publish this number of events and attempt each once, together."""
     accepted = await app.publish(*[COMPLETED] * times)
     await attempt(app, [one for event in accepted for one in event.delivery_ids])
 

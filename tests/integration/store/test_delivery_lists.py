@@ -169,7 +169,7 @@ MOST_ROWS = 400
 """Read for a page of 50 by whatever plan, of an organization of four endpoints; a scan would read all."""
 
 QUIET = 1_000
-"""So many of the oldest rows are all that organization 0 ever had."""
+"""This number of the oldest rows are all that organization 0 ever had."""
 
 
 @dataclass(frozen=True)

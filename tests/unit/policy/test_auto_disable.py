@@ -19,7 +19,7 @@ FAILURE, SUCCESS, NONE, GONE = HealthEffect.FAILURE, HealthEffect.SUCCESS, Healt
 
 
 def ended(healths: Sequence[HealthEffect], *, every: float = 0, since: datetime = START) -> list[EndedAttempt]:
-    """Attempts that ended `every` so many seconds."""
+    """Attempts that ended every `every` seconds."""
     return [EndedAttempt(health, since + timedelta(seconds=every * place)) for place, health in enumerate(healths)]
 
 
