@@ -18,8 +18,7 @@ from sendoff.policy.endpoints.expressions import (
     EvaluationContext,
     ExpressionInput,
     Pair,
-    evaluate_pair,
-    pair_steps,
+    compile_pair,
 )
 from sendoff.publishing.expression_task import CPU_SECONDS, EvaluateExpressions
 from sendoff.sandbox import LimitReached, Sandbox
@@ -70,7 +69,7 @@ def pair_of(endpoint: Selective) -> Pair | None:
 
 def pairs_of(endpoints: Iterable[Selective]) -> list[Pair]:
     """The different pairs of expressions among the endpoints."""
-    return list(dict.fromkeys(pair for one in endpoints if (pair := pair_of(one)) is not None))
+    return list(dict.fromkeys([pair for one in endpoints if (pair := pair_of(one)) is not None]))
 
 
 def evaluate_at_once(jobs: Iterable[EvaluationJob]) -> tuple[Evaluations, list[EvaluationJob]]:
@@ -79,14 +78,14 @@ def evaluate_at_once(jobs: Iterable[EvaluationJob]) -> tuple[Evaluations, list[E
     found: Evaluations = {}
     left: list[EvaluationJob] = []
     for job in jobs:
-        event = EvaluationContext(job.source)
+        event, steps_a_read = EvaluationContext(job.source), job.source.steps_a_read
         later: list[Pair] = []
         for pair in job.pairs:
-            # The time comes first: to know its steps, a pair that is not kept compiled is compiled, for milliseconds.
-            if time.perf_counter() > until or pair_steps(pair, job.source) > STEPS_AT_ONCE:
+            # The time comes first: a pair that is not kept compiled is compiled here, for milliseconds.
+            if time.perf_counter() > until or (compiled := compile_pair(pair)).steps(steps_a_read) > STEPS_AT_ONCE:
                 later.append(pair)
             else:
-                found[job.source.id, pair] = evaluate_pair(pair, event)
+                found[job.source.id, pair] = compiled.evaluate(event)
         if later:
             left.append(EvaluationJob(job.source, later))
     return found, left

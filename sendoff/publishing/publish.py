@@ -19,7 +19,12 @@ from sendoff.idempotency import IdempotentRequest, StoredResponse, complete, res
 from sendoff.ids import new_event_id, new_id
 from sendoff.policy.delivery.admission import most_due
 from sendoff.policy.endpoints.expressions import Evaluated, ExpressionInput
-from sendoff.policy.endpoints.matching import BUILT_IN_TYPES, is_event_type_name, matches, patterns_of_all
+from sendoff.policy.endpoints.matching import (
+    BUILT_IN_TYPES,
+    is_event_type_name,
+    matching_subscriptions,
+    patterns_of_all,
+)
 from sendoff.policy.states import DeadLetterReason, DeliveryState
 from sendoff.publishing.evaluation import EvaluationJob, Evaluations, check_evaluated, evaluate, pair_of, pairs_of
 from sendoff.publishing.event_types import check_data, check_types, look_up_publishable
@@ -258,7 +263,7 @@ class Publication:
 
     def missing_evaluations(self, subscribers: Sequence[Subscriber], *, now: datetime) -> list[EvaluationJob]:
         """The events with those of the subscribers' expressions that are not evaluated yet."""
-        if all(pair_of(subscriber) is None for subscriber in subscribers):
+        if not any(subscriber.has_expressions for subscriber in subscribers):
             return []
         jobs: list[EvaluationJob] = []
         of_type = _by_type(self, subscribers)
@@ -375,8 +380,8 @@ def check_transformed(publication: Publication, subscribers: Sequence[Subscriber
 
 
 def _by_type(publication: Publication, subscribers: Sequence[Subscriber]) -> dict[str, list[Subscriber]]:
-    types = {event.type for event in publication.events}
-    return {type_: [subscriber for subscriber in subscribers if matches(subscriber.events, type_)] for type_ in types}
+    wanted = {event.type: matching_subscriptions(event.type) for event in publication.events}
+    return {type_: [one for one in subscribers if not wants.isdisjoint(one.events)] for type_, wants in wanted.items()}
 
 
 def enqueue_accepted(context: Context, accepted: Sequence[AcceptedEvent]) -> None:

@@ -52,7 +52,7 @@ ALL_TYPES = "*"
 
 def matches(subscribed: Collection[str], event_type: str) -> bool:
     """Whether an endpoint with these subscriptions, which are names or patterns, gets events of `event_type`."""
-    return not is_reserved(event_type) and not _pattern_set(event_type).isdisjoint(subscribed)
+    return not matching_subscriptions(event_type).isdisjoint(subscribed)
 
 
 @lru_cache(maxsize=1_024)
@@ -68,8 +68,9 @@ def patterns_of(event_type: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1_024)
-def _pattern_set(event_type: str) -> frozenset[str]:
-    return frozenset(patterns_of(event_type))
+def matching_subscriptions(event_type: str) -> frozenset[str]:
+    """The subscriptions of which an endpoint needs one to get events of the type; none for a reserved type."""
+    return frozenset() if is_reserved(event_type) else frozenset(patterns_of(event_type))
 
 
 def patterns_of_all(event_types: Iterable[str]) -> set[str]:

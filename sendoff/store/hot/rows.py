@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
 import orjson
 
 from sendoff.policy.delivery.decision import HealthEffect
@@ -276,8 +277,10 @@ def read_sender(row: Any) -> Sender:
 
 def read_subscribers(document: str | None) -> list[Subscriber]:
     """The JSON array of a column `subscribers`; null when there are none."""
-    found = orjson.loads(document) if document else []
-    return [Subscriber(**{**one, "has_held": bool(one["has_held"]), "ordered": bool(one["ordered"])}) for one in found]
+    return _SUBSCRIBERS.decode(document) if document else []
+
+
+_SUBSCRIBERS = msgspec.json.Decoder(list[Subscriber], strict=False)  # SQLite's booleans are 0 and 1
 
 
 def attempt_columns(attempt: AttemptRecord) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import msgspec
 from sqlalchemy import func, update
 from sqlmodel import col, select
 
@@ -16,12 +17,11 @@ from sendoff.store.engine.paging import newest_first
 from sendoff.store.tables import Endpoint
 
 
-@dataclass(frozen=True, slots=True)
-class Subscriber:
+class Subscriber(msgspec.Struct, frozen=True):
     """An active endpoint that subscribes to some of the types that are published."""
 
     id: str
-    events: Sequence[str]
+    events: list[str]
     """Those of the given names and patterns that it subscribes to."""
     has_held: bool
     """Whether it has held deliveries; new deliveries queue behind them."""
@@ -29,6 +29,11 @@ class Subscriber:
     transform: str | None = None
     ordered: bool = False
     """Whether its deliveries go out one at a time."""
+
+    @property
+    def has_expressions(self) -> bool:
+        """Whether a filter or a transform has to be evaluated for it."""
+        return self.filter is not None or self.transform is not None
 
 
 LAST_HELD = """(

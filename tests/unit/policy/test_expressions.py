@@ -22,6 +22,7 @@ from sendoff.policy.endpoints.expressions import (
     Pair,
     Purpose,
     compile_expression,
+    compile_pair,
     evaluate_pair,
 )
 
@@ -222,8 +223,8 @@ def test_data_beyond_the_limits_fails_instead_of_costing_time() -> None:
 
 
 def test_steps_grow_with_the_data_and_with_how_often_it_is_read() -> None:
-    once, often = (compile_expression(text, "filter") for text in ("data.a == 1", "data.a == 1 || data.b == data.c"))
-    small, large = an_event({"a": 1}), an_event({"a": list(range(1_000))})
+    once, often = (compile_pair(Pair(filter=text)) for text in ("data.a == 1", "data.a == 1 || data.b == data.c"))
+    small, large = (an_event({"a": a}).steps_a_read for a in (1, list(range(1_000))))
     assert once.steps(small) < once.steps(large)
     assert once.steps(large) * 3 <= often.steps(large)
     assert once.steps(large) >= 1_000
