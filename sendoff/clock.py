@@ -89,6 +89,15 @@ class FakeClock:
         self._monotonic += seconds
 
 
+def seconds_to_next(every: float, now: float) -> float:
+    """Seconds to sleep until a time that all loops with this interval share, by the event loop's time `now`.
+
+    So a process that has nothing to do wakes up once for all of them. Between half the interval and one and a half.
+    """
+    left = every - now % every
+    return left if left >= every / 2 else left + every
+
+
 def iso(moment: datetime) -> str:
     """`2026-04-24T12:34:56.789+00:00`: the contracts' spelling of a time, UTC with milliseconds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds")

@@ -6,7 +6,7 @@ import asyncio
 
 import structlog
 
-from sendoff.clock import Clock
+from sendoff.clock import Clock, seconds_to_next
 from sendoff.context import Context
 from sendoff.maintenance.clock_skew import repair_future_times
 
@@ -29,7 +29,7 @@ async def watch_clock(context: Context) -> None:
             except Exception as error:
                 _log.warning("clock_repair_failed", error=str(error))
                 offset = before
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(seconds_to_next(LOOK_SECONDS, asyncio.get_running_loop().time()))
 
 
 def _offset(clock: Clock) -> float:

@@ -12,6 +12,7 @@ from arq.worker import Function, func
 from sendoff.delivery.dead_letters import drain_inactive_endpoints
 from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.delivery.statistics import Statistics
+from sendoff.delivery.work_search import SEARCH_SECONDS, WorkSearch
 from sendoff.maintenance.purge import purge_expired
 from sendoff.maintenance.statistics import (
     FOLD_SECONDS,
@@ -43,9 +44,7 @@ from .consumer import ConsumerSupervisor, QueueConsumer
 from .heartbeats import end_heartbeats, send_heartbeats
 from .housekeeping import (
     DEAD_LETTER_RATE_SECONDS,
-    DRAIN_SECONDS,
     FIND_ORPHAN_FILES_SECONDS,
-    PUBLISH_SECONDS,
     PURGE_SECONDS,
     repeat,
 )
@@ -112,9 +111,9 @@ class WorkerHost:
             watch_clock(context),
             Statistics.of(context).flush_regularly(),
             send_heartbeats(self._heartbeat, self.dispatcher, self._health),
-            repeat("drain of inactive endpoints", DRAIN_SECONDS, partial(drain_inactive_endpoints, context)),
+            repeat("drain of inactive endpoints", SEARCH_SECONDS, self._drain_if_due),
             repeat("folding of statistics", FOLD_SECONDS, partial(fold_statistics, context)),
-            repeat("operational events", PUBLISH_SECONDS, partial(publish_operational_events, context)),
+            repeat("operational events", SEARCH_SECONDS, self._publish_if_due),
             repeat("dead-letter rate", DEAD_LETTER_RATE_SECONDS, partial(watch_dead_letters, context)),
             repeat("purge", PURGE_SECONDS, partial(purge_expired, context)),
             repeat("measurement", MEASURE_SLOWLY_SECONDS, self._watch_secrets),
@@ -125,6 +124,14 @@ class WorkerHost:
         self._show_load()
         tune_garbage_collector()
         _log.info("worker_ready")
+
+    async def _drain_if_due(self) -> None:
+        if (await WorkSearch.of(self.context).find()).drains:
+            await drain_inactive_endpoints(self.context)
+
+    async def _publish_if_due(self) -> None:
+        if (await WorkSearch.of(self.context).find()).alerts:
+            await publish_operational_events(self.context)
 
     async def _watch_secrets(self) -> None:
         wrong_keys = await watch_secrets(self.context)

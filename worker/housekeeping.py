@@ -10,11 +10,10 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from sendoff.clock import seconds_to_next
+
 _log = structlog.get_logger(__name__)
 
-DRAIN_SECONDS = 1.0
-PUBLISH_SECONDS = 1.0
-"""Between looks for operational events, which are as late as this. Each look is one statement."""
 DEAD_LETTER_RATE_SECONDS = 60.0
 PURGE_SECONDS = 60.0
 FIND_ORPHAN_FILES_SECONDS = 86_400.0
@@ -25,11 +24,11 @@ FIRST_AFTER_SECONDS = 10.0
 
 
 async def repeat(name: str, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
-    """Run `work` every `seconds`, measured from its end, also after it failed."""
+    """Run `work` every `seconds`, also after it failed."""
     await asyncio.sleep(min(seconds, FIRST_AFTER_SECONDS))
     while True:
         try:
             await work()
         except Exception as error:
             _log.warning("housekeeping_failed", work=name, error=str(error))
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(seconds_to_next(seconds, asyncio.get_running_loop().time()))

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import structlog
 from redis.exceptions import RedisError
 
+from sendoff.clock import seconds_to_next
 from sendoff.command_pipe import CommandPipe
 from sendoff.delivery.sweep import sweep
+from sendoff.delivery.work_search import SEARCH_SECONDS, WorkSearch
 from sendoff.errors import Unavailable
 from sendoff.ids import new_id
 from sendoff.observability.metrics import REDIS_UP
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
-SWEEP_SECONDS = 1.0
+SWEEP_SECONDS = SEARCH_SECONDS
 
 QUEUE_BACKPRESSURE_JOBS = 1_000
 """With this many delivery jobs in the queue another one would be run late: the sweeper then dispatches locally."""
@@ -88,7 +90,7 @@ async def _sweep_regularly(
                 await _sweep(local, SWEEP_LAG_UNDER_LOAD)
             else:
                 await _sweep(context, SWEEP_LAG)
-        await asyncio.sleep(SWEEP_SECONDS)
+        await asyncio.sleep(seconds_to_next(SWEEP_SECONDS, asyncio.get_running_loop().time()))
 
 
 async def _ask_redis(context: Context, pipe: CommandPipe, name: str) -> _QueueStatus | None:
@@ -112,7 +114,7 @@ async def _ask_redis(context: Context, pipe: CommandPipe, name: str) -> _QueueSt
 
 async def _sweep(context: Context, lag: timedelta) -> None:
     try:
-        await sweep(context, sweep_lag=lag)
+        await sweep(context, sweep_lag=lag, work=await WorkSearch.of(context).find(sweep_lag=lag))
     except Unavailable as error:
         _log.warning("sweep_failed", error=str(error))
     except Exception:

@@ -11,15 +11,17 @@ from itertools import islice
 
 import structlog
 
+from sendoff.clock import seconds_to_next
 from sendoff.context import Context
 from sendoff.delivery.pipeline import Claim, Claims, claim_held
+from sendoff.delivery.work_search import SEARCH_SECONDS, WorkSearch
 from sendoff.errors import Unavailable
 from sendoff.policy.delivery.admission import Admission, Responsiveness
 from sendoff.store.queries.traffic import deliveries
 
 _log = structlog.get_logger(__name__)
 
-BACKLOG_POLL_SECONDS = 1.0
+BACKLOG_POLL_SECONDS = SEARCH_SECONDS
 """Seconds between queries for endpoints with held deliveries. Longer, and those held by other processes wait longer."""
 
 _ENDPOINTS_AT_ONCE = 1_000
@@ -50,6 +52,7 @@ class BacklogClaimer:
         self._priority_endpoints: set[str] = set()
         self._wakeup = asyncio.Event()
         self._stopping = False
+        self._poll_at = float("-inf")
         self.task = asyncio.create_task(self._run())
 
     @property
@@ -80,13 +83,12 @@ class BacklogClaimer:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        polled_at = float("-inf")
         while not self._stopping:
             self._wakeup.clear()
             began_at = loop.time()
             try:
-                if began_at - polled_at >= BACKLOG_POLL_SECONDS:
-                    polled_at = began_at
+                if began_at >= self._poll_at:
+                    self._poll_at = began_at + seconds_to_next(BACKLOG_POLL_SECONDS, began_at)
                     await self._find_endpoints()
                 await self._claim_round()
             except Unavailable as error:
@@ -101,8 +103,7 @@ class BacklogClaimer:
             await asyncio.sleep(max(0.0, began_at + TICK_SECONDS - loop.time()))
 
     async def _find_endpoints(self) -> None:
-        now = self._context.clock.now()
-        if not (await self._context.hot.look_for_work(now=now, enqueued_until=now)).held:
+        if not (await WorkSearch.of(self._context).find()).held:
             return
         async with self._context.database.look() as tx:
             found = await deliveries.find_endpoints_with_held(tx)
@@ -131,4 +132,5 @@ class BacklogClaimer:
 
     def _seconds_to_next_round(self) -> float:
         soonest = self._admission.seconds_to_token(self._pending_endpoints, self._context.clock.monotonic())
-        return BACKLOG_POLL_SECONDS if soonest is None else min(soonest, BACKLOG_POLL_SECONDS)
+        to_poll = max(0.0, self._poll_at - asyncio.get_running_loop().time())
+        return to_poll if soonest is None else min(soonest, to_poll)

@@ -55,9 +55,6 @@ async def drain_endpoint(context: Context, endpoint_id: str) -> bool:
 
 async def drain_inactive_endpoints(context: Context) -> None:
     """Dead-letter what waits for endpoints that stopped being active, pausing after each batch."""
-    now = context.clock.now()
-    if not (await context.hot.look_for_work(now=now, enqueued_until=now)).drains:
-        return
     async with context.database.look() as tx:
         drain_due = await endpoints.find_drain_due(tx, limit=_ENDPOINTS_AT_MOST)
     for endpoint_id in drain_due:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from sendoff.context import Context
 from sendoff.delivery.ordering import advance
 from sendoff.observability.metrics import SWEEP_FOUND
+from sendoff.store.hot.rows import WorkAtHand
 from sendoff.store.queries import uploads
 from sendoff.store.queries.traffic import deliveries, ordering, replays
 
@@ -26,15 +27,16 @@ class Swept:
     replays: int
 
 
-async def sweep(context: Context, *, sweep_lag: timedelta = timedelta(0)) -> Swept:
+async def sweep(context: Context, *, sweep_lag: timedelta = timedelta(0), work: WorkAtHand | None = None) -> Swept:
     """Enqueue due deliveries, waiting uploads and running replays.
 
-    Deliveries that were accepted within `sweep_lag` are left to the job that was enqueued for them then.
+    Deliveries that were accepted within `sweep_lag` are left to the job that was enqueued for them then. `work`: what
+    there is to do, if it has just been looked up.
     Safe to run anywhere, at any time, twice at once: enqueueing twice is harmless, since only one claim succeeds.
     """
     now = context.clock.now()
     enqueued_until = now - sweep_lag
-    work = await context.hot.look_for_work(now=now, enqueued_until=enqueued_until)
+    work = work or await context.hot.look_for_work(now=now, enqueued_until=enqueued_until)
     if not (work.deliveries or work.uploads or work.replays or work.queued):
         return Swept(0, 0, 0)
     async with context.database.look() as tx:

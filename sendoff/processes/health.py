@@ -12,6 +12,7 @@ from typing import ClassVar
 from prometheus_client import CollectorRegistry
 
 from sendoff import __version__
+from sendoff.clock import seconds_to_next
 from sendoff.errors import Invalid
 from sendoff.observability.metrics import CONTENT_TYPE, exposition
 
@@ -37,7 +38,7 @@ class ProcessHealth:
         """Prove until cancelled that the event loop turns."""
         while True:
             self._beat_at = time.monotonic()
-            await asyncio.sleep(_BEAT_SECONDS)
+            await asyncio.sleep(seconds_to_next(_BEAT_SECONDS, asyncio.get_running_loop().time()))
 
     def set_ready(self) -> None:
         """The process works."""

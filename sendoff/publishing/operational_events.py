@@ -48,10 +48,8 @@ ENDPOINTS_NAMED = 20
 
 async def publish_operational_events(context: Context) -> None:
     """Publish what waits, and send what was kept together long enough, until nothing is left."""
-    now = context.clock.now()
-    is_due = (await context.hot.look_for_work(now=now, enqueued_until=now)).alerts
-    while is_due:
-        is_due = await _publish_some(context)
+    while await _publish_some(context):
+        pass
 
 
 async def _publish_some(context: Context) -> bool:
