@@ -83,8 +83,8 @@ function readHeaders(headers) {
   // A header that came in several lines is one whose values are joined with commas.
   const add = (name, value) => {
     if (value === undefined || value === null) return;
-    const key = String(name).toLowerCase();
-    found.set(key, found.has(key) ? `${found.get(key)},${value}` : String(value));
+    const [key, text] = [String(name).toLowerCase(), String(value).trim()];
+    found.set(key, found.has(key) ? `${found.get(key)},${text}` : text);
   };
   if (headers === null || typeof headers !== "object") fail("malformed_header", "The headers are missing.");
   if (typeof headers[Symbol.iterator] === "function") {

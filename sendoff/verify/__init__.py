@@ -83,13 +83,12 @@ def verify(
     """
     scheme = _find_scheme(dialect)
     known = _list_secrets(secrets)
-    moment = time.time() if now is None else now
-    _check_numbers(tolerance, moment)
+    allowed, moment = _seconds(tolerance), _seconds(time.time() if now is None else now)
     content = _raw(body)
     claim = scheme.read(_read_headers(headers), content)
     # The signature first: only then is the time the sender's own, and worth a word about clocks.
     _check_signature(scheme, claim, known)
-    _check_time(claim.timestamp, moment, tolerance)
+    _check_time(claim.timestamp, moment, allowed)
     event = _parse(content)
     if claim.event_id is not None:
         event.setdefault("id", claim.event_id)
@@ -129,14 +128,16 @@ def explain(
     )
 
 
-def _check_numbers(tolerance: float, now: float) -> None:
+def _seconds(given: Any) -> float:
     try:
-        # Every comparison with NaN is false: the time would not be checked at all.
-        usable = tolerance >= 0 and now >= 0
-    except TypeError:  # text, as an environment variable holds it
-        usable = False
-    if not usable:
+        # Text, as an environment variable holds it, is refused, although it may spell a number.
+        seconds = -1 if isinstance(given, (str, bytes)) else float(given)
+    except (TypeError, ValueError, OverflowError):
+        seconds = -1
+    # Every comparison with NaN is false: the time would not be checked at all.
+    if not seconds >= 0:
         raise ValueError("`tolerance` must be 0 or more seconds, and `now` Unix seconds")
+    return seconds
 
 
 def _check_signature(scheme: Scheme, claim: Claim, secrets: Sequence[str]) -> None:
@@ -160,8 +161,10 @@ def _check_time(timestamp: int, now: float, tolerance: float) -> None:
 def _parse(body: bytes) -> dict[str, Any]:
     try:
         event = json.loads(body)
-    except (ValueError, RecursionError):
-        event = None
+    except RecursionError:
+        fail(Problem.MALFORMED_BODY, "The body is signed, but its JSON is nested too deeply.")
+    except ValueError as error:  # of the limits of this machine as well, such as that on the digits of an integer
+        fail(Problem.MALFORMED_BODY, f"The body is signed, but it cannot be read as JSON: {error}.")
     if not isinstance(event, dict):
         fail(Problem.MALFORMED_BODY, "The body is signed, but it is not a JSON object.")
     return event
@@ -198,7 +201,10 @@ def _raw(body: object) -> bytes:
             f"The body is {type(body).__name__}, not bytes: pass the raw body as it was received, "
             "before it is decoded or parsed.",
         )
-    return bytes(body)
+    try:
+        return bytes(body)
+    except ValueError:
+        fail(Problem.MALFORMED_BODY, "The body is a memoryview that was released: pass a copy of the raw body.")
 
 
 def _read_headers(headers: Headers) -> dict[str, str]:
@@ -219,6 +225,6 @@ def _read_headers(headers: Headers) -> dict[str, str]:
 def _text(part: object) -> str:
     if isinstance(part, (list, tuple)):
         return ",".join(_text(one) for one in part)
-    if isinstance(part, (bytes, bytearray)):
-        return part.decode("latin-1")
-    return part if isinstance(part, str) else ""
+    if isinstance(part, (bytes, bytearray, memoryview)):
+        part = bytes(part).decode("latin-1")
+    return part.strip(" \t\r\n") if isinstance(part, str) else ""

@@ -210,8 +210,17 @@ def _decode_mark(mark: str, prefix: str) -> bytes:
 def _take(headers: Mapping[str, str], name: str) -> str:
     value = headers.get(name.lower())
     if not value:
-        fail(Problem.MISSING_HEADER, f"The request has no {name} header.")
+        fail(Problem.MISSING_HEADER, f"The request has no {name} header{_where_else(headers, name.lower())}.")
     return value
+
+
+def _where_else(headers: Mapping[str, str], name: str) -> str:
+    """What to pass instead, if these are not the headers but what a framework keeps them in."""
+    if f"http_{name.replace('-', '_')}" in headers:
+        return ", but the WSGI environment was passed, which has it: pass `request.headers`"
+    if "headers" in headers:
+        return ", but something that has `headers` was passed: pass those"
+    return ""
 
 
 def _parse_timestamp(text: str, header: str) -> int:

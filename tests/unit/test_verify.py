@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -248,6 +249,28 @@ def test_headers_of_bytes_and_lists_are_read(name: str) -> None:
     )
 
 
+@every_dialect
+@pytest.mark.parametrize("frame", [" {} ", "{}\r\n", "\t{}"])
+def test_white_space_around_header_values_counts_for_nothing(name: str, frame: str) -> None:
+    secret = DIALECTS.get(name).new_secret()
+    headers, body = send(DIALECTS.get(name), secret)
+    framed = {key: frame.format(value) for key, value in headers.items()}
+    views = {key: memoryview(value.encode()) for key, value in framed.items()}
+    assert verify(name, framed, body, theirs(secret), now=NOW) == verify(name, views, body, theirs(secret), now=NOW)
+
+
+@every_dialect
+def test_what_holds_the_headers_is_told_from_the_headers(name: str) -> None:
+    secret = DIALECTS.get(name).new_secret()
+    headers, body = send(DIALECTS.get(name), secret)
+    environment = {f"HTTP_{key.upper().replace('-', '_')}": value for key, value in headers.items()}
+    scope = {"type": "http", "headers": [(key.lower().encode(), value.encode()) for key, value in headers.items()]}
+    for passed, remedy in ((environment, "pass `request.headers`"), (scope, "pass those")):
+        with pytest.raises(VerificationError, match=remedy) as caught:
+            verify(name, passed, body, theirs(secret), now=NOW)
+        assert caught.value.problem is Problem.MISSING_HEADER
+
+
 @pytest.mark.parametrize("headers", [None, 1, "text", [1], [("a",)], [("a", "b", "c")]])
 def test_invalid_headers_raise_only_verification_errors(headers: Any) -> None:
     assert problem_of(lambda: verify("standard", headers, b"{}", "whsec_AAAA")) in (
@@ -263,6 +286,29 @@ def test_a_body_that_is_not_bytes_is_refused_with_the_remedy(body: Any) -> None:
     with pytest.raises(VerificationError, match="pass the raw body") as caught:
         verify("optimaldial", headers, body, "s", now=NOW)
     assert caught.value.problem is Problem.MALFORMED_BODY
+
+
+def test_a_memoryview_that_was_released_is_no_body() -> None:
+    headers, body = send(DIALECTS.get("optimaldial"), "s")
+    view = memoryview(body)
+    view.release()
+    assert problem_of(lambda: verify("optimaldial", headers, view, "s", now=NOW)) is Problem.MALFORMED_BODY
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"data": 1' + b"0" * 5_000 + b"}", "digits"),
+        (b'{"data": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
+        (b'{"data": }', "line 1 column 10"),
+        (b'{"data": "\xff"}', "0xff"),
+        (b"[]", "not a JSON object"),
+    ],
+)
+def test_why_a_signed_body_cannot_be_read_is_said(body: bytes, said: str) -> None:
+    headers = dict(DIALECTS.get("optimaldial").headers(UPLOAD, AttemptInfo("d", 1, NOW), body, ["s"]))
+    with pytest.raises(VerificationError, match=said):
+        verify("optimaldial", headers, body, "s", now=NOW)
 
 
 @pytest.mark.parametrize("secret", [b"x", None, 1])
@@ -289,7 +335,9 @@ def test_a_dialect_that_is_neither_a_name_nor_a_scheme_is_the_callers_mistake(di
         verify(dialect, {}, b"{}", "s")
 
 
-@pytest.mark.parametrize("numbers", [{"tolerance": -1}, {"tolerance": float("nan")}, {"now": float("nan")}])
+@pytest.mark.parametrize(
+    "numbers", [{"tolerance": -1}, {"tolerance": Decimal("nan")}, {"now": float("nan")}, {"now": 10**400}]
+)
 def test_a_tolerance_or_time_that_would_switch_the_check_off_is_the_callers_mistake(numbers: dict[str, float]) -> None:
     headers, body = send(DIALECTS.get("optimaldial"), "s")
     with pytest.raises(ValueError, match="seconds"):

@@ -7,10 +7,11 @@ import ssl
 from collections.abc import Callable, Hashable
 from typing import cast
 
-from sendoff.wire.errors import BadResponse, ConnectionLost, Phase, TimedOut, TlsFailed, WireError
+from sendoff.wire.errors import BadResponse, ConnectionLost, Phase, TimedOut, WireError
 from sendoff.wire.http.memory_budget import MemoryBudget
 from sendoff.wire.http.message import Response
 from sendoff.wire.http.reader import ResponseReader
+from sendoff.wire.tls.failures import broken_connection
 
 Origin = tuple[str, str, int]
 
@@ -152,7 +153,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         if waiter is not None and not waiter.done() and self._reader.end_early():
             self._finish(waiter)
         elif isinstance(exc, ssl.SSLError):
-            self._fail(TlsFailed(f"The encrypted connection broke: {exc.reason or 'no reason given'}."))
+            self._fail(broken_connection(exc))
         else:
             self._fail(self._lost())
         # A failure's stack trace may keep this object for a while; it must not keep the buffers around it.

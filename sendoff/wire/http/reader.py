@@ -1,7 +1,8 @@
 """Reading one response within bounds, from bytes alone: no socket, no clock.
 
 llhttp is strict here (its leniencies stay off): it refuses Content-Length together with Transfer-Encoding, repeated
-or malformed lengths, bare line feeds and folded headers. The bounds on sizes and counts are ours.
+or malformed lengths, bare line feeds and folded headers. Such a response is judged on its status line, and nothing
+behind the fault is read. The bounds on sizes and counts are ours.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ _STEERING = frozenset({b"content-length", b"transfer-encoding", b"retry-after"})
 class ResponseReader:
     """The response to one request at a time; `begin` before each.
 
-    `status` is 0 until the head is complete. From then on the response stands: a body that is cut off, malformed or
-    endless ends it early, with `truncated` set, and costs the connection. Once `complete`, `body` holds at most
+    `status` is 0 until the head is complete, or malformed behind its status line. From then on the response stands: a
+    body that is cut off, malformed or endless ends it early, as a malformed head does, with `truncated` set, and costs
+    the connection. Once `complete`, `body` holds at most
     `body_cap` bytes, `truncated` says that the rest is missing, and `reusable` that the connection can carry another
     request. What an unfinished response holds is taken from `budget`; when that is used up, a response whose status
     is known ends there, truncated.
@@ -51,6 +53,7 @@ class ResponseReader:
         "_method",
         "_most_bytes",
         "_parser",
+        "_status_line",
         "complete",
         "raw_headers",
         "received",
@@ -79,7 +82,7 @@ class ResponseReader:
             self._charged = 0
         # One piece of memory: of a body that comes in chunks of two bytes a list would take thirty times its size.
         self._body = bytearray()
-        self._head_size = self._header_count = self._interim = 0
+        self._head_size = self._header_count = self._interim = self._status_line = 0
         self.raw_headers: list[tuple[bytes, bytes]] = []
         self.received = self.status = 0
         self.complete = self.reusable = self.truncated = False
@@ -120,6 +123,10 @@ class ResponseReader:
     def on_message_begin(self) -> None:
         if self.complete:
             raise BadResponse("Bytes followed the answer.")
+
+    def on_status(self, reason: bytes) -> None:
+        # Until this is called, the parser may still have the status of the response before.
+        self._status_line = self._parser.get_status_code()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_size += len(name) + len(value)
@@ -171,6 +178,9 @@ class ResponseReader:
             raise error.__context__ from None
         elif isinstance(error, HttpParserUpgrade):
             raise BadResponse("The receiver switched to another protocol; answer with HTTP/1.1.") from None
+        elif self._status_line >= 200:
+            self.status = self._status_line
+            self.end_early()
         else:
             raise BadResponse(f"The response is not valid HTTP/1.1: {error}; correct the receiver.") from None
 

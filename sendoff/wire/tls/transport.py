@@ -16,7 +16,7 @@ from typing import Any, cast
 from sendoff.wire.errors import TlsFailed
 from sendoff.wire.http.connection import HttpConnection
 from sendoff.wire.tls.byte_budget import TlsByteBudget, to_tls_error
-from sendoff.wire.tls.trust import handshake_failure
+from sendoff.wire.tls.failures import handshake_failure
 
 RECORD_BYTES = 16_384
 """Bytes of the largest TLS record, and of the buffer that records are decrypted into; fixed by TLS."""

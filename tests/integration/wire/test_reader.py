@@ -115,26 +115,56 @@ def test_any_bytes_are_an_answer_or_refused(data: bytes) -> None:
         b"HTTP/1.1 000 OK\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 -20 OK\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\nabc",
-        b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
-        HEAD + b"No colon\r\n\r\n",
-        HEAD + b"Space : before colon\r\n\r\n",
-        HEAD + b"X: a\r\n folded\r\n\r\n",
-        HEAD + b"X: \x00\r\n\r\n",
-        HEAD + b"X: a\rb\r\n\r\n",
-        HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\nok",
-        HEAD + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\nok",
-        HEAD + b"Content-Length: 2, 2\r\n\r\nok",
-        HEAD + b"Content-Length: -2\r\n\r\nok",
-        HEAD + b"Content-Length: +2\r\n\r\nok",
-        HEAD + b"Content-Length: 0x2\r\n\r\nok",
-        HEAD + b"Content-Length: 99999999999999999999999999\r\n\r\nok",
-        HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
-        HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n2\r\nok\r\n0\r\n\r\n",
     ],
 )
-def test_ambiguous_responses_are_refused(answer: bytes) -> None:
+def test_what_has_no_status_line_of_a_response_is_refused(answer: bytes) -> None:
     with pytest.raises(BadResponse):
         read(answer)
+
+
+@pytest.mark.parametrize("status", [200, 202, 404, 410, 503])
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"\nContent-Length: 0\n\n",
+        b"\r\nNo colon\r\n\r\n",
+        b"\r\nSpace : before colon\r\n\r\n",
+        b"\r\nX: a\r\n folded\r\n\r\n",
+        b"\r\nX: \x00\r\n\r\n",
+        b"\r\nX: a\rb\r\n\r\n",
+        b"\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
+        b"\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+        b"\r\nContent-Length: 2, 2\r\n\r\nok",
+        b"\r\nContent-Length: -2\r\n\r\nok",
+        b"\r\nContent-Length: +2\r\n\r\nok",
+        b"\r\nContent-Length: 0x2\r\n\r\nok",
+        b"\r\nContent-Length: 99999999999999999999999999\r\n\r\nok",
+        b"\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        b"\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("one_piece", [True, False])
+def test_a_malformed_head_costs_the_connection_and_not_the_status(status: int, rest: bytes, one_piece: bool) -> None:
+    answer = b"HTTP/1.1 %d Any reason" % status + rest
+
+    reader = read(answer) if one_piece else read(*(answer[at : at + 1] for at in range(len(answer))))
+
+    assert (reader.complete, reader.status, reader.truncated, reader.reusable) == (True, status, True, False)
+    assert reader.body() == b""
+
+
+@pytest.mark.parametrize("second", [b"HTTP/1.x 200 OK\r\n", b"HTTP/9.9 200 OK\r\n", b"HTTP/1.1 2000 OK\r\n"])
+def test_a_malformed_status_line_is_not_read_as_the_status_before_it(second: bytes) -> None:
+    reader = read(HEAD + b"Content-Length: 0\r\n\r\n")
+    reader.begin("POST")
+    with pytest.raises(BadResponse):
+        reader.feed(second)
+
+
+def test_a_malformed_head_after_an_interim_answer_counts_with_the_final_status_alone() -> None:
+    with pytest.raises(BadResponse):
+        read(b"HTTP/1.1 103 Early Hints\r\nX: a\r\n folded\r\n\r\n")
+    assert read(b"HTTP/1.1 103 Early Hints\r\n\r\n" + HEAD + b"X: a\r\n folded\r\n\r\n").status == 200
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +12,8 @@ import trustme
 
 from sendoff.wire.errors import TlsFailed
 from sendoff.wire.http.client import Client
-from sendoff.wire.tls.trust import default_ssl_context, handshake_failure
+from sendoff.wire.tls.failures import broken_connection, handshake_failure
+from sendoff.wire.tls.trust import default_ssl_context
 from tests.integration.wire.receivers import LOOPBACK, OK, FixedResolver, Peer, answering, receiving, well_behaved
 
 BODY = b"{}"
@@ -197,17 +199,63 @@ async def test_the_default_context_trusts_a_private_authority_only_when_configur
 
 
 @pytest.mark.parametrize(
-    ("reason", "text"),
+    ("number", "text"),
     [
-        ("TLSV1_ALERT_NO_APPLICATION_PROTOCOL", "enable HTTP/1.1"),
-        ("TLSV1_ALERT_PROTOCOL_VERSION", "enable TLS 1.2"),
-        ("SSLV3_ALERT_HANDSHAKE_FAILURE", "alert 40"),
-        ("SOME_OTHER_REASON", "some other reason"),
+        (0, "no reason was given|unknown error"),  # close_notify instead of a greeting
+        (40, "refused the TLS handshake"),
+        (42, "client certificate"),
+        (46, "client certificate"),
+        (47, "could not read"),
+        (48, "client certificate.*unknown authority"),
+        (49, "client certificate.*access denied"),
+        (50, "could not read"),
+        (70, "enable TLS 1.2"),
+        (71, "ciphers are too weak"),
+        (80, "see its log"),
+        (112, "does not know the host name"),
+        (115, "unknown psk identity"),
+        (116, "demands a client certificate"),
+        (120, "enable HTTP/1.1"),
     ],
 )
-def test_the_reason_of_a_failed_handshake_is_in_words(reason: str, text: str) -> None:
-    error = ssl.SSLError(1, reason)
-    error.reason = reason
-    message = str(handshake_failure(error))
-    assert text in message
-    assert reason not in message
+def test_an_alert_of_the_receiver_is_told_in_words(number: int, text: str) -> None:
+    incoming = ssl.MemoryBIO()
+    connection = ssl.create_default_context().wrap_bio(incoming, ssl.MemoryBIO(), server_hostname="hooks.example")
+    with pytest.raises(ssl.SSLWantReadError):
+        connection.do_handshake()
+    incoming.write(bytes([0x15, 3, 3, 0, 2, 2, number]))
+    with pytest.raises(ssl.SSLError) as raised:
+        connection.do_handshake()
+
+    message = str(handshake_failure(raised.value))
+
+    assert re.search(text, message)
+    assert not re.search("[_[]|ssl|v1|v3", message)
+
+
+def test_a_client_certificate_that_is_missing_is_named_under_tls_1_3_too(
+    ca: trustme.CA, trusting: ssl.SSLContext
+) -> None:
+    context = serving(ca.issue_cert("hooks.example"))
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.verify_mode = ssl.CERT_REQUIRED
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = trusting.wrap_bio(to_client, to_server, server_hostname="hooks.example")
+    server = context.wrap_bio(to_server, to_client, server_side=True)
+    for side in (client, server):
+        with pytest.raises(ssl.SSLWantReadError):
+            side.do_handshake()
+    client.do_handshake()
+    with pytest.raises(ssl.SSLError):
+        server.do_handshake()
+    with pytest.raises(ssl.SSLError) as raised:
+        client.read()
+
+    assert "demands a client certificate" in str(broken_connection(raised.value))
+
+
+def test_a_reason_without_a_sentence_of_its_own_is_told_without_its_prefix() -> None:
+    error = ssl.SSLError(1, "")
+    error.reason = "SSLV3_ALERT_SOME_OTHER_REASON"
+    assert str(handshake_failure(error)) == "The TLS handshake failed: some other reason."
+    assert str(broken_connection(error)) == "The encrypted connection broke: some other reason."
