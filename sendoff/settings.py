@@ -161,7 +161,8 @@ class Settings(BaseSettings):
         20,
         ge=1,
         le=10_000,
-        description="The most requests that may be under way to one endpoint, from all workers together.",
+        description="The most requests that may be under way to one endpoint, from all workers together; beside them "
+        "as many that have hung for more than two seconds while the endpoint answered others.",
     )
     target_endpoint_shares: int = Field(
         10,

@@ -7,9 +7,10 @@ Pure bookkeeping: no clock, no asyncio, no database. `now` is monotonic seconds 
 - Some slots are reserved for endpoints that are known to be fast.
 - An endpoint's concurrency limit starts at 1. A fast answer raises it to the endpoint's cap, a slower one doubles it,
   and without an answer it falls to 1. While the first answer of a fast endpoint is late, it is 2: one more attempt
-  tells whether the endpoint hangs or that request alone. Attempts in the slow bulkhead do not count against the limit
-  of an endpoint that answers others: a few requests that hang would hold up all that follow. Its rate limit and the
-  limits of its targets (host and port, per organization) hold as well.
+  tells whether the endpoint hangs or that request alone. Attempts in the slow bulkhead that began before the last
+  answer count neither against the limit nor, up to as many as the cap, against the cap: an endpoint that answers others
+  would stand still for them. A cap of the endpoint's own counts them. Its rate limit and the limits of its targets
+  (host and port, per organization) hold as well.
 - An endpoint that is not known to answer is probed, one attempt at a time. Probes start at a rate that falls with the
   number of those outstanding, and endpoints take turns. One that does not answer gets more of them at once, up to its
   cap, while few are outstanding and no other endpoint waits for its probe.
@@ -218,6 +219,9 @@ class _Endpoint(Generic[T]):
     """How many probes it may have beyond its limit, while there are few."""
     in_flight: int = 0
     slow: int = 0
+    overtaken: int = 0
+    """Those of `slow` that began before its last answer: they hang, and it does not."""
+    answered_at: float = float("-inf")
     bucket: TokenBucket | None = None
     queue: deque[Ticket[T]] = field(default_factory=deque)
 
@@ -412,6 +416,7 @@ class Admission(Generic[T]):
         if ticket.phase is _Phase.SLOW:
             self._slow -= 1
             endpoint.slow -= 1
+            endpoint.overtaken -= ticket.since < endpoint.answered_at
         else:
             (self._fresh if was_fresh else self._late).pop(ticket)
             self._take(endpoint, -1)
@@ -422,7 +427,7 @@ class Admission(Generic[T]):
         ticket.phase = _Phase.FINISHED
         self._unrecorded += 1
         if answered is not None:
-            self._observe(endpoint, answered=answered, promptly=was_fresh)
+            self._observe(endpoint, answered=answered, promptly=was_fresh, now=now)
         started: list[Ticket[T]] = []
         for key, target in zip(endpoint.facts.targets, targets, strict=True):
             started += self._start_line(target.waiting, now)
@@ -507,24 +512,30 @@ class Admission(Generic[T]):
         return room if endpoint.is_fast else min(room, _unreserved(cap) - target.others)
 
     def _limit(self, endpoint: _Endpoint[T]) -> int:
-        """How many attempts of the endpoint may be in flight as far as its own answers tell."""
-        limit = endpoint.limit
-        if endpoint.responsiveness is Responsiveness.SLOW:
-            limit += endpoint.slow  # it answers: those that hang do not tell against the others
+        """How many attempts of the endpoint may be in flight as far as its own answers tell.
+
+        Beyond the cap it goes on beside those overtaken: with its whole cap if it is fast, else with one attempt, whose
+        answer tells. Together that is at most twice the cap.
+        """
+        limit = endpoint.limit + endpoint.overtaken
         if endpoint.more_probes and not self._are_many_probes(besides=endpoint):
             limit += endpoint.more_probes
-        return min(limit, self._cap(endpoint))
+        cap = self._cap(endpoint)
+        if endpoint.facts.max_in_flight is None:
+            beside = cap if endpoint.is_fast else 1
+            cap = min(2 * cap, max(cap, endpoint.overtaken + beside))
+        return min(limit, cap)
 
     def _are_many_probes(self, *, besides: _Endpoint[T]) -> bool:
         if self._probes[Responsiveness.UNRESPONSIVE].outstanding >= self._slots // FEW_PROBES_ONE_IN:
             return True
         return any(len(self._lines[kind]) > (besides in self._lines[kind]) for kind in self._probes)
 
-    def _room(self, endpoint: _Endpoint[T], now: float, *, queued: int = 0, prefetch: int = 0) -> int:
-        """How many more attempts of the endpoint its own limits and its targets allow."""
+    def _room(self, endpoint: _Endpoint[T], now: float, *, queued: int = 0, prefetched: int = 0) -> int:
+        """How many more attempts of the endpoint its own limits and its targets allow, `prefetched` ones besides."""
         if endpoint.slow and self._slow >= self._slots:
             return 0
-        room = self._limit(endpoint) * (1 + prefetch) - endpoint.in_flight - queued
+        room = self._limit(endpoint) + prefetched - endpoint.in_flight - queued
         if room <= 0:
             return 0  # as for most of those that hang, at every claim
         if endpoint.bucket is not None:
@@ -537,9 +548,9 @@ class Admission(Generic[T]):
         """How many deliveries of the endpoint may be claimed: to start or, if it is fast, to wait for their turn."""
         # What waits here is in flight for the database, which holds a cap of the endpoint's own over all workers.
         is_capped = endpoint.facts.max_in_flight is not None
-        prefetches = endpoint.is_fast and endpoint.bucket is None and not endpoint.slow and not is_capped
-        prefetch = PREFETCH_PER_LIMIT if prefetches else 0
-        return self._room(endpoint, now, queued=len(endpoint.queue), prefetch=prefetch)
+        prefetches = endpoint.is_fast and endpoint.bucket is None and not is_capped
+        prefetched = PREFETCH_PER_LIMIT * self._cap(endpoint) if prefetches else 0
+        return self._room(endpoint, now, queued=len(endpoint.queue), prefetched=prefetched)
 
     def _may_start(self, endpoint: _Endpoint[T], now: float) -> bool:
         probes = self._probes.get(endpoint.responsiveness)
@@ -602,7 +613,9 @@ class Admission(Generic[T]):
                 break
         return started
 
-    def _observe(self, endpoint: _Endpoint[T], *, answered: bool, promptly: bool) -> None:
+    def _observe(self, endpoint: _Endpoint[T], *, answered: bool, promptly: bool, now: float) -> None:
+        if answered or promptly:
+            endpoint.answered_at, endpoint.overtaken = now, endpoint.slow
         if promptly:  # a refusal at once holds up nothing either
             self._set_responsiveness(endpoint, Responsiveness.FAST)
             endpoint.limit = self._endpoint_cap
@@ -635,11 +648,12 @@ class Admission(Generic[T]):
                 was_fast = ticket.endpoint.is_fast
                 self._set_responsiveness(ticket.endpoint, Responsiveness.UNRESPONSIVE)
                 if was_fast:
-                    ticket.endpoint.limit = 2 + ticket.endpoint.slow
+                    ticket.endpoint.limit = 2
         for ticket in _pop_started(self._late, now - SLOW_AFTER_SECONDS):
             self._take(ticket.endpoint, -1)
             ticket.phase = _Phase.SLOW
             ticket.endpoint.slow += 1
+            ticket.endpoint.overtaken += ticket.since < ticket.endpoint.answered_at
             self._slow += 1
 
     def _evict(self, now: float) -> list[Ticket[T]]:

@@ -163,6 +163,66 @@ def test_requests_that_hang_do_not_stop_an_endpoint_that_answers_others() -> Non
     assert worker.claimable("a") == 1
 
 
+def test_requests_that_hang_do_not_count_while_the_endpoint_answers_others() -> None:
+    worker = Worker(cap=4)
+    worker.make_fast("a")
+    for _ in range(4):
+        worker.offer("a")
+    worker.advance(FAST_WITHIN_SECONDS)
+    worker.finish("a")
+    worker.advance(SLOW_AFTER_SECONDS)
+    assert worker.offer("a") is START
+    assert worker.offer("a") is QUEUED  # three hang that began before the last answer, one after it
+    worker.under_way.reverse()
+    assert worker.finish("a") == ["a"]
+    assert [worker.offer("a") for _ in range(4)] == [START] * 3 + [QUEUED]  # its whole cap, and the three that hang
+    assert worker.claimable("a") == 4 * PREFETCH_PER_LIMIT - 1
+
+
+def test_an_attempt_that_times_out_does_not_stop_an_endpoint_that_answers_others() -> None:
+    worker = Worker(cap=4)
+    worker.make_fast("a")
+    for _ in range(3):
+        worker.offer("a")
+    worker.advance(FAST_WITHIN_SECONDS)
+    worker.finish("a")
+    worker.advance(SLOW_AFTER_SECONDS)
+    worker.finish("a", answered=False)
+    assert worker.admission.responsiveness("a") is UNRESPONSIVE
+    assert worker.offer("a") is START  # one hangs that began before the last answer
+
+
+def test_beside_requests_that_hang_the_cap_holds_up_to_as_many_of_them() -> None:
+    worker = Worker(cap=2)
+
+    def answer_another() -> None:
+        worker.advance(0.01)
+        assert worker.offer("a") is START
+        worker.under_way.reverse()
+        worker.finish("a")
+        worker.under_way.reverse()
+
+    for hanging in range(3):
+        answer_another()
+        assert worker.offer("a") is START
+        answer_another()
+        worker.advance(SLOW_AFTER_SECONDS + 0.01)
+        assert len(worker.under_way) == hanging + 1
+    answer_another()
+    assert [worker.offer("a") for _ in range(2)] == [START, QUEUED]  # twice the cap
+
+
+def test_a_cap_of_the_endpoints_own_counts_requests_that_hang() -> None:
+    worker = Worker(cap=4)
+    worker.make_fast("a", max_in_flight=2)
+    for _ in range(2):
+        worker.offer("a", max_in_flight=2)
+    worker.advance(FAST_WITHIN_SECONDS)
+    worker.finish("a")
+    worker.advance(SLOW_AFTER_SECONDS)
+    assert [worker.offer("a", max_in_flight=2) for _ in range(2)] == [START, QUEUED]
+
+
 def test_an_endpoint_that_hangs_alone_gets_more_and_more_probes_up_to_its_cap() -> None:
     worker = Worker(slots=1_000, cap=20)
     assert hang(worker, {"hung": 363}, timeout=2.0) < 60

@@ -150,7 +150,9 @@ class AdmissionMachine(RuleBasedStateMachine):
     def caps_hold_over_all_workers(self) -> None:
         for name, facts in ENDPOINTS.items():
             cap = max(1, min(CAP, facts.max_in_flight or CAP) // self.workers)
-            assert sum(ticket.item == name for ticket in self.under_way) <= cap
+            started = [at for ticket, at in self.under_way.items() if ticket.item == name]
+            assert sum(self.now - at < SLOW_AFTER_SECONDS for at in started) <= cap
+            assert len(started) <= (cap if facts.max_in_flight else 2 * cap)
             assert sum(ticket.item == name for ticket in self.queued) <= cap * (1 + PREFETCH_PER_LIMIT)
 
     @invariant()
