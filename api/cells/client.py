@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
-import httpx
-from starlette.types import Receive, Scope, Send
+import orjson
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope, Send
 
 from sendoff.errors import Unavailable
 from sendoff.observability.metrics import CELL_REQUESTS
+from sendoff.wire.tls.trust import default_ssl_context
+
+from .connection import Body, CellConnection, CellLost, CellRequest, Headers
 
 CONNECT_SECONDS = 2.0
 """A cell that takes longer to connect counts as away. Shorter, and a busy one does."""
 
 READ_SECONDS = 90.0
-"""Longer than a cell works on any request: it answers 503 by itself before, and lists are sent piece by piece."""
+"""The longest silence of a cell while it is waited for. Longer than a cell works on any request: it answers 503 by
+itself before, and lists are sent piece by piece."""
 
 ASK_SECONDS = 3.0
 """How long a question of the router's own may take; a list shows the other cells without it."""
 
-MOST_CONNECTIONS = 1_000
+IDLE_SECONDS = 30.0
+"""How long a connection is used again after its last request. Longer than SENDOFF_KEEP_ALIVE_SECONDS of the cells, and
+requests meet connections that the cell is about to end."""
 
-Headers = Sequence[tuple[bytes, bytes]]
+MOST_CONNECTIONS = 1_000
+"""Connections to one cell, and so requests under way in it. Beyond it requests for that cell are answered 503: a cell
+that hangs does not use up the router for the others."""
 
 _HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"host"}
+    | {b"expect"}
 )
 # What the router writes itself.
 _OF_ROUTER = _HOP_BY_HOP | {b"x-forwarded-for", b"forwarded", b"x-request-id"}
@@ -42,39 +56,95 @@ class CellAnswer:
     document: Any
 
 
+class _Cell:
+    """The connections to one cell."""
+
+    def __init__(self, name: str, url: str, tls: ssl.SSLContext) -> None:
+        parts = urlsplit(url)
+        self.name = name
+        self.authority = parts.netloc.encode("ascii")
+        self._host, self._port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        self._tls = tls if parts.scheme == "https" else None
+        self._open: set[CellConnection] = set()
+        self._opening = 0
+        self._idle: list[CellConnection] = []
+
+    async def take(self) -> CellConnection:
+        """A connection that is not in use, the last used one if there is any. Raises CellLost."""
+        loop = asyncio.get_running_loop()
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable and connection.idle_since + IDLE_SECONDS > loop.time():
+                return connection
+            connection.abort()
+        if len(self._open) + self._opening >= MOST_CONNECTIONS:
+            raise CellLost(f"{MOST_CONNECTIONS} requests are under way in it")
+        self._opening += 1
+        try:
+            connection = await self._connect()
+        finally:
+            self._opening -= 1
+        if connection.usable:
+            self._open.add(connection)
+        return connection
+
+    async def _connect(self) -> CellConnection:
+        def made() -> CellConnection:
+            return CellConnection(self._open.discard, patience=READ_SECONDS)
+
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                opened = asyncio.get_running_loop().create_connection(made, self._host, self._port, ssl=self._tls)
+                return (await opened)[1]
+        except OSError as error:  # of which TimeoutError and SSLError are kinds
+            raise CellLost(repr(error)) from None
+
+    def put_back(self, connection: CellConnection) -> None:
+        """End its exchange, and keep the connection if it can carry another one."""
+        connection.end()
+        if connection.usable:
+            connection.idle_since = asyncio.get_running_loop().time()
+            self._idle.append(connection)
+
+    def close(self) -> None:
+        for connection in tuple(self._open):
+            connection.abort()
+
+
 class CellClient:
     """The way to the cells, by name."""
 
-    def __init__(self, urls: Mapping[str, str], *, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        """`transport` replaces the network."""
-        self._urls = dict(urls)
-        self._client = httpx.AsyncClient(
-            transport=transport,
-            timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
-            limits=httpx.Limits(max_connections=MOST_CONNECTIONS, max_keepalive_connections=200),
-            trust_env=False,
-            follow_redirects=False,
-        )
+    def __init__(self, urls: Mapping[str, str], *, ca_file: Path | None = None) -> None:
+        """`ca_file`: authorities that are trusted besides the system's."""
+        tls = default_ssl_context(ca_file)
+        self._cells = {name: _Cell(name, url, tls) for name, url in urls.items()}
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(self._urls)
+        return tuple(self._cells)
 
-    async def aclose(self) -> None:
-        await self._client.aclose()
+    def close(self) -> None:
+        """End all connections."""
+        for cell in self._cells.values():
+            cell.close()
 
     async def ask(
         self, cell: str, path: str, *, headers: Headers = (), params: Mapping[str, str] | None = None
     ) -> CellAnswer:
         """A GET of the router's own. Raises Unavailable when the cell does not answer in time."""
+        target = f"{path}?{urlencode(params)}" if params else path
         try:
-            response = await self._client.get(
-                self._urls[cell] + path, headers=list(headers), params=params, timeout=ASK_SECONDS
-            )
-        except httpx.HTTPError as error:
+            async with (
+                asyncio.timeout(ASK_SECONDS),
+                self._exchange(cell, CellRequest("GET", target.encode("ascii"), headers)) as answer,
+            ):
+                body = b"".join([piece async for piece in answer.pieces()])
+        except (TimeoutError, CellLost) as error:
             raise _away(cell, error) from None
-        is_json = response.headers.get("content-type", "").startswith("application/json")
-        return CellAnswer(response.status_code, response.json() if is_json else None)
+        is_json = any(
+            name.lower() == b"content-type" and value.startswith(b"application/json") for name, value in answer.headers
+        )
+        return CellAnswer(answer.status, orjson.loads(body) if is_json else None)
 
     async def forward(
         self, cell: str, scope: Scope, receive: Receive, send: Send, *, query: bytes, body: bytes | None = None
@@ -83,38 +153,34 @@ class CellClient:
 
         Raises Unavailable while nothing of an answer has been sent.
         """
-        async with self._exchange(cell, scope, receive, query, body) as response:
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": response.status_code,
-                    "headers": [pair for pair in response.headers.raw if pair[0].lower() not in _OF_SERVER],
-                }
-            )
-            async for piece in response.aiter_raw():
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
+        method = "HEAD" if scope["state"].get("is_head") else scope["method"]
+        target = scope["raw_path"] + (b"?" + query if query else b"")
+        given = await _body(scope, receive) if body is None else body
+        async with self._exchange(cell, CellRequest(method, target, forwarded_headers(scope), given)) as answer:
+            CELL_REQUESTS.labels(cell, "answered").inc()
+            headers = [pair for pair in answer.headers if pair[0].lower() not in _OF_SERVER]
+            await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+            whole = answer.take_whole_body()
+            if whole is None:
+                async for piece in answer.pieces():
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": whole or b""})
 
     @asynccontextmanager
-    async def _exchange(
-        self, cell: str, scope: Scope, receive: Receive, query: bytes, body: bytes | None
-    ) -> AsyncIterator[httpx.Response]:
-        target = self._urls[cell].encode() + scope["raw_path"] + (b"?" + query if query else b"")
-        request = self._client.build_request(
-            "HEAD" if scope["state"].get("is_head") else scope["method"],
-            target.decode("ascii"),
-            headers=[*forwarded_headers(scope)],
-            content=_body(scope, receive) if body is None else body,
-        )
+    async def _exchange(self, name: str, request: CellRequest) -> AsyncIterator[CellConnection]:
+        cell = self._cells[name]
         try:
-            response = await self._client.send(request, stream=True)
-        except httpx.HTTPError as error:
-            raise _away(cell, error) from None
-        CELL_REQUESTS.labels(cell, "answered").inc()
+            connection = await cell.take()
+        except CellLost as error:
+            raise _away(name, error) from None
         try:
-            yield response
+            try:
+                await connection.begin(request, cell.authority)
+            except CellLost as error:
+                raise _away(name, error) from None
+            yield connection
         finally:
-            await response.aclose()
+            cell.put_back(connection)
 
 
 def forwarded_headers(scope: Scope) -> Headers:
@@ -124,22 +190,29 @@ def forwarded_headers(scope: Scope) -> Headers:
     return [*kept, (b"x-forwarded-for", host.encode()), (b"x-request-id", scope["state"]["request_id"].encode())]
 
 
-def _body(scope: Scope, receive: Receive) -> AsyncIterator[bytes] | None:
-    names = {name.lower() for name, _ in scope["headers"]}
-    return _pieces(receive) if names & {b"content-length", b"transfer-encoding"} else None
+async def _body(scope: Scope, receive: Receive) -> Body:
+    """What the request carries: all of it if it has come in one piece, as most do."""
+    if not any(name.lower() in {b"content-length", b"transfer-encoding"} for name, _ in scope["headers"]):
+        return None
+    message = await receive()
+    return _pieces(message, receive) if message.get("more_body") else _piece(message)
 
 
-async def _pieces(receive: Receive) -> AsyncIterator[bytes]:
+async def _pieces(message: Message, receive: Receive) -> AsyncIterator[bytes]:
     while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise httpx.ReadError("the client left")
-        if message.get("body"):
-            yield message["body"]
+        if piece := _piece(message):
+            yield piece
         if not message.get("more_body"):
             return
+        message = await receive()
 
 
-def _away(cell: str, error: httpx.HTTPError) -> Unavailable:
+def _piece(message: Message) -> bytes:
+    if message["type"] != "http.request":
+        raise ClientDisconnect
+    return bytes(message.get("body", b""))
+
+
+def _away(cell: str, error: Exception) -> Unavailable:
     CELL_REQUESTS.labels(cell, "away").inc()
     return Unavailable("A part of the service cannot be reached; try again.", detail=f"cell {cell}: {error!r}")

@@ -9,7 +9,8 @@ from typing import Any
 from sendoff.errors import Invalid, NotFound, Unavailable
 
 from ..http.pagination import MOST_PER_PAGE, encode_cursor
-from .client import CellAnswer, CellClient, Headers
+from .client import CellAnswer, CellClient
+from .connection import Headers
 
 ROOT = "/operator/v1/"
 

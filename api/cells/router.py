@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-import httpx
 import orjson
 from starlette.datastructures import Headers, State
 from starlette.requests import Request
@@ -29,7 +28,7 @@ from ..http.server.client_address import TrustedProxies, client_network
 from ..http.server.middleware import RequestMiddleware
 from . import operators
 from .client import CellClient
-from .client import Headers as RawHeaders
+from .connection import Headers as RawHeaders
 from .directory import Directory, Placement
 
 _OPEN = ("/openapi.json", "/docs", "/static/")
@@ -39,11 +38,10 @@ _OPEN = ("/openapi.json", "/docs", "/static/")
 class Router:
     """An ASGI application. `state` has what a server notes, as an application of the framework does."""
 
-    def __init__(self, settings: Settings, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        """`transport` replaces the network."""
+    def __init__(self, settings: Settings) -> None:
         self.state = State()
         self._settings = settings
-        self._client = CellClient(settings.cells, transport=transport)
+        self._client = CellClient(settings.cells, ca_file=settings.ca_file)
         self._directory = Directory(self._client)
         self._guesses = LocalCounters()
         self._clock = SystemClock()
@@ -61,13 +59,14 @@ class Router:
         else:
             await self._app({**scope, "app": self}, receive, send)
 
-    async def aclose(self) -> None:
-        await self._client.aclose()
+    def close(self) -> None:
+        """End all connections to cells."""
+        self._client.close()
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while (await receive())["type"] != "lifespan.shutdown":
             await send({"type": "lifespan.startup.complete"})
-        await self.aclose()
+        self.close()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -20,6 +20,7 @@ from bench.scale.experiments.history import measure_history
 from bench.scale.experiments.pages import measure_pages
 from bench.scale.experiments.partitions import measure_partitions
 from bench.scale.experiments.retention import measure_retention
+from bench.scale.experiments.router import measure_router
 from bench.scale.experiments.waiting import measure_waiting
 from bench.scale.experiments.workers import measure_workers
 from bench.scale.options import ScaleOptions, parse_scale_options
@@ -37,6 +38,7 @@ _EXPERIMENTS: dict[str, Callable[[ScaleOptions, Path], Coroutine[Any, Any, str]]
     "retention": measure_retention,
     "partitions": measure_partitions,
     "pages": measure_pages,
+    "router": measure_router,
 }
 
 

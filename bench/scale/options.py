@@ -8,7 +8,18 @@ from pathlib import Path
 
 from bench.options import names
 
-EXPERIMENTS = ("workers", "endpoints", "fanout", "backlog", "history", "waiting", "retention", "partitions", "pages")
+EXPERIMENTS = (
+    "workers",
+    "endpoints",
+    "fanout",
+    "backlog",
+    "history",
+    "waiting",
+    "retention",
+    "partitions",
+    "pages",
+    "router",
+)
 
 _QUICK = 100
 """What `--quick` divides the large numbers by."""

@@ -12,12 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.cells.router import Router
 from sendoff.operators.installation.moving import Move
 from sendoff.operators.installation.reconcile import reconcile
-from sendoff.settings import load
 from tests.integration.api.api_fixture import ApiFixture, open_api
-from tests.integration.cells.conftest import Network
+from tests.integration.cells.conftest import open_router
 from tests.support.app_fixture import ACTOR
 from tests.support.receiver import Receiver
 
@@ -42,11 +40,7 @@ async def test_organizations_that_move_among_eight_cells_get_each_event_once(
             shutil.copy(_migrated_sqlite, path)
             url = f"sqlite+aiosqlite:///{path}"
             cells[f"c{number}"] = await stack.enter_async_context(open_api(url, valkey_url))
-        router = Router(load(cells=",".join(f"{name}=http://{name}" for name in cells)), transport=Network(cells))
-        stack.push_async_callback(router.aclose)
-        client = await stack.enter_async_context(
-            httpx.AsyncClient(transport=httpx.ASGITransport(router), base_url="http://router", timeout=30)
-        )
+        _, client = await stack.enter_async_context(open_router(cells))
         homes = {api.app.principal.organization_id: name for name, api in cells.items()}
         keys = {api.app.principal.organization_id: api.key for api in cells.values()}
         for number, api in enumerate(cells.values()):

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import httpx
 import orjson
 import pytest
+import uvicorn
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.cells.router import Router
+from api.http.server.protocol import BoundedProtocol
 from sendoff.operators.installation.moving import Move
 from sendoff.operators.installation.transfer import export_records, import_records
 from sendoff.settings import load
@@ -19,19 +25,49 @@ from tests.support.app_fixture import ACTOR
 SEAL_KEY = "s" * 32
 
 
-class Network(httpx.AsyncBaseTransport):
-    """Requests by host name to applications in this process; a cell whose name is in `away` cannot be reached."""
+class Network:
+    """The cells on sockets of this machine; one whose name is in `away` ends every connection that it is asked on."""
 
-    def __init__(self, applications: dict[str, ApiFixture]) -> None:
-        self._ways = {name: httpx.ASGITransport(api.asgi) for name, api in applications.items()}
+    def __init__(self) -> None:
         self.away: set[str] = set()
-        self.requests: list[httpx.Request] = []
+        self.requests: list[Request] = []
+        self.urls: dict[str, str] = {}
+        self._servers: list[asyncio.Server] = []
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        if request.url.host in self.away:
-            raise httpx.ConnectError("refused", request=request)
-        return await self._ways[request.url.host].handle_async_request(request)
+    async def serve(self, name: str, app: ASGIApp) -> None:
+        """Serve an application as a cell."""
+        config = uvicorn.Config(self._noting(app), http=BoundedProtocol, log_config=None, lifespan="off", ws="none")
+        config.load()
+        state = uvicorn.server.ServerState()
+        network = self
+
+        class Protocol(BoundedProtocol):
+            def data_received(self, data: bytes) -> None:
+                if name in network.away:
+                    self.transport.abort()
+                else:
+                    super().data_received(data)
+
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: Protocol(config, state, {}), "127.0.0.1", 0)
+        self._servers.append(server)
+        self.urls[name] = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+    def close(self) -> None:
+        for server in self._servers:
+            server.close()
+
+    @property
+    def setting(self) -> str:
+        """SENDOFF_CELLS."""
+        return ",".join(f"{name}={url}" for name, url in self.urls.items())
+
+    def _noting(self, app: ASGIApp) -> ASGIApp:
+        async def noted(scope: Scope, receive: Receive, send: Send) -> None:
+            self.requests.append(Request(scope))
+            await app(scope, receive, send)
+
+        return noted
 
 
 @dataclass
@@ -70,15 +106,27 @@ class Cells:
         self.us.app.clock.advance(seconds)
 
 
+@asynccontextmanager
+async def open_router(cells: Mapping[str, ApiFixture]) -> AsyncIterator[tuple[Network, httpx.AsyncClient]]:
+    """The cells on sockets, and a client of a router before them."""
+    network = Network()
+    for name, api in cells.items():
+        await network.serve(name, api.asgi)
+    router = Router(load(cells=network.setting))
+    transport = httpx.ASGITransport(router)
+    try:
+        async with httpx.AsyncClient(transport=transport, base_url="http://router", timeout=30) as client:
+            yield network, client
+    finally:
+        router.close()
+        network.close()
+
+
 @pytest.fixture
 async def cells(sqlite_url: str, postgres_url: str, valkey_url: str) -> AsyncIterator[Cells]:
-    settings = load(cells="eu=http://eu,us=http://us")
     async with (
         open_api(sqlite_url, valkey_url) as eu,
         open_api(postgres_url, valkey_url, secret_keys=["m" * 32]) as us,
+        open_router({"eu": eu, "us": us}) as (network, client),
     ):
-        network = Network({"eu": eu, "us": us})
-        router = Router(settings, transport=network)
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(router), base_url="http://router") as client:
-            yield Cells(eu, us, network, client)
-        await router.aclose()
+        yield Cells(eu, us, network, client)
