@@ -10,7 +10,7 @@ from itertools import groupby
 
 import orjson
 
-from sendoff.operators.installation.statistics import Point, StatisticsReport
+from sendoff.operators.installation.statistics import Bucket, Point, StatisticsReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,24 +22,32 @@ class Chart:
     names: Sequence[str]
     times: Sequence[float]
     values: Sequence[Sequence[float | None]]
+    colors: Sequence[str] = ("series-1", "series-2", "series-3")
+    """The lines' colours, as the style sheet's variables name them."""
 
     @property
     def data(self) -> str:
         """For the script: JSON with the names, and the columns times first."""
-        return orjson.dumps({"names": self.names, "data": [self.times, *self.values]}).decode()
+        return orjson.dumps({"names": self.names, "colors": self.colors, "data": [self.times, *self.values]}).decode()
 
     @property
     def is_empty(self) -> bool:
         return not any(value for line in self.values for value in line)
 
 
+_BUCKETS = {Bucket.MINUTE: "minute", Bucket.FIVE_MINUTES: "5 minutes", Bucket.HOUR: "hour", Bucket.DAY: "day"}
+
 _Line = tuple[str, Callable[[Point], float | None]]
 
 _COUNTS: Sequence[_Line] = (
+    ("accepted", lambda point: point.sums.accepted),
     ("delivered", lambda point: point.sums.delivered),
-    ("failed attempts", lambda point: point.sums.failed_attempts),
-    ("dead", lambda point: point.sums.dead),
 )
+_FAILURES: Sequence[_Line] = (
+    ("failed attempts", lambda point: point.sums.failed_attempts),
+    ("dead letters", lambda point: point.sums.dead),
+)
+_PERCENTILES = ("good", "series-1", "series-2")
 _LATENCY: Sequence[_Line] = (
     ("p50", lambda point: point.sums.latency_ms.p50),
     ("p95", lambda point: point.sums.latency_ms.p95),
@@ -53,21 +61,23 @@ _DURATION: Sequence[_Line] = (
 
 
 def charts_of(report: StatisticsReport) -> list[Chart]:
-    """How much was delivered, how long receivers took, and how late deliveries were, from the first of the series."""
+    """What was accepted, delivered and failed, how long receivers took, and how late it was; from the first series."""
     points = report.series[0].points if report.series else []
-    per = f"in {report.bucket}"
+    per = f"per {_BUCKETS[report.bucket]}"
     return [
-        _chart("Deliveries and failed attempts", per, points, _COUNTS),
-        _chart("Duration of attempts", "ms", points, _DURATION),
-        _chart("From acceptance to delivery", "ms", points, _LATENCY),
+        _chart("Deliveries", per, points, _COUNTS, colors=("series-1", "good")),
+        _chart("Failed attempts and dead letters", per, points, _FAILURES, colors=("warn", "bad")),
+        _chart("Duration of attempts", "ms", points, _DURATION, colors=_PERCENTILES),
+        _chart("From acceptance to delivery", "ms", points, _LATENCY, colors=_PERCENTILES),
     ]
 
 
-def _chart(title: str, unit: str, points: Sequence[Point], lines: Sequence[_Line]) -> Chart:
+def _chart(title: str, unit: str, points: Sequence[Point], lines: Sequence[_Line], *, colors: Sequence[str]) -> Chart:
     return Chart(
         title=title,
         unit=unit,
         names=[name for name, _ in lines],
+        colors=colors,
         times=[point.at.timestamp() for point in points],
         values=[[measure(point) for point in points] for _, measure in lines],
     )

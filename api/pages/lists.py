@@ -4,19 +4,43 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import orjson
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from .page import PageRequest
+from sendoff.errors import Invalid
+
+from .page import Handler, PageRequest
 
 FORMATS = ("", ".json", ".csv")
 """What the path of a list may end with."""
 
 _FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def shows_errors(template: str, **empty: Any) -> Callable[[Handler], Handler]:
+    """A list whose page says what is wrong with a filter beside the filters; `empty` is what it shows then.
+
+    The twins answer with an error.
+    """
+
+    def decorate(show: Handler) -> Handler:
+        @wraps(show)
+        async def shown(page: PageRequest) -> Response:
+            try:
+                return await show(page)
+            except Invalid as error:
+                if page.path.endswith(FORMATS[1:]):
+                    raise
+                return page.render(template, status=400, error=error, next_cursor=None, scanned=None, names={}, **empty)
+
+        return shown
+
+    return decorate
 
 
 def export(page: PageRequest, rows: Sequence[BaseModel], next_cursor: str | None, name: str) -> Response | None:

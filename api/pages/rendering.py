@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -10,16 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from sendoff import __version__
 from sendoff.clock import iso
-from sendoff.policy.remedies import advise_on_attempt
+from sendoff.policy.remedies import advise_on_attempt, advise_on_dead_letter
 
 from .static_files import static_url
 
 _FOLDER = Path(__file__).parent / "templates"
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 _SHORT_ID = 8
+_CODE = re.compile("`([^`]+)`")
+_SEPARATORS = re.compile(r"(?<=[^/:.?&=])(?=[/.?&=])")
 
 
 @cache
@@ -33,7 +37,12 @@ def environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    templates.globals.update(static=static_url, version=__version__, advise=advise_on_attempt)
+    templates.globals.update(
+        static=static_url,
+        version=__version__,
+        advise=advise_on_attempt,
+        advise_on_dead_letter=advise_on_dead_letter,
+    )
     templates.filters.update(
         iso=iso,
         span=describe_span,
@@ -43,6 +52,9 @@ def environment() -> Environment:
         clock=lambda seconds: datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M"),
         changes_to=changes_between,
         words=lambda value: str(value).replace("_", " "),
+        code=mark_code,
+        breakable=make_breakable,
+        moment=lambda value: value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
     )
     return templates
 
@@ -58,6 +70,16 @@ def describe_span(moment: datetime, now: datetime) -> str:
     if seconds == 0:
         return "just now"
     return f"{seconds // size} {unit} ago" if seconds > 0 else f"in {-seconds // size} {unit}"
+
+
+def mark_code(text: str) -> Markup:
+    """A sentence in which what stands between backticks is shown as code. The text itself is escaped."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped first
+
+
+def make_breakable(url: str) -> Markup:
+    """A URL that may be broken into lines before its separators, and not within a word while there is another way."""
+    return Markup("<wbr>").join(_SEPARATORS.split(url))
 
 
 def short_id(identifier: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -148,6 +148,12 @@ async def get_organization(context: Context, identifier: str) -> Organization:
     if found is None:
         raise NotFound("There is no such organization.")
     return found
+
+
+async def find_names(context: Context, organization_ids: Iterable[str]) -> dict[str, str]:
+    """The names of the organizations that exist, by id."""
+    async with context.database.read() as tx:
+        return await accounts.names_of(tx, organization_ids)
 
 
 async def page_organizations(context: Context, *, limit: int, before: str | None = None) -> list[Organization]:

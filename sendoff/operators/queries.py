@@ -34,6 +34,8 @@ class DeliveryReport:
     delivery: Delivery
     event: Event
     endpoint_url: str
+    endpoint_state: EndpointState
+    """The endpoint's now: nothing can be sent again to one that is not active."""
     attempts: list[Attempt]
     last_exchange: LastExchange | None
     request_body: bytes
@@ -173,6 +175,7 @@ async def report_on(tx: Transaction, dialects: Dialects, delivery: Delivery) -> 
         delivery=delivery,
         event=event,
         endpoint_url=endpoint.url,
+        endpoint_state=EndpointState(endpoint.state),
         attempts=await delivery_history.attempts_of(tx, delivery.id),
         last_exchange=await delivery_history.last_exchange_of(tx, delivery.id),
         request_body=dialects.get(endpoint.dialect).body(event_data),

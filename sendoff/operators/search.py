@@ -8,13 +8,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from sendoff.accounts.authentication import KEY_PREFIX, hash_key
-from sendoff.ids import is_event_id, is_uuid
+from sendoff.ids import event_time, is_event_id, is_uuid
 from sendoff.store.queries import accounts, endpoints
 from sendoff.store.queries.traffic import dead_letters, delivery_history, event_lists, events, replays
-from sendoff.store.queries.traffic.event_lists import EventFilter
+from sendoff.store.queries.traffic.event_lists import EventFilter, EventPage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from sendoff.context import Context
     from sendoff.store.engine.database import Transaction
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 
 MOST_FOUND = 20
 """Results of one kind that are shown."""
+
+PAGE_SECONDS = 0.04
+"""How long a page reads events' data before it shows what it has and offers to go on. Twice as much, and pages take
+longer than 100 ms; less, and more clicks are needed for an event that is far back."""
+
+_READ_AT_ONCE = 10_000
+"""Events whose data is read between two looks at the clock."""
 
 _EMAIL = re.compile(r"[^@\s/]+@[^@\s/]+")
 _HOST = re.compile(
@@ -72,11 +80,31 @@ class SearchReport:
     kind: SearchedKind
     results: Sequence[SearchResult]
     scanned: int | None = None
+    last_id: str | None = None
+    """The last event that was read, if there are older ones: a search `before` it goes on."""
+
+    @property
+    def scanned_back_to(self) -> datetime | None:
+        """When the last event that was read was accepted; None if there are no older ones."""
+        return None if self.last_id is None else event_time(self.last_id)
 
 
 async def search(context: Context, text: str) -> SearchReport:
-    """Look the text up in all organizations."""
-    text = text.strip()
+    """Look the text up in all organizations, and in the data of the newest events."""
+    return await _search(context, text.strip(), None)
+
+
+async def search_briefly(context: Context, text: str, *, before: str | None = None) -> SearchReport:
+    """As `search`, but reading events' data for PAGE_SECONDS; with `before` in events older than this id alone."""
+    text, deadline = text.strip(), context.clock.monotonic() + PAGE_SECONDS
+    if before is None:
+        return await _search(context, text, deadline)
+    async with context.database.read() as tx:
+        page = await _search_data(context, tx, text, before, deadline)
+    return SearchReport(SearchedKind.TEXT, [*map(_event, page.events)], page.scanned, page.last_id)
+
+
+async def _search(context: Context, text: str, deadline: float | None) -> SearchReport:
     async with context.database.read() as tx:
         kind = classify(text)
         if kind is not SearchedKind.TEXT:
@@ -86,8 +114,23 @@ async def search(context: Context, text: str) -> SearchReport:
             return SearchReport(SearchedKind.TAG, [_event(event) for event in tagged.events])
         named = [_organization(one) for one in await accounts.named_like(tx, text, limit=MOST_FOUND)]
         named += [_endpoint(one) for one in await endpoints.described_like(tx, text, limit=MOST_FOUND)]
-        page = await event_lists.page(tx, EventFilter(q=text), limit=MOST_FOUND)
-        return SearchReport(SearchedKind.TEXT, [*named, *map(_event, page.events)], page.scanned)
+        page = await _search_data(context, tx, text, None, deadline)
+        return SearchReport(SearchedKind.TEXT, [*named, *map(_event, page.events)], page.scanned, page.last_id)
+
+
+async def _search_data(
+    context: Context, tx: Transaction, text: str, before: str | None, deadline: float | None
+) -> EventPage:
+    """The newest events whose data contains the text, until the clock's `deadline`; None bounds their number alone."""
+    chosen, read = EventFilter(q=text), 0
+    if deadline is None:
+        return await event_lists.page(tx, chosen, limit=MOST_FOUND, before=before)
+    while True:
+        page = await event_lists.page(tx, chosen, limit=MOST_FOUND, before=before, scans=_READ_AT_ONCE)
+        read += page.scanned or 0
+        if page.events or page.last_id is None or context.clock.monotonic() >= deadline:
+            return EventPage(page.events, read if page.last_id else None, page.last_id)
+        before = page.last_id
 
 
 def classify(text: str) -> SearchedKind:

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from starlette.responses import Response
 
+from sendoff.accounts.organizations import find_names
 from sendoff.operators.actions import discard_dead_letter, discard_dead_letters, retry_delivery
 from sendoff.operators.queries import get_dead_letter, search_dead_letters
 from sendoff.operators.replays.replay import Selection
 from sendoff.operators.replays.replay_preview import preview_replay
-from sendoff.policy.states import DeadLetterReason, DeadLetterState
+from sendoff.policy.states import DeadLetterReason, DeadLetterState, EndpointState
 from sendoff.store.queries.traffic.dead_letters import SCANNED_AT_MOST
 
 from ...http.pagination import decode_cursor, encode_cursor, split_page
 from ...http.validation import validate
 from ...operator.traffic.dead_letters import DeadLetterView, DetailedDeadLetter
 from ...operator.traffic.filters import DeadLetterConditions, DeadLetterQuery, NewDiscard
-from ..lists import FORMATS, export
+from ..lists import FORMATS, export, shows_errors
 from ..page import PageRequest
 from .replays import CONFIRM_ABOVE, STATUS_CLASSES, is_confirmed
 from .surface import BASE, DASHBOARD
 
+_CHOICES: dict[str, Any] = {
+    "reasons": [*DeadLetterReason],
+    "states": [*DeadLetterState],
+    "status_classes": STATUS_CLASSES,
+}
+"""What the filters offer."""
 
+
+@shows_errors("dashboard/dead_letters.html", rows=(), **_CHOICES)
 async def show_list(page: PageRequest) -> Response:
     query = validate(DeadLetterQuery, page.filters)
     before = decode_cursor(query.cursor)
@@ -36,15 +46,18 @@ async def show_list(page: PageRequest) -> Response:
         rows=rows,
         next_cursor=cursor,
         scanned=SCANNED_AT_MOST if found.scanned_to is not None else None,
-        reasons=[*DeadLetterReason],
-        states=[*DeadLetterState],
-        status_classes=STATUS_CLASSES,
+        **_CHOICES,
     )
 
 
 async def show(page: PageRequest) -> Response:
     report = await get_dead_letter(page.context, page.parameter("dead_letter_id"))
-    return page.render("dashboard/dead_letter.html", view=DetailedDeadLetter.of(report))
+    return page.render(
+        "dashboard/dead_letter.html",
+        view=DetailedDeadLetter.of(report),
+        names=await find_names(page.context, [report.letter.organization_id]),
+        is_active=report.delivery.endpoint_state is EndpointState.ACTIVE,
+    )
 
 
 async def discard(page: PageRequest) -> Response:

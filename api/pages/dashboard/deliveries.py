@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import shlex
 from datetime import timedelta
+from typing import Any
 
 from starlette.responses import Response
 
+from sendoff.accounts.organizations import find_names
 from sendoff.operators.actions import retry_delivery
 from sendoff.operators.queries import get_delivery
-from sendoff.policy.states import DeliveryState
+from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.store.queries.traffic.delivery_history import SCANNED_AT_MOST
 
+from ...http.schemas import Page
 from ...http.validation import validate
-from ...operator.schemas import DetailedDelivery
+from ...operator.schemas import DeliveryView, DetailedDelivery
 from ...operator.traffic.deliveries import DeliveryQuery
-from ..lists import FORMATS, export
+from ..lists import FORMATS, export, shows_errors
 from ..page import PageRequest
 from .replays import STATUS_CLASSES
 from .surface import BASE, DASHBOARD
@@ -23,6 +26,11 @@ from .surface import BASE, DASHBOARD
 _LONGEST_CURL_BODY = 16_384
 
 
+_CHOICES: dict[str, Any] = {"states": [*DeliveryState], "status_classes": STATUS_CLASSES}
+"""What the filters offer."""
+
+
+@shows_errors("dashboard/deliveries.html", found=Page[DeliveryView](data=[], next_cursor=None), **_CHOICES)
 async def show_list(page: PageRequest) -> Response:
     query = validate(DeliveryQuery, page.filters)
     found, is_cut = await query.search(page.context, query.organization_id)
@@ -30,8 +38,7 @@ async def show_list(page: PageRequest) -> Response:
         "dashboard/deliveries.html",
         found=found,
         scanned=SCANNED_AT_MOST if is_cut else None,
-        states=[*DeliveryState],
-        status_classes=STATUS_CLASSES,
+        **_CHOICES,
     )
 
 
@@ -39,7 +46,13 @@ async def show(page: PageRequest) -> Response:
     report = await get_delivery(page.context, page.parameter("delivery_id"))
     view = DetailedDelivery.of_report(report)
     return page.render(
-        "dashboard/delivery.html", report=report, view=view, curl=as_curl(view), soon=_changes_soon(page, view)
+        "dashboard/delivery.html",
+        report=report,
+        view=view,
+        names=await find_names(page.context, [report.delivery.organization_id]),
+        is_active=report.endpoint_state is EndpointState.ACTIVE,
+        curl=as_curl(view),
+        soon=_changes_soon(page, view),
     )
 
 

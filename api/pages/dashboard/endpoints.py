@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from starlette.responses import Response
 
+from sendoff.accounts.organizations import find_names
 from sendoff.endpoints.secrets import rotate_secret
 from sendoff.endpoints.trial import try_endpoint
 from sendoff.errors import Invalid
@@ -26,7 +27,7 @@ from ...http.validation import validate
 from ...operator.endpoints import EndpointQuery
 from ...operator.schemas import DeliveryView, OperatorEndpointView
 from ..charts import HeatCell, heat_of
-from ..lists import FORMATS, export
+from ..lists import FORMATS, export, shows_errors
 from ..page import PageRequest
 from .failures import find_failures
 from .overview import RANGES, chosen_range, find_charts
@@ -36,6 +37,7 @@ _RECENT = 20
 _HEAT_DAYS = 7
 
 
+@shows_errors("dashboard/endpoints.html", rows=(), states=[*EndpointState])
 async def show_list(page: PageRequest) -> Response:
     query = validate(EndpointQuery, page.filters)
     found = await list_all_endpoints(
@@ -48,7 +50,11 @@ async def show_list(page: PageRequest) -> Response:
     listed, cursor = split_page(found, query.limit, lambda endpoint: endpoint.id)
     rows = [OperatorEndpointView.of(endpoint) for endpoint in listed]
     return export(page, rows, cursor, "endpoints") or page.render(
-        "dashboard/endpoints.html", rows=rows, next_cursor=cursor, states=[*EndpointState]
+        "dashboard/endpoints.html",
+        rows=rows,
+        next_cursor=cursor,
+        names=await find_names(page.context, {endpoint.organization_id for endpoint in listed}),
+        states=[*EndpointState],
     )
 
 
@@ -59,7 +65,9 @@ async def show(page: PageRequest) -> Response:
 async def _show(page: PageRequest, *, trial: TrialView | None = None, secret: str | None = None) -> Response:
     """The endpoint's page, after a test with what came of it, after a rotation with the secret, this once."""
     context, endpoint = page.context, await get_endpoint(page.context, page.parameter("endpoint_id"))
-    waiting = await count_waiting(context, endpoint.id)
+    waiting, names = await asyncio.gather(
+        count_waiting(context, endpoint.id), find_names(context, [endpoint.organization_id])
+    )
     recent, failures, changes, charts, day, heat = await asyncio.gather(
         list_deliveries(context, DeliveryFilter(endpoint_id=endpoint.id), limit=_RECENT),
         find_failures(page, endpoint_id=endpoint.id),
@@ -71,6 +79,7 @@ async def _show(page: PageRequest, *, trial: TrialView | None = None, secret: st
     return page.render(
         "dashboard/endpoint.html",
         endpoint=endpoint,
+        names=names,
         view=OperatorEndpointView.of(endpoint),
         recent=[DeliveryView.of(one) for one in recent],
         open_deliveries=waiting,

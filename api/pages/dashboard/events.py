@@ -6,6 +6,7 @@ from collections import Counter
 
 from starlette.responses import Response
 
+from sendoff.accounts.organizations import find_names
 from sendoff.ids import is_event_id
 from sendoff.operators.events import list_events
 from sendoff.operators.explain import explain_event
@@ -14,11 +15,14 @@ from sendoff.policy.states import EndpointState
 from ...http.pagination import decode_cursor
 from ...http.validation import validate
 from ...operator.traffic.events import EventPageView, EventQuery, ExplainedEvent
-from ..lists import FORMATS, export
+from ..lists import FORMATS, export, shows_errors
 from ..page import PageRequest
 from .surface import BASE, DASHBOARD
 
+_NOTHING = EventPageView(data=[], next_cursor=None, scanned=None, scanned_back_to=None)
 
+
+@shows_errors("dashboard/events.html", found=_NOTHING)
 async def show_list(page: PageRequest) -> Response:
     query = validate(EventQuery, page.filters)
     listed = await list_events(
@@ -29,7 +33,11 @@ async def show_list(page: PageRequest) -> Response:
         idempotency_key=query.idempotency_key,
     )
     found = EventPageView.of(listed, query.limit)
-    return export(page, found.data, found.next_cursor, "events") or page.render("dashboard/events.html", found=found)
+    return export(page, found.data, found.next_cursor, "events") or page.render(
+        "dashboard/events.html",
+        found=found,
+        names=await find_names(page.context, {str(row.organization_id) for row in found.data}),
+    )
 
 
 async def show(page: PageRequest) -> Response:
@@ -38,6 +46,7 @@ async def show(page: PageRequest) -> Response:
     return page.render(
         "dashboard/event.html",
         event=explained.event,
+        names=await find_names(page.context, [explained.event.organization_id]),
         tags=explained.tags,
         endpoints=ExplainedEvent.of(explained).endpoints,
         active={one.endpoint_id for one in explained.endpoints if one.state == EndpointState.ACTIVE},

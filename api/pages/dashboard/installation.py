@@ -21,7 +21,7 @@ from ...http.validation import validate
 from ...operator.audit import AuditQuery
 from ...operator.overview import WorkerView
 from ...operator.schemas import AuditEntryView
-from ..lists import FORMATS, export
+from ..lists import FORMATS, export, shows_errors
 from ..page import PageRequest
 from .surface import BASE, DASHBOARD
 
@@ -32,6 +32,7 @@ async def show_workers(page: PageRequest) -> Response:
     return export(page, rows, None, "workers") or page.render("dashboard/workers.html", rows=rows)
 
 
+@shows_errors("dashboard/audit.html", rows=())
 async def show_audit(page: PageRequest) -> Response:
     query = validate(AuditQuery, page.filters)
     before = decode_cursor(query.cursor)

@@ -13,19 +13,24 @@ from ..page import PageRequest, Surface
 BASE = "/dashboard"
 
 NAVIGATION = (
-    ("", "Overview"),
-    ("/events", "Events"),
-    ("/deliveries", "Deliveries"),
-    ("/failures", "Failures"),
-    ("/dead-letters", "Dead letters"),
-    ("/replays", "Replays"),
-    ("/endpoints", "Endpoints"),
-    ("/organizations", "Organizations"),
-    ("/alerts", "Alerts"),
-    ("/workers", "Workers"),
-    ("/audit", "Audit log"),
-    ("/system", "System"),
+    ("", (("", "Overview"),)),
+    (
+        "Traffic",
+        (
+            ("/events", "Events"),
+            ("/deliveries", "Deliveries"),
+            ("/failures", "Failures"),
+            ("/dead-letters", "Dead letters"),
+            ("/replays", "Replays"),
+        ),
+    ),
+    ("Customers", (("/endpoints", "Endpoints"), ("/organizations", "Organizations"))),
+    (
+        "Installation",
+        (("/alerts", "Alerts"), ("/workers", "Workers"), ("/audit", "Audit log"), ("/system", "System")),
+    ),
 )
+"""Groups of pages, each page by its path below BASE and its title."""
 
 NOTICES = {
     "retried": "The delivery is being attempted now.",

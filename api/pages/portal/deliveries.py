@@ -52,12 +52,10 @@ async def show(page: PageRequest) -> Response:
     delivery_id = page.parameter("delivery_id")
     report = await get_delivery(page.context, delivery_id, organization_id=organization_of(page))
     view = DetailedDelivery.of_report(report)
-    endpoint_id = report.delivery.endpoint_id
-    endpoint = (await find_endpoints(page.context, organization_of(page), [endpoint_id])).get(endpoint_id)
     return page.render(
         "portal/delivery.html",
         view=view,
-        is_on=endpoint is not None and endpoint.state == EndpointState.ACTIVE,
+        is_on=report.endpoint_state is EndpointState.ACTIVE,
         advice=advise(report),
         given_up=report.dead_because and advise_on_dead_letter(report.dead_because),
         reads=page.may(Capability.PAYLOADS),

@@ -44,7 +44,9 @@ class Measured:
         times = [int(point.at.timestamp()) for point in self.points]
         failed = [point.sums.failed_attempts for point in self.points]
         succeeded = [point.sums.attempts - point.sums.failed_attempts for point in self.points]
-        return json.dumps({"names": ["succeeded", "failed"], "data": [times, succeeded, failed]})
+        return json.dumps(
+            {"names": ["succeeded", "failed"], "colors": ["good", "bad"], "data": [times, succeeded, failed]}
+        )
 
 
 @dataclass(frozen=True, slots=True)

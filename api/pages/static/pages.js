@@ -11,7 +11,8 @@ function copyOnClick(button) {
     await navigator.clipboard.writeText(button.dataset.copy);
     const before = button.textContent;
     button.textContent = "Copied";
-    setTimeout(() => { button.textContent = before; }, 1500);
+    button.classList.add("done");
+    setTimeout(() => { button.textContent = before; button.classList.remove("done"); }, 1500);
   });
 }
 
@@ -46,14 +47,14 @@ function draw(element) {
   const style = getComputedStyle(document.documentElement);
   const line = (name) => style.getPropertyValue(name).trim();
   const axis = { stroke: line("--quiet"), grid: { stroke: line("--line"), width: 1 }, ticks: { stroke: line("--line") } };
-  const colours = ["--series-1", "--series-2", "--series-3"].map(line);
+  const colours = series.colors.map((name) => line(`--${name}`));
   const shown = (value) => (value == null ? "" : Math.round(value).toLocaleString("en"));
   const lines = series.names.map((name, index) => ({
     label: name,
-    stroke: colours[index % 3],
+    stroke: colours[index],
     width: 2,
     value: (_plot, value) => shown(value),
-    points: { show: true, size: 5, fill: colours[index % 3], filter: withoutNeighbours },
+    points: { show: true, size: 5, fill: colours[index], filter: withoutNeighbours },
   }));
   const chart = new uPlot({
     width: element.clientWidth,
@@ -125,6 +126,8 @@ function announceHeight() {
 document.addEventListener("DOMContentLoaded", () => {
   enhance(document);
   announceHeight();
+  const nav = document.querySelector("header nav"), here = nav?.querySelector("[aria-current=page]");
+  if (here) nav.scrollLeft = here.offsetLeft - nav.clientWidth / 2;  // on a phone it is one line that scrolls
   document.addEventListener("keydown", onKey);
   document.body.addEventListener("htmx:load", (event) => { if (event.target !== document.body) enhance(event.target); });
 });

@@ -61,8 +61,10 @@ class EventPage:
     last_id: str | None = None
 
 
-async def page(tx: Transaction, chosen: EventFilter, *, limit: int, before: str | None = None) -> EventPage:
-    """Events, newest first, at most `limit`, older than the id `before`."""
+async def page(
+    tx: Transaction, chosen: EventFilter, *, limit: int, before: str | None = None, scans: int | None = None
+) -> EventPage:
+    """Events, newest first, at most `limit`, older than the id `before`; `scans` of them are read at most."""
     await prefer_indexes(tx)
     query, position = select(Event).where(*_conditions(tx, chosen)), col(Event.id)
     if chosen.tag is not None:
@@ -73,7 +75,7 @@ async def page(tx: Transaction, chosen: EventFilter, *, limit: int, before: str 
     elif chosen.ids is not None:
         query = query.where(position.in_(chosen.ids))
     elif chosen.is_selective:
-        return await _scan(tx, query, chosen, limit=limit, before=before)
+        return await _scan(tx, query, chosen, limit=limit, before=before, scans=scans or SCANNED_AT_MOST)
     return EventPage((await tx.scalars(newest_first(query, position, limit=limit, before=before))).all())
 
 
@@ -90,16 +92,18 @@ async def page_of_request(tx: Transaction, chosen: EventFilter, *, limit: int) -
     return await page(tx, chosen, limit=limit)
 
 
-async def _scan(tx: Transaction, query: Any, chosen: EventFilter, *, limit: int, before: str | None) -> EventPage:
+async def _scan(
+    tx: Transaction, query: Any, chosen: EventFilter, *, limit: int, before: str | None, scans: int
+) -> EventPage:
     last = select(Event.id).where(*_range(chosen))
-    last = newest_first(last, col(Event.id), limit=1, before=before).offset(SCANNED_AT_MOST - 1)
+    last = newest_first(last, col(Event.id), limit=1, before=before).offset(scans - 1)
     last_id = (await tx.scalars(last)).one_or_none()
     if last_id is not None:
         query = query.where(col(Event.id) >= last_id)
     found = (await tx.scalars(newest_first(query, col(Event.id), limit=limit, before=before))).all()
     if last_id is None or len(found) == limit:
         return EventPage(found)
-    return EventPage(found, SCANNED_AT_MOST, last_id)
+    return EventPage(found, scans, last_id)
 
 
 def _conditions(tx: Transaction, chosen: EventFilter) -> list[Any]:
