@@ -2,11 +2,12 @@
 
 What is accepted: a header row, with line breaks in quoted cells; comma, semicolon, tab or bar between the cells,
 whichever gives the header the wanted column, or the one that a first line such as `sep=;` names, behind PowerShell's
-`#TYPE` line if there is one; any of the three line ends; UTF-8 with or without a byte order mark, UTF-16 with or
-without one, UTF-32 with one, and Windows-1252 for every byte that isn't UTF-8, so that a file of mixed encodings loses
-no row. Blank lines are skipped, and above the header rows of empty cells as well. What is refused, as `Invalid` with
-field `file` and a sentence: everything that would make the reader hold much of the file at once or guess where a row
-ends. Above all a title over the header is not skipped: missing_column.py says which lines to remove.
+`#TYPE` line if there is one; blanks before quotes and quotes escaped by a backslash, where the first rows have them
+(csv_dialect.py); any of the three line ends; UTF-8 with or without a byte order mark, UTF-16 with or without one,
+UTF-32 with one, and Windows-1252 for every byte that isn't UTF-8, so that a file of mixed encodings loses no row. Blank
+lines are skipped, and above the header rows of empty cells as well. What is refused, as `Invalid` with field `file` and
+a sentence: everything that would make the reader hold much of the file at once or guess where a row ends. Above all a
+title over the header is not skipped: missing_column.py says which lines to remove.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sendoff.errors import Invalid
-from sendoff.uploads.files.missing_column import DELIMITER_NAMES, Beginning, explain, position
+from sendoff.uploads.files.csv_dialect import choose_dialect, read_sample
+from sendoff.uploads.files.missing_column import Beginning, explain, position
 
 MOST_COLUMNS = 1_000
 LONGEST_CELL = 1_048_576
@@ -56,8 +58,6 @@ _OTHER_FORMATS = {
 _BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 _EMPTY_CELLS = re.compile(r"[\s,;|\"]*").fullmatch
 _LOOKED_AT_BYTES = 256
-# Looked at to choose the delimiter; of a header with more line breaks in its cells, only the columns before count.
-_MOST_HEADER_LINES = 100
 _MOST_EXPLAINED_CHARACTERS = 65_536
 # Fed behind the last line: a row of its own, unless a quote is open. Lines of the file hold no NUL.
 _END = "\0"
@@ -102,18 +102,24 @@ def open_table(path: Path, phone_column: str) -> Iterator[CsvTable]:
             if first.startswith(_POWERSHELL_TYPE):
                 first = _first_line(lines)
             named = _SEPARATOR_LINE(first)
-            header, readings = _read_header(_first_line(lines) if named else first, lines)
-            delimiter = named["delimiter"] if named else _choose_delimiter(header, readings, phone_column)
-            line_ending = header[-1][len(header[-1].rstrip("\r\n")) :] or "\r\n"
-            reader = csv.reader(itertools.chain(header, lines), delimiter=delimiter)
+            sample = read_sample(_first_line(lines) if named else first, _until_end(lines))
+            dialect = choose_dialect(sample, phone_column, named["delimiter"] if named else None)
+            reader = dialect.reader(itertools.chain(sample.lines, lines))
             rows = _rows(reader, lines)
             columns = _header(rows)
             index = position(columns, phone_column)
             if index is None:
-                beginning = _read_beginning(path, encoding)
-                raise Invalid(explain(columns, phone_column, delimiter, beginning), field="phone_column")
+                raise Invalid(
+                    explain(columns, phone_column, dialect.delimiter, _read_beginning(path, encoding)),
+                    field="phone_column",
+                )
             marked = start.startswith(_BYTE_ORDER_MARKS)
-            yield CsvTable(columns, index, _bounded(rows, len(columns)), CsvFormat(delimiter, line_ending, marked))
+            yield CsvTable(
+                columns,
+                index,
+                _bounded(rows, len(columns)),
+                CsvFormat(dialect.delimiter, sample.line_ending, marked),
+            )
 
 
 class _PhysicalLines:
@@ -150,6 +156,15 @@ class _PhysicalLines:
             raise Invalid(
                 "The file begins like UTF-16 or UTF-32 and is not; save it as CSV (UTF-8).", field="file"
             ) from None
+
+
+def _until_end(lines: _PhysicalLines) -> Iterator[str]:
+    """The file's own lines. The mark behind the last one is handed out once more, behind the last row."""
+    for line in lines:
+        if line == _END:
+            lines.ended = False
+            return
+        yield line
 
 
 def _rows(reader: Iterator[list[str]], lines: _PhysicalLines) -> Iterator[list[str]]:
@@ -222,41 +237,6 @@ def _read_beginning(path: Path, encoding: str) -> Beginning:
     with path.open(encoding=encoding, errors="replace", newline="") as file:
         text = file.read(_MOST_EXPLAINED_CHARACTERS).replace(_END, "")
     return Beginning(list(StringIO(text, newline="")), is_utf="\ufffd" not in text)
-
-
-def _read_header(first: str, lines: _PhysicalLines) -> tuple[list[str], dict[str, list[str]]]:
-    """The lines read for the header row, and its cells as each delimiter reads them.
-
-    A quoted cell may hold line breaks, and the delimiter decides where a cell begins: under another one than the
-    file's the header may go on into the rows. The caller reads all lines again.
-    """
-    header = [first]
-
-    def read() -> Iterator[str]:
-        yield from header
-        while len(header) < _MOST_HEADER_LINES:
-            line = next(lines, _END)
-            if line == _END:
-                lines.ended = False  # it is handed out once more, behind the last row
-                return
-            header.append(line)
-            yield line
-
-    return header, {delimiter: _first_row(read(), delimiter) for delimiter in DELIMITER_NAMES}
-
-
-def _first_row(lines: Iterator[str], delimiter: str) -> list[str]:
-    try:
-        return next(csv.reader(lines, delimiter=delimiter), [])
-    except csv.Error:  # raised again, with a sentence, if this is the delimiter that the rows are read with
-        return []
-
-
-def _choose_delimiter(header: list[str], readings: dict[str, list[str]], wanted: str) -> str:
-    """One that gives the header the wanted column; of several, or of none, the most frequent outside quotes."""
-    fitting = [delimiter for delimiter, columns in readings.items() if position(columns, wanted) is not None]
-    bare = "".join("".join(header).split('"')[::2])
-    return max(fitting or DELIMITER_NAMES, key=bare.count)
 
 
 def _encoding(start: bytes) -> str:

@@ -14,7 +14,7 @@ DELIMITER_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 _SHOWN_COLUMNS, _SHOWN_LENGTH = 20, 60
 _MOST_ALIKE = 3
-_OTHER_DELIMITERS = re.compile(r"[~^:#\x1f\x01]| {2,}")
+_OTHER_DELIMITERS = re.compile(r"[~^:#\x1e\x1f\x01]| {2,}")
 
 
 class Beginning(NamedTuple):
@@ -44,6 +44,7 @@ def explain(columns: Sequence[str], wanted: str, delimiter: str, beginning: Begi
             _other_format(beginning)
             or _header_further_down(wanted, beginning)
             or _other_delimiter(columns, wanted)
+            or _other_quotes(columns, wanted)
             or _other_encoding(wanted, beginning)
             or _other_name(columns, wanted)
         )
@@ -91,6 +92,14 @@ def _other_delimiter(columns: Sequence[str], wanted: str) -> str | None:
     if position([part.strip("'\" ") for part in _OTHER_DELIMITERS.split(columns[0])], wanted) is None:
         return None
     return "Something else stands between its cells; save it with commas, semicolons, tabs or bars."
+
+
+def _other_quotes(columns: Sequence[str], wanted: str) -> str | None:
+    if len(columns) == 1 and any(position(columns[0].split(mark), wanted) is not None for mark in DELIMITER_NAMES):
+        return "Each line is in quotes as a whole; remove the quotes around the lines."
+    if position([column.strip().strip("'") for column in columns], wanted) is not None:
+        return "Its cells are in single quotes; save it with double quotes."
+    return None
 
 
 def _other_encoding(wanted: str, beginning: Beginning) -> str | None:

@@ -32,6 +32,10 @@ class Shape:
     """What stands behind the last row."""
     prefix: str = ""
     """What the software writes before each number."""
+    blank: str = ""
+    """What stands behind each delimiter."""
+    escape: str | None = None
+    """What stands before a quote within a cell, instead of a second quote."""
     refusal: str = ""
     """What the refusal says, for a file that cannot be read without guessing."""
     rows: list[list[str]] = field(default_factory=list)
@@ -48,16 +52,33 @@ class Shape:
     def content(self) -> bytes:
         """The file."""
         text = io.StringIO(newline="")
-        writer = csv.writer(text, delimiter=self.delimiter, lineterminator=self.line_ending, quoting=self.quoting)  # type: ignore[arg-type]  # csv.QUOTE_… are plain integers
+        writer = csv.writer(
+            text,
+            delimiter=self.delimiter,
+            lineterminator=self.line_ending,
+            quoting=self.quoting,  # type: ignore[arg-type]  # csv.QUOTE_… are plain integers
+            escapechar=self.escape,
+            doublequote=self.escape is None,
+        )
         writer.writerow(self.columns)
         writer.writerows(self.all_rows())
-        return (self.before + text.getvalue() + self.after).encode(self.encoding)
+        written = text.getvalue()
+        if self.blank:
+            written = written.replace(f'{self.delimiter}"', f'{self.delimiter}{self.blank}"')
+        return (self.before + written + self.after).encode(self.encoding)
 
     def independent_phones(self) -> Iterator[str]:
         """The cells of the phone column, as Python's csv module reads them with the dialect above."""
         text = self.content().decode(self.encoding).removeprefix(self.before)
         index = self.columns.index(self.phone)
-        for cells in csv.reader(io.StringIO(text, newline=""), delimiter=self.delimiter):
+        rows = csv.reader(
+            io.StringIO(text, newline=""),
+            delimiter=self.delimiter,
+            skipinitialspace=bool(self.blank),
+            escapechar=self.escape,
+            doublequote=self.escape is None,
+        )
+        for cells in rows:
             if cells and cells != list(self.columns):
                 yield cells[index] if index < len(cells) else ""
 
@@ -198,6 +219,13 @@ SHAPES = [
     _shape("pandas, numbers as floats", "name|phone", "phone", line_ending=_LF,
            rows=[["Ada", "4155550101.0"], ["Max", ""]]),
     _shape("R write.csv", "|name|phone", "phone", quoting=ALL, line_ending=_LF),
+    _shape("R write.table with commas", "name|phone|city", "phone", quoting=ALL, escape="\\", line_ending=_LF),
+    _shape("MySQL Shell, escaped", "id|name|phone", "phone", escape="\\", quoting=ALL, line_ending=_LF,
+           rows=[["1", 'Grace "Amazing" Hopper, Ph.D.', "4155550101"], ["2", "C:\\", "+12125550102"]]),
+    _shape("Mathematica", "name|phone|city", "phone", quoting=ALL, blank=" ", line_ending=_LF),
+    _shape("data.gov, a blank behind commas", "id|name|phone", "phone", blank=" ", line_ending=_LF,
+           rows=[["1", "Lovelace, Ada", "(212) 555-0102"], ["2", "Max", "416,555,0103"]]),
+    _shape("SAP, semicolons and blanks", "Name|Ort|Telefon", "Telefon", delimiter=";", quoting=ALL, blank="  "),
     _shape("R write.csv2", "|name|phone", "phone", quoting=ALL, delimiter=";", line_ending=_LF),
     _shape("SAS PROC EXPORT", "name|phone", "phone", encoding="latin-1"),
     _shape("SPSS", "name|phone", "phone", encoding=_BOM),
@@ -212,6 +240,9 @@ SHAPES = [
     _shape("QuickBooks report with a title", "Customer|Phone|Balance", "Phone",
            refusal="Line 4 has it: if that is the header, remove lines 1 to 3.",
            before='"Customer Contact List"\r\n"Acme Inc."\r\n\r\n'),
+    _shape("KNIME, single quotes", "'name'|'phone'", "phone", refusal="save it with double quotes"),
+    _shape("A line in quotes as a whole", "name,phone", "phone", quoting=ALL, refusal="remove the quotes"),
+    _shape("Hive, Unit separators", "name\x1fphone", "phone", refusal="Something else stands between its cells"),
     _shape("DATEV", "Konto|Name|Telefon", "Telefon", delimiter=";", encoding="cp1252",
            refusal="Line 2 has it: if that is the header, remove line 1.",
            before='"EXTF";700;16;"Debitoren/Kreditoren"\r\n'),
