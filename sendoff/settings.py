@@ -565,6 +565,16 @@ class Settings(BaseSettings):
             raise ValueError("must be written like http://proxy.example:3128")
         return value
 
+    @field_validator("public_url")
+    @classmethod
+    def _known_public_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(_readable(value))
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or not value.isprintable():
+            raise ValueError("must be written like https://api.example.com")
+        return value.rstrip("/")
+
     @field_validator("storage_url")
     @classmethod
     def _known_storage(cls, value: str) -> str:

@@ -35,6 +35,10 @@ class UnsafeDirectory(SendoffError):
     """A directory that must be ours alone is not."""
 
 
+class NoDirectory(SendoffError):
+    """The data directory cannot be made."""
+
+
 @dataclass(frozen=True, slots=True)
 class DataDirectory:
     """Where things are in the directory `path` (absolute); names nothing that has to exist yet."""
@@ -78,7 +82,12 @@ class DataDirectory:
 
     def make(self) -> None:
         """Make the directory, and the socket's, for this user alone."""
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise NoDirectory(
+                f"The data directory {self.path} cannot be made ({error.strerror}); name another one with --data."
+            ) from None
         if self.socket.parent != self.path:
             _make_private(self.socket.parent)
 

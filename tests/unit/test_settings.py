@@ -150,3 +150,15 @@ def test_former_names_of_settings_count_unless_the_new_one_is_set(monkeypatch: p
     assert load().dialect_user_agent == "Former/1"
     monkeypatch.setenv("SENDOFF_DIALECT_USER_AGENT", "New/1")
     assert load().dialect_user_agent == "New/1"
+
+
+@pytest.mark.parametrize(
+    "url", ["api.example.com", "ftp://api.example.com", "https://", "https://a\udcff/", "https://a?b"]
+)
+def test_a_public_url_that_no_browser_opens_is_refused(url: str) -> None:
+    with pytest.raises(BadSettings, match="PUBLIC_URL: must be written like"):
+        load(secret_keys="k" * 32, public_url=url)
+
+
+def test_links_begin_with_the_public_url_without_its_last_slash() -> None:
+    assert load(secret_keys="k" * 32, public_url="https://example.com/hooks/").public_url == "https://example.com/hooks"

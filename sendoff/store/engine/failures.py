@@ -44,18 +44,24 @@ _SQLITE_CODES = {
     sqlite3.SQLITE_CANTOPEN: "connection",
 }
 _SQLITE_PRIMARY_CODE = 0xFF  # extended codes have more in the bits above
-
+_UNREADABLE_SQLITE_CODES = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 
 _NOT_A_PRIMARY = ("25006", "57P")  # read only; shutting down or starting
 _DEEPEST = 5
 
 
 def unavailable(error: Exception) -> Unavailable | None:
-    """The error in our words if it says that the database cannot be used now; None if it is about what was asked."""
-    if not _is_about_reaching(error):
+    """The error in our words if it says that the database cannot be used; None if it is about what was asked."""
+    if _is_unreadable(error):
+        message = (
+            "The database file is damaged, or not one of SQLite; correct SENDOFF_DATABASE_URL or restore a backup."
+        )
+    elif _is_about_reaching(error):
+        message = "The database cannot be reached; try again in a moment."
+    else:
         return None
     DATABASE_ERRORS.labels(_kind_of(error)).inc()
-    return Unavailable("The database cannot be reached; try again in a moment.", detail=_brief(error))
+    return Unavailable(message, detail=_brief(error))
 
 
 def _kind_of(error: Exception) -> str:
@@ -67,7 +73,7 @@ def _kind_of(error: Exception) -> str:
             if state.startswith(prefix):
                 return kind
         if isinstance(one, sqlite3.Error):
-            return _SQLITE_CODES.get(getattr(one, "sqlite_errorcode", 0) & _SQLITE_PRIMARY_CODE, "io")
+            return _SQLITE_CODES.get(_sqlite_code(one), "io")
     return "connection"
 
 
@@ -80,6 +86,15 @@ def _is_about_reaching(error: Exception) -> bool:
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
     return any(isinstance(one, _ABOUT_REACHING) or _may_pass(one) for one in _origins(error))
+
+
+def _is_unreadable(error: Exception) -> bool:
+    return any(_sqlite_code(one) in _UNREADABLE_SQLITE_CODES for one in _origins(error))
+
+
+def _sqlite_code(error: BaseException) -> int:
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & _SQLITE_PRIMARY_CODE
 
 
 def _origins(error: BaseException) -> list[BaseException]:

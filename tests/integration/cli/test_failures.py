@@ -98,6 +98,19 @@ def test_a_database_that_is_away_has_an_exit_code_of_its_own(tmp_path: Path) -> 
     assert done.returncode == 3
 
 
+def test_a_file_that_is_no_database_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("These are notes and not a database." * 40)
+    url = f"sqlite:///{tmp_path / 'notes.txt'}"
+    for command in ("orgs", "list"), ("web", "--port", "0"):
+        done = sendoff(*command, SENDOFF_DATABASE_URL=url, SENDOFF_SECRET_KEYS="k" * 32)
+        assert_is_a_sentence(done, "The database file is damaged, or not one of SQLite")
+
+
+def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert_is_a_sentence(sendoff("up", "--data", str(tmp_path / "file"), "--port", "0"), "cannot be made (File exists)")
+
+
 def test_errors_are_json_when_json_is_asked_for(migrated: Path) -> None:
     for arguments, code in (
         (("dead-letters", "show", "nonsense"), 1),
