@@ -13,8 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sendoff.delivery.statistics import Statistics
 from sendoff.errors import SendoffError
+from sendoff.observability.statistics import Statistics
 from sendoff.processes.startup import open_context
 from sendoff.settings import Settings
 

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from arq.worker import Function, func
 
-from sendoff.delivery.dead_letters import drain_inactive_endpoints
 from sendoff.delivery.dispatcher import Dispatcher
-from sendoff.delivery.statistics import Statistics
-from sendoff.delivery.work_search import SEARCH_SECONDS, WorkSearch
+from sendoff.endpoint_health.draining import drain_inactive_endpoints
 from sendoff.maintenance.purge import purge_expired
 from sendoff.maintenance.statistics import (
     FOLD_SECONDS,
@@ -21,6 +19,7 @@ from sendoff.maintenance.statistics import (
     purge_statistics,
 )
 from sendoff.observability.metrics import WORKER_IN_FLIGHT, WORKER_SLOTS
+from sendoff.observability.statistics import Statistics
 from sendoff.operators.installation.measurements import MEASURE_SLOWLY_SECONDS, watch_secrets
 from sendoff.operators.installation.workers import Heartbeat
 from sendoff.processes.process import tune_garbage_collector
@@ -37,6 +36,7 @@ from sendoff.queue import (
     UPLOADS,
 )
 from sendoff.uploads.orphan_files import remove_orphan_files
+from sendoff.work_search import SEARCH_SECONDS, WorkSearch
 
 from . import jobs
 from .clock_watch import watch_clock
@@ -48,7 +48,6 @@ from .housekeeping import (
     PURGE_SECONDS,
     repeat,
 )
-from .intake import DeliveryIntake
 from .sweeper import run_sweeps
 
 if TYPE_CHECKING:
@@ -92,8 +91,6 @@ class WorkerHost:
         self.context = context
         self._health = health
         self.dispatcher = Dispatcher(context)
-        self.intake = DeliveryIntake(self.dispatcher)
-        self.bulk_intake = DeliveryIntake(self.dispatcher, is_bulk=True)
         self._heartbeat = Heartbeat(context, slots=context.settings.worker_max_in_flight)
         self._loops: list[asyncio.Task[None]] = []
 

@@ -21,11 +21,11 @@ _log = structlog.get_logger(__name__)
 
 
 async def deliver(ctx: dict[str, Any], delivery_ids: list[str]) -> None:
-    """Hand deliveries to the dispatcher. Ends when they are claimed or held, and never waits for a receiver."""
+    """Submit deliveries to the dispatcher. Ends when they are claimed or held, and never waits for a receiver."""
     host: WorkerHost = ctx["host"]
     ids = _valid(delivery_ids)
     try:
-        await (host.bulk_intake if ctx.get("bulk") else host.intake).hand_over(ids)
+        await host.dispatcher.submit(ids, is_bulk=bool(ctx.get("bulk")))
     except Unavailable as error:
         _log.warning("deliveries_not_claimed", deliveries=len(ids), error=str(error))
 

@@ -13,11 +13,11 @@ from redis.exceptions import RedisError
 from sendoff.clock import seconds_to_next
 from sendoff.command_pipe import CommandPipe
 from sendoff.delivery.sweep import sweep
-from sendoff.delivery.work_search import SEARCH_SECONDS, WorkSearch
 from sendoff.errors import Unavailable
 from sendoff.ids import new_id
 from sendoff.observability.metrics import REDIS_UP
 from sendoff.queue import BULK_DELIVERIES, DELIVERIES, WORKER_ALIVE_SECONDS, WORKERS_KEY
+from sendoff.work_search import SEARCH_SECONDS, WorkSearch
 
 from .local_queue import LocalQueue
 

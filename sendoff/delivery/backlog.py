@@ -14,10 +14,10 @@ import structlog
 from sendoff.clock import seconds_to_next
 from sendoff.context import Context
 from sendoff.delivery.pipeline import Claim, Claims, claim_held
-from sendoff.delivery.work_search import SEARCH_SECONDS, WorkSearch
 from sendoff.errors import Unavailable
 from sendoff.policy.delivery.admission import Admission, Responsiveness
 from sendoff.store.queries.traffic import deliveries
+from sendoff.work_search import SEARCH_SECONDS, WorkSearch
 
 _log = structlog.get_logger(__name__)
 

@@ -16,11 +16,11 @@ import structlog
 
 from sendoff.context import Context
 from sendoff.delivery.backlog import TICK_SECONDS, BacklogClaimer
-from sendoff.delivery.endpoint_bounds import timeout_of
-from sendoff.delivery.pipeline import Claim, Claims, FinishedAttempt, claim, deliver, find_target, release
+from sendoff.delivery.pipeline import Claim, Claims, FinishedAttempt, claim, deliver, release, timeout_of
 from sendoff.delivery.record import Recorder
-from sendoff.errors import Unavailable
+from sendoff.errors import Unavailable, UnsafeUrl
 from sendoff.policy.delivery.admission import Admission, EndpointFacts, Offer, Responsiveness, Ticket
+from sendoff.policy.endpoints.addresses import Target, check_again
 from sendoff.store.queries.endpoints import Destination
 
 Result = TypeVar("Result")
@@ -53,14 +53,15 @@ class Dispatcher:
         self._recorder = Recorder(context, self._note_recorded)
         self._backlog = BacklogClaimer(context, self.admission, self._claim, self.wait_for_capacity)
 
-    async def submit(self, delivery_ids: Sequence[str]) -> None:
+    async def submit(self, delivery_ids: Sequence[str], *, is_bulk: bool = False) -> None:
         """Start those of the deliveries that are due; returns when all are started, held or claimed by other workers.
 
-        Raises errors.Unavailable when the database cannot be reached; nothing is lost by it.
+        A bulk takes only a share of the free slots at a time, so that single deliveries find some. Raises
+        errors.Unavailable when the database cannot be reached; nothing is lost by it.
         """
-        waiting = list(delivery_ids)
+        waiting = list(dict.fromkeys(delivery_ids))
         while waiting and await self.wait_for_capacity():
-            limit = self.admission.claim_limit(self._now())
+            limit = self.admission.claim_limit(self._now(), is_bulk=is_bulk)
             batch, waiting = waiting[:limit], waiting[limit:]
             # A delivery that this process has sent but not recorded must not be sent again, even if its lease ended.
             ids = [delivery_id for delivery_id in batch if delivery_id not in self._unrecorded]
@@ -190,11 +191,15 @@ class Dispatcher:
 
     def _facts(self, endpoint: Destination) -> EndpointFacts:
         has_succeeded = endpoint.last_success_at is not None
-        target = find_target(self._context, endpoint)
+        organization_id = endpoint.organization_id
+        try:
+            target: Target | None = check_again(endpoint.url, self._context.addresses_of(organization_id))
+        except UnsafeUrl:  # which the attempt finds, too
+            target = None
         return EndpointFacts(
             endpoint.id,
             Responsiveness.by_database(endpoint.consecutive_failures, has_succeeded=has_succeeded),
-            targets=() if target is None else ((endpoint.organization_id, target.host, target.port),),
+            targets=() if target is None else ((organization_id, target.host, target.port),),
             rate_limit=endpoint.rate_limit,
             max_in_flight=endpoint.max_in_flight,
         )

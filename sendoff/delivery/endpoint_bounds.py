@@ -1,7 +1,6 @@
-"""What some endpoints have of their own: a retry schedule, a longer timeout, a cap of requests under way.
+"""A longer timeout and a cap of an endpoint's own: seen to in a transaction after a claim of deliveries for it.
 
-A claim knows neither of a longer timeout nor of the cap, so that other endpoints pay nothing: both are seen to in a
-transaction after it, and only for claims that bring deliveries of such endpoints.
+The claim itself knows neither, so that other endpoints pay nothing.
 """
 
 from __future__ import annotations
@@ -10,15 +9,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import lru_cache
 
 from sendoff.context import Context
-from sendoff.policy.delivery.retry import RetrySchedule
-from sendoff.settings import parse_duration
 from sendoff.store.engine.database import Transaction
 from sendoff.store.hot.rows import ClaimedRow
 from sendoff.store.queries import endpoints
-from sendoff.store.queries.endpoints import Destination
 from sendoff.store.queries.traffic import deliveries
 
 
@@ -34,27 +29,6 @@ class BoundedClaims:
     """Those of their endpoints that this claim alone fills: when an attempt of it ends, the next can be claimed."""
 
 
-def timeout_of(context: Context, endpoint: Destination) -> float:
-    """Seconds that an attempt may take, a token for it included."""
-    own = endpoint.timeout_seconds
-    return context.settings.attempt_timeout_seconds if own is None else own
-
-
-def schedule_of(context: Context, endpoint: Destination) -> RetrySchedule:
-    return context.schedule if endpoint.retry_schedule is None else _parse_schedule(endpoint.retry_schedule)
-
-
-@lru_cache(maxsize=10_000)
-def _parse_schedule(waits: tuple[str, ...]) -> RetrySchedule:
-    return RetrySchedule(tuple(map(parse_duration, waits)))
-
-
-def has_own_bounds(context: Context, endpoint: Destination) -> bool:
-    """Whether `hold_to_bounds` has something to do for its deliveries."""
-    outlasts_leases = timeout_of(context, endpoint) > context.settings.attempt_timeout_seconds
-    return outlasts_leases or endpoint.max_in_flight is not None
-
-
 async def hold_to_bounds(context: Context, rows: Sequence[ClaimedRow], *, lease_token: str) -> BoundedClaims:
     """Extend the leases of deliveries whose attempts may take longer; give back those beyond their endpoint's cap."""
     bounded = BoundedClaims()
@@ -62,7 +36,7 @@ async def hold_to_bounds(context: Context, rows: Sequence[ClaimedRow], *, lease_
     async with context.database.write() as tx:
         await _release_beyond_caps(tx, rows, bounded, lease_token=lease_token, now=now)
         for row in rows:
-            seconds = context.settings.lease_for(timeout_of(context, row.endpoint))
+            seconds = context.settings.lease_for(row.endpoint.timeout_seconds or 0)
             if seconds > context.settings.lease_seconds and row.delivery.id not in bounded.released:
                 bounded.leases[row.delivery.id] = now + timedelta(seconds=seconds)
         if bounded.leases:

@@ -15,18 +15,18 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from sendoff.context import Context
-from sendoff.delivery.authorization import NO_CREDENTIALS, Credentials, open_credentials, send_authorized
-from sendoff.delivery.dead_letters import count_drained, dead_letter_open_deliveries
-from sendoff.delivery.endpoint_bounds import (
-    BoundedClaims,
-    has_own_bounds,
-    hold_to_bounds,
-    schedule_of,
-    timeout_of,
+from sendoff.authorization.credentials import (
+    NO_CREDENTIALS,
+    Credentials,
+    open_credentials,
+    open_secrets,
+    send_authorized,
 )
+from sendoff.context import Context
+from sendoff.delivery.endpoint_bounds import BoundedClaims, hold_to_bounds
 from sendoff.delivery.ordering import enter_line
 from sendoff.dialects.base import AttemptInfo, Dialect, EventData, Headers
+from sendoff.endpoint_health.draining import dead_letter_claimed
 from sendoff.errors import SendoffError, UnsafeUrl
 from sendoff.ids import new_id
 from sendoff.observability.metrics import LEASE_TAKEOVERS
@@ -40,15 +40,14 @@ from sendoff.policy.delivery.attempt_result import (
     classify_response,
 )
 from sendoff.policy.delivery.decision import Decision, Delivered, HealthEffect, decide
-from sendoff.policy.endpoints.addresses import AddressPolicy, Target, check_url
-from sendoff.policy.states import EndpointState
+from sendoff.policy.delivery.retry import DeadLettered, Retry, RetrySchedule
+from sendoff.policy.endpoints.addresses import Target, check_again
+from sendoff.policy.states import DeliveryState, EndpointState
+from sendoff.settings import parse_duration
 from sendoff.store.hot.rows import ClaimedDelivery, ClaimedRow, ClaimResult
 from sendoff.store.queries.endpoints import Destination
 from sendoff.store.queries.traffic import deliveries
-from sendoff.store.queries.traffic.deliveries import OpenDelivery
 from sendoff.store.queries.traffic.events import EventContent
-from sendoff.store.tables import Endpoint
-from sendoff.store.vault import Vault
 from sendoff.wire.errors import RefusedAddress, WireError
 from sendoff.wire.http.message import Response
 
@@ -56,6 +55,9 @@ _log = structlog.get_logger(__name__)
 
 LONGEST_ERROR = 500
 """Characters kept of why an attempt failed."""
+
+
+_STATES = {Delivered: DeliveryState.DELIVERED, Retry: DeliveryState.PENDING, DeadLettered: DeliveryState.DEAD}
 
 
 class _LeaseEnded(SendoffError):
@@ -118,6 +120,11 @@ class FinishedAttempt:
     request: Request | None = None
     response: Response | None = None
     """Kept with `request` for a failed delivery; both are None for a delivered one."""
+
+    @property
+    def becomes(self) -> DeliveryState:
+        """The delivery's new state."""
+        return _STATES[type(self.decision.step)]
 
     @property
     def is_plain_success(self) -> bool:
@@ -190,7 +197,7 @@ async def deliver(context: Context, claimed: Claim) -> FinishedAttempt:
     decision = decide(
         result,
         claimed.attempt_number,
-        schedule=schedule_of(context, claimed.endpoint),
+        schedule=_schedule_of(context, claimed.endpoint),
         now=ended_at,
         random_source=context.random_source,
         replayed=claimed.delivery.replay_id is not None,
@@ -227,14 +234,6 @@ def _end_span(span: Span, claimed: Claim, result: AttemptResult, response: Respo
     span.end(attributes, error=None if result.kind is ResultKind.DELIVERED else result.detail[:LONGEST_ERROR])
 
 
-def find_target(context: Context, endpoint: Destination) -> Target | None:
-    """Where the endpoint's requests go; None if its URL is no longer permitted."""
-    try:
-        return _checked_target(endpoint.url, context.addresses_of(endpoint.organization_id))
-    except UnsafeUrl:
-        return None
-
-
 def prepare(context: Context, claimed: Claim, *, now: datetime) -> Request:
     """Render the envelope and sign it for this attempt. Raises UnsafeUrl when the URL is no longer permitted."""
     dialect: Dialect = context.dialects.get(claimed.endpoint.dialect)
@@ -249,22 +248,11 @@ def prepare(context: Context, claimed: Claim, *, now: datetime) -> Request:
     timestamp = int(context.clock.machine_now().timestamp())
     attempt_info = AttemptInfo(delivery_id=claimed.delivery.id, attempt=claimed.attempt_number, timestamp=timestamp)
     return Request(
-        target=_checked_target(claimed.endpoint.url, context.addresses_of(claimed.endpoint.organization_id)),
+        target=check_again(claimed.endpoint.url, context.addresses_of(claimed.endpoint.organization_id)),
         headers=dialect.headers(event_data, attempt_info, body, open_secrets(context.vault, claimed.endpoint, now=now)),
         body=body,
         credentials=open_credentials(context.vault, claimed.endpoint),
     )
-
-
-def open_secrets(vault: Vault, endpoint: Endpoint | Destination, *, now: datetime) -> list[str]:
-    """The endpoint's valid secrets, newest first: one, or two while the overlap of a rotation lasts.
-
-    Raises CannotOpenSecret when the current one cannot be opened.
-    """
-    sealed = [endpoint.secret]
-    if endpoint.previous_secret is not None and endpoint.previous_secret_until is not None:
-        sealed += [endpoint.previous_secret] * (now < endpoint.previous_secret_until)
-    return [vault.open(one, bound_to=endpoint.id) for one in sealed]
 
 
 async def exchange(context: Context, request: Request, endpoint: Destination) -> Response:
@@ -278,6 +266,21 @@ async def exchange(context: Context, request: Request, endpoint: Destination) ->
         timeout=timeout_of(context, endpoint),
         owner=endpoint.organization_id,
     )
+
+
+def timeout_of(context: Context, endpoint: Destination) -> float:
+    """Seconds that an attempt may take, a token for it included."""
+    own = endpoint.timeout_seconds
+    return context.settings.attempt_timeout_seconds if own is None else own
+
+
+def _schedule_of(context: Context, endpoint: Destination) -> RetrySchedule:
+    return context.schedule if endpoint.retry_schedule is None else _parse_schedule(endpoint.retry_schedule)
+
+
+@lru_cache(maxsize=10_000)
+def _parse_schedule(waits: tuple[str, ...]) -> RetrySchedule:
+    return RetrySchedule(tuple(map(parse_duration, waits)))
 
 
 def classify(response: Response | None, failure: Exception | None, *, now: datetime) -> AttemptResult:
@@ -302,43 +305,23 @@ async def release(context: Context, claims: Sequence[Claim], *, held: bool = Fal
             await deliveries.release(tx, ids, lease_token=lease_token, now=now, held=held)
 
 
-_LONGEST_KEPT_URL = 512
-"""Characters of a URL whose check is kept: 10,000 of them, with what they consist of, take up to 15 MB. Longer ones,
-which are rare, are checked at every delivery."""
-
-_kept_target = lru_cache(maxsize=10_000)(check_url)
-
-
-def _checked_target(url: str, addresses: AddressPolicy) -> Target:
-    """The check is pure and costs more than the signature; an endpoint's URL is the same at every delivery."""
-    return (_kept_target if len(url) <= _LONGEST_KEPT_URL else check_url)(url, addresses)
-
-
-_UNBOUNDED = BoundedClaims()
-
-
 async def _sort_out(
     context: Context, result: ClaimResult, *, lease_token: str, until: datetime, since: datetime | None
 ) -> Claims:
+    """Leave out what is not to be sent now: its endpoint is off, has its cap under way, or another goes before it."""
     if result.taken_over:
         LEASE_TAKEOVERS.inc(result.taken_over)
         _log.warning("deliveries_taken_over", deliveries=result.taken_over)
-    closed: list[ClaimedRow] = []
-    unplaced: list[ClaimedRow] = []
-    active: list[ClaimedRow] = []
-    for row in result.rows:
-        if row.endpoint.state != EndpointState.ACTIVE:
-            closed.append(row)
-        elif row.endpoint.ordered and row.delivery.sequence is None:
-            unplaced.append(row)
-        else:
-            active.append(row)
+    active = [row for row in result.rows if row.endpoint.state == EndpointState.ACTIVE]
+    if len(active) < len(result.rows):
+        closed = [row for row in result.rows if row.endpoint.state != EndpointState.ACTIVE]
+        await dead_letter_claimed(context, closed, lease_token)
+    unplaced = [row for row in active if _is_unplaced(row)]
     if unplaced:
         await enter_line(context, unplaced, lease_token)
-    if closed:
-        await _dead_letter(context, closed, lease_token)
-    own = [row for row in active if has_own_bounds(context, row.endpoint)]
-    bounded = await hold_to_bounds(context, own, lease_token=lease_token) if own else _UNBOUNDED
+        active = [row for row in active if not _is_unplaced(row)]
+    own = [row for row in active if _has_own_bounds(context, row.endpoint)]
+    bounded = await hold_to_bounds(context, own, lease_token=lease_token) if own else BoundedClaims()
     to_send = [
         Claim(
             row.delivery,
@@ -354,6 +337,16 @@ async def _sort_out(
     return Claims(to_send, result.held_endpoint_ids | bounded.waiting_endpoints)
 
 
+def _is_unplaced(row: ClaimedRow) -> bool:
+    """Whether its endpoint became ordered as it was accepted."""
+    return row.endpoint.ordered and row.delivery.sequence is None
+
+
+def _has_own_bounds(context: Context, endpoint: Destination) -> bool:
+    outlasts_leases = timeout_of(context, endpoint) > context.settings.attempt_timeout_seconds
+    return outlasts_leases or endpoint.max_in_flight is not None
+
+
 def _span_start(context: Context) -> datetime | None:
     """When the span of a claim that begins now starts; None where none are made."""
     return None if context.tracer is None else context.clock.machine_now()
@@ -363,20 +356,5 @@ def _traced_claim(context: Context, row: ClaimedRow, since: datetime | None) -> 
     """The trace context of the attempt that follows: that of a span for the claim, or the event's without spans."""
     if context.tracer is None:
         return row.event.traceparent
-    span = context.tracer.begin("claim", row.event.traceparent, kind="consumer", since=since)
-    span.end({"sendoff.delivery_id": row.delivery.id, "sendoff.endpoint_id": row.endpoint.id})
-    return span.trace_context
-
-
-async def _dead_letter(context: Context, closed: Sequence[ClaimedRow], lease_token: str) -> None:
-    # Should the process die before this, the lease ends and the next claim does it.
-    async with context.database.write() as tx:
-        ours = await deliveries.lock_leased(tx, ((row.delivery.id, lease_token) for row in closed))
-        batch = [
-            OpenDelivery(row.delivery.id, row.endpoint.id, row.delivery.replay_id)
-            for row in closed
-            if (row.delivery.id, lease_token) in ours
-        ]
-        off = {row.endpoint.id: EndpointState(row.endpoint.state) for row in closed}
-        letters = await dead_letter_open_deliveries(tx, batch, off, now=context.clock.now())
-    count_drained(context, letters)
+    attributes = {"sendoff.delivery_id": row.delivery.id, "sendoff.endpoint_id": row.endpoint.id}
+    return context.tracer.note("claim", row.event.traceparent, attributes, kind="consumer", since=since)

@@ -9,38 +9,30 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from itertools import accumulate
 from typing import Any
 
 import structlog
 
-from sendoff.audit import WORKER, write_audit
 from sendoff.context import Context
-from sendoff.delivery.dead_letters import count_dead_letters, count_drained, dead_letter_open_deliveries
-from sendoff.delivery.endpoint_states import StateChangeReason, move_endpoint
 from sendoff.delivery.ordering import advance_if_possible
 from sendoff.delivery.pipeline import FinishedAttempt
-from sendoff.delivery.statistics import Statistics
+from sendoff.endpoint_health.closing import RecordedAttempts, close_failing_endpoints
+from sendoff.endpoint_health.draining import count_dead_letters
 from sendoff.errors import Unavailable
 from sendoff.ids import created_at, new_id
 from sendoff.observability.metrics import ATTEMPT_SECONDS, ATTEMPTS, DELIVERIES, DELIVERY_LATENCY, LEASES_LOST, RETRIES
+from sendoff.observability.statistics import Statistics
 from sendoff.policy.delivery.attempt_result import ResultKind
 from sendoff.policy.delivery.auto_disable import EndedAttempt
 from sendoff.policy.delivery.decision import Delivered
 from sendoff.policy.delivery.retry import DeadLettered, Retry
-from sendoff.policy.operational_events import OPERATORS, OperationalEventType
-from sendoff.policy.states import ANSWER_GONE, AUTO_DISABLE, DeadLetterReason, DeliveryState, EndpointState
-from sendoff.store.engine.database import Transaction
+from sendoff.policy.operational_events import OPERATORS
+from sendoff.policy.states import DeadLetterReason, DeliveryState
+from sendoff.policy.statistics import minute_of
 from sendoff.store.hot.rows import AttemptRecord, EndpointBefore, Exchange, NewDeadLetter
-from sendoff.store.queries import endpoints, operational_events
-from sendoff.store.queries.operational_events import NewOperationalEvent
-from sendoff.store.queries.traffic import deliveries
-from sendoff.store.tables import Endpoint
 
 _log = structlog.get_logger(__name__)
-
-_DELIVERED, _AUTOMATIC_RETRIES = DELIVERIES.labels("delivered"), RETRIES.labels("automatic")
 
 SUCCESSES_AT_MOST = 500
 """Successes in one transaction. More gain nothing and hold the locks longer."""
@@ -156,110 +148,33 @@ async def record(context: Context, finished: Sequence[FinishedAttempt]) -> None:
         failing_at=context.auto_disable.warns_at,
     )
     ours = [one for one in in_order if (one.claim.delivery.id, one.claim.lease_token) in recorded.claims]
-    _count_attempts(ours)
-    Statistics.of(context).count_attempts(ours, now=context.clock.now())
     if lost := len(finished) - len(ours):
         LEASES_LOST.inc(lost)
         _log.warning("lease_lost", deliveries=lost)
-    closing: dict[str, EndpointState | None] = {}  # the state that an endpoint gets; None if it is off already
-    retrying: dict[str, list[str]] = {}
-    for endpoint_id, before in recorded.endpoints.items():
-        made = [attempt for attempt in ours if attempt.claim.endpoint.id == endpoint_id]
-        becomes = _judge(context, before, made)
-        retrying[endpoint_id] = [one.claim.delivery.id for one in made if isinstance(one.decision.step, Retry)]
-        if becomes is not None or (retrying[endpoint_id] and before.state != EndpointState.ACTIVE):
-            closing[endpoint_id] = becomes
-    dead_lettered: Mapping[str, DeadLetterReason] = {}
-    if closing:
-        try:
-            dead_lettered = await _close_endpoints(context, closing, retrying)
-        except Unavailable as error:  # the next failure of each closes it
-            _log.warning("endpoint_disable_failed", endpoints=list(closing), error=str(error))
+    _count_attempts(context, ours)
+    by_endpoint = {one: _of_endpoint(one, before, ours) for one, before in recorded.endpoints.items()}
+    dead_lettered = await close_failing_endpoints(context, by_endpoint)
     _log_attempts(context, ours, dead_lettered)
     await advance_if_possible(context, {one.claim.endpoint.id for one in finished if one.claim.endpoint.ordered})
 
 
-def _judge(context: Context, before: EndpointBefore, made: Sequence[FinishedAttempt]) -> EndpointState | None:
-    """The state that the endpoint gets by these attempts; None if it keeps its own.
-
-    Alert endpoints are not disabled for failing: no one would learn that alerts are lost from then on.
-    """
-    tally = context.auto_disable.tally(
-        before.consecutive_failures,
+def _of_endpoint(endpoint_id: str, before: EndpointBefore, attempts: Sequence[FinishedAttempt]) -> RecordedAttempts:
+    made = [attempt for attempt in attempts if attempt.claim.endpoint.id == endpoint_id]
+    return RecordedAttempts(
+        before,
         [EndedAttempt(attempt.decision.health, attempt.ended_at) for attempt in made],
-        first_failure_at=before.first_failure_at,
-    )
-    is_alert = any(attempt.claim.endpoint.organization_id == OPERATORS for attempt in made)
-    return None if is_alert and tally.becomes is EndpointState.DISABLED else tally.becomes
-
-
-async def _close_endpoints(
-    context: Context, closing: Mapping[str, EndpointState | None], retrying: Mapping[str, list[str]]
-) -> Mapping[str, DeadLetterReason]:
-    """Disable endpoints, and dead-letter the deliveries that were to be attempted again: the reasons by their ids.
-
-    Other deliveries that wait for them are dead-lettered by `drain_inactive_endpoints`.
-    """
-    now = context.clock.now()
-    async with context.database.write() as tx:
-        rows = await endpoints.find_many(tx, closing, lock=True)
-        for endpoint_id, endpoint in rows.items():
-            becomes = closing[endpoint_id]
-            if becomes is not None:
-                await _disable(tx, endpoint, becomes, now)
-        await tx.flush()
-        off = {key: EndpointState(row.state) for key, row in rows.items() if row.state != EndpointState.ACTIVE}
-        batch = await deliveries.lock_waiting(tx, [one for endpoint_id in off for one in retrying[endpoint_id]])
-        letters = await dead_letter_open_deliveries(tx, batch, off, now=now)
-    count_drained(context, letters)
-    return {letter.delivery_id: letter.reason for letter in letters}
-
-
-async def _disable(tx: Transaction, endpoint: Endpoint, becomes: EndpointState, now: datetime) -> None:
-    """Switch the endpoint off, unless it changed meanwhile to a state from which this does not lead on."""
-    is_gone = becomes is EndpointState.GONE
-    trigger = ANSWER_GONE if is_gone else AUTO_DISABLE
-    if not trigger.allows(endpoint.state):
-        return
-    before = str(endpoint.state)
-    move_endpoint(endpoint, trigger, StateChangeReason.GONE if is_gone else StateChangeReason.FAILURES)
-    endpoint.disabled_at = now
-    endpoint.unhealthy_since = endpoint.unhealthy_since or endpoint.first_failure_at or now
-    write_audit(
-        tx,
-        WORKER,
-        "endpoint.disable",
-        target=("endpoint", endpoint.id),
-        now=now,
-        organization_id=endpoint.organization_id,
-        before={"state": before},
-        after={"state": str(endpoint.state), "consecutive_failures": endpoint.consecutive_failures},
-    )
-    reason = StateChangeReason.GONE if is_gone else StateChangeReason.FAILURES
-    await operational_events.add(
-        tx,
-        NewOperationalEvent(
-            OperationalEventType.ENDPOINT_DISABLED,
-            now,
-            endpoint.organization_id,
-            endpoint.id,
-            facts={"reason": str(reason), "consecutive_failures": endpoint.consecutive_failures, "actor": WORKER.name},
-        ),
+        retrying=[attempt.claim.delivery.id for attempt in made if attempt.becomes is DeliveryState.PENDING],
+        is_alert=any(attempt.claim.endpoint.organization_id == OPERATORS for attempt in made),
     )
 
 
 def _to_record(attempt: FinishedAttempt) -> AttemptRecord:
     claimed, step = attempt.claim, attempt.decision.step
-    states = {
-        Delivered: DeliveryState.DELIVERED,
-        Retry: DeliveryState.PENDING,
-        DeadLettered: DeliveryState.DEAD,
-    }
     is_ours = attempt.result.kind is ResultKind.OURS
     return AttemptRecord(
         delivery_id=claimed.delivery.id,
         lease_token=claimed.lease_token,
-        state=states[type(step)],
+        state=attempt.becomes,
         due_at=step.at if isinstance(step, Retry) else None,
         counted=attempt.decision.counted,
         number=claimed.attempt_number,
@@ -293,24 +208,33 @@ def _exchange(attempt: FinishedAttempt) -> Exchange:
     )
 
 
-def _count_attempts(attempts: Sequence[FinishedAttempt]) -> None:
+def _count_attempts(context: Context, attempts: Sequence[FinishedAttempt]) -> None:
     """Count committed attempts, and what they came to; each counter is increased once for all of them."""
-    for outcome, number in Counter([attempt.result.name for attempt in attempts]).items():
-        ATTEMPTS.labels(outcome).inc(number)
-    delivered = retries = 0
+    statistics, minute = Statistics.of(context), minute_of(context.clock.now())
+    becoming: Counter[DeliveryState] = Counter()
+    outcomes: Counter[str] = Counter()
     for attempt in attempts:
-        ATTEMPT_SECONDS.observe(attempt.duration_ms / 1000)
-        delivery, step = attempt.claim.delivery, attempt.decision.step
-        if isinstance(step, Delivered):
-            delivered += 1
-            if delivery.replay_id is None:
-                DELIVERY_LATENCY.observe(max(0.0, attempt.ended_at.timestamp() - created_at(delivery.id)))
+        claimed, becomes, step = attempt.claim, attempt.becomes, attempt.decision.step
+        latency: float | None = None
+        if becomes is DeliveryState.DELIVERED and claimed.delivery.replay_id is None:
+            latency = max(0.0, attempt.ended_at.timestamp() - created_at(claimed.delivery.id))
+            DELIVERY_LATENCY.observe(latency)
         elif isinstance(step, DeadLettered):
             count_dead_letters([step.reason])
-        elif attempt.decision.counted:
-            retries += 1
-    _DELIVERED.inc(delivered)
-    _AUTOMATIC_RETRIES.inc(retries)
+        ATTEMPT_SECONDS.observe(attempt.duration_ms / 1000)
+        becoming[becomes] += attempt.decision.counted
+        outcomes[attempt.result.name] += 1
+        statistics.count_attempt(
+            (minute, claimed.endpoint.organization_id, claimed.endpoint.id, claimed.event.type, attempt.result.name),
+            milliseconds=attempt.duration_ms,
+            is_retry=claimed.delivery.attempt_count > 0,
+            becomes=becomes,
+            latency=latency,
+        )
+    for outcome, number in outcomes.items():
+        ATTEMPTS.labels(outcome).inc(number)
+    DELIVERIES.labels("delivered").inc(becoming[DeliveryState.DELIVERED])
+    RETRIES.labels("automatic").inc(becoming[DeliveryState.PENDING])
 
 
 def _log_attempts(

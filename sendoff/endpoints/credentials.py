@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
+from sendoff.authorization.credentials import Credentials
 from sendoff.context import Context
-from sendoff.delivery.authorization import Credentials
 from sendoff.errors import Invalid, UnsafeUrl
 from sendoff.policy.endpoints.addresses import check_url
 from sendoff.policy.endpoints.auth import MASK, BadCertificate, MtlsAuth, OAuth2Auth, check_certificate

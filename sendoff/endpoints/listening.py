@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sendoff.delivery.authorization import NO_CREDENTIALS
+from sendoff.authorization.credentials import NO_CREDENTIALS
 from sendoff.dialects.base import EventData
 from sendoff.endpoints.manage import get_endpoint
 from sendoff.endpoints.signed_call import SignedCall, sign_call

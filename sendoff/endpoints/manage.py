@@ -11,14 +11,13 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from sendoff.audit import Actor
+from sendoff.authorization.credentials import NO_CREDENTIALS, open_credentials, open_secrets
 from sendoff.context import Context
-from sendoff.delivery.authorization import NO_CREDENTIALS, open_credentials
-from sendoff.delivery.dead_letters import drain_endpoint
-from sendoff.delivery.pipeline import open_secrets
 from sendoff.dialects.alert import FOR_PEOPLE
 from sendoff.dialects.base import Dialect
 from sendoff.dialects.dialbird import DIALBIRD
 from sendoff.dialects.signing import PRIVATE_PREFIX, public_key
+from sendoff.endpoint_health.draining import drain_endpoint
 from sendoff.endpoints.credentials import changed_credentials, check_credentials, seal_credentials
 from sendoff.endpoints.fields import NewEndpoint, audit_snapshot
 from sendoff.endpoints.ping import ping

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import orjson
 
+from sendoff.authorization.credentials import Credentials
 from sendoff.context import Context
-from sendoff.delivery.authorization import Credentials
 from sendoff.dialects.base import EventData
 from sendoff.endpoints.signed_call import send_call, sign_call
 from sendoff.errors import PingFailed

@@ -6,8 +6,8 @@ from ipaddress import ip_network
 
 import structlog
 
+from sendoff.authorization.credentials import Credentials
 from sendoff.context import Context
-from sendoff.delivery.authorization import Credentials
 from sendoff.errors import Unavailable
 from sendoff.observability.metrics import RATE_LIMITS_SKIPPED
 from sendoff.policy.endpoints.addresses import Target, check_url

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sendoff.authorization.credentials import NO_CREDENTIALS, Credentials, send_authorized
 from sendoff.context import Context
-from sendoff.delivery.authorization import NO_CREDENTIALS, Credentials, send_authorized
 from sendoff.dialects.base import AttemptInfo, EventData, Headers
 from sendoff.ids import new_id
 from sendoff.policy.endpoints.addresses import check_url

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from sendoff.audit import Actor, only_changes, write_audit
-from sendoff.delivery.endpoint_states import StateChangeReason, move_endpoint
+from sendoff.endpoint_health.states import StateChangeReason, move_endpoint
 from sendoff.endpoints.fields import audit_snapshot
 from sendoff.errors import Conflict
 from sendoff.policy.operational_events import OperationalEventType

@@ -10,8 +10,8 @@ from typing import Any
 from sendoff.accounts.token_owner import TokenOwner
 from sendoff.audit import Actor
 from sendoff.context import Context
-from sendoff.delivery.dead_letters import drain_endpoint
 from sendoff.dialects.dialbird import DIALBIRD
+from sendoff.endpoint_health.draining import drain_endpoint
 from sendoff.endpoints.fields import audit_snapshot
 from sendoff.endpoints.manage import RegisteredEndpoint, page_organization
 from sendoff.endpoints.ping_limits import limit_subscriptions

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sendoff.delivery.authorization import open_credentials
-from sendoff.delivery.pipeline import open_secrets
+from sendoff.authorization.credentials import open_credentials, open_secrets
 from sendoff.dialects.base import EventData
 from sendoff.endpoints.manage import get_endpoint
 from sendoff.endpoints.ping_limits import limit_pings

@@ -112,6 +112,12 @@ class Tracer:
         started = None if since is None else round(since.timestamp() * 1e9)
         return Span(self._tracer.start_span(name, self._context_of(parent), kind=self._kinds[kind], start_time=started))
 
+    def note(self, name: str, parent: str | None, attributes: Attributes, *, kind: Kind, since: datetime | None) -> str:
+        """Make a span that ends now; return the trace context of what follows from it."""
+        span = self.begin(name, parent, kind=kind, since=since)
+        span.end(attributes)
+        return span.trace_context
+
     async def aclose(self) -> None:
         """Send what is finished, for some seconds at most."""
         await asyncio.to_thread(self._provider.force_flush, _FLUSH_SECONDS * 1000)

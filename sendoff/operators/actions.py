@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sendoff.audit import Actor, write_audit
 from sendoff.context import Context
-from sendoff.delivery.dead_letters import drain_endpoint
+from sendoff.endpoint_health.draining import drain_endpoint
 from sendoff.endpoints.fields import HIGHEST_RATE, audit_snapshot
 from sendoff.endpoints.state import disable_by_operator, enable_by_operator, record_change
 from sendoff.errors import Conflict, Invalid, NotFound

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from sendoff.context import Context
-from sendoff.delivery.dead_letters import count_dead_letters
-from sendoff.delivery.statistics import Statistics
+from sendoff.endpoint_health.draining import count_dead_letters
 from sendoff.errors import SendoffError, TooLarge
 from sendoff.idempotency import IdempotentRequest, StoredResponse, complete, reserve
 from sendoff.ids import new_event_id, new_id
+from sendoff.observability.statistics import Statistics
 from sendoff.policy.delivery.admission import most_due
 from sendoff.policy.endpoints.expressions import Evaluated, ExpressionInput
 from sendoff.policy.endpoints.matching import (

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 
 from sendoff.audit import Actor
 from sendoff.context import Context
-from sendoff.delivery.dead_letters import drain_inactive_endpoints
+from sendoff.endpoint_health.draining import drain_inactive_endpoints
 from sendoff.errors import Conflict, Unavailable
 from sendoff.idempotency import StoredResponse
 from sendoff.operators.actions import switch_endpoint

@@ -13,9 +13,9 @@ from sendoff.accounts.authentication import SCOPES, Principal
 from sendoff.audit import Actor
 from sendoff.clock import FakeClock
 from sendoff.context import Context
-from sendoff.delivery.dead_letters import drain_inactive_endpoints
 from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.delivery.sweep import sweep
+from sendoff.endpoint_health.draining import drain_inactive_endpoints
 from sendoff.endpoints.fields import NewEndpoint
 from sendoff.endpoints.manage import RegisteredEndpoint, register_endpoint
 from sendoff.idempotency import StoredResponse

@@ -9,6 +9,6 @@ FOREIGN = {"arq", "fastapi", "httpx", "jsonschema_rs", "jwt", "obstore", "phonen
 
 
 def test_importing_the_dead_letter_drain_loads_only_what_it_needs() -> None:
-    script = "import sys, sendoff.delivery.dead_letters; print(*sys.modules)"
+    script = "import sys, sendoff.endpoint_health.draining; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) & FOREIGN == set()

@@ -24,7 +24,7 @@ def places(text: str) -> dict[str, int]:
     [
         ("INSERT INTO attempts", {"sendoff/store/hot/postgres.py": 1, "sendoff/store/hot/sqlite.py": 1}),
         (">= self.threshold", {"sendoff/policy/delivery/auto_disable.py": 1}),
-        ("auto_disable.tally(", {"sendoff/delivery/record.py": 1}),
+        ("auto_disable.tally(", {"sendoff/endpoint_health/closing.py": 1}),
         ("database.direct is None", {}),
     ],
     ids=[

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from sendoff.clock import FakeClock, seconds_to_next
-from sendoff.delivery.work_search import WorkSearch
 from sendoff.store.hot.rows import WorkAtHand
+from sendoff.work_search import WorkSearch
 
 NOTHING = WorkAtHand(
     deliveries=False, uploads=False, replays=False, held=False, queued=False, drains=False, alerts=False

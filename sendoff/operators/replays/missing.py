@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 
 from sendoff.context import Context
-from sendoff.delivery.dead_letters import count_dead_letters
+from sendoff.endpoint_health.draining import count_dead_letters
 from sendoff.errors import Invalid
 from sendoff.ids import event_id_at, floor_of, new_id
 from sendoff.policy.endpoints.expressions import Pair

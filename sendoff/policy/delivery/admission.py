@@ -72,11 +72,6 @@ def most_due(endpoint_cap: int, *, slots: int, endpoints: int = 1) -> int:
     return max(1, min(endpoint_cap * (1 + PREFETCH_PER_LIMIT), slots // max(1, endpoints)))
 
 
-def bulk_share(free: int) -> int:
-    """How many deliveries of a bulk to claim together: the other half of the `free` slots is left to single ones."""
-    return min(CLAIM_BATCH_LIMIT, (free + 1) // 2)
-
-
 class Responsiveness(Enum):
     """How an endpoint's receiver answered its last attempts, in the order in which waiting endpoints are served."""
 
@@ -325,9 +320,13 @@ class Admission(Generic[T]):
         free = min(unreserved, 2 * self._slots - self._taken - self._slow)
         return max(0, free - self._reserved - self._unrecorded)
 
-    def claim_limit(self, now: float) -> int:
-        """How many deliveries to claim at once, whatever their endpoints are."""
-        return min(self.free(now), CLAIM_BATCH_LIMIT, _unreserved(self._slots))
+    def claim_limit(self, now: float, *, is_bulk: bool = False) -> int:
+        """How many deliveries to claim at once, whatever their endpoints are; of a bulk only half as many as are free.
+
+        The other half is left to single deliveries.
+        """
+        free = self.free(now)
+        return min((free + 1) // 2 if is_bulk else free, CLAIM_BATCH_LIMIT, _unreserved(self._slots))
 
     def reserve(self, count: int) -> None:
         """Keep slots for a claim that begins; with a negative number, give them back after it."""
@@ -357,7 +356,7 @@ class Admission(Generic[T]):
 
         Endpoints get equal shares of the free slots; what one has no room for goes to the others, in their order.
         """
-        free, others = bulk_share(self.free(now)), self._free_for_others()
+        free, others = self.claim_limit(now, is_bulk=True), self._free_for_others()
         probes: dict[Responsiveness | None, int] = {}
         for one in self._probes:
             more = self._probes_wanted(one)

@@ -7,6 +7,7 @@ resolves to is checked at connect time (`refusal`). Each refusal has a name that
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 
 from sendoff.errors import UnsafeUrl
@@ -14,7 +15,7 @@ from sendoff.policy.endpoints.ranges import Address, classify
 from sendoff.policy.endpoints.urls import DEFAULT_PORTS, split_url
 from sendoff.server_urls.smtp import domain_of, is_mail_address
 
-__all__ = ["MAILTO", "Address", "AddressPolicy", "Target", "check_url", "classify", "refusal"]
+__all__ = ["MAILTO", "Address", "AddressPolicy", "Target", "check_again", "check_url", "classify", "refusal"]
 
 MAILTO = "mailto"
 """The scheme of a target that is an e-mail address, which is its `path`."""
@@ -82,6 +83,11 @@ _SERVICE_PORTS = {
     "rethinkdb": (28015,),
 }
 _MAIL_PORT = 25
+
+LONGEST_KEPT_URL = 512
+"""Characters of a URL whose check is kept: 10,000 of them, with what they consist of, take up to 15 MB. Longer ones,
+which are rare, are checked at every delivery."""
+
 _REFUSED_PORTS = {port: service for service, ports in _SERVICE_PORTS.items() for port in ports}
 
 
@@ -138,6 +144,14 @@ def check_url(url: str, policy: AddressPolicy) -> Target:
             reason="local_name",
         )
     return Target(parts.scheme, parts.host, parts.port, parts.path, parts.address)
+
+
+_kept_check = lru_cache(maxsize=10_000)(check_url)
+
+
+def check_again(url: str, policy: AddressPolicy) -> Target:
+    """`check_url` for each request to an endpoint: its results are kept, since it costs more than the signature."""
+    return (_kept_check if len(url) <= LONGEST_KEPT_URL else check_url)(url, policy)
 
 
 def _mail_target(address: str) -> Target:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from sendoff.delivery.oauth2_tokens import OAuth2Failed, OAuth2Tokens
+from sendoff.authorization.oauth2_tokens import OAuth2Failed, OAuth2Tokens
 from sendoff.errors import Invalid, PingFailed
 from sendoff.policy.endpoints.auth import OAuth2Auth, parse_auth
 from sendoff.publishing.publish import NewEvent

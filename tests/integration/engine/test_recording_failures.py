@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from sendoff.delivery.dead_letters import drain_inactive_endpoints
 from sendoff.delivery.pipeline import FinishedAttempt, claim, deliver
 from sendoff.delivery.record import record
+from sendoff.endpoint_health.draining import drain_inactive_endpoints
 from sendoff.endpoints import manage as managing
 from sendoff.errors import Unavailable
 from sendoff.observability.metrics import REGISTRY
@@ -172,7 +172,7 @@ async def test_an_endpoint_that_was_not_disabled_when_the_process_died_is_disabl
         first = await app.publish(COMPLETED, COMPLETED)
         failed = await attempt(app, [one for event in first for one in event.delivery_ids])
         with monkeypatch.context() as patched:
-            patched.setattr("sendoff.delivery.record._close_endpoints", unavailable)
+            patched.setattr("sendoff.endpoint_health.closing._close", unavailable)
             await record(app.context, failed)
         endpoint, _ = await look(app, registered.endpoint.id)
         assert (endpoint.state, endpoint.consecutive_failures) == (EndpointState.ACTIVE, 2)

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-from sendoff.delivery.dead_letters import drain_inactive_endpoints
+from sendoff.endpoint_health.draining import drain_inactive_endpoints
 from sendoff.maintenance.purge import purge_expired
 from sendoff.operators.installation.reconcile import reconcile
 from sendoff.operators.replays.replay import tick_replay
@@ -76,7 +76,7 @@ class WholeLife(Work, Interventions):
 def test_no_sequence_of_events_loses_blocks_or_repeats_a_delivery(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sendoff.delivery.dead_letters.DRAIN_BATCH", 2)
+    monkeypatch.setattr("sendoff.endpoint_health.draining.DRAIN_BATCH", 2)
     with open_harness(database_url) as harness:
         machine = partial(WholeLife, harness)
         run_state_machine_as_test(

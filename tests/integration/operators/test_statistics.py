@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from sendoff.clock import SystemClock
-from sendoff.delivery import statistics as counting
-from sendoff.delivery.statistics import Statistics
 from sendoff.errors import Unavailable
 from sendoff.maintenance import statistics as maintenance
 from sendoff.maintenance.statistics import fold_statistics, purge_statistics
+from sendoff.observability import statistics as counting
+from sendoff.observability.statistics import Statistics
 from sendoff.store.queries.installation import statistics as queries
 from tests.integration.api.api_fixture import ApiFixture, open_api
 from tests.support.exchange import Reply

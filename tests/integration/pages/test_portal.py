@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from api.pages.portal import surface
-from sendoff.delivery.statistics import Statistics
+from sendoff.observability.statistics import Statistics
 from sendoff.operators.replays.replay import tick_replay
 from sendoff.settings import BadSettings
 from tests.integration.api.api_fixture import ApiFixture, open_api

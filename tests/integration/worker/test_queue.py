@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import orjson
@@ -38,7 +38,6 @@ from tests.support.tasks import end
 from worker import consumer
 from worker.consumer import ConsumerSupervisor, QueueConsumer
 from worker.host import FUNCTIONS
-from worker.intake import DeliveryIntake
 
 
 @dataclass
@@ -47,12 +46,6 @@ class Host:
 
     context: Context
     dispatcher: Dispatcher
-    intake: DeliveryIntake = field(init=False)
-    bulk_intake: DeliveryIntake = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.intake = DeliveryIntake(self.dispatcher)
-        self.bulk_intake = DeliveryIntake(self.dispatcher, is_bulk=True)
 
 
 def supervisor_of(host: Host, queue: str) -> ConsumerSupervisor:
@@ -195,10 +188,7 @@ class _BusyDispatcher:
     def __init__(self) -> None:
         self.submitted: list[Sequence[str]] = []
 
-    async def wait_for_capacity(self) -> int:
-        return 1_000
-
-    async def submit(self, delivery_ids: Sequence[str]) -> None:
+    async def submit(self, delivery_ids: Sequence[str], *, is_bulk: bool) -> None:
         self.submitted.append(delivery_ids)
         if len(delivery_ids) > 1:
             await asyncio.Event().wait()
@@ -216,7 +206,7 @@ async def test_a_single_delivery_does_not_wait_for_a_bulk(postgres_url: str, val
 
 
 class _FailingDispatcher(_BusyDispatcher):
-    async def submit(self, delivery_ids: Sequence[str]) -> None:
+    async def submit(self, delivery_ids: Sequence[str], *, is_bulk: bool) -> None:
         self.submitted.append(delivery_ids)
         raise Unavailable("The database is away.")
 

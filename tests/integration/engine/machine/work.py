@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
-from sendoff.delivery.dead_letters import drain_inactive_endpoints
 from sendoff.delivery.pipeline import claim, release
 from sendoff.delivery.sweep import sweep
+from sendoff.endpoint_health.draining import drain_inactive_endpoints
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.publishing.publish import NewEvent
 from tests.integration.engine.machine.fakes import Answer

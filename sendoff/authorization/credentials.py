@@ -9,16 +9,19 @@ import asyncio
 from base64 import b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from http import HTTPStatus
 from typing import Protocol
 
 import orjson
 
+from sendoff.authorization.oauth2_tokens import OAuth2Tokens
 from sendoff.context import Context
-from sendoff.delivery.oauth2_tokens import OAuth2Tokens
 from sendoff.dialects.base import Headers
 from sendoff.policy.endpoints.addresses import Target
 from sendoff.policy.endpoints.auth import MASK, Auth, BasicAuth, BearerAuth, MtlsAuth, OAuth2Auth, parse_auth
+from sendoff.store.queries.endpoints import Destination
+from sendoff.store.tables import Endpoint
 from sendoff.store.vault import Vault
 from sendoff.wire.http.message import Response, encode_headers
 from sendoff.wire.tls.client_certificate import ClientCertificate
@@ -84,6 +87,17 @@ def open_credentials(vault: Vault, endpoint: _Sealed) -> Credentials:
     return Credentials(
         () if headers is None else tuple(orjson.loads(headers).items()), None if auth is None else parse_auth(auth)
     )
+
+
+def open_secrets(vault: Vault, endpoint: Endpoint | Destination, *, now: datetime) -> list[str]:
+    """The endpoint's valid secrets, newest first: one, or two while the overlap of a rotation lasts.
+
+    Raises CannotOpenSecret when the current one cannot be opened.
+    """
+    sealed = [endpoint.secret]
+    if endpoint.previous_secret is not None and endpoint.previous_secret_until is not None:
+        sealed += [endpoint.previous_secret] * (now < endpoint.previous_secret_until)
+    return [vault.open(one, bound_to=endpoint.id) for one in sealed]
 
 
 async def send_authorized(

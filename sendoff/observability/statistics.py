@@ -10,9 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from sendoff.ids import created_at
-from sendoff.policy.delivery.decision import Delivered
-from sendoff.policy.delivery.retry import DeadLettered
 from sendoff.policy.states import DeadLetterReason, DeliveryState
 from sendoff.policy.statistics import DURATION_BINS, LONGEST_DURATION, bin_of, minute_of
 from sendoff.store.queries.installation import statistics
@@ -23,7 +20,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sendoff.context import Context
-    from sendoff.delivery.pipeline import FinishedAttempt
     from sendoff.store.queries.traffic.dead_letters import InsertedLetter
     from sendoff.store.queries.traffic.deliveries import NewDelivery
 
@@ -61,28 +57,34 @@ class Statistics:
         """The process's own."""
         return context.service(cls)
 
-    def count_attempts(self, attempts: Iterable[FinishedAttempt], *, now: datetime) -> None:
-        """Count attempts that were recorded."""
-        minute, rows = minute_of(now), self._rows
-        for attempt in attempts:
-            claim, duration = attempt.claim, attempt.duration_ms
-            endpoint, delivery, step = claim.endpoint, claim.delivery, attempt.decision.step
-            key = (minute, endpoint.organization_id, endpoint.id, claim.event.type, attempt.result.name)
-            row = rows.get(key) or self._new_row(key)
-            row[_ATTEMPTS] += 1
-            row[_DURATION] += duration
-            row[_DURATION_BINS + bin_of(min(duration, LONGEST_DURATION))] += 1
-            if delivery.attempt_count:
-                row[_RETRIES] += 1
-            if not isinstance(step, Delivered):
-                row[_FAILED] += 1
-                row[_DEAD] += isinstance(step, DeadLettered)
-                continue
+    def count_attempt(
+        self,
+        key: Key,
+        *,
+        milliseconds: int,
+        is_retry: bool,
+        becomes: DeliveryState,
+        latency: float | None,
+    ) -> None:
+        """Count an attempt that was recorded.
+
+        `latency`: seconds from acceptance to delivery; None without a delivery, and for a replay, of which it would
+        tell when somebody replayed.
+        """
+        row = self._row(key)
+        row[_ATTEMPTS] += 1
+        row[_DURATION] += milliseconds
+        row[_DURATION_BINS + bin_of(min(milliseconds, LONGEST_DURATION))] += 1
+        row[_RETRIES] += is_retry
+        if becomes is DeliveryState.DELIVERED:
             row[_DELIVERED] += 1
-            if delivery.replay_id is None:  # the latency of a replay tells when somebody replayed
-                latency = max(0, int((attempt.ended_at.timestamp() - created_at(delivery.id)) * 1000))
-                row[_LATENCY] += latency
-                row[_LATENCY_BINS + bin_of(latency)] += 1
+        else:
+            row[_FAILED] += 1
+            row[_DEAD] += becomes is DeliveryState.DEAD
+        if latency is not None:
+            waited = int(latency * 1000)
+            row[_LATENCY] += waited
+            row[_LATENCY_BINS + bin_of(waited)] += 1
 
     def count_accepted(
         self, organization_id: str, event_type: str, deliveries: Sequence[NewDelivery], *, now: datetime

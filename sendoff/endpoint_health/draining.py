@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from sendoff.context import Context
-from sendoff.delivery.statistics import Statistics
 from sendoff.ids import new_id
 from sendoff.maintenance.throttle import pause_after
 from sendoff.observability.metrics import DEAD_LETTERS, DELIVERIES
+from sendoff.observability.statistics import Statistics
 from sendoff.policy.states import CLOSE_ITEM, DeadLetterReason, EndpointState, ReplayItemState
 from sendoff.store.engine.database import Transaction
+from sendoff.store.hot.rows import ClaimedRow
 from sendoff.store.queries import endpoints
 from sendoff.store.queries.traffic import dead_letters, deliveries, replays
 from sendoff.store.queries.traffic.dead_letters import Drain, InsertedLetter
@@ -63,6 +64,23 @@ async def drain_inactive_endpoints(context: Context) -> None:
             started = context.clock.monotonic()
             done = await drain_endpoint(context, endpoint_id)
             await asyncio.sleep(pause_after(context.clock.monotonic() - started))
+
+
+async def dead_letter_claimed(context: Context, rows: Sequence[ClaimedRow], lease_token: str) -> None:
+    """Dead-letter deliveries that were claimed and whose endpoints are not active.
+
+    Should the process die before this, the lease ends and the next claim does it.
+    """
+    async with context.database.write() as tx:
+        ours = await deliveries.lock_leased(tx, ((row.delivery.id, lease_token) for row in rows))
+        batch = [
+            OpenDelivery(row.delivery.id, row.endpoint.id, row.delivery.replay_id)
+            for row in rows
+            if (row.delivery.id, lease_token) in ours
+        ]
+        off = {row.endpoint.id: EndpointState(row.endpoint.state) for row in rows}
+        letters = await dead_letter_open_deliveries(tx, batch, off, now=context.clock.now())
+    count_drained(context, letters)
 
 
 async def dead_letter_open_deliveries(
