@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -13,12 +15,17 @@ from sendoff.cli.terminal.installation import Call, Document, Installation, Remo
 from sendoff.cli.terminal.options import command, list_command
 from sendoff.cli.terminal.output import Output, print_json, print_table
 from sendoff.cli.terminal.serializers import serialize_overview, serialize_worker
-from sendoff.operators.installation.doctor import Status, examine
+from sendoff.cli.terminal.tables import cut, find_width
+from sendoff.operators.installation.doctor import Diagnosis, Status, examine
 from sendoff.operators.installation.overview import get_overview
 from sendoff.operators.installation.workers import list_workers
 
 _CLEAR = "\x1b[H\x1b[2J"
 _REASONS = 3
+_LABEL = 14  # characters of `dead letters  `, below which the lines stand
+
+_WORKS_WITHOUT = ("redis",)
+"""Events are accepted and delivered without it; deliveries start some seconds later."""
 
 
 @list_command
@@ -62,16 +69,32 @@ def top(
 
 @command
 def health(on: Installation, out: Output) -> None:
-    """What `/ready` says: the dependencies that fail, and those that it works without. Exit code 1 if any fails."""
+    """What fails of what an installation needs, and what it works without. Exit code 1 if anything fails.
+
+    With --url it is what the API's `/ready` says. Without, the database is looked at, where a worker must have said
+    lately that it is alive.
+    """
     if isinstance(on, RemoteInstallation):
         document = on.remote.readiness()
     else:
-        findings = on.run(lambda context, _: examine(context, briefly=True))
-        bad = [one.name for one in findings if one.status is Status.WRONG]
-        document = {"status": "not_ready" if bad else "ready", "failing": bad}
+        document = _judge(on.run(lambda context, _: examine(context, briefly=True)))
     out.document(document)
     if document["status"] != "ready":
         raise typer.Exit(1)
+
+
+def _judge(findings: Sequence[Diagnosis]) -> Document:
+    """The document of `Remote.readiness`."""
+    wrong = [one for one in findings if one.status is Status.WRONG]
+    failing = [one for one in wrong if one.name not in _WORKS_WITHOUT]
+    remarks = [one for one in findings if one.status is Status.NOTE or (one.name in _WORKS_WITHOUT and one in wrong)]
+    said = " ".join(f"{one.name}: {one.said.removesuffix('.')}. {one.remedy or ''}".strip() for one in failing)
+    return {
+        "status": "not_ready" if failing else "ready",
+        "failing": [one.name for one in failing],
+        "warnings": [one.name for one in remarks],
+        "message": said or None,
+    }
 
 
 def _overview(on: Installation) -> Document:
@@ -87,16 +110,24 @@ def _print_overview(name: str, document: dict[str, Any]) -> None:
     reasons = sorted(letters["by_reason"].items(), key=lambda one: -one[1])[:_REASONS]
     endpoints = "  ".join(f"{state} {count}" for state, count in document["endpoints"].items() if count)
     late = f"oldest due for {round(deliveries['oldest_due_seconds'])} s" if deliveries["due"] else "nothing is due"
-    typer.echo(f"{name}  {document['at'][:19]}Z")
-    typer.echo(f"deliveries    {deliveries['waiting']} wait, {deliveries['due']} due, {late}  {states}".rstrip())
+    width, at = find_width(), f"{document['at'][:19]}Z"
+    shown = name if width is None else cut(name, width - len(at) - 2, in_the_middle=True)
+    typer.echo(f"{shown}  {at}")
+    _print_line("deliveries", f"{deliveries['waiting']} wait, {deliveries['due']} due, {late}  {states}", width)
     by_reason = "  ".join(f"{reason} {count}" for reason, count in reasons)
-    typer.echo(f"dead letters  {letters['open']} open  {by_reason}".rstrip())
-    typer.echo(f"endpoints     {endpoints or 'none'}")
+    _print_line("dead letters", f"{letters['open']} open  {by_reason}", width)
+    _print_line("endpoints", endpoints or "none", width)
     for title, rows in (("most failing", document["most_failing"]), ("slowest", document["slowest"])):
         typer.echo(f"\n{title}, last hour")
         print_table([_ranked(row) for row in rows], columns.RANKED)
     typer.echo("\nworkers")
     print_table(document["workers"], columns.WORKERS)
+
+
+def _print_line(label: str, text: str, width: int | None) -> None:
+    """The label and the text, which goes on below itself where it is wider than the terminal."""
+    lines = [text.rstrip()] if width is None else textwrap.wrap(text, max(1, width - _LABEL))
+    typer.echo(f"{label:{_LABEL}}" + f"\n{'':{_LABEL}}".join(lines))
 
 
 def _ranked(row: dict[str, Any]) -> dict[str, Any]:

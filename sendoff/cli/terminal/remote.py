@@ -84,13 +84,19 @@ class Remote:
             return read_answer(client.request(call.method, call.path, params=call.query, content=content, headers=sent))
 
     def readiness(self) -> dict[str, Any]:
-        """What `/ready` answers: `status`, what is `failing`, and `warnings`."""
+        """What `/ready` answers: `status`, what is `failing`, `warnings`, and a `message` if anything fails."""
         with self.client() as client:
             answer = client.get("/ready")
         if answer.status_code == 503 and "failing" in answer.text:
-            return {"status": "not_ready", "failing": answer.json()["detail"]["failing"], "warnings": []}
+            detail = answer.json()["detail"]
+            return {
+                "status": "not_ready",
+                "failing": detail["failing"],
+                "warnings": [],
+                "message": detail["message"],
+            }
         found: dict[str, Any] = read_answer(answer)
-        return {"status": found["status"], "failing": [], "warnings": found.get("warnings", [])}
+        return {"status": found["status"], "failing": [], "warnings": found.get("warnings", []), "message": None}
 
     def page(self, call: Call, *, limit: int, before: str | None) -> dict[str, Any]:
         """`limit` items of a list below `before`, asked for page by page."""

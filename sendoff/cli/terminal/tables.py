@@ -116,14 +116,14 @@ def _share(shown: Sequence[Column], natural: Mapping[Column, int], width: int) -
 def _line(cells: Sequence[tuple[Column, str]], widths: Mapping[Column, int], *, style: bool) -> str:
     parts = []
     for column, text in cells:
-        cut = _cut(text, widths[column], in_the_middle=column.is_url)
-        padding = " " * (widths[column] - cell_len(cut))
-        painted = typer.style(cut, fg=_COLOURS[text]) if style and text in _COLOURS else cut
+        fitting = cut(text, widths[column], in_the_middle=column.is_url)
+        padding = " " * (widths[column] - cell_len(fitting))
+        painted = typer.style(fitting, fg=_COLOURS[text]) if style and text in _COLOURS else fitting
         parts.append(padding + painted if column.right else painted + padding)
     return (" " * GAP).join(parts).rstrip()
 
 
-def _cut(text: str, width: int, *, in_the_middle: bool) -> str:
+def cut(text: str, width: int, *, in_the_middle: bool) -> str:
     """The text in that many cells; an ellipsis stands for what is left out."""
     if cell_len(text) <= width:
         return text

@@ -58,16 +58,16 @@ Check = Callable[["Context"], Awaitable[Diagnosis]]
 
 
 async def examine(context: Context, *, briefly: bool = False) -> list[Diagnosis]:
-    """Look at everything; `briefly` only at what an API process needs to serve."""
+    """Look at everything; `briefly` only at what events need to be accepted and delivered."""
     needed: Sequence[tuple[str, Check]] = (
         ("schema", _check_schema),
         ("database", _check_writable),
         ("secrets", _check_secrets),
+        ("workers", _check_workers),
+        ("redis", _check_redis),
     )
     more: Sequence[tuple[str, Check]] = (
-        ("redis", _check_redis),
         ("queue", _check_queue),
-        ("workers", _check_workers),
         ("deliveries", _check_late),
         ("clock", _check_clock),
         ("storage", _check_storage),

@@ -28,7 +28,9 @@ def test_the_overview_counts_what_waits_and_says_that_no_worker_runs(anywhere: S
     assert "active 3" in shown
     assert read(shell, anywhere, "workers", code=1)["data"] == []
     assert "sendoff worker" in run(shell, anywhere, "workers").stderr
-    assert read(shell, anywhere, "health")["failing"] == []
+    unhealthy = read(shell, anywhere, "health", code=1)
+    assert (unhealthy["status"], unhealthy["failing"], unhealthy["warnings"]) == ("not_ready", ["workers"], [])
+    assert "sendoff worker" in unhealthy["message"]
 
 
 def test_the_doctor_names_what_is_wrong_with_its_remedy(seeded: Seeded, shell: Shell) -> None:
