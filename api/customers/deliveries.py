@@ -6,23 +6,30 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
+from pydantic import Field
 
 from sendoff.endpoints.manage import get_endpoint
-from sendoff.operators.actions import retry_delivery
+from sendoff.operators.actions import retry_delivery, send_again
 from sendoff.operators.queries import get_delivery
 from sendoff.operators.replays.replay import Selection
 from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 
-from ..http.dependencies import ContextOf, WebhooksReader, WebhooksWriter, json_body
+from ..http.dependencies import ContextOf, WebhooksReader, WebhooksWriter, json_body, optional_json_body
 from ..http.idempotency import Write
 from ..http.schemas import Id, Page, QueryTime
 from ..http.validation import RequestBody
-from ..openapi.operations import body_of, error_responses, with_schemas
+from ..openapi.operations import body_of, error_responses, optional_body_of, with_schemas
 from ..operator.schemas import DeliveryView, DetailedDelivery
 from ..operator.traffic.filters import DeliveryConditions
 from ..operator.traffic.replays import REPLAY_OR_COUNT, REPLAY_RESPONSES, count_or_start
 
 router = APIRouter(prefix="/api/v1", tags=["deliveries"])
+
+
+class Retry(RequestBody):
+    """How a delivery is sent again. The body may be left out."""
+
+    again: bool = Field(default=False, description="Whether to send it once more if it was delivered; a 409 otherwise.")
 
 
 class Recovery(RequestBody):
@@ -52,14 +59,25 @@ async def get(auth: WebhooksReader, context: ContextOf, delivery_id: Id) -> Deta
     "/deliveries/{delivery_id}/retry",
     operation_id="retryOwnDelivery",
     status_code=202,
+    openapi_extra=optional_body_of(Retry),
     response_model=DetailedDelivery,
-    responses=error_responses(400, 404, 409, 429),
+    responses=error_responses(400, 404, 409, 413, 415, 429),
 )
-async def retry(auth: WebhooksWriter, write: Write, context: ContextOf, delivery_id: Id) -> Response:
-    """Attempt it now, in the place of its next automatic attempt; if it fails, the schedule goes on."""
+async def retry(
+    auth: WebhooksWriter,
+    write: Write,
+    context: ContextOf,
+    delivery_id: Id,
+    body: Annotated[Retry, Depends(optional_json_body(Retry))],
+) -> Response:
+    """Attempt it now, in the place of its next automatic attempt; if it fails, the schedule goes on.
+
+    One that was delivered is sent once more with `again`, behind what waits: the same event, signed anew.
+    """
 
     async def work() -> DetailedDelivery:
-        report = await retry_delivery(context, auth.actor, delivery_id, organization_id=auth.organization_id)
+        act = send_again if body.again else retry_delivery
+        report = await act(context, auth.actor, delivery_id, organization_id=auth.organization_id)
         return DetailedDelivery.of_report(report)
 
     return await write.once(auth, work, status=202)

@@ -14,6 +14,7 @@ REQUESTS: dict[str, Any] = {
     "updateWebhook": {"description": "Production", "is_active": True},
     "rotateWebhookSecret": {"overlap_seconds": 3600},
     "testWebhook": {"type": "upload.completed", "data": _UPLOAD, "dry_run": True},
+    "retryOwnDelivery": {"again": False},
     "recoverWebhook": {"since": "2026-04-24T00:00:00Z", "dry_run": True},
     "createPortalLink": {"expires_in": 600, "capabilities": ["view", "resend"]},
     "createPortalLinkForOrganization": {"organization_id": _ID},

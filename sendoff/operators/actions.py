@@ -11,7 +11,7 @@ from sendoff.errors import Conflict, Invalid, NotFound
 from sendoff.ids import is_uuid
 from sendoff.observability.metrics import RETRIES
 from sendoff.operators.queries import DeliveryReport, find_dead_letter, find_delivery, report_on
-from sendoff.operators.replays.replay import check_meant, describe_filter
+from sendoff.operators.replays.replay import Selection, check_meant, describe_filter, start_replay
 from sendoff.policy.states import DISCARD, DeadLetterState, DeliveryState, EndpointState
 from sendoff.publishing.untransformed import transform_again
 from sendoff.store.engine.database import Transaction
@@ -19,6 +19,8 @@ from sendoff.store.queries import endpoints
 from sendoff.store.queries.traffic import dead_letters, deliveries
 from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from sendoff.store.tables import DeadLetter, Delivery, Endpoint
+
+_AGAIN = 'repeat the request with the body `{"again": true}`'
 
 
 async def retry_delivery(
@@ -33,7 +35,7 @@ async def retry_delivery(
     now = context.clock.now()
     async with context.database.write() as tx:
         delivery = await find_delivery(tx, delivery_id, organization_id=organization_id)
-        await _check_retry(tx, delivery)
+        await _check_retry(tx, delivery, again=_AGAIN if organization_id else "replay it by its id")
         if delivery.state == DeliveryState.DEAD:
             if await transform_again(tx, context, [delivery]):
                 await tx.refresh(delivery)
@@ -57,6 +59,23 @@ async def retry_delivery(
         report = await report_on(tx, context.dialects, delivery)
     RETRIES.labels("manual").inc()
     context.queue.enqueue_deliveries([delivery_id])
+    return report
+
+
+async def send_again(context: Context, actor: Actor, delivery_id: str, *, organization_id: str) -> DeliveryReport:
+    """Retry a delivery of the organization; one that was delivered is sent once more, by a replay of it alone.
+
+    Raises as `retry_delivery` does, but not for what was delivered.
+    """
+    async with context.database.read() as tx:
+        delivery = await find_delivery(tx, delivery_id, organization_id=organization_id)
+        if delivery.state == DeliveryState.DELIVERED:
+            await _check_active(tx, delivery)
+            report = await report_on(tx, context.dialects, delivery)
+    if delivery.state != DeliveryState.DELIVERED:
+        return await retry_delivery(context, actor, delivery_id, organization_id=organization_id)
+    alone = Selection(DeadLetterFilter(), delivery_ids=(delivery_id,))
+    await start_replay(context, actor, alone, organization_id=organization_id)
     return report
 
 
@@ -137,11 +156,15 @@ async def limit_endpoint(context: Context, actor: Actor, endpoint_id: str, *, ra
     return endpoint
 
 
-async def _check_retry(tx: Transaction, delivery: Delivery) -> None:
+async def _check_retry(tx: Transaction, delivery: Delivery, *, again: str) -> None:
     if delivery.state == DeliveryState.DELIVERED:
-        raise Conflict("This delivery was delivered; to send it again, replay it by its id.")
+        raise Conflict(f"This delivery was delivered; to send it once more, {again}.")
     if await dead_letters.find_discarded(tx, [delivery.id]):
         raise Conflict("This delivery's dead letter was discarded; publish the event again to send it.")
+    await _check_active(tx, delivery)
+
+
+async def _check_active(tx: Transaction, delivery: Delivery) -> None:
     endpoint = await endpoints.find(tx, delivery.endpoint_id)
     if endpoint is None or endpoint.state != EndpointState.ACTIVE:
         raise Conflict("The delivery's endpoint is not active; enable it first.")

@@ -8,12 +8,10 @@ from sendoff.accounts.portal_links import Capability
 from sendoff.endpoints.manage import find_endpoints, list_endpoints
 from sendoff.errors import Invalid
 from sendoff.ids import is_uuid
-from sendoff.operators.actions import retry_delivery
+from sendoff.operators.actions import send_again
 from sendoff.operators.queries import DeliveryReport, get_delivery
-from sendoff.operators.replays.replay import Selection, start_replay
 from sendoff.policy.remedies import Advice, advise_on_attempt, advise_on_dead_letter
 from sendoff.policy.states import DeliveryState, EndpointState
-from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from sendoff.store.queries.traffic.delivery_history import SCANNED_AT_MOST
 
 from ...http.schemas import Page as ListPage
@@ -65,11 +63,7 @@ async def show(page: PageRequest) -> Response:
 async def resend(page: PageRequest) -> Response:
     """Send it again: one that waits or was given up as a retry, one that was delivered as a new send of the same."""
     delivery_id, organization_id = page.parameter("delivery_id"), organization_of(page)
-    report = await get_delivery(page.context, delivery_id, organization_id=organization_id)
-    if report.delivery.state == DeliveryState.DELIVERED:
-        await start_replay(page.context, page.actor, Selection(DeadLetterFilter(), delivery_ids=(delivery_id,)))
-    else:
-        await retry_delivery(page.context, page.actor, delivery_id, organization_id=organization_id)
+    await send_again(page.context, page.actor, delivery_id, organization_id=organization_id)
     return page.redirect(f"{BASE}/deliveries/{delivery_id}", notice="resent")
 
 

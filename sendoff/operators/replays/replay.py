@@ -154,9 +154,16 @@ async def count_replay(context: Context, selection: Selection) -> tuple[int, int
 
 
 async def start_replay(
-    context: Context, actor: Actor, selection: Selection, *, rate: int = DEFAULT_RATE
+    context: Context,
+    actor: Actor,
+    selection: Selection,
+    *,
+    rate: int = DEFAULT_RATE,
+    organization_id: str | None = None,
 ) -> ReplayReport:
     """Write down what is to be replayed, at `rate` deliveries per second, and enqueue it.
+
+    `organization_id` is noted in the audit log if the filter names none.
 
     Raises Conflict for discarded deliveries, and Invalid when `missing` ones are to be sought in too many events.
     """
@@ -189,6 +196,7 @@ async def start_replay(
             "replay.start",
             target=("replay", replay.id),
             now=now,
+            organization_id=selection.filter.organization_id or organization_id,
             after={"filter": replay.filter, "rate": rate, "total": replay.total},
         )
     _log.info("replay_started", replay=replay.id, total=replay.total, rate=rate, requested_by=actor.name)

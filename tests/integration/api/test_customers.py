@@ -54,7 +54,30 @@ async def test_a_delivery_shows_its_attempts_request_and_response_and_can_be_ret
     assert retried.status_code == 202
     await api.app.work()
     assert (await own_deliveries(api))[0]["state"] == "delivered"
-    assert (await api.post(f"/api/v1/deliveries/{listed['id']}/retry")).status_code == 409
+
+
+async def test_a_delivered_delivery_is_sent_once_more_only_when_that_is_asked_for(
+    api: ApiFixture, receiver: Receiver
+) -> None:
+    webhook = await api.register(receiver.url("/hook"))
+    event = await api.publish({"n": 1})
+    await api.app.work()
+    [delivered] = await own_deliveries(api)
+    retry = f"/api/v1/deliveries/{delivered['id']}/retry"
+    refused = await api.post(retry)
+    assert (refused.status_code, '{"again": true}' in refused.json()["detail"]) == (409, True)
+    assert (await api.post(retry, {"agian": True})).status_code == 400
+    assert (await api.post(retry, {"again": True})).status_code == 202
+    [replay] = api.app.queue.replays
+    api.app.clock.advance(1)
+    await tick_replay(api.app.context, replay)
+    await api.app.work()
+    sent = [json.loads(request.body)["id"] for request in receiver.requests("/hook")[-2:]]
+    assert sent == [event["id"]] * 2
+    assert (await own_deliveries(api))[0]["attempt_count"] == 2
+    await api.patch(f"/api/v1/webhooks/{webhook['id']}", {"is_active": False})
+    off = await api.post(retry, {"again": True})
+    assert (off.status_code, "not active" in off.json()["detail"]) == (409, True)
 
 
 async def test_another_organizations_deliveries_are_not_found(api: ApiFixture, receiver: Receiver) -> None:
