@@ -166,23 +166,25 @@ def _checked(purpose: Purpose) -> Callable[[str], str]:
 
 
 Filter = Annotated[
-    Text,
+    str,
     Field(
         max_length=MAX_CHARACTERS["filter"],
         description="A CEL expression over `type`, `id`, `occurred_at` and `data` that gives a bool: only events for "
         "which it is true make a delivery.",
         examples=["data.upload.filename.endsWith('.csv')"],
     ),
+    AfterValidator(_without_nul),
     AfterValidator(_checked("filter")),
 ]
 Transform = Annotated[
-    Text,
+    str,
     Field(
         max_length=MAX_CHARACTERS["transform"],
         description="A CEL expression over the same names as `filter` whose value, a map, becomes `data` for this "
         "endpoint.",
         examples=["{'id': data.upload.id}"],
     ),
+    AfterValidator(_without_nul),
     AfterValidator(_checked("transform")),
 ]
 
