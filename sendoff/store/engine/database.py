@@ -337,7 +337,7 @@ def _make_sqlite_file_private(url: str) -> None:
         return
     for path in (Path(database), Path(f"{database}-wal"), Path(f"{database}-shm")):
         with suppress(OSError):  # it does not exist yet, or is another user's, who decides
-            if path.stat().st_mode & 0o077:
+            if path.is_file() and path.stat().st_mode & 0o077:  # a folder, named by mistake, must stay usable
                 path.chmod(0o600)
 
 

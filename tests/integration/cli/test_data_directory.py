@@ -115,3 +115,9 @@ def test_files_that_others_could_read_are_made_private(tmp_path: Path) -> None:
     settings = DataDirectory.at(tmp_path).settings({})
     Database.open(settings.database_url)
     assert [stat.S_IMODE(found.stat().st_mode) for found in (keys, database)] == [0o600, 0o600]
+
+
+def test_a_folder_that_is_named_as_the_database_keeps_its_mode(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    Database.open(f"sqlite+aiosqlite:///{tmp_path}")
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
