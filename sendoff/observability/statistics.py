@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
-FLUSH_SECONDS = 5.0
-"""Seconds between writes. A process that is killed loses the statistics of this time; shorter, and each write, which is
-a transaction, carries less."""
+FLUSH_SECONDS = 10.0
+"""Seconds between writes. A process that is killed loses the statistics of this time; shorter, and there are more rows
+for the same counts, each of which is written, read and removed again."""
 
 MOST_ROWS = 50_000
 """Rows that wait in memory while the database is away, each of one minute, endpoint, event type and outcome: about
