@@ -28,6 +28,9 @@ POSTGRES_OPTIONS = (
 )
 """What may stand behind `?` in a PostgreSQL URL, by libpq's names. `ssl` is another spelling of `sslmode`."""
 
+Host = tuple[str, int | None]
+"""A server's name or address (without brackets) or the folder of its socket, and its port if that is named."""
+
 _DRIVERS = {
     "postgres://": "postgresql+asyncpg://",
     "postgresql://": "postgresql+asyncpg://",
@@ -68,6 +71,20 @@ def driver_url(url: str) -> str:
         user, at, _ = authority.rpartition("@")
         before = f"://{user}{at}{slash}{database}"
     return f"postgresql{before}" + (f"?{urlencode(options, quote_via=quote, safe='/,:')}" if options else "")
+
+
+def hosts_of(driver_url: str) -> list[Host]:
+    """The servers that the URL names, in its order; none if the environment has to name them."""
+    parts = urlsplit(driver_url)
+    options = _read_options(parts.query)
+    ports: list[int | None] = [int(port) for port in options.get("port", "").split(",") if port]
+    named = options.get("host") or parts.netloc.rpartition("@")[2]
+    found: list[Host] = []
+    for number, written in enumerate(named.split(",") if named else []):
+        name = _name_of(written)
+        port = written.removeprefix(name).removeprefix(":") or next(iter(ports[number:] or ports[-1:]), None)
+        found.append((unquote(name.strip("[]")), None if port is None else int(port)))
+    return found
 
 
 def is_on_this_machine(url: str) -> bool:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import httpx
@@ -15,11 +13,11 @@ import pytest
 from sendoff.store.engine.database import migrate
 from sendoff.store.engine.revisions import newest_revision
 from tests.acceptance.conftest import Install
+from tests.support.checkouts import check_out
 from tests.support.databases import PostgresDatabase
 from tests.support.installation import STEADY, Installation
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
-from tests.support.processes import ROOT
 from tests.support.publisher import EVENT_TYPE
 from tests.support.servers import Server
 from tests.support.tenants import Tenant
@@ -34,12 +32,7 @@ RATE = 50
 @pytest.fixture
 def version_before(tmp_path: Path) -> Path:
     """A checkout of it."""
-    done = subprocess.run(["git", "archive", BEFORE], cwd=ROOT, capture_output=True)
-    if done.returncode != 0:
-        pytest.skip("the history of this checkout does not hold the version before")
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-        archive.extractall(tmp_path / "before", filter="data")
-    return tmp_path / "before"
+    return check_out(BEFORE, tmp_path / "before")
 
 
 @pytest.mark.chaos

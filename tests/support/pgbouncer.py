@@ -20,13 +20,14 @@ _PORTS_TRIED = 3
 
 
 class PgBouncer:
-    """One in front of the PostgreSQL that `url` names by its socket, on 127.0.0.1. It refuses to run as root."""
+    """One at `address`, in front of the PostgreSQL that `url` names by socket or host. It refuses to run as root."""
 
-    def __init__(self, directory: Path, url: str, *, pool_mode: str) -> None:
+    def __init__(self, directory: Path, url: str, *, pool_mode: str, address: str = "127.0.0.1") -> None:
         parts = urlsplit(url)
         self._database = parts.path.removeprefix("/")
         self._server = parse_qs(parts.query)["host"][0]
         self._directory = directory
+        self._address = address
         self._port = free_port()
         self._pool_mode = pool_mode
         self._log = directory / f"pgbouncer-{pool_mode}.log"
@@ -35,7 +36,7 @@ class PgBouncer:
     @property
     def url(self) -> str:
         """As the setting `DATABASE_URL` takes it."""
-        return f"postgresql+asyncpg://postgres@127.0.0.1:{self._port}/{self._database}"
+        return f"postgresql+asyncpg://postgres@{self._address}:{self._port}/{self._database}"
 
     def start(self) -> None:
         """Start it and wait until it takes connections; on the next port when its own was taken meanwhile."""
@@ -62,7 +63,7 @@ class PgBouncer:
             [databases]
             {self._database} = host={self._server} user=postgres
             [pgbouncer]
-            listen_addr = 127.0.0.1
+            listen_addr = {self._address}
             listen_port = {self._port}
             unix_socket_dir =
             auth_type = trust
@@ -83,4 +84,4 @@ class PgBouncer:
 
     def _answers(self) -> bool:
         with socket.socket() as client:
-            return client.connect_ex(("127.0.0.1", self._port)) == 0
+            return client.connect_ex((self._address, self._port)) == 0

@@ -48,14 +48,25 @@ class PostgresServer:
         port = "" if self._port == 5432 else f"&port={self._port}"
         return f"postgresql+asyncpg://postgres@/{database}?host={self._home}{port}"
 
-    def create(self) -> None:
-        """Make the data directory."""
-        self._home.mkdir(parents=True, exist_ok=True)
-        if self._as_user:
-            os.chown(self._home, self._as_user["user"], self._as_user["group"])
+    def create(self, *, open_to: str | None = None) -> None:
+        """Make the data directory. Clients and standbys in the network `open_to` need no password."""
+        self._make_home()
         self._run(
             "initdb", "-D", self._data, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"
         )
+        if open_to is not None:
+            with (self._data / "pg_hba.conf").open("a") as file:
+                file.write(f"host all all {open_to} trust\nhost replication all {open_to} trust\n")
+
+    def copy(self, primary: str) -> None:
+        """Make the data directory as a standby of the server on that host, which it will follow."""
+        self._make_home()
+        self._run("pg_basebackup", "-D", self._data, "-h", primary, "-U", "postgres", "-c", "fast", "-R", "--no-sync")
+
+    def _make_home(self) -> None:
+        self._home.mkdir(parents=True, exist_ok=True)
+        if self._as_user:
+            os.chown(self._home, self._as_user["user"], self._as_user["group"])
 
     def start(self) -> None:
         """Start it and wait until it answers."""

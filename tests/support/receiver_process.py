@@ -17,8 +17,10 @@ from tests.support.receipts import Receipt
 class ReceiverProcess:
     """Runs between `__enter__` and `__exit__`; the methods are those of Receiver."""
 
-    def __init__(self, *, port: int = 0, certificate: Path | None = None) -> None:
-        self._command = [sys.executable, "-m", "tests.support.receiver", "--print-port", "--port", str(port)]
+    def __init__(self, *, host: str = "127.0.0.1", port: int = 0, certificate: Path | None = None) -> None:
+        self._host = host
+        self._command = [sys.executable, "-m", "tests.support.receiver", "--print-port"]
+        self._command += ["--host", host, "--port", str(port)]
         self._command += ["--certificate", str(certificate)] if certificate else []
         self._scheme = "https" if certificate else "http"
         self._process: subprocess.Popen[bytes] | None = None
@@ -38,8 +40,8 @@ class ReceiverProcess:
         if self._process is not None:
             stop(self._process)
 
-    def url(self, path: str = "/", *, host: str = "127.0.0.1") -> str:
-        return f"{self._scheme}://{host}:{self.port}{path}"
+    def url(self, path: str = "/", *, host: str | None = None) -> str:
+        return f"{self._scheme}://{host or self._host}:{self.port}{path}"
 
     def program(self, path: str, *replies: Reply | int) -> None:
         programmed = [Reply(status=reply) if isinstance(reply, int) else reply for reply in replies]

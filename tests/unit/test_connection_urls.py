@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sendoff.server_urls.database import check_database_url, driver_url
+from sendoff.server_urls.database import check_database_url, driver_url, hosts_of
 from sendoff.server_urls.redis import RedisAddress, parse_redis_url
 
 SECRET = "s3cret"
@@ -107,3 +107,18 @@ def test_a_redis_url_that_cannot_work_is_refused_without_its_password(url: str, 
     with pytest.raises(ValueError, match=said) as refused:
         parse_redis_url(url)
     assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts"),
+    [
+        ("postgresql:///sendoff", []),
+        ("postgresql://u@h1:1,h2/sendoff", [("h1", 1), ("h2", None)]),
+        ("postgresql://u@[::1]:1,[::2]/sendoff", [("::1", 1), ("::2", None)]),
+        ("postgresql://u@/sendoff?host=h1,h2&port=5433", [("h1", 5433), ("h2", 5433)]),
+        ("postgresql://u@/sendoff?host=/run/a%20b&port=1", [("/run/a b", 1)]),
+        ("postgresql://u@ignored/sendoff?host=h1&host=h2&port=1&port=2", [("h1", 1), ("h2", 2)]),
+    ],
+)
+def test_the_hosts_of_a_database_url_are_told_apart(url: str, hosts: list[tuple[str, int | None]]) -> None:
+    assert hosts_of(driver_url(check_database_url(url))) == hosts

@@ -254,7 +254,8 @@ def migrate(url: str, *, revision: str = "head") -> None:
     # Only this needs Alembic, whose import costs as much as the rest of a command.
     from alembic.command import upgrade
 
-    _make_sqlite_directory(url)
+    if url.startswith("sqlite"):
+        _make_sqlite_directory(url)
     config = alembic_config()
     config.attributes["database_url"] = url
     config.attributes["to_head"] = revision == "head"
@@ -322,7 +323,7 @@ def _begin_sqlite_transaction(connection: Any) -> None:
 
 def _make_sqlite_directory(url: str) -> None:
     database = make_url(url).database
-    if url.startswith("sqlite") and database and database != ":memory:":
+    if database and database != ":memory:":
         folder = Path(database).parent
         try:
             folder.mkdir(parents=True, exist_ok=True)

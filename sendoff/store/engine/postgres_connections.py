@@ -11,12 +11,14 @@ import os
 import socket
 import struct
 import time
+from collections import deque
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import asyncpg
 import structlog
 
-from sendoff.server_urls.database import driver_url
+from sendoff.server_urls.database import Host, driver_url, hosts_of
 
 CONNECT_SECONDS = 5.0
 """The longest that connecting may take, all hosts of a URL together."""
@@ -24,7 +26,15 @@ CONNECT_SECONDS = 5.0
 COMMAND_SECONDS = 60.0
 """The longest that a command may take. A server that is cut off says nothing, and TCP believes in it for hours."""
 
-_UNACKNOWLEDGED_MS = 20_000  # the kernel gives up a connection whose data was not acknowledged for so long
+NEXT_HOST_SECONDS = 0.5
+"""How long the next host of a URL waits for the one before it to answer. Longer delays a failover from a host that has
+vanished; shorter opens connections that are not needed when a server is slow to accept."""
+
+_UNACKNOWLEDGED_SECONDS = 3
+"""The kernel gives up a connection whose other side has acknowledged nothing for so long: its host has vanished, or the
+link. A server that is slow acknowledges all the same. Longer delays a failover; shorter drops connections in a blip."""
+
+_QUIET_SECONDS = 1  # after so long without traffic, and then each second, the kernel asks whether the other is there
 _CHECK_CLIENT = "SET client_connection_check_interval = '1s'"
 _CLOSE_SECONDS = 1.0
 _LINGER_NOT = struct.pack("ii", 1, 0)
@@ -40,8 +50,11 @@ class PostgresConnection(asyncpg.Connection):  # type: ignore[misc]
         super().__init__(protocol, transport, *rest)
         self.opened_at = time.monotonic()
         self._descriptor = _descriptor_of(transport)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            self._set(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MS)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+            self._set(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_SECONDS * 1000)
+            self._set(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _QUIET_SECONDS)
+            self._set(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _QUIET_SECONDS)
+            self._set(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     def get_reset_query(self) -> str:
         """Nothing: single statements leave nothing behind, and the default costs a round trip after each."""
@@ -82,6 +95,7 @@ class Connector:
     ) -> None:
         """`command_seconds`: the longest that a command may take; None for what reads large tables."""
         self._url = driver_url(url)
+        self._hosts = hosts_of(self._url)
         self._longest_life = longest_life
         self._command_seconds = command_seconds
         self._names_statements = {"on": True, "off": False}.get(prepared_statements)
@@ -156,8 +170,49 @@ class Connector:
             **options,
             "connection_class": PostgresConnection,
         }
+        if len(self._hosts) > 1:
+            return await self._connect_to_one_of_several(given)
         connection: PostgresConnection = await asyncpg.connect(self._url, **given)
         return connection
+
+    async def _connect_to_one_of_several(self, options: Mapping[str, Any]) -> PostgresConnection:
+        """Of the URL's hosts, the first that will do. One that does not answer only delays the next.
+
+        The driver asks one after the other: one that has vanished would take all the time that connecting may take.
+        """
+        waiting, under_way = deque(self._hosts), dict[asyncio.Task[PostgresConnection], Host]()
+        error: BaseException = OSError("the URL names no host")
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                while waiting or under_way:
+                    if waiting:
+                        host = waiting.popleft()
+                        connecting = asyncpg.connect(self._url, **{**options, "host": host[0], "port": host[1]})
+                        under_way[asyncio.ensure_future(connecting)] = host
+                    pause = NEXT_HOST_SECONDS if waiting else None
+                    done, _ = await asyncio.wait(under_way, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+                    for task in done:
+                        host = under_way.pop(task)
+                        failure = task.exception()
+                        if failure is None:
+                            self._ask_first(host)
+                            return task.result()
+                        error = failure
+        finally:
+            for task in under_way:
+                task.cancel()
+                task.add_done_callback(_drop)
+        raise error
+
+    def _ask_first(self, host: Host) -> None:
+        """Begin with the host that was found last."""
+        self._hosts = sorted(self._hosts, key=lambda one: one != host)
+
+
+def _drop(connecting: asyncio.Task[PostgresConnection]) -> None:
+    """Close a connection that was made for nothing."""
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result().terminate()
 
 
 def _descriptor_of(transport: Any) -> int | None:

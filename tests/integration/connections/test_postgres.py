@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -80,6 +81,26 @@ async def test_the_first_host_that_takes_writes_is_used(tcp_server: tuple[Postgr
     url = f"postgres://postgres@127.0.0.1:{free_port()},127.0.0.1:{port}/postgres?target_session_attrs=read-write"
     assert await one_value(url, "SHOW port") == str(port)
     assert await one_value(f"postgresql://postgres@/postgres?host=127.0.0.1&port={port}", "SHOW port") == str(port)
+
+
+async def test_a_host_that_does_not_answer_keeps_nobody_from_the_next(tcp_server: tuple[PostgresServer, int]) -> None:
+    """The first host takes connections and says nothing, as one whose host has vanished."""
+    _, port = tcp_server
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hosts = f"127.0.0.1:{silent.getsockname()[1]},127.0.0.1:{port}"
+        database = Database.open(check_database_url(f"postgres://postgres@{hosts}/postgres"))
+        try:
+            await database.ping()
+        finally:
+            await database.close()
+
+
+def test_a_migration_goes_to_the_first_host_that_takes_writes(tcp_server: tuple[PostgresServer, int]) -> None:
+    server, port = tcp_server
+    server.create_database("migrated")
+    url = f"postgres://postgres@127.0.0.1:{free_port()},127.0.0.1:{port}/migrated?target_session_attrs=read-write"
+    migrate(check_database_url(url), revision="0001")
+    assert server.execute("SELECT version_num FROM alembic_version", database="migrated") == "0001"
 
 
 async def test_hosts_of_which_none_takes_writes_are_unavailable(tcp_server: tuple[PostgresServer, int]) -> None:
