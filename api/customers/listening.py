@@ -6,11 +6,11 @@ an event passes every proxy, and ends with the process that gives it.
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import structlog
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sendoff.accounts.authentication import hash_bearer_key
 from sendoff.endpoints.fields import MAX_EVENTS
@@ -60,7 +60,15 @@ class ListenQuery(WindowQuery):
     event_type: Annotated[list[Text], Field(max_length=MAX_EVENTS)] = Field(
         default_factory=list, description="Only these types; `upload.*` stands for all that begin so."
     )
-    wait: float = Field(0, ge=0, le=LONGEST_WAIT_SECONDS, description="Seconds to wait for an event.")
+    wait_seconds: float = Field(0, ge=0, le=LONGEST_WAIT_SECONDS, description="Seconds to wait for an event.")
+
+    FORMER_NAMES: ClassVar = {"wait": "wait_seconds"}
+    """No generated client of Java can have `wait`: every object has a method of that name."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_former_names(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return {cls.FORMER_NAMES.get(name, name): value for name, value in given.items()}
 
 
 class ShownEvent(BaseModel):
@@ -119,7 +127,7 @@ async def listen_for(
     """Events of the organization as they are accepted, signed as an endpoint would get them; none is a delivery."""
     window = query.window(request, auth, tuple(query.event_type) or ("*",))
     cursor = Cursor.read(query.cursor) if query.cursor else None
-    work = listen(context, window, cursor, wait_seconds=query.wait)
+    work = listen(context, window, cursor, wait_seconds=query.wait_seconds)
     answer = await until_client_leaves(request, work)
     return ShownEvents.of(answer, window)
 

@@ -132,11 +132,14 @@ def _tags_at(model: type[BaseModel] | None, parts: Sequence[Any]) -> str:
 
 
 def _query_names(dependant: Any) -> set[str]:
-    """The query parameters that a route and its dependencies take."""
+    """The query parameters that a route and its dependencies take, by their former names (FORMER_NAMES) as well."""
     names: set[str] = set()
     for parameter in dependant.query_params:
         models = _models_in(parameter.field_info.annotation)
-        names |= set(names_of(models[0])) if models else {parameter.alias}
+        for model in models[:1]:
+            names |= {*names_of(model), *getattr(model, "FORMER_NAMES", ())}
+        if not models:
+            names.add(parameter.alias)
     for inner in dependant.dependencies:
         names |= _query_names(inner)
     return names

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import sys
 
-import orjson
-from fastapi import FastAPI
-
-from ..app import include_routes
-from ..events.schemas import PLAIN_OPERATIONS
-from .document import document
+from .serving import build
 
 
 def main() -> int:
     """Print the document."""
-    app = FastAPI(openapi_url=None)
-    include_routes(app)
-    sys.stdout.buffer.write(orjson.dumps(document(app, PLAIN_OPERATIONS)) + b"\n")
+    sys.stdout.buffer.write(build() + b"\n")
     return 0
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from sendoff.uploads.check import FEWEST_CONTACTS
+
 _ID = "0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11"
 _EVENT_ID = "evt_0199c1f26f1e8f431f0c2f6d"
 _UPLOAD = {"upload": {"id": _ID, "status": "completed"}}
+_PHONE_NUMBERS = ["(212) 555-0100", *(f"+141555501{number:02}" for number in range(FEWEST_CONTACTS))]
 _EVENT = {"type": "upload.completed", "data": _UPLOAD, "occurred_at": "2026-04-24T12:34:56.789+00:00"}
 
 REQUESTS: dict[str, Any] = {
@@ -19,7 +22,7 @@ REQUESTS: dict[str, Any] = {
     "createPortalLink": {"expires_in": 600, "capabilities": ["view", "resend"]},
     "createPortalLinkForOrganization": {"organization_id": _ID},
     "reportAnswer": {"status": 200, "duration_ms": 12},
-    "createUpload": {"filename": "contacts.csv", "phone_numbers": ["+14155550123", "(212) 555-0100"]},
+    "createUpload": {"filename": "contacts.csv", "phone_numbers": _PHONE_NUMBERS},
     "publishEvent": _EVENT,
     "publishEvents": {"events": [_EVENT]},
     "createSubscription": {"event_type": "message.incoming.received", "target_url": "https://hooks.example/sms"},

@@ -56,7 +56,7 @@ PARAMETERS = {
     "replay_id": "The replay's id.",
     "alert_endpoint_id": "The alert endpoint's id.",
     "organization_id": "Only what belongs to this organization.",
-    "wait": "Seconds for which the answer waits until there is an event.",
+    "wait_seconds": "Seconds for which the answer waits until there is an event.",
     "kind": "Which of the upload's files.",
     "limit": "How many entries a page has at most.",
     "cursor": "The `next_cursor` of the page before.",

@@ -92,7 +92,7 @@ class _Source:
             "cursor": self.cursor,
             "event_type": self.event_types,
             "endpoint_id": self.endpoint_id,
-            "wait": wait,
+            "wait_seconds": wait,
         }
         cursor = None if self.cursor is None else Cursor.read(self.cursor)
         document: Document = self.on.read(

@@ -78,7 +78,6 @@ def test_openapi_generator(served: Served, tmp_path: Path) -> None:
     # With request objects a parameter that is added to a call breaks no client's code.
     run(java, "-jar", jar, "generate", "-i", served.document, "-g", "java", "--library", "native",
         "--additional-properties", "useSingleRequestParameter=true",
-        "--parameter-name-mappings", "wait=waitSeconds",  # every object of Java has a method wait()
         "--skip-validate-spec", "-o", project, folder=tmp_path)  # fmt: skip
     shutil.copy(PROGRAMS / "MainCalls.java", project / "src" / "main" / "java")
     classpath = tmp_path / "classpath"

@@ -28,7 +28,7 @@ def listening_again_and_again(attacker: Party, _folder: Path) -> Sequence[Step]:
     batch = {"events": [{"type": EVENT_TYPE, "data": {"text": "x" * 240_000}}] * 100}
     attacker.ask("POST", "/api/v1/events/batch", batch)
     paths = [f"/api/v1/listen?cursor={_cursor(seen=seen, minutes=10)}" for seen in (0, 140, 600, 3_000)]
-    waiting = f"/api/v1/listen?wait=2&event_type=nothing&cursor={_cursor(seen=0, minutes=0)}"
+    waiting = f"/api/v1/listen?wait_seconds=2&event_type=nothing&cursor={_cursor(seen=0, minutes=0)}"
     return [partial(attacker.ask, "GET", path) for path in (*paths * 2, *[waiting] * 8)]
 
 

@@ -57,7 +57,7 @@ async def test_events_are_shown_once_and_their_signature_holds(api: ApiFixture) 
 
 async def test_an_answer_waits_for_an_event_and_ends_with_the_process(api: ApiFixture) -> None:
     cursor = (await ask(api, None))["cursor"]
-    waiting = asyncio.create_task(ask(api, cursor, wait=20))
+    waiting = asyncio.create_task(ask(api, cursor, wait_seconds=20))
     published = await publish(api)
     page = await asyncio.wait_for(waiting, 15)
     assert [one["id"] for one in page["data"]] == [published]
