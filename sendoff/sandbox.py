@@ -10,8 +10,8 @@ Input of an organization is hostile until proven otherwise, and processing it co
    and of tasks that wait; and the sandbox's processes are the installation's limit above them.
 
 A process stays warm between tasks: a small task costs about half a millisecond beyond its own work. A task that is
-over a limit ends with its process, as does one whose caller is cancelled. The kernel's timers enforce the time
-limits, so that they hold within a regular expression as well.
+over a limit ends with its process, as does, a moment later, one whose caller is cancelled. The kernel's timers enforce
+the time limits, so that they hold within a regular expression as well.
 """
 
 from __future__ import annotations
@@ -53,10 +53,22 @@ MEMORY_BYTES = 1024 * 1024 * 1024
 """Address space of a process, of which Python and its libraries take about a quarter. More than this raises
 LimitReached in the task."""
 
+MOST_OF_ONE_ORGANIZATION = max(2, min(PROCESSES, os.cpu_count() or 1) - 1)
+"""Tasks of one organization that run at once, of which one may be long. As many as there are cores leave none to others
+while an organization sends nothing but what takes long; with one, its large file would hold up its own small ones."""
+
+RESPITE_SECONDS = 0.25
+"""How long a task may go on whose caller left, before its process is killed. Starting another one takes as long; with
+less, clients that leave make the sandbox start processes instead of working."""
+
 TASKS_PER_PROCESS = 500
 """Tasks after which a process is replaced, so that its memory goes back to the system; starting one takes 0.2 s."""
 
-_NICENESS = 5
+IDLE_SECONDS = 60.0
+"""How often one of several idle processes is ended. One stays, because starting it again takes longer than most tasks;
+each more keeps 30 MB and more."""
+
+_NICENESS = 10
 _LONGEST_FRAME = 64 * 1024 * 1024
 _LENGTH = struct.Struct(">I")
 # The processes work on what strangers sent and need none of the installation's secrets.
@@ -96,6 +108,9 @@ class Sandbox:
     def __init__(self, processes: int = PROCESSES) -> None:
         self._turns = _Turns(processes)
         self._idle: list[_SandboxProcess] = []
+        """The one used last at the end, from where the next one is taken."""
+        self._next_end: asyncio.TimerHandle | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._closed = False
 
     @classmethod
@@ -124,6 +139,7 @@ class Sandbox:
             finally:
                 if process.is_reusable and not self._closed:
                     self._idle.append(process)
+                    self._end_idle_later()
                 else:
                     await process.kill()
         answer_type = typing.get_type_hints(type(task).run)["return"]
@@ -132,9 +148,23 @@ class Sandbox:
     async def aclose(self) -> None:
         """End the idle processes, and those that work as soon as their callers are cancelled."""
         self._closed = True
+        if self._next_end is not None:
+            self._next_end.cancel()
+        if self._ending is not None:
+            await self._ending
         for process in self._idle:
             await process.kill()
         self._idle.clear()
+
+    def _end_idle_later(self) -> None:
+        if self._next_end is None and len(self._idle) > 1:
+            self._next_end = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end_idle)
+
+    def _end_idle(self) -> None:
+        self._next_end = None
+        if len(self._idle) > 1:
+            self._ending = asyncio.create_task(self._idle.pop(0).kill())
+        self._end_idle_later()
 
     async def _process(self) -> _SandboxProcess:
         while self._idle:
@@ -207,7 +237,7 @@ class _Turns:
 
     def _may_run(self, queue: _Queue, *, is_long: bool) -> bool:
         most = max(self._permits - 1, 1)
-        if queue.running >= most:
+        if queue.running >= min(most, MOST_OF_ONE_ORGANIZATION):
             return False
         return not is_long or (not queue.running_long and self._running_long < most)
 
@@ -297,7 +327,17 @@ class _SandboxProcess:
         return self.is_alive and self._is_at_rest and self._tasks < TASKS_PER_PROCESS
 
     async def run(self, request: _Request, progress: Progress) -> bytes:
-        """The encoded answer."""
+        """The encoded answer. Work whose caller is cancelled may still end within RESPITE_SECONDS."""
+        exchange = asyncio.create_task(self._exchange(request, progress))
+        try:
+            return await asyncio.shield(exchange)
+        except asyncio.CancelledError:
+            await asyncio.wait([exchange], timeout=RESPITE_SECONDS)
+            exchange.cancel()
+            await asyncio.gather(exchange, return_exceptions=True)
+            raise
+
+    async def _exchange(self, request: _Request, progress: Progress) -> bytes:
         self._tasks, self._is_at_rest = self._tasks + 1, False
         try:
             await self._send(msgspec.json.encode(request))

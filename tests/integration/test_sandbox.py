@@ -93,6 +93,28 @@ async def test_a_cancelled_caller_ends_the_work(sandbox: Sandbox) -> None:
     assert await run(sandbox, Echo("next")) == "next"
 
 
+async def test_work_that_ends_soon_after_its_caller_left_leaves_its_process_for_the_next(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sendoff.sandbox.RESPITE_SECONDS", 30)
+    pid = await run(sandbox, WhoAmI())
+    started = asyncio.Event()
+    work = asyncio.create_task(run(sandbox, Sleep(0.01), progress=lambda _units: started.set()))
+    await started.wait()
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert await run(sandbox, WhoAmI()) == pid
+
+
+async def test_of_idle_processes_one_stays(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sendoff.sandbox.IDLE_SECONDS", 0.05)
+    before = set(psutil.Process().children())
+    await asyncio.gather(*(run(sandbox, Sleep(0.05), name) for name in ("a", "b", "c")))
+    await eventually(lambda: len(set(psutil.Process().children()) - before) == 1, what="the others end")
+    assert await run(sandbox, Echo("again")) == "again"
+
+
 async def test_closing_leaves_no_process() -> None:
     opened = Sandbox()
     pid = await run(opened, WhoAmI())

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
@@ -46,6 +47,11 @@ class Direct:
         self._idle: deque[tuple[PostgresConnection, float]] = deque()
         """Connections and since when they are idle, the one used last at the end."""
         self._closed = False
+
+    @cached_property
+    def aside(self) -> Direct:
+        """One more connection, for short statements that are not to wait for long ones."""
+        return Direct(self._connector, connections=1)
 
     async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         """The rows that the statement returns, committed. Raises errors.Unavailable if the server does not answer.
@@ -116,6 +122,8 @@ class Direct:
     async def close(self) -> None:
         """Close the connections at once, including those in use."""
         self._closed = True
+        if "aside" in vars(self):
+            await self.aside.close()
         for connection in [*self._in_use, *(connection for connection, _ in self._idle)]:
             connection.terminate()
         self._idle.clear()

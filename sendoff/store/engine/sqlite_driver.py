@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import cached_property
 from typing import TypeVar
 
 from sqlalchemy.engine import URL, Dialect
@@ -30,11 +31,17 @@ class Embedded:
     def __init__(self, url: URL, dialect: Dialect, prepare: Callable[[sqlite3.Connection], None]) -> None:
         """`prepare`: sets up a new connection."""
         (self._file,), _ = dialect.create_connect_args(url)
+        self._arguments = url, dialect, prepare
         self._prepare = prepare
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
         self.write_turns = WriteTurns()
         """Taken for each transaction of this process that writes."""
         self._connection: sqlite3.Connection | None = None
+
+    @cached_property
+    def aside(self) -> Embedded:
+        """Another connection and thread, for short reads that are not to wait for the writes of this one."""
+        return Embedded(*self._arguments)
 
     async def write(self, work: Work[Result]) -> Result:
         """Do it in a transaction that holds the write lock, and commit. Raises errors.Unavailable."""
@@ -47,6 +54,8 @@ class Embedded:
 
     async def close(self) -> None:
         """Close the connection once running statements have ended."""
+        if "aside" in vars(self):
+            await self.aside.close()
         self._thread.submit(self._close)
         self._thread.shutdown(wait=True)
 

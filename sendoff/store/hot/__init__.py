@@ -14,6 +14,7 @@ from sendoff.store.engine.database import Database, Transaction
 from sendoff.store.hot.postgres import PostgresHotStore
 from sendoff.store.hot.rows import AttemptRecord, ClaimResult, EventOfKey, Recorded, Sender, WorkAtHand
 from sendoff.store.hot.sqlite import SqliteHotStore
+from sendoff.store.queries.accounts import KnownKey
 from sendoff.store.queries.endpoints import Subscriber
 from sendoff.store.queries.traffic.deliveries import NewDelivery
 from sendoff.store.queries.traffic.events import NewEventRow
@@ -21,6 +22,10 @@ from sendoff.store.queries.traffic.events import NewEventRow
 
 class HotStore(Protocol):
     """What every delivery asks of the database. Each method raises errors.Unavailable when it cannot be reached."""
+
+    async def find_keys(self, key_hashes: Collection[str]) -> dict[str, KnownKey]:
+        """Return the API keys with these SHA-256 hashes, by hash; revoked and expired ones as well."""
+        ...
 
     async def find_senders(self, key_hashes: Collection[str], types: Collection[str]) -> dict[str, Sender]:
         """Return the API keys with these SHA-256 hashes, by hash, and who subscribes to any of `types` at their owners.

@@ -30,6 +30,7 @@ from sendoff.store.hot.rows import (
     CONTENT_COLUMNS,
     HAS_HELD,
     IS_DUE,
+    KEYS,
     SENDERS,
     SUBSCRIBERS_OF_ORGANIZATIONS,
     SUCCESS_NOTED_EVERY,
@@ -45,10 +46,12 @@ from sendoff.store.hot.rows import (
     WorkAtHand,
     attempt_columns,
     read_claims,
+    read_key,
     read_sender,
     read_subscribers,
 )
 from sendoff.store.hot.timing import timed
+from sendoff.store.queries.accounts import KnownKey
 from sendoff.store.queries.endpoints import Subscriber
 from sendoff.store.queries.operational_events import is_wanted
 from sendoff.store.queries.traffic.deliveries import NewDelivery
@@ -70,6 +73,7 @@ _FIND_SENDERS = f"""
     {SENDERS.format(subscribers=_SUBSCRIBERS.format(organization="k.organization_id"))}
     WHERE k.key_hash = ANY($1::text[])
 """
+_FIND_KEYS = f"{KEYS} WHERE k.key_hash = ANY($1::text[])"
 _FIND_SUBSCRIBERS = f"""
     {SUBSCRIBERS_OF_ORGANIZATIONS.format(subscribers=_SUBSCRIBERS.format(organization="o.id"))}
     WHERE o.id = ANY($1::uuid[])
@@ -385,6 +389,10 @@ class PostgresHotStore:
 
     def __init__(self, direct: Direct) -> None:
         self._direct = direct
+
+    async def find_keys(self, key_hashes: Collection[str]) -> dict[str, KnownKey]:
+        rows = await self._direct.aside.fetch(_FIND_KEYS, list(key_hashes))
+        return {row["key_hash"]: read_key(row) for row in rows}
 
     async def find_senders(self, key_hashes: Collection[str], types: Collection[str]) -> dict[str, Sender]:
         rows = await self._direct.fetch(_FIND_SENDERS, list(key_hashes), list(types))

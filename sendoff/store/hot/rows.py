@@ -231,11 +231,13 @@ CONTENT = f"""
 """
 """SQL for what a claim returns of the deliveries in `claimed`; of held ones, only their endpoint."""
 
-SENDERS = """
+_KEYS = """
     SELECT k.key_hash, k.id, k.prefix, k.organization_id, k.user_id, k.scopes, k.expires_at, k.revoked_at,
-        o.suspended_at, o.moved_to, {subscribers} AS subscribers
+        o.suspended_at, o.moved_to{more}
     FROM api_keys k JOIN organizations o ON o.id = k.organization_id
 """
+KEYS = _KEYS.format(more="")
+SENDERS = _KEYS.format(more=", {subscribers} AS subscribers")
 SUBSCRIBERS_OF_ORGANIZATIONS = "SELECT o.id, {subscribers} AS subscribers FROM organizations o"
 
 ACTIVE_ENDPOINTS = "FROM endpoints e WHERE e.organization_id = {organization} AND e.state = 'active'"
@@ -261,7 +263,12 @@ def read_claims(rows: Iterable[Any]) -> ClaimResult:
 
 def read_sender(row: Any) -> Sender:
     """A row of SENDERS."""
-    key = KnownKey(
+    return Sender(read_key(row), read_subscribers(row["subscribers"]))
+
+
+def read_key(row: Any) -> KnownKey:
+    """A row of KEYS."""
+    return KnownKey(
         id=str(row["id"]),
         prefix=row["prefix"],
         organization_id=str(row["organization_id"]),
@@ -272,7 +279,6 @@ def read_sender(row: Any) -> Sender:
         is_suspended=row["suspended_at"] is not None,
         moved_to=row["moved_to"],
     )
-    return Sender(key, read_subscribers(row["subscribers"]))
 
 
 def read_subscribers(document: str | None) -> list[Subscriber]:

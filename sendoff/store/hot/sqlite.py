@@ -35,6 +35,7 @@ from sendoff.store.hot.rows import (
     CONTENT,
     HAS_HELD,
     IS_DUE,
+    KEYS,
     SENDERS,
     SUBSCRIBERS_OF_ORGANIZATIONS,
     SUCCESS_NOTED_EVERY,
@@ -50,10 +51,12 @@ from sendoff.store.hot.rows import (
     WorkAtHand,
     attempt_columns,
     read_claims,
+    read_key,
     read_sender,
     read_subscribers,
 )
 from sendoff.store.hot.timing import timed
+from sendoff.store.queries.accounts import KnownKey
 from sendoff.store.queries.endpoints import Subscriber
 from sendoff.store.queries.operational_events import is_wanted
 from sendoff.store.queries.traffic.deliveries import NewDelivery
@@ -76,6 +79,7 @@ _FIND_SENDERS = f"""
     {SENDERS.format(subscribers=_SUBSCRIBERS.format(organization="k.organization_id"))}
     WHERE k.key_hash IN (SELECT value FROM json_each(:hashes))
 """
+_FIND_KEYS = f"{KEYS} WHERE k.key_hash IN (SELECT value FROM json_each(:hashes))"
 _FIND_SUBSCRIBERS = f"""
     {SUBSCRIBERS_OF_ORGANIZATIONS.format(subscribers=_SUBSCRIBERS.format(organization="o.id"))}
     WHERE o.id IN (SELECT value FROM json_each(:ids))
@@ -202,6 +206,11 @@ class SqliteHotStore:
 
     def __init__(self, embedded: Embedded) -> None:
         self._embedded = embedded
+
+    async def find_keys(self, key_hashes: Collection[str]) -> dict[str, KnownKey]:
+        wanted = {"hashes": json_text(list(key_hashes))}
+        rows = await self._embedded.aside.read(lambda connection: connection.execute(_FIND_KEYS, wanted).fetchall())
+        return {row["key_hash"]: read_key(row) for row in rows}
 
     async def find_senders(self, key_hashes: Collection[str], types: Collection[str]) -> dict[str, Sender]:
         wanted = {"hashes": json_text(list(key_hashes)), "types": json_text(list(types))}

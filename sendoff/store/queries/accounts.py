@@ -12,7 +12,7 @@ from sqlmodel import col, select
 
 from sendoff.ids import is_uuid
 from sendoff.policy.operational_events import OPERATORS
-from sendoff.store.engine.batch import execute, ids_parameter, insert_or_ignore, read_json, read_time, rows_from
+from sendoff.store.engine.batch import insert_or_ignore
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.paging import newest_first
 from sendoff.store.tables import ApiKey, Membership, Organization, User
@@ -136,36 +136,6 @@ class KnownKey:
     """Whether its organization is suspended."""
     moved_to: str | None = None
     """The cell that its organization moves to, or has moved to."""
-
-
-async def find_keys_by_hash(tx: Transaction, key_hashes: Iterable[str]) -> dict[str, KnownKey]:
-    """The API keys with those SHA-256 hashes, by hash."""
-    result = await execute(
-        tx,
-        f"""
-        SELECT k.key_hash, k.id, k.prefix, k.organization_id, k.user_id, k.scopes, k.expires_at, k.revoked_at,
-               o.suspended_at, o.moved_to
-        FROM api_keys k
-        JOIN {rows_from(tx, "hashes", {"id": "text"})} AS r ON r.id = k.key_hash
-        JOIN organizations o ON o.id = k.organization_id
-        """,
-        hashes=ids_parameter(set(key_hashes)),
-    )
-    return {row.key_hash: _known_key(row) for row in result}
-
-
-def _known_key(row: Any) -> KnownKey:
-    return KnownKey(
-        id=str(row.id),
-        prefix=row.prefix,
-        organization_id=str(row.organization_id),
-        user_id=str(row.user_id),
-        scopes=read_json(row.scopes),
-        expires_at=read_time(row.expires_at),
-        revoked_at=read_time(row.revoked_at),
-        is_suspended=row.suspended_at is not None,
-        moved_to=row.moved_to,
-    )
 
 
 async def find_key(tx: Transaction, key_id: str) -> ApiKey | None:

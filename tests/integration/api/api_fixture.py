@@ -14,8 +14,10 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from sendoff.accounts import organizations
-from sendoff.accounts.authentication import SCOPES
+from sendoff.accounts.authentication import SCOPES, key_lookups
+from sendoff.context import Context
 from sendoff.errors import Unavailable
+from sendoff.rate_windows import counting
 from tests.support.app_fixture import ACTOR, AppFixture, open_app
 
 
@@ -97,7 +99,7 @@ class ApiFixture:
         """Redis cannot be reached within the block."""
         before = self.asgi.state.context
         dead = before.redis.__class__.from_url("unix:///nonexistent/valkey.sock")
-        self.asgi.state.context = replace(before, redis=dead)
+        self.asgi.state.context = _replace(before, redis=dead)
         yield
         self.asgi.state.context = before
         await dead.aclose()
@@ -110,7 +112,7 @@ class ApiFixture:
         port = server.sockets[0].getsockname()[1]
         before = self.asgi.state.context
         mute = before.redis.__class__.from_url(f"redis://127.0.0.1:{port}")
-        self.asgi.state.context = replace(before, redis=mute)
+        self.asgi.state.context = _replace(before, redis=mute)
         yield
         self.asgi.state.context = before
         await mute.aclose()
@@ -123,9 +125,15 @@ class ApiFixture:
     async def without_database(self) -> AsyncIterator[None]:
         """The database cannot be reached within the block."""
         before = self.asgi.state.context
-        self.asgi.state.context = replace(before, database=_Gone())
+        self.asgi.state.context = _replace(before, database=_Gone())
         yield
         self.asgi.state.context = before
+
+
+def _replace(context: Context, **changes: Any) -> Context:
+    """The context with a way out replaced, and without what holds on to the one that it had."""
+    kept = {make: one for make, one in context._services.items() if make not in (counting, key_lookups)}
+    return replace(context, _services=kept, **changes)
 
 
 class _Gone:
@@ -141,6 +149,10 @@ class _Gone:
 
     @property
     def direct(self) -> _Gone:
+        return self
+
+    @property
+    def aside(self) -> _Gone:
         return self
 
     async def fetch(self, *_: object) -> None:

@@ -231,7 +231,7 @@ async def test_without_the_database_every_route_is_a_503_with_retry_after(sqlite
 async def test_an_unexpected_error_is_a_500_without_details_and_logged_with_the_request_id(
     sqlite_api: ApiFixture,
 ) -> None:
-    sqlite_api.asgi.state.context = replace(sqlite_api.asgi.state.context, database=_Broken())
+    sqlite_api.asgi.state.context = replace(sqlite_api.asgi.state.context, database=_Broken(), _services={})
     for (method, path), call in NEEDING_DATABASE.items():
         with capture_logs() as logs:
             response = await sqlite_api.call(method, concrete(path), json=call.body, headers={"X-Request-Id": "mine"})
