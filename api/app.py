@@ -25,7 +25,7 @@ from .dialbird import subscriptions, token
 from .dialbird.middleware import DialbirdAuthMiddleware
 from .events import routes as event_routes
 from .http.errors import answer_error
-from .http.limits import refuse_writer
+from .http.gate import KeyGate
 from .http.server.allow_header import Methods
 from .http.server.byte_budget import UnfinishedBodies
 from .http.server.client_address import TrustedProxies
@@ -127,7 +127,7 @@ def create_app(settings: Settings) -> FastAPI:
         body_timeout=settings.body_timeout_seconds,
         proxies=TrustedProxies(settings.trusted_proxies),
         unfinished=UnfinishedBodies(),
-        refuse=refuse_writer,
+        gate=KeyGate(),
     )
     app.add_middleware(outermost)
     app.publish = {route.path: outermost(called_directly(route.endpoint)) for route in event_routes.PUBLISHING}

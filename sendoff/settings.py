@@ -250,7 +250,7 @@ class Settings(BaseSettings):
         600, ge=1, description="Requests a minute that a business's client may make to the Dialbird surface."
     )
     anonymous_rate_limit: int = Field(
-        6_000, ge=1, description="Requests a minute that one IP address may make without a token, and to `/health`."
+        6_000, ge=1, description="Requests a minute that one IP address may make without a valid key, and to `/health`."
     )
     oauth_jwks: str | None = Field(
         None,

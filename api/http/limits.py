@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
-from starlette.types import Scope
 
 from sendoff.accounts.authentication import Principal, hash_bearer_key
 from sendoff.context import Context
-from sendoff.errors import RateLimited, SendoffError, Unauthenticated, Unavailable
+from sendoff.errors import RateLimited, Unauthenticated, Unavailable
 from sendoff.observability.metrics import RATE_LIMITS_SKIPPED
 from sendoff.rate_windows import WINDOW_SECONDS, count, refuse_above, window_of
 from sendoff.turns import Turns
@@ -97,16 +96,6 @@ def _area_of(path: str) -> str:
     return "/".join(path.split("/", 4)[:4])
 
 
-def refuse_writer(scope: Scope) -> SendoffError | None:
-    """Why a write is refused by what is known of its key already."""
-    app = scope.get("app")
-    if scope["method"] == "GET" or app is None:
-        return None
-    context: Context = app.state.context
-    authorization = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-    return context.service(RefusedWriters.of).find(authorization, scope["path"], context.clock.now())
-
-
 @asynccontextmanager
 async def admission_turn(context: Context, key_hash: str, *, limited: bool) -> AsyncIterator[None]:
     """The key's turn to have a request admitted.
@@ -143,6 +132,7 @@ class LocalCounters:
     def __init__(self) -> None:
         self._window = 0
         self._counts: Counter[str] = Counter()
+        self._most = 0
 
     @classmethod
     def of(cls, _context: Context) -> LocalCounters:
@@ -152,9 +142,18 @@ class LocalCounters:
         """What the counter stands at, this request included. All are reset when a minute ends, or too many are kept."""
         window = window_of(now)
         if window != self._window or len(self._counts) >= _MOST_LOCAL_COUNTERS:
-            self._window, self._counts = window, Counter()
+            self._window, self._counts, self._most = window, Counter(), 0
         self._counts[name] += 1
+        self._most = max(self._most, self._counts[name])
         return self._counts[name]
+
+    def current(self, name: str, now: datetime) -> int:
+        """What the counter stands at."""
+        return self._counts[name] if window_of(now) == self._window else 0
+
+    def most(self, now: datetime) -> int:
+        """What the highest counter stands at."""
+        return self._most if window_of(now) == self._window else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,6 +182,8 @@ def _endpoint(surface: Surface, handler: Handler, needs: str | None) -> Callable
                 refuse_other_sites(request)
             token = session_token(request, surface.kind)
             page.found = await find_session(context, token, surface.kind) if token else None
+            if page.found is not None:
+                request.state.has_session = True
             if needs is not None:
                 refused = await _admit(page, needs)
                 if refused is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
 
 import structlog
 from starlette.datastructures import MutableHeaders
@@ -56,6 +57,16 @@ _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _log = structlog.get_logger(__name__)
 
 
+class Gate(Protocol):
+    """Refuses requests before anything of them is worked on."""
+
+    async def refuse(self, scope: Scope) -> SendoffError | None:
+        """Why the request is refused, if it is."""
+
+    def note(self, scope: Scope, status: int, *, matched: bool) -> None:
+        """See how a request was answered. `matched`: whether there is a route for it."""
+
+
 class RequestMiddleware:
     """The outermost middleware. No exception of the product gets past it."""
 
@@ -68,12 +79,11 @@ class RequestMiddleware:
         proxies: TrustedProxies | None = None,
         clock: Clock | None = None,
         unfinished: UnfinishedBodies | None = None,
-        refuse: Callable[[Scope], SendoffError | None] = lambda _: None,
+        gate: Gate | None = None,
     ) -> None:
         """`body_limit`: bytes, for routes without a limit of their own. `body_timeout`: seconds, for all bodies.
 
-        `unfinished`: the bodies that are being received, if others count them too. `refuse`: why a request is refused
-        before anything of it is looked up, if it is.
+        `unfinished`: the bodies that are being received, if others count them too.
         """
         self._app = app
         self._clock = clock or SystemClock()
@@ -81,7 +91,7 @@ class RequestMiddleware:
         self._body_timeout = body_timeout
         self._proxies = proxies or TrustedProxies()
         self._unfinished = unfinished or UnfinishedBodies()
-        self._refuse = refuse
+        self._gate = gate
         # Uploads count their own bytes, by kind of upload.
         self._limits = {
             "/api/v1/events/batch": BATCH_LIMIT_BYTES,
@@ -108,13 +118,17 @@ class RequestMiddleware:
         finally:
             self._unfinished.remove(body)
         route = _route_name(scope)
+        if self._gate is not None:
+            self._gate.note(scope, response.status, matched=route != _UNMATCHED)
         REQUESTS.labels(method if method in _METHODS else "OTHER", route, response.status).inc()
         if response.status >= 400:
             _log_refusal(scope, method, response)
         REQUEST_SECONDS.labels(route).observe(self._clock.monotonic() - started)
 
     async def _handle(self, scope: Scope, receive: Receive, response: _Response) -> None:
-        refusal = _refuse_head(scope) or self._refuse(scope)
+        refusal = _refuse_head(scope)
+        if refusal is None and self._gate is not None:
+            refusal = await self._gate.refuse(scope)
         if refusal is not None:
             await answer_problem(scope, refusal)(scope, receive, response)
             return

@@ -266,3 +266,48 @@ async def test_reads_are_limited_generously_for_each_organization(sqlite_url: st
         await api.publish()
         api.app.clock.advance(60)
         assert (await api.get("/api/v1/webhooks")).status_code == 200
+
+
+STRANGERS = {
+    "without a key": ("/api/v1/webhooks", ""),
+    "with what cannot be a key": ("/operator/v1/deliveries", "sk_1"),
+    "with an unknown key": ("/api/v1/webhooks", "od_live_" + "x" * 32),
+    "where there is nothing": ("/nothing", ""),
+    "for what everybody may see": ("/openapi.json", ""),
+}
+
+
+@pytest.mark.parametrize("way", STRANGERS)
+async def test_requests_without_a_valid_key_are_limited_by_address(way: str, sqlite_url: str, valkey_url: str) -> None:
+    path, key = STRANGERS[way]
+    async with open_api(sqlite_url, valkey_url, anonymous_rate_limit=3) as api:
+        before = [(await api.get(path, key=key)).status_code for _ in range(3)]
+        assert 429 not in before
+        refused = await api.get(path, key=key)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "4")
+        assert refused.json()["detail"]["limit"] == 3
+        assert [(await api.get(path)).status_code for path in ("/health", "/ready")] == [200, 200]
+        api.app.clock.advance(4)
+        assert (await api.get(path, key=key)).status_code == before[0]
+
+
+async def test_a_valid_key_is_served_behind_an_address_that_many_use_without(sqlite_url: str, valkey_url: str) -> None:
+    async with open_api(sqlite_url, valkey_url, anonymous_rate_limit=2) as api:
+        for _ in range(3):
+            await api.get("/api/v1/webhooks", key="")
+        event = {"type": "upload.completed", "data": {}}
+        assert (await api.post("/api/v1/events", event, key="od_live_" + "x" * 32)).status_code == 429
+        assert (await api.get("/api/v1/webhooks")).status_code == 200
+        assert (await api.post("/api/v1/events", event)).status_code == 202
+        assert (await api.post("/api/v1/events", event, key=await api.new_key())).status_code == 202
+        assert (await api.delete(UNKNOWN)).status_code == 404
+        async with api.without_database():
+            assert (await api.get("/api/v1/webhooks")).status_code == 503
+
+
+async def test_requests_with_a_valid_key_do_not_count_as_without(sqlite_url: str, valkey_url: str) -> None:
+    async with open_api(sqlite_url, valkey_url, anonymous_rate_limit=2) as api:
+        answers = [(await api.get("/api/v1/webhooks")).status_code for _ in range(3)]
+        answers += [(await api.post("/api/v1/events", {"type": "no.such"})).status_code for _ in range(3)]
+        assert answers == [200] * 3 + [400] * 3
+        assert (await api.get("/openapi.json")).status_code == 200

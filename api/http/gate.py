@@ -1,0 +1,93 @@
+"""What a request is refused for before anything of it is worked on: too many writes of a key, or too many without one.
+
+A request without a valid key costs as much as a customer's. An address has a limit of them, beyond which it gets a 429
+at once. Customers behind the same address are served all the same: the keys of all who wait are looked up together.
+"""
+
+from __future__ import annotations
+
+from starlette.types import Scope
+
+from sendoff.accounts.authentication import hash_bearer_key, key_lookups, principal_of
+from sendoff.context import Context
+from sendoff.errors import RateLimited, SendoffError, Unauthenticated
+from sendoff.rate_windows import WINDOW_SECONDS
+
+from ..dialbird.paths import is_on_surface
+from .limits import LocalCounters, RefusedWriters
+from .server.client_address import client_network
+
+_KEYED = ("/api/v1/", "/operator/v1/")
+_WITH_SESSIONS = ("/dashboard", "/portal")
+_READY = "/ready"
+
+
+class KeyGate:
+    """For RequestMiddleware: stands before the application and sees how its requests end."""
+
+    async def refuse(self, scope: Scope) -> SendoffError | None:
+        """Why the request is refused, if it is."""
+        app = scope.get("app")
+        if app is None:
+            return None
+        context: Context = app.state.context
+        return _refuse_writer(context, scope) or await _refuse_stranger(context, scope)
+
+    def note(self, scope: Scope, status: int, *, matched: bool) -> None:
+        """Count a request that had no valid key or session. `matched`: whether there is a route for it."""
+        app = scope.get("app")
+        if app is None or _has_limits_of_its_own(scope["path"]):
+            return
+        is_open = not scope["path"].startswith(_KEYED) and "has_session" not in scope["state"]
+        if status == 401 or is_open or (not matched and status != 429):
+            context: Context = app.state.context
+            context.service(_Strangers.of).count(_network(scope), context.clock.now())
+
+
+class _Strangers(LocalCounters):
+    """Requests without a valid key or session by address, in this process."""
+
+
+def _refuse_writer(context: Context, scope: Scope) -> SendoffError | None:
+    if scope["method"] == "GET":
+        return None
+    return context.service(RefusedWriters.of).find(_authorization(scope), scope["path"], context.clock.now())
+
+
+async def _refuse_stranger(context: Context, scope: Scope) -> SendoffError | None:
+    now, limit = context.clock.now(), context.settings.anonymous_rate_limit
+    strangers = context.service(_Strangers.of)
+    if strangers.most(now) < limit or _has_limits_of_its_own(scope["path"]):
+        return None
+    made = strangers.current(_network(scope), now)
+    if made < limit or await _may_be_known(context, scope):
+        return None
+    left = WINDOW_SECONDS - int(now.timestamp()) % WINDOW_SECONDS
+    return RateLimited(limit=limit, observed=made + 1, retry_after_seconds=left)
+
+
+async def _may_be_known(context: Context, scope: Scope) -> bool:
+    """Whether the request has a valid key, or may have a session, which its page looks up."""
+    if not scope["path"].startswith(_KEYED):
+        return scope["path"].startswith(_WITH_SESSIONS) and any(name == b"cookie" for name, _ in scope["headers"])
+    try:
+        key_hash = hash_bearer_key(_authorization(scope).decode("latin-1"))
+        principal_of(await context.service(key_lookups).ask(key_hash), now=context.clock.now())
+    except Unauthenticated:
+        return False
+    except SendoffError:
+        return True  # the database is away, which the application says better
+    return True
+
+
+def _has_limits_of_its_own(path: str) -> bool:
+    return is_on_surface(path) or path == _READY
+
+
+def _authorization(scope: Scope) -> bytes:
+    return next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+
+
+def _network(scope: Scope) -> str:
+    client = scope.get("client")
+    return client_network(client[0]) if client else ""
