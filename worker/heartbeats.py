@@ -18,11 +18,18 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 
-async def send_heartbeats(heartbeat: Heartbeat, dispatcher: Dispatcher, health: WorkerHealth) -> None:
-    """Beat until cancelled, through times without a database, in which the worker is not ready."""
+async def send_heartbeats(
+    heartbeat: Heartbeat, dispatcher: Dispatcher, health: WorkerHealth, drain: asyncio.Event
+) -> None:
+    """Beat until cancelled, through times without a database, in which the worker is not ready.
+
+    Sets `drain` when an operator has asked the worker to finish and stop.
+    """
     while True:
         try:
-            await heartbeat.beat(in_flight=dispatcher.in_flight)
+            if await heartbeat.beat(in_flight=dispatcher.in_flight) and not drain.is_set():
+                _log.info("worker_drains")
+                drain.set()
             health.set_failing("database", None)
         except Exception as error:
             _log.warning("heartbeat_failed", error=str(error))

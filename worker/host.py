@@ -92,6 +92,8 @@ class WorkerHost:
         self._health = health
         self.dispatcher = Dispatcher(context)
         self._heartbeat = Heartbeat(context, slots=context.settings.worker_max_in_flight)
+        self.drain_requested = asyncio.Event()
+        """Set when an operator has asked the worker to finish and stop."""
         self._loops: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -107,7 +109,7 @@ class WorkerHost:
             run_sweeps(context, self.dispatcher, deliveries),
             watch_clock(context),
             Statistics.of(context).flush_regularly(),
-            send_heartbeats(self._heartbeat, self.dispatcher, self._health),
+            send_heartbeats(self._heartbeat, self.dispatcher, self._health, self.drain_requested),
             repeat("drain of inactive endpoints", SEARCH_SECONDS, self._drain_if_due),
             repeat("folding of statistics", FOLD_SECONDS, partial(fold_statistics, context)),
             repeat("operational events", SEARCH_SECONDS, self._publish_if_due),

@@ -45,7 +45,7 @@ def run() -> int:
 
 
 async def serve(settings: Settings) -> None:
-    """Work until the process is signalled to stop, then drain within `SHUTDOWN_GRACE_SECONDS`.
+    """Work until the process is signalled or asked to stop, then drain within `SHUTDOWN_GRACE_SECONDS`.
 
     Raises errors.WrongSchema when the database needs `sendoff migrate`; waits for a database that is away.
     """
@@ -59,7 +59,7 @@ async def serve(settings: Settings) -> None:
         while not stop.is_set():
             try:
                 async with open_context(settings, traced_as="sendoff-worker") as context:
-                    await _work(context, stop, health)
+                    await work(context, stop, health)
             except Unavailable as error:
                 health.set_not_ready("waiting for the database")
                 _log.warning("waiting_for_database", error=str(error))
@@ -89,17 +89,21 @@ def check_public_url(settings: Settings) -> None:
     )
 
 
-async def _work(context: Context, stop: asyncio.Event, health: WorkerHealth) -> None:
+async def work(context: Context, stop: asyncio.Event, health: WorkerHealth) -> None:
+    """Work until `stop` is set or an operator drains the worker, which sets it."""
     host = WorkerHost(context, health)
     host.start()
     health.set_ready()
     notify_ready()
-    ends = [asyncio.create_task(stop.wait()), asyncio.create_task(host.wait())]
+    waits = (stop.wait(), host.drain_requested.wait(), host.wait())
+    ends: list[asyncio.Task[object]] = [asyncio.create_task(wait) for wait in waits]
     done, waiting = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:
         task.cancel()
     health.set_not_ready("stopping")
     await host.stop()
+    if host.drain_requested.is_set():
+        stop.set()
     for task in done:
         task.result()
 

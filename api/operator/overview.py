@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Self
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from sendoff.operators.installation.overview import COUNTED_AT_MOST, Overview, get_overview
 from sendoff.operators.installation.statistics import EndpointSums
-from sendoff.operators.installation.workers import list_workers
+from sendoff.operators.installation.workers import drain_worker, list_workers
 from sendoff.policy.states import DeadLetterReason, DeliveryState, EndpointState
 
-from ..http.dependencies import ContextOf, OperatorReader
+from ..http.dependencies import ContextOf, Operator, OperatorReader
+from ..http.idempotency import Write
 from ..http.schemas import Id, Page, ResponseModel, Time
 from ..openapi.operations import error_responses
 from .statistics import SumsView
@@ -31,6 +32,9 @@ class WorkerView(ResponseModel):
     last_seen_at: Time
     in_flight: int
     slots: int
+    drain_requested_at: Time | None = Field(
+        description="When an operator asked it to finish and stop; it disappears when it has."
+    )
 
 
 class OpenDeliveries(BaseModel):
@@ -115,3 +119,18 @@ async def workers(_auth: OperatorReader, context: ContextOf) -> Page[WorkerView]
     """The workers that are alive. One that was killed vanishes after some seconds, one that was stopped at once."""
     found = await list_workers(context)
     return Page(data=[WorkerView.model_validate(worker) for worker in found], next_cursor=None)
+
+
+@router.post(
+    "/workers/{worker_id}/drain",
+    operation_id="drainWorker",
+    response_model=WorkerView,
+    responses=error_responses(400, 404, 409),
+)
+async def drain(auth: Operator, write: Write, context: ContextOf, worker_id: Id) -> Response:
+    """Let a worker take nothing new, finish what it has, and stop. What started it may start another in its place."""
+
+    async def work() -> WorkerView:
+        return WorkerView.model_validate(await drain_worker(context, auth.actor, worker_id))
+
+    return await write.once(auth, work)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 from pydantic import SecretStr
 from starlette.responses import Response
 
 from sendoff.maintenance.key_rotation import count_key_use
 from sendoff.operators.installation.reconciliation_runs import ReconciliationRuns, find_last_run
-from sendoff.operators.installation.workers import list_workers
+from sendoff.operators.installation.workers import HEARTBEAT_SECONDS, drain_worker, list_workers
 from sendoff.operators.queries import list_audit
 from sendoff.policy.redaction import HIDDEN, redact_text
 from sendoff.settings import Settings
@@ -29,7 +30,15 @@ from .surface import BASE, DASHBOARD
 async def show_workers(page: PageRequest) -> Response:
     found = await list_workers(page.context)
     rows = [WorkerView.model_validate(worker) for worker in found]
-    return export(page, rows, None, "workers") or page.render("dashboard/workers.html", rows=rows)
+    return export(page, rows, None, "workers") or page.render(
+        "dashboard/workers.html", rows=rows, late_after=timedelta(seconds=2 * HEARTBEAT_SECONDS)
+    )
+
+
+async def drain(page: PageRequest) -> Response:
+    """Let a worker finish and stop."""
+    await drain_worker(page.context, page.actor, page.parameter("worker_id"))
+    return page.redirect(f"{BASE}/workers", notice="draining")
 
 
 @shows_errors("dashboard/audit.html", rows=())
@@ -93,6 +102,7 @@ def shown_settings(settings: Settings) -> Iterator[ShownSetting]:
 
 ROUTES = (
     *(DASHBOARD.get(f"{BASE}/workers{ending}", show_workers) for ending in FORMATS),
+    DASHBOARD.post(f"{BASE}/workers/{{worker_id}}/drain", drain),
     *(DASHBOARD.get(f"{BASE}/audit{ending}", show_audit) for ending in FORMATS),
     DASHBOARD.get(f"{BASE}/system", show_system),
     DASHBOARD.get(f"{BASE}/system/reconciliation", show_reconciliation),

@@ -50,6 +50,7 @@ NOTICES = {
     "alert-paused": "The alert endpoint is paused: no alerts go to it until you resume it.",
     "alert-resumed": "Alerts go to it again.",
     "alert-deleted": "The alert endpoint is deleted.",
+    "draining": "The worker finishes what it has and stops; it hears of it within five seconds.",
     "reconciliation-started": "The check has started. It only reads, and goes on while you look at other pages.",
     "organization-created": "The organization is created.",
 }

@@ -18,7 +18,7 @@ from sendoff.cli.terminal.serializers import serialize_overview, serialize_worke
 from sendoff.cli.terminal.tables import cut, find_width
 from sendoff.operators.installation.doctor import Diagnosis, Status, examine
 from sendoff.operators.installation.overview import get_overview
-from sendoff.operators.installation.workers import list_workers
+from sendoff.operators.installation.workers import drain_worker, list_workers
 
 _CLEAR = "\x1b[H\x1b[2J"
 _REASONS = 3
@@ -29,8 +29,21 @@ _WORKS_WITHOUT = ("redis",)
 
 
 @list_command
-def workers(on: Installation, out: Output) -> None:
+def workers(
+    on: Installation,
+    out: Output,
+    drain: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Let this worker finish what it has and stop; then list the workers."),
+    ] = None,
+) -> None:
     """The worker processes that are alive. Exit code 1 if there is none."""
+    if drain is not None:
+        on.read(
+            lambda context, actor: drain_worker(context, actor, drain),
+            serialize_worker,
+            Call("POST", f"/operator/v1/workers/{drain}/drain"),
+        )
     page = on.read(
         lambda context, _: list_workers(context),
         lambda found: {"data": [serialize_worker(one) for one in found], "next_cursor": None},

@@ -271,7 +271,7 @@ def serialize_shown(shown: Shown) -> dict[str, Any]:
 
 
 def serialize_worker(worker: Worker) -> dict[str, Any]:
-    return _pick(worker, "id host pid version started_at last_seen_at in_flight slots")
+    return _pick(worker, "id host pid version started_at last_seen_at in_flight slots drain_requested_at")
 
 
 def serialize_overview(overview: Overview) -> dict[str, Any]:

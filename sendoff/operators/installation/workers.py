@@ -12,7 +12,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sendoff import __version__
-from sendoff.ids import new_id
+from sendoff.audit import Actor, write_audit
+from sendoff.clock import iso
+from sendoff.errors import NotFound
+from sendoff.ids import is_uuid, new_id
 from sendoff.store.queries.installation import workers
 from sendoff.store.tables import Worker
 
@@ -36,8 +39,11 @@ class Heartbeat:
         self._started_at = context.clock.now()
         self._slots = slots
 
-    async def beat(self, *, in_flight: int) -> None:
-        """Say that the worker is alive, and forget those that have been silent. Raises errors.Unavailable."""
+    async def beat(self, *, in_flight: int) -> bool:
+        """Say that the worker is alive, and forget those that have been silent. Raises errors.Unavailable.
+
+        Returns whether an operator has asked the worker to drain.
+        """
         now = self._context.clock.now()
         worker = Worker(
             id=self._id,
@@ -50,8 +56,9 @@ class Heartbeat:
             slots=self._slots,
         )
         async with self._context.database.write() as tx:
-            await workers.write(tx, worker)
+            written = await workers.write(tx, worker)
             await workers.remove_silent(tx, until=now - timedelta(seconds=ALIVE_SECONDS))
+        return written.drain_requested_at is not None
 
     async def end(self) -> None:
         """Say that the worker stops. Raises errors.Unavailable."""
@@ -63,3 +70,20 @@ async def list_workers(context: Context) -> list[Worker]:
     """The workers that are alive, by host and start."""
     async with context.database.read() as tx:
         return await workers.seen_since(tx, context.clock.now() - timedelta(seconds=ALIVE_SECONDS))
+
+
+async def drain_worker(context: Context, actor: Actor, worker_id: str) -> Worker:
+    """Ask a worker to take nothing new, finish what it has and stop. It hears of it within HEARTBEAT_SECONDS.
+
+    What started the process may start another in its place. Asking again changes nothing. Raises NotFound.
+    """
+    now = context.clock.now()
+    async with context.database.write() as tx:
+        worker = await workers.lock(tx, worker_id) if is_uuid(worker_id) else None
+        if worker is None or worker.last_seen_at < now - timedelta(seconds=ALIVE_SECONDS):
+            raise NotFound("There is no such worker, or it is not alive any more.")
+        if worker.drain_requested_at is None:
+            worker.drain_requested_at = now
+            after = {"host": worker.host, "pid": worker.pid, "drain_requested_at": iso(now)}
+            write_audit(tx, actor, "worker.drain", target=("worker", worker.id), now=now, after=after)
+    return worker

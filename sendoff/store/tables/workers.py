@@ -26,3 +26,5 @@ class Worker(Table, table=True):
     """Requests under way from this worker."""
     slots: int
     """How many requests it makes at a time, besides those to receivers that are slow to answer."""
+    drain_requested_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When an operator asked it to finish what it has and to stop; it sees that with its next heartbeat."""

@@ -93,6 +93,7 @@ CALLS = {
     ("GET", "/operator/v1/audit"): READER,
     ("GET", "/operator/v1/overview"): READER,
     ("GET", "/operator/v1/workers"): READER,
+    ("POST", "/operator/v1/workers/{worker_id}/drain"): OPERATOR,
     ("GET", "/operator/v1/statistics"): READER,
     ("GET", "/operator/v1/search"): READER,
     ("GET", "/operator/v1/events"): READER,

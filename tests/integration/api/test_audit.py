@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from sendoff.accounts import organizations
+from sendoff.operators.installation.workers import Heartbeat
 from tests.integration.api.api_fixture import ApiFixture
 from tests.integration.api.every_route import api_routes
 from tests.support.app_fixture import ACTOR
@@ -34,6 +35,7 @@ ACTIONS = {
     ("POST", "/operator/v1/dead-letters/discard"): "dead_letters.discard",
     ("POST", "/operator/v1/replays"): "replay.start",
     ("POST", "/operator/v1/replays/{replay_id}/cancel"): "replay.cancel",
+    ("POST", "/operator/v1/workers/{worker_id}/drain"): "worker.drain",
     ("POST", "/operator/v1/organizations"): "organization.create",
     ("PUT", "/operator/v1/organizations/{organization}"): "organization.update",
     ("PATCH", "/operator/v1/organizations/{organization}"): "organization.set_credits",
@@ -82,10 +84,17 @@ async def logged(api: ApiFixture, **chosen: str) -> list[dict[str, Any]]:
     return found[::-1]
 
 
-async def do_everything(api: ApiFixture, receiver: Receiver) -> list[str]:
+async def start_worker(api: ApiFixture) -> str:
+    """The id of a worker that says that it is alive."""
+    await Heartbeat(api.app.context, slots=1).beat(in_flight=0)
+    [worker] = (await api.get("/operator/v1/workers")).json()["data"]
+    return str(worker["id"])
+
+
+async def do_everything(api: ApiFixture, receiver: Receiver) -> list[str]:  # noqa: PLR0915 - a call for each route
     """Call each of the routes so that it succeeds; what was done, in its order."""
     done: list[str] = []
-    ids: dict[str, str] = {}
+    ids = {"worker_id": await start_worker(api)}
 
     async def do(method: str, path: str, body: Any = None) -> Any:
         options = {} if body is None else {"json": body}
@@ -97,6 +106,7 @@ async def do_everything(api: ApiFixture, receiver: Receiver) -> list[str]:
 
     created = await do("POST", "/api/v1/webhooks", {"url": receiver.url("/hook?token=hush")})
     ids["webhook_id"] = ids["endpoint_id"] = created["webhook"]["id"]
+    await do("POST", "/operator/v1/workers/{worker_id}/drain")
     await do("PATCH", "/api/v1/webhooks/{webhook_id}", {"description": "New"})
     await do("POST", "/api/v1/webhooks/{webhook_id}/rotate-secret")
     subscription = {"event_type": "call.incoming.completed", "target_url": receiver.url("/calls")}

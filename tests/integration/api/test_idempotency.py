@@ -15,6 +15,7 @@ import pytest
 from sendoff import idempotency
 from sendoff.accounts.authentication import SCOPES
 from sendoff.errors import Unavailable
+from sendoff.operators.installation.workers import Heartbeat
 from tests.integration.api.api_fixture import ApiFixture, open_api
 from tests.integration.api.every_route import LINES, api_routes
 from tests.support.receiver import Receiver
@@ -47,7 +48,10 @@ class Setup:
         replay = (await api.post("/operator/v1/replays", {"filter": {}, "all": True, "rate": 1})).json()
         alert_body = {"url": receiver.url("/alerts"), "events": ["secret.rotated"]}
         alert = (await api.post("/operator/v1/alert-endpoints", alert_body)).json()
+        await Heartbeat(api.app.context, slots=1).beat(in_flight=0)
+        [worker] = (await api.get("/operator/v1/workers")).json()["data"]
         ids = {
+            "worker_id": worker["id"],
             "webhook_id": (await api.register(receiver.url("/hook")))["id"],
             "subscription_id": subscription["id"],
             "upload_id": upload["id"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from typing import Any
@@ -9,7 +10,10 @@ from typing import Any
 from sendoff.operators.installation import overview as operation
 from sendoff.operators.installation.workers import ALIVE_SECONDS, HEARTBEAT_SECONDS, Heartbeat
 from tests.integration.api.api_fixture import ApiFixture
+from tests.support.polling import eventually
 from tests.support.receiver import Receiver
+from worker import heartbeats, process
+from worker.health import WorkerHealth
 
 BASE = "/operator/v1"
 
@@ -88,6 +92,21 @@ async def test_workers_are_listed_while_they_are_alive(api: ApiFixture) -> None:
     assert (await overview(api))["workers"] == [left]
     await stopped.end()
     assert await workers(api) == []
+
+
+async def test_a_worker_that_an_operator_drains_stops(api: ApiFixture, monkeypatch: Any) -> None:
+    monkeypatch.setattr(heartbeats, "HEARTBEAT_SECONDS", 0.05)
+    stop = asyncio.Event()
+    working = asyncio.create_task(process.work(api.app.context, stop, WorkerHealth()))
+    [worker] = await eventually(lambda: workers(api), within=20, what="the worker's heartbeat")
+    assert worker["drain_requested_at"] is None
+    drained = await api.post(f"{BASE}/workers/{worker['id']}/drain")
+    assert drained.json()["drain_requested_at"] is not None
+    await asyncio.wait_for(working, 20)
+    assert stop.is_set()
+    assert await workers(api) == []
+    gone = await api.post(f"{BASE}/workers/{worker['id']}/drain")
+    assert (gone.status_code, gone.json()["detail"]) == (404, "There is no such worker, or it is not alive any more.")
 
 
 async def test_a_reader_sees_everything_and_changes_nothing(api: ApiFixture, receiver: Receiver) -> None:

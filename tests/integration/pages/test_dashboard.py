@@ -14,6 +14,7 @@ from sqlalchemy import text
 from api.pages.dashboard.replays import CONFIRM_ABOVE
 from api.pages.dashboard.routes import ROUTES
 from sendoff.operators import search
+from sendoff.operators.installation.workers import Heartbeat
 from sendoff.operators.replays.replay import tick_replay
 from sendoff.store.queries.traffic import dead_letters, delivery_history
 from tests.integration.api.api_fixture import ApiFixture
@@ -93,7 +94,8 @@ async def test_every_action_needs_the_right_to_act(api: ApiFixture, visitor: Vis
     acting = [path for path in actions if path.rpartition("/")[2] not in ("login", "logout", "scheme")]
     assert len(acting) > 10
     for path in acting:
-        answer = await visitor.post(path.format(**ids, key_id=ids["event_id"]), {"form_token": token})
+        unknown = dict.fromkeys(("key_id", "worker_id"), ids["event_id"])
+        answer = await visitor.post(path.format(**ids, **unknown), {"form_token": token})
         assert answer.status_code == 403, path
         assert "<code>act</code>" in answer.text, path
     entries = (await api.get("/operator/v1/audit")).json()["data"]
@@ -340,6 +342,19 @@ async def test_an_organization_gets_a_key_that_is_shown_once_and_can_be_revoked(
     assert key not in page.text
     await operator.submit(page, "/revoke")
     assert (await api.call("GET", "/api/v1/events/evt_000000000000000000000000", key=key)).status_code == 401
+
+
+async def test_a_worker_is_drained_from_its_page(api: ApiFixture, operator: Visitor) -> None:
+    heartbeat = Heartbeat(api.app.context, slots=7)
+    await heartbeat.beat(in_flight=3)
+    page = await operator.open("/dashboard/workers")
+    assert "working" in page.text
+    page = await operator.submit(page, "/drain")
+    assert "draining" in page.text
+    assert "/drain" not in page.text
+    assert await heartbeat.beat(in_flight=1)
+    [entry] = (await api.get("/operator/v1/audit", params={"action": "worker.drain"})).json()["data"]
+    assert entry["actor"].startswith("key:")
 
 
 async def test_lists_have_twins_for_programs(api: ApiFixture, ids: dict[str, str], operator: Visitor) -> None:

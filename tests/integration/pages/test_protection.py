@@ -40,7 +40,7 @@ async def test_pages_hold_no_inline_script_or_style(operator: Visitor) -> None:
 
 def dashboard_routes(method: str) -> list[str]:
     """The paths of the dashboard, with ids of nothing."""
-    names = ("delivery_id", "dead_letter_id", "endpoint_id", "organization_id", "key_id", "replay_id")
+    names = ("delivery_id", "dead_letter_id", "endpoint_id", "organization_id", "key_id", "replay_id", "worker_id")
     ids = dict.fromkeys(names, ANY_ID)
     ids |= {"event_id": "evt_0199c1f26f1e8f431f0c2f6d", "alert_endpoint_id": ANY_ID}
     return [route.path.format(**ids) for route in ROUTES if method in (route.methods or ())]

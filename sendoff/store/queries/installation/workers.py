@@ -11,9 +11,16 @@ from sendoff.store.engine.database import Transaction
 from sendoff.store.tables import Worker
 
 
-async def write(tx: Transaction, worker: Worker) -> None:
-    """Insert the worker, or replace what its last heartbeat said."""
-    await tx.merge(worker)
+async def write(tx: Transaction, worker: Worker) -> Worker:
+    """Insert the worker, or replace what its last heartbeat said, but not what operators asked of it."""
+    known = await tx.get(Worker, worker.id)
+    if known is not None:
+        worker.drain_requested_at = known.drain_requested_at
+    return await tx.merge(worker)
+
+
+async def lock(tx: Transaction, worker_id: str) -> Worker | None:
+    return await tx.get(Worker, worker_id, with_for_update=True)
 
 
 async def remove(tx: Transaction, worker_id: str) -> None:
