@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,18 +13,20 @@ from typing import Any
 
 import jsonschema
 import pytest
+import trustme
 import yaml
 
 from api.server import GRACE_SECONDS
 from sendoff import __version__
 from sendoff.observability.metrics import INSTALLATION, REGISTRY, WORKER
 from sendoff.settings import Settings
+from tests.support.ports import free_port
 from tests.support.processes import ROOT
 
 CONTRIB = ROOT / "contrib"
 UNITS = sorted((CONTRIB / "systemd").glob("*.service"))
 CHART = CONTRIB / "helm" / "sendoff"
-COMPOSE_VARIABLES = {"image", "listen"}
+COMPOSE_VARIABLES = {"image", "consumer_image", "listen"}
 """What compose.yaml takes from .env that no process reads."""
 KUBERNETES = "1.31.0"
 METRIC = re.compile(r"\b((?:sendoff|process)_[a-z_]+?)(?:_bucket)?(?=[\[{() ]|$)")
@@ -59,6 +62,29 @@ def test_proxies_close_idle_connections_before_the_api_does() -> None:
         assert int(seconds) < keep_alive
 
 
+def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        pytest.skip("nginx is not installed here")
+    trustme.CA().issue_cert("webhooks.example.com").private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
+    block = (CONTRIB / "proxy" / "nginx.conf").read_text().replace("listen 443", f"listen 127.0.0.1:{free_port()}")
+    block = re.sub(r"/etc/ssl/\S+\.(pem|key);", f"{tmp_path}/both.pem;", block)
+    (tmp_path / "nginx.conf").write_text(f"pid {tmp_path}/pid;\nevents {{}}\nhttp {{\naccess_log off;\n{block}}}\n")
+    command: list[str | Path] = [program, "-t", "-p", tmp_path, "-c", "nginx.conf", "-e", "stderr"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "[warn]" not in done.stderr
+
+
+def test_caddy_takes_its_configuration() -> None:
+    program = shutil.which("caddy")
+    if program is None:
+        pytest.skip("caddy is not installed here")
+    command: list[str | Path] = [program, "adapt", "--config", CONTRIB / "proxy" / "Caddyfile", "--validate"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_compose_file_is_one_by_the_compose_specification() -> None:
     written = yaml.safe_load((CONTRIB / "compose" / "compose.yaml").read_text())
     specification = json.loads((Path(__file__).parent / "compose-spec.json").read_text())
@@ -84,17 +110,18 @@ def test_the_chart_renders_what_kubernetes_takes(autoscaling: str, tmp_path: Pat
         "serviceMonitor.enabled=true",
         "uploads.persistence.enabled=true",
         "uploads.persistence.existingClaim=uploads",
+        "consume.replicas=2",
     )
     documents = [document for document in yaml.safe_load_all(rendered) if document]
     kinds = Counter(document["kind"] for document in documents)
     scaler = {"hpa": {"HorizontalPodAutoscaler": 1}, "keda": {"ScaledObject": 1}}.get(autoscaling, {})
     assert kinds == {
         "ConfigMap": 1,
-        "Deployment": 2,
+        "Deployment": 3,
         "Job": 1,
         "NetworkPolicy": 1,
         "PodDisruptionBudget": 2,
-        "PodMonitor": 1,
+        "PodMonitor": 2,
         "Service": 1,
         "ServiceMonitor": 1,
         **scaler,
@@ -128,6 +155,14 @@ def test_the_chart_gives_pods_the_time_that_their_processes_take_to_stop() -> No
     web, worker = by_name["release-web"], by_name["release-worker"]
     assert web["terminationGracePeriodSeconds"] >= values["web"]["drainSeconds"] + GRACE_SECONDS + 5
     assert worker["terminationGracePeriodSeconds"] >= values["worker"]["shutdownGraceSeconds"] + 10
+
+
+def test_the_chart_consumes_nothing_unless_asked_to() -> None:
+    assert "consume" not in {
+        document["metadata"]["labels"].get("app.kubernetes.io/component")
+        for document in yaml.safe_load_all(_render())
+        if document
+    }
 
 
 def test_the_chart_is_of_this_version() -> None:
