@@ -21,9 +21,6 @@ from sendoff.work_search import SEARCH_SECONDS, WorkSearch
 
 _log = structlog.get_logger(__name__)
 
-BACKLOG_POLL_SECONDS = SEARCH_SECONDS
-"""Seconds between queries for endpoints with held deliveries. Longer, and those held by other processes wait longer."""
-
 _ENDPOINTS_AT_ONCE = 1_000
 """Endpoints considered in one round, besides those that freed capacity since the last. More than a millisecond's worth
 delays deliveries that arrive meanwhile."""
@@ -88,7 +85,7 @@ class BacklogClaimer:
             began_at = loop.time()
             try:
                 if began_at >= self._poll_at:
-                    self._poll_at = began_at + seconds_to_next(BACKLOG_POLL_SECONDS, began_at)
+                    self._poll_at = began_at + seconds_to_next(SEARCH_SECONDS, began_at)
                     await self._find_endpoints()
                 await self._claim_round()
             except Unavailable as error:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
@@ -18,12 +18,10 @@ from sendoff.context import Context
 from sendoff.delivery.backlog import TICK_SECONDS, BacklogClaimer
 from sendoff.delivery.pipeline import Claim, Claims, FinishedAttempt, claim, deliver, release, timeout_of
 from sendoff.delivery.record import Recorder
-from sendoff.errors import Unavailable, UnsafeUrl
+from sendoff.errors import Unavailable
 from sendoff.policy.delivery.admission import Admission, EndpointFacts, Offer, Responsiveness, Ticket
-from sendoff.policy.endpoints.addresses import Target, check_again
+from sendoff.policy.endpoints.addresses import find_target
 from sendoff.store.queries.endpoints import Destination
-
-Result = TypeVar("Result")
 
 _log = structlog.get_logger(__name__)
 
@@ -44,7 +42,7 @@ class Dispatcher:
         )
         # An attempt that starts later could outlive its lease.
         self._start_within = settings.lease_seconds - settings.attempt_timeout_seconds
-        self._background: set[asyncio.Task[Any]] = set()
+        self._background: set[asyncio.Task[None]] = set()
         self._under_way: dict[asyncio.Task[None], Ticket[Claim]] = {}
         self._unrecorded: dict[str, Ticket[Claim]] = {}
         self._freed = asyncio.Event()
@@ -125,11 +123,10 @@ class Dispatcher:
     def _now(self) -> float:
         return self._context.clock.monotonic()
 
-    def _in_background(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-        return task
 
     async def _claim_submitted(
         self, claim_some: Callable[[], Awaitable[Claims]], ids: Sequence[str], claimed: asyncio.Future[None]
@@ -191,15 +188,11 @@ class Dispatcher:
 
     def _facts(self, endpoint: Destination) -> EndpointFacts:
         has_succeeded = endpoint.last_success_at is not None
-        organization_id = endpoint.organization_id
-        try:
-            target: Target | None = check_again(endpoint.url, self._context.addresses_of(organization_id))
-        except UnsafeUrl:  # which the attempt finds, too
-            target = None
+        target = find_target(endpoint.url, self._context.addresses_of(endpoint.organization_id))
         return EndpointFacts(
             endpoint.id,
             Responsiveness.by_database(endpoint.consecutive_failures, has_succeeded=has_succeeded),
-            targets=() if target is None else ((organization_id, target.host, target.port),),
+            targets=() if target is None else ((endpoint.organization_id, target.host, target.port),),
             rate_limit=endpoint.rate_limit,
             max_in_flight=endpoint.max_in_flight,
         )

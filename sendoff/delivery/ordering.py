@@ -18,21 +18,20 @@ _log = structlog.get_logger(__name__)
 
 
 async def advance(context: Context, endpoint_ids: Collection[str]) -> list[str]:
-    """Make the first of each endpoint's line due and enqueue it; return the ids of those."""
+    """Make the first of each endpoint's line due and enqueue it; return the ids of those.
+
+    If the database cannot be reached, a later sweep does it.
+    """
     if not endpoint_ids:
         return []
-    async with context.database.write() as tx:
-        due = await ordering.advance(tx, endpoint_ids, now=context.clock.now())
-    context.queue.enqueue_deliveries(due)
-    return due
-
-
-async def advance_if_possible(context: Context, endpoint_ids: Collection[str]) -> None:
-    """The same; if the database cannot be reached, the sweeper does it."""
     try:
-        await advance(context, endpoint_ids)
+        async with context.database.write() as tx:
+            due = await ordering.advance(tx, endpoint_ids, now=context.clock.now())
     except Unavailable as error:
         _log.warning("line_not_advanced", endpoints=len(endpoint_ids), error=str(error))
+        return []
+    context.queue.enqueue_deliveries(due)
+    return due
 
 
 async def enter_line(context: Context, rows: Sequence[ClaimedRow], lease_token: str) -> None:

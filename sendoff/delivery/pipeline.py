@@ -10,22 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
 from urllib.parse import urlsplit
 
 import structlog
 
-from sendoff.authorization.credentials import (
-    NO_CREDENTIALS,
-    Credentials,
-    open_credentials,
-    open_secrets,
-    send_authorized,
-)
+from sendoff.authorization.requests import SignedRequest, open_credentials, open_secrets, send_signed, sign_request
 from sendoff.context import Context
 from sendoff.delivery.endpoint_bounds import BoundedClaims, hold_to_bounds
 from sendoff.delivery.ordering import enter_line
-from sendoff.dialects.base import AttemptInfo, Dialect, EventData, Headers
+from sendoff.dialects.base import EventData
 from sendoff.endpoint_health.draining import dead_letter_claimed
 from sendoff.errors import SendoffError, UnsafeUrl
 from sendoff.ids import new_id
@@ -40,10 +33,9 @@ from sendoff.policy.delivery.attempt_result import (
     classify_response,
 )
 from sendoff.policy.delivery.decision import Decision, Delivered, HealthEffect, decide
-from sendoff.policy.delivery.retry import DeadLettered, Retry, RetrySchedule
-from sendoff.policy.endpoints.addresses import Target, check_again
+from sendoff.policy.delivery.retry import DeadLettered, Retry, parse_schedule
+from sendoff.policy.endpoints.addresses import check_again
 from sendoff.policy.states import DeliveryState, EndpointState
-from sendoff.settings import parse_duration
 from sendoff.store.hot.rows import ClaimedDelivery, ClaimedRow, ClaimResult
 from sendoff.store.queries.endpoints import Destination
 from sendoff.store.queries.traffic import deliveries
@@ -91,21 +83,6 @@ class Claims:
 
 
 @dataclass(slots=True)
-class Request:
-    """One attempt's request: the body is the same at every attempt, the headers are signed for this one."""
-
-    target: Target
-    headers: Headers
-    body: bytes
-    credentials: Credentials = NO_CREDENTIALS
-
-    @property
-    def shown_headers(self) -> Headers:
-        """The headers as they are kept and shown, without the values that its owner keeps secret."""
-        return [*self.headers, *self.credentials.masked(self.headers)]
-
-
-@dataclass(slots=True)
 class FinishedAttempt:
     """An attempt that was made and classified, but is not recorded yet."""
 
@@ -117,7 +94,7 @@ class FinishedAttempt:
     """The status that the receiver answered with; None without an answer."""
     result: AttemptResult
     decision: Decision
-    request: Request | None = None
+    request: SignedRequest | None = None
     response: Response | None = None
     """Kept with `request` for a failed delivery; both are None for a delivered one."""
 
@@ -160,24 +137,24 @@ async def claim(context: Context, delivery_ids: Sequence[str], *, quotas: Quotas
 
     Deliveries for endpoints that are not active are dead-lettered here, whatever brought them this far.
     """
-    lease_token, now, since = new_id(), context.clock.now(), _span_start(context)
-    until = now + timedelta(seconds=context.settings.lease_seconds)
-    result = await context.hot.claim_due(delivery_ids, quotas=quotas, lease_token=lease_token, now=now, until=until)
-    return await _sort_out(context, result, lease_token=lease_token, until=until, since=since)
+    lease, now = _begin_lease(context), context.clock.now()
+    result = await context.hot.claim_due(
+        delivery_ids, quotas=quotas, lease_token=lease.token, now=now, until=lease.until
+    )
+    return await _sort_out(context, result, lease)
 
 
 async def claim_held(context: Context, quotas: Mapping[str, int]) -> Claims:
     """Claim the oldest held deliveries of some endpoints, of each at most its quota."""
-    lease_token, since = new_id(), _span_start(context)
-    until = context.clock.now() + timedelta(seconds=context.settings.lease_seconds)
-    result = await context.hot.claim_held(quotas, lease_token=lease_token, until=until)
-    return await _sort_out(context, result, lease_token=lease_token, until=until, since=since)
+    lease = _begin_lease(context)
+    result = await context.hot.claim_held(quotas, lease_token=lease.token, until=lease.until)
+    return await _sort_out(context, result, lease)
 
 
 async def deliver(context: Context, claimed: Claim) -> FinishedAttempt:
     """Make one attempt: prepare, exchange, classify. Raises nothing that the receiver or its address can cause."""
     started_at, started = context.clock.now(), context.clock.monotonic()
-    request: Request | None = None
+    request: SignedRequest | None = None
     response: Response | None = None
     failure: Exception | None = None
     span = None if context.tracer is None else context.tracer.begin("attempt", claimed.trace_context, kind="client")
@@ -192,12 +169,12 @@ async def deliver(context: Context, claimed: Claim) -> FinishedAttempt:
         response = await exchange(context, request, claimed.endpoint)
     except (WireError, SendoffError) as error:
         failure = error.with_traceback(None)  # whose frames would hold the exception that holds them
-    ended_at = context.clock.now()
+    ended_at, own_schedule = context.clock.now(), claimed.endpoint.retry_schedule
     result = classify(response, failure, now=ended_at)
     decision = decide(
         result,
         claimed.attempt_number,
-        schedule=_schedule_of(context, claimed.endpoint),
+        schedule=context.schedule if own_schedule is None else parse_schedule(own_schedule),
         now=ended_at,
         random_source=context.random_source,
         replayed=claimed.delivery.replay_id is not None,
@@ -234,53 +211,37 @@ def _end_span(span: Span, claimed: Claim, result: AttemptResult, response: Respo
     span.end(attributes, error=None if result.kind is ResultKind.DELIVERED else result.detail[:LONGEST_ERROR])
 
 
-def prepare(context: Context, claimed: Claim, *, now: datetime) -> Request:
+def prepare(context: Context, claimed: Claim, *, now: datetime) -> SignedRequest:
     """Render the envelope and sign it for this attempt. Raises UnsafeUrl when the URL is no longer permitted."""
-    dialect: Dialect = context.dialects.get(claimed.endpoint.dialect)
-    event_data = EventData(
-        event_id=claimed.event.id,
-        type=claimed.event.type,
-        organization_id=claimed.event.organization_id,
-        occurred_at=claimed.event.occurred_at,
-        data=claimed.event.data.encode(),
-    )
-    body = dialect.body(event_data)
-    timestamp = int(context.clock.machine_now().timestamp())
-    attempt_info = AttemptInfo(delivery_id=claimed.delivery.id, attempt=claimed.attempt_number, timestamp=timestamp)
-    return Request(
-        target=check_again(claimed.endpoint.url, context.addresses_of(claimed.endpoint.organization_id)),
-        headers=dialect.headers(event_data, attempt_info, body, open_secrets(context.vault, claimed.endpoint, now=now)),
-        body=body,
-        credentials=open_credentials(context.vault, claimed.endpoint),
-    )
-
-
-async def exchange(context: Context, request: Request, endpoint: Destination) -> Response:
-    """Send the request for the endpoint's organization, whose lookups take turns with others'. Raises WireError."""
-    return await send_authorized(
+    event, endpoint = claimed.event, claimed.endpoint
+    check_again(endpoint.url, context.addresses_of(endpoint.organization_id))
+    return sign_request(
         context,
-        request.target,
-        request.headers,
-        request.body,
-        request.credentials,
-        timeout=timeout_of(context, endpoint),
-        owner=endpoint.organization_id,
+        EventData(
+            event_id=event.id,
+            type=event.type,
+            organization_id=event.organization_id,
+            occurred_at=event.occurred_at,
+            data=event.data.encode(),
+        ),
+        dialect=endpoint.dialect,
+        url=endpoint.url,
+        secrets=open_secrets(context.vault, endpoint, now=now),
+        credentials=open_credentials(context.vault, endpoint),
+        delivery_id=claimed.delivery.id,
+        attempt=claimed.attempt_number,
     )
+
+
+async def exchange(context: Context, request: SignedRequest, endpoint: Destination) -> Response:
+    """Send the request for the endpoint's organization, whose lookups take turns with others'. Raises WireError."""
+    return await send_signed(context, request, timeout=timeout_of(context, endpoint), owner=endpoint.organization_id)
 
 
 def timeout_of(context: Context, endpoint: Destination) -> float:
     """Seconds that an attempt may take, a token for it included."""
     own = endpoint.timeout_seconds
     return context.settings.attempt_timeout_seconds if own is None else own
-
-
-def _schedule_of(context: Context, endpoint: Destination) -> RetrySchedule:
-    return context.schedule if endpoint.retry_schedule is None else _parse_schedule(endpoint.retry_schedule)
-
-
-@lru_cache(maxsize=10_000)
-def _parse_schedule(waits: tuple[str, ...]) -> RetrySchedule:
-    return RetrySchedule(tuple(map(parse_duration, waits)))
 
 
 def classify(response: Response | None, failure: Exception | None, *, now: datetime) -> AttemptResult:
@@ -305,9 +266,20 @@ async def release(context: Context, claims: Sequence[Claim], *, held: bool = Fal
             await deliveries.release(tx, ids, lease_token=lease_token, now=now, held=held)
 
 
-async def _sort_out(
-    context: Context, result: ClaimResult, *, lease_token: str, until: datetime, since: datetime | None
-) -> Claims:
+@dataclass(frozen=True, slots=True)
+class _Lease:
+    token: str
+    until: datetime
+    began_at: datetime
+    """On the machine's clock, as spans are."""
+
+
+def _begin_lease(context: Context) -> _Lease:
+    until = context.clock.now() + timedelta(seconds=context.settings.lease_seconds)
+    return _Lease(new_id(), until, context.clock.machine_now())
+
+
+async def _sort_out(context: Context, result: ClaimResult, lease: _Lease) -> Claims:
     """Leave out what is not to be sent now: its endpoint is off, has its cap under way, or another goes before it."""
     if result.taken_over:
         LEASE_TAKEOVERS.inc(result.taken_over)
@@ -315,21 +287,21 @@ async def _sort_out(
     active = [row for row in result.rows if row.endpoint.state == EndpointState.ACTIVE]
     if len(active) < len(result.rows):
         closed = [row for row in result.rows if row.endpoint.state != EndpointState.ACTIVE]
-        await dead_letter_claimed(context, closed, lease_token)
+        await dead_letter_claimed(context, closed, lease.token)
     unplaced = [row for row in active if _is_unplaced(row)]
     if unplaced:
-        await enter_line(context, unplaced, lease_token)
+        await enter_line(context, unplaced, lease.token)
         active = [row for row in active if not _is_unplaced(row)]
     own = [row for row in active if _has_own_bounds(context, row.endpoint)]
-    bounded = await hold_to_bounds(context, own, lease_token=lease_token) if own else BoundedClaims()
+    bounded = await hold_to_bounds(context, own, lease_token=lease.token) if own else BoundedClaims()
     to_send = [
         Claim(
             row.delivery,
-            lease_token,
-            bounded.leases.get(row.delivery.id, until),
+            lease.token,
+            bounded.leases.get(row.delivery.id, lease.until),
             row.event,
             row.endpoint,
-            _traced_claim(context, row, since),
+            _trace_context(context, row, lease),
         )
         for row in active
         if row.delivery.id not in bounded.released
@@ -347,14 +319,9 @@ def _has_own_bounds(context: Context, endpoint: Destination) -> bool:
     return outlasts_leases or endpoint.max_in_flight is not None
 
 
-def _span_start(context: Context) -> datetime | None:
-    """When the span of a claim that begins now starts; None where none are made."""
-    return None if context.tracer is None else context.clock.machine_now()
-
-
-def _traced_claim(context: Context, row: ClaimedRow, since: datetime | None) -> str | None:
+def _trace_context(context: Context, row: ClaimedRow, lease: _Lease) -> str | None:
     """The trace context of the attempt that follows: that of a span for the claim, or the event's without spans."""
     if context.tracer is None:
         return row.event.traceparent
     attributes = {"sendoff.delivery_id": row.delivery.id, "sendoff.endpoint_id": row.endpoint.id}
-    return context.tracer.note("claim", row.event.traceparent, attributes, kind="consumer", since=since)
+    return context.tracer.note("claim", row.event.traceparent, attributes, kind="consumer", since=lease.began_at)

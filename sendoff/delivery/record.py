@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain, repeat
 from typing import Any
 
 import structlog
 
 from sendoff.context import Context
-from sendoff.delivery.ordering import advance_if_possible
+from sendoff.delivery.ordering import advance
 from sendoff.delivery.pipeline import FinishedAttempt
 from sendoff.endpoint_health.closing import RecordedAttempts, close_failing_endpoints
 from sendoff.endpoint_health.draining import count_dead_letters
@@ -98,17 +98,14 @@ class Recorder:
                 await self._wake.wait()
                 continue
             count = 0
-            for group in (self._next_successes(), self._next_others()):
+            successes, self._successes = self._successes[:SUCCESSES_AT_MOST], self._successes[SUCCESSES_AT_MOST:]
+            for group in (successes, self._next_others()):
                 if group:
                     await self._record(group)
                     self._recorded(group)
                     count += len(group)
             if not self._closing and len(self._successes) < SUCCESSES_AT_MOST:
                 await asyncio.sleep(GATHER_FEW_SECONDS if count <= FEW else GATHER_SECONDS)
-
-    def _next_successes(self) -> list[FinishedAttempt]:
-        group, self._successes = self._successes[:SUCCESSES_AT_MOST], self._successes[SUCCESSES_AT_MOST:]
-        return group
 
     def _next_others(self) -> list[FinishedAttempt]:
         weights = accumulate(attempt.weight for attempt in self._others[:FAILURES_AT_MOST])
@@ -118,15 +115,14 @@ class Recorder:
         return group
 
     async def _record(self, batch: Sequence[FinishedAttempt]) -> None:
-        tries = 0
+        waits = chain(RETRY_SECONDS, repeat(RETRY_SECONDS[-1]))
         while True:
             try:
                 return await record(self._context, batch)
             except Unavailable as error:
-                wait = RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]
+                wait = next(waits)
                 _log.warning("record_delayed", attempts=len(batch), error=str(error), retry_in=wait)
                 await asyncio.sleep(wait)
-                tries += 1
             except Exception:
                 _log.exception("record_failed", attempts=len(batch))
                 if len(batch) > 1:  # one row that cannot be written must not take the others with it
@@ -155,7 +151,7 @@ async def record(context: Context, finished: Sequence[FinishedAttempt]) -> None:
     by_endpoint = {one: _of_endpoint(one, before, ours) for one, before in recorded.endpoints.items()}
     dead_lettered = await close_failing_endpoints(context, by_endpoint)
     _log_attempts(context, ours, dead_lettered)
-    await advance_if_possible(context, {one.claim.endpoint.id for one in finished if one.claim.endpoint.ordered})
+    await advance(context, {one.claim.endpoint.id for one in finished if one.claim.endpoint.ordered})
 
 
 def _of_endpoint(endpoint_id: str, before: EndpointBefore, attempts: Sequence[FinishedAttempt]) -> RecordedAttempts:

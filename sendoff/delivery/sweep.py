@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 from sendoff.context import Context
@@ -18,17 +17,8 @@ ENQUEUE_LIMIT = 10_000
 _UPLOADS_AT_MOST = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Swept:
-    """What a sweep found."""
-
-    deliveries: int
-    uploads: int
-    replays: int
-
-
-async def sweep(context: Context, *, sweep_lag: timedelta = timedelta(0), work: WorkAtHand | None = None) -> Swept:
-    """Enqueue due deliveries, waiting uploads and running replays.
+async def sweep(context: Context, *, sweep_lag: timedelta = timedelta(0), work: WorkAtHand | None = None) -> int:
+    """Enqueue due deliveries, waiting uploads and running replays; return how many deliveries.
 
     Deliveries that were accepted within `sweep_lag` are left to the job that was enqueued for them then. `work`: what
     there is to do, if it has just been looked up.
@@ -38,7 +28,7 @@ async def sweep(context: Context, *, sweep_lag: timedelta = timedelta(0), work: 
     enqueued_until = now - sweep_lag
     work = work or await context.hot.look_for_work(now=now, enqueued_until=enqueued_until)
     if not (work.deliveries or work.uploads or work.replays or work.queued):
-        return Swept(0, 0, 0)
+        return 0
     async with context.database.look() as tx:
         due = waiting_uploads = running_replays = stalled = list[str]()
         if work.deliveries:
@@ -54,4 +44,4 @@ async def sweep(context: Context, *, sweep_lag: timedelta = timedelta(0), work: 
     SWEEP_FOUND.inc(len(due))
     context.queue.enqueue_uploads(waiting_uploads)
     context.queue.enqueue_replays(running_replays)
-    return Swept(len(due), len(waiting_uploads), len(running_replays))
+    return len(due)

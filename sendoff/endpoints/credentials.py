@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from sendoff.authorization.credentials import Credentials
+from sendoff.authorization.requests import Credentials
 from sendoff.context import Context
 from sendoff.errors import Invalid, UnsafeUrl
 from sendoff.policy.endpoints.addresses import check_url

@@ -18,10 +18,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sendoff.authorization.credentials import NO_CREDENTIALS
+from sendoff.authorization.requests import NO_CREDENTIALS, SignedRequest, sign_request
 from sendoff.dialects.base import EventData
 from sendoff.endpoints.manage import get_endpoint
-from sendoff.endpoints.signed_call import SignedCall, sign_call
 from sendoff.endpoints.trial import Trial, render_trial
 from sendoff.errors import Invalid, NotFound, RateLimited, Unavailable
 from sendoff.ids import is_event_id, new_event_id
@@ -122,7 +121,7 @@ class Shown:
     """An event as an endpoint would get it; `request` is None, and `because` says why, if its transform fails."""
 
     event: Event
-    request: SignedCall | None
+    request: SignedRequest | None
     because: str | None = None
 
 
@@ -216,8 +215,8 @@ async def _render(context: Context, window: Window, event: Event) -> Shown | Non
         return Shown(event, trial.request, trial.because) if trial.matched else None
     data = EventData(event.id, event.type, event.organization_id, event.occurred_at, source.data)
     dialect = context.dialects.default.name
-    call = sign_call(context, data, dialect=dialect, url="", secrets=[window.secret], credentials=NO_CREDENTIALS)
-    return Shown(event, call)
+    request = sign_request(context, data, dialect=dialect, url="", secrets=[window.secret], credentials=NO_CREDENTIALS)
+    return Shown(event, request)
 
 
 async def _skip_old(context: Context, window: Window, cursor: Cursor) -> tuple[Cursor, int]:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from sendoff.audit import Actor
-from sendoff.authorization.credentials import NO_CREDENTIALS, open_credentials, open_secrets
+from sendoff.authorization.requests import NO_CREDENTIALS, open_credentials, open_secrets
 from sendoff.context import Context
 from sendoff.dialects.alert import FOR_PEOPLE
 from sendoff.dialects.base import Dialect

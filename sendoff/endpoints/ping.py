@@ -7,10 +7,9 @@ from collections.abc import Sequence
 
 import orjson
 
-from sendoff.authorization.credentials import Credentials
+from sendoff.authorization.requests import Credentials, send_signed, sign_request
 from sendoff.context import Context
 from sendoff.dialects.base import EventData
-from sendoff.endpoints.signed_call import send_call, sign_call
 from sendoff.errors import PingFailed
 from sendoff.ids import new_event_id
 from sendoff.policy.delivery.attempt_result import classify_response
@@ -33,9 +32,11 @@ async def ping(
         occurred_at=context.clock.now(),
         data=orjson.dumps({"challenge": randomness.token_urlsafe(24)}),
     )
-    call = sign_call(context, event_data, dialect=dialect, url=url, secrets=secrets, credentials=credentials)
+    request = sign_request(context, event_data, dialect=dialect, url=url, secrets=secrets, credentials=credentials)
     try:
-        response = await send_call(context, call, organization_id=organization_id)
+        response = await send_signed(
+            context, request, timeout=context.settings.ping_timeout_seconds, owner=organization_id
+        )
     except WireError as error:
         raise PingFailed(
             "The endpoint did not answer the ping; see `underlying_error`.",

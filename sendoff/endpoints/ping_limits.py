@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 import structlog
 
-from sendoff.authorization.credentials import Credentials
+from sendoff.authorization.requests import Credentials
 from sendoff.context import Context
 from sendoff.errors import Unavailable
 from sendoff.observability.metrics import RATE_LIMITS_SKIPPED

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sendoff.authorization.credentials import open_secrets
+from sendoff.authorization.requests import open_secrets
 from sendoff.dialects.base import EventData
 from sendoff.dialects.signing import PRIVATE_PREFIX, public_key
 from sendoff.endpoints.explanation_task import BrandedScheme, ExplainSignature

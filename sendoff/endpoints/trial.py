@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sendoff.authorization.credentials import open_credentials, open_secrets
+from sendoff.authorization.requests import SignedRequest, open_credentials, open_secrets, send_signed, sign_request
 from sendoff.dialects.base import EventData
 from sendoff.endpoints.manage import get_endpoint
 from sendoff.endpoints.ping_limits import limit_pings
-from sendoff.endpoints.signed_call import SignedCall, send_call, sign_call
 from sendoff.errors import Conflict
 from sendoff.ids import new_event_id
 from sendoff.policy.endpoints.expressions import Evaluated, ExpressionInput, Pair
@@ -36,7 +35,7 @@ class Trial:
 
     matched: bool
     because: str | None
-    request: SignedCall | None = None
+    request: SignedRequest | None = None
     response: Response | None = None
     error: str | None = None
 
@@ -111,20 +110,22 @@ async def _evaluate(context: Context, endpoint: Endpoint, source: ExpressionInpu
     return (await evaluate_event(context, endpoint.organization_id, source, [pair]))[pair]
 
 
-def _sign(context: Context, endpoint: Endpoint, source: ExpressionInput, data: bytes) -> SignedCall:
+def _sign(context: Context, endpoint: Endpoint, source: ExpressionInput, data: bytes) -> SignedRequest:
     event_data = EventData(source.id, source.type, endpoint.organization_id, source.occurred_at, data)
     secrets = open_secrets(context.vault, endpoint, now=context.clock.now())
     credentials = open_credentials(context.vault, endpoint)
-    return sign_call(
+    return sign_request(
         context, event_data, dialect=endpoint.dialect, url=endpoint.url, secrets=secrets, credentials=credentials
     )
 
 
-async def _send(context: Context, organization_id: str, request: SignedCall) -> Trial:
+async def _send(context: Context, organization_id: str, request: SignedRequest) -> Trial:
     await limit_pings(context, organization_id, request.url, request.credentials)
     response, error = None, None
     try:
-        response = await send_call(context, request, organization_id=organization_id)
+        response = await send_signed(
+            context, request, timeout=context.settings.ping_timeout_seconds, owner=organization_id
+        )
         response = request.credentials.redact_response(response)
     except WireError as failure:
         error = str(failure)

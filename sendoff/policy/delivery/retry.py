@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from sendoff.policy.states import DeadLetterReason
+from sendoff.settings import parse_duration
 
 RandomSource = Callable[[], float]
 """Throws a number with 0 <= n < 1, as `random.random` does."""
@@ -82,6 +84,12 @@ class RetrySchedule:
         asked = min(retry_after or 0.0, self.longest_wait)
         wait = max(self.waits[attempt_number - 1], asked)
         return Retry(at=jittered(now, wait, random_source), detail=detail)
+
+
+@lru_cache(maxsize=10_000)
+def parse_schedule(waits: tuple[str, ...]) -> RetrySchedule:
+    """The schedule of waits such as `30s`, which an endpoint has of its own. Raises ValueError for other text."""
+    return RetrySchedule(tuple(map(parse_duration, waits)))
 
 
 def jittered(now: datetime, wait: float, random_source: RandomSource) -> datetime:

@@ -15,7 +15,17 @@ from sendoff.policy.endpoints.ranges import Address, classify
 from sendoff.policy.endpoints.urls import DEFAULT_PORTS, split_url
 from sendoff.server_urls.smtp import domain_of, is_mail_address
 
-__all__ = ["MAILTO", "Address", "AddressPolicy", "Target", "check_again", "check_url", "classify", "refusal"]
+__all__ = [
+    "MAILTO",
+    "Address",
+    "AddressPolicy",
+    "Target",
+    "check_again",
+    "check_url",
+    "classify",
+    "find_target",
+    "refusal",
+]
 
 MAILTO = "mailto"
 """The scheme of a target that is an e-mail address, which is its `path`."""
@@ -152,6 +162,14 @@ _kept_check = lru_cache(maxsize=10_000)(check_url)
 def check_again(url: str, policy: AddressPolicy) -> Target:
     """`check_url` for each request to an endpoint: its results are kept, since it costs more than the signature."""
     return (_kept_check if len(url) <= LONGEST_KEPT_URL else check_url)(url, policy)
+
+
+def find_target(url: str, policy: AddressPolicy) -> Target | None:
+    """Where requests for the URL go; None if it is not permitted any more."""
+    try:
+        return check_again(url, policy)
+    except UnsafeUrl:
+        return None
 
 
 def _mail_target(address: str) -> Target:

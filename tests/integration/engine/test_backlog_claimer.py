@@ -35,7 +35,7 @@ async def test_an_endpoint_with_free_capacity_does_not_wait_for_a_thousand_other
 ) -> None:
     """More endpoints hold deliveries than a round looks at, and nobody looks again by itself."""
     monkeypatch.setattr(backlog, "_ENDPOINTS_AT_ONCE", 1)
-    monkeypatch.setattr(backlog, "BACKLOG_POLL_SECONDS", 3600.0)
+    monkeypatch.setattr(backlog, "SEARCH_SECONDS", 3600.0)
     async with open_app(sqlite_url, endpoint_max_in_flight=1, attempt_timeout_seconds=5) as app:
         for path in PATHS:
             await app.register(receiver.url(path))

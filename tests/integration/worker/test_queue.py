@@ -130,7 +130,7 @@ async def no_job_is_left(app: AppFixture) -> bool:
 async def test_held_deliveries_are_claimed_for_the_endpoints_that_the_queue_names(
     postgres_url: str, valkey_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backlog, "BACKLOG_POLL_SECONDS", 3600.0)
+    monkeypatch.setattr(backlog, "SEARCH_SECONDS", 3600.0)
     async with (
         open_app(postgres_url, redis_url=valkey_url, endpoint_max_in_flight=1) as app,
         queue_of(app) as queue,

@@ -1,4 +1,4 @@
-"""What a request to an endpoint carries besides its signed headers: its owner's headers, and what authenticates it.
+"""A signed request to an endpoint, and what it carries besides: its owner's headers, and what authenticates it.
 
 The same for deliveries, pings and test calls. What is shown or stored of a request has `***` in place of the values.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from http import HTTPStatus
@@ -17,8 +17,9 @@ import orjson
 
 from sendoff.authorization.oauth2_tokens import OAuth2Tokens
 from sendoff.context import Context
-from sendoff.dialects.base import Headers
-from sendoff.policy.endpoints.addresses import Target
+from sendoff.dialects.base import AttemptInfo, EventData, Headers
+from sendoff.ids import new_id
+from sendoff.policy.endpoints.addresses import check_again
 from sendoff.policy.endpoints.auth import MASK, Auth, BasicAuth, BearerAuth, MtlsAuth, OAuth2Auth, parse_auth
 from sendoff.store.queries.endpoints import Destination
 from sendoff.store.tables import Endpoint
@@ -100,22 +101,57 @@ def open_secrets(vault: Vault, endpoint: Endpoint | Destination, *, now: datetim
     return [vault.open(one, bound_to=endpoint.id) for one in sealed]
 
 
-async def send_authorized(
+@dataclass(slots=True)
+class SignedRequest:
+    """A request as a dialect makes it of an event, signed."""
+
+    url: str
+    headers: Headers
+    body: bytes
+    credentials: Credentials
+
+    @property
+    def shown_headers(self) -> Headers:
+        """The headers as they are kept and shown, without the values that the endpoint's owner keeps secret."""
+        return [*self.headers, *self.credentials.masked(self.headers)]
+
+
+def sign_request(
     context: Context,
-    target: Target,
-    headers: Headers,
-    body: bytes,
+    event_data: EventData,
+    *,
+    dialect: str,
+    url: str,
+    secrets: Sequence[str],
     credentials: Credentials,
+    delivery_id: str | None = None,
+    attempt: int = 1,
+) -> SignedRequest:
+    """Render the event in the dialect and sign it with each of `secrets`, as an attempt that is made now.
+
+    The body is the same at every attempt. What is not a delivery, such as a ping, gets an id of its own.
+    """
+    spoken = context.dialects.get(dialect)
+    body = spoken.body(event_data)
+    timestamp = int(context.clock.machine_now().timestamp())
+    attempt_info = AttemptInfo(delivery_id=delivery_id or new_id(), attempt=attempt, timestamp=timestamp)
+    return SignedRequest(url, spoken.headers(event_data, attempt_info, body, secrets), body, credentials)
+
+
+async def send_signed(
+    context: Context,
+    request: SignedRequest,
     *,
     timeout: float,  # noqa: ASYNC109 - as the wire takes it
     owner: str,
 ) -> Response:
-    """Send a request with the credentials for the organization `owner`, within `timeout` seconds in all.
+    """Send a request for the organization `owner`, within `timeout` seconds in all.
 
-    Raises WireError; among them OAuth2Failed without a token. A receiver that answers 401 to a token gets a new one,
-    once.
+    Raises UnsafeUrl, and WireError; among them OAuth2Failed without a token. A receiver that answers 401 to a token
+    gets a new one, once.
     """
-    headers = [*headers, *credentials.beside(headers)]
+    target, body, credentials = check_again(request.url, context.addresses_of(owner)), request.body, request.credentials
+    headers = [*request.headers, *credentials.beside(request.headers)]
     auth, wire = credentials.auth, context.wire_of(owner)
     if not isinstance(auth, OAuth2Auth):
         certificate = ClientCertificate(auth.certificate, auth.private_key) if isinstance(auth, MtlsAuth) else None
