@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sendoff.accounts.authentication import EVENTS_WRITE, hash_bearer_key
+from sendoff.accounts.authentication import EVENTS_WRITE, bearer_key
 from sendoff.clock import iso
 from sendoff.context import Context
 from sendoff.errors import SendoffError
@@ -152,7 +152,7 @@ async def _publish_read(request: Request, *, read: Read, answer: Answer, in_batc
             return await _publish_alone(request, auth, events, idempotent=idempotent, answer=answer, in_batch=in_batch)
     refuse_key_in_url(request)
     authorization = request.headers.get("authorization")
-    hash_bearer_key(authorization)  # without a key nothing is read
+    bearer_key(authorization)  # without a key nothing is read
     try:
         check_query(request)
         events = await read(await read_json_bytes(request))

@@ -49,9 +49,10 @@ class _Strangers(LocalCounters):
 
 
 def _refuse_writer(context: Context, scope: Scope) -> SendoffError | None:
-    if scope["method"] == "GET":
+    refused = context.service(RefusedWriters.of)
+    if refused.is_empty or scope["method"] == "GET":
         return None
-    return context.service(RefusedWriters.of).find(_authorization(scope), scope["path"], context.clock.now())
+    return refused.find(_authorization(scope), scope["path"], context.clock.now())
 
 
 async def _refuse_stranger(context: Context, scope: Scope) -> SendoffError | None:

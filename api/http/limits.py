@@ -63,6 +63,11 @@ class RefusedWriters:
         """For `context.service`: those of this process."""
         return cls()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no write was refused lately."""
+        return not self._refusals
+
     def find(self, authorization: bytes, path: str, now: datetime) -> RateLimited | None:
         """The refusal of one more write by the sender of this header, if one was refused in this minute."""
         if not self._refusals or window_of(now) != self._window:

@@ -97,10 +97,15 @@ def key_lookups(context: Context) -> Grouping[str, KnownKey | None]:
 
 def hash_bearer_key(authorization: str | None) -> str:
     """The hash of the API key in an `Authorization` header's value. Raises Unauthenticated if it has none."""
+    return hash_key(bearer_key(authorization))
+
+
+def bearer_key(authorization: str | None) -> str:
+    """The API key in an `Authorization` header's value, by its form. Raises Unauthenticated if it has none."""
     key = bearer_token(authorization)
     if not _KEY.fullmatch(key):
         raise Unauthenticated
-    return hash_key(key)
+    return key
 
 
 def principal_of(known: KnownKey | None, *, now: datetime) -> Principal:

@@ -32,6 +32,9 @@ second in all. Shorter times let clients that send on lose the answer to a reset
 _PROGRESS_BYTES = 16_384
 """A piece of a body from this size on shows that its sender is busy: its connection is closed last."""
 
+BODY_IS_HERE = "sendoff.body_is_here"
+"""The name in an ASGI scope that says whether the request's body had arrived in full when its answer began."""
+
 _UPGRADE = re.compile(rb"\nupgrade:", re.IGNORECASE)
 _BEGINNINGS = {b"\nupgrade"[:length] for length in range(1, 9)} | {b"\n\r"}
 """What a piece of a head may end with that its rest makes an upgrade, or the head's end."""
@@ -200,6 +203,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         async def answer(scope: Any, receive: Any, send: Any) -> None:
+            scope[BODY_IS_HERE] = not cycle.more_body
+
             async def respond(message: Any) -> None:
                 # The rest of an unread body would be taken for the next request, or go on without end.
                 if cycle.more_body and message["type"] == "http.response.start":
