@@ -68,7 +68,7 @@ def list_(
     if contains is not None and org is None:
         if chosen != EventFilter() or idempotency_key:
             raise typer.BadParameter("together with other choices it needs --org", param_hint="--contains")
-        page = {"data": [_read(on, one) for one in _search(on, contains)], "next_cursor": None}
+        page = {"data": [_as_listed(_read(on, one)) for one in _search(on, contains)], "next_cursor": None}
     else:
         page = _list(on, EventFilter(**{**as_fields(chosen), "q": contains}), idempotency_key, limit, before)
     out.page(page, columns.EVENTS)
@@ -128,6 +128,12 @@ def _read(on: Installation, event_id: str) -> Document:
         Call("GET", f"{_PATH}/{event_id}"),
     )
     return found
+
+
+def _as_listed(document: Document) -> Document:
+    """An event as a list has it: without its data, and with the number of its deliveries."""
+    listed = {name: value for name, value in document.items() if name != "data"}
+    return listed | {"deliveries": len(document["deliveries"])}
 
 
 def _explain(on: Installation, event_id: str) -> Document:
