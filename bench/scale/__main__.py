@@ -19,6 +19,7 @@ from bench.scale.experiments.fanout import measure_fanout
 from bench.scale.experiments.history import measure_history
 from bench.scale.experiments.pages import measure_pages
 from bench.scale.experiments.partitions import measure_partitions
+from bench.scale.experiments.replays import measure_replays
 from bench.scale.experiments.retention import measure_retention
 from bench.scale.experiments.router import measure_router
 from bench.scale.experiments.waiting import measure_waiting
@@ -38,6 +39,7 @@ _EXPERIMENTS: dict[str, Callable[[ScaleOptions, Path], Coroutine[Any, Any, str]]
     "retention": measure_retention,
     "partitions": measure_partitions,
     "pages": measure_pages,
+    "replays": measure_replays,
     "router": measure_router,
 }
 

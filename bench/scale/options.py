@@ -18,6 +18,7 @@ EXPERIMENTS = (
     "retention",
     "partitions",
     "pages",
+    "replays",
     "router",
 )
 
@@ -35,6 +36,7 @@ class ScaleOptions:
     waiting: int
     expired: int
     dead_letters: int
+    replayed: int
     endpoints: int
     fanout: int
     workers: tuple[int, ...]
@@ -47,7 +49,7 @@ def parse_scale_options(arguments: list[str] | None = None) -> ScaleOptions:
     """The options; ends the process with a sentence when they make no sense."""
     given = _parser().parse_args(arguments)
     if given.quick:
-        for name in ("rows", "backlog", "waiting", "expired", "dead_letters", "endpoints", "fanout"):
+        for name in ("rows", "backlog", "waiting", "expired", "dead_letters", "replayed", "endpoints", "fanout"):
             setattr(given, name, max(20, getattr(given, name) // _QUICK))
         given.seconds, given.idle_seconds = min(given.seconds, 3.0), min(given.idle_seconds, 5.0)
     del given.quick
@@ -72,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--waiting", type=int, default=1_000_000, help="retries that wait for their time")
     add("--expired", type=int, default=100_000, help="deliveries that are past their retention")
     add("--dead-letters", type=int, default=1_000_000, help="dead letters that the dashboard's pages are measured with")
+    add("--replayed", type=int, default=100_000, help="dead letters of one endpoint that are replayed")
     add("--endpoints", type=int, default=10_000, help="endpoints that publishing is spread over")
     add("--fanout", type=int, default=1_000, help="endpoints that get one event")
     add("--workers", type=_numbers, default=(1, 2, 4), help="numbers of worker processes")

@@ -19,6 +19,7 @@ TITLES = {
     "retention": "What is past its time",
     "partitions": "History in partitions",
     "pages": "Pages of the dashboard",
+    "replays": "A replay beside live events",
     "router": "The router before cells",
 }
 """By experiment, in the order of the report."""

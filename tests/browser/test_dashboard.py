@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sendoff.accounts import organizations
+from sendoff.operators.installation.reconciliation_runs import ReconciliationRuns
 from sendoff.operators.replays.replay import tick_replay
 from tests.browser.tabs import Site
 from tests.integration.pages.test_dashboard import HOSTILE, pages
@@ -95,6 +96,7 @@ async def test_every_page_is_accessible_and_runs_nothing_of_others(site: Site, r
     chosen = {"filter": {"delivery_ids": [letter["delivery_id"]]}}
     replay = (await site.api.post("/operator/v1/replays", chosen)).json()
     event = await site.api.publish({"order": HOSTILE})
+    await site.api.app.context.service(ReconciliationRuns).start(ACTOR)  # so that its page has a result
     alert = await site.api.post("/operator/v1/alert-endpoints", {"url": receiver.url("/a"), "description": HOSTILE})
     ids = letter | {"alert_endpoint_id": alert.json()["id"]}
     ids |= {"dead_letter_id": letter["id"], "event_id": event["id"], "replay_id": replay["id"]}

@@ -1,0 +1,135 @@
+"""A replay of very many dead letters while others are sent to as ever: how it goes on, and what the others feel."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+
+from bench.plan import read_answers
+from bench.processes.receiver import read_arrivals
+from bench.processes.servers import run_load
+from bench.scale.options import ScaleOptions
+from bench.scale.rows import DEAD, Seed
+from bench.scale.seeding import find_endpoints, seed
+from bench.scale.site import open_site
+from bench.scenarios import Bench
+from bench.table import aligned, number, percentile
+from sendoff.audit import Actor
+from sendoff.clock import SystemClock
+from sendoff.context import Context
+from sendoff.operators.replays.replay import Selection, get_replay, start_replay
+from sendoff.policy.states import ReplayState
+from sendoff.processes.startup import open_context
+from sendoff.settings import load
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
+from tests.support.polling import eventually
+
+_ENDPOINTS = 20
+_LIVE_RATE = 100.0
+"""Events a second to the endpoints that nothing is replayed to."""
+
+_REPLAY_RATE = 300
+"""Deliveries a second of the replay: 100,000 of them take six minutes."""
+
+_MEASURED_TIMES = 5
+"""How many times `--seconds` live events are sent for, so that their p99 is of thousands; no longer than the replay."""
+
+_POLL_SECONDS = 1.0
+_STALLED_AFTER_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    """How far the replay was, and when."""
+
+    seconds: float
+    succeeded: int
+    failed: int
+
+
+async def measure_replays(options: ScaleOptions, directory: Path) -> str:
+    """Live events to nineteen endpoints, without and with a replay to the twentieth."""
+    now = SystemClock().now()
+    async with open_site(directory, "replays", endpoints=_ENDPOINTS) as site:
+        replayed = next(one for one in await find_endpoints(site.database) if one.url.endswith("/hook/0"))
+        rows = Seed(
+            options.replayed,
+            endpoint_of=lambda _number: replayed,
+            state_of=lambda _number: DEAD,
+            since=now - timedelta(hours=6),
+            until=now - timedelta(minutes=1),
+        )
+        await seed(site.database, rows)
+        site.servers.start_workers(1)
+        seconds = min(options.seconds * _MEASURED_TIMES, options.replayed / _REPLAY_RATE)
+        bench = Bench(replace(site.options, seconds=seconds), site.directory, site.meter, site.keys[1:])
+        await _latencies(bench)  # to warm up
+        before = await _latencies(bench)
+        environment = site.servers.environment
+        settings = load(**{name.removeprefix("SENDOFF_").lower(): value for name, value in environment.items()})
+        async with open_context(settings) as context:
+            chosen = Selection(DeadLetterFilter(endpoint_id=replayed.id))
+            report = await start_replay(context, Actor("bench"), chosen, rate=_REPLAY_RATE)
+            watching = asyncio.create_task(_watch(context, report.replay.id))
+            during = await _latencies(bench)
+            marks = await watching
+    return f"{_describe(options.replayed, marks, before, during)}\n\n{_table(marks)}"
+
+
+async def _latencies(bench: Bench) -> list[float]:
+    """Milliseconds from the answer to each publish to its arrival, sorted."""
+    receiver = bench.meter.receiver
+    receiver.reset()
+    outcome = await asyncio.to_thread(run_load, bench.singles(rate=_LIVE_RATE), bench.directory)
+    if outcome.refused:
+        raise RuntimeError(f"{outcome.refused} requests were refused, the first with:\n{outcome.refusal}")
+    arrived: dict[bytes, float] = {}
+
+    def all_arrived() -> bool:
+        arrived.update(read_arrivals(receiver.dump(bench.directory / "receipts")))
+        return all(one.event_id in arrived for one in answers)
+
+    answers = read_answers(bench.directory / "answers")
+    await eventually(all_arrived, within=_STALLED_AFTER_SECONDS, what="every live event at its receiver")
+    return sorted((arrived[one.event_id] - one.answered) * 1000 for one in answers)
+
+
+async def _watch(context: Context, replay_id: str) -> list[_Progress]:
+    """The replay's progress as its page shows it, until it has ended and everything of it has."""
+    started, changed_at, marks = context.clock.monotonic(), context.clock.monotonic(), [_Progress(0, 0, 0)]
+    while True:
+        await asyncio.sleep(_POLL_SECONDS)
+        report, at = await get_replay(context, replay_id), context.clock.monotonic()
+        mark = _Progress(at - started, report.progress.succeeded, report.progress.failed)
+        if (mark.succeeded, mark.failed) != (marks[-1].succeeded, marks[-1].failed):
+            changed_at = at
+        marks.append(mark)
+        if report.replay.state != ReplayState.RUNNING and mark.succeeded + mark.failed >= report.replay.total:
+            return marks
+        if at - changed_at > _STALLED_AFTER_SECONDS:
+            raise RuntimeError(f"the replay stands still at {mark}")
+
+
+def _describe(total: int, marks: list[_Progress], before: list[float], during: list[float]) -> str:
+    slowest = max(later.seconds - one.seconds for one, later in pairwise(marks)) - _POLL_SECONDS
+    ratio = percentile(during, 0.99) / percentile(before, 0.99)
+    figures = ", ".join(
+        f"p{100 * share:.0f} {number(percentile(during, share))} ms instead of {number(percentile(before, share))}"
+        for share in (0.5, 0.95, 0.99)
+    )
+    return (
+        f"{total:,} dead letters of one endpoint were replayed at up to {_REPLAY_RATE} a second in "
+        f"{marks[-1].seconds:.0f} s: {marks[-1].succeeded:,} succeeded, {marks[-1].failed:,} failed. Its progress was "
+        f"answered within {max(slowest, 0) * 1000:.0f} ms each second. Meanwhile {_LIVE_RATE:.0f} events a second "
+        f"went to {_ENDPOINTS - 1} others: {figures}; the p99 is {ratio:.2f} times as long."
+    )
+
+
+def _table(marks: list[_Progress]) -> str:
+    shown = [marks[len(marks) * step // 10] for step in range(10)] + [marks[-1]]
+    rows = [["after s", "succeeded", "failed"]]
+    rows += [[f"{one.seconds:.0f}", f"{one.succeeded:,}", f"{one.failed:,}"] for one in dict.fromkeys(shown)]
+    return aligned(rows)
