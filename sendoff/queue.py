@@ -30,6 +30,7 @@ from redis.exceptions import RedisError
 
 from sendoff.command_pipe import CommandPipe
 from sendoff.ids import new_id
+from sendoff.redis_cluster import ClusterConnection, ClusterNodes, ClusterSSLConnection
 from sendoff.server_urls.redis import RedisAddress, parse_redis_url
 from sendoff.settings import Settings
 
@@ -101,8 +102,9 @@ class Queue(Protocol):
 class RedisQueue:
     """Enqueues arq jobs in the background. What comes while a command is under way shares the next jobs."""
 
-    def __init__(self, redis: ArqRedis) -> None:
+    def __init__(self, redis: ArqRedis, *, key_tag: str = "") -> None:
         self._redis = redis
+        self._tag = key_tag
         self._pipe = CommandPipe(redis)
         kinds = [(DELIVERIES, DELIVER), (DELIVERIES, DELIVER_BACKLOG), (BULK_DELIVERIES, DELIVER)]
         self._waiting: dict[tuple[str, str], deque[str]] = {
@@ -172,19 +174,21 @@ class RedisQueue:
         started, now = asyncio.get_running_loop().time(), int(time.time() * 1000)
         before = self._count()
         commands: list[tuple[Any, ...]] = []
+        queues: dict[str, None] = {}
         for job_id, queue, job in self._take_jobs(now):
             # A job that names its only id is enqueued again while it waits: it stays one job.
             commands += (
                 ("SET", job_key_prefix + job_id, job, "PX", _JOB_EXPIRES_MS, "NX"),
-                ("ZADD", queue, "NX", now, job_id),
+                ("ZADD", queue + self._tag, "NX", now, job_id),
             )
             self._sizes[queue] += 1
+            queues[queue] = None
         self._next_at = started + min(GATHER_SECONDS, GATHER_SECONDS_PER_ID * (before - self._count()))
-        queues = [queue for queue in dict.fromkeys(command[1] for command in commands[1::2]) if self._must_look(queue)]
+        looked_at = [queue for queue in queues if self._must_look(queue)]
         replies = await self._pipe.run(
-            [*commands, *(("ZCARD", one) for one in queues)], seconds=_ENQUEUE_TIMEOUT_SECONDS
+            [*commands, *(("ZCARD", queue + self._tag) for queue in looked_at)], seconds=_ENQUEUE_TIMEOUT_SECONDS
         )
-        for queue, size in zip(queues, replies[len(commands) :], strict=True):
+        for queue, size in zip(looked_at, replies[len(commands) :], strict=True):
             self._sizes[queue], self._looked_at[queue] = size, started
             if size > MAX_QUEUED_JOBS[queue]:
                 await self._drop_newest(queue, size - MAX_QUEUED_JOBS[queue])
@@ -195,7 +199,7 @@ class RedisQueue:
 
     async def _drop_newest(self, queue: str, count: int) -> None:
         async with asyncio.timeout(_ENQUEUE_TIMEOUT_SECONDS):
-            dropped = await self._redis.zpopmax(queue, count)
+            dropped = await self._redis.zpopmax(queue + self._tag, count)
             if dropped:
                 await self._redis.unlink(*(job_key_prefix + job_id.decode() for job_id, _ in dropped))
 
@@ -208,21 +212,21 @@ class RedisQueue:
                 left -= 1
                 ids = [waiting.popleft() for _ in range(min(len(waiting), IDS_PER_JOB if is_delivery else 1))]
                 job_id = new_id() if len(ids) > 1 else f"{function}:{ids[0]}"
-                yield job_id, queue, serialize_job(function, (ids,), {}, None, now, serializer=_serialize)
+                yield job_id + self._tag, queue, serialize_job(function, (ids,), {}, None, now, serializer=_serialize)
 
 
-def named_id(job_id: str) -> tuple[str, str] | None:
+def named_id(job_id: str, key_tag: str = "") -> tuple[str, str] | None:
     """Function and id of a job that is named after the only id that it carries; None of any other job."""
-    function, _, identifier = job_id.partition(":")
+    function, _, identifier = job_id.removesuffix(key_tag).partition(":")
     return (function, identifier) if function == DELIVER and identifier else None
 
 
-async def measure_queues(redis: Redis, *, now: float) -> tuple[dict[str, float], float]:
+async def measure_queues(redis: Redis, *, now: float, key_tag: str) -> tuple[dict[str, float], float]:
     """The jobs that wait in each queue, by QUEUE_NAMES, and the number of workers. Raises RedisError."""
     async with redis.pipeline(transaction=False) as pipe:
         for queue in QUEUES:
-            pipe.zcard(queue)
-        pipe.zcount(WORKERS_KEY, now - WORKER_ALIVE_SECONDS, "+inf")
+            pipe.zcard(queue + key_tag)
+        pipe.zcount(WORKERS_KEY + key_tag, now - WORKER_ALIVE_SECONDS, "+inf")
         *sizes, workers = await pipe.execute()
     return dict(zip(QUEUE_NAMES, sizes, strict=True)), workers
 
@@ -236,31 +240,29 @@ def connect(settings: Settings) -> ArqRedis:
         pool_or_conn=_connection_pool(settings),
         job_serializer=_serialize,
         job_deserializer=orjson.loads,
-        default_queue_name=DELIVERIES,
+        default_queue_name=DELIVERIES + settings.redis_key_tag,
     )
 
 
 def _connection_pool(settings: Settings) -> ConnectionPool:
     address = parse_redis_url(settings.redis_url)
     tls = _tls_options(address, settings)
-    options: dict[str, Any] = {
-        **_TIMEOUTS,
-        "db": address.database,
-        "username": address.username,
-        "password": address.password,
-        "max_connections": 50,
-        **tls,
-    }
+    login = {"username": address.username, "password": address.password}
+    options: dict[str, Any] = {**_TIMEOUTS, "db": address.database, **login, "max_connections": 50, **tls}
     if address.path is not None:
         return ConnectionPool(connection_class=UnixDomainSocketConnection, path=address.path, **options)
     if address.service is not None:
-        login = {name: address.options.get(f"sentinel_{name}") for name in ("username", "password")}
+        of_sentinels = {name: address.options.get(f"sentinel_{name}") for name in login}
         sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
-            address.hosts, sentinel_kwargs={**_TIMEOUTS, **login, "ssl": address.tls, **tls}
+            address.hosts, sentinel_kwargs={**_TIMEOUTS, **of_sentinels, "ssl": address.tls, **tls}
         )
         return _SentinelPool(address.service, sentinel, ssl=address.tls, **options)  # type: ignore[no-untyped-call]
-    [(host, port)] = address.hosts
     kind = SSLConnection if address.tls else Connection
+    if address.is_cluster:
+        nodes = ClusterNodes(address.hosts, connection_class=kind, **_TIMEOUTS, **login, **tls)
+        to_owner = ClusterSSLConnection if address.tls else ClusterConnection
+        return ConnectionPool(connection_class=to_owner, nodes=nodes, **options)
+    [(host, port)] = address.hosts
     return ConnectionPool(connection_class=kind, host=host, port=port, **options)
 
 
@@ -284,7 +286,7 @@ class _SentinelPool(SentinelConnectionPool):
 
 
 def redis_settings(settings: Settings) -> RedisSettings:
-    """The settings' Redis in arq's form, which arq's own command line needs."""
+    """The settings' Redis in arq's form, which arq's own command line needs; of a cluster, its first host."""
     address = parse_redis_url(settings.redis_url)
     found = RedisSettings(
         database=address.database,
@@ -298,5 +300,5 @@ def redis_settings(settings: Settings) -> RedisSettings:
     if address.service is not None:
         found.sentinel, found.sentinel_master, found.host = True, address.service, address.hosts
     elif address.hosts:
-        [(found.host, found.port)] = address.hosts
+        found.host, found.port = address.hosts[0]
     return found

@@ -30,8 +30,8 @@ async def count(context: Context, names: Sequence[str], now: datetime) -> list[i
 
     The caller reads the clock once for each request: at a minute's edge two readings would mean two windows.
     """
-    window = window_of(now)
-    return await context.service(counting).ask([f"sendoff:limit:{name}:{window}" for name in names])
+    ending = f"{window_of(now)}{context.settings.redis_key_tag}"
+    return await context.service(counting).ask([f"sendoff:limit:{name}:{ending}" for name in names])
 
 
 def counting(context: Context) -> Grouping[Sequence[str], list[int]]:

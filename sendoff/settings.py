@@ -11,6 +11,7 @@ import re
 import ssl
 from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -131,7 +132,8 @@ class Settings(BaseSettings):
         default_factory=lambda: f"unix://{_in_data_directory('valkey.sock')}",
         repr=False,
         description="Redis or Valkey, for the job queue and shared rate limits: `redis://`, `rediss://` or `unix://`, "
-        "`redis+sentinel://` and `rediss+sentinel://` for a master behind Sentinel; docs/how-to/connect.md.",
+        "`redis+sentinel://` and `rediss+sentinel://` for a master behind Sentinel, `redis+cluster://` and "
+        "`rediss+cluster://` for a cluster; docs/how-to/connect.md.",
     )
     secret_keys: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list,
@@ -472,6 +474,11 @@ class Settings(BaseSettings):
         "info",
         description="The least severe level logged. Requests refused with a 4xx are at `debug`; with a 5xx, a warning.",
     )
+
+    @cached_property
+    def redis_key_tag(self) -> str:
+        """What the names of all keys in Redis end in: nothing, but for a cluster."""
+        return parse_redis_url(self.redis_url).key_tag
 
     @property
     def log_attempts_share(self) -> tuple[float, float]:

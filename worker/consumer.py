@@ -63,7 +63,7 @@ class QueueConsumer(Worker):
         redis = connect(context.settings)
         super().__init__(
             functions,
-            queue_name=queue,
+            queue_name=queue + context.settings.redis_key_tag,
             redis_pool=redis,
             ctx=job_context,
             max_jobs=max_jobs,
@@ -74,6 +74,7 @@ class QueueConsumer(Worker):
         )
         self._waits, self._commands = CommandPipe(redis), CommandPipe(redis)
         """What blocks in Redis until there are jobs, and what is answered at once."""
+        self._tag = context.settings.redis_key_tag
         self._together = together
         self._wait_for_capacity = wait_for_capacity
         self._started: list[str] = []
@@ -119,7 +120,7 @@ class QueueConsumer(Worker):
         self._jobs_come_alone = len(job_ids) <= 1
         if not job_ids:
             await self._remove_started()
-        named = {one: found for one in job_ids if (found := named_id(one)) and found[0] in self.functions}
+        named = {one: found for one in job_ids if (found := named_id(one, self._tag)) and found[0] in self.functions}
         self._started += [job_key_prefix + job_id for job_id in named]
         bodies = await self._take_bodies([job_id for job_id in job_ids if job_id not in named])
         jobs = [

@@ -12,14 +12,14 @@ from functools import partial
 from typing import Any, ClassVar
 
 import orjson
-from arq.connections import RedisSettings
+from arq.connections import ArqRedis, RedisSettings
 from arq.worker import Function
 
 from sendoff.errors import SendoffError
 from sendoff.observability.logging import configure_logging
 from sendoff.processes.process import disable_core_dumps, make_files_private, notify_ready, raise_descriptor_limit
 from sendoff.processes.startup import open_context
-from sendoff.queue import DELIVERIES, redis_settings
+from sendoff.queue import DELIVERIES, connect, redis_settings
 from sendoff.settings import Settings, load
 
 from .consumer import HEALTH_CHECK_SECONDS
@@ -69,8 +69,10 @@ class WorkerSettings:
     """arq's settings of a worker. Its other queues are consumed by the engine that `on_startup` starts."""
 
     functions: ClassVar[list[Function]] = FUNCTIONS[DELIVERIES]
-    queue_name = DELIVERIES
+    queue_name = DELIVERIES + _SETTINGS.redis_key_tag
     redis_settings: ClassVar[RedisSettings] = redis_settings(_SETTINGS)
+    # Of a cluster arq knows nothing: it is handed a client that does.
+    redis_pool: ClassVar[ArqRedis | None] = connect(_SETTINGS) if _SETTINGS.redis_key_tag else None
     on_startup = start
     on_shutdown = stop
     max_jobs = MAX_JOBS[DELIVERIES]

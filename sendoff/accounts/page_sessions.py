@@ -224,8 +224,9 @@ async def claim_form(context: Context, nonce: str) -> bool:
 
     Two sends of a form are harmful where each starts something, such as a replay.
     """
+    key = f"sendoff:form:{nonce}{context.settings.redis_key_tag}"
     try:
-        return bool(await context.redis.set(f"sendoff:form:{nonce}", 1, nx=True, ex=_FORM_SECONDS))
+        return bool(await context.redis.set(key, 1, nx=True, ex=_FORM_SECONDS))
     except (RedisError, OSError) as error:
         _log.warning("form_not_claimed", error=type(error).__name__)
         return True

@@ -75,7 +75,7 @@ async def mute_failures(context: Context, actor: Actor, name: FailureName) -> Mu
     mute = Mute(now + timedelta(seconds=MUTE_SECONDS), actor.name)
     document = orjson.dumps({"until": iso(mute.until), "by": mute.by})
     try:
-        await context.redis.set(_key(name), document, ex=MUTE_SECONDS)
+        await context.redis.set(_key(context, name), document, ex=MUTE_SECONDS)
     except (RedisError, OSError):
         raise Unavailable(_AWAY) from None
     after = {"outcome": name.outcome, "reason": name.reason, "until": iso(mute.until)}
@@ -87,7 +87,7 @@ async def unmute_failures(context: Context, actor: Actor, name: FailureName) -> 
     """Show the group again. Raises NotFound, Unavailable without Redis."""
     endpoint = await get_endpoint(context, name.endpoint_id)
     try:
-        await context.redis.delete(_key(name))
+        await context.redis.delete(_key(context, name))
     except (RedisError, OSError):
         raise Unavailable(_AWAY) from None
     before = {"outcome": name.outcome, "reason": name.reason}
@@ -115,7 +115,7 @@ async def find_mutes(context: Context, groups: Sequence[FailureGroup]) -> Mappin
     if not names:
         return {}
     try:
-        found = await context.redis.mget([_key(name) for name in names])
+        found = await context.redis.mget([_key(context, name) for name in names])
     except (RedisError, OSError) as error:
         _log.warning("mutes_not_read", error=type(error).__name__)
         return {}
@@ -127,5 +127,5 @@ def _mute(document: bytes) -> Mute:
     return Mute(datetime.fromisoformat(fields["until"]), fields["by"])
 
 
-def _key(name: FailureName) -> str:
-    return f"sendoff:muted:{name}"
+def _key(context: Context, name: FailureName) -> str:
+    return f"sendoff:muted:{name}{context.settings.redis_key_tag}"

@@ -74,7 +74,7 @@ async def open_context(
     )
     clock = SharedClock(SystemClock())
     redis = connect(settings)
-    queue = RedisQueue(redis)
+    queue = RedisQueue(redis, key_tag=settings.redis_key_tag)
     addresses = address_policy(settings)
     wire = _open_wire(settings, addresses)
     alert_addresses = alert_address_policy(settings)

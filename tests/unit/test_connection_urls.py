@@ -78,6 +78,10 @@ def test_a_database_url_that_cannot_work_is_refused_without_its_password(
             ),
         ),
         (
+            "rediss+cluster://u:p@n1,n2:2",
+            RedisAddress([("n1", 6379), ("n2", 2)], username="u", password="p", tls=True, is_cluster=True),
+        ),
+        (
             "rediss://h?ssl_cert_reqs=required&ssl_check_hostname=true&ssl_ca_certs=/dev/null",
             RedisAddress([("h", 6379)], tls=True, options={"ssl_ca_certs": "/dev/null"}),
         ),
@@ -90,7 +94,9 @@ def test_a_redis_url_is_taken_apart(url: str, address: RedisAddress) -> None:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        (f"redis+cluster://:{SECRET}@h", "must start with"),
+        (f"redis+ring://:{SECRET}@h", "must start with"),
+        (f"redis+cluster://:{SECRET}@h1,h2/1", "a cluster has no others"),
+        (f"redis+cluster://:{SECRET}@h1?sentinel_password=1", "`sentinel_password`"),
         (f"redis://:{SECRET}@h1,h2", "percent-encode"),
         (f"redis://:{SECRET}@h:x", "percent-encode"),
         (f"redis://:{SECRET}@h/main", "number of the database"),

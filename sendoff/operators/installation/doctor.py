@@ -137,7 +137,9 @@ async def _check_redis(context: Context) -> Diagnosis:
 
 
 async def _check_queue(context: Context) -> Diagnosis:
-    jobs, _ = await measure_queues(context.redis, now=context.clock.now().timestamp())
+    jobs, _ = await measure_queues(
+        context.redis, now=context.clock.now().timestamp(), key_tag=context.settings.redis_key_tag
+    )
     limits = dict(zip(QUEUE_NAMES, (MAX_QUEUED_JOBS[queue] for queue in QUEUES), strict=True))
     full = [name for name, count in jobs.items() if count >= limits[name]]
     said = ", ".join(f"{name} {int(count)}" for name, count in jobs.items())

@@ -152,8 +152,8 @@ class Measurements:
         """What another process left, and whether it is this one's turn. Without Redis it is, when its time has come."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS), context.redis.pipeline(transaction=False) as pipe:
-                pipe.get(_KEY)
-                pipe.set(_ELECTION_KEY, "1", nx=True, px=int(MEASURE_SECONDS * 1000))
+                pipe.get(_KEY + context.settings.redis_key_tag)
+                pipe.set(_ELECTION_KEY + context.settings.redis_key_tag, "1", nx=True, px=int(MEASURE_SECONDS * 1000))
                 document, is_elected = await pipe.execute()
         except (RedisError, OSError, TimeoutError):
             return None, context.clock.monotonic() - self._asked_at >= MEASURE_SECONDS
@@ -171,13 +171,14 @@ class Measurements:
         except Exception:
             _log.exception("measurement_failed")
             self._known = None
+        key = _KEY + context.settings.redis_key_tag
         with contextlib.suppress(RedisError, OSError, TimeoutError):  # without Redis the others measure for themselves
             async with asyncio.timeout(PATIENCE_SECONDS):
                 if self._known is None:
-                    await context.redis.unlink(_KEY)  # old figures would look like those of a database that answers
+                    await context.redis.unlink(key)  # old figures would look like those of a database that answers
                 else:
                     document = orjson.dumps(asdict(self._known))
-                    await context.redis.set(_KEY, document, px=int(_KEPT_SECONDS * 1000))
+                    await context.redis.set(key, document, px=int(_KEPT_SECONDS * 1000))
 
 
 async def watch_secrets(context: Context) -> bool:
@@ -200,7 +201,9 @@ async def update_metrics(context: Context) -> None:
     measured = await context.service(Measurements.of).current(context)
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            jobs, alive = await measure_queues(context.redis, now=context.clock.now().timestamp())
+            jobs, alive = await measure_queues(
+                context.redis, now=context.clock.now().timestamp(), key_tag=context.settings.redis_key_tag
+            )
     except (RedisError, OSError, TimeoutError):
         jobs, alive = dict.fromkeys(QUEUE_NAMES, nan), nan if measured is None else measured.workers
     metrics.REDIS_UP.set(0 if isnan(jobs["deliveries"]) else 1)

