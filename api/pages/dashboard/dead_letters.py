@@ -8,10 +8,11 @@ from typing import Any
 from starlette.responses import Response
 
 from sendoff.accounts.organizations import find_names
+from sendoff.errors import Invalid
 from sendoff.operators.actions import discard_dead_letter, discard_dead_letters, retry_delivery
 from sendoff.operators.queries import get_dead_letter, search_dead_letters
 from sendoff.operators.replays.replay import Selection
-from sendoff.operators.replays.replay_preview import preview_replay
+from sendoff.operators.replays.replay_preview import ReplayPreview, preview_replay
 from sendoff.policy.states import DeadLetterReason, DeadLetterState, EndpointState
 from sendoff.store.queries.traffic.dead_letters import SCANNED_AT_MOST
 
@@ -84,16 +85,22 @@ async def discard_matching(page: PageRequest) -> Response:
         message = "Type the number of dead letters, as the page shows it."
         return await _discard_page(page, form, error=message, status=400)
     body = {"filter": _conditions(form), "all": "everything" in form}
-    new = validate(NewDiscard, body)
-    await discard_dead_letters(page.context, page.actor, new.filter.filter(), everything=new.everything)
+    try:
+        new = validate(NewDiscard, body)
+        await discard_dead_letters(page.context, page.actor, new.filter.filter(), everything=new.everything)
+    except Invalid as error:
+        return await _discard_page(page, form, error=error.message, status=400)
     return page.redirect(f"{BASE}/failures", notice="discarded-matching")
 
 
 async def _discard_page(
     page: PageRequest, given: Mapping[str, str], *, error: str | None = None, status: int = 200
 ) -> Response:
-    chosen = _conditions(given)
-    preview = await preview_replay(page.context, Selection(validate(DeadLetterConditions, chosen).filter()))
+    chosen, preview = _conditions(given), ReplayPreview((), (), 0)
+    try:
+        preview = await preview_replay(page.context, Selection(validate(DeadLetterConditions, chosen).filter()))
+    except Invalid as invalid:
+        error, status = error or invalid.message, 400
     return page.render(
         "dashboard/discard.html",
         status=status,

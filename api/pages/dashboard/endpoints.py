@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import timedelta
 
+import orjson
 from starlette.responses import Response
 
 from sendoff.accounts.organizations import find_names
 from sendoff.endpoints.secrets import rotate_secret
 from sendoff.endpoints.trial import try_endpoint
-from sendoff.errors import Invalid
+from sendoff.errors import Conflict, Invalid, RateLimited, SendoffError, UnknownEventType
 from sendoff.operators.actions import limit_endpoint, switch_endpoint
 from sendoff.operators.installation.statistics import Bucket, StatisticsQuery, get_statistics, sums_of_endpoint
 from sendoff.operators.queries import count_waiting, get_endpoint, list_all_endpoints, list_audit
@@ -22,6 +24,7 @@ from sendoff.store.queries.installation.overview import COUNTED_OF_ENDPOINT
 from sendoff.store.queries.traffic.delivery_history import DeliveryFilter
 
 from ...customers.trials import NewTrial, TrialView
+from ...http.errors import status_of
 from ...http.pagination import decode_cursor, split_page
 from ...http.validation import validate
 from ...operator.endpoints import EndpointQuery
@@ -29,6 +32,7 @@ from ...operator.schemas import DeliveryView, OperatorEndpointView
 from ..charts import HeatCell, heat_of
 from ..lists import FORMATS, export, shows_errors
 from ..page import PageRequest
+from ..samples import parse_sample
 from .failures import find_failures
 from .overview import RANGES, chosen_range, find_charts
 from .surface import BASE, DASHBOARD
@@ -62,8 +66,18 @@ async def show(page: PageRequest) -> Response:
     return await _show(page)
 
 
-async def _show(page: PageRequest, *, trial: TrialView | None = None, secret: str | None = None) -> Response:
-    """The endpoint's page, after a test with what came of it, after a rotation with the secret, this once."""
+async def _show(
+    page: PageRequest,
+    *,
+    trial: TrialView | None = None,
+    secret: str | None = None,
+    error: SendoffError | None = None,
+    form: Mapping[str, str] | None = None,
+) -> Response:
+    """The endpoint's page, after a test with what came of it, after a rotation with the secret, this once.
+
+    With an error the forms hold what was sent.
+    """
     context, endpoint = page.context, await get_endpoint(page.context, page.parameter("endpoint_id"))
     waiting, names = await asyncio.gather(
         count_waiting(context, endpoint.id), find_names(context, [endpoint.organization_id])
@@ -78,6 +92,9 @@ async def _show(page: PageRequest, *, trial: TrialView | None = None, secret: st
     )
     return page.render(
         "dashboard/endpoint.html",
+        status=200 if error is None else status_of(type(error)),
+        error=error,
+        form=form or {},
         endpoint=endpoint,
         names=names,
         view=OperatorEndpointView.of(endpoint),
@@ -126,8 +143,11 @@ async def _switch(page: PageRequest, *, on: bool) -> Response:
 async def limit(page: PageRequest) -> Response:
     endpoint_id, text = page.parameter("endpoint_id"), (await page.form()).get("rate_limit", "").strip()
     if text and not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise Invalid("`rate_limit` takes deliveries a second, or nothing for no limit.", field="rate_limit")
-    await limit_endpoint(page.context, page.actor, endpoint_id, rate_limit=int(text) if text else None)
+        return await _show(page, error=Invalid("`rate_limit` takes deliveries a second, or nothing for no limit."))
+    try:
+        await limit_endpoint(page.context, page.actor, endpoint_id, rate_limit=int(text) if text else None)
+    except Invalid as error:
+        return await _show(page, error=error)
     return page.redirect(f"{BASE}/endpoints/{endpoint_id}", notice="limited")
 
 
@@ -135,9 +155,13 @@ async def test(page: PageRequest) -> Response:
     """Send a test event, which is neither stored nor counted, and show what the receiver answers."""
     form = await page.form()
     endpoint = await get_endpoint(page.context, page.parameter("endpoint_id"))
-    event = NewEvent(form.get("type", "").strip() or NewTrial().type, form.get("data", "{}").encode())
-    trial = await try_endpoint(page.context, endpoint.organization_id, endpoint.id, event, dry_run=False)
-    return await _show(page, trial=TrialView.of(trial))
+    try:
+        data = orjson.dumps(parse_sample(form.get("data", ""), field="data"))
+        event = NewEvent(form.get("type", "").strip() or NewTrial().type, data)
+        trial = await try_endpoint(page.context, endpoint.organization_id, endpoint.id, event, dry_run=False)
+    except (Conflict, Invalid, RateLimited, UnknownEventType) as error:
+        return await _show(page, error=error, form=form)
+    return await _show(page, trial=TrialView.of(trial), form=form)
 
 
 async def rotate(page: PageRequest) -> Response:

@@ -61,8 +61,11 @@ async def start(page: PageRequest) -> Response:
     form = {name: value for name, value in (await page.form()).items() if value.strip()}
     if not is_confirmed(form):
         return await _wizard(page, form, error="Type the number of deliveries, as the page shows it.", status=400)
-    chosen = _new_replay(form)
-    report = await start_replay(page.context, page.actor, chosen.selection(), rate=chosen.rate)
+    try:
+        chosen = _new_replay(form)
+        report = await start_replay(page.context, page.actor, chosen.selection(), rate=chosen.rate)
+    except Invalid as error:
+        return await _wizard(page, form, error=error.message, status=400)
     return page.redirect(f"{BASE}/replays/{report.replay.id}", notice="replay-started")
 
 
@@ -82,8 +85,15 @@ async def cancel(page: PageRequest) -> Response:
 async def _wizard(
     page: PageRequest, given: Mapping[str, str], *, error: str | None = None, status: int = 200
 ) -> Response:
-    chosen = _new_replay(given, counts_only=True)
-    preview, count = await _count(page, chosen.selection())
+    """What was chosen and how many that are; with what is wrong, where it was typed in."""
+    preview: ReplayPreview | None = ReplayPreview((), (), 0)
+    count, rate = 0, DEFAULT_RATE
+    try:
+        chosen = _new_replay(given, counts_only=True)
+        rate = chosen.rate
+        preview, count = await _count(page, chosen.selection())
+    except Invalid as invalid:
+        error, status = error or invalid.message, 400
     return page.render(
         "dashboard/replay_new.html",
         status=status,
@@ -91,8 +101,8 @@ async def _wizard(
         chosen={name: given[name] for name in _FIELDS if name in given},
         preview=preview,
         count=count,
-        rate=chosen.rate,
-        seconds=count // chosen.rate + 1,
+        rate=rate,
+        seconds=count // rate + 1,
         confirm_above=CONFIRM_ABOVE,
         reasons=[*DeadLetterReason],
         status_classes=STATUS_CLASSES,

@@ -33,8 +33,8 @@ from ...customers.event_types import list_views
 from ...customers.trials import TrialView
 from ...http.errors import status_of
 from ..page import PageRequest
+from ..samples import parse_sample, sample_data
 from .fields import read_since
-from .samples import parse_sample, sample_data
 from .surface import BASE, get, limit_actions, organization_of, post
 
 PERIODS = {"1 hour": timedelta(hours=1), "24 hours": timedelta(days=1), "7 days": timedelta(days=7)}

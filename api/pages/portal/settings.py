@@ -18,7 +18,7 @@ from sendoff.store.tables import Endpoint
 from ...customers.event_types import list_views
 from ...http.errors import status_of
 from ..page import PageRequest
-from .samples import parse_sample, sample_data
+from ..samples import parse_sample, sample_data
 from .settings_form import AUTH_FIELDS, AUTH_LABELS, KEEP, SECRETS, SettingsForm
 from .surface import BASE, get, organization_of, post
 

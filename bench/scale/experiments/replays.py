@@ -37,6 +37,9 @@ _REPLAY_RATE = 300
 _MEASURED_TIMES = 5
 """How many times `--seconds` live events are sent for, so that their p99 is of thousands; no longer than the replay."""
 
+_REFUSED = 0.01
+"""The share of publishes that may fail: on a busy machine the API closes a connection that it heard nothing from."""
+
 _POLL_SECONDS = 1.0
 _STALLED_AFTER_SECONDS = 60.0
 
@@ -84,7 +87,7 @@ async def _latencies(bench: Bench) -> list[float]:
     receiver = bench.meter.receiver
     receiver.reset()
     outcome = await asyncio.to_thread(run_load, bench.singles(rate=_LIVE_RATE), bench.directory)
-    if outcome.refused:
+    if outcome.refused > outcome.answered * _REFUSED:
         raise RuntimeError(f"{outcome.refused} requests were refused, the first with:\n{outcome.refusal}")
     arrived: dict[bytes, float] = {}
 

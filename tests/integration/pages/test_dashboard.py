@@ -391,6 +391,22 @@ async def test_a_filter_that_is_wrong_is_named(operator: Visitor) -> None:
         assert '<form class="filters"' in answer.text  # to correct it where it was made
 
 
+async def test_a_form_that_is_wrong_comes_back_with_what_was_typed(
+    api: ApiFixture, operator: Visitor, receiver: Receiver
+) -> None:
+    webhook = await api.register(receiver.url("/hook"))
+    for path in ("/dashboard/replays/new", "/dashboard/dead-letters/discard"):
+        answer = await operator.get(f"{path}?since=yesterday")
+        assert answer.status_code == 400, path
+        assert 'value="yesterday"' in answer.text, path
+    ids = await operator.get("/dashboard/replays/new?delivery_ids=some")
+    assert (ids.status_code, ">some</textarea>" in ids.text) == (400, True)
+    page = await operator.open(f"/dashboard/endpoints/{webhook['id']}")
+    wrong = await operator.submit(page, "/test", type="upload.completed", data='{"a": ')
+    assert wrong.status_code == 400
+    assert "{&#34;a&#34;: </textarea>" in wrong.text
+
+
 async def test_the_colour_scheme_is_kept(operator: Visitor) -> None:
     page = await operator.open("/dashboard/deliveries?state=dead")
     assert 'data-scheme="auto"' in page.text

@@ -1,4 +1,4 @@
-"""Sample events, by which customers try an endpoint or its expressions."""
+"""Sample events, by which people try an endpoint or its expressions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import orjson
 from sendoff.errors import Invalid
 from sendoff.policy.endpoints.matching import matches
 
-from ...customers.event_types import EventTypeView
+from ..customers.event_types import EventTypeView
 
 
 def sample_data(types: Sequence[EventTypeView], subscribed: Sequence[str], wanted: str) -> tuple[str, str]:
