@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sendoff.errors import SendoffError
 from sendoff.observability.statistics import Statistics
+from sendoff.processes.memory import return_memory_regularly
 from sendoff.processes.startup import open_context
 from sendoff.settings import Settings
 
@@ -104,10 +105,12 @@ def create_app(settings: Settings) -> FastAPI:
         async with open_context(settings, traced_as="sendoff-web") as context:
             app.state.context = context
             context.service(Brand.of)  # a logo that cannot be used is said at start, not at the first page
-            flushing = asyncio.create_task(Statistics.of(context).flush_regularly())
+            regularly = (Statistics.of(context).flush_regularly(), return_memory_regularly())
+            background = [asyncio.create_task(each) for each in regularly]
             yield
-            flushing.cancel()
-            await asyncio.gather(flushing, return_exceptions=True)
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
 
     app = Api(
         lifespan=lifespan,

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 from sendoff.endpoints.listening import EventFeed
 from sendoff.errors import SendoffError
 from sendoff.observability.logging import configure_logging, log_dangers
+from sendoff.processes.memory import keep_arenas_few
 from sendoff.processes.process import (
     disable_core_dumps,
     make_files_private,
@@ -121,6 +122,7 @@ def serve() -> int:
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
     disable_core_dumps()
+    keep_arenas_few()
     make_files_private()
     try:
         settings = load()

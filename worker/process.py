@@ -14,6 +14,7 @@ from sendoff import settings
 from sendoff.context import Context
 from sendoff.errors import SendoffError, Unavailable
 from sendoff.observability.logging import configure_logging, log_dangers
+from sendoff.processes.memory import keep_arenas_few, return_memory_regularly
 from sendoff.processes.process import disable_core_dumps, make_files_private, notify_ready, raise_descriptor_limit
 from sendoff.processes.startup import open_context
 from sendoff.server_urls.database import is_on_this_machine
@@ -31,6 +32,7 @@ _DATABASE_WAIT_SECONDS = 1.0
 def run() -> int:
     """Work until SIGTERM or SIGINT. Returns 1, with a sentence on standard error, when that is not possible."""
     disable_core_dumps()
+    keep_arenas_few()
     make_files_private()
     try:
         loaded = settings.load()
@@ -54,7 +56,7 @@ async def serve(settings: Settings) -> None:
     check_public_url(settings)
     health = WorkerHealth()
     server = serve_health(settings, health)
-    beating = asyncio.create_task(health.beat())
+    background = [asyncio.create_task(each) for each in (health.beat(), return_memory_regularly())]
     try:
         while not stop.is_set():
             try:
@@ -66,7 +68,8 @@ async def serve(settings: Settings) -> None:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), _DATABASE_WAIT_SECONDS)
     finally:
-        beating.cancel()
+        for task in background:
+            task.cancel()
         if server is not None:
             server.shutdown()
             server.server_close()
