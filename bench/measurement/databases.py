@@ -79,13 +79,18 @@ class Postgres:
     name = "PostgreSQL"
 
     def __init__(self, directory: Path, settings: Mapping[str, str] = POSTGRES_SETTINGS) -> None:
+        """Start the server below `directory`, made anew unless it is there already."""
         self._directory = directory / "postgres"
         self._server = PostgresServer(self._directory, settings=settings)
-        self._server.create()
+        self.url = self._server.url("sendoff")
+        is_new = not self._directory.exists()
+        if is_new:
+            self._server.create()
         self._server.start()
-        self.url = self._server.create_database("sendoff")
-        self._server.execute("CREATE ROLE bench SUPERUSER LOGIN")
-        self._server.execute("CREATE EXTENSION pg_stat_statements", database="sendoff")
+        if is_new:
+            self._server.create_database("sendoff")
+            self._server.execute("CREATE ROLE bench SUPERUSER LOGIN")
+            self._server.execute("CREATE EXTENSION pg_stat_statements", database="sendoff")
         self.pids = [int((self._directory / "data" / "postmaster.pid").read_text().split()[0])]
         self.observer_pid: int | None = None
         self._connection: asyncpg.Connection | None = None

@@ -42,6 +42,7 @@ class ScaleOptions:
     workers: tuple[int, ...]
     seconds: float
     idle_seconds: float
+    histories: Path | None
     write: bool
 
 
@@ -80,6 +81,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--workers", type=_numbers, default=(1, 2, 4), help="numbers of worker processes")
     add("--seconds", type=float, default=6.0, help="how long a load is sent")
     add("--idle-seconds", type=float, default=30.0, help="how long idleness is watched")
+    add(
+        "--histories",
+        type=lambda text: Path(text).resolve(),
+        help="a folder where the histories of `partitions` are kept, and found again by the next run",
+    )
     add(
         "--write",
         action="store_true",

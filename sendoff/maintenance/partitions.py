@@ -12,7 +12,7 @@ from sendoff.maintenance.throttle import pause_after
 from sendoff.policy.partitions import Partition, RowByRow, expired, length_of, next_boundary, row_by_row
 from sendoff.store.partitions.convert import abandon_conversion
 from sendoff.store.partitions.layout import may_change, read_partitions
-from sendoff.store.partitions.retire import add_partition, retire
+from sendoff.store.partitions.retire import add_partition, remove_dropped, retire
 from sendoff.store.queries.installation import retention
 
 _log = structlog.get_logger(__name__)
@@ -42,6 +42,7 @@ async def tend_partitions(context: Context, *, finished: datetime) -> tuple[int,
             return 0, RowByRow(None)
     await _make_next(context, partitions[-1], now)
     dropped = await _drop(context, expired(partitions, until=finished), finished)
+    await remove_dropped(context.database)
     async with context.database.read() as tx:
         left = row_by_row(await read_partitions(tx), until=finished)
     if dropped and left.created_until is not None:
@@ -58,12 +59,11 @@ async def _make_next(context: Context, newest: Partition, now: datetime) -> None
 async def _drop(context: Context, found: list[Partition], finished: datetime) -> int:
     if not found:
         return 0
-    started = context.clock.monotonic()
     retired = await retire(context.database, found, until=finished)
     if retired is None:
         _log.warning("partitions_not_dropped", partitions=len(found))
         return 0
-    seconds = round(context.clock.monotonic() - started, 3)
+    seconds = round(retired.seconds, 3)
     _log.info("partitions_dropped", partitions=retired.partitions, deliveries_kept=retired.kept, seconds=seconds)
     return retired.partitions
 

@@ -27,12 +27,12 @@ _PAYLOAD = 1024
 _LEASE = timedelta(seconds=20)
 
 
-def hot_path(context: Context, endpoints: Sequence[SeedEndpoint]) -> Routine:
-    """A hundred deliveries' way through the database, for as many endpoints as there are."""
+def hot_path(context: Context, endpoints: Sequence[SeedEndpoint], *, batch: int = _BATCH) -> Routine:
+    """A batch of deliveries on their way through the database, for as many endpoints as there are."""
 
     async def accept(_: Any) -> list[str]:
         now = context.clock.now()
-        chosen = [endpoints[number % len(endpoints)] for number in range(_BATCH)]
+        chosen = [endpoints[number % len(endpoints)] for number in range(batch)]
         rows = [_event(endpoint) for endpoint in chosen]
         made = [
             NewDelivery(new_id(), event.id, endpoint.id, endpoint.organization_id, now, DeliveryState.PENDING)
@@ -65,13 +65,13 @@ def hot_path(context: Context, endpoints: Sequence[SeedEndpoint]) -> Routine:
         lease_token, taken = claimed
         now = context.clock.now()
         done = [_success(one.delivery.id, lease_token, now) for one in taken]
-        if len((await context.hot.record(done, now=now, failing_at=10)).claims) != _BATCH:
+        if len((await context.hot.record(done, now=now, failing_at=10)).claims) != batch:
             raise RuntimeError("not everything that was claimed could be recorded")
 
     return (
-        QueryStep(f"accept {_BATCH} events", accept),
-        QueryStep(f"claim {_BATCH} deliveries", claim),
-        QueryStep(f"record {_BATCH} deliveries", record),
+        QueryStep(f"accept {batch} events", accept),
+        QueryStep(f"claim {batch} deliveries", claim),
+        QueryStep(f"record {batch} deliveries", record),
     )
 
 

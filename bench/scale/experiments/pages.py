@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +21,7 @@ from bench.table import aligned, number
 from sendoff.accounts.page_sessions import ACT, VIEW, NewLink, SessionKind, create_link, open_link
 from sendoff.audit import Actor
 from sendoff.clock import SystemClock
+from sendoff.context import Context
 from sendoff.processes.startup import open_context
 from sendoff.settings import load
 
@@ -27,7 +30,7 @@ _ROUNDS = 9
 _WAITING_EVERY = 11
 _DAYS = 20
 
-_PAGES = (
+PAGES = (
     "/dashboard",
     "/dashboard/events",
     "/dashboard/events/{event}",
@@ -54,10 +57,10 @@ _PAGES = (
     "/dashboard/system",
 )
 
-_SOME = """
+SOME = """
     SELECT delivery_id::text AS delivery, event_id AS event, endpoint_id::text AS endpoint,
         organization_id::text AS organization
-    FROM dead_letters ORDER BY id DESC OFFSET 1000 LIMIT 1
+    FROM dead_letters ORDER BY id DESC OFFSET 10 LIMIT 1
 """
 
 
@@ -82,22 +85,28 @@ async def measure_pages(options: ScaleOptions, directory: Path) -> str:
         )
         await seed(site.database, rows)
         connection = await site.database.open_connection()
-        some = dict(await connection.fetchrow(_SOME))
+        some = dict(await connection.fetchrow(SOME))
         await connection.close()
         environment = site.servers.environment
         settings = load(**{name.removeprefix("SENDOFF_").lower(): value for name, value in environment.items()})
-        async with open_context(settings) as context:
-            app = create_app(settings)
-            app.state.context = context
-            link = NewLink(SessionKind.OPERATOR, {VIEW, ACT}, expires_seconds=60, session_seconds=3_600)
-            token, _ = await create_link(context, Actor("bench"), link)
-            session = await open_link(context, token, SessionKind.OPERATOR, request_id=None)
-            cookies = {f"sendoff-{SessionKind.OPERATOR}": session.token}
-            transport = httpx.ASGITransport(app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://localhost", cookies=cookies) as client:
-                found = [await _measure(client, path.format(**some)) for path in _PAGES]
+        async with open_context(settings) as context, open_dashboard(context) as client:
+            found = [await _measure(client, path.format(**some)) for path in PAGES]
     table = [["", "ms", "kB"], *([page.path, number(page.milliseconds), number(page.kilobytes)] for page in found)]
     return f"{options.dead_letters:,} deliveries, ten of eleven dead and the others waiting.\n\n{aligned(table)}"
+
+
+@asynccontextmanager
+async def open_dashboard(context: Context) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the pages, with a session of an operator."""
+    app = create_app(context.settings)
+    app.state.context = context
+    link = NewLink(SessionKind.OPERATOR, {VIEW, ACT}, expires_seconds=60, session_seconds=3_600)
+    token, _ = await create_link(context, Actor("bench"), link)
+    session = await open_link(context, token, SessionKind.OPERATOR, request_id=None)
+    cookies = {f"sendoff-{SessionKind.OPERATOR}": session.token}
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost", cookies=cookies) as client:
+        yield client
 
 
 async def _measure(client: httpx.AsyncClient, path: str) -> _Page:

@@ -1,184 +1,155 @@
-"""A history in partitions: what claims and lists cost, and what it takes to drop a partition with all but its dead."""
+"""A history in partitions: what claims, lists and pages cost, and how long it takes to drop a partition."""
 
 from __future__ import annotations
 
 import asyncio
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
-from bench.measurement.databases import POSTGRES_SETTINGS
+import asyncpg
+import httpx
+
+from bench.measurement.databases import Postgres
+from bench.scale.asking import Asked, Cost, QueryStep, Routine, ask_side_by_side
+from bench.scale.experiments.hot_statements import background, hot_path
+from bench.scale.experiments.lists import Sample, lists
+from bench.scale.experiments.pages import PAGES, SOME, open_dashboard
+from bench.scale.filling import DAYS, ENDPOINTS, endpoint, fill
 from bench.scale.options import ScaleOptions
-from bench.table import aligned
-from sendoff.ids import new_event_id, new_id
-from sendoff.policy.delivery.admission import Quotas
-from sendoff.policy.partitions import expired, length_of, next_boundary
-from sendoff.policy.states import DeliveryState
-from sendoff.store.engine.batch import execute
-from sendoff.store.engine.database import Database, migrate
-from sendoff.store.hot import open_hot_store
-from sendoff.store.partitions.convert import convert
-from sendoff.store.partitions.layout import read_partitions, run
-from sendoff.store.partitions.retire import add_partition, retire
-from sendoff.store.queries.traffic.deliveries import NewDelivery, find_due
-from sendoff.store.queries.traffic.events import NewEventRow
-from tests.support.postgres import PostgresServer
+from bench.table import aligned, number
+from sendoff.context import Context
+from sendoff.ids import row_id_at
+from sendoff.policy.partitions import expired
+from sendoff.processes.startup import open_context
+from sendoff.settings import load
+from sendoff.store.engine.database import Database
+from sendoff.store.partitions.layout import read_partitions
+from sendoff.store.partitions.retire import retire
+from tests.support.valkey import ValkeyServer
 
-Figures = dict[str, str]
+_FEW = 1_000_000
+_HOT_ROUNDS, _ROUNDS = 60, 9
+_NOT_DROPPED = timedelta(days=5)
+"""Partitions that end later than this before now are not dropped."""
 
-_DAYS = 38
-_ENDPOINTS = 1_000
-_AT_ONCE = 250_000
-_ORGANIZATION = "01900000-0000-7000-8000-000000000001"
-_ENDPOINT = "('01900000-0000-7000-8000-' || lpad((i % {count})::text, 12, '0'))::uuid"
+_FROM = "SELECT event_id, id::text, created_at FROM deliveries WHERE id >= $1::uuid ORDER BY id LIMIT 1"
+_WAL = "SELECT pg_current_wal_insert_lsn()"
 
-_ROWS = """
-    CREATE TEMP TABLE made ON COMMIT DROP AS
-    SELECT i, to_timestamp(ms / 1000.0) AS at, 'evt_' || h || substr(r, 1, 12) AS event_id,
-        (substr(h, 1, 8) || '-' || substr(h, 9, 4) || '-7' || substr(r, 1, 3) || '-8' || substr(r, 4, 3) || '-'
-            || substr(r, 7, 12))::uuid AS id,
-        CASE WHEN i % 1000 = 7 THEN 'dead' ELSE 'delivered' END AS state
-    FROM (
-        SELECT i, {first}::bigint + i::bigint * {span}::bigint / {number} AS ms,
-            lpad(to_hex({first}::bigint + i::bigint * {span}::bigint / {number}), 12, '0') AS h, md5(i::text) AS r
-        FROM generate_series({begin}, {end}) AS i
-    ) AS timed
-"""
-_FILL = (
-    f"""
-    INSERT INTO events (id, organization_id, type, data, occurred_at, created_at, delivery_count)
-    SELECT event_id, '{_ORGANIZATION}', 'upload.completed', '{{"upload":{{"id":"' || event_id || '"}}}}', at, at, 1
-    FROM made
-    """,  # noqa: S608 - constants of this module
-    f"""
-    INSERT INTO deliveries (id, event_id, endpoint_id, organization_id, state, attempt_count, created_at,
-        last_attempt_at, last_response_status, delivered_at)
-    SELECT id, event_id, {_ENDPOINT.format(count=_ENDPOINTS)}, '{_ORGANIZATION}', state, 1, at, at,
-        CASE state WHEN 'dead' THEN 500 ELSE 200 END, CASE state WHEN 'delivered' THEN at END FROM made
-    """,  # noqa: S608 - constants of this module
-    """
-    INSERT INTO attempts (delivery_id, number, started_at, duration_ms, outcome, response_status)
-    SELECT id, 1, at, 5, 'ok', 200 FROM made
-    """,
-)
-_ENDPOINT_ROWS = f"""
-    INSERT INTO organizations (id, name, created_at) VALUES ('{_ORGANIZATION}', 'bench', now());
-    INSERT INTO endpoints (id, organization_id, dialect, url, events, state, secret, consecutive_failures, drain_due,
-        ordered, last_sequence, created_at, updated_at, last_success_at)
-    SELECT {_ENDPOINT.format(count=_ENDPOINTS)}, '{_ORGANIZATION}', 'standard', 'https://bench.example', '["*"]',
-        'active', '', 0, FALSE, FALSE, 0, now(), now(), now() FROM generate_series(0, {_ENDPOINTS - 1}) AS i
-"""  # noqa: S608 - constants of this module
+
+@dataclass(frozen=True, slots=True)
+class _History:
+    """A filled database, and what asks it: the product, and the observer on a connection of its own."""
+
+    number: int
+    database: Postgres
+    context: Context
+    connection: asyncpg.Connection
+    pages: httpx.AsyncClient
 
 
 async def measure_partitions(options: ScaleOptions, directory: Path) -> str:
-    """A tenth of the rows, then all of them; one of a thousand deliveries is dead, and stays."""
-    columns = [options.rows // 10, options.rows]
-    figures = [await _measure(directory, number) for number in columns]
-    head = ["", *(f"{number:,} deliveries" for number in columns)]
-    return aligned([head, *([name, *(found[name] for found in figures)] for name in figures[0])])
-
-
-async def _measure(directory: Path, number: int) -> Figures:
-    settings = {key: value for key, value in POSTGRES_SETTINGS.items() if key != "shared_preload_libraries"}
-    server = PostgresServer(directory / f"postgres-{number}", settings=settings)
-    server.create()
-    server.start()
+    """A million deliveries beside all of them, asked in turns; one of a thousand is dead, and stays."""
+    folder = options.histories or directory
+    numbers = [min(_FEW, options.rows // 10), options.rows]
+    for one in numbers:
+        await asyncio.to_thread(fill, folder / str(one), one)
+    valkey = ValkeyServer(directory)
+    await asyncio.to_thread(valkey.start)
     try:
-        url = server.create_database("sendoff")
-        await asyncio.to_thread(migrate, url)
-        now = datetime.now(UTC)
-        began = now - timedelta(days=_DAYS)
-        await convert(url, now=began)
-        database = Database.open(url, command_seconds=None)
-        try:
-            await _make_partitions(database, now)
-            await _fill(database, number, began, now - timedelta(hours=1))
-            return {
-                **await _measure_claims(database),
-                **await _measure_looks(database),
-                **await _measure_drops(database, now),
-            }
-        finally:
-            await database.close()
+        async with AsyncExitStack() as stack:
+            histories = [await stack.enter_async_context(_open(folder, one, valkey.url)) for one in numbers]
+            compared = [
+                await _compare(histories, _hot, rounds=_HOT_ROUNDS),
+                await _compare(histories, _looks),
+                await _compare(histories, _pages),
+            ]
+            wal = [await _measure_wal(one) for one in histories]
+            dropped = [await _measure_drops(one.context.database) for one in histories]
     finally:
-        server.stop()
+        valkey.stop()
+    others = [
+        ["", *(f"{one:,} deliveries" for one in numbers)],
+        ["bytes of WAL for a delivery, in batches of 100", *wal],
+        *([what, *(figures[what] for figures in dropped)] for what in dropped[0]),
+    ]
+    return "\n\n".join([*compared, aligned(others)])
 
 
-async def _make_partitions(database: Database, now: datetime) -> None:
-    """Those that a worker would have made day by day."""
-    while True:
-        async with database.read() as tx:
-            newest = (await read_partitions(tx))[-1]
-        if newest.lower is None or newest.lower > now:
-            return
-        boundary = next_boundary(newest, now=newest.lower, length=length_of(30))
-        if boundary is None or not await add_partition(database, newest, boundary):
-            raise RuntimeError("a partition could not be made")
+@asynccontextmanager
+async def _open(folder: Path, number: int, redis_url: str) -> AsyncIterator[_History]:
+    database = await asyncio.to_thread(Postgres, folder / str(number))
+    try:
+        connection = await database.open_connection()
+        settings = load(database_url=database.url, redis_url=redis_url, secret_keys=["b" * 32])
+        try:
+            async with open_context(settings) as context, open_dashboard(context) as pages:
+                yield _History(number, database, context, connection, pages)
+        finally:
+            await connection.close()
+    finally:
+        await asyncio.to_thread(database.stop)
 
 
-async def _fill(database: Database, number: int, began: datetime, until: datetime) -> None:
-    first = int(began.timestamp() * 1000)
-    span = int(until.timestamp() * 1000) - first
-    for begin in range(0, number, _AT_ONCE):
-        end = min(begin + _AT_ONCE, number) - 1
-        made = _ROWS.format(first=first, span=span, number=number, begin=begin, end=end)
-        async with database.write() as tx:
-            await run(tx, ["SET LOCAL synchronous_commit = off", made, *_FILL])
-    async with database.write() as tx:
-        await run(tx, [*_ENDPOINT_ROWS.split(";"), "ANALYZE events, deliveries, attempts"])
-
-
-async def _measure_claims(database: Database) -> Figures:
-    hot, figures = open_hot_store(database), Figures()
-    for size, times in ((1, 300), (100, 60)):
-        took = []
-        for _ in range(times):
-            now = datetime.now(UTC)
-            events = [
-                NewEventRow(new_event_id(), _ORGANIZATION, "upload.completed", "{}", now, now, None, 1)
-                for _ in range(size)
-            ]
-            ids = [new_id() for _ in range(size)]
-            deliveries = [
-                NewDelivery(id_, event.id, _endpoint(place), _ORGANIZATION, now, DeliveryState.PENDING)
-                for place, (id_, event) in enumerate(zip(ids, events, strict=True))
-            ]
-            await hot.accept(events, deliveries, now=now)
-            quotas = Quotas(known={}, default=size, unproven=size)
-            until = now + timedelta(minutes=1)
-            took.append(
-                await _timed(lambda: hot.claim_due(ids, quotas=quotas, lease_token=new_id(), now=now, until=until))  # noqa: B023
-            )
-        figures[f"claim of {size}, ms: median and least"] = _in_words(took)
-    return figures
-
-
-async def _measure_looks(database: Database) -> Figures:
-    hot, now = open_hot_store(database), datetime.now(UTC)
-
-    async def due() -> None:
-        async with database.read() as tx:
-            await find_due(tx, now=now, enqueued_until=now, limit=500)
-
-    async def listed() -> None:
-        async with database.read() as tx:
-            newest = "SELECT * FROM deliveries WHERE endpoint_id = :endpoint_id ORDER BY id DESC LIMIT 100"
-            await execute(tx, newest, endpoint_id=_endpoint(1))
-
-    asked: dict[str, Callable[[], Awaitable[object]]] = {
-        "look for work": lambda: hot.look_for_work(now=now, enqueued_until=now),
-        "sweep, nothing due": due,
-        "list: newest 100 of an endpoint": listed,
+async def _compare(
+    histories: Sequence[_History],
+    routines_of: Callable[[_History], Awaitable[Sequence[Routine]]],
+    *,
+    rounds: int = _ROUNDS,
+) -> str:
+    asked = [Asked(one.connection, await routines_of(one)) for one in histories]
+    costs = await ask_side_by_side(asked, rounds=rounds)
+    whats: dict[str, Callable[[Cost], str]] = {
+        "ms": lambda cost: number(cost.milliseconds),
+        "CPU ms": lambda cost: number(cost.cpu_ms),
+        "pages": lambda cost: f"{cost.pages:,}",
     }
-    return {
-        f"{what}, ms: median and least": _in_words([await _timed(ask) for _ in range(50)])
-        for what, ask in asked.items()
-    }
+    head = ["", *(f"{what}, {one.number:,}" for what in whats for one in histories)]
+    rows = [[step, *(shown(each[step]) for shown in whats.values() for each in costs)] for step in costs[0]]
+    return aligned([head, *rows])
 
 
-async def _measure_drops(database: Database, now: datetime) -> Figures:
+async def _hot(history: _History) -> Sequence[Routine]:
+    endpoints = [endpoint(place) for place in range(ENDPOINTS)]
+    return [hot_path(history.context, endpoints, batch=batch) for batch in (1, 100)]
+
+
+async def _looks(history: _History) -> Sequence[Routine]:
+    middle = datetime.now(UTC) - timedelta(days=DAYS / 2)
+    sample = Sample(endpoint(0), endpoint(ENDPOINTS), *await history.connection.fetchrow(_FROM, row_id_at(middle)))
+    return [*background(history.context), *lists(history.context, sample)]
+
+
+async def _pages(history: _History) -> Sequence[Routine]:
+    some = dict(await history.connection.fetchrow(SOME))
+    return [[QueryStep(path.partition("=0")[0], partial(_show, history.pages, path.format(**some)))] for path in PAGES]
+
+
+async def _show(client: httpx.AsyncClient, path: str, _: object) -> None:
+    answer = await client.get(path)
+    if answer.status_code != httpx.codes.OK:
+        raise RuntimeError(f"{path} was answered {answer.status_code}")
+
+
+async def _measure_wal(history: _History) -> str:
+    """What is written to the log for a delivery's way from acceptance to its record."""
+    [routine] = [hot_path(history.context, [endpoint(place) for place in range(ENDPOINTS)])]
+    await history.connection.execute("CHECKPOINT")
+    before = await history.connection.fetchval(_WAL)
+    for _ in range(_HOT_ROUNDS):
+        given: object = None
+        for step in routine:
+            given = await step.ask(given)
+    written = await history.connection.fetchval("SELECT pg_current_wal_insert_lsn() - $1::pg_lsn", before)
+    return f"{int(written) // (_HOT_ROUNDS * 100):,}"
+
+
+async def _measure_drops(database: Database) -> dict[str, str]:
     """Drop one partition after the other, as retention does, while another session asks for a delivery."""
     took: list[float] = []
     waited: list[float] = []
@@ -187,8 +158,9 @@ async def _measure_drops(database: Database, now: datetime) -> Figures:
         async with database.read() as tx:
             partitions = await read_partitions(tx)
         until = next(one.upper for one in partitions if not one.is_kept)
-        if until is None or until > now - timedelta(days=5):
+        if until is None or until > datetime.now(UTC) - _NOT_DROPPED:
             return {
+                "partitions dropped one after the other": str(len(took)),
                 "drop a partition, s: median and longest": f"{statistics.median(took):.2f}, {max(took):.2f}",
                 "kept of all that were dropped": f"{kept:,}",
                 "longest that another session waited, s": f"{max(waited):.2f}",
@@ -206,21 +178,8 @@ async def _measure_drops(database: Database, now: datetime) -> Figures:
 async def _ask_on(database: Database, waited: list[float]) -> None:
     direct = database.direct
     assert direct is not None  # noqa: S101 - PostgreSQL
-    question = "SELECT state FROM deliveries WHERE id = $1::uuid"
     while True:
-        waited.append(await _timed(lambda: direct.fetch(question, _ORGANIZATION)))
+        started = time.perf_counter()
+        await direct.fetch("SELECT state FROM deliveries WHERE id = $1::uuid", endpoint(0).id)
+        waited.append(time.perf_counter() - started)
         await asyncio.sleep(0.005)
-
-
-async def _timed(work: Callable[[], Awaitable[object]]) -> float:
-    started = time.perf_counter()
-    await work()
-    return time.perf_counter() - started
-
-
-def _endpoint(place: int) -> str:
-    return f"01900000-0000-7000-8000-{place % _ENDPOINTS:012d}"
-
-
-def _in_words(seconds: list[float]) -> str:
-    return f"{statistics.median(seconds) * 1000:.2f}, {min(seconds) * 1000:.2f}"

@@ -90,7 +90,7 @@ def make_partition(table: str, suffix: str, *, like: str, indexes: Iterable[Inde
     name = f"{table}_{suffix}"
     return [
         f"CREATE TABLE {name} (LIKE {like} {_LIKE}{check})",
-        *(_make_index(name, suffix, index) for index in indexes),
+        *(add_index(name, suffix, index) for index in indexes),
     ]
 
 
@@ -108,7 +108,7 @@ async def run(tx: Transaction, statements: Sequence[str]) -> None:
         await connection.exec_driver_sql(statement)
 
 
-def _make_index(table: str, suffix: str, index: IndexOf) -> str:
+def add_index(table: str, suffix: str, index: IndexOf) -> str:
     name = f"{index.name}_{suffix}"
     if index.is_primary_key:
         columns = index.definition[index.definition.index("(") :]

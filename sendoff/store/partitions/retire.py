@@ -1,11 +1,13 @@
 """Adds a partition after the newest, and drops the oldest with all rows but those that must stay.
 
-Both change the catalogue under a lock that keeps everybody out: for milliseconds, and waited for briefly.
+Both change the catalogue under a lock that keeps everybody out: for milliseconds, and waited for briefly. So what takes
+long is done before and after: what stays is read from the disk, and the files of what went are removed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -38,6 +40,7 @@ _BRIEFLY = ("SET LOCAL lock_timeout = '200ms'", "SET LOCAL statement_timeout = '
 _WAIT_FOR_ROWS = "SET LOCAL lock_timeout = '2s'"
 _NO_TIMEOUT = "SET LOCAL statement_timeout = 0"
 _BY_INDEXES = [f"SET LOCAL enable_{way} = off" for way in ("seqscan", "hashjoin", "mergejoin")]
+_DROPPED = "dropped_"
 _WAITED_TOO_LONG = ("55P03", "57014", "40P01")  # `lock_timeout`, `statement_timeout`, waiting for each other
 
 # Each part is found by a partial index: a partition may hold millions of rows, of which hardly any stays.
@@ -51,12 +54,27 @@ _STAYING = """
 _EVENTS_OF_LATER = "SELECT event_id FROM {name} WHERE event_id < :after_events"
 
 
+# What a copy is going to read, so that the copy, whose transaction others may wait for, finds it in memory.
+_READ_AHEAD = """
+    WITH staying AS MATERIALIZED (SELECT id, event_id FROM {deliveries} WHERE id IN ({staying})),
+    their_events AS MATERIALIZED (SELECT event_id FROM staying UNION {events_of_later})
+    SELECT
+        (SELECT count(a.outcome) FROM {attempts} a WHERE a.delivery_id IN (SELECT id FROM staying)),
+        (SELECT sum(length(e.data)) FROM {events} e WHERE e.id IN (SELECT event_id FROM their_events)),
+        (SELECT count(*) FROM {deliveries} d WHERE d.event_id IN (SELECT event_id FROM their_events))
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Retired:
-    """How many partitions were dropped, and how many of their deliveries stay in the one that replaces them."""
+    """How many partitions were dropped, and how many of their deliveries stay in the one that replaces them.
+
+    `seconds` is how long the transaction took that did it.
+    """
 
     partitions: int
     kept: int
+    seconds: float
 
 
 class _Busy(Exception):
@@ -94,36 +112,75 @@ async def retire(database: Database, expired: Sequence[Partition], *, until: dat
     """Drop the oldest partitions, and put what must stay of them into one that takes their place.
 
     What stays: deliveries that are not delivered, or were only after `until`, and events of which any delivery stays
-    anywhere. None if others were in the way, or if too many stay; both leave everything as it was.
+    anywhere. None if others were in the way, or if too many stay; both leave everything as it was. The tables of the
+    dropped ones are left behind, and belong to nothing: `remove_dropped` removes them.
     """
     boundary = expired[-1].upper
     assert boundary is not None  # noqa: S101 - the newest partition never expires
     kept = Partition(suffix_kept(boundary), None, boundary)
     try:
-        async with database.write() as tx:
+        async with database.read() as tx:
             partitions = await read_partitions(tx)
             if partitions[: len(expired)] != list(expired):
                 return None
-            await run(tx, [*_BY_INDEXES, _WAIT_FOR_ROWS])
+            await run(tx, _BY_INDEXES)
             move = _Move(tx, kept, expired, partitions[len(expired) :], until, event_id_at(boundary))
             await move.check_number()
+            await move.read_ahead()
+        started = time.monotonic()
+        async with database.write() as tx:
+            if partitions != await read_partitions(tx):
+                return None
+            await run(tx, [*_BY_INDEXES, _WAIT_FOR_ROWS])
+            move = replace(move, tx=tx)
             await move.make()
             number = await move.copy()
             await _lock_all(tx)
             await move.check()
             for table in HISTORY:
-                await run(tx, [f"DROP TABLE {named(table, one)}" for one in expired])
+                await run(tx, [statement for one in expired for statement in _detach(table, one)])
                 await run(tx, [attach(table, kept)])
+        return Retired(len(expired), number, time.monotonic() - started)
     except (_Busy, _TooMany, Unavailable):
         return None
-    return Retired(len(expired), number)
+
+
+def _detach(table: str, partition: Partition) -> list[str]:
+    name = named(table, partition)
+    return [
+        f"ALTER TABLE {table} DETACH PARTITION {name}",
+        f"ALTER TABLE {name} RENAME TO {table}_{_DROPPED}{partition.suffix}",
+    ]
+
+
+async def remove_dropped(database: Database) -> int:
+    """Remove the tables that partitions were until they were dropped, one after the other; return their number.
+
+    The files of some gigabytes take the server a second, in which nobody waits for anything.
+    """
+    async with database.read() as tx:
+        rows = await execute(
+            tx,
+            """
+            SELECT relname FROM pg_class
+            WHERE relkind = 'r' AND NOT relispartition AND relname ~ :pattern AND pg_table_is_visible(oid)
+            """,
+            pattern=f"^({'|'.join(HISTORY)})_{_DROPPED}",
+        )
+        names = [row.relname for row in rows]
+    for name in names:
+        async with database.write() as tx:
+            await run(tx, [f"DROP TABLE IF EXISTS {name}"])
+    return len(names)
 
 
 @dataclass(frozen=True, slots=True)
 class _Move:
     """What stays of `expired` partitions goes to `kept`; `later` ones remain as they are.
 
-    What was copied is locked until the transaction ends, so that the copies stay true.
+    What was copied is locked until the transaction ends, so that the copies stay true: deliveries by their rows, their
+    attempts and events by the tables of the old partition. Locking those by the row as well would write each page that
+    holds one, twice; nothing that happens all the time changes them.
     """
 
     tx: Transaction
@@ -137,6 +194,14 @@ class _Move:
         """Raise _TooMany if more must stay than is copied."""
         if await self._count_staying() > MOST_KEPT:
             raise _TooMany
+
+    async def read_ahead(self) -> None:
+        """Read what is going to be copied, without a lock."""
+        for one in self.expired:
+            names = {table: named(table, one) for table in HISTORY}
+            staying = _STAYING.format(name=names["deliveries"])
+            statement = _READ_AHEAD.format(**names, staying=staying, events_of_later=self._events_of_later())
+            await execute(self.tx, statement, **self._parameters(statement))
 
     async def make(self) -> None:
         """Make the tables that are going to be the partition."""
@@ -153,7 +218,10 @@ class _Move:
         number = 0
         for one in self.expired:
             staying = _STAYING.format(name=named("deliveries", one))
-            number += await self._copy("deliveries", one, columns["deliveries"], f"id IN ({staying})")
+            number += await self._copy("deliveries", one, columns["deliveries"], f"id IN ({staying}) FOR UPDATE")
+        # Not before: whoever records an attempt locks its delivery first, and would be waited for in a circle.
+        old = [named(table, one) for table in ("attempts", "events") for one in self.expired]
+        await run(self.tx, [f"LOCK TABLE {', '.join(old)} IN SHARE MODE"])
         events = f"SELECT event_id FROM {named('deliveries', self.kept)} UNION {self._events_of_later()}"
         for one in self.expired:
             deliveries = f"SELECT id FROM {named('deliveries', self.kept)}"
@@ -180,7 +248,7 @@ class _Move:
             self.tx,
             f"""
             INSERT INTO {named(table, self.kept)} ({columns})
-            SELECT {columns} FROM {named(table, source)} WHERE {condition} FOR UPDATE
+            SELECT {columns} FROM {named(table, source)} WHERE {condition}
             """,
             **self._parameters(condition),
         )
@@ -193,11 +261,19 @@ class _Move:
 
     async def _count_deliveries_anew(self) -> None:
         """An event's `delivery_count` goes down with each of its deliveries that goes."""
-        of_event = "(SELECT count(*) FROM {name} d WHERE d.event_id = e.id)"
-        were = " + ".join(of_event.format(name=named("deliveries", one)) for one in self.expired)
-        stay = of_event.format(name=named("deliveries", self.kept))
+        copied, stay = named("events", self.kept), named("deliveries", self.kept)
+        gone = " UNION ALL ".join(
+            f"SELECT d.event_id FROM {copied} e JOIN {named('deliveries', one)} d ON d.event_id = e.id"
+            f" WHERE NOT EXISTS (SELECT 1 FROM {stay} k WHERE k.id = d.id)"
+            for one in self.expired
+        )
         await execute(
-            self.tx, f"UPDATE {named('events', self.kept)} AS e SET delivery_count = delivery_count - ({were} - {stay})"
+            self.tx,
+            f"""
+            UPDATE {copied} AS e SET delivery_count = delivery_count - gone.number
+            FROM (SELECT event_id, count(*) AS number FROM ({gone}) AS each GROUP BY event_id) AS gone
+            WHERE gone.event_id = e.id
+            """,
         )
 
     def _events_of_later(self) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import insert, text
 
+from sendoff.ids import event_id_at, row_id_at
 from sendoff.policy.states import DeliveryState
 from sendoff.store.engine.database import Database
+from sendoff.store.queries.installation.overview import prefer_indexes
 from sendoff.store.queries.traffic.delivery_history import DeliveryFilter, page
 from sendoff.store.tables import Delivery, Endpoint, Event, Organization
 
@@ -223,7 +225,18 @@ COSTLY_FILTERS = {
 @pytest.mark.parametrize("name", COSTLY_FILTERS)
 async def test_a_page_is_not_looked_for_in_all_of_the_history(long_history: Database, name: str) -> None:
     chosen, expected = COSTLY_FILTERS[name]
-    async with long_history.read() as tx:
+    found, read = await page_and_rows_read(long_history, chosen)
+    assert len(found) == expected
+    assert read <= MOST_ROWS
+
+
+async def page_and_rows_read(
+    database: Database, chosen: DeliveryFilter, *, by_indexes: bool = False
+) -> tuple[Sequence[object], int]:
+    """`by_indexes`: the table is too small for the planner to use them by itself."""
+    async with database.read() as tx:
+        if by_indexes:
+            await prefer_indexes(tx)
         found = await page(tx, chosen, limit=50)
         rows = await tx.execute(
             text(
@@ -231,5 +244,43 @@ async def test_a_page_is_not_looked_for_in_all_of_the_history(long_history: Data
                 " FROM pg_stat_xact_user_tables WHERE relname IN ('deliveries', 'events')"
             )
         )
-    assert len(found) == expected
-    assert rows.scalar_one() <= MOST_ROWS
+        return found, int(rows.scalar_one())
+
+
+@dataclass(frozen=True)
+class TimedRow(OldRow):
+    """Its ids begin with the time at which it was made, as the product's do."""
+
+    @property
+    def id(self) -> str:
+        return row_id_at(self.created_at)
+
+    @property
+    def event_id(self) -> str:
+        return event_id_at(self.created_at)
+
+
+TIMED = 4_000
+"""Rows, of which a day has 144; the newer half would be read without a bound."""
+
+
+async def test_a_time_long_ago_is_found_by_ids_unless_clocks_differ(postgres_url: str) -> None:
+    """The same condition on the rows of another clock must find the same, however long it takes."""
+    middle = TimedRow(TIMED // 2).created_at
+    of_a_day = DeliveryFilter(since=middle - timedelta(days=1), until=middle)
+    chosen = [of_a_day, replace(of_a_day, endpoint_id=ENDPOINT_IDS[-1])]
+    chosen.append(replace(of_a_day, organization_id=ORGANIZATION_IDS[-1]))
+    opened = Database.open(postgres_url)
+    try:
+        await fill(opened, [TimedRow(number) for number in range(TIMED)])
+        async with opened.write() as tx:
+            await tx.execute(text("ANALYZE"))
+        in_time = [await page_and_rows_read(opened, one, by_indexes=True) for one in chosen]
+        assert [len(found) for found, _ in in_time] == [50, 18, 50]
+        assert max(read for _, read in in_time) <= TIMED // 3
+        async with opened.write() as tx:
+            await tx.execute(text("UPDATE deliveries SET created_at = created_at + interval '8 days'"))
+        later = [replace(one, since=middle + timedelta(days=7), until=middle + timedelta(days=8)) for one in chosen]
+        assert [len((await page_and_rows_read(opened, one))[0]) for one in later] == [50, 18, 50]
+    finally:
+        await opened.close()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from unittest.mock import AsyncMock
 
 import pytest
 from alembic import command
@@ -14,7 +15,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy import table as table_of
 from sqlmodel import col
 
-from sendoff.errors import Invalid
+from sendoff.errors import Invalid, Unavailable
 from sendoff.ids import row_id_at
 from sendoff.maintenance.purge import count_expired, purge_expired
 from sendoff.operators.installation.reconcile import reconcile
@@ -151,6 +152,31 @@ async def test_a_partition_is_dropped_and_what_must_stay_is_kept(postgres_url: s
         assert (await purge_expired(app.context)).partitions == 2
         assert await count(app) == {**kept, "events": 3, "deliveries": 3, "attempts": 3}
         assert (await reconcile(app.context)).counts == {}
+
+
+async def test_tables_of_dropped_partitions_are_removed_later_if_the_process_dies(
+    postgres_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with partitioned(postgres_url) as (app, boundary):
+        await app.register(receiver.url("/hook"))
+        await publish(app, 2)
+        await app.work()
+        await jump(app, boundary + MONTH)
+        with monkeypatch.context() as dying:
+            dying.setattr("sendoff.maintenance.partitions.remove_dropped", AsyncMock(side_effect=Unavailable))
+            with pytest.raises(Unavailable):
+                await purge_expired(app.context)
+        assert (await count(app))["deliveries"] == 0
+        assert await tables_of_dropped(app) == 3
+        assert (await purge_expired(app.context)).partitions == 0
+        assert await tables_of_dropped(app) == 0
+        assert (await reconcile(app.context)).counts == {}
+
+
+async def tables_of_dropped(app: AppFixture) -> int:
+    async with app.transaction() as tx:
+        named = text("SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname LIKE '%!_dropped!_%' ESCAPE '!'")
+        return int((await tx.execute(named)).scalar_one())
 
 
 async def test_who_holds_a_lock_is_let_through_and_the_partition_dropped_later(

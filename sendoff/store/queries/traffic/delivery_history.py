@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from sqlalchemy import func, text, true
@@ -12,6 +12,7 @@ from sqlalchemy import select as core_select
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
+from sendoff.ids import row_id_at
 from sendoff.policy.states import DeliveryState
 from sendoff.store.engine.batch import ids_parameter, is_sqlite, rows_from
 from sendoff.store.engine.database import Transaction
@@ -24,6 +25,10 @@ NEWEST_ROWS = 10_000
 
 SCANNED_AT_MOST = 20_000
 """Deliveries that a page reads at most to find those that match: about fifteen milliseconds of the database."""
+
+CLOCKS_DIFFER_BY = timedelta(minutes=2)
+"""How far the time in an id may be from `created_at`: the one is by the machine's clock, the other by the database's.
+Where they differ by more, a filter by time reads everything newer; a longer time reads more in any case."""
 
 _SMALLEST_SHARE = 500  # of an endpoint, when an organization has many
 
@@ -157,18 +162,20 @@ async def page(
     """Deliveries with their event's type and request id, newest first, at most `limit`, older than the id `before`.
 
     Cost grows with the page size and not with the history, except for rare conditions, such as a status that few
-    got, or an `until` long ago: those filters read rows from the newest on until the page is full, or until
-    `scanned_to`, which `find_scan_end` gives.
+    got: those filters read rows from the newest on until the page is full, or until `scanned_to`, which
+    `find_scan_end` gives.
     """
     query = select(Delivery, Event.type, Event.request_id).join(Event, col(Event.id) == col(Delivery.event_id))
+    within = await _ids_within(tx, chosen)
     if scanned_to is not None:
-        query = query.where(col(Delivery.id) >= scanned_to)
+        within.append(col(Delivery.id) >= scanned_to)
+    query = query.where(*within)
     if chosen.endpoint_id is not None:
         query = _of_endpoint(query, chosen.endpoint_id).where(*_conditions(chosen))
     elif chosen.organization_id is None or chosen.event_id is not None or is_sqlite(tx):
         query = query.where(*_conditions(chosen))
     else:
-        newest = _newest_of_each_endpoint(chosen, limit=limit, before=before, scanned_to=scanned_to)
+        newest = _newest_of_each_endpoint(chosen, within, limit=limit, before=before)
         query = query.where(col(Delivery.id).in_(newest))
     query = newest_first(query, col(Delivery.id), limit=limit, before=before)
     return [tuple(row) for row in (await tx.execute(query)).all()]
@@ -194,7 +201,7 @@ async def find_scan_end(tx: Transaction, chosen: DeliveryFilter, *, before: str 
     times = (chosen.min_attempts, chosen.since, chosen.until)
     if chosen.event_id is not None or all(one is None for one in (*rare, *times)):
         return None
-    query, share = core_select(col(Delivery.id)), SCANNED_AT_MOST
+    query, share = core_select(col(Delivery.id)).where(*await _ids_within(tx, chosen)), SCANNED_AT_MOST
     if chosen.endpoint_id is not None:
         query = _of_endpoint(query, chosen.endpoint_id)
     elif chosen.organization_id is not None and not is_sqlite(tx):
@@ -209,14 +216,35 @@ async def find_scan_end(tx: Transaction, chosen: DeliveryFilter, *, before: str 
     return (await tx.scalars(last_one)).one_or_none()
 
 
-def _newest_of_each_endpoint(chosen: DeliveryFilter, *, limit: int, before: str | None, scanned_to: str | None) -> Any:
+async def _ids_within(tx: Transaction, chosen: DeliveryFilter) -> list[Any]:
+    """The filter's bounds of time as bounds of ids, which begin with a time and have an index; `created_at` has none.
+
+    Before a bound is used, the delivery next to it is looked at: with clocks that differ, its rows could be of the time
+    that is asked for.
+    """
+    key, moment = col(Delivery.id), col(Delivery.created_at)
+    found: list[Any] = []
+    if chosen.since is not None:
+        first = key >= row_id_at(chosen.since - CLOCKS_DIFFER_BY)
+        last_before = core_select(moment).where(~first).order_by(key.desc()).limit(1)
+        created_at = (await tx.scalars(last_before)).one_or_none()
+        if created_at is None or created_at < chosen.since:
+            found.append(first)
+    if chosen.until is not None:
+        last = key < row_id_at(chosen.until + CLOCKS_DIFFER_BY)
+        first_after = core_select(moment).where(~last).order_by(key).limit(1)
+        created_at = (await tx.scalars(first_after)).one_or_none()
+        if created_at is None or created_at >= chosen.until:
+            found.append(last)
+    return found
+
+
+def _newest_of_each_endpoint(chosen: DeliveryFilter, within: Sequence[Any], *, limit: int, before: str | None) -> Any:
     """The ids of what may be on an organization's page: there is an index by endpoint, and none by organization.
 
     One more index would cost every delivery something. SQLite knows no LATERAL, and has no history of that size.
     """
-    query = core_select(col(Delivery.id)).where(*_conditions(replace(chosen, organization_id=None)))
-    if scanned_to is not None:
-        query = query.where(col(Delivery.id) >= scanned_to)
+    query = core_select(col(Delivery.id)).where(*within, *_conditions(replace(chosen, organization_id=None)))
     if chosen.event_type is not None or chosen.request_id is not None:
         query = query.join(Event, col(Event.id) == col(Delivery.event_id))
     query = newest_first(_of_endpoint(query, col(Endpoint.id)), col(Delivery.id), limit=limit, before=before)
