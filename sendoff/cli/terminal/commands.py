@@ -59,6 +59,11 @@ class Commands(TyperGroup):
         """A group with these commands, listed in this order."""
         return type("Commands", (cls,), {"table": commands})
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        # Among these the library looks for the nearest one to a name that is misspelled.
+        self.commands.update({name: self.get_command(None, name) for name in self.list_commands(None)})
+
     def list_commands(self, ctx: Any) -> list[str]:
         return [command.name for command in self.table]
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sendoff.cli.demo.phone_numbers import ROWS, make_csv
 from sendoff.cli.local_stack.stack import ListenAddress
+from sendoff.cli.main import app
 from sendoff.cli.terminal.time_options import parse_future, parse_past
 from sendoff.cli.terminal.values import for_people, printable
 from sendoff.uploads.files.phone_numbers import parse_number
@@ -30,6 +31,15 @@ def test_an_invalid_time_is_refused(text: str) -> None:
         parse_past(text, "--since")
     with pytest.raises(typer.BadParameter):
         parse_future(text, "--expires-in")
+
+
+@pytest.mark.parametrize(("word", "nearest"), [("evnts", "events"), ("dead-leters", "dead-letters")])
+def test_a_command_that_there_is_not_is_answered_with_the_nearest(
+    word: str, nearest: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        typer.main.get_command(app).main([word, "list", "--json"])
+    assert f"Did you mean '{nearest}'" in capsys.readouterr().err
 
 
 @given(st.text())
