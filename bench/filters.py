@@ -182,7 +182,8 @@ def main() -> int:
             finally:
                 database.stop()
     command = shlex.join(["python", "-m", "bench.filters", *sys.argv[1:]])
-    machine = f"{os.cpu_count()} cores; load average {os.getloadavg()[1]:.1f}, which lengthens all of it, CPU times least."
+    load = os.getloadavg()[1]
+    machine = f"{os.cpu_count()} cores; load average {load:.1f}, which lengthens all of it, CPU times least."
     text = f"# What filters cost\n\n`{command}` on {machine}\n\n{aligned(rows)}\n"
     sys.stdout.write(text)
     if options.write:

@@ -26,7 +26,7 @@ from ..operator.traffic.replays import REPLAY_OR_COUNT, REPLAY_RESPONSES, count_
 router = APIRouter(prefix="/api/v1", tags=["deliveries"])
 
 
-class Retry(RequestBody):
+class ManualRetry(RequestBody):
     """How a delivery is sent again. The body may be left out."""
 
     again: bool = Field(default=False, description="Whether to send it once more if it was delivered; a 409 otherwise.")
@@ -59,7 +59,7 @@ async def get(auth: WebhooksReader, context: ContextOf, delivery_id: Id) -> Deta
     "/deliveries/{delivery_id}/retry",
     operation_id="retryOwnDelivery",
     status_code=202,
-    openapi_extra=optional_body_of(Retry),
+    openapi_extra=optional_body_of(ManualRetry),
     response_model=DetailedDelivery,
     responses=error_responses(400, 404, 409, 413, 415, 429),
 )
@@ -68,7 +68,7 @@ async def retry(
     write: Write,
     context: ContextOf,
     delivery_id: Id,
-    body: Annotated[Retry, Depends(optional_json_body(Retry))],
+    body: Annotated[ManualRetry, Depends(optional_json_body(ManualRetry))],
 ) -> Response:
     """Attempt it now, in the place of its next automatic attempt; if it fails, the schedule goes on.
 
