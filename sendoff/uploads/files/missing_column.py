@@ -9,6 +9,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from sendoff.uploads.files.phone_numbers import is_valid
+
 DELIMITER_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 """What separates cells, by the names that refusals use."""
 
@@ -42,6 +44,7 @@ def explain(columns: Sequence[str], wanted: str, delimiter: str, beginning: Begi
         f"The file has no column {_short(wanted)!r}. With the {taken} as delimiter its columns are: {listed}{more}. "
         + (
             _other_format(beginning)
+            or _no_header(columns)
             or _header_further_down(wanted, beginning)
             or _other_delimiter(columns, wanted)
             or _other_quotes(columns, wanted)
@@ -67,6 +70,12 @@ def _other_format(beginning: Beginning) -> str | None:
         return "It looks like HTML or XML; save it as CSV (UTF-8)."
     if first.startswith(("{", "[{", '["')) or first == "[":
         return "It looks like JSON; send that as the body, with Content-Type: application/json."
+    return None
+
+
+def _no_header(columns: Sequence[str]) -> str | None:
+    if any(map(is_valid, columns)):
+        return "The first row holds a phone number: if it is data, put a row with the columns' names above it."
     return None
 
 

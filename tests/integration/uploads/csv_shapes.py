@@ -240,6 +240,7 @@ SHAPES = [
     _shape("QuickBooks report with a title", "Customer|Phone|Balance", "Phone",
            refusal="Line 4 has it: if that is the header, remove lines 1 to 3.",
            before='"Customer Contact List"\r\n"Acme Inc."\r\n\r\n'),
+    _shape("A licence register without a header", "EN|KD2ABC|+14155550199", "phone", refusal="columns' names above it"),
     _shape("KNIME, single quotes", "'name'|'phone'", "phone", refusal="save it with double quotes"),
     _shape("A line in quotes as a whole", "name,phone", "phone", quoting=ALL, refusal="remove the quotes"),
     _shape("Hive, Unit separators", "name\x1fphone", "phone", refusal="Something else stands between its cells"),
