@@ -23,6 +23,7 @@ import structlog
 import uuid_utils
 
 from sendoff.context import Context
+from sendoff.processes.process import tune_garbage_collector
 from sendoff.store.engine.database import migrate
 from sendoff.wire.http.client import Client
 from sendoff.wire.http.message import Response
@@ -108,6 +109,7 @@ def simulate_all(seeds: range, defect: str | None, database: str) -> Report:
     silence()
     began, report = time.process_time(), Report()
     template = make_template(database)
+    tune_garbage_collector()
     with DEFECTS[defect]() if defect else nullcontext():
         for seed in seeds:
             try:

@@ -18,7 +18,6 @@ from redis.asyncio import Redis
 
 from sendoff.audit import Actor
 from sendoff.context import Context
-from sendoff.endpoint_health.draining import drain_inactive_endpoints
 from sendoff.errors import Conflict, Unavailable
 from sendoff.idempotency import StoredResponse
 from sendoff.operators.actions import switch_endpoint
@@ -399,7 +398,7 @@ _STALLS = (1.0, 8.0, 12.5, 13.0, 30.0)
 _FAULTS = (
     *["a receiver changes"] * 4,
     *["a worker is killed"] * 3,
-    *["a worker stands still"] * 2,
+    *["a worker stands still"] * 5,
     "the API is killed",
     "the database goes",
     "Redis goes",
@@ -419,16 +418,16 @@ async def _work(context: Context) -> None:
         host._supervise(BULK_DELIVERIES, wait_for_capacity=capacity).run(),
         host._supervise(REPLAYS).run(),
         run_sweeps(context, host.dispatcher, deliveries),
-        _drain(context),
+        _drain(host),
     ]
     await asyncio.gather(*works)
 
 
-async def _drain(context: Context) -> None:
+async def _drain(host: WorkerHost) -> None:
     while True:
         await asyncio.sleep(1.0)
         try:
-            await drain_inactive_endpoints(context)
+            await host._drain_if_due()
         except Unavailable:
             continue
 
