@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 
 import pytest
@@ -19,11 +20,54 @@ from tests.support.latency import Latencies, note
 from tests.support.polling import eventually_blocking
 
 DEAD_LETTERS = 5_000
+REPLAYED = int(os.environ.get("CHAOS_EVENTS", "10000"))
 
 
 async def replay_everything(installation: Installation) -> None:
     async with open_context(load(**installation.settings)) as context:
         await start_replay(context, Actor(name="test"), Selection(DeadLetterFilter()), rate=5_000)
+
+
+@mostly_sqlite
+@pytest.mark.chaos
+def test_a_replay_into_one_endpoint_is_about_as_fast_as_plain_delivery(
+    database: LiveDatabase, install: Install
+) -> None:
+    """Setup: two workers and an endpoint that answers at once, with a backlog of new events, then of dead letters.
+
+    Timeline: the backlog is delivered; then as many dead letters are replayed.
+    What this proves: the replay, which feeds the endpoint piece by piece, takes at most three times as long.
+    """
+    installation = install(database, {**PATIENT, "RETRY_SCHEDULE": "none", "DISABLE_AFTER_FAILURES": "1000000"})
+    tenant = installation.add_tenant("/hook")
+    installation.receiver.program("/hook", 500)
+    installation.start(workers=2)
+    tenant.publish(REPLAYED)
+    eventually_blocking(lambda: installation.count("dead") == REPLAYED, within=250, what="dead letters")
+    installation.receiver.program("/hook", 200)
+    dead = set(tenant.published.accepted)
+    for worker in installation.workers:
+        worker.stop()
+    tenant.publish(REPLAYED)
+    for worker in installation.workers:
+        worker.launch()
+    for worker in installation.workers:
+        worker.wait_until_ready()
+    wait_for(installation, REPLAYED)
+    new = [one.first_at for one in installation.receiver.receipts() if one.event_id not in dead]
+    plain = max(new) - min(new)
+    began = time.monotonic()
+    asyncio.run(replay_everything(installation))
+    wait_for(installation, 2 * REPLAYED)
+    replay = time.monotonic() - began
+    note("replay", f"{REPLAYED} into one endpoint: {REPLAYED / plain:.0f}/s new, {REPLAYED / replay:.0f}/s replayed")
+    assert replay < 3 * plain
+
+
+def wait_for(installation: Installation, delivered: int) -> None:
+    eventually_blocking(
+        lambda: installation.count("delivered") >= delivered, within=250, every=0.2, what=f"{delivered} delivered"
+    )
 
 
 @mostly_sqlite
