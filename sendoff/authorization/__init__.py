@@ -1,1 +1,1 @@
-"""What requests to endpoints are authorized with: opened credentials and signing secrets, OAuth2 tokens."""
+"""Signed requests to endpoints and what authorizes them: credentials, signing secrets and OAuth2 tokens, opened."""
