@@ -7,6 +7,7 @@ the order in which they first appear. The CSV says what was sent, unchanged: for
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ class _Survey:
     def __init__(self, progress: Progress) -> None:
         self.valid = 0
         self.invalid = 0
-        self.columns = {PHONE_COLUMN: None}
+        self.columns = {PHONE_COLUMN: 0}
+        """The place of each."""
         self._progress = progress
 
     def entry(self, kind: Kind, index: int, entry: Any) -> None:
@@ -93,7 +95,7 @@ class _Survey:
             )
         if len(self.columns) == MOST_COLUMNS:
             raise Invalid(f"The contacts have more than {MOST_COLUMNS:,} different members.", field="contacts")
-        self.columns[name] = None
+        self.columns[name] = len(self.columns)
 
 
 def _check(kind: Kind, index: int, name: str, value: Any) -> None:
@@ -106,11 +108,13 @@ def _check(kind: Kind, index: int, name: str, value: Any) -> None:
         raise Invalid(f"{where} holds NUL or more than {LONGEST_CELL:,} characters.", field=kind)
 
 
-def _cells(entry: Any, columns: dict[str, None]) -> list[str]:
+def _cells(entry: Any, columns: Mapping[str, int]) -> list[str]:
+    """The row up to its last cell with a value: `{}` must cost neither the time nor the bytes of a thousand cells."""
     contact = entry if isinstance(entry, dict) else {PHONE_COLUMN: entry}
-    cells = [_cell(contact.get(column)) for column in columns]
-    while len(cells) > 1 and not cells[-1]:  # a short row: `{}` must not become a thousand empty cells
-        cells.pop()
+    values = {columns[name]: text for name, value in contact.items() if (text := _cell(value))}
+    cells = [""] * (1 + max(values, default=0))
+    for place, text in values.items():
+        cells[place] = text
     return cells
 
 

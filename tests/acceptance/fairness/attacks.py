@@ -188,10 +188,12 @@ def one_idempotency_key(attacker: Party, _folder: Path) -> Sequence[Step]:
 
 
 def unknown_keys(attacker: Party, _folder: Path) -> Sequence[Step]:
-    def guess() -> None:
-        attacker.ask("GET", "/api/v1/webhooks", Authorization=f"Bearer sk_{next(_numbers):048d}")
+    """Some that are looked up, and some that cannot be keys."""
 
-    return [guess] * 3
+    def guess(form: str) -> None:
+        attacker.ask("GET", "/api/v1/webhooks", Authorization=f"Bearer {form.format(next(_numbers))}")
+
+    return [partial(guess, form) for form in ("od_live_{:032d}", "sk_{:048d}")] * 4
 
 
 def junk_in_redis(attacker: Party, _folder: Path) -> Sequence[Step]:
