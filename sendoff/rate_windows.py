@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from sendoff.context import Context
 from sendoff.errors import RateLimited, Unavailable
-from sendoff.grouping import Grouping
+from sendoff.turns import Grouping
 
 WINDOW_SECONDS = 60
 _KEPT_SECONDS = 2 * WINDOW_SECONDS

@@ -1,14 +1,22 @@
-"""Turns by name, usually an organization's id: a number at a time of each, the others wait in line."""
+"""How requests that come at once share what there is.
+
+Turns, by a name that is usually an organization's id: a number at a time of each, the others wait in line. Or one call
+for many: what is asked while one is under way goes into the next.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Hashable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
+
+Question = TypeVar("Question")
+Answer = TypeVar("Answer")
 
 
 class Turns:
@@ -46,3 +54,44 @@ class Turns:
 class _Line:
     turns: asyncio.Semaphore
     users: int = 0
+
+
+class Grouping(Generic[Question, Answer]):
+    """Asks something for all who wait at once, so that a flood of requests holds one connection and not all of them.
+
+    A question that comes alone is asked at once. Nothing is kept: an answer is never older than its question.
+    """
+
+    def __init__(self, call: Callable[[Sequence[Question]], Awaitable[Sequence[Answer]]], *, most: int) -> None:
+        """`call` answers up to `most` questions, in their order; what it raises, all of them raise."""
+        self._call = call
+        self._most = most
+        self._waiting: deque[tuple[Question, asyncio.Future[Answer]]] = deque()
+        self._at_work: asyncio.Task[None] | None = None
+
+    async def ask(self, asked: Question) -> Answer:
+        """The answer to one question. A caller that is cancelled leaves those of the others alone."""
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((asked, answer))
+        if self._at_work is None or self._at_work.done():
+            self._at_work = asyncio.create_task(self._work())
+        return await answer
+
+    async def _work(self) -> None:
+        while self._waiting:
+            group = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+            group = [(asked, answer) for asked, answer in group if not answer.done()]
+            if group:
+                await self._answer(group)
+
+    async def _answer(self, group: Sequence[tuple[Question, asyncio.Future[Answer]]]) -> None:
+        try:
+            answers = await self._call([asked for asked, _ in group])
+        except Exception as error:
+            for _, answer in group:
+                if not answer.done():
+                    answer.set_exception(error)
+            return
+        for (_, answer), given in zip(group, answers, strict=True):
+            if not answer.done():
+                answer.set_result(given)

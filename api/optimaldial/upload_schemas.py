@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, WithJsonSchema
 
 from sendoff.policy.states import UPLOAD, UploadStatus
-from sendoff.uploads.files.links import FileKind
+from sendoff.uploads.files.downloads import FileKind
 
 from ..http.schemas import Id, ResponseModel, Time
 from ..openapi.operations import COMPONENTS, reference_to

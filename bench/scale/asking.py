@@ -49,7 +49,7 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AskedDatabase:
     """A database that is asked: its routines, and the observer's own connection to it."""
 
     connection: asyncpg.Connection
@@ -58,11 +58,11 @@ class Asked:
 
 async def ask_all(connection: asyncpg.Connection, routines: Sequence[Routine]) -> dict[str, Cost]:
     """What each step of the routines costs, by its name. `connection` is the observer's own."""
-    [costs] = await ask_side_by_side([Asked(connection, routines)])
+    [costs] = await ask_side_by_side([AskedDatabase(connection, routines)])
     return costs
 
 
-async def ask_side_by_side(databases: Sequence[Asked], *, rounds: int = _ROUNDS) -> list[dict[str, Cost]]:
+async def ask_side_by_side(databases: Sequence[AskedDatabase], *, rounds: int = _ROUNDS) -> list[dict[str, Cost]]:
     """The same of several databases with the same routines, in turns: what else the machine does meets all alike."""
     costs: list[dict[str, Cost]] = [{} for _ in databases]
     for routines in zip(*(one.routines for one in databases), strict=True):

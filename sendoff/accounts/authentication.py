@@ -11,9 +11,9 @@ from datetime import datetime
 
 from sendoff.context import Context
 from sendoff.errors import MissingScope, Moved, Suspended, TokenProblem, Unauthenticated, Unavailable
-from sendoff.grouping import Grouping
 from sendoff.store.engine.database import ANSWER_SECONDS
 from sendoff.store.queries.accounts import KnownKey
+from sendoff.turns import Grouping
 
 KEY_PREFIX = "od_live_"
 _KEY = re.compile(r"od_live_[A-Za-z0-9_-]{32}")

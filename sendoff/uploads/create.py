@@ -28,8 +28,8 @@ from sendoff.store.queries import accounts, uploads
 from sendoff.store.tables import Upload
 from sendoff.uploads.check import FEWEST_CONTACTS, CheckedUpload, CsvSubmission, JsonSubmission, check_upload
 from sendoff.uploads.events import CREATED, add_upload_event
+from sendoff.uploads.files.downloads import FileKind
 from sendoff.uploads.files.filenames import result_name
-from sendoff.uploads.files.links import FileKind
 from sendoff.uploads.quota import check_quota, expected_bytes, require_space
 from sendoff.uploads.services import UploadServices
 

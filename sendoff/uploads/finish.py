@@ -13,8 +13,7 @@ from sendoff.publishing.publish import enqueue_accepted
 from sendoff.store.queries import accounts, uploads
 from sendoff.store.tables import Upload
 from sendoff.uploads.events import COMPLETED, FAILED, add_upload_event
-from sendoff.uploads.files.downloads import StoredFile
-from sendoff.uploads.files.links import FileKind
+from sendoff.uploads.files.downloads import FileKind, StoredFile
 from sendoff.uploads.services import UploadServices
 
 EVENT_LINKS_LAST = timedelta(days=1)

@@ -14,9 +14,8 @@ from sendoff.policy.states import UploadStatus
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import accounts, uploads
 from sendoff.store.tables import Upload
-from sendoff.uploads.files.downloads import Link, StoredFile
+from sendoff.uploads.files.downloads import FileKind, Link, StoredFile
 from sendoff.uploads.files.filenames import result_name
-from sendoff.uploads.files.links import FileKind
 from sendoff.uploads.finish import delete_files
 from sendoff.uploads.services import UploadServices
 

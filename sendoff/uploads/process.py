@@ -21,8 +21,8 @@ from sendoff.policy.states import UploadStatus
 from sendoff.store.queries import uploads
 from sendoff.store.tables import Upload
 from sendoff.turns import Turns
+from sendoff.uploads.files.downloads import FileKind
 from sendoff.uploads.files.filenames import result_name
-from sendoff.uploads.files.links import FileKind
 from sendoff.uploads.files.tasks import WriteResults
 from sendoff.uploads.files.tempfiles import save, temporary_folder
 from sendoff.uploads.finish import complete_upload, fail_upload, lease_token_of, result_key

@@ -7,8 +7,7 @@ from functools import cached_property
 from sendoff.context import Context
 from sendoff.sandbox import Sandbox
 from sendoff.settings import Settings
-from sendoff.uploads.files.downloads import LOCAL_URL, Downloads
-from sendoff.uploads.files.links import LinkSigner
+from sendoff.uploads.files.downloads import LOCAL_URL, Downloads, LinkSigner
 from sendoff.uploads.files.storage import Storage
 from sendoff.uploads.files.worker import FileWorker
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from sendoff.grouping import Grouping
+from sendoff.turns import Grouping
 
 
 class Calls:

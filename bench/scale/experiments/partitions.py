@@ -16,7 +16,7 @@ import asyncpg
 import httpx
 
 from bench.measurement.databases import Postgres
-from bench.scale.asking import Asked, Cost, QueryStep, Routine, ask_side_by_side
+from bench.scale.asking import AskedDatabase, Cost, QueryStep, Routine, ask_side_by_side
 from bench.scale.experiments.hot_statements import background, hot_path
 from bench.scale.experiments.lists import Sample, lists
 from bench.scale.experiments.pages import PAGES, SOME, open_dashboard
@@ -103,7 +103,7 @@ async def _compare(
     *,
     rounds: int = _ROUNDS,
 ) -> str:
-    asked = [Asked(one.connection, await routines_of(one)) for one in histories]
+    asked = [AskedDatabase(one.connection, await routines_of(one)) for one in histories]
     costs = await ask_side_by_side(asked, rounds=rounds)
     whats: dict[str, Callable[[Cost], str]] = {
         "ms": lambda cost: number(cost.milliseconds),

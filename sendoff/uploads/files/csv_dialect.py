@@ -16,7 +16,7 @@ _MOST_SAMPLE_CHARACTERS = 65_536
 must occur here to be noticed."""
 
 
-class Dialect(NamedTuple):
+class CsvDialect(NamedTuple):
     """How cells are told from each other."""
 
     delimiter: str
@@ -36,7 +36,7 @@ class Dialect(NamedTuple):
         )
 
 
-class Sample(NamedTuple):
+class CsvSample(NamedTuple):
     """The first lines of a file, which are read again for the rows."""
 
     lines: Sequence[str]
@@ -49,7 +49,7 @@ class Sample(NamedTuple):
         return last[len(last.rstrip("\r\n")) :] or "\r\n"
 
 
-def read_sample(first: str, lines: Iterator[str]) -> Sample:
+def read_sample(first: str, lines: Iterator[str]) -> CsvSample:
     """Reads on behind the `first` line: the header under every delimiter, and some rows.
 
     A quoted cell may hold line breaks, and the delimiter decides where a cell begins: under another one than the
@@ -67,7 +67,7 @@ def read_sample(first: str, lines: Iterator[str]) -> Sample:
             yield line
 
     for delimiter in DELIMITER_NAMES:
-        _first_row(Dialect(delimiter), header())
+        _first_row(CsvDialect(delimiter), header())
     header_lines, size = len(read), sum(map(len, read))
     while size < _MOST_SAMPLE_CHARACTERS and len(read) < _MOST_SAMPLE_LINES:
         line = next(lines, None)
@@ -75,10 +75,10 @@ def read_sample(first: str, lines: Iterator[str]) -> Sample:
             break
         read.append(line)
         size += len(line)
-    return Sample(read, header_lines)
+    return CsvSample(read, header_lines)
 
 
-def choose_dialect(sample: Sample, wanted: str, named: str | None) -> Dialect:
+def choose_dialect(sample: CsvSample, wanted: str, named: str | None) -> CsvDialect:
     """The dialect under which the header has the `wanted` column; `named` is the delimiter that the file itself names.
 
     Of several delimiters, or of none, it is the one that is most frequent outside quotes.
@@ -86,7 +86,7 @@ def choose_dialect(sample: Sample, wanted: str, named: str | None) -> Dialect:
     header = sample.lines[: sample.header_lines]
     fitting = [delimiter for delimiter in DELIMITER_NAMES if _has_column(delimiter, header, wanted)]
     bare = "".join("".join(header).split('"')[::2])
-    plain = Dialect(named or max(fitting or DELIMITER_NAMES, key=bare.count))
+    plain = CsvDialect(named or max(fitting or DELIMITER_NAMES, key=bare.count))
     spaced, escaped = plain._replace(skips_blanks=True), plain._replace(escape="\\")
     if _has_blanks_before_quotes(plain, sample.lines) and _is_even(spaced, sample.lines):
         return spaced
@@ -96,15 +96,15 @@ def choose_dialect(sample: Sample, wanted: str, named: str | None) -> Dialect:
 
 
 def _has_column(delimiter: str, header: Sequence[str], wanted: str) -> bool:
-    readings = (Dialect(delimiter), Dialect(delimiter, skips_blanks=True))
+    readings = (CsvDialect(delimiter), CsvDialect(delimiter, skips_blanks=True))
     return any(position(_first_row(dialect, header), wanted) is not None for dialect in readings)
 
 
-def _first_row(dialect: Dialect, lines: Iterable[str]) -> list[str]:
+def _first_row(dialect: CsvDialect, lines: Iterable[str]) -> list[str]:
     return next(_readable(dialect, lines), [])
 
 
-def _readable(dialect: Dialect, lines: Iterable[str]) -> Iterator[list[str]]:
+def _readable(dialect: CsvDialect, lines: Iterable[str]) -> Iterator[list[str]]:
     """The rows up to one that cannot be read, which is refused with a sentence when it is read for its cells."""
     try:
         yield from dialect.reader(lines)
@@ -112,18 +112,18 @@ def _readable(dialect: Dialect, lines: Iterable[str]) -> Iterator[list[str]]:
         return
 
 
-def _has_blanks_before_quotes(dialect: Dialect, lines: Sequence[str]) -> bool:
+def _has_blanks_before_quotes(dialect: CsvDialect, lines: Sequence[str]) -> bool:
     cells = (cell for row in _readable(dialect, lines) for cell in row[1:])
     return any(cell.startswith(" ") and cell.lstrip(" ").startswith('"') for cell in cells)
 
 
-def _is_even(dialect: Dialect, lines: Sequence[str]) -> bool:
+def _is_even(dialect: CsvDialect, lines: Sequence[str]) -> bool:
     """Whether all rows but the last, which may be cut off, have as many cells as the header."""
     widths = [len(row) for row in _readable(dialect, lines) if row]
     return len(set(widths[:-1] or widths)) == 1 and widths[0] > 1
 
 
-def _is_strict(dialect: Dialect, lines: Sequence[str]) -> bool:
+def _is_strict(dialect: CsvDialect, lines: Sequence[str]) -> bool:
     try:
         for _ in dialect.reader(lines, strict=True):
             pass

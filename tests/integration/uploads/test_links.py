@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendoff.uploads.files.downloads import Downloads, StoredFile
+from sendoff.uploads.files.downloads import Downloads, FileKind, LinkSigner, StoredFile, derive_key
 from sendoff.uploads.files.filenames import LONGEST_NAME, clean_filename, result_name
-from sendoff.uploads.files.links import FileKind, LinkSigner, derive_key
 from sendoff.uploads.files.storage import Storage, content_disposition
 
 NOW = datetime(2026, 4, 24, 12, 0, 0, 999_999, tzinfo=UTC)
