@@ -33,8 +33,8 @@ chaos: setup
 	SENDOFF_TEST_LIVES=300 $(BIN)/pytest tests/integration/engine/test_state_machine.py
 	$(BIN)/pytest -m chaos tests/simulation
 
-# Hosts that are lost, cut off, slow or failed over, as root: each host is a network namespace. Ten minutes; what was
-# measured is in .chaos/hosts.txt.
+# Hosts that are lost, cut off, slow or failed over, as root: each host is a network namespace. Twenty minutes; what
+# was measured is in .chaos/hosts.txt.
 chaos-hosts: setup
 	$(BIN)/pytest -m hosts -p no:randomly tests/acceptance/hosts
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ class PostgresServer:
     @contextmanager
     def hold(self, statement: str, *, database: str) -> Iterator[None]:
         """Keep a transaction open, within the block, in which `statement` was executed."""
-        command = [self._binaries / "psql", *self._psql_options(database)]
+        command = [_find_client("psql", self._binaries), *self._psql_options(database)]
         session = start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/", **self._as_user)
         assert session.stdin is not None
         assert session.stdout is not None
@@ -145,8 +146,15 @@ class PostgresServer:
 
     def create_database(self, name: str, *, template: str | None = None) -> str:
         """Make a database, a copy of `template` if given, and give its URL."""
-        self.execute(f'CREATE DATABASE "{name}"' + (f' TEMPLATE "{template}" STRATEGY FILE_COPY' if template else ""))
+        copied = "" if template is None else f' TEMPLATE "{template}"'
+        if template is not None and self._can_choose_strategy:
+            copied += " STRATEGY FILE_COPY"  # older servers know no other, and not the word
+        self.execute(f'CREATE DATABASE "{name}"{copied}')
         return self.url(name)
+
+    @cached_property
+    def _can_choose_strategy(self) -> bool:
+        return int(self.execute("SHOW server_version_num")) >= 150_000
 
     def drop_database(self, name: str) -> None:
         """Drop a database, connected to or not."""
