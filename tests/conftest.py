@@ -50,6 +50,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.line(standstill)
 
 
+@pytest.fixture(autouse=True)
+def _umask() -> Iterator[None]:
+    """Files that others can read, after commands that ran in this process and made theirs private."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture(scope="session")
 def servers_directory() -> Iterator[Path]:
     """A place with a short name (a socket's path has 107 characters at most) that other users may enter."""

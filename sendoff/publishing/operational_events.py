@@ -11,11 +11,12 @@ two messages, not 20,000.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
+from msgspec.structs import replace
 
 from sendoff.clock import iso
 from sendoff.context import Context

@@ -59,8 +59,9 @@ def all_routes(installation: Installation) -> list[Route]:
         ("PATCH", "/operator/v1/endpoints/{endpoint_id}"): lambda: {"rate_limit": 1000},
         ("PATCH", "/api/v1/subscriptions/{subscription_id}"): lambda: {"status": "disabled"},
     }
-    # With these, all other calls would soon be refused.
+    # With these, all other calls would soon be refused, and no worker would be left.
     ends = {
+        ("POST", "/operator/v1/workers/{worker_id}/drain"),
         ("POST", "/operator/v1/organizations/{organization}/suspend"),
         ("POST", "/operator/v1/keys/{key_id}/revoke"),
     }

@@ -13,7 +13,7 @@ from sendoff.policy.statistics import BOUNDS, SPANS, bin_of, minute_of, moment_o
 
 @given(st.integers(0, 3 * 1_440), st.integers(1, 3 * 1_440), st.sampled_from(SPANS), st.integers(0, 8 * 1_440))
 def test_pieces_cover_a_range_once(start: int, length: int, span: int, now: int) -> None:
-    start, end = start // span * span, (start // span + length) * span
+    start, end = start // span * span, (start + length + span) // span * span
     covered = [
         minute
         for piece in pieces_of(start, end, span=span, now=now)
