@@ -40,7 +40,7 @@ class BacklogClaimer:
         claim: Callable[[Callable[[], Awaitable[Claims]], int], Awaitable[Claims]],
         wait_for_capacity: Callable[[], Awaitable[int]],
     ) -> None:
-        """`claim` makes a claim of at most that many deliveries, and starts or queues them."""
+        """`claim` makes a claim of at most the given number of deliveries, and starts or queues them."""
         self._context = context
         self._admission = admission
         self._claim = claim
@@ -90,8 +90,10 @@ class BacklogClaimer:
                 await self._claim_round()
             except Unavailable as error:
                 _log.warning("backlog_claim_failed", error=str(error))
+                await asyncio.sleep(SEARCH_SECONDS)  # its endpoints wait again, and would be claimed for at once
             except Exception:
                 _log.exception("backlog_claim_failed")
+                await asyncio.sleep(SEARCH_SECONDS)
             if self._pending_endpoints:
                 await self._wait_for_capacity()
             with contextlib.suppress(TimeoutError):
@@ -106,8 +108,8 @@ class BacklogClaimer:
             found = await deliveries.find_endpoints_with_held(tx)
         for one in found:
             self._pending_endpoints.setdefault(one.id)
-            said = Responsiveness.by_database(one.consecutive_failures, has_succeeded=one.has_succeeded)
-            self._admission.seed(one.id, said)
+            responsiveness = Responsiveness.by_database(one.consecutive_failures, has_succeeded=one.has_succeeded)
+            self._admission.seed(one.id, responsiveness)
 
     async def _claim_round(self) -> None:
         priority, self._priority_endpoints = self._priority_endpoints, set()
@@ -119,13 +121,13 @@ class BacklogClaimer:
         self._pending_endpoints |= dict.fromkeys(endpoint_id for endpoint_id in chosen if endpoint_id not in quotas)
         if not quotas:
             return
-        unfinished = list(quotas)
+        with_more = list(quotas)
         try:
             claims = await self._claim(partial(claim_held, self._context, quotas), sum(quotas.values()))
             taken = Counter(claimed.endpoint.id for claimed in claims.to_send)
-            unfinished = [endpoint_id for endpoint_id, quota in quotas.items() if taken[endpoint_id] >= quota]
+            with_more = [endpoint_id for endpoint_id, quota in quotas.items() if taken[endpoint_id] >= quota]
         finally:
-            self.add_endpoints(unfinished)
+            self.add_endpoints(with_more)
 
     def _seconds_to_next_round(self) -> float:
         soonest = self._admission.seconds_to_token(self._pending_endpoints, self._context.clock.monotonic())

@@ -1,8 +1,8 @@
 """The steps of a delivery: claim, prepare, exchange, classify; `record.py` has the fifth, record.
 
-Failures are handled by when they happen. Before the exchange (our fault): the delivery is requeued, and no attempt is
-counted. In the exchange (the receiver's fault): it is recorded, and scheduled again. After it (the database cannot be
-reached): recording is tried again for as long as it takes, and the request is not sent a second time.
+Failures are handled by whose they are. Ours (a name server or this host failed): recorded without counting an attempt,
+and scheduled again soon. The receiver's, its URL included: counted, and scheduled again by its schedule. The database's
+(it cannot be reached): recording is tried again for as long as it takes, and the request is not sent a second time.
 """
 
 from __future__ import annotations

@@ -37,8 +37,9 @@ _log = structlog.get_logger(__name__)
 SUCCESSES_AT_MOST = 500
 """Successes in one transaction. More gain nothing and hold the locks longer."""
 
-FAILURES_AT_MOST = 20
-"""Other attempts in one transaction. Each needs more work than a success, and hundreds would block the event loop."""
+OTHERS_AT_MOST = 20
+"""Attempts in one transaction that are no plain successes. Each needs more work, and hundreds would block the event
+loop."""
 
 RECORD_BYTES_AT_MOST = 1_000_000
 """Bytes of receivers' answers in one transaction. Each byte is in memory several times while it is written."""
@@ -48,22 +49,23 @@ GATHER_SECONDS, GATHER_FEW_SECONDS = 0.02, 0.05
 and slots are freed later, and a process that is killed has more that is sent again."""
 
 FEW = 20
+"""Attempts in a round after which the longer pause follows."""
 
 RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0)
-"""Seconds before each further try to record; the last wait repeats."""
+"""Seconds before each further try to record a group; the last wait repeats."""
 
 
 class Recorder:
-    """Takes finished attempts and calls `recorded` with each group once it is committed (or cannot ever be).
+    """Takes finished attempts and calls `on_recorded` with each group once it is committed (or cannot ever be).
 
     Plain successes, which are cheap, go first; of all other attempts, a few are recorded in each round. An endpoint's
     attempts are recorded in the order they finished, which its health depends on: a success waits for the failures of
     its endpoint that finished before it.
     """
 
-    def __init__(self, context: Context, recorded: Callable[[Sequence[FinishedAttempt]], None]) -> None:
+    def __init__(self, context: Context, on_recorded: Callable[[Sequence[FinishedAttempt]], None]) -> None:
         self._context = context
-        self._recorded = recorded
+        self._on_recorded = on_recorded
         self._successes: list[FinishedAttempt] = []
         self._others: list[FinishedAttempt] = []
         self._endpoints_of_others: Counter[str] = Counter()
@@ -102,13 +104,13 @@ class Recorder:
             for group in (successes, self._next_others()):
                 if group:
                     await self._record(group)
-                    self._recorded(group)
+                    self._on_recorded(group)
                     count += len(group)
             if not self._closing and len(self._successes) < SUCCESSES_AT_MOST:
                 await asyncio.sleep(GATHER_FEW_SECONDS if count <= FEW else GATHER_SECONDS)
 
     def _next_others(self) -> list[FinishedAttempt]:
-        weights = accumulate(attempt.weight for attempt in self._others[:FAILURES_AT_MOST])
+        weights = accumulate(attempt.weight for attempt in self._others[:OTHERS_AT_MOST])
         count = max(1, sum(weight <= RECORD_BYTES_AT_MOST for weight in weights))
         group, self._others = self._others[:count], self._others[count:]
         self._endpoints_of_others -= Counter(attempt.claim.endpoint.id for attempt in group)

@@ -91,11 +91,22 @@ def _recovered(data: Data) -> Alert:
     )
 
 
+_REMEDIES = {
+    "transform_failed": "Replay it when the endpoint's transform is corrected, or discard it.",
+    "endpoint_disabled": "Replay it when the endpoint is switched on, or discard it.",
+    "endpoint_gone": "A new endpoint gets it by a replay of what is missing; discard it otherwise.",
+    "endpoint_deleted": "A new endpoint gets it by a replay of what is missing; discard it otherwise.",
+}
+"""What to do about a dead letter, by its reason, where the receiver is not the cause."""
+
+
 def _dead_lettered(data: Data) -> Alert:
+    reason = str(data.get("reason"))
+    remedy = _REMEDIES.get(reason, "Replay it when the receiver works again, or discard it.")
     return Alert(
-        f"A delivery to {_endpoint(data)} was given up: {_words(data.get('reason'))}",
+        f"A delivery to {_endpoint(data)} was given up: {_words(reason)}",
         _facts(data, "event_type", "event_id", "attempt_count", "last_response_status", "last_error", "died_at"),
-        "It is kept as a dead letter. Replay it when the receiver works again, or discard it.",
+        f"It is kept as a dead letter. {remedy}",
         [*_commands(data), f"sendoff replay --delivery {data.get('delivery_id')}"],
         _page(data),
     )

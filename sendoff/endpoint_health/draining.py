@@ -24,7 +24,7 @@ DRAIN_BATCH = 200
 
 _ENDPOINTS_AT_MOST = 1_000
 
-_REASONS = {
+_REASONS_BY_STATE = {
     EndpointState.PAUSED: DeadLetterReason.ENDPOINT_DISABLED,
     EndpointState.DISABLED: DeadLetterReason.ENDPOINT_DISABLED,
     EndpointState.GONE: DeadLetterReason.ENDPOINT_GONE,
@@ -92,7 +92,7 @@ async def dead_letter_open_deliveries(
     """
     if not batch:
         return []
-    reasons = [_REASONS[off[delivery.endpoint_id]] for delivery in batch]
+    reasons = [_REASONS_BY_STATE[off[delivery.endpoint_id]] for delivery in batch]
     drained = [Drain(new_id(), delivery.id, reason) for delivery, reason in zip(batch, reasons, strict=True)]
     letters = await dead_letters.insert_for(tx, drained, now=now)
     await deliveries.mark_dead(tx, [delivery.id for delivery in batch])

@@ -20,7 +20,7 @@ from sendoff.policy.endpoints.expressions import (
     Pair,
     compile_pair,
 )
-from sendoff.publishing.expression_task import CPU_SECONDS, EvaluateExpressions
+from sendoff.publishing.expression_task import CPU_SECONDS, EvaluateExpressions, failed
 from sendoff.sandbox import LimitReached, Sandbox
 
 if TYPE_CHECKING:
@@ -150,6 +150,6 @@ async def _evaluate_aside(context: Context, organization_id: str, job: Evaluatio
             task, organization_id=organization_id, cpu_seconds=2 * CPU_SECONDS, seconds=_SECONDS
         )
     except LimitReached as error:
-        failed = Evaluated(matches=False, error=f"{error.message} The event's data is too large for the expressions.")
-        results = [failed] * len(order)
+        too_large = f"{error.message} The event's data is too large for the expressions."
+        results = [failed(pair, too_large) for pair in order]
     return {(source.id, pair): result for pair, result in zip(order, results, strict=True)}

@@ -39,12 +39,19 @@ class EvaluateExpressions(msgspec.Struct, frozen=True):
         source = ExpressionInput(self.id, self.type, self.occurred_at, self.data.encode())
         event = EvaluationContext(source)
         until, characters = time.process_time() + CPU_SECONDS, 0
-        late = Evaluated(
-            error=f"the expressions of the organization's endpoints took more than {CPU_SECONDS:g} s for this event"
-        )
+        late = f"the expressions of the organization's endpoints took more than {CPU_SECONDS:g} s for this event"
         results: list[Evaluated] = []
         for pair in self.pairs:
-            result = evaluate_pair(pair, event) if time.process_time() < until else late
+            result = evaluate_pair(pair, event) if time.process_time() < until else failed(pair, late)
             characters += len(result.data or "")
-            results.append(result if characters <= MAX_TRANSFORMED_CHARACTERS else TOO_MUCH_TRANSFORMED)
+            is_too_much = result.data is not None and characters > MAX_TRANSFORMED_CHARACTERS
+            results.append(TOO_MUCH_TRANSFORMED if is_too_much else result)
         return results
+
+
+def failed(pair: Pair, error: str) -> Evaluated:
+    """What a pair gives that a limit kept from being evaluated.
+
+    A filter that fails does not match. A transform alone that fails makes a dead letter, so that nothing is lost.
+    """
+    return Evaluated(matches=pair.filter is None, error=error)

@@ -62,8 +62,9 @@ def decide(
 
     `replayed` says that an operator asked for the attempt: its failure is not charged to the endpoint.
     `blocked_since` is when the present series of local failures began; None if the attempt before left this host.
-    Local failures are not counted until the series has lasted as long as the retry schedule. From then on each uses up
-    an attempt, so a delivery that can never leave this host is dead-lettered after twice the schedule.
+    Local failures are not counted until the series has lasted as long as the retry schedule, and for at least
+    OUR_PATIENCE_SECONDS. From then on each uses up an attempt, so a delivery that can never leave this host becomes a
+    dead letter at last.
     """
     match result.kind:
         case ResultKind.DELIVERED:

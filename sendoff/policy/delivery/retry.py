@@ -12,7 +12,7 @@ from sendoff.policy.states import DeadLetterReason
 from sendoff.settings import parse_duration
 
 RandomSource = Callable[[], float]
-"""Throws a number with 0 <= n < 1, as `random.random` does."""
+"""Returns a number with 0 <= n < 1, as `random.random` does."""
 
 JITTER = 0.1
 """A wait is lengthened by up to this share of itself: what failed together need not return together."""
@@ -93,5 +93,5 @@ def parse_schedule(waits: tuple[str, ...]) -> RetrySchedule:
 
 
 def jittered(now: datetime, wait: float, random_source: RandomSource) -> datetime:
-    """`now` and `wait` seconds, or up to JITTER of `wait` later."""
+    """`now` plus `wait` seconds, or up to JITTER of `wait` later."""
     return now + timedelta(seconds=wait * (1 + JITTER * random_source()))
