@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import uuid_utils
 
@@ -35,15 +35,20 @@ def floor_of(event_id: str) -> str:
     return event_id[:16] + "0" * 12
 
 
-def event_id_at(moment: datetime) -> str:
-    """The lowest id that an event can have that was accepted at that time by the clock of the machine."""
-    return f"evt_{max(0, int(moment.timestamp() * 1000)):012x}{'0' * 12}"
+def event_id_at(moment: datetime, *, plus: timedelta = timedelta()) -> str:
+    """The lowest id of an event that was accepted `plus` after that time by the clock of the machine."""
+    return f"evt_{_milliseconds(moment, plus):012x}{'0' * 12}"
 
 
-def row_id_at(moment: datetime) -> str:
-    """The lowest id that a row can have that was made at that time by the clock of the machine."""
-    digits = f"{max(0, int(moment.timestamp() * 1000)):012x}"
+def row_id_at(moment: datetime, *, plus: timedelta = timedelta()) -> str:
+    """The lowest id of a row that was made `plus` after that time by the clock of the machine."""
+    digits = f"{_milliseconds(moment, plus):012x}"
     return f"{digits[:8]}-{digits[8:]}-0000-0000-000000000000"
+
+
+def _milliseconds(moment: datetime, plus: timedelta) -> int:
+    """Since 1970; the sum may be a time that no datetime can be."""
+    return max(0, int((moment.timestamp() + plus.total_seconds()) * 1000))
 
 
 def event_time(event_id: str) -> datetime:

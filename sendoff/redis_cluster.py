@@ -40,6 +40,10 @@ class ClusterNodes:
                 last = error
         raise RedisConnectionError(f"No node of the cluster knows who holds the queue: {last}")
 
+    def ask_last(self, node: tuple[str, int]) -> None:
+        """Ask every other node first: cut off from its cluster, this one takes itself for the owner still."""
+        self._known = [one for one in (*self._known, *self._seeds) if one != node] + [node]
+
     async def _ask(self, node: tuple[str, int]) -> tuple[str, int]:
         connection = self._connection_class(host=node[0], port=node[1], **self._options)
         try:
@@ -81,6 +85,7 @@ class ClusterConnection(Connection):
         except ResponseError as error:
             if not str(error).startswith(_ELSEWHERE):
                 raise
+            self._nodes.ask_last((self.host, self.port))
             await self.disconnect(nowait=True)
             raise RedisConnectionError(f"The queue is on another node of the cluster: {error}") from error
 

@@ -332,9 +332,11 @@ class _SandboxProcess:
         try:
             return await asyncio.shield(exchange)
         except asyncio.CancelledError:
-            await asyncio.wait([exchange], timeout=RESPITE_SECONDS)
-            exchange.cancel()
-            await asyncio.gather(exchange, return_exceptions=True)
+            try:
+                await asyncio.wait([exchange], timeout=RESPITE_SECONDS)
+            finally:  # when cancelled once more, too: the process is killed next, which reads its pipe to the end
+                exchange.cancel()
+                await asyncio.gather(exchange, return_exceptions=True)
             raise
 
     async def _exchange(self, request: _Request, progress: Progress) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import asynccontextmanager
+from contextvars import Context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -74,7 +75,8 @@ class Grouping(Generic[Question, Answer]):
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((asked, answer))
         if self._at_work is None or self._at_work.done():
-            self._at_work = asyncio.create_task(self._work())
+            # Without the context of the one that asks first, whose request id would be in the log lines of all.
+            self._at_work = asyncio.create_task(self._work(), context=Context())
         return await answer
 
     async def _work(self) -> None:
@@ -87,10 +89,16 @@ class Grouping(Generic[Question, Answer]):
     async def _answer(self, group: Sequence[tuple[Question, asyncio.Future[Answer]]]) -> None:
         try:
             answers = await self._call([asked for asked, _ in group])
-        except Exception as error:
+        except BaseException as error:
             for _, answer in group:
-                if not answer.done():
+                if answer.done():
+                    continue
+                if isinstance(error, Exception):
                     answer.set_exception(error)
+                else:
+                    answer.cancel()
+            if not isinstance(error, Exception):
+                raise
             return
         for (_, answer), given in zip(group, answers, strict=True):
             if not answer.done():

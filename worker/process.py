@@ -104,9 +104,9 @@ async def work(context: Context, stop: asyncio.Event, health: WorkerHealth) -> N
     for task in waiting:
         task.cancel()
     health.set_not_ready("stopping")
-    await host.stop()
     if host.drain_requested.is_set():
         stop.set()
+    await host.stop()
     for task in done:
         task.result()
 

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 from contextlib import AsyncExitStack
 from functools import partial
@@ -51,16 +53,24 @@ async def start(ctx: dict[Any, Any]) -> None:
         host = WorkerHost(await opened.enter_async_context(open_context(_SETTINGS, traced_as="sendoff-worker")), health)
     except SendoffError as error:
         sys.exit(f"worker: {error}")
-    ctx["host"], ctx["opened"], ctx["beating"] = host, opened, asyncio.create_task(health.beat())
+    ctx["host"], ctx["opened"] = host, opened
+    ctx["tasks"] = [asyncio.create_task(health.beat()), asyncio.create_task(_stop_when_drained(host))]
     host.start()
     health.set_ready()
     notify_ready()
 
 
+async def _stop_when_drained(host: WorkerHost) -> None:
+    """End as by a signal once an operator has asked the worker to finish and stop."""
+    await host.drain_requested.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 async def stop(ctx: dict[Any, Any]) -> None:
     """Drain within `SHUTDOWN_GRACE_SECONDS`, then close the connections."""
     if "host" in ctx:
-        ctx["beating"].cancel()
+        for task in ctx["tasks"]:
+            task.cancel()
         await ctx["host"].stop()
         await ctx["opened"].aclose()
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
 from starlette.requests import ClientDisconnect
@@ -131,8 +131,8 @@ class CellClient:
     async def ask(
         self, cell: str, path: str, *, headers: Headers = (), params: Mapping[str, str] | None = None
     ) -> CellAnswer:
-        """A GET of the router's own. Raises Unavailable when the cell does not answer in time."""
-        target = f"{path}?{urlencode(params)}" if params else path
+        """A GET of the router's own; `path` is not percent-encoded. Raises Unavailable without an answer in time."""
+        target = quote(path) + (f"?{urlencode(params)}" if params else "")
         try:
             async with (
                 asyncio.timeout(ASK_SECONDS),

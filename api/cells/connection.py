@@ -7,6 +7,7 @@ cell is trusted, its answers may be long, and each microsecond here is paid for 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ Body = bytes | AsyncIterator[bytes] | None
 _MOST_WAITING_BYTES = 256 * 1024
 """Of an answer that the client reads slowly; the cell is not read on meanwhile."""
 
+_NOT_IN_TARGETS = re.compile(rb"[^!-~]")
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 
@@ -38,7 +40,9 @@ class CellRequest:
 
     def head(self, host: bytes) -> bytes:
         """The bytes before the body."""
-        lines = [self.method.encode(), b" ", self.target, b" HTTP/1.1\r\nhost: ", host, b"\r\n"]
+        # What cannot be in a target would end the line, and what follows would be read as a request of its own.
+        target = _NOT_IN_TARGETS.sub(lambda found: b"%%%02X" % found[0][0], self.target)
+        lines = [self.method.encode(), b" ", target, b" HTTP/1.1\r\nhost: ", host, b"\r\n"]
         framed = False
         for name, value in self.headers:
             framed = framed or name.lower() == b"content-length"

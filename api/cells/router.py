@@ -159,7 +159,8 @@ class Router:
         try:
             return await operators.cell_of_resource(self._client, cells, scope["path"], headers)
         except NotFound:
-            if scope["method"] == "PUT":  # makes what is in no cell yet
+            # A PUT makes what is in no cell yet, and cells show no single worker.
+            if scope["method"] == "PUT" or scope["path"].startswith(f"{operators.ROOT}workers/"):
                 raise operators.unclear(cells) from None
             raise
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from starlette.types import Scope
 
-from sendoff.accounts.authentication import hash_bearer_key, key_lookups, principal_of
+from sendoff.accounts.authentication import authenticate
 from sendoff.context import Context
 from sendoff.errors import RateLimited, SendoffError, Unauthenticated
 from sendoff.rate_windows import WINDOW_SECONDS
@@ -72,8 +72,7 @@ async def _may_be_known(context: Context, scope: Scope) -> bool:
     if not scope["path"].startswith(_KEYED):
         return scope["path"].startswith(_WITH_SESSIONS) and any(name == b"cookie" for name, _ in scope["headers"])
     try:
-        key_hash = hash_bearer_key(_authorization(scope).decode("latin-1"))
-        principal_of(await context.service(key_lookups).ask(key_hash), now=context.clock.now())
+        await authenticate(context, _authorization(scope).decode("latin-1"))
     except Unauthenticated:
         return False
     except SendoffError:

@@ -64,6 +64,7 @@ class Dispatcher:
             # A delivery that this process has sent but not recorded must not be sent again, even if its lease ended.
             ids = [delivery_id for delivery_id in batch if delivery_id not in self._unrecorded]
             quotas = self.admission.quotas(len(ids), self._now())
+            self.admission.reserve(len(ids))  # until the claim does: others that waited for slots see them taken
             # In a task of its own: what a cancelled caller had claimed would wait for its lease to end.
             claimed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._in_background(self._claim_submitted(partial(claim, self._context, ids, quotas=quotas), ids, claimed))
@@ -133,6 +134,7 @@ class Dispatcher:
     ) -> None:
         """Claim for a caller that waits for `claimed`; a delivery that was claimed alone is sent by the same task."""
         alone: list[Ticket[Claim]] = []
+        self.admission.reserve(-len(ids))
         try:
             await self._claim(claim_some, len(ids), alone.append if len(ids) == 1 else None)
         except Exception as error:

@@ -8,6 +8,7 @@ from datetime import datetime
 import structlog
 
 from sendoff.context import Context
+from sendoff.errors import Unavailable
 from sendoff.maintenance.throttle import pause_after
 from sendoff.policy.partitions import Partition, RowByRow, expired, length_of, next_boundary, row_by_row
 from sendoff.store.partitions.convert import abandon_conversion
@@ -42,7 +43,10 @@ async def tend_partitions(context: Context, *, finished: datetime) -> tuple[int,
             return 0, RowByRow(None)
     await _make_next(context, partitions[-1], now)
     dropped = await _drop(context, expired(partitions, until=finished), finished)
-    await remove_dropped(context.database)
+    try:
+        await remove_dropped(context.database)
+    except Unavailable as error:  # the next round tries again; purging goes on meanwhile
+        _log.warning("dropped_partitions_not_removed", error=str(error))
     async with context.database.read() as tx:
         left = row_by_row(await read_partitions(tx), until=finished)
     if dropped and left.created_until is not None:

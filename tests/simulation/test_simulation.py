@@ -45,7 +45,8 @@ def test_a_protection_that_is_taken_out_is_missed(defect: str) -> None:
 
 
 def test_a_missing_lease_check_is_found_and_its_seed_alone_lives_the_same_life() -> None:
-    done = simulate("--count", "200", "--defect", "lease")
+    # About one seed in a hundred notices. The first one of this engine is among the first here.
+    done = simulate("--seed", "16", "--count", "200", "--defect", "lease")
     assert done.returncode == 1, done.stdout + done.stderr
     seed = re.match(r"seed (\d+): ", done.stdout)
     assert seed, done.stdout

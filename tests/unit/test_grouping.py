@@ -50,6 +50,14 @@ async def test_a_cancelled_caller_is_left_out_and_the_others_are_answered() -> N
     assert all(1 not in asked for asked in calls.asked)
 
 
+async def test_a_call_that_is_cancelled_leaves_nobody_waiting() -> None:
+    async def cancelled(_numbers: Sequence[int]) -> Sequence[int]:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(Grouping(cancelled, most=10).ask(1), 10)
+
+
 async def test_what_the_call_raises_its_own_callers_get_and_the_next_call_is_made() -> None:
     calls = Calls()
     grouping = Grouping(calls, most=10)

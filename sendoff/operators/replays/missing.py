@@ -141,10 +141,10 @@ async def _plan(
 
 def _id_range(chosen: DeadLetterFilter) -> tuple[str, str]:
     """Between which ids the filter's events lie, so that others are not read: ids begin with the time of a machine."""
-    first = "" if chosen.since is None else event_id_at(chosen.since - _CLOCKS_DIFFER)
+    first = "" if chosen.since is None else event_id_at(chosen.since, plus=-_CLOCKS_DIFFER)
     if chosen.since_event_id is not None:
         first = max(first, floor_of(chosen.since_event_id))
-    return first, "evt_g" if chosen.until is None else event_id_at(chosen.until + _CLOCKS_DIFFER)
+    return first, "evt_g" if chosen.until is None else event_id_at(chosen.until, plus=_CLOCKS_DIFFER)
 
 
 async def _active_endpoints(context: Context, chosen: DeadLetterFilter) -> list[Endpoint]:

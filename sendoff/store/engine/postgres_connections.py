@@ -155,6 +155,7 @@ class Connector:
     def forget(self) -> None:
         """Use no connection again that exists now: the server is read-only, and another one has become the primary."""
         self._forgotten_at = time.monotonic()
+        self._hosts = hosts_of(self._url)  # the one found last may be the one that is read-only
 
     async def close(self, connection: Any) -> None:
         """Close a connection in good order if that takes no time, and otherwise at once."""

@@ -40,6 +40,13 @@ async def listed(api: ApiFixture, what: str, **params: Any) -> list[dict[str, An
     return found
 
 
+@pytest.mark.parametrize("bound", ["since", "until"])
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59Z"])
+async def test_lists_take_any_time_that_can_be_written(api: ApiFixture, bound: str, moment: str) -> None:
+    for listed in ("/operator/v1/deliveries", "/operator/v1/events", "/operator/v1/dead-letters", "/api/v1/deliveries"):
+        assert (await api.get(f"{listed}?{bound}={moment}")).status_code == 200, listed
+
+
 async def test_a_dead_letter_holds_the_exact_request_the_response_and_every_attempt(
     api: ApiFixture, receiver: Receiver
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 
 from tests.integration.cells.conftest import Cells
@@ -95,6 +97,27 @@ async def test_operators_find_one_thing_wherever_it_is(cells: Cells, receiver: R
     absent = await cells.call("GET", "/operator/v1/deliveries/00000000-0000-7000-8000-000000000000", key)
     assert absent.status_code == 404
     assert (await cells.call("GET", "/operator/v1/deliveries/nonsense", key)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "named", ["x HTTP/1.1\r\nhost: a\r\n\r\nGET /health", "x?limit=1", "\u00e9", "%2e%2e/%2e%2e/health"]
+)
+async def test_what_a_request_names_makes_no_other_request_of_the_routers_question(cells: Cells, named: str) -> None:
+    key = await cells.operators_key()
+    webhook = f"/operator/v1/endpoints/{quote(named, safe='')}"
+    assert (await cells.call("GET", webhook, key)).status_code == 404
+    body = {"filter": {"organization_id": named}, "dry_run": True}
+    assert (await cells.call("POST", "/operator/v1/replays", key, json=body)).status_code in (400, 404)
+    for _ in range(3):  # answers belong to their questions still
+        assert "data" in (await cells.call("GET", "/operator/v1/events", key)).json()
+
+
+async def test_the_drain_of_a_worker_needs_its_cell(cells: Cells) -> None:
+    key = await cells.operators_key()
+    drain = "/operator/v1/workers/00000000-0000-7000-8000-000000000000/drain"
+    unclear = await cells.call("POST", drain, key)
+    assert (unclear.status_code, "?cell=" in unclear.json()["detail"]) == (400, True)
+    assert (await cells.call("POST", f"{drain}?cell=us", key)).status_code == 404
 
 
 async def test_a_write_for_no_certain_cell_needs_its_name(cells: Cells) -> None:

@@ -181,7 +181,7 @@ def _newest_possible(chosen: DeadLetterFilter, before: str | None) -> str | None
     """Where a search begins: a dead letter's id tells when it was made, which is when the delivery died."""
     if chosen.until is None:
         return before
-    possible = row_id_at(chosen.until + _CLOCK_DIFFERENCE)
+    possible = row_id_at(chosen.until, plus=_CLOCK_DIFFERENCE)
     return possible if before is None else min(before, possible)
 
 

@@ -225,13 +225,13 @@ async def _ids_within(tx: Transaction, chosen: DeliveryFilter) -> list[Any]:
     key, moment = col(Delivery.id), col(Delivery.created_at)
     found: list[Any] = []
     if chosen.since is not None:
-        first = key >= row_id_at(chosen.since - CLOCKS_DIFFER_BY)
+        first = key >= row_id_at(chosen.since, plus=-CLOCKS_DIFFER_BY)
         last_before = core_select(moment).where(~first).order_by(key.desc()).limit(1)
         created_at = (await tx.scalars(last_before)).one_or_none()
         if created_at is None or created_at < chosen.since:
             found.append(first)
     if chosen.until is not None:
-        last = key < row_id_at(chosen.until + CLOCKS_DIFFER_BY)
+        last = key < row_id_at(chosen.until, plus=CLOCKS_DIFFER_BY)
         first_after = core_select(moment).where(~last).order_by(key).limit(1)
         created_at = (await tx.scalars(first_after)).one_or_none()
         if created_at is None or created_at >= chosen.until:

@@ -127,7 +127,7 @@ def _range(chosen: EventFilter) -> list[Any]:
     """The ids that events of the range can have."""
     found: list[Any] = []
     if chosen.since is not None:
-        found.append(col(Event.id) >= event_id_at(chosen.since - _CLOCK_DIFFERENCE))
+        found.append(col(Event.id) >= event_id_at(chosen.since, plus=-_CLOCK_DIFFERENCE))
     if chosen.until is not None:
-        found.append(col(Event.id) < event_id_at(chosen.until + _CLOCK_DIFFERENCE))
+        found.append(col(Event.id) < event_id_at(chosen.until, plus=_CLOCK_DIFFERENCE))
     return found
