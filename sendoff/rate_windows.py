@@ -66,5 +66,10 @@ def window_of(now: datetime) -> int:
 def refuse_above(limit: int, observed: int, now: datetime) -> None:
     """Raise RateLimited until the end of the minute if more than `limit` were counted."""
     if observed > limit:
-        left = WINDOW_SECONDS - int(now.timestamp()) % WINDOW_SECONDS
-        raise RateLimited(limit=limit, observed=observed, retry_after_seconds=left)
+        raise limited_until_the_minute_ends(limit, observed, now)
+
+
+def limited_until_the_minute_ends(limit: int, observed: int, now: datetime) -> RateLimited:
+    """The error for a request beyond the `limit` of this minute; `observed` counts it."""
+    left = WINDOW_SECONDS - int(now.timestamp()) % WINDOW_SECONDS
+    return RateLimited(limit=limit, observed=observed, retry_after_seconds=left)

@@ -24,7 +24,7 @@ from ..health import NotReadyDetail, is_draining
 from ..http.errors import MOVED_HEADER, answer_problem
 from ..http.limits import LocalCounters
 from ..http.server.byte_budget import UnfinishedBodies
-from ..http.server.client_address import TrustedProxies, client_network
+from ..http.server.client_address import TrustedProxies, network_of
 from ..http.server.middleware import RequestMiddleware
 from . import operators
 from .client import CellClient
@@ -115,8 +115,7 @@ class Router:
 
     def _count_guess(self, scope: Scope) -> None:
         now = self._clock.now()
-        network = client_network((scope.get("client") or ("", 0))[0])
-        refuse_above(self._settings.anonymous_rate_limit, self._guesses.count(network, now), now)
+        refuse_above(self._settings.anonymous_rate_limit, self._guesses.count(network_of(scope), now), now)
 
     async def _forward_open(self, scope: Scope, receive: Receive, send: Send) -> None:
         for cell in self._client.names:

@@ -14,7 +14,7 @@ from sendoff.errors import SendoffError, Unauthenticated
 
 from ..http.errors import answer_problem
 from ..http.limits import LocalCounters, RateLimitWindow, count_request
-from ..http.server.client_address import client_network
+from ..http.server.client_address import network_of
 from .paths import is_on_surface, needs_token
 
 _SHARES = 50
@@ -75,7 +75,7 @@ async def _count(context: Context, scope: Scope, owner: TokenOwner | None) -> Ra
         return await count_request(context, name, limit=context.settings.client_rate_limit)
     # Requests without a valid token have a counter of their own, so that guessed tokens never make `/health` a 429.
     kind = "guess" if needs_token(scope["path"]) else "health"
-    name = f"{kind}:{client_network(_peer(scope)[0])}"
+    name = f"{kind}:{network_of(scope)}"
     return await count_request(context, name, limit=context.settings.anonymous_rate_limit)
 
 

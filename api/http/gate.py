@@ -10,12 +10,12 @@ from starlette.types import Scope
 
 from sendoff.accounts.authentication import authenticate
 from sendoff.context import Context
-from sendoff.errors import RateLimited, SendoffError, Unauthenticated
-from sendoff.rate_windows import WINDOW_SECONDS
+from sendoff.errors import SendoffError, Unauthenticated
+from sendoff.rate_windows import limited_until_the_minute_ends
 
 from ..dialbird.paths import is_on_surface
 from .limits import LocalCounters, RefusedWriters
-from .server.client_address import client_network
+from .server.client_address import network_of
 
 _KEYED = ("/api/v1/", "/operator/v1/")
 _WITH_SESSIONS = ("/dashboard", "/portal")
@@ -41,7 +41,7 @@ class KeyGate:
         is_open = not scope["path"].startswith(_KEYED) and "has_session" not in scope["state"]
         if status == 401 or is_open or (not matched and status != 429):
             context: Context = app.state.context
-            context.service(_Strangers.of).count(_network(scope), context.clock.now())
+            context.service(_Strangers.of).count(network_of(scope), context.clock.now())
 
 
 class _Strangers(LocalCounters):
@@ -60,11 +60,10 @@ async def _refuse_stranger(context: Context, scope: Scope) -> SendoffError | Non
     strangers = context.service(_Strangers.of)
     if strangers.most(now) < limit or _has_limits_of_its_own(scope["path"]):
         return None
-    made = strangers.current(_network(scope), now)
+    made = strangers.current(network_of(scope), now)
     if made < limit or await _may_be_known(context, scope):
         return None
-    left = WINDOW_SECONDS - int(now.timestamp()) % WINDOW_SECONDS
-    return RateLimited(limit=limit, observed=made + 1, retry_after_seconds=left)
+    return limited_until_the_minute_ends(limit, made + 1, now)
 
 
 async def _may_be_known(context: Context, scope: Scope) -> bool:
@@ -86,8 +85,3 @@ def _has_limits_of_its_own(path: str) -> bool:
 
 def _authorization(scope: Scope) -> bytes:
     return next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-
-
-def _network(scope: Scope) -> str:
-    client = scope.get("client")
-    return client_network(client[0]) if client else ""

@@ -18,7 +18,7 @@ from sendoff.accounts.authentication import Principal, hash_bearer_key
 from sendoff.context import Context
 from sendoff.errors import RateLimited, Unauthenticated, Unavailable
 from sendoff.observability.metrics import RATE_LIMITS_SKIPPED
-from sendoff.rate_windows import WINDOW_SECONDS, count, refuse_above, window_of
+from sendoff.rate_windows import WINDOW_SECONDS, count, limited_until_the_minute_ends, refuse_above, window_of
 from sendoff.turns import Turns
 
 PER_KEY = 60
@@ -79,8 +79,7 @@ class RefusedWriters:
         if name not in self._refusals:
             return None
         last = self._refusals[name]
-        left = WINDOW_SECONDS - int(now.timestamp()) % WINDOW_SECONDS
-        refusal = RateLimited(limit=last.limit, observed=last.observed + 1, retry_after_seconds=left)
+        refusal = limited_until_the_minute_ends(last.limit, last.observed + 1, now)
         self._refusals[name] = refusal
         return refusal
 

@@ -52,6 +52,11 @@ def client_network(address: str) -> str:
     return str(ip_network((parsed, 64), strict=False)) if isinstance(parsed, IPv6Address) else str(parsed)
 
 
+def network_of(scope: Scope) -> str:
+    """What limits count the client of a request as; all that have no address, as on a Unix socket, are one."""
+    return client_network((scope.get("client") or ("", 0))[0])
+
+
 def _parse(text: str) -> IPv4Address | IPv6Address | None:
     try:
         parsed = ip_address(text.partition("%")[0])

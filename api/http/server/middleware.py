@@ -33,7 +33,7 @@ from ..errors import (
     respond,
 )
 from .byte_budget import UnfinishedBodies
-from .client_address import TrustedProxies, client_network
+from .client_address import TrustedProxies, network_of
 from .protocol import BODY_IS_HERE
 
 BATCH_LIMIT_BYTES = 32 * 1024 * 1024
@@ -300,7 +300,7 @@ class _BoundedBody:
         if self._complete:
             self._unfinished.remove(self)
         elif self._limit is not None:  # what has no limit here is written to disk as it arrives
-            self._unfinished.add(self, _network(self._scope), size)
+            self._unfinished.add(self, network_of(self._scope), size)
             if self._evicted:
                 raise TooSlow
         return message
@@ -333,11 +333,6 @@ class _BoundedBody:
     def _check_size(self, size: int) -> None:
         if self._limit is not None and size > self._limit:
             raise TooLarge(f"The body is larger than {self._limit:,} bytes, the limit here; send less at a time.")
-
-
-def _network(scope: Scope) -> str:
-    client = scope.get("client")
-    return client_network(client[0]) if client else ""
 
 
 def _request_id(scope: Scope) -> str:

@@ -8,7 +8,7 @@ from sendoff.accounts.page_sessions import OPERATOR_SECONDS, Session, SessionKin
 from sendoff.errors import MissingScope, SendoffError, Suspended, Unauthenticated
 
 from ...http.limits import count_request
-from ...http.server.client_address import client_network
+from ...http.server.client_address import network_of
 from ..cookies import SCHEMES, forget_session, is_secure, set_scheme, set_session
 from ..page import PageRequest
 from ..protection import page_headers
@@ -25,10 +25,7 @@ async def show_login(page: PageRequest) -> Response:
 
 
 async def submit_login(page: PageRequest) -> Response:
-    client = page.request.client
-    window = await count_request(
-        page.context, f"login:{client_network(client.host if client else '')}", limit=TRIES_PER_MINUTE
-    )
+    window = await count_request(page.context, f"login:{network_of(page.request.scope)}", limit=TRIES_PER_MINUTE)
     window.check(page.context)
     form = await page.form()
     try:

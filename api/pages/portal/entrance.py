@@ -11,7 +11,7 @@ from sendoff.errors import SendoffError
 
 from ...http.errors import status_of
 from ...http.limits import count_request
-from ...http.server.client_address import client_network
+from ...http.server.client_address import network_of
 from ..cookies import SCHEMES, forget_session, set_scheme, set_session
 from ..page import PageRequest
 from ..protection import page_headers
@@ -23,8 +23,7 @@ TRIES_PER_MINUTE = 600
 
 async def enter(page: PageRequest) -> Response:
     """Open a link. What only looks ahead does not use it up: a prefetch, or HEAD."""
-    client = page.request.client
-    name = f"portal-enter:{client_network(client.host if client else '')}"
+    name = f"portal-enter:{network_of(page.request.scope)}"
     (await count_request(page.context, name, limit=TRIES_PER_MINUTE)).check(page.context)
     if page.looks_ahead:
         return Response(status_code=204, headers=page_headers(referrer="no-referrer"))
