@@ -63,8 +63,9 @@ async def search_deliveries(
     """Deliveries, newest first, of those that are read within a bound: for pages, which must not keep waiting."""
     async with context.database.read(owner=chosen.organization_id) as tx:
         await prefer_indexes(tx)
-        scanned_to = await delivery_history.find_scan_end(tx, chosen, before=before)
-        page = await delivery_history.page(tx, chosen, limit=limit, before=before, scanned_to=scanned_to)
+        within = await delivery_history.find_id_bounds(tx, chosen)
+        scanned_to = await delivery_history.find_scan_end(tx, chosen, within, before=before)
+        page = await delivery_history.page(tx, chosen, limit=limit, before=before, within=within, scanned_to=scanned_to)
         found = await _with_context(tx, page)
     return DeliverySearch(found, None if len(found) == limit else scanned_to)
 

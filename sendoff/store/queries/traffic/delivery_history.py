@@ -157,16 +157,17 @@ async def page(
     *,
     limit: int,
     before: str | None = None,
+    within: Sequence[Any] | None = None,
     scanned_to: str | None = None,
 ) -> list[tuple[Delivery, str, str | None]]:
     """Deliveries with their event's type and request id, newest first, at most `limit`, older than the id `before`.
 
     Cost grows with the page size and not with the history, except for rare conditions, such as a status that few
     got: those filters read rows from the newest on until the page is full, or until `scanned_to`, which
-    `find_scan_end` gives.
+    `find_scan_end` gives. `within` is what `find_id_bounds` gave for it, if it was asked.
     """
     query = select(Delivery, Event.type, Event.request_id).join(Event, col(Event.id) == col(Delivery.event_id))
-    within = await _ids_within(tx, chosen)
+    within = list(await find_id_bounds(tx, chosen) if within is None else within)
     if scanned_to is not None:
         within.append(col(Delivery.id) >= scanned_to)
     query = query.where(*within)
@@ -192,7 +193,9 @@ def _of_endpoint(query: Query, endpoint_id: Any) -> Query:
     return chosen
 
 
-async def find_scan_end(tx: Transaction, chosen: DeliveryFilter, *, before: str | None = None) -> str | None:
+async def find_scan_end(
+    tx: Transaction, chosen: DeliveryFilter, within: Sequence[Any], *, before: str | None = None
+) -> str | None:
     """The last id that a search looks at, so that it reads at most SCANNED_AT_MOST deliveries; None for no bound.
 
     Of an organization, each endpoint has its share of them.
@@ -201,7 +204,7 @@ async def find_scan_end(tx: Transaction, chosen: DeliveryFilter, *, before: str 
     times = (chosen.min_attempts, chosen.since, chosen.until)
     if chosen.event_id is not None or all(one is None for one in (*rare, *times)):
         return None
-    query, share = core_select(col(Delivery.id)).where(*await _ids_within(tx, chosen)), SCANNED_AT_MOST
+    query, share = core_select(col(Delivery.id)).where(*within), SCANNED_AT_MOST
     if chosen.endpoint_id is not None:
         query = _of_endpoint(query, chosen.endpoint_id)
     elif chosen.organization_id is not None and not is_sqlite(tx):
@@ -216,7 +219,7 @@ async def find_scan_end(tx: Transaction, chosen: DeliveryFilter, *, before: str 
     return (await tx.scalars(last_one)).one_or_none()
 
 
-async def _ids_within(tx: Transaction, chosen: DeliveryFilter) -> list[Any]:
+async def find_id_bounds(tx: Transaction, chosen: DeliveryFilter) -> list[Any]:
     """The filter's bounds of time as bounds of ids, which begin with a time and have an index; `created_at` has none.
 
     Before a bound is used, the delivery next to it is looked at: with clocks that differ, its rows could be of the time
