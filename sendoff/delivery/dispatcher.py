@@ -64,7 +64,7 @@ class Dispatcher:
             # A delivery that this process has sent but not recorded must not be sent again, even if its lease ended.
             ids = [delivery_id for delivery_id in batch if delivery_id not in self._unrecorded]
             quotas = self.admission.quotas(len(ids), self._now())
-            self.admission.reserve(len(ids))  # until the claim does: others that waited for slots see them taken
+            self.admission.reserve(len(ids))  # here already: others that waited for slots see them taken
             # In a task of its own: what a cancelled caller had claimed would wait for its lease to end.
             claimed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._in_background(self._claim_submitted(partial(claim, self._context, ids, quotas=quotas), ids, claimed))
@@ -134,9 +134,8 @@ class Dispatcher:
     ) -> None:
         """Claim for a caller that waits for `claimed`; a delivery that was claimed alone is sent by the same task."""
         alone: list[Ticket[Claim]] = []
-        self.admission.reserve(-len(ids))
         try:
-            await self._claim(claim_some, len(ids), alone.append if len(ids) == 1 else None)
+            await self._claim_reserved(claim_some, len(ids), alone.append if len(ids) == 1 else None)
         except Exception as error:
             if not claimed.done():
                 claimed.set_exception(error)
@@ -149,15 +148,19 @@ class Dispatcher:
             self._note_under_way(task, alone[0])
             await self._run(alone[0])
 
-    async def _claim(
+    async def _claim(self, claim_some: Callable[[], Awaitable[Claims]], most: int) -> Claims:
+        """Claim at most `most` deliveries, and start or queue them."""
+        self.admission.reserve(most)
+        return await self._claim_reserved(claim_some, most)
+
+    async def _claim_reserved(
         self,
         claim_some: Callable[[], Awaitable[Claims]],
         most: int,
         start: Callable[[Ticket[Claim]], None] | None = None,
     ) -> Claims:
-        """Claim at most `most` deliveries, and start or queue them: in tasks of their own, unless `start` is given."""
+        """Claim for slots that are reserved; attempts start in tasks of their own, unless `start` is given."""
         claimed_since = self._now()
-        self.admission.reserve(most)
         try:
             claims = await claim_some()
             await self._schedule(claims, start or self._spawn, start_by=claimed_since + self._start_within)
