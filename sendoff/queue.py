@@ -240,7 +240,7 @@ def connect(settings: Settings) -> ArqRedis:
         pool_or_conn=_connection_pool(settings),
         job_serializer=_serialize,
         job_deserializer=orjson.loads,
-        default_queue_name=DELIVERIES + settings.redis_key_tag,
+        default_queue_name=settings.redis_key(DELIVERIES),
     )
 
 

@@ -30,10 +30,11 @@ async def count(context: Context, names: Sequence[str], now: datetime) -> list[i
 
     The caller reads the clock once for each request: at a minute's edge two readings would mean two windows.
     """
-    ending = f"{window_of(now)}{context.settings.redis_key_tag}"
+    window = window_of(now)
+    keys = [context.settings.redis_key(f"sendoff:limit:{name}:{window}") for name in names]
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):  # its group may wait for others'
-            return await context.service(counting).ask([f"sendoff:limit:{name}:{ending}" for name in names])
+            return await context.service(counting).ask(keys)
     except TimeoutError:
         raise Unavailable("Redis did not answer in time.") from None
 

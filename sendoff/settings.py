@@ -480,6 +480,10 @@ class Settings(BaseSettings):
         """What the names of all keys in Redis end in: nothing, but for a cluster."""
         return parse_redis_url(self.redis_url).key_tag
 
+    def redis_key(self, name: str) -> str:
+        """A key of this name as this installation's Redis holds it."""
+        return name + self.redis_key_tag
+
     @property
     def log_attempts_share(self) -> tuple[float, float]:
         """The shares of failed and of successful attempts that get a log line."""

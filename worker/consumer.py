@@ -63,7 +63,7 @@ class QueueConsumer(Worker):
         redis = connect(context.settings)
         super().__init__(
             functions,
-            queue_name=queue + context.settings.redis_key_tag,
+            queue_name=context.settings.redis_key(queue),
             redis_pool=redis,
             ctx=job_context,
             max_jobs=max_jobs,

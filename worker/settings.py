@@ -79,7 +79,7 @@ class WorkerSettings:
     """arq's settings of a worker. Its other queues are consumed by the engine that `on_startup` starts."""
 
     functions: ClassVar[list[Function]] = FUNCTIONS[DELIVERIES]
-    queue_name = DELIVERIES + _SETTINGS.redis_key_tag
+    queue_name = _SETTINGS.redis_key(DELIVERIES)
     redis_settings: ClassVar[RedisSettings] = redis_settings(_SETTINGS)
     # Of a cluster arq knows nothing: it is handed a client that does.
     redis_pool: ClassVar[ArqRedis | None] = connect(_SETTINGS) if _SETTINGS.redis_key_tag else None

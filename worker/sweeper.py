@@ -95,16 +95,16 @@ async def _sweep_regularly(
 
 async def _ask_redis(context: Context, pipe: CommandPipe, name: str) -> _QueueStatus | None:
     """The status, with this worker counted as alive; None when Redis cannot be reached."""
-    now, tag = context.clock.now().timestamp(), context.settings.redis_key_tag
-    workers_key = WORKERS_KEY + tag
+    now, key = context.clock.now().timestamp(), context.settings.redis_key
+    workers_key = key(WORKERS_KEY)
     commands: list[tuple[str | float, ...]] = [
         ("ZADD", workers_key, now, name),
         ("ZREMRANGEBYSCORE", workers_key, "-inf", now - WORKER_ALIVE_SECONDS),
         ("ZCARD", workers_key),
-        ("SET", _ELECTION_KEY + tag, name, "NX", "PX", int(SWEEP_SECONDS * 900)),
+        ("SET", key(_ELECTION_KEY), name, "NX", "PX", int(SWEEP_SECONDS * 900)),
     ]
     for queue in (DELIVERIES, BULK_DELIVERIES):
-        commands += ("ZCARD", queue + tag), ("ZRANGE", queue + tag, 0, 0, "WITHSCORES")
+        commands += ("ZCARD", key(queue)), ("ZRANGE", key(queue), 0, 0, "WITHSCORES")
     try:
         _, _, workers, elected, *of_queues = await pipe.run(commands, seconds=_REDIS_TIMEOUT_SECONDS)
     except (RedisError, OSError, TimeoutError):

@@ -224,7 +224,7 @@ async def claim_form(context: Context, nonce: str) -> bool:
 
     Two sends of a form are harmful where each starts something, such as a replay.
     """
-    key = f"sendoff:form:{nonce}{context.settings.redis_key_tag}"
+    key = context.settings.redis_key(f"sendoff:form:{nonce}")
     try:
         return bool(await context.redis.set(key, 1, nx=True, ex=_FORM_SECONDS))
     except (RedisError, OSError) as error:

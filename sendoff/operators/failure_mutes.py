@@ -128,4 +128,4 @@ def _mute(document: bytes) -> Mute:
 
 
 def _key(context: Context, name: FailureName) -> str:
-    return f"sendoff:muted:{name}{context.settings.redis_key_tag}"
+    return context.settings.redis_key(f"sendoff:muted:{name}")

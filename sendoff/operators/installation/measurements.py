@@ -152,8 +152,8 @@ class Measurements:
         """What another process left, and whether it is this one's turn. Without Redis it is, when its time has come."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS), context.redis.pipeline(transaction=False) as pipe:
-                pipe.get(_KEY + context.settings.redis_key_tag)
-                pipe.set(_ELECTION_KEY + context.settings.redis_key_tag, "1", nx=True, px=int(MEASURE_SECONDS * 1000))
+                pipe.get(context.settings.redis_key(_KEY))
+                pipe.set(context.settings.redis_key(_ELECTION_KEY), "1", nx=True, px=int(MEASURE_SECONDS * 1000))
                 document, is_elected = await pipe.execute()
         except (RedisError, OSError, TimeoutError):
             return None, context.clock.monotonic() - self._asked_at >= MEASURE_SECONDS
@@ -171,7 +171,7 @@ class Measurements:
         except Exception:
             _log.exception("measurement_failed")
             self._known = None
-        key = _KEY + context.settings.redis_key_tag
+        key = context.settings.redis_key(_KEY)
         with contextlib.suppress(RedisError, OSError, TimeoutError):  # without Redis the others measure for themselves
             async with asyncio.timeout(PATIENCE_SECONDS):
                 if self._known is None:

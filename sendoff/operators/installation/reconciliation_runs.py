@@ -67,7 +67,7 @@ class ReconciliationRuns:
         """Begin to check every row. Raises Conflict while one runs, and Unavailable without Redis."""
         context = self._context
         try:
-            is_first = await context.redis.set(_key(context, _RUNNING_KEY), 1, nx=True, ex=ALIVE_SECONDS)
+            is_first = await context.redis.set(context.settings.redis_key(_RUNNING_KEY), 1, nx=True, ex=ALIVE_SECONDS)
         except (RedisError, OSError):
             raise Unavailable(_AWAY) from None
         if not is_first:
@@ -119,19 +119,16 @@ class ReconciliationRuns:
 
     async def _write(self, run: ReconciliationRun, *, ended: bool = False) -> None:
         redis, document = self._context.redis, orjson.dumps(asdict(run))
-        running_key = _key(self._context, _RUNNING_KEY)
+        settings = self._context.settings
+        running_key = settings.redis_key(_RUNNING_KEY)
         try:
-            await redis.set(_key(self._context, _KEY), document, ex=_KEPT)
+            await redis.set(settings.redis_key(_KEY), document, ex=_KEPT)
             if ended:
                 await redis.delete(running_key)
             else:
                 await redis.set(running_key, 1, ex=ALIVE_SECONDS)
         except (RedisError, OSError) as error:
             _log.warning("reconciliation_not_shown", error=type(error).__name__)
-
-
-def _key(context: Context, name: str) -> str:
-    return name + context.settings.redis_key_tag
 
 
 def _spell(ids: Mapping[str, str]) -> str:
@@ -141,7 +138,8 @@ def _spell(ids: Mapping[str, str]) -> str:
 async def find_last_run(context: Context) -> ReconciliationRun | None:
     """The last run of any process; None if there was none lately, or without Redis."""
     try:
-        document, running = await context.redis.mget([_key(context, _KEY), _key(context, _RUNNING_KEY)])
+        keys = [context.settings.redis_key(name) for name in (_KEY, _RUNNING_KEY)]
+        document, running = await context.redis.mget(keys)
     except (RedisError, OSError) as error:
         _log.warning("reconciliation_not_shown", error=type(error).__name__)
         return None
