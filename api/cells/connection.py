@@ -236,7 +236,7 @@ class CellConnection(asyncio.Protocol):
             self._waiter.set_result(None)
 
     def _fail(self, error: Exception) -> None:
-        """End the connection; whoever waits for the answer gets the first such error, unless the answer is complete."""
+        """End the connection. A caller that waits for the answer gets the first such error, unless it is complete."""
         self._error = self._error or error
         self.abort()
         self._wake()

@@ -27,7 +27,7 @@ DAYS = 38
 ENDPOINTS = 1_000
 ORGANIZATIONS = 100
 DEAD_EVERY = 1_000
-"""One of so many deliveries is dead, and stays when its partition is dropped."""
+"""Deliveries of which one is dead, and stays when its partition is dropped."""
 
 _AT_ONCE = 250_000
 _QUIET_ROWS = 100  # at the beginning of the history, of an endpoint and an organization that get nothing else

@@ -193,7 +193,7 @@ class CompiledPair:
     """What their own length costs beside."""
 
     def steps(self, steps_a_read: int) -> int:
-        """What evaluating both costs at most, in steps of up to 0.4 us, on an event that takes so many to read."""
+        """The most that evaluating both costs, in steps of up to 0.4 us; `steps_a_read` for reading the event once."""
         return self.reads * steps_a_read + self.own_steps
 
     def evaluate(self, event: EvaluationContext) -> Evaluated:

@@ -228,7 +228,7 @@ class _Move:
         for one in self.expired:
             staying = _STAYING.format(name=named("deliveries", one))
             number += await self._copy("deliveries", one, columns["deliveries"], f"id IN ({staying}) FOR UPDATE")
-        # Not before: whoever records an attempt locks its delivery first, and would be waited for in a circle.
+        # Not before: recording an attempt locks its delivery first, so each would wait for the other.
         old = [named(table, one) for table in ("attempts", "events") for one in self.expired]
         await run(self.tx, [f"LOCK TABLE {', '.join(old)} IN SHARE MODE"])
         events = f"SELECT event_id FROM {named('deliveries', self.kept)} UNION {self._events_of_later()}"
