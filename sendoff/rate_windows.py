@@ -2,19 +2,22 @@
 
 A window is a minute of the wall clock. Its counters have the minute in their names, so nothing is ever reset, and they
 expire by themselves. Requests that come while others are counted share the next round trip, of at most a second; after
-that, Redis counts as unreachable.
+that, Redis counts as unreachable, and a process may count alone.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
+import structlog
 from redis.exceptions import RedisError
 
 from sendoff.context import Context
 from sendoff.errors import RateLimited, Unavailable
+from sendoff.observability.metrics import RATE_LIMITS_SKIPPED
 from sendoff.turns import Grouping
 
 WINDOW_SECONDS = 60
@@ -23,6 +26,11 @@ _PATIENCE_SECONDS = 1.0
 
 _COUNTED_TOGETHER = 200
 """Requests that are counted in one round trip. With more, each waits longer for its own count."""
+
+_MOST_LOCAL_COUNTERS = 100_000
+"""Counters that a process keeps. With fewer, a flood of addresses resets the counts of all sooner."""
+
+_log = structlog.get_logger(__name__)
 
 
 async def count(context: Context, names: Sequence[str], now: datetime) -> list[int]:
@@ -37,6 +45,17 @@ async def count(context: Context, names: Sequence[str], now: datetime) -> list[i
             return await context.service(counting).ask(keys)
     except TimeoutError:
         raise Unavailable("Redis did not answer in time.") from None
+
+
+async def count_even_without_redis(context: Context, names: Sequence[str], now: datetime) -> list[int]:
+    """`count`; of this process alone while Redis is away, so that the limit then holds for each process by itself."""
+    try:
+        return await count(context, names, now)
+    except Unavailable as error:
+        RATE_LIMITS_SKIPPED.inc()
+        _log.warning("rate_limit_skipped", error=error.message)
+    counters = context.service(_WithoutRedis.of)
+    return [counters.count(name, now) for name in names]
 
 
 def counting(context: Context) -> Grouping[Sequence[str], list[int]]:
@@ -57,6 +76,40 @@ def counting(context: Context) -> Grouping[Sequence[str], list[int]]:
         return [[int(next(counts)) for _ in names] for names in requests]
 
     return Grouping(count_all, most=_COUNTED_TOGETHER)
+
+
+class LocalCounters:
+    """Counts by name within the current minute, in this process alone."""
+
+    def __init__(self) -> None:
+        self._window = 0
+        self._counts: Counter[str] = Counter()
+        self._most = 0
+
+    @classmethod
+    def of(cls, _context: Context) -> LocalCounters:
+        return cls()
+
+    def count(self, name: str, now: datetime) -> int:
+        """What the counter stands at, this request included. All are reset when a minute ends, or too many are kept."""
+        window = window_of(now)
+        if window != self._window or len(self._counts) >= _MOST_LOCAL_COUNTERS:
+            self._window, self._counts, self._most = window, Counter(), 0
+        self._counts[name] += 1
+        self._most = max(self._most, self._counts[name])
+        return self._counts[name]
+
+    def current(self, name: str, now: datetime) -> int:
+        """What the counter stands at."""
+        return self._counts[name] if window_of(now) == self._window else 0
+
+    def most(self, now: datetime) -> int:
+        """What the highest counter stands at."""
+        return self._most if window_of(now) == self._window else 0
+
+
+class _WithoutRedis(LocalCounters):
+    """What would be counted in Redis, while it is away."""
 
 
 def window_of(now: datetime) -> int:

@@ -17,12 +17,11 @@ from sendoff.accounts.authentication import bearer_token
 from sendoff.clock import SystemClock
 from sendoff.errors import Invalid, NotFound, SendoffError, Unauthenticated, Unavailable
 from sendoff.observability.metrics import CONTENT_TYPE, exposition
-from sendoff.rate_windows import refuse_above
+from sendoff.rate_windows import LocalCounters, refuse_above
 from sendoff.settings import Settings
 
 from ..health import NotReadyDetail, is_draining
 from ..http.errors import MOVED_HEADER, answer_problem
-from ..http.limits import LocalCounters
 from ..http.server.byte_budget import UnfinishedBodies
 from ..http.server.client_address import TrustedProxies, network_of
 from ..http.server.middleware import RequestMiddleware

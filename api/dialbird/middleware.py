@@ -11,9 +11,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sendoff.accounts.token_owner import TokenOwner, authenticate_token
 from sendoff.context import Context
 from sendoff.errors import SendoffError, Unauthenticated
+from sendoff.rate_windows import LocalCounters
 
 from ..http.errors import answer_problem
-from ..http.limits import LocalCounters, RateLimitWindow, count_request
+from ..http.limits import RateLimitWindow, count_request
 from ..http.server.client_address import network_of
 from .paths import is_on_surface, needs_token
 

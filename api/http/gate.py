@@ -1,24 +1,28 @@
 """What a request is refused for before anything of it is worked on: too many writes of a key, or too many without one.
 
 A request without a valid key costs as much as a customer's. An address has a limit of them, beyond which it gets a 429
-at once. Customers behind the same address are served all the same: the keys of all who wait are looked up together.
+at once. Customers behind the same address are served all the same: the keys, or sessions, of all who wait are looked up
+together.
 """
 
 from __future__ import annotations
 
+from starlette.requests import Request
 from starlette.types import Scope
 
 from sendoff.accounts.authentication import authenticate
+from sendoff.accounts.page_sessions import SessionKind, find_session
 from sendoff.context import Context
 from sendoff.errors import SendoffError, Unauthenticated
-from sendoff.rate_windows import limited_until_the_minute_ends
+from sendoff.rate_windows import LocalCounters, limited_until_the_minute_ends
 
 from ..dialbird.paths import is_on_surface
-from .limits import LocalCounters, RefusedWriters
+from ..pages.cookies import session_token
+from .limits import RefusedWriters
 from .server.client_address import network_of
 
 _KEYED = ("/api/v1/", "/operator/v1/")
-_WITH_SESSIONS = ("/dashboard", "/portal")
+_SESSIONS = {"/dashboard": SessionKind.OPERATOR, "/portal": SessionKind.PORTAL}
 _READY = "/ready"
 
 
@@ -67,16 +71,24 @@ async def _refuse_stranger(context: Context, scope: Scope) -> SendoffError | Non
 
 
 async def _may_be_known(context: Context, scope: Scope) -> bool:
-    """Whether the request has a valid key, or may have a session, which its page looks up."""
-    if not scope["path"].startswith(_KEYED):
-        return scope["path"].startswith(_WITH_SESSIONS) and any(name == b"cookie" for name, _ in scope["headers"])
+    """Whether the request has a valid key or session."""
     try:
+        if not scope["path"].startswith(_KEYED):
+            return await _has_session(context, scope)
         await authenticate(context, _authorization(scope).decode("latin-1"))
     except Unauthenticated:
         return False
     except SendoffError:
         return True  # the database is away, which the application says better
     return True
+
+
+async def _has_session(context: Context, scope: Scope) -> bool:
+    for prefix, kind in _SESSIONS.items():
+        if scope["path"].startswith(prefix):
+            token = session_token(Request(scope), kind)
+            return token is not None and await find_session(context, token, kind) is not None
+    return False
 
 
 def _has_limits_of_its_own(path: str) -> bool:

@@ -1,24 +1,28 @@
 """Rate limits, shared by all API processes through Redis (OptimalDial and Dialbird contracts, "Rate limits").
 
 A window is a minute of the wall clock. Its counters have the minute in their names, so that nothing is ever reset, and
-expire by themselves. Each request is one round trip of at most a second, after which Redis counts as away.
+expire by themselves. Each request is one round trip of at most a second, after which Redis counts as away and the
+process counts alone.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-import structlog
-
 from sendoff.accounts.authentication import Principal, hash_bearer_key
 from sendoff.context import Context
-from sendoff.errors import RateLimited, Unauthenticated, Unavailable
-from sendoff.observability.metrics import RATE_LIMITS_SKIPPED
-from sendoff.rate_windows import WINDOW_SECONDS, count, limited_until_the_minute_ends, refuse_above, window_of
+from sendoff.errors import RateLimited, Unauthenticated
+from sendoff.rate_windows import (
+    WINDOW_SECONDS,
+    LocalCounters,
+    count_even_without_redis,
+    limited_until_the_minute_ends,
+    refuse_above,
+    window_of,
+)
 from sendoff.turns import Turns
 
 PER_KEY = 60
@@ -28,22 +32,12 @@ ADMITTED_AT_ONCE = 8
 """Requests of one key that are authenticated and counted at once; its others wait. With more, a client that floods this
 process makes other clients' requests wait for all of its own."""
 
-_MOST_LOCAL_COUNTERS = 100_000
-
-_log = structlog.get_logger(__name__)
-
 
 async def limit_writes(context: Context, principal: Principal) -> None:
-    """Count a write of the key and of its organization. Raises RateLimited; lets it pass when Redis is away."""
+    """Count a write of the key and of its organization. Raises RateLimited."""
     now = context.clock.now()
-    try:
-        of_key, of_organization = await count(
-            context, [f"key:{principal.key_id}", f"organization:{principal.organization_id}"], now
-        )
-    except Unavailable as error:
-        RATE_LIMITS_SKIPPED.inc()
-        _log.warning("rate_limit_skipped", error=error.message)
-        return
+    names = [f"key:{principal.key_id}", f"organization:{principal.organization_id}"]
+    of_key, of_organization = await count_even_without_redis(context, names, now)
     refuse_above(PER_KEY, of_key, now)
     refuse_above(PER_ORGANIZATION, of_organization, now)
 
@@ -130,36 +124,6 @@ def limit_reads(context: Context, organization_id: str) -> None:
     refuse_above(limit, context.service(LocalCounters.of).count(organization_id, now), now)
 
 
-class LocalCounters:
-    """Counts by name within the current minute, in this process alone."""
-
-    def __init__(self) -> None:
-        self._window = 0
-        self._counts: Counter[str] = Counter()
-        self._most = 0
-
-    @classmethod
-    def of(cls, _context: Context) -> LocalCounters:
-        return cls()
-
-    def count(self, name: str, now: datetime) -> int:
-        """What the counter stands at, this request included. All are reset when a minute ends, or too many are kept."""
-        window = window_of(now)
-        if window != self._window or len(self._counts) >= _MOST_LOCAL_COUNTERS:
-            self._window, self._counts, self._most = window, Counter(), 0
-        self._counts[name] += 1
-        self._most = max(self._most, self._counts[name])
-        return self._counts[name]
-
-    def current(self, name: str, now: datetime) -> int:
-        """What the counter stands at."""
-        return self._counts[name] if window_of(now) == self._window else 0
-
-    def most(self, now: datetime) -> int:
-        """What the highest counter stands at."""
-        return self._most if window_of(now) == self._window else 0
-
-
 @dataclass(frozen=True, slots=True)
 class RateLimitWindow:
     """A counter's current minute; `resets_at` is its end in Unix seconds."""
@@ -184,12 +148,7 @@ class RateLimitWindow:
 
 
 async def count_request(context: Context, name: str, *, limit: int) -> RateLimitWindow:
-    """The window of a counter with this request; nothing is counted when Redis is away."""
+    """The window of a counter with this request."""
     now = context.clock.now()
-    try:
-        (observed,) = await count(context, [name], now)
-    except Unavailable as error:
-        RATE_LIMITS_SKIPPED.inc()
-        _log.warning("rate_limit_skipped", error=error.message)
-        observed = 0
+    (observed,) = await count_even_without_redis(context, [name], now)
     return RateLimitWindow(limit, observed, (window_of(now) + 1) * WINDOW_SECONDS)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 
-import structlog
-
 from sendoff.authorization.requests import Credentials
 from sendoff.context import Context
 from sendoff.errors import Unavailable
-from sendoff.observability.metrics import RATE_LIMITS_SKIPPED
 from sendoff.policy.endpoints.addresses import Target, check_url
 from sendoff.policy.endpoints.auth import OAuth2Auth
-from sendoff.rate_windows import count, refuse_above
+from sendoff.rate_windows import count, count_even_without_redis, refuse_above
 from sendoff.wire.errors import WireError
 
 PINGS_PER_HOST = 600
@@ -26,8 +23,6 @@ SUBSCRIPTIONS_PER_HOST_AND_ORGANIZATION = 60
 """Subscriptions a minute that one organization may make for one host. They are not pinged, but the name is resolved."""
 
 _LOOK_UP_SECONDS = 2.0
-
-_log = structlog.get_logger(__name__)
 
 
 async def limit_pings(context: Context, organization_id: str, url: str, credentials: Credentials) -> None:
@@ -56,15 +51,10 @@ async def _count_ping(context: Context, organization_id: str, url: str) -> None:
 
 
 async def limit_subscriptions(context: Context, organization_id: str, url: str) -> None:
-    """Count a subscription for the URL's host. Raises UnsafeUrl, RateLimited; passes without Redis."""
+    """Count a subscription for the URL's host. Raises UnsafeUrl, RateLimited."""
     target = check_url(url, context.addresses)
     now = context.clock.now()
-    try:
-        (observed,) = await count(context, [f"subscriptions:{target.host}:{organization_id}"], now)
-    except Unavailable as error:
-        RATE_LIMITS_SKIPPED.inc()
-        _log.warning("rate_limit_skipped", error=error.message)
-        return
+    (observed,) = await count_even_without_redis(context, [f"subscriptions:{target.host}:{organization_id}"], now)
     refuse_above(SUBSCRIPTIONS_PER_HOST_AND_ORGANIZATION, observed, now)
 
 

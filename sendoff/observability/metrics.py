@@ -58,7 +58,7 @@ REQUEST_SECONDS = Histogram(
 )
 RATE_LIMITS_SKIPPED = Counter(
     "sendoff_rate_limits_skipped_total",
-    "Writes that were let through uncounted because Redis was away.",
+    "Writes that were counted in one process alone because Redis was away.",
     registry=REGISTRY,
 )
 EVENTS_ACCEPTED = Counter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,17 +14,18 @@ from sendoff.store.engine.database import Transaction
 from sendoff.store.tables import ApiKey, Organization, PageLink, PageSession
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class KnownSession:
     """A session with the state of what it depends on."""
 
     session: PageSession
     key: ApiKey | None
-    is_suspended: bool
+    is_suspended: bool = False
     """Whether the organization of the session, or of its key, is suspended."""
 
 
-async def find_session(tx: Transaction, token_hash: str) -> KnownSession | None:
+async def find_sessions(tx: Transaction, token_hashes: Collection[str]) -> dict[str, KnownSession]:
+    """The sessions that exist, by their hashes."""
     query = (
         select(PageSession, ApiKey, Organization)
         .outerjoin(ApiKey, col(ApiKey.id) == col(PageSession.key_id))
@@ -34,13 +36,13 @@ async def find_session(tx: Transaction, token_hash: str) -> KnownSession | None:
                 col(Organization.id) == col(ApiKey.organization_id),
             ),
         )
-        .where(col(PageSession.token_hash) == token_hash)
+        .where(col(PageSession.token_hash).in_(token_hashes))
     )
-    rows = (await tx.execute(query)).all()
-    if not rows:
-        return None
-    session, key, _ = rows[0]
-    return KnownSession(session, key, any(one is not None and one.suspended_at is not None for *_, one in rows))
+    found: dict[str, KnownSession] = {}
+    for session, key, organization in (await tx.execute(query)).all():
+        known = found.setdefault(session.token_hash, KnownSession(session, key))
+        known.is_suspended |= organization is not None and organization.suspended_at is not None
+    return found
 
 
 async def touch_session(tx: Transaction, token_hash: str, *, now: datetime) -> None:

@@ -127,7 +127,7 @@ async def test_processes_share_the_counters_however_many_requests_come_at_once(
     assert sorted(answers) == [404] * 60 + [429] * 20
 
 
-async def test_without_redis_writes_pass_uncounted_and_a_metric_counts_them(
+async def test_without_redis_a_process_counts_writes_alone_and_a_metric_counts_them(
     sqlite_api: ApiFixture, receiver: Receiver
 ) -> None:
     webhook = await sqlite_api.register(receiver.url("/hook"))
@@ -136,7 +136,11 @@ async def test_without_redis_writes_pass_uncounted_and_a_metric_counts_them(
     async with sqlite_api.without_redis():
         assert await statuses(sqlite_api, 2) == [404] * 2
         assert (await sqlite_api.patch(path, {"description": "New", "url": webhook["url"]})).status_code == 200
-    assert skipped() == before + 3
+        assert skipped() == before + 3
+        assert await statuses(sqlite_api, 58) == [404] * 57 + [429]
+        assert await statuses(sqlite_api, 1, key=await sqlite_api.new_key()) == [404]
+        sqlite_api.app.clock.advance(4)
+        assert await statuses(sqlite_api, 1) == [404]
 
 
 async def test_without_redis_nothing_is_pinged(sqlite_api: ApiFixture, receiver: Receiver) -> None:

@@ -186,3 +186,19 @@ async def test_the_dashboard_can_be_switched_off_or_made_read_only(sqlite_url: s
             path = "/dashboard/deliveries/0199c1f2-6f1e-7c3a-8f43-1f0c2f6d9a11/retry"
             assert (await visitor.post(path, {"form_token": token})).status_code == 403
         await visitor.aclose()
+
+
+@pytest.mark.parametrize("invented", ["x", "x" * 43, "\u00e9"])
+async def test_an_invented_session_is_limited_by_address_and_a_valid_one_is_served(
+    invented: str, sqlite_url: str, valkey_url: str
+) -> None:
+    async with open_api(sqlite_url, valkey_url, anonymous_rate_limit=2) as api:
+        visitor = Visitor.of(api.asgi)
+        await visitor.log_in(api.key)
+        junk = {b"Cookie": "; ".join(f"{name}={invented}" for name in (COOKIE, "sendoff-portal")).encode()}
+        stranger = Visitor.of(api.asgi)
+        answers = [await stranger.client.get(path, headers=junk) for path in ("/portal", "/dashboard/deliveries") * 3]
+        assert [answer.status_code for answer in answers[-2:]] == [429, 429]
+        assert await is_logged_in(visitor)
+        await visitor.aclose()
+        await stranger.aclose()
