@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
 from unittest.mock import patch
 
-from sqlalchemy import Connection, IteratorResult, TextClause, create_engine, event
+from sqlalchemy import Connection, Engine, Executable, IteratorResult, TextClause, create_engine, event
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.engine.result import SimpleResultMetaData
 from sqlalchemy.exc import DBAPIError
@@ -50,7 +50,8 @@ class MemoryDatabases:
         self._engine = AsyncEngine(engine)
 
     def _begin(self, connection: Connection) -> None:
-        self._connection.execute(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
+        if not self._connection.in_transaction:
+            self._connection.execute(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
 
     @contextmanager
     def copy(self, loop: SimulatedLoop) -> Iterator[MemoryStorage]:
@@ -60,7 +61,9 @@ class MemoryDatabases:
             for module in ("session", "engine"):
                 patches.enter_context(patch(f"sqlalchemy.ext.asyncio.{module}.greenlet_spawn", _at_once))
                 patches.enter_context(patch(f"sqlalchemy.ext.asyncio.{module}._ensure_sync_result", _as_it_is))
-            patches.enter_context(patch("sendoff.store.engine.database.AsyncSession", _Session))
+            patches.enter_context(
+                patch("sendoff.store.engine.database.AsyncSession", partial(_Transaction, self._connection))
+            )
             yield MemoryStorage(self._engine, self._connection, loop)
 
 
@@ -112,32 +115,60 @@ class _Embedded(Embedded):
             self._connection.row_factory = None
 
 
-class _Session(AsyncSession):
+class _Transaction:
+    """A transaction of the driver's; SQLAlchemy's session, which costs more than most transactions, when it is needed.
+
+    Statements of SQL text go to the driver without a context and a cursor of SQLAlchemy's.
+    """
+
+    def __init__(self, driver: sqlite3.Connection, engine: AsyncEngine, **options: Any) -> None:
+        self._driver = driver
+        self._engine = engine
+        self._options = options
+        self._session: AsyncSession | None = None
+        self.info: dict[Any, Any] = {}
+
+    async def __aenter__(self) -> _Transaction:
+        return self
+
     async def __aexit__(self, *_exception: object) -> None:
-        await self.close()
+        if self._session is not None:
+            await self._session.close()
+        if self._driver.in_transaction:
+            self._driver.execute("ROLLBACK")
 
-    async def connection(self, *_arguments: Any, **_options: Any) -> Any:
-        return _Statements(self.sync_session.connection())
+    def __getattr__(self, name: str) -> Any:
+        if self._session is None:
+            self._session = AsyncSession(self._engine, **self._options)
+            self._session.sync_session.info = self.info
+        return getattr(self._session, name)
 
+    def get_bind(self) -> Engine:
+        return self._engine.sync_engine
 
-class _Statements:
-    """A connection for statements of SQL text: they go to the driver without a context and a cursor of SQLAlchemy's."""
+    async def commit(self) -> None:
+        if self._session is not None:
+            await self._session.commit()
+        if self._driver.in_transaction:
+            self._driver.execute("COMMIT")
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    async def connection(self) -> _Transaction:
+        if not self._driver.in_transaction:
+            self._driver.execute(self._engine.get_execution_options().get("sqlite_begin", "BEGIN"))
+        return self
 
-    async def execute(self, statement: TextClause, parameters: Mapping[str, Any]) -> Any:
+    async def execute(self, statement: Executable, parameters: Any = None, **options: Any) -> Any:
+        if not isinstance(statement, TextClause) or parameters is None:
+            return await self.__getattr__("execute")(statement, parameters, **options)
         text, processors = _compiled(statement)
         values = {name: process(parameters[name]) for name, process in processors.items()}
         return await self.exec_driver_sql(text, {**parameters, **values})
 
     async def exec_driver_sql(self, text: str, parameters: Any) -> Any:
-        driver = self._connection.connection.driver_connection
-        assert isinstance(driver, sqlite3.Connection)
         if isinstance(parameters, list):
-            return driver.executemany(text, parameters)
+            return self._driver.executemany(text, parameters)
         try:
-            return _Rows(driver.execute(text, parameters))
+            return _Rows(self._driver.execute(text, parameters))
         except sqlite3.Error as error:
             raise DBAPIError.instance(text, parameters, error, sqlite3.Error) from error
 

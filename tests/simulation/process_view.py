@@ -8,6 +8,7 @@ from typing import Any
 
 from sendoff.errors import Unavailable
 from sendoff.store.engine.database import Database, Transaction
+from sendoff.store.engine.sqlite_driver import Work
 
 
 class ProcessDied(BaseException):
@@ -17,11 +18,21 @@ class ProcessDied(BaseException):
 class DatabaseSeenBy:
     """The installation's database for one process, which `may_go_on` lets through or stops."""
 
-    def __init__(self, database: Database, may_go_on: Callable[[], None], pause: Callable[[], Awaitable[None]]) -> None:
-        """`may_go_on` raises when the process does not get through; `pause` waits while it stands still."""
+    def __init__(
+        self,
+        database: Database,
+        may_go_on: Callable[[], None],
+        pause: Callable[[], Awaitable[None]],
+        watch: Callable[[Work[Any]], Work[Any]],
+    ) -> None:
+        """`may_go_on` raises when the process does not get through; `pause` waits while it stands still.
+
+        `watch` gives the work of a hot transaction back with what must hold of it.
+        """
         self._database = database
         self._may_go_on = may_go_on
         self._pause = pause
+        self._watch = watch
 
     @property
     def is_sqlite(self) -> bool:
@@ -56,7 +67,7 @@ class DatabaseSeenBy:
     async def hot_write(self, work: Any) -> Any:
         await self._pause()
         self._may_go_on()
-        result = await self._database.embedded.write(work)
+        result = await self._database.embedded.write(self._watch(work))
         await self._pause()
         self._may_go_on()  # committed, and the process does not hear of it
         return result

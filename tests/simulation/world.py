@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import re
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
 from sendoff.queue import BULK_DELIVERIES, DELIVERIES, REPLAYS, RedisQueue
 from sendoff.store.engine.batch import read_time
 from sendoff.store.engine.database import Database
+from sendoff.store.engine.sqlite_driver import Work
 from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from sendoff.wire.errors import ConnectionLost, LocalFailure, TimedOut
 from sendoff.wire.http.client import Client
@@ -127,7 +129,7 @@ class Process:
         client = cast("Any", ClientTwin(world.redis))
         self.context = replace(
             world.template,
-            database=cast("Database", DatabaseSeenBy(self.database, self.may_go_on, self.pause)),
+            database=cast("Database", DatabaseSeenBy(self.database, self.may_go_on, self.pause, self.keeps_leases)),
             wire=cast("Client", self),
             redis=cast("Redis", client),
             queue=RedisQueue(client),
@@ -158,6 +160,18 @@ class Process:
             await asyncio.sleep(self.stands_still_until - self.world.loop.now)
         if not self.alive:
             raise ProcessDied
+
+    def keeps_leases(self, work: Work[Any]) -> Work[Any]:
+        """The work with a look at leases before and after it: only its holder or time ends one."""
+
+        def watched(connection: sqlite3.Connection) -> Any:
+            before = connection.execute(_LEASES).fetchall()
+            result = work(connection)
+            after = connection.execute(_LEASES).fetchall()
+            self.world.check_leases({tuple(row) for row in before}, {tuple(row) for row in after}, by=self)
+            return result
+
+        return watched
 
     async def check(self, _target: Target, **_options: object) -> list[IPv4Address]:
         """As the wire does: where a target's requests would go."""
@@ -235,6 +249,8 @@ class World:
         self.database_away_until = float("-inf")
         self.acknowledged: dict[tuple[str, str], Acknowledgement] = {}
         """The last acknowledgement of each delivery, by path and event."""
+        self.holders: dict[str, Process] = {}
+        """Who took each lease, by its token."""
         self.accepted: list[str] = []
         self.errors: list[BaseException] = []
         self.faults = 0
@@ -278,6 +294,16 @@ class World:
                 self._violation(f"{by.name} sends {event_id} to {path}, which acknowledged it to {known.process.name}")
             )
         return cast("datetime", read_time(until))
+
+    def check_leases(self, before: set[tuple[str, ...]], after: set[tuple[str, ...]], *, by: Process) -> None:
+        """See to what a transaction does to leases, each with its delivery and the time until which it holds."""
+        for _, lease_token, _ in after - before:
+            self.holders.setdefault(lease_token, by)
+        for delivery_id, lease_token, until in before - after:
+            holder = self.holders.get(lease_token, by)
+            if holder is not by and read_time(until) > by.context.clock.now():
+                what = f"{by.name} ends the lease that {holder.name} has on {delivery_id}"
+                self.errors.append(self._violation(what))
 
     async def _publish(self, context: Context) -> None:
         """The backend of the product: it publishes, and remembers what was accepted."""
@@ -388,6 +414,7 @@ class World:
 _NEVER = (Violation, LookupError, TypeError, AttributeError, AssertionError)
 """What a task ends with only by a defect of the product's."""
 
+_LEASES = "SELECT id, lease_token, leased_until FROM deliveries WHERE lease_token IS NOT NULL"
 _EVENT_ID = re.compile(r"(?im)^webhook-id: *(\S+)")
 _OPERATOR = Actor(name="operator")
 _RECEIVERS = ("200", "200", "flaky", "flaky", "500", "hangs", "slow", "resets", "no route", "410")
