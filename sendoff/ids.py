@@ -21,6 +21,11 @@ def created_at(identifier: str) -> float:
     return int(identifier[:8] + identifier[9:13], 16) / 1000
 
 
+def row_time(identifier: str) -> datetime:
+    """When `new_id` made it."""
+    return datetime.fromtimestamp(created_at(identifier), UTC)
+
+
 def new_event_id() -> str:
     """`evt_` and 24 hexadecimal digits, as the OptimalDial contract writes it.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sendoff.errors import Invalid, NotFound, Unavailable
 
-from ..http.pagination import MOST_PER_PAGE, encode_cursor
+from ..http.pagination import MOST_PER_PAGE, decode_cursor, encode_cursor
 from .client import CellAnswer, CellClient
 from .connection import Headers
 
@@ -51,12 +51,15 @@ async def merged_list(
     pages = {cell: one.document for cell, one in answers.items() if isinstance(one, CellAnswer)}
     rows = [row | {"cell": cell} for cell, page in pages.items() for row in page["data"]]
     rows.sort(key=lambda row: str(row["id"]), reverse=True)
-    limit = _limit_of(query)
-    has_more = len(rows) > limit or any(page["next_cursor"] for page in pages.values())
-    page = rows[:limit]
-    # A cell that has a further page but no row in this one cannot be: its page would have been full.
-    cursor = encode_cursor(str(page[-1]["id"])) if page and has_more else None
-    return 200, {"data": page, "next_cursor": cursor, "incomplete": _silent(answers)}
+    limit, incomplete = _limit_of(query), _silent(answers)
+    # A cell's page reaches down to its cursor, full or not: what another cell has below that comes with the next page.
+    end = max((decode_cursor(page["next_cursor"], is_id=bool) or "" for page in pages.values()), default="")
+    rows = [row for row in rows if str(row["id"]) >= end]
+    if len(rows) > limit:
+        end = str(rows[limit - 1]["id"])
+    merged = {"data": rows[:limit], "next_cursor": encode_cursor(end) if end else None, "incomplete": incomplete}
+    searched = [one["scanned_back_to"] for one in pages.values() if one.get("scanned_back_to")]
+    return 200, merged | ({"scanned_back_to": max(searched)} if searched and len(rows) < limit else {})
 
 
 async def side_by_side(

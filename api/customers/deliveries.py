@@ -16,7 +16,7 @@ from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 
 from ..http.dependencies import ContextOf, WebhooksReader, WebhooksWriter, json_body, optional_json_body
 from ..http.idempotency import Write
-from ..http.schemas import Id, Page, QueryTime
+from ..http.schemas import Id, QueryTime, SearchedPage
 from ..http.validation import RequestBody
 from ..openapi.operations import body_of, error_responses, optional_body_of, with_schemas
 from ..operator.schemas import DeliveryView, DetailedDelivery
@@ -43,8 +43,11 @@ class Recovery(RequestBody):
 @router.get("/deliveries", operation_id="listOwnDeliveries", responses=error_responses(400, 429))
 async def list_page(
     auth: WebhooksReader, context: ContextOf, query: Annotated[DeliveryConditions, Query()]
-) -> Page[DeliveryView]:
-    """The organization's deliveries, newest first."""
+) -> SearchedPage[DeliveryView]:
+    """The organization's deliveries, newest first.
+
+    A page that searches for what is rare may end early, with `scanned_back_to`.
+    """
     return await query.page(context, auth.organization_id)
 
 

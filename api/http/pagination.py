@@ -8,9 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from sendoff.errors import Invalid
-from sendoff.ids import is_uuid
+from sendoff.ids import is_uuid, row_time
+from sendoff.store.engine.paging import Found
+
+from .schemas import SearchedPage
 
 Item = TypeVar("Item")
+Row = TypeVar("Row")
 
 MOST_PER_PAGE = 100
 
@@ -44,3 +48,14 @@ def split_page(found: Sequence[Item], limit: int, identify: Callable[[Item], str
     """Of up to `limit + 1` items the page and its next cursor."""
     page = found[:limit]
     return page, encode_cursor(identify(page[-1])) if len(found) > limit else None
+
+
+def searched_page(
+    found: Found[Item], limit: int, *, identify: Callable[[Item], str], show: Callable[[Item], Row]
+) -> SearchedPage[Row]:
+    """The page of up to `limit + 1` items, each as `show` makes it; where the search ended early, it goes on there."""
+    items, cursor = split_page(found.rows, limit, identify)
+    rows, end = [show(one) for one in items], found.scanned_to
+    if end is None:
+        return SearchedPage(data=rows, next_cursor=cursor)
+    return SearchedPage(data=rows, next_cursor=encode_cursor(end), scanned_back_to=row_time(end))

@@ -61,3 +61,17 @@ class Page(BaseModel, Generic[Row]):
 
     data: Sequence[Row]
     next_cursor: str | None = Field(description="The `cursor` of the next page.")
+
+
+class SearchedPage(Page[Row], Generic[Row]):
+    """One page of a list that may have to search for its rows: it ends after a second, full or not.
+
+    It can be empty and have a `next_cursor` all the same; only null is the end of the list.
+    """
+
+    scanned_back_to: Time | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="How far back the search came, if it ended before the page was full: go on with `next_cursor`. "
+        "Absent otherwise.",
+    )

@@ -152,4 +152,5 @@ async def deliveries(
     """The endpoint's deliveries, most recent first."""
     endpoint = await get_endpoint(context, auth.organization_id, webhook_id)
     chosen = DeliveryFilter(organization_id=auth.organization_id, endpoint_id=endpoint.id)
-    return [WebhookDelivery.of(listed) for listed in await list_deliveries(context, chosen, limit=limit)]
+    found = await list_deliveries(context, chosen, limit=limit)
+    return [WebhookDelivery.of(listed) for listed in found.rows]

@@ -15,11 +15,12 @@ from sendoff.operators.installation.statistics import Sums, sums_of_endpoint
 from sendoff.policy.states import DeadLetterReason, DeliveryState, EndpointState
 from sendoff.publishing.history import find_waits_for
 from sendoff.store.engine.database import Transaction
+from sendoff.store.engine.paging import SEARCH_SECONDS, Found, search
 from sendoff.store.queries import audit, endpoints
 from sendoff.store.queries.audit import AuditFilter
 from sendoff.store.queries.installation.overview import count_open_of_endpoint
 from sendoff.store.queries.traffic import dead_letters, delivery_history, events
-from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter, DeadLetterPage
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from sendoff.store.queries.traffic.delivery_history import AttemptFilter, ListedAttempt
 from sendoff.store.tables import Attempt, AuditEntry, DeadLetter, Delivery, Endpoint, Event, LastExchange
 
@@ -70,19 +71,22 @@ async def get_delivery(context: Context, delivery_id: str, *, organization_id: s
 
 
 async def list_dead_letters(
-    context: Context, chosen: DeadLetterFilter, *, limit: int, before: str | None = None
-) -> list[DeadLetter]:
-    """Dead letters, newest first."""
+    context: Context,
+    chosen: DeadLetterFilter,
+    *,
+    limit: int,
+    before: str | None = None,
+    seconds: float = SEARCH_SECONDS,
+) -> Found[DeadLetter]:
+    """Dead letters, newest first, as far back as what is rare is found within that time; 0 for the first scan alone."""
+    deadline = context.clock.monotonic() + seconds
     async with context.database.read() as tx:
-        return await dead_letters.page(tx, chosen, limit=limit, before=before)
-
-
-async def search_dead_letters(
-    context: Context, chosen: DeadLetterFilter, *, limit: int, before: str | None = None
-) -> DeadLetterPage:
-    """Dead letters, newest first, of those that are read within a bound: for pages, which must not keep waiting."""
-    async with context.database.read() as tx:
-        return await dead_letters.scan_page(tx, chosen, limit=limit, before=before)
+        return await search(
+            lambda most, start: dead_letters.scan_page(tx, chosen, limit=most, before=start),
+            limit=limit,
+            before=before,
+            is_over=lambda: context.clock.monotonic() >= deadline,
+        )
 
 
 async def get_dead_letter(context: Context, dead_letter_id: str) -> DeadLetterReport:

@@ -10,8 +10,8 @@ from sendoff.errors import NotFound
 from sendoff.ids import is_event_id
 from sendoff.policy.states import DeliveryState
 from sendoff.store.engine.database import Transaction
+from sendoff.store.engine.paging import SEARCH_SECONDS, Found, search
 from sendoff.store.queries import endpoints
-from sendoff.store.queries.installation.overview import prefer_indexes
 from sendoff.store.queries.traffic import delivery_history, events, ordering
 from sendoff.store.queries.traffic.delivery_history import DeliveryFilter
 from sendoff.store.tables import Delivery, Endpoint, Event
@@ -42,32 +42,23 @@ async def get_event(
 
 
 async def list_deliveries(
-    context: Context, chosen: DeliveryFilter, *, limit: int, before: str | None = None
-) -> list[ListedDelivery]:
-    """Deliveries, newest first."""
+    context: Context,
+    chosen: DeliveryFilter,
+    *,
+    limit: int,
+    before: str | None = None,
+    seconds: float = SEARCH_SECONDS,
+) -> Found[ListedDelivery]:
+    """Deliveries, newest first, as far back as what is rare is found within that time; 0 for the first scan alone."""
+    deadline = context.clock.monotonic() + seconds
     async with context.database.read(owner=chosen.organization_id) as tx:
-        return await _with_context(tx, await delivery_history.page(tx, chosen, limit=limit, before=before))
-
-
-@dataclass(frozen=True, slots=True)
-class DeliverySearch:
-    """Deliveries that match. `scanned_to` is set if the search ended at its bound: it goes on before this id."""
-
-    found: list[ListedDelivery]
-    scanned_to: str | None
-
-
-async def search_deliveries(
-    context: Context, chosen: DeliveryFilter, *, limit: int, before: str | None = None
-) -> DeliverySearch:
-    """Deliveries, newest first, of those that are read within a bound: for pages, which must not keep waiting."""
-    async with context.database.read(owner=chosen.organization_id) as tx:
-        await prefer_indexes(tx)
-        within = await delivery_history.find_id_bounds(tx, chosen)
-        scanned_to = await delivery_history.find_scan_end(tx, chosen, within, before=before)
-        page = await delivery_history.page(tx, chosen, limit=limit, before=before, within=within, scanned_to=scanned_to)
-        found = await _with_context(tx, page)
-    return DeliverySearch(found, None if len(found) == limit else scanned_to)
+        page = await search(
+            lambda most, start: delivery_history.scan_page(tx, chosen, limit=most, before=start),
+            limit=limit,
+            before=before,
+            is_over=lambda: context.clock.monotonic() >= deadline,
+        )
+        return Found(await _with_context(tx, page.rows), page.scanned_to)
 
 
 async def _with_context(tx: Transaction, page: Sequence[tuple[Delivery, str, str | None]]) -> list[ListedDelivery]:

@@ -62,7 +62,7 @@ async def _add_alert_endpoint(installation: Installation, tenant: Tenant) -> Non
 
 async def _dead_letters(tenant: Tenant) -> list[str]:
     async with open_context(load(**tenant.settings)) as context:
-        found = await list_dead_letters(context, DeadLetterFilter(), limit=2 * EVENTS)
+        found = (await list_dead_letters(context, DeadLetterFilter(), limit=2 * EVENTS)).rows
         return [letter.id for letter in found]
 
 

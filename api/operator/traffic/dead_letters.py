@@ -13,8 +13,8 @@ from sendoff.policy.states import DeadLetterReason, DeadLetterState
 
 from ...http.dependencies import ContextOf, Operator, OperatorReader, json_body
 from ...http.idempotency import Write
-from ...http.pagination import decode_cursor, split_page
-from ...http.schemas import Id, Page, ResponseModel, Time
+from ...http.pagination import decode_cursor, searched_page
+from ...http.schemas import Id, ResponseModel, SearchedPage, Time
 from ...openapi.operations import body_of, error_responses
 from ..schemas import ExchangeView
 from .filters import DeadLetterQuery, NewDiscard
@@ -52,12 +52,11 @@ class DetailedDeadLetter(DeadLetterView, ExchangeView):
 @router.get("", operation_id="listDeadLetters", responses=error_responses(400))
 async def list_page(
     _auth: OperatorReader, context: ContextOf, query: Annotated[DeadLetterQuery, Query()]
-) -> Page[DeadLetterView]:
-    """Dead letters, newest first."""
+) -> SearchedPage[DeadLetterView]:
+    """Dead letters, newest first. A page that searches for what is rare may end early, with `scanned_back_to`."""
     before = decode_cursor(query.cursor)
     found = await list_dead_letters(context, query.filter(), limit=query.limit + 1, before=before)
-    page, cursor = split_page(found, query.limit, lambda letter: letter.id)
-    return Page(data=[DeadLetterView.model_validate(letter) for letter in page], next_cursor=cursor)
+    return searched_page(found, query.limit, identify=lambda letter: letter.id, show=DeadLetterView.model_validate)
 
 
 class Discarded(BaseModel):

@@ -11,7 +11,7 @@ from sendoff.operators.queries import get_delivery
 
 from ...http.dependencies import ContextOf, Operator, OperatorReader
 from ...http.idempotency import Write
-from ...http.schemas import Id, Page
+from ...http.schemas import Id, SearchedPage
 from ...http.validation import UuidText
 from ...openapi.operations import error_responses
 from ..schemas import DeliveryView, DetailedDelivery
@@ -29,8 +29,8 @@ class DeliveryQuery(DeliveryConditions):
 @router.get("", operation_id="listDeliveries", responses=error_responses(400))
 async def list_page(
     _auth: OperatorReader, context: ContextOf, query: Annotated[DeliveryQuery, Query()]
-) -> Page[DeliveryView]:
-    """Deliveries, newest first."""
+) -> SearchedPage[DeliveryView]:
+    """Deliveries, newest first. A page that searches for what is rare may end early, with `scanned_back_to`."""
     return await query.page(context, query.organization_id)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
@@ -11,12 +10,13 @@ from sendoff.context import Context
 from sendoff.ids import is_event_id
 from sendoff.operators.replays.replay import DEFAULT_RATE, HIGHEST_RATE, Included, Selection
 from sendoff.policy.states import DeadLetterReason, DeadLetterState, DeliveryState
-from sendoff.publishing.history import ListedDelivery, list_deliveries, search_deliveries
+from sendoff.publishing.history import list_deliveries
+from sendoff.store.engine.paging import SEARCH_SECONDS
 from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from sendoff.store.queries.traffic.delivery_history import DeliveryFilter
 
-from ...http.pagination import decode_cursor, encode_cursor, split_page
-from ...http.schemas import Page, QueryTime
+from ...http.pagination import decode_cursor, searched_page
+from ...http.schemas import QueryTime, SearchedPage
 from ...http.validation import Text, UuidText
 from ..schemas import DeliveryView, ListQuery
 
@@ -89,29 +89,18 @@ class DeliveryConditions(ListQuery):
     status_class: StatusClass | None = None
     min_attempts: MinAttempts | None = None
 
-    async def page(self, context: Context, organization_id: str | None) -> Page[DeliveryView]:
-        """The deliveries of the organization, or of all for None, newest first."""
-        before = decode_cursor(self.cursor)
-        found = await list_deliveries(context, self._filter(organization_id), limit=self.limit + 1, before=before)
-        return self._page(found)
-
-    async def search(self, context: Context, organization_id: str | None) -> tuple[Page[DeliveryView], bool]:
-        """As `page`, within a bound of rows; whether the search ended there. The next page goes on with older ones."""
-        before = decode_cursor(self.cursor)
-        result = await search_deliveries(context, self._filter(organization_id), limit=self.limit + 1, before=before)
-        page = self._page(result.found)
-        if result.scanned_to is None:
-            return page, False
-        return Page(data=page.data, next_cursor=encode_cursor(result.scanned_to)), True
+    async def page(
+        self, context: Context, organization_id: str | None, *, seconds: float = SEARCH_SECONDS
+    ) -> SearchedPage[DeliveryView]:
+        """The deliveries of the organization, or of all for None, newest first; what is rare is searched that long."""
+        chosen, before = self._filter(organization_id), decode_cursor(self.cursor)
+        found = await list_deliveries(context, chosen, limit=self.limit + 1, before=before, seconds=seconds)
+        return searched_page(found, self.limit, identify=lambda one: one.delivery.id, show=DeliveryView.of)
 
     def _filter(self, organization_id: str | None) -> DeliveryFilter:
         conditions = self.model_dump(include=DeliveryConditions.model_fields.keys() - {"limit", "cursor", "state"})
         states = None if self.state is None else (self.state,)
         return DeliveryFilter(organization_id=organization_id, states=states, **conditions)
-
-    def _page(self, found: Sequence[ListedDelivery]) -> Page[DeliveryView]:
-        listed, cursor = split_page(found, self.limit, lambda one: one.delivery.id)
-        return Page(data=[DeliveryView.of(one) for one in listed], next_cursor=cursor)
 
 
 class NewDiscard(BaseModel):

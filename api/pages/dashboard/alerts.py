@@ -167,7 +167,7 @@ async def _show(
     return page.render(
         "dashboard/alert.html",
         view=AlertEndpointView.of(endpoint),
-        recent=[DeliveryView.of(one) for one in recent],
+        recent=[DeliveryView.of(one) for one in recent.rows],
         registered=registered,
         trial=trial,
         types=[*OperationalEventType],

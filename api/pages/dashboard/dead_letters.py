@@ -10,13 +10,13 @@ from starlette.responses import Response
 from sendoff.accounts.organizations import find_names
 from sendoff.errors import Invalid
 from sendoff.operators.actions import discard_dead_letter, discard_dead_letters, retry_delivery
-from sendoff.operators.queries import get_dead_letter, search_dead_letters
+from sendoff.operators.queries import get_dead_letter, list_dead_letters
 from sendoff.operators.replays.replay import Selection
 from sendoff.operators.replays.replay_preview import ReplayPreview, preview_replay
 from sendoff.policy.states import DeadLetterReason, DeadLetterState, EndpointState
 from sendoff.store.queries.traffic.dead_letters import SCANNED_AT_MOST
 
-from ...http.pagination import decode_cursor, encode_cursor, split_page
+from ...http.pagination import decode_cursor, searched_page
 from ...http.validation import validate
 from ...operator.traffic.dead_letters import DeadLetterView, DetailedDeadLetter
 from ...operator.traffic.filters import DeadLetterConditions, DeadLetterQuery, NewDiscard
@@ -37,16 +37,13 @@ _CHOICES: dict[str, Any] = {
 async def show_list(page: PageRequest) -> Response:
     query = validate(DeadLetterQuery, page.filters)
     before = decode_cursor(query.cursor)
-    found = await search_dead_letters(page.context, query.filter(), limit=query.limit + 1, before=before)
-    listed, cursor = split_page([*found.letters], query.limit, lambda letter: letter.id)
-    if found.scanned_to is not None:
-        cursor = encode_cursor(found.scanned_to)
-    rows = [DeadLetterView.model_validate(letter) for letter in listed]
-    return export(page, rows, cursor, "dead-letters") or page.render(
+    found = await list_dead_letters(page.context, query.filter(), limit=query.limit + 1, before=before, seconds=0)
+    shown = searched_page(found, query.limit, identify=lambda letter: letter.id, show=DeadLetterView.model_validate)
+    return export(page, shown.data, shown.next_cursor, "dead-letters") or page.render(
         "dashboard/dead_letters.html",
-        rows=rows,
-        next_cursor=cursor,
-        scanned=SCANNED_AT_MOST if found.scanned_to is not None else None,
+        rows=shown.data,
+        next_cursor=shown.next_cursor,
+        scanned=SCANNED_AT_MOST if shown.scanned_back_to else None,
         **_CHOICES,
     )
 

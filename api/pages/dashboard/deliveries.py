@@ -14,7 +14,7 @@ from sendoff.operators.queries import get_delivery
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.store.queries.traffic.delivery_history import SCANNED_AT_MOST
 
-from ...http.schemas import Page
+from ...http.schemas import SearchedPage
 from ...http.validation import validate
 from ...operator.schemas import DeliveryView, DetailedDelivery
 from ...operator.traffic.deliveries import DeliveryQuery
@@ -30,14 +30,14 @@ _CHOICES: dict[str, Any] = {"states": [*DeliveryState], "status_classes": STATUS
 """What the filters offer."""
 
 
-@shows_errors("dashboard/deliveries.html", found=Page[DeliveryView](data=[], next_cursor=None), **_CHOICES)
+@shows_errors("dashboard/deliveries.html", found=SearchedPage[DeliveryView](data=[], next_cursor=None), **_CHOICES)
 async def show_list(page: PageRequest) -> Response:
     query = validate(DeliveryQuery, page.filters)
-    found, is_cut = await query.search(page.context, query.organization_id)
+    found = await query.page(page.context, query.organization_id, seconds=0)
     return export(page, found.data, found.next_cursor, "deliveries") or page.render(
         "dashboard/deliveries.html",
         found=found,
-        scanned=SCANNED_AT_MOST if is_cut else None,
+        scanned=SCANNED_AT_MOST if found.scanned_back_to else None,
         **_CHOICES,
     )
 

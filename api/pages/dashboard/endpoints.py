@@ -98,7 +98,7 @@ async def _show(
         endpoint=endpoint,
         names=names,
         view=OperatorEndpointView.of(endpoint),
-        recent=[DeliveryView.of(one) for one in recent],
+        recent=[DeliveryView.of(one) for one in recent.rows],
         open_deliveries=waiting,
         counted_at_most=COUNTED_OF_ENDPOINT,
         failures=failures,

@@ -14,7 +14,7 @@ from sendoff.policy.remedies import Advice, advise_on_attempt, advise_on_dead_le
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.store.queries.traffic.delivery_history import SCANNED_AT_MOST
 
-from ...http.schemas import Page as ListPage
+from ...http.schemas import SearchedPage
 from ...http.validation import validate
 from ...operator.schemas import DeliveryView, DetailedDelivery
 from ...operator.traffic.filters import DeliveryConditions
@@ -23,12 +23,11 @@ from .surface import BASE, MOST_CHOICES, get, organization_of, post
 
 
 async def show_list(page: PageRequest) -> Response:
-    error, is_cut = None, False
-    found: ListPage[DeliveryView] = ListPage(data=[], next_cursor=None)
+    error, found = None, SearchedPage[DeliveryView](data=[], next_cursor=None)
     try:
         filters = {name: value for name, value in page.query.items() if name != "notice"}
         conditions = validate(DeliveryConditions, filters)
-        found, is_cut = await conditions.search(page.context, organization_of(page))
+        found = await conditions.page(page.context, organization_of(page), seconds=0)
     except Invalid as invalid:
         error = invalid
     chosen = {str(row.endpoint_id) for row in found.data} | set(filter(is_uuid, [page.query.get("endpoint_id", "")]))
@@ -38,7 +37,7 @@ async def show_list(page: PageRequest) -> Response:
         "portal/deliveries.html",
         status=200 if error is None else 400,
         found=found,
-        scanned=SCANNED_AT_MOST if is_cut else None,
+        scanned=SCANNED_AT_MOST if found.scanned_back_to else None,
         error=error,
         states=[*DeliveryState],
         urls={one.id: one.url for one in shown.values()},

@@ -79,12 +79,13 @@ async def add(page: PageRequest) -> Response:
 async def show(page: PageRequest) -> Response:
     endpoint = await _find(page)
     chosen = DeliveryFilter(organization_id=endpoint.organization_id, endpoint_id=endpoint.id)
+    recent = await list_deliveries(page.context, chosen, limit=RECENT)
     return page.render(
         "portal/endpoint.html",
         endpoint=endpoint,
         describe=describe_state,
         measured=await measure_endpoint(page.context, endpoint),
-        recent=[DeliveryView.of(one) for one in await list_deliveries(page.context, chosen, limit=RECENT)],
+        recent=[DeliveryView.of(one) for one in recent.rows],
         public_keys=await _public_keys(page, endpoint),
         overlaps=OVERLAPS,
         auth_labels=AUTH_LABELS,

@@ -21,7 +21,9 @@ from sendoff.cli.terminal.cursors import decode_cursor, encode_cursor
 from sendoff.cli.terminal.values import printable
 from sendoff.clock import iso
 from sendoff.errors import Invalid, NotFound, SendoffError
+from sendoff.ids import row_time
 from sendoff.processes.data_directory import DataDirectory
+from sendoff.store.engine.paging import Found
 
 if TYPE_CHECKING:
     from sendoff.audit import Actor
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 Work = Callable[["Context", "Actor"], Awaitable[Result]]
-PagedWork = Callable[["Context", int, str | None], Awaitable[Sequence[Result]]]
+PagedWork = Callable[["Context", int, str | None], Awaitable[Sequence[Result] | Found[Result]]]
 Document = dict[str, Any]
 
 
@@ -77,7 +79,10 @@ class Installation(ABC):
         limit: int,
         before: str | None,
     ) -> Document:
-        """`limit` items of a list below `before`, a cursor or an id: `{"data": [...], "next_cursor": …}`."""
+        """`limit` items of a list below `before`, a cursor or an id: `{"data": [...], "next_cursor": …}`.
+
+        Fewer, with `scanned_back_to`, if the search for them ended before the page was full.
+        """
 
     @abstractmethod
     def find(self, noun: str, given: str) -> str:
@@ -134,9 +139,13 @@ class LocalInstallation(Installation):
         limit: int,
         before: str | None,
     ) -> Document:
-        found = self.run(lambda context, _: work(context, limit + 1, decode_cursor(before)))
-        rows = [shape(one) for one in found[:limit]]
-        return {"data": rows, "next_cursor": encode_cursor(rows[-1]["id"]) if len(found) > limit else None}
+        answer = self.run(lambda context, _: work(context, limit + 1, decode_cursor(before)))
+        found = answer if isinstance(answer, Found) else Found(answer)
+        rows = [shape(one) for one in found.rows[:limit]]
+        if found.scanned_to is not None:
+            back_to = iso(row_time(found.scanned_to))
+            return {"data": rows, "next_cursor": encode_cursor(found.scanned_to), "scanned_back_to": back_to}
+        return {"data": rows, "next_cursor": encode_cursor(rows[-1]["id"]) if len(found.rows) > limit else None}
 
     def find(self, noun: str, given: str) -> str:
         from sendoff.operators import short_ids

@@ -53,7 +53,9 @@ class Output:
             print_json(page)
             return
         self.rows(rows, columns, empty=empty)
-        if cursor is not None:
+        if back_to := page.get("scanned_back_to"):
+            typer.echo(f"Searched back to {back_to}. Older ones: --before {cursor}", err=True)
+        elif cursor is not None:
             typer.echo(f"There are more: --before {cursor}", err=True)
 
     def rows(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, empty: str = "") -> None:

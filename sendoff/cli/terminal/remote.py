@@ -99,7 +99,7 @@ class Remote:
         return {"status": found["status"], "failing": [], "warnings": found.get("warnings", []), "message": None}
 
     def page(self, call: Call, *, limit: int, before: str | None) -> dict[str, Any]:
-        """`limit` items of a list below `before`, asked for page by page."""
+        """`limit` items of a list below `before`, asked for page by page; fewer if a search ended early."""
         rows: list[Any] = []
         identifier = decode_cursor(before)
         cursor = None if identifier is None else encode_cursor(identifier)
@@ -110,8 +110,8 @@ class Remote:
                 found = self._ask(client, Call(call.method, call.path, query))
                 rows += found["data"]
                 cursor = found.get("next_cursor")
-                if cursor is None or len(rows) >= limit:
-                    return {"data": rows, "next_cursor": cursor}
+                if cursor is None or len(rows) >= limit or "scanned_back_to" in found:
+                    return {**found, "data": rows}
 
     def find(self, noun: str, given: str) -> str:
         """The id of the `noun` that `given` names: an id, or the beginning or end of one among the newest."""

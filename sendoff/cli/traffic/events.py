@@ -72,8 +72,6 @@ def list_(
     else:
         page = _list(on, EventFilter(**{**as_fields(chosen), "q": contains}), idempotency_key, limit, before)
     out.page(page, columns.EVENTS)
-    if page.get("scanned") and not out.as_json:
-        typer.echo(f"Looked at {page['scanned']} events, back to {page['scanned_back_to']}.", err=True)
 
 
 @app.command()

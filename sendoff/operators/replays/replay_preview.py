@@ -69,7 +69,7 @@ async def preview_replay(context: Context, selection: Selection) -> ReplayPrevie
         is_dead = Included.DEAD in selection.include
         scanned_to = await dead_letters.find_scan_end(tx, chosen) if is_dead else None
         shares = await _count(tx, selection, chosen, scanned_to)
-        sample = (await dead_letters.scan_page(tx, chosen, limit=_SAMPLE)).letters if is_dead else []
+        sample = (await dead_letters.scan_page(tx, chosen, limit=_SAMPLE)).rows if is_dead else []
     missing = await count_missing(context, selection)
     return ReplayPreview(shares, sample, missing, is_cut=scanned_to is not None)
 

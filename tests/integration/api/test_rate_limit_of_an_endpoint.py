@@ -147,5 +147,5 @@ async def test_an_operators_limit_holds_whatever_the_owner_sets(
 async def count_held(api: ApiFixture) -> int:
     """How many deliveries wait for their endpoint's turn."""
     async with api.app.transaction() as tx:
-        page = await delivery_history.page(tx, DeliveryFilter(), limit=100)
+        page = (await delivery_history.scan_page(tx, DeliveryFilter(), limit=100)).rows
     return sum(delivery.state == DeliveryState.HELD for delivery, *_ in page)

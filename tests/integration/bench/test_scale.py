@@ -109,8 +109,9 @@ async def test_the_measured_statements_run_and_record_what_they_claim(postgres_u
             for step in routine:
                 given = await step.ask(given)
         async with app.transaction() as tx:
-            page = await delivery_history.page(tx, DeliveryFilter(states=(DeliveryState.DELIVERED,)), limit=1_000)
-    assert len(page) == 100
+            delivered = DeliveryFilter(states=(DeliveryState.DELIVERED,))
+            page = await delivery_history.scan_page(tx, delivered, limit=1_000)
+    assert len(page.rows) == 100
 
 
 def test_a_new_run_replaces_its_own_sections_and_leaves_the_others() -> None:

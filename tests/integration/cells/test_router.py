@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import count
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 
+from sendoff.store.queries.traffic import delivery_history
 from tests.integration.cells.conftest import Cells
 from tests.support.receiver import Receiver
 
@@ -84,6 +87,30 @@ async def test_operators_lists_are_merged_newest_first_without_gap_or_repetition
             break
     assert [id_ for id_, _ in seen] == ids[::-1]
     assert [cell for _, cell in seen] == [("eu", "us", "us")[number % 3] for number in range(7)][::-1]
+
+
+async def test_a_merged_list_leaves_out_nothing_when_a_cell_stops_its_search_early(
+    cells: Cells, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await cells.operators_key()
+    monkeypatch.setattr(delivery_history, "SCANNED_AT_MOST", 1)
+    for cell in (cells.eu, cells.us):
+        await cell.register(receiver.url("/hook"))
+        monkeypatch.setattr(cell.app.clock, "monotonic", count(step=10.0).__next__)
+    rare: list[str] = []
+    for cell in (cells.us, cells.eu):  # those of one cell are all newer than those of the other
+        for type_ in ("upload.failed", "upload.completed", "upload.completed"):
+            event = await cell.publish(type=type_)
+            rare += [event["id"]] if type_ == "upload.failed" else []
+            cells.advance(1)
+    seen: list[str] = []
+    page: dict[str, Any] = {"next_cursor": ""}
+    while page["next_cursor"] is not None:
+        query = {"event_type": "upload.failed", "cursor": page["next_cursor"]}
+        page = (await cells.call("GET", "/operator/v1/deliveries", key, params=query)).json()
+        assert ("scanned_back_to" in page) == (page["next_cursor"] is not None)
+        seen += [one["event_id"] for one in page["data"]]
+    assert seen == rare[::-1]
 
 
 async def test_operators_find_one_thing_wherever_it_is(cells: Cells, receiver: Receiver) -> None:

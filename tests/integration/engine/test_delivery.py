@@ -94,7 +94,7 @@ async def test_a_delivery_that_is_never_acknowledged_becomes_a_dead_letter_with_
 
         delivery = await find(app, event.delivery_ids[0])
         assert (delivery.state, delivery.attempt_count, delivery.due_at) == (DeliveryState.DEAD, 6, None)
-        [letter] = await list_dead_letters(app.context, DeadLetterFilter(), limit=10)
+        [letter] = (await list_dead_letters(app.context, DeadLetterFilter(), limit=10)).rows
         assert (letter.reason, letter.attempt_count, letter.last_response_status) == ("retries_exhausted", 6, 500)
         report = (await get_dead_letter(app.context, letter.id)).delivery
         last = receiver.requests("/hook")[-1]
@@ -151,7 +151,7 @@ async def test_twenty_consecutive_failures_disable_the_endpoint_and_dead_letter_
             after = await endpoints.find(tx, registered.endpoint.id)
         assert after is not None
         assert (after.state, after.disabled_at, after.drain_due) == ("disabled", START, False)
-        letters = await list_dead_letters(app.context, DeadLetterFilter(), limit=100)
+        letters = (await list_dead_letters(app.context, DeadLetterFilter(), limit=100)).rows
         assert [letter.reason for letter in letters] == ["endpoint_disabled"] * 20
         sent = len(receiver.requests("/hook"))
         app.clock.advance(100_000)
@@ -165,7 +165,7 @@ async def test_a_410_disables_the_endpoint_for_good(database_url: str, receiver:
         receiver.program("/hook", 410)
         await app.publish()
         await app.work()
-        [letter] = await list_dead_letters(app.context, DeadLetterFilter(), limit=10)
+        [letter] = (await list_dead_letters(app.context, DeadLetterFilter(), limit=10)).rows
         assert (letter.reason, letter.attempt_count) == ("endpoint_gone", 1)
         assert await app.publish() != []
         assert app.queue.deliveries == []

@@ -185,7 +185,7 @@ async def test_a_replay_ends_when_its_deliveries_are_dead_lettered_meanwhile(
         await tick(app, replay.id)
         report = await get_replay(app.context, replay.id)
         assert (report.replay.state, report.progress.failed) == ("completed", 2)
-        letters = await list_dead_letters(app.context, DeadLetterFilter(state="open"), limit=10)
+        letters = (await list_dead_letters(app.context, DeadLetterFilter(state="open"), limit=10)).rows
         assert [letter.reason for letter in letters] == ["endpoint_disabled"] * 2
 
 

@@ -66,7 +66,7 @@ async def test_a_mail_that_is_refused_is_tried_again_on_schedule_and_then_a_dead
         for wait in (0, 60, 300):
             app.clock.advance(wait)
             await app.work()
-        [letter] = await list_dead_letters(app.context, DeadLetterFilter(endpoint_id=alert.id), limit=10)
+        [letter] = (await list_dead_letters(app.context, DeadLetterFilter(endpoint_id=alert.id), limit=10)).rows
         assert (letter.reason, letter.attempt_count, letter.last_response_status) == ("retries_exhausted", 3, 550)
         assert len(server.taken) == 1  # the ping
 

@@ -52,7 +52,7 @@ async def states_of(app: AppFixture, ids: Sequence[str]) -> list[str]:
 
 
 async def listed(app: AppFixture, endpoint_id: str) -> dict[str, ListedDelivery]:
-    page = await list_deliveries(app.context, DeliveryFilter(endpoint_id=endpoint_id), limit=100)
+    page = (await list_deliveries(app.context, DeliveryFilter(endpoint_id=endpoint_id), limit=100)).rows
     return {one.delivery.id: one for one in page}
 
 

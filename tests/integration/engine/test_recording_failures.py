@@ -38,7 +38,7 @@ async def attempt(app: AppFixture, delivery_ids: Sequence[str]) -> list[Finished
 async def look(app: AppFixture, endpoint_id: str) -> tuple[Endpoint, list[Delivery]]:
     async with app.transaction() as tx:
         endpoint = await endpoints.find(tx, endpoint_id)
-        found = await delivery_history.page(tx, DeliveryFilter(endpoint_id=endpoint_id), limit=100)
+        found = (await delivery_history.scan_page(tx, DeliveryFilter(endpoint_id=endpoint_id), limit=100)).rows
     assert endpoint is not None
     return endpoint, [delivery for delivery, *_ in found]
 
@@ -83,7 +83,7 @@ async def test_failures_that_disable_an_endpoint_are_distinguished(database_url:
         endpoint, failed = await look(app, fails_often.endpoint.id)
         assert (endpoint.state, endpoint.consecutive_failures) == (EndpointState.DISABLED, 3)
         assert {delivery.state for delivery in failed} == {DeliveryState.DEAD}
-        assert len(await list_dead_letters(app.context, DeadLetterFilter(), limit=10)) == 3
+        assert len((await list_dead_letters(app.context, DeadLetterFilter(), limit=10)).rows) == 3
         endpoint, failed = await look(app, fails_once.endpoint.id)
         assert (endpoint.state, endpoint.consecutive_failures) == (EndpointState.ACTIVE, 1)
         assert [delivery.state for delivery in failed] == [DeliveryState.PENDING]
@@ -101,7 +101,7 @@ async def test_a_failure_for_an_endpoint_that_was_disabled_meanwhile_is_a_dead_l
         await record(app.context, finished)
         _, [delivery] = await look(app, registered.endpoint.id)
         assert delivery.state == DeliveryState.DEAD
-        [letter] = await list_dead_letters(app.context, DeadLetterFilter(), limit=10)
+        [letter] = (await list_dead_letters(app.context, DeadLetterFilter(), limit=10)).rows
         assert (letter.reason, letter.attempt_count) == ("endpoint_deleted", 1)
 
 
@@ -155,7 +155,7 @@ async def test_successes_failures_and_dead_letters_share_one_statement(postgres_
         _, [delivered] = await look(app, answers_well.endpoint.id)
         _, [dead] = await look(app, answers_badly.endpoint.id)
         assert (delivered.state, dead.state) == (DeliveryState.DELIVERED, DeliveryState.DEAD)
-        [letter] = await list_dead_letters(app.context, DeadLetterFilter(), limit=10)
+        [letter] = (await list_dead_letters(app.context, DeadLetterFilter(), limit=10)).rows
         assert (letter.delivery_id, letter.reason, letter.event_type) == (dead.id, "retries_exhausted", "upload.failed")
         assert letter.last_response_status == 500
 

@@ -47,7 +47,7 @@ async def test_a_replay_is_counted_paced_and_delivers_the_same_event_under_the_n
 ) -> None:
     async with open_app(database_url, retry_schedule="none", disable_after_failures=100) as app:
         await drain_endpoint(app, receiver, 5)
-        dead = await list_dead_letters(app.context, DeadLetterFilter(), limit=10)
+        dead = (await list_dead_letters(app.context, DeadLetterFilter(), limit=10)).rows
         assert await count_replay(app.context, ALL) == (5, 1)
 
         started = await start_replay(app.context, ACTOR, ALL, rate=2)
@@ -63,7 +63,7 @@ async def test_a_replay_is_counted_paced_and_delivers_the_same_event_under_the_n
         report = await get_replay(app.context, started.replay.id)
         assert (report.replay.state, report.replay.total) == ("completed", 5)
         assert (report.progress.replayed, report.progress.succeeded, report.progress.failed) == (5, 5, 0)
-        replayed = await list_dead_letters(app.context, DeadLetterFilter(state="replayed"), limit=10)
+        replayed = (await list_dead_letters(app.context, DeadLetterFilter(state="replayed"), limit=10)).rows
         assert len(replayed) == 5
         assert await count_replay(app.context, ALL) == (0, 0)
 
@@ -79,7 +79,7 @@ async def test_a_replay_that_fails_leaves_a_new_dead_letter_and_the_endpoints_he
             await run_replay(app, started.replay.id, seconds=2)
             report = await get_replay(app.context, started.replay.id)
             assert (report.replay.state, report.progress.failed) == ("completed", 2)
-        letters = await list_dead_letters(app.context, DeadLetterFilter(state="open"), limit=10)
+        letters = (await list_dead_letters(app.context, DeadLetterFilter(state="open"), limit=10)).rows
         assert [(letter.reason, letter.attempt_count) for letter in letters] == [("retries_exhausted", 3)] * 2
 
 
@@ -119,13 +119,13 @@ async def test_a_replay_for_a_disabled_endpoint_fails_and_its_dead_letters_stay_
 ) -> None:
     async with open_app(database_url, retry_schedule="none", disable_after_failures=100) as app:
         await drain_endpoint(app, receiver, 2)
-        [letter, _] = await list_dead_letters(app.context, DeadLetterFilter(), limit=10)
+        [letter, _] = (await list_dead_letters(app.context, DeadLetterFilter(), limit=10)).rows
         await switch_endpoint(app.context, ACTOR, letter.endpoint_id, on=False)
         started = await start_replay(app.context, ACTOR, ALL)
         await run_replay(app, started.replay.id, seconds=3)
         assert (await get_replay(app.context, started.replay.id)).progress.failed == 2
         assert receiver.requests("/hook") == []
-        assert len(await list_dead_letters(app.context, DeadLetterFilter(state="open"), limit=10)) == 2
+        assert len((await list_dead_letters(app.context, DeadLetterFilter(state="open"), limit=10)).rows) == 2
 
 
 async def test_a_manual_retry_replaces_the_automatic_one_and_the_schedule_continues(
@@ -154,10 +154,10 @@ async def test_a_manual_retry_replaces_the_automatic_one_and_the_schedule_contin
 async def test_a_discarded_dead_letter_is_kept_but_not_replayed(database_url: str, receiver: Receiver) -> None:
     async with open_app(database_url, retry_schedule="none", disable_after_failures=100) as app:
         await drain_endpoint(app, receiver, 2)
-        [letter, other] = await list_dead_letters(app.context, DeadLetterFilter(), limit=10)
+        [letter, other] = (await list_dead_letters(app.context, DeadLetterFilter(), limit=10)).rows
         await discard_dead_letter(app.context, ACTOR, letter.id)
         assert await count_replay(app.context, ALL) == (1, 1)
-        [kept] = await list_dead_letters(app.context, DeadLetterFilter(state="discarded"), limit=10)
+        [kept] = (await list_dead_letters(app.context, DeadLetterFilter(state="discarded"), limit=10)).rows
         assert kept.id == letter.id
         assert other.state == "open"
         named = Selection(DeadLetterFilter(), delivery_ids=(other.delivery_id, letter.delivery_id))
@@ -177,7 +177,7 @@ async def test_a_dead_letter_that_is_discarded_during_a_replay_is_not_sent(
 ) -> None:
     async with open_app(database_url, retry_schedule="none", disable_after_failures=100) as app:
         await drain_endpoint(app, receiver, 2)
-        [letter, _other] = await list_dead_letters(app.context, DeadLetterFilter(), limit=10)
+        [letter, _other] = (await list_dead_letters(app.context, DeadLetterFilter(), limit=10)).rows
         replay = (await start_replay(app.context, ACTOR, ALL)).replay
         await discard_dead_letter(app.context, ACTOR, letter.id)
         app.clock.advance(1)

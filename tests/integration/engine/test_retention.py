@@ -93,7 +93,7 @@ async def test_dead_letters_have_a_time_of_their_own_and_take_their_deliveries_w
         await app.register(receiver.url("/ill"))
         receiver.program("/ill", 500)
         await publish_and_work(app, 2)
-        [letter, _] = await list_dead_letters(app.context, DeadLetterFilter(), limit=10)
+        [letter, _] = (await list_dead_letters(app.context, DeadLetterFilter(), limit=10)).rows
         await discard_dead_letter(app.context, ACTOR, letter.id)
 
         app.clock.advance(31 * DAY)
@@ -115,7 +115,7 @@ async def test_a_dead_letter_of_a_delivery_that_was_taken_up_again_leaves_alone(
         await replay(app, ALL)
         app.clock.advance(2 * DAY)
         assert await purge_and_check(app) == Removed(0, 2, 0, 0, 0)
-        letters = await list_dead_letters(app.context, DeadLetterFilter(), limit=10)
+        letters = (await list_dead_letters(app.context, DeadLetterFilter(), limit=10)).rows
         assert [(letter.state, letter.attempt_count) for letter in letters] == [("open", 2)] * 2
 
         receiver.program("/hook", 200)

@@ -88,7 +88,7 @@ async def test_a_410_is_the_end_for_all_that_the_endpoint_still_had(database_url
         [second] = await app.publish()
         await app.work()
         assert (await find_endpoint(app, registered.endpoint.id)).state == "gone"
-        letters = await list_dead_letters(app.context, DeadLetterFilter(), limit=10)
+        letters = (await list_dead_letters(app.context, DeadLetterFilter(), limit=10)).rows
         assert {letter.event_id: letter.reason for letter in letters} == {
             first.id: "endpoint_gone",
             second.id: "endpoint_gone",

@@ -13,7 +13,8 @@ from sendoff.ids import event_id_at, row_id_at
 from sendoff.policy.states import DeliveryState
 from sendoff.store.engine.database import Database
 from sendoff.store.queries.installation.overview import prefer_indexes
-from sendoff.store.queries.traffic.delivery_history import DeliveryFilter, page
+from sendoff.store.queries.traffic import delivery_history
+from sendoff.store.queries.traffic.delivery_history import DeliveryFilter, scan_page
 from sendoff.store.tables import Delivery, Endpoint, Event, Organization
 
 BEGIN = datetime(2026, 4, 24, tzinfo=UTC)
@@ -159,7 +160,7 @@ async def test_page_after_page_a_list_shows_what_its_filter_means_newest_first(d
     shown: list[tuple[str, str]] = []
     before: str | None = None
     async with database.read() as tx:
-        while found := await page(tx, chosen, limit=7, before=before):
+        while found := (await scan_page(tx, chosen, limit=7, before=before)).rows:
             assert len(found) <= 7
             shown += [(delivery.id, event_type) for delivery, event_type, _ in found]
             before = shown[-1][0]
@@ -237,7 +238,7 @@ async def page_and_rows_read(
     async with database.read() as tx:
         if by_indexes:
             await prefer_indexes(tx)
-        found = await page(tx, chosen, limit=50)
+        found = (await scan_page(tx, chosen, limit=50)).rows
         rows = await tx.execute(
             text(
                 "SELECT sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))"
@@ -245,6 +246,25 @@ async def page_and_rows_read(
             )
         )
         return found, int(rows.scalar_one())
+
+
+RARE_OF = {
+    "anybody": DeliveryFilter(event_type="never.happened"),
+    "an organization": DeliveryFilter(organization_id=ORGANIZATION_IDS[1], event_type="never.happened"),
+    "an endpoint": DeliveryFilter(endpoint_id=ENDPOINT_IDS[-1], event_type="never.happened"),
+    "a request": DeliveryFilter(request_id="req_0123456789abcdef"),
+}
+
+
+@pytest.mark.parametrize("name", RARE_OF)
+async def test_what_never_happened_is_not_looked_for_in_all_of_the_history(
+    long_history: Database, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery_history, "SCANNED_AT_MOST", 100)
+    monkeypatch.setattr(delivery_history, "_SMALLEST_SHARE", 25)
+    found, read = await page_and_rows_read(long_history, RARE_OF[name])
+    assert not found
+    assert read <= MOST_ROWS
 
 
 @dataclass(frozen=True)

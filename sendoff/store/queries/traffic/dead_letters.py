@@ -16,7 +16,7 @@ from sendoff.policy.operational_events import OPERATORS
 from sendoff.policy.states import DISCARD, GIVE_UP_WAITING, SEND_AGAIN, DeadLetterReason
 from sendoff.store.engine.batch import execute, ids_parameter, rows_from, rows_parameter
 from sendoff.store.engine.database import Transaction
-from sendoff.store.engine.paging import newest_first
+from sendoff.store.engine.paging import Found, newest_first
 from sendoff.store.engine.transitions import made_by
 from sendoff.store.queries import operational_events
 from sendoff.store.queries.installation.overview import prefer_indexes
@@ -46,7 +46,7 @@ class DeadLetterFilter:
 
 
 SCANNED_AT_MOST = 50_000
-"""Dead letters that a page reads at most to find those that match: about fifteen milliseconds of the database."""
+"""Dead letters that one scan reads at most to find those that match: about fifteen milliseconds of the database."""
 
 _CLOCK_DIFFERENCE = timedelta(minutes=1)  # between the time in an id and `died_at`
 
@@ -113,30 +113,19 @@ async def find_many(tx: Transaction, ids: Sequence[str]) -> dict[str, DeadLetter
     return {letter.id: letter for letter in (await tx.scalars(query)).all()}
 
 
-async def page(tx: Transaction, chosen: DeadLetterFilter, *, limit: int, before: str | None = None) -> list[DeadLetter]:
-    """Dead letters, newest first, at most `limit`, older than the id `before`."""
-    query = select(DeadLetter).where(*conditions(chosen))
-    return list((await tx.scalars(newest_first(query, col(DeadLetter.id), limit=limit, before=before))).all())
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetterPage:
-    """Dead letters, newest first. `scanned_to` is set if the search ended at its bound: it goes on before this id."""
-
-    letters: Sequence[DeadLetter]
-    scanned_to: str | None = None
-
-
 async def scan_page(
     tx: Transaction, chosen: DeadLetterFilter, *, limit: int, before: str | None = None
-) -> DeadLetterPage:
-    """As `page`, but at most SCANNED_AT_MOST dead letters are read to find those that match."""
+) -> Found[DeadLetter]:
+    """Dead letters, newest first, at most `limit`, older than the id `before`.
+
+    At most SCANNED_AT_MOST are read to find those that match.
+    """
     await prefer_indexes(tx)
     before = _newest_possible(chosen, before)
     scanned_to = await find_scan_end(tx, chosen, before=before)
     query = select(DeadLetter).where(*conditions(chosen), *_from(scanned_to))
     letters = (await tx.scalars(newest_first(query, col(DeadLetter.id), limit=limit, before=before))).all()
-    return DeadLetterPage(letters, None if len(letters) == limit else scanned_to)
+    return Found(letters, None if len(letters) == limit else scanned_to)
 
 
 async def find_scan_end(tx: Transaction, chosen: DeadLetterFilter, *, before: str | None = None) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import func, text, true
+from sqlalchemy import ColumnElement, FromClause, func, inspect, text, true
 from sqlalchemy import select as core_select
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
@@ -16,7 +16,8 @@ from sendoff.ids import row_id_at
 from sendoff.policy.states import DeliveryState
 from sendoff.store.engine.batch import ids_parameter, is_sqlite, rows_from
 from sendoff.store.engine.database import Transaction
-from sendoff.store.engine.paging import newest_first
+from sendoff.store.engine.paging import Found, newest_first
+from sendoff.store.queries.installation.overview import prefer_indexes
 from sendoff.store.queries.traffic.dead_letters import within_bounds
 from sendoff.store.tables import Attempt, Delivery, Endpoint, Event, LastExchange
 
@@ -24,7 +25,7 @@ NEWEST_ROWS = 10_000
 """Rows of attempts, the last ones that were inserted, that SQLite looks at for the newest attempts."""
 
 SCANNED_AT_MOST = 20_000
-"""Deliveries that a page reads at most to find those that match: about fifteen milliseconds of the database."""
+"""Deliveries that one scan reads at most to find those that match: tens of milliseconds of the database."""
 
 CLOCKS_DIFFER_BY = timedelta(minutes=2)
 """How far the time in an id may be from `created_at`: the one is by the machine's clock, the other by the database's.
@@ -151,35 +152,45 @@ class DeliveryFilter:
     min_attempts: int | None = None
 
 
-async def page(
-    tx: Transaction,
-    chosen: DeliveryFilter,
-    *,
-    limit: int,
-    before: str | None = None,
-    within: Sequence[Any] | None = None,
-    scanned_to: str | None = None,
-) -> list[tuple[Delivery, str, str | None]]:
+async def scan_page(
+    tx: Transaction, chosen: DeliveryFilter, *, limit: int, before: str | None = None
+) -> Found[tuple[Delivery, str, str | None]]:
     """Deliveries with their event's type and request id, newest first, at most `limit`, older than the id `before`.
 
-    Cost grows with the page size and not with the history, except for rare conditions, such as a status that few
-    got: those filters read rows from the newest on until the page is full, or until `scanned_to`, which
-    `find_scan_end` gives. `within` is what `find_id_bounds` gave for it, if it was asked.
+    Cost grows with the page size and not with the history: for what may be rare, such as a status that few got, at most
+    SCANNED_AT_MOST deliveries are read.
     """
-    query = select(Delivery, Event.type, Event.request_id).join(Event, col(Event.id) == col(Delivery.event_id))
-    within = list(await find_id_bounds(tx, chosen) if within is None else within)
+    await prefer_indexes(tx)
+    within = await _find_id_bounds(tx, chosen)
+    scanned_to = await _find_scan_end(tx, chosen, within, before=before)
     if scanned_to is not None:
         within.append(col(Delivery.id) >= scanned_to)
-    query = query.where(*within)
+    event, is_its = _event_of_delivery(tx)
+    query = select(Delivery, event.c.type, event.c.request_id).join(event, is_its).where(*within)
     if chosen.endpoint_id is not None:
-        query = _of_endpoint(query, chosen.endpoint_id).where(*_conditions(chosen))
+        query = _of_endpoint(query, chosen.endpoint_id).where(*_conditions(chosen, event))
     elif chosen.organization_id is None or chosen.event_id is not None or is_sqlite(tx):
-        query = query.where(*_conditions(chosen))
+        query = query.where(*_conditions(chosen, event))
     else:
-        newest = _newest_of_each_endpoint(chosen, within, limit=limit, before=before)
+        newest = _newest_of_each_endpoint(tx, chosen, within, limit=limit, before=before)
         query = query.where(col(Delivery.id).in_(newest))
     query = newest_first(query, col(Delivery.id), limit=limit, before=before)
-    return [tuple(row) for row in (await tx.execute(query)).all()]
+    rows = [tuple(row) for row in (await tx.execute(query)).all()]
+    return Found(rows, None if len(rows) == limit else scanned_to)
+
+
+def _event_of_delivery(tx: Transaction) -> tuple[FromClause, ColumnElement[bool]]:
+    """What has the type and the request of a delivery's event, and the condition to join it.
+
+    On PostgreSQL it is looked up for each delivery. In a plain join a planner would begin with the events for a type or
+    a request that it takes for rare, and read all that there ever were: neither has an index.
+    """
+    event = inspect(Event).local_table
+    is_its = event.c.id == col(Delivery.event_id)
+    if is_sqlite(tx):  # it knows no LATERAL, and joins in the order of the deliveries
+        return event, is_its
+    looked_up = core_select(event.c.type, event.c.request_id).where(is_its).offset(0)
+    return looked_up.correlate(Delivery).lateral(), true()
 
 
 def _of_endpoint(query: Query, endpoint_id: Any) -> Query:
@@ -193,7 +204,7 @@ def _of_endpoint(query: Query, endpoint_id: Any) -> Query:
     return chosen
 
 
-async def find_scan_end(
+async def _find_scan_end(
     tx: Transaction, chosen: DeliveryFilter, within: Sequence[Any], *, before: str | None = None
 ) -> str | None:
     """The last id that a search looks at, so that it reads at most SCANNED_AT_MOST deliveries; None for no bound.
@@ -219,7 +230,7 @@ async def find_scan_end(
     return (await tx.scalars(last_one)).one_or_none()
 
 
-async def find_id_bounds(tx: Transaction, chosen: DeliveryFilter) -> list[Any]:
+async def _find_id_bounds(tx: Transaction, chosen: DeliveryFilter) -> list[Any]:
     """The filter's bounds of time as bounds of ids, which begin with a time and have an index; `created_at` has none.
 
     Before a bound is used, the delivery next to it is looked at: with clocks that differ, its rows could be of the time
@@ -242,14 +253,17 @@ async def find_id_bounds(tx: Transaction, chosen: DeliveryFilter) -> list[Any]:
     return found
 
 
-def _newest_of_each_endpoint(chosen: DeliveryFilter, within: Sequence[Any], *, limit: int, before: str | None) -> Any:
+def _newest_of_each_endpoint(
+    tx: Transaction, chosen: DeliveryFilter, within: Sequence[Any], *, limit: int, before: str | None
+) -> Any:
     """The ids of what may be on an organization's page: there is an index by endpoint, and none by organization.
 
     One more index would cost every delivery something. SQLite knows no LATERAL, and has no history of that size.
     """
-    query = core_select(col(Delivery.id)).where(*within, *_conditions(replace(chosen, organization_id=None)))
+    event, is_its = _event_of_delivery(tx)
+    query = core_select(col(Delivery.id)).where(*within, *_conditions(replace(chosen, organization_id=None), event))
     if chosen.event_type is not None or chosen.request_id is not None:
-        query = query.join(Event, col(Event.id) == col(Delivery.event_id))
+        query = query.join(event, is_its)
     query = newest_first(_of_endpoint(query, col(Endpoint.id)), col(Delivery.id), limit=limit, before=before)
     of_one = query.correlate(Endpoint).lateral()
     of_all = core_select(of_one.c.id).select_from(Endpoint).join(of_one, true())
@@ -257,17 +271,17 @@ def _newest_of_each_endpoint(chosen: DeliveryFilter, within: Sequence[Any], *, l
     return of_ours.order_by(of_one.c.id.desc()).limit(limit)
 
 
-def _conditions(chosen: DeliveryFilter) -> list[Any]:
+def _conditions(chosen: DeliveryFilter, event: FromClause) -> list[Any]:
     """The filter as conditions on the tables, but for the endpoint."""
     exact = {
-        Delivery.organization_id: chosen.organization_id,
-        Delivery.event_id: chosen.event_id,
-        Event.type: chosen.event_type,
-        Event.request_id: chosen.request_id,
-        Delivery.replay_id: chosen.replay_id,
-        Delivery.last_response_status: chosen.response_status,
+        col(Delivery.organization_id): chosen.organization_id,
+        col(Delivery.event_id): chosen.event_id,
+        event.c.type: chosen.event_type,
+        event.c.request_id: chosen.request_id,
+        col(Delivery.replay_id): chosen.replay_id,
+        col(Delivery.last_response_status): chosen.response_status,
     }
-    found: list[Any] = [col(column) == value for column, value in exact.items() if value is not None]
+    found: list[Any] = [column == value for column, value in exact.items() if value is not None]
     if chosen.states is not None:
         found.append(_in_states(chosen.states))
     return found + within_bounds(
