@@ -47,6 +47,9 @@ _SEPARATORS = re.compile(r"[\s.,;:*#=~/\\_·‐-―−ー-]{2,}")
 _WRITTEN_IN = re.compile(r"[0-9A-Za-z+()\[\] .,;:*#=~/\\_·‐-―−ー-]*").fullmatch
 _PARAMETER = re.compile(r"phone-context|isub", re.IGNORECASE).search
 
+# In text that is no numeral: the library would leave out the letter of `4.155552671E+` or `415 555 267e1`.
+_EXPONENT = re.compile(r"[0-9.] ?[eE] ?[+-]? ?(?:[0-9]|$)").search
+
 # A point or an exponent makes a numeral of digits; so does a minus, of digits alone.
 _NUMERAL = re.compile(r"(?=-|[^.eE]*[.eE])([+-]?)([0-9]+)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,3}))?").fullmatch
 _FEWEST_SIGNIFICANT_DIGITS = 7
@@ -106,6 +109,8 @@ def _read(text: str) -> str | None:
         normalized = _spelled_integer(*numeral.groups())
     elif match is not None:
         return "".join(match.groups())
+    elif _EXPONENT(normalized):
+        return None
     return None if normalized is None else _ask_library_to_parse(normalized)
 
 
