@@ -5,7 +5,8 @@ query for their API keys and subscribers. Nothing is cached, so that a revoked k
 next transaction on.
 
 Keys take turns and small requests go first, so that one customer's large batches do not hold up another's event. What
-makes many deliveries is committed in a transaction of its own, in its organization's turn.
+makes many deliveries is committed in a transaction of its own, in its organization's turn. Organizations with
+expressions or ordered endpoints share groups of their own, so that the others do not wait for their evaluation.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from sendoff.accounts.authentication import EVENTS_WRITE, Principal, hash_bearer
 from sendoff.context import Context
 from sendoff.errors import SendoffError, TooLarge, Unavailable
 from sendoff.policy.endpoints.matching import patterns_of_all
-from sendoff.publishing.evaluation import evaluate_at_once
+from sendoff.publishing.evaluation import evaluate_cheap
 from sendoff.publishing.event_types import STEPS_AT_ONCE, check_data, check_types, look_up_publishable, schema_steps
 from sendoff.publishing.publish import (
     AcceptedEvent,
@@ -59,6 +60,10 @@ EVENTS_AT_MOST = 1_000
 
 DELIVERIES_AT_MOST = 5_000
 """Deliveries in one transaction of several requests: about 0.1 s on SQLite, for which all other writers wait."""
+
+EVALUATION_SLICES = 5
+"""Slices of SECONDS_AT_ONCE that a group spends on the expressions of one request. The rest is evaluated apart, which
+reads the organization's endpoints once more. With more slices, the other requests of the group wait longer."""
 
 LEAST_SECONDS = 1.0
 """A request that has less than this left for its answer is refused instead of committed, which may take as long. More
@@ -137,14 +142,26 @@ class _QueueByKey:
         return first
 
 
+class _Groups:
+    """Requests that are committed together, one group at a time."""
+
+    def __init__(self) -> None:
+        self.waiting = _QueueByKey()
+        self.task: asyncio.Task[None] | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        return self.task is None or self.task.done()
+
+
 class PublishBatcher:
     """One per process. Requests are queued; a task commits as many together as are waiting."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self._queue = _QueueByKey()
+        self._usual = _Groups()
+        self._unusual = _Groups()
         self._waiting_bytes = 0
-        self._at_work: asyncio.Task[None] | None = None
         self._alone = 0
         self._never_alone: set[str] = set()
         self._apart: set[asyncio.Task[None]] = set()
@@ -187,7 +204,7 @@ class PublishBatcher:
     @property
     def _is_quiet(self) -> bool:
         """Whether too few requests are under way for a shared transaction."""
-        return self._alone < ALONE_AT_MOST and (self._at_work is None or self._at_work.done())
+        return self._alone < ALONE_AT_MOST and self._usual.is_idle
 
     async def _accept_one(self, key_hash: str, event: NewEvent, request_id: str | None) -> AcceptedEvent | None:
         """Commit an event that comes alone; None for one that may not be accepted, or only after a check."""
@@ -201,13 +218,14 @@ class PublishBatcher:
         return accepted
 
     def _add(self, waiting: _PendingPublish) -> None:
-        self._queue.add(waiting)
-        if self._at_work is None or self._at_work.done():
-            self._at_work = asyncio.create_task(self._work())
+        groups = self._unusual if waiting.key_hash in self._never_alone else self._usual
+        groups.waiting.add(waiting)
+        if groups.is_idle:
+            groups.task = asyncio.create_task(self._work(groups.waiting))
 
-    async def _work(self) -> None:
-        while self._queue:
-            group = self._in_time(self._queue.take(EVENTS_AT_MOST))
+    async def _work(self, queue: _QueueByKey) -> None:
+        while queue:
+            group = self._in_time(queue.take(EVENTS_AT_MOST))
             if not group:
                 continue
             try:
@@ -255,7 +273,7 @@ class PublishBatcher:
         types = await look_up_publishable(self.context, names)
         admitted = await self._check(self._admit(group, senders, types), types)
         subscribers = {sender.key.organization_id: sender.subscribers for sender in senders.values()}
-        together = self._fitting(self._evaluate(admitted, subscribers), subscribers)
+        together = self._fitting(await self._evaluate(admitted, subscribers), subscribers)
         answers = await insert_publications(self.context, [publication for _, publication in together], subscribers)
         for (waiting, _), accepted in zip(together, answers, strict=True):
             enqueue_accepted(self.context, accepted)
@@ -360,7 +378,7 @@ class PublishBatcher:
             waiting.data_checked, waiting.is_apart = True, False
             self._add(waiting)
 
-    def _evaluate(
+    async def _evaluate(
         self,
         admitted: Sequence[_Admitted],
         subscribers: Mapping[str, Sequence[Subscriber]],
@@ -374,16 +392,12 @@ class PublishBatcher:
             found = subscribers[publication.organization_id]
             try:
                 check_fan_out(publication, found)
-            except TooLarge as error:
-                waiting.refuse(error)
-                continue
-            jobs = publication.missing_evaluations(found, now=self.context.clock.now())
-            results, left = evaluate_at_once(jobs)
-            publication.evaluations.update(results)
-            if left:
-                self._start_apart(waiting, self._evaluate_apart(waiting, publication, found))
-                continue
-            try:
+                jobs = publication.missing_evaluations(found, now=self.context.clock.now())
+                results, left = await evaluate_cheap(jobs, slices=EVALUATION_SLICES)
+                publication.evaluations.update(results)
+                if left:
+                    self._start_apart(waiting, self._evaluate_apart(waiting, publication, found))
+                    continue
                 check_transformed(publication, found)
             except TooLarge as error:
                 waiting.refuse(error)

@@ -7,6 +7,7 @@ and endpoints with the same expressions share one evaluation.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
     from sendoff.store.tables import Event
 
 STEPS_AT_ONCE = 1_250
-"""Steps of one pair of expressions that are evaluated on the event loop: up to 0.5 ms. A pair with more is evaluated in
-the sandbox, which takes at least 1 ms, but none of it from other requests."""
+"""Steps of one pair of expressions, or of parsing an event, that are taken on the event loop: up to 0.5 ms. More are
+taken in the sandbox, which takes at least 1 ms, but none of it from other requests."""
 
-SECONDS_AT_ONCE = 0.0005
-"""Seconds of evaluation on the event loop before other requests get a turn; the last pair may exceed it by as much."""
+SECONDS_AT_ONCE = 0.0002
+"""Seconds of evaluation on the event loop before other requests get a turn; the last pair may exceed it by 0.5 ms.
+Longer slices hold up every other request of the process; each shorter one costs a round of the loop."""
 
 MAX_EVALUATED_CHARACTERS = 64 * 1024 * 1024
 """Characters that transforms may make of the events of one request. They are held in memory until they are inserted."""
@@ -58,6 +60,8 @@ class EvaluationJob:
 
     source: ExpressionInput
     pairs: Sequence[Pair]
+    opened: EvaluationContext | None = None
+    """The event's data, parsed for pairs that are evaluated already."""
 
 
 def pair_of(endpoint: Selective) -> Pair | None:
@@ -73,21 +77,45 @@ def pairs_of(endpoints: Iterable[Selective]) -> list[Pair]:
 
 
 def evaluate_at_once(jobs: Iterable[EvaluationJob]) -> tuple[Evaluations, list[EvaluationJob]]:
-    """What those pairs give that are cheap and have their turn within SECONDS_AT_ONCE, and the jobs that are left."""
-    until = time.perf_counter() + SECONDS_AT_ONCE
+    """What those pairs give that are cheap and have their turn within SECONDS_AT_ONCE, and the jobs that are left.
+
+    At least one pair is evaluated, unless all are costly.
+    """
+    until, is_late = time.perf_counter() + SECONDS_AT_ONCE, False
     found: Evaluations = {}
     left: list[EvaluationJob] = []
     for job in jobs:
-        event, steps_a_read = EvaluationContext(job.source), job.source.steps_a_read
+        if job.source.steps_to_open > STEPS_AT_ONCE:
+            left.append(job)
+            continue
+        event, steps_a_read = job.opened or EvaluationContext(job.source), job.source.steps_a_read
         later: list[Pair] = []
         for pair in job.pairs:
             # The time comes first: a pair that is not kept compiled is compiled here, for milliseconds.
-            if time.perf_counter() > until or (compiled := compile_pair(pair)).steps(steps_a_read) > STEPS_AT_ONCE:
+            is_late = is_late or (bool(found) and time.perf_counter() > until)
+            if is_late or (compiled := compile_pair(pair)).steps(steps_a_read) > STEPS_AT_ONCE:
                 later.append(pair)
             else:
                 found[job.source.id, pair] = compiled.evaluate(event)
-        if later:
-            left.append(EvaluationJob(job.source, later))
+        if later:  # what is only costly is evaluated elsewhere, and needs no parsed data here
+            left.append(EvaluationJob(job.source, later, event if is_late else None))
+    return found, left
+
+
+async def evaluate_cheap(
+    jobs: Iterable[EvaluationJob], *, slices: float = math.inf
+) -> tuple[Evaluations, list[EvaluationJob]]:
+    """What the cheap pairs give, and the jobs that are left: costly pairs, and all that `slices` had no time for.
+
+    Other requests get a turn after each slice of SECONDS_AT_ONCE. Raises TooLarge when the results are.
+    """
+    found, left = evaluate_at_once(jobs)
+    results = found
+    while left and results and (slices := slices - 1) > 0:
+        await asyncio.sleep(0)
+        results, left = evaluate_at_once(left)
+        found |= results
+        check_evaluated(_size(found))
     return found, left
 
 
@@ -97,16 +125,10 @@ async def evaluate(context: Context, organization_id: str, jobs: Sequence[Evalua
     Raises Unavailable when too much of the organization's work waits for the sandbox; nothing is decided then. Raises
     TooLarge when the results are.
     """
-    found, left = evaluate_at_once(jobs)
-    size = _size(found)
-    while left:
-        await asyncio.sleep(0)
-        results, left = evaluate_at_once(left)
-        if not results:  # only costly pairs are left
-            results = await _evaluate_aside(context, organization_id, left.pop(0))
-        found |= results
-        size += _size(results)
-        check_evaluated(size)
+    found, left = await evaluate_cheap(jobs)
+    for job in left:
+        found |= await _evaluate_aside(context, organization_id, job)
+        check_evaluated(_size(found))
     return found
 
 

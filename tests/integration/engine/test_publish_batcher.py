@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 import pytest
 from sqlalchemy import update
@@ -10,8 +11,9 @@ from sqlalchemy import update
 from sendoff.accounts import organizations
 from sendoff.errors import Invalid, MissingScope, TooLarge, Unauthenticated, UnknownEventType
 from sendoff.policy.delivery.admission import most_due
-from sendoff.publishing import batcher, publish
+from sendoff.publishing import batcher, evaluation, publish
 from sendoff.publishing.batcher import PublishBatcher
+from sendoff.publishing.evaluation import EvaluationJob, Evaluations, evaluate_cheap
 from sendoff.publishing.event_types import create_event_type
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.queries.traffic import delivery_history, events
@@ -231,3 +233,48 @@ async def test_a_batch_that_makes_too_many_deliveries_is_refused_alone(
         assert "12 deliveries for 6 endpoints" in str(answers[0])
         assert isinstance(answers[1], list)
         assert len(app.queue.deliveries) == 6
+
+
+async def test_an_organization_without_filters_does_not_wait_for_the_filters_of_another(
+    database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluating, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def evaluate_slowly(
+        jobs: Iterable[EvaluationJob], *, slices: float
+    ) -> tuple[Evaluations, list[EvaluationJob]]:
+        if wanted := list(jobs):
+            evaluating.set()
+            await may_go_on.wait()
+        return await evaluate_cheap(wanted, slices=slices)
+
+    async with open_app(database_url) as app:
+        await app.register(receiver.url("/hook"), filter="data.n == 1")
+        _, filtered = await mint(app, "events:write")
+        neighbour = await organizations.create_organization(app.context, ACTOR, name="Neighbour", credits=None)
+        minted = await organizations.create_key(
+            app.context, ACTOR, organization_id=neighbour.id, email="n@example.com", scopes=["events:write"]
+        )
+        publish = PublishBatcher(app.context).publish
+        await publish(filtered, [COMPLETED])
+        monkeypatch.setattr(batcher, "evaluate_cheap", evaluate_slowly)
+        waiting = asyncio.create_task(publish(filtered, [COMPLETED]))
+        await evaluating.wait()
+        beside = [await publish(f"Bearer {minted.key}", [COMPLETED] * count) for count in (1, 2)]
+        assert [len(accepted) for accepted in beside] == [1, 2]
+        assert not waiting.done()
+        may_go_on.set()
+        assert [len(event.deliveries) for event in await waiting] == [1]
+
+
+async def test_filters_that_take_longer_than_their_slices_are_evaluated_apart_and_all_the_same(
+    database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "SECONDS_AT_ONCE", 0)
+    async with open_app(database_url) as app:
+        for number in range(12):
+            await app.register(receiver.url(f"/{number}"), filter=f"data.n == {number % 6}")
+        _, bearer = await mint(app, "events:write")
+        publish = PublishBatcher(app.context).publish
+        answers = await asyncio.gather(*[publish(bearer, [COMPLETED] * size) for size in (1, 3, 1)])
+        assert [[len(event.deliveries) for event in accepted] for accepted in answers] == [[2], [2] * 3, [2]]
