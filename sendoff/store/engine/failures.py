@@ -52,16 +52,19 @@ _DEEPEST = 5
 
 def unavailable(error: Exception) -> Unavailable | None:
     """The error in our words if it says that the database cannot be used; None if it is about what was asked."""
+    detail = _brief(error)
     if _is_unreadable(error):
-        message = (
-            "The database file is damaged, or not one of SQLite; correct SENDOFF_DATABASE_URL or restore a backup."
+        message = "The database cannot be used; try again later."
+        detail = (
+            f"The database file is damaged, or not one of SQLite ({detail}); correct SENDOFF_DATABASE_URL or restore "
+            "a backup."
         )
     elif _is_about_reaching(error):
         message = "The database cannot be reached; try again in a moment."
     else:
         return None
     DATABASE_ERRORS.labels(_kind_of(error)).inc()
-    return Unavailable(message, detail=_brief(error))
+    return Unavailable(message, detail=detail)
 
 
 def _kind_of(error: Exception) -> str:

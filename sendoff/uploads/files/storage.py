@@ -43,7 +43,10 @@ class Storage:
                 folder = Path(unquote(parts.path))
                 return cls(LocalStore(folder, mkdir=True, automatic_cleanup=True), folder)
             except (BaseError, OSError) as error:
-                raise Unavailable("The storage of uploads cannot be made: see SENDOFF_STORAGE_URL.") from error
+                raise Unavailable(
+                    "Uploads cannot be stored; try again later.",
+                    detail=f"The folder of SENDOFF_STORAGE_URL cannot be created: {error}",
+                ) from error
         return cls(S3Store(parts.netloc, prefix=parts.path.strip("/") or None))
 
     async def require_space(self, size: int, *, left: int) -> None:

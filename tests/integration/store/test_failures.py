@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import asyncpg
 import pytest
 from sqlalchemy import text
@@ -47,6 +49,20 @@ async def test_a_lock_that_is_not_let_go_is_unavailable(postgres_server: Postgre
                 await tx.execute(text("SELECT 1 FROM deliveries"))
     finally:
         await database.close()
+
+
+async def test_clients_learn_nothing_of_a_damaged_file_that_only_operators_can_restore(tmp_path: Path) -> None:
+    file = tmp_path / "notes.db"
+    file.write_text("These are notes and not a database." * 40)
+    database = Database.open(f"sqlite+aiosqlite:///{file}")
+    try:
+        with pytest.raises(Unavailable) as caught:
+            async with database.read() as tx:
+                await tx.execute(text("SELECT 1 FROM deliveries"))
+    finally:
+        await database.close()
+    assert caught.value.message == "The database cannot be used; try again later."
+    assert "SENDOFF_DATABASE_URL or restore a backup" in str(caught.value)
 
 
 async def test_a_statement_that_is_wrong_is_our_fault(empty_postgres_url: str) -> None:
