@@ -19,7 +19,7 @@ from starlette.datastructures import State
 from starlette.types import ASGIApp
 
 from sendoff.endpoints.listening import EventFeed
-from sendoff.errors import SendoffError
+from sendoff.errors import BadSettings, SendoffError
 from sendoff.observability.logging import configure_logging, log_dangers
 from sendoff.processes.memory import keep_arenas_few
 from sendoff.processes.process import (
@@ -31,7 +31,7 @@ from sendoff.processes.process import (
 )
 from sendoff.processes.startup import open_context
 from sendoff.server_urls.database import is_loopback
-from sendoff.settings import BadSettings, Settings, load
+from sendoff.settings import Settings, load
 
 from .app import create_app
 from .cells.router import Router

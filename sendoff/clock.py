@@ -1,10 +1,14 @@
-"""The only module that reads the time, so that tests can own it."""
+"""The only module that reads the time, so that tests can own it; and how times and durations are written."""
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d)?")
+_SECONDS = {"ms": 0.001, "s": 1, None: 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Clock(Protocol):
@@ -101,3 +105,11 @@ def seconds_to_next(every: float, now: float) -> float:
 def iso(moment: datetime) -> str:
     """`2026-04-24T12:34:56.789+00:00`: the contracts' spelling of a time, UTC with milliseconds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def parse_duration(text: str) -> float:
+    """The seconds that `text` means: `90`, `90s`, `5m`, `2h`, `30d`. Raises ValueError, with a sentence."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"invalid duration {text!r}; use for example 90s, 5m or 2h")
+    return float(match["number"]) * _SECONDS[match["unit"]]

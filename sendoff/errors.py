@@ -171,6 +171,10 @@ class Moved(Unavailable):
         super().__init__(f"The organization is moving, or has moved, to the cell {cell}; try again in a moment.")
 
 
+class BadSettings(SendoffError):
+    """The settings are not usable."""
+
+
 class WrongSchema(SendoffError):
     """The database's schema is not the one that this version needs; run `sendoff migrate`."""
 

@@ -20,15 +20,14 @@ from urllib.parse import quote, urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from sendoff.errors import SendoffError
+from sendoff.clock import parse_duration
+from sendoff.errors import BadSettings
 from sendoff.server_urls.database import check_database_url
 from sendoff.server_urls.redis import parse_redis_url
 from sendoff.server_urls.smtp import is_mail_address, parse_smtp_url
 
 Network = IPv4Network | IPv6Network
 
-_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d)?")
-_SECONDS = {"ms": 0.001, "s": 1, None: 1, "m": 60, "h": 3600, "d": 86400}
 _SHORTEST_SECRET_KEY = 32
 # Asymmetric ones alone: with a symmetric one a public key could be taken for the secret.
 _OAUTH_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
@@ -63,18 +62,6 @@ FORMER_NAMES = {
     for name in ("HEADER_PREFIX", "USER_AGENT", "SIGNATURE_HEADER", "SIGNATURE_SCHEME", "ENVELOPE", "API_VERSION")
 }
 """Former names of variables, and the fields that they set. They count until the next minor version."""
-
-
-class BadSettings(SendoffError):
-    """The settings are not usable."""
-
-
-def parse_duration(text: str) -> float:
-    """The seconds that `text` means: `90`, `90s`, `5m`, `2h`, `30d`. Raises ValueError, with a sentence."""
-    match = _DURATION.fullmatch(text.strip())
-    if match is None:
-        raise ValueError(f"invalid duration {text!r}; use for example 90s, 5m or 2h")
-    return float(match["number"]) * _SECONDS[match["unit"]]
 
 
 LONGEST_ENDPOINT_TIMEOUT_SECONDS = 30

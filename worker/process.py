@@ -12,14 +12,14 @@ import uvloop
 
 from sendoff import settings
 from sendoff.context import Context
-from sendoff.errors import SendoffError, Unavailable
+from sendoff.errors import BadSettings, SendoffError, Unavailable
 from sendoff.observability.logging import configure_logging, log_dangers
 from sendoff.processes.memory import keep_arenas_few, return_memory_regularly
 from sendoff.processes.process import disable_core_dumps, make_files_private, notify_ready, raise_descriptor_limit
 from sendoff.processes.startup import open_context
 from sendoff.server_urls.database import is_on_this_machine
 from sendoff.server_urls.redis import parse_redis_url
-from sendoff.settings import BadSettings, Settings
+from sendoff.settings import Settings
 
 from .health import WorkerHealth, serve_health
 from .host import WorkerHost

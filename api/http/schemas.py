@@ -9,10 +9,9 @@ from typing import Annotated, Generic, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from sendoff.clock import SystemClock
+from sendoff.clock import SystemClock, parse_duration
 from sendoff.endpoints.fields import Id as Id
 from sendoff.endpoints.fields import Time as Time
-from sendoff.settings import parse_duration
 
 Row = TypeVar("Row")
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from sendoff.context import Context
 from sendoff.ids import new_id
 from sendoff.maintenance.throttle import pause_after
 from sendoff.observability.metrics import DEAD_LETTERS, DELIVERIES
 from sendoff.observability.statistics import Statistics
 from sendoff.policy.states import CLOSE_ITEM, DeadLetterReason, EndpointState, ReplayItemState
 from sendoff.store.engine.database import Transaction
-from sendoff.store.hot.rows import ClaimedRow
 from sendoff.store.queries import endpoints
 from sendoff.store.queries.traffic import dead_letters, deliveries, replays
 from sendoff.store.queries.traffic.dead_letters import Drain, InsertedLetter
 from sendoff.store.queries.traffic.deliveries import OpenDelivery
+
+if TYPE_CHECKING:
+    from sendoff.context import Context
+    from sendoff.store.hot.rows import ClaimedRow
 
 DRAIN_BATCH = 200
 """Deliveries in one transaction; a larger batch keeps its locks longer, and recording waits for them."""

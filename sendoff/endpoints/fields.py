@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
-from sendoff.clock import iso
+from sendoff.clock import iso, parse_duration
 from sendoff.dialects.branded import NAME as BRANDED
 from sendoff.endpoints.credentials import masked_headers
 from sendoff.endpoints.own_headers import check_headers
@@ -21,7 +21,7 @@ from sendoff.policy.endpoints.auth import Auth, AuthType
 from sendoff.policy.endpoints.expressions import MAX_CHARACTERS, ExpressionRefused, Purpose, compile_expression
 from sendoff.policy.redaction import redact_url
 from sendoff.policy.states import EndpointState
-from sendoff.settings import LONGEST_ENDPOINT_TIMEOUT_SECONDS, parse_duration
+from sendoff.settings import LONGEST_ENDPOINT_TIMEOUT_SECONDS
 from sendoff.store.tables import Endpoint
 
 HIGHEST_RATE = 10_000

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 import structlog
 
 from sendoff import __version__
-from sendoff.settings import BadSettings
+from sendoff.errors import BadSettings
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context as OtelContext

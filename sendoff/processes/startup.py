@@ -10,13 +10,14 @@ from sendoff.clock import SharedClock, SystemClock
 from sendoff.context import Context
 from sendoff.dialects.branded import BrandedDialect
 from sendoff.dialects.registry import Dialects
+from sendoff.errors import BadSettings
 from sendoff.observability.tracing import open_tracer
 from sendoff.policy.endpoints.addresses import AddressPolicy
 from sendoff.processes.process import descriptor_limit
 from sendoff.queue import RedisQueue, connect
 from sendoff.server_time import following_server_time
 from sendoff.server_urls.smtp import parse_smtp_url
-from sendoff.settings import BadSettings, Settings
+from sendoff.settings import Settings
 from sendoff.store.engine.database import Database
 from sendoff.store.vault import Vault
 from sendoff.wire.alert_wire import AlertWire

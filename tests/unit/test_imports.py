@@ -5,7 +5,20 @@ from __future__ import annotations
 import subprocess
 import sys
 
-FOREIGN = {"arq", "fastapi", "httpx", "jsonschema_rs", "jwt", "obstore", "phonenumbers", "redis", "starlette", "typer"}
+FOREIGN = {
+    "arq",
+    "cryptography",
+    "fastapi",
+    "httpx",
+    "jsonschema_rs",
+    "jwt",
+    "obstore",
+    "phonenumbers",
+    "pydantic_settings",
+    "redis",
+    "starlette",
+    "typer",
+}
 
 
 def test_importing_the_dead_letter_drain_loads_only_what_it_needs() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from sendoff.settings import BadSettings, Settings, load
+from sendoff.errors import BadSettings
+from sendoff.settings import Settings, load
 
 SECRET = "s3cret"
 

@@ -16,9 +16,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from sendoff.errors import BadSettings
 from sendoff.policy.colors import readable_shade, text_on
 from sendoff.policy.images import LARGEST_BYTES, make_inert
-from sendoff.settings import BadSettings
 
 from ...http.authentication import context_of
 

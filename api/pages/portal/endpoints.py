@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from starlette.responses import Response
 
 from sendoff.accounts.portal_links import Capability, PortalUser
+from sendoff.clock import parse_duration
 from sendoff.endpoints.manage import (
     EndpointChange,
     RegisteredEndpoint,
@@ -22,7 +23,6 @@ from sendoff.errors import Conflict, Invalid, NotFound, PingFailed, RateLimited,
 from sendoff.policy.remedies import advise_on_attempt
 from sendoff.policy.states import EndpointState
 from sendoff.publishing.history import list_deliveries
-from sendoff.settings import parse_duration
 from sendoff.store.queries.traffic.delivery_history import DeliveryFilter
 from sendoff.store.tables import Endpoint
 

@@ -24,6 +24,7 @@ from sendoff.cli.terminal.output import Output, print_fields, print_json
 from sendoff.cli.terminal.rendering import print_messages
 from sendoff.cli.terminal.serializers import serialize_endpoint, serialize_endpoint_report, serialize_trial
 from sendoff.cli.traffic.replays import confirm_replay, start_replay
+from sendoff.clock import parse_duration
 from sendoff.context import Context
 from sendoff.endpoints.fields import HIGHEST_RATE
 from sendoff.endpoints.secrets import rotate_secret
@@ -32,7 +33,6 @@ from sendoff.operators import actions, queries
 from sendoff.operators.replays.replay import Included, Selection
 from sendoff.policy.states import EndpointState
 from sendoff.publishing.publish import NewEvent
-from sendoff.settings import parse_duration
 from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 
 app = typer.Typer(help="Every organization's endpoints.", no_args_is_help=True)

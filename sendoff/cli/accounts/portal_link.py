@@ -18,9 +18,8 @@ from sendoff.audit import Actor
 from sendoff.cli.terminal.installation import Call, Installation
 from sendoff.cli.terminal.options import command
 from sendoff.cli.terminal.output import Output, print_json
-from sendoff.clock import iso
+from sendoff.clock import iso, parse_duration
 from sendoff.context import Context
-from sendoff.settings import parse_duration
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 """Where `sendoff up` listens by default."""

@@ -17,9 +17,9 @@ from sendoff.cli.terminal.restored import print_restore_report
 from sendoff.cli.terminal.serializers import serialize_restore_report
 from sendoff.cli.terminal.tables import Column
 from sendoff.cli.terminal.time_options import parse_past
+from sendoff.clock import parse_duration
 from sendoff.operators.installation.reconcile import FINDINGS_PER_CHECK, Reconciliation, reconcile
 from sendoff.operators.installation.restored import audit_restore
-from sendoff.settings import parse_duration
 from sendoff.store.queries.installation.reconciliation import Discrepancy
 
 

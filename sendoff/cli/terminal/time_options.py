@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sendoff.clock import SystemClock
-from sendoff.settings import parse_duration
+from sendoff.clock import SystemClock, parse_duration
 
 Since = Annotated[
     str | None, typer.Option(metavar="TIME", help="From then on: `2h` or `30d` ago, or ISO 8601 (UTC without a zone).")

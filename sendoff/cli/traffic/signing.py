@@ -13,13 +13,13 @@ import typer
 
 from sendoff.cli.terminal.output import print_json
 from sendoff.cli.terminal.values import printable
-from sendoff.clock import SystemClock, iso
+from sendoff.clock import SystemClock, iso, parse_duration
 from sendoff.dialects.base import AttemptInfo, EventData, Headers
 from sendoff.dialects.registry import Dialects
 from sendoff.errors import SendoffError
 from sendoff.ids import new_event_id, new_id
 from sendoff.processes.startup import branded_dialect
-from sendoff.settings import load, parse_duration
+from sendoff.settings import load
 from sendoff.verify import Explanation, Scheme, VerificationError, explain
 from sendoff.verify import verify as verify_request
 

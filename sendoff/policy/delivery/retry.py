@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 
+from sendoff.clock import parse_duration
 from sendoff.policy.states import DeadLetterReason
-from sendoff.settings import parse_duration
 
 RandomSource = Callable[[], float]
 """Returns a number with 0 <= n < 1, as `random.random` does."""

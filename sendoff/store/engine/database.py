@@ -18,8 +18,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_object_session, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from sendoff.errors import Unavailable, WrongSchema
-from sendoff.settings import BadSettings
+from sendoff.errors import BadSettings, Unavailable, WrongSchema
 from sendoff.store.engine.failures import is_about_a_former_primary, unavailable
 from sendoff.store.engine.postgres_connections import COMMAND_SECONDS, Connector, PreparedStatements
 from sendoff.store.engine.postgres_driver import Direct

@@ -10,8 +10,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from standardwebhooks.webhooks import Webhook
 
+from sendoff.errors import BadSettings
 from sendoff.processes.startup import open_context
-from sendoff.settings import BadSettings, load
+from sendoff.settings import load
 from sendoff.verify import branded, verify
 from tests.integration.api.api_fixture import ApiFixture, open_api
 from tests.support.exchange import Received

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sendoff.errors import Conflict
+from sendoff.errors import BadSettings, Conflict
 from sendoff.operators.installation.moving import Move
 from sendoff.operators.installation.reconcile import reconcile
-from sendoff.settings import BadSettings, read_environment_file
+from sendoff.settings import read_environment_file
 from tests.integration.cells.conftest import Cells
 from tests.support.receiver import Receiver
 

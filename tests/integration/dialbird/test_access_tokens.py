@@ -15,7 +15,8 @@ import pytest
 
 from sendoff.accounts import organizations
 from sendoff.accounts.jwks import KEPT_SECONDS, SHORTEST_PAUSE_SECONDS
-from sendoff.settings import BadSettings, load
+from sendoff.errors import BadSettings
+from sendoff.settings import load
 from tests.integration.api.api_fixture import open_api
 from tests.integration.dialbird.client import ME, TYPE, DialbirdClient, code_of
 from tests.integration.dialbird.issuer import AUDIENCE, ISSUER, Issuer, new_key

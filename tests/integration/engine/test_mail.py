@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from sendoff.endpoints.fields import NewAlertEndpoint
-from sendoff.errors import PingFailed
+from sendoff.errors import BadSettings, PingFailed
 from sendoff.operators import alert_endpoints
 from sendoff.operators.installation.doctor import Status, examine
 from sendoff.operators.queries import list_dead_letters
-from sendoff.settings import BadSettings, load
+from sendoff.settings import load
 from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from sendoff.store.tables import Endpoint
 from tests.integration.engine.test_operational_events import alert_at

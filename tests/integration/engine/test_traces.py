@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from sendoff.errors import BadSettings
 from sendoff.observability import tracing
-from sendoff.settings import BadSettings
 from tests.integration.api.api_fixture import open_api
 from tests.support.processes import ROOT
 from tests.support.receiver import Receiver

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from api.pages.portal import surface
+from sendoff.errors import BadSettings
 from sendoff.observability.statistics import Statistics
 from sendoff.operators.replays.replay import tick_replay
-from sendoff.settings import BadSettings
 from tests.integration.api.api_fixture import ApiFixture, open_api
 from tests.integration.pages.test_portal_sessions import new_link
 from tests.support.exchange import Reply

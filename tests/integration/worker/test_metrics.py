@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from sendoff import __version__
-from sendoff.errors import Invalid
+from sendoff.errors import BadSettings, Invalid
 from sendoff.processes.health import ALIVE_SECONDS
-from sendoff.settings import BadSettings, load
+from sendoff.settings import load
 from tests.support.ports import free_port
 from tests.support.tasks import end
 from worker.health import WorkerHealth, serve_health
