@@ -37,10 +37,11 @@ _HOW_TO_READ = """\
 def render_report(command: str, options: BenchOptions, environment: Environment, runs: Sequence[Run]) -> str:
     """Markdown."""
     now = SystemClock().now()
+    postgres = ", ".join(f"{name}={value}" for name, value in POSTGRES_SETTINGS.items())
     parts = [
         "# Benchmark results",
         f"`{command}`, {now:%Y-%m-%d %H:%M} UTC",
-        "\n".join(f"- {line}" for line in [describe_machine(), *describe(options), _describe_postgres()]),
+        "\n".join(f"- {line}" for line in [describe_machine(), *describe(options), f"PostgreSQL: {postgres}"]),
         _describe_environment(environment),
         *_warnings(runs),
         render(runs),
@@ -57,10 +58,6 @@ def write_results(path: Path, *, results: str | None = None, traffic: str | None
     before, _, behind = path.read_text().partition(_TRAFFIC)
     parts = (results or before, _TRAFFIC, traffic or behind)
     path.write_text("\n\n".join(part.strip() for part in parts).rstrip() + "\n")
-
-
-def _describe_postgres() -> str:
-    return "PostgreSQL: " + ", ".join(f"{name}={value}" for name, value in POSTGRES_SETTINGS.items())
 
 
 def _describe_environment(environment: Environment) -> str:

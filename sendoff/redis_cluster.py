@@ -1,7 +1,7 @@
 """The one node of a Redis or Valkey Cluster that holds all of an installation's keys.
 
 All keys have the same hash tag, so they are in one slot, whose owner is found as a master is found behind Sentinel: by
-asking any node that answers. When the slot moves or its owner fails over, connections are made anew to the new owner.
+asking any node that answers. When the slot moves or its owner fails over, connections are made again to the new owner.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ async def retry(
 ) -> Response:
     """Attempt it now, in the place of its next automatic attempt; if it fails, the schedule goes on.
 
-    One that was delivered is sent once more with `again`, behind what waits: the same event, signed anew.
+    One that was delivered is sent once more with `again`, behind what waits: the same event, signed again.
     """
 
     async def work() -> DetailedDelivery:

@@ -136,7 +136,7 @@ async def listen_for(
 async def listen_again(
     request: Request, auth: WebhooksReader, context: ContextOf, event_id: str, query: Annotated[WindowQuery, Query()]
 ) -> ShownEvent:
-    """One event, signed anew: receivers refuse a signature that is minutes old."""
+    """One event, signed again: receivers refuse a signature that is minutes old."""
     return ShownEvent.of(await show_again(context, query.window(request, auth), event_id))
 
 

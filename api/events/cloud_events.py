@@ -22,7 +22,7 @@ def is_cloud_batch(headers: Headers) -> bool:
 
 
 def read_cloud_event(headers: Headers, body: bytes) -> CloudEvent:
-    """The event of a request that is no batch. Raises Invalid, which names the attribute, or UnsupportedMediaType."""
+    """The event of a request for a single one. Raises Invalid, which names the attribute, or UnsupportedMediaType."""
     declared = media_type_of(headers)
     if declared.startswith(FAMILY):
         return read_structured(body, declared)

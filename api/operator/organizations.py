@@ -47,7 +47,7 @@ class OrganizationPatch(RequestBody):
 
 
 class RemovedMember(BaseModel):
-    """Who is no member any more, and the ids of the keys that this user minted, which are revoked."""
+    """Who is not a member any more, and the ids of the keys that this user minted, which are revoked."""
 
     organization_id: Id
     user: str

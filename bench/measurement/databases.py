@@ -79,7 +79,7 @@ class Postgres:
     name = "PostgreSQL"
 
     def __init__(self, directory: Path, settings: Mapping[str, str] = POSTGRES_SETTINGS) -> None:
-        """Start the server below `directory`, made anew unless it is there already."""
+        """Start the server below `directory`, which is created unless it exists."""
         self._directory = directory / "postgres"
         self._server = PostgresServer(self._directory, settings=settings)
         self.url = self._server.url("sendoff")

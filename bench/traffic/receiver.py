@@ -32,9 +32,9 @@ class SlowReceiver(Receiver):
         if not self._log.has_begun:
             super().answer(request, head_end)
             return
-        fate = self._random.random()
-        if fate >= TIMING_OUT:
-            response = _FAILURE if fate < TIMING_OUT + FAILING else ANSWER
+        drawn = self._random.random()
+        if drawn >= TIMING_OUT:
+            response = _FAILURE if drawn < TIMING_OUT + FAILING else ANSWER
             asyncio.get_running_loop().call_later(answer_seconds(self._random), self.send, response)
 
 

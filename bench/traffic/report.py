@@ -32,7 +32,7 @@ class TrafficResult:
 
 def render_traffic(command: str, count: int, measured: Sequence[TrafficResult]) -> str:
     """Markdown."""
-    rows = [["", *(_title(one) for one in measured)]]
+    rows = [["", *(f"{one.name}/s" if one.name.isdigit() else one.name for one in measured)]]
     rows += [[title, *(cell(one) for one in measured)] for title, cell in _ROWS]
     answers = f"{FASTEST_SECONDS * 1000:.0f} to {SLOWEST_SECONDS * 1000:.0f} ms (log-normal)"
     return f"""## Real traffic
@@ -49,10 +49,6 @@ def render_traffic(command: str, count: int, measured: Sequence[TrafficResult]) 
 CPU times are µs for each attempt (of the API for each event), on a machine on which the calibration loop takes
 {REFERENCE_MS:g} ms. A receipt is the whole request at the receiver, counted from when its event was due.
 """
-
-
-def _title(one: TrafficResult) -> str:
-    return f"{one.name}/s" if one.name.isdigit() else one.name
 
 
 def _cpu(part: str) -> Callable[[TrafficResult], str]:

@@ -30,7 +30,7 @@ from sendoff.wire.tls.client_certificate import ClientCertificate
 _AUTHORIZATION = "Authorization"
 _SHORTEST_SECRET = 8
 """Characters from which a value is taken out of what a receiver sends back. Shorter ones, such as `acme`, are in it by
-chance, and are no secrets as a rule."""
+chance, and as a rule are not secrets."""
 
 
 @dataclass(frozen=True, slots=True)

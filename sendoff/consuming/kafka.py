@@ -120,7 +120,7 @@ def _read(one: ConsumerRecord[Any, Any]) -> Message:
     return Message(
         one.value or b"",
         {name.lower(): header_text(value or b"") for name, value in one.headers},
-        # With the time: a topic that is made anew begins to count from 0.
+        # With the time: a topic that is made again begins to count from 0.
         position=f"kafka:{one.topic}:{one.partition}:{one.offset}:{one.timestamp}",
     )
 

@@ -142,7 +142,7 @@ def _read(one: Msg) -> Message:
         one.data,
         headers,
         id=headers.get("nats-msg-id"),
-        # With the time: a stream that is made anew begins to count from 1.
+        # With the time: a stream that is made again begins to count from 1.
         position=f"nats:{kept.stream}:{kept.sequence.stream}:{kept.timestamp.timestamp():.6f}",
         is_redelivered=(kept.num_delivered or 1) > 1,
     )

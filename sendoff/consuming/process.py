@@ -30,7 +30,7 @@ CHECK_EVERY_SECONDS = 2.0
 """Seconds between two looks whether the broker is there. More says later that it is not."""
 
 AWAY_SECONDS = 20.0
-"""Seconds without the broker after which the connection is made anew; clients reconnect by themselves before. Less
+"""Seconds without the broker after which the connection is made again; clients reconnect by themselves before. Less
 gives them no time to, more delays what they cannot mend, such as a queue that was deleted and made again."""
 
 WAIT_SECONDS = 2.0

@@ -38,7 +38,7 @@ SUCCESSES_AT_MOST = 500
 """Successes in one transaction. More gain nothing and hold the locks longer."""
 
 OTHERS_AT_MOST = 20
-"""Attempts in one transaction that are no plain successes. Each needs more work, and hundreds would block the event
+"""Attempts in one transaction that are not plain successes. Each needs more work, and hundreds would block the event
 loop."""
 
 RECORD_BYTES_AT_MOST = 1_000_000

@@ -104,7 +104,7 @@ def _dead_lettered(data: Data) -> Alert:
     reason = str(data.get("reason"))
     remedy = _REMEDIES.get(reason, "Replay it when the receiver works again, or discard it.")
     return Alert(
-        f"A delivery to {_endpoint(data)} was given up: {_words(reason)}",
+        f"A delivery to {_endpoint(data)} was given up: {reason.replace('_', ' ')}",
         _facts(data, "event_type", "event_id", "attempt_count", "last_response_status", "last_error", "died_at"),
         f"It is kept as a dead letter. {remedy}",
         [*_commands(data), f"sendoff replay --delivery {data.get('delivery_id')}"],
@@ -229,10 +229,6 @@ def _commands(data: Data) -> list[str]:
 
 def _page(data: Data) -> str:
     return str(data.get("dashboard") or "")
-
-
-def _words(value: object) -> str:
-    return str(value).replace("_", " ")
 
 
 def _text(value: object) -> str:

@@ -1,6 +1,6 @@
 """Listening: what an organization's endpoints would get, shown to a client that asks for it and can be behind any NAT.
 
-A listener is a view and not an endpoint: it has no row, its requests are no deliveries, and its answers change nothing.
+A listener is a view and not an endpoint: it has no row, it makes no deliveries, and its answers change nothing.
 It asks again and again with the cursor of its last answer. The cursor alone says what it has seen, so that nothing is
 shown twice and nothing is left out, whichever process answers and however often it restarts.
 """
@@ -162,7 +162,7 @@ async def listen(context: Context, window: Window, cursor: Cursor | None, *, wai
 
 
 async def show_again(context: Context, window: Window, event_id: str) -> Shown:
-    """One event of the organization, signed anew. Raises NotFound; Invalid when the window does not show it."""
+    """One event of the organization, signed again. Raises NotFound; Invalid when the window does not show it."""
     async with context.database.read() as tx:
         event = await events.find(tx, event_id) if is_event_id(event_id) else None
     if event is None or event.organization_id != window.organization_id:

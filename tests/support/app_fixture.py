@@ -37,7 +37,7 @@ class ListQueue:
     """A work queue that collects the ids it gets in lists."""
 
     deliveries: list[str] = field(default_factory=list)
-    holders: set[str] = field(default_factory=set)
+    backlog: set[str] = field(default_factory=set)
     uploads: list[str] = field(default_factory=list)
     replays: list[str] = field(default_factory=list)
 
@@ -45,7 +45,7 @@ class ListQueue:
         self.deliveries.extend(delivery_ids)
 
     def enqueue_backlog(self, endpoint_ids: Iterable[str]) -> None:
-        self.holders.update(endpoint_ids)
+        self.backlog.update(endpoint_ids)
 
     def enqueue_uploads(self, upload_ids: Iterable[str]) -> None:
         self.uploads.extend(upload_ids)
@@ -91,10 +91,10 @@ class AppFixture:
             await drain_inactive_endpoints(self.context)
             await publish_operational_events(self.context)
             queued, self.queue.deliveries = self.queue.deliveries, []
-            holders, self.queue.holders = self.queue.holders, set()
-            if not queued and not holders:
+            backlog, self.queue.backlog = self.queue.backlog, set()
+            if not queued and not backlog:
                 break
-            dispatcher.backlog_available(holders)
+            dispatcher.backlog_available(backlog)
             await dispatcher.submit(queued)
             await eventually(lambda: dispatcher.is_idle, within=30, what=lambda: "an idle dispatcher")
         await dispatcher.drain(0)

@@ -154,8 +154,8 @@ class Receiver:
                 arrived = {path: len(requests) for path, requests in self._by_path.items()}
                 return Reply(body=json.dumps({"arrived": arrived, "answered": self.answered}))
             case "GET", "receipts":
-                tally = collect_receipts(zip(self.received, self._replies, strict=True))
-                return Reply(body=json.dumps([asdict(receipt) for receipt in tally]))
+                receipts = collect_receipts(zip(self.received, self._replies, strict=True))
+                return Reply(body=json.dumps([asdict(receipt) for receipt in receipts]))
             case "POST", "forget":
                 self.forget()
             case "POST", "release":

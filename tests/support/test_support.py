@@ -87,7 +87,7 @@ async def test_a_receiver_accepts_what_is_signed_now(receiver: Receiver, dialect
 
 
 def _library_hmac(key: bytes, message: bytes) -> bytes:
-    # The standard library's: the oracle is not only compared with what it is to judge.
+    # The standard library's: the reference is not only compared with what it is to judge.
     return hmac.new(key, message, "sha256").digest()
 
 

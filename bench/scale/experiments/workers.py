@@ -24,13 +24,10 @@ async def measure_workers(options: ScaleOptions, directory: Path) -> str:
             site.servers.stop_workers()
             site.servers.start_workers(count)
             await bench.warm_up()
-            columns.append((_name(count), [await bench.single(), await bench.backlog()]))
+            name = f"{count} worker" if count == 1 else f"{count} workers"
+            columns.append((name, [await bench.single(), await bench.backlog()]))
             peaks.append(_peak(site.meter))
     return compare(columns, [["largest worker, MiB", *peaks]])
-
-
-def _name(count: int) -> str:
-    return f"{count} worker" if count == 1 else f"{count} workers"
 
 
 def _peak(meter: Meter) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from types import FrameType
 
 import typer
 
@@ -25,7 +24,7 @@ def demo() -> None:
     """
     _forget_real_installations()
     narrator = Narrator(SystemClock())
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does: open blocks stop what they started
     try:
         with run_receiver() as receiver, run_installation(narrator) as installation:
             tell(installation, receiver, narrator)
@@ -42,8 +41,3 @@ def _forget_real_installations() -> None:
     # The environment may name the user's real database, which a demo must not use.
     for name in [name for name in os.environ if name.upper().startswith("SENDOFF_")]:
         del os.environ[name]
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    # As Ctrl-C does: the blocks that are open stop what they started.
-    raise KeyboardInterrupt

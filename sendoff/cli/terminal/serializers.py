@@ -92,7 +92,7 @@ def serialize_rejected_message_in_list(message: RejectedMessage) -> dict[str, An
 
 
 def serialize_rejected_message(message: RejectedMessage) -> dict[str, Any]:
-    """A rejected message. What of its body is no UTF-8 is replaced."""
+    """A rejected message. Bytes of its body that are not UTF-8 are replaced."""
     more = {"headers": message.headers, "body": message.body.decode(errors="replace")}
     return serialize_rejected_message_in_list(message) | more
 

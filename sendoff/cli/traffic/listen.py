@@ -49,7 +49,7 @@ def listen(
     ] = None,
     org: OrganizationOption = None,
     resend: Annotated[
-        str | None, typer.Option(metavar="ID", help="Send this one event to --forward-to, signed anew, and end.")
+        str | None, typer.Option(metavar="ID", help="Send this one event to --forward-to, signed again, and end.")
     ] = None,
     print_secret: Annotated[
         bool, typer.Option("--print-secret", help="Print the secret that requests are signed with, and end.")
@@ -63,7 +63,7 @@ def listen(
     secret that is the same whenever this key listens. On a terminal, `r` and Enter sends the last event again, and
     `r ID` any other.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does
     target = _Target(None if forward_to is None else _as_url(forward_to), out)
     with on.open() as opened:
         source = _Source(opened, event_type or [], opened.find_any("endpoint", endpoint), _organization(opened, org))
@@ -104,7 +104,7 @@ class _Source:
         return document
 
     def again(self, event_id: str) -> Document:
-        """One event, signed anew."""
+        """One event, signed again."""
         document: Document = self.on.read(
             lambda context, _: show_again(context, self._window(), event_id),
             serialize_shown,
@@ -278,7 +278,3 @@ def _as_url(given: str) -> str:
     if not url.startswith(("http://", "https://")) or not httpx.URL(url).host:
         raise typer.BadParameter(f"{given!r} is not a URL such as localhost:3000/hook", param_hint="--forward-to")
     return url
-
-
-def _interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt

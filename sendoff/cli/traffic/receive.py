@@ -48,7 +48,7 @@ def receive(
     """
     inbox = Inbox(SCHEMES.get(dialect) or branded(dialect), secret or [], secret_file, status)
     server = _listen(host, port, inbox)
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does
     typer.echo(f"receiving http://{host}:{server.server_port}")
     with server:
         try:
@@ -146,7 +146,3 @@ def _printable(line: str) -> str:
     """The line, of bounded length, without control characters that a terminal would obey."""
     kept = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
     return kept if len(kept) <= _LONGEST_LINE else f"{kept[:_LONGEST_LINE]}…"
-
-
-def _interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt

@@ -1,7 +1,7 @@
 """Replay: operators send deliveries again; counted first, paced, and kept in SQL, so that it survives restarts.
 
 A replay is a list of deliveries. The worker ticks it: each tick makes as many due as the rate allows since the last
-tick and each endpoint has room for, and from then on they are ordinary deliveries, behind the live ones.
+tick and each endpoint has capacity for, and from then on they are ordinary deliveries, behind the live ones.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sendoff.errors import Conflict, Invalid, NotFound
 from sendoff.ids import is_uuid, new_id
 from sendoff.observability.metrics import RETRIES
 from sendoff.operators.replays.missing import find_missing, make_missing
-from sendoff.policy.delivery.replay_feed import room_for
+from sendoff.policy.delivery.replay_feed import capacity_for
 from sendoff.policy.operational_events import OperationalEventType
 from sendoff.policy.states import (
     CANCEL_REPLAY,
@@ -299,7 +299,7 @@ async def _send_due_items(tx: Transaction, context: Context, replay: Replay, now
 
 
 async def _choose_items(tx: Transaction, replay: Replay, *, allowed: int, elapsed: float) -> list[ReplayItem]:
-    """What goes now: of each endpoint as much as it has room for, shared equally; those come first that had no turn."""
+    """What goes now: equal shares within the capacity of each endpoint; endpoints without a turn so far come first."""
     await replays.name_endpoints(tx, replay.id, limit=_MOST_AT_ONCE)
     chosen = await replays.next_items(tx, replay.id, None, limit=allowed)  # their deliveries are gone
     before = replay.fed or {}
@@ -311,8 +311,8 @@ async def _choose_items(tx: Transaction, replay: Replay, *, allowed: int, elapse
         if len(chosen) >= allowed:
             break
         share = -(-(allowed - len(chosen)) // (len(found) - place))
-        room = room_for(endpoint.waiting, waited=before.get(endpoint.id, 0), elapsed=elapsed)
-        items = await replays.next_items(tx, replay.id, endpoint.id, limit=min(room, share)) if room else []
+        capacity = capacity_for(endpoint.waiting, waited=before.get(endpoint.id, 0), elapsed=elapsed)
+        items = await replays.next_items(tx, replay.id, endpoint.id, limit=min(capacity, share)) if capacity else []
         fed[endpoint.id] = endpoint.waiting + len(items)
         chosen += items
     replay.fed = fed

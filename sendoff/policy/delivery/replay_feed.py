@@ -15,7 +15,7 @@ AHEAD_SECONDS = 2.0
 out of work before the next one; longer, and more is sent after a replay was cancelled."""
 
 
-def room_for(waiting: int, *, waited: int, elapsed: float) -> int:
+def capacity_for(waiting: int, *, waited: int, elapsed: float) -> int:
     """How many more may wait for an endpoint of which `waiting` are left of the `waited` when the last turn ended.
 
     One that has taken all gets twice as many at each turn.

@@ -6,7 +6,7 @@ The library evaluates an expression in one go, which nothing can interrupt. So t
   not with its square. Two nested macros over a list of a thousand values took 8.7 s.
 - `Expression.reads` bounds how often the data is read, chains of macros included, and what has more than the limit is
   refused. `steps` multiplies it by the number of values in an event; many steps are not evaluated on the event loop.
-- Patterns are literals and run in linear time, by RE2; the library compiles a pattern anew for each value, up to 54 ms.
+- Patterns are literals and run in linear time, by RE2; the library would compile it once for each value, up to 54 ms.
 """
 
 from __future__ import annotations
@@ -514,7 +514,7 @@ def _as_json(value: Any) -> Any:
     """The value with only what JSON has; times are spelled as in the contracts, durations as in protobuf's JSON."""
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
-            raise ExpressionFailed("it gives a map with keys that are no strings, which JSON cannot hold")
+            raise ExpressionFailed("it gives a map with keys that are not strings, which JSON cannot hold")
         return {key: _as_json(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [_as_json(one) for one in value]

@@ -42,7 +42,7 @@ class FileWorker:
         self, task: FileTask, *, organization_id: str, progress: Progress = lambda _rows: None
     ) -> Counts | Converted | Written:
         """The task's answer; `progress` is called with the number of rows read. A cancelled caller ends the work."""
-        cpu_seconds = _cpu_limit(await asyncio.to_thread(_size_of, task.source))
+        cpu_seconds = _cpu_limit((await asyncio.to_thread(Path(task.source).stat)).st_size)
         seconds = SECONDS + SECONDS_PER_CPU_SECOND * cpu_seconds
         try:
             return await self._sandbox.run(
@@ -56,10 +56,6 @@ class FileWorker:
                 "check the column, or send it in parts.",
                 field="file",
             ) from None
-
-
-def _size_of(path: str) -> int:
-    return Path(path).stat().st_size
 
 
 def _cpu_limit(size: int) -> float:

@@ -21,7 +21,7 @@ _CERTIFICATE_REASONS = {
     66: "has a key that is too weak; install one with RSA of 2048 bits or more, or with an elliptic curve",
     67: "comes from an authority whose key is too weak; install one of another authority",
     68: "is signed with a hash that is too weak; install one that is signed with SHA-256",
-    79: "comes from a certificate that is no authority's; install it together with its intermediates",
+    79: "comes from a certificate that is not an authority's; install it together with its intermediates",
 }
 
 _HTTP_2_ONLY = "The receiver does not accept HTTP/1.1 (TLS alert 120); enable HTTP/1.1 in addition to HTTP/2."

@@ -75,14 +75,14 @@ class Traffic:
 
     @property
     def latest_seconds(self) -> float:
-        """How late the publisher itself was at the most."""
+        """How late the publisher itself was at most."""
         return max(request.late for request in self.requests if request.sent_at >= self._judged_from)
 
     def _is_judged(self, request: Request) -> bool:
         return request.status != 202 and request.sent_at >= self._judged_from
 
     def accept(self, more: int, *, within: float = 60) -> None:
-        """Wait until so many more events are accepted."""
+        """Wait until that many more events are accepted."""
         wanted = len(self.accepted) + more
         eventually_blocking(
             lambda: len(self.accepted) >= wanted,

@@ -43,5 +43,5 @@ def map_body(_context: schemathesis.HookContext, body: Any) -> Any:
 
 @schemathesis.serializer("application/x-ndjson")
 def serialize_lines(_context: schemathesis.SerializationContext, value: Any) -> bytes:
-    """JSON Lines, of which Schemathesis knows nothing: a body that is no text becomes a single line."""
+    """JSON Lines, of which Schemathesis knows nothing: a body that is not text becomes a single line."""
     return value.encode(errors="replace") if isinstance(value, str) else json.dumps(value).encode()

@@ -107,9 +107,9 @@ async def test_a_limit_holds_for_what_is_delivered_until_it_is_lifted(api: ApiFi
     receiver.forget()
     for _ in range(4):
         await api.publish()
-    rung, api.app.queue.deliveries = api.app.queue.deliveries, []
+    queued, api.app.queue.deliveries = api.app.queue.deliveries, []
     dispatcher = Dispatcher(api.app.context)
-    await dispatcher.submit(rung)
+    await dispatcher.submit(queued)
     await receiver.wait_for(4, "/other")
     await receiver.wait_for(1, "/hook")
     assert await count_held(api) == 3

@@ -45,7 +45,7 @@ def test_an_installation_moves_with_its_keys_and_secrets(
     again = shell.run(["export"], target).stdout
     records = [[json.loads(line) for line in one.splitlines()[1:]] for one in (text, again)]
     for record in (*records[0], *records[1]):
-        record.pop("secret", None)  # sealed anew each time
+        record.pop("secret", None)  # sealed again each time
     assert records[0] == records[1]
     assert asyncio.run(_read_secret(settings, seeded.endpoints[0])) == "s" * 40
     audit = json.loads(shell.run(["audit-log", "--json"], target).stdout)["data"]

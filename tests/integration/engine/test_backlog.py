@@ -57,7 +57,7 @@ async def test_deliveries_beyond_the_quota_are_held_and_sent_later(
         assert await states(app, accepted) == {DeliveryState.PENDING: AT_ONCE + 1, DeliveryState.HELD: MORE}
         due = [*accepted[:AT_ONCE], accepted[-1]]  # the oldest of each
         assert app.queue.deliveries == [delivery_id for event in due for delivery_id in event.delivery_ids]
-        assert app.queue.holders == {busy.endpoint.id}
+        assert app.queue.backlog == {busy.endpoint.id}
         await app.work()
         assert await states(app, accepted) == {DeliveryState.DELIVERED: AT_ONCE + MORE + 1}
 

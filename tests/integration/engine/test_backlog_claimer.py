@@ -44,7 +44,7 @@ async def test_an_endpoint_with_free_capacity_does_not_wait_for_a_thousand_other
             receiver.program(path, Reply(hang=True))
         await app.publish(*[NewEvent("upload.completed", b"{}")] * BACKLOG)
         dispatcher = Dispatcher(app.context)
-        dispatcher.backlog_available(app.queue.holders)
+        dispatcher.backlog_available(app.queue.backlog)
         await dispatcher.submit(app.queue.deliveries)
         await receiver.wait_for(BACKLOG, PATHS[-1], within=30)
         await dispatcher.drain(0)

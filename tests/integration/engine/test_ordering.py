@@ -204,7 +204,7 @@ async def test_switching_order_off_frees_the_line(database_url: str, receiver: R
         await app.work()
         await set_ordered(app, endpoint_id, ordered=False)
         assert await states_of(app, ids) == [PENDING, *["held"] * 3]
-        assert app.queue.holders == {endpoint_id}
+        assert app.queue.backlog == {endpoint_id}
         await app.work()
         assert await states_of(app, ids) == [PENDING, *["delivered"] * 3]
         assert sorted(sent(receiver)) == sorted(ids)

@@ -136,7 +136,7 @@ async def test_an_event_that_comes_alone_waits_behind_held_ones(postgres_url: st
         many = await publish(bearer, [COMPLETED] * (most_due(1, slots=1_000) + 1), in_batch=True)
         [alone] = await publish(bearer, [COMPLETED])
         assert [str(delivery.state) for delivery in alone.deliveries] == ["held"]
-        assert many[-1].deliveries[0].endpoint_id in app.queue.holders
+        assert many[-1].deliveries[0].endpoint_id in app.queue.backlog
         assert not set(alone.delivery_ids) & set(app.queue.deliveries)
 
 

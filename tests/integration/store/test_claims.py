@@ -110,7 +110,7 @@ async def test_recording_waits_briefly_for_a_locked_row(database_url: str, recei
         [claimed] = (await claim(app.context, ids)).to_send
         attempt = await deliver(app.context, claimed)
         async with app.context.database.write() as tx:
-            # As a claim does that was rung for the same delivery and comes second.
+            # As a second claim of the same delivery does.
             await deliveries.lock_leased(tx, [(claimed.delivery.id, claimed.lease_token)])
             recording = asyncio.create_task(record(app.context, [attempt]))
             await asyncio.wait({recording}, timeout=0.1)

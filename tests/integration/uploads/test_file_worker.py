@@ -78,18 +78,18 @@ async def test_a_file_that_takes_more_cpu_time_than_its_size_allows_is_refused(
 
 
 async def test_the_event_loop_goes_on_while_a_file_is_read(file_worker: FileWorker, contacts_csv: Path) -> None:
-    turns = 0
+    rounds = 0
 
-    async def take_turns() -> None:
-        nonlocal turns
+    async def count_rounds_of_the_loop() -> None:
+        nonlocal rounds
         while True:
-            turns += 1
+            rounds += 1
             await asyncio.sleep(0)
 
-    other = asyncio.create_task(take_turns())
+    other = asyncio.create_task(count_rounds_of_the_loop())
     await file_worker.run(ValidateCsv(str(contacts_csv), "phone"), organization_id="a")
     other.cancel()
-    assert turns > 100
+    assert rounds > 100
 
 
 def test_small_files_are_short_tasks_of_the_sandbox() -> None:

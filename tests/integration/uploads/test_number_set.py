@@ -17,10 +17,10 @@ NUMBERS = st.builds(
 
 @given(st.lists(NUMBERS | st.integers(12_000_000_000, 19_999_999_999).map(lambda n: f"+{n}"), max_size=200))
 def test_new_and_seen_numbers_are_distinguished_as_by_a_set(numbers: list[str]) -> None:
-    ours, oracle = NumberSet(len(set(numbers))), set[str]()
+    ours, reference = NumberSet(len(set(numbers))), set[str]()
     for number in numbers:
-        assert ours.add(number) == (number not in oracle)
-        oracle.add(number)
+        assert ours.add(number) == (number not in reference)
+        reference.add(number)
 
 
 def test_local_numbers_are_remembered_too() -> None:

@@ -1,4 +1,4 @@
-"""Phone numbers: the library is the oracle, for the answers and for the short cuts in front of it."""
+"""Phone numbers: the library is the reference, for the answers and for the short cuts in front of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two result files, against an oracle that asks the library row by row."""
+"""The two result files, against a reference that asks the library row by row."""
 
 from __future__ import annotations
 

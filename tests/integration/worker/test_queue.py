@@ -142,7 +142,7 @@ async def test_held_deliveries_are_claimed_for_the_endpoints_that_the_queue_name
             queue.enqueue_deliveries(first.delivery_ids)
             await receiver.wait_for(1, "/hook")  # the worker's first scan for held deliveries is over
             await app.publish(*[NewEvent("upload.completed", b"{}")] * (most_due(1, slots=1_000) + 2))
-            queue.enqueue_backlog(app.queue.holders)
+            queue.enqueue_backlog(app.queue.backlog)
             await receiver.wait_for(1 + 2, "/hook")
 
 

@@ -45,7 +45,7 @@ class BrokerServer(ABC):
 
     @abstractmethod
     async def dead(self, place: str) -> list[Outgoing]:
-        """Take what is in `NAME-dead` by now."""
+        """Take what `NAME-dead` holds."""
 
     def kill(self) -> None:
         """End it as a power cut would."""

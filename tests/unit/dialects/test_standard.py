@@ -1,4 +1,4 @@
-"""Standard Webhooks 1.0, with its official library as the oracle."""
+"""Standard Webhooks 1.0, with its official library as the reference."""
 
 from __future__ import annotations
 

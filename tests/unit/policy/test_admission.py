@@ -61,7 +61,7 @@ class Worker:
         return [ticket.item for ticket in started]
 
     def evict(self) -> list[str]:
-        """Return the endpoints of what is evicted by now."""
+        """Return the endpoints of what has been evicted."""
         started, evicted = self.admission.tick(self.now)
         self.under_way += started
         return [ticket.item for ticket in evicted]

@@ -131,7 +131,7 @@ def test_a_transform_gives_the_same_bytes_each_time() -> None:
     [
         ("data.amount", "a number for this event instead of a map"),
         ("{'x': data.missing}", "the event has no 'missing'"),
-        ("{1: data.amount}", "keys that are no strings"),
+        ("{1: data.amount}", "keys that are not strings"),
         ("{'x': b'raw'}", "it gives bytes"),
         ("{'x': 1.0 / 0.0}", "which JSON cannot hold"),
     ],

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from sendoff.policy.delivery.replay_feed import LEAST_WAITING, room_for
+from sendoff.policy.delivery.replay_feed import LEAST_WAITING, capacity_for
 
 
 def test_an_endpoint_that_takes_nothing_gets_no_more_than_the_least() -> None:
-    assert room_for(0, waited=0, elapsed=1) == LEAST_WAITING
-    assert room_for(LEAST_WAITING, waited=LEAST_WAITING, elapsed=1) == 0
-    assert room_for(LEAST_WAITING - 1, waited=LEAST_WAITING, elapsed=1) == 1
+    assert capacity_for(0, waited=0, elapsed=1) == LEAST_WAITING
+    assert capacity_for(LEAST_WAITING, waited=LEAST_WAITING, elapsed=1) == 0
+    assert capacity_for(LEAST_WAITING - 1, waited=LEAST_WAITING, elapsed=1) == 1
 
 
 def test_an_endpoint_that_takes_all_gets_twice_as_many_at_each_turn() -> None:
     waiting = 0
     fed: list[int] = []
     for _ in range(4):
-        room = room_for(waiting, waited=fed[-1] if fed else 0, elapsed=1)
-        fed.append(room)
+        capacity = capacity_for(waiting, waited=fed[-1] if fed else 0, elapsed=1)
+        fed.append(capacity)
     assert fed == [LEAST_WAITING * 2**turn for turn in range(4)]
 
 
 def test_what_waits_suffices_for_two_seconds_however_late_the_turn_is() -> None:
-    assert room_for(500, waited=1_500, elapsed=1) == 1_500
-    assert room_for(500, waited=1_500, elapsed=2) == 500
+    assert capacity_for(500, waited=1_500, elapsed=1) == 1_500
+    assert capacity_for(500, waited=1_500, elapsed=2) == 500
 
 
 def test_an_endpoint_that_becomes_slower_is_fed_less() -> None:
-    assert room_for(900, waited=1_000, elapsed=1) == 0
+    assert capacity_for(900, waited=1_000, elapsed=1) == 0

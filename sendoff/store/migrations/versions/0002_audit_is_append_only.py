@@ -1,7 +1,7 @@
 """The audit log is append-only: the database itself refuses to change or remove an entry.
 
-A later revision that alters `audit_entries` in SQLite's batch mode makes the table anew and must make the triggers
-anew as well.
+A later revision that alters `audit_entries` in SQLite's batch mode makes the table again and must make the triggers
+again as well.
 """
 
 from __future__ import annotations

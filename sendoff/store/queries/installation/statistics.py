@@ -235,6 +235,6 @@ def _unfolded(tx: Transaction, source: StatisticsSource, measures: Sequence[str]
 
 
 def _of_events(measures: Sequence[str]) -> str:
-    """The measures of an increment as an organization's: what an endpoint accepted is no further event."""
+    """The measures of an increment as an organization's: what an endpoint accepted is not another event."""
     accepted = "CASE WHEN endpoint_id IS NULL THEN accepted END AS accepted"
     return ", ".join(accepted if name == "accepted" else name for name in measures)

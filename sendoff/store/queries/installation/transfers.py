@@ -45,7 +45,7 @@ OF_OPERATION = frozenset(
         "drain_due",
     }
 )
-"""Columns of endpoints that say how deliveries fare, which begins anew in another installation."""
+"""Columns of endpoints that say how deliveries fare, which begins again in another installation."""
 
 
 async def rows_of(tx: Transaction, kind: str, organization_ids: Sequence[str] | None) -> AsyncIterator[SQLModel]:

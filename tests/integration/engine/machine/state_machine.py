@@ -53,15 +53,15 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.harness.run(sweep(self.harness.context))
 
     def claim_ids(self, known_quotas: Mapping[str, int] | None = None) -> None:
-        """Claim whatever was rung for; of endpoints that nothing is known of, all of it."""
+        """Claim what was enqueued; of endpoints that nothing is known of, all of it."""
         quotas = Quotas(known_quotas or {}, default=1_000)
         self.take(self.harness.run(claim(self.harness.context, self.harness.queue.deliveries, quotas=quotas)))
 
     def claim_held(self, limit: int) -> None:
-        holders = {
+        backlog = {
             row.endpoint_id: None for row in self.snapshot.deliveries.values() if row.state == DeliveryState.HELD
         }
-        for endpoint_id in holders:
+        for endpoint_id in backlog:
             self.take(self.harness.run(claim_held(self.harness.context, {endpoint_id: limit})))
 
     def take(self, claims: Claims) -> None:
@@ -88,7 +88,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.claims.clear()
 
     def work_off(self, *answers: Answer, together: bool = True) -> None:
-        """What is due is rung for, claimed, sent and recorded."""
+        """What is due is enqueued, claimed, sent and recorded."""
         self.enqueue_due()
         self.claim_ids()
         self.send_all(*answers)

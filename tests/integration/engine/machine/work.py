@@ -96,7 +96,7 @@ class Work(DeliveryMachine):
 
     @rule(given=st.lists(answers, min_size=1, max_size=3), rounds=st.integers(1, 3), together=st.booleans())
     def a_worker_works_undisturbed(self, given: list[Answer], rounds: int, together: bool) -> None:
-        """What is due is rung for, claimed, sent and recorded, in one transaction or in many."""
+        """What is due is enqueued, claimed, sent and recorded, in one transaction or in many."""
         for _ in range(rounds):
             self.work_off(*given, together=together)
             self.everything_adds_up()
