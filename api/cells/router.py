@@ -25,6 +25,7 @@ from ..http.errors import MOVED_HEADER, answer_problem
 from ..http.server.byte_budget import UnfinishedBodies
 from ..http.server.client_address import TrustedProxies, network_of
 from ..http.server.middleware import RequestMiddleware
+from ..pages.front import is_browser, router_page
 from . import operators
 from .client import CellClient
 from .connection import Headers as RawHeaders
@@ -75,8 +76,11 @@ class Router:
             await answer_problem(scope, error)(scope, receive, send)
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope["path"]
-        if path in {"/", "/health"}:
+        path, request = scope["path"], Request(scope)
+        is_page = not path.startswith(("/api/", operators.ROOT, *_OPEN, "/health", "/metrics", "/ready"))
+        if is_page and request.method in {"GET", "HEAD"} and is_browser(request):
+            await router_page(request, status=200 if path == "/" else 404)(scope, receive, send)
+        elif path in {"/", "/health"}:
             await JSONResponse({"status": "ok", "version": __version__})(scope, receive, send)
         elif path == "/metrics":
             await Response(exposition(), media_type=CONTENT_TYPE)(scope, receive, send)

@@ -1,4 +1,4 @@
-"""The page at `/` for browsers; programs get the same as JSON."""
+"""The page at `/` for browsers, of an API and of the router before several; programs get the same as JSON."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..http.authentication import context_of
+from .cookies import chosen_scheme
 from .page import PageRequest
+from .protection import page_headers
 from .reference import DOCS
+from .rendering import render
 
 
 def is_browser(request: Request) -> bool:
@@ -20,3 +23,9 @@ def is_browser(request: Request) -> bool:
 def front_page(request: Request, index: Any) -> Response:
     """What this service is, and where to go from here."""
     return PageRequest(request, DOCS, context_of(request), None).render("front.html", index=index)
+
+
+def router_page(request: Request, *, status: int) -> Response:
+    """What the router is and where the pages are; it has none of its own, since sessions are kept in each cell."""
+    html = render("router.html", scheme=chosen_scheme(request) or "auto")
+    return Response(html, status, page_headers(), "text/html; charset=utf-8")

@@ -181,3 +181,13 @@ async def test_what_all_cells_answer_alike_comes_from_any(cells: Cells) -> None:
     cells.network.away = {"eu"}
     assert (await cells.client.get("/docs")).status_code == 200
     assert (await cells.client.get("/dashboard")).status_code == 404
+
+
+async def test_a_browser_is_told_where_the_pages_are(cells: Cells) -> None:
+    accept = {"Accept": "text/html,application/xhtml+xml"}
+    for path, status in (("/", 200), ("/dashboard", 404), ("/portal/enter?t=x", 404)):
+        page = await cells.client.get(path, headers=accept)
+        assert (page.status_code, page.headers["content-type"]) == (status, "text/html; charset=utf-8")
+        assert "Pages are served by each cell under its own address" in page.text
+    assert (await cells.client.get("/docs", headers=accept)).status_code == 200
+    assert (await cells.client.get("/dashboard")).json()["detail"].startswith("Pages are served by each cell")
