@@ -12,7 +12,8 @@ from sendoff.ids import is_event_id
 from sendoff.policy.endpoints.expressions import Evaluated, Pair
 from sendoff.policy.endpoints.matching import matches
 from sendoff.policy.operational_events import OPERATORS
-from sendoff.policy.states import DeliveryState, EndpointState
+from sendoff.policy.remedies import advise_on_dead_letter
+from sendoff.policy.states import DeadLetterReason, DeliveryState, EndpointState
 from sendoff.publishing.evaluation import evaluate_event, input_of
 from sendoff.publishing.history import find_waits_for
 from sendoff.store.queries import audit, endpoints
@@ -138,9 +139,7 @@ def explain_delivery(delivery: Delivery, letter: DeadLetter | None) -> tuple[Ver
         case DeliveryState.PENDING:
             return Verdict.WAITING, _because_pending(delivery, tried)
         case DeliveryState.DEAD:
-            reason = f": {letter.reason}" if letter else ""
-            because = f"Dead-lettered{reason}, after {tried}{_last_error(delivery)}. Replay it to send it again."
-            return Verdict.DEAD, because
+            return Verdict.DEAD, _because_dead(delivery, letter, tried)
 
 
 def explain_absence(
@@ -189,6 +188,14 @@ def _settings_then(endpoint: Endpoint, changes: Iterable[AuditEntry]) -> _Then:
 def _because_pending(delivery: Delivery, tried: str) -> str:
     due = f"The next attempt is due at {iso(delivery.due_at)}" if delivery.due_at else "It is due"
     return f"{due}, after {tried}{_last_error(delivery)}."
+
+
+def _because_dead(delivery: Delivery, letter: DeadLetter | None, tried: str) -> str:
+    if letter is None:
+        return f"Dead-lettered after {tried}{_last_error(delivery)}. Replay it to send it again."
+    advice = advise_on_dead_letter(DeadLetterReason(letter.reason))
+    dead = f"Dead-lettered (`{letter.reason}`) after {tried}{_last_error(delivery)}."
+    return f"{dead} {advice.meaning} {advice.remedy}".rstrip()
 
 
 def _attempts(delivery: Delivery) -> str:

@@ -63,7 +63,8 @@ async def test_a_dead_delivery_names_its_reason_and_the_last_answer(api: ApiFixt
     one = (await explained(api, letter["event_id"]))[letter["endpoint_id"]]
     assert one["verdict"] == "dead"
     assert one["because"] == (
-        "Dead-lettered: retries_exhausted, after 6 attempts; the receiver answered 500. Replay it to send it again."
+        "Dead-lettered (`retries_exhausted`) after 6 attempts; the receiver answered 500. "
+        "Every attempt of the schedule failed, so it was given up. Mend the receiver, then send it again."
     )
 
 
