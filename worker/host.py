@@ -20,6 +20,7 @@ from sendoff.maintenance.statistics import (
 )
 from sendoff.observability.metrics import WORKER_IN_FLIGHT, WORKER_SLOTS
 from sendoff.observability.statistics import Statistics
+from sendoff.operators.installation.backlog import note_backlog
 from sendoff.operators.installation.measurements import MEASURE_SLOWLY_SECONDS, watch_secrets
 from sendoff.operators.installation.workers import Heartbeat
 from sendoff.processes.process import tune_garbage_collector
@@ -116,6 +117,7 @@ class WorkerHost:
             repeat("dead-letter rate", DEAD_LETTER_RATE_SECONDS, partial(watch_dead_letters, context)),
             repeat("purge", PURGE_SECONDS, partial(purge_expired, context)),
             repeat("measurement", MEASURE_SLOWLY_SECONDS, self._watch_secrets),
+            repeat("sample of the backlog", MEASURE_SLOWLY_SECONDS, partial(note_backlog, context)),
             repeat("purge of statistics", PURGE_STATISTICS_SECONDS, partial(purge_statistics, context)),
             repeat("orphan files", FIND_ORPHAN_FILES_SECONDS, partial(remove_orphan_files, context)),
         ]

@@ -83,6 +83,7 @@ class OverviewView(ResponseModel):
     endpoints: dict[EndpointState, int] = Field(description="Endpoints by state.")
     most_failing: list[RankedEndpoint] = Field(description="Those with the most failed attempts in the last hour.")
     slowest: list[RankedEndpoint] = Field(description="Those whose attempts took longest on average in the last hour.")
+    busiest: list[RankedEndpoint] = Field(description="Those with the most attempts in the last hour.")
     workers: list[WorkerView]
     counted_at_most: int = Field(
         COUNTED_AT_MOST, description="No single count goes beyond this: a count that equals it means this many or more."
@@ -104,6 +105,7 @@ class OverviewView(ResponseModel):
             endpoints=dict(counts.endpoints),
             most_failing=[RankedEndpoint.of(one) for one in overview.most_failing],
             slowest=[RankedEndpoint.of(one) for one in overview.slowest],
+            busiest=[RankedEndpoint.of(one) for one in overview.busiest],
             workers=[WorkerView.model_validate(worker) for worker in overview.workers],
         )
 

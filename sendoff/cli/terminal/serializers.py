@@ -292,6 +292,7 @@ def serialize_overview(overview: Overview) -> dict[str, Any]:
         },
         "endpoints": {str(state): count for state, count in counts.endpoints.items()},
         "most_failing": [_serialize_ranked(one) for one in overview.most_failing],
+        "busiest": [_serialize_ranked(one) for one in overview.busiest],
         "slowest": [_serialize_ranked(one) for one in overview.slowest],
         "workers": [serialize_worker(one) for one in overview.workers],
         "counted_at_most": COUNTED_AT_MOST,

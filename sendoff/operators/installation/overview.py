@@ -38,6 +38,8 @@ class Overview:
     """The endpoints with the most failed attempts in the last hour."""
     slowest: Sequence[EndpointSums]
     """Those whose attempts took longest on average in the last hour."""
+    busiest: Sequence[EndpointSums]
+    """Those with the most attempts in the last hour."""
     workers: Sequence[Worker]
 
     @property
@@ -52,6 +54,14 @@ async def get_overview(context: Context) -> Overview:
     now = context.clock.now()
     async with context.database.read() as tx:
         counts = await count_open(tx, now=now, at_most=COUNTED_AT_MOST)
-    failing = await rank_endpoints(context, order="failed_attempts", limit=ENDPOINTS_RANKED, within=RANKED_WITHIN)
-    slowest = await rank_endpoints(context, order="duration", limit=ENDPOINTS_RANKED, within=RANKED_WITHIN)
-    return Overview(now, counts, failing, slowest, await list_workers(context))
+    ranked = await rank_endpoints(
+        context, orders=("failed_attempts", "duration", "attempts"), limit=ENDPOINTS_RANKED, within=RANKED_WITHIN
+    )
+    return Overview(
+        now,
+        counts,
+        most_failing=ranked["failed_attempts"],
+        slowest=ranked["duration"],
+        busiest=ranked["attempts"],
+        workers=await list_workers(context),
+    )

@@ -1,24 +1,18 @@
-"""Reconciliations that are started from a page: they run in the API process, and Redis knows how far the last one is.
-
-One runs at a time. It ends with the process that runs it, and is shown as interrupted then; nothing has to be cleaned
-up, for it only reads.
-"""
+"""Reconciliations that are started from a page. Nothing has to be cleaned up after one, for it only reads."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
 
-import orjson
 import structlog
-from redis.exceptions import RedisError
 
-from sendoff.audit import Actor, write_audit
-from sendoff.errors import Conflict, Unavailable
+from sendoff.audit import Actor
 from sendoff.operators.installation.reconcile import Reconciliation, reconcile
+from sendoff.operators.installation.run_record import RunRecord
 
 if TYPE_CHECKING:
     from sendoff.context import Context
@@ -26,16 +20,11 @@ if TYPE_CHECKING:
 REPORT_SECONDS = 1.0
 """How often a run says how far it is. More often, and Redis is asked for nothing."""
 
-ALIVE_SECONDS = 30
-"""A run that was silent for this long has ended with its process. Less, and a slow database makes it look so."""
-
 FINDINGS_SHOWN = 50
 """Faults that are kept to be shown; all are counted."""
 
-_KEPT = timedelta(days=7)
-_KEY, _RUNNING_KEY = "sendoff:reconciliation", "sendoff:reconciling"
-_AWAY = (
-    "How far it is would be kept in Redis, which does not answer; use `sendoff reconcile`, or try again in a moment."
+RECORD = RunRecord(
+    "reconciliation", "reconciliation.start", "sendoff:reconciliation", "sendoff:reconciling", "sendoff reconcile"
 )
 
 _log = structlog.get_logger(__name__)
@@ -65,18 +54,8 @@ class ReconciliationRuns:
 
     async def start(self, actor: Actor) -> None:
         """Begin to check every row. Raises Conflict while one runs, and Unavailable without Redis."""
-        context = self._context
-        try:
-            is_first = await context.redis.set(context.settings.redis_key(_RUNNING_KEY), 1, nx=True, ex=ALIVE_SECONDS)
-        except (RedisError, OSError):
-            raise Unavailable(_AWAY) from None
-        if not is_first:
-            raise Conflict("A reconciliation is running already; its page shows how far it is.")
-        now = context.clock.now()
-        async with context.database.write() as tx:
-            write_audit(tx, actor, "reconciliation.start", target=("installation", "reconciliation"), now=now)
-        run = ReconciliationRun(now, actor.name, {}, {}, ())
-        await self._write(run)
+        run = ReconciliationRun(await RECORD.begin(self._context, actor), actor.name, {}, {}, ())
+        await RECORD.write(self._context, run)
         self._task = asyncio.create_task(self._work(run))
 
     async def aclose(self) -> None:
@@ -104,7 +83,8 @@ class ReconciliationRuns:
             {"what": one.check.what, "remedy": one.check.remedy, "rows": _spell(one.ids)} for one in result.findings
         ]
         now = self._context.clock.now()
-        await self._write(
+        await RECORD.write(
+            self._context,
             ReconciliationRun(
                 run.started_at,
                 run.by,
@@ -117,19 +97,6 @@ class ReconciliationRuns:
             ended=ended,
         )
 
-    async def _write(self, run: ReconciliationRun, *, ended: bool = False) -> None:
-        redis, document = self._context.redis, orjson.dumps(asdict(run))
-        settings = self._context.settings
-        running_key = settings.redis_key(_RUNNING_KEY)
-        try:
-            await redis.set(settings.redis_key(_KEY), document, ex=_KEPT)
-            if ended:
-                await redis.delete(running_key)
-            else:
-                await redis.set(running_key, 1, ex=ALIVE_SECONDS)
-        except (RedisError, OSError) as error:
-            _log.warning("reconciliation_not_shown", error=type(error).__name__)
-
 
 def _spell(ids: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {identifier}" for name, identifier in ids.items())
@@ -137,15 +104,5 @@ def _spell(ids: Mapping[str, str]) -> str:
 
 async def find_last_run(context: Context) -> ReconciliationRun | None:
     """The last run of any process; None if there was none lately, or without Redis."""
-    try:
-        keys = [context.settings.redis_key(name) for name in (_KEY, _RUNNING_KEY)]
-        document, running = await context.redis.mget(keys)
-    except (RedisError, OSError) as error:
-        _log.warning("reconciliation_not_shown", error=type(error).__name__)
-        return None
-    if document is None:
-        return None
-    fields: dict[str, Any] = orjson.loads(document)
-    for name in ("started_at", "finished_at"):
-        fields[name] = fields[name] and datetime.fromisoformat(fields[name])
-    return ReconciliationRun(**{**fields, "is_running": running is not None and fields["finished_at"] is None})
+    fields = await RECORD.read(context)
+    return None if fields is None else ReconciliationRun(**fields)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sendoff.context import Context
+    from sendoff.policy.statistics import Piece
     from sendoff.store.engine.database import Transaction
 
 MOST_POINTS = 1_500
@@ -122,8 +123,20 @@ class Sums:
     retries: int
     delivered: int
     dead: int
-    latency_ms: Percentiles
-    duration_ms: Percentiles
+    latencies: Sequence[int]
+    """How many deliveries fell into each bin."""
+    durations: Sequence[int]
+    latency_total: int
+    """Milliseconds."""
+    duration_total: int
+
+    @property
+    def latency_ms(self) -> Percentiles:
+        return _percentiles(self.latencies, self.latency_total)
+
+    @property
+    def duration_ms(self) -> Percentiles:
+        return _percentiles(self.durations, self.duration_total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,34 +218,46 @@ async def get_statistics(context: Context, query: StatisticsQuery) -> Statistics
     )
 
 
-async def rank_endpoints(context: Context, *, order: str, limit: int, within: timedelta) -> list[EndpointSums]:
-    """The endpoints that have most of a measure since then, those that have none left out."""
-    now = context.clock.now()
-    end = minute_of(now) + 1
-    pieces = pieces_of(end - int(within.total_seconds() // 60), end, span=1, now=minute_of(now))
-    source = StatisticsSource(ENDPOINT, "subject_id")
+async def rank_endpoints(
+    context: Context, *, orders: Sequence[str], limit: int, within: timedelta
+) -> dict[str, list[EndpointSums]]:
+    """For each order, the endpoints that have most of the measure since then; those that have none are left out."""
+    source, pieces = StatisticsSource(ENDPOINT, "subject_id"), _pieces_since(context, within)
     async with context.database.read() as tx:
         await prefer_indexes(tx)
-        keys = await statistics.rank(tx, source, pieces, order=order, descending=True, limit=limit)
+        ranked = await statistics.rank_by_each(tx, source, pieces, orders=orders, descending=True, limit=limit)
+        keys = list(dict.fromkeys(key for found in ranked.values() for key in found))
         rows = {key: values for key, _, values in await statistics.read(tx, source, pieces, span=0, keys=keys)}
         found = await endpoints.find_many(tx, keys)
-    measure = MEASURES.index({"duration": "duration_total", "latency": "latency_total"}.get(order, order))
-    return [
-        EndpointSums(key, one.organization_id, one.url, str(one.state), _sums(rows[key]))
-        for key in keys
-        if (one := found.get(key)) is not None and rows[key][measure]
-    ]
+
+    def sums_of(order: str) -> list[EndpointSums]:
+        measure = MEASURES.index({"duration": "duration_total", "latency": "latency_total"}.get(order, order))
+        return [
+            EndpointSums(key, one.organization_id, one.url, str(one.state), _sums(rows[key]))
+            for key in ranked[order]
+            if (one := found.get(key)) is not None and rows[key][measure]
+        ]
+
+    return {order: sums_of(order) for order in orders}
 
 
 async def sums_of_endpoint(context: Context, endpoint_id: str, *, within: timedelta) -> Sums:
     """What happened at an endpoint since then."""
-    now = context.clock.now()
-    end = minute_of(now) + 1
-    pieces = pieces_of(end - int(within.total_seconds() // 60), end, span=1, now=minute_of(now))
+    return (await sums_of_endpoints(context, [endpoint_id], within=within))[endpoint_id]
+
+
+async def sums_of_endpoints(context: Context, endpoint_ids: Sequence[str], *, within: timedelta) -> dict[str, Sums]:
+    """What happened at each of these endpoints since then."""
+    source, pieces = StatisticsSource(ENDPOINT, "subject_id"), _pieces_since(context, within)
     async with context.database.read() as tx:
         await prefer_indexes(tx)
-        rows = await statistics.read(tx, StatisticsSource(ENDPOINT, None, endpoint_id), pieces, span=0)
-    return _sums(rows[0][2] if rows else None)
+        rows = await statistics.read(tx, source, pieces, span=0, keys=endpoint_ids)
+    return dict.fromkeys(endpoint_ids, _EMPTY) | {key: _sums(values) for key, _, values in rows}
+
+
+def _pieces_since(context: Context, within: timedelta) -> Sequence[Piece]:
+    now = minute_of(context.clock.now())
+    return pieces_of(now + 1 - int(within.total_seconds() // 60), now + 1, span=1, now=now)
 
 
 def _range_of(query: StatisticsQuery, now: datetime) -> _Range:
@@ -296,14 +321,13 @@ def _series(
 
 
 _NONE = Percentiles(None, None, None)
-_EMPTY = Sums(0, 0, 0, 0, 0, 0, _NONE, _NONE)
+_EMPTY = Sums(0, 0, 0, 0, 0, 0, (), (), 0, 0)
 
 
 def _sums(values: Sequence[int] | None) -> Sums:
     if values is None:
         return _EMPTY
     accepted, attempts, failed, retries, delivered, dead = values[: len(COUNTS)]
-    durations, latencies = values[_FIRST_DURATION:_FIRST_LATENCY], values[_FIRST_LATENCY:]
     return Sums(
         accepted=accepted,
         attempts=attempts,
@@ -311,8 +335,10 @@ def _sums(values: Sequence[int] | None) -> Sums:
         retries=retries,
         delivered=delivered,
         dead=dead,
-        latency_ms=_percentiles(latencies, values[_LATENCY_TOTAL]),
-        duration_ms=_percentiles(durations, values[_DURATION_TOTAL]),
+        latencies=values[_FIRST_LATENCY:],
+        durations=values[_FIRST_DURATION:_FIRST_LATENCY],
+        latency_total=values[_LATENCY_TOTAL],
+        duration_total=values[_DURATION_TOTAL],
     )
 
 

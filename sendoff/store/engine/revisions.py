@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-RUNS_ON = "0032"
+RUNS_ON = "0033"
 """The oldest revision that this version's code runs on: the newest one whose columns or tables it needs. A process
 refuses to start on an older schema. Raise it in the change that needs a new migration."""
 

@@ -14,11 +14,12 @@ from sendoff.store.tables.events import Event, EventTag, EventType
 from sendoff.store.tables.page_sessions import PageLink, PageSession
 from sendoff.store.tables.requests import AuditEntry, AuditHorizon, IdempotencyRecord
 from sendoff.store.tables.schema import SchemaCompatibility
-from sendoff.store.tables.statistics import STATISTICS, STATISTICS_INCREMENTS
+from sendoff.store.tables.statistics import BACKLOG_SAMPLES, STATISTICS, STATISTICS_INCREMENTS
 from sendoff.store.tables.uploads import Upload
 from sendoff.store.tables.workers import Worker
 
 __all__ = [
+    "BACKLOG_SAMPLES",
     "STATISTICS",
     "STATISTICS_INCREMENTS",
     "AlertGroup",

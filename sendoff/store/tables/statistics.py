@@ -43,6 +43,17 @@ STATISTICS_INCREMENTS = Table(
 minute. `endpoint_id` is null for events, which count once however many endpoints get them; `outcome` is empty where
 nothing was attempted."""
 
+BACKLOG_SAMPLES = Table(
+    "backlog_samples",
+    SQLModel.metadata,
+    Column("minute", Integer, primary_key=True, autoincrement=False),
+    Column("waiting", Integer, nullable=False),
+    Column("in_flight", Integer, nullable=False),
+    Column("oldest_due_seconds", Integer, nullable=False),
+    Column("dead_letters", Integer, nullable=False),
+)
+"""What was open in a minute, all organizations together, as `operators/installation/backlog.py` notes it."""
+
 STATISTICS = Table(
     "statistics",
     SQLModel.metadata,

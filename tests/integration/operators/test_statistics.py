@@ -15,6 +15,10 @@ from sendoff.maintenance import statistics as maintenance
 from sendoff.maintenance.statistics import fold_statistics, purge_statistics
 from sendoff.observability import statistics as counting
 from sendoff.observability.statistics import Statistics
+from sendoff.operators.installation.backlog import note_backlog, read_backlog
+from sendoff.operators.installation.statistics import Bucket, StatisticsQuery, get_statistics
+from sendoff.policy.statistics import minute_of
+from sendoff.store.queries.installation import backlog
 from sendoff.store.queries.installation import statistics as queries
 from tests.integration.api.api_fixture import ApiFixture, open_api
 from tests.support.exchange import Reply
@@ -234,3 +238,30 @@ async def test_times_may_be_given_as_a_time_ago(api: ApiFixture) -> None:
     for since in ("2x", "h", "-2h", "99999999999d"):
         refused = await api.get(OPERATOR, params={"since": since})
         assert (refused.status_code, "since" in refused.json()["detail"]) == (400, True), refused.text
+
+
+async def test_the_backlog_is_noted_once_a_minute_and_read_at_its_fullest(api: ApiFixture, receiver: Receiver) -> None:
+    context, clock = api.app.context, api.app.clock
+    receiver.program("/hook", 200, 500)
+    await api.register(receiver.url("/hook"))
+
+    async def note() -> None:
+        await context.redis.delete(context.settings.redis_key("sendoff:measuring"))  # its time is not the test's clock
+        await note_backlog(context)
+
+    for waiting in range(3):
+        clock.advance(61)
+        await note()
+        await note()
+        if waiting < 2:
+            await api.publish()
+    report = await get_statistics(context, StatisticsQuery(bucket=Bucket.HOUR))
+    *before, last = await read_backlog(context, report)
+    assert last is not None
+    assert (last.waiting, last.in_flight, last.dead_letters) == (2, 0, 0)
+    assert not any(before)
+    clock.advance(48 * 3_600 + 300)
+    await note()
+    async with context.database.read() as tx:
+        kept = await backlog.read(tx, start=0, end=minute_of(clock.now()), span=1)
+    assert all(sample.minute % 60 == 0 for sample in kept)

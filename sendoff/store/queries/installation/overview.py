@@ -83,5 +83,7 @@ async def count_open_of_endpoint(tx: Transaction, endpoint_id: str) -> dict[Deli
 async def prefer_indexes(tx: Transaction) -> None:
     """For the rest of the transaction PostgreSQL reads no table from end to end, however old its statistics are."""
     if not is_sqlite(tx):
-        # What has no index costs a planner so much then that it would compile the statement, which takes longer.
-        await tx.execute(text("SELECT set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)"))
+        # What has no index costs a planner so much then that it would compile the statement, or start processes for
+        # it. Both take longer than the statement.
+        off = ("enable_seqscan", "off"), ("jit", "off"), ("max_parallel_workers_per_gather", "0")
+        await tx.execute(text("SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in off)))

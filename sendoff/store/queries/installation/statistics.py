@@ -137,22 +137,44 @@ async def rank(
     tx: Transaction, source: StatisticsSource, pieces: Sequence[Piece], *, order: str, descending: bool, limit: int
 ) -> list[str]:
     """The keys of the first `limit` series, ordered by a measure, or by the mean `duration` or `latency`."""
-    columns: Sequence[str] = (order,)
-    measure = f"sum({order})"
-    if order in _MEANS:
-        columns = total, number = _MEANS[order]
-        measure = f"CAST(sum({total}) AS double precision) / NULLIF(sum({number}), 0)"
-    rows, parameters = _rows(tx, source, pieces, columns)
+    return (await rank_by_each(tx, source, pieces, orders=(order,), descending=descending, limit=limit))[order]
+
+
+async def rank_by_each(
+    tx: Transaction,
+    source: StatisticsSource,
+    pieces: Sequence[Piece],
+    *,
+    orders: Sequence[str],
+    descending: bool,
+    limit: int,
+) -> dict[str, list[str]]:
+    """`rank` by several orders, for which the sums are read once."""
+    columns = dict.fromkeys(column for order in orders for column in _MEANS.get(order, (order,)))
+    rows, parameters = _rows(tx, source, pieces, tuple(columns))
+    ways = " UNION ALL ".join(
+        f"SELECT '{order}' AS way, key, rank FROM (SELECT key, row_number() OVER (ORDER BY {_value(order)} "
+        f"{'DESC' if descending else 'ASC'}, key) AS rank FROM summed) AS ranked WHERE rank <= :limit"
+        for order in orders
+    )
+    summed = ", ".join(f"sum({column}) AS {column}" for column in columns)
     found = await execute(
         tx,
-        f"""
-        SELECT key FROM ({rows}) AS r GROUP BY key
-        ORDER BY COALESCE({measure}, 0) {"DESC" if descending else "ASC"}, key LIMIT :limit
-        """,
+        f"WITH summed AS (SELECT key, {summed} FROM ({rows}) AS r GROUP BY key) {ways} ORDER BY rank",
         limit=limit,
         **parameters,
     )
-    return [str(key) for key in found.scalars()]
+    keys: dict[str, list[str]] = {order: [] for order in orders}
+    for row in found:
+        keys[row.way].append(str(row.key))
+    return keys
+
+
+def _value(order: str) -> str:
+    if order not in _MEANS:
+        return f"COALESCE({order}, 0)"
+    total, number = _MEANS[order]
+    return f"COALESCE(CAST({total} AS double precision) / NULLIF({number}, 0), 0)"
 
 
 async def read(

@@ -1,0 +1,94 @@
+"""The record of work that a page starts: one run at a time in the whole installation, and what is known of the last.
+
+The work runs in the API process that was asked, and ends with it. Redis keeps the record: a run whose process says
+nothing for ALIVE_SECONDS is shown as interrupted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import structlog
+from redis.exceptions import RedisError
+
+from sendoff.audit import Actor, write_audit
+from sendoff.errors import Conflict, Unavailable
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from sendoff.context import Context
+
+ALIVE_SECONDS = 30
+"""A run that was silent for this long has ended with its process. Less, and a slow database makes it look so."""
+
+_KEPT = timedelta(days=7)
+_TIMES = ("started_at", "finished_at")
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """Where the runs of one kind are noted: `name` is the work as people read it, `command` does the same."""
+
+    name: str
+    action: str
+    """What the audit log calls its start."""
+    key: str
+    running_key: str
+    command: str
+
+    async def begin(self, context: Context, actor: Actor) -> datetime:
+        """Note that a run begins, in the audit log as well; when it did.
+
+        Raises Conflict while one runs, and Unavailable without Redis.
+        """
+        key = context.settings.redis_key(self.running_key)
+        try:
+            is_first = await context.redis.set(key, 1, nx=True, ex=ALIVE_SECONDS)
+        except (RedisError, OSError):
+            raise Unavailable(
+                f"How far it is would be kept in Redis, which does not answer; use `{self.command}`, or try again in a "
+                "moment."
+            ) from None
+        if not is_first:
+            raise Conflict(f"A {self.name} is running already; its page shows how far it is.")
+        now = context.clock.now()
+        async with context.database.write() as tx:
+            write_audit(tx, actor, self.action, target=("installation", self.name), now=now)
+        return now
+
+    async def write(self, context: Context, run: DataclassInstance, *, ended: bool = False) -> None:
+        """Note how far the run is; `ended`: that another may begin."""
+        redis, settings = context.redis, context.settings
+        running_key = settings.redis_key(self.running_key)
+        try:
+            await redis.set(settings.redis_key(self.key), orjson.dumps(asdict(run)), ex=_KEPT)
+            if ended:
+                await redis.delete(running_key)
+            else:
+                await redis.set(running_key, 1, ex=ALIVE_SECONDS)
+        except (RedisError, OSError) as error:
+            self._complain(error)
+
+    async def read(self, context: Context) -> dict[str, Any] | None:
+        """The fields of the last run of any process with `is_running`; None if none is known, or without Redis."""
+        try:
+            keys = [context.settings.redis_key(name) for name in (self.key, self.running_key)]
+            document, running = await context.redis.mget(keys)
+        except (RedisError, OSError) as error:
+            self._complain(error)
+            return None
+        if document is None:
+            return None
+        fields: dict[str, Any] = orjson.loads(document)
+        for name in _TIMES:
+            fields[name] = fields[name] and datetime.fromisoformat(fields[name])
+        return {**fields, "is_running": running is not None and fields["finished_at"] is None}
+
+    def _complain(self, error: Exception) -> None:
+        _log.warning("run_not_shown", run=self.name, error=type(error).__name__)
