@@ -18,10 +18,12 @@ from sendoff.clock import iso
 from sendoff.policy.remedies import advise_on_attempt, advise_on_dead_letter
 
 from .static_files import static_url
+from .words import describe_success, say
 
 _FOLDER = Path(__file__).parent / "templates"
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 _SHORT_ID = 8
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|\+00:00)")
 _CODE = re.compile("`([^`]+)`")
 _SEPARATORS = re.compile(r"(?<=[^/:.?&=])(?=[/.?&=])")
 
@@ -49,10 +51,13 @@ def environment() -> Environment:
         short_id=short_id,
         pretty_json=pretty_json,
         number=lambda value: f"{value:,}",
+        from_unix=lambda seconds: datetime.fromtimestamp(seconds, UTC),
         clock=lambda seconds: datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M"),
         changes_to=changes_between,
-        words=lambda value: str(value).replace("_", " "),
+        words=say,
+        success=describe_success,
         code=mark_code,
+        prose=lambda text: mark_code(_TIME.sub(r"\1 \2 UTC", text)),
         breakable=make_breakable,
         moment=lambda value: value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
     )

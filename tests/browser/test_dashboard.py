@@ -29,7 +29,7 @@ async def test_an_event_is_found_explained_replayed_and_delivered(site: Site, re
     await tab.page.keyboard.press("/")
     await tab.page.keyboard.type("O-4711")
     await tab.page.keyboard.press("Enter")
-    await tab.page.get_by_text("Dead-lettered: retries_exhausted").wait_for()
+    await tab.page.get_by_text("Every attempt of the schedule failed").wait_for()
     await tab.picture("event")
     await tab.page.get_by_role("link", name="Failures").click()
     await tab.page.get_by_role("link", name="Replay these…").click()

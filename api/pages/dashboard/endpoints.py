@@ -14,7 +14,13 @@ from sendoff.endpoints.secrets import rotate_secret
 from sendoff.endpoints.trial import try_endpoint
 from sendoff.errors import Conflict, Invalid, RateLimited, SendoffError, UnknownEventType
 from sendoff.operators.actions import limit_endpoint, switch_endpoint
-from sendoff.operators.installation.statistics import Bucket, StatisticsQuery, get_statistics, sums_of_endpoint
+from sendoff.operators.installation.statistics import (
+    Bucket,
+    StatisticsQuery,
+    get_statistics,
+    sums_of_endpoint,
+    sums_of_endpoints,
+)
 from sendoff.operators.queries import count_waiting, get_endpoint, list_all_endpoints, list_audit
 from sendoff.policy.states import EndpointState
 from sendoff.publishing.history import list_deliveries
@@ -34,14 +40,14 @@ from ..lists import FORMATS, export, shows_errors
 from ..page import PageRequest
 from ..samples import parse_sample
 from .failures import find_failures
-from .overview import RANGES, chosen_range, find_charts
+from .overview import RANGES, chosen_range, find_charts, shows_table
 from .surface import BASE, DASHBOARD
 
 _RECENT = 20
 _HEAT_DAYS = 7
 
 
-@shows_errors("dashboard/endpoints.html", rows=(), states=[*EndpointState])
+@shows_errors("dashboard/endpoints.html", rows=(), day={}, states=[*EndpointState])
 async def show_list(page: PageRequest) -> Response:
     query = validate(EndpointQuery, page.filters)
     found = await list_all_endpoints(
@@ -58,6 +64,7 @@ async def show_list(page: PageRequest) -> Response:
         rows=rows,
         next_cursor=cursor,
         names=await find_names(page.context, {endpoint.organization_id for endpoint in listed}),
+        day=await sums_of_endpoints(page.context, [endpoint.id for endpoint in listed], within=timedelta(hours=24)),
         states=[*EndpointState],
     )
 
@@ -110,6 +117,7 @@ async def _show(
         day=day,
         range=chosen_range(page),
         ranges=list(RANGES),
+        as_table=shows_table(page),
     )
 
 

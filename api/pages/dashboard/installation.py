@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
+from operator import itemgetter
 
 from pydantic import SecretStr
 from starlette.responses import Response
 
 from sendoff.maintenance.key_rotation import count_key_use
-from sendoff.operators.installation.reconciliation_runs import ReconciliationRuns, find_last_run
+from sendoff.maintenance.purge import COUNTED_AT_MOST, count_expired
+from sendoff.operators.installation import reconciliation_runs, retention_runs
+from sendoff.operators.installation.measurements import MEASURE_SLOWLY_SECONDS, Measurements
 from sendoff.operators.installation.workers import HEARTBEAT_SECONDS, drain_worker, list_workers
 from sendoff.operators.queries import list_audit
 from sendoff.policy.redaction import HIDDEN, redact_text
@@ -53,14 +56,34 @@ async def show_audit(page: PageRequest) -> Response:
 
 async def show_reconciliation(page: PageRequest) -> Response:
     """The last check of whether everything adds up; a script that polls gets the part that moves."""
-    run = await find_last_run(page.context)
+    run = await reconciliation_runs.find_last_run(page.context)
     part = "dashboard/reconciliation_progress.html" if page.is_partial else "dashboard/reconciliation.html"
     return page.render(part, run=run)
 
 
 async def start_reconciliation(page: PageRequest) -> Response:
-    await page.context.service(ReconciliationRuns).start(page.actor)
+    await page.context.service(reconciliation_runs.ReconciliationRuns).start(page.actor)
     return page.redirect(f"{BASE}/system/reconciliation", notice="reconciliation-started")
+
+
+async def show_retention(page: PageRequest) -> Response:
+    """What is past its retention, and the last run that removed it; a script that polls gets the part that moves."""
+    run = await retention_runs.find_last_run(page.context)
+    if page.is_partial:
+        return page.render("dashboard/retention_progress.html", run=run)
+    expired = await count_expired(page.context)
+    return page.render(
+        "dashboard/retention.html",
+        run=run,
+        expired=asdict(expired),
+        most=COUNTED_AT_MOST,
+        settings=page.context.settings,
+    )
+
+
+async def run_retention(page: PageRequest) -> Response:
+    await page.context.service(retention_runs.RetentionRuns).start(page.actor)
+    return page.redirect(f"{BASE}/system/retention", notice="retention-started")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +99,12 @@ class ShownSetting:
 
 async def show_system(page: PageRequest) -> Response:
     readiness = await find_readiness(page.request.app.state, page.context)
+    measurements = page.context.service(Measurements.of)
+    measured = await measurements.current(page.context, not_older_than=2 * MEASURE_SLOWLY_SECONDS)
     return page.render(
         "dashboard/system.html",
+        measured=measured,
+        storage=sorted(measured.slow.storage_bytes.items(), key=itemgetter(1), reverse=True) if measured else [],
         failing=readiness.failing,
         warnings=readiness.warnings,
         revision=await page.context.database.revision(),
@@ -107,4 +134,6 @@ ROUTES = (
     DASHBOARD.get(f"{BASE}/system", show_system),
     DASHBOARD.get(f"{BASE}/system/reconciliation", show_reconciliation),
     DASHBOARD.post(f"{BASE}/system/reconciliation", start_reconciliation),
+    DASHBOARD.get(f"{BASE}/system/retention", show_retention),
+    DASHBOARD.post(f"{BASE}/system/retention", run_retention),
 )

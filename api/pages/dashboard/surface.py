@@ -51,6 +51,7 @@ NOTICES = {
     "alert-resumed": "Alerts go to it again.",
     "alert-deleted": "The alert endpoint is deleted.",
     "draining": "The worker finishes what it has and stops; it hears of it within five seconds.",
+    "retention-started": "What is past its retention is being removed.",
     "reconciliation-started": "The check has started. It only reads, and goes on while you look at other pages.",
     "organization-created": "The organization is created.",
 }

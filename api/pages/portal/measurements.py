@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +15,9 @@ from sendoff.operators.installation.statistics import (
     Sums,
     get_statistics,
 )
+
+from ..charts import Chart
+from ..words import describe_success
 
 if TYPE_CHECKING:
     from sendoff.context import Context
@@ -32,21 +34,15 @@ class Measured:
 
     @property
     def success(self) -> str | None:
-        """The share of attempts that succeeded, such as `99.5 %`; None without attempts. It is never rounded to 100."""
-        attempts, failed = self.sums.attempts, self.sums.failed_attempts
-        if not attempts:
-            return None
-        return "100 %" if not failed else f"{int(1_000 * (attempts - failed) / attempts) / 10:g} %"
+        return describe_success(self.sums)
 
     @property
-    def chart(self) -> str:
-        """The attempts that succeeded and failed, as `pages.js` draws them."""
-        times = [int(point.at.timestamp()) for point in self.points]
+    def chart(self) -> Chart:
+        """The attempts that succeeded and failed."""
         failed = [point.sums.failed_attempts for point in self.points]
         succeeded = [point.sums.attempts - point.sums.failed_attempts for point in self.points]
-        return json.dumps(
-            {"names": ["succeeded", "failed"], "colors": ["good", "bad"], "data": [times, succeeded, failed]}
-        )
+        start, names = self.points[0].at.timestamp(), ("succeeded", "failed")
+        return Chart("Attempts", "per hour", names, start, 3_600, (succeeded, failed), ("good", "bad"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,10 @@ function draw(element) {
     value: (_plot, value) => shown(value),
     points: { show: true, size: 5, fill: colours[index], filter: withoutNeighbours },
   }));
+  // While nothing is pointed at, the legend has the newest values that are complete.
+  const newest = (plot) => plot.setLegend({ idx: Math.max(series.values[0].length - 2, 0) });
   const chart = new uPlot({
+    hooks: { ready: [(plot) => { newest(plot); plot.over.addEventListener("mouseleave", () => newest(plot)); }] },
     width: element.clientWidth,
     height: 180,
     cursor: { y: false },
@@ -64,7 +67,7 @@ function draw(element) {
     scales: { y: { range: (_plot, _low, high) => [0, Math.max(high * 1.1, 1)] } },
     axes: [{ ...axis, values: timeLabels }, { ...axis, size: 56, values: (_plot, ticks) => ticks.map((tick) => compact.format(tick)) }],
     series: [{ label: "UTC", value: (_plot, value) => (value == null ? "" : inUtc(value, 0, 16)) }, ...lines],
-  }, series.data, element);
+  }, [series.values[0].map((_value, at) => series.start + at * series.step), ...series.values], element);
   new ResizeObserver(() => chart.setSize({ width: element.clientWidth, height: 180 })).observe(element);
 }
 

@@ -13,7 +13,9 @@ from sqlalchemy import text
 
 from api.pages.dashboard.replays import CONFIRM_ABOVE
 from api.pages.dashboard.routes import ROUTES
+from sendoff.observability.statistics import Statistics
 from sendoff.operators import search
+from sendoff.operators.installation.backlog import note_backlog
 from sendoff.operators.installation.workers import Heartbeat
 from sendoff.operators.replays.replay import tick_replay
 from sendoff.store.queries.traffic import dead_letters, delivery_history
@@ -413,6 +415,52 @@ async def test_the_colour_scheme_is_kept(operator: Visitor) -> None:
     after = await operator.submit(page, "/scheme", scheme="dark")
     assert 'data-scheme="dark"' in after.text
     assert str(after.url).endswith("/dashboard/deliveries?state=dead")
+
+
+async def test_retention_is_run_from_the_page_and_says_what_it_removed(
+    api: ApiFixture, visitor: Visitor, receiver: Receiver
+) -> None:
+    await api.register(receiver.url("/hook"))
+    await api.publish()
+    await api.app.work()
+    api.app.clock.advance((api.app.context.settings.retention_days + 1) * 86_400)
+    operator = await logged_in(api, visitor)
+    path = "/dashboard/system/retention"
+    page = await operator.open(path)
+    assert re.search(r'data-label="Past it">1<', page.text)
+    started = await operator.submit(page, "/retention")
+    assert "What is past its retention is being removed." in started.text
+
+    async def part() -> str:
+        return (await operator.get(path, headers={"HX-Request": "true"})).text
+
+    async def is_done() -> bool:
+        return "hx-get" not in await part()
+
+    await eventually(is_done, within=20, what="the end of the run")
+    assert "1 delivered" in await part()
+    assert re.search(r'data-label="Past it">0<', (await operator.open(path)).text)
+    [entry] = (await api.get("/operator/v1/audit", params={"action": "retention.run"})).json()["data"]
+    assert entry["actor"].startswith("key:")
+    await api.app.context.redis.set("sendoff:retention-running", 1)
+    refused = await operator.post(path, {"form_token": token_of(started.text)})
+    assert (refused.status_code, "running already" in refused.text) == (409, True)
+
+
+async def test_charts_have_a_table_of_the_same_numbers(api: ApiFixture, operator: Visitor, receiver: Receiver) -> None:
+    await api.register(receiver.url("/hook"))
+    await api.publish()
+    await api.app.work()
+    await Statistics.of(api.app.context).flush()
+    await note_backlog(api.app.context)
+    charts = (await operator.open("/dashboard")).text
+    assert charts.count("data-series=") >= 4
+    assert "Backlog" in charts
+    table = (await operator.open("/dashboard?view=table&range=1h")).text
+    assert "data-series=" not in table
+    assert re.search(r'colspan="2">Deliveries, per minute<', table)
+    assert re.search(r'colspan="2">Backlog, at its fullest<', table)
+    assert re.search(r'<th scope="row">[^<]+</th><td class="n">1</td><td class="n">1</td>', table)
 
 
 async def test_a_reconciliation_is_started_from_the_page_and_its_result_is_shown(
