@@ -454,7 +454,7 @@ async def test_charts_have_a_table_of_the_same_numbers(api: ApiFixture, operator
     await Statistics.of(api.app.context).flush()
     await note_backlog(api.app.context)
     charts = (await operator.open("/dashboard")).text
-    assert charts.count("data-series=") >= 4
+    assert "data-series=" in charts
     assert "Backlog" in charts
     table = (await operator.open("/dashboard?view=table&range=1h")).text
     assert "data-series=" not in table
