@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import cycle
 from pathlib import Path
+from threading import Thread
 from typing import cast
 
 import uvloop
@@ -24,7 +25,6 @@ import uvloop
 from bench.plan import Answers, LoadPlan, LoadResult
 
 _LENGTH = b"ength: "  # of Content-Length, in any case
-_TICK_SECONDS = 0.001
 _PATIENCE_SECONDS = 120
 
 
@@ -51,7 +51,7 @@ class Load:
         self.outcome.started = time.monotonic()
         self._deadline = self.outcome.started + self._plan.seconds
         if self._plan.rate:
-            asyncio.get_running_loop().call_soon(self._tick, 0)
+            Thread(target=self._keep_time, args=(asyncio.get_running_loop(),), daemon=True).start()
             return
         for connection in list(connections):
             self._next(connection)
@@ -69,6 +69,8 @@ class Load:
         if self._plan.rate:
             self._free.append(connection)
             self._send_due()
+            if not self._left and not self._under_way:
+                self._finish()
         else:
             self._next(connection, now)
 
@@ -95,16 +97,18 @@ class Load:
         self._under_way += 1
         connection.send((next(self._heads), next(self._bodies)), sent)
 
-    def _tick(self, number: int) -> None:
-        loop = asyncio.get_running_loop()
-        now = time.monotonic()
-        by_now = min(int((now - self.outcome.started) * self._plan.rate) + 1, self._total)
-        self._due.extend(self.outcome.started + n / self._plan.rate for n in range(number, by_now))
+    def _keep_time(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Say when each request is due, in a thread: the event loop's timers are late by half a millisecond or more."""
+        for number in range(self._total):
+            due = self.outcome.started + number / self._plan.rate
+            time.sleep(max(0.0, due - time.monotonic()))
+            if self.done.done():  # a connection was lost
+                return
+            loop.call_soon_threadsafe(self._fall_due, due)
+
+    def _fall_due(self, due: float) -> None:
+        self._due.append(due)
         self._send_due()
-        if self._left or self._under_way or self._due:
-            loop.call_later(_TICK_SECONDS, self._tick, by_now)
-        else:
-            self._finish()
 
     def _send_due(self) -> None:
         while self._due and self._free:

@@ -84,6 +84,9 @@ async def test_the_load_generator_sends_as_many_requests_as_planned_and_notes_ea
     await eventually(lambda: connections == 0, what="all connections closed")
     assert (outcome.answered, outcome.refused, received) == (50, 0, 50)
     assert len(answers) == 50
+    if rate:
+        due = sorted(found.sent for found in answers)
+        assert due[-1] - due[0] == pytest.approx(49 / rate)
     assert all(found.event_id == _ID.encode() and found.answered >= found.sent for found in answers)
 
 
