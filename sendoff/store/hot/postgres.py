@@ -52,7 +52,7 @@ from sendoff.store.hot.rows import (
 )
 from sendoff.store.hot.timing import timed
 from sendoff.store.queries.accounts import KnownKey
-from sendoff.store.queries.endpoints import Subscriber
+from sendoff.store.queries.endpoints import IS_ACTIVE, Subscriber
 from sendoff.store.queries.operational_events import is_wanted
 from sendoff.store.queries.traffic.deliveries import NewDelivery
 from sendoff.store.queries.traffic.events import NewEventRow
@@ -116,7 +116,7 @@ _ACCEPT_ONE = f"""
         SELECT s.organization_id, p.id AS endpoint_id, {HAS_HELD} AS has_held,
             p.filter IS NOT NULL OR p.transform IS NOT NULL OR p.ordered AS is_special,
             row_number() OVER (ORDER BY p.id) - 1 AS place
-        FROM sender s JOIN endpoints p ON p.organization_id = s.organization_id AND p.state = 'active'
+        FROM sender s JOIN endpoints p ON p.organization_id = s.organization_id AND {IS_ACTIVE.format(endpoint="p")}
         WHERE EXISTS (SELECT FROM json_array_elements_text(p.events) AS named WHERE named = ANY($11::text[]))
     ), event AS (
         INSERT INTO events
@@ -287,7 +287,7 @@ def _record_statement(*, unhealthy: str = "", noted: str = "") -> str:
             ELSE {made_by(RECORD_ITEM, ReplayItemState.FAILED)} END
         FROM settled s
         WHERE i.replay_id = s.replay_id AND i.delivery_id = s.delivery_id AND s.state IN ('delivered', 'dead')
-            AND {found_by(RECORD_ITEM, column="i.state")}
+            AND {found_by(RECORD_ITEM, column="i.state || ''")}
     ), placed AS (
         SELECT endpoint_id, health, counted, ended_at, place,
             max(place) FILTER (WHERE health = 'success') OVER (PARTITION BY endpoint_id) AS last_success

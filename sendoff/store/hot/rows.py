@@ -15,7 +15,7 @@ from sendoff.policy.states import CLAIM_DUE, CLAIM_UPLOAD, RECORD, DeliveryState
 from sendoff.store.engine.batch import json_text, read_time
 from sendoff.store.engine.transitions import found_by
 from sendoff.store.queries.accounts import KnownKey
-from sendoff.store.queries.endpoints import LAST_HELD, Destination, Subscriber
+from sendoff.store.queries.endpoints import IS_ACTIVE, LAST_HELD, Destination, Subscriber
 from sendoff.store.queries.traffic.deliveries import LEASE_ENDED, PENDING_DUE
 from sendoff.store.queries.traffic.events import EventContent
 
@@ -240,7 +240,7 @@ KEYS = _KEYS.format(more="")
 SENDERS = _KEYS.format(more=", {subscribers} AS subscribers")
 SUBSCRIBERS_OF_ORGANIZATIONS = "SELECT o.id, {subscribers} AS subscribers FROM organizations o"
 
-ACTIVE_ENDPOINTS = "FROM endpoints e WHERE e.organization_id = {organization} AND e.state = 'active'"
+ACTIVE_ENDPOINTS = f"FROM endpoints e WHERE e.organization_id = {{organization}} AND {IS_ACTIVE.format(endpoint='e')}"
 HAS_HELD = f"{LAST_HELD.format(endpoint='p')} IS NOT NULL"
 
 

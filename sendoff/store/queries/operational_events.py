@@ -18,6 +18,7 @@ from sendoff.policy.operational_events import OPERATORS, OperationalEventType
 from sendoff.policy.states import EndpointState
 from sendoff.store.engine.batch import execute, ids_parameter, is_sqlite, json_text, rows_from
 from sendoff.store.engine.database import Transaction
+from sendoff.store.queries.endpoints import IS_ACTIVE
 from sendoff.store.tables import AlertGroup, Endpoint, OperationalEvent
 
 
@@ -42,7 +43,7 @@ def is_wanted(event_type: OperationalEventType, *, sqlite: bool) -> str:
     patterns = ", ".join(f"'{pattern}'" for pattern in patterns_of(event_type))
     return f"""EXISTS (
         SELECT 1 FROM endpoints a, {elements} AS named
-        WHERE a.organization_id = '{OPERATORS}' AND a.state = 'active' AND named.value IN ({patterns})
+        WHERE a.organization_id = '{OPERATORS}' AND {IS_ACTIVE.format(endpoint="a")} AND named.value IN ({patterns})
     )"""
 
 
