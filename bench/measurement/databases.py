@@ -100,6 +100,10 @@ class Postgres:
         """What the server says, in its own words."""
         return self._directory / "log"
 
+    def execute(self, statements: str) -> None:
+        """Run statements in the database, as the product's role."""
+        self._server.execute(statements, database="sendoff")
+
     async def open_connection(self) -> asyncpg.Connection:
         """One more connection of the benchmark's own role."""
         return await asyncpg.connect(host=str(self._directory), user="bench", database="sendoff")

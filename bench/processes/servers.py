@@ -146,9 +146,12 @@ class Servers:
             self._profiler.watch("worker", worker.pid)
 
     def _start_worker(self) -> tuple[subprocess.Popen[bytes], int]:
+        return self._start_ready("worker")
+
+    def _start_ready(self, module: str, *arguments: str) -> tuple[subprocess.Popen[bytes], int]:
         """A worker, and the descriptor where it says that it is ready."""
         reading_end, writing_end = os.pipe()
-        worker = self._start("worker", ready_descriptor=writing_end)
+        worker = self._start(module, *arguments, ready_descriptor=writing_end)
         self._workers.append(worker)
         os.close(writing_end)
         return worker, reading_end
