@@ -89,6 +89,13 @@ class Installation(ABC):
         """The whole id of the `noun` that `given` names: an id, or the beginning or end of one."""
 
     @abstractmethod
+    def find_organization(self, given: str | None) -> str:
+        """The id of the organization of `--org`, for commands that work on one; an API key has one of its own.
+
+        Raises BadParameter when a database, which has many, is not told which, or an API is.
+        """
+
+    @abstractmethod
     def run(self, work: Work[Result]) -> Result:
         """The result of `work` on the database. Raises NeedsDatabase where there is none."""
 
@@ -155,6 +162,11 @@ class LocalInstallation(Installation):
         if short_ids.is_whole(kind, text):
             return text.lower()
         return self.run(lambda context, _: short_ids.find_id(context, kind, text))
+
+    def find_organization(self, given: str | None) -> str:
+        if given is None:
+            raise typer.BadParameter("a database holds several organizations; say which one", param_hint="--org")
+        return self.find("organization", given)
 
     def run(self, work: Work[Result]) -> Result:
         return asyncio.run(_in_context(self._configure(), work))
@@ -233,6 +245,11 @@ class RemoteInstallation(Installation):
 
     def find(self, noun: str, given: str) -> str:
         return self.remote.find(noun, given)
+
+    def find_organization(self, given: str | None) -> str:
+        if given is not None:
+            raise typer.BadParameter("the API key's organization counts; leave it out", param_hint="--org")
+        return ""
 
     def run(self, work: Work[Result]) -> Result:
         raise NeedsDatabase

@@ -66,7 +66,7 @@ def listen(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does
     target = _Target(None if forward_to is None else _as_url(forward_to), out)
     with on.open() as opened:
-        source = _Source(opened, event_type or [], opened.find_any("endpoint", endpoint), _organization(opened, org))
+        source = _Source(opened, event_type or [], opened.find_any("endpoint", endpoint), opened.find_organization(org))
         if resend is not None:
             target.show(source.again(opened.find("event", resend)), source)
             raise typer.Exit(0 if target.last_answer_is_good else 1)
@@ -260,17 +260,6 @@ def _line(event: Document, answer: Document | None) -> str:
 
 def _is_good(answer: dict[str, Any]) -> bool:
     return answer["status"] is not None and 200 <= answer["status"] < 300
-
-
-def _organization(on: Installation, given: str | None) -> str:
-    """Whose events are shown; an API key has an organization, a database has many."""
-    if isinstance(on, RemoteInstallation):
-        if given is not None:
-            raise typer.BadParameter("the API key's organization counts; leave it out", param_hint="--org")
-        return ""
-    if given is None:
-        raise typer.BadParameter("a database holds several organizations; say whose events", param_hint="--org")
-    return on.find("organization", given)
 
 
 def _as_url(given: str) -> str:

@@ -8,7 +8,7 @@ import orjson
 import typer
 
 from sendoff.audit import Actor
-from sendoff.cli.terminal.installation import Call, Document, Installation, RemoteInstallation
+from sendoff.cli.terminal.installation import Call, Document, Installation
 from sendoff.cli.terminal.options import OrganizationOption, event_command
 from sendoff.cli.terminal.output import Output
 from sendoff.context import Context
@@ -29,7 +29,7 @@ def trigger(
     With --url the key needs the scope events:write, and its organization publishes it; a database needs --org.
     """
     data = {"test": True} if content is None else content
-    organization = _organization(on, org)
+    organization = on.find_organization(org)
 
     async def work(context: Context, _actor: Actor) -> list[AcceptedEvent]:
         accepted: list[AcceptedEvent] = []
@@ -47,13 +47,3 @@ def trigger(
 def _shape(accepted: list[AcceptedEvent]) -> Document:
     [event] = accepted
     return {"id": event.id, "type": event.type, "deliveries": len(event.delivery_ids)}
-
-
-def _organization(on: Installation, given: str | None) -> str:
-    if isinstance(on, RemoteInstallation):
-        if given is not None:
-            raise typer.BadParameter("the API key's organization counts; leave it out", param_hint="--org")
-        return ""
-    if given is None:
-        raise typer.BadParameter("a database holds several organizations; say whose event it is", param_hint="--org")
-    return on.find("organization", given)
