@@ -23,7 +23,7 @@ async def _no_sweeps(*_arguments: object) -> None:
 def _without_lease_check(
     connection: sqlite3.Connection, *, attempts: Sequence[AttemptRecord], **options: Any
 ) -> Recorded:
-    """Record an attempt under whatever lease its delivery has by now."""
+    """Record an attempt under whatever lease its delivery has then."""
     found = dict(connection.execute("SELECT id, lease_token FROM deliveries WHERE lease_token IS NOT NULL").fetchall())
     taken = [replace(one, lease_token=found.get(one.delivery_id, one.lease_token)) for one in attempts]
     return _record(connection, attempts=taken, **options)

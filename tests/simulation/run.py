@@ -124,10 +124,10 @@ def simulate_all(seeds: range, defect: str | None, database: str) -> Report:
 
 def simulate(template: Template, seed: int) -> World:
     """Live the life of one seed; the same seed lives the same life. Raises world.Violation."""
-    dice = Random(seed)  # noqa: S311 - not for secrets
-    loop = SimulatedLoop(lambda: dice.choice(_LATENCIES))
+    rng = Random(seed)  # noqa: S311 - not for secrets
+    loop = SimulatedLoop(lambda: rng.choice(_LATENCIES))
     redis = RedisTwin(loop)
-    with template.databases.copy(loop) as storage, _twins(loop, redis, dice):
+    with template.databases.copy(loop) as storage, _twins(loop, redis, rng):
         world = World(seed, loop, redis, template.context, storage, template.organization_id, template.endpoints)
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             runner.run(world.live())
@@ -135,7 +135,7 @@ def simulate(template: Template, seed: int) -> World:
 
 
 @contextmanager
-def _twins(loop: SimulatedLoop, redis: RedisTwin, dice: Random) -> Iterator[None]:
+def _twins(loop: SimulatedLoop, redis: RedisTwin, rng: Random) -> Iterator[None]:
     """What the product asks of the world outside is asked of its twins within the block."""
     clock = SimulatedClock(loop)
 
@@ -143,7 +143,7 @@ def _twins(loop: SimulatedLoop, redis: RedisTwin, dice: Random) -> Iterator[None
         return ClientTwin(redis)
 
     with ExitStack() as patches:
-        patches.enter_context(_ids(clock.now, dice))
+        patches.enter_context(_ids(clock.now, rng))
         for name, twin in {
             "sendoff.queue.time": SimpleNamespace(time=lambda: clock.now().timestamp()),
             "sendoff.queue.CommandPipe": PipeTwin,
@@ -155,13 +155,13 @@ def _twins(loop: SimulatedLoop, redis: RedisTwin, dice: Random) -> Iterator[None
         yield
 
 
-def _ids(now: Callable[[], datetime], dice: Random) -> AbstractContextManager[Any]:
-    """Ids by the simulated time and the dice; random ones would change the order of sets."""
+def _ids(now: Callable[[], datetime], rng: Random) -> AbstractContextManager[Any]:
+    """Ids by the simulated time and the seed; random ones would change the order of sets."""
     places = itertools.count()
 
     def uuid7() -> uuid.UUID:
         moment = int(now().timestamp() * 1000) << 80
-        return uuid.UUID(int=moment | 0x7 << 76 | (next(places) & 0xFFF) << 64 | 0x2 << 62 | dice.getrandbits(62))
+        return uuid.UUID(int=moment | 0x7 << 76 | (next(places) & 0xFFF) << 64 | 0x2 << 62 | rng.getrandbits(62))
 
     return patch("sendoff.ids.uuid_utils", SimpleNamespace(uuid7=uuid7, UUID=uuid_utils.UUID))
 

@@ -81,7 +81,7 @@ class Violation(AssertionError):
 class Receivers:
     """What each receiver does with a request, by its path, and what each got."""
 
-    dice: Random
+    rng: Random
     does: dict[str, str] = field(default_factory=dict)
     acknowledged: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Answers with 2xx that reached a living process, by path and event."""
@@ -90,8 +90,8 @@ class Receivers:
         """What the process gets, within the attempt's time."""
         does = self.does.get(path, "200")
         if does == "flaky":
-            does = self.dice.choice(_FLAKY)
-        await asyncio.sleep(self.dice.choice((0.002, 0.02, 0.2)))
+            does = self.rng.choice(_FLAKY)
+        await asyncio.sleep(self.rng.choice((0.002, 0.02, 0.2)))
         if does == "hangs":
             await asyncio.sleep(within)
             raise TimedOut("headers")
@@ -134,7 +134,7 @@ class Process:
             redis=cast("Redis", client),
             queue=RedisQueue(client),
             clock=SimulatedClock(world.loop),
-            random_source=world.dice.random,
+            random_source=world.rng.random,
             under_way={},
             _services={},
         )
@@ -238,13 +238,13 @@ class World:
         self.seed = seed
         self.organization_id = organization_id
         self.loop = loop
-        self.dice = Random(seed)  # noqa: S311 - not for secrets
+        self.rng = Random(seed)  # noqa: S311 - not for secrets
         self.template = template
         self.paths = endpoints
         """The receiver's path of each endpoint, by the endpoint's id."""
         self.storage = storage
         self.redis = redis
-        self.receivers = Receivers(self.dice)
+        self.receivers = Receivers(self.rng)
         self.database_is_away = False
         self.database_away_until = float("-inf")
         self.acknowledged: dict[tuple[str, str], Acknowledgement] = {}
@@ -264,7 +264,7 @@ class World:
         operator = Process(self, "operator", _idle)
         until = self.loop.now + FAULTS_SECONDS
         while self.loop.now < until:
-            await asyncio.sleep(self.dice.expovariate(FAULTS_PER_SECOND))
+            await asyncio.sleep(self.rng.expovariate(FAULTS_PER_SECOND))
             api, workers = await self._go_wrong(api, workers, operator)
             self._raise_errors()
         self._heal()
@@ -308,9 +308,9 @@ class World:
     async def _publish(self, context: Context) -> None:
         """The backend of the product: it publishes, and remembers what was accepted."""
         while True:
-            await asyncio.sleep(self.dice.expovariate(PUBLISHES_PER_SECOND))
+            await asyncio.sleep(self.rng.expovariate(PUBLISHES_PER_SECOND))
             found: list[AcceptedEvent] = []
-            count = self.dice.choice((1, 1, 1, 5))
+            count = self.rng.choice((1, 1, 1, 5))
             events = [NewEvent("upload.completed", b'{"n":1}') for _ in range(count)]
             try:
                 await publish(context, self.organization_id, events, answer=partial(_note_accepted, found))
@@ -319,11 +319,11 @@ class World:
             self.accepted += [delivery_id for event in found for delivery_id in event.delivery_ids]
 
     async def _go_wrong(self, api: Process, workers: list[Process], operator: Process) -> tuple[Process, list[Process]]:
-        what = self.dice.choice(_FAULTS)
+        what = self.rng.choice(_FAULTS)
         self.faults += 1
         self.note(what)
         if what == "a worker is killed":
-            victim = self.dice.choice(workers)
+            victim = self.rng.choice(workers)
             await victim.kill()
             workers = [worker for worker in workers if worker is not victim]
             workers.append(Process(self, f"{victim.name}'", _work))
@@ -331,28 +331,28 @@ class World:
             await api.kill()
             api = Process(self, f"{api.name}'", self._publish)
         elif what == "a worker stands still":
-            self.dice.choice(workers).stand_still(self.dice.choice(_STALLS))
+            self.rng.choice(workers).stand_still(self.rng.choice(_STALLS))
         elif what == "the database goes":
             self.database_is_away = True
-            await asyncio.sleep(self.dice.expovariate(0.3))
+            await asyncio.sleep(self.rng.expovariate(0.3))
             self.database_is_away = False
             self.database_away_until = self.loop.now
         elif what == "Redis goes":
             self.redis.away = True
-            await asyncio.sleep(self.dice.expovariate(0.2))
+            await asyncio.sleep(self.rng.expovariate(0.2))
             self.redis.away = False
         elif what == "Redis is flushed":
             self.redis.flush()
         elif what == "a receiver changes":
-            path = self.dice.choice(sorted(self.paths.values()))
-            self.receivers.does[path] = self.dice.choice(_RECEIVERS)
+            path = self.rng.choice(sorted(self.paths.values()))
+            self.receivers.does[path] = self.rng.choice(_RECEIVERS)
             self.note(f"  {path}: {self.receivers.does[path]}")
         elif what == "an operator replays":
             await self._by_operator(
                 operator, start_replay(operator.context, _OPERATOR, Selection(DeadLetterFilter()), rate=20)
             )
         elif what == "an operator enables":
-            endpoint_id = self.dice.choice(sorted(self.paths))
+            endpoint_id = self.rng.choice(sorted(self.paths))
             await self._by_operator(operator, switch_endpoint(operator.context, _OPERATOR, endpoint_id, on=True))
         return api, workers
 
@@ -436,7 +436,7 @@ _FAULTS = (
 
 
 async def _work(context: Context) -> None:
-    """A worker's engine, without what only tidies up."""
+    """A worker's engine, without what only cleans up."""
     host = WorkerHost(context, WorkerHealth())
     capacity = host.dispatcher.wait_for_capacity
     deliveries = host._supervise(DELIVERIES, wait_for_capacity=capacity)
