@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from sendoff.errors import Invalid
 from sendoff.ids import is_uuid, row_time
-from sendoff.store.engine.paging import Found
+from sendoff.store.engine.paging import ScannedPage
 
 from .schemas import SearchedPage
 
@@ -51,7 +51,7 @@ def split_page(found: Sequence[Item], limit: int, identify: Callable[[Item], str
 
 
 def searched_page(
-    found: Found[Item], limit: int, *, identify: Callable[[Item], str], show: Callable[[Item], Row]
+    found: ScannedPage[Item], limit: int, *, identify: Callable[[Item], str], show: Callable[[Item], Row]
 ) -> SearchedPage[Row]:
     """The page of up to `limit + 1` items, each as `show` makes it; where the search ended early, it goes on there."""
     items, cursor = split_page(found.rows, limit, identify)

@@ -15,7 +15,7 @@ from sendoff.operators.installation.statistics import Sums, sums_of_endpoint
 from sendoff.policy.states import DeadLetterReason, DeliveryState, EndpointState
 from sendoff.publishing.history import find_waits_for
 from sendoff.store.engine.database import Transaction
-from sendoff.store.engine.paging import SEARCH_SECONDS, Found, search
+from sendoff.store.engine.paging import SEARCH_SECONDS, ScannedPage, search
 from sendoff.store.queries import audit, endpoints
 from sendoff.store.queries.audit import AuditFilter
 from sendoff.store.queries.installation.overview import count_open_of_endpoint
@@ -77,7 +77,7 @@ async def list_dead_letters(
     limit: int,
     before: str | None = None,
     seconds: float = SEARCH_SECONDS,
-) -> Found[DeadLetter]:
+) -> ScannedPage[DeadLetter]:
     """Dead letters, newest first, as far back as what is rare is found within that time; 0 for the first scan alone."""
     deadline = context.clock.monotonic() + seconds
     async with context.database.read() as tx:

@@ -10,7 +10,7 @@ from sendoff.errors import NotFound
 from sendoff.ids import is_event_id
 from sendoff.policy.states import DeliveryState
 from sendoff.store.engine.database import Transaction
-from sendoff.store.engine.paging import SEARCH_SECONDS, Found, search
+from sendoff.store.engine.paging import SEARCH_SECONDS, ScannedPage, search
 from sendoff.store.queries import endpoints
 from sendoff.store.queries.traffic import delivery_history, events, ordering
 from sendoff.store.queries.traffic.delivery_history import DeliveryFilter
@@ -48,7 +48,7 @@ async def list_deliveries(
     limit: int,
     before: str | None = None,
     seconds: float = SEARCH_SECONDS,
-) -> Found[ListedDelivery]:
+) -> ScannedPage[ListedDelivery]:
     """Deliveries, newest first, as far back as what is rare is found within that time; 0 for the first scan alone."""
     deadline = context.clock.monotonic() + seconds
     async with context.database.read(owner=chosen.organization_id) as tx:
@@ -58,7 +58,7 @@ async def list_deliveries(
             before=before,
             is_over=lambda: context.clock.monotonic() >= deadline,
         )
-        return Found(await _with_context(tx, page.rows), page.scanned_to)
+        return ScannedPage(await _with_context(tx, page.rows), page.scanned_to)
 
 
 async def _with_context(tx: Transaction, page: Sequence[tuple[Delivery, str, str | None]]) -> list[ListedDelivery]:

@@ -12,7 +12,7 @@ from sendoff.cli.terminal.installation import Call, Installation, LocalInstallat
 from sendoff.cli.terminal.output import Output, OutputFormat
 from sendoff.cli.terminal.remote import Remote
 from sendoff.ids import new_id, row_time
-from sendoff.store.engine.paging import Found
+from sendoff.store.engine.paging import ScannedPage
 
 END = new_id()
 BACK_TO = row_time(END).isoformat(timespec="milliseconds")
@@ -20,7 +20,7 @@ ANSWER = {"data": [{"id": "newer"}], "next_cursor": encode_cursor(END), "scanned
 
 
 def local(monkeypatch: pytest.MonkeyPatch) -> Installation:
-    monkeypatch.setattr(LocalInstallation, "run", lambda _self, _work: Found([{"id": "newer"}], END))
+    monkeypatch.setattr(LocalInstallation, "run", lambda _self, _work: ScannedPage([{"id": "newer"}], END))
     return LocalInstallation(Path("data"))
 
 

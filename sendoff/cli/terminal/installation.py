@@ -23,7 +23,7 @@ from sendoff.clock import iso
 from sendoff.errors import Invalid, NotFound, SendoffError
 from sendoff.ids import row_time
 from sendoff.processes.data_directory import DataDirectory
-from sendoff.store.engine.paging import Found
+from sendoff.store.engine.paging import ScannedPage
 
 if TYPE_CHECKING:
     from sendoff.audit import Actor
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 Work = Callable[["Context", "Actor"], Awaitable[Result]]
-PagedWork = Callable[["Context", int, str | None], Awaitable[Sequence[Result] | Found[Result]]]
+PagedWork = Callable[["Context", int, str | None], Awaitable[Sequence[Result] | ScannedPage[Result]]]
 Document = dict[str, Any]
 
 
@@ -147,7 +147,7 @@ class LocalInstallation(Installation):
         before: str | None,
     ) -> Document:
         answer = self.run(lambda context, _: work(context, limit + 1, decode_cursor(before)))
-        found = answer if isinstance(answer, Found) else Found(answer)
+        found = answer if isinstance(answer, ScannedPage) else ScannedPage(answer)
         rows = [shape(one) for one in found.rows[:limit]]
         if found.scanned_to is not None:
             back_to = iso(row_time(found.scanned_to))

@@ -15,7 +15,7 @@ clients meet their own timeouts; shorter, and they need more requests to search 
 
 
 @dataclass(frozen=True, slots=True)
-class Found(Generic[Row]):
+class ScannedPage(Generic[Row]):
     """Rows, newest first. `scanned_to` is set if a search ended before the page was full: it goes on below this id."""
 
     rows: Sequence[Row]
@@ -23,12 +23,12 @@ class Found(Generic[Row]):
 
 
 async def search(
-    scan: Callable[[int, str | None], Awaitable[Found[Row]]],
+    scan: Callable[[int, str | None], Awaitable[ScannedPage[Row]]],
     *,
     limit: int,
     before: str | None,
     is_over: Callable[[], bool],
-) -> Found[Row]:
+) -> ScannedPage[Row]:
     """Call `scan`, which finds up to `limit` rows below an id within a bound of its own, until the page is full.
 
     Ends at the end of the list, or behind the first scan after which `is_over` says so.
@@ -39,7 +39,7 @@ async def search(
         rows += found.rows
         before = found.scanned_to
         if before is None or len(rows) >= limit or is_over():
-            return Found(rows, before)
+            return ScannedPage(rows, before)
 
 
 def newest_first(query: Query, id_column: Any, *, limit: int, before: str | None) -> Query:

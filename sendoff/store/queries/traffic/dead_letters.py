@@ -16,7 +16,7 @@ from sendoff.policy.operational_events import OPERATORS
 from sendoff.policy.states import DISCARD, GIVE_UP_WAITING, SEND_AGAIN, DeadLetterReason
 from sendoff.store.engine.batch import execute, ids_parameter, rows_from, rows_parameter
 from sendoff.store.engine.database import Transaction
-from sendoff.store.engine.paging import Found, newest_first
+from sendoff.store.engine.paging import ScannedPage, newest_first
 from sendoff.store.engine.transitions import made_by
 from sendoff.store.queries import operational_events
 from sendoff.store.queries.installation.overview import prefer_indexes
@@ -115,7 +115,7 @@ async def find_many(tx: Transaction, ids: Sequence[str]) -> dict[str, DeadLetter
 
 async def scan_page(
     tx: Transaction, chosen: DeadLetterFilter, *, limit: int, before: str | None = None
-) -> Found[DeadLetter]:
+) -> ScannedPage[DeadLetter]:
     """Dead letters, newest first, at most `limit`, older than the id `before`.
 
     At most SCANNED_AT_MOST are read to find those that match.
@@ -125,7 +125,7 @@ async def scan_page(
     scanned_to = await find_scan_end(tx, chosen, before=before)
     query = select(DeadLetter).where(*conditions(chosen), *_from(scanned_to))
     letters = (await tx.scalars(newest_first(query, col(DeadLetter.id), limit=limit, before=before))).all()
-    return Found(letters, None if len(letters) == limit else scanned_to)
+    return ScannedPage(letters, None if len(letters) == limit else scanned_to)
 
 
 async def find_scan_end(tx: Transaction, chosen: DeadLetterFilter, *, before: str | None = None) -> str | None:

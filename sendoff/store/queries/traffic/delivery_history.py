@@ -16,7 +16,7 @@ from sendoff.ids import row_id_at
 from sendoff.policy.states import DeliveryState
 from sendoff.store.engine.batch import ids_parameter, is_sqlite, rows_from
 from sendoff.store.engine.database import Transaction
-from sendoff.store.engine.paging import Found, newest_first
+from sendoff.store.engine.paging import ScannedPage, newest_first
 from sendoff.store.queries.installation.overview import prefer_indexes
 from sendoff.store.queries.traffic.dead_letters import within_bounds
 from sendoff.store.tables import Attempt, Delivery, Endpoint, Event, LastExchange
@@ -154,7 +154,7 @@ class DeliveryFilter:
 
 async def scan_page(
     tx: Transaction, chosen: DeliveryFilter, *, limit: int, before: str | None = None
-) -> Found[tuple[Delivery, str, str | None]]:
+) -> ScannedPage[tuple[Delivery, str, str | None]]:
     """Deliveries with their event's type and request id, newest first, at most `limit`, older than the id `before`.
 
     Cost grows with the page size and not with the history: for what may be rare, such as a status that few got, at most
@@ -176,7 +176,7 @@ async def scan_page(
         query = query.where(col(Delivery.id).in_(newest))
     query = newest_first(query, col(Delivery.id), limit=limit, before=before)
     rows = [tuple(row) for row in (await tx.execute(query)).all()]
-    return Found(rows, None if len(rows) == limit else scanned_to)
+    return ScannedPage(rows, None if len(rows) == limit else scanned_to)
 
 
 def _event_of_delivery(tx: Transaction) -> tuple[FromClause, ColumnElement[bool]]:
