@@ -1,8 +1,8 @@
 """Accepts a POST: one row, committed and on disk, then the answer, then a job.
 
-What it does not do is everything else: keys, subscriptions, checks of the request.
+It knows no keys, no subscriptions and no invalid requests.
 
-python -m bench.floor.api PORT POSTGRES_DIRECTORY VALKEY_SOCKET RECEIVER_PORT RECEIVER_HOST [RECEIVER_HOST …]
+    python -m bench.floor.api PORT POSTGRES_DIRECTORY VALKEY_SOCKET RECEIVER_PORT RECEIVER_HOST [RECEIVER_HOST …]
 """
 
 from __future__ import annotations

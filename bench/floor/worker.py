@@ -1,6 +1,9 @@
 """Takes jobs as they come, claims the row, sends a signed POST, and records those that were answered together.
 
-python -m bench.floor.worker POSTGRES_DIRECTORY VALKEY_SOCKET READY_DESCRIPTOR
+It knows no quotas, deadlines, retries or statistics. It says that it is ready as the product's worker does, on the
+descriptor SENDOFF_READY_FD.
+
+    python -m bench.floor.worker POSTGRES_DIRECTORY VALKEY_SOCKET
 """
 
 from __future__ import annotations
