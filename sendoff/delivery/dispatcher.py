@@ -19,7 +19,7 @@ from sendoff.delivery.backlog import TICK_SECONDS, BacklogClaimer
 from sendoff.delivery.pipeline import Claim, Claims, FinishedAttempt, claim, deliver, release, timeout_of
 from sendoff.delivery.record import Recorder
 from sendoff.errors import Unavailable
-from sendoff.policy.delivery.admission import Admission, EndpointFacts, Offer, Responsiveness, Ticket
+from sendoff.policy.delivery.admission import Admission, EndpointFacts, Responsiveness, Ticket
 from sendoff.policy.endpoints.addresses import find_target
 from sendoff.store.queries.endpoints import Destination
 
@@ -48,7 +48,7 @@ class Dispatcher:
         self._freed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
-        self._recorder = Recorder(context, self._note_recorded)
+        self._recorder = Recorder(context, self._settle_recorded)
         self._backlog = BacklogClaimer(context, self.admission, self._claim, self.wait_for_capacity)
 
     async def submit(self, delivery_ids: Sequence[str], *, is_bulk: bool = False) -> None:
@@ -172,7 +172,6 @@ class Dispatcher:
     async def _schedule(self, claims: Claims, start: Callable[[Ticket[Claim]], None], *, start_by: float) -> None:
         self._backlog.add_endpoints(claims.held_endpoint_ids)
         too_late: list[Claim] = []
-        too_many: list[Claim] = []
         facts: dict[str, EndpointFacts] = {}
         for claimed in claims.to_send:
             endpoint, now = claimed.endpoint, self._now()
@@ -182,14 +181,10 @@ class Dispatcher:
                 continue
             if endpoint.id not in facts:
                 facts[endpoint.id] = self._facts(endpoint)
-            offer = self.admission.offer(ticket, facts[endpoint.id], now)
-            if offer is Offer.START:
+            if self.admission.offer(ticket, facts[endpoint.id], now):
                 start(ticket)
-            elif offer is Offer.FULL:
-                too_many.append(claimed)
         self._arm()
         await self._requeue(too_late, held=False)
-        await self._requeue(too_many, held=True)
 
     def _facts(self, endpoint: Destination) -> EndpointFacts:
         has_succeeded = endpoint.last_success_at is not None
@@ -212,7 +207,7 @@ class Dispatcher:
             return True
         # The lease of its attempt under way ended, another worker held it, and it was claimed from the backlog.
         self._finish(ticket, answered=None)
-        self.admission.recorded(ticket)
+        self.admission.settle()
         self._in_background(self._requeue([ticket.item], held=False))
         return False
 
@@ -237,14 +232,14 @@ class Dispatcher:
         try:
             attempt = await deliver(self._context, claimed) if self._has_time(claimed) else None
         except BaseException as error:
-            self._forget(ticket)
+            self._abandon(ticket)
             if not isinstance(error, Exception):
                 raise
             # A defect of ours: the delivery is attempted again when its lease has ended.
             _log.exception("attempt_crashed", delivery=claimed.delivery.id)
             return
         if attempt is None:
-            self._forget(ticket)
+            self._abandon(ticket)
             await self._requeue([claimed], held=True)
             return
         self._recorder.add(attempt)
@@ -262,21 +257,22 @@ class Dispatcher:
             self._spawn(following)
         self._backlog.capacity_freed(ticket.item.endpoint.id)
 
-    def _forget(self, ticket: Ticket[Claim]) -> None:
+    def _abandon(self, ticket: Ticket[Claim]) -> None:
+        """The attempt was not made, or nothing is known of it: it is not recorded."""
         self._finish(ticket, answered=None)
-        self._recorded(ticket)
+        self._settle(ticket)
 
-    def _recorded(self, ticket: Ticket[Claim]) -> None:
-        self.admission.recorded(ticket)
+    def _settle(self, ticket: Ticket[Claim]) -> None:
+        self.admission.settle()
         del self._unrecorded[ticket.item.delivery.id]
         self._freed.set()
 
-    def _note_recorded(self, attempts: Sequence[FinishedAttempt]) -> None:
+    def _settle_recorded(self, attempts: Sequence[FinishedAttempt]) -> None:
         for attempt in attempts:
             ticket = self._unrecorded[attempt.claim.delivery.id]
             if not attempt.frees_at_once:
                 self._finish(ticket, answered=attempt.status is not None)
-            self._recorded(ticket)
+            self._settle(ticket)
 
     def _arm(self) -> None:
         if self._timer is None and self.admission.has_queued:

@@ -114,17 +114,6 @@ class Quotas:
 UNLIMITED = Quotas({}, default=sys.maxsize)
 
 
-class Offer(Enum):
-    """What becomes of a claimed delivery."""
-
-    START = auto()
-    """Send it now."""
-    QUEUED = auto()
-    """It waits here until `finish` or `tick` returns it."""
-    FULL = auto()
-    """Give it back. Quotas prevent this, except when claims run at the same time."""
-
-
 @dataclass(frozen=True, slots=True)
 class EndpointFacts:
     """What a claim says about an endpoint."""
@@ -140,17 +129,6 @@ class EndpointFacts:
     """Its own cap over all workers; None for the installation's."""
 
 
-class _Phase(Enum):
-    QUEUED = auto()
-    FRESH = auto()
-    """In a slot, for less than FAST_WITHIN_SECONDS."""
-    LATE = auto()
-    """In a slot, for longer."""
-    SLOW = auto()
-    """In the slow bulkhead."""
-    FINISHED = auto()
-
-
 @dataclass(eq=False, slots=True)
 class Ticket(Generic[T]):
     """A claimed delivery, from its offer until it is recorded."""
@@ -159,7 +137,7 @@ class Ticket(Generic[T]):
     start_by: float
     """From then on it must not start: the attempt could outlive its lease."""
     since: float = 0.0
-    phase: _Phase = _Phase.QUEUED
+    """When it started; until then, since when it is queued."""
     endpoint: _Endpoint[T] = field(init=False)
     probes: _Probes | None = None
 
@@ -228,10 +206,6 @@ class _Endpoint(Generic[T]):
     def is_idle(self) -> bool:
         return not self.in_flight and not self.queue
 
-    @property
-    def in_slots(self) -> int:
-        return self.in_flight - self.slow + len(self.queue)
-
 
 @dataclass(eq=False, slots=True)
 class _Target(Generic[T]):
@@ -265,7 +239,8 @@ class Admission(Generic[T]):
             Responsiveness.UNTRIED: unproven,
             Responsiveness.UNRESPONSIVE: unproven,
         }
-        self._fresh: dict[Ticket[T], None] = {}  # the one that started first is first; so it is in the next
+        # Attempts in slots, for less and for more than FAST_WITHIN_SECONDS; the one that started first is first.
+        self._fresh: dict[Ticket[T], None] = {}
         self._late: dict[Ticket[T], None] = {}
         self._evict_at = 0.0
         self._taken = 0  # slots, by what started and by what is queued
@@ -385,45 +360,42 @@ class Admission(Generic[T]):
                     others -= 0 if is_fast else given
         return {endpoint_id: quota for endpoint_id, quota in quotas.items() if quota}
 
-    def offer(self, ticket: Ticket[T], facts: EndpointFacts, now: float) -> Offer:
-        """Take a claimed delivery in: start it, or queue it at its endpoint."""
+    def offer(self, ticket: Ticket[T], facts: EndpointFacts, now: float) -> bool:
+        """Take a claimed delivery in; return whether it starts. If not, it is queued: `finish` or `tick` returns it.
+
+        Quotas see to it that there is room. Claims for one endpoint that run at the same time may queue more than
+        they would have one after the other.
+        """
         endpoint = ticket.endpoint = self._remember(facts, now)
-        starts = not endpoint.queue and self._may_start(endpoint, now)
-        tokens = None if endpoint.bucket is None else int(endpoint.bucket.fill(now))
-        most_queued = self._cap(endpoint) * PREFETCH_PER_LIMIT if tokens is None else tokens
-        if not endpoint.is_fast and self._free_for_others() <= 0:
-            return Offer.FULL
-        if not starts and len(endpoint.queue) >= most_queued:
-            return Offer.FULL
         self._busy[endpoint] = None
         self._take(endpoint, 1)
+        starts = not endpoint.queue and self._may_start(endpoint, now)
         if starts:
             self._start(ticket, now)
-            return Offer.START
-        ticket.since = now
-        endpoint.queue.append(ticket)
-        self._file(endpoint)
-        return Offer.QUEUED
+        else:
+            ticket.since = now
+            endpoint.queue.append(ticket)
+            self._file(endpoint)
+        return starts
 
     def finish(self, ticket: Ticket[T], *, answered: bool | None, now: float) -> list[Ticket[T]]:
-        """An attempt is over; return what starts next. It keeps a slot until it is `recorded`.
+        """An attempt is over; return what starts next. It keeps a slot until it is settled.
 
         `answered` is None when the attempt came to nothing that tells of the receiver.
         """
-        endpoint, was_fresh = ticket.endpoint, ticket.phase is _Phase.FRESH
+        endpoint, was_fresh = ticket.endpoint, ticket in self._fresh
         targets = [self._targets[key] for key in endpoint.facts.targets]
-        if ticket.phase is _Phase.SLOW:
+        if was_fresh or ticket in self._late:
+            (self._fresh if was_fresh else self._late).pop(ticket)
+            self._take(endpoint, -1)
+        else:
             self._slow -= 1
             endpoint.slow -= 1
             endpoint.overtaken -= ticket.since < endpoint.answered_at
-        else:
-            (self._fresh if was_fresh else self._late).pop(ticket)
-            self._take(endpoint, -1)
         endpoint.in_flight -= 1
         for target in targets:
             target.in_flight -= 1
             target.others -= not endpoint.is_fast
-        ticket.phase = _Phase.FINISHED
         self._unrecorded += 1
         if answered is not None:
             self._observe(endpoint, answered=answered, promptly=was_fresh, now=now)
@@ -440,9 +412,9 @@ class Admission(Generic[T]):
             self._busy.pop(endpoint, None)
         return started
 
-    def recorded(self, ticket: Ticket[T]) -> None:
+    def settle(self) -> None:
         """A finished attempt is recorded, or never will be: its slot is free."""
-        self._unrecorded -= ticket.phase is _Phase.FINISHED
+        self._unrecorded -= 1
 
     def tick(self, now: float) -> tuple[list[Ticket[T]], list[Ticket[T]]]:
         """Call it about every ten milliseconds while `has_queued`. Returns what starts, and what is evicted."""
@@ -571,7 +543,7 @@ class Admission(Generic[T]):
         ticket.probes = self._probes.get(endpoint.responsiveness)
         if ticket.probes is not None:
             ticket.probes.start(now)
-        ticket.phase, ticket.since = _Phase.FRESH, now
+        ticket.since = now
         self._fresh[ticket] = None
 
     def _start_queued(self, endpoint: _Endpoint[T], now: float) -> list[Ticket[T]]:
@@ -634,14 +606,13 @@ class Admission(Generic[T]):
         else:
             endpoint.more_probes = 0
         if moved:
-            self._others += moved * endpoint.in_slots
+            self._others += moved * (endpoint.in_flight - endpoint.slow + len(endpoint.queue))
             for key in endpoint.facts.targets:
                 if key in self._targets:
                     self._targets[key].others += moved * endpoint.in_flight
 
     def _age(self, now: float) -> None:
         for ticket in _pop_started(self._fresh, now - FAST_WITHIN_SECONDS):
-            ticket.phase = _Phase.LATE
             self._late[ticket] = None
             if ticket.endpoint.responsiveness is not Responsiveness.SLOW:
                 was_fast = ticket.endpoint.is_fast
@@ -650,7 +621,6 @@ class Admission(Generic[T]):
                     ticket.endpoint.limit = 2
         for ticket in _pop_started(self._late, now - SLOW_AFTER_SECONDS):
             self._take(ticket.endpoint, -1)
-            ticket.phase = _Phase.SLOW
             ticket.endpoint.slow += 1
             ticket.endpoint.overtaken += ticket.since < ticket.endpoint.answered_at
             self._slow += 1

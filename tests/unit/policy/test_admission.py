@@ -17,14 +17,13 @@ from sendoff.policy.delivery.admission import (
     SLOW_AFTER_SECONDS,
     Admission,
     EndpointFacts,
-    Offer,
     Quotas,
     Responsiveness,
     Ticket,
 )
 
 FAST, SLOW, UNKNOWN, UNTRIED, UNRESPONSIVE = Responsiveness
-START, QUEUED, FULL = Offer
+START, QUEUED = True, False
 MINUTE = 60.0
 
 
@@ -36,7 +35,7 @@ class Worker:
         self.now = 0.0
         self.under_way: list[Ticket[str]] = []
 
-    def offer(self, endpoint: str, *, start_by: float = MINUTE, **facts: Any) -> Offer:
+    def offer(self, endpoint: str, *, start_by: float = MINUTE, **facts: Any) -> bool:
         """Offer a delivery of the endpoint, which carries the endpoint's name."""
         ticket = Ticket(endpoint, self.now + start_by)
         offered = self.admission.offer(ticket, EndpointFacts(endpoint, **facts), self.now)
@@ -49,7 +48,7 @@ class Worker:
         ticket = next(ticket for ticket in self.under_way if ticket.item == endpoint)
         self.under_way.remove(ticket)
         following = self.admission.finish(ticket, answered=answered, now=self.now)
-        self.admission.recorded(ticket)
+        self.admission.settle()
         self.under_way += following
         return [ticket.item for ticket in following]
 
@@ -145,7 +144,8 @@ def hang(worker: Worker, backlog: dict[str, int], *, timeout: float) -> float:
         held = [endpoint for endpoint, count in backlog.items() if count]
         for endpoint, quota in worker.admission.allocate(held, worker.now).items():
             for _ in range(min(quota, backlog[endpoint])):
-                backlog[endpoint] -= worker.offer(endpoint, responsiveness=UNRESPONSIVE) is not FULL
+                backlog[endpoint] -= 1
+                worker.offer(endpoint, responsiveness=UNRESPONSIVE)
         for ticket in worker.admission.tick(worker.now)[1]:
             backlog[ticket.item] += 1
     return worker.now
@@ -337,9 +337,11 @@ def test_while_the_slow_bulkhead_is_full_only_endpoints_in_it_wait() -> None:
 def test_hanging_endpoints_leave_slots_to_fast_endpoints() -> None:
     worker = Worker(slots=10)
     worker.make_fast("fast")
-    for number in range(20):
+    number = 0
+    while worker.admission.quotas(1, worker.now).default:
         worker.offer(f"hung{number}")
-    assert worker.free == 2
+        number += 1
+    assert (number, worker.free) == (8, 2)
     assert worker.admission.allocate(["new", "fast"], worker.now) == {"fast": 1}  # half of the free slots
     assert [worker.offer("fast") for _ in range(2)] == [START, START]
     assert worker.free == 0
@@ -353,7 +355,7 @@ def test_endpoints_that_become_slow_lose_their_reserved_slots() -> None:
     assert worker.free == 0
     worker.advance(FAST_WITHIN_SECONDS)
     assert worker.free == 2
-    assert worker.offer("b") is FULL
+    assert worker.admission.quotas(1, worker.now).default == 0, "a claim takes nothing of an endpoint like b"
 
 
 def test_a_finished_attempt_keeps_its_slot_until_it_is_recorded() -> None:
@@ -362,7 +364,7 @@ def test_a_finished_attempt_keeps_its_slot_until_it_is_recorded() -> None:
     [ticket] = worker.under_way
     worker.admission.finish(ticket, answered=True, now=0)
     assert (worker.free, worker.admission.is_idle) == (9, False)
-    worker.admission.recorded(ticket)
+    worker.admission.settle()
     assert (worker.free, worker.admission.is_idle) == (10, True)
 
 
@@ -483,7 +485,6 @@ def test_rate_limited_endpoints_queue_nothing_beyond_their_rate() -> None:
     worker.make_fast("a")
     assert worker.offer("a", rate_limit=10) is START
     assert worker.claimable("a") == 0
-    assert worker.offer("a", rate_limit=10) is FULL
     worker.advance(0.1)
     assert worker.claimable("a") == 1
     assert worker.offer("a", rate_limit=10) is START
@@ -504,7 +505,7 @@ def test_a_rate_limit_holds_over_every_second() -> None:
 def test_a_rate_limit_that_is_lifted_no_longer_counts() -> None:
     worker = Worker()
     worker.make_fast("a", rate_limit=1)
-    assert worker.offer("a", rate_limit=1) is FULL
+    assert worker.claimable("a") == 0
     assert [worker.offer("a") for _ in range(3)] == [START] * 3
     assert worker.admission.seconds_to_token({"a"}, worker.now) is None
 
@@ -644,4 +645,16 @@ def test_endpoints_used_longest_ago_are_forgotten(monkeypatch: pytest.MonkeyPatc
     worker.make_fast("d")
     assert worker.admission.responsiveness("a") is FAST, "it has an attempt in flight"
     worker.finish("a")
+    assert worker.admission.is_idle
+
+
+def test_what_claims_at_the_same_time_take_beyond_the_quota_waits_at_its_endpoint() -> None:
+    worker = Worker(cap=2)
+    worker.make_fast("a")
+    quota = worker.admission.allocate(["a"], worker.now)["a"]
+    offers = [worker.offer("a") for _ in range(2 * quota)]  # two claims that were given the same quota
+    assert offers == [START] * 2 + [QUEUED] * (2 * quota - 2)
+    assert worker.claimable("a") == 0
+    for _ in range(2 * quota):
+        worker.finish("a")
     assert worker.admission.is_idle

@@ -15,7 +15,6 @@ from sendoff.policy.delivery.admission import (
     SLOW_AFTER_SECONDS,
     Admission,
     EndpointFacts,
-    Offer,
     Responsiveness,
     Ticket,
 )
@@ -80,10 +79,8 @@ class AdmissionMachine(RuleBasedStateMachine):
         self.admission.reserve(len(chosen))
         for name in chosen:
             ticket = Ticket(name, self.now + START_WITHIN)
-            offered = self.admission.offer(ticket, ENDPOINTS[name], self.now)
-            assert offered is not Offer.FULL, f"{name} was claimed and has no room"
             self.queued.append(ticket)
-            if offered is Offer.START:
+            if self.admission.offer(ticket, ENDPOINTS[name], self.now):
                 self.start([ticket])
         self.admission.reserve(-len(chosen))
 
@@ -106,7 +103,8 @@ class AdmissionMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.unrecorded)
     @rule()
     def record(self) -> None:
-        self.admission.recorded(self.unrecorded.pop())
+        self.unrecorded.pop()
+        self.admission.settle()
 
     @rule(seconds=st.sampled_from((1, 1, 8, 32, 64, 256, 2560)).map(lambda parts: parts / 128))
     def wait(self, seconds: float) -> None:
