@@ -103,7 +103,7 @@ class Recorder:
             successes, self._successes = self._successes[:SUCCESSES_AT_MOST], self._successes[SUCCESSES_AT_MOST:]
             for group in (successes, self._next_others()):
                 if group:
-                    await self._record(group)
+                    await self._write(group)
                     self._on_recorded(group)
                     count += len(group)
             if not self._closing and len(self._successes) < SUCCESSES_AT_MOST:
@@ -116,7 +116,8 @@ class Recorder:
         self._endpoints_of_others -= Counter(attempt.claim.endpoint.id for attempt in group)
         return group
 
-    async def _record(self, batch: Sequence[FinishedAttempt]) -> None:
+    async def _write(self, batch: Sequence[FinishedAttempt]) -> None:
+        """Record the attempts, however long the database is away; leave out what it does not take."""
         waits = chain(RETRY_SECONDS, repeat(RETRY_SECONDS[-1]))
         while True:
             try:
@@ -129,7 +130,7 @@ class Recorder:
                 _log.exception("record_failed", attempts=len(batch))
                 if len(batch) > 1:  # one row that cannot be written must not take the others with it
                     for attempt in batch:
-                        await self._record([attempt])
+                        await self._write([attempt])
                 return None
 
 
@@ -137,23 +138,27 @@ async def record(context: Context, finished: Sequence[FinishedAttempt]) -> None:
     """Record what attempts came to, with everything that follows for their endpoints.
 
     An attempt whose lease was lost changes nothing: another worker owns its delivery. Raises errors.Unavailable when
-    the database cannot be reached; then nothing is written, and the caller tries again.
+    the database cannot be reached; then nothing is written, and the caller tries again. Once they are written it raises
+    nothing: a second try would find their leases ended, and count them as lost.
     """
     in_order = sorted(finished, key=lambda attempt: attempt.ended_at)
-    recorded = await context.hot.record(
+    written = await context.hot.record(
         [_to_record(attempt) for attempt in in_order],
         now=context.clock.now(),
         failing_at=context.auto_disable.warns_at,
     )
-    ours = [one for one in in_order if (one.claim.delivery.id, one.claim.lease_token) in recorded.claims]
+    ours = [one for one in in_order if (one.claim.delivery.id, one.claim.lease_token) in written.claims]
     if lost := len(finished) - len(ours):
         LEASES_LOST.inc(lost)
         _log.warning("lease_lost", deliveries=lost)
-    _count_attempts(context, ours)
-    by_endpoint = {one: _of_endpoint(one, before, ours) for one, before in recorded.endpoints.items()}
-    dead_lettered = await close_failing_endpoints(context, by_endpoint)
-    _log_attempts(context, ours, dead_lettered)
-    await advance(context, {one.claim.endpoint.id for one in finished if one.claim.endpoint.ordered})
+    try:
+        _count_attempts(context, ours)
+        by_endpoint = {one: _of_endpoint(one, before, ours) for one, before in written.endpoints.items()}
+        dead_lettered = await close_failing_endpoints(context, by_endpoint)
+        _log_attempts(context, ours, dead_lettered)
+        await advance(context, {one.claim.endpoint.id for one in finished if one.claim.endpoint.ordered})
+    except Exception:
+        _log.exception("record_incomplete", attempts=len(ours))
 
 
 def _of_endpoint(endpoint_id: str, before: EndpointBefore, attempts: Sequence[FinishedAttempt]) -> RecordedAttempts:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from sendoff.delivery.pipeline import FinishedAttempt, claim, deliver
-from sendoff.delivery.record import record
+from sendoff.delivery.record import Recorder, record
 from sendoff.endpoint_health.draining import drain_inactive_endpoints
 from sendoff.endpoints import manage as managing
 from sendoff.errors import Unavailable
@@ -183,6 +183,35 @@ async def test_an_endpoint_that_was_not_disabled_when_the_process_died_is_disabl
         await drain_inactive_endpoints(app.context)
         _, found = await look(app, registered.endpoint.id)
         assert {delivery.state for delivery in found} == {DeliveryState.DEAD}
+
+
+@pytest.mark.parametrize("step", ["close_failing_endpoints", "advance"])
+async def test_attempts_are_recorded_once_though_what_follows_fails(
+    database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def count_lost() -> float:
+        return REGISTRY.get_sample_value("sendoff_leases_lost_total") or 0.0
+
+    async def fail(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    done: list[FinishedAttempt] = []
+    async with open_app(database_url) as app:
+        registered = await app.register(receiver.url("/hook"))
+        receiver.program("/hook", 500)
+        accepted = await app.publish(COMPLETED, COMPLETED)
+        failed = await attempt(app, [one for event in accepted for one in event.delivery_ids])
+        lost_before = count_lost()
+        monkeypatch.setattr(f"sendoff.delivery.record.{step}", fail)
+        recorder = Recorder(app.context, done.extend)
+        for one in failed:
+            recorder.add(one)
+        await recorder.close(within=30)
+        endpoint, found = await look(app, registered.endpoint.id)
+    assert done == failed
+    assert endpoint.consecutive_failures == 2
+    assert [delivery.attempt_count for delivery in found] == [1, 1]
+    assert count_lost() == lost_before, "they were recorded under their leases"
 
 
 async def test_dead_letters_are_counted_whatever_made_them(database_url: str, receiver: Receiver) -> None:
