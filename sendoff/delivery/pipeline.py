@@ -33,7 +33,7 @@ from sendoff.policy.delivery.attempt_result import (
     classify_response,
 )
 from sendoff.policy.delivery.decision import Decision, Delivered, HealthEffect, decide
-from sendoff.policy.delivery.retry import DeadLettered, Retry, parse_schedule
+from sendoff.policy.delivery.retry import DeadLettered, Retry
 from sendoff.policy.endpoints.addresses import check_again
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.store.hot.rows import ClaimedDelivery, ClaimedRow, ClaimResult
@@ -169,12 +169,12 @@ async def deliver(context: Context, claimed: Claim) -> FinishedAttempt:
         response = await exchange(context, request, claimed.endpoint)
     except (WireError, SendoffError) as error:
         failure = error.with_traceback(None)  # whose frames would hold the exception that holds them
-    ended_at, own_schedule = context.clock.now(), claimed.endpoint.retry_schedule
+    ended_at = context.clock.now()
     result = classify(response, failure, now=ended_at)
     decision = decide(
         result,
         claimed.attempt_number,
-        schedule=context.schedule if own_schedule is None else parse_schedule(own_schedule),
+        schedule=claimed.endpoint.retry_schedule or context.schedule,
         now=ended_at,
         random_source=context.random_source,
         replayed=claimed.delivery.replay_id is not None,

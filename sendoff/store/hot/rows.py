@@ -11,6 +11,7 @@ import msgspec
 import orjson
 
 from sendoff.policy.delivery.decision import HealthEffect
+from sendoff.policy.delivery.retry import RetrySchedule, parse_schedule
 from sendoff.policy.states import CLAIM_DUE, CLAIM_UPLOAD, RECORD, DeliveryState, EndpointState, ReplayState
 from sendoff.store.engine.batch import json_text, read_time
 from sendoff.store.engine.transitions import found_by
@@ -366,10 +367,10 @@ def _destination(row: Any) -> Destination:
     )
 
 
-def _read_schedule(document: str | None) -> tuple[str, ...] | None:
+def _read_schedule(document: str | None) -> RetrySchedule | None:
     """A JSON array of durations; SQL's null and JSON's both stand for none."""
     waits = None if document is None else orjson.loads(document)
-    return None if waits is None else tuple(waits)
+    return None if waits is None else parse_schedule(tuple(waits))
 
 
 def _event(row: Any) -> EventContent:

@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy import func, update
 from sqlmodel import col, select
 
+from sendoff.policy.delivery.retry import RetrySchedule
 from sendoff.policy.operational_events import OPERATORS
 from sendoff.policy.states import EndpointState, Trigger
 from sendoff.store.engine.database import Transaction
@@ -80,7 +81,7 @@ class Destination:
     last_success_at: datetime | None
     unhealthy_since: datetime | None = None
     ordered: bool = False
-    retry_schedule: tuple[str, ...] | None = None
+    retry_schedule: RetrySchedule | None = None
     timeout_seconds: int | None = None
     max_in_flight: int | None = None
     headers: bytes | None = field(default=None, repr=False)
