@@ -89,6 +89,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         # After a reset the timer of idle connections would keep the connection, and a body that nobody read, for long.
         self._unset_keepalive_if_required()
+        self._cancel_requests()  # those before the last one, of which the framework's class does not know
         self._under_way = ()
 
     def data_received(self, data: bytes) -> None:

@@ -35,10 +35,11 @@ _STREAK_SECONDS = 600.0
 """Failures of one name that are further apart than this do not belong together: the backoff starts again."""
 
 _MOST_NAMES = 10_000
+"""Answers, slow names and failing names that are remembered, of each; the oldest are forgotten beyond it."""
+
 _MAX_ADDRESSES = 64
 """Addresses of a name that are kept, judged and dialed. A hostile answer holds 4,000, of which each costs time in the
 event loop at every connection, and memory; real names have a dozen."""
-"""Answers, slow names and failing names that are remembered, of each; the oldest are forgotten beyond it."""
 
 _HOSTS_FILE = Path("/etc/hosts")
 _NO_SUCH_NAME = {socket.EAI_NONAME, socket.EAI_NODATA, socket.EAI_FAIL, socket.EAI_ADDRFAMILY}

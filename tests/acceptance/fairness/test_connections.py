@@ -82,13 +82,19 @@ def status_of_health(base: str) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def served(_migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def served_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the API of `served` writes its log."""
+    return tmp_path_factory.mktemp("served") / "log"
+
+
+@pytest.fixture(scope="module")
+def served(_migrated_sqlite: Path, served_log: Path) -> Iterator[str]:
     """An API for the tests that leave nothing behind, with limits that they can reach; its base URL."""
-    folder = tmp_path_factory.mktemp("served")
+    folder = served_log.parent
     shutil.copy(_migrated_sqlite, folder / "sendoff.db")
     limits = {"MAX_CONNECTIONS": "300", "MAX_CONNECTIONS_PER_ADDRESS": "250"}
     url = f"sqlite+aiosqlite:///{folder}/sendoff.db"
-    with serving(url, "redis://127.0.0.1:1", folder / "log", **limits) as base:
+    with serving(url, "redis://127.0.0.1:1", served_log, **limits) as base:
         yield base
 
 
@@ -132,6 +138,14 @@ def test_bodies_of_refused_requests_are_not_kept_when_their_connections_are_rese
         eventually_blocking(
             lambda: server.memory_info().rss < before + 40_000_000, within=30, what="the 100 MB of bodies are freed"
         )
+
+
+def test_pipelined_requests_whose_client_leaves_are_no_errors(served: str, served_log: Path) -> None:
+    ask = HEAD % (b"GET", b"/api/v1/webhooks", b"Authorization: Bearer od_live_%b\r\n\r\n" % (b"x" * 32))
+    for _ in range(10):
+        Client(served, ask * 200).reset()
+        assert status_of_health(served) == b"HTTP/1.1 200 OK"
+    assert "Traceback" not in served_log.read_text()
 
 
 def _listener(base: str) -> psutil.Process:
