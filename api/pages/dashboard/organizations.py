@@ -7,6 +7,7 @@ from starlette.responses import Response
 from sendoff.accounts import organizations
 from sendoff.accounts.authentication import SCOPES
 from sendoff.accounts.portal_links import NewPortalLink, create_portal_link
+from sendoff.operators.installation.statistics import Bucket, StatisticsQuery, get_statistics
 from sendoff.operators.queries import list_all_endpoints
 
 from ...http.pagination import decode_cursor, split_page
@@ -40,11 +41,14 @@ async def show(page: PageRequest) -> Response:
 async def _show(page: PageRequest, *, key: str | None = None) -> Response:
     """The organization's page, with the key that was made just now, this once."""
     organization = await organizations.get_organization(page.context, page.parameter("organization_id"))
+    query = StatisticsQuery(organization_id=organization.id, bucket=Bucket.HOUR)
+    (day,) = (await get_statistics(page.context, query)).series
     return page.render(
         "dashboard/organization.html",
         organization=organization,
         keys=await organizations.list_keys(page.context, organization.id),
         endpoints=await list_all_endpoints(page.context, organization_id=organization.id, state=None, limit=_ENDPOINTS),
+        day=day.totals,
         scopes=SCOPES,
         key=key,
     )

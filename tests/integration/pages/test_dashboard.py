@@ -455,6 +455,8 @@ async def test_charts_have_a_table_of_the_same_numbers(api: ApiFixture, operator
     await note_backlog(api.app.context)
     charts = (await operator.open("/dashboard")).text
     assert "data-series=" in charts
+    organization = await operator.open(f"/dashboard/organizations/{api.app.principal.organization_id}")
+    assert "1 event accepted, 1 delivery made; 100 % of 1 attempts succeeded" in organization.text
     assert "Backlog" in charts
     table = (await operator.open("/dashboard?view=table&range=1h")).text
     assert "data-series=" not in table
