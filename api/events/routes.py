@@ -31,6 +31,7 @@ from sendoff.publishing.incoming.cloud_events import CloudEvent, read_cloud_batc
 from sendoff.publishing.incoming.event_bodies import SLICE_BYTES, read_batch, read_event
 from sendoff.publishing.once import KeyedEvent, publish_each_once
 from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
+from sendoff.store.engine.database import ANSWER_SECONDS
 from sendoff.store.tables import Delivery, Event
 
 from ..http.authentication import RequestAuth, admit, context_of, refuse_key_in_url
@@ -144,12 +145,14 @@ def _traced(read: Read, trace: str) -> Read:
 
 async def _publish_read(request: Request, *, read: Read, answer: Answer, in_batch: bool) -> Response:
     if idempotency_key(request) is not None or not _is_small(request):
-        auth = await admit(request, EVENTS_WRITE, limited=False)
+        auth, left = await _admit_publisher(request)
         check_query(request)
         with context_of(request).service(_bodies_in_progress).held(auth.organization_id) as count:
             body = await read_json_bytes(request, count=count)
             events, idempotent = await read(body), await _idempotent(request, auth, body)
-            return await _publish_alone(request, auth, events, idempotent=idempotent, answer=answer, in_batch=in_batch)
+            return await _publish_alone(
+                request, auth, events, idempotent=idempotent, answer=answer, in_batch=in_batch, within=left
+            )
     refuse_key_in_url(request)
     authorization = request.headers.get("authorization")
     bearer_key(authorization)  # without a key nothing is read
@@ -168,7 +171,7 @@ async def _publish_read(request: Request, *, read: Read, answer: Answer, in_batc
 
 async def _publish_cloud_events(request: Request) -> Response:
     """Publish one or a batch: each once for its source and id, or all for the Idempotency-Key if there is one."""
-    auth = await admit(request, EVENTS_WRITE, limited=False)
+    auth, left = await _admit_publisher(request)
     check_query(request)
     in_batch = is_cloud_batch(request.headers)
     with context_of(request).service(_bodies_in_progress).held(auth.organization_id) as count:
@@ -184,14 +187,27 @@ async def _publish_cloud_events(request: Request) -> Response:
         with nullcontext(parent) if tracer is None else _publish_span(request, tracer, parent) as own:
             found = [one if keeps_own and one.event.traceparent else one.within(own) for one in found]
             if idempotent is None:
-                return await _publish_each_once(request, auth, found, in_batch=in_batch)
+                return await _publish_each_once(request, auth, found, in_batch=in_batch, within=left)
             events = [one.event for one in found]
             answer = _answer_each if in_batch else _answer_one
-            return await _publish_alone(request, auth, events, idempotent=idempotent, answer=answer, in_batch=in_batch)
+            return await _publish_alone(
+                request, auth, events, idempotent=idempotent, answer=answer, in_batch=in_batch, within=left
+            )
+
+
+async def _admit_publisher(request: Request) -> tuple[RequestAuth, float]:
+    """Who publishes, and the seconds that are left to commit: those that its authentication took count.
+
+    Those in which the client sends its body do not.
+    """
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    auth = await admit(request, EVENTS_WRITE, limited=False)
+    return auth, ANSWER_SECONDS - (loop.time() - began)
 
 
 async def _publish_each_once(
-    request: Request, auth: RequestAuth, found: Sequence[CloudEvent], *, in_batch: bool
+    request: Request, auth: RequestAuth, found: Sequence[CloudEvent], *, in_batch: bool, within: float
 ) -> Response:
     """Publish those whose source and id are new. A single one that is not is answered as a repetition."""
     answers = await publish_each_once(
@@ -201,6 +217,7 @@ async def _publish_each_once(
         answer=lambda accepted: orjson.dumps(_accepted(accepted)),
         request_id=auth.request_id,
         in_batch=in_batch,
+        within=within,
     )
     EVENTS_ACCEPTED.inc(sum(not one.replayed for one in answers))
     if not in_batch:
@@ -236,6 +253,7 @@ async def _publish_alone(
     idempotent: IdempotentRequest | None,
     answer: Answer,
     in_batch: bool,
+    within: float,
 ) -> Response:
     done: list[AcceptedEvent] = []
 
@@ -251,6 +269,7 @@ async def _publish_alone(
         request_id=auth.request_id,
         idempotent=idempotent,
         in_batch=in_batch,
+        within=within,
     )
     EVENTS_ACCEPTED.inc(len(done))
     return respond(stored)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -77,12 +78,19 @@ async def authenticate(context: Context, authorization: str | None) -> Principal
     Revocation and expiry hold at once in every process, for the key is looked up each time.
     """
     key_hash = hash_bearer_key(authorization)
+    async with answered_in_time():
+        known = await context.service(key_lookups).ask(key_hash)
+    return principal_of(known, now=context.clock.now())
+
+
+@asynccontextmanager
+async def answered_in_time() -> AsyncIterator[asyncio.Timeout]:
+    """Give the block up after ANSWER_SECONDS, and raise Unavailable; yields the timeout, which can be rescheduled."""
     try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            known = await context.service(key_lookups).ask(key_hash)
+        async with asyncio.timeout(ANSWER_SECONDS) as patience:
+            yield patience
     except TimeoutError:
         raise Unavailable("The database did not answer in time; try again in a moment.") from None
-    return principal_of(known, now=context.clock.now())
 
 
 def key_lookups(context: Context) -> Grouping[str, KnownKey | None]:

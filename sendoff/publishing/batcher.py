@@ -31,6 +31,7 @@ from sendoff.publishing.publish import (
     NewEvent,
     Publication,
     accept_one,
+    answered_by,
     check_fan_out,
     check_transformed,
     enqueue_accepted,
@@ -46,7 +47,6 @@ from sendoff.store.queries.endpoints import Subscriber
 from sendoff.store.tables import EventType
 
 _NOT_TAKEN = "The database is too slow for the events that wait; these were not accepted, so try again in a moment."
-_TOO_LATE = "The database did not take the events in time; they may or may not have been accepted."
 
 GATHER_SECONDS = 0.003
 """Seconds of pause after a group of several requests. Longer makes larger groups, and each request waits longer."""
@@ -180,16 +180,13 @@ class PublishBatcher:
         """
         loop = asyncio.get_running_loop()
         key_hash, deadline = hash_bearer_key(authorization), loop.time() + ANSWER_SECONDS
-        try:
-            async with asyncio.timeout_at(deadline):
-                if len(events) == 1 and self._is_quiet and key_hash not in self._never_alone:
-                    alone = await self._accept_one(key_hash, events[0], request_id)
-                    if alone is not None:
-                        return [alone]
-                waiting = _PendingPublish(key_hash, events, request_id, in_batch, loop.create_future(), deadline)
-                return await self._wait_for(waiting)
-        except TimeoutError:
-            raise Unavailable(_TOO_LATE) from None
+        async with answered_by(deadline):
+            if len(events) == 1 and self._is_quiet and key_hash not in self._never_alone:
+                alone = await self._accept_one(key_hash, events[0], request_id)
+                if alone is not None:
+                    return [alone]
+            waiting = _PendingPublish(key_hash, events, request_id, in_batch, loop.create_future(), deadline)
+            return await self._wait_for(waiting)
 
     async def _wait_for(self, waiting: _PendingPublish) -> list[AcceptedEvent]:
         if self._waiting_bytes + waiting.size > WAITING_BYTES_AT_MOST:
@@ -259,12 +256,9 @@ class PublishBatcher:
                 waiting.refuse(own_error)
 
     async def _commit_in_time(self, group: Sequence[_PendingPublish]) -> None:
-        """Commit them by the deadline of the oldest. What is still under way then is rolled back if the server can."""
-        try:
-            async with asyncio.timeout_at(min(waiting.deadline for waiting in group)):
-                await self._commit(group)
-        except TimeoutError:
-            raise Unavailable(_TOO_LATE) from None
+        """Commit them by the deadline of the oldest."""
+        async with answered_by(min(waiting.deadline for waiting in group)):
+            await self._commit(group)
 
     async def _commit(self, group: Sequence[_PendingPublish]) -> None:
         names = {event.type for waiting in group for event in waiting.events}
@@ -306,7 +300,10 @@ class PublishBatcher:
 
     async def _commit_apart(self, waiting: _PendingPublish, publication: Publication) -> None:
         try:
-            async with self.context.service(PublishTurns.of).taken(publication.organization_id, None):
+            async with (
+                answered_by(waiting.deadline),
+                self.context.service(PublishTurns.of).taken(publication.organization_id, None),
+            ):
                 if waiting.outcome.done():  # its client left while others had their turns
                     return
                 accepted = await self._insert_alone(publication)

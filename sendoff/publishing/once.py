@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,7 @@ from sendoff.publishing.publish import (
     NewEvent,
     Publication,
     add_publication,
+    answered_by,
     enqueue_accepted,
     evaluate_before,
     find_refusal,
@@ -38,6 +40,7 @@ async def publish_each_once(
     answer: Callable[[AcceptedEvent], bytes],
     request_id: str | None = None,
     in_batch: bool = False,
+    within: float = ANSWER_SECONDS,
 ) -> list[StoredResponse]:
     """Commit the events whose keys are new, all or none. Returns the answer to each, in their order.
 
@@ -46,12 +49,15 @@ async def publish_each_once(
     """
     requests = {one.key: _request(organization_id, one.key) for one in keyed}
     only = next(iter(requests.values())) if len(requests) == 1 else None
-    async with context.service(PublishTurns.of).taken(organization_id, only):
+    async with (
+        answered_by(asyncio.get_running_loop().time() + within),
+        context.service(PublishTurns.of).taken(organization_id, only),
+    ):
         refusal = await find_refusal(context, organization_id, [one.event for one in keyed], in_batch=in_batch)
         publication = Publication.of(organization_id, [one.event for one in keyed], request_id)
         if refusal is None:
             await evaluate_before(context, publication)
-        async with context.database.write(within=ANSWER_SECONDS) as tx:
+        async with context.database.write() as tx:
             known = await reserve_each(tx, context, requests.values())
             new = {one.key: place for place, one in reversed([*enumerate(keyed)]) if one.key not in known}
             if new and refusal is not None:

@@ -6,14 +6,16 @@ has held ones already (docs/decisions/0013).
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from sendoff.context import Context
 from sendoff.endpoint_health.draining import count_dead_letters
-from sendoff.errors import SendoffError, TooLarge
+from sendoff.errors import SendoffError, TooLarge, Unavailable
 from sendoff.idempotency import IdempotentRequest, StoredResponse, complete, reserve
 from sendoff.ids import new_event_id, new_id
 from sendoff.observability.statistics import Statistics
@@ -39,6 +41,7 @@ from sendoff.store.queries.traffic.deliveries import NewDelivery
 from sendoff.store.queries.traffic.events import NewEventRow
 from sendoff.store.tables import EventTag
 
+_TOO_LATE = "The database did not take the events in time; they may or may not have been accepted."
 _EVERYTHING = Evaluated()
 _LARGE_BYTES = 4_096  # of the data of one request; expressions on less are hardly ever costly
 
@@ -85,18 +88,23 @@ async def publish(
     request_id: str | None = None,
     idempotent: IdempotentRequest | None = None,
     in_batch: bool = False,
+    within: float = ANSWER_SECONDS,
 ) -> StoredResponse:
     """Commit the events with their deliveries, all or none, and return what `answer` makes of them.
 
     With `idempotent`, a repetition returns the first answer instead, decided in the same transaction.
-    Raises UnknownEventType, Invalid, or TooLarge; `in_batch` lets the errors name the index of the event.
+    Raises UnknownEventType, Invalid, TooLarge, or Unavailable after `within` seconds; `in_batch` lets the errors name
+    the index of the event.
     """
-    async with context.service(PublishTurns.of).taken(organization_id, idempotent):
+    async with (
+        answered_by(asyncio.get_running_loop().time() + within),
+        context.service(PublishTurns.of).taken(organization_id, idempotent),
+    ):
         refusal = await find_refusal(context, organization_id, new_events, in_batch=in_batch)
         publication = Publication.of(organization_id, new_events, request_id)
         if refusal is None:
             await evaluate_before(context, publication)
-        async with context.database.write(within=ANSWER_SECONDS) as tx:
+        async with context.database.write() as tx:
             stored = await reserve(tx, context, idempotent) if idempotent else None
             if stored is not None:
                 return stored
@@ -108,6 +116,19 @@ async def publish(
                 await complete(tx, context, idempotent, response)
     enqueue_accepted(context, accepted)
     return response
+
+
+@asynccontextmanager
+async def answered_by(deadline: float) -> AsyncIterator[None]:
+    """Give the block up at `deadline`, a time of the event loop, and raise Unavailable.
+
+    What is then under way in the database is rolled back if the server hears of it.
+    """
+    try:
+        async with asyncio.timeout_at(deadline):
+            yield
+    except TimeoutError:
+        raise Unavailable(_TOO_LATE) from None
 
 
 async def find_refusal(

@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 Transaction = AsyncSession
 """A transaction under way; the functions of this package take it first."""
 
-ANSWER_SECONDS = 5.0
-"""Seconds that a publishing request and its authentication wait for the database at most, before the answer is 503.
-Longer holds callers up when the database is cut off; shorter refuses what a busy one would still have taken."""
+ANSWER_SECONDS = 4.0
+"""Seconds that a publishing request waits for the database, its authentication and its place in line included, before
+the answer is 503. Callers are promised five: the rest is for the process that has to answer hundreds at once. Longer
+holds callers up when the database is cut off; shorter refuses what a busy one would still have taken."""
 
 _DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _UNDEFINED_TABLE = "42P01"

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from api.http import limits
-from sendoff.accounts import organizations
+from sendoff.accounts import authentication, organizations
 from sendoff.accounts.authentication import hash_key
 from sendoff.clock import FakeClock
 from sendoff.endpoints import ping_limits
@@ -99,6 +99,18 @@ async def test_of_a_flood_with_one_key_few_requests_are_admitted_at_once(
         assert (await sqlite_api.get(UNKNOWN)).status_code == 404
         assert (await sqlite_api.delete(UNKNOWN, key=other)).status_code == 404
     assert (await waiting).status_code == 404
+
+
+async def test_a_request_waits_for_others_of_its_key_no_longer_than_for_the_database(
+    sqlite_api: ApiFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those before it may all wait for a database that is cut off."""
+    monkeypatch.setattr(limits, "ADMITTED_AT_ONCE", 1)
+    monkeypatch.setattr(authentication, "ANSWER_SECONDS", 0.05)
+    async with limits.admission_turn(sqlite_api.app.context, hash_key(sqlite_api.key), limited=True):
+        refused = await sqlite_api.delete(UNKNOWN)
+    assert refused.status_code == 503
+    assert "Retry-After" in refused.headers
 
 
 async def test_a_refused_write_never_pings(sqlite_api: ApiFixture, receiver: Receiver) -> None:

@@ -10,9 +10,12 @@ from sqlalchemy import text
 
 from sendoff.accounts import organizations
 from sendoff.errors import Unavailable
+from sendoff.idempotency import StoredResponse
 from sendoff.publishing import batcher
 from sendoff.publishing.batcher import PublishBatcher
-from sendoff.publishing.publish import NewEvent
+from sendoff.publishing.once import KeyedEvent, publish_each_once
+from sendoff.publishing.publish import NewEvent, publish
+from sendoff.publishing.turns import PublishTurns
 from tests.support.app_fixture import ACTOR, AppFixture, open_app
 from tests.support.databases import LiveDatabase, PostgresDatabase, SqliteFile
 from tests.support.polling import eventually
@@ -43,13 +46,16 @@ async def publisher(app: AppFixture) -> tuple[PublishBatcher, str]:
     return PublishBatcher(app.context), f"Bearer {minted.key}"
 
 
+@pytest.mark.parametrize("deliveries_at_most", [batcher.DELIVERIES_AT_MOST, -1], ids=["together", "apart"])
 async def test_what_was_answered_with_an_error_is_not_accepted_later(
-    live: LiveDatabase, monkeypatch: pytest.MonkeyPatch
+    live: LiveDatabase, monkeypatch: pytest.MonkeyPatch, deliveries_at_most: int
 ) -> None:
     """Setup: a lock on deliveries. Timeline: publish, wait for the errors, release the lock, publish once more.
 
-    What this proves: neither the transaction that waited for the lock nor the requests behind it were committed.
+    What this proves: neither a transaction that waited for the lock nor the requests behind it were committed, whether
+    they share one or have their own.
     """
+    monkeypatch.setattr(batcher, "DELIVERIES_AT_MOST", deliveries_at_most)
     monkeypatch.setattr(batcher, "ANSWER_SECONDS", 0.6)
     monkeypatch.setattr(batcher, "LEAST_SECONDS", 0.1)
     async with open_app(live.url) as app:
@@ -68,6 +74,17 @@ async def test_what_was_answered_with_an_error_is_not_accepted_later(
                 )
         await eventually(lambda: _accepts(line, bearer), within=20, what="events are accepted again")
         assert live.query(COUNT) == [("2",)]
+
+
+async def test_waiting_for_others_of_the_organization_counts_as_waiting(sqlite_url: str) -> None:
+    async with open_app(sqlite_url) as app:
+        organization_id = app.principal.organization_id
+        stored, keyed = StoredResponse(202, b""), [KeyedEvent(EVENT, "key")]
+        async with app.context.service(PublishTurns.of).taken(organization_id, None):
+            with pytest.raises(Unavailable, match="in time"):
+                await publish(app.context, organization_id, [EVENT], answer=lambda _: stored, within=0.05)
+            with pytest.raises(Unavailable, match="in time"):
+                await publish_each_once(app.context, organization_id, keyed, answer=lambda _: b"", within=0.05)
 
 
 async def test_more_than_may_wait_is_refused_at_once(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
