@@ -118,6 +118,21 @@ async def release(tx: Transaction, ids: Sequence[str], *, lease_token: str, now:
     )
 
 
+async def release_lease(tx: Transaction, lease_token: str, *, until: datetime, now: datetime) -> None:
+    """Give back all deliveries that were claimed under the lease, which ends at `until`: they are due at `now`."""
+    await execute(
+        tx,
+        f"""
+        UPDATE deliveries SET state = {made_by(RELEASE, DeliveryState.PENDING)},
+            lease_token = NULL, leased_until = NULL, due_at = :now
+        WHERE leased_until = :until AND lease_token = :lease_token AND {found_by(RELEASE)}
+        """,
+        lease_token=lease_token,
+        until=until,
+        now=now,
+    )
+
+
 async def extend_leases(tx: Transaction, leases: Mapping[str, datetime], *, lease_token: str) -> None:
     """Let the leases of claimed deliveries, by their ids, end at these later times."""
     await execute(

@@ -1,0 +1,46 @@
+"""A claim that is committed while its answer is lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sendoff.delivery.pipeline import claim, claim_held
+from sendoff.delivery.unanswered_claims import UnansweredClaims
+from sendoff.errors import Unavailable
+from sendoff.policy.delivery.admission import Quotas
+from tests.support.app_fixture import open_app
+from tests.support.receiver import Receiver
+
+
+@pytest.mark.parametrize("is_held", [False, True], ids=["due", "held"])
+async def test_what_was_claimed_without_an_answer_is_due_again_at_once(
+    database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, *, is_held: bool
+) -> None:
+    """Timeline: claim three deliveries, and lose the answer; give back what has none; claim them once more.
+
+    What this proves: they need not wait for the lease to end, and what another worker claims meanwhile is left to it.
+    """
+    async with open_app(database_url) as app:
+        await app.register(receiver.url("/hook"))
+        ids = [delivery_id for _ in range(3) for event in await app.publish() for delivery_id in event.delivery_ids]
+        [others] = (await claim(app.context, ids[:1])).to_send
+        hot, name = app.context.hot, "claim_held" if is_held else "claim_due"
+        committed = getattr(hot, name)
+
+        async def lost(*given: Any, **options: Any) -> Any:
+            await committed(*given, **options)
+            raise Unavailable("The database cannot be reached; try again in a moment.")
+
+        if is_held:
+            await claim(app.context, ids[1:], quotas=Quotas({}, default=0, unproven=0))
+        with monkeypatch.context() as patched:
+            patched.setattr(hot, name, lost)
+            with pytest.raises(Unavailable):
+                await (claim_held(app.context, {others.endpoint.id: 5}) if is_held else claim(app.context, ids))
+        assert not (await claim(app.context, ids)).to_send
+        await UnansweredClaims.of(app.context).give_back()
+        assert {one.delivery.id for one in (await claim(app.context, ids)).to_send} == set(ids[1:])
+        await UnansweredClaims.of(app.context).give_back()
+        assert not (await claim(app.context, ids)).to_send
