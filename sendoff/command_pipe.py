@@ -13,6 +13,12 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, RedisError, ResponseError
 
+from sendoff.vanished_hosts import descriptor_of, give_up_unacknowledged
+
+_UNACKNOWLEDGED_SECONDS = 2
+"""After so long a connection ends whose other side acknowledges nothing, though replies may take longer. Longer delays
+a failover from a host that has vanished; shorter drops connections in a blip of the network."""
+
 _NOTHING_YET = object()
 
 
@@ -89,6 +95,7 @@ class CommandPipe(asyncio.Protocol):
         self._unanswered = 0
         writer = cast("asyncio.StreamWriter", self._connection._writer)  # noqa: SLF001 - nothing public leads to it
         self._transport = cast("asyncio.Transport", writer.transport)
+        give_up_unacknowledged(descriptor_of(self._transport), _UNACKNOWLEDGED_SECONDS)
         self._transport.set_protocol(self)
 
     async def _wait_for(self, replies: int, seconds: float) -> None:

@@ -25,12 +25,12 @@ from redis.asyncio.connection import (
     SSLConnection,
     UnixDomainSocketConnection,
 )
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.exceptions import RedisError
 
 from sendoff.command_pipe import CommandPipe
 from sendoff.ids import new_id
 from sendoff.redis_cluster import ClusterConnection, ClusterNodes, ClusterSSLConnection
+from sendoff.redis_sentinels import SentinelPool, Sentinels
 from sendoff.server_urls.redis import RedisAddress, parse_redis_url
 from sendoff.settings import Settings
 
@@ -79,7 +79,7 @@ several processes together exceed its bound by more."""
 _JOB_EXPIRES_MS = 600_000
 _JOBS_PER_COMMAND = 100
 _ENQUEUE_TIMEOUT_SECONDS = 2.0
-_TIMEOUTS = {"socket_connect_timeout": 1.0, "socket_timeout": 5.0}
+_TIMEOUTS: dict[str, Any] = {"socket_connect_timeout": 1.0, "socket_timeout": 5.0}
 _log = structlog.get_logger(__name__)
 
 
@@ -253,10 +253,10 @@ def _connection_pool(settings: Settings) -> ConnectionPool:
         return ConnectionPool(connection_class=UnixDomainSocketConnection, path=address.path, **options)
     if address.service is not None:
         of_sentinels = {name: address.options.get(f"sentinel_{name}") for name in login}
-        sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
+        sentinels: Any = Sentinels(  # type: ignore[no-untyped-call]
             address.hosts, sentinel_kwargs={**_TIMEOUTS, **of_sentinels, "ssl": address.tls, **tls}
         )
-        return _SentinelPool(address.service, sentinel, ssl=address.tls, **options)  # type: ignore[no-untyped-call]
+        return SentinelPool(address.service, sentinels, ssl=address.tls, **options)  # type: ignore[no-untyped-call]
     kind = SSLConnection if address.tls else Connection
     if address.is_cluster:
         nodes = ClusterNodes(address.hosts, connection_class=kind, **_TIMEOUTS, **login, **tls)
@@ -273,16 +273,6 @@ def _tls_options(address: RedisAddress, settings: Settings) -> dict[str, Any]:
     own = {} if settings.ca_file is None else {"ssl_ca_certs": str(settings.ca_file)}
     given = {name: value for name, value in address.options.items() if name.startswith("ssl_")}
     return {"ssl_cert_reqs": "required", "ssl_check_hostname": True, **own, **given}
-
-
-class _SentinelPool(SentinelConnectionPool):
-    """Closes the connections to the Sentinels with its own."""
-
-    async def disconnect(self, inuse_connections: bool = True) -> None:  # noqa: FBT001, FBT002 - as in the library
-        await super().disconnect(inuse_connections)
-        if inuse_connections:  # otherwise it only lets go of a former master's
-            for sentinel in self.sentinel_manager.sentinels:
-                await sentinel.aclose()
 
 
 def redis_settings(settings: Settings) -> RedisSettings:

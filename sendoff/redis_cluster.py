@@ -15,6 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
 from sendoff.server_urls.redis import KEY_TAG
+from sendoff.vanished_hosts import first_answer
 
 _ELSEWHERE = ("MOVED ", "ASK ", "CLUSTERDOWN ")
 _SLOT = key_slot(KEY_TAG.encode())
@@ -32,19 +33,20 @@ class ClusterNodes:
 
     async def find_owner(self) -> tuple[str, int]:
         """Host and port of the node that owns the slot of our keys. Raises RedisError when no node knows it."""
-        last: Exception | None = None
-        for node in dict.fromkeys([*self._known, *self._seeds]):
-            try:
-                return await self._ask(node)
-            except (RedisError, OSError, TimeoutError) as error:
-                last = error
-        raise RedisConnectionError(f"No node of the cluster knows who holds the queue: {last}")
+        nodes = list(dict.fromkeys([*self._known, *self._seeds]))
+        try:
+            _, owners = await first_answer(nodes, self._ask, passing=(RedisError, OSError))
+        except (RedisError, OSError) as error:
+            raise RedisConnectionError(f"No node of the cluster knows who holds the queue: {error}") from error
+        self._known = owners
+        return owners[0]
 
     def ask_last(self, node: tuple[str, int]) -> None:
         """Ask every other node first: cut off from its cluster, this one takes itself for the owner still."""
         self._known = [one for one in (*self._known, *self._seeds) if one != node] + [node]
 
-    async def _ask(self, node: tuple[str, int]) -> tuple[str, int]:
+    async def _ask(self, node: tuple[str, int]) -> list[tuple[str, int]]:
+        """The owner of our slot, and then all nodes that own any, by what this one says."""
         connection = self._connection_class(host=node[0], port=node[1], **self._options)
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
@@ -55,8 +57,7 @@ class ClusterNodes:
         owners = {(start, end): _address(master, node) for start, end, master, *_ in ranges}
         for (start, end), owner in owners.items():
             if start <= _SLOT <= end:
-                self._known = [owner, *owners.values()]
-                return owner
+                return [owner, *owners.values()]
         raise RedisConnectionError("slots of the cluster are assigned to no node")
 
 

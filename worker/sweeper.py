@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from redis.exceptions import RedisError
 from sendoff.clock import seconds_to_next
 from sendoff.command_pipe import CommandPipe
 from sendoff.delivery.sweep import sweep
+from sendoff.delivery.unanswered_claims import UnansweredClaims
 from sendoff.errors import Unavailable
 from sendoff.ids import new_id
 from sendoff.observability.metrics import REDIS_UP
@@ -43,7 +45,13 @@ SWEEP_LAG, SWEEP_LAG_UNDER_LOAD = timedelta(seconds=2), timedelta(seconds=8)
 LONGEST_WITHOUT_SWEEP_SECONDS = 5.0
 """After this a worker sweeps without being elected: Redis's keys expire by a wall clock that may be set back."""
 
-_REDIS_TIMEOUT_SECONDS = 1.0
+MISTRUST_SECONDS = 10.0
+"""For so long after Redis was away, workers find what is due themselves. Publishers and consumers notice later than the
+sweeper that it is back, or that another server is its master, and what was enqueued meanwhile is lost. Longer costs
+each worker a query each second; shorter lets such deliveries wait for SWEEP_LAG."""
+
+_PATIENCE_SECONDS = 0.5  # what is due waits for so long, in each second in which Redis says nothing
+_REDIS_TIMEOUT_SECONDS = 2.0  # to connect, through a Sentinel perhaps, and again to answer
 _ELECTION_KEY = "sendoff:sweep"
 
 
@@ -63,28 +71,35 @@ class _QueueStatus:
 
 async def run_sweeps(context: Context, dispatcher: Dispatcher, deliveries: ConsumerSupervisor) -> None:
     """Sweep until cancelled, and pass admission the number of workers that share the endpoints' caps."""
-    pipe = CommandPipe(context.redis)
+    queue = _QueueWatch(context)
     try:
-        await _sweep_regularly(context, dispatcher, deliveries, pipe)
+        await _sweep_regularly(context, dispatcher, deliveries, queue)
     finally:
-        await pipe.close()
+        await queue.close()
 
 
 async def _sweep_regularly(
-    context: Context, dispatcher: Dispatcher, deliveries: ConsumerSupervisor, pipe: CommandPipe
+    context: Context, dispatcher: Dispatcher, deliveries: ConsumerSupervisor, queue: _QueueWatch
 ) -> None:
     local = replace(context, queue=LocalQueue(context, dispatcher))
-    name = new_id()
-    swept_at = float("-inf")
+    swept_at = away_at = float("-inf")
     while True:
         overdue = context.clock.monotonic() - swept_at > LONGEST_WITHOUT_SWEEP_SECONDS
-        status = await _ask_redis(context, pipe, name)
+        status = await queue.look()
         REDIS_UP.set(status is not None)
-        if status is not None:
+        now = context.clock.monotonic()
+        if status is None:
+            away_at = now
+        else:
             dispatcher.admission.set_workers(status.workers)
-        if status is None or overdue or status.is_elected:
-            swept_at = context.clock.monotonic()
-            if status is None or deliveries.is_unhealthy:
+        with suppress(Unavailable):
+            await UnansweredClaims.of(context).give_back()
+        if status is None or now - away_at < MISTRUST_SECONDS:
+            swept_at = now
+            await _sweep(local, timedelta(0))
+        elif overdue or status.is_elected:
+            swept_at = now
+            if deliveries.is_unhealthy:
                 await _sweep(local, timedelta(0))
             elif status.is_behind:
                 await _sweep(local, SWEEP_LAG_UNDER_LOAD)
@@ -93,8 +108,38 @@ async def _sweep_regularly(
         await asyncio.sleep(seconds_to_next(SWEEP_SECONDS, asyncio.get_running_loop().time()))
 
 
+class _QueueWatch:
+    """Asks Redis for the status of the queue. Belongs to one task."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._pipe = CommandPipe(context.redis)
+        self._name = new_id()
+        self._asking: asyncio.Task[_QueueStatus | None] | None = None
+
+    async def look(self) -> _QueueStatus | None:
+        """The status, with this worker counted as alive; None when Redis does not answer at once.
+
+        A question that is not answered yet goes on, for connecting may take longer: its answer is the next look's.
+        """
+        if self._asking is None:
+            self._asking = asyncio.create_task(_ask_redis(self._context, self._pipe, self._name))
+        await asyncio.wait([self._asking], timeout=_PATIENCE_SECONDS)
+        if not self._asking.done():
+            return None
+        asked, self._asking = self._asking, None
+        return asked.result()
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait([self._asking])
+        await self._pipe.close()
+
+
 async def _ask_redis(context: Context, pipe: CommandPipe, name: str) -> _QueueStatus | None:
-    """The status, with this worker counted as alive; None when Redis cannot be reached."""
+    """The status, after this worker is counted as alive; None when Redis cannot be reached."""
     now, key = context.clock.now().timestamp(), context.settings.redis_key
     workers_key = key(WORKERS_KEY)
     commands: list[tuple[str | float, ...]] = [

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import struct
 import time
@@ -19,6 +18,7 @@ import asyncpg
 import structlog
 
 from sendoff.server_urls.database import Host, driver_url, hosts_of
+from sendoff.vanished_hosts import descriptor_of, give_up_unacknowledged, set_option
 
 CONNECT_SECONDS = 5.0
 """The longest that connecting may take, all hosts of a URL together."""
@@ -27,14 +27,14 @@ COMMAND_SECONDS = 60.0
 """The longest that a command may take. A server that is cut off says nothing, and TCP believes in it for hours."""
 
 NEXT_HOST_SECONDS = 0.5
-"""How long the next host of a URL waits for the one before it to answer. Longer delays a failover from a host that has
-vanished; shorter opens connections that are not needed when a server is slow to accept."""
+"""How long the next host of a URL waits for the one before it to answer, and a standby until it is asked again. Longer
+delays a failover from a host that has vanished; shorter opens connections that are not needed when a server is slow to
+accept."""
 
 _UNACKNOWLEDGED_SECONDS = 3
 """The kernel gives up a connection whose other side has acknowledged nothing for so long: its host has vanished, or the
 link. A server that is slow acknowledges all the same. Longer delays a failover; shorter drops connections in a blip."""
 
-_QUIET_SECONDS = 1  # after so long without traffic, and then each second, the kernel asks whether the other is there
 _CHECK_CLIENT = "SET client_connection_check_interval = '1s'"
 _CLOSE_SECONDS = 1.0
 _LINGER_NOT = struct.pack("ii", 1, 0)
@@ -49,12 +49,8 @@ class PostgresConnection(asyncpg.Connection):  # type: ignore[misc]
     def __init__(self, protocol: Any, transport: Any, *rest: Any) -> None:
         super().__init__(protocol, transport, *rest)
         self.opened_at = time.monotonic()
-        self._descriptor = _descriptor_of(transport)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
-            self._set(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_SECONDS * 1000)
-            self._set(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _QUIET_SECONDS)
-            self._set(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _QUIET_SECONDS)
-            self._set(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._descriptor = descriptor_of(transport)
+        give_up_unacknowledged(self._descriptor, _UNACKNOWLEDGED_SECONDS)
 
     def get_reset_query(self) -> str:
         """Nothing: single statements leave nothing behind, and the default costs a round trip after each."""
@@ -64,7 +60,7 @@ class PostgresConnection(asyncpg.Connection):  # type: ignore[misc]
         # asyncpg calls this for a command that timed out or was cancelled. Its own would ask the server to cancel and
         # wait for that, which a server that is cut off never hears. What the kernel still holds for such a server must
         # not arrive there later.
-        self._set(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        set_option(self._descriptor, socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
         self.terminate()
         for waiter in waiters:
             if waiter is not None and not waiter.done():
@@ -74,12 +70,6 @@ class PostgresConnection(asyncpg.Connection):  # type: ignore[misc]
         """Within a transaction: outside of one, a pooler may answer each half of the look-up from another server."""
         async with self.transaction():
             await super().set_type_codec(typename, **options)
-
-    def _set(self, level: int, option: int, value: int | bytes) -> None:
-        if self._descriptor is None:
-            return
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._descriptor)) as same:
-            same.setsockopt(level, option, value)
 
 
 class Connector:
@@ -177,21 +167,22 @@ class Connector:
         return connection
 
     async def _connect_to_one_of_several(self, options: Mapping[str, Any]) -> PostgresConnection:
-        """Of the URL's hosts, the first that will do. One that does not answer only delays the next.
+        """Of the URL's hosts, the first that will do. While one does not answer, the others are asked again and again.
 
         The driver asks one after the other: one that has vanished would take all the time that connecting may take.
         """
-        waiting, under_way = deque(self._hosts), dict[asyncio.Task[PostgresConnection], Host]()
+        to_ask, under_way = deque(self._hosts), dict[asyncio.Task[PostgresConnection], Host]()
         error: BaseException = OSError("the URL names no host")
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                while waiting or under_way:
-                    if waiting:
-                        host = waiting.popleft()
+                while to_ask or under_way:
+                    if to_ask:
+                        host = to_ask.popleft()
                         connecting = asyncpg.connect(self._url, **{**options, "host": host[0], "port": host[1]})
                         under_way[asyncio.ensure_future(connecting)] = host
-                    pause = NEXT_HOST_SECONDS if waiting else None
-                    done, _ = await asyncio.wait(under_way, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+                    done, _ = await asyncio.wait(
+                        under_way, timeout=NEXT_HOST_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                    )
                     for task in done:
                         host = under_way.pop(task)
                         failure = task.exception()
@@ -199,6 +190,8 @@ class Connector:
                             self._ask_first(host)
                             return task.result()
                         error = failure
+                    if not done and not to_ask:  # one that refused, as a standby does, may be the primary by now
+                        to_ask.extend(one for one in self._hosts if one not in under_way.values())
         finally:
             for task in under_way:
                 task.cancel()
@@ -214,11 +207,3 @@ def _drop(connecting: asyncio.Task[PostgresConnection]) -> None:
     """Close a connection that was made for nothing."""
     if not connecting.cancelled() and connecting.exception() is None:
         connecting.result().terminate()
-
-
-def _descriptor_of(transport: Any) -> int | None:
-    """The number of the transport's socket, if it is one on TCP."""
-    found = transport.get_extra_info("socket")
-    if found is None or found.family not in (socket.AF_INET, socket.AF_INET6):
-        return None
-    return int(found.fileno())

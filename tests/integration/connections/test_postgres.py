@@ -7,17 +7,20 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 
 from sendoff.errors import Unavailable
 from sendoff.server_urls.database import check_database_url
+from sendoff.store.engine import postgres_connections
 from sendoff.store.engine.database import Database, migrate
+from sendoff.store.engine.postgres_connections import Connector
 from tests.support.pgbouncer import PROGRAM, PgBouncer
+from tests.support.polling import eventually
 from tests.support.ports import free_port
 from tests.support.postgres import FAST, PostgresServer, system_binaries
 from tests.support.tls import Authority
@@ -93,6 +96,42 @@ async def test_a_host_that_does_not_answer_keeps_nobody_from_the_next(tcp_server
             await database.ping()
         finally:
             await database.close()
+
+
+async def test_a_standby_is_asked_again_while_another_host_does_not_answer(
+    tcp_server: tuple[PostgresServer, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Setup: the former primary says nothing, the standby takes no writes. Timeline: the standby is promoted.
+
+    What this proves: who was connecting meanwhile need not wait until connecting to the former primary has failed.
+    """
+    server, port = tcp_server
+    if int(server.execute("SHOW server_version_num")) < 140_000:
+        pytest.skip("before PostgreSQL 14 the driver tells standbys apart, and no other server that is read-only")
+    monkeypatch.setattr(postgres_connections, "NEXT_HOST_SECONDS", 0.05)
+    refusals: list[BaseException] = []
+    connect = asyncpg.connect
+
+    async def noted(*given: Any, **options: Any) -> Any:
+        try:
+            return await connect(*given, **options)
+        except asyncpg.TargetServerAttributeNotMatched as refusal:
+            refusals.append(refusal)
+            raise
+
+    monkeypatch.setattr(asyncpg, "connect", noted)
+    await asyncio.to_thread(server.create_database, "promoted")
+    await asyncio.to_thread(server.execute, "ALTER DATABASE promoted SET default_transaction_read_only = on")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hosts = f"127.0.0.1:{silent.getsockname()[1]},127.0.0.1:{port}"
+        url = f"postgres://postgres@{hosts}/promoted?target_session_attrs=read-write"
+        connector = Connector(check_database_url(url), prepared_statements="on", longest_life=60)
+        connecting = asyncio.create_task(connector.connect())
+        await eventually(lambda: len(refusals) > 1, within=4, what="the standby refuses, and is asked again")
+        await asyncio.to_thread(server.execute, "ALTER DATABASE promoted RESET default_transaction_read_only")
+        connection = await connecting
+        assert connection.get_settings().default_transaction_read_only == "off"
+        await connector.close(connection)
 
 
 def test_a_migration_goes_to_the_first_host_that_takes_writes(tcp_server: tuple[PostgresServer, int]) -> None:
@@ -210,8 +249,7 @@ async def test_everything_works_through_a_pooler(
             assert tuple(row) == (number, [1])
 
     try:
-        with ThreadPoolExecutor(1) as pool:
-            pool.submit(migrate, pooler.url).result()
+        await asyncio.to_thread(migrate, pooler.url)
         await asyncio.gather(*(use(number) for number in range(40)))
         await asyncio.gather(*(database.check_schema() for database in databases))
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -140,9 +141,10 @@ async def test_a_user_needs_the_keys_of_the_queue_alone(servers: Servers) -> Non
 
 
 async def test_behind_sentinel_the_new_master_is_found_after_a_failover(servers: Servers, tmp_path: Path) -> None:
-    """Setup: a master, a replica and one Sentinel. Timeline: kill the master.
+    """Setup: a master, a replica and one Sentinel. Timeline: kill the master; then ask a Sentinel first that is silent.
 
-    What this proves: the same client writes to the replica once that has been promoted, and so does arq's own.
+    What this proves: the same client writes to the replica once that has been promoted, and so does arq's own;
+    a Sentinel that takes connections and says nothing keeps nobody from the next.
     """
     master, replica, sentinel = free_port(), free_port(), free_port()
     plain = {"save": "", "bind": "127.0.0.1"}
@@ -185,6 +187,12 @@ async def test_behind_sentinel_the_new_master_is_found_after_a_failover(servers:
         await eventually(enqueued, within=20, what="jobs reach the new master")
     await queue.close()
     assert await works(url)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent_first = url.replace("//", f"//127.0.0.1:{silent.getsockname()[1]},")
+        async with connected(silent_first) as client:
+            pipe = CommandPipe(client)
+            assert await pipe.run([("GET", "after")], seconds=4) == [b"1"]  # the silent one would take five
+            await pipe.close()
 
 
 @pytest.fixture
