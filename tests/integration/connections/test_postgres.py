@@ -228,14 +228,18 @@ async def test_a_transaction_that_takes_too_long_is_unavailable_and_its_connecti
         await database.close()
 
 
+@pytest.fixture(params=["session", "transaction"])
+def pooler(empty_postgres_url: str, servers_directory: Path, request: pytest.FixtureRequest) -> Iterator[PgBouncer]:
+    """PgBouncer in that mode, before an empty database."""
+    started = PgBouncer(servers_directory, empty_postgres_url, pool_mode=request.param)
+    started.start()
+    yield started
+    started.stop()
+
+
 @pytest.mark.skipif(PROGRAM is None, reason="pgbouncer is not installed here")
-@pytest.mark.parametrize("pool_mode", ["session", "transaction"])
-async def test_everything_works_through_a_pooler(
-    empty_postgres_url: str, servers_directory: Path, pool_mode: str
-) -> None:
+async def test_everything_works_through_a_pooler(pooler: PgBouncer) -> None:
     """Forty clients share four connections, in which a named statement of one would be another's error."""
-    pooler = PgBouncer(servers_directory, empty_postgres_url, pool_mode=pool_mode)
-    pooler.start()
     databases = [Database.open(pooler.url) for _ in range(2)]
 
     async def use(number: int) -> None:
@@ -255,4 +259,3 @@ async def test_everything_works_through_a_pooler(
     finally:
         for database in databases:
             await database.close()
-        pooler.stop()
