@@ -13,7 +13,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, RedisError, ResponseError
 
-from sendoff.vanished_hosts import descriptor_of, give_up_unacknowledged
+from sendoff.connections.vanished_hosts import descriptor_of, give_up_unacknowledged
 
 _UNACKNOWLEDGED_SECONDS = 2
 """After so long a connection ends whose other side acknowledges nothing, though replies may take longer. Longer delays

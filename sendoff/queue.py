@@ -28,9 +28,9 @@ from redis.asyncio.connection import (
 from redis.exceptions import RedisError
 
 from sendoff.command_pipe import CommandPipe
+from sendoff.connections.redis_cluster import ClusterConnection, ClusterNodes, ClusterSSLConnection
+from sendoff.connections.redis_sentinels import SentinelPool, Sentinels
 from sendoff.ids import new_id
-from sendoff.redis_cluster import ClusterConnection, ClusterNodes, ClusterSSLConnection
-from sendoff.redis_sentinels import SentinelPool, Sentinels
 from sendoff.server_urls.redis import RedisAddress, parse_redis_url
 from sendoff.settings import Settings
 

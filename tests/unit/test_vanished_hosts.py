@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from sendoff import vanished_hosts
-from sendoff.vanished_hosts import first_answer
+from sendoff.connections import vanished_hosts
+from sendoff.connections.vanished_hosts import first_answer
 
 
 class Servers:

@@ -17,8 +17,8 @@ from typing import Any, Literal
 import asyncpg
 import structlog
 
+from sendoff.connections.vanished_hosts import descriptor_of, give_up_unacknowledged, set_option
 from sendoff.server_urls.database import Host, driver_url, hosts_of
-from sendoff.vanished_hosts import descriptor_of, give_up_unacknowledged, set_option
 
 CONNECT_SECONDS = 5.0
 """The longest that connecting may take, all hosts of a URL together."""

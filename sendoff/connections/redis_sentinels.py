@@ -7,7 +7,7 @@ from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnec
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from sendoff.vanished_hosts import first_answer
+from sendoff.connections.vanished_hosts import first_answer
 
 
 class Sentinels(Sentinel):

@@ -14,8 +14,8 @@ from redis.crc import key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
+from sendoff.connections.vanished_hosts import first_answer
 from sendoff.server_urls.redis import KEY_TAG
-from sendoff.vanished_hosts import first_answer
 
 _ELSEWHERE = ("MOVED ", "ASK ", "CLUSTERDOWN ")
 _SLOT = key_slot(KEY_TAG.encode())
