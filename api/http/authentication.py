@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from sendoff.accounts.authentication import Principal, answered_in_time, authenticate, hash_bearer_key
+from sendoff.accounts.authentication import Principal, authenticate, hash_bearer_key
 from sendoff.audit import Actor
 from sendoff.context import Context
 from sendoff.errors import Unauthenticated
@@ -50,15 +50,14 @@ async def admit(request: Request, scope: str, *, limited: bool) -> RequestAuth:
     """Authenticate a key that carries `scope`; `limited` counts the request as a write of key and organization.
 
     Raises Unauthenticated, then MissingScope, then RateLimited, which comes first for a key with too many writes at
-    once, and Unavailable when the database does not answer. Without Redis a write is not counted.
+    once. Without Redis a write is not counted.
     """
     refuse_key_in_url(request)
     context = context_of(request)
     authorization = request.headers.get("authorization")
     key_hash = hash_bearer_key(authorization)
-    async with answered_in_time() as patience, admission_turn(context, key_hash, limited=limited):
+    async with admission_turn(context, key_hash, limited=limited):
         principal = await authenticate(context, authorization)
-        patience.reschedule(None)  # what follows does not wait for the database
         principal.require(scope)
         if limited:
             refused_writers = context.service(RefusedWriters.of)

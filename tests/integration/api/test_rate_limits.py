@@ -101,14 +101,14 @@ async def test_of_a_flood_with_one_key_few_requests_are_admitted_at_once(
     assert (await waiting).status_code == 404
 
 
-async def test_a_request_waits_for_others_of_its_key_no_longer_than_for_the_database(
+async def test_a_publisher_waits_for_others_of_its_key_no_longer_than_for_the_database(
     sqlite_api: ApiFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those before it may all wait for a database that is cut off."""
     monkeypatch.setattr(limits, "ADMITTED_AT_ONCE", 1)
     monkeypatch.setattr(authentication, "ANSWER_SECONDS", 0.05)
-    async with limits.admission_turn(sqlite_api.app.context, hash_key(sqlite_api.key), limited=True):
-        refused = await sqlite_api.delete(UNKNOWN)
+    async with limits.admission_turn(sqlite_api.app.context, hash_key(sqlite_api.key), limited=False):
+        refused = await sqlite_api.post("/api/v1/events", {}, headers={"Idempotency-Key": "1"})
     assert refused.status_code == 503
     assert "Retry-After" in refused.headers
 
