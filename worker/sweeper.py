@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -92,8 +91,7 @@ async def _sweep_regularly(
             away_at = now
         else:
             dispatcher.admission.set_workers(status.workers)
-        with suppress(Unavailable):
-            await UnansweredClaims.of(context).give_back()
+        await _give_back(context)
         if status is None or now - away_at < MISTRUST_SECONDS:
             swept_at = now
             await _sweep(local, timedelta(0))
@@ -156,6 +154,15 @@ async def _ask_redis(context: Context, pipe: CommandPipe, name: str) -> _QueueSt
         return None
     oldest = min((float(score) / 1000 for found in of_queues[1::2] for score in found[1:]), default=now)
     return _QueueStatus(workers, elected is not None, sum(of_queues[::2]), now - oldest)
+
+
+async def _give_back(context: Context) -> None:
+    try:
+        await UnansweredClaims.of(context).give_back()
+    except Unavailable:
+        pass  # it is tried again in a second
+    except Exception:
+        _log.exception("sweep_failed")
 
 
 async def _sweep(context: Context, lag: timedelta) -> None:
