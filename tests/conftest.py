@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.support.postgres import PostgresServer
 from tests.support.receiver import Receiver
+from tests.support.shell import Shell
 from tests.support.tls import Authority
 from tests.support.valkey import ValkeyServer
 from tests.support.watchdog import watched
@@ -28,12 +29,18 @@ os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "support" / "authority
 settings.register_profile("sendoff", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("sendoff")
 
+_LONG = {"acceptance", "browser", "cli", "docs", "simulation"}
+"""The folders of tests that take longest, which begin first; within them and among the others the order is random."""
+
 _TEMPLATE = "sendoff_template"
 _numbers = count(1)
 _standstills: list[str] = []
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # What is left for the end is short then, and no process of the run waits long for the last test of another.
+    items.sort(key=lambda item: _LONG.isdisjoint(item.path.parts))
     for item in items:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             item.obj = watched(item.obj, _reporter(item.nodeid))
@@ -65,6 +72,14 @@ def servers_directory() -> Iterator[Path]:
     directory.chmod(0o755)
     yield directory
     shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def shell() -> Iterator[Shell]:
+    """Where commands are run, and servers started, without importing everything again."""
+    running = Shell()
+    yield running
+    running.close()
 
 
 @pytest.fixture(scope="session")

@@ -9,13 +9,10 @@ from pathlib import Path
 import pytest
 
 from sendoff.store.engine.database import migrate
-from tests.integration.cli.conftest import shell
-from tests.integration.cli.shell import Shell
 from tests.support.databases import LiveDatabase, PostgresDatabase, SqliteFile
 from tests.support.installation import QUICK, Installation, open_installation
 from tests.support.postgres import PostgresServer
-
-__all__ = ["shell"]
+from tests.support.shell import Shell
 
 Install = Callable[..., Installation]
 

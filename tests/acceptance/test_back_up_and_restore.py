@@ -17,12 +17,12 @@ import pytest
 
 from sendoff.store.engine.database import migrate
 from tests.acceptance.conftest import Install
-from tests.integration.cli.shell import Shell
 from tests.support.databases import LiveDatabase, PostgresDatabase, SqliteFile
 from tests.support.installation import PATIENT, Installation
 from tests.support.polling import eventually_blocking
 from tests.support.postgres import PostgresServer, system_binaries
 from tests.support.processes import ROOT
+from tests.support.shell import Shell
 
 PAGE = (ROOT / "docs" / "how-to" / "back-up-and-restore.md").read_text()
 LOGGED = {**PATIENT, "LOG_FORMAT": "json", "LOG_ATTEMPTS": "all"}

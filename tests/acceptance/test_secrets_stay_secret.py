@@ -33,12 +33,12 @@ from tests.acceptance.secrecy import (
     unseal,
 )
 from tests.integration.cli.installation import LOOPBACK, Installation, read_process
-from tests.integration.cli.shell import Shell
 from tests.integration.dialbird.issuer import AUDIENCE, ISSUER, Issuer
 from tests.integration.uploads.contacts import valid_contacts
 from tests.support.polling import eventually_blocking
 from tests.support.ports import free_port
 from tests.support.receiver_process import ReceiverProcess
+from tests.support.shell import Shell
 
 SCOPES = ["uploads:write", "uploads:read", "webhooks:manage", "events:write", "operator", "api:webhooks"]
 LISTS = ["dead-letters", "replays", "deliveries", "endpoints", "audit"]

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.integration.cli.shell import Shell
 from tests.support.consistency_check import ConsistencyReport, check_consistency
 from tests.support.databases import LiveDatabase
 from tests.support.polling import eventually_blocking
 from tests.support.ports import free_port
 from tests.support.receiver_process import ReceiverProcess
 from tests.support.servers import Server
+from tests.support.shell import Shell
 from tests.support.stepped_clock import SteppedClock
 from tests.support.tenants import Tenant, open_tenant
 from tests.support.valkey import ValkeyServer
@@ -187,7 +187,9 @@ class Installation:
         return self._new_server(f"api{port}", "api", "--port", str(port))
 
     def _new_server(self, name: str, *program: str) -> Server:
-        return Server([*self._through, *program], self.environment, self.directory / f"{name}.log")
+        command = [*self._through, *program]
+        shell = None if self._through else self._shell
+        return Server(command, self.environment, self.directory / f"{name}.log", shell=shell)
 
     def _counts(self) -> dict[str, int]:
         rows = self.database.query("SELECT state, count(*) FROM deliveries GROUP BY state")

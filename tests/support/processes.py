@@ -8,7 +8,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.support.shell import ForkedProcess
 
 ROOT = Path(__file__).parents[2]
 """The checkout; `python -m tests.…` works from there."""
@@ -26,7 +29,7 @@ def start(command: Sequence[str | Path], **options: Any) -> subprocess.Popen[byt
     return subprocess.Popen([str(part) for part in command], preexec_fn=_die_with_parent, **options)
 
 
-def stop(process: subprocess.Popen[bytes], *, signum: int = signal.SIGTERM, within: float = 10) -> int:
+def stop(process: subprocess.Popen[bytes] | ForkedProcess, *, signum: int = signal.SIGTERM, within: float = 10) -> int:
     """Tell the process to end, kill it if it has not after `within` seconds, and give its exit code."""
     if process.poll() is None:
         process.send_signal(signum)
@@ -37,7 +40,7 @@ def stop(process: subprocess.Popen[bytes], *, signum: int = signal.SIGTERM, with
         process.wait()
     if process.stdout is not None:
         process.stdout.close()
-    return process.returncode
+    return process.wait()
 
 
 def _die_with_parent() -> None:

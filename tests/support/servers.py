@@ -9,8 +9,10 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from tests.support.processes import ROOT, start, stop
+from tests.support.shell import ForkedProcess, Shell
 
 _READY_WITHIN_SECONDS = 60
 
@@ -26,26 +28,31 @@ class Server:
         *,
         python: Sequence[str] = (sys.executable,),
         folder: Path = ROOT,
+        shell: Shell | None = None,
     ) -> None:
-        """`program`: what follows `python -m`, in `folder`."""
+        """`program`: what follows `python -m`, in `folder`; forked off the shell, if given, instead of started anew."""
         self._program = program
         self._python = python
         self._folder = folder
         self._environment = environment
         self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._shell = shell
+        self._process: subprocess.Popen[bytes] | ForkedProcess | None = None
         self._ready = -1
 
     def launch(self) -> None:
         """Start it; call it from the main thread."""
         self._ready, announcing = os.pipe()
+        with self._log.open("ab") as log:
+            self._process = self._start(log, announcing)
+        os.close(announcing)
+
+    def _start(self, log: IO[bytes], announcing: int) -> subprocess.Popen[bytes] | ForkedProcess:
+        if self._shell is not None:
+            return self._shell.start(self._program, self._environment, output=log.fileno(), ready=announcing)
         command = [*self._python, "-m", *self._program]
         environment = {**self._environment, "SENDOFF_READY_FD": str(announcing)}
-        with self._log.open("ab") as log:
-            self._process = start(
-                command, cwd=self._folder, env=environment, stdout=log, stderr=log, pass_fds=[announcing]
-            )
-        os.close(announcing)
+        return start(command, cwd=self._folder, env=environment, stdout=log, stderr=log, pass_fds=[announcing])
 
     def wait_until_ready(self) -> None:
         """Wait until it says that it works. Fails when it ends or takes too long instead."""

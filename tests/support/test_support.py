@@ -15,6 +15,7 @@ import httpx
 import pytest
 import redis.asyncio
 
+from tests.support import watchdog
 from tests.support.exchange import Reply
 from tests.support.polling import eventually
 from tests.support.ports import free_port
@@ -234,12 +235,16 @@ async def test_eventually_gives_the_first_true_value_and_fails_at_its_deadline()
         await eventually(never, within=0.05, what="a miracle")
 
 
-async def test_the_watchdog_fails_a_test_that_blocks_the_loop_and_names_the_culprit() -> None:
+async def test_the_watchdog_fails_a_test_that_blocks_the_loop_and_names_the_culprit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watchdog, "NOTICED_SECONDS", 0.2)
+    monkeypatch.setattr(watchdog, "FORBIDDEN_SECONDS", 0.4)
     reports: list[tuple[float, str]] = []
 
     async def blocks() -> None:
         await asyncio.sleep(0)
-        time.sleep(6)  # noqa: ASYNC251 - the very thing to be noticed
+        time.sleep(1.5)  # noqa: ASYNC251 - the very thing to be noticed
 
     with pytest.raises(AssertionError, match=r"stood still for \d+\.\d s(.|\n)*time\.sleep"):
         await _in_a_loop_of_its_own(watched(blocks, lambda seconds, culprit: reports.append((seconds, culprit)))())

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from tests.integration.cli.installation import LOOPBACK, running
-from tests.integration.cli.shell import Shell
 from tests.support.receiver_process import ReceiverProcess
+from tests.support.shell import Shell
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,12 @@ from tests.acceptance.fairness.attacks_on_surfaces import (
     small_uploads,
 )
 from tests.acceptance.fairness.parties import Measured, attacking, measure, open_party
-from tests.integration.cli.shell import Shell
 from tests.support.databases import LiveDatabase, PostgresDatabase, SqliteFile
 from tests.support.installation import STEADY, Installation, open_installation
 from tests.support.latency import note
 from tests.support.polling import eventually_blocking
 from tests.support.postgres import PostgresServer
+from tests.support.shell import Shell
 
 SLOWER_AT_MOST = 10
 FREE_SECONDS = {"list": 1.5, "publish": 2.5, "upload": 4.0, "delivery": 4.0, "processing": 8.0}

@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from tests.support.polling import eventually_blocking
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from tests.support.processes import ROOT, start, stop
+from tests.support.shell import ForkedProcess, Shell
 
 
 def environment(database_url: str, redis_url: str, **settings: str) -> dict[str, str]:
@@ -33,12 +34,18 @@ def environment(database_url: str, redis_url: str, **settings: str) -> dict[str,
 
 
 @contextmanager
-def serving(database_url: str, redis_url: str, log: Path, **settings: str) -> Iterator[str]:
-    """The process on a free port; its base URL. It must end with 0 on SIGTERM."""
+def serving(
+    database_url: str, redis_url: str, log: Path, shell: Shell | None = None, /, **settings: str
+) -> Iterator[str]:
+    """The process on a free port, forked off the shell if given; its base URL. It must end with 0 on SIGTERM."""
     port = free_port()
-    command = [sys.executable, "-m", "api", "--port", str(port)]
+    program, variables = ["api", "--port", str(port)], environment(database_url, redis_url, **settings)
+    process: subprocess.Popen[bytes] | ForkedProcess
     with log.open("wb") as errors:
-        process = start(command, cwd=ROOT, env=environment(database_url, redis_url, **settings), stderr=errors)
+        if shell is None:
+            process = start([sys.executable, "-m", *program], cwd=ROOT, env=variables, stderr=errors)
+        else:
+            process = shell.start(program, variables, output=errors.fileno())
     base = f"http://127.0.0.1:{port}"
 
     def is_up() -> bool:
@@ -55,9 +62,22 @@ def serving(database_url: str, redis_url: str, log: Path, **settings: str) -> It
         stop(process, signum=signal.SIGKILL)
 
 
-def refusal(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "api", "--port", str(free_port()), *options]
-    return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=60, check=False)
+Refusal = Callable[..., str]
+
+
+@pytest.fixture
+def refusal(shell: Shell, tmp_path: Path) -> Refusal:
+    """Starts it where it must refuse to, and gives what it says."""
+
+    def refused(*options: str, **variables: str) -> str:
+        log = tmp_path / "refusal"
+        with log.open("wb") as file:
+            ended = shell.start(["api", "--port", str(free_port()), *options], variables, output=file.fileno())
+            assert ended.wait(60) == 1, log.read_text()
+        assert "Traceback" not in log.read_text()
+        return log.read_text()
+
+    return refused
 
 
 def test_it_starts_without_redis_serves_and_ends_on_sigterm(sqlite_url: str, tmp_path: Path) -> None:
@@ -86,22 +106,19 @@ def test_it_starts_without_redis_serves_and_ends_on_sigterm(sqlite_url: str, tmp
     ],
 )
 def test_it_refuses_to_start_with_a_sentence_and_exit_code_1(
-    sqlite_url: str, tmp_path: Path, settings: dict[str, str], expected: str
+    sqlite_url: str, tmp_path: Path, settings: dict[str, str], expected: str, refusal: Refusal
 ) -> None:
     settings = {name: value.format(tmp=tmp_path) for name, value in settings.items()}
-    ended = refusal(**environment(database_url=sqlite_url, redis_url="redis://127.0.0.1:1", **settings))
-    assert ended.returncode == 1
-    assert expected in ended.stderr
-    assert "Traceback" not in ended.stderr
+    assert expected in refusal(**environment(database_url=sqlite_url, redis_url="redis://127.0.0.1:1", **settings))
 
 
-def test_a_server_that_has_no_such_database_is_a_sentence_without_the_password(postgres_server: PostgresServer) -> None:
+def test_a_server_that_has_no_such_database_is_a_sentence_without_the_password(
+    postgres_server: PostgresServer, refusal: Refusal
+) -> None:
     url = postgres_server.url("none").replace("postgres@", "postgres:s3cret@")
-    ended = refusal(**environment(url, "redis://127.0.0.1:1"))
-    assert ended.returncode == 1
-    assert "database cannot be reached" in ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert "s3cret" not in ended.stderr
+    said = refusal(**environment(url, "redis://127.0.0.1:1"))
+    assert "database cannot be reached" in said
+    assert "s3cret" not in said
 
 
 def test_told_to_end_it_says_that_it_is_not_ready_and_accepts_until_proxies_have_noticed(
@@ -129,15 +146,10 @@ def test_told_to_end_it_says_that_it_is_not_ready_and_accepts_until_proxies_have
             stop(process, signum=signal.SIGKILL)
 
 
-def test_a_port_in_use_is_a_sentence_and_exit_code_1(sqlite_url: str, tmp_path: Path) -> None:
-    with serving(sqlite_url, "redis://127.0.0.1:1", tmp_path / "log") as base:
-        command = [sys.executable, "-m", "api", "--port", base.rpartition(":")[2]]
-        variables = environment(sqlite_url, "redis://127.0.0.1:1")
-        ended = subprocess.run(
-            command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=60, check=False
-        )
-    assert (ended.returncode, "address already in use" in ended.stderr) == (1, True)
-    assert "Traceback" not in ended.stderr
+def test_a_port_in_use_is_a_sentence_and_exit_code_1(sqlite_url: str, refusal: Refusal) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        options = ("--port", str(taken.getsockname()[1]))
+        assert "address already in use" in refusal(*options, **environment(sqlite_url, "redis://127.0.0.1:1"))
 
 
 def test_sigterm_during_start_up_ends_it(tmp_path: Path) -> None:
@@ -190,11 +202,13 @@ async def speak_in_turn(base: str, requests: list[bytes]) -> list[bytes]:
     return heads
 
 
-def test_malformed_http_and_large_heads_are_answered_in_the_envelope(sqlite_url: str, tmp_path: Path) -> None:
+def test_malformed_http_and_large_heads_are_answered_in_the_envelope(
+    sqlite_url: str, tmp_path: Path, shell: Shell
+) -> None:
     endless = b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"X-A: " + b"a" * (LARGEST_HEAD_BYTES + 300_000)
     many = b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"X-A: b\r\n" * 50_000
     fine = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-A: " + b"a" * 30_000 + b"\r\n\r\n"
-    with serving(sqlite_url, "redis://127.0.0.1:1", tmp_path / "log") as base:
+    with serving(sqlite_url, "redis://127.0.0.1:1", tmp_path / "log", shell) as base:
         for request, status in ((b"nonsense\r\n\r\n", b"400"), (endless, b"431"), (many, b"431"), (fine, b"200")):
             answer = asyncio.run(speak(base, request))
             head, _, body = answer.partition(b"\r\n\r\n")
@@ -226,14 +240,16 @@ def test_an_offered_upgrade_is_ignored_wherever_its_head_is_cut() -> None:
         assert passed == head.replace(b"Upgrade:", b"X-Ignor:").replace(b"UPGRADE:", b"X-Ignor:"), cut
 
 
-def test_a_malformed_request_is_answered_once_and_without_a_stack_trace(sqlite_url: str, tmp_path: Path) -> None:
+def test_a_malformed_request_is_answered_once_and_without_a_stack_trace(
+    sqlite_url: str, tmp_path: Path, shell: Shell
+) -> None:
     start = b"POST /api/v1/events HTTP/1.1\r\nHost: x\r\n"
     chunked = start + b"Authorization: Bearer od_live_%b\r\n%bTransfer-Encoding: chunked"
     head = chunked % (b"A" * 32, b"")
     bodies = [head + b"\r\n\r\n" + broken for broken in (b"zz\r\n", b"-1\r\n", b"f" * 20 + b"\r\n", b"2\r\n{}x")]
     queued = b"GET /api/v1/webhooks HTTP/1.1\r\nHost: x\r\n\r\n" * 3 + b"nonsense\r\n\r\n"
     log = tmp_path / "log"
-    with serving(sqlite_url, "redis://127.0.0.1:1", log) as base:
+    with serving(sqlite_url, "redis://127.0.0.1:1", log, shell) as base:
         for request in (*bodies, chunked % (b"", b"Idempotency-Key: 1\r\n") + b"\r\n\r\nzz\r\n", queued):
             answer = asyncio.run(speak(base, request))
             assert answer.startswith(b"HTTP/1.1 400"), (request, answer)
@@ -261,10 +277,7 @@ async def _never_called(_scope: object, _receive: object, _send: object) -> None
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", ""])
-def test_outside_loopback_the_base_of_links_to_a_folder_must_be_set(host: str) -> None:
-    ended = refusal(
-        "--host", host, **environment("sqlite://", "redis://127.0.0.1:1", STORAGE_URL="file:///tmp/uploads")
-    )
-    assert ended.returncode == 1
-    assert ended.stderr.startswith("The API cannot start: SENDOFF_PUBLIC_URL is missing")
-    assert "Traceback" not in ended.stderr
+def test_outside_loopback_the_base_of_links_to_a_folder_must_be_set(host: str, refusal: Refusal) -> None:
+    variables = environment("sqlite://", "redis://127.0.0.1:1", STORAGE_URL="file:///tmp/uploads")
+    said = refusal("--host", host, **variables)
+    assert said.startswith("The API cannot start: SENDOFF_PUBLIC_URL is missing")

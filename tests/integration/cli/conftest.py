@@ -7,17 +7,9 @@ import pytest
 
 from tests.integration.cli.installation import Installation
 from tests.integration.cli.seeded import Seeded, seed
-from tests.integration.cli.shell import Shell
+from tests.support.shell import Shell
 
 Install = Callable[[dict[str, str]], Installation]
-
-
-@pytest.fixture(scope="session")
-def shell() -> Iterator[Shell]:
-    """Where commands are run."""
-    running = Shell()
-    yield running
-    running.close()
 
 
 @pytest.fixture

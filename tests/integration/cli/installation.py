@@ -15,9 +15,9 @@ from typing import Any
 
 import httpx
 
-from tests.integration.cli.shell import Shell
 from tests.support.polling import eventually_blocking
 from tests.support.processes import ROOT, start
+from tests.support.shell import Shell
 
 LOOPBACK = {"SENDOFF_DANGEROUSLY_ALLOW_NETWORKS": "127.0.0.0/8", "SENDOFF_DANGEROUSLY_ALLOW_HTTP": "true"}
 """The settings under which a receiver of a test can be registered."""
@@ -115,12 +115,6 @@ def running(data: Path, settings: Mapping[str, str], shell: Shell, *arguments: s
         assert_nothing_runs_in(data)
     finally:
         installation.kill()
-
-
-def run_sendoff(*arguments: str | Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """A command, run to its end."""
-    command = [*_SENDOFF, *(str(argument) for argument in arguments)]
-    return subprocess.run(command, cwd="/", env=dict(environment), capture_output=True, text=True, timeout=120)
 
 
 def environment_without_settings() -> dict[str, str]:

@@ -18,7 +18,7 @@ from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
 from sendoff.settings import load
 from sendoff.store.tables import Attempt, DeadLetter, Delivery, Endpoint
 from tests.integration.cli.installation import environment_without_settings
-from tests.integration.cli.shell import Shell
+from tests.support.shell import Shell
 
 URLS = (
     "https://hooks.customer-with-a-long-name.example/webhooks/orders/production",

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from sendoff.accounts.organizations import create_organization
-from tests.integration.cli.shell import Shell
 from tests.support.app_fixture import ACTOR, open_app
 from tests.support.mail_server import MailServer, mail_server
 from tests.support.receiver import Receiver
+from tests.support.shell import Shell
 
 PAGE = (Path(__file__).parents[3] / "docs/how-to/alerts.md").read_text()
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)

@@ -12,9 +12,9 @@ import pytest
 
 from tests.integration.cli.conftest import Install
 from tests.integration.cli.installation import LOOPBACK, Installation, running
-from tests.integration.cli.shell import Shell
 from tests.support.polling import eventually_blocking
 from tests.support.receiver_process import ReceiverProcess
+from tests.support.shell import Shell
 
 CUSTOMER_SCOPES = ["uploads:write", "uploads:read", "webhooks:manage"]
 

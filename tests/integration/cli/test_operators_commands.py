@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.integration.cli.seeded import URLS, Seeded, run
-from tests.integration.cli.shell import Shell
+from tests.support.shell import Shell
 
 
 def read(shell: Shell, seeded: Seeded, *arguments: str, code: int = 0, **more: str) -> Any:

@@ -15,10 +15,10 @@ import pytest
 from sendoff.verify import SCHEMES, verify
 from tests.integration.cli.installation import LOOPBACK, Installation, environment_without_settings, running
 from tests.integration.cli.listener import Listener
-from tests.integration.cli.shell import Shell
 from tests.support.polling import eventually_blocking
 from tests.support.ports import free_port
 from tests.support.receiver_process import ReceiverProcess
+from tests.support.shell import Shell
 
 PATIENCE_SECONDS = 60
 

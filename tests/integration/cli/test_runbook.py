@@ -11,10 +11,10 @@ from pathlib import Path
 from sqlalchemy import text
 
 from api.pages.dashboard.surface import NAVIGATION
-from tests.integration.cli.shell import Shell
 from tests.support.app_fixture import open_app
 from tests.support.processes import ROOT
 from tests.support.receiver import Receiver
+from tests.support.shell import Shell
 
 PAGE = (ROOT / "docs" / "how-to" / "runbook.md").read_text()
 COMMANDS = [line for block in re.findall(r"^```sh\n(.*?)^```", PAGE, re.M | re.S) for line in block.splitlines()]

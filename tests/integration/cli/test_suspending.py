@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cli.shell import Shell
+from tests.support.shell import Shell
 
 
 @pytest.fixture

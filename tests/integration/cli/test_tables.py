@@ -18,8 +18,8 @@ import pytest
 from sendoff.cli.terminal.tables import Column, render
 from tests.integration.cli.installation import environment_without_settings
 from tests.integration.cli.seeded import Seeded, run, seed
-from tests.integration.cli.shell import Shell
 from tests.support.polling import eventually_blocking
+from tests.support.shell import Shell
 
 LISTS = (
     ("deliveries", "list"),

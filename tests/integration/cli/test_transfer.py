@@ -12,7 +12,7 @@ from sendoff.settings import load
 from sendoff.store.queries import endpoints
 from tests.integration.cli.installation import environment_without_settings
 from tests.integration.cli.seeded import Seeded, run
-from tests.integration.cli.shell import Shell
+from tests.support.shell import Shell
 
 SEAL = "s" * 40
 

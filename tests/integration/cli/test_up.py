@@ -21,10 +21,10 @@ from tests.integration.cli.installation import (
     read_process,
     running,
 )
-from tests.integration.cli.shell import Shell
 from tests.support.polling import eventually_blocking
 from tests.support.ports import free_port
 from tests.support.receiver_process import ReceiverProcess
+from tests.support.shell import Shell
 
 KEY_SCOPES = ("webhooks:manage", "events:write")
 

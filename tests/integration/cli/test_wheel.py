@@ -14,9 +14,13 @@ import httpx
 import pytest
 
 import sendoff
+from tests.integration.cli.installation import assert_nothing_runs_in
+from tests.integration.cli.test_demo import temporary
 from tests.support.polling import eventually_blocking
 from tests.support.ports import free_port
 from tests.support.processes import ROOT, start, stop
+
+__all__ = ["temporary"]
 
 # -S leaves out site-packages, and with it the checkout that is installed there; dependencies come by PYTHONPATH.
 PYTHON = [sys.executable, "-S"]
@@ -78,12 +82,22 @@ def test_the_source_distribution_makes_the_same_wheel(wheel: Path, tmp_path: Pat
         assert all(first.read(name) == second.read(name) for name in first.namelist())
 
 
-def test_the_demo_runs_from_an_empty_directory(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_the_demo_runs_from_an_empty_directory_and_leaves_nothing(
+    tmp_path: Path, temporary: Path, environment: dict[str, str]
+) -> None:
+    # A real installation's settings must not be touched by it.
+    real = {"SENDOFF_DATABASE_URL": "postgresql+asyncpg://real/one", "SENDOFF_REDIS_URL": "redis://real"}
+    variables = environment | real | {"TMPDIR": str(temporary)}
     done = subprocess.run(
-        command("demo"), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240, check=False
+        command("demo"), cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert not list(tmp_path.iterdir())
+    for shown in ("ping", "upload.created", "1000/1000", "upload.completed", "attempt 6 of 6", "retries_exhausted"):
+        assert shown in done.stdout
+    assert "All of it happened" in done.stdout
+    assert done.stderr == ""
+    assert_nothing_runs_in(temporary)
+    assert not [*temporary.iterdir(), *tmp_path.iterdir()]
 
 
 def test_web_and_worker_run_from_an_empty_directory(
