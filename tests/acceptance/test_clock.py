@@ -38,7 +38,8 @@ def test_a_clock_that_jumps_forward_and_back_delays_nothing(database: LiveDataba
 
 
 @mostly_sqlite
-@pytest.mark.parametrize("offset", [pytest.param(HOUR, marks=pytest.mark.chaos), -HOUR])
+@pytest.mark.chaos
+@pytest.mark.parametrize("offset", [HOUR, -HOUR])
 def test_deliveries_of_a_killed_worker_are_taken_over_after_a_clock_jump(
     database: LiveDatabase, install: Install, offset: int
 ) -> None:

@@ -12,10 +12,12 @@ from sendoff.delivery.pipeline import claim, claim_held, deliver, release
 from sendoff.delivery.record import record
 from sendoff.delivery.sweep import sweep
 from sendoff.ids import new_id
+from sendoff.maintenance.clock_skew import repair_future_times
 from sendoff.policy.delivery.admission import Quotas
 from sendoff.policy.delivery.decision import HealthEffect
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing.publish import NewEvent
+from sendoff.settings import LONGEST_ENDPOINT_TIMEOUT_SECONDS
 from sendoff.store.hot.rows import AttemptRecord
 from sendoff.store.queries import endpoints
 from sendoff.store.queries.traffic import deliveries, delivery_history
@@ -52,6 +54,19 @@ async def test_a_claim_can_be_taken_over_when_its_lease_ends_and_not_before(
         async with app.transaction() as tx:
             taken_over, owned = ((claimed.delivery.id, claimed.lease_token) for claimed in (first, second))
             assert await deliveries.lock_leased(tx, [taken_over, owned]) == {owned}
+
+
+async def test_a_lease_that_lies_in_the_future_since_the_clock_was_set_back_is_shortened(
+    database_url: str, receiver: Receiver
+) -> None:
+    async with open_app(database_url) as app:
+        ids = await publish_some(app, receiver, 1)
+        [first] = (await claim(app.context, ids)).to_send
+        app.clock.advance(-3600)
+        assert [await repair_future_times(app.context) for _ in range(2)] == [1, 0]
+        app.clock.advance(app.context.settings.lease_for(LONGEST_ENDPOINT_TIMEOUT_SECONDS))
+        [second] = (await claim(app.context, ids)).to_send
+        assert second.delivery.id == first.delivery.id
 
 
 async def test_a_released_claim_is_due_at_once(database_url: str, receiver: Receiver) -> None:

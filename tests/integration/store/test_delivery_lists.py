@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -16,6 +18,7 @@ from sendoff.store.queries.installation.overview import prefer_indexes
 from sendoff.store.queries.traffic import delivery_history
 from sendoff.store.queries.traffic.delivery_history import DeliveryFilter, scan_page
 from sendoff.store.tables import Delivery, Endpoint, Event, Organization
+from tests.support.postgres import PostgresServer
 
 BEGIN = datetime(2026, 4, 24, tzinfo=UTC)
 STEP = timedelta(hours=1)
@@ -193,12 +196,27 @@ class OldRow(Row):
         return DeliveryState.DEAD if self.number in (QUIET + 1, QUIET + 2, QUIET + 3) else DeliveryState.DELIVERED
 
 
-@pytest.fixture
-async def long_history(postgres_url: str) -> AsyncIterator[Database]:
-    opened = Database.open(postgres_url)
-    await fill(opened, [OldRow(number) for number in range(HISTORY)])
-    async with opened.write() as tx:
+@pytest.fixture(scope="module")
+def long_history_url(_migrated_postgres: PostgresServer) -> Iterator[str]:
+    """A database for tests that only read."""
+    url = _migrated_postgres.create_database("long_history", template="sendoff_template")
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, fill_and_analyze(url)).result()
+    yield url
+    _migrated_postgres.drop_database("long_history")
+
+
+async def fill_and_analyze(url: str) -> None:
+    database = Database.open(url)
+    await fill(database, [OldRow(number) for number in range(HISTORY)])
+    async with database.write() as tx:
         await tx.execute(text("ANALYZE"))
+    await database.close()
+
+
+@pytest.fixture
+async def long_history(long_history_url: str) -> AsyncIterator[Database]:
+    opened = Database.open(long_history_url)
     yield opened
     await opened.close()
 
