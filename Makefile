@@ -10,14 +10,17 @@ setup: $(VENV)/.ready
 
 $(VENV)/.ready: requirements/dev.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # pip compiles on one core
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
 demo: setup
 	$(BIN)/sendoff demo
 
-test: lint types layers audit tests
+# The static checks compute on one core while the tests, which mostly wait, have begun.
+test: lint
+	$(MAKE) --no-print-directory -j 2 tests types layers audit
 
 # Writes bench/RESULTS.md; `.venv/bin/python -m bench --help` and `-m bench.traffic --help` have parts of it.
 bench: setup
@@ -70,7 +73,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 
 types: setup
-	$(BIN)/mypy
+	nice $(BIN)/mypy
 
 layers: setup
 	$(BIN)/lint-imports
