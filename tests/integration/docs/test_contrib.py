@@ -119,7 +119,7 @@ def test_the_chart_renders_what_kubernetes_takes(autoscaling: str, tmp_path: Pat
         "ConfigMap": 1,
         "Deployment": 3,
         "Job": 1,
-        "NetworkPolicy": 1,
+        "NetworkPolicy": 2,
         "PodDisruptionBudget": 2,
         "PodMonitor": 2,
         "Service": 1,
@@ -163,6 +163,20 @@ def test_the_chart_consumes_nothing_unless_asked_to() -> None:
         for document in yaml.safe_load_all(_render())
         if document
     }
+
+
+@pytest.mark.parametrize("replicas", [0, 1])
+def test_the_chart_opens_brokers_ports_to_the_pods_that_consume_alone(replicas: int) -> None:
+    brokers = set(yaml.safe_load((CHART / "values.yaml").read_text())["networkPolicy"]["brokerPorts"])
+    opened = {
+        (document["spec"]["podSelector"]["matchLabels"].get("app.kubernetes.io/component"), port["port"])
+        for document in yaml.safe_load_all(_render(f"consume.replicas={replicas}"))
+        if document and document["kind"] == "NetworkPolicy"
+        for rule in document["spec"]["egress"]
+        for port in rule["ports"]
+    }
+    expected = {("consume", port) for port in brokers} if replicas else set()
+    assert {(component, port) for component, port in opened if port in brokers} == expected
 
 
 def test_the_chart_is_of_this_version() -> None:
