@@ -134,7 +134,7 @@ def serve() -> int:
         settings = _with_public_url(settings, options.host, options.port)
         asyncio.run(_check(settings))
     except SendoffError as error:
-        sys.stderr.write(f"The API cannot start: {error.message}\n")
+        sys.stderr.write(f"The API cannot start: {error}\n")
         return 1
     app = create_app(settings)
 
