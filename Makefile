@@ -49,6 +49,7 @@ client-tools: setup
 	cp $(TOOLS)/package.json $(TOOLS)/package-lock.json .tools/
 	-cd .tools && npm ci --no-audit --no-fund --ignore-scripts
 	-GOBIN=$(CURDIR)/.tools/bin go install github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen@v2.8.2
+	-GOBIN=$(CURDIR)/.tools/bin go install github.com/caddyserver/caddy/v2/cmd/caddy@v2.10.2
 	-mvn -q dependency:copy -Dartifact=org.openapitools:openapi-generator-cli:7.25.0 -DoutputDirectory=$(CURDIR)/.tools
 
 # Kafka's own jars, for tests/acceptance/test_brokers.py; needs Java and Maven.
