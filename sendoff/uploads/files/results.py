@@ -93,10 +93,8 @@ def write_results(
 
 def neutralize(cell: str) -> str:
     """The cell with an apostrophe in front of what a spreadsheet would take for a formula."""
-    if cell[:1] in _FORMULA_STARTS and not _PLAIN_NUMBER(cell):
-        text = cell.lstrip("".join(_FORMULA_STARTS))
-        return "'" + cell[: len(cell) - len(text)] + _INNER_FORMULA.sub(r"\1'", text)
-    return _INNER_FORMULA.sub(r"\1'", cell)
+    mark = "'" if cell[:1] in _FORMULA_STARTS and not _PLAIN_NUMBER(cell) else ""
+    return mark + _INNER_FORMULA.sub(r"\1'", cell)
 
 
 def _valid_rows(table: CsvTable, progress: Progress) -> Iterator[tuple[list[str], PhoneNumber]]:
