@@ -17,7 +17,7 @@ from uuid import uuid4
 import asyncpg
 import uvloop
 
-from bench.floor.commands import Commands
+from bench.floor.commands import RedisCommands
 
 QUEUE = "arq:queue"
 JOB = "arq:job:"
@@ -30,7 +30,7 @@ _CONNECTIONS = 4
 class Accepting:
     """What all connections share."""
 
-    def __init__(self, urls: list[str], jobs: Commands) -> None:
+    def __init__(self, urls: list[str], jobs: RedisCommands) -> None:
         self._urls = cycle(urls)
         self._jobs = jobs
         self.idle: asyncio.LifoQueue[asyncpg.prepared_stmt.PreparedStatement] = asyncio.LifoQueue()
@@ -57,7 +57,7 @@ def event_id(delivery_id: str) -> bytes:
     return delivery_id[:28].encode()
 
 
-class Connection(asyncio.Protocol):
+class LeanConnection(asyncio.Protocol):
     """One connection with one request at a time."""
 
     def __init__(self, accepting: Accepting) -> None:
@@ -90,11 +90,11 @@ def _ignore(_reply: Any) -> None:
 
 async def _serve(port: str, postgres: str, valkey: str, receiver_port: str, *hosts: str) -> None:
     urls = [f"http://{host}:{receiver_port}/hook" for host in hosts]
-    accepting = Accepting(urls, await Commands.connect(valkey, _ignore))
+    accepting = Accepting(urls, await RedisCommands.connect(valkey, _ignore))
     for _ in range(_CONNECTIONS):
         connection = await asyncpg.connect(host=postgres, user="postgres", database="sendoff")
         accepting.idle.put_nowait(await connection.prepare(_ACCEPT))
-    server = await asyncio.get_running_loop().create_server(lambda: Connection(accepting), "127.0.0.1", int(port))
+    server = await asyncio.get_running_loop().create_server(lambda: LeanConnection(accepting), "127.0.0.1", int(port))
     await server.serve_forever()
 
 

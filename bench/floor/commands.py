@@ -9,7 +9,7 @@ from typing import Any, cast
 import hiredis
 
 
-class Commands(asyncio.Protocol):
+class RedisCommands(asyncio.Protocol):
     """One connection."""
 
     def __init__(self, on_reply: Callable[[Any], None]) -> None:
@@ -18,7 +18,7 @@ class Commands(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     @classmethod
-    async def connect(cls, path: str, on_reply: Callable[[Any], None]) -> Commands:
+    async def connect(cls, path: str, on_reply: Callable[[Any], None]) -> RedisCommands:
         """Connect to the Unix socket at `path`."""
         _, commands = await asyncio.get_running_loop().create_unix_connection(lambda: cls(on_reply), path)
         return commands

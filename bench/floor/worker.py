@@ -22,7 +22,7 @@ import asyncpg
 import uvloop
 
 from bench.floor.api import JOB, QUEUE, event_id
-from bench.floor.commands import Commands
+from bench.floor.commands import RedisCommands
 
 _CLAIM = """
     UPDATE deliveries SET state = 'in_flight', lease_token = $2, leased_until = $3
@@ -45,10 +45,10 @@ class Working:
     def __init__(self) -> None:
         self.claims: asyncio.LifoQueue[asyncpg.prepared_stmt.PreparedStatement] = asyncio.LifoQueue()
         self.records: asyncpg.prepared_stmt.PreparedStatement
-        self.jobs: Commands
+        self.jobs: RedisCommands
         self._waits = 0
         self._started: list[bytes] = []
-        self._idle: dict[tuple[str, int], list[Exchange]] = defaultdict(list)
+        self._idle: dict[tuple[str, int], list[LeanExchange]] = defaultdict(list)
         self._answered: list[tuple[UUID, UUID]] = []
         self._recording = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -95,7 +95,7 @@ class Working:
             f"Content-Length: {len(body)}\r\n\r\n",
         ]
         place = url.hostname or "", url.port or 80
-        exchange = self._idle[place].pop() if self._idle[place] else await Exchange.connect(*place)
+        exchange = self._idle[place].pop() if self._idle[place] else await LeanExchange.connect(*place)
         answer = await exchange.send("\r\n".join(head).encode() + body)
         self._idle[place].append(exchange)
         if answer.startswith(b"HTTP/1.1 200"):
@@ -112,7 +112,7 @@ class Working:
         self._recording = False
 
 
-class Exchange(asyncio.Protocol):
+class LeanExchange(asyncio.Protocol):
     """A connection to a receiver, whose answers come in one piece."""
 
     def __init__(self) -> None:
@@ -120,7 +120,7 @@ class Exchange(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     @classmethod
-    async def connect(cls, host: str, port: int) -> Exchange:
+    async def connect(cls, host: str, port: int) -> LeanExchange:
         _, exchange = await asyncio.get_running_loop().create_connection(cls, host, port)
         return exchange
 
@@ -138,7 +138,7 @@ class Exchange(asyncio.Protocol):
 
 async def _work(postgres: str, valkey: str) -> None:
     working = Working()
-    working.jobs = await Commands.connect(valkey, working.replied)
+    working.jobs = await RedisCommands.connect(valkey, working.replied)
     for _ in range(_CONNECTIONS):
         # A claim may be lost with the database server, as the product's may (docs/decisions/0023).
         connection = await _connect(postgres, synchronous_commit="off")
