@@ -18,6 +18,7 @@ import uvicorn
 from starlette.datastructures import State
 from starlette.types import ASGIApp
 
+from sendoff.clock import choose_wake_up_times
 from sendoff.endpoints.listening import EventFeed
 from sendoff.errors import BadSettings, SendoffError
 from sendoff.observability.logging import configure_logging, log_dangers
@@ -122,6 +123,7 @@ def serve() -> int:
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
     disable_core_dumps()
+    choose_wake_up_times()
     keep_arenas_few()
     make_files_private()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import time
 from datetime import UTC, datetime, timedelta
@@ -93,12 +94,28 @@ class FakeClock:
         self._monotonic += seconds
 
 
+_WAKE_UP_OFFSETS = 60.0
+"""Seconds over which processes spread their wake-ups: the longest interval at which many loops work. Shorter, and what
+is done every minute, such as purging, bunches within that time of the minute."""
+
+_wake_up_offset = 0.0
+
+
+def choose_wake_up_times() -> None:
+    """Let this process wake up at other times than the others of its host, whose event loops have the same clock.
+
+    Called once, when a process starts; without it, as in tests, loops wake up at whole multiples of their interval.
+    """
+    global _wake_up_offset  # noqa: PLW0603 - of the process, as its clock is
+    _wake_up_offset = random.random() * _WAKE_UP_OFFSETS  # noqa: S311 - no secret
+
+
 def seconds_to_next(every: float, now: float) -> float:
     """Seconds to sleep until a time that all loops with this interval share, by the event loop's time `now`.
 
     So a process that has nothing to do wakes up once for all of them. Between half the interval and one and a half.
     """
-    left = every - now % every
+    left = every - (now - _wake_up_offset) % every
     return left if left >= every / 2 else left + every
 
 

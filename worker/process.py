@@ -11,6 +11,7 @@ import structlog
 import uvloop
 
 from sendoff import settings
+from sendoff.clock import choose_wake_up_times
 from sendoff.context import Context
 from sendoff.errors import BadSettings, SendoffError, Unavailable
 from sendoff.observability.logging import configure_logging, log_dangers
@@ -32,6 +33,7 @@ _DATABASE_WAIT_SECONDS = 1.0
 def run() -> int:
     """Work until SIGTERM or SIGINT. Returns 1, with a sentence on standard error, when that is not possible."""
     disable_core_dumps()
+    choose_wake_up_times()
     keep_arenas_few()
     make_files_private()
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sendoff.clock import FakeClock, seconds_to_next
+from sendoff.clock import FakeClock, choose_wake_up_times, seconds_to_next
 from sendoff.store.hot.rows import WorkAtHand
 from sendoff.work_search import WorkSearch
 
@@ -52,6 +52,17 @@ async def test_a_sweep_that_leaves_out_less_looks_again() -> None:
     await search.find(sweep_lag=timedelta(0))
     await search.find(sweep_lag=LAG)  # what counts more serves it
     assert store.lags == [LAG, timedelta(0)]
+
+
+def test_processes_of_a_host_wake_up_at_times_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sendoff.clock._wake_up_offset", 0.0)
+    times = set()
+    for _ in range(5):
+        choose_wake_up_times()
+        by_the_minute, by_the_second = (120.0 + seconds_to_next(every, 120.0) for every in (60.0, 1.0))
+        assert (by_the_minute - by_the_second) % 1 in (pytest.approx(0, abs=1e-9), pytest.approx(1, abs=1e-9))
+        times.add(by_the_minute)
+    assert len(times) == 5
 
 
 @pytest.mark.parametrize("every", [1.0, 60.0])

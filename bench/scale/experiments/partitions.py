@@ -168,11 +168,13 @@ async def _measure_drops(database: Database) -> dict[str, str]:
                 "kept of all that were dropped": f"{kept:,}",
                 "longest that another session waited, s": f"{max(waited):.2f}",
             }
-        asking = asyncio.create_task(_ask_on(database, waited))
+        dropped = asyncio.Event()
+        asking = asyncio.create_task(_ask_until(dropped, database, waited))
         started = time.perf_counter()
         retired = await retire(database, expired(partitions, until=until), until=until)
         took.append(time.perf_counter() - started)
-        asking.cancel()
+        dropped.set()
+        await asking  # with the question that waited for the drop
         if retired is None:
             raise RuntimeError("a partition could not be dropped")
         changed.append(retired.seconds)
@@ -180,10 +182,10 @@ async def _measure_drops(database: Database) -> dict[str, str]:
         await remove_dropped(database)
 
 
-async def _ask_on(database: Database, waited: list[float]) -> None:
+async def _ask_until(dropped: asyncio.Event, database: Database, waited: list[float]) -> None:
     direct = database.direct
     assert direct is not None  # noqa: S101 - PostgreSQL
-    while True:
+    while not dropped.is_set():
         started = time.perf_counter()
         await direct.fetch("SELECT state FROM deliveries WHERE id = $1::uuid", endpoint(0).id)
         waited.append(time.perf_counter() - started)

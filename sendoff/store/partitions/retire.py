@@ -1,24 +1,25 @@
 """Adds a partition after the newest, and drops the oldest with all rows but those that must stay.
 
-Both change the catalogue under a lock that keeps everybody out: for milliseconds, and waited for briefly. So what takes
-long is done before and after: what stays is read from the disk, and the files of what went are removed.
+Both change the catalogue under a lock that keeps everybody out, and which is waited for briefly. So what takes long is
+done before and after: what stays is copied without a lock, so that under it the copies are only compared once more; and
+the files of what went are removed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from sendoff.errors import Unavailable
 from sendoff.ids import event_id_at
-from sendoff.policy.partitions import Partition, suffix_from, suffix_kept
-from sendoff.store.engine.batch import execute
+from sendoff.policy.partitions import KEPT, Partition, suffix_from, suffix_kept
+from sendoff.store.engine.batch import execute, ids_parameter, rows_from
 from sendoff.store.engine.database import Database, Transaction
 from sendoff.store.partitions.layout import (
     HISTORY,
@@ -32,16 +33,20 @@ from sendoff.store.partitions.layout import (
     run,
 )
 
-MOST_KEPT = 200_000
-"""Deliveries that are copied when their partition is dropped, at most. More, and the transaction that copies them lasts
-longer, in which an operator who replays one of them waits."""
+MOST_KEPT = 100_000
+"""Deliveries that are copied when their partition is dropped, at most. More, and everybody waits longer while they are
+compared with their copies."""
+
+_COPIED_AT_ONCE = 10_000
+"""Rows of one statement that copies. More, and it may take longer than a statement is waited for, if they are read from
+a disk; fewer, and what has been copied is passed over more often."""
 
 _LOCK_TRIES, _PAUSE_SECONDS = 5, 0.5
 _BRIEFLY = ("SET LOCAL lock_timeout = '200ms'", "SET LOCAL statement_timeout = '400ms'")
-_WAIT_FOR_ROWS = "SET LOCAL lock_timeout = '2s'"
 _NO_TIMEOUT = "SET LOCAL statement_timeout = 0"
 _BY_INDEXES = [f"SET LOCAL enable_{way} = off" for way in ("seqscan", "hashjoin", "mergejoin")]
 _DROPPED = "dropped_"
+_LOCK_NUMBER = 7_203_553_331_905  # of the advisory lock that is held while partitions are dropped
 _WAITED_TOO_LONG = ("55P03", "57014", "40P01")  # `lock_timeout`, `statement_timeout`, waiting for each other
 
 # Each part is found by a partial index: a partition may hold millions of rows, of which hardly any stays.
@@ -52,18 +57,8 @@ _STAYING = """
     UNION SELECT id FROM {name} WHERE state = 'delivered' AND delivered_at >= :until
     UNION SELECT id FROM {name} WHERE event_id >= :after_events
 """
+_STAYS = "(o.state <> 'delivered' OR o.delivered_at >= :until OR o.event_id >= :after_events)"
 _EVENTS_OF_LATER = "SELECT event_id FROM {name} WHERE event_id < :after_events"
-
-
-# What a copy is going to read, so that the copy, whose transaction others may wait for, finds it in memory.
-_READ_AHEAD = """
-    WITH staying AS MATERIALIZED (SELECT id, event_id FROM {deliveries} WHERE id IN ({staying})),
-    their_events AS MATERIALIZED (SELECT event_id FROM staying UNION {events_of_later})
-    SELECT
-        (SELECT count(a.outcome) FROM {attempts} a WHERE a.delivery_id IN (SELECT id FROM staying)),
-        (SELECT sum(length(e.data)) FROM {events} e WHERE e.id IN (SELECT event_id FROM their_events)),
-        (SELECT count(*) FROM {deliveries} d WHERE d.event_id IN (SELECT event_id FROM their_events))
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +74,7 @@ class Retired:
 
 
 class _Busy(Exception):
-    """Others hold locks, or changed what was copied."""
-
-
-class _TooMany(Exception):
-    """More deliveries must stay than are copied."""
+    """Others hold locks."""
 
 
 async def add_partition(database: Database, newest: Partition, boundary: datetime) -> bool:
@@ -120,38 +111,39 @@ async def retire(database: Database, expired: Sequence[Partition], *, until: dat
     assert boundary is not None  # noqa: S101 - the newest partition never expires
     kept = Partition(suffix_kept(boundary), None, boundary)
     try:
-        async with database.read() as tx:
-            partitions = await read_partitions(tx)
+        async with database.write() as tx:
+            if not await _is_alone(tx):
+                return None
+            partitions = await read_partitions(tx)  # not before: another process may have been dropping them
             if partitions[: len(expired)] != list(expired):
                 return None
-            await run(tx, _BY_INDEXES)
             move = _Move(tx, kept, expired, partitions[len(expired) :], until, event_id_at(boundary))
-            await move.check_number()
-        await _read_ahead(database, move)
+            await run(tx, _BY_INDEXES)
+            if await move.count_staying() > MOST_KEPT:
+                return None
+            await move.make()
+            await move.copy()
         started = time.monotonic()
         async with database.write() as tx:
-            if partitions != await read_partitions(tx):
-                return None
-            await run(tx, [*_BY_INDEXES, _WAIT_FOR_ROWS])
             move = replace(move, tx=tx)
-            await move.make()
-            number = await move.copy()
+            if not await _is_alone(tx) or partitions != await read_partitions(tx) or not await move.is_made():
+                return None
+            await run(tx, _BY_INDEXES)
+            await move.copy()
             await _lock_all(tx)
-            await move.check()
+            await move.copy()
+            number = await move.count_kept()
             for table in HISTORY:
                 await run(tx, [statement for one in expired for statement in _detach(table, one)])
                 await run(tx, [attach(table, kept)])
         return Retired(len(expired), number, time.monotonic() - started)
-    except (_Busy, _TooMany, Unavailable):
+    except (_Busy, Unavailable):
         return None
 
 
-async def _read_ahead(database: Database, move: _Move) -> None:
-    """It spares time and nothing else: what is not read within the time of a statement is read by the copy."""
-    with suppress(Unavailable):
-        async with database.read() as tx:
-            await run(tx, _BY_INDEXES)
-            await replace(move, tx=tx).read_ahead()
+async def _is_alone(tx: Transaction) -> bool:
+    """Whether no other process changes partitions; none does until the transaction ends."""
+    return bool((await execute(tx, f"SELECT pg_try_advisory_xact_lock({_LOCK_NUMBER})")).scalar_one())
 
 
 def _detach(table: str, partition: Partition) -> list[str]:
@@ -163,9 +155,9 @@ def _detach(table: str, partition: Partition) -> list[str]:
 
 
 async def remove_dropped(database: Database) -> int:
-    """Remove the tables that partitions were until they were dropped, one after the other; return their number.
+    """Remove tables that were partitions, and copies that no partition was made of; return their number.
 
-    The files of some gigabytes take the server a second, in which nobody waits for anything.
+    One after the other: the files of some gigabytes take the server a second, in which nobody waits for anything.
     """
     async with database.read() as tx:
         rows = await execute(
@@ -174,23 +166,22 @@ async def remove_dropped(database: Database) -> int:
             SELECT relname FROM pg_class
             WHERE relkind = 'r' AND NOT relispartition AND relname ~ :pattern AND pg_table_is_visible(oid)
             """,
-            pattern=f"^({'|'.join(HISTORY)})_{_DROPPED}",
+            pattern=f"^({'|'.join(HISTORY)})_({_DROPPED}|{KEPT})",
         )
         names = [row.relname for row in rows]
     for name in names:
         async with database.write() as tx:
-            await run(tx, [f"DROP TABLE IF EXISTS {name}"])
+            if not await _is_alone(tx):
+                return 0
+            is_free = "SELECT NOT relispartition FROM pg_class WHERE oid = to_regclass(:name)"
+            if (await execute(tx, is_free, name=name)).scalar_one_or_none():
+                await run(tx, [f"DROP TABLE {name}"])
     return len(names)
 
 
 @dataclass(frozen=True, slots=True)
 class _Move:
-    """What stays of `expired` partitions goes to `kept`; `later` ones remain as they are.
-
-    What was copied is locked until the transaction ends, so that the copies stay true: deliveries by their rows, their
-    attempts and events by the tables of the old partition. Locking those by the row as well would write each page that
-    holds one, twice; nothing that happens all the time changes them.
-    """
+    """What stays of `expired` partitions goes to `kept`; `later` ones remain as they are."""
 
     tx: Transaction
     kept: Partition
@@ -199,19 +190,6 @@ class _Move:
     until: datetime
     after_events: str
 
-    async def check_number(self) -> None:
-        """Raise _TooMany if more must stay than is copied."""
-        if await self._count_staying() > MOST_KEPT:
-            raise _TooMany
-
-    async def read_ahead(self) -> None:
-        """Read what is going to be copied, without a lock."""
-        for one in self.expired:
-            names = {table: named(table, one) for table in HISTORY}
-            staying = _STAYING.format(name=names["deliveries"])
-            statement = _READ_AHEAD.format(**names, staying=staying, events_of_later=self._events_of_later())
-            await execute(self.tx, statement, **self._parameters(statement))
-
     async def make(self) -> None:
         """Make the tables that are going to be the partition."""
         template = self.later[-1]
@@ -219,87 +197,121 @@ class _Move:
             indexes = await read_indexes(self.tx, table, suffix=template.suffix)
             check = f", CHECK ({key} < {key_at(table, self.kept.upper)})"
             like = named(table, template)
-            await run(self.tx, make_partition(table, self.kept.suffix, like=like, indexes=indexes, check=check))
+            left_behind = f"DROP TABLE IF EXISTS {named(table, self.kept)}"
+            making = make_partition(table, self.kept.suffix, like=like, indexes=indexes, check=check)
+            await run(self.tx, [left_behind, *making])
 
-    async def copy(self) -> int:
-        """Copy deliveries with their attempts, and events; return the number of deliveries."""
-        columns = {table: await self._columns(table) for table in HISTORY}
-        number = 0
+    async def is_made(self) -> bool:
+        """Whether the tables are still there: another process may have removed them as left behind."""
+        statement = "SELECT to_regclass(:name) IS NOT NULL"
+        return bool((await execute(self.tx, statement, name=named("events", self.kept))).scalar_one())
+
+    async def copy(self) -> None:
+        """Make the copies equal to what stays now: at first of everything, later of what has changed since.
+
+        Deliveries are compared one by one, by their primary keys. Attempts change with their delivery alone, and events
+        do if one of their deliveries comes or goes.
+        """
+        changed = await self._remove_outdated()
         for one in self.expired:
-            staying = _STAYING.format(name=named("deliveries", one))
-            number += await self._copy("deliveries", one, columns["deliveries"], f"id IN ({staying}) FOR UPDATE")
-        # Not before: recording an attempt locks its delivery first, so each would wait for the other.
-        old = [named(table, one) for table in ("attempts", "events") for one in self.expired]
-        await run(self.tx, [f"LOCK TABLE {', '.join(old)} IN SHARE MODE"])
-        events = f"SELECT event_id FROM {named('deliveries', self.kept)} UNION {self._events_of_later()}"
+            while copied := await self._copy_deliveries(one):
+                changed |= copied
+        source = f"SELECT r.id FROM {rows_from(self.tx, 'changed', {'id': 'text'})} AS r"
+        await self._execute(
+            f"DELETE FROM {named('events', self.kept)} WHERE id IN ({source})", changed=ids_parameter(changed)
+        )
         for one in self.expired:
-            deliveries = f"SELECT id FROM {named('deliveries', self.kept)}"
-            await self._copy("attempts", one, columns["attempts"], f"delivery_id IN ({deliveries})")
-            await self._copy("events", one, columns["events"], f"id IN ({events})")
-        await self._count_deliveries_anew()
-        return number
+            await self._copy_events(one, source, changed)
 
-    async def check(self) -> None:
-        """Raise _Busy if more must stay now than was copied: nobody changes anything from here on."""
-        kept = f"SELECT count(*) FROM {named('deliveries', self.kept)}"
-        if await self._count_staying() != (await execute(self.tx, kept)).scalar_one():
-            raise _Busy
-        lacking = " UNION ALL ".join(
-            f"SELECT 1 FROM {named('events', one)} e WHERE e.id IN ({self._events_of_later()})"
-            f" AND NOT EXISTS (SELECT 1 FROM {named('events', self.kept)} k WHERE k.id = e.id)"
-            for one in self.expired
-        )
-        if (await execute(self.tx, f"{lacking} LIMIT 1", after_events=self.after_events)).first() is not None:
-            raise _Busy
-
-    async def _copy(self, table: str, source: Partition, columns: str, condition: str) -> int:
-        result = await execute(
-            self.tx,
-            f"""
-            INSERT INTO {named(table, self.kept)} ({columns})
-            SELECT {columns} FROM {named(table, source)} WHERE {condition}
-            """,
-            **self._parameters(condition),
-        )
-        return result.rowcount
-
-    async def _count_staying(self) -> int:
+    async def count_staying(self) -> int:
         staying = " UNION ALL ".join(f"({_STAYING.format(name=named('deliveries', one))})" for one in self.expired)
-        statement = f"SELECT count(*) FROM ({staying}) AS staying"
-        return int((await execute(self.tx, statement, **self._parameters(statement))).scalar_one())
+        return int((await self._execute(f"SELECT count(*) FROM ({staying}) AS staying")).scalar_one())
 
-    async def _count_deliveries_anew(self) -> None:
-        """An event's `delivery_count` goes down with each of its deliveries that goes."""
-        copied, stay = named("events", self.kept), named("deliveries", self.kept)
-        gone = " UNION ALL ".join(
-            f"SELECT d.event_id FROM {copied} e JOIN {named('deliveries', one)} d ON d.event_id = e.id"
-            f" WHERE NOT EXISTS (SELECT 1 FROM {stay} k WHERE k.id = d.id)"
+    async def count_kept(self) -> int:
+        return int((await self._execute(f"SELECT count(*) FROM {named('deliveries', self.kept)}")).scalar_one())
+
+    async def _remove_outdated(self) -> set[str]:
+        """Remove copies of deliveries that changed or do not stay, with their attempts; the ids of their events."""
+        columns = await self._columns("deliveries")
+        ours, theirs = (", ".join(f"{of}.{column}" for column in columns) for of in "ko")
+        same = " AND ".join(
+            f"NOT EXISTS (SELECT 1 FROM {named('deliveries', one)} o WHERE o.id = k.id AND {_STAYS}"
+            f" AND ROW({ours}) IS NOT DISTINCT FROM ROW({theirs}))"
             for one in self.expired
         )
-        await execute(
-            self.tx,
+        result = await self._execute(
             f"""
-            UPDATE {copied} AS e SET delivery_count = delivery_count - gone.number
-            FROM (SELECT event_id, count(*) AS number FROM ({gone}) AS each GROUP BY event_id) AS gone
-            WHERE gone.event_id = e.id
-            """,
+            WITH removed AS (DELETE FROM {named("deliveries", self.kept)} k WHERE {same} RETURNING k.id, k.event_id),
+            attempts AS (
+                DELETE FROM {named("attempts", self.kept)} WHERE delivery_id IN (SELECT id FROM removed) RETURNING 1
+            )
+            SELECT DISTINCT event_id FROM removed
+            """
         )
+        return {row.event_id for row in result}
+
+    async def _copy_deliveries(self, source: Partition) -> set[str]:
+        """Copy some of those that stay and are not copied, with their attempts; the ids of their events."""
+        columns, of_attempts = await self._columns("deliveries"), await self._columns("attempts")
+        old, kept = named("deliveries", source), named("deliveries", self.kept)
+        result = await self._execute(
+            f"""
+            WITH copied AS (
+                INSERT INTO {kept} ({", ".join(columns)})
+                SELECT {", ".join(columns)} FROM {old} o WHERE id IN ({_STAYING.format(name=old)})
+                    AND NOT EXISTS (SELECT 1 FROM {kept} k WHERE k.id = o.id)
+                LIMIT {_COPIED_AT_ONCE}
+                RETURNING id, event_id
+            ), attempts AS (
+                INSERT INTO {named("attempts", self.kept)} ({", ".join(of_attempts)})
+                SELECT {", ".join(of_attempts)} FROM {named("attempts", source)}
+                WHERE delivery_id IN (SELECT id FROM copied)
+                RETURNING 1
+            )
+            SELECT DISTINCT event_id FROM copied
+            """
+        )
+        return {row.event_id for row in result}
+
+    async def _copy_events(self, source: Partition, changed: str, ids: Collection[str]) -> None:
+        """Copy those of deliveries that stay anywhere, each with the number of its deliveries that do."""
+        columns = await self._columns("events")
+        old, kept, deliveries = named("events", source), named("events", self.kept), named("deliveries", self.kept)
+        gone = " UNION ALL ".join(
+            f"SELECT d.id FROM {named('deliveries', one)} d WHERE d.event_id = o.id" for one in self.expired
+        )
+        staying = f"SELECT 1 FROM {deliveries} k WHERE k.id = gone.id"
+        count = f"o.delivery_count - (SELECT count(*) FROM ({gone}) AS gone WHERE NOT EXISTS ({staying}))"
+        later = self._events_of_later()
+        outdated = f"o.id = k.id AND k.id IN ({later}) AND k.delivery_count <> {count}"
+        await self._execute(f"DELETE FROM {kept} k USING {old} o WHERE {outdated}")
+        shown = ", ".join(count if column == "delivery_count" else f"o.{column}" for column in columns)
+        of_kept = f"SELECT c.id FROM ({changed}) c WHERE EXISTS (SELECT 1 FROM {deliveries} d WHERE d.event_id = c.id)"
+        copied = f"""
+            INSERT INTO {kept} ({", ".join(columns)})
+            SELECT {shown} FROM {old} o WHERE o.id IN ({of_kept} UNION {later})
+                AND NOT EXISTS (SELECT 1 FROM {kept} k WHERE k.id = o.id)
+            LIMIT {_COPIED_AT_ONCE}
+        """
+        while (await self._execute(copied, changed=ids_parameter(ids))).rowcount == _COPIED_AT_ONCE:
+            pass
 
     def _events_of_later(self) -> str:
         return " UNION ".join(_EVENTS_OF_LATER.format(name=named("deliveries", one)) for one in self.later)
 
-    def _parameters(self, statement: str) -> dict[str, object]:
+    async def _execute(self, statement: str, **parameters: object) -> Any:
         known = {"until": self.until, "after_events": self.after_events}
-        return {name: value for name, value in known.items() if f":{name}" in statement}
+        used = {name: value for name, value in known.items() if f":{name}" in statement}
+        return await execute(self.tx, statement, **used, **parameters)
 
-    async def _columns(self, table: str) -> str:
+    async def _columns(self, table: str) -> list[str]:
         rows = await execute(
             self.tx,
             "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(:name) AND attnum > 0 AND NOT attisdropped "
             "ORDER BY attnum",
             name=table,
         )
-        return ", ".join(row.attname for row in rows)
+        return [row.attname for row in rows]
 
 
 async def _lock_all(tx: Transaction) -> None:

@@ -197,17 +197,17 @@ async def test_a_replay_feeds_an_endpoint_no_more_than_it_takes_and_a_cancel_lea
 ) -> None:
     monkeypatch.setattr("sendoff.policy.delivery.replay_feed.LEAST_WAITING", 2)
     async with open_app(database_url, retry_schedule="none", disable_after_failures=100) as app:
-        await drain_endpoint(app, receiver, 12)
+        await drain_endpoint(app, receiver, 16)
         started = (await start_replay(app.context, ACTOR, ALL, rate=1_000)).replay
         for _ in range(3):
             await tick(app, started.id)
         assert (await get_replay(app.context, started.id)).progress.replayed == 2
         await app.work()
         await tick(app, started.id)
-        assert (await get_replay(app.context, started.id)).progress.replayed == 2 + 4
+        assert (await get_replay(app.context, started.id)).progress.replayed == 2 + 8
         await cancel_replay(app.context, ACTOR, started.id)
         await app.work()
-        assert len(receiver.requests("/hook")) == 6
+        assert len(receiver.requests("/hook")) == 10
         assert await count_replay(app.context, ALL) == (6, 1)
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import count as count_from
 from unittest.mock import AsyncMock
 
 import pytest
@@ -24,6 +25,7 @@ from sendoff.policy.partitions import Partition
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.partitions.convert import convert, plan_conversion
 from sendoff.store.partitions.layout import LOCK_ALL, read_partitions
+from sendoff.store.partitions.retire import _Move
 from sendoff.store.queries.installation.measurements import storage_bytes
 from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from sendoff.store.tables import Attempt, Delivery, Event
@@ -154,6 +156,67 @@ async def test_a_partition_is_dropped_and_what_must_stay_is_kept(postgres_url: s
         assert (await reconcile(app.context)).counts == {}
 
 
+async def test_what_changes_while_a_partition_is_dropped_is_kept_as_it_is_in_the_end(
+    postgres_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with partitioned(postgres_url) as (app, boundary):
+        await app.register(receiver.url("/hook"))
+        receiver.program("/hook", 500)
+        dies_again, succeeds = await publish(app, 2)
+        await app.work()
+        receiver.program("/hook", 200)
+        sent_again, delivered_later, _goes = await publish(app, 3)
+        await app.work()
+        other = await app.register(receiver.url("/other"), "upload.failed")
+        await jump(app, boundary + MONTH)
+
+        copied, copy = count_from(1), _Move.copy
+
+        async def copy_before_all_changes(move: _Move) -> None:
+            """Copies twice without a lock; then everything changes before others are locked out."""
+            await copy(move)
+            if next(copied) == 2:
+                receiver.program("/hook", 500)
+                await replay_event(app, dies_again)
+                receiver.program("/hook", 200)
+                await replay_event(app, succeeds)
+                await replay_event(app, sent_again)
+                await deliver_again_later(app, delivered_later, other.endpoint.id, boundary + timedelta(hours=1))
+
+        monkeypatch.setattr(_Move, "copy", copy_before_all_changes)
+        assert (await purge_expired(app.context)).partitions == 1
+        found = await count(app)
+        assert {name: found[name] for name in ("events", "deliveries", "attempts")} == {
+            "events": 4,
+            "deliveries": 4,
+            "attempts": 7,
+        }
+        assert (await reconcile(app.context)).counts == {}
+
+
+async def test_copies_that_no_partition_was_made_of_are_removed(
+    postgres_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with partitioned(postgres_url) as (app, boundary):
+        await app.register(receiver.url("/hook"))
+        receiver.program("/hook", 500)
+        await publish(app, 2)
+        await app.work()
+        await jump(app, boundary + MONTH)
+        with monkeypatch.context() as ending:
+            ending.setattr(_Move, "is_made", AsyncMock(side_effect=RuntimeError("killed")))
+            with pytest.raises(RuntimeError, match="killed"):
+                await purge_expired(app.context)
+        assert await tables_named(app, "kept") == 3
+        with monkeypatch.context() as busy:
+            busy.setattr(_Move, "is_made", AsyncMock(return_value=False))
+            assert (await purge_expired(app.context)).partitions == 0
+        assert await tables_named(app, "kept") == 0
+        assert (await purge_expired(app.context)).partitions == 1
+        assert (await count(app))["deliveries"] == 2
+        assert (await reconcile(app.context)).counts == {}
+
+
 async def test_tables_of_dropped_partitions_that_cannot_be_removed_are_removed_later(
     postgres_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,16 +229,18 @@ async def test_tables_of_dropped_partitions_that_cannot_be_removed_are_removed_l
             locked.setattr("sendoff.maintenance.partitions.remove_dropped", AsyncMock(side_effect=Unavailable))
             assert (await purge_expired(app.context)).partitions == 1
         assert (await count(app))["deliveries"] == 0
-        assert await tables_of_dropped(app) == 3
+        assert await tables_named(app, "dropped") == 3
         assert (await purge_expired(app.context)).partitions == 0
-        assert await tables_of_dropped(app) == 0
+        assert await tables_named(app, "dropped") == 0
         assert (await reconcile(app.context)).counts == {}
 
 
-async def tables_of_dropped(app: AppFixture) -> int:
+async def tables_named(app: AppFixture, kind: str) -> int:
+    """How many tables of that kind are no partitions."""
+    pattern = f"(events|deliveries|attempts)_{kind}_"
     async with app.transaction() as tx:
-        named = text("SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname LIKE '%!_dropped!_%' ESCAPE '!'")
-        return int((await tx.execute(named)).scalar_one())
+        named = text("SELECT count(*) FROM pg_class WHERE relkind = 'r' AND NOT relispartition AND relname ~ :pattern")
+        return int((await tx.execute(named, {"pattern": pattern})).scalar_one())
 
 
 async def test_who_holds_a_lock_is_let_through_and_the_partition_dropped_later(

@@ -11,13 +11,13 @@ def test_an_endpoint_that_takes_nothing_gets_no_more_than_the_least() -> None:
     assert capacity_for(LEAST_WAITING - 1, waited=LEAST_WAITING, elapsed=1) == 1
 
 
-def test_an_endpoint_that_takes_all_gets_twice_as_many_at_each_turn() -> None:
+def test_an_endpoint_that_takes_all_gets_four_times_as_many_at_each_turn() -> None:
     waiting = 0
     fed: list[int] = []
     for _ in range(4):
         capacity = capacity_for(waiting, waited=fed[-1] if fed else 0, elapsed=1)
         fed.append(capacity)
-    assert fed == [LEAST_WAITING * 2**turn for turn in range(4)]
+    assert fed == [LEAST_WAITING * 4**turn for turn in range(4)]
 
 
 def test_what_waits_suffices_for_two_seconds_however_late_the_turn_is() -> None:
