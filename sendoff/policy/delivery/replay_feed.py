@@ -14,7 +14,6 @@ AHEAD_SECONDS = 2.0
 """For how long what waits suffices at the speed of the endpoint. Turns come every second: shorter, and an endpoint is
 out of work before the next one; longer, and more is sent after a replay was cancelled."""
 
-
 AHEAD_WHEN_EMPTY_SECONDS = 4.0
 """The same for an endpoint that was out of work, so that its speed is not known: it gets up to four times as many at
 each turn. Less, and one that takes 500 a second stays idle for seconds until it gets that many."""

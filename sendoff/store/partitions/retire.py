@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -37,14 +37,18 @@ MOST_KEPT = 100_000
 """Deliveries that are copied when their partition is dropped, at most. More, and everybody waits longer while they are
 compared with their copies."""
 
-_COPIED_AT_ONCE = 10_000
+_COPIED_AT_ONCE = 2_000
 """Rows of one statement that copies. More, and it may take longer than a statement is waited for, if they are read from
-a disk; fewer, and what has been copied is passed over more often."""
+a busy disk; fewer, and what has been copied is passed over more often."""
 
 _LOCK_TRIES, _PAUSE_SECONDS = 5, 0.5
 _BRIEFLY = ("SET LOCAL lock_timeout = '200ms'", "SET LOCAL statement_timeout = '400ms'")
 _NO_TIMEOUT = "SET LOCAL statement_timeout = 0"
-_BY_INDEXES = [f"SET LOCAL enable_{way} = off" for way in ("seqscan", "hashjoin", "mergejoin")]
+# Without the times that it asks for, a planner takes a third of the rows to be newer, and reads all of them.
+_BY_INDEXES = [
+    "SET LOCAL plan_cache_mode = force_custom_plan",
+    *(f"SET LOCAL enable_{way} = off" for way in ("seqscan", "hashjoin", "mergejoin")),
+]
 _DROPPED = "dropped_"
 _LOCK_NUMBER = 7_203_553_331_905  # of the advisory lock that is held while partitions are dropped
 _WAITED_TOO_LONG = ("55P03", "57014", "40P01")  # `lock_timeout`, `statement_timeout`, waiting for each other
@@ -216,12 +220,11 @@ class _Move:
         for one in self.expired:
             while copied := await self._copy_deliveries(one):
                 changed |= copied
-        source = f"SELECT r.id FROM {rows_from(self.tx, 'changed', {'id': 'text'})} AS r"
-        await self._execute(
-            f"DELETE FROM {named('events', self.kept)} WHERE id IN ({source})", changed=ids_parameter(changed)
-        )
+        events = sorted(changed)
+        for start in range(0, len(events), _COPIED_AT_ONCE):
+            await self._copy_events_of_kept(ids_parameter(events[start : start + _COPIED_AT_ONCE]))
         for one in self.expired:
-            await self._copy_events(one, source, changed)
+            await self._copy_events_of_later(one)
 
     async def count_staying(self) -> int:
         staying = " UNION ALL ".join(f"({_STAYING.format(name=named('deliveries', one))})" for one in self.expired)
@@ -273,28 +276,41 @@ class _Move:
         )
         return {row.event_id for row in result}
 
-    async def _copy_events(self, source: Partition, changed: str, ids: Collection[str]) -> None:
-        """Copy those of deliveries that stay anywhere, each with the number of its deliveries that do."""
+    async def _copy_events_of_kept(self, changed: str) -> None:
+        """Copy anew those of these events that have a delivery which stays."""
+        ids = f"SELECT r.id FROM {rows_from(self.tx, 'changed', {'id': 'text'})} AS r"
+        kept, deliveries = named("events", self.kept), named("deliveries", self.kept)
+        await self._execute(f"DELETE FROM {kept} WHERE id IN ({ids})", changed=changed)
+        staying = f"o.id IN ({ids}) AND EXISTS (SELECT 1 FROM {deliveries} d WHERE d.event_id = o.id)"
+        for one in self.expired:
+            await self._execute(await self._copying_events(one, staying), changed=changed)
+
+    async def _copy_events_of_later(self, source: Partition) -> None:
+        """Copy those that have a delivery in a later partition."""
+        old, kept = named("events", source), named("events", self.kept)
+        outdated = (
+            f"o.id = k.id AND k.id IN ({self._events_of_later()}) AND k.delivery_count <> {self._staying_number()}"
+        )
+        await self._execute(f"DELETE FROM {kept} k USING {old} o WHERE {outdated}")
+        staying = f"o.id IN ({self._events_of_later()}) AND NOT EXISTS (SELECT 1 FROM {kept} k WHERE k.id = o.id)"
+        copying = f"{await self._copying_events(source, staying)} LIMIT {_COPIED_AT_ONCE}"
+        while (await self._execute(copying)).rowcount:
+            pass
+
+    async def _copying_events(self, source: Partition, chosen: str) -> str:
+        """The statement that copies events, each with the number of its deliveries that stay."""
         columns = await self._columns("events")
-        old, kept, deliveries = named("events", source), named("events", self.kept), named("deliveries", self.kept)
-        gone = " UNION ALL ".join(
+        copied = ", ".join(self._staying_number() if one == "delivery_count" else f"o.{one}" for one in columns)
+        kept, old = named("events", self.kept), named("events", source)
+        return f"INSERT INTO {kept} ({', '.join(columns)}) SELECT {copied} FROM {old} o WHERE {chosen}"
+
+    def _staying_number(self) -> str:
+        """SQL for the number of deliveries of the event `o` without those that go."""
+        all_ = " UNION ALL ".join(
             f"SELECT d.id FROM {named('deliveries', one)} d WHERE d.event_id = o.id" for one in self.expired
         )
-        staying = f"SELECT 1 FROM {deliveries} k WHERE k.id = gone.id"
-        count = f"o.delivery_count - (SELECT count(*) FROM ({gone}) AS gone WHERE NOT EXISTS ({staying}))"
-        later = self._events_of_later()
-        outdated = f"o.id = k.id AND k.id IN ({later}) AND k.delivery_count <> {count}"
-        await self._execute(f"DELETE FROM {kept} k USING {old} o WHERE {outdated}")
-        shown = ", ".join(count if column == "delivery_count" else f"o.{column}" for column in columns)
-        of_kept = f"SELECT c.id FROM ({changed}) c WHERE EXISTS (SELECT 1 FROM {deliveries} d WHERE d.event_id = c.id)"
-        copied = f"""
-            INSERT INTO {kept} ({", ".join(columns)})
-            SELECT {shown} FROM {old} o WHERE o.id IN ({of_kept} UNION {later})
-                AND NOT EXISTS (SELECT 1 FROM {kept} k WHERE k.id = o.id)
-            LIMIT {_COPIED_AT_ONCE}
-        """
-        while (await self._execute(copied, changed=ids_parameter(ids))).rowcount == _COPIED_AT_ONCE:
-            pass
+        staying = f"SELECT 1 FROM {named('deliveries', self.kept)} k WHERE k.id = each.id"
+        return f"o.delivery_count - (SELECT count(*) FROM ({all_}) AS each WHERE NOT EXISTS ({staying}))"
 
     def _events_of_later(self) -> str:
         return " UNION ".join(_EVENTS_OF_LATER.format(name=named("deliveries", one)) for one in self.later)
