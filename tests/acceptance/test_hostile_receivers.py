@@ -73,7 +73,7 @@ class Hostile:
 HTTP, TLS, HTTPS = "http", "tls", "https"
 """Hostile in HTTP, in TLS, and in HTTP with TLS around it."""
 
-STORM = {HTTP: [1, 3, 3], TLS: [1, 3], HTTPS: [1, 3, 3]}
+STORM = {HTTP: [1, 3, 3], TLS: [1, 2], HTTPS: [1, 3, 3]}
 """How many events are published at a time. Each attempt at a receiver that hangs takes two seconds, and an endpoint
 that does not answer is sent one at a time."""
 
