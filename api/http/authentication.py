@@ -50,7 +50,7 @@ async def admit(request: Request, scope: str, *, limited: bool) -> RequestAuth:
     """Authenticate a key that carries `scope`; `limited` counts the request as a write of key and organization.
 
     Raises Unauthenticated, then MissingScope, then RateLimited, which comes first for a key with too many writes at
-    once. Without Redis a write is not counted.
+    once. While Redis is away, a write is counted in this process alone.
     """
     refuse_key_in_url(request)
     context = context_of(request)
