@@ -31,7 +31,7 @@ NEXT_HOST_SECONDS = 0.5
 delays a failover from a host that has vanished; shorter opens connections that are not needed when a server is slow to
 accept."""
 
-_UNACKNOWLEDGED_SECONDS = 3
+_UNACKNOWLEDGED_SECONDS = 2
 """The kernel gives up a connection whose other side has acknowledged nothing for so long: its host has vanished, or the
 link. A server that is slow acknowledges all the same. Longer delays a failover; shorter drops connections in a blip."""
 
