@@ -138,7 +138,9 @@ class Connector:
         return connection
 
     def is_spent(self, connection: Any) -> bool:
-        """Whether the connection must make room for a new one: it is too old, or its server was found unusable."""
+        """Whether the connection must make room for a new one: it ended, is too old, or its server is unusable."""
+        if connection.is_closed():
+            return True
         opened_at: float = connection.opened_at
         return opened_at <= self._forgotten_at or time.monotonic() - opened_at > self._longest_life
 
