@@ -11,7 +11,8 @@ from sendoff.audit import Actor
 from sendoff.context import Context
 from sendoff.errors import Unauthenticated
 
-from .limits import RefusedWriters, admission_turn, limit_reads, limit_writes
+from .limits import RefusedKeys, admission_turn, limit_reads, limit_writes
+from .server.disconnect import refuse_if_client_has_left
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +51,21 @@ async def admit(request: Request, scope: str, *, limited: bool) -> RequestAuth:
     """Authenticate a key that carries `scope`; `limited` counts the request as a write of key and organization.
 
     Raises Unauthenticated, then MissingScope, then RateLimited, which comes first for a key with too many writes at
-    once. While Redis is away, a write is counted in this process alone.
+    once; ClientDisconnect if the client left while others of its key were admitted. While Redis is away, a write is
+    counted in this process alone.
     """
     refuse_key_in_url(request)
     context = context_of(request)
     authorization = request.headers.get("authorization")
     key_hash = hash_bearer_key(authorization)
     async with admission_turn(context, key_hash, limited=limited):
+        refuse_if_client_has_left(request.scope)
         principal = await authenticate(context, authorization)
         principal.require(scope)
-        if limited:
-            refused_writers = context.service(RefusedWriters.of)
-            with refused_writers.noted(key_hash, request.url.path, context.clock.now()):
+        refused_keys = context.service(RefusedKeys.of)
+        with refused_keys.noted(key_hash, request.method, request.scope["path"], context.clock.now()):
+            if limited:
                 await limit_writes(context, principal)
-        elif request.method == "GET":
-            limit_reads(context, principal.organization_id)
+            elif request.method == "GET":
+                limit_reads(context, principal.organization_id)
     return RequestAuth(principal, Actor(f"key:{principal.key_prefix}", request.state.request_id))

@@ -1,4 +1,4 @@
-"""What a request is refused for before anything of it is worked on: too many writes of a key, or too many without one.
+"""What a request is refused for before anything of it is worked on: too many with a key, or too many without one.
 
 A request without a valid key costs as much as a customer's. An address has a limit of them, beyond which it gets a 429
 at once. Customers behind the same address are served all the same: the keys, or sessions, of all who wait are looked up
@@ -18,7 +18,7 @@ from sendoff.rate_windows import LocalCounters, limited_until_the_minute_ends
 
 from ..dialbird.paths import is_on_surface
 from ..pages.cookies import session_token
-from .limits import RefusedWriters
+from .limits import RefusedKeys
 from .server.client_address import network_of
 
 _KEYED = ("/api/v1/", "/operator/v1/")
@@ -35,7 +35,7 @@ class KeyGate:
         if app is None:
             return None
         context: Context = app.state.context
-        return _refuse_writer(context, scope) or await _refuse_stranger(context, scope)
+        return _refuse_key(context, scope) or await _refuse_stranger(context, scope)
 
     def note(self, scope: Scope, status: int, *, matched: bool) -> None:
         """Count a request that had no valid key or session. `matched`: whether there is a route for it."""
@@ -52,11 +52,11 @@ class _Strangers(LocalCounters):
     """Requests without a valid key or session by address, in this process."""
 
 
-def _refuse_writer(context: Context, scope: Scope) -> SendoffError | None:
-    refused = context.service(RefusedWriters.of)
-    if refused.is_empty or scope["method"] == "GET":
+def _refuse_key(context: Context, scope: Scope) -> SendoffError | None:
+    refused = context.service(RefusedKeys.of)
+    if refused.is_empty:
         return None
-    return refused.find(_authorization(scope), scope["path"], context.clock.now())
+    return refused.find(_authorization(scope), scope["method"], scope["path"], context.clock.now())
 
 
 async def _refuse_stranger(context: Context, scope: Scope) -> SendoffError | None:

@@ -28,6 +28,8 @@ from sendoff.turns import Turns
 PER_KEY = 60
 PER_ORGANIZATION = 600
 
+_READS = "reads"
+
 ADMITTED_AT_ONCE = 8
 """Requests of one key that are authenticated and counted at once; its others wait. With more, a client that floods this
 process makes other clients' requests wait for all of its own."""
@@ -42,10 +44,10 @@ async def limit_writes(context: Context, principal: Principal) -> None:
     refuse_above(PER_ORGANIZATION, of_organization, now)
 
 
-class RefusedWriters:
-    """The keys whose writes were refused in the current minute, each with the area of the API that it wrote to.
+class RefusedKeys:
+    """The keys that were refused as too frequent in the current minute: for reads, or for writes to an area of the API.
 
-    Their next writes there are refused as well, which takes a tenth of the time while nothing is looked up.
+    Their next requests of that kind are refused as well, which takes a tenth of the time while nothing is looked up.
     """
 
     def __init__(self) -> None:
@@ -53,21 +55,21 @@ class RefusedWriters:
         self._refusals: dict[tuple[str, str], RateLimited] = {}
 
     @classmethod
-    def of(cls, _context: Context) -> RefusedWriters:
+    def of(cls, _context: Context) -> RefusedKeys:
         """For `context.service`: those of this process."""
         return cls()
 
     @property
     def is_empty(self) -> bool:
-        """Whether no write was refused lately."""
+        """Whether no request was refused lately."""
         return not self._refusals
 
-    def find(self, authorization: bytes, path: str, now: datetime) -> RateLimited | None:
-        """The refusal of one more write by the sender of this header, if one was refused in this minute."""
+    def find(self, authorization: bytes, method: str, path: str, now: datetime) -> RateLimited | None:
+        """The refusal of one more request by the sender of this header, if one like it was refused in this minute."""
         if not self._refusals or window_of(now) != self._window:
             return None
         try:
-            name = (hash_bearer_key(authorization.decode("latin-1")), _area_of(path))
+            name = (hash_bearer_key(authorization.decode("latin-1")), _counted_as(method, path))
         except Unauthenticated:
             return None
         if name not in self._refusals:
@@ -78,20 +80,20 @@ class RefusedWriters:
         return refusal
 
     @contextmanager
-    def noted(self, key_hash: str, path: str, now: datetime) -> Iterator[None]:
-        """Keep it in mind if the block raises RateLimited for a write."""
+    def noted(self, key_hash: str, method: str, path: str, now: datetime) -> Iterator[None]:
+        """Keep it in mind if the block raises RateLimited."""
         try:
             yield
         except RateLimited as refusal:
             if window_of(now) != self._window:
                 self._window, self._refusals = window_of(now), {}
-            self._refusals[key_hash, _area_of(path)] = refusal
+            self._refusals[key_hash, _counted_as(method, path)] = refusal
             raise
 
 
-def _area_of(path: str) -> str:
-    """`/api/v1/uploads` of a path that begins with it: within an area all writes are counted."""
-    return "/".join(path.split("/", 4)[:4])
+def _counted_as(method: str, path: str) -> str:
+    """What is counted together: all reads, or the writes to an area such as `/api/v1/uploads`."""
+    return _READS if method == "GET" else "/".join(path.split("/", 4)[:4])
 
 
 @asynccontextmanager

@@ -1,14 +1,24 @@
-"""Work that ends when its client leaves."""
+"""Work that ends, or does not begin, when its client has left."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import Scope
+
+from .protocol import HAS_LEFT
 
 Result = TypeVar("Result")
+
+
+def refuse_if_client_has_left(scope: Scope) -> None:
+    """Raise ClientDisconnect if nobody waits for the answer any more."""
+    has_left: Callable[[], bool] | None = scope.get(HAS_LEFT)
+    if has_left is not None and has_left():
+        raise ClientDisconnect
 
 
 async def until_client_leaves(request: Request, work: Coroutine[Any, Any, Result]) -> Result:

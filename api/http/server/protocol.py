@@ -35,6 +35,9 @@ _PROGRESS_BYTES = 16_384
 BODY_IS_HERE = "sendoff.body_is_here"
 """The name in an ASGI scope that says whether the request's body had arrived in full when its answer began."""
 
+HAS_LEFT = "sendoff.has_left"
+"""The name in an ASGI scope of a function that says whether the client has closed the connection."""
+
 _UPGRADE = re.compile(rb"\nupgrade:", re.IGNORECASE)
 _BEGINNINGS = {b"\nupgrade"[:length] for length in range(1, 9)} | {b"\n\r"}
 """What a piece of a head may end with that its rest makes an upgrade, or the head's end."""
@@ -203,8 +206,14 @@ class BoundedProtocol(HttpToolsProtocol):
             self._deadline = self.loop.call_at(end, self._linger_until, latest)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        def has_left() -> bool:
+            # The framework is told a round of the event loop later, and until then reports requests without an answer.
+            cycle.disconnected = cycle.disconnected or self.transport.is_closing()
+            return cycle.disconnected
+
         async def answer(scope: Any, receive: Any, send: Any) -> None:
             scope[BODY_IS_HERE] = not cycle.more_body
+            scope[HAS_LEFT] = has_left
 
             async def respond(message: Any) -> None:
                 # The rest of an unread body would be taken for the next request, or go on without end.

@@ -83,6 +83,20 @@ async def test_a_key_whose_writes_are_refused_is_not_looked_up_until_the_minute_
     assert await statuses(sqlite_api, 1) == [404]
 
 
+async def test_a_key_whose_reads_are_refused_is_not_looked_up_until_the_minute_ends(
+    sqlite_url: str, valkey_url: str
+) -> None:
+    async with open_api(sqlite_url, valkey_url, read_rate_limit=2) as api:
+        assert [(await api.get(UNKNOWN)).status_code for _ in range(3)] == [404, 404, 429]
+        async with api.without_database():
+            refused = await api.get("/api/v1/uploads")
+            assert (refused.status_code, refused.json()["detail"]["observed"]) == (429, 4)
+            assert (await api.delete(UNKNOWN)).status_code == 503
+        assert (await api.delete(UNKNOWN)).status_code == 404
+        api.app.clock.advance(60)
+        assert (await api.get(UNKNOWN)).status_code == 404
+
+
 async def test_of_a_flood_with_one_key_few_requests_are_admitted_at_once(
     sqlite_api: ApiFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
