@@ -35,7 +35,7 @@ from sendoff.store.hot.rows import (
     SUBSCRIBERS_OF_ORGANIZATIONS,
     SUCCESS_NOTED_EVERY,
     TURN,
-    UNKNOWN_QUOTA,
+    UNNAMED_QUOTA,
     WORK_AT_HAND,
     AttemptRecord,
     ClaimResult,
@@ -156,22 +156,24 @@ _CLAIM_DUE = f"""
         SELECT d.id, d.taken_over, row_number() OVER (PARTITION BY d.endpoint_id ORDER BY {TURN}) - COALESCE(
             (SELECT r.quota FROM unnest($2::uuid[], $3::int[]) AS r(endpoint_id, quota)
              WHERE r.endpoint_id = d.endpoint_id),
-            {UNKNOWN_QUOTA.format(default="$4::int", unproven="$8::int", endpoint_id="d.endpoint_id")},
+            {UNNAMED_QUOTA.format(default="$4::int", unproven="$8::int", endpoint_id="d.endpoint_id")},
             $4::int
-        ) AS beyond_quota
+        ) AS excess
         FROM due AS d
     ), claimed AS (
         UPDATE deliveries SET
-            state = CASE WHEN beyond_quota <= 0 THEN {made_by(CLAIM_DUE, DeliveryState.IN_FLIGHT)}
+            state = CASE WHEN excess <= 0 THEN {made_by(CLAIM_DUE, DeliveryState.IN_FLIGHT)}
                 ELSE {made_by(CLAIM_DUE, DeliveryState.HELD)} END,
-            lease_token = CASE WHEN beyond_quota <= 0 THEN $5::uuid END,
-            leased_until = CASE WHEN beyond_quota <= 0 THEN $7::timestamptz END,
-            due_at = CASE WHEN beyond_quota > 0 THEN COALESCE(due_at, $6) END
+            lease_token = CASE WHEN excess <= 0 THEN $5::uuid END,
+            leased_until = CASE WHEN excess <= 0 THEN $7::timestamptz END,
+            due_at = CASE WHEN excess > 0 THEN COALESCE(due_at, $6) END
         FROM ranked WHERE deliveries.id = ranked.id
-        RETURNING {_CLAIMED}, beyond_quota, taken_over
+        RETURNING {_CLAIMED}, excess, taken_over
     )
-    {CONTENT.format(returned="beyond_quota <= 1")}
+    {CONTENT.format(returned="excess <= 1")}
 """
+"""`excess`: how far a delivery is beyond its endpoint's quota. With 1, the first held one of each endpoint names it."""
+
 _CLAIM_ONE = f"""
     UPDATE deliveries AS t SET state = {made_by(CLAIM_DUE, DeliveryState.IN_FLIGHT)},
         lease_token = $2::uuid, leased_until = $3, due_at = NULL
@@ -298,11 +300,11 @@ def _record_statement(*, unhealthy: str = "", noted: str = "") -> str:
             max(ended_at) FILTER (WHERE health <> 'success' AND counted) AS failed_at,
             count(*) FILTER (WHERE health IN ('failure', 'gone') AND place > COALESCE(last_success, 0)) AS failures,
             min(ended_at) FILTER (WHERE health IN ('failure', 'gone') AND place > COALESCE(last_success, 0))
-                AS first_failed_at
+                AS group_first_failed_at
         FROM placed GROUP BY endpoint_id
     ), touched AS MATERIALIZED (
         SELECT p.id, p.organization_id, p.state, p.consecutive_failures, p.first_failure_at, p.unhealthy_since,
-            t.is_healthy, t.succeeded_at, t.failed_at, t.first_failed_at,
+            t.is_healthy, t.succeeded_at, t.failed_at, t.group_first_failed_at,
             t.failures + CASE WHEN t.succeeded_at IS NULL THEN p.consecutive_failures ELSE 0 END AS failures
         FROM tally t JOIN endpoints p ON p.id = t.endpoint_id
         WHERE NOT t.is_healthy OR p.consecutive_failures > 0 OR p.unhealthy_since IS NOT NULL
@@ -311,8 +313,8 @@ def _record_statement(*, unhealthy: str = "", noted: str = "") -> str:
     ), counted_on AS (
         UPDATE endpoints AS p SET {unhealthy}
             consecutive_failures = t.failures,
-            first_failure_at = CASE WHEN t.succeeded_at IS NULL THEN COALESCE(t.first_failure_at, t.first_failed_at)
-                ELSE t.first_failed_at END,
+            first_failure_at = CASE WHEN t.succeeded_at IS NULL
+                THEN COALESCE(t.first_failure_at, t.group_first_failed_at) ELSE t.group_first_failed_at END,
             last_success_at = GREATEST(p.last_success_at, t.succeeded_at),
             last_failure_at = COALESCE(t.failed_at, p.last_failure_at)
         FROM touched t WHERE p.id = t.id
@@ -329,7 +331,7 @@ _RECORD = _record_statement()
 _RECORD_AND_NOTE = _record_statement(
     unhealthy=f"""
             unhealthy_since = CASE WHEN {_RECOVERS} THEN NULL
-                WHEN {_BEGINS_TO_FAIL} THEN COALESCE(t.unhealthy_since, t.first_failure_at, t.first_failed_at)
+                WHEN {_BEGINS_TO_FAIL} THEN COALESCE(t.unhealthy_since, t.first_failure_at, t.group_first_failed_at)
                 ELSE t.unhealthy_since END,""",
     noted=f""", noted AS (
         INSERT INTO operational_events (type, organization_id, endpoint_id, subject_id, facts, occurred_at)
@@ -463,7 +465,7 @@ class PostgresHotStore:
     @timed("record")
     async def record(self, attempts: Sequence[AttemptRecord], *, now: datetime, failing_at: int) -> Recorded:
         recorded = Recorded()
-        if all(attempt.is_plain_success for attempt in attempts):
+        if all(attempt.is_unremarkable_success for attempt in attempts):
             settled = await self._record_successes(attempts)
             recorded.claims = {(one.delivery_id, one.lease_token) for one in attempts if one.delivery_id in settled}
             attempts = [one for one in attempts if one.delivery_id not in settled]
@@ -486,7 +488,7 @@ class PostgresHotStore:
         return recorded
 
     async def _record_successes(self, attempts: Sequence[AttemptRecord]) -> set[str]:
-        """Record plain successes; returns the ids of deliveries that were not replayed and still under their lease."""
+        """Record unremarkable successes; returns the ids of those still under their lease that no replay asked for."""
         [row] = await self._direct.fetch(
             _RECORD_SUCCESSES,
             *(joined(attempts, name) for name in _SUCCESS_NAMES),

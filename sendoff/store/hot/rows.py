@@ -127,7 +127,7 @@ class AttemptRecord:
     """Whether a replay asked for it, whose item it settles."""
 
     @property
-    def is_plain_success(self) -> bool:
+    def is_unremarkable_success(self) -> bool:
         """Whether it was delivered to an endpoint that was well, for no replay, so that little else follows from it."""
         return self.state is DeliveryState.DELIVERED and not self.may_be_noted and not self.is_replay
 
@@ -201,7 +201,7 @@ TURN = "(d.replay_id IS NOT NULL), d.id"
 """SQL for the order in which an endpoint's deliveries `d` are claimed: live ones before those that a replay sends
 again, which are older and may be many; the oldest of each first."""
 
-UNKNOWN_QUOTA = """(
+UNNAMED_QUOTA = """(
     SELECT CASE WHEN p.state = 'active' AND (p.consecutive_failures > 0 OR p.last_success_at IS NULL
         OR p.rate_limit IS NOT NULL OR p.operator_rate_limit IS NOT NULL OR p.max_in_flight IS NOT NULL)
         THEN {unproven} ELSE {default} END

@@ -40,7 +40,7 @@ from sendoff.store.hot.rows import (
     SUBSCRIBERS_OF_ORGANIZATIONS,
     SUCCESS_NOTED_EVERY,
     TURN,
-    UNKNOWN_QUOTA,
+    UNNAMED_QUOTA,
     WORK_AT_HAND,
     AttemptRecord,
     ClaimResult,
@@ -110,7 +110,7 @@ _CLAIM_DUE = f"""
         SELECT d.id AS due_id, row_number() OVER (PARTITION BY d.endpoint_id ORDER BY {TURN}) <= COALESCE(
             (SELECT json_extract(r.value, '$[1]') FROM json_each(:quotas) AS r
              WHERE json_extract(r.value, '$[0]') = d.endpoint_id),
-            {UNKNOWN_QUOTA.format(default=":default", unproven=":unproven", endpoint_id="d.endpoint_id")},
+            {UNNAMED_QUOTA.format(default=":default", unproven=":unproven", endpoint_id="d.endpoint_id")},
             :default
         ) AS fits
         FROM deliveries AS d
@@ -336,10 +336,10 @@ def _count_on_endpoints(
     for endpoint in connection.execute(_FIND_ENDPOINTS, {"ids": json_text(list(by_endpoint))}).fetchall():
         tally = _tally(by_endpoint[endpoint["id"]])
         if tally.pop("is_healthy"):
-            noted = endpoint["last_success_at"]
+            last_noted_at = endpoint["last_success_at"]
             latest = datetime.fromisoformat(tally["succeeded_at"]) - SUCCESS_NOTED_EVERY
             is_well = not endpoint["consecutive_failures"] and endpoint["unhealthy_since"] is None
-            if is_well and noted is not None and noted > time_text(latest):
+            if is_well and last_noted_at is not None and last_noted_at > time_text(latest):
                 continue
         else:
             state = EndpointState(endpoint["state"])
@@ -348,22 +348,22 @@ def _count_on_endpoints(
         changes.append(_change_of_health(endpoint, tally, failing_at))
     _execute_all(connection, statements=[(_COUNT_ON_ENDPOINT, changes)])
     for type_ in (OperationalEventType.ENDPOINT_FAILING, OperationalEventType.ENDPOINT_RECOVERED):
-        _note(connection, type_, [change for change in changes if change["noted"] is type_], now=now)
+        _note(connection, type_, [change for change in changes if change["event"] is type_], now=now)
     return before
 
 
 def _change_of_health(endpoint: Mapping[str, Any], tally: Mapping[str, Any], failing_at: int) -> dict[str, Any]:
     """What an endpoint's row becomes, and the operational event that this is, if any."""
     failures, since = tally["failures"], endpoint["unhealthy_since"]
-    first = tally["first_failed_at"]
+    first = tally["group_first_failed_at"]
     if tally["succeeded_at"] is None:
         failures += endpoint["consecutive_failures"]
         first = endpoint["first_failure_at"] or first
-    noted, facts = None, None
+    event, facts = None, None
     if tally["succeeded_at"] is not None and since and endpoint["state"] == "active" and failures < failing_at:
-        noted, facts, since = OperationalEventType.ENDPOINT_RECOVERED, {"unhealthy_since": since}, None
+        event, facts, since = OperationalEventType.ENDPOINT_RECOVERED, {"unhealthy_since": since}, None
     elif endpoint["consecutive_failures"] < failing_at <= failures:
-        noted, facts, since = OperationalEventType.ENDPOINT_FAILING, {"consecutive_failures": failures}, since or first
+        event, facts, since = OperationalEventType.ENDPOINT_FAILING, {"consecutive_failures": failures}, since or first
     return {
         "id": endpoint["id"],
         "organization_id": endpoint["organization_id"],
@@ -372,7 +372,7 @@ def _change_of_health(endpoint: Mapping[str, Any], tally: Mapping[str, Any], fai
         "failures": failures,
         "first_failure_at": first,
         "unhealthy_since": since,
-        "noted": noted,
+        "event": event,
         "facts": facts,
     }
 
@@ -412,7 +412,7 @@ def _tally(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "is_healthy": len(succeeded) == len(rows),
         "failures": len(failures),
-        "first_failed_at": min(failures, default=None),
+        "group_first_failed_at": min(failures, default=None),
         "succeeded_at": max(succeeded, default=None),
         "failed_at": max(failed, default=None),
     }
