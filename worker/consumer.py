@@ -28,8 +28,8 @@ GATHER_SECONDS_PER_JOB, GATHER_SECONDS = 0.001, 0.01
 meanwhile share the next commands and the next claim. After a job that came alone there is no pause."""
 
 WAITS_AHEAD = 8
-"""While delivery jobs come alone, this number of waits for one job each are sent
-together, which saves writes and wake-ups. More jobs than that are never taken beyond the dispatcher's capacity."""
+"""While delivery jobs come alone, this number of waits for one job each are sent together, which saves writes and
+wake-ups. At most this many jobs are taken beyond the dispatcher's free slots."""
 
 _LISTEN_SECONDS = HEALTH_CHECK_SECONDS
 _COMMAND_SECONDS = 5.0
@@ -54,11 +54,11 @@ class QueueConsumer(Worker):
         job_context: dict[Any, Any],
         max_jobs: int,
         together: bool = False,
-        wait_for_capacity: Callable[[], Awaitable[object]] | None = None,
+        wait_for_slot: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         """`together`: jobs that are taken together run as one with the ids of all, and others wait in the queue.
 
-        `wait_for_capacity` is awaited before jobs are taken; other workers take what cannot start here.
+        `wait_for_slot` is awaited before jobs are taken; other workers take what cannot start here.
         """
         redis = connect(context.settings)
         super().__init__(
@@ -76,7 +76,7 @@ class QueueConsumer(Worker):
         """What blocks in Redis until there are jobs, and what is answered at once."""
         self._tag = context.settings.redis_key_tag
         self._together = together
-        self._wait_for_capacity = wait_for_capacity
+        self._wait_for_slot = wait_for_slot
         self._started: list[str] = []
         """Keys of jobs that were started without them, to be removed with the next waits, or when it is quiet."""
         self._jobs_come_alone = False
@@ -90,8 +90,8 @@ class QueueConsumer(Worker):
             if len(self.tasks) >= self.max_jobs:
                 await asyncio.wait(self.tasks.values(), timeout=_LISTEN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
                 continue
-            if self._wait_for_capacity is not None:
-                await self._wait_for_capacity()
+            if self._wait_for_slot is not None:
+                await self._wait_for_slot()
             free = self.max_jobs - len(self.tasks)
             jobs = await self._take(free)
             if self._together:

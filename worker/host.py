@@ -75,7 +75,7 @@ FUNCTIONS: dict[str, list[Function]] = {
 """The jobs of each queue."""
 
 MAX_JOBS = {DELIVERIES: 50, BULK_DELIVERIES: 2, UPLOADS: 20, REPLAYS: 20}
-"""Jobs of each queue that a worker has taken and not finished. Delivery jobs wait for capacity with their ids in this
+"""Jobs of each queue that a worker has taken and not finished. Delivery jobs wait for a slot with their ids in this
 process, where no other worker can take them; so there are few."""
 
 _CANCEL_AGAIN_SECONDS = 0.5
@@ -100,18 +100,18 @@ class WorkerHost:
     def start(self) -> None:
         """Begin to work: consume the queues, sweep, keep house."""
         context = self.context
-        capacity = self.dispatcher.wait_for_capacity
-        deliveries = self._supervise(DELIVERIES, wait_for_capacity=capacity)
+        wait_for_slot = self.dispatcher.wait_for_slot
+        deliveries = self._supervise(DELIVERIES, wait_for_slot=wait_for_slot)
         works = [
             deliveries.run(),
-            self._supervise(BULK_DELIVERIES, wait_for_capacity=capacity).run(),
+            self._supervise(BULK_DELIVERIES, wait_for_slot=wait_for_slot).run(),
             self._supervise(UPLOADS).run(),
             self._supervise(REPLAYS).run(),
             run_sweeps(context, self.dispatcher, deliveries),
             watch_clock(context),
             Statistics.of(context).flush_regularly(),
             send_heartbeats(self._heartbeat, self.dispatcher, self._health, self.drain_requested),
-            repeat("drain of inactive endpoints", SEARCH_SECONDS, self._drain_if_due),
+            repeat("drain of inactive endpoints", SEARCH_SECONDS, self._drain_endpoints_if_due),
             repeat("folding of statistics", FOLD_SECONDS, partial(fold_statistics, context)),
             repeat("operational events", SEARCH_SECONDS, self._publish_if_due),
             repeat("dead-letter rate", DEAD_LETTER_RATE_SECONDS, partial(watch_dead_letters, context)),
@@ -126,7 +126,8 @@ class WorkerHost:
         tune_garbage_collector()
         _log.info("worker_ready")
 
-    async def _drain_if_due(self) -> None:
+    async def _drain_endpoints_if_due(self) -> None:
+        """Dead-letter what waits for inactive endpoints; a worker that drains finishes its deliveries (`stop`)."""
         if (await WorkSearch.of(self.context).find()).drains:
             await drain_inactive_endpoints(self.context)
 
@@ -165,7 +166,7 @@ class WorkerHost:
         _log.info("worker_stopped")
 
     def _supervise(
-        self, queue: str, *, wait_for_capacity: Callable[[], Awaitable[object]] | None = None
+        self, queue: str, *, wait_for_slot: Callable[[], Awaitable[object]] | None = None
     ) -> ConsumerSupervisor:
         job_context: dict[Any, Any] = {"host": self, "bulk": queue == BULK_DELIVERIES}
         return ConsumerSupervisor(
@@ -176,6 +177,6 @@ class WorkerHost:
                 job_context=job_context,
                 max_jobs=MAX_JOBS[queue],
                 together=queue in (DELIVERIES, BULK_DELIVERIES),
-                wait_for_capacity=wait_for_capacity,
+                wait_for_slot=wait_for_slot,
             )
         )

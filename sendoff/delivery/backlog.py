@@ -38,13 +38,13 @@ class BacklogClaimer:
         context: Context,
         admission: Admission[Claim],
         claim: Callable[[Callable[[], Awaitable[Claims]], int], Awaitable[Claims]],
-        wait_for_capacity: Callable[[], Awaitable[int]],
+        wait_for_slot: Callable[[], Awaitable[int]],
     ) -> None:
         """`claim` makes a claim of at most the given number of deliveries, and starts or queues them."""
         self._context = context
         self._admission = admission
         self._claim = claim
-        self._wait_for_capacity = wait_for_capacity
+        self._wait_for_slot = wait_for_slot
         self._pending_endpoints: dict[str, None] = {}  # the next one first
         self._priority_endpoints: set[str] = set()
         self._wakeup = asyncio.Event()
@@ -95,7 +95,7 @@ class BacklogClaimer:
                 _log.exception("backlog_claim_failed")
                 await asyncio.sleep(SEARCH_SECONDS)
             if self._pending_endpoints:
-                await self._wait_for_capacity()
+                await self._wait_for_slot()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._seconds_to_next_round()):
                     await self._wakeup.wait()

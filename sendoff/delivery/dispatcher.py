@@ -49,7 +49,7 @@ class Dispatcher:
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
         self._recorder = Recorder(context, self._settle_recorded)
-        self._backlog = BacklogClaimer(context, self.admission, self._claim, self.wait_for_capacity)
+        self._backlog = BacklogClaimer(context, self.admission, self._claim, self.wait_for_slot)
 
     async def submit(self, delivery_ids: Sequence[str], *, is_bulk: bool = False) -> None:
         """Start those of the deliveries that are due; returns when all are started, held or claimed by other workers.
@@ -58,23 +58,24 @@ class Dispatcher:
         errors.Unavailable when the database cannot be reached; nothing is lost by it.
         """
         waiting = list(dict.fromkeys(delivery_ids))
-        while waiting and await self.wait_for_capacity():
+        while waiting and await self.wait_for_slot():
             limit = self.admission.claim_limit(self._now(), is_bulk=is_bulk)
             batch, waiting = waiting[:limit], waiting[limit:]
             # A delivery that this process has sent but not recorded must not be sent again, even if its lease ended.
             ids = [delivery_id for delivery_id in batch if delivery_id not in self._unrecorded]
             quotas = self.admission.quotas(len(ids), self._now())
             self.admission.reserve(len(ids))  # here already: others that waited for slots see them taken
+            claim_some = partial(claim, self._context, ids, quotas=quotas)
             # In a task of its own: what a cancelled caller had claimed would wait for its lease to end.
-            claimed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._in_background(self._claim_submitted(partial(claim, self._context, ids, quotas=quotas), ids, claimed))
-            await claimed
+            submitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._in_background(self._claim_submitted(claim_some, len(ids), submitted))
+            await submitted
 
     def backlog_available(self, endpoint_ids: Iterable[str]) -> None:
         """Claim deliveries that are held for these endpoints as soon as those have capacity."""
         self._backlog.add_endpoints(endpoint_ids)
 
-    async def wait_for_capacity(self) -> int:
+    async def wait_for_slot(self) -> int:
         """Wait until an attempt can start; return how many can, 0 only after `drain`."""
         while not self._stopping:
             if free := self.admission.free(self._now()):
@@ -119,7 +120,7 @@ class Dispatcher:
     async def _release_unsent(self, claims: Sequence[Claim]) -> None:
         if claims:
             _log.info("released_at_shutdown", deliveries=len(claims))
-            await self._requeue(claims, held=False)
+            await self._release(claims, held=False)
 
     def _now(self) -> float:
         return self._context.clock.monotonic()
@@ -130,61 +131,60 @@ class Dispatcher:
         task.add_done_callback(self._background.discard)
 
     async def _claim_submitted(
-        self, claim_some: Callable[[], Awaitable[Claims]], ids: Sequence[str], claimed: asyncio.Future[None]
+        self, claim_some: Callable[[], Awaitable[Claims]], most: int, submitted: asyncio.Future[None]
     ) -> None:
-        """Claim for a caller that waits for `claimed`; a delivery that was claimed alone is sent by the same task."""
-        alone: list[Ticket[Claim]] = []
+        """Claim for a caller that waits for `submitted`; an attempt that starts alone is made by the same task."""
         try:
-            await self._claim_reserved(claim_some, len(ids), alone.append if len(ids) == 1 else None)
+            _, started = await self._claim_reserved(claim_some, most)
         except Exception as error:
-            if not claimed.done():
-                claimed.set_exception(error)
+            if not submitted.done():
+                submitted.set_exception(error)
             return
-        if not claimed.done():
-            claimed.set_result(None)
+        if not submitted.done():
+            submitted.set_result(None)
         task = asyncio.current_task()
-        if alone and task is not None and self._may_start(alone[0]):
+        if len(started) != 1 or task is None:
+            self._spawn(started)
+        elif not self._give_back_if_unrecorded(started[0]):
             self._background.discard(task)
-            self._note_under_way(task, alone[0])
-            await self._run(alone[0])
+            self._note_under_way(task, started[0])
+            await self._run(started[0])
 
     async def _claim(self, claim_some: Callable[[], Awaitable[Claims]], most: int) -> Claims:
         """Claim at most `most` deliveries, and start or queue them."""
         self.admission.reserve(most)
-        return await self._claim_reserved(claim_some, most)
+        claims, started = await self._claim_reserved(claim_some, most)
+        self._spawn(started)
+        return claims
 
     async def _claim_reserved(
-        self,
-        claim_some: Callable[[], Awaitable[Claims]],
-        most: int,
-        start: Callable[[Ticket[Claim]], None] | None = None,
-    ) -> Claims:
-        """Claim for slots that are reserved; attempts start in tasks of their own, unless `start` is given."""
+        self, claim_some: Callable[[], Awaitable[Claims]], most: int
+    ) -> tuple[Claims, list[Ticket[Claim]]]:
+        """Claim for slots that are reserved; the caller makes the attempts that start, before it waits for anything."""
         claimed_since = self._now()
         try:
             claims = await claim_some()
-            await self._schedule(claims, start or self._spawn, start_by=claimed_since + self._start_within)
-            return claims
+            return claims, await self._schedule(claims, start_by=claimed_since + self._start_within)
         finally:
             self.admission.reserve(-most)
             self._freed.set()
 
-    async def _schedule(self, claims: Claims, start: Callable[[Ticket[Claim]], None], *, start_by: float) -> None:
+    async def _schedule(self, claims: Claims, *, start_by: float) -> list[Ticket[Claim]]:
+        """Offer the claims to admission; return what starts. If it is too late to start any, give all back."""
         self._backlog.add_endpoints(claims.held_endpoint_ids)
-        too_late: list[Claim] = []
+        if self._stopping or self._now() > start_by:
+            await self._release(claims.to_send, held=False)
+            return []
+        started: list[Ticket[Claim]] = []
         facts: dict[str, EndpointFacts] = {}
         for claimed in claims.to_send:
-            endpoint, now = claimed.endpoint, self._now()
-            ticket = Ticket(claimed, start_by)
-            if self._stopping or now > start_by:
-                too_late.append(claimed)
-                continue
+            endpoint, ticket = claimed.endpoint, Ticket(claimed, start_by)
             if endpoint.id not in facts:
                 facts[endpoint.id] = self._facts(endpoint)
-            if self.admission.offer(ticket, facts[endpoint.id], now):
-                start(ticket)
+            if self.admission.offer(ticket, facts[endpoint.id], self._now()):
+                started.append(ticket)
         self._arm()
-        await self._requeue(too_late, held=False)
+        return started
 
     def _facts(self, endpoint: Destination) -> EndpointFacts:
         has_succeeded = endpoint.last_success_at is not None
@@ -197,26 +197,27 @@ class Dispatcher:
             max_in_flight=endpoint.max_in_flight,
         )
 
-    def _spawn(self, ticket: Ticket[Claim]) -> None:
-        if self._may_start(ticket):
-            self._note_under_way(asyncio.create_task(self._run(ticket)), ticket)
+    def _spawn(self, tickets: Iterable[Ticket[Claim]]) -> None:
+        for ticket in tickets:
+            if not self._give_back_if_unrecorded(ticket):
+                self._note_under_way(asyncio.create_task(self._run(ticket)), ticket)
 
-    def _may_start(self, ticket: Ticket[Claim]) -> bool:
-        """Whether this process has not sent the delivery before without recording it; it is given back if so."""
+    def _give_back_if_unrecorded(self, ticket: Ticket[Claim]) -> bool:
+        """Give the delivery back if this process has sent it before and not recorded that yet; return whether so."""
         if ticket.item.delivery.id not in self._unrecorded:
-            return True
+            return False
         # The lease of its attempt under way ended, another worker held it, and it was claimed from the backlog.
         self._finish(ticket, answered=None)
         self.admission.settle()
-        self._in_background(self._requeue([ticket.item], held=False))
-        return False
+        self._in_background(self._release([ticket.item], held=False))
+        return True
 
     def _note_under_way(self, task: asyncio.Task[None], ticket: Ticket[Claim]) -> None:
         self._unrecorded[ticket.item.delivery.id] = ticket
         self._under_way[task] = ticket
         task.add_done_callback(self._under_way.pop)
 
-    async def _requeue(self, claims: Sequence[Claim], *, held: bool) -> None:
+    async def _release(self, claims: Sequence[Claim], *, held: bool) -> None:
         """Give claims back unsent. If the database is away, they are due again when their leases end."""
         if not claims:
             return
@@ -240,21 +241,24 @@ class Dispatcher:
             return
         if attempt is None:
             self._abandon(ticket)
-            await self._requeue([claimed], held=True)
+            await self._release([claimed], held=True)
             return
         self._recorder.add(attempt)
         if attempt.frees_at_once:
             self._finish(ticket, answered=True)
 
     def _has_time(self, claimed: Claim) -> bool:
-        """Whether an attempt that begins now would end before the lease does."""
+        """Whether an attempt that begins now would end before the lease does.
+
+        `start_by` bounds what is queued in memory, by the default timeout; this holds for the endpoint's own timeout as
+        the task really starts. `deliver` refuses a lease that has ended.
+        """
         left = claimed.leased_until - self._context.clock.now()
         return left.total_seconds() > timeout_of(self._context, claimed.endpoint)
 
     def _finish(self, ticket: Ticket[Claim], *, answered: bool | None) -> None:
         """The exchange is over: its endpoint may start another."""
-        for following in self.admission.finish(ticket, answered=answered, now=self._now()):
-            self._spawn(following)
+        self._spawn(self.admission.finish(ticket, answered=answered, now=self._now()))
         self._backlog.capacity_freed(ticket.item.endpoint.id)
 
     def _abandon(self, ticket: Ticket[Claim]) -> None:
@@ -281,10 +285,9 @@ class Dispatcher:
     def _tick(self) -> None:
         self._timer = None
         started, evicted = self.admission.tick(self._now())
-        for ticket in started:
-            self._spawn(ticket)
+        self._spawn(started)
         if started:
             self._backlog.wake()
         if evicted:
-            self._in_background(self._requeue([ticket.item for ticket in evicted], held=True))
+            self._in_background(self._release([ticket.item for ticket in evicted], held=True))
         self._arm()

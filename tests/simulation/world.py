@@ -438,11 +438,11 @@ _FAULTS = (
 async def _work(context: Context) -> None:
     """A worker's engine, without what only cleans up."""
     host = WorkerHost(context, WorkerHealth())
-    capacity = host.dispatcher.wait_for_capacity
-    deliveries = host._supervise(DELIVERIES, wait_for_capacity=capacity)
+    wait_for_slot = host.dispatcher.wait_for_slot
+    deliveries = host._supervise(DELIVERIES, wait_for_slot=wait_for_slot)
     works = [
         deliveries.run(),
-        host._supervise(BULK_DELIVERIES, wait_for_capacity=capacity).run(),
+        host._supervise(BULK_DELIVERIES, wait_for_slot=wait_for_slot).run(),
         host._supervise(REPLAYS).run(),
         run_sweeps(context, host.dispatcher, deliveries),
         _drain(host),
@@ -454,7 +454,7 @@ async def _drain(host: WorkerHost) -> None:
     while True:
         await asyncio.sleep(1.0)
         try:
-            await host._drain_if_due()
+            await host._drain_endpoints_if_due()
         except Unavailable:
             continue
 

@@ -115,7 +115,7 @@ async def test_a_claim_that_took_most_of_its_lease_is_given_back_unsent(
         assert receiver.requests("/hook") == []
 
 
-async def test_a_start_that_comes_too_late_in_its_lease_is_put_off(
+async def test_a_delivery_that_would_start_too_late_in_its_lease_is_given_back(
     database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left: list[float] = []
@@ -130,19 +130,21 @@ async def test_a_start_that_comes_too_late_in_its_lease_is_put_off(
         receiver.forget()
         [event] = await app.publish()
         dispatcher = Dispatcher(app.context)
-        spawn = dispatcher._spawn
+        run = dispatcher._run
+        late: list[str] = []
 
-        def spawn_late(ticket: Ticket[Claim]) -> None:
-            monkeypatch.setattr(dispatcher, "_spawn", spawn)
+        async def run_late(ticket: Ticket[Claim]) -> None:
+            monkeypatch.setattr(dispatcher, "_run", run)
+            late.append(ticket.item.delivery.id)
             app.clock.advance(15)
-            spawn(ticket)
+            await run(ticket)
 
-        monkeypatch.setattr(dispatcher, "_spawn", spawn_late)
+        monkeypatch.setattr(dispatcher, "_run", run_late)
         await dispatcher.submit(event.delivery_ids)
         await receiver.wait_for(1, "/hook")
         await eventually(lambda: dispatcher.is_idle, what="an idle dispatcher")
         await dispatcher.drain(0)
-        assert left == [20.0]
+        assert (late, left) == (event.delivery_ids, [20.0])
         assert await states(app, event.delivery_ids) == {DeliveryState.DELIVERED}
 
 
