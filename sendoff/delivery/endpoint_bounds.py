@@ -56,8 +56,8 @@ async def _release_beyond_caps(
     if not capped:
         return
     await endpoints.find_many(tx, capped, lock=True)
-    others = await deliveries.count_in_flight(tx, capped, besides=lease_token, now=now)
-    taken = Counter(others)
+    under_other_leases = await deliveries.count_in_flight(tx, capped, besides=lease_token, now=now)
+    taken = Counter(under_other_leases)
     for row in rows:
         most = row.endpoint.max_in_flight
         if most is None:
@@ -65,7 +65,7 @@ async def _release_beyond_caps(
         taken[row.endpoint.id] += 1
         if taken[row.endpoint.id] > most:
             bounded.released.add(row.delivery.id)
-            if not others.get(row.endpoint.id):
+            if not under_other_leases.get(row.endpoint.id):
                 bounded.waiting_endpoints.add(row.endpoint.id)
     if bounded.released:
         await deliveries.release(tx, sorted(bounded.released), lease_token=lease_token, now=now, held=True)

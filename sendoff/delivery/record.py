@@ -37,7 +37,7 @@ _log = structlog.get_logger(__name__)
 SUCCESSES_AT_MOST = 500
 """Successes in one transaction. More gain nothing and hold the locks longer."""
 
-OTHERS_AT_MOST = 20
+FURTHER_AT_MOST = 20
 """Attempts in one transaction that are not plain successes. Each needs more work, and hundreds would block the event
 loop."""
 
@@ -67,8 +67,8 @@ class Recorder:
         self._context = context
         self._on_recorded = on_recorded
         self._successes: list[FinishedAttempt] = []
-        self._others: list[FinishedAttempt] = []
-        self._endpoints_of_others: Counter[str] = Counter()
+        self._further: list[FinishedAttempt] = []
+        self._endpoints_of_further: Counter[str] = Counter()
         self._wake = asyncio.Event()
         self._closing = False
         self._task = asyncio.create_task(self._run())
@@ -76,11 +76,11 @@ class Recorder:
     def add(self, attempt: FinishedAttempt) -> None:
         """Record the attempt soon, together with others that finish meanwhile."""
         endpoint_id = attempt.claim.endpoint.id
-        if attempt.is_plain_success and endpoint_id not in self._endpoints_of_others:
+        if attempt.is_plain_success and endpoint_id not in self._endpoints_of_further:
             self._successes.append(attempt)
         else:
-            self._others.append(attempt)
-            self._endpoints_of_others[endpoint_id] += 1
+            self._further.append(attempt)
+            self._endpoints_of_further[endpoint_id] += 1
         self._wake.set()
 
     async def close(self, *, within: float) -> None:
@@ -89,19 +89,19 @@ class Recorder:
         self._wake.set()
         _, unfinished = await asyncio.wait({self._task}, timeout=within)
         if unfinished:
-            _log.error("attempts_not_recorded", attempts=len(self._successes) + len(self._others))
+            _log.error("attempts_not_recorded", attempts=len(self._successes) + len(self._further))
             self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        while self._successes or self._others or not self._closing:
-            if not (self._successes or self._others):
+        while self._successes or self._further or not self._closing:
+            if not (self._successes or self._further):
                 self._wake.clear()
                 await self._wake.wait()
                 continue
             count = 0
             successes, self._successes = self._successes[:SUCCESSES_AT_MOST], self._successes[SUCCESSES_AT_MOST:]
-            for group in (successes, self._next_others()):
+            for group in (successes, self._next_further()):
                 if group:
                     await self._write(group)
                     self._on_recorded(group)
@@ -109,11 +109,11 @@ class Recorder:
             if not self._closing and len(self._successes) < SUCCESSES_AT_MOST:
                 await asyncio.sleep(GATHER_FEW_SECONDS if count <= FEW else GATHER_SECONDS)
 
-    def _next_others(self) -> list[FinishedAttempt]:
-        weights = accumulate(attempt.weight for attempt in self._others[:OTHERS_AT_MOST])
+    def _next_further(self) -> list[FinishedAttempt]:
+        weights = accumulate(attempt.weight for attempt in self._further[:FURTHER_AT_MOST])
         count = max(1, sum(weight <= RECORD_BYTES_AT_MOST for weight in weights))
-        group, self._others = self._others[:count], self._others[count:]
-        self._endpoints_of_others -= Counter(attempt.claim.endpoint.id for attempt in group)
+        group, self._further = self._further[:count], self._further[count:]
+        self._endpoints_of_further -= Counter(attempt.claim.endpoint.id for attempt in group)
         return group
 
     async def _write(self, batch: Sequence[FinishedAttempt]) -> None:
@@ -147,18 +147,18 @@ async def record(context: Context, finished: Sequence[FinishedAttempt]) -> None:
         now=context.clock.now(),
         failing_at=context.auto_disable.warns_at,
     )
-    ours = [one for one in in_order if (one.claim.delivery.id, one.claim.lease_token) in written.claims]
-    if lost := len(finished) - len(ours):
+    written_attempts = [one for one in in_order if (one.claim.delivery.id, one.claim.lease_token) in written.claims]
+    if lost := len(finished) - len(written_attempts):
         LEASES_LOST.inc(lost)
         _log.warning("lease_lost", deliveries=lost)
     try:
-        _count_attempts(context, ours)
-        by_endpoint = {one: _of_endpoint(one, before, ours) for one, before in written.endpoints.items()}
+        _count_attempts(context, written_attempts)
+        by_endpoint = {one: _of_endpoint(one, before, written_attempts) for one, before in written.endpoints.items()}
         dead_lettered = await close_failing_endpoints(context, by_endpoint)
-        _log_attempts(context, ours, dead_lettered)
+        _log_attempts(context, written_attempts, dead_lettered)
         await advance(context, {one.claim.endpoint.id for one in finished if one.claim.endpoint.ordered})
     except Exception:
-        _log.exception("record_incomplete", attempts=len(ours))
+        _log.exception("record_incomplete", attempts=len(written_attempts))
 
 
 def _of_endpoint(endpoint_id: str, before: EndpointBefore, attempts: Sequence[FinishedAttempt]) -> RecordedAttempts:
@@ -173,7 +173,7 @@ def _of_endpoint(endpoint_id: str, before: EndpointBefore, attempts: Sequence[Fi
 
 def _to_record(attempt: FinishedAttempt) -> AttemptRecord:
     claimed, step = attempt.claim, attempt.decision.step
-    is_ours = attempt.result.kind is ResultKind.OURS
+    is_local = attempt.result.kind is ResultKind.LOCAL
     return AttemptRecord(
         delivery_id=claimed.delivery.id,
         lease_token=claimed.lease_token,
@@ -187,7 +187,7 @@ def _to_record(attempt: FinishedAttempt) -> AttemptRecord:
         outcome=attempt.result.name,
         response_status=attempt.status,
         error=attempt.error,
-        blocked_since=(claimed.delivery.blocked_since or attempt.started_at) if is_ours else None,
+        blocked_since=(claimed.delivery.blocked_since or attempt.started_at) if is_local else None,
         health=attempt.decision.health,
         exchange=_exchange(attempt) if attempt.decision.counted and not isinstance(step, Delivered) else None,
         may_be_noted=not (isinstance(step, Delivered) and claimed.endpoint.unhealthy_since is None),

@@ -14,7 +14,8 @@ Pure bookkeeping: no clock, no asyncio, no database. `now` is monotonic seconds 
 - An endpoint that is not known to answer is probed, one attempt at a time. Probes start at a rate that falls with the
   number of those outstanding, and endpoints take turns. One that does not answer gets more of them at once, up to its
   cap, while few are outstanding and no other endpoint waits for its probe.
-- A claimed delivery that cannot start yet is queued at its endpoint, and evicted if that takes too long.
+- A claimed delivery that cannot start yet is queued in memory at its endpoint, which waits for its turn in a list, and
+  evicted if that takes too long. Its state is `in_flight`; the state `queued` belongs to ordered endpoints.
 """
 
 from __future__ import annotations
@@ -136,8 +137,8 @@ class Ticket(Generic[T]):
     item: T
     start_by: float
     """From then on it must not start: the attempt could outlive its lease."""
-    since: float = 0.0
-    """When it started; until then, since when it is queued."""
+    queued_at: float = 0.0
+    started_at: float = 0.0
     endpoint: _Endpoint[T] = field(init=False)
     probes: _Probes | None = None
 
@@ -210,7 +211,7 @@ class _Endpoint(Generic[T]):
 @dataclass(eq=False, slots=True)
 class _Target(Generic[T]):
     in_flight: int = 0
-    others: int = 0
+    not_fast: int = 0
     """Those of `in_flight` whose endpoints are not fast."""
     waiting: dict[_Endpoint[T], None] = field(default_factory=dict)
 
@@ -230,7 +231,7 @@ class Admission(Generic[T]):
         self._endpoints: OrderedDict[str, _Endpoint[T]] = OrderedDict()  # the one used longest ago first
         self._busy: dict[_Endpoint[T], None] = {}
         self._targets: dict[Hashable, _Target[T]] = {}
-        self._lines: dict[Responsiveness, dict[_Endpoint[T], None]] = {one: {} for one in Responsiveness}
+        self._waiting_lists: dict[Responsiveness, dict[_Endpoint[T], None]] = {one: {} for one in Responsiveness}
         # With 5, hundreds of endpoints that time out after ten seconds settle at ten probes a second. With 50, a few
         # hundred endpoints that are new to this process are tried within seconds.
         unproven = _Probes(spread=5)
@@ -244,7 +245,7 @@ class Admission(Generic[T]):
         self._late: dict[Ticket[T], None] = {}
         self._evict_at = 0.0
         self._taken = 0  # slots, by what started and by what is queued
-        self._others = 0  # those of them that are taken for endpoints which are not fast
+        self._not_fast = 0  # those of them that are taken for endpoints which are not fast
         self._slow = 0
         self._reserved = 0
         self._unrecorded = 0
@@ -291,7 +292,7 @@ class Admission(Generic[T]):
     def free(self, now: float) -> int:
         """How many deliveries can be claimed at this moment, for any endpoints."""
         self._age(now)
-        unreserved = self._slots - (self._taken - self._others) - min(self._others, _unreserved(self._slots))
+        unreserved = self._slots - (self._taken - self._not_fast) - min(self._not_fast, _unreserved(self._slots))
         free = min(unreserved, 2 * self._slots - self._taken - self._slow)
         return max(0, free - self._reserved - self._unrecorded)
 
@@ -310,19 +311,19 @@ class Admission(Generic[T]):
     def quotas(self, count: int, now: float) -> Quotas:
         """How many deliveries of which endpoint a claim of `count` may take. The others become held."""
         self._age(now)
-        others = self._free_for_others()
-        fits = others >= count
+        free_for_not_fast = self._free_for_not_fast()
+        fits = free_for_not_fast >= count
         default = self._cap(None) if fits and self._probes_wanted(Responsiveness.UNKNOWN) > 0 else 0
         unproven = int(fits and self._probes_wanted(Responsiveness.UNTRIED) >= count)
         known: dict[str, int] = {}
         for endpoint in list(self._busy):
             claimable = self._claimable(endpoint, now)
             if not endpoint.is_fast and not fits:
-                claimable = min(claimable, max(0, others))
-                others -= claimable
-            if claimable and endpoint.is_idle:
+                claimable = min(claimable, max(0, free_for_not_fast))
+                free_for_not_fast -= claimable
+            if claimable and endpoint.is_idle:  # only its rate limit kept it here, and it has a token again
                 del self._busy[endpoint]
-            elif min(claimable, default, unproven) < count:
+            elif min(claimable, default, unproven) < count:  # else the claim's own size bounds it enough
                 known[endpoint.facts.id] = claimable
         return Quotas(known, default=default, unproven=unproven)
 
@@ -331,7 +332,7 @@ class Admission(Generic[T]):
 
         Endpoints get equal shares of the free slots; what one has no room for goes to the others, in their order.
         """
-        free, others = self.claim_limit(now, is_bulk=True), self._free_for_others()
+        free, free_for_not_fast = self.claim_limit(now, is_bulk=True), self._free_for_not_fast()
         probes: dict[Responsiveness | None, int] = {}
         for one in self._probes:
             more = self._probes_wanted(one)
@@ -353,11 +354,12 @@ class Admission(Generic[T]):
         quotas: Counter[str] = Counter()
         for most in (max(1, free // max(1, len(wanted))), free):
             for endpoint_id, (claimable, is_fast) in wanted.items():
-                given = min(claimable - quotas[endpoint_id], most, free if is_fast else min(free, others))
+                room = free if is_fast else min(free, free_for_not_fast)
+                given = min(claimable - quotas[endpoint_id], most, room)
                 if given > 0:
                     quotas[endpoint_id] += given
                     free -= given
-                    others -= 0 if is_fast else given
+                    free_for_not_fast -= 0 if is_fast else given
         return {endpoint_id: quota for endpoint_id, quota in quotas.items() if quota}
 
     def offer(self, ticket: Ticket[T], facts: EndpointFacts, now: float) -> bool:
@@ -373,9 +375,9 @@ class Admission(Generic[T]):
         if starts:
             self._start(ticket, now)
         else:
-            ticket.since = now
+            ticket.queued_at = now
             endpoint.queue.append(ticket)
-            self._file(endpoint)
+            self._wait_in_list(endpoint)
         return starts
 
     def finish(self, ticket: Ticket[T], *, answered: bool | None, now: float) -> list[Ticket[T]]:
@@ -391,23 +393,23 @@ class Admission(Generic[T]):
         else:
             self._slow -= 1
             endpoint.slow -= 1
-            endpoint.overtaken -= ticket.since < endpoint.answered_at
+            endpoint.overtaken -= ticket.started_at < endpoint.answered_at
         endpoint.in_flight -= 1
         for target in targets:
             target.in_flight -= 1
-            target.others -= not endpoint.is_fast
+            target.not_fast -= not endpoint.is_fast
         self._unrecorded += 1
         if answered is not None:
             self._observe(endpoint, answered=answered, promptly=was_fresh, now=now)
         started: list[Ticket[T]] = []
         for key, target in zip(endpoint.facts.targets, targets, strict=True):
-            started += self._start_line(target.waiting, now)
+            started += self._start_waiting(target.waiting, now)
             if not target.in_flight and not target.waiting:
                 self._targets.pop(key, None)
         started += self._start_queued(endpoint, now)
         if ticket.probes is not None:
             ticket.probes.finish(now, answered=answered is not False)
-            started += self._start_lines(now)
+            started += self._start_waiting_lists(now)
         if endpoint.is_idle and endpoint.bucket is None:
             self._busy.pop(endpoint, None)
         return started
@@ -423,7 +425,7 @@ class Admission(Generic[T]):
         if now >= self._evict_at:
             self._evict_at = now + PREFETCH_MAX_SECONDS / 4
             evicted = self._evict(now)
-        return self._start_lines(now), evicted
+        return self._start_waiting_lists(now), evicted
 
     def evict_all(self) -> list[Ticket[T]]:
         """Take out everything that is queued."""
@@ -464,15 +466,15 @@ class Admission(Generic[T]):
         cap = self._endpoint_cap if own is None else min(own, self._endpoint_cap)
         return max(1, cap // self._workers)
 
-    def _free_for_others(self) -> int:
+    def _free_for_not_fast(self) -> int:
         """How many slots are free for endpoints that are not known to be fast."""
-        free = _unreserved(self._slots) - self._others
+        free = _unreserved(self._slots) - self._not_fast
         return min(free, self._slots + free - self._slow)
 
     def _probes_wanted(self, kind: Responsiveness) -> int:
         """How many more probes of this kind to claim ahead."""
-        before = len(self._lines[Responsiveness.UNTRIED]) if kind is Responsiveness.UNRESPONSIVE else 0
-        return self._most_probes - len(self._lines[kind]) - before
+        before = len(self._waiting_lists[Responsiveness.UNTRIED]) if kind is Responsiveness.UNRESPONSIVE else 0
+        return self._most_probes - len(self._waiting_lists[kind]) - before
 
     def _target_room(self, endpoint: _Endpoint[T], key: Hashable) -> int:
         cap = max(1, self._target_cap // self._workers)
@@ -480,7 +482,7 @@ class Admission(Generic[T]):
         if target is None:
             return cap
         room = cap - target.in_flight
-        return room if endpoint.is_fast else min(room, _unreserved(cap) - target.others)
+        return room if endpoint.is_fast else min(room, _unreserved(cap) - target.not_fast)
 
     def _limit(self, endpoint: _Endpoint[T]) -> int:
         """How many attempts of the endpoint may be in flight as far as its own answers tell.
@@ -500,7 +502,7 @@ class Admission(Generic[T]):
     def _are_many_probes(self, *, besides: _Endpoint[T]) -> bool:
         if self._probes[Responsiveness.UNRESPONSIVE].outstanding >= self._slots // FEW_PROBES_ONE_IN:
             return True
-        return any(len(self._lines[kind]) > (besides in self._lines[kind]) for kind in self._probes)
+        return any(len(self._waiting_lists[kind]) > (besides in self._waiting_lists[kind]) for kind in self._probes)
 
     def _room(self, endpoint: _Endpoint[T], now: float, *, queued: int = 0, prefetched: int = 0) -> int:
         """How many more attempts of the endpoint its own limits and its targets allow, `prefetched` ones besides."""
@@ -529,7 +531,7 @@ class Admission(Generic[T]):
 
     def _take(self, endpoint: _Endpoint[T], slots: int) -> None:
         self._taken += slots
-        self._others += 0 if endpoint.is_fast else slots
+        self._not_fast += 0 if endpoint.is_fast else slots
 
     def _start(self, ticket: Ticket[T], now: float) -> None:
         endpoint = ticket.endpoint
@@ -537,13 +539,13 @@ class Admission(Generic[T]):
         for key in endpoint.facts.targets:
             target = self._targets.setdefault(key, _Target())
             target.in_flight += 1
-            target.others += not endpoint.is_fast
+            target.not_fast += not endpoint.is_fast
         if endpoint.bucket is not None:
             endpoint.bucket.tokens -= 1
         ticket.probes = self._probes.get(endpoint.responsiveness)
         if ticket.probes is not None:
             ticket.probes.start(now)
-        ticket.since = now
+        ticket.started_at = now
         self._fresh[ticket] = None
 
     def _start_queued(self, endpoint: _Endpoint[T], now: float) -> list[Ticket[T]]:
@@ -553,38 +555,38 @@ class Admission(Generic[T]):
             started.append(endpoint.queue.popleft())
             self._start(started[-1], now)
         if endpoint.queue:
-            self._file(endpoint)
+            self._wait_in_list(endpoint)
         return started
 
-    def _file(self, endpoint: _Endpoint[T]) -> dict[_Endpoint[T], None] | None:
-        """Put the endpoint at the end of the line that it waits in; None if it waits for its own attempts."""
+    def _wait_in_list(self, endpoint: _Endpoint[T]) -> None:
+        """Put the endpoint at the end of the list that it waits in, if it waits for more than its own attempts."""
         if endpoint.in_flight >= self._limit(endpoint):
-            return None
-        line = self._lines[endpoint.responsiveness]
+            return
+        waiting = self._waiting_lists[endpoint.responsiveness]
         for key in endpoint.facts.targets:
             if self._target_room(endpoint, key) <= 0:
-                line = self._targets[key].waiting
-        line[endpoint] = None
-        return line
+                waiting = self._targets[key].waiting
+        waiting[endpoint] = None
 
-    def _start_lines(self, now: float) -> list[Ticket[T]]:
-        return [ticket for line in self._lines.values() if line for ticket in self._start_line(line, now)]
+    def _start_waiting_lists(self, now: float) -> list[Ticket[T]]:
+        return [ticket for one in self._waiting_lists.values() if one for ticket in self._start_waiting(one, now)]
 
-    def _start_line(self, line: dict[_Endpoint[T], None], now: float) -> list[Ticket[T]]:
-        """Start what is queued at the endpoints in line, in turn."""
+    def _start_waiting(self, waiting: dict[_Endpoint[T], None], now: float) -> list[Ticket[T]]:
+        """Start what is queued at the endpoints of a waiting list, in turn."""
         started: list[Ticket[T]] = []
-        for _ in range(len(line)):
-            endpoint = next(iter(line))
+        for _ in range(len(waiting)):
+            endpoint = next(iter(waiting))
             probes = self._probes.get(endpoint.responsiveness)
             if endpoint.queue and probes is not None and not probes.may_start(now):
                 break
-            del line[endpoint]
+            del waiting[endpoint]
             started += self._start_queued(endpoint, now)
-            if endpoint in line:
+            if endpoint in waiting:
                 break
         return started
 
     def _observe(self, endpoint: _Endpoint[T], *, answered: bool, promptly: bool, now: float) -> None:
+        """Learn from an ended attempt; `promptly` is within FAST_WITHIN_SECONDS, answered or refused."""
         if answered or promptly:
             endpoint.answered_at, endpoint.overtaken = now, endpoint.slow
         if promptly:  # a refusal at once holds up nothing either
@@ -606,12 +608,13 @@ class Admission(Generic[T]):
         else:
             endpoint.more_probes = 0
         if moved:
-            self._others += moved * (endpoint.in_flight - endpoint.slow + len(endpoint.queue))
+            self._not_fast += moved * (endpoint.in_flight - endpoint.slow + len(endpoint.queue))
             for key in endpoint.facts.targets:
                 if key in self._targets:
-                    self._targets[key].others += moved * endpoint.in_flight
+                    self._targets[key].not_fast += moved * endpoint.in_flight
 
     def _age(self, now: float) -> None:
+        """Note that the endpoints of late attempts are not fast; move slow attempts from slots to the slow bulkhead."""
         for ticket in _pop_started(self._fresh, now - FAST_WITHIN_SECONDS):
             self._late[ticket] = None
             if ticket.endpoint.responsiveness is not Responsiveness.SLOW:
@@ -622,7 +625,7 @@ class Admission(Generic[T]):
         for ticket in _pop_started(self._late, now - SLOW_AFTER_SECONDS):
             self._take(ticket.endpoint, -1)
             ticket.endpoint.slow += 1
-            ticket.endpoint.overtaken += ticket.since < ticket.endpoint.answered_at
+            ticket.endpoint.overtaken += ticket.started_at < ticket.endpoint.answered_at
             self._slow += 1
 
     def _evict(self, now: float) -> list[Ticket[T]]:
@@ -631,12 +634,12 @@ class Admission(Generic[T]):
         for endpoint in [endpoint for endpoint in self._busy if endpoint.queue]:
             waits_for_probe = endpoint.responsiveness in self._probes and not endpoint.in_flight
             patience = float("inf") if waits_for_probe else PREFETCH_MAX_SECONDS
-            while endpoint.queue and now >= min(endpoint.queue[0].start_by, endpoint.queue[0].since + patience):
+            while endpoint.queue and now >= min(endpoint.queue[0].start_by, endpoint.queue[0].queued_at + patience):
                 evicted.append(endpoint.queue.popleft())
                 self._take(endpoint, -1)
             if not endpoint.queue:
-                for line in (*self._lines.values(), *(target.waiting for target in self._targets.values())):
-                    line.pop(endpoint, None)
+                for waiting in (*self._waiting_lists.values(), *(target.waiting for target in self._targets.values())):
+                    waiting.pop(endpoint, None)
             if endpoint.is_idle and endpoint.bucket is None:
                 del self._busy[endpoint]
         return evicted
@@ -652,7 +655,7 @@ def _pop_started(tickets: dict[Ticket[T], None], until: float) -> list[Ticket[T]
     popped: list[Ticket[T]] = []
     while tickets:
         first = next(iter(tickets))
-        if first.since > until:
+        if first.started_at > until:
             break
         del tickets[first]
         popped.append(first)

@@ -22,8 +22,8 @@ class ResultKind(StrEnum):
     FAILED = "failed"
     GONE = "gone"
     """The receiver answered 410: it never wants another delivery."""
-    OURS = "ours"
-    """We could not even try; says nothing about the receiver."""
+    LOCAL = "local"
+    """This host or its name server failed: that says nothing about the receiver."""
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ def classify_error(name: str, detail: str, *, ours: bool) -> AttemptResult:
 
     `ours` says that the fault lies on our side (no route at all, resolver down, out of file descriptors).
     """
-    return AttemptResult(ResultKind.OURS if ours else ResultKind.FAILED, name, detail)
+    return AttemptResult(ResultKind.LOCAL if ours else ResultKind.FAILED, name, detail)
 
 
 def parse_retry_after(value: str, now: datetime) -> float | None:

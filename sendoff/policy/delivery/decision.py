@@ -73,11 +73,11 @@ def decide(
             return Decision(
                 DeadLettered(DeadLetterReason.ENDPOINT_GONE, result.detail), HealthEffect.GONE, counted=True
             )
-        case ResultKind.OURS if _is_out_of_patience(blocked_since, schedule, now):
+        case ResultKind.LOCAL if _is_out_of_patience(blocked_since, schedule, now):
             return Decision(
                 _after_failure(result, attempt_number, schedule, now, random_source), HealthEffect.NONE, counted=True
             )
-        case ResultKind.OURS:
+        case ResultKind.LOCAL:
             retry = Retry(jittered(now, OUR_WAIT_SECONDS, random_source), result.detail)
             return Decision(retry, HealthEffect.NONE, counted=False)
         case ResultKind.FAILED:

@@ -139,7 +139,7 @@ def hang(worker: Worker, backlog: dict[str, int], *, timeout: float) -> float:
     """Send what is held for endpoints that never answer; return how long all of it takes."""
     while sum(backlog.values()) or worker.under_way:
         worker.advance(0.05)
-        for ticket in [one for one in worker.under_way if worker.now - one.since >= timeout]:
+        for ticket in [one for one in worker.under_way if worker.now - one.started_at >= timeout]:
             worker.finish(ticket.item, answered=False)
         held = [endpoint for endpoint, count in backlog.items() if count]
         for endpoint, quota in worker.admission.allocate(held, worker.now).items():
@@ -435,7 +435,7 @@ def test_hundreds_of_hung_endpoints_settle_at_ten_probes_a_second() -> None:
     worker, begun = Worker(slots=1_000), []
     for _ in range(60 * 20):
         worker.advance(0.05)
-        for ticket in [one for one in worker.under_way if worker.now - one.since >= 10]:
+        for ticket in [one for one in worker.under_way if worker.now - one.started_at >= 10]:
             worker.finish(ticket.item, answered=False)
         for endpoint, quota in worker.admission.allocate([f"hung{n}" for n in range(500)], worker.now).items():
             assert quota == 1

@@ -111,7 +111,7 @@ class AdmissionMachine(RuleBasedStateMachine):
         self.now += seconds
         started, evicted = self.admission.tick(self.now)
         for ticket in evicted:
-            waited = self.now - ticket.since
+            waited = self.now - ticket.queued_at
             assert waited >= PREFETCH_MAX_SECONDS or self.now >= ticket.start_by, waited
             self.queued.remove(ticket)
         self.start(started)

@@ -64,7 +64,7 @@ def test_an_error_of_the_receivers_is_a_failure_and_one_of_ours_is_ours() -> Non
     assert classify_error("connect_refused", "Nobody listens.", ours=False).kind is ResultKind.FAILED
     result = classify_error("resolver_down", "The resolver does not answer.", ours=True)
     assert (result.kind, result.name, result.detail) == (
-        ResultKind.OURS,
+        ResultKind.LOCAL,
         "resolver_down",
         "The resolver does not answer.",
     )

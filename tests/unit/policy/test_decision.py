@@ -172,7 +172,7 @@ def test_every_attempt_leads_to_an_end_or_to_a_later_time(
         case Delivered():
             assert result.kind is ResultKind.DELIVERED
         case Retry():
-            assert seconds_until(decision) >= (10 if result.kind is ResultKind.OURS else 60)
+            assert seconds_until(decision) >= (10 if result.kind is ResultKind.LOCAL else 60)
             assert not decision.counted or attempt < SCHEDULE.max_attempts
         case DeadLettered():
             assert result.kind is ResultKind.GONE or attempt >= SCHEDULE.max_attempts
