@@ -9,6 +9,8 @@ from typing import Any
 import orjson
 
 from sendoff.dialects.base import EventData
+from sendoff.policy.remedies import advise_on_dead_letter
+from sendoff.policy.states import DeadLetterReason
 
 FOR_PEOPLE = ("email", "slack")
 """The dialects whose messages people read: several events in a short time make one message."""
@@ -91,22 +93,14 @@ def _recovered(data: Data) -> Alert:
     )
 
 
-_REMEDIES = {
-    "transform_failed": "Replay it when the endpoint's transform is corrected, or discard it.",
-    "endpoint_disabled": "Replay it when the endpoint is switched on, or discard it.",
-    "endpoint_gone": "A new endpoint gets it by a replay of what is missing; discard it otherwise.",
-    "endpoint_deleted": "A new endpoint gets it by a replay of what is missing; discard it otherwise.",
-}
-"""What to do about a dead letter, by its reason, where the receiver is not the cause."""
-
-
 def _dead_lettered(data: Data) -> Alert:
     reason = str(data.get("reason"))
-    remedy = _REMEDIES.get(reason, "Replay it when the receiver works again, or discard it.")
+    # A transform may have written another reason.
+    remedy = advise_on_dead_letter(DeadLetterReason(reason)).remedy if reason in list(DeadLetterReason) else ""
     return Alert(
         f"A delivery to {_endpoint(data)} was given up: {reason.replace('_', ' ')}",
         _facts(data, "event_type", "event_id", "attempt_count", "last_response_status", "last_error", "died_at"),
-        f"It is kept as a dead letter. {remedy}",
+        f"It is kept as a dead letter until it is replayed or discarded. {remedy}".rstrip(),
         [*_commands(data), f"sendoff replay --delivery {data.get('delivery_id')}"],
         _page(data),
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from sendoff.policy.states import DeadLetterReason, DeliveryState
+from sendoff.policy.states import DeliveryState
 from sendoff.policy.statistics import DURATION_BINS, LONGEST_DURATION, bin_of, minute_of
 from sendoff.store.queries.installation import statistics
 from sendoff.store.tables.statistics import MEASURES
@@ -94,8 +94,7 @@ class Statistics:
         self._row((minute, organization_id, None, event_type, ""))[_ACCEPTED] += 1
         for delivery in deliveries:
             self._row((minute, organization_id, delivery.endpoint_id, event_type, ""))[_ACCEPTED] += 1
-            if delivery.state is DeliveryState.DEAD:
-                outcome = DeadLetterReason.TRANSFORM_FAILED
+            if (outcome := delivery.dead_letter_reason) is not None:
                 self._row((minute, organization_id, delivery.endpoint_id, event_type, outcome))[_DEAD] += 1
 
     def count_dead(self, letters: Iterable[InsertedLetter], *, now: datetime) -> None:

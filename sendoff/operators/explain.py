@@ -14,7 +14,7 @@ from sendoff.policy.endpoints.matching import matches
 from sendoff.policy.operational_events import OPERATORS
 from sendoff.policy.remedies import advise_on_dead_letter
 from sendoff.policy.states import DeadLetterReason, DeliveryState, EndpointState
-from sendoff.publishing.evaluation import evaluate_event, input_of
+from sendoff.publishing.evaluation import evaluate_event, filter_of, input_of
 from sendoff.publishing.history import find_waits_for
 from sendoff.store.queries import audit, endpoints
 from sendoff.store.queries.traffic import dead_letters, delivery_history, events
@@ -106,20 +106,19 @@ async def explain_event(context: Context, event_id: str) -> EventExplanation:
             verdict, because = explain_delivery(delivery, letters.get(delivery.id))
         else:
             settings = then[endpoint.id]
-            verdict, because = explain_absence(event, endpoint, settings, results.get(settings.filter))
+            pair = filter_of(settings)
+            filtered = None if pair is None else results[pair]
+            verdict, because = explain_absence(event, endpoint, settings, filtered)
         head = waits_for.get(delivery.id) if delivery else None
         state = EndpointState(endpoint.state)
         explained.append(EndpointExplanation(endpoint.id, endpoint.url, verdict, delivery, because, state, head))
     return EventExplanation(event, sorted(explained, key=lambda one: one.delivery is None), tags)
 
 
-async def _evaluate_filters(
-    context: Context, event: Event, settings: Iterable[_Then]
-) -> Mapping[str | None, Evaluated]:
+async def _evaluate_filters(context: Context, event: Event, settings: Iterable[_Then]) -> Mapping[Pair, Evaluated]:
     """What each of the filters says of the event."""
-    pairs = list(dict.fromkeys(Pair(filter=one.filter) for one in settings if one.filter is not None))
-    found = await evaluate_event(context, event.organization_id, input_of(event), pairs)
-    return {pair.filter: result for pair, result in found.items()}
+    pairs = list(dict.fromkeys([pair for one in settings if (pair := filter_of(one)) is not None]))
+    return await evaluate_event(context, event.organization_id, input_of(event), pairs)
 
 
 def explain_delivery(delivery: Delivery, letter: DeadLetter | None) -> tuple[Verdict, str]:
@@ -195,7 +194,7 @@ def _because_dead(delivery: Delivery, letter: DeadLetter | None, tried: str) -> 
         return f"Dead-lettered after {tried}{_last_error(delivery)}. Replay it to send it again."
     advice = advise_on_dead_letter(DeadLetterReason(letter.reason))
     dead = f"Dead-lettered (`{letter.reason}`) after {tried}{_last_error(delivery)}."
-    return f"{dead} {advice.meaning} {advice.remedy}".rstrip()
+    return f"{dead} {advice.meaning} {advice.remedy}"
 
 
 def _attempts(delivery: Delivery) -> str:

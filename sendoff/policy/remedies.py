@@ -1,4 +1,4 @@
-"""What a failed attempt means for the owner of the receiver, and what to do about it, in words."""
+"""What a failed attempt or a dead letter means, and what to do about it, in words for owners and operators alike."""
 
 from __future__ import annotations
 
@@ -106,9 +106,13 @@ _REASONS = {
         "The endpoint was switched off before it was delivered.", "Switch the endpoint on, then send it again."
     ),
     DeadLetterReason.ENDPOINT_GONE: Advice(
-        "The receiver answered 410, which ends an endpoint for good.", "Register the URL again as a new endpoint."
+        "The receiver answered 410, which ends an endpoint for good.",
+        "Register the URL again as a new endpoint; it gets the delivery's event by a replay of what is missing.",
     ),
-    DeadLetterReason.ENDPOINT_DELETED: Advice("The endpoint was deleted while it waited.", ""),
+    DeadLetterReason.ENDPOINT_DELETED: Advice(
+        "The endpoint was deleted while it waited.",
+        "A new endpoint for the events gets this one by a replay of what is missing.",
+    ),
     DeadLetterReason.REJECTED_ADDRESS: _OUTCOMES["rejected_address"],
     DeadLetterReason.TRANSFORM_FAILED: _OUTCOMES["transform_failed"],
 }

@@ -24,7 +24,7 @@ from sendoff.accounts.authentication import EVENTS_WRITE, Principal, hash_bearer
 from sendoff.context import Context
 from sendoff.errors import SendoffError, TooLarge, Unavailable
 from sendoff.policy.endpoints.matching import patterns_of_all
-from sendoff.publishing.evaluation import evaluate_cheap
+from sendoff.publishing.evaluation import evaluate_cheap, pair_of
 from sendoff.publishing.event_types import STEPS_AT_ONCE, check_data, check_types, look_up_publishable, schema_steps
 from sendoff.publishing.publish import (
     AcceptedEvent,
@@ -279,7 +279,7 @@ class PublishBatcher:
         if len(self._never_alone) + len(senders) > KEYS_REMEMBERED:
             self._never_alone.clear()
         for key_hash, sender in senders.items():
-            if any(one.ordered or one.has_expressions for one in sender.subscribers):
+            if any(one.ordered or pair_of(one) is not None for one in sender.subscribers):
                 self._never_alone.add(key_hash)
             else:
                 self._never_alone.discard(key_hash)

@@ -45,11 +45,16 @@ Evaluations = dict[tuple[str, Pair], Evaluated]
 """What pairs of expressions give, by the event's id and the pair."""
 
 
-class Selective(Protocol):
-    """An endpoint with its expressions, if it has any."""
+class Filtering(Protocol):
+    """An endpoint with what decides which events match it, if anything does."""
 
     @property
     def filter(self) -> str | None: ...
+
+
+class Selective(Filtering, Protocol):
+    """An endpoint with its expressions, if it has any."""
+
     @property
     def transform(self) -> str | None: ...
 
@@ -69,6 +74,11 @@ def pair_of(endpoint: Selective) -> Pair | None:
     if endpoint.filter is None and endpoint.transform is None:
         return None
     return Pair(endpoint.filter, endpoint.transform)
+
+
+def filter_of(endpoint: Filtering) -> Pair | None:
+    """The endpoint's filter without its transform, for whether an event matches; None if every event does."""
+    return None if endpoint.filter is None else Pair(filter=endpoint.filter)
 
 
 def pairs_of(endpoints: Iterable[Selective]) -> list[Pair]:

@@ -22,10 +22,10 @@ from sendoff.clock import iso
 from sendoff.context import Context
 from sendoff.dialects.alert import FOR_PEOPLE
 from sendoff.ids import new_event_id
-from sendoff.policy.endpoints.expressions import ExpressionInput, Pair
+from sendoff.policy.endpoints.expressions import ExpressionInput
 from sendoff.policy.endpoints.matching import matches, patterns_of_all
 from sendoff.policy.operational_events import OPERATORS
-from sendoff.publishing.evaluation import evaluate_event
+from sendoff.publishing.evaluation import evaluate_event, filter_of
 from sendoff.publishing.operational_data import describe
 from sendoff.publishing.publish import (
     AcceptedEvent,
@@ -134,9 +134,8 @@ async def _plan(
 
 async def _passes_filter(context: Context, subscriber: Subscriber, event: NewEvent) -> bool:
     """Whether the filter lets the event through: only events that people would have got are sent together."""
-    if subscriber.filter is None:
+    if (pair := filter_of(subscriber)) is None:
         return True
-    pair = Pair(filter=subscriber.filter)
     source = ExpressionInput(new_event_id(), event.type, event.occurred_at or context.clock.now(), event.data)
     return (await evaluate_event(context, OPERATORS, source, [pair]))[pair].matches
 

@@ -27,7 +27,7 @@ from sendoff.policy.endpoints.matching import (
     matching_subscriptions,
     patterns_of_all,
 )
-from sendoff.policy.states import DeadLetterReason, DeliveryState
+from sendoff.policy.states import DeliveryState
 from sendoff.publishing.evaluation import EvaluationJob, Evaluations, check_evaluated, evaluate, pair_of, pairs_of
 from sendoff.publishing.event_types import check_data, check_types, look_up_publishable
 from sendoff.publishing.expression_task import MAX_TRANSFORMED_CHARACTERS, TOO_MUCH_TRANSFORMED
@@ -206,7 +206,7 @@ async def insert_publications(
             await _insert(context, plan, now, tx=own)
     elif plan.events:
         await _insert(context, plan, now, tx=tx)
-    count_dead_letters([DeadLetterReason.TRANSFORM_FAILED] * len(plan.failed))
+    count_dead_letters(one.reason for one in plan.failed)
     return plan.accepted
 
 
@@ -284,7 +284,7 @@ class Publication:
 
     def missing_evaluations(self, subscribers: Sequence[Subscriber], *, now: datetime) -> list[EvaluationJob]:
         """The events with those of the subscribers' expressions that are not evaluated yet."""
-        if not any(subscriber.has_expressions for subscriber in subscribers):
+        if all(pair_of(subscriber) is None for subscriber in subscribers):
             return []
         jobs: list[EvaluationJob] = []
         of_type = _by_type(self, subscribers)
@@ -362,7 +362,9 @@ def plan_publications(
                 )
                 rows.append(row)
                 if result.error is not None:
-                    plan.failed.append(Untransformed(row.id, result.error))
+                    failed = Untransformed(row.id, result.error)
+                    row.dead_letter_reason = failed.reason
+                    plan.failed.append(failed)
             plan.deliveries.extend(rows)
             plan.events.append(_event_row(event, event_id, publication, now, len(rows)))
             plan.tags.extend(

@@ -28,13 +28,15 @@ class Untransformed:
 
     delivery_id: str
     error: str
+    reason: DeadLetterReason = DeadLetterReason.TRANSFORM_FAILED
+    """That of its dead letter, which metrics and statistics count."""
 
 
 async def dead_letter_untransformed(tx: Transaction, failed: Sequence[Untransformed], *, now: datetime) -> None:
     """Write the dead letters of deliveries that this transaction has inserted as dead."""
     if failed:
         await deliveries.note_errors(tx, {one.delivery_id: transform_failure(one.error) for one in failed})
-        letters = [Drain(new_id(), one.delivery_id, DeadLetterReason.TRANSFORM_FAILED) for one in failed]
+        letters = [Drain(new_id(), one.delivery_id, one.reason) for one in failed]
         await dead_letters.insert_for(tx, letters, now=now)
 
 

@@ -17,8 +17,16 @@ from sendoff.ids import event_id_at, floor_of, new_id
 from sendoff.policy.endpoints.expressions import Pair
 from sendoff.policy.endpoints.matching import matches
 from sendoff.policy.operational_events import OPERATORS
-from sendoff.policy.states import DeadLetterReason, DeliveryState, EndpointState
-from sendoff.publishing.evaluation import EvaluationJob, Evaluations, evaluate, evaluate_event, input_of, pair_of
+from sendoff.policy.states import DeliveryState, EndpointState
+from sendoff.publishing.evaluation import (
+    EvaluationJob,
+    Evaluations,
+    evaluate,
+    evaluate_event,
+    filter_of,
+    input_of,
+    pair_of,
+)
 from sendoff.publishing.untransformed import Untransformed, dead_letter_untransformed
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import endpoints
@@ -112,7 +120,7 @@ async def make_missing(
     await context.hot.accept([], made, now=now, tx=tx)
     await deliveries.join_replay(tx, [one.id for one in made], replay_id=replay_id)
     await dead_letter_untransformed(tx, failed, now=now)
-    count_dead_letters([DeadLetterReason.TRANSFORM_FAILED] * len(failed))
+    count_dead_letters(one.reason for one in failed)
     await ordering.advance(tx, {one.endpoint_id for one in made if one.state == DeliveryState.QUEUED}, now=now)
     return made
 
@@ -166,12 +174,12 @@ async def _refused_by_filters(
     context: Context, wanted: Sequence[tuple[EventSummary, Endpoint]]
 ) -> set[tuple[str, str]]:
     """Which of the events do not match the filter of which endpoints, as `(event_id, endpoint_id)`."""
-    filtered = [(event, endpoint) for event, endpoint in wanted if endpoint.filter is not None]
+    filtered = [(event, endpoint, pair) for event, endpoint in wanted if (pair := filter_of(endpoint)) is not None]
     if not filtered:
         return set()
     pairs: dict[str, set[Pair]] = {}
-    for event, endpoint in filtered:
-        pairs.setdefault(event.id, set()).add(Pair(filter=endpoint.filter))
+    for event, _, pair in filtered:
+        pairs.setdefault(event.id, set()).add(pair)
     organization_id = filtered[0][1].organization_id
     results: Evaluations = {}
     ids = list(pairs)
@@ -183,6 +191,6 @@ async def _refused_by_filters(
         results |= await evaluate(context, organization_id, jobs)
     return {
         (event.id, endpoint.id)
-        for event, endpoint in filtered
-        if (result := results.get((event.id, Pair(filter=endpoint.filter)))) is None or not result.matches
+        for event, endpoint, pair in filtered
+        if (result := results.get((event.id, pair))) is None or not result.matches
     }

@@ -31,11 +31,6 @@ class Subscriber(msgspec.Struct, frozen=True):
     ordered: bool = False
     """Whether its deliveries go out one at a time."""
 
-    @property
-    def has_expressions(self) -> bool:
-        """Whether a filter or a transform has to be evaluated for it."""
-        return self.filter is not None or self.transform is not None
-
 
 IS_ACTIVE = "{endpoint}.state || '' = 'active'"
 """SQL for whether an endpoint is active. The state is compared as an expression: as a column it would let the planner

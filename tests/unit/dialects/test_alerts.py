@@ -17,6 +17,8 @@ from sendoff.dialects.base import AttemptInfo, EventData
 from sendoff.dialects.email import Email
 from sendoff.dialects.slack import Slack
 from sendoff.policy.operational_events import OPERATORS, OperationalEventType
+from sendoff.policy.remedies import advise_on_dead_letter
+from sendoff.policy.states import DeadLetterReason
 
 AT = datetime(2026, 4, 24, 12, 34, 56, tzinfo=UTC)
 DATA: dict[str, Any] = {
@@ -142,6 +144,18 @@ def test_several_events_are_told_together_with_how_many_each_endpoint_has() -> N
     alert = compose(event("delivery.dead_lettered", several))
     assert alert.title == "19999 more deliveries were given up"
     assert any("19990, of Acme" in value for _, value in alert.facts)
+
+
+@pytest.mark.parametrize("reason", DeadLetterReason)
+def test_an_alert_about_a_dead_letter_says_what_to_do_about_its_reason(reason: DeadLetterReason) -> None:
+    alert = compose(event("delivery.dead_lettered", DATA | {"reason": reason}))
+    assert advise_on_dead_letter(reason).remedy in alert.remedy
+
+
+def test_a_reason_that_a_transform_made_up_is_shown_without_advice() -> None:
+    alert = compose(event("delivery.dead_lettered", DATA | {"reason": "made_up"}))
+    assert alert.title.endswith("was given up: made up")
+    assert alert.remedy == "It is kept as a dead letter until it is replayed or discarded."
 
 
 def test_slack_gets_a_signature_that_names_no_secret() -> None:

@@ -28,5 +28,8 @@ def test_every_status_has_words_and_a_remedy(status: int) -> None:
     assert advice.remedy
 
 
-def test_every_reason_of_a_dead_letter_has_words() -> None:
-    assert all(advise_on_dead_letter(reason).meaning for reason in DeadLetterReason)
+@pytest.mark.parametrize("reason", DeadLetterReason)
+def test_every_reason_of_a_dead_letter_has_words_and_a_remedy(reason: DeadLetterReason) -> None:
+    advice = advise_on_dead_letter(reason)
+    assert advice.meaning
+    assert advice.remedy

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sendoff.policy.states import ACCEPT, CLOSE, RELEASE, REOPEN, RETRY_NOW, DeliveryState
+from sendoff.policy.states import ACCEPT, CLOSE, RELEASE, REOPEN, RETRY_NOW, DeadLetterReason, DeliveryState
 from sendoff.store.engine.batch import (
     execute,
     ids_parameter,
@@ -41,6 +41,8 @@ class NewDelivery:
     """What the endpoint's transform made of the event's data; None sends the event's own."""
     sequence: int | None = None
     """Its place in the line of an ordered endpoint, which `ordering.take_places` gives."""
+    dead_letter_reason: DeadLetterReason | None = None
+    """Why it is `dead`, for the statistics."""
 
     def __post_init__(self) -> None:
         ACCEPT.check(None, self.state)
