@@ -1,4 +1,4 @@
-"""Periodic work besides the sweeps: drain inactive endpoints, publish operational events, purge, remove orphan files.
+"""Runs regular work besides the sweeps; `WorkerHost.start` lists it.
 
 Timed by the monotonic clock. arq's cron stands still when the wall clock is set back, and needs Redis (decision 0002).
 """

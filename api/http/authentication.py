@@ -11,7 +11,7 @@ from sendoff.audit import Actor
 from sendoff.context import Context
 from sendoff.errors import Unauthenticated
 
-from .limits import RefusedKeys, admission_turn, limit_reads, limit_writes
+from .limits import RefusedKeys, key_turn, limit_reads, limit_writes
 from .server.disconnect import refuse_if_client_has_left
 
 
@@ -58,7 +58,7 @@ async def admit(request: Request, scope: str, *, limited: bool) -> RequestAuth:
     context = context_of(request)
     authorization = request.headers.get("authorization")
     key_hash = hash_bearer_key(authorization)
-    async with admission_turn(context, key_hash, limited=limited):
+    async with key_turn(context, key_hash, limited=limited):
         refuse_if_client_has_left(request.scope)
         principal = await authenticate(context, authorization)
         principal.require(scope)

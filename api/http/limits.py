@@ -97,12 +97,12 @@ def _counted_as(method: str, path: str) -> str:
 
 
 @asynccontextmanager
-async def admission_turn(context: Context, key_hash: str, *, limited: bool) -> AsyncIterator[None]:
+async def key_turn(context: Context, key_hash: str, *, limited: bool) -> AsyncIterator[None]:
     """The key's turn to have a request admitted.
 
     Raises RateLimited for a `limited` request when as many wait as the key may send in a minute.
     """
-    turns, name = context.service(admission_turns), (key_hash, limited)
+    turns, name = context.service(key_turns), (key_hash, limited)
     waiting = turns.count(name)
     if limited and waiting >= PER_KEY:
         message = f"{waiting} writes with this key wait to be admitted; send fewer at once."
@@ -111,7 +111,7 @@ async def admission_turn(context: Context, key_hash: str, *, limited: bool) -> A
         yield
 
 
-def admission_turns(_context: Context) -> Turns:
+def key_turns(_context: Context) -> Turns:
     """For `context.service`: the turns of keys, by their hashes, and by whether their requests are writes."""
     return Turns(ADMITTED_AT_ONCE)
 

@@ -99,7 +99,8 @@ class Responsiveness(Enum):
 class Quotas:
     """How many deliveries of an endpoint a claim may take: by endpoint in `known`, and `default` for all others.
 
-    Of those others, endpoints that failed last, were never tried or have a rate limit get at most `unproven`.
+    Of those others, endpoints that failed last, were never tried, or have a rate limit or a cap of their own get at
+    most `unproven`.
     """
 
     known: Mapping[str, int]

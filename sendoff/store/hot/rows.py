@@ -160,7 +160,7 @@ class WorkAtHand:
     """What may be to do besides the jobs of the queue; each part has a query of its own that finds it."""
 
     deliveries: bool
-    """Deliveries that are due, or whose lease ended (`queries.deliveries.find_due`)."""
+    """Deliveries that are due, or whose lease ended (`queries.traffic.deliveries.find_due`)."""
     uploads: bool
     replays: bool
     held: bool

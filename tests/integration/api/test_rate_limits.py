@@ -104,9 +104,9 @@ async def test_of_a_flood_with_one_key_few_requests_are_admitted_at_once(
     monkeypatch.setattr(limits, "PER_KEY", 2)
     other = await sqlite_api.new_key()
     context, key_hash = sqlite_api.app.context, hash_key(sqlite_api.key)
-    async with limits.admission_turn(context, key_hash, limited=True):
+    async with limits.key_turn(context, key_hash, limited=True):
         waiting = asyncio.create_task(sqlite_api.delete(UNKNOWN))
-        turns = context.service(limits.admission_turns)
+        turns = context.service(limits.key_turns)
         await eventually(lambda: turns.count((key_hash, True)) == 2, what="the second write waits")
         refused = await sqlite_api.delete(UNKNOWN)
         assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
@@ -121,7 +121,7 @@ async def test_a_publisher_waits_for_others_of_its_key_no_longer_than_for_the_da
     """Those before it may all wait for a database that is cut off."""
     monkeypatch.setattr(limits, "ADMITTED_AT_ONCE", 1)
     monkeypatch.setattr(authentication, "ANSWER_SECONDS", 0.05)
-    async with limits.admission_turn(sqlite_api.app.context, hash_key(sqlite_api.key), limited=False):
+    async with limits.key_turn(sqlite_api.app.context, hash_key(sqlite_api.key), limited=False):
         refused = await sqlite_api.post("/api/v1/events", {}, headers={"Idempotency-Key": "1"})
     assert refused.status_code == 503
     assert "Retry-After" in refused.headers
