@@ -110,7 +110,7 @@ class Remote:
                 found = self._ask(client, Call(call.method, call.path, query))
                 rows += found["data"]
                 cursor = found.get("next_cursor")
-                if cursor is None or len(rows) >= limit or "scanned_back_to" in found:
+                if cursor is None or len(rows) >= limit or found.get("scanned_back_to"):
                     return {**found, "data": rows}
 
     def find(self, noun: str, given: str) -> str:
