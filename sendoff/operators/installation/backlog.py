@@ -17,12 +17,17 @@ if TYPE_CHECKING:
     from sendoff.operators.installation.statistics import StatisticsReport
 
 
+_YOUNG_SECONDS = MEASURE_SLOWLY_SECONDS / 2
+"""How old a measurement may be that is noted. At a whole minute, a worker that is alone takes its last one for young
+every other time, and half of the minutes have no sample; less, and each of several workers measures for itself."""
+
+
 async def note_backlog(context: Context) -> None:
     """Keep what the newest measurement says of the backlog, and forget what is past its time.
 
-    Samples of every minute are kept for 48 hours, then those of each full hour for 90 days.
+    Samples of every minute are kept for 48 hours, then the most of each hour for 90 days.
     """
-    measured = await context.service(Measurements.of).current(context, not_older_than=MEASURE_SLOWLY_SECONDS)
+    measured = await context.service(Measurements.of).current(context, not_older_than=_YOUNG_SECONDS)
     if measured is None:
         return
     minute, in_flight = int(measured.at // 60), measured.deliveries_open.get(DeliveryState.IN_FLIGHT, 0)
@@ -35,7 +40,8 @@ async def note_backlog(context: Context) -> None:
     )
     async with context.database.write() as tx:
         await backlog.insert(tx, sample)
-        await backlog.remove_old(tx, first_minute=minute - KEPT_MINUTES[1], first_hour=minute - KEPT_MINUTES[60])
+        await backlog.fold_hours(tx, before=minute - KEPT_MINUTES[1])
+        await backlog.remove_old(tx, before=minute - KEPT_MINUTES[60])
 
 
 async def read_backlog(context: Context, report: StatisticsReport) -> Sequence[BacklogSample | None]:

@@ -55,12 +55,26 @@ async def read(tx: Transaction, *, start: int, end: int, span: int) -> Sequence[
     ]
 
 
-async def remove_old(tx: Transaction, *, first_minute: int, first_hour: int) -> int:
-    """Remove the samples from before `first_hour`, and those from before `first_minute` that begin no hour."""
-    removed = await execute(
+async def fold_hours(tx: Transaction, *, before: int) -> None:
+    """Replace the samples of each hour that ended before the minute `before` by the most of each measure in it.
+
+    It stands at the hour's first minute.
+    """
+    before -= before % 60
+    await execute(
         tx,
-        "DELETE FROM backlog_samples WHERE minute < :first_hour OR (minute < :first_minute AND minute % 60 <> 0)",
-        first_minute=first_minute,
-        first_hour=first_hour,
+        """
+        INSERT INTO backlog_samples (minute, waiting, in_flight, oldest_due_seconds, dead_letters)
+        SELECT minute - minute % 60, max(waiting), max(in_flight), max(oldest_due_seconds), max(dead_letters)
+        FROM backlog_samples WHERE minute < :before GROUP BY 1 HAVING max(minute % 60) > 0
+        ON CONFLICT (minute) DO UPDATE SET waiting = excluded.waiting, in_flight = excluded.in_flight,
+            oldest_due_seconds = excluded.oldest_due_seconds, dead_letters = excluded.dead_letters
+        """,
+        before=before,
     )
-    return removed.rowcount
+    await execute(tx, "DELETE FROM backlog_samples WHERE minute < :before AND minute % 60 <> 0", before=before)
+
+
+async def remove_old(tx: Transaction, *, before: int) -> None:
+    """Remove the samples from before this minute."""
+    await execute(tx, "DELETE FROM backlog_samples WHERE minute < :before", before=before)
