@@ -9,6 +9,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api.http.server.middleware import MANY_UNDER_WAY, RequestMiddleware
 from api.http.server.protocol import HAS_LEFT
+from sendoff.errors import SendoffError
 
 
 class Work:
@@ -42,9 +43,24 @@ class Client:
         self.status = message.get("status", self.status)
 
 
+class Answers:
+    """A gate that lets every request pass, and notes the status of each answer."""
+
+    def __init__(self) -> None:
+        self.noted: list[int] = []
+
+    async def refuse(self, _scope: Scope) -> SendoffError | None:
+        return None
+
+    def note(self, _scope: Scope, status: int, *, matched: bool) -> None:
+        assert not matched
+        self.noted.append(status)
+
+
 async def test_beside_many_others_a_request_begins_only_if_its_client_is_still_there() -> None:
-    work = Work()
-    middleware = RequestMiddleware(work, body_limit=1_000, body_timeout=60)
+    """One that does not begin counts as nobody's."""
+    work, answers = Work(), Answers()
+    middleware = RequestMiddleware(work, body_limit=1_000, body_timeout=60, gate=answers)
     before = [Client() for _ in range(MANY_UNDER_WAY)]
     requests = [asyncio.create_task(client.request(middleware)) for client in before]
     await asyncio.sleep(0)
@@ -58,3 +74,4 @@ async def test_beside_many_others_a_request_begins_only_if_its_client_is_still_t
     work.may_answer.set()
     await asyncio.gather(*requests)
     assert [client.status for client in (*before, stays, leaves)] == [204] * (MANY_UNDER_WAY + 1) + [0]
+    assert answers.noted == [204] * (MANY_UNDER_WAY + 1)
