@@ -13,7 +13,7 @@ from sendoff.maintenance.throttle import pause_after
 from sendoff.policy.partitions import Partition, RowByRow, expired, length_of, next_boundary, row_by_row
 from sendoff.store.partitions.convert import abandon_conversion
 from sendoff.store.partitions.layout import may_change, read_partitions
-from sendoff.store.partitions.retire import add_partition, remove_dropped, retire
+from sendoff.store.partitions.retire import DroppedElsewhere, add_partition, remove_dropped, retire
 from sendoff.store.queries.installation import retention
 
 _log = structlog.get_logger(__name__)
@@ -26,7 +26,8 @@ async def tend_partitions(context: Context, *, finished: datetime) -> tuple[int,
     """Make the next partition if it is time, and drop those of which everything was created before `finished`.
 
     Returns how many were dropped, and what is left to be purged row by row: among others a partition that could not be
-    dropped now, or has too much in it that must stay.
+    dropped now, or has too much in it that must stay. What another process drops at the moment is not: it leaves with
+    its partition.
     """
     if context.database.is_sqlite:
         return 0, RowByRow(None)
@@ -42,13 +43,18 @@ async def tend_partitions(context: Context, *, finished: datetime) -> tuple[int,
                 _log.warning("partitioning_abandoned")
             return 0, RowByRow(None)
     await _make_next(context, partitions[-1], now)
-    dropped = await _drop(context, expired(partitions, until=finished), finished)
+    found = expired(partitions, until=finished)
+    elsewhere: list[Partition] = []
+    try:
+        dropped = await _drop(context, found, finished)
+    except DroppedElsewhere:
+        dropped, elsewhere = 0, found
     try:
         await remove_dropped(context.database)
     except Unavailable as error:  # the next round tries again; purging goes on meanwhile
         _log.warning("dropped_partitions_not_removed", error=str(error))
     async with context.database.read() as tx:
-        left = row_by_row(await read_partitions(tx), until=finished)
+        left = row_by_row([one for one in await read_partitions(tx) if one not in elsewhere], until=finished)
     if dropped and left.created_until is not None:
         await _remove_what_belonged(context, left.created_until)
     return dropped, left

@@ -54,7 +54,8 @@ class ReconciliationRuns:
 
     async def start(self, actor: Actor) -> None:
         """Begin to check every row. Raises Conflict while one runs, and Unavailable without Redis."""
-        run = ReconciliationRun(await RECORD.begin(self._context, actor), actor.name, {}, {}, ())
+        begun = await RECORD.begin(self._context, actor, last=self._task)
+        run = ReconciliationRun(begun, actor.name, {}, {}, ())
         await RECORD.write(self._context, run)
         self._task = asyncio.create_task(self._work(run))
 
@@ -75,6 +76,7 @@ class ReconciliationRuns:
             await self._report(run, result, ended=True, error=None if error is None else type(error).__name__)
         finally:
             work.cancel()
+            await asyncio.gather(work, return_exceptions=True)  # its transaction ends before the database closes
 
     async def _report(
         self, run: ReconciliationRun, result: Reconciliation, *, ended: bool = False, error: str | None = None

@@ -51,7 +51,7 @@ class RetentionRuns:
 
         It may meet a worker that does the same; each row is removed by one of them.
         """
-        run = RetentionRun(await RECORD.begin(self._context, actor), actor.name)
+        run = RetentionRun(await RECORD.begin(self._context, actor, last=self._task), actor.name)
         await RECORD.write(self._context, run)
         self._task = asyncio.create_task(self._work(run))
 
@@ -67,6 +67,7 @@ class RetentionRuns:
                 await RECORD.write(context, run)
         finally:
             work.cancel()
+            await asyncio.gather(work, return_exceptions=True)  # its transaction rolls back before the database closes
         error = work.exception()
         if error is not None:
             _log.warning("retention_failed", error=str(error))

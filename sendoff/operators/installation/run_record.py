@@ -6,6 +6,8 @@ nothing for ALIVE_SECONDS is shown as interrupted.
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -42,11 +44,14 @@ class RunRecord:
     running_key: str
     command: str
 
-    async def begin(self, context: Context, actor: Actor) -> datetime:
+    async def begin(self, context: Context, actor: Actor, *, last: asyncio.Task[None] | None) -> datetime:
         """Note that a run begins, in the audit log as well; when it did.
 
-        Raises Conflict while one runs, and Unavailable without Redis.
+        `last` is the task of this process's last run, which may go on although Redis has lost its key. Raises Conflict
+        while one runs, and Unavailable without Redis.
         """
+        if last is not None and not last.done():
+            raise self._conflict()
         key = context.settings.redis_key(self.running_key)
         try:
             is_first = await context.redis.set(key, 1, nx=True, ex=ALIVE_SECONDS)
@@ -56,10 +61,15 @@ class RunRecord:
                 "moment."
             ) from None
         if not is_first:
-            raise Conflict(f"A {self.name} is running already; its page shows how far it is.")
+            raise self._conflict()
         now = context.clock.now()
-        async with context.database.write() as tx:
-            write_audit(tx, actor, self.action, target=("installation", self.name), now=now)
+        try:
+            async with context.database.write() as tx:
+                write_audit(tx, actor, self.action, target=("installation", self.name), now=now)
+        except BaseException:  # nothing runs, so that the next may begin at once
+            with suppress(RedisError, OSError):
+                await context.redis.delete(key)
+            raise
         return now
 
     async def write(self, context: Context, run: DataclassInstance, *, ended: bool = False) -> None:
@@ -89,6 +99,9 @@ class RunRecord:
         for name in _TIMES:
             fields[name] = fields[name] and datetime.fromisoformat(fields[name])
         return {**fields, "is_running": running is not None and fields["finished_at"] is None}
+
+    def _conflict(self) -> Conflict:
+        return Conflict(f"{self.name.capitalize()} is already running; its page shows how far it is.")
 
     def _complain(self, error: Exception) -> None:
         _log.warning("run_not_shown", run=self.name, error=type(error).__name__)

@@ -15,6 +15,7 @@ from alembic.config import Config
 from sqlalchemy import func, select, text
 from sqlalchemy import table as table_of
 from sqlmodel import col
+from structlog.testing import capture_logs
 
 from sendoff.errors import Invalid, Unavailable
 from sendoff.ids import row_id_at
@@ -214,6 +215,83 @@ async def test_copies_that_no_partition_was_made_of_are_removed(
         assert await tables_named(app, "kept") == 0
         assert (await purge_expired(app.context)).partitions == 1
         assert (await count(app))["deliveries"] == 2
+        assert (await reconcile(app.context)).counts == {}
+
+
+async def test_a_partition_that_another_process_drops_is_left_to_it(
+    postgres_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with partitioned(postgres_url) as (app, boundary), open_app(postgres_url, **KEPT_LONG) as other:
+        await app.register(receiver.url("/hook"))
+        await publish(app, 3)
+        await app.work()
+        await jump(app, boundary + MONTH)
+        await jump(other, boundary + MONTH)
+        copying, may_go_on, copy = asyncio.Event(), asyncio.Event(), _Move.copy
+
+        async def copy_for_long(move: _Move) -> None:
+            copying.set()
+            await may_go_on.wait()
+            await copy(move)
+
+        monkeypatch.setattr(_Move, "copy", copy_for_long)
+        dropping = asyncio.create_task(purge_expired(app.context))
+        await asyncio.wait_for(copying.wait(), 30)
+        with capture_logs() as logs:
+            removed = await purge_expired(other.context)
+        assert (removed.partitions, removed.delivered, removed.events) == (0, 0, 0)
+        assert [entry["event"] for entry in logs] == []
+        assert (await count(app))["deliveries"] == 3
+        may_go_on.set()
+        assert (await dropping).partitions == 1
+        assert (await count(app))["deliveries"] == 0
+
+
+async def test_copies_of_which_another_process_has_removed_a_table_end_nothing(
+    postgres_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with partitioned(postgres_url) as (app, boundary):
+        await app.register(receiver.url("/hook"))
+        await publish(app, 1)
+        await app.work()
+        await jump(app, boundary + MONTH)
+        is_made = _Move.is_made
+
+        async def is_made_without_table(move: _Move) -> bool:
+            async with app.context.database.write() as tx:
+                await tx.execute(text(f"DROP TABLE deliveries_{move.kept.suffix}"))
+            return await is_made(move)
+
+        with monkeypatch.context() as removing:
+            removing.setattr(_Move, "is_made", is_made_without_table)
+            assert (await purge_expired(app.context)).partitions == 0
+        assert (await purge_expired(app.context)).partitions == 1
+
+
+async def test_a_partition_in_which_too_much_stays_in_the_end_is_not_dropped(
+    postgres_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sendoff.store.partitions.retire.MOST_KEPT", 1)
+    async with partitioned(postgres_url) as (app, boundary):
+        await app.register(receiver.url("/hook"))
+        _goes, *stay = await publish(app, 3)
+        await app.work()
+        await jump(app, boundary + MONTH)
+        copied, copy = count_from(1), _Move.copy
+
+        async def copy_more_than_were_counted(move: _Move) -> None:
+            if next(copied) == 1:
+                late = text("UPDATE deliveries SET delivered_at = :until WHERE event_id = ANY(:stay)")
+                async with app.context.database.write() as tx:
+                    await tx.execute(late, {"until": move.until, "stay": stay})
+            await copy(move)
+
+        with monkeypatch.context() as growing:
+            growing.setattr(_Move, "copy", copy_more_than_were_counted)
+            removed = await purge_expired(app.context)
+        assert (removed.partitions, removed.delivered) == (0, 1)
+        assert (await count(app))["deliveries"] == 2
+        assert await tables_named(app, "kept") == 0
         assert (await reconcile(app.context)).counts == {}
 
 
