@@ -154,6 +154,9 @@ class RateLimited(SendoffError):
 class Unavailable(SendoffError):
     """A dependency cannot be reached at the moment; it is safe to try again."""
 
+    was_asked = True
+    """False if it was not asked for anything, so that what failed was certainly not done."""
+
     def __init__(self, message: str | None = None, *, detail: str | None = None) -> None:
         """`detail`: what the dependency said, for the log and the command line; clients do not see it."""
         super().__init__(message)

@@ -21,7 +21,7 @@ from sendoff.delivery.ordering import enter_line
 from sendoff.delivery.unanswered_claims import UnansweredClaims
 from sendoff.dialects.base import EventData
 from sendoff.endpoint_health.draining import dead_letter_claimed
-from sendoff.errors import SendoffError, Unavailable, UnsafeUrl
+from sendoff.errors import SendoffError, UnsafeUrl
 from sendoff.ids import new_id
 from sendoff.observability.metrics import LEASE_TAKEOVERS
 from sendoff.observability.tracing import Span, trace_headers
@@ -139,25 +139,19 @@ async def claim(context: Context, delivery_ids: Sequence[str], *, quotas: Quotas
     Deliveries for endpoints that are not active are dead-lettered here, whatever brought them this far.
     """
     lease, now = _begin_lease(context), context.clock.now()
-    try:
+    with UnansweredClaims.of(context).watched(lease.token, lease.until):
         result = await context.hot.claim_due(
             delivery_ids, quotas=quotas, lease_token=lease.token, now=now, until=lease.until
         )
         return await _sort_out(context, result, lease)
-    except Unavailable:
-        UnansweredClaims.of(context).add(lease.token, lease.until)
-        raise
 
 
 async def claim_held(context: Context, quotas: Mapping[str, int]) -> Claims:
     """Claim the oldest held deliveries of some endpoints, of each at most its quota."""
     lease = _begin_lease(context)
-    try:
+    with UnansweredClaims.of(context).watched(lease.token, lease.until):
         result = await context.hot.claim_held(quotas, lease_token=lease.token, until=lease.until)
         return await _sort_out(context, result, lease)
-    except Unavailable:
-        UnansweredClaims.of(context).add(lease.token, lease.until)
-        raise
 
 
 async def deliver(context: Context, claimed: Claim) -> FinishedAttempt:

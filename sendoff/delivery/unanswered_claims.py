@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from sendoff.errors import Unavailable
+from sendoff.settings import LONGEST_ENDPOINT_TIMEOUT_SECONDS
 from sendoff.store.queries.traffic import deliveries
 
 if TYPE_CHECKING:
@@ -27,19 +31,25 @@ class UnansweredClaims:
         """The process's own."""
         return context.service(cls)
 
-    def add(self, lease_token: str, leased_until: datetime) -> None:
-        """Give back later whatever was claimed under this lease."""
-        self._leases[lease_token] = leased_until
+    @contextmanager
+    def watched(self, lease_token: str, leased_until: datetime) -> Iterator[None]:
+        """Note the lease if the database goes away in this block, unless it was not even asked."""
+        try:
+            yield
+        except Unavailable as error:
+            if error.was_asked:
+                self._leases[lease_token] = leased_until
+            raise
 
     async def give_back(self) -> None:
         """Make due again what was claimed under them. Raises errors.Unavailable while the database is away."""
         now = self._context.clock.now()
-        self._leases = {token: until for token, until in self._leases.items() if until > now}  # what ended is due
+        ended = now - timedelta(seconds=LONGEST_ENDPOINT_TIMEOUT_SECONDS)  # by which leases may have been extended
+        self._leases = {token: until for token, until in self._leases.items() if until > ended}
         if not self._leases:
             return
-        leases = dict(self._leases)
+        tokens = list(self._leases)
         async with self._context.database.write() as tx:
-            for token, until in leases.items():
-                await deliveries.release_lease(tx, token, until=until, now=now)
-        for token in leases:
-            self._leases.pop(token, None)
+            await deliveries.release_leases(tx, tokens, until=min(self._leases.values()), now=now)
+        for token in tokens:
+            del self._leases[token]

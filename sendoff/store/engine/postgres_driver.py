@@ -58,19 +58,23 @@ class Direct:
 
         Ids come as the driver's UUID objects and are taken as strings.
         """
+        connection: PostgresConnection | None = None
         try:
             async with self._places:
-                return await self._fetch(statement, arguments)
+                connection = self._take_idle() or await self._connect()
+                return await self._fetch(connection, statement, arguments)
         except Exception as error:
             if is_about_a_former_primary(error):
                 self._connector.forget()
             refusal = unavailable(error)
             if refusal is None:
                 raise
+            refusal.was_asked = connection is not None
             raise refusal from error
 
-    async def _fetch(self, statement: str, arguments: Sequence[Any]) -> list[asyncpg.Record]:
-        connection = self._take_idle() or await self._connect()
+    async def _fetch(
+        self, connection: PostgresConnection, statement: str, arguments: Sequence[Any]
+    ) -> list[asyncpg.Record]:
         self._in_use.add(connection)
         try:
             if self._connector.names_statements:

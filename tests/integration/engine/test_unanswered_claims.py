@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from sendoff.delivery import pipeline
+from sendoff.delivery.endpoint_bounds import hold_to_bounds
 from sendoff.delivery.pipeline import claim, claim_held
 from sendoff.delivery.unanswered_claims import UnansweredClaims
 from sendoff.errors import Unavailable
 from sendoff.policy.delivery.admission import Quotas
+from sendoff.server_urls.database import check_database_url
+from sendoff.store.engine.database import Database
 from tests.support.app_fixture import open_app
 from tests.support.receiver import Receiver
 
@@ -44,3 +49,34 @@ async def test_what_was_claimed_without_an_answer_is_due_again_at_once(
         assert {one.delivery.id for one in (await claim(app.context, ids)).to_send} == set(ids[1:])
         await UnansweredClaims.of(app.context).give_back()
         assert not (await claim(app.context, ids)).to_send
+
+
+async def test_a_lease_that_was_extended_is_given_back_too(
+    database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_app(database_url, lease_seconds=20, attempt_timeout_seconds=10) as app:
+        await app.register(receiver.url("/hook"), timeout_seconds=30)
+        [event] = await app.publish()
+
+        async def lost(*given: Any, **options: Any) -> Any:
+            await hold_to_bounds(*given, **options)
+            raise Unavailable("The database cannot be reached; try again in a moment.")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(pipeline, "hold_to_bounds", lost)
+            with pytest.raises(Unavailable):
+                await claim(app.context, event.delivery_ids)
+        app.clock.advance(25)  # the lease as it was claimed would have ended
+        assert not (await claim(app.context, event.delivery_ids)).to_send
+        await UnansweredClaims.of(app.context).give_back()
+        assert len((await claim(app.context, event.delivery_ids)).to_send) == 1
+
+
+async def test_a_claim_that_found_no_server_leaves_nothing_to_give_back(sqlite_url: str) -> None:
+    async with open_app(sqlite_url) as app:
+        unreachable = Database.open(check_database_url("postgresql://sendoff@127.0.0.1:1/sendoff"))
+        context = replace(app.context, database=unreachable)
+        with pytest.raises(Unavailable):
+            await claim_held(context, {app.principal.organization_id: 1})
+        await UnansweredClaims.of(context).give_back()  # which would ask the database
+        await unreachable.close()

@@ -120,16 +120,20 @@ async def release(tx: Transaction, ids: Sequence[str], *, lease_token: str, now:
     )
 
 
-async def release_lease(tx: Transaction, lease_token: str, *, until: datetime, now: datetime) -> None:
-    """Give back all deliveries that were claimed under the lease, which ends at `until`: they are due at `now`."""
+async def release_leases(tx: Transaction, lease_tokens: Iterable[str], *, until: datetime, now: datetime) -> None:
+    """Give back all deliveries that were claimed under the leases: they are due at `now`.
+
+    The leases end at `until` or later; an index finds them by it.
+    """
     await execute(
         tx,
         f"""
         UPDATE deliveries SET state = {made_by(RELEASE, DeliveryState.PENDING)},
             lease_token = NULL, leased_until = NULL, due_at = :now
-        WHERE leased_until = :until AND lease_token = :lease_token AND {found_by(RELEASE)}
+        WHERE leased_until >= :until AND {found_by(RELEASE)}
+            AND lease_token IN (SELECT r.lease_token FROM {rows_from(tx, "rows", {"lease_token": "uuid"})} AS r)
         """,
-        lease_token=lease_token,
+        rows=rows_parameter({"lease_token": token} for token in lease_tokens),
         until=until,
         now=now,
     )
