@@ -162,7 +162,7 @@ async def _give_back(context: Context) -> None:
     except Unavailable:
         pass  # it is tried again in a second
     except Exception:
-        _log.exception("sweep_failed")
+        _log.exception("release_failed")
 
 
 async def _sweep(context: Context, lag: timedelta) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from sendoff.delivery import pipeline
+from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.delivery.endpoint_bounds import hold_to_bounds
 from sendoff.delivery.pipeline import claim, claim_held
 from sendoff.delivery.unanswered_claims import UnansweredClaims
@@ -16,7 +20,9 @@ from sendoff.policy.delivery.admission import Quotas
 from sendoff.server_urls.database import check_database_url
 from sendoff.store.engine.database import Database
 from tests.support.app_fixture import open_app
+from tests.support.polling import eventually
 from tests.support.receiver import Receiver
+from worker.sweeper import run_sweeps
 
 
 @pytest.mark.parametrize("is_held", [False, True], ids=["due", "held"])
@@ -80,3 +86,20 @@ async def test_a_claim_that_found_no_server_leaves_nothing_to_give_back(sqlite_u
             await claim_held(context, {app.principal.organization_id: 1})
         await UnansweredClaims.of(context).give_back()  # which would ask the database
         await unreachable.close()
+
+
+async def test_a_defect_in_giving_back_is_told_by_a_name_of_its_own(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def break_down(_self: UnansweredClaims) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(UnansweredClaims, "give_back", break_down)
+    async with open_app(sqlite_url, redis_url="redis://127.0.0.1:1") as app:
+        consumers: Any = SimpleNamespace(is_unhealthy=False)
+        with capture_logs() as logs:
+            sweeping = asyncio.create_task(run_sweeps(app.context, Dispatcher(app.context), consumers))
+            await eventually(lambda: logs or sweeping.done(), what="a line of the log")
+            sweeping.cancel()
+            await asyncio.gather(sweeping, return_exceptions=True)
+        assert {one["event"] for one in logs} == {"release_failed"}
