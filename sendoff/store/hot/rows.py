@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import orjson
+import structlog
 
 from sendoff.policy.delivery.decision import HealthEffect
 from sendoff.policy.delivery.retry import RetrySchedule, parse_schedule
@@ -19,6 +20,8 @@ from sendoff.store.queries.accounts import KnownKey
 from sendoff.store.queries.endpoints import IS_ACTIVE, LAST_HELD, Destination, Subscriber
 from sendoff.store.queries.traffic.deliveries import LEASE_ENDED, PENDING_DUE
 from sendoff.store.queries.traffic.events import EventContent
+
+_log = structlog.get_logger(__name__)
 
 SUCCESS_NOTED_EVERY = timedelta(seconds=1)
 """`last_success_at` of a healthy endpoint is written at most this often; shorter, and the endpoint's row is locked and
@@ -359,7 +362,7 @@ def _destination(row: Any) -> Destination:
         last_success_at=read_time(row["last_success_at"]),
         unhealthy_since=read_time(row["unhealthy_since"]),
         ordered=bool(row["ordered"]),
-        retry_schedule=_read_schedule(row["retry_schedule"]),
+        retry_schedule=_read_schedule(row["endpoint_id"], row["retry_schedule"]),
         timeout_seconds=row["timeout_seconds"],
         max_in_flight=row["max_in_flight"],
         headers=row["headers"],
@@ -367,10 +370,17 @@ def _destination(row: Any) -> Destination:
     )
 
 
-def _read_schedule(document: str | None) -> RetrySchedule | None:
-    """A JSON array of durations; SQL's null and JSON's both stand for none."""
-    waits = None if document is None else orjson.loads(document)
-    return None if waits is None else parse_schedule(tuple(waits))
+def _read_schedule(endpoint_id: object, document: str | None) -> RetrySchedule | None:
+    """A JSON array of durations; SQL's null and JSON's both stand for none, and so does what cannot be read.
+
+    An error would fail the whole claim, with the deliveries of other endpoints in it.
+    """
+    try:
+        waits = None if document is None else orjson.loads(document)
+        return None if waits is None else parse_schedule(tuple(waits))
+    except (ValueError, TypeError, AttributeError) as error:
+        _log.error("retry_schedule_unreadable", endpoint_id=str(endpoint_id), error=str(error))
+        return None
 
 
 def _event(row: Any) -> EventContent:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.delivery.pipeline import claim, release
 from sendoff.policy.states import DeliveryState
+from sendoff.store.engine.batch import execute
 from sendoff.store.queries.traffic import delivery_history
 from sendoff.store.tables import Delivery
 from tests.support.app_fixture import START, AppFixture, open_app
@@ -40,6 +42,31 @@ async def test_an_endpoint_retries_by_its_own_schedule(database_url: str, receiv
             (DeliveryState.DEAD, 3),
             (DeliveryState.DEAD, 1),
         ]
+
+
+@pytest.mark.parametrize("stored", ['["soon"]', "[5]", "7"])
+async def test_an_unreadable_schedule_stands_for_none_and_fails_no_claim(
+    sqlite_url: str, receiver: Receiver, stored: str
+) -> None:
+    async with open_app(sqlite_url, retry_schedule="45s") as app:
+        broken = await app.register(receiver.url("/broken"))
+        await app.register(receiver.url("/other"))
+        receiver.program("/broken", 500)
+        async with app.context.database.write() as tx:
+            await execute(
+                tx, "UPDATE endpoints SET retry_schedule = :stored WHERE id = :id", stored=stored, id=broken.endpoint.id
+            )
+        [event] = await app.publish()
+        with capture_logs() as logs:
+            await app.work()
+        found = await deliveries_of(app, event.delivery_ids)
+        assert {(one.state, one.due_at) for one in found} == {
+            (DeliveryState.PENDING, START + timedelta(seconds=45)),
+            (DeliveryState.DELIVERED, None),
+        }
+        assert {one["endpoint_id"] for one in logs if one["event"] == "retry_schedule_unreadable"} == {
+            broken.endpoint.id
+        }
 
 
 async def test_an_attempt_ends_at_its_endpoints_own_timeout(sqlite_url: str, receiver: Receiver) -> None:
