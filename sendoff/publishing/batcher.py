@@ -24,10 +24,12 @@ from sendoff.accounts.authentication import EVENTS_WRITE, Principal, hash_bearer
 from sendoff.context import Context
 from sendoff.errors import SendoffError, TooLarge, Unavailable
 from sendoff.policy.endpoints.matching import patterns_of_all
-from sendoff.publishing.evaluation import evaluate_cheap, pair_of
+from sendoff.publishing.evaluation import Slices, evaluate_cheap, pair_of
 from sendoff.publishing.event_types import STEPS_AT_ONCE, check_data, check_types, look_up_publishable, schema_steps
 from sendoff.publishing.publish import (
+    NOT_TAKEN,
     AcceptedEvent,
+    Attempt,
     NewEvent,
     Publication,
     accept_one,
@@ -45,8 +47,7 @@ from sendoff.store.hot.rows import Sender
 from sendoff.store.queries.accounts import KnownKey
 from sendoff.store.queries.endpoints import Subscriber
 from sendoff.store.tables import EventType
-
-_NOT_TAKEN = "The database is too slow for the events that wait; these were not accepted, so try again in a moment."
+from sendoff.turns import Turns
 
 GATHER_SECONDS = 0.003
 """Seconds of pause after a group of several requests. Longer makes larger groups, and each request waits longer."""
@@ -62,8 +63,16 @@ DELIVERIES_AT_MOST = 5_000
 """Deliveries in one transaction of several requests: about 0.1 s on SQLite, for which all other writers wait."""
 
 EVALUATION_SLICES = 5
-"""Slices of SECONDS_AT_ONCE that a group spends on the expressions of one request. The rest is evaluated apart, which
-reads the organization's endpoints once more. With more slices, the other requests of the group wait longer."""
+"""Slices of SECONDS_AT_ONCE that begin in a group for the expressions of one request. The rest is evaluated apart,
+which reads the organization's endpoints once more. With more slices, the other requests of the group wait longer."""
+
+EVALUATION_SECONDS = 0.1
+"""Seconds that a group spends on the expressions of all its requests; the rest is evaluated apart. All of its requests
+wait for that long, and with much more the deadline of the oldest passes, at which all are refused."""
+
+EVALUATED_APART_AT_ONCE = 4
+"""Requests of one organization that are evaluated apart at once: each takes a slice in every round of the event loop.
+With more, those of one organization hold up everything else; with fewer, its costly ones hold up its cheap ones."""
 
 LEAST_SECONDS = 1.0
 """A request that has less than this left for its answer is refused instead of committed, which may take as long. More
@@ -85,6 +94,7 @@ class _PendingPublish:
     in_batch: bool
     outcome: asyncio.Future[list[AcceptedEvent]]
     deadline: float
+    attempt: Attempt
     data_checked: bool = False
     publication: Publication | None = None
     """Set when its key has been found valid; keeps what has been evaluated for it."""
@@ -165,6 +175,7 @@ class PublishBatcher:
         self._alone = 0
         self._never_alone: set[str] = set()
         self._apart: set[asyncio.Task[None]] = set()
+        self._evaluating = Turns(EVALUATED_APART_AT_ONCE)
 
     async def publish(
         self,
@@ -180,12 +191,14 @@ class PublishBatcher:
         """
         loop = asyncio.get_running_loop()
         key_hash, deadline = hash_bearer_key(authorization), loop.time() + ANSWER_SECONDS
-        async with answered_by(deadline):
+        async with answered_by(deadline) as attempt:
             if len(events) == 1 and self._is_quiet and key_hash not in self._never_alone:
+                attempt.may_be_committed = True
                 alone = await self._accept_one(key_hash, events[0], request_id)
                 if alone is not None:
                     return [alone]
-            waiting = _PendingPublish(key_hash, events, request_id, in_batch, loop.create_future(), deadline)
+                attempt.may_be_committed = False
+            waiting = _PendingPublish(key_hash, events, request_id, in_batch, loop.create_future(), deadline, attempt)
             return await self._wait_for(waiting)
 
     async def _wait_for(self, waiting: _PendingPublish) -> list[AcceptedEvent]:
@@ -241,7 +254,7 @@ class PublishBatcher:
         now = asyncio.get_running_loop().time()
         for waiting in taken:
             if waiting.deadline - now < LEAST_SECONDS:
-                waiting.refuse(Unavailable(_NOT_TAKEN))
+                waiting.refuse(Unavailable(NOT_TAKEN))
         return [waiting for waiting in taken if not waiting.outcome.done()]
 
     async def _commit_one_by_one(self, group: Sequence[_PendingPublish], error: Exception) -> None:
@@ -257,10 +270,10 @@ class PublishBatcher:
 
     async def _commit_in_time(self, group: Sequence[_PendingPublish]) -> None:
         """Commit them by the deadline of the oldest."""
-        async with answered_by(min(waiting.deadline for waiting in group)):
-            await self._commit(group)
+        async with answered_by(min(waiting.deadline for waiting in group)) as attempt:
+            await self._commit(group, attempt)
 
-    async def _commit(self, group: Sequence[_PendingPublish]) -> None:
+    async def _commit(self, group: Sequence[_PendingPublish], attempt: Attempt) -> None:
         names = {event.type for waiting in group for event in waiting.events}
         senders = await self.context.hot.find_senders({waiting.key_hash for waiting in group}, patterns_of_all(names))
         self._remember(senders)
@@ -268,6 +281,8 @@ class PublishBatcher:
         admitted = await self._check(self._admit(group, senders, types), types)
         subscribers = {sender.key.organization_id: sender.subscribers for sender in senders.values()}
         together = self._fitting(await self._evaluate(admitted, subscribers), subscribers)
+        for one in (attempt, *(waiting.attempt for waiting, _ in together)):
+            one.may_be_committed = True
         answers = await insert_publications(self.context, [publication for _, publication in together], subscribers)
         for (waiting, _), accepted in zip(together, answers, strict=True):
             enqueue_accepted(self.context, accepted)
@@ -301,12 +316,16 @@ class PublishBatcher:
     async def _commit_apart(self, waiting: _PendingPublish, publication: Publication) -> None:
         try:
             async with (
-                answered_by(waiting.deadline),
+                answered_by(waiting.deadline) as attempt,
                 self.context.service(PublishTurns.of).taken(publication.organization_id, None),
             ):
                 if waiting.outcome.done():  # its client left while others had their turns
                     return
-                accepted = await self._insert_alone(publication)
+                subscribers = await self._evaluate_alone(publication)
+                attempt.may_be_committed = waiting.attempt.may_be_committed = True
+                [accepted] = await insert_publications(
+                    self.context, [publication], {publication.organization_id: subscribers}
+                )
         except Exception as error:
             waiting.refuse(error)
             return
@@ -314,13 +333,12 @@ class PublishBatcher:
         if not waiting.outcome.done():
             waiting.outcome.set_result(accepted)
 
-    async def _insert_alone(self, publication: Publication) -> list[AcceptedEvent]:
+    async def _evaluate_alone(self, publication: Publication) -> Sequence[Subscriber]:
+        """Evaluate the expressions of its subscribers, as they are now, and return those."""
         async with self.context.database.read() as tx:
             subscribers = await find_subscribers(tx, self.context, publication)
         await evaluate_publication(self.context, publication, subscribers)
-        by_organization = {publication.organization_id: subscribers}
-        [accepted] = await insert_publications(self.context, [publication], by_organization)
-        return accepted
+        return subscribers
 
     def _start_apart(self, waiting: _PendingPublish, work: Coroutine[Any, Any, None]) -> None:
         waiting.is_apart = True
@@ -385,12 +403,15 @@ class PublishBatcher:
         A request that makes too many deliveries is refused.
         """
         evaluated: list[_Admitted] = []
+        loop = asyncio.get_running_loop()
+        slices, until = Slices(), loop.time() + EVALUATION_SECONDS
         for waiting, publication in admitted:
             found = subscribers[publication.organization_id]
+            slices.left = EVALUATION_SLICES if loop.time() < until else 0
             try:
                 check_fan_out(publication, found)
                 jobs = publication.missing_evaluations(found, now=self.context.clock.now())
-                results, left = await evaluate_cheap(jobs, slices=EVALUATION_SLICES)
+                results, left = await evaluate_cheap(jobs, slices)
                 publication.evaluations.update(results)
                 if left:
                     self._start_apart(waiting, self._evaluate_apart(waiting, publication, found))
@@ -406,7 +427,10 @@ class PublishBatcher:
         self, waiting: _PendingPublish, publication: Publication, subscribers: Sequence[Subscriber]
     ) -> None:
         try:
-            await evaluate_publication(self.context, publication, subscribers)
+            async with answered_by(waiting.deadline), self._evaluating.taken(publication.organization_id):
+                if waiting.outcome.done():  # its client left while others had their turns
+                    return
+                await evaluate_publication(self.context, publication, subscribers)
         except Exception as error:
             waiting.refuse(error)
         else:

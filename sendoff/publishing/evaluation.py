@@ -10,7 +10,7 @@ import asyncio
 import math
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from sendoff.errors import TooLarge
@@ -65,8 +65,6 @@ class EvaluationJob:
 
     source: ExpressionInput
     pairs: Sequence[Pair]
-    opened: EvaluationContext | None = None
-    """The event's data, parsed for pairs that are evaluated already."""
 
 
 def pair_of(endpoint: Selective) -> Pair | None:
@@ -86,46 +84,54 @@ def pairs_of(endpoints: Iterable[Selective]) -> list[Pair]:
     return list(dict.fromkeys([pair for one in endpoints if (pair := pair_of(one)) is not None]))
 
 
-def evaluate_at_once(jobs: Iterable[EvaluationJob]) -> tuple[Evaluations, list[EvaluationJob]]:
-    """What those pairs give that are cheap and have their turn within SECONDS_AT_ONCE, and the jobs that are left.
+@dataclass(slots=True)
+class Slices:
+    """Time on the event loop, SECONDS_AT_ONCE at a time; other requests get a turn in between."""
 
-    At least one pair is evaluated, unless all are costly.
-    """
-    until, is_late = time.perf_counter() + SECONDS_AT_ONCE, False
-    found: Evaluations = {}
-    left: list[EvaluationJob] = []
-    for job in jobs:
-        if job.source.steps_to_open > STEPS_AT_ONCE:
-            left.append(job)
-            continue
-        event, steps_a_read = job.opened or EvaluationContext(job.source), job.source.steps_a_read
-        later: list[Pair] = []
-        for pair in job.pairs:
-            # The time comes first: a pair that is not kept compiled is compiled here, for milliseconds.
-            is_late = is_late or (bool(found) and time.perf_counter() > until)
-            if is_late or (compiled := compile_pair(pair)).steps(steps_a_read) > STEPS_AT_ONCE:
-                later.append(pair)
-            else:
-                found[job.source.id, pair] = compiled.evaluate(event)
-        if later:  # what is only costly is evaluated elsewhere, and needs no parsed data here
-            left.append(EvaluationJob(job.source, later, event if is_late else None))
-    return found, left
+    left: float = math.inf
+    """How many more may begin."""
+    _until: float = field(init=False, default_factory=lambda: time.perf_counter() + SECONDS_AT_ONCE)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the slice that has begun has lasted for its time."""
+        return time.perf_counter() > self._until
+
+    async def begin_next(self) -> bool:
+        """Give other requests a turn, then begin a slice; False, at once, if none is left."""
+        if self.left <= 0:
+            return False
+        self.left -= 1
+        await asyncio.sleep(0)
+        self._until = time.perf_counter() + SECONDS_AT_ONCE
+        return True
 
 
-async def evaluate_cheap(
-    jobs: Iterable[EvaluationJob], *, slices: float = math.inf
-) -> tuple[Evaluations, list[EvaluationJob]]:
+async def evaluate_cheap(jobs: Iterable[EvaluationJob], slices: Slices) -> tuple[Evaluations, list[EvaluationJob]]:
     """What the cheap pairs give, and the jobs that are left: costly pairs, and all that `slices` had no time for.
 
-    Other requests get a turn after each slice of SECONDS_AT_ONCE. Raises TooLarge when the results are.
+    Raises TooLarge when the results are.
     """
-    found, left = evaluate_at_once(jobs)
-    results = found
-    while left and results and (slices := slices - 1) > 0:
-        await asyncio.sleep(0)
-        results, left = evaluate_at_once(left)
-        found |= results
-        check_evaluated(_size(found))
+    found: Evaluations = {}
+    left: list[EvaluationJob] = []
+    characters = 0
+    rest = iter(jobs)
+    for job in rest:
+        is_cheap_to_open, steps_a_read = job.source.steps_to_open <= STEPS_AT_ONCE, job.source.steps_a_read
+        event, pairs = EvaluationContext(job.source), iter(job.pairs)
+        costly: list[Pair] = []
+        for pair in pairs:
+            # The time comes first: a pair that is not kept compiled is compiled here, for milliseconds.
+            if slices.is_over and not await slices.begin_next():
+                return found, [*left, EvaluationJob(job.source, [*costly, pair, *pairs]), *rest]
+            if not is_cheap_to_open or (compiled := compile_pair(pair)).steps(steps_a_read) > STEPS_AT_ONCE:
+                costly.append(pair)
+                continue
+            result = found[job.source.id, pair] = compiled.evaluate(event)
+            characters += len(result.data or "")
+            check_evaluated(characters)
+        if costly:
+            left.append(EvaluationJob(job.source, costly))
     return found, left
 
 
@@ -135,10 +141,13 @@ async def evaluate(context: Context, organization_id: str, jobs: Sequence[Evalua
     Raises Unavailable when too much of the organization's work waits for the sandbox; nothing is decided then. Raises
     TooLarge when the results are.
     """
-    found, left = await evaluate_cheap(jobs)
+    found, left = await evaluate_cheap(jobs, Slices())
+    characters = _size(found)
     for job in left:
-        found |= await _evaluate_aside(context, organization_id, job)
-        check_evaluated(_size(found))
+        results = await _evaluate_aside(context, organization_id, job)
+        found |= results
+        characters += _size(results)
+        check_evaluated(characters)
     return found
 
 

@@ -50,7 +50,7 @@ async def publish_each_once(
     requests = {one.key: _request(organization_id, one.key) for one in keyed}
     only = next(iter(requests.values())) if len(requests) == 1 else None
     async with (
-        answered_by(asyncio.get_running_loop().time() + within),
+        answered_by(asyncio.get_running_loop().time() + within) as attempt,
         context.service(PublishTurns.of).taken(organization_id, only),
     ):
         refusal = await find_refusal(context, organization_id, [one.event for one in keyed], in_batch=in_batch)
@@ -65,6 +65,7 @@ async def publish_each_once(
             accepted = await add_publication(tx, context, _part(publication, sorted(new.values()))) if new else []
             made = {keyed[place].key: answer(one) for place, one in zip(sorted(new.values()), accepted, strict=True)}
             await complete_each(tx, context, {requests[key]: body for key, body in made.items()}, status=_ACCEPTED)
+            attempt.may_be_committed = True
     enqueue_accepted(context, accepted)
     return [
         known[one.key] if one.key in known else StoredResponse(_ACCEPTED, made[one.key], replayed=new[one.key] != place)

@@ -42,6 +42,7 @@ from sendoff.store.queries.traffic.events import NewEventRow
 from sendoff.store.tables import EventTag
 
 _TOO_LATE = "The database did not take the events in time; they may or may not have been accepted."
+NOT_TAKEN = "The events could not be taken in time; they were not accepted, so try again in a moment."
 _EVERYTHING = Evaluated()
 _LARGE_BYTES = 4_096  # of the data of one request; expressions on less are hardly ever costly
 
@@ -97,7 +98,7 @@ async def publish(
     the index of the event.
     """
     async with (
-        answered_by(asyncio.get_running_loop().time() + within),
+        answered_by(asyncio.get_running_loop().time() + within) as attempt,
         context.service(PublishTurns.of).taken(organization_id, idempotent),
     ):
         refusal = await find_refusal(context, organization_id, new_events, in_batch=in_batch)
@@ -114,21 +115,32 @@ async def publish(
             response = answer(accepted)
             if idempotent is not None:
                 await complete(tx, context, idempotent, response)
+            attempt.may_be_committed = True
     enqueue_accepted(context, accepted)
     return response
 
 
+@dataclass(slots=True)
+class Attempt:
+    """Whether the events of a request can be in the database, though nobody has heard so."""
+
+    may_be_committed: bool = False
+    """Set before the statement that commits them."""
+
+
 @asynccontextmanager
-async def answered_by(deadline: float) -> AsyncIterator[None]:
+async def answered_by(deadline: float) -> AsyncIterator[Attempt]:
     """Give the block up at `deadline`, a time of the event loop, and raise Unavailable.
 
-    What is then under way in the database is rolled back if the server hears of it.
+    What is then under way in the database is rolled back if the server hears of it. The error says that the events were
+    not accepted, unless the block has noted that they may be committed.
     """
+    attempt = Attempt()
     try:
         async with asyncio.timeout_at(deadline):
-            yield
+            yield attempt
     except TimeoutError:
-        raise Unavailable(_TOO_LATE) from None
+        raise Unavailable(_TOO_LATE if attempt.may_be_committed else NOT_TAKEN) from None
 
 
 async def find_refusal(
@@ -287,9 +299,9 @@ class Publication:
         if all(pair_of(subscriber) is None for subscriber in subscribers):
             return []
         jobs: list[EvaluationJob] = []
-        of_type = _by_type(self, subscribers)
+        pairs = {type_: pairs_of(found) for type_, found in _by_type(self, subscribers).items()}
         for event, event_id in zip(self.events, self.ids, strict=True):
-            wanted = [pair for pair in pairs_of(of_type[event.type]) if (event_id, pair) not in self.evaluations]
+            wanted = [pair for pair in pairs[event.type] if (event_id, pair) not in self.evaluations]
             if wanted:
                 source = ExpressionInput(event_id, event.type, event.occurred_at or now, event.data)
                 jobs.append(EvaluationJob(source, wanted))

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pytest
 from sqlalchemy import update
 
 from sendoff.accounts import organizations
+from sendoff.context import Context
 from sendoff.errors import Invalid, MissingScope, TooLarge, Unauthenticated, UnknownEventType
 from sendoff.policy.delivery.admission import most_due
 from sendoff.publishing import batcher, evaluation, publish
 from sendoff.publishing.batcher import PublishBatcher
-from sendoff.publishing.evaluation import EvaluationJob, Evaluations, evaluate_cheap
+from sendoff.publishing.evaluation import EvaluationJob, Evaluations, Slices, evaluate_cheap
 from sendoff.publishing.event_types import create_event_type
-from sendoff.publishing.publish import NewEvent
+from sendoff.publishing.publish import NewEvent, Publication, evaluate_publication
+from sendoff.store.queries.endpoints import Subscriber
 from sendoff.store.queries.traffic import delivery_history, events
 from sendoff.store.tables import ApiKey
 from tests.support.app_fixture import ACTOR, START, AppFixture, open_app
+from tests.support.polling import eventually
 from tests.support.query_counter import count_queries
 from tests.support.receiver import Receiver
 
@@ -35,6 +38,15 @@ async def mint(app: AppFixture, *scopes: str) -> tuple[str, str]:
         scopes=scopes,
     )
     return minted.id, f"Bearer {minted.key}"
+
+
+async def mint_of_neighbour(app: AppFixture) -> str:
+    """The header with a key of another organization."""
+    neighbour = await organizations.create_organization(app.context, ACTOR, name="Neighbour", credits=None)
+    minted = await organizations.create_key(
+        app.context, ACTOR, organization_id=neighbour.id, email="n@example.com", scopes=["events:write"]
+    )
+    return f"Bearer {minted.key}"
 
 
 async def test_a_hundred_publishes_at_once_are_each_accepted_in_a_few_transactions(
@@ -240,27 +252,22 @@ async def test_an_organization_without_filters_does_not_wait_for_the_filters_of_
 ) -> None:
     evaluating, may_go_on = asyncio.Event(), asyncio.Event()
 
-    async def evaluate_slowly(
-        jobs: Iterable[EvaluationJob], *, slices: float
-    ) -> tuple[Evaluations, list[EvaluationJob]]:
+    async def evaluate_slowly(jobs: Iterable[EvaluationJob], slices: Slices) -> tuple[Evaluations, list[EvaluationJob]]:
         if wanted := list(jobs):
             evaluating.set()
             await may_go_on.wait()
-        return await evaluate_cheap(wanted, slices=slices)
+        return await evaluate_cheap(wanted, slices)
 
     async with open_app(database_url) as app:
         await app.register(receiver.url("/hook"), filter="data.n == 1")
         _, filtered = await mint(app, "events:write")
-        neighbour = await organizations.create_organization(app.context, ACTOR, name="Neighbour", credits=None)
-        minted = await organizations.create_key(
-            app.context, ACTOR, organization_id=neighbour.id, email="n@example.com", scopes=["events:write"]
-        )
+        neighbour = await mint_of_neighbour(app)
         publish = PublishBatcher(app.context).publish
         await publish(filtered, [COMPLETED])
         monkeypatch.setattr(batcher, "evaluate_cheap", evaluate_slowly)
         waiting = asyncio.create_task(publish(filtered, [COMPLETED]))
         await evaluating.wait()
-        beside = [await publish(f"Bearer {minted.key}", [COMPLETED] * count) for count in (1, 2)]
+        beside = [await publish(neighbour, [COMPLETED] * count) for count in (1, 2)]
         assert [len(accepted) for accepted in beside] == [1, 2]
         assert not waiting.done()
         may_go_on.set()
@@ -278,3 +285,35 @@ async def test_filters_that_take_longer_than_their_slices_are_evaluated_apart_an
         publish = PublishBatcher(app.context).publish
         answers = await asyncio.gather(*[publish(bearer, [COMPLETED] * size) for size in (1, 3, 1)])
         assert [[len(event.deliveries) for event in accepted] for accepted in answers] == [[2], [2] * 3, [2]]
+
+
+async def test_a_flood_of_filtered_events_is_evaluated_apart_a_few_at_once_and_holds_up_no_other_organization(
+    database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Setup: a group has no time for filters. What this proves: its other requests are committed all the same."""
+    monkeypatch.setattr(batcher, "EVALUATION_SECONDS", -1)
+    monkeypatch.setattr(evaluation, "SECONDS_AT_ONCE", -1)
+    may_go_on = asyncio.Event()
+    running, most = 0, 0
+
+    async def evaluate_slowly(context: Context, publication: Publication, subscribers: Sequence[Subscriber]) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await may_go_on.wait()
+        await evaluate_publication(context, publication, subscribers)
+        running -= 1
+
+    monkeypatch.setattr(batcher, "evaluate_publication", evaluate_slowly)
+    async with open_app(database_url) as app:
+        await app.register(receiver.url("/hook"), filter="data.n == 1")
+        _, filtered = await mint(app, "events:write")
+        neighbour = await mint_of_neighbour(app)
+        publish = PublishBatcher(app.context).publish
+        flood = [asyncio.create_task(publish(filtered, [COMPLETED])) for _ in range(10)]
+        beside = await asyncio.gather(*[publish(neighbour, [COMPLETED] * 2) for _ in range(3)])
+        assert [len(accepted) for accepted in beside] == [2, 2, 2]
+        await eventually(lambda: running == batcher.EVALUATED_APART_AT_ONCE, what="a few are evaluated")
+        may_go_on.set()
+        assert [len(event.deliveries) for [event] in await asyncio.gather(*flood)] == [1] * 10
+        assert most == batcher.EVALUATED_APART_AT_ONCE
