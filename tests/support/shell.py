@@ -1,7 +1,8 @@
 """Runs `sendoff` commands and servers, each in a forked process, without importing everything again.
 
 As a process of its own (`python -m tests.support.shell FD`) it reads a request a line from the socket with
-that descriptor, forks, and answers with a line.
+that descriptor, forks, and answers with the id of the new process. It waits for none of them: while a command runs,
+other threads start and stop servers.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from sendoff.processes.process import READY_DESCRIPTOR
 from tests.support.processes import ROOT, start
@@ -42,8 +43,10 @@ class Shell:
 
     def run(self, arguments: list[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         """`sendoff ARGUMENTS…` in that environment, run to its end."""
-        returncode, stdout, stderr = self._ask(["run", arguments, dict(environment)])
-        return subprocess.CompletedProcess(["sendoff", *arguments], returncode, stdout, stderr)
+        with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+            pid = self._ask(["run", arguments, dict(environment)], stdout.fileno(), stderr.fileno())
+            returncode = ForkedProcess(self, pid).wait()
+            return subprocess.CompletedProcess(["sendoff", *arguments], returncode, _read(stdout), _read(stderr))
 
     def start(
         self, program: Sequence[str], environment: Mapping[str, str], *, output: int, ready: int | None = None
@@ -53,19 +56,18 @@ class Shell:
         It writes to the descriptor `output`, and announces at the descriptor `ready` that it works.
         """
         descriptors = [output] if ready is None else [output, ready]
-        [pid] = self._ask(["start", list(program), dict(environment)], *descriptors)
-        return ForkedProcess(self, pid)
+        return ForkedProcess(self, self._ask(["start", list(program), dict(environment)], *descriptors))
 
     def reap(self, pid: int) -> int:
         """The exit code of a process that has ended."""
-        [code] = self._ask(["reap", pid])
-        return int(code)
+        return self._ask(["reap", pid])
 
-    def _ask(self, request: list[Any], *descriptors: int) -> list[Any]:
-        with self._turn:
+    def _ask(self, request: list[Any], *descriptors: int) -> int:
+        with self._turn, suppress(ConnectionError):
             socket.send_fds(self._socket, [json.dumps(request).encode() + b"\n"], descriptors)
-            answer: list[Any] = json.loads(self._answers.readline())
-        return answer
+            if answer := self._answers.readline():
+                return int(answer)
+        raise RuntimeError("The process that forks commands and servers has ended; standard error may say why.")
 
     def close(self) -> None:
         self._answers.close()
@@ -119,18 +121,18 @@ def main() -> int:
     while request := _receive(connection):
         (what, *arguments), descriptors = request
         if what == "reap":
-            answer = [os.waitstatus_to_exitcode(os.waitpid(arguments[0], 0)[1])]
-        elif what == "run":
-            answer = _run(*arguments)
+            answer = os.waitstatus_to_exitcode(os.waitpid(arguments[0], 0)[1])
         else:
-            parent, pid = os.getpid(), os.fork()
-            if pid == 0:
+            parent, answer = os.getpid(), os.fork()
+            if answer == 0:
                 connection.close()
-                return _become_server(*arguments, *descriptors, parent=parent)
-            answer = [pid]
+                _die_with(parent)
+                if what == "run":
+                    _become_command(*arguments, *descriptors)
+                return _become_server(*arguments, *descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
-        connection.sendall(json.dumps(answer).encode() + b"\n")
+        connection.sendall(b"%d\n" % answer)
     return 0
 
 
@@ -154,20 +156,20 @@ def _import_everything() -> None:
         command.load()
 
 
-def _run(arguments: list[str], environment: dict[str, str]) -> list[Any]:
-    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
-        pid = os.fork()
-        if pid == 0:
-            _become_command(arguments, environment, stdout, stderr)
-        returncode = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        return [returncode, _read(stdout), _read(stderr)]
+def _die_with(parent: int) -> None:
+    """End this process when its parent does, even when that is killed."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)  # it ended before its end would have been noticed
 
 
-def _become_command(arguments: list[str], environment: dict[str, str], stdout: IO[bytes], stderr: IO[bytes]) -> None:
+def _become_command(arguments: list[str], environment: dict[str, str], stdout: int, stderr: int) -> NoReturn:
     from sendoff.cli.main import app
 
-    os.dup2(stdout.fileno(), 1)
-    os.dup2(stderr.fileno(), 2)
+    os.dup2(stdout, 1)
+    os.dup2(stderr, 2)
+    os.close(stdout)
+    os.close(stderr)
     os.chdir("/")
     os.environ.clear()
     os.environ.update(environment)
@@ -183,12 +185,7 @@ def _become_command(arguments: list[str], environment: dict[str, str], stdout: I
         os._exit(code if isinstance(code, int) else 0)
 
 
-def _become_server(
-    program: list[str], environment: dict[str, str], output: int, ready: int | None = None, *, parent: int
-) -> int:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        return 1  # it ended before its end would have been noticed
+def _become_server(program: list[str], environment: dict[str, str], output: int, ready: int | None = None) -> int:
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)
