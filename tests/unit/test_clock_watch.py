@@ -42,3 +42,4 @@ async def test_times_are_repaired_at_the_start_and_when_the_clock_is_set_back(mo
         await eventually(lambda looks=looks: clock.looks > looks + 2, what="two looks at the clock")  # type: ignore[misc]
         assert repaired == expected
     watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
