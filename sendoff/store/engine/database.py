@@ -44,7 +44,7 @@ READS_OF_ONE = 4
 """Reads of one organization that take connections of a process at once, of its 20. Some cost as much as there is
 history that does not match; with 20, those of one organization keep everybody else from authenticating."""
 
-_DIRECT_CONNECTIONS = 4  # a process claims, records and accepts in one task each
+_DIRECT_CONNECTIONS = 4  # an API process accepts two groups and two single events at once; a worker claims and records
 _ENGINE_OPTIONS: dict[str, Any] = {
     "json_serializer": lambda value: orjson.dumps(value).decode(),
     "json_deserializer": orjson.loads,
