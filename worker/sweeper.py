@@ -12,12 +12,12 @@ from redis.exceptions import RedisError
 
 from sendoff.clock import seconds_to_next
 from sendoff.command_pipe import CommandPipe
-from sendoff.delivery.sweep import sweep
-from sendoff.delivery.unanswered_claims import UnansweredClaims
 from sendoff.errors import Unavailable
 from sendoff.ids import new_id
 from sendoff.observability.metrics import REDIS_UP
 from sendoff.queue import BULK_DELIVERIES, DELIVERIES, WORKER_ALIVE_SECONDS, WORKERS_KEY
+from sendoff.recovery.sweep import sweep
+from sendoff.recovery.unanswered_claims import UnansweredClaims
 from sendoff.work_search import SEARCH_SECONDS, WorkSearch
 
 from .local_queue import LocalQueue

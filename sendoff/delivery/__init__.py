@@ -1,1 +1,1 @@
-"""The delivery engine: claim, prepare, exchange, classify, record; dispatcher, backlog, ordered lines, sweep."""
+"""The delivery engine: claim, prepare, exchange, classify, record; the dispatcher and the backlog."""

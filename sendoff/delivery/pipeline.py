@@ -17,8 +17,6 @@ import structlog
 from sendoff.authorization.requests import SignedRequest, open_credentials, open_secrets, send_signed, sign_request
 from sendoff.context import Context
 from sendoff.delivery.endpoint_bounds import BoundedClaims, hold_to_bounds
-from sendoff.delivery.ordering import enter_line
-from sendoff.delivery.unanswered_claims import UnansweredClaims
 from sendoff.dialects.base import EventData
 from sendoff.endpoint_health.draining import dead_letter_claimed
 from sendoff.errors import SendoffError, UnsafeUrl
@@ -37,6 +35,8 @@ from sendoff.policy.delivery.decision import Decision, Delivered, HealthEffect, 
 from sendoff.policy.delivery.retry import DeadLettered, Retry
 from sendoff.policy.endpoints.addresses import check_again
 from sendoff.policy.states import DeliveryState, EndpointState
+from sendoff.recovery.ordering import enter_line
+from sendoff.recovery.unanswered_claims import UnansweredClaims
 from sendoff.store.hot.rows import ClaimedDelivery, ClaimedRow, ClaimResult
 from sendoff.store.queries.endpoints import Destination
 from sendoff.store.queries.traffic import deliveries

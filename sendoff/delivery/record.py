@@ -17,7 +17,6 @@ from typing import Any
 import structlog
 
 from sendoff.context import Context
-from sendoff.delivery.ordering import advance
 from sendoff.delivery.pipeline import FinishedAttempt
 from sendoff.endpoint_health.closing import RecordedAttempts, close_failing_endpoints
 from sendoff.endpoint_health.draining import count_dead_letters
@@ -32,6 +31,7 @@ from sendoff.policy.delivery.retry import DeadLettered, Retry
 from sendoff.policy.operational_events import OPERATORS
 from sendoff.policy.states import DeadLetterReason, DeliveryState
 from sendoff.policy.statistics import minute_of
+from sendoff.recovery.ordering import advance
 from sendoff.store.hot.rows import AttemptRecord, EndpointBefore, Exchange, NewDeadLetter
 
 _log = structlog.get_logger(__name__)

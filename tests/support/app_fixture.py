@@ -14,7 +14,6 @@ from sendoff.audit import Actor
 from sendoff.clock import FakeClock
 from sendoff.context import Context
 from sendoff.delivery.dispatcher import Dispatcher
-from sendoff.delivery.sweep import sweep
 from sendoff.endpoint_health.draining import drain_inactive_endpoints
 from sendoff.endpoints.fields import NewEndpoint
 from sendoff.endpoints.manage import RegisteredEndpoint, register_endpoint
@@ -22,6 +21,7 @@ from sendoff.idempotency import StoredResponse
 from sendoff.processes.startup import open_context
 from sendoff.publishing.operational_events import publish_operational_events
 from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
+from sendoff.recovery.sweep import sweep
 from sendoff.settings import load
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import accounts

@@ -11,11 +11,11 @@ from bench.processes.requests import some_data
 from bench.scale.asking import QueryStep, Routine
 from bench.scale.rows import SeedEndpoint
 from sendoff.context import Context
-from sendoff.delivery.sweep import sweep
 from sendoff.ids import new_event_id, new_id
 from sendoff.policy.delivery.admission import UNLIMITED
 from sendoff.policy.delivery.decision import HealthEffect
 from sendoff.policy.states import DeliveryState
+from sendoff.recovery.sweep import sweep
 from sendoff.store.hot.rows import AttemptRecord, ClaimedRow
 from sendoff.store.queries.installation import retention
 from sendoff.store.queries.traffic import deliveries

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import pytest
 
 from sendoff.delivery.pipeline import claim
-from sendoff.delivery.sweep import sweep
 from sendoff.endpoints.fields import NewEndpoint
 from sendoff.endpoints.manage import EndpointChange, register_endpoint, update_endpoint
 from sendoff.operators.actions import retry_delivery
@@ -17,6 +16,7 @@ from sendoff.operators.replays.replay import Selection, start_replay, tick_repla
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing.history import ListedDelivery, list_deliveries
 from sendoff.publishing.publish import NewEvent
+from sendoff.recovery.sweep import sweep
 from sendoff.store.queries.traffic import deliveries, delivery_history, ordering
 from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from sendoff.store.queries.traffic.delivery_history import DeliveryFilter

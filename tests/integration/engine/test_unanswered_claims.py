@@ -14,9 +14,9 @@ from sendoff.delivery import pipeline
 from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.delivery.endpoint_bounds import hold_to_bounds
 from sendoff.delivery.pipeline import claim, claim_held
-from sendoff.delivery.unanswered_claims import UnansweredClaims
 from sendoff.errors import Unavailable
 from sendoff.policy.delivery.admission import Quotas
+from sendoff.recovery.unanswered_claims import UnansweredClaims
 from sendoff.server_urls.database import check_database_url
 from sendoff.store.engine.database import Database
 from tests.support.app_fixture import open_app

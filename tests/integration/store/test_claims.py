@@ -10,13 +10,13 @@ import pytest
 
 from sendoff.delivery.pipeline import claim, claim_held, deliver, release
 from sendoff.delivery.record import record
-from sendoff.delivery.sweep import sweep
 from sendoff.ids import new_id
 from sendoff.maintenance.clock_skew import repair_future_times
 from sendoff.policy.delivery.admission import Quotas
 from sendoff.policy.delivery.decision import HealthEffect
 from sendoff.policy.states import DeliveryState
 from sendoff.publishing.publish import NewEvent
+from sendoff.recovery.sweep import sweep
 from sendoff.settings import LONGEST_ENDPOINT_TIMEOUT_SECONDS
 from sendoff.store.hot.rows import AttemptRecord
 from sendoff.store.queries import endpoints

@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from sendoff.accounts.organizations import create_organization
-from sendoff.delivery.sweep import sweep
 from sendoff.errors import Invalid, NotFound, Unavailable
+from sendoff.recovery.sweep import sweep
 from sendoff.store.tables import Upload
 from sendoff.uploads import process as module
 from sendoff.uploads.manage import BadLink, ExpiredLink, link_to_file, open_linked_file

@@ -12,10 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from sendoff.delivery.pipeline import Claim, Claims, FinishedAttempt, claim, claim_held, deliver
 from sendoff.delivery.record import record
-from sendoff.delivery.sweep import sweep
 from sendoff.policy.delivery.admission import Quotas
 from sendoff.policy.delivery.decision import OUR_PATIENCE_SECONDS
 from sendoff.policy.states import DeliveryState, EndpointState
+from sendoff.recovery.sweep import sweep
 from tests.integration.engine.machine.db_snapshot import DbSnapshot
 from tests.integration.engine.machine.fakes import Answer
 from tests.integration.engine.machine.harness import SCHEDULE, Harness

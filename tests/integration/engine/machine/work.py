@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
 from sendoff.delivery.pipeline import claim, release
-from sendoff.delivery.sweep import sweep
 from sendoff.endpoint_health.draining import drain_inactive_endpoints
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.publishing.publish import NewEvent
+from sendoff.recovery.sweep import sweep
 from tests.integration.engine.machine.fakes import Answer
 from tests.integration.engine.machine.harness import LEASE_SECONDS, SCHEDULE
 from tests.integration.engine.machine.state_machine import DeliveryMachine, deaths, picks

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from sendoff.context import Context
-from sendoff.delivery.ordering import advance
 from sendoff.observability.metrics import SWEEP_FOUND
+from sendoff.recovery.ordering import advance
 from sendoff.store.hot.rows import WorkAtHand
 from sendoff.store.queries import uploads
 from sendoff.store.queries.traffic import deliveries, ordering, replays
