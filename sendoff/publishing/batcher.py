@@ -29,9 +29,9 @@ from sendoff.publishing.event_types import STEPS_AT_ONCE, check_data, check_type
 from sendoff.publishing.publish import (
     NOT_TAKEN,
     AcceptedEvent,
-    Attempt,
     NewEvent,
     Publication,
+    PublishAttempt,
     accept_one,
     answered_by,
     check_fan_out,
@@ -94,7 +94,7 @@ class _PendingPublish:
     in_batch: bool
     outcome: asyncio.Future[list[AcceptedEvent]]
     deadline: float
-    attempt: Attempt
+    attempt: PublishAttempt
     data_checked: bool = False
     publication: Publication | None = None
     """Set when its key has been found valid; keeps what has been evaluated for it."""
@@ -273,7 +273,7 @@ class PublishBatcher:
         async with answered_by(min(waiting.deadline for waiting in group)) as attempt:
             await self._commit(group, attempt)
 
-    async def _commit(self, group: Sequence[_PendingPublish], attempt: Attempt) -> None:
+    async def _commit(self, group: Sequence[_PendingPublish], attempt: PublishAttempt) -> None:
         names = {event.type for waiting in group for event in waiting.events}
         senders = await self.context.hot.find_senders({waiting.key_hash for waiting in group}, patterns_of_all(names))
         self._remember(senders)

@@ -121,7 +121,7 @@ async def publish(
 
 
 @dataclass(slots=True)
-class Attempt:
+class PublishAttempt:
     """Whether the events of a request can be in the database, though nobody has heard so."""
 
     may_be_committed: bool = False
@@ -129,13 +129,13 @@ class Attempt:
 
 
 @asynccontextmanager
-async def answered_by(deadline: float) -> AsyncIterator[Attempt]:
+async def answered_by(deadline: float) -> AsyncIterator[PublishAttempt]:
     """Give the block up at `deadline`, a time of the event loop, and raise Unavailable.
 
     What is then under way in the database is rolled back if the server hears of it. The error says that the events were
     not accepted, unless the block has noted that they may be committed.
     """
-    attempt = Attempt()
+    attempt = PublishAttempt()
     try:
         async with asyncio.timeout_at(deadline):
             yield attempt
