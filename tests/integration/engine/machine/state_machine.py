@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 from sendoff.delivery.pipeline import Claim, Claims, FinishedAttempt, claim, claim_held, deliver
 from sendoff.delivery.record import record
 from sendoff.policy.delivery.admission import Quotas
+from sendoff.policy.delivery.attempt_result import ResultKind
 from sendoff.policy.delivery.decision import OUR_PATIENCE_SECONDS
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.recovery.sweep import sweep
@@ -132,13 +133,13 @@ class DeliveryMachine(RuleBasedStateMachine):
         endpoint_id, status = attempt.claim.endpoint.id, attempt.status
         if status is not None and 200 <= status < 300:
             self.ledger.failures[endpoint_id] = 0
-        elif status == 410 or not (attempt.result.kind == "ours" or attempt.claim.delivery.replay_id):
+        elif status == 410 or not (attempt.result.kind == ResultKind.LOCAL or attempt.claim.delivery.replay_id):
             self.ledger.failures[endpoint_id] += 1
 
     def _check_recorded(self, attempt: FinishedAttempt, after: DbSnapshot) -> None:
         delivery, status = after.deliveries[attempt.claim.delivery.id], attempt.status
         closed = after.endpoints[delivery.endpoint_id].state != EndpointState.ACTIVE
-        if attempt.result.kind == "ours" and not _is_out_of_patience(attempt):
+        if attempt.result.kind == ResultKind.LOCAL and not _is_out_of_patience(attempt):
             assert delivery.state == (DeliveryState.DEAD if closed else DeliveryState.PENDING)
             assert delivery.attempt_count == attempt.claim.delivery.attempt_count
         elif status is not None and 200 <= status < 300:
