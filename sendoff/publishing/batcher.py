@@ -37,8 +37,8 @@ from sendoff.publishing.publish import (
     check_fan_out,
     check_transformed,
     enqueue_accepted,
+    evaluate_outside,
     evaluate_publication,
-    find_subscribers,
     insert_publications,
 )
 from sendoff.publishing.turns import PublishTurns
@@ -321,7 +321,7 @@ class PublishBatcher:
             ):
                 if waiting.outcome.done():  # its client left while others had their turns
                     return
-                subscribers = await self._evaluate_alone(publication)
+                subscribers = await evaluate_outside(self.context, publication)
                 attempt.may_be_committed = waiting.attempt.may_be_committed = True
                 [accepted] = await insert_publications(
                     self.context, [publication], {publication.organization_id: subscribers}
@@ -332,13 +332,6 @@ class PublishBatcher:
         enqueue_accepted(self.context, accepted)
         if not waiting.outcome.done():
             waiting.outcome.set_result(accepted)
-
-    async def _evaluate_alone(self, publication: Publication) -> Sequence[Subscriber]:
-        """Evaluate the expressions of its subscribers, as they are now, and return those."""
-        async with self.context.database.read() as tx:
-            subscribers = await find_subscribers(tx, self.context, publication)
-        await evaluate_publication(self.context, publication, subscribers)
-        return subscribers
 
     def _start_apart(self, waiting: _PendingPublish, work: Coroutine[Any, Any, None]) -> None:
         waiting.is_apart = True

@@ -159,9 +159,15 @@ async def find_refusal(
 async def evaluate_before(context: Context, publication: Publication) -> None:
     """Evaluate expressions on large data before the transaction, which the sandbox would hold open."""
     if sum(len(event.data) for event in publication.events) > _LARGE_BYTES:
-        async with context.database.read() as tx:
-            subscribers = await find_subscribers(tx, context, publication)
-        await evaluate_publication(context, publication, subscribers)
+        await evaluate_outside(context, publication)
+
+
+async def evaluate_outside(context: Context, publication: Publication) -> Sequence[Subscriber]:
+    """Evaluate the expressions of its subscribers, as they are now, outside any transaction; return those."""
+    async with context.database.read() as tx:
+        subscribers = await find_subscribers(tx, context, publication)
+    await evaluate_publication(context, publication, subscribers)
+    return subscribers
 
 
 async def add_events(
