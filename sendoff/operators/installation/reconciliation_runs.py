@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sendoff.audit import Actor
 from sendoff.operators.installation.reconcile import Reconciliation, reconcile
-from sendoff.operators.installation.run_record import RunRecord
+from sendoff.operators.installation.run_record import RunRecord, Runs, report_until_done
 
 if TYPE_CHECKING:
     from sendoff.context import Context
@@ -45,38 +43,25 @@ class ReconciliationRun:
     is_running: bool = field(default=False)
 
 
-class ReconciliationRuns:
-    """Runs of this process. One per context."""
+class ReconciliationRuns(Runs[ReconciliationRun]):
+    """Checks every row."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._task: asyncio.Task[None] | None = None
+    record = RECORD
 
-    async def start(self, actor: Actor) -> None:
-        """Begin to check every row. Raises Conflict while one runs, and Unavailable without Redis."""
-        begun = await RECORD.begin(self._context, actor, last=self._task)
-        run = ReconciliationRun(begun, actor.name, {}, {}, ())
-        await RECORD.write(self._context, run)
-        self._task = asyncio.create_task(self._work(run))
-
-    async def aclose(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+    def _begun(self, started_at: datetime, by: str) -> ReconciliationRun:
+        return ReconciliationRun(started_at, by, {}, {}, ())
 
     async def _work(self, run: ReconciliationRun) -> None:
         result = Reconciliation()
-        work = asyncio.create_task(reconcile(self._context, limit_per_check=FINDINGS_SHOWN, result=result))
-        try:
-            while not (await asyncio.wait([work], timeout=REPORT_SECONDS))[0]:
-                await self._report(run, result)
-            error = work.exception()
-            if error is not None:
-                _log.warning("reconciliation_failed", error=str(error))
-            await self._report(run, result, ended=True, error=None if error is None else type(error).__name__)
-        finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)  # its transaction ends before the database closes
+        work = await report_until_done(
+            reconcile(self._context, limit_per_check=FINDINGS_SHOWN, result=result),
+            lambda: self._report(run, result),
+            every=REPORT_SECONDS,
+        )
+        error = work.exception()
+        if error is not None:
+            _log.warning("reconciliation_failed", error=str(error))
+        await self._report(run, result, ended=True, error=None if error is None else type(error).__name__)
 
     async def _report(
         self, run: ReconciliationRun, result: Reconciliation, *, ended: bool = False, error: str | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -10,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sendoff.audit import Actor
 from sendoff.maintenance.purge import purge_expired
-from sendoff.operators.installation.run_record import ALIVE_SECONDS, RunRecord
+from sendoff.operators.installation.run_record import ALIVE_SECONDS, RunRecord, Runs, report_until_done
 
 if TYPE_CHECKING:
     from sendoff.context import Context
@@ -39,35 +37,19 @@ class RetentionRun:
     is_running: bool = False
 
 
-class RetentionRuns:
-    """Runs of this process. One per context."""
+class RetentionRuns(Runs[RetentionRun]):
+    """Removes what is past its retention. A run may meet a worker that does the same; one of them removes each row."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._task: asyncio.Task[None] | None = None
+    record = RECORD
 
-    async def start(self, actor: Actor) -> None:
-        """Begin to remove what is past its retention. Raises Conflict while a run goes on, Unavailable without Redis.
-
-        It may meet a worker that does the same; each row is removed by one of them.
-        """
-        run = RetentionRun(await RECORD.begin(self._context, actor, last=self._task), actor.name)
-        await RECORD.write(self._context, run)
-        self._task = asyncio.create_task(self._work(run))
-
-    async def aclose(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+    def _begun(self, started_at: datetime, by: str) -> RetentionRun:
+        return RetentionRun(started_at, by)
 
     async def _work(self, run: RetentionRun) -> None:
-        context, work = self._context, asyncio.create_task(purge_expired(self._context))
-        try:
-            while not (await asyncio.wait([work], timeout=_REPORT_SECONDS))[0]:
-                await RECORD.write(context, run)
-        finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)  # its transaction rolls back before the database closes
+        context = self._context
+        work = await report_until_done(
+            purge_expired(context), lambda: RECORD.write(context, run), every=_REPORT_SECONDS
+        )
         error = work.exception()
         if error is not None:
             _log.warning("retention_failed", error=str(error))

@@ -7,10 +7,12 @@ nothing for ALIVE_SECONDS is shown as interrupted.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import orjson
 import structlog
@@ -32,6 +34,9 @@ _TIMES = ("started_at", "finished_at")
 
 _log = structlog.get_logger(__name__)
 
+Run = TypeVar("Run", bound="DataclassInstance")
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
@@ -44,14 +49,11 @@ class RunRecord:
     running_key: str
     command: str
 
-    async def begin(self, context: Context, actor: Actor, *, last: asyncio.Task[None] | None) -> datetime:
+    async def begin(self, context: Context, actor: Actor) -> datetime:
         """Note that a run begins, in the audit log as well; when it did.
 
-        `last` is the task of this process's last run, which may go on although Redis has lost its key. Raises Conflict
-        while one runs, and Unavailable without Redis.
+        Raises Conflict while one runs, and Unavailable without Redis.
         """
-        if last is not None and not last.done():
-            raise self._conflict()
         key = context.settings.redis_key(self.running_key)
         try:
             is_first = await context.redis.set(key, 1, nx=True, ex=ALIVE_SECONDS)
@@ -61,7 +63,7 @@ class RunRecord:
                 "moment."
             ) from None
         if not is_first:
-            raise self._conflict()
+            raise self.conflict()
         now = context.clock.now()
         try:
             async with context.database.write() as tx:
@@ -100,8 +102,57 @@ class RunRecord:
             fields[name] = fields[name] and datetime.fromisoformat(fields[name])
         return {**fields, "is_running": running is not None and fields["finished_at"] is None}
 
-    def _conflict(self) -> Conflict:
+    def conflict(self) -> Conflict:
+        """Why no run can begin while another one goes on."""
         return Conflict(f"{self.name.capitalize()} is already running; its page shows how far it is.")
 
     def _complain(self, error: Exception) -> None:
         _log.warning("run_not_shown", run=self.name, error=type(error).__name__)
+
+
+class Runs(ABC, Generic[Run]):
+    """The runs of one kind in this process. One per context."""
+
+    record: ClassVar[RunRecord]
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._task: asyncio.Task[None] | None = None
+
+    @abstractmethod
+    def _begun(self, started_at: datetime, by: str) -> Run:
+        """A run that has done nothing yet."""
+
+    @abstractmethod
+    async def _work(self, run: Run) -> None:
+        """Do the work of the run, and write its record until it has ended."""
+
+    async def start(self, actor: Actor) -> None:
+        """Begin a run. Raises Conflict while one goes on, and Unavailable without Redis."""
+        if self._task is not None and not self._task.done():  # Redis may have lost its key
+            raise self.record.conflict()
+        run = self._begun(await self.record.begin(self._context, actor), actor.name)
+        await self.record.write(self._context, run)
+        self._task = asyncio.create_task(self._work(run))
+
+    async def aclose(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+
+async def report_until_done(
+    work: Coroutine[Any, Any, Result], report: Callable[[], Awaitable[None]], *, every: float
+) -> asyncio.Task[Result]:
+    """Do the work, and call `report` every so many seconds meanwhile; return its task, which is done.
+
+    Cancelled, the work ends before this does: its transaction rolls back before the database closes.
+    """
+    task = asyncio.create_task(work)
+    try:
+        while not (await asyncio.wait([task], timeout=every))[0]:
+            await report()
+        return task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
