@@ -25,7 +25,8 @@ every other time, and half of the minutes have no sample; less, and each of seve
 async def note_backlog(context: Context) -> None:
     """Keep what the newest measurement says of the backlog, and forget what is past its time.
 
-    Samples of every minute are kept for 48 hours, then the most of each hour for 90 days.
+    Samples of every minute are kept for 48 hours, then the most of each hour for 90 days. Of several workers, the one
+    whose sample is kept does it.
     """
     measured = await context.service(Measurements.of).current(context, not_older_than=_YOUNG_SECONDS)
     if measured is None:
@@ -39,9 +40,9 @@ async def note_backlog(context: Context) -> None:
         dead_letters=sum(measured.dead_letters_open.values()),
     )
     async with context.database.write() as tx:
-        await backlog.insert(tx, sample)
-        await backlog.fold_hours(tx, before=minute - KEPT_MINUTES[1])
-        await backlog.remove_old(tx, before=minute - KEPT_MINUTES[60])
+        if await backlog.insert(tx, sample):
+            await backlog.fold_hours(tx, before=minute - KEPT_MINUTES[1])
+            await backlog.remove_old(tx, before=minute - KEPT_MINUTES[60])
 
 
 async def read_backlog(context: Context, report: StatisticsReport) -> Sequence[BacklogSample | None]:

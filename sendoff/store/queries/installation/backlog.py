@@ -26,9 +26,9 @@ class BacklogSample:
     """Those that are open."""
 
 
-async def insert(tx: Transaction, sample: BacklogSample) -> None:
-    """Keep the sample; of one minute, the first that is written counts."""
-    await execute(
+async def insert(tx: Transaction, sample: BacklogSample) -> bool:
+    """Keep the sample; False if there is one of its minute: the first that is written counts."""
+    inserted = await execute(
         tx,
         """
         INSERT INTO backlog_samples (minute, waiting, in_flight, oldest_due_seconds, dead_letters)
@@ -36,6 +36,7 @@ async def insert(tx: Transaction, sample: BacklogSample) -> None:
         """,
         **asdict(sample),
     )
+    return inserted.rowcount > 0
 
 
 async def read(tx: Transaction, *, start: int, end: int, span: int) -> Sequence[BacklogSample]:
