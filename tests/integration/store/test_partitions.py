@@ -71,6 +71,18 @@ async def publish(app: AppFixture, number: int) -> list[str]:
     return [event.id for event in await app.publish(*[NewEvent("upload.completed", b"{}")] * number)]
 
 
+async def expire(
+    app: AppFixture, receiver: Receiver, boundary: datetime, number: int, *, answer: int = 200
+) -> list[str]:
+    """Deliver events, each to one endpoint that gives this answer; a month later their partition has expired."""
+    await app.register(receiver.url("/hook"))
+    receiver.program("/hook", answer)
+    ids = await publish(app, number)
+    await app.work()
+    await jump(app, boundary + MONTH)
+    return ids
+
+
 async def replay_event(app: AppFixture, event_id: str) -> None:
     """Send all deliveries of the event again."""
     async with app.transaction() as tx:
@@ -199,11 +211,7 @@ async def test_copies_that_no_partition_was_made_of_are_removed(
     postgres_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with partitioned(postgres_url) as (app, boundary):
-        await app.register(receiver.url("/hook"))
-        receiver.program("/hook", 500)
-        await publish(app, 2)
-        await app.work()
-        await jump(app, boundary + MONTH)
+        await expire(app, receiver, boundary, 2, answer=500)
         with monkeypatch.context() as ending:
             ending.setattr(_Move, "is_made", AsyncMock(side_effect=RuntimeError("killed")))
             with pytest.raises(RuntimeError, match="killed"):
@@ -222,10 +230,7 @@ async def test_a_partition_that_another_process_drops_is_left_to_it(
     postgres_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with partitioned(postgres_url) as (app, boundary), open_app(postgres_url, **KEPT_LONG) as other:
-        await app.register(receiver.url("/hook"))
-        await publish(app, 3)
-        await app.work()
-        await jump(app, boundary + MONTH)
+        await expire(app, receiver, boundary, 3)
         await jump(other, boundary + MONTH)
         copying, may_go_on, copy = asyncio.Event(), asyncio.Event(), _Move.copy
 
@@ -251,10 +256,7 @@ async def test_copies_of_which_another_process_has_removed_a_table_end_nothing(
     postgres_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with partitioned(postgres_url) as (app, boundary):
-        await app.register(receiver.url("/hook"))
-        await publish(app, 1)
-        await app.work()
-        await jump(app, boundary + MONTH)
+        await expire(app, receiver, boundary, 1)
         is_made = _Move.is_made
 
         async def is_made_without_table(move: _Move) -> bool:
@@ -273,10 +275,7 @@ async def test_a_partition_in_which_too_much_stays_in_the_end_is_not_dropped(
 ) -> None:
     monkeypatch.setattr("sendoff.store.partitions.retire.MOST_KEPT", 1)
     async with partitioned(postgres_url) as (app, boundary):
-        await app.register(receiver.url("/hook"))
-        _goes, *stay = await publish(app, 3)
-        await app.work()
-        await jump(app, boundary + MONTH)
+        _goes, *stay = await expire(app, receiver, boundary, 3)
         copied, copy = count_from(1), _Move.copy
 
         async def copy_more_than_were_counted(move: _Move) -> None:
@@ -299,10 +298,7 @@ async def test_tables_of_dropped_partitions_that_cannot_be_removed_are_removed_l
     postgres_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with partitioned(postgres_url) as (app, boundary):
-        await app.register(receiver.url("/hook"))
-        await publish(app, 2)
-        await app.work()
-        await jump(app, boundary + MONTH)
+        await expire(app, receiver, boundary, 2)
         with monkeypatch.context() as locked:
             locked.setattr("sendoff.maintenance.partitions.remove_dropped", AsyncMock(side_effect=Unavailable))
             assert (await purge_expired(app.context)).partitions == 1
@@ -326,10 +322,7 @@ async def test_who_holds_a_lock_is_let_through_and_the_partition_dropped_later(
 ) -> None:
     monkeypatch.setattr("sendoff.store.partitions.retire._LOCK_TRIES", 1)
     async with partitioned(postgres_url) as (app, boundary):
-        await app.register(receiver.url("/hook"))
-        await publish(app, 2)
-        await app.work()
-        await jump(app, boundary + MONTH)
+        await expire(app, receiver, boundary, 2)
         by_hand = PostgresDatabase(postgres_server, postgres_url)
         with postgres_server.hold("SELECT FROM deliveries", database=by_hand.name):
             before = await partitions_of(app)
