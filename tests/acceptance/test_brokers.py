@@ -10,9 +10,9 @@ import json
 import os
 import random
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -168,11 +168,12 @@ def test_everything_is_accepted_once_through_kills_and_restarts(
     events = [event(n) for n in range(EVENTS)] + POISON
     chance.shuffle(events)
     victims: list[Server | BrokerServer] = [*consumers, broker]
-    publishing = threading.Thread(target=lambda: asyncio.run(broker.publish("orders", events)))
     began = time.monotonic()
-    publishing.start()
+    publishing = ThreadPoolExecutor(1).submit(asyncio.run, broker.publish("orders", events))
     kills = restarts = 0
     while accepted(installation.database) < EVENTS:
+        if publishing.done():
+            publishing.result()  # raises what ended it early
         assert time.monotonic() - began < 1_800, f"{accepted(installation.database)} of {EVENTS}, seed {seed}"
         time.sleep(chance.uniform(1, 6))
         victim = chance.choice(victims)
@@ -184,7 +185,7 @@ def test_everything_is_accepted_once_through_kills_and_restarts(
             time.sleep(chance.uniform(0, 3))
         victim.start()
     seconds = time.monotonic() - began
-    publishing.join()
+    publishing.result()
     eventually_blocking(lambda: _rejected(installation) == len(POISON), within=120, what=consumers[0].log)
     check_rejected(installation, "orders", broker)
     for one in consumers:

@@ -1,6 +1,6 @@
 """A host between two others that keeps what it passes on for a while: `… slow_link HOST:PORT HOST:PORT SECONDS`.
 
-It stands in for `tc qdisc add … netem delay`, which not every kernel has.
+It writes a line when it listens. It stands in for `tc qdisc add … netem delay`, which not every kernel has.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ async def _serve(listen: str, target: str, seconds: float) -> None:
 
     host, port = listen.split(":")
     async with await asyncio.start_server(connect, host, int(port)) as server:
+        sys.stdout.write("listening\n")
+        sys.stdout.flush()
         await server.serve_forever()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 
@@ -23,8 +24,10 @@ def test_a_round_trip_of_50_ms_to_the_database_loses_and_repeats_nothing(site: S
     target = f"{site.postgres.hosts[0].address}:{POSTGRES_PORT}"
     with link.inside():
         command = [sys.executable, "-m", "tests.acceptance.hosts.slow_link", f"{link.address}:{POSTGRES_PORT}", target]
-        relay = start([*command, str(ROUND_TRIP_SECONDS / 2)], cwd=ROOT)
+        relay = start([*command, str(ROUND_TRIP_SECONDS / 2)], cwd=ROOT, stdout=subprocess.PIPE)
     try:
+        assert relay.stdout is not None
+        assert relay.stdout.readline(), "the link ended before it listened"
         site.database_url = f"postgresql://postgres@{link.address}:{POSTGRES_PORT}/sendoff"
         site.start()
         with site.under_load() as (traffic, readiness):
