@@ -24,10 +24,15 @@ async def first_answer(
     ask: Callable[[Asked], Coroutine[Any, Any, Answer]],
     *,
     passing: tuple[type[Exception], ...],
+    next_after: float = NEXT_SECONDS,
+    again: bool = False,
+    drop: Callable[[Answer], object] | None = None,
 ) -> tuple[Asked, Answer]:
-    """Which server answered first, and what: the next is asked when the one before fails, or takes NEXT_SECONDS.
+    """Which server answered first, and what: the next is asked when the one before fails or takes too long.
 
-    When all fail with an error of the `passing` kinds, raises the last one; an error of another kind is raised at once.
+    `next_after`: the seconds that are too long. `again`: ask those that failed again, as long as another has not
+    answered yet. `drop` closes an answer that came too late. When all fail with an error of the `passing` kinds, raises
+    the last one; an error of another kind is raised at once.
     """
     to_ask, under_way = [*servers], dict[asyncio.Task[Answer], Asked]()
     error = Exception("there is no server to ask")
@@ -36,7 +41,7 @@ async def first_answer(
             if to_ask:
                 server = to_ask.pop(0)
                 under_way[asyncio.create_task(ask(server))] = server
-            pause = NEXT_SECONDS if to_ask else None
+            pause = next_after if to_ask or again else None
             done, _ = await asyncio.wait(under_way, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 server = under_way.pop(task)
@@ -44,10 +49,14 @@ async def first_answer(
                     return server, task.result()
                 except passing as failure:
                     error = failure
+            if again and not done and not to_ask:
+                to_ask += [server for server in servers if server not in under_way.values()]
     finally:
         for task in under_way:
             task.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)  # each closes its connection
+        for late in await asyncio.gather(*under_way, return_exceptions=True):  # what is cancelled closes its connection
+            if drop is not None and not isinstance(late, BaseException):
+                drop(late)
     raise error
 
 

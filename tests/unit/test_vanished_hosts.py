@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 
-from sendoff.connections import vanished_hosts
 from sendoff.connections.vanished_hosts import first_answer
 
 
@@ -37,10 +36,10 @@ async def test_who_answers_keeps_the_next_from_being_asked() -> None:
     assert servers.asked == ["a"]
 
 
-async def test_who_fails_or_is_silent_makes_room_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vanished_hosts, "NEXT_SECONDS", 0.01)
+async def test_who_fails_or_is_silent_makes_room_for_the_next() -> None:
     servers = Servers(refuses=OSError("no"), silent=None, knows="1", other="2")
-    assert await first_answer([*servers.answers], servers.ask, passing=(OSError,)) == ("knows", "1")
+    found = await first_answer([*servers.answers], servers.ask, passing=(OSError,), next_after=0.01)
+    assert found == ("knows", "1")
     assert servers.asked == ["refuses", "silent", "knows"]
     assert servers.given_up == ["silent"]
 
@@ -56,3 +55,29 @@ async def test_an_error_that_is_no_failure_to_answer_is_raised_at_once() -> None
     with pytest.raises(ValueError, match="wrong"):
         await first_answer(["a", "b"], servers.ask, passing=(OSError,))
     assert servers.asked == ["a"]
+
+
+async def test_who_failed_is_asked_again_while_another_is_silent() -> None:
+    servers = Servers(silent=None, standby=OSError("read-only"))
+
+    async def ask(name: str) -> str:
+        if servers.asked.count("standby") == 2:
+            servers.answers["standby"] = "promoted"
+        return await servers.ask(name)
+
+    found = await first_answer([*servers.answers], ask, passing=(OSError,), next_after=0.01, again=True)
+    assert found == ("standby", "promoted")
+    assert servers.asked == ["silent", "standby", "standby", "standby"]
+
+
+async def test_an_answer_that_comes_too_late_is_dropped() -> None:
+    asked, dropped = asyncio.Event(), list[str]()
+
+    async def ask(name: str) -> str:
+        if name == "b":
+            asked.set()
+        await asked.wait()
+        return name
+
+    found, _ = await first_answer(["a", "b"], ask, passing=(OSError,), next_after=0.01, drop=dropped.append)
+    assert {found, *dropped} == {"a", "b"}

@@ -10,15 +10,14 @@ import contextlib
 import socket
 import struct
 import time
-from collections import deque
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import asyncpg
 import structlog
 
-from sendoff.connections.vanished_hosts import descriptor_of, give_up_unacknowledged, set_option
-from sendoff.server_urls.database import Host, driver_url, hosts_of
+from sendoff.connections.vanished_hosts import descriptor_of, first_answer, give_up_unacknowledged, set_option
+from sendoff.server_urls.database import driver_url, hosts_of
 
 CONNECT_SECONDS = 5.0
 """The longest that connecting may take, all hosts of a URL together."""
@@ -165,7 +164,10 @@ class Connector:
         }
         if len(self._hosts) > 1:
             return await self._connect_to_one_of_several(given)
-        connection: PostgresConnection = await asyncpg.connect(self._url, **given)
+        return await self._open(given)
+
+    async def _open(self, options: Mapping[str, Any]) -> PostgresConnection:
+        connection: PostgresConnection = await asyncpg.connect(self._url, **options)
         return connection
 
     async def _connect_to_one_of_several(self, options: Mapping[str, Any]) -> PostgresConnection:
@@ -173,39 +175,14 @@ class Connector:
 
         The driver asks one after the other: one that has vanished would take all the time that connecting may take.
         """
-        to_ask, under_way = deque(self._hosts), dict[asyncio.Task[PostgresConnection], Host]()
-        error: BaseException = OSError("the URL names no host")
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                while to_ask or under_way:
-                    if to_ask:
-                        host = to_ask.popleft()
-                        connecting = asyncpg.connect(self._url, **{**options, "host": host[0], "port": host[1]})
-                        under_way[asyncio.ensure_future(connecting)] = host
-                    done, _ = await asyncio.wait(
-                        under_way, timeout=NEXT_HOST_SECONDS, return_when=asyncio.FIRST_COMPLETED
-                    )
-                    for task in done:
-                        host = under_way.pop(task)
-                        failure = task.exception()
-                        if failure is None:
-                            self._ask_first(host)
-                            return task.result()
-                        error = failure
-                    if not done and not to_ask:  # one that refused, as a standby does, may be the primary by now
-                        to_ask.extend(one for one in self._hosts if one not in under_way.values())
-        finally:
-            for task in under_way:
-                task.cancel()
-                task.add_done_callback(_drop)
-        raise error
-
-    def _ask_first(self, host: Host) -> None:
-        """Begin with the host that was found last."""
-        self._hosts = sorted(self._hosts, key=lambda one: one != host)
-
-
-def _drop(connecting: asyncio.Task[PostgresConnection]) -> None:
-    """Close a connection that was made for nothing."""
-    if not connecting.cancelled() and connecting.exception() is None:
-        connecting.result().terminate()
+        async with asyncio.timeout(CONNECT_SECONDS):
+            found, connection = await first_answer(
+                self._hosts,
+                lambda host: self._open({**options, "host": host[0], "port": host[1]}),
+                passing=(Exception,),
+                next_after=NEXT_HOST_SECONDS,
+                again=True,
+                drop=lambda late: late.terminate(),
+            )
+        self._hosts = sorted(self._hosts, key=lambda one: one != found)  # it is asked first from now on
+        return connection
