@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 from sendoff import __version__
 from sendoff.clock import iso
-from sendoff.policy.remedies import advise_on_attempt, advise_on_dead_letter
+from sendoff.policy.remedies import advise_on_attempt
 
 from .static_files import static_url
 from .words import describe_success, say
@@ -43,7 +43,6 @@ def environment() -> Environment:
         static=static_url,
         version=__version__,
         advise=advise_on_attempt,
-        advise_on_dead_letter=advise_on_dead_letter,
     )
     templates.filters.update(
         iso=iso,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sendoff.operators.installation.statistics import Sums
+from sendoff.policy.states import DeadLetterReason
 
 _WORDS = {
     # states of deliveries, and verdicts on them
@@ -13,11 +14,7 @@ _WORDS = {
     "dead": "given up",
     "filtered": "filtered out",
     "was_disabled": "was switched off",
-    # reasons of dead letters
-    "retries_exhausted": "every attempt failed",
-    "endpoint_disabled": "endpoint switched off",
-    "endpoint_gone": "receiver answered 410 Gone",
-    "rejected_address": "address not allowed",
+    **{str(reason): reason.label for reason in DeadLetterReason},
     # outcomes of attempts
     "client_error": "receiver refused the request",
     "server_error": "receiver failed",

@@ -9,7 +9,6 @@ from typing import Any
 import orjson
 
 from sendoff.dialects.base import EventData
-from sendoff.policy.remedies import advise_on_dead_letter
 from sendoff.policy.states import DeadLetterReason
 
 FOR_PEOPLE = ("email", "slack")
@@ -96,7 +95,7 @@ def _recovered(data: Data) -> Alert:
 def _dead_lettered(data: Data) -> Alert:
     reason = str(data.get("reason"))
     # A transform may have written another reason.
-    remedy = advise_on_dead_letter(DeadLetterReason(reason)).remedy if reason in list(DeadLetterReason) else ""
+    remedy = DeadLetterReason(reason).remedy if reason in list(DeadLetterReason) else ""
     return Alert(
         f"A delivery to {_endpoint(data)} was given up: {reason.replace('_', ' ')}",
         _facts(data, "event_type", "event_id", "attempt_count", "last_response_status", "last_error", "died_at"),

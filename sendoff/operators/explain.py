@@ -12,7 +12,6 @@ from sendoff.ids import is_event_id
 from sendoff.policy.endpoints.expressions import Evaluated, Pair
 from sendoff.policy.endpoints.matching import matches
 from sendoff.policy.operational_events import OPERATORS
-from sendoff.policy.remedies import advise_on_dead_letter
 from sendoff.policy.states import DeadLetterReason, DeliveryState, EndpointState
 from sendoff.publishing.evaluation import evaluate_event, filter_of, input_of
 from sendoff.publishing.history import find_waits_for
@@ -192,9 +191,8 @@ def _because_pending(delivery: Delivery, tried: str) -> str:
 def _because_dead(delivery: Delivery, letter: DeadLetter | None, tried: str) -> str:
     if letter is None:
         return f"Dead-lettered after {tried}{_last_error(delivery)}. Replay it to send it again."
-    advice = advise_on_dead_letter(DeadLetterReason(letter.reason))
-    dead = f"Dead-lettered (`{letter.reason}`) after {tried}{_last_error(delivery)}."
-    return f"{dead} {advice.meaning} {advice.remedy}"
+    reason = DeadLetterReason(letter.reason)
+    return f"Dead-lettered (`{reason}`) after {tried}{_last_error(delivery)}. {reason.meaning} {reason.remedy}"
 
 
 def _attempts(delivery: Delivery) -> str:

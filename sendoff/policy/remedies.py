@@ -1,4 +1,4 @@
-"""What a failed attempt or a dead letter means, and what to do about it, in words for owners and operators alike."""
+"""What a failed attempt means, and what to do about it, in words for owners and operators alike."""
 
 from __future__ import annotations
 
@@ -65,10 +65,6 @@ _OUTCOMES = {
         "The host has an address that nothing is sent to, such as a private one.",
         "Let the host's name lead to public addresses alone.",
     ),
-    "rejected_address": Advice(
-        "The host has an address that nothing is sent to, such as a private one.",
-        "Let the host's name lead to public addresses alone, then send it again.",
-    ),
     "connect_failed": Advice(
         "Nothing accepts connections at the host and port.",
         "Check that the receiver runs, listens on this port, and that no firewall stops us.",
@@ -91,39 +87,14 @@ _OUTCOMES = {
     "oauth2_failed": Advice(
         "No access token could be had from the token URL.", "Check the token URL, the client id and its secret."
     ),
-    "transform_failed": Advice(
-        "The endpoint's transform failed on this event.", "Correct the transform, then send the delivery again."
-    ),
+    # A dead letter without an attempt is listed by its reason.
+    **{str(reason): Advice(reason.meaning, reason.remedy) for reason in DeadLetterReason},
 }
 
 _UNKNOWN = Advice("The attempt failed.", "Look at the error and at the receiver's log at that time.")
-
-_REASONS = {
-    DeadLetterReason.RETRIES_EXHAUSTED: Advice(
-        "Every attempt of the schedule failed, so it was given up.", "Mend the receiver, then send it again."
-    ),
-    DeadLetterReason.ENDPOINT_DISABLED: Advice(
-        "The endpoint was switched off before it was delivered.", "Switch the endpoint on, then send it again."
-    ),
-    DeadLetterReason.ENDPOINT_GONE: Advice(
-        "The receiver answered 410, which ends an endpoint for good.",
-        "Register the URL again as a new endpoint; it gets the delivery's event by a replay of what is missing.",
-    ),
-    DeadLetterReason.ENDPOINT_DELETED: Advice(
-        "The endpoint was deleted while it waited.",
-        "A new endpoint for the events gets this one by a replay of what is missing.",
-    ),
-    DeadLetterReason.REJECTED_ADDRESS: _OUTCOMES["rejected_address"],
-    DeadLetterReason.TRANSFORM_FAILED: _OUTCOMES["transform_failed"],
-}
 
 
 def advise_on_attempt(outcome: str, status: int | None) -> Advice:
     """What the result of an attempt means; the status says more than the outcome where it has a usual cause."""
     by_status = _ANSWERS.get(status) if status is not None and outcome not in ("ok", "gone", "rate_limited") else None
     return by_status or _OUTCOMES.get(outcome, _UNKNOWN)
-
-
-def advise_on_dead_letter(reason: DeadLetterReason) -> Advice:
-    """Why a delivery was given up, and what to do."""
-    return _REASONS[reason]

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
+from typing import Self
 
 
 class DeliveryState(StrEnum):
@@ -62,20 +63,62 @@ class DeadLetterState(StrEnum):
 
 
 class DeadLetterReason(StrEnum):
-    """Why a delivery was given up. A closed list: operators filter by it."""
+    """Why a delivery was given up. A closed list: operators filter by it.
 
-    RETRIES_EXHAUSTED = "retries_exhausted"
-    """The last attempt of the schedule failed. Replay it when the receiver works again."""
-    ENDPOINT_DISABLED = "endpoint_disabled"
-    """The endpoint was off: by its owner, by an operator or after too many failures. Switch it on, then replay."""
-    ENDPOINT_GONE = "endpoint_gone"
-    """The receiver answered 410 Gone. Its owner has to register a new endpoint."""
-    ENDPOINT_DELETED = "endpoint_deleted"
-    """The owner deleted the endpoint while deliveries waited."""
-    REJECTED_ADDRESS = "rejected_address"
-    """The host resolves to an address that nothing is sent to. Replay it when the name leads to public addresses."""
-    TRANSFORM_FAILED = "transform_failed"
-    """The endpoint's transform failed on the event. Correct it, then replay: the replay evaluates it again."""
+    Each reason has its words for people; pages, explanations, alerts and the reference show them.
+    """
+
+    meaning: str
+    """What happened, in a sentence."""
+    remedy: str
+    """What an owner or operator can do about it."""
+    label: str
+    """A few words, for lists."""
+
+    # The words have defaults for `DeadLetterReason("endpoint_gone")`, which finds a member by its value alone.
+    def __new__(cls, value: str, meaning: str = "", remedy: str = "", label: str = "") -> Self:
+        """A member whose value is `value`."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.meaning, member.remedy, member.label = meaning, remedy, label
+        return member
+
+    RETRIES_EXHAUSTED = (
+        "retries_exhausted",
+        "Every attempt of the schedule failed, so it was given up.",
+        "Mend the receiver, then send it again.",
+        "every attempt failed",
+    )
+    ENDPOINT_DISABLED = (
+        "endpoint_disabled",
+        "The endpoint was switched off, by its owner, by an operator or after too many failures.",
+        "Switch the endpoint on, then send it again.",
+        "endpoint switched off",
+    )
+    ENDPOINT_GONE = (
+        "endpoint_gone",
+        "The receiver answered 410, which ends an endpoint for good.",
+        "Register the URL again as a new endpoint; it gets the delivery's event by a replay of what is missing.",
+        "receiver answered 410 Gone",
+    )
+    ENDPOINT_DELETED = (
+        "endpoint_deleted",
+        "The endpoint was deleted while it waited.",
+        "A new endpoint for the events gets this one by a replay of what is missing.",
+        "endpoint deleted",
+    )
+    REJECTED_ADDRESS = (
+        "rejected_address",
+        "The host has an address that nothing is sent to, such as a private one.",
+        "Let the host's name lead to public addresses alone, then send it again.",
+        "address not allowed",
+    )
+    TRANSFORM_FAILED = (
+        "transform_failed",
+        "The endpoint's transform failed on this event.",
+        "Correct the transform, then send the delivery again: the replay evaluates it again.",
+        "transform failed",
+    )
 
 
 class ReplayState(StrEnum):

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-import textwrap
-from collections.abc import Iterator, Mapping
-from enum import StrEnum
+from collections.abc import Iterator
 
 from prometheus_client.metrics import MetricWrapperBase
 
@@ -157,21 +153,8 @@ def _kinds_of_wire_errors() -> list[type[WireError]]:
 
 def render_dead_letter_reasons() -> str:
     """The page of the reasons for which deliveries are given up."""
-    meanings = member_docstrings(DeadLetterReason)
-    rows = [(f"`{reason}`", cell(meanings.get(reason.name, ""))) for reason in DeadLetterReason]
-    return f"{_REASONS_HEAD}{table(('reason', 'meaning and remedy'), rows)}\n"
-
-
-def member_docstrings(enum: type[StrEnum]) -> Mapping[str, str]:
-    """The docstring under each member of an enumeration, by the member's name."""
-    [definition] = ast.parse(textwrap.dedent(inspect.getsource(enum))).body
-    assert isinstance(definition, ast.ClassDef)  # noqa: S101 - the source of a class
-    found: dict[str, str] = {}
-    for member, following in zip(definition.body, definition.body[1:], strict=False):
-        match member, following:
-            case ast.Assign(targets=[ast.Name(id=name)]), ast.Expr(value=ast.Constant(value=str(text))):
-                found[name] = text
-    return found
+    rows = [(f"`{reason}`", cell(reason.meaning), cell(reason.remedy)) for reason in DeadLetterReason]
+    return f"{_REASONS_HEAD}{table(('reason', 'meaning', 'remedy'), rows)}\n"
 
 
 def _first_line(kind: type) -> str:

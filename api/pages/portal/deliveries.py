@@ -10,7 +10,7 @@ from sendoff.errors import Invalid
 from sendoff.ids import is_uuid
 from sendoff.operators.actions import send_again
 from sendoff.operators.queries import DeliveryReport, get_delivery
-from sendoff.policy.remedies import Advice, advise_on_attempt, advise_on_dead_letter
+from sendoff.policy.remedies import Advice, advise_on_attempt
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.store.queries.traffic.delivery_history import SCANNED_AT_MOST
 
@@ -54,7 +54,7 @@ async def show(page: PageRequest) -> Response:
         view=view,
         is_on=report.endpoint_state is EndpointState.ACTIVE,
         advice=advise(report),
-        given_up=report.dead_because and advise_on_dead_letter(report.dead_because),
+        given_up=report.dead_because,
         reads=page.may(Capability.PAYLOADS),
     )
 
