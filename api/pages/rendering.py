@@ -96,11 +96,11 @@ def changes_between(
 ) -> list[tuple[str, str | None, str | None]]:
     """Each field of an audit entry with its values; what was null and is null, or is new and null, is left out."""
     old, new = before or {}, after or {}
-    rows = [(name, _spell(old.get(name)), _spell(new.get(name))) for name in dict.fromkeys([*old, *new])]
+    rows = [(name, spell(old.get(name)), spell(new.get(name))) for name in dict.fromkeys([*old, *new])]
     return [row for row in rows if row[1:] != (None, None)]
 
 
-def _spell(value: Any) -> str | None:
+def spell(value: Any) -> str | None:
     """A value of JSON as people read it."""
     if value is None or isinstance(value, str):
         return value

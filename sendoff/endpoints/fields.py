@@ -1,7 +1,7 @@
 """The fields of an endpoint, each said once: what owners give and change, and what operators and programs are shown.
 
-The API's bodies and answers and the command line's JSON are made of these models. A new field is a column of
-`store/tables/endpoints.py` with its migration, and a line in the models here that take or show it.
+The API's bodies and answers, the command line's JSON and the fields on pages are made of these models. CONTRIBUTING.md
+lists the files that a new field touches.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ from ...http.validation import validate
 from ...operator.endpoints import EndpointQuery
 from ...operator.schemas import DeliveryView, OperatorEndpointView
 from ..charts import HeatCell, heat_of
+from ..endpoint_fields import facts_of
 from ..lists import FORMATS, export, shows_errors
 from ..page import PageRequest
 from ..samples import parse_sample
@@ -97,6 +98,7 @@ async def _show(
         sums_of_endpoint(context, endpoint.id, within=timedelta(hours=24)),
         _find_heat(page, endpoint.id),
     )
+    view = OperatorEndpointView.of(endpoint)
     return page.render(
         "dashboard/endpoint.html",
         status=200 if error is None else status_of(type(error)),
@@ -104,7 +106,8 @@ async def _show(
         form=form or {},
         endpoint=endpoint,
         names=names,
-        view=OperatorEndpointView.of(endpoint),
+        view=view,
+        facts=facts_of(view),
         recent=[DeliveryView.of(one) for one in recent.rows],
         open_deliveries=waiting,
         counted_at_most=COUNTED_OF_ENDPOINT,

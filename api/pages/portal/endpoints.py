@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from sendoff.accounts.portal_links import Capability, PortalUser
 from sendoff.clock import parse_duration
+from sendoff.endpoints.fields import OwnersView
 from sendoff.endpoints.manage import (
     EndpointChange,
     RegisteredEndpoint,
@@ -30,11 +31,12 @@ from ...customers.event_types import EventTypeView, list_views
 from ...http.errors import status_of
 from ...http.pagination import decode_cursor, split_page
 from ...operator.schemas import DeliveryView
+from ..endpoint_fields import AUTH_LABELS, facts_of
 from ..page import PageRequest
 from .fields import EVERYTHING, EndpointForm, extra_events
 from .measurements import measure_endpoint, measure_endpoints
 from .receivers import FORMATS, receiver_programs
-from .settings_form import AUTH_FIELDS, AUTH_LABELS, KEEP, SECRETS, SettingsForm
+from .settings_form import AUTH_FIELDS, KEEP, SECRETS, SettingsForm
 from .surface import BASE, get, organization_of, post
 
 PER_PAGE = 50
@@ -88,7 +90,7 @@ async def show(page: PageRequest) -> Response:
         recent=[DeliveryView.of(one) for one in recent.rows],
         public_keys=await _public_keys(page, endpoint),
         overlaps=OVERLAPS,
-        auth_labels=AUTH_LABELS,
+        facts=facts_of(OwnersView.of(endpoint)),
     )
 
 

@@ -17,9 +17,10 @@ from sendoff.store.tables import Endpoint
 
 from ...customers.event_types import list_views
 from ...http.errors import status_of
+from ..endpoint_fields import AUTH_LABELS, INPUTS
 from ..page import PageRequest
 from ..samples import parse_sample, sample_data
-from .settings_form import AUTH_FIELDS, AUTH_LABELS, KEEP, SECRETS, SettingsForm
+from .settings_form import AUTH_FIELDS, KEEP, SECRETS, SettingsForm
 from .surface import BASE, get, organization_of, post
 
 
@@ -79,6 +80,7 @@ async def _settings_page(
         status=200 if error is None else status_of(type(error)),
         endpoint=endpoint,
         form=form,
+        inputs=INPUTS,
         types=[one.name for one in types],
         sample=sample,
         trial=trial,

@@ -16,6 +16,7 @@ from sendoff.store.tables import Endpoint
 
 from ...http.validation import validate
 from ...optimaldial.schemas import WebhookChange
+from ..endpoint_fields import AUTH_LABELS, INPUTS
 from ..page import PageRequest
 
 AUTH_FIELDS: Mapping[str, Mapping[str, str]] = {
@@ -32,13 +33,6 @@ AUTH_FIELDS: Mapping[str, Mapping[str, str]] = {
 }
 """What each kind of authentication asks for, with the labels. The form's fields are named `basic.username`."""
 
-AUTH_LABELS = {
-    "none": "none beyond the signature",
-    "basic": "user name and password (HTTP Basic)",
-    "bearer": "a fixed token (Bearer)",
-    "oauth2": "OAuth 2.0 client credentials",
-    "mtls": "client certificate (mutual TLS)",
-}
 SECRETS = frozenset({"password", "token", "client_secret", "private_key"})
 """Fields that a page never shows, not even when it comes back with an error."""
 
@@ -47,9 +41,6 @@ KEEP = "keep"
 
 SINGLE_ATTEMPT = "none"
 """What the schedule is written as when there are no retries."""
-
-_MOST_DIGITS = 9
-_NUMBERS = ("timeout_seconds", "max_in_flight", "rate_limit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +56,8 @@ class SettingsForm:
     auth_values: Mapping[str, str] = field(default_factory=dict, repr=False)
     retry_schedule: str = ""
     """Waits separated by commas; empty for the installation's schedule, SINGLE_ATTEMPT for no retries."""
-    timeout_seconds: str = ""
-    max_in_flight: str = ""
-    rate_limit: str = ""
-    ordered: bool = False
+    values: Mapping[str, str] = field(default_factory=dict)
+    """What was given for each of `INPUTS`, by its name."""
 
     @classmethod
     def of_endpoint(cls, endpoint: Endpoint) -> SettingsForm:
@@ -79,10 +68,7 @@ class SettingsForm:
             headers="\n".join(f"{name}: {MASK}" for name in endpoint.header_names or ()),
             auth=KEEP if endpoint.auth_type else "none",
             retry_schedule="" if schedule is None else ", ".join(schedule) or SINGLE_ATTEMPT,
-            timeout_seconds=str(endpoint.timeout_seconds or ""),
-            max_in_flight=str(endpoint.max_in_flight or ""),
-            rate_limit=str(endpoint.rate_limit or ""),
-            ordered=endpoint.ordered,
+            values={one.name: one.write(getattr(endpoint, one.attribute)) for one in INPUTS},
         )
 
     @classmethod
@@ -96,10 +82,7 @@ class SettingsForm:
             auth=sent.get("auth", "none"),
             auth_values={name: value for name, value in sent.items() if "." in name and value},
             retry_schedule=sent.get("retry_schedule", ""),
-            timeout_seconds=sent.get("timeout_seconds", ""),
-            max_in_flight=sent.get("max_in_flight", ""),
-            rate_limit=sent.get("rate_limit", ""),
-            ordered="ordered" in sent,
+            values={one.name: sent.get(one.name, "") for one in INPUTS},
         )
 
     def shown(self, name: str) -> str:
@@ -111,6 +94,11 @@ class SettingsForm:
         self._check_choice()
         ours, theirs = self._fields(), before._fields()
         changed = {name: value for name, value in ours.items() if value != theirs[name]}
+        for one in INPUTS:
+            # Compared as texts: what is not touched stays, even if the form cannot hold it exactly.
+            text = self.values.get(one.name, "")
+            if text != before.values.get(one.name, "").strip():
+                changed[one.name] = one.read(text)
         if self.auth != KEEP and (self.auth != "none" or before.auth == KEEP):
             changed["auth"] = self._auth()
         return validate(WebhookChange, changed).given()
@@ -131,8 +119,6 @@ class SettingsForm:
             "transform": self.transform or None,
             "headers": _headers(self.headers),
             "retry_schedule": _schedule(self.retry_schedule),
-            **{name: _number(name, getattr(self, name)) for name in _NUMBERS},
-            "ordered": self.ordered,
         }
 
     def _auth(self) -> dict[str, str] | None:
@@ -160,9 +146,3 @@ def _schedule(text: str) -> list[str] | None:
     if text == SINGLE_ATTEMPT:
         return []
     return text.replace(",", " ").split() or None
-
-
-def _number(name: str, text: str) -> int | None:
-    if text and not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
-        raise Invalid(f"`{name}` takes a whole number, or nothing for the installation's value.", field=name)
-    return int(text) if text else None

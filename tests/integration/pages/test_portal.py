@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from api.optimaldial.schemas import WebhookChange
 from api.pages.portal import surface
 from sendoff.errors import BadSettings
 from sendoff.observability.statistics import Statistics
@@ -286,6 +287,7 @@ async def test_settings_are_saved_and_secrets_never_shown(
         "max_in_flight": "3",
         "rate_limit": "20",
         "ordered": "yes",
+        "metadata": '{"team": "billing"}',
         "do": "save",
     }
     saved = await customer.submit(await customer.open(path), "/settings", **fields)
@@ -295,9 +297,12 @@ async def test_settings_are_saved_and_secrets_never_shown(
     assert (seen["headers"], seen["auth"]) == ({"X-Api-Key": "***", "X-Team": "***"}, {"type": "basic"})
     assert (seen["retry_schedule"], seen["timeout_seconds"]) == (["30s", "5m"], 7)
     assert (seen["max_in_flight"], seen["rate_limit"], seen["ordered"]) == (3, 20, True)
+    assert seen["metadata"] == {"team": "billing"}
     await api.post(f"/api/v1/webhooks/{endpoint['id']}/test", {"data": {"total": 11.5}})
     sent = {name.lower(): value for name, value in receiver.requests("/hook")[-1].headers}
     assert (sent["x-api-key"], sent["authorization"].split()[0]) == ("very-secret", "Basic")
+    assert "Requests at a time, at most 3 " in text_of(saved.text)
+    assert 'Metadata {"team": "billing"} ' in text_of(saved.text)
     page = await customer.open(path)
     for text in (saved.text, page.text):
         assert "very-secret" not in text
@@ -312,6 +317,15 @@ async def test_settings_are_saved_and_secrets_never_shown(
     cleared = await customer.submit(await customer.open(path), "/settings", auth="none", headers="", do="save")
     assert "The endpoint is saved." in cleared.text
     assert "auth" not in (await api.get(f"/api/v1/webhooks/{endpoint['id']}")).json()
+
+
+async def test_every_field_that_an_owner_may_change_has_its_input(
+    api: ApiFixture, receiver: Receiver, customer: Visitor
+) -> None:
+    path = f"/portal/endpoints/{(await api.register(receiver.url('/hook')))['id']}"
+    forms = (await customer.open(f"{path}/edit")).text + (await customer.open(f"{path}/settings")).text
+    fields = WebhookChange.model_json_schema()["properties"]
+    assert [name for name in fields if f'name="{name}"' not in forms] == ["is_active"]  # it has buttons
 
 
 async def test_expressions_are_tried_on_a_sample_before_they_are_saved(
@@ -348,6 +362,8 @@ WRONG_SETTINGS: Sequence[tuple[dict[str, str], str]] = (
     ({"timeout_seconds": "x"}, "`timeout_seconds`"),
     ({"timeout_seconds": "3600"}, "`timeout_seconds`"),
     ({"max_in_flight": "9" * 5_000}, "`max_in_flight`"),
+    ({"metadata": "team: billing"}, "`metadata`"),
+    ({"metadata": '{"team": 1}'}, "`metadata"),
     ({"rate_limit": "0"}, "`rate_limit`"),
     ({"filter": "1 + 1"}, "`filter`"),
 )
