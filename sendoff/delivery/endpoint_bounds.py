@@ -6,66 +6,63 @@ The claim itself knows neither, so that other endpoints pay nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from sendoff.context import Context
 from sendoff.store.engine.database import Transaction
-from sendoff.store.hot.rows import ClaimedRow
 from sendoff.store.queries import endpoints
 from sendoff.store.queries.traffic import deliveries
 
-
-@dataclass(frozen=True, slots=True)
-class BoundedClaims:
-    """The result of holding claimed deliveries to their endpoints' own bounds."""
-
-    leases: dict[str, datetime] = field(default_factory=dict)
-    """When the leases of deliveries end that were extended, by the delivery's id."""
-    released: set[str] = field(default_factory=set)
-    """The deliveries that were given back, as held, since their endpoint has its cap under way."""
-    waiting_endpoints: set[str] = field(default_factory=set)
-    """Those of their endpoints that this claim alone fills: when an attempt of it ends, the next can be claimed."""
+if TYPE_CHECKING:
+    from sendoff.delivery.pipeline import Claim
 
 
-async def hold_to_bounds(context: Context, rows: Sequence[ClaimedRow], *, lease_token: str) -> BoundedClaims:
-    """Extend the leases of deliveries whose attempts may take longer; give back those beyond their endpoint's cap."""
-    bounded = BoundedClaims()
+async def hold_to_bounds(context: Context, claims: Sequence[Claim], *, lease_token: str) -> tuple[set[str], set[str]]:
+    """Extend the leases of claims whose attempts may take longer; give back those beyond their endpoint's cap.
+
+    Returns the ids of the deliveries that were given back, and those of their endpoints that this claim alone fills:
+    when an attempt of it ends, the next can be claimed. Endpoints that others have under way are not among these: two
+    workers would claim and give back in turns. The backlog comes back to them at its next poll.
+    """
     now = context.clock.now()
     async with context.database.write() as tx:
-        await _release_beyond_caps(tx, rows, bounded, lease_token=lease_token, now=now)
-        for row in rows:
-            seconds = context.settings.lease_for(row.endpoint.timeout_seconds or 0)
-            if seconds > context.settings.lease_seconds and row.delivery.id not in bounded.released:
-                bounded.leases[row.delivery.id] = now + timedelta(seconds=seconds)
-        if bounded.leases:
-            await deliveries.extend_leases(tx, bounded.leases, lease_token=lease_token)
-    return bounded
+        under_other_leases = await _lock_capped(tx, claims, lease_token=lease_token, now=now)
+        beyond = _beyond_caps(claims, under_other_leases)
+        released = {claim.delivery.id for claim in beyond}
+        if released:
+            await deliveries.release(tx, sorted(released), lease_token=lease_token, now=now, held=True)
+        leases: dict[str, datetime] = {}
+        for claim in claims:
+            seconds = context.settings.lease_for(claim.endpoint.timeout_seconds or 0)
+            if seconds > context.settings.lease_seconds and claim.delivery.id not in released:
+                leases[claim.delivery.id] = claim.leased_until = now + timedelta(seconds=seconds)
+        if leases:
+            await deliveries.extend_leases(tx, leases, lease_token=lease_token)
+    return released, {claim.endpoint.id for claim in beyond} - under_other_leases.keys()
 
 
-async def _release_beyond_caps(
-    tx: Transaction, rows: Sequence[ClaimedRow], bounded: BoundedClaims, *, lease_token: str, now: datetime
-) -> None:
-    """Count under the lock of the endpoints' rows, so that of two workers that claim together the last one goes on.
+async def _lock_capped(
+    tx: Transaction, claims: Sequence[Claim], *, lease_token: str, now: datetime
+) -> Mapping[str, int]:
+    """How many deliveries of the endpoints with a cap are under way under other leases.
 
-    Endpoints that others have under way are not `waiting_endpoints`: two workers would claim and give back in turns.
-    The backlog comes back to them at its next poll.
+    The endpoints' rows are locked, so that of two workers that claim together the last one goes on.
     """
-    capped = {row.endpoint.id for row in rows if row.endpoint.max_in_flight is not None}
+    capped = {claim.endpoint.id for claim in claims if claim.endpoint.max_in_flight is not None}
     if not capped:
-        return
+        return {}
     await endpoints.find_many(tx, capped, lock=True)
-    under_other_leases = await deliveries.count_in_flight(tx, capped, besides=lease_token, now=now)
+    return await deliveries.count_in_flight(tx, capped, besides=lease_token, now=now)
+
+
+def _beyond_caps(claims: Sequence[Claim], under_other_leases: Mapping[str, int]) -> list[Claim]:
     taken = Counter(under_other_leases)
-    for row in rows:
-        most = row.endpoint.max_in_flight
-        if most is None:
-            continue
-        taken[row.endpoint.id] += 1
-        if taken[row.endpoint.id] > most:
-            bounded.released.add(row.delivery.id)
-            if not under_other_leases.get(row.endpoint.id):
-                bounded.waiting_endpoints.add(row.endpoint.id)
-    if bounded.released:
-        await deliveries.release(tx, sorted(bounded.released), lease_token=lease_token, now=now, held=True)
+    beyond: list[Claim] = []
+    for claim in claims:
+        most = claim.endpoint.max_in_flight
+        taken[claim.endpoint.id] += 1
+        if most is not None and taken[claim.endpoint.id] > most:
+            beyond.append(claim)
+    return beyond

@@ -7,33 +7,32 @@ and scheduled again soon. The receiver's, its URL included: counted, and schedul
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from urllib.parse import urlsplit
+from functools import partial
 
 import structlog
 
 from sendoff.authorization.requests import SignedRequest, open_credentials, open_secrets, send_signed, sign_request
 from sendoff.context import Context
-from sendoff.delivery.endpoint_bounds import BoundedClaims, hold_to_bounds
+from sendoff.delivery.endpoint_bounds import hold_to_bounds
 from sendoff.dialects.base import EventData
 from sendoff.endpoint_health.draining import dead_letter_claimed
 from sendoff.errors import SendoffError, UnsafeUrl
 from sendoff.ids import new_id
+from sendoff.observability.attempts import end_attempt_span
 from sendoff.observability.metrics import LEASE_TAKEOVERS
-from sendoff.observability.tracing import Span, trace_headers
+from sendoff.observability.tracing import trace_headers
 from sendoff.policy.delivery.admission import UNLIMITED, Quotas
 from sendoff.policy.delivery.attempt_result import (
     REJECTED_ADDRESS,
     AttemptResult,
-    ResultKind,
     classify_error,
     classify_response,
 )
 from sendoff.policy.delivery.decision import Decision, Delivered, HealthEffect, decide
 from sendoff.policy.delivery.retry import DeadLettered, Retry
-from sendoff.policy.endpoints.addresses import check_again
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.recovery.ordering import enter_line
 from sendoff.recovery.unanswered_claims import UnansweredClaims
@@ -138,20 +137,13 @@ async def claim(context: Context, delivery_ids: Sequence[str], *, quotas: Quotas
 
     Deliveries for endpoints that are not active are dead-lettered here, whatever brought them this far.
     """
-    lease, now = _begin_lease(context), context.clock.now()
-    with UnansweredClaims.of(context).watched(lease.token, lease.until):
-        result = await context.hot.claim_due(
-            delivery_ids, quotas=quotas, lease_token=lease.token, now=now, until=lease.until
-        )
-        return await _sort_out(context, result, lease)
+    claim_due = partial(context.hot.claim_due, delivery_ids, quotas=quotas, now=context.clock.now())
+    return await _claim_under_new_lease(context, claim_due)
 
 
 async def claim_held(context: Context, quotas: Mapping[str, int]) -> Claims:
     """Claim the oldest held deliveries of some endpoints, of each at most its quota."""
-    lease = _begin_lease(context)
-    with UnansweredClaims.of(context).watched(lease.token, lease.until):
-        result = await context.hot.claim_held(quotas, lease_token=lease.token, until=lease.until)
-        return await _sort_out(context, result, lease)
+    return await _claim_under_new_lease(context, partial(context.hot.claim_held, quotas))
 
 
 async def deliver(context: Context, claimed: Claim) -> FinishedAttempt:
@@ -184,9 +176,7 @@ async def deliver(context: Context, claimed: Claim) -> FinishedAttempt:
         blocked_since=claimed.delivery.blocked_since,
     )
     is_delivered = isinstance(decision.step, Delivered)
-    if span is not None:
-        _end_span(span, claimed, result, response)
-    return FinishedAttempt(
+    attempt = FinishedAttempt(
         claim=claimed,
         started_at=started_at,
         ended_at=ended_at,
@@ -197,27 +187,14 @@ async def deliver(context: Context, claimed: Claim) -> FinishedAttempt:
         request=None if is_delivered else request,
         response=None if is_delivered else response,
     )
-
-
-def _end_span(span: Span, claimed: Claim, result: AttemptResult, response: Response | None) -> None:
-    attributes: dict[str, str | int] = {
-        "sendoff.event_id": claimed.event.id,
-        "sendoff.event_type": claimed.event.type,
-        "sendoff.delivery_id": claimed.delivery.id,
-        "sendoff.endpoint_id": claimed.endpoint.id,
-        "sendoff.attempt": claimed.attempt_number,
-        "sendoff.outcome": result.name,
-        "server.address": urlsplit(claimed.endpoint.url).hostname or "",
-    }
-    if response is not None:
-        attributes["http.response.status_code"] = response.status
-    span.end(attributes, error=None if result.kind is ResultKind.DELIVERED else result.detail[:LONGEST_ERROR])
+    if span is not None:
+        end_attempt_span(span, attempt)
+    return attempt
 
 
 def prepare(context: Context, claimed: Claim, *, now: datetime) -> SignedRequest:
-    """Render the envelope and sign it for this attempt. Raises UnsafeUrl when the URL is no longer permitted."""
+    """Render the envelope and sign it for this attempt."""
     event, endpoint = claimed.event, claimed.endpoint
-    check_again(endpoint.url, context.addresses_of(endpoint.organization_id))
     return sign_request(
         context,
         EventData(
@@ -269,47 +246,39 @@ async def release(context: Context, claims: Sequence[Claim], *, held: bool = Fal
             await deliveries.release(tx, ids, lease_token=lease_token, now=now, held=held)
 
 
-@dataclass(frozen=True, slots=True)
-class _Lease:
-    token: str
-    until: datetime
-    began_at: datetime
-    """On the machine's clock, as spans are."""
-
-
-def _begin_lease(context: Context) -> _Lease:
+async def _claim_under_new_lease(context: Context, claim_some: Callable[..., Awaitable[ClaimResult]]) -> Claims:
+    """Claim, and leave out what is not to be sent now, of which the endpoint's own bounds are seen to last."""
+    lease_token, began_at = new_id(), context.clock.machine_now()
     until = context.clock.now() + timedelta(seconds=context.settings.lease_seconds)
-    return _Lease(new_id(), until, context.clock.machine_now())
+    with UnansweredClaims.of(context).watched(lease_token, until):
+        result = await claim_some(lease_token=lease_token, until=until)
+        rows = await _leave_out_unsendable(context, result, lease_token)
+        claims = [
+            Claim(row.delivery, lease_token, until, row.event, row.endpoint, _trace_context(context, row, began_at))
+            for row in rows
+        ]
+        bounded = [claimed for claimed in claims if _has_own_bounds(context, claimed.endpoint)]
+        if not bounded:
+            return Claims(claims, result.held_endpoint_ids)
+        released, filled = await hold_to_bounds(context, bounded, lease_token=lease_token)
+        to_send = [claimed for claimed in claims if claimed.delivery.id not in released]
+        return Claims(to_send, result.held_endpoint_ids | filled)
 
 
-async def _sort_out(context: Context, result: ClaimResult, lease: _Lease) -> Claims:
-    """Leave out what is not to be sent now: its endpoint is off, has its cap under way, or another goes before it."""
+async def _leave_out_unsendable(context: Context, result: ClaimResult, lease_token: str) -> list[ClaimedRow]:
+    """Dead-letter what is for endpoints that are off, and send to its line what others go before; return the rest."""
     if result.taken_over:
         LEASE_TAKEOVERS.inc(result.taken_over)
         _log.warning("deliveries_taken_over", deliveries=result.taken_over)
     active = [row for row in result.rows if row.endpoint.state == EndpointState.ACTIVE]
     if len(active) < len(result.rows):
         closed = [row for row in result.rows if row.endpoint.state != EndpointState.ACTIVE]
-        await dead_letter_claimed(context, closed, lease.token)
+        await dead_letter_claimed(context, closed, lease_token)
     unplaced = [row for row in active if _is_unplaced(row)]
     if unplaced:
-        await enter_line(context, unplaced, lease.token)
+        await enter_line(context, unplaced, lease_token)
         active = [row for row in active if not _is_unplaced(row)]
-    own = [row for row in active if _has_own_bounds(context, row.endpoint)]
-    bounded = await hold_to_bounds(context, own, lease_token=lease.token) if own else BoundedClaims()
-    to_send = [
-        Claim(
-            row.delivery,
-            lease.token,
-            bounded.leases.get(row.delivery.id, lease.until),
-            row.event,
-            row.endpoint,
-            _trace_context(context, row, lease),
-        )
-        for row in active
-        if row.delivery.id not in bounded.released
-    ]
-    return Claims(to_send, result.held_endpoint_ids | bounded.waiting_endpoints)
+    return active
 
 
 def _is_unplaced(row: ClaimedRow) -> bool:
@@ -322,9 +291,12 @@ def _has_own_bounds(context: Context, endpoint: Destination) -> bool:
     return outlasts_leases or endpoint.max_in_flight is not None
 
 
-def _trace_context(context: Context, row: ClaimedRow, lease: _Lease) -> str | None:
-    """The trace context of the attempt that follows: that of a span for the claim, or the event's without spans."""
+def _trace_context(context: Context, row: ClaimedRow, began_at: datetime) -> str | None:
+    """The trace context of the attempt that follows: that of a span for the claim, or the event's without spans.
+
+    The claim `began_at`, on the machine's clock, as spans are.
+    """
     if context.tracer is None:
         return row.event.traceparent
     attributes = {"sendoff.delivery_id": row.delivery.id, "sendoff.endpoint_id": row.endpoint.id}
-    return context.tracer.note("claim", row.event.traceparent, attributes, kind="consumer", since=lease.began_at)
+    return context.tracer.note("claim", row.event.traceparent, attributes, kind="consumer", since=began_at)

@@ -10,27 +10,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, chain, repeat
-from typing import Any
 
 import structlog
 
 from sendoff.context import Context
 from sendoff.delivery.pipeline import FinishedAttempt
 from sendoff.endpoint_health.closing import RecordedAttempts, close_failing_endpoints
-from sendoff.endpoint_health.draining import count_dead_letters
 from sendoff.errors import Unavailable
-from sendoff.ids import created_at, new_id
-from sendoff.observability.metrics import ATTEMPT_SECONDS, ATTEMPTS, DELIVERIES, DELIVERY_LATENCY, LEASES_LOST, RETRIES
-from sendoff.observability.statistics import Statistics
+from sendoff.ids import new_id
+from sendoff.observability.attempts import count_attempts, log_attempts
+from sendoff.observability.metrics import LEASES_LOST
 from sendoff.policy.delivery.attempt_result import ResultKind
 from sendoff.policy.delivery.auto_disable import EndedAttempt
 from sendoff.policy.delivery.decision import Delivered
 from sendoff.policy.delivery.retry import DeadLettered, Retry
 from sendoff.policy.operational_events import OPERATORS
-from sendoff.policy.states import DeadLetterReason, DeliveryState
-from sendoff.policy.statistics import minute_of
+from sendoff.policy.states import DeliveryState
 from sendoff.recovery.ordering import advance
 from sendoff.store.hot.rows import AttemptRecord, EndpointBefore, Exchange, NewDeadLetter
 
@@ -154,10 +151,10 @@ async def record(context: Context, finished: Sequence[FinishedAttempt]) -> None:
         LEASES_LOST.inc(lost)
         _log.warning("lease_lost", deliveries=lost)
     try:
-        _count_attempts(context, written_attempts)
+        count_attempts(context, written_attempts)
         by_endpoint = {one: _of_endpoint(one, before, written_attempts) for one, before in written.endpoints.items()}
         dead_lettered = await close_failing_endpoints(context, by_endpoint)
-        _log_attempts(context, written_attempts, dead_lettered)
+        log_attempts(context, written_attempts, dead_lettered)
         await advance(context, {one.claim.endpoint.id for one in finished if one.claim.endpoint.ordered})
     except Exception:
         _log.exception("record_incomplete", attempts=len(written_attempts))
@@ -211,78 +208,3 @@ def _exchange(attempt: FinishedAttempt) -> Exchange:
         response_body=response.body if response else None,
         response_truncated=response.truncated if response else False,
     )
-
-
-def _count_attempts(context: Context, attempts: Sequence[FinishedAttempt]) -> None:
-    """Count committed attempts, and what they came to; each counter is increased once for all of them."""
-    statistics, minute = Statistics.of(context), minute_of(context.clock.now())
-    becoming: Counter[DeliveryState] = Counter()
-    outcomes: Counter[str] = Counter()
-    for attempt in attempts:
-        claimed, becomes, step = attempt.claim, attempt.becomes, attempt.decision.step
-        latency: float | None = None
-        if becomes is DeliveryState.DELIVERED and claimed.delivery.replay_id is None:
-            latency = max(0.0, attempt.ended_at.timestamp() - created_at(claimed.delivery.id))
-            DELIVERY_LATENCY.observe(latency)
-        elif isinstance(step, DeadLettered):
-            count_dead_letters([step.reason])
-        ATTEMPT_SECONDS.observe(attempt.duration_ms / 1000)
-        becoming[becomes] += attempt.decision.counted
-        outcomes[attempt.result.name] += 1
-        statistics.count_attempt(
-            (minute, claimed.endpoint.organization_id, claimed.endpoint.id, claimed.event.type, attempt.result.name),
-            milliseconds=attempt.duration_ms,
-            is_retry=claimed.delivery.attempt_count > 0,
-            becomes=becomes,
-            latency=latency,
-        )
-    for outcome, number in outcomes.items():
-        ATTEMPTS.labels(outcome).inc(number)
-    DELIVERIES.labels("delivered").inc(becoming[DeliveryState.DELIVERED])
-    RETRIES.labels("automatic").inc(becoming[DeliveryState.PENDING])
-
-
-def _log_attempts(
-    context: Context, attempts: Sequence[FinishedAttempt], dead_lettered: Mapping[str, DeadLetterReason]
-) -> None:
-    """Write one wide line for each attempt that the setting LOG_ATTEMPTS asks for.
-
-    `dead_lettered`: deliveries that became dead letters with their endpoint instead of being attempted again.
-    """
-    of_failed, of_successful = context.settings.log_attempts_share
-    for attempt in attempts:
-        is_delivered = isinstance(attempt.decision.step, Delivered)
-        share = of_successful if is_delivered else of_failed
-        if share == 0 or (share < 1 and context.random_source() >= share):
-            continue
-        if is_delivered:
-            _log.info("attempt_succeeded", **_described(attempt))
-        else:
-            _log.info("attempt_failed", **_described(attempt), **_outlook(attempt, dead_lettered))
-
-
-def _described(attempt: FinishedAttempt) -> dict[str, Any]:
-    claimed = attempt.claim
-    return {
-        "delivery": claimed.delivery.id,
-        "event_id": claimed.event.id,
-        "event_type": claimed.event.type,
-        "request_id": claimed.event.request_id,
-        "endpoint": claimed.endpoint.id,
-        "organization": claimed.delivery.organization_id,
-        "replay": claimed.delivery.replay_id,
-        "attempt": claimed.attempt_number,
-        "outcome": attempt.result.name,
-        "status": attempt.status,
-        "milliseconds": attempt.duration_ms,
-    }
-
-
-def _outlook(attempt: FinishedAttempt, dead_lettered: Mapping[str, DeadLetterReason]) -> dict[str, Any]:
-    step = attempt.decision.step
-    dead = step.reason if isinstance(step, DeadLettered) else dead_lettered.get(attempt.claim.delivery.id)
-    return {
-        "because": attempt.result.detail,
-        "next_attempt_at": step.at.isoformat() if isinstance(step, Retry) and dead is None else None,
-        "dead": dead,
-    }

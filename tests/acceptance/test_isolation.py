@@ -39,7 +39,10 @@ def deliver_to_healthy(installation: Installation, healthy: Tenant) -> None:
     wait_for_healthy(installation, healthy)
     wanted = len(healthy.published.accepted)
     eventually_blocking(
-        lambda: installation.count("delivered") == wanted, within=30, every=0.1, what=f"{wanted} recorded as delivered"
+        lambda: installation.count("delivered") == wanted,
+        within=30,
+        every=0.1,
+        what=lambda: f"{wanted} recorded as delivered, got {installation.count('delivered')}; {healthy.published}",
     )
 
 

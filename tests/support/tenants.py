@@ -17,7 +17,7 @@ from sendoff.endpoints.fields import NewEndpoint
 from sendoff.endpoints.manage import register_endpoint
 from sendoff.idempotency import StoredResponse
 from sendoff.processes.startup import open_context
-from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
+from sendoff.publishing.publish import MAX_DELIVERIES, AcceptedEvent, NewEvent, publish
 from sendoff.settings import load
 from tests.support.polling import eventually_blocking
 from tests.support.publisher import EVENT_TYPE, Published, Publisher
@@ -66,8 +66,9 @@ class Tenant:
             return StoredResponse(202, b"")
 
         events = iter([NewEvent(EVENT_TYPE, orjson.dumps({"number": number})) for number in numbers])
+        at_once = min(_BATCH, max(1, MAX_DELIVERIES // len(self.paths)))
         async with open_context(load(**self.settings)) as context:
-            while batch := list(islice(events, _BATCH)):
+            while batch := list(islice(events, at_once)):
                 await publish(context, self.organization_id, batch, answer=answer)
         self.published.accepted |= {event.id: number for event, number in zip(accepted, numbers, strict=True)}
 
