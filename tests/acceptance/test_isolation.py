@@ -39,10 +39,13 @@ def deliver_to_healthy(installation: Installation, healthy: Tenant) -> None:
     wait_for_healthy(installation, healthy)
     wanted = len(healthy.published.accepted)
     eventually_blocking(
-        lambda: installation.count("delivered") == wanted,
+        lambda: installation.count("delivered") >= wanted,  # one may have been accepted without an answer
         within=30,
         every=0.1,
-        what=lambda: f"{wanted} recorded as delivered, got {installation.count('delivered')}; {healthy.published}",
+        what=lambda: (
+            f"{wanted} recorded as delivered, got {installation.count('delivered')}; "
+            f"{healthy.published.unanswered} requests unanswered"
+        ),
     )
 
 

@@ -386,27 +386,17 @@ class Admission(Generic[T]):
 
         `answered` is None when the attempt came to nothing that tells of the receiver.
         """
-        endpoint, was_fresh = ticket.endpoint, ticket in self._fresh
-        targets = [self._targets[key] for key in endpoint.facts.targets]
-        if was_fresh or ticket in self._late:
-            (self._fresh if was_fresh else self._late).pop(ticket)
-            self._take(endpoint, -1)
-        else:
-            self._slow -= 1
-            endpoint.slow -= 1
-            endpoint.overtaken -= ticket.started_at < endpoint.answered_at
-        endpoint.in_flight -= 1
-        for target in targets:
-            target.in_flight -= 1
-            target.not_fast -= not endpoint.is_fast
+        endpoint, promptly = ticket.endpoint, ticket in self._fresh
+        self._take_out(ticket)
         self._unrecorded += 1
         if answered is not None:
-            self._observe(endpoint, answered=answered, promptly=was_fresh, now=now)
+            self._observe(endpoint, answered=answered, promptly=promptly, now=now)
         started: list[Ticket[T]] = []
-        for key, target in zip(endpoint.facts.targets, targets, strict=True):
+        for key in endpoint.facts.targets:
+            target = self._targets[key]
             started += self._start_waiting(target.waiting, now)
             if not target.in_flight and not target.waiting:
-                self._targets.pop(key, None)
+                del self._targets[key]
         started += self._start_queued(endpoint, now)
         if ticket.probes is not None:
             ticket.probes.finish(now, answered=answered is not False)
@@ -548,6 +538,22 @@ class Admission(Generic[T]):
             ticket.probes.start(now)
         ticket.started_at = now
         self._fresh[ticket] = None
+
+    def _take_out(self, ticket: Ticket[T]) -> None:
+        """Take an attempt that is over out of its slot or, if it was slow, out of its place in the bulkhead."""
+        endpoint = ticket.endpoint
+        held_slot = self._fresh if ticket in self._fresh else self._late
+        if ticket in held_slot:
+            del held_slot[ticket]
+            self._take(endpoint, -1)
+        else:
+            self._slow -= 1
+            endpoint.slow -= 1
+            endpoint.overtaken -= ticket.started_at < endpoint.answered_at
+        endpoint.in_flight -= 1
+        for key in endpoint.facts.targets:
+            self._targets[key].in_flight -= 1
+            self._targets[key].not_fast -= not endpoint.is_fast
 
     def _start_queued(self, endpoint: _Endpoint[T], now: float) -> list[Ticket[T]]:
         """Start what is queued at the endpoint, as far as it may."""
