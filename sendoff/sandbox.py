@@ -342,7 +342,9 @@ class _SandboxProcess:
     async def _exchange(self, request: _Request, progress: Progress) -> bytes:
         self._tasks, self._is_at_rest = self._tasks + 1, False
         try:
-            await self._send(msgspec.json.encode(request))
+            frame = msgspec.json.encode(request)
+            self._input.write(_LENGTH.pack(len(frame)) + frame)
+            await self._input.drain()
             while True:
                 reply = await self._receive()
                 if isinstance(reply, _Reached):
@@ -362,10 +364,6 @@ class _SandboxProcess:
                 self._process.kill()
         # wait() alone would block on output that is not read.
         await asyncio.shield(self._process.communicate())
-
-    async def _send(self, frame: bytes) -> None:
-        self._input.write(_LENGTH.pack(len(frame)) + frame)
-        await self._input.drain()
 
     async def _receive(self) -> _Reply:
         (length,) = _LENGTH.unpack(await self._output.readexactly(_LENGTH.size))

@@ -6,7 +6,7 @@ import asyncio
 
 import structlog
 
-from sendoff.clock import Clock, seconds_to_next
+from sendoff.clock import seconds_to_next
 from sendoff.context import Context
 from sendoff.maintenance.clock_skew import repair_future_times
 
@@ -22,7 +22,7 @@ async def watch_clock(context: Context) -> None:
     """Repair due times that lie too far ahead: at the start, and whenever the wall clock is set back."""
     offset = float("inf")
     while True:
-        before, offset = offset, _offset(context.clock)
+        before, offset = offset, context.clock.now().timestamp() - context.clock.monotonic()
         if before - offset > SET_BACK_SECONDS:
             try:
                 await repair_future_times(context)
@@ -30,7 +30,3 @@ async def watch_clock(context: Context) -> None:
                 _log.warning("clock_repair_failed", error=str(error))
                 offset = before
         await asyncio.sleep(seconds_to_next(LOOK_SECONDS, asyncio.get_running_loop().time()))
-
-
-def _offset(clock: Clock) -> float:
-    return clock.now().timestamp() - clock.monotonic()

@@ -86,14 +86,9 @@ def _has_used_its_share(context: Context, scope: Scope) -> bool:
     Many clients may share an address, and a load balancer's health checks come from its own: another client that
     exhausts the address's limit must not make them fail.
     """
-    host, port = _peer(scope)
+    host, port = scope.get("client") or ("", 0)
     made = context.service(_HealthChecks.of).count(f"{host} {port}", context.clock.now())
     return made > max(1, context.settings.anonymous_rate_limit // _SHARES)
-
-
-def _peer(scope: Scope) -> tuple[str, int]:
-    host, port = scope.get("client") or ("", 0)
-    return host, port
 
 
 class _HealthChecks(LocalCounters):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC
 
 from sendoff.clock import iso
 from sendoff.dialects.base import EventData, embed_raw_json
@@ -26,7 +26,7 @@ def dialbird(event: EventData, api_version: str) -> bytes:
         "id": event.event_id,
         "type": event.type,
         "api_version": api_version,
-        "occurred_at": _whole_seconds(event.occurred_at),
+        "occurred_at": event.occurred_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),  # whole seconds
         "business_id": event.organization_id,
     }
     return embed_raw_json(fields, event.data)
@@ -41,8 +41,3 @@ Envelope = Callable[[EventData, str], bytes]
 
 ENVELOPES: Mapping[str, Envelope] = {"optimaldial": optimaldial, "dialbird": dialbird, "standard": standard}
 """Envelopes of the contracts, by the names that the setting `DIALECT_ENVELOPE` takes."""
-
-
-def _whole_seconds(moment: datetime) -> str:
-    # The contract's spelling: `2026-01-15T10:00:00Z`.
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

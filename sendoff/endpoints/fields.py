@@ -47,10 +47,6 @@ def is_none(value: object) -> bool:
     return value is None
 
 
-def _is_branded(dialect: str) -> bool:
-    return dialect == BRANDED
-
-
 def _without_nul(text: str) -> str:
     if "\0" in text:
         raise ValueError("Must not hold the NUL character; leave it out")
@@ -316,7 +312,11 @@ class OwnersView(EndpointView):
         "without members."
     )
     verified_at: Time
-    dialect: str = Field(BRANDED, exclude_if=_is_branded, description="Only of endpoints that speak another one.")
+    dialect: str = Field(
+        BRANDED,
+        exclude_if=lambda dialect: dialect == BRANDED,
+        description="Only of endpoints that speak another one.",
+    )
 
 
 class OperatorsView(EndpointView):

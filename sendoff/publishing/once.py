@@ -47,7 +47,8 @@ async def publish_each_once(
     An event whose key was published before, or comes earlier among these, gets that answer, marked as replayed.
     Raises what `publish` raises.
     """
-    requests = {one.key: _request(organization_id, one.key) for one in keyed}
+    keys = dict.fromkeys(one.key for one in keyed)
+    requests = {key: IdempotentRequest(organization_id, key, fingerprint(key.encode())) for key in keys}
     only = next(iter(requests.values())) if len(requests) == 1 else None
     async with (
         answered_by(asyncio.get_running_loop().time() + within) as attempt,
@@ -71,10 +72,6 @@ async def publish_each_once(
         known[one.key] if one.key in known else StoredResponse(_ACCEPTED, made[one.key], replayed=new[one.key] != place)
         for place, one in enumerate(keyed)
     ]
-
-
-def _request(organization_id: str, key: str) -> IdempotentRequest:
-    return IdempotentRequest(organization_id, key, fingerprint(key.encode()))
 
 
 def _part(publication: Publication, places: Sequence[int]) -> Publication:

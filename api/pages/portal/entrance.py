@@ -34,7 +34,8 @@ async def enter(page: PageRequest) -> Response:
         return _refused(page, error.message, status=status_of(type(error)))
     if page.found is not None:
         await log_out(page.context, page.found)
-    response = _without_referrer(page.redirect(BASE))
+    response = page.redirect(BASE)
+    response.headers["Referrer-Policy"] = "no-referrer"
     seconds = int((session.expires_at - page.context.clock.now()).total_seconds())
     framed = bool(page.context.settings.portal_frame_ancestors)
     set_session(page.request, response, SessionKind.PORTAL, session.token, seconds=seconds, framed=framed)
@@ -77,11 +78,6 @@ async def choose_scheme(page: PageRequest) -> Response:
     if form.get("scheme") in SCHEMES:
         framed = bool(page.context.settings.portal_frame_ancestors)
         set_scheme(page.request, response, form["scheme"], framed=framed)
-    return response
-
-
-def _without_referrer(response: Response) -> Response:
-    response.headers["Referrer-Policy"] = "no-referrer"
     return response
 
 

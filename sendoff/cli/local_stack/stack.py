@@ -50,7 +50,8 @@ class Stack:
     def __init__(
         self, directory: DataDirectory, settings: Settings, address: ListenAddress, *, workers: int, clock: Clock
     ) -> None:
-        environment = _environment_of_servers(settings, address)
+        public_url = {"SENDOFF_PUBLIC_URL": settings.public_url or address.local_url}
+        environment = server_environment({**os.environ, **as_environment(settings), **public_url})
         self._settings = settings
         self._address = address
         self._clock = clock
@@ -158,8 +159,3 @@ def _worker(environment: dict[str, str], settings: Settings, number: int) -> Pro
         environment=environment,
         stop_seconds=settings.shutdown_grace_seconds + _BEYOND_GRACE_SECONDS,
     )
-
-
-def _environment_of_servers(settings: Settings, address: ListenAddress) -> dict[str, str]:
-    public_url = {"SENDOFF_PUBLIC_URL": settings.public_url or address.local_url}
-    return server_environment({**os.environ, **as_environment(settings), **public_url})

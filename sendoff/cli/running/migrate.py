@@ -51,16 +51,12 @@ def migrate(
     else:
         migrate_database(data)
         if partition:
-            _partition(data)
+            url = DataDirectory.at(data).settings_without_keys().database_url
+            asyncio.run(convert(url, now=datetime.now(UTC)))
         if as_json:
             print_json({"migrated": True} | ({"partitioned": True} if partition else {}))
         else:
             typer.echo("The database's schema is up to date." + (" The history has partitions." if partition else ""))
-
-
-def _partition(data: Path) -> None:
-    url = DataDirectory.at(data).settings_without_keys().database_url
-    asyncio.run(convert(url, now=datetime.now(UTC)))
 
 
 def _check(data: Path, *, as_json: bool) -> None:

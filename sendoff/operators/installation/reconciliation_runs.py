@@ -67,7 +67,12 @@ class ReconciliationRuns(Runs[ReconciliationRun]):
         self, run: ReconciliationRun, result: Reconciliation, *, ended: bool = False, error: str | None = None
     ) -> None:
         findings = [
-            {"what": one.check.what, "remedy": one.check.remedy, "rows": _spell(one.ids)} for one in result.findings
+            {
+                "what": one.check.what,
+                "remedy": one.check.remedy,
+                "rows": ", ".join(f"{name} {identifier}" for name, identifier in one.ids.items()),
+            }
+            for one in result.findings
         ]
         now = self._context.clock.now()
         await RECORD.write(
@@ -83,10 +88,6 @@ class ReconciliationRuns(Runs[ReconciliationRun]):
             ),
             ended=ended,
         )
-
-
-def _spell(ids: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {identifier}" for name, identifier in ids.items())
 
 
 async def find_last_run(context: Context) -> ReconciliationRun | None:

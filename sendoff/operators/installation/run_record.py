@@ -144,7 +144,7 @@ class Runs(ABC, Generic[Run]):
 async def report_until_done(
     work: Coroutine[Any, Any, Result], report: Callable[[], Awaitable[None]], *, every: float
 ) -> asyncio.Task[Result]:
-    """Do the work, and call `report` every so many seconds meanwhile; return its task, which is done.
+    """Do the work, and call `report` at regular intervals meanwhile; return its task, which is done.
 
     Cancelled, the work ends before this does: its transaction rolls back before the database closes.
     """

@@ -283,7 +283,7 @@ class _Move:
         return {row.event_id for row in result}
 
     async def _copy_events_of_kept(self, changed: str) -> None:
-        """Copy anew those of these events that have a delivery which stays."""
+        """Copy again those of these events that have a delivery which stays."""
         ids = f"SELECT r.id FROM {rows_from(self.tx, 'changed', {'id': 'text'})} AS r"
         kept, deliveries = named("events", self.kept), named("deliveries", self.kept)
         await self._execute(f"DELETE FROM {kept} WHERE id IN ({ids})", changed=changed)
