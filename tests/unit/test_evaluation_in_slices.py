@@ -48,7 +48,7 @@ async def test_each_event_is_parsed_once_however_many_slices_there_are(monkeypat
 
 
 @pytest.mark.parametrize("slices", [0, 1, 5, 7])
-async def test_what_the_slices_have_no_time_for_is_left_each_pair_once(
+async def test_pairs_that_the_slices_have_no_time_for_are_left_once_each(
     monkeypatch: pytest.MonkeyPatch, slices: int
 ) -> None:
     monkeypatch.setattr(evaluation, "SECONDS_AT_ONCE", -1)

@@ -60,7 +60,7 @@ def test_a_valid_request_needs_no_finding_and_shows_what_was_signed() -> None:
         (lambda body: body.replace(b"/", b"\\/"), "json_compact"),
     ],
 )
-def test_what_happened_to_the_body_is_named(change: Callable[[bytes], bytes], code: str) -> None:
+def test_a_change_of_the_body_is_named(change: Callable[[bytes], bytes], code: str) -> None:
     assert why(signed(), change(BODY)) == [code]
 
 
@@ -140,7 +140,7 @@ def test_standard_secrets_are_recognized_as_text_and_as_hexadecimal() -> None:
         (b"nothing of it", "computed_unknown"),
     ],
 )
-def test_what_code_signed_in_place_of_the_content_is_recognized(content: bytes, code: str) -> None:
+def test_a_signature_of_something_else_is_recognized(content: bytes, code: str) -> None:
     computed = hmac.digest(SECRET.encode(), content, "sha256").hex()
     assert codes(explain("default", signed(), BODY, [SECRET], now=NOW, computed=computed)) == [code]
 
@@ -190,7 +190,7 @@ def test_asymmetric_signatures_are_explained_with_the_public_key() -> None:
 
 
 @given(st.sampled_from(sorted(SCHEMES)), st.dictionaries(st.text(), st.text()), st.binary(), st.text(), st.text())
-def test_whatever_is_pasted_is_explained_and_raises_nothing_else(
+def test_any_pasted_text_is_explained_and_raises_nothing_else(
     dialect: str, headers: dict[str, str], body: bytes, secret: str, computed: str
 ) -> None:
     full = {**headers, "x-optimaldial-signature": f"t={NOW},v1={computed}", "webhook-id": "i", "webhook-timestamp": "1"}

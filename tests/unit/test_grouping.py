@@ -58,7 +58,7 @@ async def test_a_call_that_is_cancelled_leaves_nobody_waiting() -> None:
         await asyncio.wait_for(Grouping(cancelled, most=10).ask(1), 10)
 
 
-async def test_what_the_call_raises_its_own_callers_get_and_the_next_call_is_made() -> None:
+async def test_callers_get_what_their_call_raises_and_the_next_call_is_made() -> None:
     calls = Calls()
     grouping = Grouping(calls, most=10)
     calls.released.set()

@@ -30,13 +30,13 @@ class Servers:
         return answer or ""
 
 
-async def test_who_answers_keeps_the_next_from_being_asked() -> None:
+async def test_a_host_that_answers_keeps_the_next_from_being_asked() -> None:
     servers = Servers(a="1", b="2")
     assert await first_answer(["a", "b"], servers.ask, passing=(OSError,)) == ("a", "1")
     assert servers.asked == ["a"]
 
 
-async def test_who_fails_or_is_silent_makes_room_for_the_next() -> None:
+async def test_a_host_that_fails_or_is_silent_makes_room_for_the_next() -> None:
     servers = Servers(refuses=OSError("no"), silent=None, knows="1", other="2")
     found = await first_answer([*servers.answers], servers.ask, passing=(OSError,), next_after=0.01)
     assert found == ("knows", "1")
@@ -57,7 +57,7 @@ async def test_an_error_that_is_no_failure_to_answer_is_raised_at_once() -> None
     assert servers.asked == ["a"]
 
 
-async def test_who_failed_is_asked_again_while_another_is_silent() -> None:
+async def test_a_host_that_failed_is_asked_again_while_another_is_silent() -> None:
     servers = Servers(silent=None, standby=OSError("read-only"))
 
     async def ask(name: str) -> str:

@@ -260,7 +260,7 @@ def test_white_space_around_header_values_counts_for_nothing(name: str, frame: s
 
 
 @every_dialect
-def test_what_holds_the_headers_is_told_from_the_headers(name: str) -> None:
+def test_an_object_that_holds_the_headers_is_told_from_the_headers(name: str) -> None:
     secret = DIALECTS.get(name).new_secret()
     headers, body = send(DIALECTS.get(name), secret)
     environment = {f"HTTP_{key.upper().replace('-', '_')}": value for key, value in headers.items()}

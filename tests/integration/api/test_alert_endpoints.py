@@ -73,7 +73,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-async def test_what_is_wrong_is_refused_with_its_field_and_remedy(sqlite_api: ApiFixture, receiver: Receiver) -> None:
+async def test_wrong_values_are_refused_with_their_field_and_remedy(sqlite_api: ApiFixture, receiver: Receiver) -> None:
     for fields, words in REFUSED:
         response = await sqlite_api.post(PATH, {"url": receiver.url("/alerts"), **fields})
         assert (response.status_code, words in response.text) == (400, True), (fields, response.text)

@@ -180,7 +180,7 @@ async def test_figures_of_a_database_that_is_away_are_no_numbers(sqlite_api: Api
     assert "sendoff_deliveries_open{" not in text
 
 
-async def test_what_the_database_said_is_not_told_to_clients(sqlite_api: ApiFixture) -> None:
+async def test_errors_of_the_database_are_not_shown_to_clients(sqlite_api: ApiFixture) -> None:
     async with sqlite_api.without_database():
         for path in ("/ready", "/api/v1/webhooks"):
             refused = await sqlite_api.get(path)

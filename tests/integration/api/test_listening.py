@@ -139,7 +139,7 @@ async def test_a_cursor_of_long_ago_skips_what_is_old_and_says_so(
     assert (page["data"], page["skipped"]) == ([], 1)
 
 
-async def test_what_is_no_cursor_or_not_ones_own_is_refused(api: ApiFixture) -> None:
+async def test_an_invalid_or_foreign_cursor_is_refused(api: ApiFixture) -> None:
     for cursor in ("x", "AAAA", "é"):
         refused = await api.get(LISTEN, params={"cursor": cursor})
         assert refused.status_code == 400

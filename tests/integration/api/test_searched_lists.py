@@ -57,7 +57,7 @@ async def test_dead_letters_are_searched_in_the_same_way(
     assert ["scanned_back_to" in page for page in found] == [True, False]
 
 
-async def test_what_is_rare_is_found_at_once_within_the_time(
+async def test_rare_rows_are_found_at_once_within_the_time(
     sqlite_api: ApiFixture, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delivery_history, "SCANNED_AT_MOST", 1)

@@ -73,7 +73,7 @@ async def test_an_installation_moves_by_its_api_once(
         ("POST", "/operator/v1/import", SEAL, b"", "empty"),
     ],
 )
-async def test_what_cannot_be_moved_is_a_400_in_words(
+async def test_records_that_cannot_be_moved_are_a_400_in_words(
     sqlite_api: ApiFixture, method: str, path: str, headers: dict[str, str], content: bytes | None, said: str
 ) -> None:
     refused = await sqlite_api.call(method, path, headers=headers, content=content)

@@ -128,7 +128,7 @@ async def test_a_move_that_is_given_up_leaves_the_old_cell_as_it_was(
     assert (again.open_deliveries, again.events) == (0, 5)
 
 
-async def test_what_was_taken_too_long_ago_is_delivered_by_the_old_cell_and_not_again(
+async def test_deliveries_taken_too_long_ago_are_delivered_by_the_old_cell_and_not_again(
     cells: Cells, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = await seed(cells, receiver)

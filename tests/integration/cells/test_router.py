@@ -129,7 +129,7 @@ async def test_operators_find_one_thing_wherever_it_is(cells: Cells, receiver: R
 @pytest.mark.parametrize(
     "named", ["x HTTP/1.1\r\nhost: a\r\n\r\nGET /health", "x?limit=1", "\u00e9", "%2e%2e/%2e%2e/health"]
 )
-async def test_what_a_request_names_makes_no_other_request_of_the_routers_question(cells: Cells, named: str) -> None:
+async def test_a_name_in_a_request_does_not_change_the_routers_question(cells: Cells, named: str) -> None:
     key = await cells.operators_key()
     webhook = f"/operator/v1/endpoints/{quote(named, safe='')}"
     assert (await cells.call("GET", webhook, key)).status_code == 404
@@ -177,7 +177,7 @@ async def test_a_wrong_query_is_refused_as_by_a_cell(cells: Cells) -> None:
     assert (refused.status_code, "limit" in refused.json()["detail"]) == (400, True)
 
 
-async def test_what_all_cells_answer_alike_comes_from_any(cells: Cells) -> None:
+async def test_a_page_that_all_cells_share_comes_from_any(cells: Cells) -> None:
     cells.network.away = {"eu"}
     assert (await cells.client.get("/docs")).status_code == 200
     assert (await cells.client.get("/dashboard")).status_code == 404

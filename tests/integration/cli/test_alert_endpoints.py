@@ -108,7 +108,7 @@ REFUSED = [
 ]
 
 
-async def test_what_is_wrong_is_said_in_a_sentence(sendoff: CommandLine) -> None:
+async def test_mistakes_are_named_in_a_sentence(sendoff: CommandLine) -> None:
     sendoff.mail.replies = ["550 No one of that name"]
     for arguments, words in REFUSED:
         code, _, error = await sendoff.fail_or_not("alert-endpoints", *arguments)

@@ -55,7 +55,7 @@ def test_an_invalid_grace_period_is_refused(install: Install) -> None:
     assert "soon" in refused.stderr
 
 
-def test_what_a_restore_lost_is_said_without_a_log_too(install: Install) -> None:
+def test_losses_of_a_restore_are_listed_without_a_log_too(install: Install) -> None:
     installation = install({})
     installation.json("migrate")
     installation.json("orgs", "create", "Acme")

@@ -16,7 +16,7 @@ from tests.integration.cli.conftest import Install
         (("--from", "nats://h?stream=s", "--org", "nobody"), 1, "There is no organization 'nobody'"),
     ],
 )
-def test_what_cannot_be_consumed_is_refused_with_a_sentence(
+def test_an_unusable_source_is_refused_with_a_sentence(
     install: Install, arguments: tuple[str, ...], code: int, what: str
 ) -> None:
     installation = install({})

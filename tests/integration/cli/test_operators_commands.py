@@ -98,7 +98,7 @@ def test_an_event_is_published_from_the_command_line(seeded: Seeded, shell: Shel
         assert reason in refused.stderr.replace("\n", " ")
 
 
-def test_what_is_past_its_retention_is_counted_and_then_removed(anywhere: Seeded, shell: Shell) -> None:
+def test_rows_past_their_retention_are_counted_and_then_removed(anywhere: Seeded, shell: Shell) -> None:
     assert read(shell, anywhere, "retention", "run", "--dry-run") == {
         "delivered": 0,
         "dead_letters": 0,

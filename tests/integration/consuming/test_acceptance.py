@@ -72,7 +72,7 @@ async def test_a_message_that_is_twice_in_a_batch_is_accepted_once(database_url:
         assert await numbers(app) == [1, 2]
 
 
-async def test_what_cannot_be_accepted_is_written_down_once_and_holds_up_nothing(database_url: str) -> None:
+async def test_unacceptable_messages_are_written_down_once_and_hold_up_nothing(database_url: str) -> None:
     async with open_app(database_url) as app:
         schema = {"properties": {"n": {"maximum": 5}}}
         await create_event_type(app.context, ACTOR, name="order.paid", data_schema=schema)

@@ -134,7 +134,7 @@ def test_commands_in_the_docs_exist_with_their_options(pages: dict[str, str]) ->
         assert {word.partition("=")[0] for word in words if word.startswith("--")} <= options, words
 
 
-def test_what_a_built_page_loads_from_another_host_is_found(tmp_path: Path) -> None:
+def test_parts_that_a_built_page_loads_from_another_host_are_found(tmp_path: Path) -> None:
     page = '<script src="https://cdn.example/x.js"></script><a href="https://else.example">x</a><img src="/y.png">'
     (tmp_path / "index.html").write_text(f'{page}<link rel="canonical" href="https://docs.example/">')
     (tmp_path / "x.css").write_text("a { background: url(//fonts.example/a.woff2) }")

@@ -47,7 +47,7 @@ async def publisher(app: AppFixture) -> tuple[PublishBatcher, str]:
 
 
 @pytest.mark.parametrize("deliveries_at_most", [batcher.DELIVERIES_AT_MOST, -1], ids=["together", "apart"])
-async def test_what_was_answered_with_an_error_is_not_accepted_later(
+async def test_an_event_answered_with_an_error_is_not_accepted_later(
     live: LiveDatabase, monkeypatch: pytest.MonkeyPatch, deliveries_at_most: int
 ) -> None:
     """Setup: a lock on deliveries. Timeline: publish, wait for the errors, release the lock, publish once more.

@@ -108,7 +108,7 @@ async def _replay_what_failed(app: AppFixture, receiver: Receiver) -> None:
     await app.work()
 
 
-async def test_what_is_open_is_measured_in_the_database(database_url: str, receiver: Receiver) -> None:
+async def test_open_work_is_measured_in_the_database(database_url: str, receiver: Receiver) -> None:
     async with open_app(database_url, endpoint_max_in_flight=1) as app:
         registered = await app.register(receiver.url("/hook"))
         await app.publish(*[NewEvent("upload.completed", b"{}") for _ in range(5)])
@@ -128,7 +128,7 @@ async def test_what_is_open_is_measured_in_the_database(database_url: str, recei
         assert again.oldest_due_seconds == 0
 
 
-async def test_what_purging_left_behind_is_measured(sqlite_url: str, receiver: Receiver) -> None:
+async def test_rows_that_purging_left_behind_are_measured(sqlite_url: str, receiver: Receiver) -> None:
     async with open_app(sqlite_url, retention_days=1) as app:
         await app.register(receiver.url("/hook"))
         await app.publish()

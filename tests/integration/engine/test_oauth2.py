@@ -175,6 +175,6 @@ async def test_an_answer_that_is_no_token_is_a_failure_in_words(
     assert said in str(failure.value)
 
 
-def test_what_is_sealed_is_read_as_it_was() -> None:
+def test_sealed_values_are_read_as_they_were() -> None:
     auth = OAuth2Auth(type="oauth2", token_url="https://login.example.com", client_id="a", client_secret="b", scope="c")
     assert parse_auth(auth.model_dump_json()) == auth

@@ -157,9 +157,7 @@ async def test_an_attempt_whose_lease_was_lost_tells_nothing(database_url: str, 
         assert [one.type for one in await waiting(app)] == ["delivery.dead_lettered", "endpoint.failing"]
 
 
-async def test_what_was_committed_is_published_by_whoever_comes_next_and_once(
-    database_url: str, receiver: Receiver
-) -> None:
+async def test_committed_events_are_published_once_by_the_next_process(database_url: str, receiver: Receiver) -> None:
     """The process that made the change, or published half of it, may have been killed right after."""
     async with open_app(database_url) as app:
         await alert_at(app, receiver.url("/alerts"), "endpoint.created")
@@ -298,7 +296,7 @@ async def test_a_storm_makes_two_messages_for_people_and_one_event_each_for_prog
             assert await operational_events.groups(tx) == {}
 
 
-async def test_what_a_filter_refuses_is_not_told_together_either(sqlite_url: str, receiver: Receiver) -> None:
+async def test_events_that_a_filter_refuses_are_not_in_a_group_either(sqlite_url: str, receiver: Receiver) -> None:
     async with open_app(sqlite_url) as app:
         only = "data.endpoint_url.contains('csv')"
         await alert_at(app, receiver.url("/slack"), "endpoint.created", dialect="slack", filter=only)

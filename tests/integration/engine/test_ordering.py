@@ -210,7 +210,7 @@ async def test_switching_order_off_frees_the_line(database_url: str, receiver: R
         assert sorted(sent(receiver)) == sorted(ids)
 
 
-async def test_what_was_accepted_while_order_was_switched_on_enters_the_line(
+async def test_deliveries_accepted_while_order_was_switched_on_enter_the_line(
     database_url: str, receiver: Receiver
 ) -> None:
     """A publish that read the endpoint before the switch inserts deliveries without a place; a claim notices."""

@@ -212,7 +212,7 @@ async def test_keys_take_turns_and_small_requests_go_first(
         assert sum(len(accepted) for accepted in await asyncio.gather(*batches)) == 200
 
 
-async def test_what_makes_many_deliveries_is_committed_apart_and_once(
+async def test_an_event_with_many_deliveries_is_committed_apart_and_once(
     database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batcher, "DELIVERIES_AT_MOST", 10)

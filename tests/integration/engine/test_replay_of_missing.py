@@ -110,7 +110,7 @@ async def test_missing_deliveries_are_paced_and_a_cancelled_replay_makes_no_more
         assert (await reconcile(app.context)).is_clean
 
 
-async def test_what_happens_between_start_and_tick_is_respected(database_url: str, receiver: Receiver) -> None:
+async def test_changes_between_start_and_tick_are_respected(database_url: str, receiver: Receiver) -> None:
     async with open_app(database_url) as app:
         await app.publish(NewEvent("upload.completed", b'{"n":1}'))
         endpoint = (await app.register(receiver.url("/hook"))).endpoint
@@ -142,7 +142,7 @@ async def test_an_ordered_endpoint_gets_what_it_missed_in_order(database_url: st
         assert steps(receiver, "/hook") == [0, 1, 2, 3, 4]
 
 
-async def test_what_waits_for_its_retry_is_sent_now_and_its_schedule_goes_on(
+async def test_a_delivery_that_waits_for_its_retry_is_sent_now_and_its_schedule_goes_on(
     database_url: str, receiver: Receiver
 ) -> None:
     async with open_app(database_url, retry_schedule="1h,1h") as app:

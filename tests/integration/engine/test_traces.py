@@ -27,7 +27,7 @@ PARENT = f"00-{TRACE}-{SPAN}-01"
 @pytest.mark.parametrize(
     "text", [None, "", "00", f"00-{'0' * 32}-{SPAN}-01", f"00-{TRACE}-{'0' * 16}-01", PARENT.upper(), PARENT + "-x"]
 )
-def test_what_is_no_traceparent_is_ignored(text: str | None) -> None:
+def test_an_invalid_traceparent_is_ignored(text: str | None) -> None:
     assert tracing.parse_traceparent(text) is None
     assert tracing.parse_traceparent(PARENT) == PARENT
 

@@ -26,7 +26,7 @@ from worker.sweeper import run_sweeps
 
 
 @pytest.mark.parametrize("is_held", [False, True], ids=["due", "held"])
-async def test_what_was_claimed_without_an_answer_is_due_again_at_once(
+async def test_deliveries_claimed_without_an_answer_are_due_again_at_once(
     database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, *, is_held: bool
 ) -> None:
     """Timeline: claim three deliveries, and lose the answer; give back what has none; claim them once more.

@@ -85,7 +85,7 @@ async def test_changes_that_were_undone_come_with_their_remedy_and_the_urgent_on
         assert "sendoff keys revoke k1" in report.undone[0].remedy
 
 
-async def test_what_was_before_the_backup_is_left_out(database_url: str) -> None:
+async def test_events_before_the_backup_are_left_out(database_url: str) -> None:
     async with open_app(database_url) as app:
         at = app.clock.now()
         report = await audit_restore(app.context, [])

@@ -109,7 +109,7 @@ async def test_points_are_complete_and_lie_in_their_buckets(api: ApiFixture, rec
     assert len(default["series"][0]["points"]) == 289
 
 
-async def test_what_is_left_out_is_said(api: ApiFixture, receiver: Receiver) -> None:
+async def test_a_truncated_answer_says_so(api: ApiFixture, receiver: Receiver) -> None:
     await deliver_and_fail(api, receiver)
     assert (await read(api, by="endpoint", limit=1))["truncated"] is True
     assert (await read(api, by="endpoint", limit=2))["truncated"] is False

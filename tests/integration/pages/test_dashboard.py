@@ -106,7 +106,7 @@ async def test_every_action_needs_the_right_to_act(api: ApiFixture, visitor: Vis
     }  # fmt: skip
 
 
-async def test_who_only_reads_sees_no_buttons(api: ApiFixture, visitor: Visitor, ids: dict[str, str]) -> None:
+async def test_a_reader_sees_no_buttons(api: ApiFixture, visitor: Visitor, ids: dict[str, str]) -> None:
     await visitor.log_in(await api.new_key("operator:read"))
     for path in pages():
         answer = await visitor.open(path.format(**ids))

@@ -149,7 +149,7 @@ async def test_an_endpoint_that_is_off_says_why_and_is_resumed_with_its_recovery
     await rights.aclose()
 
 
-async def test_what_waits_and_what_was_missed_is_recovered_as_well(
+async def test_waiting_and_missed_deliveries_are_recovered_as_well(
     api: ApiFixture, receiver: Receiver, customer: Visitor
 ) -> None:
     receiver.program("/hook", 200, 500)

@@ -167,7 +167,7 @@ async def test_tries_to_log_in_are_limited(visitor: Visitor) -> None:
     assert statuses == [401] * 10 + [429]
 
 
-async def test_what_has_expired_is_purged(api: ApiFixture, operator: Visitor) -> None:
+async def test_expired_sessions_are_purged(api: ApiFixture, operator: Visitor) -> None:
     assert (await purge_expired(api.app.context)).page_sessions == 0
     api.app.clock.advance(13 * 3600)
     assert (await purge_expired(api.app.context)).page_sessions == 1

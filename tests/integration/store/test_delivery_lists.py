@@ -275,7 +275,7 @@ RARE_OF = {
 
 
 @pytest.mark.parametrize("name", RARE_OF)
-async def test_what_never_happened_is_not_looked_for_in_all_of_the_history(
+async def test_a_search_for_what_never_happened_does_not_read_all_of_the_history(
     long_history: Database, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delivery_history, "SCANNED_AT_MOST", 100)

@@ -169,7 +169,7 @@ async def test_a_partition_is_dropped_and_what_must_stay_is_kept(postgres_url: s
         assert (await reconcile(app.context)).counts == {}
 
 
-async def test_what_changes_while_a_partition_is_dropped_is_kept_as_it_is_in_the_end(
+async def test_rows_that_change_while_a_partition_is_dropped_keep_their_last_state(
     postgres_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with partitioned(postgres_url) as (app, boundary):
@@ -317,7 +317,7 @@ async def tables_named(app: AppFixture, kind: str) -> int:
         return int((await tx.execute(named, {"pattern": pattern})).scalar_one())
 
 
-async def test_who_holds_a_lock_is_let_through_and_the_partition_dropped_later(
+async def test_a_holder_of_a_lock_is_let_through_and_the_partition_dropped_later(
     postgres_server: PostgresServer, postgres_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sendoff.store.partitions.retire._LOCK_TRIES", 1)

@@ -35,7 +35,7 @@ def test_every_phone_number_is_found_in_its_row(shape: Shape, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("shape", REFUSED, ids=software)
-def test_what_cannot_be_read_is_refused_with_what_to_change(shape: Shape, tmp_path: Path) -> None:
+def test_an_unreadable_file_is_refused_with_what_to_change(shape: Shape, tmp_path: Path) -> None:
     path = tmp_path / "original.csv"
     path.write_bytes(shape.content())
     with pytest.raises(Invalid, match="its columns are: ") as refused, open_table(path, shape.phone):

@@ -229,7 +229,7 @@ async def test_a_head_that_can_be_read_in_two_ways_counts_with_its_status_alone(
         b"garbage before " + OK,
     ],
 )
-async def test_what_is_no_response_to_the_request_is_not_read_at_all(client: Client, answer: bytes) -> None:
+async def test_an_answer_that_does_not_fit_the_request_is_not_read_at_all(client: Client, answer: bytes) -> None:
     async def behave(peer: Peer) -> None:
         await peer.request()
         await peer.send(answer)

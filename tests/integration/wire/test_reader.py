@@ -117,7 +117,7 @@ def test_any_bytes_are_an_answer_or_refused(data: bytes) -> None:
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\nabc",
     ],
 )
-def test_what_has_no_status_line_of_a_response_is_refused(answer: bytes) -> None:
+def test_an_answer_without_a_status_line_is_refused(answer: bytes) -> None:
     with pytest.raises(BadResponse):
         read(answer)
 

@@ -96,7 +96,7 @@ def test_the_trace_goes_on() -> None:
         (message(b"\x89PNG", binary("ce-"), content_type="image/png"), Invalid, ""),
     ],
 )
-def test_what_can_never_be_accepted_is_refused_with_a_sentence(
+def test_a_message_that_can_never_be_accepted_is_refused_with_a_sentence(
     given: Message, kind: type[SendoffError], what: str
 ) -> None:
     with pytest.raises(kind) as refused:

@@ -52,7 +52,7 @@ def test_defaults() -> None:
         ("amqp://[::1?queue=q", "must be amqp://"),
     ],
 )
-def test_what_is_wrong_is_said_without_the_credentials(url: str, what: str) -> None:
+def test_mistakes_are_named_without_the_credentials(url: str, what: str) -> None:
     url = url.replace("://", "://ada:hunter2@", 1) if "://" in url and not url.endswith("://?queue=q") else url
     with pytest.raises(Invalid) as refused:
         parse_source(url)

@@ -279,7 +279,7 @@ def test_attempts_reveal_responsiveness(seconds: float, answered: bool | None, l
     assert worker.free == 10
 
 
-def test_what_the_database_says_counts_until_the_endpoint_was_tried_here() -> None:
+def test_the_database_counts_until_the_endpoint_was_tried_here() -> None:
     worker = Worker()
     worker.make_fast("a")
     worker.offer("a", responsiveness=UNRESPONSIVE)
@@ -287,7 +287,7 @@ def test_what_the_database_says_counts_until_the_endpoint_was_tried_here() -> No
     assert [worker.admission.responsiveness(one) for one in "ab"] == [FAST, UNRESPONSIVE]
 
 
-def test_what_is_seeded_never_displaces_what_was_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_seeded_value_never_displaces_a_learnt_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission_module, "REMEMBERED_ENDPOINTS", 2)
     worker = Worker()
     worker.make_fast("a")
@@ -389,7 +389,7 @@ def test_fast_endpoints_prefetch_until_they_are_late() -> None:
     assert worker.claimable("a") == 0
 
 
-def test_what_is_queued_too_long_is_evicted() -> None:
+def test_deliveries_queued_too_long_are_evicted() -> None:
     worker = Worker(cap=1)
     worker.make_fast("a")
     assert [worker.offer("a") for _ in range(2)] == [START, QUEUED]
@@ -604,7 +604,7 @@ def test_endpoints_get_equal_shares_of_the_free_slots() -> None:
     assert worker.admission.allocate("cba", 0) == {"c": 1, "b": 1}
 
 
-def test_what_one_endpoint_has_no_room_for_goes_to_the_others() -> None:
+def test_capacity_that_one_endpoint_cannot_use_goes_to_the_others() -> None:
     worker = Worker(slots=40, cap=20)
     worker.make_fast("a", "b")
     assert worker.admission.allocate(["new", "a", "b"], 0) == {"new": 1, "a": 13, "b": 6}
@@ -648,7 +648,7 @@ def test_endpoints_used_longest_ago_are_forgotten(monkeypatch: pytest.MonkeyPatc
     assert worker.admission.is_idle
 
 
-def test_what_claims_at_the_same_time_take_beyond_the_quota_waits_at_its_endpoint() -> None:
+def test_deliveries_that_simultaneous_claims_take_beyond_the_quota_wait_at_their_endpoint() -> None:
     worker = Worker(cap=2)
     worker.make_fast("a")
     quota = worker.admission.allocate(["a"], worker.now)["a"]

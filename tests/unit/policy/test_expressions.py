@@ -183,7 +183,7 @@ def test_a_transform_that_fails_matches_and_says_why(expression: str, reason: st
         ("data.x ? 1 + data.y + " + "+".join(["data.z"] * 70) + " == 1 : false", "reads the data up to 72 times"),
     ],
 )
-def test_what_cannot_be_saved_is_refused_with_the_place_and_the_reason(expression: str, reason: str) -> None:
+def test_an_invalid_expression_is_refused_with_the_place_and_the_reason(expression: str, reason: str) -> None:
     with pytest.raises(ExpressionRefused, match=re.escape(reason)):
         compile_expression(expression, "filter")
 

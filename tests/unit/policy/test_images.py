@@ -43,7 +43,7 @@ def test_of_a_png_only_its_picture_is_kept() -> None:
         (b"<svg" + b" " * LARGEST_BYTES, "bytes"),
     ],
 )
-def test_what_is_no_usable_image_is_refused_with_the_reason(content: bytes, expected: str) -> None:
+def test_an_unusable_image_is_refused_with_the_reason(content: bytes, expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
         make_inert(content)
 

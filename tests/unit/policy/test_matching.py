@@ -90,7 +90,7 @@ def test_each_pattern_of_a_type_matches_it_and_is_a_name_or_a_pattern(name: str)
 
 
 @pytest.mark.parametrize("text", ["**", "*.a", "a.*.b", "a*", ".*", "a..*", "A.*", "a.b", "x" * 128 + ".*.*"])
-def test_what_is_no_pattern_is_told_from_one(text: str) -> None:
+def test_a_name_is_told_from_a_pattern(text: str) -> None:
     assert not is_pattern(text)
 
 

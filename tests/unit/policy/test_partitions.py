@@ -40,7 +40,7 @@ def test_the_newest_partition_ends_when_the_next_can_be_made(lower: datetime | N
     assert next_boundary(newest, now=NOON, length=5 * DAY) == boundary
 
 
-def test_what_ends_before_the_retention_is_dropped() -> None:
+def test_a_partition_that_ends_before_the_retention_is_dropped() -> None:
     first, second, newest = Partition("a", None, at(1)), Partition("b", at(1), at(6)), Partition("c", at(6), None)
     partitions = [first, second, newest]
     assert expired(partitions, until=at(1) - DAY) == []
@@ -48,7 +48,7 @@ def test_what_ends_before_the_retention_is_dropped() -> None:
     assert expired(partitions, until=NOON) == [first, second]
 
 
-def test_what_was_kept_is_moved_again_only_together_with_another_partition() -> None:
+def test_kept_rows_are_moved_again_only_together_with_another_partition() -> None:
     kept, second, newest = Partition("kept_1", None, at(1)), Partition("b", at(1), at(6)), Partition("c", at(6), None)
     assert expired([kept, second, newest], until=at(5)) == []
     assert expired([kept, second, newest], until=at(6)) == [kept, second]

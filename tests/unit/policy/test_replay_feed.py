@@ -20,7 +20,7 @@ def test_an_endpoint_that_takes_all_gets_four_times_as_many_at_each_turn() -> No
     assert fed == [LEAST_WAITING * 4**turn for turn in range(4)]
 
 
-def test_what_waits_suffices_for_two_seconds_however_late_the_turn_is() -> None:
+def test_waiting_work_suffices_for_two_seconds_however_late_the_turn_is() -> None:
     assert capacity_for(500, waited=1_500, elapsed=1) == 1_500
     assert capacity_for(500, waited=1_500, elapsed=2) == 500
 
