@@ -158,7 +158,7 @@ async def _ask_redis(context: Context, pipe: CommandPipe, name: str) -> _QueueSt
 
 async def _give_back(context: Context) -> None:
     try:
-        await UnansweredClaims.of(context).give_back()
+        await UnansweredClaims.of(context).release()
     except Unavailable:
         pass  # it is tried again in a second
     except Exception:

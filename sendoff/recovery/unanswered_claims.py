@@ -41,7 +41,7 @@ class UnansweredClaims:
                 self._leases[lease_token] = leased_until
             raise
 
-    async def give_back(self) -> None:
+    async def release(self) -> None:
         """Make due again what was claimed under them. Raises errors.Unavailable while the database is away."""
         now = self._context.clock.now()
         ended = now - timedelta(seconds=LONGEST_ENDPOINT_TIMEOUT_SECONDS)  # by which leases may have been extended

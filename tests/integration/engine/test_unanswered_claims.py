@@ -51,9 +51,9 @@ async def test_deliveries_claimed_without_an_answer_are_due_again_at_once(
             with pytest.raises(Unavailable):
                 await (claim_held(app.context, {others.endpoint.id: 5}) if is_held else claim(app.context, ids))
         assert not (await claim(app.context, ids)).to_send
-        await UnansweredClaims.of(app.context).give_back()
+        await UnansweredClaims.of(app.context).release()
         assert {one.delivery.id for one in (await claim(app.context, ids)).to_send} == set(ids[1:])
-        await UnansweredClaims.of(app.context).give_back()
+        await UnansweredClaims.of(app.context).release()
         assert not (await claim(app.context, ids)).to_send
 
 
@@ -74,7 +74,7 @@ async def test_a_lease_that_was_extended_is_given_back_too(
                 await claim(app.context, event.delivery_ids)
         app.clock.advance(25)  # the lease as it was claimed would have ended
         assert not (await claim(app.context, event.delivery_ids)).to_send
-        await UnansweredClaims.of(app.context).give_back()
+        await UnansweredClaims.of(app.context).release()
         assert len((await claim(app.context, event.delivery_ids)).to_send) == 1
 
 
@@ -84,7 +84,7 @@ async def test_a_claim_that_found_no_server_leaves_nothing_to_give_back(sqlite_u
         context = replace(app.context, database=unreachable)
         with pytest.raises(Unavailable):
             await claim_held(context, {app.principal.organization_id: 1})
-        await UnansweredClaims.of(context).give_back()  # which would ask the database
+        await UnansweredClaims.of(context).release()  # which would ask the database
         await unreachable.close()
 
 
@@ -94,7 +94,7 @@ async def test_a_defect_in_giving_back_is_told_by_a_name_of_its_own(
     async def break_down(_self: UnansweredClaims) -> None:
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr(UnansweredClaims, "give_back", break_down)
+    monkeypatch.setattr(UnansweredClaims, "release", break_down)
     async with open_app(sqlite_url, redis_url="redis://127.0.0.1:1") as app:
         consumers: Any = SimpleNamespace(is_unhealthy=False)
         with capture_logs() as logs:
