@@ -27,6 +27,7 @@ from sendoff.store.tables import IdempotencyRecord
 
 LIFETIME = timedelta(hours=24)
 LONGEST_KEY = 255
+"""Characters of an `Idempotency-Key`, as the column holds them."""
 
 ABANDONED_AFTER = timedelta(minutes=5)
 """A reservation that was never completed is void after this, longer than any such write takes: its process died."""

@@ -21,6 +21,9 @@ from sendoff.observability.metrics import RATE_LIMITS_SKIPPED
 from sendoff.turns import Grouping
 
 WINDOW_SECONDS = 60
+"""Seconds over which requests are counted. The limits in settings and contracts are for a minute: they change with
+it."""
+
 _KEPT_SECONDS = 2 * WINDOW_SECONDS
 _PATIENCE_SECONDS = 1.0
 

@@ -13,6 +13,7 @@ from sendoff.maintenance.clock_skew import repair_future_times
 _log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 1.0
+"""Seconds between two looks at the wall clock. A step back is repaired later by as much."""
 
 SET_BACK_SECONDS = 1.0
 """A smaller step back is ordinary time synchronization and is ignored. A larger one delays retries by its length."""

@@ -15,8 +15,13 @@ from sendoff.clock import seconds_to_next
 _log = structlog.get_logger(__name__)
 
 DEAD_LETTER_RATE_SECONDS = 60.0
+"""Seconds between two looks at how fast dead letters come."""
+
 PURGE_SECONDS = 60.0
+"""Seconds between two purges. With longer ones each has more to remove at once."""
+
 FIND_ORPHAN_FILES_SECONDS = 86_400.0
+"""Seconds between two searches for stored files without an upload, which list the whole storage."""
 
 
 FIRST_AFTER_SECONDS = 10.0

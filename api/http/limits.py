@@ -26,7 +26,10 @@ from sendoff.rate_windows import (
 from sendoff.turns import Turns
 
 PER_KEY = 60
+"""Writes a minute with one key; the contract names the number."""
+
 PER_ORGANIZATION = 600
+"""Writes a minute of one organization, over all of its keys."""
 
 _READS = "reads"
 

@@ -14,7 +14,11 @@ from sendoff.uploads.files.tempfiles import TemporaryFile
 
 FILE = "file"
 MOST_PARTS = 20
+"""Parts of a form, unknown ones included. Each costs parsing before it is known to be useless."""
+
 LONGEST_FIELD = 4_096
+"""Bytes of a field that is no file; it is held in memory."""
+
 _LONGEST_HEADER = 4_096
 
 

@@ -21,6 +21,7 @@ from sendoff.store.queries.accounts import ListedKey
 from sendoff.store.tables import ApiKey, Membership, Organization, User
 
 DISPLAY_PREFIX_LENGTH = 12
+"""Characters of a key that lists and the audit log show. More would give away more of the secret."""
 
 _EXTERNAL_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
 

@@ -32,6 +32,7 @@ DEFAULT_SESSION_SECONDS = 12 * 3600
 """How long the portal stays open. A longer time leaves a forgotten browser open for longer."""
 
 LONGEST_RETURN_URL = 2_000
+"""Characters. Longer URLs fail in some browsers and proxies."""
 
 
 class Capability(StrEnum):

@@ -43,6 +43,8 @@ LONGEST_WAIT_SECONDS = 30.0
 """Seconds for which an answer may wait until there is an event. Proxies often close what is silent for 60 s."""
 
 MOST_EVENTS = 50
+"""Events in one answer to a listener. With more, one answer takes longer to render and holds more memory."""
+
 MOST_BYTES = 512 * 1024
 """Events in one answer, and characters of their data together, except that one event is always shown. Both bound what a
 listener takes in memory, and how long the event loop takes to sign and write the answer."""

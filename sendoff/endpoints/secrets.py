@@ -17,6 +17,7 @@ from sendoff.store.queries import operational_events
 from sendoff.store.queries.operational_events import NewOperationalEvent
 
 LONGEST_OVERLAP_SECONDS = 30 * 24 * 3600
+"""Seconds that a former secret may sign as well. A leaked secret stays valid for as long."""
 
 
 async def rotate_secret(

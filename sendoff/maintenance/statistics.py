@@ -20,6 +20,8 @@ PURGE_STATISTICS_SECONDS = 600.0
 """Seconds between purges. Longer, and sums are kept for longer than they are shown."""
 
 FOLDED_AT_ONCE = 2_000
+"""Rows that are summed in one transaction. More of them hold SQLite's only lock for longer."""
+
 REMOVED_AT_ONCE = 1_000
 """Rows in one transaction. On SQLite all other writers wait for it, some ten milliseconds."""
 

@@ -41,6 +41,8 @@ takes more is refused; at about 10 ns a rule, that is a hundred million rules.""
 _CHECK_SECONDS = 5.0
 
 MAX_SUGGESTIONS = 3
+"""Names like the unknown one that an error suggests."""
+
 _NAMES_COMPARED = 200  # finding the nearest of them takes about 1 ms
 _MAX_QUOTED_CHARACTERS = 128
 

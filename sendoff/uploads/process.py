@@ -34,7 +34,10 @@ AT_ONCE = 3
 worker takes jobs, one organization's large files would keep it from everybody else's."""
 
 MOST_ATTEMPTS = 6
+"""Attempts at one upload, those included whose worker died. After the last one the upload is `failed`."""
+
 RENEWALS_PER_LEASE = 5
+"""How often a lease is renewed within its time. With fewer, one slow renewal loses the upload to another worker."""
 
 LONGEST_PROCESSING_SECONDS = 3_000.0
 """Less than a job may take: an attempt that runs into this ends as a failed attempt and counts."""

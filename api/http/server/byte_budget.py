@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 RETRY_AFTER_SECONDS = 1
+"""What `Retry-After` says to a client whose organization has too many bytes under way: such a body ends within
+seconds."""
 
 UNFINISHED_BODY_BYTES = 128 * 1024 * 1024
 """Bytes of bodies that have not arrived whole, of all clients. Doubling it doubles the memory that clients who never

@@ -21,6 +21,7 @@ from ...http.validation import Text, UuidText
 from ..schemas import DeliveryView, ListQuery
 
 MOST_DELIVERIES = 5_000
+"""Ids in one filter. The statement and the request grow with them."""
 
 Status = Annotated[int, Field(ge=100, le=599, description="Only those whose last answer had this status.")]
 MinAttempts = Annotated[int, Field(ge=1, le=2**31 - 1)]

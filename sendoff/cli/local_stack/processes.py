@@ -20,6 +20,9 @@ from sendoff.processes.process import READY_DESCRIPTOR
 
 FIRST_WAIT_SECONDS = 0.2
 LONGEST_WAIT_SECONDS = 10.0
+"""Seconds before a process that ended is started again: the first, doubled for each quick end in a row, up to the
+longest."""
+
 STABLE_AFTER_SECONDS = 30.0
 """A process that lived so long starts again with the first wait."""
 

@@ -25,6 +25,8 @@ COUNTED_AT_MOST = 10_000
 Ten thousand index entries take one to three milliseconds."""
 
 ENDPOINTS_RANKED = 10
+"""Endpoints in each ranking of the overview."""
+
 RANKED_WITHIN = timedelta(hours=1)
 
 

@@ -14,6 +14,7 @@ GRACE = timedelta(minutes=10)
 """A delivery overdue by more than this counts as forgotten. A shorter time reports deliveries that are merely late."""
 
 FINDINGS_PER_CHECK = 100
+"""Discrepancies that each check lists. A systematic fault would otherwise list every row."""
 
 
 @dataclass(slots=True)

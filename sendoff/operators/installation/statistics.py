@@ -37,6 +37,8 @@ MOST_POINTS = 1_500
 
 MOST_SERIES = 100
 DEFAULT_SERIES = 20
+"""Series in one answer, at most and unless asked otherwise. Each has up to 1,500 points."""
+
 DEFAULT_RANGE = timedelta(hours=24)
 
 _FEW_POINTS = 300  # a bucket that is not named gives at most this many, which fill a chart

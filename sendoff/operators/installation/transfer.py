@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from sendoff.store.engine.database import Transaction
 
 VERSION = 1
+"""The version of the export's format. Raise it when an older Sendoff could not import the file."""
+
 SHORTEST_KEY = 32
 """Characters of the key that secrets are sealed with, as of SENDOFF_SECRET_KEYS."""
 

@@ -47,6 +47,9 @@ _log = structlog.get_logger(__name__)
 
 DEFAULT_RATE = 50
 HIGHEST_RATE = 5_000
+"""Deliveries per second: the default, and the highest that may be asked for. A higher rate outruns the workers, and the
+deliveries wait."""
+
 _LONGEST_PAUSE_SECONDS = 2.0  # a tick that comes late doesn't make up for more than this: pace, not volume
 _MOST_AT_ONCE = 5_000
 """Deliveries that a tick makes due at most. More keep their rows locked for longer, and the next tick waits."""
@@ -229,7 +232,7 @@ async def tick_replay(context: Context, replay_id: str) -> None:
 
 
 async def cancel_replay(context: Context, actor: Actor, replay_id: str) -> ReplayReport:
-    """Send no more of it; what was made due, some seconds' worth, goes its way.
+    """Send no more of it; what was made due already, some seconds' worth, is still sent.
 
     Raises NotFound, Conflict when it has ended.
     """

@@ -27,6 +27,7 @@ DEFAULT_SUBSCRIPTION = ("upload.completed", "upload.failed")
 """The subscription of an endpoint that was registered without a list (OptimalDial contract, "Webhook endpoints")."""
 
 LONGEST_NAME = 128
+"""Characters of an event type's name, as the columns hold them."""
 
 _NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
 

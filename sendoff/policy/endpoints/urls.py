@@ -17,7 +17,10 @@ import idna
 from sendoff.errors import UnsafeUrl
 
 LONGEST_URL = 2_048
+"""Characters. Many servers refuse longer request targets."""
+
 LONGEST_HOST = 253
+"""Characters of a host name, which is the limit of the DNS."""
 
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?]*)(?P<path>/[^?]*)?(?P<query>\?.*)?")
 _AUTHORITY = re.compile(r"(?P<host>\[[^\]]*\]|[^:\[\]]*)(?::(?P<port>.*))?")

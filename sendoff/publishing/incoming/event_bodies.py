@@ -21,6 +21,8 @@ from sendoff.publishing.incoming.json_limits import (
 from sendoff.publishing.publish import NewEvent
 
 MOST_EVENTS = 1_000
+"""Events in one batch. A larger batch holds its transaction, and SQLite's only lock, for longer."""
+
 MOST_KEYS = 20_000
 """Keys in one event's `data`, all of its objects together."""
 

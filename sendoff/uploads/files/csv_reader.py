@@ -27,6 +27,8 @@ from sendoff.uploads.files.csv_dialect import choose_dialect, read_sample
 from sendoff.uploads.files.missing_column import Beginning, explain, position
 
 MOST_COLUMNS = 1_000
+"""Columns of a file. Each takes memory in every row that is read."""
+
 LONGEST_CELL = 1_048_576
 LONGEST_ROW = 2 * LONGEST_CELL
 """Characters. The reader holds a row of many short cells in 20 times as many bytes, two or three rows at once."""

@@ -12,7 +12,10 @@ from typing import Any, Literal
 from sendoff.errors import Invalid, TooLarge, unknown_name
 
 MOST_ENTRIES = 250_000
+"""Numbers in one JSON upload; a CSV file is the way for more."""
+
 LONGEST_ENTRY = 262_144
+"""Characters of one entry, which bounds the memory while the body is read piece by piece."""
 
 Kind = Literal["phone_numbers", "contacts"]
 OnEntry = Callable[[Kind, int, Any], None]

@@ -11,6 +11,7 @@ from sendoff.uploads.files.csv_reader import open_table
 from sendoff.uploads.files.phone_numbers import is_valid
 
 REPORT_EVERY = 5_000
+"""Rows between two reports of progress. Fewer make more messages between the sandbox and its caller."""
 
 Progress = Callable[[int], None]
 """Called with the number of rows read, now and then."""

@@ -15,11 +15,16 @@ from sendoff.wire.http.message import Headers
 
 MOST_HEAD_BYTES = 65_536
 MOST_HEADERS = 128
+"""Bytes and number of an answer's headers. An answer with more is a failed attempt; each connection may hold that much
+memory."""
+
 KEPT_HEAD_BYTES = 8_192
 KEPT_HEADERS = 64
 """How much of the headers is remembered, for people to look at; what steers us is remembered wherever it stands."""
 
 MOST_INTERIM_RESPONSES = 8
+"""Answers 1xx before the final one. A receiver that sends more would keep the attempt from ending before its
+timeout."""
 
 # Bytes that chunk sizes, chunk extensions and trailers may take, apart from the body, which may arrive byte by byte.
 _FRAMING_BYTES = 65_536
