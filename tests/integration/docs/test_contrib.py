@@ -96,6 +96,12 @@ def test_the_compose_file_is_one_by_the_compose_specification() -> None:
             assert (CONTRIB / "compose" / volume.partition(":")[0]).exists()
 
 
+def test_a_database_is_healthy_in_compose_only_when_it_takes_connections() -> None:
+    """The image's server answers on its socket alone while it makes the database, and the migration is not repeated."""
+    services = yaml.safe_load((CONTRIB / "compose" / "compose.yaml").read_text())["services"]
+    assert "--host=127.0.0.1" in services["postgres"]["healthcheck"]["test"]
+
+
 def test_the_variables_of_the_compose_file_stand_in_its_sample() -> None:
     text = (CONTRIB / "compose" / "compose.yaml").read_text()
     needed = set(re.findall(r"\$\{(\w+):\?", text))
