@@ -36,7 +36,7 @@ def shows_errors(template: str, **empty: Any) -> Callable[[Handler], Handler]:
             except Invalid as error:
                 if page.path.endswith(FORMATS[1:]):
                     raise
-                return page.render(template, status=400, error=error, next_cursor=None, scanned=None, names={}, **empty)
+                return page.render(template, status=400, error=error, next_cursor=None, names={}, **empty)
 
         return shown
 

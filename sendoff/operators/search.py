@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sendoff.accounts.authentication import KEY_PREFIX, hash_key
 from sendoff.ids import event_time, is_event_id, is_uuid
+from sendoff.store.engine.paging import PAGE_SECONDS
 from sendoff.store.queries import accounts, endpoints
 from sendoff.store.queries.traffic import dead_letters, delivery_history, event_lists, events, replays
 from sendoff.store.queries.traffic.event_lists import EventFilter, EventPage
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
 
 MOST_FOUND = 20
 """Results of one kind that are shown."""
-
-PAGE_SECONDS = 0.04
-"""How long a page reads events' data before it shows what it has and offers to go on. Twice as much, and pages take
-longer than 100 ms; less, and more clicks are needed for an event that is far back."""
 
 _READ_AT_ONCE = 10_000
 """Events whose data is read between two looks at the clock."""

@@ -14,7 +14,7 @@ from sendoff.operators.queries import get_dead_letter, list_dead_letters
 from sendoff.operators.replays.replay import Selection
 from sendoff.operators.replays.replay_preview import ReplayPreview, preview_replay
 from sendoff.policy.states import DeadLetterReason, DeadLetterState, EndpointState
-from sendoff.store.queries.traffic.dead_letters import SCANNED_AT_MOST
+from sendoff.store.engine.paging import PAGE_SECONDS
 
 from ...http.pagination import decode_cursor, searched_page
 from ...http.validation import validate
@@ -33,17 +33,19 @@ _CHOICES: dict[str, Any] = {
 """What the filters offer."""
 
 
-@shows_errors("dashboard/dead_letters.html", rows=(), **_CHOICES)
+@shows_errors("dashboard/dead_letters.html", rows=(), scanned_back_to=None, **_CHOICES)
 async def show_list(page: PageRequest) -> Response:
     query = validate(DeadLetterQuery, page.filters)
     before = decode_cursor(query.cursor)
-    found = await list_dead_letters(page.context, query.filter(), limit=query.limit + 1, before=before, seconds=0)
+    found = await list_dead_letters(
+        page.context, query.filter(), limit=query.limit + 1, before=before, seconds=PAGE_SECONDS
+    )
     shown = searched_page(found, query.limit, identify=lambda letter: letter.id, show=DeadLetterView.model_validate)
     return export(page, shown.data, shown.next_cursor, "dead-letters") or page.render(
         "dashboard/dead_letters.html",
         rows=shown.data,
         next_cursor=shown.next_cursor,
-        scanned=SCANNED_AT_MOST if shown.scanned_back_to else None,
+        scanned_back_to=shown.scanned_back_to,
         **_CHOICES,
     )
 

@@ -12,7 +12,7 @@ from sendoff.accounts.organizations import find_names
 from sendoff.operators.actions import retry_delivery
 from sendoff.operators.queries import get_delivery
 from sendoff.policy.states import DeliveryState, EndpointState
-from sendoff.store.queries.traffic.delivery_history import SCANNED_AT_MOST
+from sendoff.store.engine.paging import PAGE_SECONDS
 
 from ...http.schemas import SearchedPage
 from ...http.validation import validate
@@ -33,11 +33,10 @@ _CHOICES: dict[str, Any] = {"states": [*DeliveryState], "status_classes": STATUS
 @shows_errors("dashboard/deliveries.html", found=SearchedPage[DeliveryView](data=[], next_cursor=None), **_CHOICES)
 async def show_list(page: PageRequest) -> Response:
     query = validate(DeliveryQuery, page.filters)
-    found = await query.page(page.context, query.organization_id, seconds=0)
+    found = await query.page(page.context, query.organization_id, seconds=PAGE_SECONDS)
     return export(page, found.data, found.next_cursor, "deliveries") or page.render(
         "dashboard/deliveries.html",
         found=found,
-        scanned=SCANNED_AT_MOST if found.scanned_back_to else None,
         **_CHOICES,
     )
 

@@ -12,7 +12,7 @@ from sendoff.operators.actions import send_again
 from sendoff.operators.queries import DeliveryReport, get_delivery
 from sendoff.policy.remedies import Advice, advise_on_attempt
 from sendoff.policy.states import DeliveryState, EndpointState
-from sendoff.store.queries.traffic.delivery_history import SCANNED_AT_MOST
+from sendoff.store.engine.paging import PAGE_SECONDS
 
 from ...http.schemas import SearchedPage
 from ...http.validation import validate
@@ -27,7 +27,7 @@ async def show_list(page: PageRequest) -> Response:
     try:
         filters = {name: value for name, value in page.query.items() if name != "notice"}
         conditions = validate(DeliveryConditions, filters)
-        found = await conditions.page(page.context, organization_of(page), seconds=0)
+        found = await conditions.page(page.context, organization_of(page), seconds=PAGE_SECONDS)
     except Invalid as invalid:
         error = invalid
     chosen = {str(row.endpoint_id) for row in found.data} | set(filter(is_uuid, [page.query.get("endpoint_id", "")]))
@@ -37,7 +37,6 @@ async def show_list(page: PageRequest) -> Response:
         "portal/deliveries.html",
         status=200 if error is None else 400,
         found=found,
-        scanned=SCANNED_AT_MOST if found.scanned_back_to else None,
         error=error,
         states=[*DeliveryState],
         urls={one.id: one.url for one in shown.values()},

@@ -13,6 +13,10 @@ SEARCH_SECONDS = 1.0
 """How long a list searches for what is rare before it answers what it has found and where it stopped. Longer, and
 clients meet their own timeouts; shorter, and they need more requests to search the whole history."""
 
+PAGE_SECONDS = 0.04
+"""The same for a page that a person waits for, which offers to go on. Twice as much, and pages take longer than 100 ms;
+less, and more clicks are needed for what is far back."""
+
 
 @dataclass(frozen=True, slots=True)
 class ScannedPage(Generic[Row]):

@@ -180,6 +180,8 @@ async def test_a_search_for_what_is_rare_reads_some_and_goes_on_when_asked(
     operator = await logged_in(api, visitor)
     monkeypatch.setattr(delivery_history, "SCANNED_AT_MOST", 1)
     monkeypatch.setattr(dead_letters, "SCANNED_AT_MOST", 1)
+    monkeypatch.setattr("api.pages.dashboard.deliveries.PAGE_SECONDS", 0)
+    monkeypatch.setattr("api.pages.dashboard.dead_letters.PAGE_SECONDS", 0)
 
     async def pages_read(path: str) -> int:
         page, number = await operator.open(path), 1

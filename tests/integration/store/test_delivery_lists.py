@@ -279,6 +279,7 @@ async def test_a_search_for_what_never_happened_does_not_read_all_of_the_history
     long_history: Database, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delivery_history, "SCANNED_AT_MOST", 100)
+    monkeypatch.setattr(delivery_history, "SCATTERED_AT_MOST", 100)
     monkeypatch.setattr(delivery_history, "_SMALLEST_SHARE", 25)
     found, read = await page_and_rows_read(long_history, RARE_OF[name])
     assert not found
@@ -302,8 +303,11 @@ TIMED = 4_000
 """Rows, of which a day has 144; the newer half would be read without a bound."""
 
 
-async def test_a_time_long_ago_is_found_by_ids_unless_clocks_differ(postgres_url: str) -> None:
+async def test_a_time_long_ago_is_found_by_ids_unless_clocks_differ(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same condition on the rows of another clock must find the same, however long it takes."""
+    monkeypatch.setattr(delivery_history, "SCATTERED_AT_MOST", TIMED)  # one scan reads them all
     middle = TimedRow(TIMED // 2).created_at
     of_a_day = DeliveryFilter(since=middle - timedelta(days=1), until=middle)
     chosen = [of_a_day, replace(of_a_day, endpoint_id=ENDPOINT_IDS[-1])]
