@@ -247,7 +247,7 @@ async def release(context: Context, claims: Sequence[Claim], *, held: bool = Fal
 
 
 async def _claim_under_new_lease(context: Context, claim_some: Callable[..., Awaitable[ClaimResult]]) -> Claims:
-    """Claim, and leave out what is not to be sent now, of which the endpoint's own bounds are seen to last."""
+    """Claim, and leave out what is not to be sent now: its endpoint is off or at its cap, or others go first."""
     lease_token, began_at = new_id(), context.clock.machine_now()
     until = context.clock.now() + timedelta(seconds=context.settings.lease_seconds)
     with UnansweredClaims.of(context).watched(lease_token, until):
@@ -266,7 +266,7 @@ async def _claim_under_new_lease(context: Context, claim_some: Callable[..., Awa
 
 
 async def _leave_out_unsendable(context: Context, result: ClaimResult, lease_token: str) -> list[ClaimedRow]:
-    """Dead-letter what is for endpoints that are off, and send to its line what others go before; return the rest."""
+    """Dead-letter deliveries for endpoints that are off, and put those with no place yet into line; return the rest."""
     if result.taken_over:
         LEASE_TAKEOVERS.inc(result.taken_over)
         _log.warning("deliveries_taken_over", deliveries=result.taken_over)
