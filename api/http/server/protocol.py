@@ -221,7 +221,10 @@ class BoundedProtocol(HttpToolsProtocol):
                     cycle.keep_alive = False
                 await send(message)
 
-            await app(scope, receive, respond)
+            try:
+                await app(scope, receive, respond)
+            finally:
+                del scope[HAS_LEFT]  # it leads back to the scope: only a collection would find either
 
         super()._start_asgi_task(cycle, answer)
 

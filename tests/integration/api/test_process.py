@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import re
@@ -11,9 +12,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -262,14 +265,39 @@ async def test_a_head_that_does_not_arrive_in_time_ends_the_connection(
     begun: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocol, "HEAD_PATIENCE_SECONDS", 0.05)
-    config = uvicorn.Config(_never_called, http=protocol.BoundedProtocol, log_config=None)
+    async with listening(_never_called) as base:
+        assert await speak(base, begun) == b""
+
+
+async def test_an_answered_request_leaves_no_garbage_that_only_a_collection_finds() -> None:
+    requests: list[weakref.ref[object]] = []
+
+    async def answer(_scope: object, receive: Any, send: Any) -> None:
+        requests.append(weakref.ref(receive.__self__))
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    head = b"GET / HTTP/1.1\r\nHost: x\r\n%b\r\n"
+    gc.disable()
+    try:
+        async with listening(answer) as base:
+            said = await speak(base, head % b"" + head % b"Connection: close\r\n")
+    finally:
+        gc.enable()
+    assert said.count(b"HTTP/1.1 204") == len(requests) == 2
+    assert requests[0]() is None
+
+
+@asynccontextmanager
+async def listening(app: Any) -> AsyncIterator[str]:
+    """The protocol alone in front of an ASGI application; the URL."""
+    config = uvicorn.Config(app, http=protocol.BoundedProtocol, log_config=None)
     config.load()
     state = uvicorn.server.ServerState()
     loop = asyncio.get_running_loop()
     listener = await loop.create_server(lambda: protocol.BoundedProtocol(config, state, {}), "127.0.0.1", 0)
     async with listener:
-        port = listener.sockets[0].getsockname()[1]
-        assert await speak(f"http://127.0.0.1:{port}", begun) == b""
+        yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
 
 
 async def _never_called(_scope: object, _receive: object, _send: object) -> None:
