@@ -52,7 +52,7 @@ from .housekeeping import (
 from .sweeper import run_sweeps
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from sendoff.context import Context
 
@@ -112,19 +112,26 @@ class WorkerHost:
             Statistics.of(context).flush_regularly(),
             send_heartbeats(self._heartbeat, self.dispatcher, self._health, self.drain_requested),
             repeat("drain of inactive endpoints", SEARCH_SECONDS, self._drain_endpoints_if_due),
-            repeat("folding of statistics", FOLD_SECONDS, partial(fold_statistics, context)),
             repeat("operational events", SEARCH_SECONDS, self._publish_if_due),
-            repeat("dead-letter rate", DEAD_LETTER_RATE_SECONDS, partial(watch_dead_letters, context)),
-            repeat("purge", PURGE_SECONDS, partial(purge_expired, context)),
-            repeat("measurement", MEASURE_SLOWLY_SECONDS, self._watch_secrets),
-            repeat("sample of the backlog", MEASURE_SLOWLY_SECONDS, partial(note_backlog, context)),
-            repeat("purge of statistics", PURGE_STATISTICS_SECONDS, partial(purge_statistics, context)),
-            repeat("orphan files", FIND_ORPHAN_FILES_SECONDS, partial(remove_orphan_files, context)),
+            *self._housekeeping(),
         ]
         self._loops = [asyncio.create_task(work) for work in works]
         self._show_load()
         tune_garbage_collector()
         _log.info("worker_ready")
+
+    def _housekeeping(self) -> list[Coroutine[Any, Any, None]]:
+        context = self.context
+        works: list[tuple[str, float, Callable[[], Awaitable[object]]]] = [
+            ("measurement", MEASURE_SLOWLY_SECONDS, self._watch_secrets),
+            ("dead-letter rate", DEAD_LETTER_RATE_SECONDS, partial(watch_dead_letters, context)),
+            ("folding of statistics", FOLD_SECONDS, partial(fold_statistics, context)),
+            ("purge", PURGE_SECONDS, partial(purge_expired, context)),
+            ("sample of the backlog", MEASURE_SLOWLY_SECONDS, partial(note_backlog, context)),
+            ("purge of statistics", PURGE_STATISTICS_SECONDS, partial(purge_statistics, context)),
+            ("orphan files", FIND_ORPHAN_FILES_SECONDS, partial(remove_orphan_files, context)),
+        ]
+        return [repeat(name, seconds, work, place=place) for place, (name, seconds, work) in enumerate(works)]
 
     async def _drain_endpoints_if_due(self) -> None:
         """Dead-letter what waits for inactive endpoints; a worker that drains finishes its deliveries (`stop`)."""
