@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
+import uvloop
 
 from bench.measurement.databases import BenchDatabase, Postgres, Sqlite
 from bench.table import aligned, percentile
@@ -33,6 +34,7 @@ from sendoff.accounts.organizations import create_key, create_organization
 from sendoff.audit import Actor
 from sendoff.context import Context
 from sendoff.ids import new_id
+from sendoff.processes.process import tune_garbage_collector
 from sendoff.processes.startup import open_context
 from sendoff.publishing.batcher import PublishBatcher
 from sendoff.publishing.publish import NewEvent
@@ -133,6 +135,7 @@ async def opened(database: BenchDatabase, directory: Path) -> AsyncIterator[Cont
         await asyncio.to_thread(migrate, database.url)
         settings = load(database_url=database.url, redis_url=valkey.url, secret_keys="k" * 32)
         async with open_context(settings) as context:
+            tune_garbage_collector()  # as the API does
             yield context
     finally:
         valkey.kill()
@@ -178,7 +181,8 @@ def main() -> int:
             directory.mkdir()
             database: BenchDatabase = make(directory)
             try:
-                rows += asyncio.run(measure(database, directory, options))
+                with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                    rows += runner.run(measure(database, directory, options))
             finally:
                 database.stop()
     command = shlex.join(["python", "-m", "bench.filters", *sys.argv[1:]])
