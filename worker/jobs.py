@@ -51,7 +51,7 @@ async def run_replay(ctx: dict[str, Any], replay_ids: list[str]) -> None:
     host: WorkerHost = ctx["host"]
     for replay_id in _valid(replay_ids):
         try:
-            await tick_replay(host.context, replay_id)
+            host.dispatcher.backlog_falls_due(await tick_replay(host.context, replay_id))
         except Unavailable as error:
             _log.warning("replay_postponed", replay=replay_id, error=str(error))
 

@@ -57,4 +57,4 @@ class LocalQueue:
 
     async def _tick_replays(self, replay_ids: list[str]) -> None:
         for replay_id in replay_ids:
-            await tick_replay(self._context, replay_id)
+            self._dispatcher.backlog_falls_due(await tick_replay(self._context, replay_id))

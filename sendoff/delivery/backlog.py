@@ -16,6 +16,7 @@ from sendoff.context import Context
 from sendoff.delivery.pipeline import Claim, Claims, claim_held
 from sendoff.errors import Unavailable
 from sendoff.policy.delivery.admission import Admission, Responsiveness
+from sendoff.policy.delivery.replay_feed import SPREAD_SECONDS
 from sendoff.store.queries.traffic import deliveries
 from sendoff.work_search import SEARCH_SECONDS, WorkSearch
 
@@ -28,6 +29,10 @@ delays deliveries that arrive meanwhile."""
 TICK_SECONDS = 0.01
 """Seconds between rounds, and between looks at what waits in memory. Shorter, and endpoints that free capacity together
 do not share a claim; longer, and probes start in larger groups."""
+
+REPLAY_SECONDS = 0.02
+"""Seconds between claims for endpoints that a replay feeds, while what it fed falls due. Longer, and more is sent at
+once, which live deliveries wait for; shorter costs a statement for each few deliveries."""
 
 
 class BacklogClaimer:
@@ -47,6 +52,8 @@ class BacklogClaimer:
         self._wait_for_slot = wait_for_slot
         self._pending_endpoints: dict[str, None] = {}  # the next one first
         self._priority_endpoints: set[str] = set()
+        self._replayed_until: dict[str, float] = {}
+        """Until when held deliveries of which endpoints fall due that a replay fed."""
         self._wakeup = asyncio.Event()
         self._stopping = False
         self._poll_at = float("-inf")
@@ -62,6 +69,12 @@ class BacklogClaimer:
         for endpoint_id in endpoint_ids:
             self._pending_endpoints.setdefault(endpoint_id)
             self.capacity_freed(endpoint_id)
+
+    def watch_replays(self, endpoint_ids: Iterable[str]) -> None:
+        """Claim for these endpoints, again and again, what a replay has just fed to them."""
+        until = asyncio.get_running_loop().time() + SPREAD_SECONDS
+        self._replayed_until |= dict.fromkeys(endpoint_ids, until)
+        self._wakeup.set()
 
     def capacity_freed(self, endpoint_id: str) -> None:
         """This endpoint may have capacity."""
@@ -87,6 +100,7 @@ class BacklogClaimer:
                 if began_at >= self._poll_at:
                     self._poll_at = began_at + seconds_to_next(SEARCH_SECONDS, began_at)
                     await self._find_endpoints()
+                self._add_replayed(began_at)
                 await self._claim_round()
             except Unavailable as error:
                 _log.warning("backlog_claim_failed", error=str(error))
@@ -100,6 +114,13 @@ class BacklogClaimer:
                 async with asyncio.timeout(self._seconds_to_next_round()):
                     await self._wakeup.wait()
             await asyncio.sleep(max(0.0, began_at + TICK_SECONDS - loop.time()))
+
+    def _add_replayed(self, now: float) -> None:
+        """Consider the endpoints that replays feed in this round, without waking up at once for another one."""
+        for endpoint_id in self._replayed_until:
+            self._pending_endpoints.setdefault(endpoint_id)
+        self._priority_endpoints |= self._replayed_until.keys()
+        self._replayed_until = {one: until for one, until in self._replayed_until.items() if until > now}
 
     async def _find_endpoints(self) -> None:
         if not (await WorkSearch.of(self._context).find()).held:
@@ -132,4 +153,6 @@ class BacklogClaimer:
     def _seconds_to_next_round(self) -> float:
         soonest = self._admission.seconds_to_token(self._pending_endpoints, self._context.clock.monotonic())
         to_poll = max(0.0, self._poll_at - asyncio.get_running_loop().time())
+        if self._replayed_until:
+            to_poll = min(to_poll, REPLAY_SECONDS)
         return to_poll if soonest is None else min(soonest, to_poll)

@@ -75,6 +75,10 @@ class Dispatcher:
         """Claim deliveries that are held for these endpoints as soon as those have capacity."""
         self._backlog.add_endpoints(endpoint_ids)
 
+    def backlog_falls_due(self, endpoint_ids: Iterable[str]) -> None:
+        """Claim what a replay has just fed to these endpoints as it falls due."""
+        self._backlog.watch_replays(endpoint_ids)
+
     async def wait_for_slot(self) -> int:
         """Wait until an attempt can start; return how many can, 0 only after `drain`."""
         while not self._stopping:

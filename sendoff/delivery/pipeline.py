@@ -143,7 +143,8 @@ async def claim(context: Context, delivery_ids: Sequence[str], *, quotas: Quotas
 
 async def claim_held(context: Context, quotas: Mapping[str, int]) -> Claims:
     """Claim the oldest held deliveries of some endpoints, of each at most its quota."""
-    return await _claim_under_new_lease(context, partial(context.hot.claim_held, quotas))
+    claim_fed = partial(context.hot.claim_held, quotas, now=context.clock.now())
+    return await _claim_under_new_lease(context, claim_fed)
 
 
 async def deliver(context: Context, claimed: Claim) -> FinishedAttempt:

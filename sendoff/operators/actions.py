@@ -37,10 +37,10 @@ async def retry_delivery(
         delivery = await find_delivery(tx, delivery_id, organization_id=organization_id)
         await _check_retry(tx, delivery, again=_AGAIN if organization_id else "replay it by its id")
         if delivery.state == DeliveryState.DEAD:
-            if await transform_again(tx, context, [delivery]):
+            if await transform_again(tx, context, [delivery.id]):
                 await tx.refresh(delivery)
                 raise Conflict(f"{delivery.last_error} Change the transform, then try again.")
-            started = bool(await deliveries.reopen(tx, [delivery.id], replay_id=None, now=now))
+            started = bool(await deliveries.reopen(tx, {delivery.id: now}, replay_id=None, now=now))
             await dead_letters.mark_replayed(tx, [delivery.id], now=now)
         else:
             started = await deliveries.make_due_now(tx, delivery.id, now=now)

@@ -12,14 +12,13 @@ from sendoff.policy.endpoints.expressions import Pair
 from sendoff.policy.states import DeadLetterReason
 from sendoff.publishing.evaluation import evaluate_event, input_of
 from sendoff.store.queries import endpoints
-from sendoff.store.queries.traffic import dead_letters, deliveries, events
+from sendoff.store.queries.traffic import dead_letters, deliveries, delivery_history, events
 from sendoff.store.queries.traffic.dead_letters import Drain
 from sendoff.store.queries.traffic.deliveries import NewData
 
 if TYPE_CHECKING:
     from sendoff.context import Context
     from sendoff.store.engine.database import Transaction
-    from sendoff.store.tables import Delivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +39,15 @@ async def dead_letter_untransformed(tx: Transaction, failed: Sequence[Untransfor
         await dead_letters.insert_for(tx, letters, now=now)
 
 
-async def transform_again(tx: Transaction, context: Context, found: Sequence[Delivery]) -> set[str]:
-    """Evaluate the transforms, as they are now, of those deliveries whose transform failed; keep what they give.
+async def transform_again(tx: Transaction, context: Context, delivery_ids: Sequence[str]) -> set[str]:
+    """Evaluate the transforms, as they are now, of those dead deliveries whose transform failed; keep what they give.
 
     Returns the ids of those whose transform fails again: they stay dead, with the new error.
     """
-    letters = await dead_letters.newest_of(tx, [one.id for one in found])
-    again = [one for one in found if one.id in letters and letters[one.id].reason == DeadLetterReason.TRANSFORM_FAILED]
-    if not again:
+    untransformed = await dead_letters.find_untransformed(tx, delivery_ids)
+    if not untransformed:
         return set()
+    again = await delivery_history.find_many(tx, untransformed)
     of_events = await events.find_many(tx, {one.event_id for one in again})
     of_endpoints = await endpoints.find_many(tx, {one.endpoint_id for one in again})
     made: list[NewData] = []

@@ -7,7 +7,7 @@ started, and made when it sends them, so that it can be paced and cancelled.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sendoff.context import Context
@@ -34,8 +34,8 @@ from sendoff.store.queries.traffic import deliveries, events, ordering
 from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from sendoff.store.queries.traffic.deliveries import NewDelivery
 from sendoff.store.queries.traffic.events import EventSummary
-from sendoff.store.queries.traffic.replays import MissingDelivery
-from sendoff.store.tables import Endpoint, Event, ReplayItem
+from sendoff.store.queries.traffic.replays import MissingDelivery, WaitingItem
+from sendoff.store.tables import Endpoint, Event
 
 MOST_EVENTS = 100_000
 """Events that one replay looks at. More, and the request that starts it takes longer than clients wait."""
@@ -92,9 +92,15 @@ async def find_missing(context: Context, chosen: DeadLetterFilter) -> AsyncItera
 
 
 async def make_missing(
-    tx: Transaction, context: Context, items: Sequence[ReplayItem], *, replay_id: str, now: datetime
+    tx: Transaction,
+    context: Context,
+    items: Sequence[WaitingItem],
+    *,
+    replay_id: str,
+    now: datetime,
+    due: Mapping[str, datetime],
 ) -> list[NewDelivery]:
-    """Make the deliveries of a replay's items, held as soon as they are; return those that were made.
+    """Make the deliveries of a replay's items, held until they are `due`, by their ids; return those that were made.
 
     Not made are those whose event is gone, that exist already, and that their endpoint does not want any more.
     One whose transform fails is a dead letter at once.
@@ -118,7 +124,7 @@ async def make_missing(
     existing = await events.count_further_deliveries(tx, Counter(one.event_id for one in made))
     made = [one for one in made if one.event_id in existing]
     await context.hot.accept([], made, now=now, tx=tx)
-    await deliveries.join_replay(tx, [one.id for one in made], replay_id=replay_id)
+    await deliveries.join_replay(tx, {one.id: due[one.id] for one in made}, replay_id=replay_id)
     await dead_letter_untransformed(tx, failed, now=now)
     count_dead_letters(one.reason for one in failed)
     await ordering.advance(tx, {one.endpoint_id for one in made if one.state == DeliveryState.QUEUED}, now=now)
@@ -126,7 +132,7 @@ async def make_missing(
 
 
 async def _plan(
-    context: Context, item: ReplayItem, event: Event, endpoint: Endpoint, failed: list[Untransformed], now: datetime
+    context: Context, item: WaitingItem, event: Event, endpoint: Endpoint, failed: list[Untransformed], now: datetime
 ) -> list[NewDelivery]:
     """The delivery of the event for the endpoint, if its filter lets it through; notes a transform that fails."""
     pair = pair_of(endpoint)

@@ -6,7 +6,7 @@ tick and each endpoint has capacity for, and from then on they are ordinary deli
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -21,7 +21,7 @@ from sendoff.errors import Conflict, Invalid, NotFound
 from sendoff.ids import is_uuid, new_id
 from sendoff.observability.metrics import RETRIES
 from sendoff.operators.replays.missing import find_missing, make_missing
-from sendoff.policy.delivery.replay_feed import capacity_for
+from sendoff.policy.delivery.replay_feed import capacity_for, due_times
 from sendoff.policy.operational_events import OperationalEventType
 from sendoff.policy.states import (
     CANCEL_REPLAY,
@@ -38,10 +38,11 @@ from sendoff.publishing.untransformed import transform_again
 from sendoff.store.engine.database import Transaction, after_commit_of
 from sendoff.store.queries import endpoints, operational_events
 from sendoff.store.queries.operational_events import NewOperationalEvent
-from sendoff.store.queries.traffic import dead_letters, deliveries, delivery_history, replays
+from sendoff.store.queries.traffic import dead_letters, deliveries, replays
 from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
-from sendoff.store.queries.traffic.replays import ReplayProgress
-from sendoff.store.tables import Delivery, Replay, ReplayItem
+from sendoff.store.queries.traffic.deliveries import KnownDelivery
+from sendoff.store.queries.traffic.replays import ReplayProgress, WaitingItem
+from sendoff.store.tables import Replay
 
 _log = structlog.get_logger(__name__)
 
@@ -216,12 +217,15 @@ async def _add_items(tx: Transaction, replay_id: str, selection: Selection) -> i
     return total
 
 
-async def tick_replay(context: Context, replay_id: str) -> None:
-    """Send as many as the rate allows since the last tick; finish the replay when all have been sent and have ended."""
+async def tick_replay(context: Context, replay_id: str) -> Collection[str]:
+    """Send as many as the rate allows since the last tick; finish the replay when all have been sent and have ended.
+
+    Returns the endpoints whose deliveries fall due one after the other within SPREAD_SECONDS.
+    """
     async with context.database.write() as tx:
         replay = await replays.find(tx, replay_id, lock=True)
         if replay is None or replay.state != ReplayState.RUNNING:
-            return
+            return ()
         now = context.clock.now()
         fed = await _send_due_items(tx, context, replay, now)
         if not fed.sent:
@@ -229,6 +233,7 @@ async def tick_replay(context: Context, replay_id: str) -> None:
     RETRIES.labels("replay").inc(len(fed.sent))
     context.queue.enqueue_deliveries(fed.due)
     context.queue.enqueue_backlog(fed.endpoints)
+    return fed.endpoints
 
 
 async def cancel_replay(context: Context, actor: Actor, replay_id: str) -> ReplayReport:
@@ -288,9 +293,10 @@ async def _send_due_items(tx: Transaction, context: Context, replay: Replay, now
         return _Fed()
     replay.ticked_at = now
     waiting = await _choose_items(tx, replay, allowed=allowed, elapsed=elapsed)
-    made = await _make(tx, context, replay, [item for item in waiting if item.event_id is not None], now)
+    due = due_times({item.delivery_id: item.endpoint_id for item in waiting}, now)
+    made = await _make(tx, context, replay, [item for item in waiting if item.event_id is not None], now, due)
     existing = [item.delivery_id for item in waiting if item.event_id is None]
-    result = await _send_again(tx, context, replay, existing, now)
+    result = await _send_again(tx, context, replay, existing, now, due)
     sent = [*made, *result.held, *result.due]
     done = {*sent, *result.arrived, *result.busy}
     refused = [item.delivery_id for item in waiting if item.delivery_id not in done]
@@ -301,7 +307,7 @@ async def _send_due_items(tx: Transaction, context: Context, replay: Replay, now
     return _Fed(sent, result.due, {one.endpoint_id for one in waiting if one.endpoint_id and one.delivery_id in held})
 
 
-async def _choose_items(tx: Transaction, replay: Replay, *, allowed: int, elapsed: float) -> list[ReplayItem]:
+async def _choose_items(tx: Transaction, replay: Replay, *, allowed: int, elapsed: float) -> list[WaitingItem]:
     """What goes now: equal shares within the capacity of each endpoint; endpoints without a turn so far come first."""
     await replays.name_endpoints(tx, replay.id, limit=_MOST_AT_ONCE)
     chosen = await replays.next_items(tx, replay.id, None, limit=allowed)  # their deliveries are gone
@@ -323,12 +329,17 @@ async def _choose_items(tx: Transaction, replay: Replay, *, allowed: int, elapse
 
 
 async def _make(
-    tx: Transaction, context: Context, replay: Replay, items: Sequence[ReplayItem], now: datetime
+    tx: Transaction,
+    context: Context,
+    replay: Replay,
+    items: Sequence[WaitingItem],
+    now: datetime,
+    due: Mapping[str, datetime],
 ) -> list[str]:
-    """Make deliveries that were never made; the ids of those that are due."""
+    """Make deliveries that were never made; the ids of those that will be sent."""
     if not items:
         return []
-    made = await make_missing(tx, context, items, replay_id=replay.id, now=now)
+    made = await make_missing(tx, context, items, replay_id=replay.id, now=now, due=due)
     return [one.id for one in made if one.state != DeliveryState.DEAD]
 
 
@@ -344,27 +355,35 @@ class _Sent:
     """Those that are under way at this moment, which a later tick looks at again."""
 
 
-async def _send_again(tx: Transaction, context: Context, replay: Replay, items: Sequence[str], now: datetime) -> _Sent:
-    found = await delivery_history.find_many(tx, items)
+async def _send_again(
+    tx: Transaction,
+    context: Context,
+    replay: Replay,
+    items: Sequence[str],
+    now: datetime,
+    due: Mapping[str, datetime],
+) -> _Sent:
+    found = await deliveries.find_states(tx, items)
     by_id = "delivery_ids" in replay.filter
     discarded = set(await dead_letters.find_discarded(tx, items))
     found = [delivery for delivery in found if delivery.id not in discarded]
-    untransformed = await transform_again(tx, context, [one for one in found if one.state == DeliveryState.DEAD])
+    untransformed = await transform_again(tx, context, [one.id for one in found if one.state == DeliveryState.DEAD])
     found = [delivery for delivery in found if delivery.id not in untransformed]
     active = await _for_active_endpoints(tx, found)
-    held = await deliveries.reopen(tx, active, replay_id=replay.id, now=now, delivered=by_id)
+    due_of_active = {one: due[one] for one in active}
+    held = await deliveries.reopen(tx, due_of_active, replay_id=replay.id, now=now, delivered=by_id)
     await dead_letters.mark_replayed(tx, held, now=now)
     arrived = [] if by_id else [delivery.id for delivery in found if delivery.state == DeliveryState.DELIVERED]
-    due: list[str] = []
+    retried: list[str] = []
     busy: list[str] = []
     if Included.PENDING in replay.filter.get("include", ()):
         waiting = [delivery.id for delivery in found if delivery.state == DeliveryState.PENDING]
-        due = await deliveries.make_retries_due(tx, waiting, replay_id=replay.id, now=now)
+        retried = await deliveries.make_retries_due(tx, waiting, replay_id=replay.id, now=now)
         busy = [delivery.id for delivery in found if delivery.state == DeliveryState.IN_FLIGHT]
-    return _Sent(held, due, arrived, busy)
+    return _Sent(held, retried, arrived, busy)
 
 
-async def _for_active_endpoints(tx: Transaction, found: Sequence[Delivery]) -> list[str]:
+async def _for_active_endpoints(tx: Transaction, found: Sequence[KnownDelivery]) -> list[str]:
     """The deliveries whose endpoints are active; the dead letters of the others stay open."""
     involved = await endpoints.find_many(tx, {delivery.endpoint_id for delivery in found})
     active = {key for key, endpoint in involved.items() if endpoint.state == EndpointState.ACTIVE}

@@ -6,6 +6,10 @@ a cancel would wait for all of that to be sent.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
 LEAST_WAITING = 50
 """How many may wait for an endpoint that took none or few since the last turn. More, and more is sent after a replay
 was cancelled; fewer, and a fast endpoint takes more turns to come up to its speed."""
@@ -19,8 +23,31 @@ AHEAD_WHEN_EMPTY_SECONDS = 4.0
 each turn. Less, and one that takes 500 a second stays idle for seconds until it gets that many."""
 
 
+SPREAD_SECONDS = 1.0
+"""Seconds over which what a turn feeds falls due: until the next turn. Shorter, and a worker sends it in a burst that
+the live deliveries of other endpoints wait for; longer, and it piles up."""
+
+DUE_TOGETHER = 5
+"""Deliveries of an endpoint that fall due at the same time. With more, live deliveries wait for more of them; with
+fewer, workers make more claims."""
+
+
 def capacity_for(waiting: int, *, waited: int, elapsed: float) -> int:
     """How many more may wait for an endpoint of which `waiting` are left of the `waited` when the last turn ended."""
     taken = max(0, waited - waiting)
     ahead = AHEAD_SECONDS if waiting else AHEAD_WHEN_EMPTY_SECONDS
     return max(0, max(LEAST_WAITING, int(taken / elapsed * ahead)) - waiting)
+
+
+def due_times(endpoints: Mapping[str, str | None], now: datetime) -> dict[str, datetime]:
+    """When deliveries fall due that are fed together, by their ids; `endpoints` names the endpoint of each.
+
+    Those of each endpoint are spread evenly over SPREAD_SECONDS, the first of them at `now`.
+    """
+    numbers, places = Counter(endpoints.values()), Counter[str | None]()
+    due: dict[str, datetime] = {}
+    for delivery_id, endpoint_id in endpoints.items():
+        group, places[endpoint_id] = places[endpoint_id] // DUE_TOGETHER, places[endpoint_id] + 1
+        groups = -(-numbers[endpoint_id] // DUE_TOGETHER)
+        due[delivery_id] = now + timedelta(seconds=SPREAD_SECONDS * group / groups)
+    return due

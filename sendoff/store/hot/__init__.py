@@ -80,8 +80,13 @@ class HotStore(Protocol):
         """
         ...
 
-    async def claim_held(self, quotas: Mapping[str, int], *, lease_token: str, until: datetime) -> ClaimResult:
-        """Claim the held deliveries of some endpoints whose turn it is, of each at most its quota."""
+    async def claim_held(
+        self, quotas: Mapping[str, int], *, lease_token: str, now: datetime, until: datetime
+    ) -> ClaimResult:
+        """Claim the held deliveries of some endpoints whose turn it is, of each at most its quota.
+
+        Of those that a replay feeds, only what has fallen due by `now`.
+        """
         ...
 
     async def record(self, attempts: Sequence[AttemptRecord], *, now: datetime, failing_at: int) -> Recorded:

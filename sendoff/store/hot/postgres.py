@@ -28,8 +28,10 @@ from sendoff.store.hot.rows import (
     ACTIVE_ENDPOINTS,
     CONTENT,
     CONTENT_COLUMNS,
+    FED_AHEAD,
     HAS_HELD,
     IS_DUE,
+    IS_FED,
     KEYS,
     SENDERS,
     SUBSCRIBERS_OF_ORGANIZATIONS,
@@ -194,7 +196,7 @@ _CLAIM_HELD = f"""
         SELECT of_endpoint.id
         FROM unnest($1::uuid[], $2::int[]) AS r(endpoint_id, quota) CROSS JOIN LATERAL (
             SELECT d.id FROM deliveries d WHERE d.endpoint_id = r.endpoint_id
-                AND {found_by(CLAIM_HELD, column="d.state")} AND {_UNSYNCED}
+                AND {found_by(CLAIM_HELD, column="d.state")} AND {IS_FED.format(now="$5", soon="$6")} AND {_UNSYNCED}
             ORDER BY {TURN} LIMIT r.quota
             FOR UPDATE OF d SKIP LOCKED
         ) AS of_endpoint
@@ -458,9 +460,11 @@ class PostgresHotStore:
         return read_claims(await self._direct.fetch(_CLAIM_DUE, *arguments))
 
     @timed("claim")
-    async def claim_held(self, quotas: Mapping[str, int], *, lease_token: str, until: datetime) -> ClaimResult:
-        rows = await self._direct.fetch(_CLAIM_HELD, list(quotas), list(quotas.values()), lease_token, until)
-        return read_claims(rows)
+    async def claim_held(
+        self, quotas: Mapping[str, int], *, lease_token: str, now: datetime, until: datetime
+    ) -> ClaimResult:
+        arguments = (list(quotas), list(quotas.values()), lease_token, until, now, now + FED_AHEAD)
+        return read_claims(await self._direct.fetch(_CLAIM_HELD, *arguments))
 
     @timed("record")
     async def record(self, attempts: Sequence[AttemptRecord], *, now: datetime, failing_at: int) -> Recorded:

@@ -12,6 +12,7 @@ import orjson
 import structlog
 
 from sendoff.policy.delivery.decision import HealthEffect
+from sendoff.policy.delivery.replay_feed import SPREAD_SECONDS
 from sendoff.policy.delivery.retry import RetrySchedule, parse_schedule
 from sendoff.policy.states import CLAIM_DUE, CLAIM_UPLOAD, RECORD, DeliveryState, EndpointState, ReplayState
 from sendoff.store.engine.batch import json_text, read_time
@@ -203,6 +204,14 @@ planner read a partial index from end to end, which looks as good as looking up 
 TURN = "(d.replay_id IS NOT NULL), d.id"
 """SQL for the order in which an endpoint's deliveries `d` are claimed: live ones before those that a replay sends
 again, which are older and may be many; the oldest of each first."""
+
+IS_FED = "(d.replay_id IS NULL OR (d.due_at > {now} AND d.due_at <= {soon}) IS NOT TRUE)"
+"""SQL for the held deliveries `d` whose time has come: what a replay feeds at once falls due bit by bit. A time that is
+further ahead than any replay sets comes from a clock that was set back since, and keeps nothing waiting."""
+
+FED_AHEAD = timedelta(seconds=2 * SPREAD_SECONDS)
+"""How far ahead of `now` the `soon` of IS_FED is. With less than SPREAD_SECONDS, replays are sent in bursts; with more,
+their deliveries wait for as long after the clock was set back."""
 
 UNNAMED_QUOTA = """(
     SELECT CASE WHEN p.state = 'active' AND (p.consecutive_failures > 0 OR p.last_success_at IS NULL

@@ -33,8 +33,10 @@ from sendoff.store.engine.types import time_text
 from sendoff.store.hot.rows import (
     ACTIVE_ENDPOINTS,
     CONTENT,
+    FED_AHEAD,
     HAS_HELD,
     IS_DUE,
+    IS_FED,
     KEYS,
     SENDERS,
     SUBSCRIBERS_OF_ORGANIZATIONS,
@@ -127,6 +129,7 @@ _CLAIM_HELD = f"""
         leased_until = :until, due_at = NULL
     WHERE id IN (
         SELECT d.id FROM deliveries d WHERE d.endpoint_id = :endpoint_id AND {found_by(CLAIM_HELD, column="d.state")}
+            AND {IS_FED.format(now=":now", soon=":soon")}
         ORDER BY {TURN} LIMIT :quota
     )
     RETURNING id, NULL AS held_for
@@ -268,9 +271,12 @@ class SqliteHotStore:
         return await self._embedded.write(partial(_claim, update=_CLAIM_DUE, parameters=[parameters]))
 
     @timed("claim")
-    async def claim_held(self, quotas: Mapping[str, int], *, lease_token: str, until: datetime) -> ClaimResult:
+    async def claim_held(
+        self, quotas: Mapping[str, int], *, lease_token: str, now: datetime, until: datetime
+    ) -> ClaimResult:
+        times = {"now": time_text(now), "soon": time_text(now + FED_AHEAD), "until": time_text(until)}
         each = [
-            {"endpoint_id": endpoint_id, "quota": quota, "lease_token": lease_token, "until": time_text(until)}
+            {"endpoint_id": endpoint_id, "quota": quota, "lease_token": lease_token, **times}
             for endpoint_id, quota in quotas.items()
         ]
         return await self._embedded.write(partial(_claim, update=_CLAIM_HELD, parameters=each))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import update
 
+from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.errors import Conflict, NotFound
 from sendoff.operators.actions import discard_dead_letter, retry_delivery, switch_endpoint
 from sendoff.operators.queries import get_delivery, list_dead_letters
@@ -16,10 +17,12 @@ from sendoff.operators.replays.replay import (
     start_replay,
     tick_replay,
 )
+from sendoff.policy.delivery.replay_feed import DUE_TOGETHER, SPREAD_SECONDS
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from sendoff.store.tables import ReplayItem
 from tests.support.app_fixture import ACTOR, AppFixture, open_app
+from tests.support.polling import eventually
 from tests.support.receiver import Receiver
 
 ALL = Selection(DeadLetterFilter())
@@ -206,6 +209,7 @@ async def test_a_replay_feeds_an_endpoint_no_more_than_it_takes_and_a_cancel_lea
         await tick(app, started.id)
         assert (await get_replay(app.context, started.id)).progress.replayed == 2 + 8
         await cancel_replay(app.context, ACTOR, started.id)
+        app.clock.advance(SPREAD_SECONDS)
         await app.work()
         assert len(receiver.requests("/hook")) == 10
         assert await count_replay(app.context, ALL) == (6, 1)
@@ -232,6 +236,31 @@ async def test_an_endpoint_without_room_keeps_no_other_from_its_turn(
         assert [len(receiver.requests(path)) for path in ("/a", "/b", "/c")] == [1, 1, 1]
         await run_replay(app, started.id, seconds=5)
         assert (await get_replay(app.context, started.id)).progress.succeeded == 6
+
+
+async def test_what_a_replay_feeds_is_sent_bit_by_bit(database_url: str, receiver: Receiver) -> None:
+    async with open_app(database_url, retry_schedule="none", disable_after_failures=100) as app:
+        await drain_endpoint(app, receiver, 2 * DUE_TOGETHER)
+        started = (await start_replay(app.context, ACTOR, ALL)).replay
+        app.clock.advance(1)
+        [fed] = await tick_replay(app.context, started.id)
+        await app.work()
+        assert len(receiver.requests("/hook")) == DUE_TOGETHER
+        dispatcher = Dispatcher(app.context)
+        dispatcher.backlog_falls_due([fed])
+        app.clock.advance(SPREAD_SECONDS)
+        await eventually(lambda: len(receiver.requests("/hook")) == 2 * DUE_TOGETHER, within=30, what="the others")
+        await dispatcher.drain(10)
+
+
+async def test_a_clock_that_is_set_back_keeps_no_replay_waiting(database_url: str, receiver: Receiver) -> None:
+    async with open_app(database_url, retry_schedule="none", disable_after_failures=100) as app:
+        await drain_endpoint(app, receiver, 2 * DUE_TOGETHER)
+        started = (await start_replay(app.context, ACTOR, ALL)).replay
+        await tick(app, started.id)
+        app.clock.advance(-3600)
+        await app.work()
+        assert len(receiver.requests("/hook")) == 2 * DUE_TOGETHER
 
 
 async def test_items_that_an_older_version_added_are_sent(database_url: str, receiver: Receiver) -> None:

@@ -85,8 +85,9 @@ def claim_due(quotas: Quotas) -> Write:
 
 
 async def claim_held(app: AppFixture, row: Delivery) -> None:
-    until = app.clock.now() + timedelta(seconds=20)
-    await app.context.hot.claim_held({row.endpoint_id: 1}, lease_token=new_id(), until=until)
+    now = app.clock.now()
+    until = now + timedelta(seconds=20)
+    await app.context.hot.claim_held({row.endpoint_id: 1}, lease_token=new_id(), now=now, until=until)
 
 
 def record(state: DeliveryState, *, may_be_noted: bool = True) -> Write:
@@ -124,7 +125,7 @@ def reopen(*, delivered: bool, replayed: bool = True) -> Write:
     return in_transaction(
         lambda tx, app, row: deliveries.reopen(
             tx,
-            [row.id],
+            {row.id: app.clock.now()},
             replay_id=new_id() if replayed else None,
             now=app.clock.now() + timedelta(seconds=1),
             delivered=delivered,

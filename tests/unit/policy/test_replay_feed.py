@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sendoff.policy.delivery.replay_feed import LEAST_WAITING, capacity_for
+from datetime import UTC, datetime, timedelta
+
+from sendoff.policy.delivery.replay_feed import DUE_TOGETHER, LEAST_WAITING, SPREAD_SECONDS, capacity_for, due_times
 
 
 def test_an_endpoint_that_takes_nothing_gets_no_more_than_the_least() -> None:
@@ -27,3 +29,12 @@ def test_waiting_work_suffices_for_two_seconds_however_late_the_turn_is() -> Non
 
 def test_an_endpoint_that_becomes_slower_is_fed_less() -> None:
     assert capacity_for(900, waited=1_000, elapsed=1) == 0
+
+
+def test_what_is_fed_together_falls_due_evenly_and_a_few_at_once_to_each_endpoint() -> None:
+    now = datetime(2026, 11, 29, tzinfo=UTC)
+    many = {f"a{number}": "first" for number in range(4 * DUE_TOGETHER)}
+    due = due_times({**many, "b0": "second", "c0": None}, now)
+    after = [(due[one] - now) / timedelta(seconds=SPREAD_SECONDS) for one in many]
+    assert after == [share for share in (0, 0.25, 0.5, 0.75) for _ in range(DUE_TOGETHER)]
+    assert (due["b0"], due["c0"]) == (now, now)

@@ -261,6 +261,22 @@ async def find_discarded(tx: Transaction, delivery_ids: Iterable[str]) -> list[s
     return [str(row.id) for row in result]
 
 
+async def find_untransformed(tx: Transaction, delivery_ids: Iterable[str]) -> list[str]:
+    """The deliveries among these whose newest dead letter says that their transform failed, in order."""
+    result = await execute(
+        tx,
+        f"""
+        SELECT l.delivery_id FROM dead_letters l
+        JOIN {rows_from(tx, "ids", {"id": "uuid"})} AS r ON r.id = l.delivery_id
+        WHERE l.reason = '{DeadLetterReason.TRANSFORM_FAILED}'
+            AND NOT EXISTS (SELECT 1 FROM dead_letters n WHERE n.delivery_id = l.delivery_id AND n.id > l.id)
+        ORDER BY l.delivery_id
+        """,
+        ids=ids_parameter(delivery_ids),
+    )
+    return [str(row.delivery_id) for row in result]
+
+
 async def mark_replayed(tx: Transaction, delivery_ids: Sequence[str], *, now: datetime) -> None:
     """Take the open dead letters of these deliveries off the list: they are being sent again."""
     chosen = text(f"delivery_id IN (SELECT r.id FROM {rows_from(tx, 'ids', {'id': 'uuid'})} AS r)")

@@ -21,6 +21,7 @@ from sendoff.store.queries.endpoints import WITH_DELIVERIES_IN
 from sendoff.store.queries.traffic import ordering
 
 _ID = {"id": "uuid"}
+_DUE = {"id": "uuid", "due_at": "timestamptz"}
 _IS_ORDERED = "(SELECT e.ordered FROM endpoints e WHERE e.id = deliveries.endpoint_id)"
 
 
@@ -63,6 +64,28 @@ class OpenDelivery:
     id: str
     endpoint_id: str
     replay_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownDelivery:
+    """The state of a delivery, and its endpoint."""
+
+    id: str
+    endpoint_id: str
+    state: DeliveryState
+
+
+async def find_states(tx: Transaction, ids: Sequence[str]) -> list[KnownDelivery]:
+    """The existing deliveries among these, in order."""
+    result = await execute(
+        tx,
+        f"""
+        SELECT d.id, d.endpoint_id, d.state FROM deliveries d JOIN {rows_from(tx, "ids", _ID)} AS r ON r.id = d.id
+        ORDER BY d.id
+        """,
+        ids=ids_parameter(ids),
+    )
+    return [KnownDelivery(str(row.id), str(row.endpoint_id), DeliveryState(row.state)) for row in result]
 
 
 async def lock_leased(tx: Transaction, claims: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
@@ -255,10 +278,16 @@ async def find_endpoints_with_held(tx: Transaction) -> list[EndpointWithHeld]:
 
 
 async def reopen(
-    tx: Transaction, ids: Sequence[str], *, replay_id: str | None, now: datetime, delivered: bool = False
+    tx: Transaction,
+    due: Mapping[str, datetime],
+    *,
+    replay_id: str | None,
+    now: datetime,
+    delivered: bool = False,
 ) -> list[str]:
-    """Make dead deliveries due again; the ids of those that were. A replay's are held, behind what is live.
+    """Make dead deliveries due again at the times given by their ids; the ids of those that were dead.
 
+    A replay's are held, behind what is live.
     With `delivered`, those that were delivered as well: only for who asked for these very deliveries. Those of an
     ordered endpoint are queued, at the place that they were accepted at, and the first of the line becomes due.
     """
@@ -267,14 +296,15 @@ async def reopen(
     result = await execute(
         tx,
         f"""
-        UPDATE deliveries SET due_at = :now, replay_id = :replay_id, delivered_at = NULL, blocked_since = NULL,
+        UPDATE deliveries SET replay_id = :replay_id, delivered_at = NULL, blocked_since = NULL,
+            due_at = CASE WHEN {_IS_ORDERED} THEN :now ELSE r.due_at END,
             state = CASE WHEN {_IS_ORDERED} THEN {made_by(REOPEN, DeliveryState.QUEUED)}
                 ELSE {made_by(REOPEN, target)} END,
             sequence = CASE WHEN {_IS_ORDERED} THEN COALESCE(sequence, 0) ELSE sequence END
-        WHERE id IN (SELECT id FROM {rows_from(tx, "ids", _ID)} AS r) AND {found_by(REOPEN, *sources)}
+        FROM {rows_from(tx, "rows", _DUE)} AS r WHERE deliveries.id = r.id AND {found_by(REOPEN, *sources)}
         RETURNING deliveries.id, deliveries.endpoint_id, deliveries.state
         """,
-        ids=ids_parameter(ids),
+        rows=_due_parameter(due),
         replay_id=replay_id,
         now=now,
     )
@@ -284,12 +314,19 @@ async def reopen(
     return [str(row.id) for row in rows]
 
 
-async def join_replay(tx: Transaction, ids: Sequence[str], *, replay_id: str) -> None:
-    """Note that these deliveries, which the transaction has inserted, were made on the word of a replay."""
+async def join_replay(tx: Transaction, due: Mapping[str, datetime], *, replay_id: str) -> None:
+    """Note that these deliveries, which the transaction has inserted, were made on the word of a replay.
+
+    Those that are held fall due at the times given by their ids.
+    """
     await execute(
         tx,
-        f"UPDATE deliveries SET replay_id = :replay_id WHERE id IN (SELECT id FROM {rows_from(tx, 'ids', _ID)} AS r)",
-        ids=ids_parameter(ids),
+        f"""
+        UPDATE deliveries SET replay_id = :replay_id,
+            due_at = CASE deliveries.state WHEN 'held' THEN r.due_at ELSE deliveries.due_at END
+        FROM {rows_from(tx, "rows", _DUE)} AS r WHERE deliveries.id = r.id
+        """,
+        rows=_due_parameter(due),
         replay_id=replay_id,
     )
 
@@ -387,3 +424,7 @@ async def lock_waiting_of_endpoint(
             *(await execute(tx, queued.format(locked=locked), endpoint_id=endpoint_id, limit=rest)).all(),
         ]
     return [OpenDelivery(str(row.id), endpoint_id, str(row.replay_id) if row.replay_id else None) for row in found]
+
+
+def _due_parameter(due: Mapping[str, datetime]) -> str:
+    return rows_parameter({"id": id_, "due_at": at} for id_, at in due.items())

@@ -218,10 +218,19 @@ async def name_endpoints(tx: Transaction, replay_id: str, *, limit: int) -> None
     )
 
 
-async def next_items(tx: Transaction, replay_id: str, endpoint_id: str | None, *, limit: int) -> list[ReplayItem]:
+@dataclass(frozen=True, slots=True)
+class WaitingItem:
+    """A delivery that a replay has not sent yet; one that is to be made names its event."""
+
+    delivery_id: str
+    endpoint_id: str | None
+    event_id: str | None
+
+
+async def next_items(tx: Transaction, replay_id: str, endpoint_id: str | None, *, limit: int) -> list[WaitingItem]:
     """What the replay has not sent yet to the endpoint, oldest first, at most `limit`; None is of no endpoint."""
     query = (
-        select(ReplayItem)
+        core_select(col(ReplayItem.delivery_id), col(ReplayItem.endpoint_id), col(ReplayItem.event_id))
         .where(
             col(ReplayItem.replay_id) == replay_id,
             col(ReplayItem.state) == ReplayItemState.WAITING,
@@ -230,7 +239,7 @@ async def next_items(tx: Transaction, replay_id: str, endpoint_id: str | None, *
         .order_by(col(ReplayItem.delivery_id))
         .limit(limit)
     )
-    return list((await tx.scalars(query)).all())
+    return [WaitingItem(*row) for row in (await tx.execute(query)).all()]
 
 
 async def move_items(
