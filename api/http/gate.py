@@ -2,7 +2,8 @@
 
 A request without a valid key costs as much as a customer's. An address has a limit of them, beyond which it gets a 429
 at once. Customers behind the same address are served all the same: the keys, or sessions, of all who wait are looked up
-together.
+together. Requests whose key or session has not been seen to be valid begin one at a time, so a thousand that come at
+once make nobody wait for all of them.
 """
 
 from __future__ import annotations
@@ -20,17 +21,34 @@ from ..dialbird.paths import is_on_surface
 from ..pages.cookies import session_token
 from .limits import RefusedKeys
 from .server.client_address import network_of
+from .server.disconnect import refuse_if_client_has_left
+from .server.pacing import Pacer
 
 _KEYED = ("/api/v1/", "/operator/v1/")
 _SESSIONS = {"/dashboard": SessionKind.OPERATOR, "/portal": SessionKind.PORTAL}
 _READY = "/ready"
 
+_MOST_SEEN = 10_000
+"""Keys and sessions that are known to have been valid, at 100 bytes each. The requests of others wait for their turns
+while very many of such come."""
+
 
 class KeyGate:
     """For RequestMiddleware: stands before the application and sees how its requests end."""
 
+    def __init__(self) -> None:
+        self._pacer = Pacer()
+        # Hashes of credentials that were valid once. This decides who waits, never what is answered.
+        self._seen: dict[int, None] = {}
+
     async def refuse(self, scope: Scope) -> SendoffError | None:
-        """Why the request is refused, if it is."""
+        """Why the request is refused, if it is. Waits for its turn if its sender is not known.
+
+        Raises ClientDisconnect if the client left meanwhile.
+        """
+        if hash(_credential(scope)) not in self._seen:
+            await self._pacer.wait(network_of(scope))
+            refuse_if_client_has_left(scope)
         app = scope.get("app")
         if app is None:
             return None
@@ -39,6 +57,8 @@ class KeyGate:
 
     def note(self, scope: Scope, status: int, *, matched: bool) -> None:
         """Count a request that had no valid key or session. `matched`: whether there is a route for it."""
+        if status < 400:
+            self._note_sender(scope)
         app = scope.get("app")
         if app is None or _has_limits_of_its_own(scope["path"]):
             return
@@ -46,6 +66,17 @@ class KeyGate:
         if status == 401 or is_open or (not matched and status != 429):
             context: Context = app.state.context
             context.service(_Strangers.of).count(network_of(scope), context.clock.now())
+
+    def _note_sender(self, scope: Scope) -> None:
+        """Know the sender of a request that was answered with success, if that takes a valid key or session."""
+        if not scope["path"].startswith(_KEYED) and "has_session" not in scope["state"]:
+            return
+        credential = _credential(scope)
+        sender = hash(credential)
+        if credential and sender not in self._seen:  # links to files, for example, take no key
+            if len(self._seen) >= _MOST_SEEN:
+                del self._seen[next(iter(self._seen))]
+            self._seen[sender] = None
 
 
 class _Strangers(LocalCounters):
@@ -96,4 +127,13 @@ def _has_limits_of_its_own(path: str) -> bool:
 
 
 def _authorization(scope: Scope) -> bytes:
-    return next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+    return _header(scope, b"authorization")
+
+
+def _credential(scope: Scope) -> bytes:
+    """What shows who sent the request: the header of the key, on pages that of the session."""
+    return _authorization(scope) if scope["path"].startswith(_KEYED) else _header(scope, b"cookie")
+
+
+def _header(scope: Scope, wanted: bytes) -> bytes:
+    return next((value for name, value in scope["headers"] if name == wanted), b"")

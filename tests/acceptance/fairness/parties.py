@@ -33,7 +33,7 @@ Call = tuple[int, bytes]
 
 _ACTOR = Actor(name="test")
 _SCOPES = [EVENTS_WRITE, UPLOADS_READ, UPLOADS_WRITE, WEBHOOKS_MANAGE]
-_KEYS = 10
+KEYS = 10
 """Each key may write 60 times a minute, and all keys of an organization together 600 times."""
 
 _TIMEOUT_SECONDS = 60
@@ -97,7 +97,7 @@ async def _open_party(installation: Installation, path: str, endpoints: int) -> 
             await create_key(
                 context, _ACTOR, organization_id=organization.id, email=f"ada{number}@example.com", scopes=_SCOPES
             )
-            for number in range(_KEYS)
+            for number in range(KEYS)
         ]
         principal = await authenticate(context, f"Bearer {minted[0].key}")
         ids = []

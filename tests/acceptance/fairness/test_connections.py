@@ -2,74 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import socket
-import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
 from sendoff.processes.process import raise_descriptor_limit
+from tests.acceptance.fairness.connections import HEAD, WAYS, Client, clients
 from tests.integration.api.test_process import serving
 from tests.support.polling import eventually_blocking
-
-HEAD = b"%b %b HTTP/1.1\r\nHost: x\r\n%b"
-BODY = b"Content-Length: 1000\r\n\r\n{"
-WAYS = {
-    "a body after a 401": HEAD % (b"POST", b"/api/v1/webhooks", BODY),
-    "a body after a 401 on another surface": HEAD % (b"POST", b"/api/v1/subscriptions", BODY),
-    "a body after a 404": HEAD % (b"POST", b"/nothing", BODY),
-    "a body of a GET": HEAD % (b"GET", b"/health", BODY),
-    "chunks without end": HEAD % (b"POST", b"/api/v1/uploads", b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"),
-    "a body after a 413": HEAD % (b"POST", b"/api/v1/webhooks", b"Content-Length: 99999999\r\n\r\n{"),
-    "half a head": b"GET /health HTTP/1.1\r\nHost: x\r\nX-A: ",
-    "nothing": b"",
-}
-
-
-class Client:
-    """A connection that a test holds."""
-
-    def __init__(self, base: str, sent: bytes) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", int(base.rpartition(":")[2])), timeout=30)
-        if sent:
-            self._socket.sendall(sent)
-
-    def send(self, data: bytes) -> None:
-        """Send on, if the server still listens."""
-        with contextlib.suppress(OSError):
-            self._socket.sendall(data)
-
-    def read_to_end(self) -> bytes:
-        """Everything that comes until the connection ends, by a close or by a reset."""
-        received = b""
-        with contextlib.suppress(ConnectionError):
-            while piece := self._socket.recv(65_536):
-                received += piece
-        return received
-
-    def reset(self) -> None:
-        """End the connection by a reset."""
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._socket.close()
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-@contextmanager
-def clients(base: str, sent: bytes, count: int) -> Iterator[list[Client]]:
-    held = [Client(base, sent) for _ in range(count)]
-    try:
-        yield held
-    finally:
-        for client in held:
-            client.close()
 
 
 def status_of_health(base: str) -> bytes:
