@@ -152,7 +152,7 @@ def uploads_whose_client_leaves(attacker: Party, _folder: Path) -> Sequence[Step
             f"POST /api/v1/uploads HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {next(attacker.keys)}\r\n"
             f"Content-Type: {FORM}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
-        with closing(_connect(attacker)) as connection:
+        with closing(connect(attacker)) as connection:
             connection.sendall(head.encode() + body)
 
     return [leave] * 3
@@ -322,14 +322,15 @@ def at_most(times: int, step: Callable[[], object]) -> Step:
     return limited
 
 
-def _connect(attacker: Party) -> socket.socket:
+def connect(attacker: Party) -> socket.socket:
+    """A new connection to the API."""
     return socket.create_connection(("127.0.0.1", attacker.installation.port), timeout=10)
 
 
 def _send_and_hold(attacker: Party, sent: bytes, *, connections: int = 1, trickled: int = 5) -> None:
     """Send, then a byte every tenth of a second, and read nothing."""
     with contextlib.ExitStack() as stack:
-        held = [stack.enter_context(closing(_connect(attacker))) for _ in range(connections)]
+        held = [stack.enter_context(closing(connect(attacker))) for _ in range(connections)]
         for connection in held:
             connection.sendall(sent)
         for _ in range(trickled):

@@ -23,6 +23,7 @@ import pytest
 from sendoff.processes.process import raise_descriptor_limit
 from sendoff.store.engine.database import migrate
 from tests.acceptance.fairness.attacks import ATTACKS, MANY_ENDPOINTS, MORE_ATTACKS, Attack
+from tests.acceptance.fairness.attacks_on_input import INPUT_ATTACKS, MANY_ENDPOINTS_ON_INPUT
 from tests.acceptance.fairness.attacks_on_surfaces import (
     MANY_ENDPOINTS_ON_SURFACES,
     SURFACE_ATTACKS,
@@ -79,15 +80,15 @@ def memory(pids: list[int]) -> int:
     return sum(int(psutil.Process(pid).memory_info().rss) for pid in pids)
 
 
-SHORT_SECONDS, LONG_SECONDS = 1.0, 20.0
-ENDPOINTS = MANY_ENDPOINTS | MANY_ENDPOINTS_ON_SURFACES
+SHORT_SECONDS, LONG_SECONDS = 1.0, 12.0
+ENDPOINTS = MANY_ENDPOINTS | MANY_ENDPOINTS_ON_SURFACES | MANY_ENDPOINTS_ON_INPUT
 SHORT = [
     pytest.param(attack, SHORT_SECONDS, id=attack.__name__)
     for attack in (*ATTACKS, listening_again_and_again, small_uploads)
 ]
 LONG = [
     pytest.param(attack, LONG_SECONDS, id=f"{attack.__name__}-long", marks=pytest.mark.chaos)
-    for attack in (*ATTACKS, *MORE_ATTACKS, *SURFACE_ATTACKS)
+    for attack in (*ATTACKS, *MORE_ATTACKS, *SURFACE_ATTACKS, *INPUT_ATTACKS)
 ]
 
 
