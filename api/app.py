@@ -119,7 +119,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         exception_handlers={
             SendoffError: answer_error,
-            HTTPException: answer_error,
+            HTTPException: pages.answer_framework_error,
             RequestValidationError: answer_error,
         },
     )

@@ -60,6 +60,14 @@ class Surface:
         """A form's target. It redirects after the work, so that reloading does not repeat it."""
         return Route(path, _endpoint(self, handler, needs), methods=["POST"], include_in_schema=False)
 
+    async def show_error(self, request: Request, error: SendoffError) -> Response:
+        """The error as one of these pages; readers who are logged in get their navigation around it."""
+
+        async def refuse(_: PageRequest) -> Response:
+            raise error
+
+        return await _endpoint(self, refuse, None)(request)
+
 
 @dataclass
 class PageRequest:

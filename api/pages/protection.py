@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Sequence
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from starlette.requests import Request
 
@@ -42,17 +42,31 @@ def page_headers(*, frame_ancestors: Sequence[str] = (), referrer: str = "same-o
 def refuse_other_sites(request: Request) -> None:
     """Raise Forbidden for a request that a page of another site makes.
 
-    Browsers say where a request comes from in `Sec-Fetch-Site` or, older ones, in `Origin`; pages cannot forge either.
-    A client that sends neither is not a browser, and carries nobody's cookie.
+    Browsers say where a request comes from in `Sec-Fetch-Site` or, older ones, in `Origin` or `Referer`; pages cannot
+    forge them. A client that sends none of them is not a browser, and carries nobody's cookie.
     """
     site = request.headers.get("sec-fetch-site")
-    origin = request.headers.get("origin")
-    if site is not None:
-        is_ours = site in _SAME_ORIGIN
-    else:
-        is_ours = origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
+    source = request.headers.get("origin", request.headers.get("referer"))
+    is_ours = site in _SAME_ORIGIN if site is not None else source is None or _is_here(request, source)
     if not is_ours:
         raise Forbidden("This form was sent by a page of another site; open the page here and send it again.")
+
+
+def _is_here(request: Request, source: str) -> bool:
+    """Whether the address is of this very host and port. What comes to https from plain http may be anybody's."""
+    try:
+        parts = urlsplit(source)
+    except ValueError:
+        return False
+    schemes = {"https", request.url.scheme}
+    return parts.scheme in schemes and parts.netloc == request.headers.get("host", "")
+
+
+def is_page_below(base: str, path: str) -> bool:
+    """Whether a browser that is sent to the path, with its query, stays on pages below `base`, such as `/portal`."""
+    steps = unquote(path.partition("?")[0]).split("/")
+    stays = steps[:2] == ["", base.removeprefix("/")] and not {"", ".", ".."} & set(steps[2:])
+    return stays and path.isprintable() and "\\" not in path and "/".join(steps).isprintable()
 
 
 def new_form_token(session: Session) -> str:

@@ -68,6 +68,8 @@ class SearchResult:
     id: str
     organization_id: str | None
     title: str
+    accepted_at: datetime | None = None
+    """When an event was accepted; None for everything else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +205,7 @@ _LOOK_UPS = {
 
 
 def _event(event: Event) -> SearchResult:
-    return SearchResult(Found.EVENT, event.id, event.organization_id, event.type)
+    return SearchResult(Found.EVENT, event.id, event.organization_id, event.type, event.created_at)
 
 
 def _endpoint(endpoint: Endpoint) -> SearchResult:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from datetime import timedelta
 from typing import Any
 
@@ -18,13 +17,11 @@ from ...http.schemas import SearchedPage
 from ...http.validation import validate
 from ...operator.schemas import DeliveryView, DetailedDelivery
 from ...operator.traffic.deliveries import DeliveryQuery
+from ..curl import as_curl
 from ..lists import FORMATS, export, shows_errors
 from ..page import PageRequest
 from .replays import STATUS_CLASSES
 from .surface import BASE, DASHBOARD
-
-_LONGEST_CURL_BODY = 16_384
-
 
 _CHOICES: dict[str, Any] = {"states": [*DeliveryState], "status_classes": STATUS_CLASSES}
 """What the filters offer."""
@@ -67,22 +64,6 @@ def _changes_soon(page: PageRequest, view: DetailedDelivery) -> bool:
         return True
     due, soon = view.next_attempt_at, page.context.clock.now() + timedelta(minutes=1)
     return view.state == DeliveryState.PENDING and due is not None and due <= soon
-
-
-def as_curl(view: DetailedDelivery) -> str | None:
-    """A command that sends the last request again, to be copied; None for a body that is long or was never sent."""
-    if view.request.headers is None or len(view.request.body) > _LONGEST_CURL_BODY:
-        return None
-    unsent = {"content-length", "host", "connection", "accept-encoding"}
-    headers = [(name, value) for name, value in view.request.headers.items() if name.lower() not in unsent]
-    options = [f"-H {shlex.quote(f'{name}: {value}')}" for name, value in headers]
-    parts = [
-        "curl -i -X POST",
-        *options,
-        f"--data-binary {shlex.quote(view.request.body)}",
-        shlex.quote(view.request.url),
-    ]
-    return " \\\n  ".join(parts)
 
 
 ROUTES = (

@@ -11,7 +11,7 @@ from ...http.limits import count_request
 from ...http.server.client_address import network_of
 from ..cookies import SCHEMES, forget_session, is_secure, set_scheme, set_session
 from ..page import PageRequest
-from ..protection import page_headers
+from ..protection import is_page_below, page_headers
 from .surface import BASE, DASHBOARD
 
 TRIES_PER_MINUTE = 10
@@ -45,7 +45,8 @@ async def enter(page: PageRequest) -> Response:
     try:
         session = await open_link(page.context, token, SessionKind.OPERATOR, request_id=page.request.state.request_id)
     except SendoffError as error:
-        return _login_page(page, f"{error.message} Or log in with an operator's key.", status=403)
+        message = f"{error.message} Or log in with an operator's key."
+        return _login_page(page, message, status=403, referrer="no-referrer")  # its address has the token
     return await _enter(page, session, BASE)
 
 
@@ -73,12 +74,15 @@ async def _enter(page: PageRequest, session: Session, where: str) -> Response:
     return response
 
 
-def _login_page(page: PageRequest, error: str | None = None, *, status: int = 200) -> Response:
+def _login_page(
+    page: PageRequest, error: str | None = None, *, status: int = 200, referrer: str = "same-origin"
+) -> Response:
+    # With `no-referrer`, browsers say `Origin: null`, and those that know no Sec-Fetch-Site could not log in.
     unprotected = is_secure(page.request) and page.request.url.scheme != "https"
     return page.render(
         "dashboard/login.html",
         status=status,
-        referrer="no-referrer",
+        referrer=referrer,
         error=error,
         unprotected=unprotected,
         next=_next(page.query.get("next")),
@@ -87,8 +91,7 @@ def _login_page(page: PageRequest, error: str | None = None, *, status: int = 20
 
 def _next(path: str | None) -> str:
     """Where to go after the log-in: a page of the dashboard, never another site."""
-    inside = path is not None and (path == BASE or path.startswith((f"{BASE}/", f"{BASE}?")))
-    return path if path is not None and inside and path.isprintable() else BASE
+    return path if path is not None and is_page_below(BASE, path) else BASE
 
 
 ROUTES = (

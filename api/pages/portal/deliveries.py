@@ -18,6 +18,7 @@ from ...http.schemas import SearchedPage
 from ...http.validation import validate
 from ...operator.schemas import DeliveryView, DetailedDelivery
 from ...operator.traffic.filters import DeliveryConditions
+from ..curl import as_curl
 from ..page import PageRequest
 from .surface import BASE, MOST_CHOICES, get, organization_of, post
 
@@ -55,6 +56,7 @@ async def show(page: PageRequest) -> Response:
         advice=advise(report),
         given_up=report.dead_because,
         reads=page.may(Capability.PAYLOADS),
+        curl=as_curl(view),
     )
 
 

@@ -14,7 +14,7 @@ from ...http.limits import count_request
 from ...http.server.client_address import network_of
 from ..cookies import SCHEMES, forget_session, set_scheme, set_session
 from ..page import PageRequest
-from ..protection import page_headers
+from ..protection import is_page_below, page_headers
 from .surface import BASE, PORTAL
 
 TRIES_PER_MINUTE = 600
@@ -47,7 +47,7 @@ async def enter(page: PageRequest) -> Response:
 async def show_expired(page: PageRequest) -> Response:
     """For clients without a session: to the product's page that makes a new link, if there is one."""
     wanted = page.query.get("next")
-    back = wanted if wanted is not None and _is_inside(wanted) else BASE
+    back = wanted if wanted is not None and is_page_below(BASE, wanted) else BASE
     if page.found is not None:
         return page.redirect(back)
     refresh_url = page.context.settings.portal_refresh_url
@@ -74,7 +74,7 @@ async def leave(page: PageRequest) -> Response:
 async def choose_scheme(page: PageRequest) -> Response:
     form = await page.form()
     wanted = form.get("next", "")
-    response = page.redirect(wanted if _is_inside(wanted) else BASE)
+    response = page.redirect(wanted if is_page_below(BASE, wanted) else BASE)
     if form.get("scheme") in SCHEMES:
         framed = bool(page.context.settings.portal_frame_ancestors)
         set_scheme(page.request, response, form["scheme"], framed=framed)
@@ -85,11 +85,6 @@ def _refused(page: PageRequest, message: str, *, status: int) -> Response:
     return page.render(
         "portal/message.html", status=status, referrer="no-referrer", title="Not open", message=message, kind="error"
     )
-
-
-def _is_inside(path: str) -> bool:
-    """Whether it is a page of the portal, and no other site."""
-    return path.isprintable() and "\\" not in path and (path == BASE or path.startswith((f"{BASE}/", f"{BASE}?")))
 
 
 ROUTES = (

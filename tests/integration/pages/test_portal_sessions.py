@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from api.http.pagination import encode_cursor
 from api.http.server.allow_header import known_routes
 from sendoff.accounts import organizations
 from sendoff.accounts.page_sessions import NewLink, SessionKind, create_link
@@ -272,6 +273,23 @@ async def test_no_page_shows_or_changes_anything_of_another_organization(
             assert mine not in shown, (method, path)
     after = (await api.get(f"/api/v1/webhooks/{ids['endpoint_id']}")).json()
     assert after == before
+
+
+async def test_no_query_or_cursor_shows_anything_of_another_organization(
+    api: ApiFixture, receiver: Receiver, stranger: Visitor
+) -> None:
+    ids = await walk_ids(api, receiver)
+    mine = (await api.get(f"/api/v1/deliveries/{ids['delivery_id']}")).json()
+    queries = [f"cursor={encode_cursor(ids[name])}" for name in ("endpoint_id", "delivery_id")]
+    queries += [f"endpoint_id={ids['endpoint_id']}", f"event_id={mine['event_id']}"]
+    queries += [f"replay_id={ids['replay_id']}", f"organization_id={api.app.principal.organization_id}"]
+    for path in ("/portal", "/portal/deliveries", "/portal/signatures"):
+        for query in queries:
+            answer = await stranger.get(f"{path}?{query}")
+            assert answer.status_code in (200, 400), (path, query)
+            shown = answer.text.replace(query, "")
+            for secret in ("private-path", ids["delivery_id"]):
+                assert secret not in shown, (path, query)
 
 
 async def test_each_right_binds_every_route_that_needs_it(api: ApiFixture, receiver: Receiver) -> None:

@@ -74,6 +74,16 @@ async def test_every_form_of_the_dashboard_is_for_its_own_pages_and_session(oper
     assert (await operator.get("/dashboard/deliveries")).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/dashboard/nothing", "/dashboard/deliveries/", "/portal/nothing", "/portal//x"])
+async def test_where_there_is_no_page_a_browser_gets_one_that_says_so(operator: Visitor, path: str) -> None:
+    missing = await operator.get(path, headers={"Accept": "text/html,*/*"})
+    assert (missing.status_code, missing.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "There is no page at this address." in missing.text
+    assert missing.headers["cache-control"] == "no-store"
+    assert "frame-ancestors 'none'" in missing.headers["content-security-policy"]
+    assert (await operator.get(path)).json() == {"detail": "There is nothing at this path."}
+
+
 @pytest.mark.parametrize(
     "headers",
     [
