@@ -47,6 +47,8 @@ class Surface:
     mode: Callable[[Settings], str]
     """`on`, `off` or `readonly`."""
     frame_ancestors: Callable[[Settings], Sequence[str]] = lambda _: ()
+    form_targets: Callable[[PageRequest], Sequence[str]] = lambda _: ()
+    """Origins that the answers to its forms may redirect to, besides its own."""
     values: Callable[[PageRequest], Mapping[str, Any]] = lambda _: {}
     """What its layout needs besides the page."""
     scheme: Callable[[PageRequest], str] = lambda _: "auto"
@@ -160,7 +162,8 @@ class PageRequest:
             **values,
         )
         ancestors = self.surface.frame_ancestors(settings)
-        headers = page_headers(frame_ancestors=ancestors, referrer=referrer)
+        targets = self.surface.form_targets(self)
+        headers = page_headers(frame_ancestors=ancestors, form_targets=targets, referrer=referrer)
         return Response(html, status, headers, "text/html; charset=utf-8")
 
     def redirect(self, path: str, *, notice: str | None = None) -> Response:

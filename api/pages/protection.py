@@ -21,13 +21,19 @@ FORM_TOKEN = "form_token"  # noqa: S105 - the name of a field
 _SAME_ORIGIN = ("same-origin", "none")
 
 
-def page_headers(*, frame_ancestors: Sequence[str] = (), referrer: str = "same-origin") -> dict[str, str]:
-    """The headers of a page. `frame_ancestors`: origins that may show it in a frame, by default none."""
+def page_headers(
+    *, frame_ancestors: Sequence[str] = (), form_targets: Sequence[str] = (), referrer: str = "same-origin"
+) -> dict[str, str]:
+    """The headers of a page. `frame_ancestors`: origins that may show it in a frame, by default none.
+
+    `form_targets`: origins that the answer to a form may redirect to, besides this one.
+    """
     ancestors = " ".join(frame_ancestors) or "'none'"
+    targets = " ".join(("'self'", *form_targets))
     return {
         "Content-Security-Policy": (
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
-            f"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors {ancestors}"
+            f"connect-src 'self'; form-action {targets}; base-uri 'none'; frame-ancestors {ancestors}"
         ),
         **({} if frame_ancestors else {"X-Frame-Options": "DENY"}),
         "X-Content-Type-Options": "nosniff",

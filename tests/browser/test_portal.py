@@ -11,11 +11,14 @@ from tests.integration.pages.test_portal_sessions import NEEDS, new_link, walk_i
 from tests.support.exchange import Reply
 from tests.support.receiver import Receiver
 
+RETURN_URL = "https://app.example.com/hooks"
+
 
 async def enter(site: Site, *, scripts: bool = True, width: int = 1280) -> Tab:
-    """A tab in the portal, with every right."""
+    """A tab in the portal, with every right; the product's page that it leads back to is there as well."""
     tab = await site.tab(scripts=scripts, width=width)
-    await tab.open(await new_link(site.api))
+    await tab.page.route(RETURN_URL, lambda route: route.fulfill(content_type="text/html", body="<h1>Product</h1>"))
+    await tab.open(await new_link(site.api, return_url=RETURN_URL))
     await tab.page.get_by_role("heading", name="Endpoints").wait_for()
     return tab
 
@@ -83,7 +86,7 @@ async def send_again_by_phone(site: Site, receiver: Receiver) -> None:
     await page.get_by_text("The delivery is being sent again.").wait_for()
     await tab.picture("portal-phone")
     await page.get_by_role("button", name="Leave").click()
-    await page.get_by_text("You have left this page.").wait_for()
+    await page.get_by_role("heading", name="Product").wait_for()
 
 
 async def test_customers_add_mend_recover_and_send_again_alone(site: Site, receiver: Receiver) -> None:

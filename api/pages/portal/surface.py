@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.responses import Response
@@ -42,6 +43,9 @@ NOTICES = {
 """The sentence for each `notice` that a form's redirect names. Other names show nothing."""
 
 
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d+)?(?=[/?#]|$)")
+
+
 def _mode(settings: Settings) -> str:
     return settings.portal
 
@@ -59,6 +63,12 @@ def _values(page: PageRequest) -> Mapping[str, Any]:
     }
 
 
+def _form_targets(page: PageRequest) -> Sequence[str]:
+    """Where *Leave* leads: browsers hold the redirect of a form to the page's policy as well."""
+    found = _ORIGIN.match(page.found.options.get("return_url", "")) if page.found else None
+    return (found.group(),) if found else ()
+
+
 def _scheme(page: PageRequest) -> str:
     """The link's colour scheme, or else the installation's."""
     chosen = page.found.options.get("theme") if page.found else None
@@ -71,6 +81,7 @@ PORTAL = Surface(
     layout="portal/layout.html",
     mode=_mode,
     frame_ancestors=lambda settings: settings.portal_frame_ancestors,
+    form_targets=_form_targets,
     values=_values,
     scheme=_scheme,
 )

@@ -187,6 +187,7 @@ async def test_all_sessions_of_an_organization_end_on_request(api: ApiFixture, c
 async def test_leaving_ends_the_session_and_goes_back_where_the_link_says(api: ApiFixture, visitor: Visitor) -> None:
     page = await visitor.open(await new_link(api, return_url="https://app.example.com/hooks"))
     assert 'href="https://app.example.com/hooks"' in page.text
+    assert "form-action 'self' https://app.example.com; " in page.headers["content-security-policy"]
     left = await visitor.post("/portal/leave", {"form_token": token_of(page.text)})
     assert left.headers["location"] == "https://app.example.com/hooks"
     assert not await is_in(visitor)
