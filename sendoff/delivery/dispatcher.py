@@ -64,7 +64,7 @@ class Dispatcher:
             # A delivery that this process has sent but not recorded must not be sent again, even if its lease ended.
             ids = [delivery_id for delivery_id in batch if delivery_id not in self._unrecorded]
             quotas = self.admission.quotas(len(ids), self._now())
-            self.admission.reserve(len(ids))  # here already: others that waited for slots see them taken
+            self.admission.begin_claim(len(ids))  # here already: others that waited for slots see them taken
             claim_some = partial(claim, self._context, ids, quotas=quotas)
             # In a task of its own: what a cancelled caller had claimed would wait for its lease to end.
             submitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -156,7 +156,7 @@ class Dispatcher:
 
     async def _claim(self, claim_some: Callable[[], Awaitable[Claims]], most: int) -> Claims:
         """Claim at most `most` deliveries, and start or queue them."""
-        self.admission.reserve(most)
+        self.admission.begin_claim(most)
         claims, started = await self._claim_reserved(claim_some, most)
         self._spawn(started)
         return claims
@@ -170,7 +170,7 @@ class Dispatcher:
             claims = await claim_some()
             return claims, await self._schedule(claims, start_by=claimed_since + self._start_within)
         finally:
-            self.admission.reserve(-most)
+            self.admission.end_claim(most)
             self._freed.set()
 
     async def _schedule(self, claims: Claims, *, start_by: float) -> list[Ticket[Claim]]:

@@ -39,13 +39,13 @@ ONE_RESERVED_IN = 5
 """One slot in this many is reserved for fast endpoints, and one place in this many of each target. A higher number
 leaves fast endpoints less while many others hang."""
 
-PREFETCH_PER_LIMIT = 2
-"""A fast endpoint may have this many times its concurrency limit queued: a few dozen milliseconds' worth, which saves
+PREFETCH_PER_CAP = 2
+"""A fast endpoint may have this many times its cap queued in memory: a few dozen milliseconds' worth, which saves
 claims. More, and a worker that stops has more to release."""
 
-PREFETCH_MAX_SECONDS = 2.0
-"""Seconds after which a queued delivery is given back: its endpoint is slower than it seemed. Longer, and another
-worker that could send it finds it later."""
+MAX_QUEUED_SECONDS = 2.0
+"""Seconds that a delivery may be queued in memory before it is evicted: its endpoint is slower than it seemed, or slow.
+Longer, and another worker that could send it finds it later."""
 
 PROBES_PER_SECOND = 200
 """Probes per second while none is outstanding. More start together, and then time out together."""
@@ -70,7 +70,7 @@ def most_due(endpoint_cap: int, *, slots: int, endpoints: int = 1) -> int:
 
     It is what a worker takes of a fast endpoint or, of many `endpoints`, its share of a worker's `slots`.
     """
-    return max(1, min(endpoint_cap * (1 + PREFETCH_PER_LIMIT), slots // max(1, endpoints)))
+    return max(1, min(endpoint_cap * (1 + PREFETCH_PER_CAP), slots // max(1, endpoints)))
 
 
 class Responsiveness(Enum):
@@ -99,18 +99,18 @@ class Responsiveness(Enum):
 class Quotas:
     """How many deliveries of an endpoint a claim may take: by endpoint in `known`, and `default` for all others.
 
-    Of those others, endpoints that failed last, were never tried, or have a rate limit or a cap of their own get at
-    most `unproven`.
+    Of those others, the restricted ones get at most `restricted`: endpoints that failed last, were never tried, or have
+    a rate limit or a cap of their own (`UNNAMED_QUOTA` in store/hot/rows.py).
     """
 
     known: Mapping[str, int]
     default: int
-    unproven: int = sys.maxsize
+    restricted: int = sys.maxsize
 
     @property
     def allow_one(self) -> bool:
         """Whether every endpoint may get a delivery."""
-        return self.default >= 1 and self.unproven >= 1 and all(quota >= 1 for quota in self.known.values())
+        return self.default >= 1 and self.restricted >= 1 and all(quota >= 1 for quota in self.known.values())
 
 
 UNLIMITED = Quotas({}, default=sys.maxsize)
@@ -235,11 +235,11 @@ class Admission(Generic[T]):
         self._waiting_lists: dict[Responsiveness, dict[_Endpoint[T], None]] = {one: {} for one in Responsiveness}
         # With 5, hundreds of endpoints that time out after ten seconds settle at ten probes a second. With 50, a few
         # hundred endpoints that are new to this process are tried within seconds.
-        unproven = _Probes(spread=5)
+        not_known_to_answer = _Probes(spread=5)
         self._probes = {
             Responsiveness.UNKNOWN: _Probes(spread=50),
-            Responsiveness.UNTRIED: unproven,
-            Responsiveness.UNRESPONSIVE: unproven,
+            Responsiveness.UNTRIED: not_known_to_answer,
+            Responsiveness.UNRESPONSIVE: not_known_to_answer,
         }
         # Attempts in slots, for less and for more than FAST_WITHIN_SECONDS; the one that started first is first.
         self._fresh: dict[Ticket[T], None] = {}
@@ -248,13 +248,13 @@ class Admission(Generic[T]):
         self._taken = 0  # slots, by what started and by what is queued
         self._not_fast = 0  # those of them that are taken for endpoints which are not fast
         self._slow = 0
-        self._reserved = 0
+        self._claiming = 0  # slots that claims under way may fill
         self._unrecorded = 0
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is claimed, queued, under way or unrecorded."""
-        return not (self._taken or self._slow or self._reserved or self._unrecorded)
+        return not (self._taken or self._slow or self._claiming or self._unrecorded)
 
     @property
     def has_queued(self) -> bool:
@@ -293,9 +293,9 @@ class Admission(Generic[T]):
     def free(self, now: float) -> int:
         """How many deliveries can be claimed at this moment, for any endpoints."""
         self._age(now)
-        unreserved = self._slots - (self._taken - self._not_fast) - min(self._not_fast, _unreserved(self._slots))
-        free = min(unreserved, 2 * self._slots - self._taken - self._slow)
-        return max(0, free - self._reserved - self._unrecorded)
+        free_slots = self._slots - (self._taken - self._not_fast) - min(self._not_fast, _unreserved(self._slots))
+        free = min(free_slots, 2 * self._slots - self._taken - self._slow)
+        return max(0, free - self._claiming - self._unrecorded)
 
     def claim_limit(self, now: float, *, is_bulk: bool = False) -> int:
         """How many deliveries to claim at once, whatever their endpoints are; of a bulk only half as many as are free.
@@ -305,9 +305,13 @@ class Admission(Generic[T]):
         free = self.free(now)
         return min((free + 1) // 2 if is_bulk else free, CLAIM_BATCH_LIMIT, _unreserved(self._slots))
 
-    def reserve(self, count: int) -> None:
-        """Keep slots for a claim that begins; with a negative number, give them back after it."""
-        self._reserved += count
+    def begin_claim(self, count: int) -> None:
+        """Keep slots for a claim of at most `count` deliveries, until `end_claim`."""
+        self._claiming += count
+
+    def end_claim(self, count: int) -> None:
+        """The claim is over, and what it brought has been offered: the slots that were kept for it are free."""
+        self._claiming -= count
 
     def quotas(self, count: int, now: float) -> Quotas:
         """How many deliveries of which endpoint a claim of `count` may take. The others become held."""
@@ -315,7 +319,7 @@ class Admission(Generic[T]):
         free_for_not_fast = self._free_for_not_fast()
         fits = free_for_not_fast >= count
         default = self._cap(None) if fits and self._probes_wanted(Responsiveness.UNKNOWN) > 0 else 0
-        unproven = int(fits and self._probes_wanted(Responsiveness.UNTRIED) >= count)
+        restricted = int(fits and self._probes_wanted(Responsiveness.UNTRIED) >= count)
         known: dict[str, int] = {}
         for endpoint in list(self._busy):
             claimable = self._claimable(endpoint, now)
@@ -324,9 +328,9 @@ class Admission(Generic[T]):
                 free_for_not_fast -= claimable
             if claimable and endpoint.is_idle:  # only its rate limit kept it here, and it has a token again
                 del self._busy[endpoint]
-            elif min(claimable, default, unproven) < count:  # else the claim's own size bounds it enough
+            elif min(claimable, default, restricted) < count:  # else the claim is too small to exceed it
                 known[endpoint.facts.id] = claimable
-        return Quotas(known, default=default, unproven=unproven)
+        return Quotas(known, default=default, restricted=restricted)
 
     def allocate(self, endpoint_ids: Iterable[str], now: float) -> dict[str, int]:
         """How many held deliveries of which of these endpoints to claim together.
@@ -338,14 +342,14 @@ class Admission(Generic[T]):
         for one in self._probes:
             more = self._probes_wanted(one)
             is_enough = 2 * more >= self._most_probes or one is Responsiveness.UNKNOWN
-            probes[one] = more if is_enough else 0  # rather some at once, and less often
+            probes[one] = more if is_enough else 0  # a few probes in one claim cost less than a claim for each
         probes[None] = min(probes.values())  # of endpoints that were not seeded yet
         wanted: dict[str, tuple[int, bool]] = {}
         for endpoint_id in endpoint_ids if free else ():
             endpoint = self._endpoints.get(endpoint_id)
             kind = None if endpoint is None else endpoint.responsiveness
             if probes.get(kind, 1) <= 0:
-                continue  # of those that hang there may be hundreds, every time
+                continue  # skipped early: hundreds of hanging endpoints pass here at each round
             claimable = 1 if endpoint is None else self._claimable(endpoint, now)
             if kind in probes:
                 claimable = min(claimable, probes[kind])
@@ -353,10 +357,10 @@ class Admission(Generic[T]):
             if claimable:
                 wanted[endpoint_id] = claimable, kind is Responsiveness.FAST
         quotas: Counter[str] = Counter()
-        for most in (max(1, free // max(1, len(wanted))), free):
+        for at_most in (max(1, free // max(1, len(wanted))), free):
             for endpoint_id, (claimable, is_fast) in wanted.items():
                 room = free if is_fast else min(free, free_for_not_fast)
-                given = min(claimable - quotas[endpoint_id], most, room)
+                given = min(claimable - quotas[endpoint_id], at_most, room)
                 if given > 0:
                     quotas[endpoint_id] += given
                     free -= given
@@ -414,7 +418,7 @@ class Admission(Generic[T]):
         self._age(now)
         evicted: list[Ticket[T]] = []
         if now >= self._evict_at:
-            self._evict_at = now + PREFETCH_MAX_SECONDS / 4
+            self._evict_at = now + MAX_QUEUED_SECONDS / 4
             evicted = self._evict(now)
         return self._start_waiting_lists(now), evicted
 
@@ -513,7 +517,7 @@ class Admission(Generic[T]):
         # What waits here is in flight for the database, which holds a cap of the endpoint's own over all workers.
         is_capped = endpoint.facts.max_in_flight is not None
         prefetches = endpoint.is_fast and endpoint.bucket is None and not is_capped
-        prefetched = PREFETCH_PER_LIMIT * self._cap(endpoint) if prefetches else 0
+        prefetched = PREFETCH_PER_CAP * self._cap(endpoint) if prefetches else 0
         return self._room(endpoint, now, queued=len(endpoint.queue), prefetched=prefetched)
 
     def _may_start(self, endpoint: _Endpoint[T], now: float) -> bool:
@@ -640,7 +644,7 @@ class Admission(Generic[T]):
         evicted: list[Ticket[T]] = []
         for endpoint in [endpoint for endpoint in self._busy if endpoint.queue]:
             waits_for_probe = endpoint.responsiveness in self._probes and not endpoint.in_flight
-            patience = float("inf") if waits_for_probe else PREFETCH_MAX_SECONDS
+            patience = float("inf") if waits_for_probe else MAX_QUEUED_SECONDS
             while endpoint.queue and now >= min(endpoint.queue[0].start_by, endpoint.queue[0].queued_at + patience):
                 evicted.append(endpoint.queue.popleft())
                 self._take(endpoint, -1)

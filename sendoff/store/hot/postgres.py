@@ -158,7 +158,7 @@ _CLAIM_DUE = f"""
         SELECT d.id, d.taken_over, row_number() OVER (PARTITION BY d.endpoint_id ORDER BY {TURN}) - COALESCE(
             (SELECT r.quota FROM unnest($2::uuid[], $3::int[]) AS r(endpoint_id, quota)
              WHERE r.endpoint_id = d.endpoint_id),
-            {UNNAMED_QUOTA.format(default="$4::int", unproven="$8::int", endpoint_id="d.endpoint_id")},
+            {UNNAMED_QUOTA.format(default="$4::int", restricted="$8::int", endpoint_id="d.endpoint_id")},
             $4::int
         ) AS excess
         FROM due AS d
@@ -455,8 +455,8 @@ class PostgresHotStore:
             return read_claims(await self._direct.fetch(_CLAIM_ONE, ids[0], lease_token, until, now))
         known = (list(quotas.known), list(quotas.known.values()))
         default = min(quotas.default, len(ids))
-        unproven = min(quotas.unproven, default)
-        arguments = (list(ids), *known, default, lease_token, now, until, unproven)
+        restricted = min(quotas.restricted, default)
+        arguments = (list(ids), *known, default, lease_token, now, until, restricted)
         return read_claims(await self._direct.fetch(_CLAIM_DUE, *arguments))
 
     @timed("claim")

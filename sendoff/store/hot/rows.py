@@ -216,7 +216,7 @@ their deliveries wait for as long after the clock was set back."""
 UNNAMED_QUOTA = """(
     SELECT CASE WHEN p.state = 'active' AND (p.consecutive_failures > 0 OR p.last_success_at IS NULL
         OR p.rate_limit IS NOT NULL OR p.operator_rate_limit IS NOT NULL OR p.max_in_flight IS NOT NULL)
-        THEN {unproven} ELSE {default} END
+        THEN {restricted} ELSE {default} END
     FROM endpoints p WHERE p.id = {endpoint_id}
 )"""
 """SQL for the quota of an endpoint that a claim does not name. Deliveries for endpoints that are not active need no

@@ -112,7 +112,7 @@ _CLAIM_DUE = f"""
         SELECT d.id AS due_id, row_number() OVER (PARTITION BY d.endpoint_id ORDER BY {TURN}) <= COALESCE(
             (SELECT json_extract(r.value, '$[1]') FROM json_each(:quotas) AS r
              WHERE json_extract(r.value, '$[0]') = d.endpoint_id),
-            {UNNAMED_QUOTA.format(default=":default", unproven=":unproven", endpoint_id="d.endpoint_id")},
+            {UNNAMED_QUOTA.format(default=":default", restricted=":restricted", endpoint_id="d.endpoint_id")},
             :default
         ) AS fits
         FROM deliveries AS d
@@ -263,7 +263,7 @@ class SqliteHotStore:
             "ids": json_text(list(ids)),
             "quotas": json_text(list(quotas.known.items())),
             "default": min(quotas.default, len(ids)),
-            "unproven": min(quotas.unproven, quotas.default, len(ids)),
+            "restricted": min(quotas.restricted, quotas.default, len(ids)),
             "lease_token": lease_token,
             "now": time_text(now),
             "until": time_text(until),

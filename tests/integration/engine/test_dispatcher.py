@@ -86,7 +86,7 @@ async def test_a_worker_whose_unrecorded_delivery_another_worker_held_goes_on_re
         dispatcher, event = await submit_one(app, receiver)
         await receiver.wait_for(1, "/hook")
         app.clock.advance(app.context.settings.lease_seconds + 1)
-        elsewhere = await claim(app.context, event.delivery_ids, quotas=Quotas({}, default=0, unproven=0))
+        elsewhere = await claim(app.context, event.delivery_ids, quotas=Quotas({}, default=0, restricted=0))
         dispatcher.backlog_available(elsewhere.held_endpoint_ids)
         await eventually(lambda: any(claims.to_send for claims in held_claims), what="a claim of what is held")
         database_is_back.set()

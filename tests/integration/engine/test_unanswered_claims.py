@@ -45,7 +45,7 @@ async def test_deliveries_claimed_without_an_answer_are_due_again_at_once(
             raise Unavailable("The database cannot be reached; try again in a moment.")
 
         if is_held:
-            await claim(app.context, ids[1:], quotas=Quotas({}, default=0, unproven=0))
+            await claim(app.context, ids[1:], quotas=Quotas({}, default=0, restricted=0))
         with monkeypatch.context() as patched:
             patched.setattr(hot, name, lost)
             with pytest.raises(Unavailable):

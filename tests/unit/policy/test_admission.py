@@ -10,8 +10,8 @@ from sendoff.policy.delivery import admission as admission_module
 from sendoff.policy.delivery.admission import (
     FAST_WITHIN_SECONDS,
     FEW_PROBES_ONE_IN,
-    PREFETCH_MAX_SECONDS,
-    PREFETCH_PER_LIMIT,
+    MAX_QUEUED_SECONDS,
+    PREFETCH_PER_CAP,
     PROBES_PER_SECOND,
     PROBES_QUEUED,
     SLOW_AFTER_SECONDS,
@@ -176,7 +176,7 @@ def test_requests_that_hang_do_not_count_while_the_endpoint_answers_others() -> 
     worker.under_way.reverse()
     assert worker.finish("a") == ["a"]
     assert [worker.offer("a") for _ in range(4)] == [START] * 3 + [QUEUED]  # its whole cap, and the three that hang
-    assert worker.claimable("a") == 4 * PREFETCH_PER_LIMIT - 1
+    assert worker.claimable("a") == 4 * PREFETCH_PER_CAP - 1
 
 
 def test_an_attempt_that_times_out_does_not_stop_an_endpoint_that_answers_others() -> None:
@@ -370,9 +370,9 @@ def test_a_finished_attempt_keeps_its_slot_until_it_is_recorded() -> None:
 
 def test_a_claim_keeps_slots_reserved() -> None:
     worker = Worker(slots=10)
-    worker.admission.reserve(4)
+    worker.admission.begin_claim(4)
     assert (worker.free, worker.admission.claim_limit(0), worker.admission.is_idle) == (6, 6, False)
-    worker.admission.reserve(-4)
+    worker.admission.end_claim(4)
     assert (worker.free, worker.admission.claim_limit(0)) == (10, 8)  # two are for fast endpoints alone
 
 
@@ -381,7 +381,7 @@ def test_fast_endpoints_prefetch_until_they_are_late() -> None:
     worker.make_fast("a")
     for _ in range(7):
         worker.offer("a")
-    assert worker.claimable("a") == 5 * (1 + PREFETCH_PER_LIMIT) - 7
+    assert worker.claimable("a") == 5 * (1 + PREFETCH_PER_CAP) - 7
     worker.advance(FAST_WITHIN_SECONDS)
     assert worker.claimable("a") == 0
     worker.finish("a", answered=True)
@@ -393,10 +393,10 @@ def test_deliveries_queued_too_long_are_evicted() -> None:
     worker = Worker(cap=1)
     worker.make_fast("a")
     assert [worker.offer("a") for _ in range(2)] == [START, QUEUED]
-    worker.now += PREFETCH_MAX_SECONDS / 2
+    worker.now += MAX_QUEUED_SECONDS / 2
     assert worker.offer("a") is QUEUED
     assert worker.evict() == []
-    worker.now += PREFETCH_MAX_SECONDS / 2
+    worker.now += MAX_QUEUED_SECONDS / 2
     assert len(worker.evict()) == 1
     assert [len(worker.admission.evict_all()) for _ in range(2)] == [1, 0]
     assert worker.finish("a") == []
@@ -572,7 +572,7 @@ def test_requests_count_for_the_target_that_they_were_sent_to() -> None:
 
 def test_quotas_name_busy_endpoints_and_bound_all_others() -> None:
     worker = Worker(slots=1_000, cap=5)
-    assert worker.admission.quotas(10, 0) == Quotas({}, default=5, unproven=1)
+    assert worker.admission.quotas(10, 0) == Quotas({}, default=5, restricted=1)
     worker.make_fast("fast")
     for _ in range(2):
         worker.offer("fast")
@@ -585,12 +585,12 @@ def test_a_claim_takes_no_endpoints_that_are_not_named_when_they_may_not_find_ro
     worker = Worker(slots=1_000, cap=50)
     while worker.offer(f"hung{len(worker.under_way)}", responsiveness=UNTRIED) is START:
         pass
-    assert worker.admission.quotas(PROBES_QUEUED, 0).unproven == 0
-    assert worker.admission.quotas(1, 0).unproven == 1
+    assert worker.admission.quotas(PROBES_QUEUED, 0).restricted == 0
+    assert worker.admission.quotas(1, 0).restricted == 1
     for number in range(PROBES_QUEUED):
         worker.offer(f"waiting{number}", responsiveness=UNTRIED)
     quotas = worker.admission.quotas(1, 0)
-    assert (quotas.unproven, quotas.default) == (0, 50)
+    assert (quotas.restricted, quotas.default) == (0, 50)
     assert quotas.known.keys() >= {"hung0", "waiting0"}
 
 

@@ -10,8 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from sendoff.policy.delivery.admission import (
     ONE_RESERVED_IN,
-    PREFETCH_MAX_SECONDS,
-    PREFETCH_PER_LIMIT,
+    MAX_QUEUED_SECONDS,
+    PREFETCH_PER_CAP,
     SLOW_AFTER_SECONDS,
     Admission,
     EndpointFacts,
@@ -63,8 +63,8 @@ class AdmissionMachine(RuleBasedStateMachine):
         taken: list[str] = []
         for name, count in Counter(chosen).items():
             facts = ENDPOINTS[name]
-            is_unproven = facts.responsiveness is not Responsiveness.UNKNOWN or facts.rate_limit is not None
-            default = min(quotas.default, quotas.unproven) if is_unproven else quotas.default
+            is_restricted = facts.responsiveness is not Responsiveness.UNKNOWN or facts.rate_limit is not None
+            default = min(quotas.default, quotas.restricted) if is_restricted else quotas.default
             taken += [name] * min(count, quotas.known.get(name, default))
         self.offer(taken)
 
@@ -76,13 +76,13 @@ class AdmissionMachine(RuleBasedStateMachine):
         self.offer([name for name, quota in quotas.items() for _ in range(quota)])
 
     def offer(self, chosen: list[str]) -> None:
-        self.admission.reserve(len(chosen))
+        self.admission.begin_claim(len(chosen))
         for name in chosen:
             ticket = Ticket(name, self.now + START_WITHIN)
             self.queued.append(ticket)
             if self.admission.offer(ticket, ENDPOINTS[name], self.now):
                 self.start([ticket])
-        self.admission.reserve(-len(chosen))
+        self.admission.end_claim(len(chosen))
 
     def start(self, tickets: list[Ticket[str]]) -> None:
         for ticket in tickets:
@@ -112,7 +112,7 @@ class AdmissionMachine(RuleBasedStateMachine):
         started, evicted = self.admission.tick(self.now)
         for ticket in evicted:
             waited = self.now - ticket.queued_at
-            assert waited >= PREFETCH_MAX_SECONDS or self.now >= ticket.start_by, waited
+            assert waited >= MAX_QUEUED_SECONDS or self.now >= ticket.start_by, waited
             self.queued.remove(ticket)
         self.start(started)
 
@@ -151,7 +151,7 @@ class AdmissionMachine(RuleBasedStateMachine):
             started = [at for ticket, at in self.under_way.items() if ticket.item == name]
             assert sum(self.now - at < SLOW_AFTER_SECONDS for at in started) <= cap
             assert len(started) <= (cap if facts.max_in_flight else 2 * cap)
-            assert sum(ticket.item == name for ticket in self.queued) <= cap * (1 + PREFETCH_PER_LIMIT)
+            assert sum(ticket.item == name for ticket in self.queued) <= cap * (1 + PREFETCH_PER_CAP)
 
     @invariant()
     def targets_hold_over_all_workers(self) -> None:
