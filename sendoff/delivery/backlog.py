@@ -13,7 +13,8 @@ import structlog
 
 from sendoff.clock import seconds_to_next
 from sendoff.context import Context
-from sendoff.delivery.pipeline import Claim, Claims, claim_held
+from sendoff.delivery.claims import Claim, Claims
+from sendoff.delivery.pipeline import claim_held
 from sendoff.errors import Unavailable
 from sendoff.policy.delivery.admission import Admission, Responsiveness
 from sendoff.policy.delivery.replay_feed import SPREAD_SECONDS
@@ -50,8 +51,8 @@ class BacklogClaimer:
         self._admission = admission
         self._claim = claim
         self._wait_for_slot = wait_for_slot
-        self._pending_endpoints: dict[str, None] = {}  # the next one first
-        self._priority_endpoints: set[str] = set()
+        self._with_held: dict[str, None] = {}  # the next one first
+        self._freed: set[str] = set()
         self._replayed_until: dict[str, float] = {}
         """Until when held deliveries of which endpoints fall due that a replay fed."""
         self._wakeup = asyncio.Event()
@@ -62,12 +63,12 @@ class BacklogClaimer:
     @property
     def is_idle(self) -> bool:
         """Whether no endpoint is known to have held deliveries."""
-        return not self._pending_endpoints
+        return not self._with_held
 
     def add_endpoints(self, endpoint_ids: Iterable[str]) -> None:
         """Note that these endpoints may have held deliveries."""
         for endpoint_id in endpoint_ids:
-            self._pending_endpoints.setdefault(endpoint_id)
+            self._with_held.setdefault(endpoint_id)
             self.capacity_freed(endpoint_id)
 
     def watch_replays(self, endpoint_ids: Iterable[str]) -> None:
@@ -78,8 +79,8 @@ class BacklogClaimer:
 
     def capacity_freed(self, endpoint_id: str) -> None:
         """This endpoint may have capacity."""
-        if endpoint_id in self._pending_endpoints:
-            self._priority_endpoints.add(endpoint_id)
+        if endpoint_id in self._with_held:
+            self._freed.add(endpoint_id)
             self._wakeup.set()
 
     def wake(self) -> None:
@@ -108,7 +109,7 @@ class BacklogClaimer:
             except Exception:
                 _log.exception("backlog_claim_failed")
                 await asyncio.sleep(SEARCH_SECONDS)
-            if self._pending_endpoints:
+            if self._with_held:
                 await self._wait_for_slot()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._seconds_to_next_round()):
@@ -118,8 +119,8 @@ class BacklogClaimer:
     def _add_replayed(self, now: float) -> None:
         """Consider the endpoints that replays feed in this round, without waking up at once for another one."""
         for endpoint_id in self._replayed_until:
-            self._pending_endpoints.setdefault(endpoint_id)
-        self._priority_endpoints |= self._replayed_until.keys()
+            self._with_held.setdefault(endpoint_id)
+        self._freed |= self._replayed_until.keys()
         self._replayed_until = {one: until for one, until in self._replayed_until.items() if until > now}
 
     async def _find_endpoints(self) -> None:
@@ -128,18 +129,18 @@ class BacklogClaimer:
         async with self._context.database.look() as tx:
             found = await deliveries.find_endpoints_with_held(tx)
         for one in found:
-            self._pending_endpoints.setdefault(one.id)
+            self._with_held.setdefault(one.id)
             responsiveness = Responsiveness.by_database(one.consecutive_failures, has_succeeded=one.has_succeeded)
             self._admission.seed(one.id, responsiveness)
 
     async def _claim_round(self) -> None:
-        priority, self._priority_endpoints = self._priority_endpoints, set()
-        pending = dict.fromkeys(islice(self._pending_endpoints, _ENDPOINTS_AT_ONCE))
-        chosen = pending | dict.fromkeys(priority & self._pending_endpoints.keys())
+        freed, self._freed = self._freed, set()
+        first = dict.fromkeys(islice(self._with_held, _ENDPOINTS_AT_ONCE))
+        chosen = first | dict.fromkeys(freed & self._with_held.keys())
         quotas = self._admission.allocate(chosen, self._context.clock.monotonic())
         for endpoint_id in chosen:  # before the claim, which does not see deliveries that are held from now on
-            del self._pending_endpoints[endpoint_id]
-        self._pending_endpoints |= dict.fromkeys(endpoint_id for endpoint_id in chosen if endpoint_id not in quotas)
+            del self._with_held[endpoint_id]
+        self._with_held |= dict.fromkeys(endpoint_id for endpoint_id in chosen if endpoint_id not in quotas)
         if not quotas:
             return
         with_more = list(quotas)
@@ -151,7 +152,7 @@ class BacklogClaimer:
             self.add_endpoints(with_more)
 
     def _seconds_to_next_round(self) -> float:
-        soonest = self._admission.seconds_to_token(self._pending_endpoints, self._context.clock.monotonic())
+        soonest = self._admission.seconds_to_token(self._with_held, self._context.clock.monotonic())
         to_poll = max(0.0, self._poll_at - asyncio.get_running_loop().time())
         if self._replayed_until:
             to_poll = min(to_poll, REPLAY_SECONDS)

@@ -16,7 +16,8 @@ import structlog
 
 from sendoff.context import Context
 from sendoff.delivery.backlog import TICK_SECONDS, BacklogClaimer
-from sendoff.delivery.pipeline import Claim, Claims, FinishedAttempt, claim, deliver, release, timeout_of
+from sendoff.delivery.claims import Claim, Claims
+from sendoff.delivery.pipeline import FinishedAttempt, claim, deliver, release, timeout_of
 from sendoff.delivery.record import Recorder
 from sendoff.errors import Unavailable
 from sendoff.policy.delivery.admission import Admission, EndpointFacts, Responsiveness, Ticket
@@ -64,7 +65,7 @@ class Dispatcher:
             # A delivery that this process has sent but not recorded must not be sent again, even if its lease ended.
             ids = [delivery_id for delivery_id in batch if delivery_id not in self._unrecorded]
             quotas = self.admission.quotas(len(ids), self._now())
-            self.admission.begin_claim(len(ids))  # here already: others that waited for slots see them taken
+            self.admission.begin_claim(len(ids))  # here already: others that wait for slots must not count on them
             claim_some = partial(claim, self._context, ids, quotas=quotas)
             # In a task of its own: what a cancelled caller had claimed would wait for its lease to end.
             submitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -135,11 +136,11 @@ class Dispatcher:
         task.add_done_callback(self._background.discard)
 
     async def _claim_submitted(
-        self, claim_some: Callable[[], Awaitable[Claims]], most: int, submitted: asyncio.Future[None]
+        self, claim_some: Callable[[], Awaitable[Claims]], at_most: int, submitted: asyncio.Future[None]
     ) -> None:
-        """Claim for a caller that waits for `submitted`; an attempt that starts alone is made by the same task."""
+        """Claim for a caller that waits for `submitted`. An attempt that starts alone needs no other task."""
         try:
-            _, started = await self._claim_reserved(claim_some, most)
+            _, started = await self._claim_into_slots(claim_some, at_most)
         except Exception as error:
             if not submitted.done():
                 submitted.set_exception(error)
@@ -149,32 +150,32 @@ class Dispatcher:
         task = asyncio.current_task()
         if len(started) != 1 or task is None:
             self._spawn(started)
-        elif not self._give_back_if_unrecorded(started[0]):
+        elif not self._release_if_unrecorded(started[0]):
             self._background.discard(task)
             self._note_under_way(task, started[0])
             await self._run(started[0])
 
-    async def _claim(self, claim_some: Callable[[], Awaitable[Claims]], most: int) -> Claims:
-        """Claim at most `most` deliveries, and start or queue them."""
-        self.admission.begin_claim(most)
-        claims, started = await self._claim_reserved(claim_some, most)
+    async def _claim(self, claim_some: Callable[[], Awaitable[Claims]], at_most: int) -> Claims:
+        """Claim at most `at_most` deliveries, and start or queue them."""
+        self.admission.begin_claim(at_most)
+        claims, started = await self._claim_into_slots(claim_some, at_most)
         self._spawn(started)
         return claims
 
-    async def _claim_reserved(
-        self, claim_some: Callable[[], Awaitable[Claims]], most: int
+    async def _claim_into_slots(
+        self, claim_some: Callable[[], Awaitable[Claims]], at_most: int
     ) -> tuple[Claims, list[Ticket[Claim]]]:
-        """Claim for slots that are reserved; the caller makes the attempts that start, before it waits for anything."""
+        """Claim after `begin_claim`; the caller makes the attempts that start, before it waits for anything."""
         claimed_since = self._now()
         try:
             claims = await claim_some()
             return claims, await self._schedule(claims, start_by=claimed_since + self._start_within)
         finally:
-            self.admission.end_claim(most)
+            self.admission.end_claim(at_most)
             self._freed.set()
 
     async def _schedule(self, claims: Claims, *, start_by: float) -> list[Ticket[Claim]]:
-        """Offer the claims to admission; return what starts. If it is too late to start any, give all back."""
+        """Offer the claims to admission; return what starts. If it is too late to start any, release all."""
         self._backlog.add_endpoints(claims.held_endpoint_ids)
         if self._stopping or self._now() > start_by:
             await self._release(claims.to_send, held=False)
@@ -203,11 +204,11 @@ class Dispatcher:
 
     def _spawn(self, tickets: Iterable[Ticket[Claim]]) -> None:
         for ticket in tickets:
-            if not self._give_back_if_unrecorded(ticket):
+            if not self._release_if_unrecorded(ticket):
                 self._note_under_way(asyncio.create_task(self._run(ticket)), ticket)
 
-    def _give_back_if_unrecorded(self, ticket: Ticket[Claim]) -> bool:
-        """Give the delivery back if this process has sent it before and not recorded that yet; return whether so."""
+    def _release_if_unrecorded(self, ticket: Ticket[Claim]) -> bool:
+        """Release the delivery if this process has sent it before and not recorded that yet; return whether so."""
         if ticket.item.delivery.id not in self._unrecorded:
             return False
         # The lease of its attempt under way ended, another worker held it, and it was claimed from the backlog.
@@ -222,7 +223,7 @@ class Dispatcher:
         task.add_done_callback(self._under_way.pop)
 
     async def _release(self, claims: Sequence[Claim], *, held: bool) -> None:
-        """Give claims back unsent. If the database is away, they are due again when their leases end."""
+        """Release claims unsent. If the database is away, they are due again when their leases end."""
         if not claims:
             return
         try:

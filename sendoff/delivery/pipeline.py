@@ -1,8 +1,9 @@
 """The steps of a delivery: claim, prepare, exchange, classify; `record.py` has the fifth, record.
 
-Failures are handled by whose they are. Ours (a name server or this host failed): recorded without counting an attempt,
-and scheduled again soon. The receiver's, its URL included: counted, and scheduled again by its schedule. The database's
-(it cannot be reached): recording is tried again for as long as it takes, and the request is not sent a second time.
+Failures are handled by where they happen. Local ones (a name server or this host failed) are recorded without counting
+an attempt, and the delivery is scheduled again soon. The receiver's, its URL included, are counted, and it is scheduled
+again by its schedule. While the database cannot be reached, recording is tried again for as long as it takes, and the
+request is not sent a second time.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import structlog
 
 from sendoff.authorization.requests import SignedRequest, open_credentials, open_secrets, send_signed, sign_request
 from sendoff.context import Context
+from sendoff.delivery.claims import Claim, Claims
 from sendoff.delivery.endpoint_bounds import hold_to_bounds
 from sendoff.dialects.base import EventData
 from sendoff.endpoint_health.draining import dead_letter_claimed
@@ -36,10 +38,9 @@ from sendoff.policy.delivery.retry import DeadLettered, Retry
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.recovery.ordering import enter_line
 from sendoff.recovery.unanswered_claims import UnansweredClaims
-from sendoff.store.hot.rows import ClaimedDelivery, ClaimedRow, ClaimResult
+from sendoff.store.hot.rows import ClaimedRow, ClaimResult
 from sendoff.store.queries.endpoints import Destination
 from sendoff.store.queries.traffic import deliveries
-from sendoff.store.queries.traffic.events import EventContent
 from sendoff.wire.errors import RefusedAddress, WireError
 from sendoff.wire.http.message import Response
 
@@ -54,32 +55,6 @@ _STATES = {Delivered: DeliveryState.DELIVERED, Retry: DeliveryState.PENDING, Dea
 
 class _LeaseEnded(SendoffError):
     """The lease ended before the request was sent."""
-
-
-@dataclass(slots=True)
-class Claim:
-    """A delivery that this process owns until its lease ends, with everything needed to send it."""
-
-    delivery: ClaimedDelivery
-    lease_token: str
-    leased_until: datetime
-    event: EventContent
-    endpoint: Destination
-    trace_context: str | None = None
-    """Of the span that the attempt belongs under (`observability/tracing.py`); None if none is known."""
-
-    @property
-    def attempt_number(self) -> int:
-        """The number of the attempt that this claim is for."""
-        return self.delivery.attempt_count + 1
-
-
-@dataclass(slots=True)
-class Claims:
-    """What a claim brought: deliveries to send, and the endpoints of those that are held."""
-
-    to_send: list[Claim]
-    held_endpoint_ids: set[str]
 
 
 @dataclass(slots=True)
@@ -230,14 +205,14 @@ def classify(response: Response | None, failure: Exception | None, *, now: datet
     if response is not None:
         return classify_response(response.status, response.headers, now)
     if isinstance(failure, (RefusedAddress, UnsafeUrl)):
-        return classify_error(REJECTED_ADDRESS, str(failure), ours=False)
+        return classify_error(REJECTED_ADDRESS, str(failure), is_local=False)
     if isinstance(failure, WireError):
-        return classify_error(failure.name, str(failure), ours=failure.ours)
-    return classify_error("not_prepared", str(failure), ours=True)
+        return classify_error(failure.name, str(failure), is_local=failure.is_local)
+    return classify_error("not_prepared", str(failure), is_local=True)
 
 
 async def release(context: Context, claims: Sequence[Claim], *, held: bool = False) -> None:
-    """Give claims back unsent, due at once or, if `held`, behind their endpoint's quota; no attempt is counted."""
+    """Release claims unsent: due at once or, if `held`, behind their endpoint's quota; no attempt is counted."""
     by_lease: dict[str, list[str]] = {}
     for claimed in claims:
         by_lease.setdefault(claimed.lease_token, []).append(claimed.delivery.id)
@@ -255,7 +230,7 @@ async def _claim_under_new_lease(context: Context, claim_some: Callable[..., Awa
         result = await claim_some(lease_token=lease_token, until=until)
         rows = await _leave_out_unsendable(context, result, lease_token)
         claims = [
-            Claim(row.delivery, lease_token, until, row.event, row.endpoint, _trace_context(context, row, began_at))
+            Claim(row.delivery, lease_token, until, row.event, row.endpoint, _note_claim_span(context, row, began_at))
             for row in rows
         ]
         bounded = [claimed for claimed in claims if _has_own_bounds(context, claimed.endpoint)]
@@ -292,8 +267,8 @@ def _has_own_bounds(context: Context, endpoint: Destination) -> bool:
     return outlasts_leases or endpoint.max_in_flight is not None
 
 
-def _trace_context(context: Context, row: ClaimedRow, began_at: datetime) -> str | None:
-    """The trace context of the attempt that follows: that of a span for the claim, or the event's without spans.
+def _note_claim_span(context: Context, row: ClaimedRow, began_at: datetime) -> str | None:
+    """Write the claim's span; return the trace context of the attempt that follows, the event's own without spans.
 
     The claim `began_at`, on the machine's clock, as spans are.
     """

@@ -36,7 +36,7 @@ _log = structlog.get_logger(__name__)
 SUCCESSES_AT_MOST = 500
 """Successes in one transaction. More gain nothing and hold the locks longer."""
 
-FURTHER_AT_MOST = 20
+OTHERS_AT_MOST = 20
 """Attempts in one transaction that are not plain successes. Each needs more work, and hundreds would block the event
 loop."""
 
@@ -66,8 +66,8 @@ class Recorder:
         self._context = context
         self._on_recorded = on_recorded
         self._successes: list[FinishedAttempt] = []
-        self._further: list[FinishedAttempt] = []
-        self._endpoints_of_further: Counter[str] = Counter()
+        self._others: list[FinishedAttempt] = []
+        self._endpoints_of_others: Counter[str] = Counter()
         self._wake = asyncio.Event()
         self._closing = False
         self._task = asyncio.create_task(self._run())
@@ -75,11 +75,11 @@ class Recorder:
     def add(self, attempt: FinishedAttempt) -> None:
         """Record the attempt soon, together with others that finish meanwhile."""
         endpoint_id = attempt.claim.endpoint.id
-        if attempt.is_plain_success and endpoint_id not in self._endpoints_of_further:
+        if attempt.is_plain_success and endpoint_id not in self._endpoints_of_others:
             self._successes.append(attempt)
         else:
-            self._further.append(attempt)
-            self._endpoints_of_further[endpoint_id] += 1
+            self._others.append(attempt)
+            self._endpoints_of_others[endpoint_id] += 1
         self._wake.set()
 
     async def close(self, *, within: float) -> None:
@@ -88,19 +88,19 @@ class Recorder:
         self._wake.set()
         _, unfinished = await asyncio.wait({self._task}, timeout=within)
         if unfinished:
-            _log.error("attempts_not_recorded", attempts=len(self._successes) + len(self._further))
+            _log.error("attempts_not_recorded", attempts=len(self._successes) + len(self._others))
             self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        while self._successes or self._further or not self._closing:
-            if not (self._successes or self._further):
+        while self._successes or self._others or not self._closing:
+            if not (self._successes or self._others):
                 self._wake.clear()
                 await self._wake.wait()
                 continue
             count = 0
             successes, self._successes = self._successes[:SUCCESSES_AT_MOST], self._successes[SUCCESSES_AT_MOST:]
-            for group in (successes, self._next_further()):
+            for group in (successes, self._next_others()):
                 if group:
                     await self._write(group)
                     self._on_recorded(group)
@@ -108,11 +108,11 @@ class Recorder:
             if not self._closing and len(self._successes) < SUCCESSES_AT_MOST:
                 await asyncio.sleep(GATHER_FEW_SECONDS if count <= FEW else GATHER_SECONDS)
 
-    def _next_further(self) -> list[FinishedAttempt]:
-        weights = accumulate(attempt.weight for attempt in self._further[:FURTHER_AT_MOST])
+    def _next_others(self) -> list[FinishedAttempt]:
+        weights = accumulate(attempt.weight for attempt in self._others[:OTHERS_AT_MOST])
         count = max(1, sum(weight <= RECORD_BYTES_AT_MOST for weight in weights))
-        group, self._further = self._further[:count], self._further[count:]
-        self._endpoints_of_further -= Counter(attempt.claim.endpoint.id for attempt in group)
+        group, self._others = self._others[:count], self._others[count:]
+        self._endpoints_of_others -= Counter(attempt.claim.endpoint.id for attempt in group)
         return group
 
     async def _write(self, batch: Sequence[FinishedAttempt]) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class UnansweredClaims:
-    """Those of this process, until it has given them back: nothing was sent under their leases.
+    """Those of this process, until it has released them: nothing was sent under their leases.
 
     Otherwise what was claimed in the moment of a failover would wait for its lease to end, which takes far longer than
     the failover.

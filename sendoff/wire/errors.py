@@ -1,7 +1,7 @@
 """How an exchange can fail, classified by what the caller can do about it.
 
-`name` is stable: it is what attempts and dead letters record. `ours` says that the failure lies on this side of the
-wire, so that it is not charged to the endpoint. The text is for people and never says which address a name has.
+`name` is stable: it is what attempts and dead letters record. `is_local` says that this host or its name server
+failed, so that it is not charged to the endpoint. The text is for people and never says which address a name has.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class WireError(Exception):
     """The exchange failed."""
 
     name: ClassVar[str] = "wire_error"
-    ours: ClassVar[bool] = False
+    is_local: ClassVar[bool] = False
 
 
 class NameNotFound(WireError):
@@ -82,7 +82,7 @@ class LocalFailure(WireError):
     """The request could not leave this machine: no route, no resolver, no file descriptor, no egress proxy."""
 
     name = "local_failure"
-    ours = True
+    is_local = True
 
 
 class NameUnanswered(LocalFailure):

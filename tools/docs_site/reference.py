@@ -137,7 +137,7 @@ def _rows_of_outcomes() -> Iterator[tuple[str, str, str]]:
     yield "`server_error`", "theirs", "The receiver answered with a 5xx."
     yield "`unexpected_status`", "theirs", "The receiver answered with an interim status, or one above 599."
     for kind in _kinds_of_wire_errors():
-        yield f"`{kind.name}`", "ours" if kind.ours else "theirs", _first_line(kind)
+        yield f"`{kind.name}`", "ours" if kind.is_local else "theirs", _first_line(kind)
 
 
 def _kinds_of_wire_errors() -> list[type[WireError]]:

@@ -1,4 +1,4 @@
-"""Admission: which deliveries a worker claims, starts, queues and gives back, so that an endpoint only hurts itself.
+"""Admission: which deliveries a worker claims, starts, queues and releases, so that an endpoint only hurts itself.
 
 Pure bookkeeping: no clock, no asyncio, no database. `now` is monotonic seconds everywhere.
 

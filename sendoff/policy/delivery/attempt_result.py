@@ -54,12 +54,12 @@ def classify_response(status: int, headers: Iterable[tuple[str, str]], now: date
     return AttemptResult(ResultKind.FAILED, _name(status), f"{said}.")
 
 
-def classify_error(name: str, detail: str, *, ours: bool) -> AttemptResult:
+def classify_error(name: str, detail: str, *, is_local: bool) -> AttemptResult:
     """The result of an attempt without an answer: `name` is the error's own, `detail` describes it in words.
 
-    `ours` says that the fault lies on our side (no route at all, resolver down, out of file descriptors).
+    `is_local` says that this host or its name server failed (no route at all, resolver down, out of file descriptors).
     """
-    return AttemptResult(ResultKind.LOCAL if ours else ResultKind.FAILED, name, detail)
+    return AttemptResult(ResultKind.LOCAL if is_local else ResultKind.FAILED, name, detail)
 
 
 def parse_retry_after(value: str, now: datetime) -> float | None:

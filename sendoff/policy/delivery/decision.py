@@ -10,11 +10,11 @@ from sendoff.policy.delivery.attempt_result import REJECTED_ADDRESS, AttemptResu
 from sendoff.policy.delivery.retry import DeadLettered, RandomSource, Retry, RetrySchedule, jittered
 from sendoff.policy.states import DeadLetterReason
 
-OUR_WAIT_SECONDS = 10.0
+LOCAL_RETRY_SECONDS = 10.0
 """Seconds until a delivery is tried again whose attempt failed locally. Shorter, and a local fault makes workers spin;
 longer, and deliveries resume later once it is mended."""
 
-OUR_PATIENCE_SECONDS = 900.0
+LOCAL_PATIENCE_SECONDS = 900.0
 """Minimum seconds of local failures before they count as attempts. Shorter, and a brief local fault uses up a short
 retry schedule."""
 
@@ -27,7 +27,7 @@ class HealthEffect(StrEnum):
     GONE = "gone"
     """The endpoint is to be disabled for good."""
     NONE = "none"
-    """The fault was on our side, or the attempt was an operator's replay."""
+    """The fault was local, or the attempt was an operator's replay."""
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ def decide(
     `replayed` says that an operator asked for the attempt: its failure is not charged to the endpoint.
     `blocked_since` is when the present series of local failures began; None if the attempt before left this host.
     Local failures are not counted until the series has lasted as long as the retry schedule, and for at least
-    OUR_PATIENCE_SECONDS. From then on each uses up an attempt, so a delivery that can never leave this host becomes a
+    LOCAL_PATIENCE_SECONDS. From then on each uses up an attempt, so a delivery that can never leave this host becomes a
     dead letter at last.
     """
     match result.kind:
@@ -78,7 +78,7 @@ def decide(
                 _after_failure(result, attempt_number, schedule, now, random_source), HealthEffect.NONE, counted=True
             )
         case ResultKind.LOCAL:
-            retry = Retry(jittered(now, OUR_WAIT_SECONDS, random_source), result.detail)
+            retry = Retry(jittered(now, LOCAL_RETRY_SECONDS, random_source), result.detail)
             return Decision(retry, HealthEffect.NONE, counted=False)
         case ResultKind.FAILED:
             health = HealthEffect.NONE if replayed else HealthEffect.FAILURE
@@ -88,7 +88,7 @@ def decide(
 def _is_out_of_patience(blocked_since: datetime | None, schedule: RetrySchedule, now: datetime) -> bool:
     if blocked_since is None:
         return False
-    return (now - blocked_since).total_seconds() >= max(schedule.duration, OUR_PATIENCE_SECONDS)
+    return (now - blocked_since).total_seconds() >= max(schedule.duration, LOCAL_PATIENCE_SECONDS)
 
 
 def _after_failure(

@@ -95,7 +95,7 @@ class Client:
         for: lookups of host names are served round-robin by owner, or by domain if it is None. `certificate` is shown
         to a receiver that asks for one, and a connection is used again only under the same certificate.
 
-        Raises WireError, whose class says what went wrong and whose `ours` says on which side.
+        Raises WireError, whose class says what went wrong, and whose `is_local` says whether here.
         """
         if self._closed:
             raise RuntimeError("the client is closed")

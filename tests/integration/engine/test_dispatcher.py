@@ -12,8 +12,9 @@ import pytest
 from sendoff.delivery import backlog
 from sendoff.delivery import dispatcher as dispatching
 from sendoff.delivery import record as recording
+from sendoff.delivery.claims import Claim, Claims
 from sendoff.delivery.dispatcher import Dispatcher
-from sendoff.delivery.pipeline import Claim, Claims, FinishedAttempt, claim, claim_held, deliver
+from sendoff.delivery.pipeline import FinishedAttempt, claim, claim_held, deliver
 from sendoff.errors import Unavailable
 from sendoff.policy.delivery.admission import Quotas, Responsiveness, Ticket
 from sendoff.policy.states import DeliveryState

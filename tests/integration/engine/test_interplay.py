@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from sendoff.delivery.pipeline import Claim, FinishedAttempt, claim, deliver
+from sendoff.delivery.claims import Claim
+from sendoff.delivery.pipeline import FinishedAttempt, claim, deliver
 from sendoff.delivery.record import record
 from sendoff.endpoints.manage import EndpointChange, update_endpoint
 from sendoff.errors import Conflict
@@ -24,7 +25,7 @@ from tests.support.app_fixture import ACTOR, AppFixture, open_app
 from tests.support.receiver import Receiver
 
 ALL = Selection(DeadLetterFilter())
-WELL, ILL, GONE, UNREACHABLE = Answer(200), Answer(500), Answer(410), Answer(None, ours=True)
+WELL, ILL, GONE, UNREACHABLE = Answer(200), Answer(500), Answer(410), Answer(None, is_local=True)
 
 
 def rewire(app: AppFixture) -> FakeWire:

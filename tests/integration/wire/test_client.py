@@ -373,7 +373,7 @@ async def test_nobody_listening_is_a_failure_to_connect(client: Client) -> None:
     with pytest.raises(ConnectFailed) as failed:
         await client.send(target, b"", BODY, timeout=5)
 
-    assert not failed.value.ours
+    assert not failed.value.is_local
     assert "127.0.0.1" not in str(failed.value)
 
 

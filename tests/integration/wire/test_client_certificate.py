@@ -81,7 +81,7 @@ async def test_without_a_certificate_the_receiver_takes_nothing(
     async with client_for(ca) as client, receiving(naming(seen), tls=context) as receiver:
         with pytest.raises(WireError) as failure:
             await client.send(receiver.target(host="hooks.example"), b"", b"{}", timeout=5)
-    assert not failure.value.ours
+    assert not failure.value.is_local
     assert seen == []
 
 

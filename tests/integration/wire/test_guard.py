@@ -53,7 +53,7 @@ async def test_one_refused_address_of_a_name_refuses_the_dial(
             await client.send(check_url("http://hooks.example/", PLAIN_HTTP), b"", BODY, timeout=5)
 
     assert refused.value.reason == reason
-    assert not refused.value.ours
+    assert not refused.value.is_local
     assert not any(address in str(refused.value) for address in answer)
 
 
@@ -116,7 +116,7 @@ async def test_a_name_without_an_address_is_not_found(answers: dict[str, Sequenc
         with pytest.raises(NameNotFound) as failed:
             await client.send(check_url("http://hooks.example/", LOOPBACK), b"", BODY, timeout=5)
 
-    assert not failed.value.ours
+    assert not failed.value.is_local
 
 
 async def test_a_resolver_that_hangs_costs_the_deadline() -> None:
@@ -199,7 +199,7 @@ async def test_a_receiver_that_does_not_shake_hands_costs_the_deadline() -> None
 
 
 @pytest.mark.parametrize(
-    ("codes", "ours"),
+    ("codes", "is_local"),
     [
         ([errno.ENETUNREACH], True),
         ([errno.EMFILE], True),
@@ -214,8 +214,8 @@ async def test_a_receiver_that_does_not_shake_hands_costs_the_deadline() -> None
         ([errno.ENETUNREACH, errno.ECONNRESET], False),
     ],
 )
-async def test_a_failure_to_connect_is_ours_only_if_no_address_was_reached_for(
-    codes: list[int], ours: bool, monkeypatch: pytest.MonkeyPatch
+async def test_a_failure_to_connect_is_local_only_if_no_address_was_reached_for(
+    codes: list[int], is_local: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = list(codes)
 
@@ -225,10 +225,10 @@ async def test_a_failure_to_connect_is_ours_only_if_no_address_was_reached_for(
     monkeypatch.setattr(sockets, "open_socket", fail)
     addresses = [f"127.0.0.{number + 1}" for number in range(len(codes))]
     async with Client(LOOPBACK, resolver=FixedResolver(hooks_example=[addresses])) as client:
-        with pytest.raises(LocalFailure if ours else ConnectFailed) as failed:
+        with pytest.raises(LocalFailure if is_local else ConnectFailed) as failed:
             await client.send(check_url("http://hooks.example/", LOOPBACK), b"", BODY, timeout=5)
 
-    assert failed.value.ours is ours
+    assert failed.value.is_local is is_local
     assert "127.0.0." not in str(failed.value)
 
 

@@ -227,7 +227,7 @@ async def test_a_name_without_an_answer_is_charged_when_others_were_answered_sin
     for _ in range(5):
         with pytest.raises(NameLookupFailed, match="Correct the DNS") as failed:
             await resolver.resolve("broken.example")
-        assert not failed.value.ours
+        assert not failed.value.is_local
 
     assert lookups.asked == ["broken.example", "healthy.example", "broken.example"]
 

@@ -81,7 +81,7 @@ async def test_a_receiver_that_cannot_prove_who_it_is_gets_nothing(
             await client.send(receiver.target(host="hooks.example"), b"", BODY, timeout=5)
 
     assert requests == []
-    assert not failed.value.ours
+    assert not failed.value.is_local
     assert "certificate" in str(failed.value)
     assert "127.0.0.1" not in str(failed.value) or "not valid for" in str(failed.value)
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sendoff.policy.delivery.admission import (
-    ONE_RESERVED_IN,
     MAX_QUEUED_SECONDS,
+    ONE_RESERVED_IN,
     PREFETCH_PER_CAP,
     SLOW_AFTER_SECONDS,
     Admission,

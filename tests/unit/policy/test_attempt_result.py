@@ -61,8 +61,8 @@ def test_retry_after_counts_nowhere_else(status: int) -> None:
 
 
 def test_an_error_of_the_receivers_is_a_failure_and_one_of_ours_is_ours() -> None:
-    assert classify_error("connect_refused", "Nobody listens.", ours=False).kind is ResultKind.FAILED
-    result = classify_error("resolver_down", "The resolver does not answer.", ours=True)
+    assert classify_error("connect_refused", "Nobody listens.", is_local=False).kind is ResultKind.FAILED
+    result = classify_error("resolver_down", "The resolver does not answer.", is_local=True)
     assert (result.kind, result.name, result.detail) == (
         ResultKind.LOCAL,
         "resolver_down",

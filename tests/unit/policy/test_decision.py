@@ -15,7 +15,7 @@ from sendoff.policy.delivery.attempt_result import (
     classify_error,
     classify_response,
 )
-from sendoff.policy.delivery.decision import OUR_PATIENCE_SECONDS, Decision, Delivered, HealthEffect, decide
+from sendoff.policy.delivery.decision import LOCAL_PATIENCE_SECONDS, Decision, Delivered, HealthEffect, decide
 from sendoff.policy.delivery.retry import DeadLettered, Retry, RetrySchedule
 from sendoff.policy.states import DeadLetterReason
 
@@ -82,7 +82,7 @@ def test_410_is_final_at_the_first_attempt_and_disables_the_endpoint() -> None:
 
 
 def test_a_refused_address_is_retried_and_names_the_dead_letter_when_it_was_the_last_failure() -> None:
-    refused = classify_error(REJECTED_ADDRESS, "10.0.0.1 is private.", ours=False)
+    refused = classify_error(REJECTED_ADDRESS, "10.0.0.1 is private.", is_local=False)
     assert seconds_until(after(refused, 1)) == 60
     last = after(refused, 6).step
     assert isinstance(last, DeadLettered)
@@ -91,38 +91,38 @@ def test_a_refused_address_is_retried_and_names_the_dead_letter_when_it_was_the_
 
 
 def test_locally_failed_attempts_are_retried_soon_under_the_same_number_without_a_health_effect() -> None:
-    ours = classify_error("out_of_file_descriptors", "Too many open files.", ours=True)
+    local = classify_error("out_of_file_descriptors", "Too many open files.", is_local=True)
     for attempt in (1, 6, 30):
-        decision = after(ours, attempt, throw=0.999)
+        decision = after(local, attempt, throw=0.999)
         assert 10 <= seconds_until(decision) <= 11
         assert (decision.health, decision.counted) == (HealthEffect.NONE, False)
 
 
 def test_local_failures_for_the_whole_schedule_use_up_the_attempts_without_a_health_effect() -> None:
-    ours = classify_error("local_failure", "No route.", ours=True)
-    patient = after(ours, blocked_for=SCHEDULE.duration - 1)
+    local = classify_error("local_failure", "No route.", is_local=True)
+    patient = after(local, blocked_for=SCHEDULE.duration - 1)
     assert (seconds_until(patient), patient.counted) == (10, False)
-    impatient = [after(ours, attempt, blocked_for=SCHEDULE.duration) for attempt in range(1, 7)]
+    impatient = [after(local, attempt, blocked_for=SCHEDULE.duration) for attempt in range(1, 7)]
     assert [seconds_until(decision) for decision in impatient[:5]] == list(SCHEDULE.waits)
     assert impatient[5].step == DeadLettered(DeadLetterReason.RETRIES_EXHAUSTED, "Given up after attempt 6. No route.")
     assert all(decision.counted and decision.health is HealthEffect.NONE for decision in impatient)
 
 
 def test_a_short_schedule_does_not_make_a_dead_letter_of_a_short_failure_of_ours() -> None:
-    ours = classify_error("local_failure", "No route.", ours=True)
+    local = classify_error("local_failure", "No route.", is_local=True)
     once = RetrySchedule(())
-    assert not after(ours, schedule=once, blocked_for=OUR_PATIENCE_SECONDS - 1).counted
-    assert isinstance(after(ours, schedule=once, blocked_for=OUR_PATIENCE_SECONDS).step, DeadLettered)
+    assert not after(local, schedule=once, blocked_for=LOCAL_PATIENCE_SECONDS - 1).counted
+    assert isinstance(after(local, schedule=once, blocked_for=LOCAL_PATIENCE_SECONDS).step, DeadLettered)
 
 
 @given(st.lists(st.floats(0, 1e5), max_size=6), st.floats(0, 1, exclude_max=True))
 def test_a_delivery_that_can_never_be_tried_is_dead_after_twice_the_schedule(waits: list[float], throw: float) -> None:
     schedule, now, counted = RetrySchedule(tuple(waits)), NOW, 0
-    ours = classify_error("local_failure", "No route.", ours=True)
-    bound = 1.1 * (max(schedule.duration, OUR_PATIENCE_SECONDS) + schedule.duration) + 11
+    local = classify_error("local_failure", "No route.", is_local=True)
+    bound = 1.1 * (max(schedule.duration, LOCAL_PATIENCE_SECONDS) + schedule.duration) + 11
     while (now - NOW).total_seconds() <= bound:
         decision = decide(
-            ours,
+            local,
             counted + 1,
             schedule=schedule,
             now=now,
@@ -144,7 +144,7 @@ def test_a_delivery_that_can_never_be_tried_is_dead_after_twice_the_schedule(wai
 
 
 def _patience_ends(schedule: RetrySchedule) -> datetime:
-    return NOW + timedelta(seconds=max(schedule.duration, OUR_PATIENCE_SECONDS))
+    return NOW + timedelta(seconds=max(schedule.duration, LOCAL_PATIENCE_SECONDS))
 
 
 def test_a_retry_after_beyond_the_schedules_wait_is_followed() -> None:

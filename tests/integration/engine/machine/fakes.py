@@ -18,14 +18,14 @@ from sendoff.wire.http.message import Response
 
 @dataclass(frozen=True)
 class Answer:
-    """What a receiver does: answers with `status`, lets the deadline pass (None), or is never reached (`ours`)."""
+    """What a receiver does: answers with `status`, lets the deadline pass (None), or is never reached (`is_local`)."""
 
     status: int | None
     retry_after: str | None = None
-    ours: bool = False
+    is_local: bool = False
 
     def give(self) -> Response:
-        if self.ours:
+        if self.is_local:
             raise LocalFailure("There is no route to the host.")
         if self.status is None:
             raise TimedOut("headers")
@@ -46,7 +46,7 @@ class FakeWire:
     async def send(self, _target: Target, head: bytes, _body: bytes, **_options: object) -> Response:
         if PING.encode() in head:
             return Answer(200).give()
-        if not self.answer.ours:
+        if not self.answer.is_local:
             self.sent.append(head)
         return self.answer.give()
 

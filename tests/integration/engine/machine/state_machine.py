@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from sendoff.delivery.pipeline import Claim, Claims, FinishedAttempt, claim, claim_held, deliver
+from sendoff.delivery.claims import Claim, Claims
+from sendoff.delivery.pipeline import FinishedAttempt, claim, claim_held, deliver
 from sendoff.delivery.record import record
 from sendoff.policy.delivery.admission import Quotas
 from sendoff.policy.delivery.attempt_result import ResultKind
-from sendoff.policy.delivery.decision import OUR_PATIENCE_SECONDS
+from sendoff.policy.delivery.decision import LOCAL_PATIENCE_SECONDS
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.recovery.sweep import sweep
 from tests.integration.engine.machine.db_snapshot import DbSnapshot
@@ -155,4 +156,4 @@ class DeliveryMachine(RuleBasedStateMachine):
 
 def _is_out_of_patience(attempt: FinishedAttempt) -> bool:
     since = attempt.claim.delivery.blocked_since
-    return since is not None and attempt.ended_at - since >= timedelta(seconds=OUR_PATIENCE_SECONDS)
+    return since is not None and attempt.ended_at - since >= timedelta(seconds=LOCAL_PATIENCE_SECONDS)

@@ -21,7 +21,7 @@ answers = st.sampled_from(
     [
         *[Answer(200), Answer(204), Answer(302)] * 3,
         *[Answer(500)] * 6,
-        *[Answer(None), Answer(None, ours=True)] * 2,
+        *[Answer(None), Answer(None, is_local=True)] * 2,
         Answer(410),
         Answer(429, retry_after="120"),
         Answer(503, retry_after="Fri, 24 Apr 2026 13:00:00 GMT"),
