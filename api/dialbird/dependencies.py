@@ -67,14 +67,14 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _authenticated(scope: str | None) -> Callable[..., Awaitable[TokenAuth]]:
-    async def admitted(request: Request, _documented: _Documented) -> TokenAuth:
+    async def authenticated(request: Request, _documented: _Documented) -> TokenAuth:
         owner: TokenOwner = request.state.owner
         owner.check() if scope is None else owner.require(scope)
         check_query(request)
         await refuse_fields(request)
         return TokenAuth(owner, Actor(owner.actor, request.state.request_id))
 
-    return admitted
+    return authenticated
 
 
 Bearer = Annotated[TokenAuth, Depends(_authenticated(None))]

@@ -34,7 +34,7 @@ from sendoff.publishing.publish import AcceptedEvent, NewEvent, publish
 from sendoff.store.engine.database import ANSWER_SECONDS
 from sendoff.store.tables import Delivery, Event
 
-from ..http.authentication import RequestAuth, admit, context_of, refuse_key_in_url
+from ..http.authentication import RequestAuth, authenticate_request, context_of, refuse_key_in_url
 from ..http.bodies import read_json_bytes
 from ..http.dependencies import ContextOf, EventsWriter, idempotency_key
 from ..http.idempotency import respond
@@ -145,7 +145,7 @@ def _traced(read: Read, trace: str) -> Read:
 
 async def _publish_read(request: Request, *, read: Read, answer: Answer, in_batch: bool) -> Response:
     if idempotency_key(request) is not None or not _is_small(request):
-        auth, left = await _admit_publisher(request)
+        auth, left = await _authenticate_publisher(request)
         check_query(request)
         with context_of(request).service(_bodies_in_progress).held(auth.organization_id) as count:
             body = await read_json_bytes(request, count=count)
@@ -160,7 +160,7 @@ async def _publish_read(request: Request, *, read: Read, answer: Answer, in_batc
         check_query(request)
         events = await read(await read_json_bytes(request))
     except SendoffError:
-        await _admit_publisher(request)  # 401 and 403 come before any error of the body
+        await _authenticate_publisher(request)  # 401 and 403 come before any error of the body
         raise
     accepted = await _acceptance_of(request).publish(
         authorization, events, request_id=request.state.request_id, in_batch=in_batch
@@ -171,7 +171,7 @@ async def _publish_read(request: Request, *, read: Read, answer: Answer, in_batc
 
 async def _publish_cloud_events(request: Request) -> Response:
     """Publish one or a batch: each once for its source and id, or all for the Idempotency-Key if there is one."""
-    auth, left = await _admit_publisher(request)
+    auth, left = await _authenticate_publisher(request)
     check_query(request)
     in_batch = is_cloud_batch(request.headers)
     with context_of(request).service(_bodies_in_progress).held(auth.organization_id) as count:
@@ -195,7 +195,7 @@ async def _publish_cloud_events(request: Request) -> Response:
             )
 
 
-async def _admit_publisher(request: Request) -> tuple[RequestAuth, float]:
+async def _authenticate_publisher(request: Request) -> tuple[RequestAuth, float]:
     """Who publishes, and the seconds that are left to commit: those that its authentication took count.
 
     Those in which the client sends its body do not.
@@ -203,7 +203,7 @@ async def _admit_publisher(request: Request) -> tuple[RequestAuth, float]:
     loop = asyncio.get_running_loop()
     began = loop.time()
     async with answered_in_time():  # others of its key may all wait for the database
-        auth = await admit(request, EVENTS_WRITE, limited=False)
+        auth = await authenticate_request(request, EVENTS_WRITE, counts_as_write=False)
     return auth, ANSWER_SECONDS - (loop.time() - began)
 
 

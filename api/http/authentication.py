@@ -47,24 +47,24 @@ def refuse_key_in_url(request: Request) -> None:
         raise Unauthenticated("Send the API key in the `Authorization` header, never in the URL: URLs are logged.")
 
 
-async def admit(request: Request, scope: str, *, limited: bool) -> RequestAuth:
-    """Authenticate a key that carries `scope`; `limited` counts the request as a write of key and organization.
+async def authenticate_request(request: Request, scope: str, *, counts_as_write: bool) -> RequestAuth:
+    """Authenticate a key that carries `scope`, and count the request; `counts_as_write` for key and organization.
 
     Raises Unauthenticated, then MissingScope, then RateLimited, which comes first for a key with too many writes at
-    once; ClientDisconnect if the client left while others of its key were admitted. While Redis is away, a write is
-    counted in this process alone.
+    once; ClientDisconnect if the client left while others of its key had their turns. While Redis is away, a write is
+    counted in this process alone. What is neither counted as a write nor a GET has no limit.
     """
     refuse_key_in_url(request)
     context = context_of(request)
     authorization = request.headers.get("authorization")
     key_hash = hash_bearer_key(authorization)
-    async with key_turn(context, key_hash, limited=limited):
+    async with key_turn(context, key_hash, counts_as_write=counts_as_write):
         refuse_if_client_has_left(request.scope)
         principal = await authenticate(context, authorization)
         principal.require(scope)
         refused_keys = context.service(RefusedKeys.of)
-        with refused_keys.noted(key_hash, request.method, request.scope["path"], context.clock.now()):
-            if limited:
+        with refused_keys.kept(key_hash, request.method, request.scope["path"], context.clock.now()):
+            if counts_as_write:
                 await limit_writes(context, principal)
             elif request.method == "GET":
                 limit_reads(context, principal.organization_id)

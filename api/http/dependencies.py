@@ -19,7 +19,7 @@ from sendoff.accounts.authentication import (
 from sendoff.context import Context
 from sendoff.idempotency import LONGEST_KEY, check_key
 
-from .authentication import RequestAuth, admit, context_of
+from .authentication import RequestAuth, authenticate_request, context_of
 from .bodies import read_json_object, refuse_fields
 from .validation import Model, check_query, validate
 
@@ -27,14 +27,14 @@ _bearer = HTTPBearer(auto_error=False, scheme_name="apiKey", description="`Autho
 _Documented = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 
 
-def _authenticated(scope: str, *, limited: bool = False) -> Callable[..., Awaitable[RequestAuth]]:
-    async def admitted(request: Request, _documented: _Documented) -> RequestAuth:
-        auth = await admit(request, scope, limited=limited)
+def _authenticated(scope: str, *, counts_as_write: bool = False) -> Callable[..., Awaitable[RequestAuth]]:
+    async def authenticated(request: Request, _documented: _Documented) -> RequestAuth:
+        auth = await authenticate_request(request, scope, counts_as_write=counts_as_write)
         check_query(request)
         await refuse_fields(request)
         return auth
 
-    return admitted
+    return authenticated
 
 
 def json_body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
@@ -81,9 +81,9 @@ def idempotency_key(request: Request) -> str | None:
 
 ContextOf = Annotated[Context, Depends(_context)]
 WebhooksReader = Annotated[RequestAuth, Depends(_authenticated(WEBHOOKS_MANAGE))]
-WebhooksWriter = Annotated[RequestAuth, Depends(_authenticated(WEBHOOKS_MANAGE, limited=True))]
+WebhooksWriter = Annotated[RequestAuth, Depends(_authenticated(WEBHOOKS_MANAGE, counts_as_write=True))]
 UploadsReader = Annotated[RequestAuth, Depends(_authenticated(UPLOADS_READ))]
-UploadsWriter = Annotated[RequestAuth, Depends(_authenticated(UPLOADS_WRITE, limited=True))]
+UploadsWriter = Annotated[RequestAuth, Depends(_authenticated(UPLOADS_WRITE, counts_as_write=True))]
 EventsWriter = Annotated[RequestAuth, Depends(_authenticated(EVENTS_WRITE))]
 Operator = Annotated[RequestAuth, Depends(_authenticated(OPERATOR))]
 OperatorReader = Annotated[RequestAuth, Depends(_authenticated(OPERATOR_READ))]

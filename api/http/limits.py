@@ -1,8 +1,8 @@
-"""Rate limits, shared by all API processes through Redis (OptimalDial and Dialbird contracts, "Rate limits").
+"""Rate limits (OptimalDial and Dialbird contracts, "Rate limits").
 
-A window is a minute of the wall clock. Its counters have the minute in their names, so that nothing is ever reset, and
-expire by themselves. Each request is one round trip of at most a second, after which Redis counts as away and the
-process counts alone.
+Writes are counted in Redis for all API processes, reads in each process. A window is a minute of the wall clock. Its
+counters have the minute in their names, so that nothing is ever reset, and expire by themselves. Counting in Redis is
+one round trip of at most a second, after which Redis counts as away and the process counts alone.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from sendoff.rate_windows import (
 )
 from sendoff.turns import Turns
 
-PER_KEY = 60
-"""Writes a minute with one key; the contract names the number."""
+WRITES_PER_MINUTE_BY_KEY = 60
+"""Writes a minute with one key; the contract names the number. A lower one breaks clients that rely on it."""
 
-PER_ORGANIZATION = 600
+WRITES_PER_MINUTE_BY_ORGANIZATION = 600
 """Writes a minute of one organization, over all of its keys."""
 
 _READS = "reads"
 
-ADMITTED_AT_ONCE = 8
+AUTHENTICATED_AT_ONCE = 8
 """Requests of one key that are authenticated and counted at once; its others wait. With more, a client that floods this
 process makes other clients' requests wait for all of its own."""
 
@@ -43,8 +43,8 @@ async def limit_writes(context: Context, principal: Principal) -> None:
     now = context.clock.now()
     names = [f"key:{principal.key_id}", f"organization:{principal.organization_id}"]
     of_key, of_organization = await count_even_without_redis(context, names, now)
-    refuse_above(PER_KEY, of_key, now)
-    refuse_above(PER_ORGANIZATION, of_organization, now)
+    refuse_above(WRITES_PER_MINUTE_BY_KEY, of_key, now)
+    refuse_above(WRITES_PER_MINUTE_BY_ORGANIZATION, of_organization, now)
 
 
 class RefusedKeys:
@@ -83,8 +83,8 @@ class RefusedKeys:
         return refusal
 
     @contextmanager
-    def noted(self, key_hash: str, method: str, path: str, now: datetime) -> Iterator[None]:
-        """Keep it in mind if the block raises RateLimited."""
+    def kept(self, key_hash: str, method: str, path: str, now: datetime) -> Iterator[None]:
+        """Keep the refusal if the block raises RateLimited."""
         try:
             yield
         except RateLimited as refusal:
@@ -100,23 +100,23 @@ def _counted_as(method: str, path: str) -> str:
 
 
 @asynccontextmanager
-async def key_turn(context: Context, key_hash: str, *, limited: bool) -> AsyncIterator[None]:
-    """The key's turn to have a request admitted.
+async def key_turn(context: Context, key_hash: str, *, counts_as_write: bool) -> AsyncIterator[None]:
+    """The key's turn to have a request authenticated and counted.
 
-    Raises RateLimited for a `limited` request when as many wait as the key may send in a minute.
+    Raises RateLimited for one that `counts_as_write` when as many wait as the key may send in a minute.
     """
-    turns, name = context.service(key_turns), (key_hash, limited)
+    turns, name = context.service(key_turns), (key_hash, counts_as_write)
     waiting = turns.count(name)
-    if limited and waiting >= PER_KEY:
+    if counts_as_write and waiting >= WRITES_PER_MINUTE_BY_KEY:
         message = f"{waiting} writes with this key wait to be admitted; send fewer at once."
-        raise RateLimited(limit=PER_KEY, observed=waiting + 1, retry_after_seconds=1, message=message)
+        raise RateLimited(limit=WRITES_PER_MINUTE_BY_KEY, observed=waiting + 1, retry_after_seconds=1, message=message)
     async with turns.taken(name):
         yield
 
 
 def key_turns(_context: Context) -> Turns:
-    """For `context.service`: the turns of keys, by their hashes, and by whether their requests are writes."""
-    return Turns(ADMITTED_AT_ONCE)
+    """For `context.service`: the turns of keys, by their hashes, and by whether their requests count as writes."""
+    return Turns(AUTHENTICATED_AT_ONCE)
 
 
 def limit_reads(context: Context, organization_id: str) -> None:

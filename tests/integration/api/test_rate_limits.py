@@ -97,14 +97,14 @@ async def test_a_key_whose_reads_are_refused_is_not_looked_up_until_the_minute_e
         assert (await api.get(UNKNOWN)).status_code == 404
 
 
-async def test_of_a_flood_with_one_key_few_requests_are_admitted_at_once(
+async def test_of_a_flood_with_one_key_few_requests_are_authenticated_at_once(
     sqlite_api: ApiFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "ADMITTED_AT_ONCE", 1)
-    monkeypatch.setattr(limits, "PER_KEY", 2)
+    monkeypatch.setattr(limits, "AUTHENTICATED_AT_ONCE", 1)
+    monkeypatch.setattr(limits, "WRITES_PER_MINUTE_BY_KEY", 2)
     other = await sqlite_api.new_key()
     context, key_hash = sqlite_api.app.context, hash_key(sqlite_api.key)
-    async with limits.key_turn(context, key_hash, limited=True):
+    async with limits.key_turn(context, key_hash, counts_as_write=True):
         waiting = asyncio.create_task(sqlite_api.delete(UNKNOWN))
         turns = context.service(limits.key_turns)
         await eventually(lambda: turns.count((key_hash, True)) == 2, what="the second write waits")
@@ -119,9 +119,9 @@ async def test_a_publisher_waits_for_others_of_its_key_no_longer_than_for_the_da
     sqlite_api: ApiFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those before it may all wait for a database that is cut off."""
-    monkeypatch.setattr(limits, "ADMITTED_AT_ONCE", 1)
+    monkeypatch.setattr(limits, "AUTHENTICATED_AT_ONCE", 1)
     monkeypatch.setattr(authentication, "ANSWER_SECONDS", 0.05)
-    async with limits.key_turn(sqlite_api.app.context, hash_key(sqlite_api.key), limited=False):
+    async with limits.key_turn(sqlite_api.app.context, hash_key(sqlite_api.key), counts_as_write=False):
         refused = await sqlite_api.post("/api/v1/events", {}, headers={"Idempotency-Key": "1"})
     assert refused.status_code == 503
     assert "Retry-After" in refused.headers

@@ -9,7 +9,7 @@ from api.http import limits
 from sendoff.endpoints import ping_limits
 
 if __name__ == "__main__":
-    limits.PER_KEY = limits.PER_ORGANIZATION = 10**9
+    limits.WRITES_PER_MINUTE_BY_KEY = limits.WRITES_PER_MINUTE_BY_ORGANIZATION = 10**9
     ping_limits.PINGS_PER_HOST = ping_limits.PINGS_PER_HOST_AND_ORGANIZATION = 10**9
     ping_limits.SUBSCRIPTIONS_PER_HOST_AND_ORGANIZATION = 10**9
     sys.exit(main())
