@@ -11,10 +11,10 @@ from sendoff.endpoints.manage import get_endpoint
 from sendoff.endpoints.ping_limits import limit_pings
 from sendoff.errors import Conflict
 from sendoff.ids import new_event_id
-from sendoff.policy.endpoints.expressions import Evaluated, ExpressionInput, Pair
+from sendoff.policy.endpoints.expressions import Evaluated, ExpressionInput, Expressions
 from sendoff.policy.endpoints.matching import OPERATIONAL_TYPES, matches
 from sendoff.policy.operational_events import OPERATORS
-from sendoff.publishing.evaluation import evaluate_event, pair_of
+from sendoff.publishing.evaluation import evaluate_event, expressions_of
 from sendoff.publishing.event_types import check_types, look_up_publishable
 from sendoff.publishing.publish import NewEvent
 from sendoff.publishing.untransformed import transform_failure
@@ -72,7 +72,7 @@ class ExpressionTrial:
 
 
 async def try_expressions(
-    context: Context, organization_id: str, event: NewEvent, expressions: Pair
+    context: Context, organization_id: str, event: NewEvent, expressions: Expressions
 ) -> ExpressionTrial:
     """Evaluate expressions that are not saved yet on an event of any type. Nothing is sent or stored."""
     now = context.clock.now()
@@ -104,7 +104,7 @@ def _why_filtered(result: Evaluated) -> str:
 
 
 async def _evaluate(context: Context, endpoint: Endpoint, source: ExpressionInput) -> Evaluated:
-    pair = pair_of(endpoint)
+    pair = expressions_of(endpoint)
     if pair is None:
         return Evaluated()
     return (await evaluate_event(context, endpoint.organization_id, source, [pair]))[pair]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sendoff.clock import iso
 from sendoff.errors import NotFound
 from sendoff.ids import is_event_id
-from sendoff.policy.endpoints.expressions import Evaluated, Pair
+from sendoff.policy.endpoints.expressions import Evaluated, Expressions
 from sendoff.policy.endpoints.matching import matches
 from sendoff.policy.operational_events import OPERATORS
 from sendoff.policy.states import DeadLetterReason, DeliveryState, EndpointState
@@ -114,7 +114,9 @@ async def explain_event(context: Context, event_id: str) -> EventExplanation:
     return EventExplanation(event, sorted(explained, key=lambda one: one.delivery is None), tags)
 
 
-async def _evaluate_filters(context: Context, event: Event, settings: Iterable[_Then]) -> Mapping[Pair, Evaluated]:
+async def _evaluate_filters(
+    context: Context, event: Event, settings: Iterable[_Then]
+) -> Mapping[Expressions, Evaluated]:
     """What each of the filters says of the event."""
     pairs = list(dict.fromkeys([pair for one in settings if (pair := filter_of(one)) is not None]))
     return await evaluate_event(context, event.organization_id, input_of(event), pairs)

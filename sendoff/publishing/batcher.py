@@ -24,21 +24,27 @@ from sendoff.accounts.authentication import EVENTS_WRITE, Principal, hash_bearer
 from sendoff.context import Context
 from sendoff.errors import SendoffError, TooLarge, Unavailable
 from sendoff.policy.endpoints.matching import patterns_of_all
-from sendoff.publishing.evaluation import Slices, evaluate_cheap, pair_of
-from sendoff.publishing.event_types import STEPS_AT_ONCE, check_data, check_types, look_up_publishable, schema_steps
+from sendoff.publishing.evaluation import Slices, evaluate_cheap, expressions_of
+from sendoff.publishing.event_types import (
+    SCHEMA_STEPS_AT_ONCE,
+    check_data,
+    check_types,
+    look_up_publishable,
+    schema_steps,
+)
 from sendoff.publishing.publish import (
     NOT_TAKEN,
     AcceptedEvent,
+    CommitStatus,
     NewEvent,
     Publication,
-    PublishAttempt,
     accept_one,
     answered_by,
     check_fan_out,
     check_transformed,
     enqueue_accepted,
-    evaluate_outside,
     evaluate_publication,
+    evaluate_without_transaction,
     insert_publications,
 )
 from sendoff.publishing.turns import PublishTurns
@@ -94,7 +100,7 @@ class _PendingPublish:
     in_batch: bool
     outcome: asyncio.Future[list[AcceptedEvent]]
     deadline: float
-    attempt: PublishAttempt
+    status: CommitStatus
     data_checked: bool = False
     publication: Publication | None = None
     """Set when its key has been found valid; keeps what has been evaluated for it."""
@@ -111,7 +117,7 @@ class _PendingPublish:
             self.outcome.set_exception(error)
 
 
-_Admitted = tuple[_PendingPublish, Publication]
+_Authorized = tuple[_PendingPublish, Publication]
 
 
 class _QueueByKey:
@@ -191,14 +197,14 @@ class PublishBatcher:
         """
         loop = asyncio.get_running_loop()
         key_hash, deadline = hash_bearer_key(authorization), loop.time() + ANSWER_SECONDS
-        async with answered_by(deadline) as attempt:
+        async with answered_by(deadline) as status:
             if len(events) == 1 and self._is_quiet and key_hash not in self._never_alone:
-                attempt.may_be_committed = True
+                status.may_be_committed = True
                 alone = await self._accept_one(key_hash, events[0], request_id)
                 if alone is not None:
                     return [alone]
-                attempt.may_be_committed = False
-            waiting = _PendingPublish(key_hash, events, request_id, in_batch, loop.create_future(), deadline, attempt)
+                status.may_be_committed = False
+            waiting = _PendingPublish(key_hash, events, request_id, in_batch, loop.create_future(), deadline, status)
             return await self._wait_for(waiting)
 
     async def _wait_for(self, waiting: _PendingPublish) -> list[AcceptedEvent]:
@@ -270,18 +276,18 @@ class PublishBatcher:
 
     async def _commit_in_time(self, group: Sequence[_PendingPublish]) -> None:
         """Commit them by the deadline of the oldest."""
-        async with answered_by(min(waiting.deadline for waiting in group)) as attempt:
-            await self._commit(group, attempt)
+        async with answered_by(min(waiting.deadline for waiting in group)) as status:
+            await self._commit(group, status)
 
-    async def _commit(self, group: Sequence[_PendingPublish], attempt: PublishAttempt) -> None:
+    async def _commit(self, group: Sequence[_PendingPublish], status: CommitStatus) -> None:
         names = {event.type for waiting in group for event in waiting.events}
         senders = await self.context.hot.find_senders({waiting.key_hash for waiting in group}, patterns_of_all(names))
         self._remember(senders)
         types = await look_up_publishable(self.context, names)
-        admitted = await self._check(self._admit(group, senders, types), types)
+        authorized = await self._check(self._authorize(group, senders, types), types)
         subscribers = {sender.key.organization_id: sender.subscribers for sender in senders.values()}
-        together = self._fitting(await self._evaluate(admitted, subscribers), subscribers)
-        for one in (attempt, *(waiting.attempt for waiting, _ in together)):
+        together = self._fitting(await self._evaluate(authorized, subscribers), subscribers)
+        for one in (status, *(waiting.status for waiting, _ in together)):
             one.may_be_committed = True
         answers = await insert_publications(self.context, [publication for _, publication in together], subscribers)
         for (waiting, _), accepted in zip(together, answers, strict=True):
@@ -294,16 +300,16 @@ class PublishBatcher:
         if len(self._never_alone) + len(senders) > KEYS_REMEMBERED:
             self._never_alone.clear()
         for key_hash, sender in senders.items():
-            if any(one.ordered or pair_of(one) is not None for one in sender.subscribers):
+            if any(one.ordered or expressions_of(one) is not None for one in sender.subscribers):
                 self._never_alone.add(key_hash)
             else:
                 self._never_alone.discard(key_hash)
 
     def _fitting(
-        self, admitted: Sequence[_Admitted], subscribers: Mapping[str, Sequence[Subscriber]]
-    ) -> Sequence[_Admitted]:
+        self, authorized: Sequence[_Authorized], subscribers: Mapping[str, Sequence[Subscriber]]
+    ) -> Sequence[_Authorized]:
         """The requests to commit together, those with the fewest deliveries first; the others are committed apart."""
-        sizes = [(check_fan_out(one[1], subscribers[one[1].organization_id]), one) for one in admitted]
+        sizes = [(check_fan_out(one[1], subscribers[one[1].organization_id]), one) for one in authorized]
         if sum(count for count, _ in sizes) <= DELIVERIES_AT_MOST:
             return [each for _, each in sizes]
         sizes.sort(key=itemgetter(0))
@@ -316,13 +322,13 @@ class PublishBatcher:
     async def _commit_apart(self, waiting: _PendingPublish, publication: Publication) -> None:
         try:
             async with (
-                answered_by(waiting.deadline) as attempt,
+                answered_by(waiting.deadline) as status,
                 self.context.service(PublishTurns.of).taken(publication.organization_id, None),
             ):
                 if waiting.outcome.done():  # its client left while others had their turns
                     return
-                subscribers = await evaluate_outside(self.context, publication)
-                attempt.may_be_committed = waiting.attempt.may_be_committed = True
+                subscribers = await evaluate_without_transaction(self.context, publication)
+                status.may_be_committed = waiting.status.may_be_committed = True
                 [accepted] = await insert_publications(
                     self.context, [publication], {publication.organization_id: subscribers}
                 )
@@ -339,11 +345,11 @@ class PublishBatcher:
         self._apart.add(task)
         task.add_done_callback(self._apart.discard)
 
-    def _admit(
+    def _authorize(
         self, group: Sequence[_PendingPublish], senders: Mapping[str, Sender], types: Mapping[str, EventType]
-    ) -> list[_Admitted]:
+    ) -> list[_Authorized]:
         """The requests whose keys and event types are valid; the others are answered with their error."""
-        admitted: list[_Admitted] = []
+        authorized: list[_Authorized] = []
         for waiting in group:
             try:
                 sender = senders.get(waiting.key_hash)
@@ -354,15 +360,15 @@ class PublishBatcher:
             else:
                 if waiting.publication is None:
                     waiting.publication = Publication.of(principal.organization_id, waiting.events, waiting.request_id)
-                admitted.append((waiting, waiting.publication))
-        return admitted
+                authorized.append((waiting, waiting.publication))
+        return authorized
 
-    async def _check(self, admitted: Sequence[_Admitted], types: Mapping[str, EventType]) -> list[_Admitted]:
+    async def _check(self, authorized: Sequence[_Authorized], types: Mapping[str, EventType]) -> list[_Authorized]:
         """The requests whose data satisfies the schemas. Costly checks run in separate tasks, without delaying it."""
-        passed: list[_Admitted] = []
-        for waiting, publication in admitted:
+        passed: list[_Authorized] = []
+        for waiting, publication in authorized:
             if not waiting.data_checked:
-                if schema_steps(types, waiting.events) > STEPS_AT_ONCE:
+                if schema_steps(types, waiting.events) > SCHEMA_STEPS_AT_ONCE:
                     self._start_apart(waiting, self._check_apart(waiting, publication.organization_id, types))
                     continue
                 try:
@@ -388,17 +394,17 @@ class PublishBatcher:
 
     async def _evaluate(
         self,
-        admitted: Sequence[_Admitted],
+        authorized: Sequence[_Authorized],
         subscribers: Mapping[str, Sequence[Subscriber]],
-    ) -> list[_Admitted]:
+    ) -> list[_Authorized]:
         """The requests whose subscribers' expressions are evaluated. What takes longer is done in separate tasks.
 
         A request that makes too many deliveries is refused.
         """
-        evaluated: list[_Admitted] = []
+        evaluated: list[_Authorized] = []
         loop = asyncio.get_running_loop()
         slices, until = Slices(), loop.time() + EVALUATION_SECONDS
-        for waiting, publication in admitted:
+        for waiting, publication in authorized:
             found = subscribers[publication.organization_id]
             slices.left = EVALUATION_SLICES if loop.time() < until else 0
             try:

@@ -18,8 +18,8 @@ from sendoff.policy.endpoints.expressions import (
     Evaluated,
     EvaluationContext,
     ExpressionInput,
-    Pair,
-    compile_pair,
+    Expressions,
+    compile_expressions,
 )
 from sendoff.publishing.expression_task import CPU_SECONDS, EvaluateExpressions, failed
 from sendoff.sandbox import LimitReached, Sandbox
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sendoff.context import Context
     from sendoff.store.tables import Event
 
-STEPS_AT_ONCE = 1_250
+EXPRESSION_STEPS_AT_ONCE = 1_250
 """Steps of one pair of expressions, or of parsing an event, that are taken on the event loop: up to 0.5 ms. More are
 taken in the sandbox, which takes at least 1 ms, but none of it from other requests."""
 
@@ -39,9 +39,11 @@ Longer slices hold up every other request of the process; each shorter one costs
 MAX_EVALUATED_CHARACTERS = 64 * 1024 * 1024
 """Characters that transforms may make of the events of one request. They are held in memory until they are inserted."""
 
-_SECONDS = 5.0
+_SANDBOX_SECONDS = 5.0
+"""Seconds that the sandbox may take for one event. Longer, and its publisher waits longer for what fails; shorter, and
+expressions fail while the machine is busy."""
 
-Evaluations = dict[tuple[str, Pair], Evaluated]
+Evaluations = dict[tuple[str, Expressions], Evaluated]
 """What pairs of expressions give, by the event's id and the pair."""
 
 
@@ -64,24 +66,24 @@ class EvaluationJob:
     """An event, and the different pairs of expressions of its endpoints."""
 
     source: ExpressionInput
-    pairs: Sequence[Pair]
+    pairs: Sequence[Expressions]
 
 
-def pair_of(endpoint: Selective) -> Pair | None:
+def expressions_of(endpoint: Selective) -> Expressions | None:
     """The endpoint's expressions; None if it has none."""
     if endpoint.filter is None and endpoint.transform is None:
         return None
-    return Pair(endpoint.filter, endpoint.transform)
+    return Expressions(endpoint.filter, endpoint.transform)
 
 
-def filter_of(endpoint: Filtering) -> Pair | None:
+def filter_of(endpoint: Filtering) -> Expressions | None:
     """The endpoint's filter without its transform, for whether an event matches; None if every event does."""
-    return None if endpoint.filter is None else Pair(filter=endpoint.filter)
+    return None if endpoint.filter is None else Expressions(filter=endpoint.filter)
 
 
-def pairs_of(endpoints: Iterable[Selective]) -> list[Pair]:
+def distinct_expressions(endpoints: Iterable[Selective]) -> list[Expressions]:
     """The different pairs of expressions among the endpoints."""
-    return list(dict.fromkeys([pair for one in endpoints if (pair := pair_of(one)) is not None]))
+    return list(dict.fromkeys([pair for one in endpoints if (pair := expressions_of(one)) is not None]))
 
 
 @dataclass(slots=True)
@@ -117,14 +119,15 @@ async def evaluate_cheap(jobs: Iterable[EvaluationJob], slices: Slices) -> tuple
     characters = 0
     rest = iter(jobs)
     for job in rest:
-        is_cheap_to_open, steps_a_read = job.source.steps_to_open <= STEPS_AT_ONCE, job.source.steps_a_read
+        is_cheap_to_open, steps_a_read = job.source.steps_to_open <= EXPRESSION_STEPS_AT_ONCE, job.source.steps_a_read
         event, pairs = EvaluationContext(job.source), iter(job.pairs)
-        costly: list[Pair] = []
+        costly: list[Expressions] = []
         for pair in pairs:
             # The time comes first: a pair that is not kept compiled is compiled here, for milliseconds.
             if slices.is_over and not await slices.begin_next():
                 return found, [*left, EvaluationJob(job.source, [*costly, pair, *pairs]), *rest]
-            if not is_cheap_to_open or (compiled := compile_pair(pair)).steps(steps_a_read) > STEPS_AT_ONCE:
+            compiled = compile_expressions(pair) if is_cheap_to_open else None
+            if compiled is None or compiled.steps(steps_a_read) > EXPRESSION_STEPS_AT_ONCE:
                 costly.append(pair)
                 continue
             result = found[job.source.id, pair] = compiled.evaluate(event)
@@ -144,7 +147,7 @@ async def evaluate(context: Context, organization_id: str, jobs: Sequence[Evalua
     found, left = await evaluate_cheap(jobs, Slices())
     characters = _size(found)
     for job in left:
-        results = await _evaluate_aside(context, organization_id, job)
+        results = await _evaluate_in_sandbox(context, organization_id, job)
         found |= results
         characters += _size(results)
         check_evaluated(characters)
@@ -165,8 +168,8 @@ def _size(results: Evaluations) -> int:
 
 
 async def evaluate_event(
-    context: Context, organization_id: str, source: ExpressionInput, pairs: Sequence[Pair]
-) -> dict[Pair, Evaluated]:
+    context: Context, organization_id: str, source: ExpressionInput, pairs: Sequence[Expressions]
+) -> dict[Expressions, Evaluated]:
     """What each of the pairs gives for one event. Raises Unavailable as `evaluate` does."""
     found = await evaluate(context, organization_id, [EvaluationJob(source, pairs)])
     return {pair: result for (_, pair), result in found.items()}
@@ -177,18 +180,18 @@ def input_of(event: Event) -> ExpressionInput:
     return ExpressionInput(event.id, event.type, event.occurred_at, event.data.encode())
 
 
-def _length(pair: Pair) -> int:
+def _length(pair: Expressions) -> int:
     return len(pair.filter or "") + len(pair.transform or "")
 
 
-async def _evaluate_aside(context: Context, organization_id: str, job: EvaluationJob) -> Evaluations:
+async def _evaluate_in_sandbox(context: Context, organization_id: str, job: EvaluationJob) -> Evaluations:
     """Evaluate in the sandbox, the shortest pairs first, so that costly ones fail before others do."""
     source = job.source
     order = sorted(job.pairs, key=_length)
     task = EvaluateExpressions(order, source.id, source.type, source.occurred_at, source.data.decode())
     try:
         results = await context.service(Sandbox.of).run(
-            task, organization_id=organization_id, cpu_seconds=2 * CPU_SECONDS, seconds=_SECONDS
+            task, organization_id=organization_id, cpu_seconds=2 * CPU_SECONDS, seconds=_SANDBOX_SECONDS
         )
     except LimitReached as error:
         too_large = f"{error.message} The event's data is too large for the expressions."

@@ -31,12 +31,12 @@ from sendoff.store.engine.database import Transaction
 from sendoff.store.queries.traffic import events
 from sendoff.store.tables import EventType
 
-STEPS_AT_ONCE = 200_000
+SCHEMA_STEPS_AT_ONCE = 200_000
 """Rules that schema checks apply before other requests get a turn: about 2 ms of the event loop."""
 
 CHECK_CPU_SECONDS = 1.0
-"""CPU time of one event's check in the sandbox, where those of more than STEPS_AT_ONCE rules are made. An event that
-takes more is refused; at about 10 ns a rule, that is a hundred million rules."""
+"""CPU time of one event's check in the sandbox, where those of more than SCHEMA_STEPS_AT_ONCE rules are made. An event
+that takes more is refused; at about 10 ns a rule, that is a hundred million rules."""
 
 _CHECK_SECONDS = 5.0
 
@@ -217,7 +217,8 @@ async def check_data(
 ) -> None:
     """Raise Invalid for the first event whose `data` does not satisfy its type's schema, or takes too long to check.
 
-    Other requests get a turn at least every STEPS_AT_ONCE rules; an event that may take more is checked in the sandbox.
+    Other requests get a turn at least every SCHEMA_STEPS_AT_ONCE rules; an event that may take more is checked in the
+    sandbox.
     """
     since_pause = 0
     for index, event in enumerate(new_events):
@@ -227,12 +228,12 @@ async def check_data(
         field = _field_path(index, "data", in_batch=in_batch)
         schema = _usable_schema(found, field)
         steps = schema.steps(event.data)
-        if steps > STEPS_AT_ONCE:
+        if steps > SCHEMA_STEPS_AT_ONCE:
             task = CheckData(found.data_schema, event.data.decode())
             _refuse(await _check_in_sandbox(context, organization_id, task, field), field)
             continue
         since_pause += steps
-        if since_pause > STEPS_AT_ONCE:
+        if since_pause > SCHEMA_STEPS_AT_ONCE:
             await asyncio.sleep(0)
             since_pause = steps
         _refuse(schema.find_violation(event.data), field)

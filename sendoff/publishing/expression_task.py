@@ -8,7 +8,13 @@ from datetime import datetime
 
 import msgspec
 
-from sendoff.policy.endpoints.expressions import Evaluated, EvaluationContext, ExpressionInput, Pair, evaluate_pair
+from sendoff.policy.endpoints.expressions import (
+    Evaluated,
+    EvaluationContext,
+    ExpressionInput,
+    Expressions,
+    evaluate_expressions,
+)
 
 CPU_SECONDS = 0.5
 """CPU time for the expressions of one event together. Those whose turn does not come by then fail; a higher value lets
@@ -28,7 +34,7 @@ TOO_MUCH_TRANSFORMED = Evaluated(
 class EvaluateExpressions(msgspec.Struct, frozen=True):
     """What do `pairs` of a filter and a transform give for this event, whose `data` is JSON text?"""
 
-    pairs: list[Pair]
+    pairs: list[Expressions]
     id: str
     type: str
     occurred_at: datetime
@@ -42,14 +48,14 @@ class EvaluateExpressions(msgspec.Struct, frozen=True):
         late = f"the expressions of the organization's endpoints took more than {CPU_SECONDS:g} s for this event"
         results: list[Evaluated] = []
         for pair in self.pairs:
-            result = evaluate_pair(pair, event) if time.process_time() < until else failed(pair, late)
+            result = evaluate_expressions(pair, event) if time.process_time() < until else failed(pair, late)
             characters += len(result.data or "")
             is_too_much = result.data is not None and characters > MAX_TRANSFORMED_CHARACTERS
             results.append(TOO_MUCH_TRANSFORMED if is_too_much else result)
         return results
 
 
-def failed(pair: Pair, error: str) -> Evaluated:
+def failed(pair: Expressions, error: str) -> Evaluated:
     """What a pair gives that a limit kept from being evaluated.
 
     A filter that fails does not match. A transform alone that fails makes a dead letter, so that nothing is lost.

@@ -15,7 +15,7 @@ from sendoff.publishing.publish import (
     add_publication,
     answered_by,
     enqueue_accepted,
-    evaluate_before,
+    evaluate_if_large,
     find_refusal,
 )
 from sendoff.publishing.turns import PublishTurns
@@ -51,13 +51,13 @@ async def publish_each_once(
     requests = {key: IdempotentRequest(organization_id, key, fingerprint(key.encode())) for key in keys}
     only = next(iter(requests.values())) if len(requests) == 1 else None
     async with (
-        answered_by(asyncio.get_running_loop().time() + within) as attempt,
+        answered_by(asyncio.get_running_loop().time() + within) as status,
         context.service(PublishTurns.of).taken(organization_id, only),
     ):
         refusal = await find_refusal(context, organization_id, [one.event for one in keyed], in_batch=in_batch)
         publication = Publication.of(organization_id, [one.event for one in keyed], request_id)
         if refusal is None:
-            await evaluate_before(context, publication)
+            await evaluate_if_large(context, publication)
         async with context.database.write() as tx:
             known = await reserve_each(tx, context, requests.values())
             new = {one.key: place for place, one in reversed([*enumerate(keyed)]) if one.key not in known}
@@ -66,7 +66,7 @@ async def publish_each_once(
             accepted = await add_publication(tx, context, _part(publication, sorted(new.values()))) if new else []
             made = {keyed[place].key: answer(one) for place, one in zip(sorted(new.values()), accepted, strict=True)}
             await complete_each(tx, context, {requests[key]: body for key, body in made.items()}, status=_ACCEPTED)
-            attempt.may_be_committed = True
+            status.may_be_committed = True
     enqueue_accepted(context, accepted)
     return [
         known[one.key] if one.key in known else StoredResponse(_ACCEPTED, made[one.key], replayed=new[one.key] != place)

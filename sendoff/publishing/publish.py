@@ -28,7 +28,14 @@ from sendoff.policy.endpoints.matching import (
     patterns_of_all,
 )
 from sendoff.policy.states import DeliveryState
-from sendoff.publishing.evaluation import EvaluationJob, Evaluations, check_evaluated, evaluate, pair_of, pairs_of
+from sendoff.publishing.evaluation import (
+    EvaluationJob,
+    Evaluations,
+    check_evaluated,
+    distinct_expressions,
+    evaluate,
+    expressions_of,
+)
 from sendoff.publishing.event_types import check_data, check_types, look_up_publishable
 from sendoff.publishing.expression_task import MAX_TRANSFORMED_CHARACTERS, TOO_MUCH_TRANSFORMED
 from sendoff.publishing.turns import PublishTurns
@@ -98,13 +105,13 @@ async def publish(
     the index of the event.
     """
     async with (
-        answered_by(asyncio.get_running_loop().time() + within) as attempt,
+        answered_by(asyncio.get_running_loop().time() + within) as status,
         context.service(PublishTurns.of).taken(organization_id, idempotent),
     ):
         refusal = await find_refusal(context, organization_id, new_events, in_batch=in_batch)
         publication = Publication.of(organization_id, new_events, request_id)
         if refusal is None:
-            await evaluate_before(context, publication)
+            await evaluate_if_large(context, publication)
         async with context.database.write() as tx:
             stored = await reserve(tx, context, idempotent) if idempotent else None
             if stored is not None:
@@ -115,32 +122,32 @@ async def publish(
             response = answer(accepted)
             if idempotent is not None:
                 await complete(tx, context, idempotent, response)
-            attempt.may_be_committed = True
+            status.may_be_committed = True
     enqueue_accepted(context, accepted)
     return response
 
 
 @dataclass(slots=True)
-class PublishAttempt:
-    """Whether the events of a request can be in the database, though nobody has heard so."""
+class CommitStatus:
+    """Whether the request's events may have been committed although no answer says so."""
 
     may_be_committed: bool = False
     """Set before the statement that commits them."""
 
 
 @asynccontextmanager
-async def answered_by(deadline: float) -> AsyncIterator[PublishAttempt]:
+async def answered_by(deadline: float) -> AsyncIterator[CommitStatus]:
     """Give the block up at `deadline`, a time of the event loop, and raise Unavailable.
 
     What is then under way in the database is rolled back if the server hears of it. The error says that the events were
     not accepted, unless the block has noted that they may be committed.
     """
-    attempt = PublishAttempt()
+    status = CommitStatus()
     try:
         async with asyncio.timeout_at(deadline):
-            yield attempt
+            yield status
     except TimeoutError:
-        raise Unavailable(_TOO_LATE if attempt.may_be_committed else NOT_TAKEN) from None
+        raise Unavailable(_TOO_LATE if status.may_be_committed else NOT_TAKEN) from None
 
 
 async def find_refusal(
@@ -156,14 +163,14 @@ async def find_refusal(
     return None
 
 
-async def evaluate_before(context: Context, publication: Publication) -> None:
+async def evaluate_if_large(context: Context, publication: Publication) -> None:
     """Evaluate expressions on large data before the transaction, which the sandbox would hold open."""
     if sum(len(event.data) for event in publication.events) > _LARGE_BYTES:
-        await evaluate_outside(context, publication)
+        await evaluate_without_transaction(context, publication)
 
 
-async def evaluate_outside(context: Context, publication: Publication) -> Sequence[Subscriber]:
-    """Evaluate the expressions of its subscribers, as they are now, outside any transaction; return those."""
+async def evaluate_without_transaction(context: Context, publication: Publication) -> Sequence[Subscriber]:
+    """Evaluate the expressions of its subscribers, as they are now, without a transaction; return those."""
     async with context.database.read() as tx:
         subscribers = await find_subscribers(tx, context, publication)
     await evaluate_publication(context, publication, subscribers)
@@ -184,6 +191,7 @@ async def add_events(
 
 
 async def add_publication(tx: Transaction, context: Context, publication: Publication) -> list[AcceptedEvent]:
+    """Insert a publication within a larger transaction, with what `evaluate_if_large` has not evaluated yet."""
     subscribers = await find_subscribers(tx, context, publication)
     check_fan_out(publication, subscribers)
     await evaluate_publication(context, publication, subscribers)
@@ -205,7 +213,7 @@ async def insert_publications(
     *,
     tx: Transaction | None = None,
 ) -> list[list[AcceptedEvent]]:
-    """Insert events with one delivery for each subscriber that they match: the one way in which events are published.
+    """Insert events with one delivery for each subscriber that they match.
 
     Their subscribers' expressions have been evaluated (`evaluate_publication`). Inserts within `tx`, or commits without
     one. Returns what each publication is answered, in their order.
@@ -302,10 +310,10 @@ class Publication:
 
     def missing_evaluations(self, subscribers: Sequence[Subscriber], *, now: datetime) -> list[EvaluationJob]:
         """The events with those of the subscribers' expressions that are not evaluated yet."""
-        if all(pair_of(subscriber) is None for subscriber in subscribers):
+        if all(expressions_of(subscriber) is None for subscriber in subscribers):
             return []
         jobs: list[EvaluationJob] = []
-        pairs = {type_: pairs_of(found) for type_, found in _by_type(self, subscribers).items()}
+        pairs = {type_: distinct_expressions(found) for type_, found in _by_type(self, subscribers).items()}
         for event, event_id in zip(self.events, self.ids, strict=True):
             wanted = [pair for pair in pairs[event.type] if (event_id, pair) not in self.evaluations]
             if wanted:
@@ -315,7 +323,7 @@ class Publication:
 
     def result_for(self, subscriber: Subscriber, event_id: str) -> Evaluated:
         """What the subscriber's expressions gave for the event."""
-        pair = pair_of(subscriber)
+        pair = expressions_of(subscriber)
         return _EVERYTHING if pair is None else self.evaluations[event_id, pair]
 
 

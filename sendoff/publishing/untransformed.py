@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from sendoff.ids import new_id
-from sendoff.policy.endpoints.expressions import Pair
+from sendoff.policy.endpoints.expressions import Expressions
 from sendoff.policy.states import DeadLetterReason
 from sendoff.publishing.evaluation import evaluate_event, input_of
 from sendoff.store.queries import endpoints
@@ -54,7 +54,7 @@ async def transform_again(tx: Transaction, context: Context, delivery_ids: Seque
     errors: dict[str, str] = {}
     for delivery in again:
         source = input_of(of_events[delivery.event_id])
-        pair = Pair(transform=of_endpoints[delivery.endpoint_id].transform)
+        pair = Expressions(transform=of_endpoints[delivery.endpoint_id].transform)
         result = (await evaluate_event(context, delivery.organization_id, source, [pair]))[pair]
         if result.error is None:
             made.append(NewData(delivery.id, result.data))

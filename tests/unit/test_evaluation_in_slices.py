@@ -8,22 +8,22 @@ from datetime import UTC, datetime
 import pytest
 
 from sendoff.errors import TooLarge
-from sendoff.policy.endpoints.expressions import EvaluationContext, ExpressionInput, Pair
+from sendoff.policy.endpoints.expressions import EvaluationContext, ExpressionInput, Expressions
 from sendoff.publishing import evaluation
 from sendoff.publishing.evaluation import EvaluationJob, Slices, evaluate_cheap
 
-FILTERS = [Pair(filter=f"data.number == {number}") for number in range(3)]
-COSTLY = Pair(filter=" || ".join(["5 in data.list"] * 10))
+FILTERS = [Expressions(filter=f"data.number == {number}") for number in range(3)]
+COSTLY = Expressions(filter=" || ".join(["5 in data.list"] * 10))
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def job(number: int, *pairs: Pair) -> EvaluationJob:
+def job(number: int, *pairs: Expressions) -> EvaluationJob:
     """An event with a list of 200 values and the number, for those pairs."""
     data = b'{"number":%d,"list":[%s]}' % (number, b",".join([b"1"] * 200))
     return EvaluationJob(ExpressionInput(f"evt_{number}", "a.b", NOW, data), pairs)
 
 
-def keys_of(jobs: list[EvaluationJob]) -> list[tuple[str, Pair]]:
+def keys_of(jobs: list[EvaluationJob]) -> list[tuple[str, Expressions]]:
     """What is to be evaluated for the jobs."""
     return [(one.source.id, pair) for one in jobs for pair in one.pairs]
 
@@ -69,6 +69,6 @@ async def test_costly_pairs_are_left_and_the_cheap_ones_beside_them_are_not() ->
 
 async def test_results_that_are_too_large_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "MAX_EVALUATED_CHARACTERS", 50)
-    made = Pair(transform="{'number': data.number}")
+    made = Expressions(transform="{'number': data.number}")
     with pytest.raises(TooLarge):
         await evaluate_cheap([job(number, made) for number in range(10)], Slices())

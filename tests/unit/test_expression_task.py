@@ -6,15 +6,15 @@ from datetime import UTC, datetime
 
 import pytest
 
-from sendoff.policy.endpoints.expressions import Evaluated, Pair
+from sendoff.policy.endpoints.expressions import Evaluated, Expressions
 from sendoff.publishing import expression_task
 from sendoff.publishing.expression_task import EvaluateExpressions
 
-FILTER, NOT_MATCHING = Pair("data.number > 1", None), Pair("data.number > 5", None)
-TRANSFORM, BOTH = Pair(None, "{'n': data.number}"), Pair("data.number > 1", "{'n': data.number}")
+FILTER, NOT_MATCHING = Expressions("data.number > 1", None), Expressions("data.number > 5", None)
+TRANSFORM, BOTH = Expressions(None, "{'n': data.number}"), Expressions("data.number > 1", "{'n': data.number}")
 
 
-def evaluate(*pairs: Pair) -> list[Evaluated]:
+def evaluate(*pairs: Expressions) -> list[Evaluated]:
     """What they give for an event with the number 2."""
     task = EvaluateExpressions(list(pairs), "evt_1", "a.b", datetime(2026, 1, 1, tzinfo=UTC), '{"number":2}')
     return task.run(lambda _: None)

@@ -11,7 +11,7 @@ from sendoff.accounts.portal_links import Capability
 from sendoff.endpoints.manage import EndpointChange, get_endpoint, update_endpoint
 from sendoff.endpoints.trial import ExpressionTrial, try_expressions
 from sendoff.errors import Conflict, Invalid, SendoffError
-from sendoff.policy.endpoints.expressions import Pair
+from sendoff.policy.endpoints.expressions import Expressions
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.tables import Endpoint
 
@@ -54,7 +54,7 @@ async def submit(page: PageRequest) -> Response:
 
 async def _try(page: PageRequest, form: SettingsForm, sample: _Sample) -> ExpressionTrial:
     event = NewEvent(sample.type or "sample", orjson.dumps(parse_sample(sample.data, field="sample")))
-    expressions = Pair(form.filter or None, form.transform or None)
+    expressions = Expressions(form.filter or None, form.transform or None)
     return await try_expressions(page.context, organization_of(page), event, expressions)
 
 

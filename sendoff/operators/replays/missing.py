@@ -14,7 +14,7 @@ from sendoff.context import Context
 from sendoff.endpoint_health.draining import count_dead_letters
 from sendoff.errors import Invalid
 from sendoff.ids import event_id_at, floor_of, new_id
-from sendoff.policy.endpoints.expressions import Pair
+from sendoff.policy.endpoints.expressions import Expressions
 from sendoff.policy.endpoints.matching import matches
 from sendoff.policy.operational_events import OPERATORS
 from sendoff.policy.states import DeliveryState, EndpointState
@@ -23,9 +23,9 @@ from sendoff.publishing.evaluation import (
     Evaluations,
     evaluate,
     evaluate_event,
+    expressions_of,
     filter_of,
     input_of,
-    pair_of,
 )
 from sendoff.publishing.untransformed import Untransformed, dead_letter_untransformed
 from sendoff.store.engine.database import Transaction
@@ -135,7 +135,7 @@ async def _plan(
     context: Context, item: WaitingItem, event: Event, endpoint: Endpoint, failed: list[Untransformed], now: datetime
 ) -> list[NewDelivery]:
     """The delivery of the event for the endpoint, if its filter lets it through; notes a transform that fails."""
-    pair = pair_of(endpoint)
+    pair = expressions_of(endpoint)
     data = None
     state, sequence = (DeliveryState.QUEUED, 0) if endpoint.ordered else (DeliveryState.HELD, None)
     if pair is not None:
@@ -183,7 +183,7 @@ async def _refused_by_filters(
     filtered = [(event, endpoint, pair) for event, endpoint in wanted if (pair := filter_of(endpoint)) is not None]
     if not filtered:
         return set()
-    pairs: dict[str, set[Pair]] = {}
+    pairs: dict[str, set[Expressions]] = {}
     for event, _, pair in filtered:
         pairs.setdefault(event.id, set()).add(pair)
     organization_id = filtered[0][1].organization_id

@@ -166,8 +166,8 @@ def compile_expression(source: str, purpose: Purpose) -> Expression:
     return Expression(_compile("".join(_spelled(tokens))), reads, len(significant))
 
 
-class Pair(msgspec.Struct, frozen=True):
-    """What an endpoint wants of an event: those that match the filter, with the data that the transform makes."""
+class Expressions(msgspec.Struct, frozen=True):
+    """An endpoint's pair of expressions: it gets events that match the filter, with data that the transform makes."""
 
     filter: str | None = None
     transform: str | None = None
@@ -187,8 +187,8 @@ _MATCHED, _NOT_MATCHED = Evaluated(), Evaluated(matches=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CompiledPair:
-    """The expressions of a pair, or why one is refused: an earlier release may have let it be saved."""
+class CompiledExpressions:
+    """Both expressions, compiled, or why one is refused: an earlier release may have let it be saved."""
 
     filter: Expression | ExpressionRefused | None
     transform: Expression | ExpressionRefused | None
@@ -215,11 +215,11 @@ class CompiledPair:
 
 
 @lru_cache(maxsize=_CACHED)
-def compile_pair(pair: Pair) -> CompiledPair:
+def compile_expressions(pair: Expressions) -> CompiledExpressions:
     """Compile both expressions."""
     both = (_compiled(pair.filter, "filter"), _compiled(pair.transform, "transform"))
     usable = [one for one in both if isinstance(one, Expression)]
-    return CompiledPair(*both, sum(one.reads for one in usable), sum(one.reads * one.tokens for one in usable))
+    return CompiledExpressions(*both, sum(one.reads for one in usable), sum(one.reads * one.tokens for one in usable))
 
 
 def _compiled(source: str | None, purpose: Purpose) -> Expression | ExpressionRefused | None:
@@ -235,9 +235,9 @@ def _usable(compiled: Expression | ExpressionRefused) -> Expression:
     return compiled
 
 
-def evaluate_pair(pair: Pair, event: EvaluationContext) -> Evaluated:
+def evaluate_expressions(pair: Expressions, event: EvaluationContext) -> Evaluated:
     """Compile a pair and evaluate it."""
-    return compile_pair(pair).evaluate(event)
+    return compile_expressions(pair).evaluate(event)
 
 
 def evaluate_filter(expression: Expression, event: EvaluationContext) -> bool:

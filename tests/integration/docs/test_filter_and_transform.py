@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from sendoff.clock import SystemClock
-from sendoff.policy.endpoints.expressions import Evaluated, EvaluationContext, ExpressionInput, Pair, evaluate_pair
+from sendoff.policy.endpoints.expressions import (
+    Evaluated,
+    EvaluationContext,
+    ExpressionInput,
+    Expressions,
+    evaluate_expressions,
+)
 from tests.integration.api.api_fixture import ApiFixture
 from tests.support.receiver import Receiver
 
@@ -29,7 +35,7 @@ def blocks(language: str) -> list[str]:
 def test_each_filter_is_true_for_the_pages_event(expression: str) -> None:
     data = json.dumps(EVENT["data"]).encode()
     source = ExpressionInput("evt_1", EVENT["type"], SystemClock().now(), data)
-    assert evaluate_pair(Pair(filter=expression), EvaluationContext(source)) == Evaluated()
+    assert evaluate_expressions(Expressions(filter=expression), EvaluationContext(source)) == Evaluated()
 
 
 async def test_each_endpoint_can_be_registered_and_gets_the_event(sqlite_api: ApiFixture, receiver: Receiver) -> None:

@@ -19,11 +19,11 @@ from sendoff.policy.endpoints.expressions import (
     EvaluationContext,
     ExpressionInput,
     ExpressionRefused,
-    Pair,
+    Expressions,
     Purpose,
     compile_expression,
-    compile_pair,
-    evaluate_pair,
+    compile_expressions,
+    evaluate_expressions,
 )
 
 DATA = {
@@ -46,12 +46,12 @@ def an_event(data: object = DATA, event_type: str = "order.paid") -> ExpressionI
 
 def filtered(expression: str, data: object = DATA) -> Evaluated:
     """What the filter says of an event with `data`."""
-    return evaluate_pair(Pair(filter=expression), EvaluationContext(an_event(data)))
+    return evaluate_expressions(Expressions(filter=expression), EvaluationContext(an_event(data)))
 
 
 def transformed(expression: str, data: object = DATA) -> Evaluated:
     """What the transform makes of an event with `data`."""
-    return evaluate_pair(Pair(transform=expression), EvaluationContext(an_event(data)))
+    return evaluate_expressions(Expressions(transform=expression), EvaluationContext(an_event(data)))
 
 
 @pytest.mark.parametrize(
@@ -219,11 +219,13 @@ def test_data_beyond_the_limits_fails_instead_of_costing_time() -> None:
         deep = [deep]
     assert "64 levels" in str(filtered("data.x == 1", {"x": deep}).error)
     lone = ExpressionInput("evt_1", "a", datetime.now(UTC), b'{"x":"\\ud800"}')
-    assert "not valid Unicode" in str(evaluate_pair(Pair(filter="true"), EvaluationContext(lone)).error)
+    assert "not valid Unicode" in str(evaluate_expressions(Expressions(filter="true"), EvaluationContext(lone)).error)
 
 
 def test_steps_grow_with_the_data_and_with_how_often_it_is_read() -> None:
-    once, often = (compile_pair(Pair(filter=text)) for text in ("data.a == 1", "data.a == 1 || data.b == data.c"))
+    once, often = (
+        compile_expressions(Expressions(filter=text)) for text in ("data.a == 1", "data.a == 1 || data.b == data.c")
+    )
     small, large = (an_event({"a": a}).steps_a_read for a in (1, list(range(1_000))))
     assert once.steps(small) < once.steps(large)
     assert once.steps(large) * 3 <= often.steps(large)
