@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -56,6 +58,23 @@ async def test_pairs_that_the_slices_have_no_time_for_are_left_once_each(
     found, left = await evaluate_cheap(jobs, Slices(slices))
     assert sorted([*found, *keys_of(left)], key=str) == sorted(keys_of(jobs), key=str)
     assert len(found) == slices - sum(pair == COSTLY for _, pair in keys_of(jobs)[:slices])
+
+
+@pytest.mark.parametrize(
+    ("round_seconds", "slice_seconds"), [(0.0001, 0.0002), (0.002, 0.0002), (0.004, 0.0004), (1.0, 0.0005)]
+)
+async def test_slices_grow_with_long_rounds_of_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch, round_seconds: float, slice_seconds: float
+) -> None:
+    clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
+    monkeypatch.setattr(evaluation, "time", clock)
+    slices = Slices()
+    asyncio.get_running_loop().call_soon(setattr, clock, "now", round_seconds)
+    assert await slices.begin_next()
+    clock.now = round_seconds + slice_seconds * 0.99
+    assert not slices.is_over
+    clock.now = round_seconds + slice_seconds * 1.01
+    assert slices.is_over
 
 
 async def test_costly_pairs_are_left_and_the_cheap_ones_beside_them_are_not() -> None:
