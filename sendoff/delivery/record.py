@@ -189,7 +189,7 @@ def _to_record(attempt: FinishedAttempt) -> AttemptRecord:
         blocked_since=(claimed.delivery.blocked_since or attempt.started_at) if is_local else None,
         health=attempt.decision.health,
         exchange=_exchange(attempt) if attempt.decision.counted and not isinstance(step, Delivered) else None,
-        may_be_noted=not (isinstance(step, Delivered) and claimed.endpoint.unhealthy_since is None),
+        may_raise_event=not (isinstance(step, Delivered) and claimed.endpoint.unhealthy_since is None),
         is_replay=claimed.delivery.replay_id is not None,
         dead_letter=NewDeadLetter(new_id(), step.reason, claimed.event.type, claimed.endpoint.url)
         if isinstance(step, DeadLettered)

@@ -35,7 +35,7 @@ from sendoff.store.hot.rows import (
     KEYS,
     SENDERS,
     SUBSCRIBERS_OF_ORGANIZATIONS,
-    SUCCESS_NOTED_EVERY,
+    SUCCESS_WRITTEN_EVERY,
     TURN,
     UNNAMED_QUOTA,
     WORK_AT_HAND,
@@ -65,8 +65,8 @@ _SUBSCRIBERS = f"""(
         'ordered', p.ordered
     ))::text
     FROM (
-        SELECT e.id, e.filter, e.transform, e.ordered, (
-            SELECT json_agg(named) FROM json_array_elements_text(e.events) AS named WHERE named = ANY($2::text[])
+        SELECT p.id, p.filter, p.transform, p.ordered, (
+            SELECT json_agg(named) FROM json_array_elements_text(p.events) AS named WHERE named = ANY($2::text[])
         ) AS matched
         {ACTIVE_ENDPOINTS}
     ) AS p WHERE p.matched IS NOT NULL
@@ -249,8 +249,8 @@ _INSERT_ATTEMPTS = """
 """
 
 
-def _record_statement(*, unhealthy: str = "", noted: str = "") -> str:
-    """The statement that records attempts; `unhealthy` and `noted` are what operational events need besides.
+def _record_statement(*, unhealthy: str = "", raised: str = "") -> str:
+    """The statement that records attempts; `unhealthy` and `raised` are what operational events need besides.
 
     `place` is the order in which the attempts ended: failures before an endpoint's last success do not count any more.
     """
@@ -320,7 +320,7 @@ def _record_statement(*, unhealthy: str = "", noted: str = "") -> str:
             last_success_at = GREATEST(p.last_success_at, t.succeeded_at),
             last_failure_at = COALESCE(t.failed_at, p.last_failure_at)
         FROM touched t WHERE p.id = t.id
-    ){noted}
+    ){raised}
     SELECT delivery_id, lease_token, NULL::uuid AS endpoint_id, NULL::text AS endpoint_state,
         NULL::int AS consecutive_failures, NULL::timestamptz AS first_failure_at
     FROM settled
@@ -330,12 +330,12 @@ def _record_statement(*, unhealthy: str = "", noted: str = "") -> str:
 
 
 _RECORD = _record_statement()
-_RECORD_AND_NOTE = _record_statement(
+_RECORD_WITH_EVENTS = _record_statement(
     unhealthy=f"""
             unhealthy_since = CASE WHEN {_RECOVERS} THEN NULL
                 WHEN {_BEGINS_TO_FAIL} THEN COALESCE(t.unhealthy_since, t.first_failure_at, t.group_first_failed_at)
                 ELSE t.unhealthy_since END,""",
-    noted=f""", noted AS (
+    raised=f""", raised AS (
         INSERT INTO operational_events (type, organization_id, endpoint_id, subject_id, facts, occurred_at)
         SELECT '{OperationalEventType.DELIVERY_DEAD_LETTERED}', organization_id, endpoint_id, id, NULL, {_NOW}
         FROM dead_lettered WHERE organization_id <> '{OPERATORS}'
@@ -477,10 +477,10 @@ class PostgresHotStore:
             return recorded
         flat = [attempt_columns(attempt) for attempt in attempts]
         columns = [shortened([row[name] for row in flat]) for name in _RECORD_COLUMNS]
-        if any(attempt.may_be_noted for attempt in attempts):
-            rows = await self._direct.fetch(_RECORD_AND_NOTE, *columns, now, SUCCESS_NOTED_EVERY, failing_at)
+        if any(attempt.may_raise_event for attempt in attempts):
+            rows = await self._direct.fetch(_RECORD_WITH_EVENTS, *columns, now, SUCCESS_WRITTEN_EVERY, failing_at)
         else:
-            rows = await self._direct.fetch(_RECORD, *columns, now, SUCCESS_NOTED_EVERY)
+            rows = await self._direct.fetch(_RECORD, *columns, now, SUCCESS_WRITTEN_EVERY)
         for row in rows:
             if row["endpoint_id"] is None:
                 recorded.claims.add((str(row["delivery_id"]), str(row["lease_token"])))
@@ -497,7 +497,7 @@ class PostgresHotStore:
             _RECORD_SUCCESSES,
             *(joined(attempts, name) for name in _SUCCESS_NAMES),
             *columns_of(attempts, _SUCCESS_COLUMNS),
-            SUCCESS_NOTED_EVERY,
+            SUCCESS_WRITTEN_EVERY,
         )
         return set((row["ids"] or "").split(","))
 

@@ -24,7 +24,7 @@ from sendoff.store.queries.traffic.events import EventContent
 
 _log = structlog.get_logger(__name__)
 
-SUCCESS_NOTED_EVERY = timedelta(seconds=1)
+SUCCESS_WRITTEN_EVERY = timedelta(seconds=1)
 """`last_success_at` of a healthy endpoint is written at most this often; shorter, and the endpoint's row is locked and
 rewritten by every group of successes."""
 
@@ -125,15 +125,15 @@ class AttemptRecord:
     health: HealthEffect
     exchange: Exchange | None = None
     dead_letter: NewDeadLetter | None = None
-    may_be_noted: bool = True
-    """Whether it may make an operational event: the success of an endpoint that was well when it was claimed cannot."""
+    may_raise_event: bool = True
+    """Whether it may raise an operational event; the success of an endpoint that was well when claimed cannot."""
     is_replay: bool = False
     """Whether a replay asked for it, whose item it settles."""
 
     @property
     def is_unremarkable_success(self) -> bool:
         """Whether it was delivered to an endpoint that was well, for no replay, so that little else follows from it."""
-        return self.state is DeliveryState.DELIVERED and not self.may_be_noted and not self.is_replay
+        return self.state is DeliveryState.DELIVERED and not self.may_raise_event and not self.is_replay
 
     @property
     def attempt_count(self) -> int:
@@ -250,17 +250,21 @@ _KEYS = """
     FROM api_keys k JOIN organizations o ON o.id = k.organization_id
 """
 KEYS = _KEYS.format(more="")
+"""SQL for API keys `k` and their organizations `o`; a condition on them follows."""
 SENDERS = _KEYS.format(more=", {subscribers} AS subscribers")
+"""KEYS with a column of the endpoints that subscribe to what is published, as a JSON array."""
 SUBSCRIBERS_OF_ORGANIZATIONS = "SELECT o.id, {subscribers} AS subscribers FROM organizations o"
+"""SQL for the same column of organizations `o` without a key; a condition on them follows."""
 
-ACTIVE_ENDPOINTS = f"FROM endpoints e WHERE e.organization_id = {{organization}} AND {IS_ACTIVE.format(endpoint='e')}"
+ACTIVE_ENDPOINTS = f"FROM endpoints p WHERE p.organization_id = {{organization}} AND {IS_ACTIVE.format(endpoint='p')}"
+"""SQL for the active endpoints `p` of an organization."""
 HAS_HELD = f"{LAST_HELD.format(endpoint='p')} IS NOT NULL"
+"""SQL for whether deliveries are held for the endpoint `p`."""
 
 
 def read_claims(rows: Iterable[Any]) -> ClaimResult:
     """The rows of CONTENT."""
     result = ClaimResult([], set())
-    taken_over = 0
     destinations: dict[str, Destination] = {}
     for row in rows:
         endpoint_id = str(row["endpoint_id"])
@@ -270,8 +274,8 @@ def read_claims(rows: Iterable[Any]) -> ClaimResult:
         if endpoint_id not in destinations:
             destinations[endpoint_id] = _destination(row)
         result.rows.append(ClaimedRow(_delivery(row), destinations[endpoint_id], _event(row)))
-        taken_over += bool(row["taken_over"])
-    return ClaimResult(result.rows, result.held_endpoint_ids, taken_over)
+        result.taken_over += bool(row["taken_over"])
+    return result
 
 
 def read_sender(row: Any) -> Sender:

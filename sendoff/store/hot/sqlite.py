@@ -40,7 +40,7 @@ from sendoff.store.hot.rows import (
     KEYS,
     SENDERS,
     SUBSCRIBERS_OF_ORGANIZATIONS,
-    SUCCESS_NOTED_EVERY,
+    SUCCESS_WRITTEN_EVERY,
     TURN,
     UNNAMED_QUOTA,
     WORK_AT_HAND,
@@ -70,8 +70,8 @@ _SUBSCRIBERS = f"""(
         'ordered', p.ordered
     ))
     FROM (
-        SELECT e.id, e.filter, e.transform, e.ordered, (
-            SELECT json_group_array(named.value) FROM json_each(e.events) AS named
+        SELECT p.id, p.filter, p.transform, p.ordered, (
+            SELECT json_group_array(named.value) FROM json_each(p.events) AS named
             WHERE named.value IN (SELECT value FROM json_each(:types))
         ) AS matched
         {ACTIVE_ENDPOINTS}
@@ -190,7 +190,7 @@ _COUNT_ON_ENDPOINT = """
         last_failure_at = COALESCE(:failed_at, last_failure_at)
     WHERE id = :id
 """
-_NOTE = {
+_RAISE_EVENT = {
     type_: f"""
     INSERT INTO operational_events (type, organization_id, endpoint_id, subject_id, facts, occurred_at)
     SELECT '{type_}', :organization_id, :endpoint_id, :subject_id, :facts, :now
@@ -325,7 +325,7 @@ def _record(
         (_SETTLE_REPLAY_ITEM, [row for row in rows if row["replay_id"] is not None and row["state"] != "pending"]),
     )
     _execute_all(connection, statements=statements)
-    _note(connection, OperationalEventType.DELIVERY_DEAD_LETTERED, dead, subject="dead_letter_id", now=now)
+    _raise_events(connection, OperationalEventType.DELIVERY_DEAD_LETTERED, dead, subject="dead_letter_id", now=now)
     claims = {(row["delivery_id"], row["lease_token"]) for row in rows}
     return Recorded(claims, _count_on_endpoints(connection, rows, now=now, failing_at=failing_at))
 
@@ -342,10 +342,10 @@ def _count_on_endpoints(
     for endpoint in connection.execute(_FIND_ENDPOINTS, {"ids": json_text(list(by_endpoint))}).fetchall():
         tally = _tally(by_endpoint[endpoint["id"]])
         if tally.pop("is_healthy"):
-            last_noted_at = endpoint["last_success_at"]
-            latest = datetime.fromisoformat(tally["succeeded_at"]) - SUCCESS_NOTED_EVERY
+            last_written_at = endpoint["last_success_at"]
+            latest = datetime.fromisoformat(tally["succeeded_at"]) - SUCCESS_WRITTEN_EVERY
             is_well = not endpoint["consecutive_failures"] and endpoint["unhealthy_since"] is None
-            if is_well and last_noted_at is not None and last_noted_at > time_text(latest):
+            if is_well and last_written_at is not None and last_written_at > time_text(latest):
                 continue
         else:
             state = EndpointState(endpoint["state"])
@@ -354,7 +354,7 @@ def _count_on_endpoints(
         changes.append(_change_of_health(endpoint, tally, failing_at))
     _execute_all(connection, statements=[(_COUNT_ON_ENDPOINT, changes)])
     for type_ in (OperationalEventType.ENDPOINT_FAILING, OperationalEventType.ENDPOINT_RECOVERED):
-        _note(connection, type_, [change for change in changes if change["event"] is type_], now=now)
+        _raise_events(connection, type_, [change for change in changes if change["event"] is type_], now=now)
     return before
 
 
@@ -383,7 +383,7 @@ def _change_of_health(endpoint: Mapping[str, Any], tally: Mapping[str, Any], fai
     }
 
 
-def _note(
+def _raise_events(
     connection: sqlite3.Connection,
     type_: OperationalEventType,
     rows: Iterable[Mapping[str, Any]],
@@ -403,7 +403,7 @@ def _note(
         for row in rows
         if row["organization_id"] != OPERATORS
     ]
-    _execute_all(connection, statements=[(_NOTE[type_], events)])
+    _execute_all(connection, statements=[(_RAISE_EVENT[type_], events)])
 
 
 def _tally(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -155,12 +155,12 @@ async def test_a_success_is_recorded_alike_whether_it_may_be_noted_or_not(
         ids = await publish_some(app, receiver, 2)
         [endpoint_id] = {claimed.endpoint.id for claimed in (await claim(app.context, ids)).to_send}
         recorded, endpoints_after = [], []
-        for delivery_id, may_be_noted in zip(ids, (False, True), strict=True):
+        for delivery_id, may_raise_event in zip(ids, (False, True), strict=True):
             async with app.context.database.write() as tx:
                 [endpoint] = (await endpoints.find_many(tx, [endpoint_id])).values()
                 endpoint.consecutive_failures, endpoint.first_failure_at = 2, START
                 [delivery] = await delivery_history.find_many(tx, [delivery_id])
-            attempt = success_of(delivery, may_be_noted=may_be_noted)
+            attempt = success_of(delivery, may_raise_event=may_raise_event)
             written = await app.context.hot.record([attempt, success_of(None)], now=START, failing_at=10)
             assert written.claims == {(attempt.delivery_id, attempt.lease_token)}
             async with app.transaction() as tx:
@@ -172,7 +172,7 @@ async def test_a_success_is_recorded_alike_whether_it_may_be_noted_or_not(
         assert (endpoints_after[0]["consecutive_failures"], endpoints_after[0]["first_failure_at"]) == (0, None)
 
 
-def success_of(delivery: Delivery | None, *, may_be_noted: bool = False) -> AttemptRecord:
+def success_of(delivery: Delivery | None, *, may_raise_event: bool = False) -> AttemptRecord:
     """The delivery's success, or that of a delivery that is not there any more."""
     return AttemptRecord(
         delivery_id=new_id() if delivery is None else delivery.id,
@@ -189,7 +189,7 @@ def success_of(delivery: Delivery | None, *, may_be_noted: bool = False) -> Atte
         error=None,
         blocked_since=None,
         health=HealthEffect.SUCCESS,
-        may_be_noted=may_be_noted,
+        may_raise_event=may_raise_event,
     )
 
 

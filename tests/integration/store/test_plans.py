@@ -15,7 +15,7 @@ _PARAMETERS = {
     "_CLAIM_ONE": 4,
     "_CLAIM_DUE": 8,
     "_RECORD": 27,
-    "_RECORD_AND_NOTE": 28,
+    "_RECORD_WITH_EVENTS": 28,
     "_RECORD_SUCCESSES": 9,
 }
 

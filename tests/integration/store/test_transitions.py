@@ -90,7 +90,7 @@ async def claim_held(app: AppFixture, row: Delivery) -> None:
     await app.context.hot.claim_held({row.endpoint_id: 1}, lease_token=new_id(), now=now, until=until)
 
 
-def record(state: DeliveryState, *, may_be_noted: bool = True) -> Write:
+def record(state: DeliveryState, *, may_raise_event: bool = True) -> Write:
     async def write(app: AppFixture, row: Delivery) -> None:
         now = app.clock.now()
         attempt = AttemptRecord(
@@ -108,7 +108,7 @@ def record(state: DeliveryState, *, may_be_noted: bool = True) -> Write:
             error=None,
             blocked_since=None,
             health=HealthEffect.NONE,
-            may_be_noted=may_be_noted,
+            may_raise_event=may_raise_event,
         )
         await app.context.hot.record([attempt], now=now, failing_at=10)
 
@@ -203,7 +203,7 @@ DELIVERIES = Subject(
         states.RELEASE: [release(held=False), release(held=True)],
         states.RECORD: [
             *(record(state) for state in states.RECORD.targets if isinstance(state, DeliveryState)),
-            record(DeliveryState.DELIVERED, may_be_noted=False),
+            record(DeliveryState.DELIVERED, may_raise_event=False),
         ],
         states.RETRY_NOW: [
             in_transaction(
@@ -353,7 +353,7 @@ def move_item(trigger: Trigger, to: ReplayItemState) -> Write:
     return in_transaction(lambda tx, _, row: replays.move_items(tx, row.replay_id, [row.delivery_id], trigger, to=to))
 
 
-def record_item(state: DeliveryState, *, may_be_noted: bool = True) -> Write:
+def record_item(state: DeliveryState, *, may_raise_event: bool = True) -> Write:
     """Records an attempt of the item's delivery, which is in flight."""
 
     async def write(app: AppFixture, row: ReplayItem) -> None:
@@ -363,7 +363,7 @@ def record_item(state: DeliveryState, *, may_be_noted: bool = True) -> Write:
         delivery.id, delivery.replay_id, delivery.state = row.delivery_id, row.replay_id, DeliveryState.IN_FLIGHT
         async with app.context.database.write() as tx:
             await tx.merge(delivery)
-        await record(state, may_be_noted=may_be_noted)(app, delivery)
+        await record(state, may_raise_event=may_raise_event)(app, delivery)
 
     return write
 
@@ -381,7 +381,7 @@ REPLAY_ITEMS = Subject(
         ],
         states.RECORD_ITEM: [
             record_item(DeliveryState.DELIVERED),
-            record_item(DeliveryState.DELIVERED, may_be_noted=False),
+            record_item(DeliveryState.DELIVERED, may_raise_event=False),
             record_item(DeliveryState.DEAD),
         ],
         states.CLOSE_ITEM: [move_item(states.CLOSE_ITEM, ReplayItemState.FAILED)],
