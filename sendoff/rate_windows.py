@@ -78,7 +78,7 @@ def counting(context: Context) -> Grouping[Sequence[str], list[int]]:
         counts = iter(answers[::2])
         return [[int(next(counts)) for _ in names] for names in requests]
 
-    return Grouping(count_all, most=_COUNTED_TOGETHER)
+    return Grouping(count_all, at_most=_COUNTED_TOGETHER)
 
 
 class LocalCounters:

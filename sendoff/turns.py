@@ -63,10 +63,10 @@ class Grouping(Generic[Question, Answer]):
     A question that comes alone is asked at once. Nothing is kept: an answer is never older than its question.
     """
 
-    def __init__(self, call: Callable[[Sequence[Question]], Awaitable[Sequence[Answer]]], *, most: int) -> None:
-        """`call` answers up to `most` questions, in their order; what it raises, all of them raise."""
+    def __init__(self, call: Callable[[Sequence[Question]], Awaitable[Sequence[Answer]]], *, at_most: int) -> None:
+        """`call` answers up to `at_most` questions, in their order; what it raises, all of them raise."""
         self._call = call
-        self._most = most
+        self._at_most = at_most
         self._waiting: deque[tuple[Question, asyncio.Future[Answer]]] = deque()
         self._at_work: asyncio.Task[None] | None = None
 
@@ -81,7 +81,7 @@ class Grouping(Generic[Question, Answer]):
 
     async def _work(self) -> None:
         while self._waiting:
-            group = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+            group = [self._waiting.popleft() for _ in range(min(self._at_most, len(self._waiting)))]
             group = [(asked, answer) for asked, answer in group if not answer.done()]
             if group:
                 await self._answer(group)

@@ -116,10 +116,15 @@ class QueueConsumer(Worker):
         if not self._waits.has_unanswered:
             removals = await self._send_waits(at_most)
         replies = await self._waits.receive(removals + 1, seconds=_LISTEN_SECONDS + _COMMAND_SECONDS)
+        # UNLINK answers with a number, BZMPOP with a list or nothing.
         job_ids = [job_id.decode() for reply in replies if isinstance(reply, list) for job_id, _ in reply[1]]
         self._jobs_come_alone = len(job_ids) <= 1
         if not job_ids:
             await self._remove_started()
+        return await self._find_jobs(job_ids)
+
+    async def _find_jobs(self, job_ids: Sequence[str]) -> list[_Job]:
+        """The jobs with these ids. Most ids say what to do; the bodies of the others are taken out of Redis."""
         named = {one: found for one in job_ids if (found := named_id(one, self._tag)) and found[0] in self.functions}
         self._started += [job_key_prefix + job_id for job_id in named]
         bodies = await self._take_bodies([job_id for job_id in job_ids if job_id not in named])

@@ -75,8 +75,9 @@ FUNCTIONS: dict[str, list[Function]] = {
 """The jobs of each queue."""
 
 MAX_JOBS = {DELIVERIES: 50, BULK_DELIVERIES: 2, UPLOADS: 20, REPLAYS: 20}
-"""Jobs of each queue that a worker has taken and not finished. Delivery jobs wait for a slot with their ids in this
-process, where no other worker can take them; so there are few."""
+"""Jobs of each queue that a worker has taken and not finished; of the delivery queues, whose jobs run together, those
+that it takes at once. Those wait for a slot with their ids in this process, where no other worker can take them, so
+there are few."""
 
 _CANCEL_AGAIN_SECONDS = 0.5
 

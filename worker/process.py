@@ -10,7 +10,6 @@ import sys
 import structlog
 import uvloop
 
-from sendoff import settings
 from sendoff.clock import choose_wake_up_times
 from sendoff.context import Context
 from sendoff.errors import BadSettings, SendoffError, Unavailable
@@ -20,7 +19,7 @@ from sendoff.processes.process import disable_core_dumps, make_files_private, no
 from sendoff.processes.startup import open_context
 from sendoff.server_urls.database import is_on_this_machine
 from sendoff.server_urls.redis import parse_redis_url
-from sendoff.settings import Settings
+from sendoff.settings import Settings, load
 
 from .health import WorkerHealth, serve_health
 from .host import WorkerHost
@@ -37,11 +36,11 @@ def run() -> int:
     keep_arenas_few()
     make_files_private()
     try:
-        loaded = settings.load()
-        configure_logging(loaded, process="worker")
-        log_dangers(loaded)
+        settings = load()
+        configure_logging(settings, process="worker")
+        log_dangers(settings)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(loaded))
+            runner.run(serve(settings))
     except SendoffError as error:
         sys.stderr.write(f"worker: {error}\n")
         return 1

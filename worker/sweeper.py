@@ -91,7 +91,7 @@ async def _sweep_regularly(
             away_at = now
         else:
             dispatcher.admission.set_workers(status.workers)
-        await _give_back(context)
+        await _release_unanswered(context)
         if status is None or now - away_at < MISTRUST_SECONDS:
             swept_at = now
             await _sweep(local, timedelta(0))
@@ -144,7 +144,7 @@ async def _ask_redis(context: Context, pipe: CommandPipe, name: str) -> _QueueSt
         ("ZADD", workers_key, now, name),
         ("ZREMRANGEBYSCORE", workers_key, "-inf", now - WORKER_ALIVE_SECONDS),
         ("ZCARD", workers_key),
-        ("SET", key(_ELECTION_KEY), name, "NX", "PX", int(SWEEP_SECONDS * 900)),
+        ("SET", key(_ELECTION_KEY), name, "NX", "PX", int(SWEEP_SECONDS * 1000 * 0.9)),  # gone before the next sweep
     ]
     for queue in (DELIVERIES, BULK_DELIVERIES):
         commands += ("ZCARD", key(queue)), ("ZRANGE", key(queue), 0, 0, "WITHSCORES")
@@ -156,7 +156,7 @@ async def _ask_redis(context: Context, pipe: CommandPipe, name: str) -> _QueueSt
     return _QueueStatus(workers, elected is not None, sum(of_queues[::2]), now - oldest)
 
 
-async def _give_back(context: Context) -> None:
+async def _release_unanswered(context: Context) -> None:
     try:
         await UnansweredClaims.of(context).release()
     except Unavailable:

@@ -58,12 +58,16 @@ async def read_json_object(request: Request, *, optional: bool = False) -> dict[
     return decoded
 
 
+def _is_json_or_undeclared(media_type: str) -> bool:
+    return media_type in ("", "application/json")
+
+
 async def read_json_bytes(
     request: Request,
     *,
     optional: bool = False,
     count: Callable[[int], None] | None = None,
-    takes: Callable[[str], bool] = ("", "application/json").__contains__,
+    takes: Callable[[str], bool] = _is_json_or_undeclared,
 ) -> bytes:
     """The body as it was sent, declared as JSON or not declared at all; empty only if it is `optional`.
 

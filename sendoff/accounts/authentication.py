@@ -100,7 +100,7 @@ def key_lookups(context: Context) -> Grouping[str, KnownKey | None]:
         known = await context.hot.find_keys(set(key_hashes))
         return [known.get(key_hash) for key_hash in key_hashes]
 
-    return Grouping(find, most=_LOOKED_UP_TOGETHER)
+    return Grouping(find, at_most=_LOOKED_UP_TOGETHER)
 
 
 def hash_bearer_key(authorization: str | None) -> str:

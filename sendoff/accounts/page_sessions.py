@@ -214,7 +214,7 @@ def _session_lookups(context: Context) -> Grouping[str, KnownSession | None]:
             known = await page_sessions.find_sessions(tx, set(token_hashes))
         return [known.get(token_hash) for token_hash in token_hashes]
 
-    return Grouping(find, most=_LOOKED_UP_TOGETHER)
+    return Grouping(find, at_most=_LOOKED_UP_TOGETHER)
 
 
 async def log_out(context: Context, session: Session) -> None:

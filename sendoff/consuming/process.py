@@ -75,7 +75,7 @@ async def serve(settings: Settings, task: Consumption) -> None:
         settings.consume_metrics_host,
         settings.consume_metrics_port,
         CONSUMER,
-        settings="SENDOFF_CONSUME_METRICS",
+        env_prefix="SENDOFF_CONSUME_METRICS",
     )
     beating = asyncio.create_task(health.beat())
     try:

@@ -75,11 +75,11 @@ class ProcessHealth:
 
 
 def serve_health(
-    health: ProcessHealth, host: str, port: int | None, registry: CollectorRegistry, *, settings: str
+    health: ProcessHealth, host: str, port: int | None, registry: CollectorRegistry, *, env_prefix: str
 ) -> ThreadingHTTPServer | None:
     """Serve `/metrics`, `/health` and `/ready` if there is a port. Raises Invalid if that cannot be had.
 
-    `registry` has the metrics that only this kind of process has; `settings` begins the names of host and port.
+    `registry` has the metrics that only this kind of process has; `env_prefix` begins the settings of host and port.
     """
     if port is None:
         return None
@@ -93,8 +93,8 @@ def serve_health(
     except OSError as error:
         reason = error.strerror or str(error)
         raise Invalid(
-            f"The metrics cannot be served on {host}:{port}: {reason}. Set {settings}_HOST to an address of this "
-            f"machine and {settings}_PORT to a free port, or to nothing."
+            f"The metrics cannot be served on {host}:{port}: {reason}. Set {env_prefix}_HOST to an address of this "
+            f"machine and {env_prefix}_PORT to a free port, or to nothing."
         ) from error
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
     return server

@@ -28,7 +28,7 @@ class Calls:
 
 async def test_questions_that_come_meanwhile_share_the_next_call_up_to_the_most() -> None:
     calls = Calls()
-    grouping = Grouping(calls, most=3)
+    grouping = Grouping(calls, at_most=3)
     asking = [asyncio.create_task(grouping.ask(0))]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -41,7 +41,7 @@ async def test_questions_that_come_meanwhile_share_the_next_call_up_to_the_most(
 
 async def test_a_cancelled_caller_is_left_out_and_the_others_are_answered() -> None:
     calls = Calls()
-    grouping = Grouping(calls, most=10)
+    grouping = Grouping(calls, at_most=10)
     first, second, third = (asyncio.create_task(grouping.ask(number)) for number in range(3))
     await asyncio.sleep(0)
     second.cancel()
@@ -55,12 +55,12 @@ async def test_a_call_that_is_cancelled_leaves_nobody_waiting() -> None:
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(Grouping(cancelled, most=10).ask(1), 10)
+        await asyncio.wait_for(Grouping(cancelled, at_most=10).ask(1), 10)
 
 
 async def test_callers_get_what_their_call_raises_and_the_next_call_is_made() -> None:
     calls = Calls()
-    grouping = Grouping(calls, most=10)
+    grouping = Grouping(calls, at_most=10)
     calls.released.set()
     calls.error = ValueError("broken")
     for outcome in await asyncio.gather(grouping.ask(1), grouping.ask(2), return_exceptions=True):
@@ -73,5 +73,5 @@ async def test_callers_get_what_their_call_raises_and_the_next_call_is_made() ->
 async def test_every_question_gets_the_answer_to_its_own(count: int) -> None:
     calls = Calls()
     calls.released.set()
-    grouping = Grouping(calls, most=7)
+    grouping = Grouping(calls, at_most=7)
     assert list(await asyncio.gather(*map(grouping.ask, range(count)))) == [number * 2 for number in range(count)]
