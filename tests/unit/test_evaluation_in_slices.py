@@ -66,7 +66,8 @@ async def test_pairs_that_the_slices_have_no_time_for_are_left_once_each(
 async def test_slices_grow_with_long_rounds_of_the_event_loop(
     monkeypatch: pytest.MonkeyPatch, round_seconds: float, slice_seconds: float
 ) -> None:
-    clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
+    clock = SimpleNamespace(now=0.0)
+    clock.perf_counter = lambda: clock.now
     monkeypatch.setattr(evaluation, "time", clock)
     slices = Slices()
     asyncio.get_running_loop().call_soon(setattr, clock, "now", round_seconds)
