@@ -47,7 +47,7 @@ async def process_upload(ctx: dict[str, Any], upload_ids: list[str]) -> None:
 
 
 async def run_replay(ctx: dict[str, Any], replay_ids: list[str]) -> None:
-    """Send what the rate of each replay allows at this time."""
+    """Tick the replays: make due what the rate of each allows since its last tick."""
     host: WorkerHost = ctx["host"]
     for replay_id in _valid(replay_ids):
         try:

@@ -69,16 +69,17 @@ DELIVERIES_AT_MOST = 5_000
 """Deliveries in one transaction of several requests: about 0.1 s on SQLite, for which all other writers wait."""
 
 EVALUATION_SLICES = 5
-"""Slices of SECONDS_AT_ONCE that begin in a group for the expressions of one request. The rest is evaluated apart,
-which reads the organization's endpoints once more. With more slices, the other requests of the group wait longer."""
+"""Slices of SECONDS_AT_ONCE that begin in a group for the expressions of one request. The rest is evaluated in a
+task of its own, which reads the organization's endpoints once more. With more slices, the other requests of the group
+wait longer."""
 
 EVALUATION_SECONDS = 0.1
-"""Seconds that a group spends on the expressions of all its requests; the rest is evaluated apart. All of its requests
-wait for that long, and with much more the deadline of the oldest passes, at which all are refused."""
+"""Seconds that a group spends on the expressions of all its requests; the rest is evaluated in tasks of their own. All of
+its requests wait for that long, and with much more the deadline of the oldest passes, at which all are refused."""
 
-EVALUATED_APART_AT_ONCE = 4
-"""Requests of one organization that are evaluated apart at once: each takes a slice in every round of the event loop.
-With more, those of one organization hold up everything else; with fewer, its costly ones hold up its cheap ones."""
+EVALUATION_TASKS_AT_ONCE = 4
+"""Requests of one organization that have tasks of their own for it at once: each takes a slice in every round of the
+event loop. With more, those of one organization hold up everything else; with fewer, its costly ones hold up its cheap ones."""
 
 LEAST_SECONDS = 1.0
 """A request that has less than this left for its answer is refused instead of committed, which may take as long. More
@@ -104,7 +105,7 @@ class _PendingPublish:
     data_checked: bool = False
     publication: Publication | None = None
     """Set when its key has been found valid; keeps what has been evaluated for it."""
-    is_apart: bool = False
+    has_own_task: bool = False
     """A task of its own answers it; what becomes of its group does not concern it any more."""
 
     @property
@@ -180,8 +181,8 @@ class PublishBatcher:
         self._waiting_bytes = 0
         self._alone = 0
         self._never_alone: set[str] = set()
-        self._apart: set[asyncio.Task[None]] = set()
-        self._evaluating = Turns(EVALUATED_APART_AT_ONCE)
+        self._own_tasks: set[asyncio.Task[None]] = set()
+        self._evaluating = Turns(EVALUATION_TASKS_AT_ONCE)
 
     async def publish(
         self,
@@ -248,10 +249,10 @@ class PublishBatcher:
                 await self._commit_in_time(group)
             except Unavailable as error:
                 for waiting in group:
-                    if not waiting.is_apart:
+                    if not waiting.has_own_task:
                         waiting.refuse(error)
             except Exception as error:
-                await self._commit_one_by_one([waiting for waiting in group if not waiting.is_apart], error)
+                await self._commit_one_by_one([waiting for waiting in group if not waiting.has_own_task], error)
             if len(group) > 1:
                 await asyncio.sleep(GATHER_SECONDS)
 
@@ -308,7 +309,7 @@ class PublishBatcher:
     def _fitting(
         self, authorized: Sequence[_Authorized], subscribers: Mapping[str, Sequence[Subscriber]]
     ) -> Sequence[_Authorized]:
-        """The requests to commit together, those with the fewest deliveries first; the others are committed apart."""
+        """The requests to commit together, those with the fewest deliveries first; the others get tasks of their own."""
         sizes = [(check_fan_out(one[1], subscribers[one[1].organization_id]), one) for one in authorized]
         if sum(count for count, _ in sizes) <= DELIVERIES_AT_MOST:
             return [each for _, each in sizes]
@@ -316,10 +317,10 @@ class PublishBatcher:
         ends = list(accumulate(count for count, _ in sizes))
         fitting = bisect_right(ends, DELIVERIES_AT_MOST)
         for _, (waiting, publication) in sizes[fitting:]:
-            self._start_apart(waiting, self._commit_apart(waiting, publication))
+            self._start_own_task(waiting, self._commit_in_own_task(waiting, publication))
         return [each for _, each in sizes[:fitting]]
 
-    async def _commit_apart(self, waiting: _PendingPublish, publication: Publication) -> None:
+    async def _commit_in_own_task(self, waiting: _PendingPublish, publication: Publication) -> None:
         try:
             async with (
                 answered_by(waiting.deadline) as status,
@@ -339,11 +340,11 @@ class PublishBatcher:
         if not waiting.outcome.done():
             waiting.outcome.set_result(accepted)
 
-    def _start_apart(self, waiting: _PendingPublish, work: Coroutine[Any, Any, None]) -> None:
-        waiting.is_apart = True
+    def _start_own_task(self, waiting: _PendingPublish, work: Coroutine[Any, Any, None]) -> None:
+        waiting.has_own_task = True
         task = asyncio.create_task(work)
-        self._apart.add(task)
-        task.add_done_callback(self._apart.discard)
+        self._own_tasks.add(task)
+        task.add_done_callback(self._own_tasks.discard)
 
     def _authorize(
         self, group: Sequence[_PendingPublish], senders: Mapping[str, Sender], types: Mapping[str, EventType]
@@ -369,7 +370,7 @@ class PublishBatcher:
         for waiting, publication in authorized:
             if not waiting.data_checked:
                 if schema_steps(types, waiting.events) > SCHEMA_STEPS_AT_ONCE:
-                    self._start_apart(waiting, self._check_apart(waiting, publication.organization_id, types))
+                    self._start_own_task(waiting, self._check_in_own_task(waiting, publication.organization_id, types))
                     continue
                 try:
                     await check_data(
@@ -381,7 +382,7 @@ class PublishBatcher:
             passed.append((waiting, publication))
         return passed
 
-    async def _check_apart(
+    async def _check_in_own_task(
         self, waiting: _PendingPublish, organization_id: str, types: Mapping[str, EventType]
     ) -> None:
         try:
@@ -389,7 +390,7 @@ class PublishBatcher:
         except Exception as error:
             waiting.refuse(error)
         else:
-            waiting.data_checked, waiting.is_apart = True, False
+            waiting.data_checked, waiting.has_own_task = True, False
             self._add(waiting)
 
     async def _evaluate(
@@ -413,7 +414,7 @@ class PublishBatcher:
                 results, left = await evaluate_cheap(jobs, slices)
                 publication.evaluations.update(results)
                 if left:
-                    self._start_apart(waiting, self._evaluate_apart(waiting, publication, found))
+                    self._start_own_task(waiting, self._evaluate_in_own_task(waiting, publication, found))
                     continue
                 check_transformed(publication, found)
             except TooLarge as error:
@@ -422,7 +423,7 @@ class PublishBatcher:
                 evaluated.append((waiting, publication))
         return evaluated
 
-    async def _evaluate_apart(
+    async def _evaluate_in_own_task(
         self, waiting: _PendingPublish, publication: Publication, subscribers: Sequence[Subscriber]
     ) -> None:
         try:
@@ -433,7 +434,7 @@ class PublishBatcher:
         except Exception as error:
             waiting.refuse(error)
         else:
-            waiting.is_apart = False
+            waiting.has_own_task = False
             self._add(waiting)
 
     def _principal(self, known: KnownKey | None) -> Principal:

@@ -313,7 +313,7 @@ async def test_a_flood_of_filtered_events_is_evaluated_apart_a_few_at_once_and_h
         flood = [asyncio.create_task(publish(filtered, [COMPLETED])) for _ in range(10)]
         beside = await asyncio.gather(*[publish(neighbour, [COMPLETED] * 2) for _ in range(3)])
         assert [len(accepted) for accepted in beside] == [2, 2, 2]
-        await eventually(lambda: running == batcher.EVALUATED_APART_AT_ONCE, what="a few are evaluated")
+        await eventually(lambda: running == batcher.EVALUATION_TASKS_AT_ONCE, what="a few are evaluated")
         may_go_on.set()
         assert [len(event.deliveries) for [event] in await asyncio.gather(*flood)] == [1] * 10
-        assert most == batcher.EVALUATED_APART_AT_ONCE
+        assert most == batcher.EVALUATION_TASKS_AT_ONCE
