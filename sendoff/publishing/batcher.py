@@ -74,12 +74,13 @@ task of its own, which reads the organization's endpoints once more. With more s
 wait longer."""
 
 EVALUATION_SECONDS = 0.1
-"""Seconds that a group spends on the expressions of all its requests; the rest is evaluated in tasks of their own. All of
-its requests wait for that long, and with much more the deadline of the oldest passes, at which all are refused."""
+"""Seconds that a group spends on the expressions of all its requests; the rest gets tasks of its own. All of its
+requests wait for that long, and with much more the deadline of the oldest passes, at which all are refused."""
 
 EVALUATION_TASKS_AT_ONCE = 4
 """Requests of one organization that have tasks of their own for it at once: each takes a slice in every round of the
-event loop. With more, those of one organization hold up everything else; with fewer, its costly ones hold up its cheap ones."""
+event loop. With more, those of one organization hold up everything else; with fewer, its costly ones hold up its cheap
+ones."""
 
 LEAST_SECONDS = 1.0
 """A request that has less than this left for its answer is refused instead of committed, which may take as long. More
@@ -309,7 +310,7 @@ class PublishBatcher:
     def _fitting(
         self, authorized: Sequence[_Authorized], subscribers: Mapping[str, Sequence[Subscriber]]
     ) -> Sequence[_Authorized]:
-        """The requests to commit together, those with the fewest deliveries first; the others get tasks of their own."""
+        """The requests to commit together, those with the fewest deliveries first; the others get their own tasks."""
         sizes = [(check_fan_out(one[1], subscribers[one[1].organization_id]), one) for one in authorized]
         if sum(count for count, _ in sizes) <= DELIVERIES_AT_MOST:
             return [each for _, each in sizes]
