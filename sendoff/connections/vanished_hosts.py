@@ -36,6 +36,12 @@ async def first_answer(
     """
     to_ask, under_way = [*servers], dict[asyncio.Task[Answer], Asked]()
     error = Exception("there is no server to ask")
+
+    def drop_late(task: asyncio.Task[Answer]) -> None:
+        failed = task.cancelled() or task.exception() is not None
+        if drop is not None and not failed:
+            drop(task.result())
+
     try:
         while to_ask or under_way:
             if to_ask:
@@ -52,11 +58,10 @@ async def first_answer(
             if again and not done and not to_ask:
                 to_ask += [server for server in servers if server not in under_way.values()]
     finally:
+        # Not awaited: were this call cancelled meanwhile, nobody would close the answer that it is about to return.
         for task in under_way:
+            task.add_done_callback(drop_late)
             task.cancel()
-        for late in await asyncio.gather(*under_way, return_exceptions=True):  # what is cancelled closes its connection
-            if drop is not None and not isinstance(late, BaseException):
-                drop(late)
     raise error
 
 
