@@ -98,10 +98,17 @@ class Input:
 
 
 def facts_of(view: EndpointView) -> list[Fact]:
-    """What the owner of an endpoint has set, in the order of the API's fields."""
+    """What holds for an endpoint beside the installation's values, in the order of the API's fields.
+
+    Its rate is the lower of the owner's and an operator's.
+    """
     values = {name: getattr(view, attribute) for name, attribute in _names().items() if name not in _IN_HEADINGS}
     if view.auth:
         values["auth"] = AUTH_LABELS[view.auth.type]
+    if view.headers:
+        values["headers"] = ", ".join(view.headers)  # their values are hidden
+    if view.retry_schedule == []:
+        values["retry_schedule"] = "none: a single attempt"
     return [Fact(_label(name), text) for name, value in values.items() if value is not False and (text := spell(value))]
 
 

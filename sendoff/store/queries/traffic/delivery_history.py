@@ -28,15 +28,17 @@ SCANNED_AT_MOST = 20_000
 """Deliveries that one scan reads at most to find those that match: tens of milliseconds of the database."""
 
 SCATTERED_AT_MOST = 500
-"""The same for a scan of an endpoint or an organization. Each of its deliveries is in another page of the table, and so
-is each of their events: a cold disk took 0.4 to 3 s for 500 and 6 to 19 s for 2,000. More makes a search overrun its
-time, fewer makes it read less within its time where all is in memory."""
+"""The same for a scan of an endpoint, and on PostgreSQL of an organization with few. Each of its deliveries may be in
+another page of the table, and so may each of their events: a cold disk took 0.4 to 3 s for 500 and 6 to 19 s for 2,000.
+More makes a search overrun its time, fewer makes it read less within its time where all is in memory."""
 
 CLOCKS_DIFFER_BY = timedelta(minutes=2)
 """How far the time in an id may be from `created_at`: the one is by the machine's clock, the other by the database's.
 Where they differ by more, a filter by time reads everything newer; a longer time reads more in any case."""
 
-_SMALLEST_SHARE = 25  # of an endpoint, when an organization has many
+_SMALLEST_SHARE = 25
+"""Of each endpoint, when an organization has many. Fewer makes a scan of an organization with one busy endpoint among
+500 end after so few; more reads up to 500 times as many when all are alike."""
 
 OK = "ok"
 """The outcome of an attempt that delivered."""
