@@ -13,7 +13,8 @@ from sendoff.observability.metrics import RETRIES
 from sendoff.operators.queries import DeliveryReport, find_dead_letter, find_delivery, report_on
 from sendoff.operators.replays.replay import Selection, check_meant, describe_filter, start_replay
 from sendoff.policy.states import DISCARD, DeadLetterState, DeliveryState, EndpointState
-from sendoff.publishing.untransformed import transform_again
+from sendoff.publishing.evaluation import LateEvaluations
+from sendoff.publishing.untransformed import look_up_transforms, transform_again
 from sendoff.store.engine.database import Transaction
 from sendoff.store.queries import endpoints
 from sendoff.store.queries.traffic import dead_letters, deliveries
@@ -33,13 +34,16 @@ async def retry_delivery(
     is not active.
     """
     now = context.clock.now()
+    evaluations = await _evaluate_transform(context, delivery_id, organization_id)
     async with context.database.write() as tx:
         delivery = await find_delivery(tx, delivery_id, organization_id=organization_id)
         await _check_retry(tx, delivery, again=_AGAIN if organization_id else "replay it by its id")
         if delivery.state == DeliveryState.DEAD:
-            if await transform_again(tx, context, [delivery.id]):
-                await tx.refresh(delivery)
-                raise Conflict(f"{delivery.last_error} Change the transform, then try again.")
+            again = await transform_again(tx, [delivery.id], evaluations)
+            if again.failed:
+                raise Conflict(f"{again.failed[delivery.id]} Change the transform, then try again.")
+            if again.unevaluated:
+                raise Conflict("The endpoint's transform was changed at this moment; try again.")
             started = bool(await deliveries.reopen(tx, {delivery.id: now}, replay_id=None, now=now))
             await dead_letters.mark_replayed(tx, [delivery.id], now=now)
         else:
@@ -60,6 +64,20 @@ async def retry_delivery(
     RETRIES.labels("manual").inc()
     context.queue.enqueue_deliveries([delivery_id])
     return report
+
+
+async def _evaluate_transform(context: Context, delivery_id: str, organization_id: str | None) -> LateEvaluations:
+    """Evaluate the endpoint's transform if the delivery died of it, before the transaction, which would keep its locks.
+
+    Raises NotFound, and Unavailable when too much of the organization's work waits for the sandbox.
+    """
+    evaluations = LateEvaluations()
+    async with context.database.read() as tx:
+        delivery = await find_delivery(tx, delivery_id, organization_id=organization_id)
+        if delivery.state == DeliveryState.DEAD:
+            await look_up_transforms(tx, [delivery.id], evaluations)
+    await evaluations.evaluate_not_found(context, seconds=0)
+    return evaluations
 
 
 async def send_again(context: Context, actor: Actor, delivery_id: str, *, organization_id: str) -> DeliveryReport:

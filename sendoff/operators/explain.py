@@ -130,9 +130,14 @@ def explain_delivery(delivery: Delivery, letter: DeadLetter | None) -> tuple[Ver
             at = f" at {iso(delivery.delivered_at)}" if delivery.delivered_at else ""
             return Verdict.DELIVERED, f"The receiver acknowledged it{at}, after {tried}."
         case DeliveryState.IN_FLIGHT:
-            return Verdict.IN_FLIGHT, f"A worker is sending it; before, there were {tried}."
+            return Verdict.IN_FLIGHT, (
+                f"A worker has claimed it and is sending it, or will within its lease; before, there were {tried}."
+            )
         case DeliveryState.HELD:
-            return Verdict.WAITING, f"Its endpoint is at its limit of requests in flight; it waits its turn, {tried}."
+            return Verdict.WAITING, (
+                "Its endpoint had no capacity (requests under way, rate, its host's limit, or an answer still "
+                f"awaited); it goes when some is free, {tried}."
+            )
         case DeliveryState.QUEUED:
             because = f"Its endpoint is ordered; deliveries that were accepted before it go first, {tried}."
             return Verdict.WAITING, because

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from sendoff.errors import TooLarge
+from sendoff.errors import TooLarge, Unavailable
 from sendoff.policy.endpoints.expressions import (
     Evaluated,
     EvaluationContext,
@@ -23,6 +23,7 @@ from sendoff.policy.endpoints.expressions import (
 )
 from sendoff.publishing.expression_task import CPU_SECONDS, EvaluateExpressions, failed
 from sendoff.sandbox import LimitReached, Sandbox
+from sendoff.store.queries.traffic import events
 
 if TYPE_CHECKING:
     from sendoff.context import Context
@@ -48,6 +49,7 @@ MAX_EVALUATED_CHARACTERS = 64 * 1024 * 1024
 _SANDBOX_SECONDS = 5.0
 """Seconds that the sandbox may take for one event. Longer, and its publisher waits longer for what fails; shorter, and
 expressions fail while the machine is busy."""
+_READ_AT_ONCE = 20  # accepted events whose data, up to 256 KB of each, is in memory
 
 Evaluations = dict[tuple[str, Expressions], Evaluated]
 """What pairs of expressions give, by the event's id and the pair."""
@@ -147,13 +149,15 @@ async def evaluate_cheap(jobs: Iterable[EvaluationJob], slices: Slices) -> tuple
     return found, left
 
 
-async def evaluate(context: Context, organization_id: str, jobs: Sequence[EvaluationJob]) -> Evaluations:
-    """What all pairs of the jobs give.
+async def evaluate(
+    context: Context, organization_id: str, jobs: Sequence[EvaluationJob], slices: Slices | None = None
+) -> Evaluations:
+    """What all pairs of the jobs give; calls in a row share `slices`, so that other requests run in between.
 
     Raises Unavailable when too much of the organization's work waits for the sandbox; nothing is decided then. Raises
     TooLarge when the results are.
     """
-    found, left = await evaluate_cheap(jobs, Slices())
+    found, left = await evaluate_cheap(jobs, slices or Slices())
     characters = _size(found)
     for job in left:
         results = await _evaluate_in_sandbox(context, organization_id, job)
@@ -182,6 +186,63 @@ async def evaluate_event(
     """What each of the pairs gives for one event. Raises Unavailable as `evaluate` does."""
     found = await evaluate(context, organization_id, [EvaluationJob(source, pairs)])
     return {pair: result for (_, pair), result in found.items()}
+
+
+class LateEvaluations:
+    """What expressions give for events that were accepted earlier.
+
+    A transaction only looks results up. What it does not find is evaluated when it has ended, and another transaction
+    uses it: while the sandbox works, nobody waits for a lock. Expressions that were changed meanwhile are not found.
+    """
+
+    def __init__(self) -> None:
+        self._found: Evaluations = {}
+        self._not_found: dict[tuple[str, Expressions], list[str]] = {}
+
+    def look_up(self, organization_id: str, event_id: str, pair: Expressions) -> Evaluated | None:
+        """What the pair gives for an event of the organization; None, for now, if it was not evaluated."""
+        found = self._found.get((event_id, pair))
+        if found is None:
+            self._not_found.setdefault((organization_id, pair), []).append(event_id)
+        return found
+
+    async def evaluate_not_found(self, context: Context, *, seconds: float) -> None:
+        """Evaluate what was looked up in vain, for about `seconds`; what is left is not found again.
+
+        The pairs have equal shares of the time, and each is evaluated for one event at least, so that a costly one does
+        not keep others from their results. Raises Unavailable, after the others, if one could not be evaluated.
+        """
+        not_found, self._not_found = self._not_found, {}
+        until, slices = context.clock.monotonic() + seconds, Slices()
+        refusal: Unavailable | None = None
+        for left, ((organization_id, pair), ids) in zip(range(len(not_found), 0, -1), not_found.items(), strict=True):
+            now = context.clock.monotonic()
+            try:
+                await self._evaluate(context, organization_id, pair, ids, slices, until=now + (until - now) / left)
+            except Unavailable as error:
+                refusal = error
+        if refusal is not None:
+            raise refusal
+
+    async def _evaluate(
+        self,
+        context: Context,
+        organization_id: str,
+        pair: Expressions,
+        event_ids: Sequence[str],
+        slices: Slices,
+        *,
+        until: float,
+    ) -> None:
+        for first in range(0, len(event_ids), _READ_AT_ONCE):
+            some = event_ids[first : first + _READ_AT_ONCE]
+            async with context.database.read(owner=organization_id) as tx:
+                of_events = await events.find_many(tx, some)
+            for event in [of_events[one] for one in some if one in of_events]:
+                job = EvaluationJob(input_of(event), [pair])
+                self._found |= await evaluate(context, organization_id, [job], slices)
+                if context.clock.monotonic() >= until:
+                    return
 
 
 def input_of(event: Event) -> ExpressionInput:

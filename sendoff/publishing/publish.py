@@ -40,7 +40,7 @@ from sendoff.publishing.event_types import check_data, check_types, look_up_publ
 from sendoff.publishing.expression_task import MAX_TRANSFORMED_CHARACTERS, TOO_MUCH_TRANSFORMED
 from sendoff.publishing.turns import PublishTurns
 from sendoff.publishing.untransformed import Untransformed, dead_letter_untransformed
-from sendoff.store.engine.database import ANSWER_SECONDS, Transaction
+from sendoff.store.engine.database import ANSWER_SECONDS, Transaction, after_commit
 from sendoff.store.hot.rows import EventOfKey
 from sendoff.store.queries.endpoints import Subscriber
 from sendoff.store.queries.traffic import events, ordering
@@ -232,7 +232,6 @@ async def insert_publications(
             await _insert(context, plan, now, tx=own)
     elif plan.events:
         await _insert(context, plan, now, tx=tx)
-    count_dead_letters(one.reason for one in plan.failed)
     return plan.accepted
 
 
@@ -265,7 +264,8 @@ async def _insert(context: Context, plan: Plan, now: datetime, *, tx: Transactio
         await _take_places(tx, plan.deliveries)
     await context.hot.accept(plan.events, plan.deliveries, now=now, tx=tx)
     if tx is not None:
-        await dead_letter_untransformed(tx, plan.failed, now=now)
+        letters = await dead_letter_untransformed(tx, plan.failed, now=now)
+        after_commit(tx, lambda: count_dead_letters(letter.reason for letter in letters))
         await events.insert_tags(tx, plan.tags)
 
 

@@ -8,27 +8,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sendoff.context import Context
-from sendoff.endpoint_health.draining import count_dead_letters
+from sendoff.endpoint_health.draining import count_drained
 from sendoff.errors import Invalid
 from sendoff.ids import event_id_at, floor_of, new_id
-from sendoff.policy.endpoints.expressions import Expressions
+from sendoff.policy.endpoints.expressions import Evaluated, Expressions
 from sendoff.policy.endpoints.matching import matches
 from sendoff.policy.operational_events import OPERATORS
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.publishing.evaluation import (
     EvaluationJob,
     Evaluations,
+    LateEvaluations,
     evaluate,
-    evaluate_event,
     expressions_of,
     filter_of,
     input_of,
 )
 from sendoff.publishing.untransformed import Untransformed, dead_letter_untransformed
-from sendoff.store.engine.database import Transaction
+from sendoff.store.engine.database import Transaction, after_commit
 from sendoff.store.queries import endpoints
 from sendoff.store.queries.traffic import deliveries, events, ordering
 from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
@@ -91,20 +92,55 @@ async def find_missing(context: Context, chosen: DeadLetterFilter) -> AsyncItera
         after = page[-1].id
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What came of a replay's items that were never made; those that are in none of these are not made."""
+
+    deliveries: Sequence[NewDelivery]
+    unevaluated: Sequence[str]
+    """The items, by the ids of their deliveries, for which expressions are to be evaluated first."""
+
+
 async def make_missing(
     tx: Transaction,
     context: Context,
     items: Sequence[WaitingItem],
+    evaluations: LateEvaluations,
     *,
     replay_id: str,
     now: datetime,
     due: Mapping[str, datetime],
-) -> list[NewDelivery]:
-    """Make the deliveries of a replay's items, held until they are `due`, by their ids; return those that were made.
+) -> Made:
+    """Make the deliveries of a replay's items, held until they are `due`, by their ids.
 
     Not made are those whose event is gone, that exist already, and that their endpoint does not want any more.
     One whose transform fails is a dead letter at once.
     """
+    wanted = await _still_wanted(tx, items)
+    planned: list[NewDelivery] = []
+    failed: list[Untransformed] = []
+    unevaluated: list[str] = []
+    for item, event, endpoint in wanted:
+        pair = expressions_of(endpoint)
+        result = Evaluated() if pair is None else evaluations.look_up(event.organization_id, event.id, pair)
+        if result is None:
+            unevaluated.append(item.delivery_id)
+        elif result.matches:
+            planned.append(_plan(item, event, endpoint, result, now))
+            if result.error is not None:
+                failed.append(Untransformed(item.delivery_id, result.error))
+    existing = await events.count_further_deliveries(tx, Counter(one.event_id for one in planned))
+    made = [one for one in planned if one.event_id in existing]
+    await context.hot.accept([], made, now=now, tx=tx)
+    await deliveries.join_replay(tx, {one.id: due[one.id] for one in made}, replay_id=replay_id)
+    letters = await dead_letter_untransformed(tx, failed, now=now)
+    after_commit(tx, lambda: count_drained(context, letters))
+    await ordering.advance(tx, {one.endpoint_id for one in made if one.state == DeliveryState.QUEUED}, now=now)
+    return Made(made, unevaluated)
+
+
+async def _still_wanted(tx: Transaction, items: Sequence[WaitingItem]) -> list[tuple[WaitingItem, Event, Endpoint]]:
+    """The items that their endpoints, which are locked, would get now, apart from their filters."""
     found = await endpoints.find_many(tx, {item.endpoint_id for item in items if item.endpoint_id}, lock=True)
     had = await events.find_deliveries(tx, {item.event_id for item in items if item.event_id})
     wanted = [
@@ -116,41 +152,28 @@ async def make_missing(
         and (event_id, endpoint.id) not in had
     ]
     of_events = await events.find_many(tx, {event_id for _, event_id, _ in wanted})
-    made: list[NewDelivery] = []
-    failed: list[Untransformed] = []
-    for item, event_id, endpoint in wanted:
-        if (event := of_events.get(event_id)) is not None and matches(endpoint.events, event.type):
-            made += await _plan(context, item, event, endpoint, failed, now)
-    existing = await events.count_further_deliveries(tx, Counter(one.event_id for one in made))
-    made = [one for one in made if one.event_id in existing]
-    await context.hot.accept([], made, now=now, tx=tx)
-    await deliveries.join_replay(tx, {one.id: due[one.id] for one in made}, replay_id=replay_id)
-    await dead_letter_untransformed(tx, failed, now=now)
-    count_dead_letters(one.reason for one in failed)
-    await ordering.advance(tx, {one.endpoint_id for one in made if one.state == DeliveryState.QUEUED}, now=now)
-    return made
-
-
-async def _plan(
-    context: Context, item: WaitingItem, event: Event, endpoint: Endpoint, failed: list[Untransformed], now: datetime
-) -> list[NewDelivery]:
-    """The delivery of the event for the endpoint, if its filter lets it through; notes a transform that fails."""
-    pair = expressions_of(endpoint)
-    data = None
-    state, sequence = (DeliveryState.QUEUED, 0) if endpoint.ordered else (DeliveryState.HELD, None)
-    if pair is not None:
-        result = (await evaluate_event(context, event.organization_id, input_of(event), [pair]))[pair]
-        if not result.matches:
-            return []
-        data = result.data
-        if result.error is not None:
-            failed.append(Untransformed(item.delivery_id, result.error))
-            state, sequence = DeliveryState.DEAD, None
     return [
-        NewDelivery(
-            item.delivery_id, event.id, endpoint.id, event.organization_id, now, state, data=data, sequence=sequence
-        )
+        (item, event, endpoint)
+        for item, event_id, endpoint in wanted
+        if (event := of_events.get(event_id)) is not None and matches(endpoint.events, event.type)
     ]
+
+
+def _plan(item: WaitingItem, event: Event, endpoint: Endpoint, result: Evaluated, now: datetime) -> NewDelivery:
+    """The delivery of the event, which the endpoint's filter lets through."""
+    state, sequence = (DeliveryState.QUEUED, 0) if endpoint.ordered else (DeliveryState.HELD, None)
+    if result.error is not None:
+        state, sequence = DeliveryState.DEAD, None
+    return NewDelivery(
+        item.delivery_id,
+        event.id,
+        endpoint.id,
+        event.organization_id,
+        now,
+        state,
+        data=result.data,
+        sequence=sequence,
+    )
 
 
 def _id_range(chosen: DeadLetterFilter) -> tuple[str, str]:

@@ -6,7 +6,8 @@ tick and each endpoint has capacity for, and from then on they are ordinary deli
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -17,7 +18,7 @@ import structlog
 from sendoff.audit import Actor, write_audit
 from sendoff.clock import iso
 from sendoff.context import Context
-from sendoff.errors import Conflict, Invalid, NotFound
+from sendoff.errors import Conflict, Invalid, NotFound, Unavailable
 from sendoff.ids import is_uuid, new_id
 from sendoff.observability.metrics import RETRIES
 from sendoff.operators.replays.missing import find_missing, make_missing
@@ -34,6 +35,7 @@ from sendoff.policy.states import (
     ReplayState,
     Trigger,
 )
+from sendoff.publishing.evaluation import LateEvaluations
 from sendoff.publishing.untransformed import transform_again
 from sendoff.store.engine.database import Transaction, after_commit_of
 from sendoff.store.queries import endpoints, operational_events
@@ -56,6 +58,9 @@ _MOST_AT_ONCE = 5_000
 """Deliveries that a tick makes due at most. More keep their rows locked for longer, and the next tick waits."""
 _ENDPOINTS_AT_ONCE = 100
 """Endpoints that have their turn at a tick. Each costs a statement; fewer, and the others wait for more ticks."""
+_EVALUATION_SECONDS = 0.5
+"""Seconds of a tick in which expressions are evaluated. With more, a tick is not over when the next one is due; with
+fewer, what costly transforms make is sent more slowly."""
 _NAMED = 3  # ids that an error names
 
 
@@ -222,18 +227,24 @@ async def tick_replay(context: Context, replay_id: str) -> Collection[str]:
 
     Returns the endpoints whose deliveries fall due one after the other within SPREAD_SECONDS.
     """
+    evaluations = LateEvaluations()
     async with context.database.write() as tx:
-        replay = await replays.find(tx, replay_id, lock=True)
-        if replay is None or replay.state != ReplayState.RUNNING:
+        replay = await _lock_running(tx, replay_id)
+        if replay is None:
             return ()
         now = context.clock.now()
-        fed = await _send_due_items(tx, context, replay, now)
+        fed = await _send_due_items(tx, context, replay, now, evaluations)
         if not fed.sent:
             await _finish_if_all_ended(tx, replay, now)
-    RETRIES.labels("replay").inc(len(fed.sent))
-    context.queue.enqueue_deliveries(fed.due)
-    context.queue.enqueue_backlog(fed.endpoints)
-    return fed.endpoints
+    _enqueue(context, fed)
+    if not fed.unevaluated:
+        return fed.endpoints
+    try:
+        await evaluations.evaluate_not_found(context, seconds=_EVALUATION_SECONDS)
+    except Unavailable as error:
+        _log.warning("replay_postponed", replay=replay_id, error=str(error))
+    evaluated = await _send_evaluated_items(context, replay_id, fed.unevaluated, evaluations)
+    return {*fed.endpoints, *evaluated.endpoints}
 
 
 async def cancel_replay(context: Context, actor: Actor, replay_id: str) -> ReplayReport:
@@ -283,9 +294,13 @@ class _Fed:
     due: Sequence[str] = ()
     endpoints: Collection[str] = ()
     """Those with held deliveries."""
+    unevaluated: Sequence[WaitingItem] = ()
+    """What still waits, for expressions that are to be evaluated first."""
 
 
-async def _send_due_items(tx: Transaction, context: Context, replay: Replay, now: datetime) -> _Fed:
+async def _send_due_items(
+    tx: Transaction, context: Context, replay: Replay, now: datetime, evaluations: LateEvaluations
+) -> _Fed:
     replay.ticked_at = min(replay.ticked_at, now)  # or a clock that was set back would halt it for as long
     elapsed = min((now - replay.ticked_at).total_seconds(), _LONGEST_PAUSE_SECONDS)
     allowed = min(int(elapsed * replay.rate), _MOST_AT_ONCE)
@@ -293,18 +308,70 @@ async def _send_due_items(tx: Transaction, context: Context, replay: Replay, now
         return _Fed()
     replay.ticked_at = now
     waiting = await _choose_items(tx, replay, allowed=allowed, elapsed=elapsed)
+    fed = await _send_items(tx, context, replay, waiting, now, evaluations)
+    _add_to_fed(replay, fed.unevaluated, -1)
+    return fed
+
+
+async def _send_evaluated_items(
+    context: Context, replay_id: str, chosen: Sequence[WaitingItem], evaluations: LateEvaluations
+) -> _Fed:
+    """Send what a tick had chosen and could not send before its expressions were evaluated."""
+    async with context.database.write() as tx:
+        replay = await _lock_running(tx, replay_id)
+        if replay is None:
+            return _Fed()
+        left = await replays.still_waiting(tx, replay_id, [item.delivery_id for item in chosen])
+        waiting = [item for item in chosen if item.delivery_id in left]
+        fed = await _send_items(tx, context, replay, waiting, context.clock.now(), evaluations)
+        _add_to_fed(replay, waiting, 1)
+        _add_to_fed(replay, fed.unevaluated, -1)
+    _enqueue(context, fed)
+    return fed
+
+
+async def _send_items(
+    tx: Transaction,
+    context: Context,
+    replay: Replay,
+    waiting: Sequence[WaitingItem],
+    now: datetime,
+    evaluations: LateEvaluations,
+) -> _Fed:
     due = due_times({item.delivery_id: item.endpoint_id for item in waiting}, now)
-    made = await _make(tx, context, replay, [item for item in waiting if item.event_id is not None], now, due)
+    missing = [item for item in waiting if item.event_id is not None]
+    made, unmade = await _make(tx, context, replay, missing, now, due, evaluations)
     existing = [item.delivery_id for item in waiting if item.event_id is None]
-    result = await _send_again(tx, context, replay, existing, now, due)
+    result = await _send_again(tx, replay, existing, now, due, evaluations)
     sent = [*made, *result.held, *result.due]
-    done = {*sent, *result.arrived, *result.busy}
+    unevaluated = {*unmade, *result.unevaluated}
+    done = {*sent, *result.arrived, *result.busy, *unevaluated}
     refused = [item.delivery_id for item in waiting if item.delivery_id not in done]
     await replays.move_items(tx, replay.id, sent, SEND_ITEM, to=ReplayItemState.SENT)
     await replays.move_items(tx, replay.id, result.arrived, SEND_ITEM, to=ReplayItemState.SUCCEEDED)
     await replays.move_items(tx, replay.id, refused, SEND_ITEM, to=ReplayItemState.FAILED)
     held = {*made, *result.held}
-    return _Fed(sent, result.due, {one.endpoint_id for one in waiting if one.endpoint_id and one.delivery_id in held})
+    return _Fed(
+        sent,
+        result.due,
+        {one.endpoint_id for one in waiting if one.endpoint_id and one.delivery_id in held},
+        [item for item in waiting if item.delivery_id in unevaluated],
+    )
+
+
+def _enqueue(context: Context, fed: _Fed) -> None:
+    RETRIES.labels("replay").inc(len(fed.sent))
+    context.queue.enqueue_deliveries(fed.due)
+    context.queue.enqueue_backlog(fed.endpoints)
+
+
+def _add_to_fed(replay: Replay, items: Iterable[WaitingItem], number: int) -> None:
+    """Correct how many each endpoint was fed, by `number` for each item; the next tick judges its speed by that."""
+    fed = dict(replay.fed or {})  # a new mapping, for SQLAlchemy does not see changes within one
+    for endpoint_id, items_of_it in Counter(item.endpoint_id for item in items).items():
+        if endpoint_id in fed:
+            fed[endpoint_id] += number * items_of_it
+    replay.fed = fed
 
 
 async def _choose_items(tx: Transaction, replay: Replay, *, allowed: int, elapsed: float) -> list[WaitingItem]:
@@ -335,12 +402,13 @@ async def _make(
     items: Sequence[WaitingItem],
     now: datetime,
     due: Mapping[str, datetime],
-) -> list[str]:
-    """Make deliveries that were never made; the ids of those that will be sent."""
+    evaluations: LateEvaluations,
+) -> tuple[list[str], Sequence[str]]:
+    """Make deliveries that were never made: the ids of those that will be sent, and of those to be evaluated first."""
     if not items:
-        return []
-    made = await make_missing(tx, context, items, replay_id=replay.id, now=now, due=due)
-    return [one.id for one in made if one.state != DeliveryState.DEAD]
+        return [], []
+    made = await make_missing(tx, context, items, evaluations, replay_id=replay.id, now=now, due=due)
+    return [one.id for one in made.deliveries if one.state != DeliveryState.DEAD], made.unevaluated
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,22 +421,25 @@ class _Sent:
     """Those that another retry or replay has delivered since the replay was recorded."""
     busy: list[str]
     """Those that are under way at this moment, which a later tick looks at again."""
+    unevaluated: Collection[str]
+    """Those whose transform is to be evaluated first."""
 
 
 async def _send_again(
     tx: Transaction,
-    context: Context,
     replay: Replay,
     items: Sequence[str],
     now: datetime,
     due: Mapping[str, datetime],
+    evaluations: LateEvaluations,
 ) -> _Sent:
     found = await deliveries.find_states(tx, items)
     by_id = "delivery_ids" in replay.filter
     discarded = set(await dead_letters.find_discarded(tx, items))
     found = [delivery for delivery in found if delivery.id not in discarded]
-    untransformed = await transform_again(tx, context, [one.id for one in found if one.state == DeliveryState.DEAD])
-    found = [delivery for delivery in found if delivery.id not in untransformed]
+    dead = [one.id for one in found if one.state == DeliveryState.DEAD]
+    again = await transform_again(tx, dead, evaluations)
+    found = [one for one in found if one.id not in again.failed and one.id not in again.unevaluated]
     active = await _for_active_endpoints(tx, found)
     due_of_active = {one: due[one] for one in active}
     held = await deliveries.reopen(tx, due_of_active, replay_id=replay.id, now=now, delivered=by_id)
@@ -380,7 +451,7 @@ async def _send_again(
         waiting = [delivery.id for delivery in found if delivery.state == DeliveryState.PENDING]
         retried = await deliveries.make_retries_due(tx, waiting, replay_id=replay.id, now=now)
         busy = [delivery.id for delivery in found if delivery.state == DeliveryState.IN_FLIGHT]
-    return _Sent(held, retried, arrived, busy)
+    return _Sent(held, retried, arrived, busy, again.unevaluated)
 
 
 async def _for_active_endpoints(tx: Transaction, found: Sequence[KnownDelivery]) -> list[str]:
@@ -412,6 +483,11 @@ async def _end(tx: Transaction, replay: Replay, trigger: Trigger, now: datetime)
         "requested_by": replay.requested_by,
     }
     after_commit_of(replay, lambda: _log.info("replay_finished", **fields))
+
+
+async def _lock_running(tx: Transaction, replay_id: str) -> Replay | None:
+    found = await replays.find(tx, replay_id, lock=True)
+    return found if found is not None and found.state == ReplayState.RUNNING else None
 
 
 async def _find(tx: Transaction, replay_id: str, *, lock: bool = False) -> Replay:

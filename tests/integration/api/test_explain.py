@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from sendoff.ids import new_event_id, new_id
+from sendoff.operators.explain import explain_delivery
+from sendoff.store.tables import Delivery
 from tests.integration.api.api_fixture import ApiFixture
+from tests.support.app_fixture import START
 from tests.support.receiver import Receiver
 
 
@@ -71,3 +77,26 @@ async def test_a_dead_delivery_names_its_reason_and_the_last_answer(api: ApiFixt
 async def test_an_unknown_event_is_not_found(api: ApiFixture) -> None:
     for event_id in ("evt_" + "0" * 24, "nonsense"):
         assert (await api.get(f"/operator/v1/events/{event_id}/explain")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict", "words"),
+    [
+        ("held", "waiting", ["requests under way", "rate", "its host's limit", "an answer still awaited"]),
+        ("in_flight", "in_flight", ["has claimed it", "within its lease"]),
+    ],
+)
+def test_every_cause_of_a_delivery_that_is_held_or_claimed_is_named(state: str, verdict: str, words: list[str]) -> None:
+    made = Delivery(
+        id=new_id(),
+        event_id=new_event_id(),
+        endpoint_id=new_id(),
+        organization_id=new_id(),
+        created_at=START,
+        state=state,
+        attempt_count=1,
+    )
+    found, because = explain_delivery(made, None)
+    assert found == verdict
+    assert [word for word in words if word not in because] == []
+    assert "1 attempt" in because

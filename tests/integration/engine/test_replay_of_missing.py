@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from sendoff.context import Context
 from sendoff.endpoints.manage import EndpointChange, update_endpoint
 from sendoff.errors import Invalid
+from sendoff.operators.actions import retry_delivery
 from sendoff.operators.installation.reconcile import reconcile
-from sendoff.operators.replays import missing
+from sendoff.operators.replays import missing, replay
 from sendoff.operators.replays.replay import (
     Included,
     ReplayReport,
@@ -22,7 +26,10 @@ from sendoff.operators.replays.replay import (
     start_replay,
     tick_replay,
 )
+from sendoff.publishing import evaluation
+from sendoff.publishing.evaluation import EvaluationJob
 from sendoff.publishing.publish import NewEvent
+from sendoff.store.queries import endpoints
 from sendoff.store.queries.traffic import delivery_history
 from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from tests.support.app_fixture import ACTOR, START, AppFixture, open_app
@@ -118,8 +125,8 @@ async def test_changes_between_start_and_tick_are_respected(database_url: str, r
         first = await start_replay(app.context, ACTOR, missing_of(app), rate=100)
         second = await start_replay(app.context, ACTOR, missing_of(app), rate=100)
         app.clock.advance(1)
-        for replay in (first, second):
-            await tick_replay(app.context, replay.replay.id)
+        for started in (first, second):
+            await tick_replay(app.context, started.replay.id)
         await app.work()
         assert steps(receiver, "/hook") == [1]
         assert (await get_replay(app.context, second.replay.id)).progress.failed == 1
@@ -129,6 +136,75 @@ async def test_changes_between_start_and_tick_are_respected(database_url: str, r
         untransformed = await run(app, missing_of(app))
         assert (untransformed.replay.total, untransformed.progress.failed) == (1, 1)
         assert await count_replay(app.context, Selection(DeadLetterFilter(reason="transform_failed"))) == (1, 1)
+
+
+async def test_no_transaction_is_open_while_a_replay_or_a_retry_evaluates(
+    database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_app(database_url, retry_schedule="none") as app:
+        await app.publish(NewEvent("upload.completed", b'{"n":1}'))
+        endpoint = (await app.register(receiver.url("/hook"), transform="{'n': data.missing}")).endpoint
+        dead = await app.publish(*[NewEvent("upload.completed", b'{"n":%d}' % number) for number in (2, 3)])
+        receiver.forget()
+        change = EndpointChange({"transform": "{'n': data.n}"})
+        await update_endpoint(app.context, endpoint.organization_id, ACTOR, endpoint.id, change)
+        asked: list[str] = []
+
+        async def evaluate(context: Context, organization_id: str, jobs: Sequence[EvaluationJob], *rest: Any) -> Any:
+            # Fails while another transaction is open: of SQLite's one at a time, or with the endpoint's lock.
+            async with asyncio.timeout(10), app.context.database.write() as tx:
+                await endpoints.find(tx, endpoint.id, lock=True)
+            asked.extend(job.source.id for job in jobs)
+            return await evaluation_of_jobs(context, organization_id, jobs, *rest)
+
+        evaluation_of_jobs = evaluation.evaluate
+        monkeypatch.setattr(evaluation, "evaluate", evaluate)
+        await retry_delivery(app.context, ACTOR, dead[0].delivery_ids[0])
+        report = await run(app, missing_of(app))
+        assert (report.replay.total, report.progress.succeeded) == (2, 2)
+        assert sorted(steps(receiver, "/hook")) == [1, 2, 3]
+        assert len(asked) == 3
+        assert (await reconcile(app.context)).is_clean
+
+
+async def test_a_transform_that_is_changed_during_its_evaluation_is_evaluated_at_the_next_tick(
+    database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_app(database_url) as app:
+        await app.publish(NewEvent("upload.completed", b'{"n":1}'))
+        endpoint = (await app.register(receiver.url("/hook"), transform="{'n': data.n}")).endpoint
+        receiver.forget()
+        evaluation_of_jobs = evaluation.evaluate
+
+        async def evaluate(*args: Any) -> Any:
+            monkeypatch.setattr(evaluation, "evaluate", evaluation_of_jobs)
+            change = EndpointChange({"transform": "{'n': data.n + 1}"})
+            await update_endpoint(app.context, endpoint.organization_id, ACTOR, endpoint.id, change)
+            return await evaluation_of_jobs(*args)
+
+        monkeypatch.setattr(evaluation, "evaluate", evaluate)
+        report = await run(app, missing_of(app), seconds=1)
+        assert (report.replay.total, report.progress.replayed) == (1, 0)
+        app.clock.advance(1)
+        await tick_replay(app.context, report.replay.id)
+        await app.work()
+        assert steps(receiver, "/hook") == [2]
+
+
+async def test_pairs_of_expressions_share_the_time_of_a_tick(
+    sqlite_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "_EVALUATION_SECONDS", 0)
+    async with open_app(sqlite_url) as app:
+        await app.publish(*[NewEvent("upload.completed", b'{"n":1}')] * 3)
+        await app.register(receiver.url("/one"), filter="data.n > 0")
+        await app.register(receiver.url("/two"), transform="{'n': data.n}")
+        receiver.forget()
+        for rounds in (1, 2, 3):
+            report = await run(app, missing_of(app), seconds=1)
+            assert report.progress.replayed == 2
+            assert [len(receiver.requests(path)) for path in ("/one", "/two")] == [rounds, rounds]
+            await cancel_replay(app.context, ACTOR, report.replay.id)
 
 
 async def test_an_ordered_endpoint_gets_what_it_missed_in_order(database_url: str, receiver: Receiver) -> None:

@@ -11,16 +11,23 @@ import pytest
 
 from sendoff.clock import SystemClock
 from sendoff.errors import Unavailable
+from sendoff.idempotency import StoredResponse
 from sendoff.maintenance import statistics as maintenance
 from sendoff.maintenance.statistics import fold_statistics, purge_statistics
 from sendoff.observability import statistics as counting
+from sendoff.observability.metrics import REGISTRY
 from sendoff.observability.statistics import Statistics
 from sendoff.operators.installation.backlog import note_backlog, read_backlog
 from sendoff.operators.installation.statistics import Bucket, StatisticsQuery, get_statistics
+from sendoff.operators.replays.replay import Selection, start_replay, tick_replay
 from sendoff.policy.statistics import minute_of
+from sendoff.publishing.publish import NewEvent, publish
 from sendoff.store.queries.installation import backlog
 from sendoff.store.queries.installation import statistics as queries
+from sendoff.store.queries.traffic import ordering
+from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
 from tests.integration.api.api_fixture import ApiFixture, open_api
+from tests.support.app_fixture import ACTOR, START
 from tests.support.exchange import Reply
 from tests.support.receiver import Receiver
 
@@ -145,6 +152,40 @@ async def test_dead_letters_count_whatever_made_them(api: ApiFixture, receiver: 
     dead = {key: sums["dead"] for key, sums in by_key(await read(api, by="outcome")).items() if "dead" in sums}
     assert dead == {"server_error": 1, "endpoint_disabled": 1, "transform_failed": 1}
     assert by_key(await read(api))[""]["dead"] == 3
+
+
+async def test_dead_letters_of_failed_transforms_count_when_they_are_committed(
+    api: ApiFixture, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await api.publish()
+    await api.register(receiver.url("/hook"), transform="{'n': data.missing}")
+    context, organization_id = api.app.context, api.app.principal.organization_id
+    before, event = counted_transform_failures(), NewEvent("upload.created", b"{}")
+    with pytest.raises(ZeroDivisionError):  # in the transaction, after the insertion
+        await publish(context, organization_id, [event], answer=lambda _accepted: StoredResponse(1 // 0, b""))
+    assert counted_transform_failures() == before
+    chosen = DeadLetterFilter(organization_id=organization_id, since=START - timedelta(hours=1))
+    started = await start_replay(context, ACTOR, Selection(chosen, missing=True))
+    with monkeypatch.context() as patch:
+        patch.setattr(ordering, "advance", refuse)
+        api.app.clock.advance(1)
+        with pytest.raises(Unavailable):
+            await tick_replay(context, started.replay.id)
+    assert counted_transform_failures() == before
+    await tick_replay(context, started.replay.id)
+    api.app.clock.advance(1)
+    await tick_replay(context, started.replay.id)
+    assert counted_transform_failures() == before + 1
+    assert by_key(await read(api, by="outcome"))["transform_failed"] == {"dead": 1}
+
+
+def counted_transform_failures() -> float:
+    """What the metric counts."""
+    return REGISTRY.get_sample_value("sendoff_dead_letters_total", {"reason": "transform_failed"}) or 0
+
+
+async def refuse(*_args: Any, **_kwargs: Any) -> None:
+    raise Unavailable("The database is away.")
 
 
 async def test_an_organization_sees_its_own(api: ApiFixture, receiver: Receiver) -> None:

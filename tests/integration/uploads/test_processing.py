@@ -10,8 +10,11 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from structlog.testing import capture_logs
 
 from sendoff.accounts.organizations import create_organization
+from sendoff.context import Context
+from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.errors import Invalid, NotFound, Unavailable
 from sendoff.recovery.sweep import sweep
 from sendoff.store.tables import Upload
@@ -23,6 +26,7 @@ from sendoff.uploads.services import UploadServices
 from tests.integration.uploads.conftest import UploadFixture, contacts_csv, on_sqlite
 from tests.support.app_fixture import ACTOR
 from tests.support.polling import eventually
+from worker import local_queue
 
 
 class Gatekeeper:
@@ -153,6 +157,34 @@ async def test_an_organization_has_a_few_uploads_processed_at_once_and_the_other
     assert set(uploads.app.queue.uploads) == {first}
     await process_in_turn(uploads.context, first)
     assert uploads.app.queue.uploads[-1] == second
+
+
+@on_sqlite
+async def test_a_worker_without_redis_processes_uploads_in_turns_and_an_error_stops_no_other(
+    uploads: UploadFixture, upload_id: str, gatekeeper: Gatekeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gatekeeper.gate.set()
+    ids = [await uploads.upload() for _ in range(AT_ONCE + 1)]
+    gatekeeper.gate.clear()
+    gatekeeper.arrived = 0
+    ended: list[str] = []
+
+    async def process_all_but_one(context: Context, one: str) -> None:
+        if one == upload_id:
+            raise ZeroDivisionError
+        await process_in_turn(context, one)
+        ended.append(one)
+
+    monkeypatch.setattr(local_queue, "process_in_turn", process_all_but_one)
+    queue = local_queue.LocalQueue(uploads.context, Dispatcher(uploads.context))
+    with capture_logs() as lines:
+        queue.enqueue_uploads([upload_id, *ids])
+        await eventually(lambda: gatekeeper.arrived == AT_ONCE, what="as many as the limit are read")
+    [failure] = [line for line in lines if line["event"] == "local_dispatch_failed"]
+    assert (failure["kind"], failure["log_level"]) == ("uploads", "error")
+    await eventually(lambda: len(ended) == 1, what="the other one is passed over")
+    gatekeeper.gate.set()
+    await eventually(lambda: len(ended) == len(ids), what="each is processed")
 
 
 async def test_organizations_take_turns_in_a_sweep(uploads: UploadFixture, upload_id: str) -> None:

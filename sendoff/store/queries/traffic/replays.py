@@ -242,6 +242,17 @@ async def next_items(tx: Transaction, replay_id: str, endpoint_id: str | None, *
     return [WaitingItem(*row) for row in (await tx.execute(query)).all()]
 
 
+async def still_waiting(tx: Transaction, replay_id: str, delivery_ids: Iterable[str]) -> set[str]:
+    """Which of the deliveries the replay has not sent yet."""
+    chosen = text(f"delivery_id IN (SELECT r.id FROM {rows_from(tx, 'ids', _ID)} AS r)")
+    query = core_select(col(ReplayItem.delivery_id)).where(
+        col(ReplayItem.replay_id) == replay_id,
+        col(ReplayItem.state) == ReplayItemState.WAITING,
+        chosen.bindparams(ids=ids_parameter(delivery_ids)),
+    )
+    return set((await tx.scalars(query)).all())
+
+
 async def move_items(
     tx: Transaction, replay_id: str, delivery_ids: Sequence[str], trigger: Trigger, *, to: ReplayItemState
 ) -> None:
