@@ -354,7 +354,7 @@ def plan_publications(
 ) -> Plan:
     """One event row for each event, one delivery row for each of its organization's endpoints that it matches.
 
-    Of one endpoint's deliveries at most `most_due` are due, and none while others of it are held; the rest is held.
+    Of one endpoint's deliveries at most `most_due` are due, and none while live ones of it are held; the rest is held.
     Those of ordered endpoints are queued, without a place yet.
     """
     plan = Plan([], [], [], [], [])

@@ -18,7 +18,7 @@ from sendoff.policy.states import CLAIM_DUE, CLAIM_UPLOAD, RECORD, DeliveryState
 from sendoff.store.engine.batch import json_text, read_time
 from sendoff.store.engine.transitions import found_by
 from sendoff.store.queries.accounts import KnownKey
-from sendoff.store.queries.endpoints import IS_ACTIVE, LAST_HELD, Destination, Subscriber
+from sendoff.store.queries.endpoints import IS_ACTIVE, LAST_LIVE_HELD, Destination, Subscriber
 from sendoff.store.queries.traffic.deliveries import LEASE_ENDED, PENDING_DUE
 from sendoff.store.queries.traffic.events import EventContent
 
@@ -258,8 +258,8 @@ SUBSCRIBERS_OF_ORGANIZATIONS = "SELECT o.id, {subscribers} AS subscribers FROM o
 
 ACTIVE_ENDPOINTS = f"FROM endpoints p WHERE p.organization_id = {{organization}} AND {IS_ACTIVE.format(endpoint='p')}"
 """SQL for the active endpoints `p` of an organization."""
-HAS_HELD = f"{LAST_HELD.format(endpoint='p')} IS NOT NULL"
-"""SQL for whether deliveries are held for the endpoint `p`."""
+HAS_HELD = f"{LAST_LIVE_HELD.format(endpoint='p')} IS NOT NULL"
+"""SQL for whether live deliveries are held for the endpoint `p`."""
 
 
 def read_claims(rows: Iterable[Any]) -> ClaimResult:

@@ -25,7 +25,7 @@ class Subscriber(msgspec.Struct, frozen=True):
     events: list[str]
     """Those of the given names and patterns that it subscribes to."""
     has_held: bool
-    """Whether it has held deliveries; new deliveries queue behind them."""
+    """Whether it has held live deliveries; new deliveries queue behind them, and before those that replays feed."""
     filter: str | None = None
     transform: str | None = None
     ordered: bool = False
@@ -37,12 +37,14 @@ IS_ACTIVE = "{endpoint}.state || '' = 'active'"
 read all active endpoints of the installation by their index, which looks as good as looking up the organization's
 until the table has statistics."""
 
-LAST_HELD = """(
-    SELECT d.id FROM deliveries d WHERE d.endpoint_id = {endpoint}.id AND d.state = 'held'
+LAST_LIVE_HELD = """(
+    SELECT d.id FROM deliveries d
+    WHERE d.endpoint_id = {endpoint}.id AND d.state = 'held' AND (d.replay_id IS NOT NULL) < TRUE
     ORDER BY d.endpoint_id DESC, (d.replay_id IS NOT NULL) DESC, d.id DESC LIMIT 1
 )"""
-"""SQL for the delivery held for an endpoint that is claimed last; NULL for none. Looking for any would read the index
-from its other end, past all that was held once."""
+"""SQL for the live delivery held for an endpoint that is claimed last; NULL for none. Looking for any would read the
+index from its other end, past all that was held once. PostgreSQL would rewrite `= FALSE` to `replay_id IS NULL`, for
+which that index does not serve."""
 
 
 WITH_DELIVERIES_IN = """RECURSIVE found(endpoint_id) AS (

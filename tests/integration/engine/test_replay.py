@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from unittest.mock import AsyncMock
+
 import pytest
 from sqlalchemy import update
+from sqlmodel import col
 
+from sendoff.delivery.backlog import BacklogClaimer
 from sendoff.delivery.dispatcher import Dispatcher
 from sendoff.errors import Conflict, NotFound
 from sendoff.operators.actions import discard_dead_letter, retry_delivery, switch_endpoint
@@ -18,9 +23,10 @@ from sendoff.operators.replays.replay import (
     tick_replay,
 )
 from sendoff.policy.delivery.replay_feed import DUE_TOGETHER, SPREAD_SECONDS
+from sendoff.policy.states import DeliveryState
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
-from sendoff.store.tables import ReplayItem
+from sendoff.store.tables import Delivery, ReplayItem
 from tests.support.app_fixture import ACTOR, AppFixture, open_app
 from tests.support.polling import eventually
 from tests.support.receiver import Receiver
@@ -238,19 +244,41 @@ async def test_an_endpoint_without_room_keeps_no_other_from_its_turn(
         assert (await get_replay(app.context, started.id)).progress.succeeded == 6
 
 
-async def test_what_a_replay_feeds_is_sent_bit_by_bit(database_url: str, receiver: Receiver) -> None:
+async def test_what_a_replay_feeds_is_sent_bit_by_bit(
+    database_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with open_app(database_url, retry_schedule="none", disable_after_failures=100) as app:
         await drain_endpoint(app, receiver, 2 * DUE_TOGETHER)
         started = (await start_replay(app.context, ACTOR, ALL)).replay
         app.clock.advance(1)
-        [fed] = await tick_replay(app.context, started.id)
+        fed = await tick_replay(app.context, started.id)
         await app.work()
         assert len(receiver.requests("/hook")) == DUE_TOGETHER
+        monkeypatch.setattr(BacklogClaimer, "_find_endpoints", AsyncMock())  # or a look at the database would find it
         dispatcher = Dispatcher(app.context)
-        dispatcher.backlog_falls_due([fed])
+        dispatcher.backlog_falls_due(fed)
         app.clock.advance(SPREAD_SECONDS)
         await eventually(lambda: len(receiver.requests("/hook")) == 2 * DUE_TOGETHER, within=30, what="the others")
         await dispatcher.drain(10)
+
+
+async def test_live_deliveries_do_not_wait_for_what_a_replay_feeds_later(database_url: str, receiver: Receiver) -> None:
+    async with open_app(database_url, retry_schedule="none", disable_after_failures=100) as app:
+        await drain_endpoint(app, receiver, 2 * DUE_TOGETHER)
+        started = (await start_replay(app.context, ACTOR, ALL)).replay
+        await tick(app, started.id)
+        await app.work()
+        assert len(receiver.requests("/hook")) == DUE_TOGETHER
+        [event] = await app.publish()
+        assert await states_of(app, event.delivery_ids) == [DeliveryState.PENDING]
+        async with app.context.database.write() as tx:
+            await tx.execute(update(Delivery).where(col(Delivery.id).in_(event.delivery_ids)).values(state="held"))
+        [behind] = await app.publish()
+        assert await states_of(app, behind.delivery_ids) == [DeliveryState.HELD]
+
+
+async def states_of(app: AppFixture, delivery_ids: Sequence[str]) -> list[str]:
+    return [(await get_delivery(app.context, one)).delivery.state for one in delivery_ids]
 
 
 async def test_a_clock_that_is_set_back_keeps_no_replay_waiting(database_url: str, receiver: Receiver) -> None:
