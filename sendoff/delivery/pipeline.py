@@ -118,8 +118,8 @@ async def claim(context: Context, delivery_ids: Sequence[str], *, quotas: Quotas
 
 async def claim_held(context: Context, quotas: Mapping[str, int]) -> Claims:
     """Claim the oldest held deliveries of some endpoints, of each at most its quota."""
-    claim_fed = partial(context.hot.claim_held, quotas, now=context.clock.now())
-    return await _claim_under_new_lease(context, claim_fed)
+    claim_oldest = partial(context.hot.claim_held, quotas, now=context.clock.now())
+    return await _claim_under_new_lease(context, claim_oldest)
 
 
 async def deliver(context: Context, claimed: Claim) -> FinishedAttempt:
@@ -229,16 +229,17 @@ async def _claim_under_new_lease(context: Context, claim_some: Callable[..., Awa
     with UnansweredClaims.of(context).watched(lease_token, until):
         result = await claim_some(lease_token=lease_token, until=until)
         rows = await _leave_out_unsendable(context, result, lease_token)
-        claims = [
-            Claim(row.delivery, lease_token, until, row.event, row.endpoint, _note_claim_span(context, row, began_at))
-            for row in rows
-        ]
-        bounded = [claimed for claimed in claims if _has_own_bounds(context, claimed.endpoint)]
-        if not bounded:
-            return Claims(claims, result.held_endpoint_ids)
-        released, filled = await hold_to_bounds(context, bounded, lease_token=lease_token)
-        to_send = [claimed for claimed in claims if claimed.delivery.id not in released]
-        return Claims(to_send, result.held_endpoint_ids | filled)
+        claims = Claims(
+            [Claim(row.delivery, lease_token, until, row.event, row.endpoint) for row in rows], result.held_endpoint_ids
+        )
+        bounded = [claimed for claimed in claims.to_send if _has_own_bounds(context, claimed.endpoint)]
+        if bounded:
+            released, filled = await hold_to_bounds(context, bounded, lease_token=lease_token)
+            to_send = [claimed for claimed in claims.to_send if claimed.delivery.id not in released]
+            claims = Claims(to_send, result.held_endpoint_ids | filled)
+        for claimed in claims.to_send:
+            claimed.trace_context = _note_claim_span(context, claimed, began_at)
+        return claims
 
 
 async def _leave_out_unsendable(context: Context, result: ClaimResult, lease_token: str) -> list[ClaimedRow]:
@@ -267,12 +268,12 @@ def _has_own_bounds(context: Context, endpoint: Destination) -> bool:
     return outlasts_leases or endpoint.max_in_flight is not None
 
 
-def _note_claim_span(context: Context, row: ClaimedRow, began_at: datetime) -> str | None:
+def _note_claim_span(context: Context, claimed: Claim, began_at: datetime) -> str | None:
     """Write the claim's span; return the trace context of the attempt that follows, the event's own without spans.
 
     The claim `began_at`, on the machine's clock, as spans are.
     """
     if context.tracer is None:
-        return row.event.traceparent
-    attributes = {"sendoff.delivery_id": row.delivery.id, "sendoff.endpoint_id": row.endpoint.id}
-    return context.tracer.note("claim", row.event.traceparent, attributes, kind="consumer", since=began_at)
+        return claimed.event.traceparent
+    attributes = {"sendoff.delivery_id": claimed.delivery.id, "sendoff.endpoint_id": claimed.endpoint.id}
+    return context.tracer.note("claim", claimed.event.traceparent, attributes, kind="consumer", since=began_at)

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from sendoff.delivery.pipeline import claim
 from sendoff.errors import BadSettings
 from sendoff.observability import tracing
 from tests.integration.api.api_fixture import open_api
+from tests.support.app_fixture import open_app
 from tests.support.processes import ROOT
 from tests.support.receiver import Receiver
 
@@ -167,6 +169,23 @@ async def test_every_step_has_a_span_of_the_publishers_trace(
     said = {one.key: one.value.int_value or one.value.string_value for one in attempt.attributes}
     assert (said["http.response.status_code"], said["sendoff.outcome"]) == (500, "server_error")
     assert attempt.status.code == attempt.status.STATUS_CODE_ERROR
+
+
+async def test_a_claim_that_is_given_back_for_its_endpoints_cap_leaves_no_span(
+    sqlite_url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("opentelemetry.sdk")
+    with collector(monkeypatch) as collected:
+        tracer = tracing.open_tracer("sendoff-test")
+        assert tracer is not None
+        async with open_app(sqlite_url) as app:
+            await app.register(receiver.url("/hook"), max_in_flight=1)
+            ids = [(await app.publish())[0].delivery_ids[0] for _ in range(3)]
+            [sent] = (await claim(replace(app.context, tracer=tracer), ids)).to_send
+        await tracer.aclose()
+    [span] = collected.spans
+    assert span.name == "claim"
+    assert {one.key: one.value.string_value for one in span.attributes}["sendoff.delivery_id"] == sent.delivery.id
 
 
 def test_opentelemetrys_sdk_is_not_imported_unless_asked_for() -> None:
