@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
+from math import ceil
 from typing import Any
 
 import structlog
@@ -57,7 +58,7 @@ _LONGEST_PAUSE_SECONDS = 2.0  # a tick that comes late doesn't make up for more 
 _MOST_AT_ONCE = 5_000
 """Deliveries that a tick makes due at most. More keep their rows locked for longer, and the next tick waits."""
 _ENDPOINTS_AT_ONCE = 100
-"""Endpoints that have their turn at a tick. Each costs a statement; fewer, and the others wait for more ticks."""
+"""Endpoints that a tick serves. Each costs a statement; fewer, and the others wait for more ticks."""
 _EVALUATION_SECONDS = 0.5
 """Seconds of a tick in which expressions are evaluated. With more, a tick is not over when the next one is due; with
 fewer, what costly transforms make is sent more slowly."""
@@ -223,7 +224,7 @@ async def _add_items(tx: Transaction, replay_id: str, selection: Selection) -> i
 
 
 async def tick_replay(context: Context, replay_id: str) -> Collection[str]:
-    """Send as many as the rate allows since the last tick; finish the replay when all have been sent and have ended.
+    """Make as many due as the rate allows since the last tick; finish the replay when all were sent and have ended.
 
     Returns the endpoints whose deliveries fall due one after the other within SPREAD_SECONDS.
     """
@@ -233,18 +234,18 @@ async def tick_replay(context: Context, replay_id: str) -> Collection[str]:
         if replay is None:
             return ()
         now = context.clock.now()
-        fed = await _send_due_items(tx, context, replay, now, evaluations)
-        if not fed.sent:
+        tick = await _make_items_due(tx, context, replay, now, evaluations)
+        if not tick.sent:
             await _finish_if_all_ended(tx, replay, now)
-    _enqueue(context, fed)
-    if not fed.unevaluated:
-        return fed.endpoints
+    _enqueue(context, tick)
+    if not tick.unevaluated:
+        return tick.endpoints
     try:
         await evaluations.evaluate_not_found(context, seconds=_EVALUATION_SECONDS)
     except Unavailable as error:
         _log.warning("replay_postponed", replay=replay_id, error=str(error))
-    evaluated = await _send_evaluated_items(context, replay_id, fed.unevaluated, evaluations)
-    return {*fed.endpoints, *evaluated.endpoints}
+    evaluated = await _make_evaluated_items_due(context, replay_id, tick.unevaluated, evaluations)
+    return {*tick.endpoints, *evaluated.endpoints}
 
 
 async def cancel_replay(context: Context, actor: Actor, replay_id: str) -> ReplayReport:
@@ -287,7 +288,7 @@ async def list_replays(context: Context, *, limit: int, before: str | None = Non
 
 
 @dataclass(frozen=True, slots=True)
-class _Fed:
+class _Tick:
     """What came of a tick: the deliveries that were sent, and those of them that are due without being held."""
 
     sent: Sequence[str] = ()
@@ -298,46 +299,46 @@ class _Fed:
     """What still waits, for expressions that are to be evaluated first."""
 
 
-async def _send_due_items(
+async def _make_items_due(
     tx: Transaction, context: Context, replay: Replay, now: datetime, evaluations: LateEvaluations
-) -> _Fed:
+) -> _Tick:
     replay.ticked_at = min(replay.ticked_at, now)  # or a clock that was set back would halt it for as long
     elapsed = min((now - replay.ticked_at).total_seconds(), _LONGEST_PAUSE_SECONDS)
     allowed = min(int(elapsed * replay.rate), _MOST_AT_ONCE)
     if allowed <= 0:
-        return _Fed()
+        return _Tick()
     replay.ticked_at = now
     waiting = await _choose_items(tx, replay, allowed=allowed, elapsed=elapsed)
-    fed = await _send_items(tx, context, replay, waiting, now, evaluations)
-    _add_to_fed(replay, fed.unevaluated, -1)
-    return fed
+    tick = await _make_chosen_items_due(tx, context, replay, waiting, now, evaluations)
+    _add_to_fed(replay, tick.unevaluated, -1)
+    return tick
 
 
-async def _send_evaluated_items(
+async def _make_evaluated_items_due(
     context: Context, replay_id: str, chosen: Sequence[WaitingItem], evaluations: LateEvaluations
-) -> _Fed:
-    """Send what a tick had chosen and could not send before its expressions were evaluated."""
+) -> _Tick:
+    """Make due what a tick had chosen and could not make due before its expressions were evaluated."""
     async with context.database.write() as tx:
         replay = await _lock_running(tx, replay_id)
         if replay is None:
-            return _Fed()
+            return _Tick()
         left = await replays.still_waiting(tx, replay_id, [item.delivery_id for item in chosen])
         waiting = [item for item in chosen if item.delivery_id in left]
-        fed = await _send_items(tx, context, replay, waiting, context.clock.now(), evaluations)
+        tick = await _make_chosen_items_due(tx, context, replay, waiting, context.clock.now(), evaluations)
         _add_to_fed(replay, waiting, 1)
-        _add_to_fed(replay, fed.unevaluated, -1)
-    _enqueue(context, fed)
-    return fed
+        _add_to_fed(replay, tick.unevaluated, -1)
+    _enqueue(context, tick)
+    return tick
 
 
-async def _send_items(
+async def _make_chosen_items_due(
     tx: Transaction,
     context: Context,
     replay: Replay,
     waiting: Sequence[WaitingItem],
     now: datetime,
     evaluations: LateEvaluations,
-) -> _Fed:
+) -> _Tick:
     due = due_times({item.delivery_id: item.endpoint_id for item in waiting}, now)
     missing = [item for item in waiting if item.event_id is not None]
     made, unmade = await _make(tx, context, replay, missing, now, due, evaluations)
@@ -351,7 +352,7 @@ async def _send_items(
     await replays.move_items(tx, replay.id, result.arrived, SEND_ITEM, to=ReplayItemState.SUCCEEDED)
     await replays.move_items(tx, replay.id, refused, SEND_ITEM, to=ReplayItemState.FAILED)
     held = {*made, *result.held}
-    return _Fed(
+    return _Tick(
         sent,
         result.due,
         {one.endpoint_id for one in waiting if one.endpoint_id and one.delivery_id in held},
@@ -359,10 +360,10 @@ async def _send_items(
     )
 
 
-def _enqueue(context: Context, fed: _Fed) -> None:
-    RETRIES.labels("replay").inc(len(fed.sent))
-    context.queue.enqueue_deliveries(fed.due)
-    context.queue.enqueue_backlog(fed.endpoints)
+def _enqueue(context: Context, tick: _Tick) -> None:
+    RETRIES.labels("replay").inc(len(tick.sent))
+    context.queue.enqueue_deliveries(tick.due)
+    context.queue.enqueue_backlog(tick.endpoints)
 
 
 def _add_to_fed(replay: Replay, items: Iterable[WaitingItem], number: int) -> None:
@@ -375,10 +376,11 @@ def _add_to_fed(replay: Replay, items: Iterable[WaitingItem], number: int) -> No
 
 
 async def _choose_items(tx: Transaction, replay: Replay, *, allowed: int, elapsed: float) -> list[WaitingItem]:
-    """What goes now: equal shares within the capacity of each endpoint; endpoints without a turn so far come first."""
+    """What goes now: equal shares within the capacity of each endpoint, from where the last tick ended."""
     await replays.name_endpoints(tx, replay.id, limit=_MOST_AT_ONCE)
     chosen = await replays.next_items(tx, replay.id, None, limit=allowed)  # their deliveries are gone
     before = replay.fed or {}
+    # The column keeps the order of its keys: the last of them is where the last tick ended.
     found = await replays.next_endpoints(
         tx, replay.id, after=next(reversed(before), None), limit=_ENDPOINTS_AT_ONCE, counted=_MOST_AT_ONCE
     )
@@ -386,7 +388,7 @@ async def _choose_items(tx: Transaction, replay: Replay, *, allowed: int, elapse
     for place, endpoint in enumerate(found):
         if len(chosen) >= allowed:
             break
-        share = -(-(allowed - len(chosen)) // (len(found) - place))
+        share = ceil((allowed - len(chosen)) / (len(found) - place))
         capacity = capacity_for(endpoint.waiting, waited=before.get(endpoint.id, 0), elapsed=elapsed)
         items = await replays.next_items(tx, replay.id, endpoint.id, limit=min(capacity, share)) if capacity else []
         fed[endpoint.id] = endpoint.waiting + len(items)

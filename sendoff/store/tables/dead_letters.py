@@ -59,7 +59,8 @@ class Replay(Table, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
     ticked_at: datetime = Field(sa_type=UtcDateTime)
     fed: dict[str, int] | None = Field(default=None, sa_type=Json)
-    """How many replayed deliveries waited for each endpoint that had its turn then, in the order of the turns."""
+    """How many replayed deliveries waited for each endpoint that the last tick served, in that order. The next
+    tick goes on after the last key, so the type must keep their order, as `json` does and `jsonb` does not."""
     finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
