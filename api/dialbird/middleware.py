@@ -51,6 +51,8 @@ async def _admit(scope: Scope) -> None:
     refusal: Exception | None = None
     try:
         owner = await _authenticate(context, scope)
+        if owner is not None:
+            scope["state"]["is_authenticated"] = True
     except Exception as error:  # the answer to any error carries the headers, too
         refusal = error
     window = await _count(context, scope, owner)

@@ -165,6 +165,7 @@ async def _publish_read(request: Request, *, read: Read, answer: Answer, in_batc
     accepted = await _acceptance_of(request).publish(
         authorization, events, request_id=request.state.request_id, in_batch=in_batch
     )
+    request.state.is_authenticated = True
     EVENTS_ACCEPTED.inc(len(accepted))
     return Response(orjson.dumps(answer(accepted)), 202, media_type="application/json")
 

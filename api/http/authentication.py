@@ -61,6 +61,7 @@ async def authenticate_request(request: Request, scope: str, *, counts_as_write:
     async with key_turn(context, key_hash, counts_as_write=counts_as_write):
         refuse_if_client_has_left(request.scope)
         principal = await authenticate(context, authorization)
+        request.state.is_authenticated = True
         principal.require(scope)
         refused_keys = context.service(RefusedKeys.of)
         with refused_keys.kept(key_hash, request.method, request.scope["path"], context.clock.now()):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.types import Scope
 
-from sendoff.accounts.authentication import authenticate
+from sendoff.accounts.authentication import authenticate, bearer_token
 from sendoff.accounts.page_sessions import SessionKind, find_session
 from sendoff.context import Context
 from sendoff.errors import SendoffError, Unauthenticated
@@ -25,16 +25,19 @@ from .server.disconnect import refuse_if_client_has_left
 from .server.pacing import Pacer
 
 _KEYED = ("/api/v1/", "/operator/v1/")
-_SESSIONS = {"/dashboard": SessionKind.OPERATOR, "/portal": SessionKind.PORTAL}
+_SESSIONS = {"/dashboard": SessionKind.OPERATOR, "/docs": SessionKind.OPERATOR, "/portal": SessionKind.PORTAL}
 _READY = "/ready"
 
 _MOST_SEEN = 10_000
-"""Keys and sessions that are known to have been valid, at 100 bytes each. The requests of others wait for their turns
-while very many of such come."""
+"""Keys and sessions that are known to have been valid, at 100 bytes each; those used last are kept. The requests of
+others wait for their turns while very many of such come."""
 
 
 class KeyGate:
-    """For RequestMiddleware: stands before the application and sees how its requests end."""
+    """For RequestMiddleware: stands before the application and sees how its requests end.
+
+    Where a key, an access token or a session is found to be valid, `is_authenticated` is set in the request's state.
+    """
 
     def __init__(self) -> None:
         self._pacer = Pacer()
@@ -46,7 +49,7 @@ class KeyGate:
 
         Raises ClientDisconnect if the client left meanwhile.
         """
-        if hash(_credential(scope)) not in self._seen:
+        if _sender_of(scope) not in self._seen:
             await self._pacer.wait(network_of(scope))
             refuse_if_client_has_left(scope)
         app = scope.get("app")
@@ -57,26 +60,26 @@ class KeyGate:
 
     def note(self, scope: Scope, status: int, *, matched: bool) -> None:
         """Count a request that had no valid key or session. `matched`: whether there is a route for it."""
-        if status < 400:
+        is_authenticated = "is_authenticated" in scope["state"]
+        if is_authenticated:
             self._note_sender(scope)
         app = scope.get("app")
         if app is None or _has_limits_of_its_own(scope["path"]):
             return
-        is_open = not scope["path"].startswith(_KEYED) and "has_session" not in scope["state"]
-        if status == 401 or is_open or (not matched and status != 429):
+        took_no_key = status < 400 or not scope["path"].startswith(_KEYED)  # such as a signed link to a file
+        if status == 401 or (took_no_key and not is_authenticated) or (not matched and status != 429):
             context: Context = app.state.context
             context.service(_Strangers.of).count(network_of(scope), context.clock.now())
 
     def _note_sender(self, scope: Scope) -> None:
-        """Know the sender of a request that was answered with success, if that takes a valid key or session."""
-        if not scope["path"].startswith(_KEYED) and "has_session" not in scope["state"]:
+        """Know the sender of an authenticated request, in place of the one that has sent nothing for longest."""
+        sender = _sender_of(scope)
+        if sender is None:
             return
-        credential = _credential(scope)
-        sender = hash(credential)
-        if credential and sender not in self._seen:  # links to files, for example, take no key
-            if len(self._seen) >= _MOST_SEEN:
-                del self._seen[next(iter(self._seen))]
-            self._seen[sender] = None
+        self._seen.pop(sender, None)
+        if len(self._seen) >= _MOST_SEEN:
+            del self._seen[next(iter(self._seen))]
+        self._seen[sender] = None
 
 
 class _Strangers(LocalCounters):
@@ -115,11 +118,14 @@ async def _may_be_known(context: Context, scope: Scope) -> bool:
 
 
 async def _has_session(context: Context, scope: Scope) -> bool:
-    for prefix, kind in _SESSIONS.items():
-        if scope["path"].startswith(prefix):
-            token = session_token(Request(scope), kind)
-            return token is not None and await find_session(context, token, kind) is not None
-    return False
+    kind, token = _session_of(scope)
+    return kind is not None and token is not None and await find_session(context, token, kind) is not None
+
+
+def _session_of(scope: Scope) -> tuple[SessionKind | None, str | None]:
+    """The kind of sessions that open the path, and the value of the request's cookie for it."""
+    kind = next((kind for prefix, kind in _SESSIONS.items() if scope["path"].startswith(prefix)), None)
+    return kind, None if kind is None else session_token(Request(scope), kind)
 
 
 def _has_limits_of_its_own(path: str) -> bool:
@@ -127,13 +133,16 @@ def _has_limits_of_its_own(path: str) -> bool:
 
 
 def _authorization(scope: Scope) -> bytes:
-    return _header(scope, b"authorization")
+    return next((value for name, value in scope["headers"] if name == b"authorization"), b"")
 
 
-def _credential(scope: Scope) -> bytes:
-    """What shows who sent the request: the header of the key, on pages that of the session."""
-    return _authorization(scope) if scope["path"].startswith(_KEYED) else _header(scope, b"cookie")
-
-
-def _header(scope: Scope, wanted: bytes) -> bytes:
-    return next((value for name, value in scope["headers"] if name == wanted), b"")
+def _sender_of(scope: Scope) -> int | None:
+    """A hash of what shows who sent the request, the same for every spelling of it: the key, on pages the session."""
+    if not scope["path"].startswith(_KEYED):
+        token = _session_of(scope)[1]
+        return None if token is None else hash(token)
+    try:
+        token = bearer_token(_authorization(scope).decode("latin-1"))
+    except Unauthenticated:
+        return None
+    return hash(token.rpartition(".")[0] or token)  # an access token without its signature, which has many spellings

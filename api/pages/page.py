@@ -194,7 +194,7 @@ def _endpoint(surface: Surface, handler: Handler, needs: str | None) -> Callable
             token = session_token(request, surface.kind)
             page.found = await find_session(context, token, surface.kind) if token else None
             if page.found is not None:
-                request.state.has_session = True
+                request.state.is_authenticated = True
             if needs is not None:
                 refused = await _admit(page, needs)
                 if refused is not None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+from starlette.types import Scope
+
+from api.http import gate as gates
 from api.http.gate import KeyGate
 from api.http.server.pacing import Pacer
 
@@ -45,17 +49,64 @@ async def test_a_request_that_is_cancelled_takes_no_turn() -> None:
 async def test_a_key_that_was_valid_does_not_wait_for_unknown_ones() -> None:
     gate, order = KeyGate(), list[str]()
 
-    def scope(key: bytes) -> dict[str, object]:
-        headers = [(b"authorization", b"Bearer " + key)] if key else []
-        return {"type": "http", "path": "/api/v1/webhooks", "headers": headers, "client": ("192.0.2.1", 1), "state": {}}
+    async def request(key: str) -> None:
+        await gate.refuse(scope(f"Bearer {key}" if key else ""))
+        order.append(key)
 
-    async def request(key: bytes) -> None:
-        await gate.refuse(scope(key))
-        order.append(key.decode())
+    gate.note(scope("Bearer valid", is_authenticated=True), 404, matched=True)
+    gate.note(scope("Bearer linked"), 200, matched=True)  # of a path that needs no key
+    gate.note(scope(""), 200, matched=True)
+    await asyncio.gather(*(request(key) for key in ("unknown", "", "linked", "valid")))
+    assert order == ["unknown", "valid", "", "linked"]
 
-    gate.note(scope(b"valid"), 200, matched=True)
-    gate.note(scope(b"refused"), 401, matched=True)
-    gate.note(scope(b""), 200, matched=True)
-    keys = [b"unknown", b"", b"refused", b"valid"]
-    await asyncio.gather(*(request(key) for key in keys))
-    assert order == ["unknown", "valid", "", "refused"]
+
+KEYS, PAGES = "/api/v1/webhooks", "/portal"
+SPELLINGS = {
+    "of a key": (KEYS, "Bearer key", "bEaReR    key "),
+    "of an access token": (KEYS, "Bearer head.claims.signature", "Bearer head.claims.signatur_"),
+    "of a session": (PAGES, "sendoff-portal=token", "a=1; sendoff-portal=token; b=2"),
+}
+
+
+@pytest.mark.parametrize("way", SPELLINGS)
+async def test_another_spelling_makes_no_new_sender(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "_MOST_SEEN", 2)
+    path, plain, other = SPELLINGS[way]
+    gate = KeyGate()
+    gate.note(scope("Bearer customer", is_authenticated=True), 200, matched=True)
+    for sent in (plain, other):
+        gate.note(scope(sent, path, is_authenticated=True), 200, matched=True)
+    assert await begin_at_once(gate, scope("Bearer customer"), scope(plain, path), scope(other, path))
+
+
+async def test_the_senders_who_sent_last_stay_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "_MOST_SEEN", 2)
+    gate = KeyGate()
+    for key in ("regular", "once", "regular", "new"):
+        gate.note(scope(f"Bearer {key}", is_authenticated=True), 202, matched=True)
+    assert await begin_at_once(gate, scope("Bearer regular"), scope("Bearer new"))
+    assert not await begin_at_once(gate, scope("Bearer once"))
+
+
+def scope(credential: str, path: str = KEYS, *, is_authenticated: bool = False) -> Scope:
+    """A request with this header: of a cookie where pages are, of a key elsewhere."""
+    name = b"cookie" if path == PAGES else b"authorization"
+    return {
+        "type": "http",
+        "scheme": "http",
+        "server": ("localhost", 80),
+        "path": path,
+        "query_string": b"",
+        "headers": [(name, credential.encode())] if credential else [],
+        "client": ("192.0.2.1", 1),
+        "state": {"is_authenticated": True} if is_authenticated else {},
+    }
+
+
+async def begin_at_once(gate: KeyGate, *requests: Scope) -> bool:
+    """Whether all of them begin behind a request of an unknown sender, in the same round."""
+    unknown, *others = (asyncio.create_task(gate.refuse(each)) for each in (scope("Bearer unknown"), *requests))
+    await rounds(1)
+    begun = unknown.done() and all(other.done() for other in others)
+    await asyncio.gather(unknown, *others)
+    return begun
