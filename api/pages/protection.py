@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Sequence
 from urllib.parse import unquote, urlsplit
 
+import idna
 from starlette.requests import Request
 
 from sendoff.accounts.page_sessions import Session
@@ -19,6 +21,8 @@ from sendoff.errors import Forbidden
 
 FORM_TOKEN = "form_token"  # noqa: S105 - the name of a field
 _SAME_ORIGIN = ("same-origin", "none")
+_POLICY_HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*")
+"""What a policy may name as a host; browsers ignore what is written otherwise, such as an IPv6 address."""
 
 
 def page_headers(
@@ -43,6 +47,19 @@ def page_headers(
         "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
         "Cache-Control": "no-store",
     }
+
+
+def origin_in_policy(url: str) -> str | None:
+    """The origin of a http or https URL as a policy names it; None if a policy cannot name it."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        host = host if host.isascii() else idna.encode(host, uts46=True).decode()
+    except ValueError:
+        return None
+    if not _POLICY_HOST.fullmatch(host):
+        return None
+    return f"{parts.scheme}://{host}" if port is None else f"{parts.scheme}://{host}:{port}"
 
 
 def refuse_other_sites(request: Request) -> None:

@@ -14,7 +14,7 @@ from ...http.limits import count_request
 from ...http.server.client_address import network_of
 from ..cookies import SCHEMES, forget_session, set_scheme, set_session
 from ..page import PageRequest
-from ..protection import is_page_below, page_headers
+from ..protection import is_page_below, origin_in_policy, page_headers
 from .surface import BASE, PORTAL
 
 TRIES_PER_MINUTE = 600
@@ -62,9 +62,9 @@ async def show_expired(page: PageRequest) -> Response:
 async def leave(page: PageRequest) -> Response:
     return_url = page.session.options.get("return_url")
     await log_out(page.context, page.session)
-    if return_url:
+    if return_url and origin_in_policy(return_url):
         response: Response = RedirectResponse(return_url, 303, page_headers(referrer="no-referrer"))
-    else:
+    else:  # the page links to a `return_url` that browsers would not let the form redirect to
         response = page.render("portal/message.html", title="Good-bye", message="You have left this page.", kind="good")
     framed = bool(page.context.settings.portal_frame_ancestors)
     forget_session(page.request, response, SessionKind.PORTAL, framed=framed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from sendoff.settings import Settings
 
 from ...http.limits import count_request, limit_reads
 from ..page import PageRequest, Surface
+from ..protection import origin_in_policy
 from .brand import Brand
 
 BASE = "/portal"
@@ -43,9 +43,6 @@ NOTICES = {
 """The sentence for each `notice` that a form's redirect names. Other names show nothing."""
 
 
-_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d+)?(?=[/?#]|$)")
-
-
 def _mode(settings: Settings) -> str:
     return settings.portal
 
@@ -65,8 +62,8 @@ def _values(page: PageRequest) -> Mapping[str, Any]:
 
 def _form_targets(page: PageRequest) -> Sequence[str]:
     """Where *Leave* leads: browsers hold the redirect of a form to the page's policy as well."""
-    found = _ORIGIN.match(page.found.options.get("return_url", "")) if page.found else None
-    return (found.group(),) if found else ()
+    origin = origin_in_policy(page.found.options.get("return_url", "")) if page.found else None
+    return () if origin is None else (origin,)
 
 
 def _scheme(page: PageRequest) -> str:

@@ -193,6 +193,16 @@ async def test_leaving_ends_the_session_and_goes_back_where_the_link_says(api: A
     assert not await is_in(visitor)
 
 
+async def test_leaving_for_what_a_policy_cannot_name_shows_a_link_to_it(api: ApiFixture, visitor: Visitor) -> None:
+    return_url = "http://[::1]:3000/hooks"
+    page = await visitor.open(await new_link(api, return_url=return_url))
+    assert "form-action 'self'; " in page.headers["content-security-policy"]
+    left = await visitor.post("/portal/leave", {"form_token": token_of(page.text)})
+    assert left.status_code == 200
+    assert f'<p><a href="{return_url}" rel="noreferrer">' in left.text
+    assert not await is_in(visitor)
+
+
 @pytest.mark.parametrize(
     ("options", "field"),
     [

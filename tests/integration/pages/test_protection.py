@@ -9,6 +9,7 @@ import pytest
 
 import api.pages
 from api.pages.dashboard.routes import ROUTES
+from api.pages.protection import origin_in_policy
 from api.pages.static_files import static_url
 from tests.integration.api.api_fixture import ApiFixture
 from tests.support.processes import ROOT
@@ -137,3 +138,19 @@ def test_vendored_files_are_the_ones_that_their_checksums_name(folder: Path) -> 
     listed = {name: checksum for checksum, name in lines}
     found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*-*")}
     assert found == listed
+
+
+ORIGINS = {
+    "HTTPS://App.Example.com:8443?a=1": "https://app.example.com:8443",
+    "https://b\u00fccher.example/hooks": "https://xn--bcher-kva.example",
+    "http://127.0.0.1:3000/": "http://127.0.0.1:3000",
+    "http://[::1]:3000/": None,
+    "https://a_b.example/": None,
+    "https://a;b.example/": None,
+    "https://a.example:99999/": None,
+}
+
+
+@pytest.mark.parametrize("url", ORIGINS)
+def test_a_policy_names_the_origin_of_a_url_as_browsers_read_it(url: str) -> None:
+    assert origin_in_policy(url) == ORIGINS[url]
