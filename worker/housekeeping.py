@@ -24,7 +24,8 @@ FIND_ORPHAN_FILES_SECONDS = 86_400.0
 """Seconds between two searches for stored files without an upload, which list the whole storage."""
 
 FIRST_AFTER_SECONDS = 10.0
-"""The first run after a start waits at most this long, so that deliveries come first: SQLite has one lock for both."""
+"""Seconds that the first run after a start waits at most, besides `place` times APART_SECONDS. With fewer, deliveries
+do not come first: SQLite has one lock for both."""
 
 APART_SECONDS = 2.0
 """Seconds between works that are done as often as each other. Less, and deliveries wait for all of them together, a

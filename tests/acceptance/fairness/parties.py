@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import http.client
 import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count, cycle
 from threading import Event, Thread
@@ -189,8 +190,13 @@ def attacking(steps: Sequence[Step]) -> Iterator[None]:
     def repeat(step: Step) -> None:
         while not stopped.is_set():
             try:
-                with suppress(OSError, http.client.HTTPException):
-                    step()
+                step()
+            except OSError as error:
+                if error.errno == errno.EMFILE:  # without descriptors it attacks nobody
+                    errors.append(error)
+                    return
+            except http.client.HTTPException:
+                pass
             except Exception as error:
                 errors.append(error)
                 return
