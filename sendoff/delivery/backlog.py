@@ -7,6 +7,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
+from heapq import heappop, heappush
 from itertools import islice
 
 import structlog
@@ -17,7 +18,7 @@ from sendoff.delivery.claims import Claim, Claims
 from sendoff.delivery.pipeline import claim_held
 from sendoff.errors import Unavailable
 from sendoff.policy.delivery.admission import Admission, Responsiveness
-from sendoff.policy.delivery.replay_feed import SPREAD_SECONDS
+from sendoff.policy.delivery.replay_feed import DueTime
 from sendoff.store.queries.traffic import deliveries
 from sendoff.work_search import SEARCH_SECONDS, WorkSearch
 
@@ -32,8 +33,8 @@ TICK_SECONDS = 0.01
 do not share a claim; longer, and probes start in larger groups."""
 
 REPLAY_SECONDS = 0.02
-"""Seconds between claims for endpoints that a replay feeds, while what it fed falls due. Longer, and more is sent at
-once, which live deliveries wait for; shorter costs a statement for each few deliveries."""
+"""Seconds that a round waits at least for what a replay fed to fall due. Longer, and more is sent at once, which live
+deliveries wait for; shorter costs a statement for each few deliveries."""
 
 
 class BacklogClaimer:
@@ -53,8 +54,8 @@ class BacklogClaimer:
         self._wait_for_slot = wait_for_slot
         self._with_held: dict[str, None] = {}  # the next one first
         self._freed: set[str] = set()
-        self._replayed_until: dict[str, float] = {}
-        """Until when held deliveries of which endpoints fall due that a replay fed."""
+        self._due_times: list[DueTime] = []
+        """When held deliveries fall due that replays fed, as a heap."""
         self._wakeup = asyncio.Event()
         self._stopping = False
         self._poll_at = float("-inf")
@@ -71,10 +72,10 @@ class BacklogClaimer:
             self._with_held.setdefault(endpoint_id)
             self.capacity_freed(endpoint_id)
 
-    def watch_replays(self, endpoint_ids: Iterable[str]) -> None:
-        """Claim for these endpoints, again and again, what a replay has just fed to them."""
-        until = asyncio.get_running_loop().time() + SPREAD_SECONDS
-        self._replayed_until |= dict.fromkeys(endpoint_ids, until)
+    def add_due_times(self, times: Iterable[DueTime]) -> None:
+        """Claim what a replay has just fed to endpoints when it falls due."""
+        for one in times:
+            heappush(self._due_times, one)
         self._wakeup.set()
 
     def capacity_freed(self, endpoint_id: str) -> None:
@@ -101,7 +102,7 @@ class BacklogClaimer:
                 if began_at >= self._poll_at:
                     self._poll_at = began_at + seconds_to_next(SEARCH_SECONDS, began_at)
                     await self._find_endpoints()
-                self._add_replayed(began_at)
+                self._add_due_endpoints()
                 await self._claim_round()
             except Unavailable as error:
                 _log.warning("backlog_claim_failed", error=str(error))
@@ -116,12 +117,13 @@ class BacklogClaimer:
                     await self._wakeup.wait()
             await asyncio.sleep(max(0.0, began_at + TICK_SECONDS - loop.time()))
 
-    def _add_replayed(self, now: float) -> None:
-        """Consider the endpoints that replays feed in this round, without waking up at once for another one."""
-        for endpoint_id in self._replayed_until:
+    def _add_due_endpoints(self) -> None:
+        """Consider those in this round of which a replay's deliveries fell due, without waking up for another one."""
+        now = self._context.clock.now()
+        while self._due_times and self._due_times[0].at <= now:
+            endpoint_id = heappop(self._due_times).endpoint_id
             self._with_held.setdefault(endpoint_id)
-        self._freed |= self._replayed_until.keys()
-        self._replayed_until = {one: until for one, until in self._replayed_until.items() if until > now}
+            self._freed.add(endpoint_id)
 
     async def _find_endpoints(self) -> None:
         if not (await WorkSearch.of(self._context).find()).held:
@@ -154,6 +156,7 @@ class BacklogClaimer:
     def _seconds_to_next_round(self) -> float:
         soonest = self._admission.seconds_to_token(self._with_held, self._context.clock.monotonic())
         to_poll = max(0.0, self._poll_at - asyncio.get_running_loop().time())
-        if self._replayed_until:
-            to_poll = min(to_poll, REPLAY_SECONDS)
+        if self._due_times:
+            to_due = (self._due_times[0].at - self._context.clock.now()).total_seconds()
+            to_poll = min(to_poll, max(REPLAY_SECONDS, to_due))
         return to_poll if soonest is None else min(soonest, to_poll)

@@ -21,6 +21,7 @@ from sendoff.delivery.pipeline import FinishedAttempt, claim, deliver, release, 
 from sendoff.delivery.record import Recorder
 from sendoff.errors import Unavailable
 from sendoff.policy.delivery.admission import Admission, EndpointFacts, Responsiveness, Ticket
+from sendoff.policy.delivery.replay_feed import DueTime
 from sendoff.policy.endpoints.addresses import find_target
 from sendoff.store.queries.endpoints import Destination
 
@@ -76,9 +77,9 @@ class Dispatcher:
         """Claim deliveries that are held for these endpoints as soon as those have capacity."""
         self._backlog.add_endpoints(endpoint_ids)
 
-    def backlog_falls_due(self, endpoint_ids: Iterable[str]) -> None:
-        """Claim what a replay has just fed to these endpoints as it falls due."""
-        self._backlog.watch_replays(endpoint_ids)
+    def backlog_falls_due(self, times: Iterable[DueTime]) -> None:
+        """Claim what a replay has just fed to endpoints as it falls due."""
+        self._backlog.add_due_times(times)
 
     async def wait_for_slot(self) -> int:
         """Wait until an attempt can start; return how many can, 0 only after `drain`."""

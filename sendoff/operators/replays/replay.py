@@ -23,7 +23,7 @@ from sendoff.errors import Conflict, Invalid, NotFound, Unavailable
 from sendoff.ids import is_uuid, new_id
 from sendoff.observability.metrics import RETRIES
 from sendoff.operators.replays.missing import find_missing, make_missing
-from sendoff.policy.delivery.replay_feed import capacity_for, due_times
+from sendoff.policy.delivery.replay_feed import DueTime, capacity_for, due_times
 from sendoff.policy.operational_events import OperationalEventType
 from sendoff.policy.states import (
     CANCEL_REPLAY,
@@ -223,10 +223,10 @@ async def _add_items(tx: Transaction, replay_id: str, selection: Selection) -> i
     return total
 
 
-async def tick_replay(context: Context, replay_id: str) -> Collection[str]:
+async def tick_replay(context: Context, replay_id: str) -> Collection[DueTime]:
     """Make as many due as the rate allows since the last tick; finish the replay when all were sent and have ended.
 
-    Returns the endpoints whose deliveries fall due one after the other within SPREAD_SECONDS.
+    Returns when those fall due that are not due at once, all within SPREAD_SECONDS.
     """
     evaluations = LateEvaluations()
     async with context.database.write() as tx:
@@ -239,13 +239,13 @@ async def tick_replay(context: Context, replay_id: str) -> Collection[str]:
             await _finish_if_all_ended(tx, replay, now)
     _enqueue(context, tick)
     if not tick.unevaluated:
-        return tick.endpoints
+        return tick.due_later
     try:
         await evaluations.evaluate_not_found(context, seconds=_EVALUATION_SECONDS)
     except Unavailable as error:
         _log.warning("replay_postponed", replay=replay_id, error=str(error))
     evaluated = await _make_evaluated_items_due(context, replay_id, tick.unevaluated, evaluations)
-    return {*tick.endpoints, *evaluated.endpoints}
+    return {*tick.due_later, *evaluated.due_later}
 
 
 async def cancel_replay(context: Context, actor: Actor, replay_id: str) -> ReplayReport:
@@ -295,6 +295,8 @@ class _Tick:
     due: Sequence[str] = ()
     endpoints: Collection[str] = ()
     """Those with held deliveries."""
+    due_later: Collection[DueTime] = ()
+    """When held deliveries fall due that are not due at once."""
     unevaluated: Sequence[WaitingItem] = ()
     """What still waits, for expressions that are to be evaluated first."""
 
@@ -352,10 +354,14 @@ async def _make_chosen_items_due(
     await replays.move_items(tx, replay.id, result.arrived, SEND_ITEM, to=ReplayItemState.SUCCEEDED)
     await replays.move_items(tx, replay.id, refused, SEND_ITEM, to=ReplayItemState.FAILED)
     held = {*made, *result.held}
+    times = {
+        DueTime(due[one.delivery_id], one.endpoint_id) for one in waiting if one.endpoint_id and one.delivery_id in held
+    }
     return _Tick(
         sent,
         result.due,
-        {one.endpoint_id for one in waiting if one.endpoint_id and one.delivery_id in held},
+        {one.endpoint_id for one in times},
+        {one for one in times if one.at > now},
         [item for item in waiting if item.delivery_id in unevaluated],
     )
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from math import ceil
+from typing import NamedTuple
 
 LEAST_WAITING = 50
 """How many may wait for an endpoint that took none or few since the last tick. More, and more is sent after a replay
@@ -31,6 +32,13 @@ the live deliveries of other endpoints wait for; longer, and it piles up."""
 DUE_TOGETHER = 5
 """Deliveries of an endpoint that fall due at the same time. With more, live deliveries wait for more of them; with
 fewer, workers make more claims."""
+
+
+class DueTime(NamedTuple):
+    """A time at which held deliveries of an endpoint fall due."""
+
+    at: datetime
+    endpoint_id: str
 
 
 def capacity_for(waiting: int, *, waited: int, elapsed: float) -> int:
