@@ -51,12 +51,13 @@ def capacity_for(waiting: int, *, waited: int, elapsed: float) -> int:
 def due_times(endpoints: Mapping[str, str | None], now: datetime) -> dict[str, datetime]:
     """When deliveries fall due that are fed together, by their ids; `endpoints` names the endpoint of each.
 
-    Those of each endpoint are spread evenly over SPREAD_SECONDS, the first of them at `now`.
+    Those of each endpoint are spread evenly over SPREAD_SECONDS, and the endpoints between each other.
     """
     numbers, places = Counter(endpoints.values()), Counter[str | None]()
+    offsets = {endpoint_id: index / len(numbers) for index, endpoint_id in enumerate(numbers)}
     due: dict[str, datetime] = {}
     for delivery_id, endpoint_id in endpoints.items():
         group, places[endpoint_id] = places[endpoint_id] // DUE_TOGETHER, places[endpoint_id] + 1
         groups = ceil(numbers[endpoint_id] / DUE_TOGETHER)
-        due[delivery_id] = now + timedelta(seconds=SPREAD_SECONDS * group / groups)
+        due[delivery_id] = now + timedelta(seconds=SPREAD_SECONDS * (group + offsets[endpoint_id]) / groups)
     return due

@@ -31,10 +31,10 @@ def test_an_endpoint_that_becomes_slower_is_fed_less() -> None:
     assert capacity_for(900, waited=1_000, elapsed=1) == 0
 
 
-def test_what_is_fed_together_falls_due_evenly_and_a_few_at_once_to_each_endpoint() -> None:
+def test_what_is_fed_together_falls_due_evenly_to_each_endpoint_and_between_endpoints() -> None:
     now = datetime(2026, 11, 29, tzinfo=UTC)
     many = {f"a{number}": "first" for number in range(4 * DUE_TOGETHER)}
-    due = due_times({**many, "b0": "second", "c0": None}, now)
-    after = [(due[one] - now) / timedelta(seconds=SPREAD_SECONDS) for one in many]
-    assert after == [share for share in (0, 0.25, 0.5, 0.75) for _ in range(DUE_TOGETHER)]
-    assert (due["b0"], due["c0"]) == (now, now)
+    due = due_times({**many, "b0": "second", "c0": "third", "d0": None}, now)
+    after = {one: (at - now) / timedelta(seconds=SPREAD_SECONDS) for one, at in due.items()}
+    assert [after[one] for one in many] == [share for share in (0, 0.25, 0.5, 0.75) for _ in range(DUE_TOGETHER)]
+    assert (after["b0"], after["c0"], after["d0"]) == (0.25, 0.5, 0.75)
