@@ -37,6 +37,7 @@ class ScaleOptions:
     expired: int
     dead_letters: int
     replayed: int
+    replay_rate: int
     endpoints: int
     fanout: int
     workers: tuple[int, ...]
@@ -76,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--expired", type=int, default=100_000, help="deliveries that are past their retention")
     add("--dead-letters", type=int, default=1_000_000, help="dead letters that the dashboard's pages are measured with")
     add("--replayed", type=int, default=100_000, help="dead letters of one endpoint that are replayed")
+    add("--replay-rate", type=int, default=300, help="how many of them a second, at most; replays do 50 by default")
     add("--endpoints", type=int, default=10_000, help="endpoints that publishing is spread over")
     add("--fanout", type=int, default=1_000, help="endpoints that get one event")
     add("--workers", type=_numbers, default=(1, 2, 4), help="numbers of worker processes")

@@ -31,9 +31,6 @@ _ENDPOINTS = 20
 _LIVE_RATE = 100.0
 """Events a second to the endpoints that nothing is replayed to."""
 
-_REPLAY_RATE = 300
-"""Deliveries a second of the replay: 100,000 of them take six minutes."""
-
 _MEASURED_TIMES = 5
 """How many times `--seconds` live events are sent for, so that their p99 is of thousands; no longer than the replay."""
 
@@ -67,7 +64,7 @@ async def measure_replays(options: ScaleOptions, directory: Path) -> str:
         )
         await seed(site.database, rows)
         site.servers.start_workers(1)
-        seconds = min(options.seconds * _MEASURED_TIMES, options.replayed / _REPLAY_RATE)
+        seconds = min(options.seconds * _MEASURED_TIMES, options.replayed / options.replay_rate)
         bench = Bench(replace(site.options, seconds=seconds), site.directory, site.meter, site.keys[1:])
         await _latencies(bench)  # to warm up
         before = await _latencies(bench)
@@ -75,11 +72,11 @@ async def measure_replays(options: ScaleOptions, directory: Path) -> str:
         settings = load(**{name.removeprefix("SENDOFF_").lower(): value for name, value in environment.items()})
         async with open_context(settings) as context:
             chosen = Selection(DeadLetterFilter(endpoint_id=replayed.id))
-            report = await start_replay(context, Actor("bench"), chosen, rate=_REPLAY_RATE)
+            report = await start_replay(context, Actor("bench"), chosen, rate=options.replay_rate)
             watching = asyncio.create_task(_watch(context, report.replay.id))
             during = await _latencies(bench)
             marks = await watching
-    return f"{_describe(options.replayed, marks, before, during)}\n\n{_table(marks)}"
+    return f"{_describe(options, marks, before, during)}\n\n{_table(marks)}"
 
 
 async def _latencies(bench: Bench) -> list[float]:
@@ -116,7 +113,7 @@ async def _watch(context: Context, replay_id: str) -> list[_Progress]:
             raise RuntimeError(f"the replay stands still at {mark}")
 
 
-def _describe(total: int, marks: list[_Progress], before: list[float], during: list[float]) -> str:
+def _describe(options: ScaleOptions, marks: list[_Progress], before: list[float], during: list[float]) -> str:
     slowest = max(later.seconds - one.seconds for one, later in pairwise(marks)) - _POLL_SECONDS
     ratio = percentile(during, 0.99) / percentile(before, 0.99)
     figures = ", ".join(
@@ -124,7 +121,7 @@ def _describe(total: int, marks: list[_Progress], before: list[float], during: l
         for share in (0.5, 0.95, 0.99)
     )
     return (
-        f"{total:,} dead letters of one endpoint were replayed at up to {_REPLAY_RATE} a second in "
+        f"{options.replayed:,} dead letters of one endpoint were replayed at up to {options.replay_rate} a second in "
         f"{marks[-1].seconds:.0f} s: {marks[-1].succeeded:,} succeeded, {marks[-1].failed:,} failed. Its progress was "
         f"answered within {max(slowest, 0) * 1000:.0f} ms each second. Meanwhile {_LIVE_RATE:.0f} events a second "
         f"went to {_ENDPOINTS - 1} others: {figures}; the p99 is {ratio:.2f} times as long."
