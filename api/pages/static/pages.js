@@ -93,7 +93,7 @@ function move(step) {
 }
 
 function onKey(event) {
-  if (event.target.closest("input, textarea, select, dialog") || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest("input, textarea, select, dialog[open]") || event.ctrlKey || event.metaKey || event.altKey) return;
   const base = document.body.dataset.base ?? document.querySelector("[data-base]")?.dataset.base;
   if (prefixed && base && event.key in goTo) location.assign(base + goTo[event.key]);
   prefixed = event.key === "g";

@@ -17,6 +17,7 @@ from sendoff.observability import metrics
 from sendoff.operators.actions import retry_delivery, switch_endpoint
 from sendoff.operators.installation.measurements import count_unreadable_secrets, measure
 from sendoff.operators.replays.replay import Selection, start_replay, tick_replay
+from sendoff.policy.delivery.replay_feed import SPREAD_SECONDS
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.queries import endpoints
 from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
@@ -105,6 +106,7 @@ async def _replay_what_failed(app: AppFixture, receiver: Receiver) -> None:
     )
     app.clock.advance(1)
     await tick_replay(app.context, started.replay.id)
+    app.clock.advance(SPREAD_SECONDS)
     await app.work()
 
 

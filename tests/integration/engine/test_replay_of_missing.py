@@ -26,6 +26,7 @@ from sendoff.operators.replays.replay import (
     start_replay,
     tick_replay,
 )
+from sendoff.policy.delivery.replay_feed import SPREAD_SECONDS
 from sendoff.publishing import evaluation
 from sendoff.publishing.evaluation import EvaluationJob
 from sendoff.publishing.publish import NewEvent
@@ -203,6 +204,8 @@ async def test_pairs_of_expressions_share_the_time_of_a_tick(
         for rounds in (1, 2, 3):
             report = await run(app, missing_of(app), seconds=1)
             assert report.progress.replayed == 2
+            app.clock.advance(SPREAD_SECONDS)
+            await app.work()
             assert [len(receiver.requests(path)) for path in ("/one", "/two")] == [rounds, rounds]
             await cancel_replay(app.context, ACTOR, report.replay.id)
 
