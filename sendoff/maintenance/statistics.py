@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sendoff.context import Context
 
 FOLD_SECONDS = 60.0
-"""Seconds between folds. A fold costs the database about 1 ms for each endpoint in use, however much was counted
+"""Seconds between folds. A fold costs the database about 0.2 ms for each endpoint in use, however much was counted
 meanwhile; longer, and charts, which read what is not folded as well, take longer."""
 
 PURGE_STATISTICS_SECONDS = 600.0
@@ -29,10 +29,12 @@ REMOVED_AT_ONCE = 1_000
 async def fold_statistics(context: Context) -> int:
     """Add what processes wrote to the sums; return the number of increments. Safe in several processes at once."""
     folded = 0
+    async with context.database.read() as tx:
+        newest = await statistics.newest_increment(tx)
     while True:
         started = context.clock.monotonic()
         async with context.database.write() as tx:
-            count = await statistics.fold(tx, limit=FOLDED_AT_ONCE)
+            count = await statistics.fold(tx, newest=newest, limit=FOLDED_AT_ONCE)
         folded += count
         if count < FOLDED_AT_ONCE:
             return folded

@@ -6,6 +6,7 @@ A process that is killed loses what it has counted since it last wrote, at most 
 from __future__ import annotations
 
 import asyncio
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -162,5 +163,5 @@ def _increment(counted: tuple[Key, Sequence[int]]) -> dict[str, Any]:
         "endpoint_id": endpoint_id,
         "event_type": event_type,
         "outcome": outcome,
-        **{name: value for name, value in zip(MEASURES, values, strict=True) if value},
+        **dict(zip(compress(MEASURES, values), filter(None, values), strict=True)),
     }

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
+from sqlmodel import select
 
 from sendoff.clock import SystemClock
 from sendoff.errors import Unavailable
@@ -20,12 +24,14 @@ from sendoff.observability.statistics import Statistics
 from sendoff.operators.installation.backlog import note_backlog, read_backlog
 from sendoff.operators.installation.statistics import Bucket, StatisticsQuery, get_statistics
 from sendoff.operators.replays.replay import Selection, start_replay, tick_replay
-from sendoff.policy.statistics import minute_of
+from sendoff.policy.states import DeliveryState
+from sendoff.policy.statistics import SPANS, minute_of
 from sendoff.publishing.publish import NewEvent, publish
 from sendoff.store.queries.installation import backlog
 from sendoff.store.queries.installation import statistics as queries
 from sendoff.store.queries.traffic import ordering
 from sendoff.store.queries.traffic.dead_letters import DeadLetterFilter
+from sendoff.store.tables.statistics import STATISTICS
 from tests.integration.api.api_fixture import ApiFixture, open_api
 from tests.support.app_fixture import ACTOR, START
 from tests.support.exchange import Reply
@@ -98,6 +104,43 @@ async def test_sums_agree_with_what_happened_before_and_after_they_are_folded(
         assert (await read(api, by="endpoint", order="failed_attempts"))["series"][0]["key"] == {"endpoint_id": good}
         await fold_statistics(api.app.context)
         assert await fold_statistics(api.app.context) == 0
+
+
+async def test_folding_in_parts_writes_the_sums_of_the_whole(api: ApiFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maintenance, "FOLDED_AT_ONCE", 7)
+    context, now = api.app.context, minute_of(START)
+    expected: Counter[tuple[str, ...]] = Counter()
+    for seed in range(3):  # most sums exist already when the second and the third are added
+        dice = random.Random(seed)  # noqa: S311 - the same counts every time
+        for _ in range(40):
+            owner = dice.randrange(3)
+            organization, endpoint = str(UUID(int=owner + 1)), str(UUID(int=10 * (owner + 1) + dice.randrange(3)))
+            kind, outcome = dice.choice(("a", "b")), dice.choice(("ok", "timeout"))
+            minute = now - dice.randrange(70)
+            Statistics.of(context).count_attempt(
+                (minute, organization, endpoint, kind, outcome),
+                milliseconds=9,
+                is_retry=False,
+                becomes=DeliveryState.PENDING,
+                latency=None,
+            )
+            for span in SPANS:
+                for scope, subject, of_kind, of_outcome in (
+                    ("endpoint", endpoint, kind, outcome),
+                    ("organization", organization, "", outcome),
+                    ("organization", organization, kind, ""),
+                    ("all", queries.EVERYTHING, "", outcome),
+                    ("all", queries.EVERYTHING, kind, ""),
+                ):
+                    expected[str(span), scope, subject, str(minute // span * span), of_kind, of_outcome] += 1
+        await Statistics.of(context).flush()
+        assert await fold_statistics(context) > maintenance.FOLDED_AT_ONCE
+        async with context.database.read() as tx:
+            rows = (await tx.execute(select(STATISTICS))).mappings().all()
+        key = [column.name for column in STATISTICS.primary_key]
+        found = {tuple(str(row[name]) for name in key): row for row in rows}
+        assert {name: row["attempts"] for name, row in found.items()} == expected
+        assert {name: row["duration_total"] // 9 for name, row in found.items()} == expected
 
 
 async def test_points_are_complete_and_lie_in_their_buckets(api: ApiFixture, receiver: Receiver) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from sendoff.policy.statistics import SPANS
@@ -33,8 +34,7 @@ _INCREMENT = {
 _KEY = ("span", "scope", "subject_id", "minute", "event_type", "outcome")
 _SUMS = ", ".join(f"COALESCE(CAST(sum({name}) AS bigint), 0) AS {name}" for name in MEASURES)
 
-_SPANS = " UNION ALL ".join(f"SELECT {span} AS span" for span in SPANS)
-_SUMMED = ", ".join(f"sum({name}) AS {name}" for name in MEASURES)
+_SUMMED = ", ".join(f"CAST(sum({name}) AS {'bigint' if name in TOTALS else 'integer'}) AS {name}" for name in MEASURES)
 _ADDED = ", ".join(f"{name} = COALESCE(s.{name} + excluded.{name}, s.{name}, excluded.{name})" for name in MEASURES)
 
 _MEANS = {"duration": ("duration_total", "attempts"), "latency": ("latency_total", "delivered")}
@@ -63,48 +63,69 @@ async def insert(tx: Transaction, increments: Iterable[Mapping[str, Any]]) -> No
     )
 
 
-async def fold(tx: Transaction, *, limit: int) -> int:
-    """Add the oldest increments to the sums and remove them; return how many there were, at most `limit`.
+async def newest_increment(tx: Transaction) -> int:
+    """The id of the newest increment; 0 without any."""
+    newest: int = (await execute(tx, "SELECT COALESCE(max(id), 0) FROM statistics_increments")).scalar_one()
+    return newest
 
+
+async def fold(tx: Transaction, *, newest: int, limit: int) -> int:
+    """Add increments up to `newest` to the sums and remove them; return how many there were, at most `limit`.
+
+    Those of one endpoint are taken together, so that each of its sums is written once and not for each increment.
     Safe in several processes at once: an increment that another transaction folds is passed over.
     """
-    oldest = "SELECT id FROM statistics_increments ORDER BY id LIMIT :limit"
+    chosen = """
+        SELECT id FROM statistics_increments WHERE id <= :newest ORDER BY organization_id, endpoint_id, id LIMIT :limit
+    """
     if is_sqlite(tx):
-        taken = f"SELECT * FROM statistics_increments WHERE id IN ({oldest})"
-        await execute(tx, f"WITH {_spread(taken)} {_ADD}", limit=limit)
-        removed = await execute(tx, f"DELETE FROM statistics_increments WHERE id IN ({oldest})", limit=limit)
-        return removed.rowcount
-    taken = f"DELETE FROM statistics_increments WHERE id IN ({oldest} FOR UPDATE SKIP LOCKED) RETURNING *"
+        taken = f"SELECT * FROM statistics_increments WHERE id IN ({chosen})"
+        await execute(tx, f"WITH {_spread(taken)} {_ADD}", newest=newest, limit=limit)
+        delete = f"DELETE FROM statistics_increments WHERE id IN ({chosen})"
+        return (await execute(tx, delete, newest=newest, limit=limit)).rowcount
+    taken = f"DELETE FROM statistics_increments WHERE id IN ({chosen} FOR UPDATE SKIP LOCKED) RETURNING *"
     statement = f"WITH {_spread(taken)}, added AS ({_ADD}) SELECT count(*) FROM taken"
-    count: int = (await execute(tx, statement, limit=limit)).scalar_one()
+    count: int = (await execute(tx, statement, newest=newest, limit=limit)).scalar_one()
     return count
 
 
 def _spread(taken: str) -> str:
-    """The CTEs that turn `taken` increments into rows of the table of sums: for each span, and for each scope."""
+    """The CTEs that turn `taken` increments into rows of the table of sums: for each scope, and for each span.
+
+    Each span is summed from the shorter one before it, and sums of a minute are as narrow as their columns: wider ones
+    PostgreSQL would add as `numeric`, at several times the cost.
+    """
     key = "minute, organization_id, endpoint_id, event_type, outcome"
+    group = "scope, subject_id, minute, event_type, outcome"
     of_events, everything = _of_events(MEASURES), f"'{EVERYTHING}'"
-    scopes = " UNION ALL ".join(
+    of_several = " UNION ALL ".join(
         f"SELECT '{scope}' AS scope, {subject} AS subject_id, minute, {kind} AS event_type, {outcome} AS outcome, "
-        f"{measures} FROM summed{condition}"
-        for scope, subject, kind, outcome, measures, condition in (
-            (ENDPOINT, "endpoint_id", "event_type", "outcome", ", ".join(MEASURES), " WHERE endpoint_id IS NOT NULL"),
-            (ORGANIZATION, "organization_id", "''", "outcome", of_events, ""),
-            (ORGANIZATION, "organization_id", "event_type", "''", of_events, ""),
-            (ALL, everything, "''", "outcome", of_events, ""),
-            (ALL, everything, "event_type", "''", of_events, ""),
+        f"{of_events} FROM summed"
+        for scope, subject, kind, outcome in (
+            (ORGANIZATION, "organization_id", "''", "outcome"),
+            (ORGANIZATION, "organization_id", "event_type", "''"),
+            (ALL, everything, "''", "outcome"),
+            (ALL, everything, "event_type", "''"),
         )
     )
-    return f"""
-        taken AS ({taken}),
-        summed AS (SELECT {key}, {_SUMMED} FROM taken GROUP BY {key}),
-        scoped AS ({scopes}),
-        spread AS (
-            SELECT span, scope, subject_id, minute - minute % span AS minute, event_type, outcome, {_SUMMED}
-            FROM scoped CROSS JOIN ({_SPANS}) AS spans
-            GROUP BY 1, 2, 3, 4, 5, 6
-        )
-    """
+    ctes = [
+        f"taken AS ({taken})",
+        f"summed AS (SELECT {key}, {_SUMMED} FROM taken GROUP BY {key})",
+        f"""minutes_1 AS (
+            SELECT '{ENDPOINT}' AS scope, endpoint_id AS subject_id, minute, event_type, outcome, {", ".join(MEASURES)}
+            FROM summed WHERE endpoint_id IS NOT NULL
+            UNION ALL SELECT {group}, {_SUMMED} FROM ({of_several}) AS of_several GROUP BY {group}
+        )""",
+    ]
+    ctes += [
+        f"""minutes_{span} AS (
+            SELECT scope, subject_id, minute - minute % {span} AS minute, event_type, outcome, {_SUMMED}
+            FROM minutes_{shorter} GROUP BY 1, 2, 3, 4, 5
+        )"""
+        for shorter, span in pairwise(SPANS)
+    ]
+    spread = " UNION ALL ".join(f"SELECT {span} AS span, minutes_{span}.* FROM minutes_{span}" for span in SPANS)
+    return ", ".join([*ctes, f"spread AS ({spread})"])
 
 
 # In one order, so that two processes that fold at once do not wait for each other. `WHERE TRUE` is for SQLite, which
