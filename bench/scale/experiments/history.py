@@ -30,7 +30,7 @@ _DAYS = 20
 _DEAD_EVERY = 997  # a prime, so that every endpoint has some
 _ENDPOINTS, _FANOUT = 1_000, 10
 _QUIET_ROWS = 100  # at the beginning of the history
-_BACKLOG = 20_000
+_BACKLOG = 200_000  # a tenth of it is dominated by what a worker's start costs PostgreSQL, which grows with partitions
 _SLOW_MS = 100
 
 _TELL_SLOW_PLANS = {
