@@ -11,7 +11,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlmodel import select
 
 from sendoff.clock import SystemClock
 from sendoff.errors import Unavailable
@@ -27,6 +26,7 @@ from sendoff.operators.replays.replay import Selection, start_replay, tick_repla
 from sendoff.policy.states import DeliveryState
 from sendoff.policy.statistics import SPANS, minute_of
 from sendoff.publishing.publish import NewEvent, publish
+from sendoff.store.engine.batch import execute
 from sendoff.store.queries.installation import backlog
 from sendoff.store.queries.installation import statistics as queries
 from sendoff.store.queries.traffic import ordering
@@ -136,7 +136,7 @@ async def test_folding_in_parts_writes_the_sums_of_the_whole(api: ApiFixture, mo
         await Statistics.of(context).flush()
         assert await fold_statistics(context) > maintenance.FOLDED_AT_ONCE
         async with context.database.read() as tx:
-            rows = (await tx.execute(select(STATISTICS))).mappings().all()
+            rows = (await execute(tx, "SELECT * FROM statistics")).mappings().all()
         key = [column.name for column in STATISTICS.primary_key]
         found = {tuple(str(row[name]) for name in key): row for row in rows}
         assert {name: row["attempts"] for name, row in found.items()} == expected
