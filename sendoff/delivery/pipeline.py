@@ -28,6 +28,7 @@ from sendoff.observability.metrics import LEASE_TAKEOVERS
 from sendoff.observability.tracing import trace_headers
 from sendoff.policy.delivery.admission import UNLIMITED, Quotas
 from sendoff.policy.delivery.attempt_result import (
+    NOT_PREPARED,
     REJECTED_ADDRESS,
     AttemptResult,
     classify_error,
@@ -208,7 +209,7 @@ def classify(response: Response | None, failure: Exception | None, *, now: datet
         return classify_error(REJECTED_ADDRESS, str(failure), is_local=False)
     if isinstance(failure, WireError):
         return classify_error(failure.name, str(failure), is_local=failure.is_local)
-    return classify_error("not_prepared", str(failure), is_local=True)
+    return classify_error(NOT_PREPARED, str(failure), is_local=True)
 
 
 async def release(context: Context, claims: Sequence[Claim], *, held: bool = False) -> None:

@@ -61,10 +61,6 @@ _OUTCOMES = {
     "name_lookup_failed": Advice(
         "The name servers of the host's domain do not answer.", "Ask your DNS provider; it is attempted again later."
     ),
-    "refused_address": Advice(
-        "The host has an address that nothing is sent to, such as a private one.",
-        "Let the host's name lead to public addresses alone.",
-    ),
     "connect_failed": Advice(
         "Nothing accepts connections at the host and port.",
         "Check that the receiver runs, listens on this port, and that no firewall stops us.",
@@ -84,10 +80,14 @@ _OUTCOMES = {
     "local_failure": Advice(
         "The request could not leave this service.", "Nothing: that is not your fault, and it is attempted again."
     ),
+    "not_prepared": Advice(
+        "The request could not be made or signed by this service.",
+        "Nothing: that is not your fault, and it is attempted again.",
+    ),
     "oauth2_failed": Advice(
         "No access token could be had from the token URL.", "Check the token URL, the client id and its secret."
     ),
-    # A dead letter without an attempt is listed by its reason.
+    # A dead letter without an attempt is listed by its reason; `rejected_address` is an outcome of attempts as well.
     **{str(reason): Advice(reason.meaning, reason.remedy) for reason in DeadLetterReason},
 }
 

@@ -33,7 +33,7 @@ class NameLookupFailed(WireError):
 class RefusedAddress(WireError):
     """The host has an address that nothing is sent to; `reason` is the name that the address policy gives it."""
 
-    name = "refused_address"
+    name = "rejected_address"
 
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)

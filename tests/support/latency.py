@@ -35,7 +35,9 @@ class Latencies:
         return self.seconds[min(len(self.seconds) - 1, int(share * len(self.seconds)))]
 
     def __str__(self) -> str:
-        p50, p99, slowest = (f"{seconds * 1000:.1f}" for seconds in (*map(self.quantile, (0.5, 0.99)), self.seconds[-1]))
+        p50, p99, slowest = (
+            f"{seconds * 1000:.1f}" for seconds in (*map(self.quantile, (0.5, 0.99)), self.seconds[-1])
+        )
         return f"p50 {p50} ms, p99 {p99} ms, slowest {slowest} ms of {len(self.seconds)}"
 
 

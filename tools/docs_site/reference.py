@@ -12,6 +12,7 @@ from sendoff import errors
 from sendoff.errors import SendoffError
 from sendoff.observability import metrics
 from sendoff.observability.logging import FORMER_EVENTS
+from sendoff.policy.delivery.attempt_result import NOT_PREPARED
 from sendoff.policy.states import DeadLetterReason
 from sendoff.verify import Problem
 from sendoff.wire.errors import WireError
@@ -138,6 +139,7 @@ def _rows_of_outcomes() -> Iterator[tuple[str, str, str]]:
     yield "`unexpected_status`", "theirs", "The receiver answered with an interim status, or one above 599."
     for kind in _kinds_of_wire_errors():
         yield f"`{kind.name}`", "ours" if kind.is_local else "theirs", _first_line(kind)
+    yield f"`{NOT_PREPARED}`", "ours", "The request could not be made or signed."
 
 
 def _kinds_of_wire_errors() -> list[type[WireError]]:

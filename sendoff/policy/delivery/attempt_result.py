@@ -12,6 +12,9 @@ from http import HTTPStatus
 REJECTED_ADDRESS = "rejected_address"
 """The error name of an address that the guard refuses to connect to."""
 
+NOT_PREPARED = "not_prepared"
+"""The error name of a request that could not be made or signed, for a defect or a setting of this service."""
+
 _FURTHEST_DIGITS = 9  # digits of seconds, 31 years; every schedule caps waits far below
 
 
