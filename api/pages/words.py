@@ -23,7 +23,6 @@ _WORDS = {
     "rate_limited": "receiver asked to slow down",
     "name_not_found": "host name does not exist",
     "name_lookup_failed": "name servers did not answer",
-    "rejected_address": "address not allowed",
     "connect_failed": "no connection",
     "tls_failed": "no trusted encryption",
     "timed_out": "no answer in time",

@@ -42,7 +42,7 @@ from sendoff.recovery.unanswered_claims import UnansweredClaims
 from sendoff.store.hot.rows import ClaimedRow, ClaimResult
 from sendoff.store.queries.endpoints import Destination
 from sendoff.store.queries.traffic import deliveries
-from sendoff.wire.errors import RefusedAddress, WireError
+from sendoff.wire.errors import WireError
 from sendoff.wire.http.message import Response
 
 _log = structlog.get_logger(__name__)
@@ -205,7 +205,7 @@ def classify(response: Response | None, failure: Exception | None, *, now: datet
     """The result of an attempt, by its response or, without one, by the error that prevented it."""
     if response is not None:
         return classify_response(response.status, response.headers, now)
-    if isinstance(failure, (RefusedAddress, UnsafeUrl)):
+    if isinstance(failure, UnsafeUrl):
         return classify_error(REJECTED_ADDRESS, str(failure), is_local=False)
     if isinstance(failure, WireError):
         return classify_error(failure.name, str(failure), is_local=failure.is_local)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from sendoff.policy.delivery.attempt_result import REJECTED_ADDRESS
+
 Phase = Literal["resolve", "connect", "tls", "write", "headers"]
 
 
@@ -33,7 +35,7 @@ class NameLookupFailed(WireError):
 class RefusedAddress(WireError):
     """The host has an address that nothing is sent to; `reason` is the name that the address policy gives it."""
 
-    name = "rejected_address"
+    name = REJECTED_ADDRESS
 
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)

@@ -72,7 +72,8 @@ async def newest_increment(tx: Transaction) -> int:
 async def fold(tx: Transaction, *, newest: int, limit: int) -> int:
     """Add increments up to `newest` to the sums and remove them; return how many there were, at most `limit`.
 
-    Those of one endpoint are taken together, so that each of its sums is written once and not for each increment.
+    Those of one endpoint are taken together, so that each of its sums is written once and not for each increment. What
+    comes meanwhile is beyond `newest`: it would keep the fold at the first organizations.
     Safe in several processes at once: an increment that another transaction folds is passed over.
     """
     chosen = """
