@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -54,6 +54,10 @@ WORKER_ALIVE_SECONDS = 5.0
 DELIVER, DELIVER_BACKLOG, PROCESS_UPLOAD, RUN_REPLAY = "deliver", "deliver_backlog", "process_upload", "run_replay"
 """The jobs' function names. `deliver_backlog` carries ids of endpoints for which deliveries are held."""
 
+_DELIVER_TO = "deliver-to"
+"""Begins the name of a job for a single delivery whose endpoint is known. A worker of a release that does not know the
+name reads the job's body instead, which says the same without the endpoint."""
+
 BULK = 50
 """Calls with more ids than this go to BULK_DELIVERIES."""
 
@@ -86,8 +90,11 @@ _log = structlog.get_logger(__name__)
 class Queue(Protocol):
     """How operations say that work is due, after they have committed it. Calls return at once and never raise."""
 
-    def enqueue_deliveries(self, delivery_ids: Iterable[str]) -> None:
-        """These deliveries are due."""
+    def enqueue_deliveries(self, delivery_ids: Iterable[str], endpoint_ids: Mapping[str, str] | None = None) -> None:
+        """These deliveries are due. `endpoint_ids`: the endpoint of each by the delivery's id, if they are known.
+
+        A worker that knows the endpoint of a single delivery asks whether that one has room, and not which of all have.
+        """
 
     def enqueue_backlog(self, endpoint_ids: Iterable[str]) -> None:
         """Deliveries are held for these endpoints, which may have capacity for them."""
@@ -117,9 +124,13 @@ class RedisQueue:
         self._looked_at = dict.fromkeys(QUEUES, float("-inf"))
         self._is_failing = False
 
-    def enqueue_deliveries(self, delivery_ids: Iterable[str]) -> None:
+    def enqueue_deliveries(self, delivery_ids: Iterable[str], endpoint_ids: Mapping[str, str] | None = None) -> None:
         ids = list(delivery_ids)
-        self._enqueue(DELIVERIES if len(ids) <= BULK else BULK_DELIVERIES, DELIVER, ids)
+        if len(ids) > BULK:
+            self._enqueue(BULK_DELIVERIES, DELIVER, ids)
+        else:
+            known = endpoint_ids or {}
+            self._enqueue(DELIVERIES, DELIVER, [f"{one}:{known[one]}" if one in known else one for one in ids])
 
     def enqueue_backlog(self, endpoint_ids: Iterable[str]) -> None:
         self._enqueue(DELIVERIES, DELIVER_BACKLOG, endpoint_ids)
@@ -210,15 +221,20 @@ class RedisQueue:
             is_delivery = queue in (DELIVERIES, BULK_DELIVERIES)
             while waiting and left:
                 left -= 1
-                ids = [waiting.popleft() for _ in range(min(len(waiting), IDS_PER_JOB if is_delivery else 1))]
-                job_id = new_id() if len(ids) > 1 else f"{function}:{ids[0]}"
+                taken = [waiting.popleft() for _ in range(min(len(waiting), IDS_PER_JOB if is_delivery else 1))]
+                ids = [one.partition(":")[0] for one in taken]
+                name = _DELIVER_TO if len(taken[0]) > len(ids[0]) else function
+                job_id = new_id() if len(ids) > 1 else f"{name}:{taken[0]}"
                 yield job_id + self._tag, queue, serialize_job(function, (ids,), {}, None, now, serializer=_serialize)
 
 
 def named_id(job_id: str, key_tag: str = "") -> tuple[str, str] | None:
-    """Function and id of a job that is named after the only id that it carries; None of any other job."""
-    function, _, identifier = job_id.removesuffix(key_tag).partition(":")
-    return (function, identifier) if function == DELIVER and identifier else None
+    """Function and id of a job that is named after the only id that it carries; None of any other job.
+
+    The endpoint of a delivery, if the job names it, follows the id and a colon.
+    """
+    name, _, identifier = job_id.removesuffix(key_tag).partition(":")
+    return (DELIVER, identifier) if name in (DELIVER, _DELIVER_TO) and identifier else None
 
 
 async def measure_queues(redis: Redis, *, now: float, key_tag: str) -> tuple[dict[str, float], float]:

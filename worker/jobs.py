@@ -21,11 +21,14 @@ _log = structlog.get_logger(__name__)
 
 
 async def deliver(ctx: dict[str, Any], delivery_ids: list[str]) -> None:
-    """Submit deliveries to the dispatcher. Ends when they are claimed or held, and never waits for a receiver."""
+    """Submit deliveries to the dispatcher. Ends when they are claimed or held, and never waits for a receiver.
+
+    A delivery's endpoint may follow its id and a colon.
+    """
     host: WorkerHost = ctx["host"]
-    ids = _valid(delivery_ids)
+    ids, endpoint_ids = _valid_with_endpoints(delivery_ids)
     try:
-        await host.dispatcher.submit(ids, is_bulk=bool(ctx.get("bulk")))
+        await host.dispatcher.submit(ids, endpoint_ids, is_bulk=bool(ctx.get("bulk")))
     except Unavailable as error:
         _log.warning("deliveries_not_claimed", deliveries=len(ids), error=str(error))
 
@@ -54,6 +57,15 @@ async def run_replay(ctx: dict[str, Any], replay_ids: list[str]) -> None:
             host.dispatcher.backlog_falls_due(await tick_replay(host.context, replay_id))
         except Unavailable as error:
             _log.warning("replay_postponed", replay=replay_id, error=str(error))
+
+
+def _valid_with_endpoints(ids: object) -> tuple[list[str], dict[str, str]]:
+    """The delivery ids that are UUIDs, and the endpoints of those that an endpoint's id follows."""
+    if not isinstance(ids, list):
+        return _valid(ids), {}
+    parts = {one: one.partition(":") for one in ids if isinstance(one, str)}
+    endpoint_ids = {delivery_id: endpoint_id for delivery_id, _, endpoint_id in parts.values() if endpoint_id}
+    return _valid([parts[one][0] if isinstance(one, str) else one for one in ids]), endpoint_ids
 
 
 def _valid(ids: object) -> list[str]:

@@ -12,7 +12,7 @@ from sendoff.operators.replays.replay import tick_replay
 from sendoff.uploads.process import process_in_turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from sendoff.context import Context
     from sendoff.delivery.dispatcher import Dispatcher
@@ -35,7 +35,7 @@ class LocalQueue:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
-    def enqueue_deliveries(self, delivery_ids: Iterable[str]) -> None:
+    def enqueue_deliveries(self, delivery_ids: Iterable[str], endpoint_ids: Mapping[str, str] | None = None) -> None:
         if ids := list(delivery_ids):
             self._start("deliveries", "", self._dispatcher.submit, ids)
 

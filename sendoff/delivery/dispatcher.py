@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -53,11 +53,14 @@ class Dispatcher:
         self._recorder = Recorder(context, self._settle_recorded)
         self._backlog = BacklogClaimer(context, self.admission, self._claim, self.wait_for_slot)
 
-    async def submit(self, delivery_ids: Sequence[str], *, is_bulk: bool = False) -> None:
+    async def submit(
+        self, delivery_ids: Sequence[str], endpoint_ids: Mapping[str, str] | None = None, *, is_bulk: bool = False
+    ) -> None:
         """Start those of the deliveries that are due; returns when all are started, held or claimed by other workers.
 
-        A bulk takes only a share of the free slots at a time, so that single deliveries find some. Raises
-        errors.Unavailable when the database cannot be reached; nothing is lost by it.
+        `endpoint_ids`: the deliveries' endpoints by the deliveries' ids, as far as known. A bulk takes only a share of
+        the free slots at a time, so that single deliveries find some. Raises errors.Unavailable when the database
+        cannot be reached; nothing is lost by it.
         """
         waiting = list(dict.fromkeys(delivery_ids))
         while waiting and await self.wait_for_slot():
@@ -65,7 +68,7 @@ class Dispatcher:
             batch, waiting = waiting[:limit], waiting[limit:]
             # A delivery that this process has sent but not recorded must not be sent again, even if its lease ended.
             ids = [delivery_id for delivery_id in batch if delivery_id not in self._unrecorded]
-            quotas = self.admission.quotas(len(ids), self._now())
+            quotas = self.admission.quotas(len(ids), self._now(), endpoint_ids=_endpoints_of(ids, endpoint_ids or {}))
             self.admission.begin_claim(len(ids))  # here already: others that wait for slots must not count on them
             claim_some = partial(claim, self._context, ids, quotas=quotas)
             # In a task of its own: what a cancelled caller had claimed would wait for its lease to end.
@@ -297,3 +300,10 @@ class Dispatcher:
         if evicted:
             self._in_background(self._release([ticket.item for ticket in evicted], held=True))
         self._arm()
+
+
+def _endpoints_of(delivery_ids: Sequence[str], endpoint_ids: Mapping[str, str]) -> set[str] | None:
+    """The endpoints of these deliveries; None if that of any is not known."""
+    if any(delivery_id not in endpoint_ids for delivery_id in delivery_ids):
+        return None
+    return {endpoint_ids[delivery_id] for delivery_id in delivery_ids}

@@ -62,7 +62,7 @@ async def retry_delivery(
         await tx.refresh(delivery)
         report = await report_on(tx, context.dialects, delivery)
     RETRIES.labels("manual").inc()
-    context.queue.enqueue_deliveries([delivery_id])
+    context.queue.enqueue_deliveries([delivery_id], endpoint_ids={delivery_id: delivery.endpoint_id})
     return report
 
 

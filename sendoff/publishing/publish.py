@@ -439,7 +439,8 @@ def enqueue_accepted(context: Context, accepted: Sequence[AcceptedEvent]) -> Non
     for event in accepted:
         statistics.count_accepted(event.organization_id, event.type, event.deliveries, now=now)
     new = [delivery for event in accepted for delivery in event.deliveries]
-    context.queue.enqueue_deliveries(delivery.id for delivery in new if delivery.state == DeliveryState.PENDING)
+    due = {delivery.id: delivery.endpoint_id for delivery in new if delivery.state == DeliveryState.PENDING}
+    context.queue.enqueue_deliveries(due, endpoint_ids=due)
     context.queue.enqueue_backlog({delivery.endpoint_id for delivery in new if delivery.state == DeliveryState.HELD})
     if context.tracer is not None:
         for event in accepted:

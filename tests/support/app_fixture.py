@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -41,7 +41,7 @@ class ListQueue:
     uploads: list[str] = field(default_factory=list)
     replays: list[str] = field(default_factory=list)
 
-    def enqueue_deliveries(self, delivery_ids: Iterable[str]) -> None:
+    def enqueue_deliveries(self, delivery_ids: Iterable[str], endpoint_ids: Mapping[str, str] | None = None) -> None:
         self.deliveries.extend(delivery_ids)
 
     def enqueue_backlog(self, endpoint_ids: Iterable[str]) -> None:

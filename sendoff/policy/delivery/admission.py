@@ -259,7 +259,7 @@ class Admission(Generic[T]):
     @property
     def has_queued(self) -> bool:
         """Whether a delivery waits here, so that `tick` has something to do."""
-        return any(endpoint.queue for endpoint in self._busy)
+        return self._taken > len(self._fresh) + len(self._late)
 
     def places(self) -> dict[str, int]:
         """The slots and the places of the slow bulkhead, taken and free, as the metric names them."""
@@ -313,22 +313,28 @@ class Admission(Generic[T]):
         """The claim is over, and what it brought has been offered: the slots that were kept for it are free."""
         self._claiming -= count
 
-    def quotas(self, count: int, now: float) -> Quotas:
-        """How many deliveries of which endpoint a claim of `count` may take. The others become held."""
+    def quotas(self, count: int, now: float, *, endpoint_ids: Iterable[str] | None = None) -> Quotas:
+        """How many deliveries of which endpoint a claim of `count` may take. The others become held.
+
+        `endpoint_ids`: whose deliveries these are; None if that is not known. While hundreds of endpoints hang, asking
+        each of them takes longer than the rest of a claim.
+        """
         self._age(now)
         free_for_not_fast = self._free_for_not_fast()
         fits = free_for_not_fast >= count
         default = self._cap(None) if fits and self._probes_wanted(Responsiveness.UNKNOWN) > 0 else 0
         restricted = int(fits and self._probes_wanted(Responsiveness.UNTRIED) >= count)
         known: dict[str, int] = {}
-        for endpoint in list(self._busy):
+        for endpoint in list(self._busy) if endpoint_ids is None else self._named(endpoint_ids):
             claimable = self._claimable(endpoint, now)
             if not endpoint.is_fast and not fits:
                 claimable = min(claimable, max(0, free_for_not_fast))
                 free_for_not_fast -= claimable
-            if claimable and endpoint.is_idle:  # only its rate limit kept it here, and it has a token again
-                del self._busy[endpoint]
-            elif min(claimable, default, restricted) < count:  # else the claim is too small to exceed it
+            if claimable and endpoint.is_idle:  # at most its rate limit kept it here, and it has a token again
+                self._busy.pop(endpoint, None)
+                if not endpoint.is_fast:
+                    continue  # the probes of others may come first
+            if min(claimable, default, restricted) < count:  # else the claim is too small to exceed it
                 known[endpoint.facts.id] = claimable
         return Quotas(known, default=default, restricted=restricted)
 
@@ -442,7 +448,8 @@ class Admission(Generic[T]):
         if endpoint is None:
             endpoint = self._endpoints[facts.id] = _Endpoint(replace(facts, rate_limit=None), facts.responsiveness)
             oldest = next(iter(self._endpoints.values()))
-            if len(self._endpoints) > REMEMBERED_ENDPOINTS and oldest not in self._busy:
+            if len(self._endpoints) > REMEMBERED_ENDPOINTS and oldest.is_idle and _has_token(oldest, now):
+                self._busy.pop(oldest, None)
                 del self._endpoints[oldest.facts.id]
         self._endpoints.move_to_end(facts.id)
         if endpoint.responsiveness is Responsiveness.UNKNOWN:
@@ -454,6 +461,11 @@ class Admission(Generic[T]):
             facts = replace(facts, targets=endpoint.facts.targets)
         endpoint.facts = facts
         return endpoint
+
+    def _named(self, endpoint_ids: Iterable[str]) -> list[_Endpoint[T]]:
+        """Those of these endpoints whose room counts more than what the database says of them."""
+        found = (self._endpoints.get(endpoint_id) for endpoint_id in endpoint_ids)
+        return [one for one in found if one is not None and (one.is_fast or one in self._busy)]
 
     def _cap(self, endpoint: _Endpoint[T] | None) -> int:
         """How many attempts of one endpoint this worker may have in flight."""
@@ -654,6 +666,10 @@ class Admission(Generic[T]):
             if endpoint.is_idle and endpoint.bucket is None:
                 del self._busy[endpoint]
         return evicted
+
+
+def _has_token(endpoint: _Endpoint[T], now: float) -> bool:
+    return endpoint.bucket is None or endpoint.bucket.fill(now) >= 1.0
 
 
 def _unreserved(places: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -187,9 +187,11 @@ class _BusyDispatcher:
 
     def __init__(self) -> None:
         self.submitted: list[Sequence[str]] = []
+        self.endpoint_ids: dict[str, str] = {}
 
-    async def submit(self, delivery_ids: Sequence[str], *, is_bulk: bool) -> None:
+    async def submit(self, delivery_ids: Sequence[str], endpoint_ids: Mapping[str, str], *, is_bulk: bool) -> None:
         self.submitted.append(delivery_ids)
+        self.endpoint_ids |= endpoint_ids
         if len(delivery_ids) > 1:
             await asyncio.Event().wait()
 
@@ -205,8 +207,26 @@ async def test_a_single_delivery_does_not_wait_for_a_bulk(postgres_url: str, val
             await eventually(lambda: dispatcher.submitted == [bulk, [single]], what="the single delivery")
 
 
+async def test_a_delivery_that_comes_alone_names_its_endpoint(postgres_url: str, valkey_url: str) -> None:
+    async with open_app(postgres_url, redis_url=valkey_url) as app, queue_of(app) as queue:
+        delivery_id, endpoint_id = new_id(), new_id()
+        for _ in range(2):
+            queue.enqueue_deliveries([delivery_id], endpoint_ids={delivery_id: endpoint_id})
+            await eventually(lambda: app.context.redis.zcard(DELIVERIES), what="the job")
+        [job_id] = await app.context.redis.zrange(DELIVERIES, 0, -1)
+        body = await app.context.redis.get(job_key_prefix + job_id.decode())
+        assert body is not None
+        assert [*deserialize_job(body, deserializer=orjson.loads).args] == [[delivery_id]], (
+            "for whom the name says nothing"
+        )
+        dispatcher = _BusyDispatcher()
+        async with consuming(app.context, cast("Dispatcher", dispatcher), DELIVERIES):
+            await eventually(lambda: dispatcher.submitted == [[delivery_id]], what="the delivery")
+        assert dispatcher.endpoint_ids == {delivery_id: endpoint_id}
+
+
 class _FailingDispatcher(_BusyDispatcher):
-    async def submit(self, delivery_ids: Sequence[str], *, is_bulk: bool) -> None:
+    async def submit(self, delivery_ids: Sequence[str], endpoint_ids: Mapping[str, str], *, is_bulk: bool) -> None:
         self.submitted.append(delivery_ids)
         raise Unavailable("The database is away.")
 

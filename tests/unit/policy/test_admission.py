@@ -581,6 +581,25 @@ def test_quotas_name_busy_endpoints_and_bound_all_others() -> None:
     assert worker.admission.quotas(1, 0).known == {"unknown": 0}, "a single delivery needs no other name"
 
 
+def test_a_claim_for_known_endpoints_asks_no_others() -> None:
+    worker = Worker(slots=10, cap=5)
+    worker.make_fast("fast")
+    for number in range(8):
+        worker.offer(f"hung{number}")
+    assert worker.admission.quotas(1, 0).known.keys() == {f"hung{number}" for number in range(8)}
+    assert worker.admission.quotas(1, 0, endpoint_ids=["hung3"]).known == {"hung3": 0}
+    assert worker.admission.quotas(1, 0, endpoint_ids=["fast"]).known == {"fast": 15}, "it may use reserved slots"
+    assert worker.admission.quotas(1, 0, endpoint_ids=["new"]) == Quotas({}, default=0, restricted=0)
+
+
+def test_a_claim_for_a_known_endpoint_holds_to_its_rate_limit() -> None:
+    worker = Worker(cap=5)
+    worker.make_fast("limited", rate_limit=2.0)
+    assert worker.admission.quotas(1, worker.now, endpoint_ids=["limited"]).known == {"limited": 0}
+    worker.advance(0.5)
+    assert worker.admission.quotas(1, worker.now, endpoint_ids=["limited"]).allow_one
+
+
 def test_a_claim_takes_no_endpoints_that_are_not_named_when_they_may_not_find_room() -> None:
     worker = Worker(slots=1_000, cap=50)
     while worker.offer(f"hung{len(worker.under_way)}", responsiveness=UNTRIED) is START:

@@ -55,11 +55,12 @@ class AdmissionMachine(RuleBasedStateMachine):
         self.starts: list[tuple[float, str]] = []
         self.put_back = 0
 
-    @rule(chosen=st.lists(names, min_size=1, max_size=12))
-    def claim_due(self, chosen: list[str]) -> None:
+    @rule(chosen=st.lists(names, min_size=1, max_size=12), are_known=st.booleans())
+    def claim_due(self, chosen: list[str], are_known: bool) -> None:
         """A claim of deliveries that arrived: the database takes of each endpoint what the quotas say."""
         chosen = chosen[: self.admission.claim_limit(self.now)]
-        quotas = self.admission.quotas(len(chosen), self.now)
+        quotas = self.admission.quotas(len(chosen), self.now, endpoint_ids=chosen if are_known else None)
+        assert not are_known or quotas.known.keys() <= set(chosen)
         taken: list[str] = []
         for name, count in Counter(chosen).items():
             facts = ENDPOINTS[name]
