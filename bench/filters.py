@@ -3,10 +3,10 @@
 Events go through the line that the API's route puts them in, in this process. CPU time is that of this process, for the
 events of one organization one after the other. The organizations take turns of ten events, and the lower quartile of
 their turns is shown: what else the machine does makes the same work take longer now and then. Then a neighbour, an
-organization with one endpoint, publishes at a rate, first beside an organization like itself and then beside the one
-with filters, which publish at that rate, too.
+organization with one endpoint, publishes at random moments at a rate, first beside an organization like itself and then
+beside the one with filters, which publish at that rate and at random moments, too.
 
-    python -m bench.filters [--write] [--endpoints 100] [--events 300] [--rate 50] [--seconds 10]      writes FILTERS.md
+    python -m bench.filters [--write] [--endpoints 100] [--events 300] [--rate 50] [--seconds 20]      writes FILTERS.md
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import logging
 import os
+import random
 import shlex
 import sys
 import tempfile
@@ -112,13 +113,14 @@ async def cpu_of(organizations: Sequence[Publisher], events: int) -> list[tuple[
 
 
 async def beside(neighbour: Publisher, busy: Publisher, *, rate: float, seconds: float) -> list[float]:
-    """The neighbour's sorted times until acceptance while both publish at the rate."""
+    """The neighbour's sorted times until acceptance while both publish at the rate, at moments of their own."""
 
     async def at_rate(organization: Publisher) -> list[float]:
-        begun = time.perf_counter()
+        due = time.perf_counter()
         running = []
         for number in range(int(rate * seconds)):
-            await asyncio.sleep(max(0.0, begun + number / rate - time.perf_counter()))
+            due += random.expovariate(rate)
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
             running.append(asyncio.create_task(organization.publish(number)))
         return list(await asyncio.gather(*running))
 
@@ -170,7 +172,7 @@ def main() -> int:
     parser.add_argument("--endpoints", type=int, default=100)
     parser.add_argument("--events", type=int, default=300)
     parser.add_argument("--rate", type=float, default=50.0, help="events per second of each of both")
-    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--seconds", type=float, default=20.0)
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     rows = [["database", "organization", "CPU ms an event", "accepted in ms, p50", "p99"]]
