@@ -6,6 +6,7 @@ PostgreSQL's URLs are libpq's, with several hosts if need be: `postgresql://user
 from __future__ import annotations
 
 import os
+import ssl
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -28,6 +29,9 @@ POSTGRES_OPTIONS = (
 )
 """What may stand behind `?` in a PostgreSQL URL, by libpq's names. `ssl` is another spelling of `sslmode`."""
 
+SYSTEM = "system"
+"""The value of `sslrootcert` that stands for the system's authorities, as in libpq 16."""
+
 Host = tuple[str, int | None]
 """A server's name or address (without brackets) or the folder of its socket, and its port if that is named."""
 
@@ -39,6 +43,8 @@ _DRIVERS = {
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _SESSIONS = ("any", "primary", "read-write")  # a server that takes no writes is of no use
 _FILES = ("sslcert", "sslcrl", "sslkey", "sslrootcert")
+# Where Debian and Alpine, Red Hat, and SUSE keep the authorities that the system trusts, in one file.
+_AUTHORITIES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem")
 _UNREADABLE = "holds a host or a port that cannot be read; percent-encode what is special in user name and password"
 
 
@@ -56,6 +62,8 @@ def check_database_url(url: str) -> str:
         raise ValueError("must start with sqlite:// or postgresql://")
     _check_hosts(url)
     options = _read_options(urlsplit(url).query)
+    if options.get("sslrootcert") == SYSTEM:
+        options.setdefault("sslmode", "verify-full")
     for name, value in options.items():
         _check_option(name, value)
     _check_authority(options)
@@ -66,6 +74,8 @@ def driver_url(url: str) -> str:
     """The PostgreSQL URL as asyncpg takes it. As with libpq, `host` among the options wins over that before them."""
     before, _, query = url.removeprefix("postgresql+asyncpg").partition("?")
     options = _read_options(query)
+    if options.get("sslrootcert") == SYSTEM:
+        options["sslrootcert"] = _system_authorities() or SYSTEM
     if "host" in options:
         authority, slash, database = before.removeprefix("://").partition("/")
         user, at, _ = authority.rpartition("@")
@@ -139,22 +149,39 @@ def _check_option(name: str, value: str) -> None:
     for known, values in (("sslmode", _SSL_MODES), ("target_session_attrs", _SESSIONS)):
         if name == known and value not in values:
             raise ValueError(f"must have one of {', '.join(values)} for `{name}`")
-    if name in _FILES and not _is_readable(value):
+    if (name, value) == ("sslrootcert", SYSTEM):
+        if _system_authorities() is None:
+            raise ValueError(
+                "has `sslrootcert=system`, and this system has no file of authorities; install ca-certificates, or "
+                "name a file in PEM"
+            )
+    elif name in _FILES and not _is_readable(value):
         raise ValueError(f"names a file for `{name}` that cannot be read; give the path of a file in PEM")
     if name == "port" and not all(port.isdecimal() and 0 < int(port) < 65_536 for port in value.split(",")):
         raise ValueError("must have numbers from 1 to 65535 for `port`")
 
 
 def _check_authority(options: dict[str, str]) -> None:
-    """`verify-…` needs an authority, which libpq also looks for in the environment and in the home directory."""
+    """`verify-…` needs an authority, which libpq also looks for in the environment and in the home directory.
+
+    With the system's authorities the name must be checked, too: anyone can get a certificate from one of them.
+    """
+    if options.get("sslrootcert") == SYSTEM and options["sslmode"] != "verify-full":
+        raise ValueError("must have `sslmode=verify-full` with `sslrootcert=system`")
     if not options.get("sslmode", "").startswith("verify-") or "sslrootcert" in options:
         return
     if os.environ.get("PGSSLROOTCERT") or _is_readable("~/.postgresql/root.crt"):
         return
     raise ValueError(
         f"must name the authority that signed the server's certificate for `sslmode={options['sslmode']}`: "
-        "add `&sslrootcert=FILE`"
+        "add `&sslrootcert=FILE`, or `&sslrootcert=system` for the system's authorities"
     )
+
+
+def _system_authorities() -> str | None:
+    """The file of the authorities that this system trusts; SSL_CERT_FILE is honoured."""
+    candidates = (ssl.get_default_verify_paths().cafile, *_AUTHORITIES)
+    return next((path for path in candidates if path and _is_readable(path)), None)
 
 
 def _is_readable(path: str) -> bool:

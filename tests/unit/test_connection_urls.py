@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sendoff.server_urls import database
 from sendoff.server_urls.database import check_database_url, driver_url, hosts_of
 from sendoff.server_urls.redis import RedisAddress, parse_redis_url
 
@@ -44,6 +45,7 @@ def test_a_database_url_is_read_as_libpq_reads_it(written: str, given_to_the_dri
         (f"postgresql://u:{SECRET}@::1/db", "percent-encode"),
         (f"postgresql://u:{SECRET}@h/db?sslrootcert=/none.pem", "`sslrootcert`"),
         (f"postgresql://u:{SECRET}@h/db?sslmode=verify-full", "sslrootcert=FILE"),
+        (f"postgresql://u:{SECRET}@h/db?sslmode=require&sslrootcert=system", "verify-full"),
         (f"postgresql://u:{SECRET}@h/db?target_session_attrs=standby", "read-write"),
         (f"postgresql://u:{SECRET}@/db?host=h1&port=x", "65535"),
         (f"postgresql://u:{SECRET}@h/db?statement_cache_size=0", "`statement_cache_size`"),
@@ -57,6 +59,23 @@ def test_a_database_url_that_cannot_work_is_refused_without_its_password(
     with pytest.raises(ValueError, match=said) as refused:
         check_database_url(url)
     assert SECRET not in str(refused.value)
+
+
+def test_the_systems_authorities_are_a_file_for_the_driver_and_check_the_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authorities.pem"))
+    (tmp_path / "authorities.pem").touch()
+    checked = check_database_url("postgresql://u@db/x?sslrootcert=system")
+    assert check_database_url(checked) == checked
+    wanted = f"postgresql://u@db/x?sslrootcert={tmp_path}/authorities.pem&sslmode=verify-full"
+    assert driver_url(checked) == wanted
+
+
+def test_a_system_without_authorities_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "_system_authorities", lambda: None)
+    with pytest.raises(ValueError, match="ca-certificates"):
+        check_database_url("postgresql://u@db/x?sslrootcert=system")
 
 
 @pytest.mark.parametrize(

@@ -157,12 +157,19 @@ async def test_hosts_of_which_none_takes_writes_are_unavailable(tcp_server: tupl
     await database.close()
 
 
-async def test_the_servers_certificate_is_checked(tls_port: int, authority: Authority) -> None:
+async def test_the_servers_certificate_is_checked(
+    tls_port: int, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
     statement = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
     verified = f"?sslmode=verify-full&sslrootcert={authority.ca_file}"
     assert await one_value(f"postgresql://postgres@127.0.0.1:{tls_port}/postgres{verified}", statement) is True
     with pytest.raises(Unavailable, match="certificate"):
         await one_value(f"postgresql://postgres@localhost:{tls_port}/postgres{verified}", statement)
+    by_system = f"postgresql://postgres@127.0.0.1:{tls_port}/postgres?sslrootcert=system"
+    with pytest.raises(Unavailable, match="certificate"):
+        await one_value(by_system, statement)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
+    assert await one_value(by_system, statement) is True
 
 
 async def test_options_reach_the_server(tcp_server: tuple[PostgresServer, int]) -> None:
