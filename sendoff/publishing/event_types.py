@@ -43,6 +43,7 @@ _CHECK_SECONDS = 5.0
 MAX_SUGGESTIONS = 3
 """Names like the unknown one that an error suggests."""
 
+_REMEDY = "register the type with `sendoff event-types create`, or use one that `sendoff event-types list` shows."
 _NAMES_COMPARED = 200  # finding the nearest of them takes about 1 ms
 _MAX_QUOTED_CHARACTERS = 128
 
@@ -175,7 +176,7 @@ async def suggest_types(tx: Transaction, unknown: str) -> str:
     near = get_close_matches(unknown[:_MAX_QUOTED_CHARACTERS], [*BUILT_IN_TYPES, *similar], n=MAX_SUGGESTIONS)
     if near:
         return f"did you mean {' or '.join(near)}?"
-    return "use the name of a built-in type, or of one that `sendoff event-types list` shows."
+    return _REMEDY
 
 
 async def find_publishable(tx: Transaction, names: Iterable[str]) -> dict[str, EventType]:
@@ -198,7 +199,7 @@ def check_types(registered: Mapping[str, EventType], new_events: Sequence[EventT
         if event.type not in BUILT_IN_TYPES and event.type not in registered:
             field = _field_path(index, "type", in_batch=in_batch)
             near = get_close_matches(event.type[:_MAX_QUOTED_CHARACTERS], BUILT_IN_TYPES, n=1)
-            remedy = f"did you mean {near[0]}?" if near else "register it with `sendoff event-types create`."
+            remedy = f"did you mean {near[0]}?" if near else _REMEDY
             raise UnknownEventType(f"Unknown event type {_quoted(event.type)} in `{field}`; {remedy}", field=field)
 
 

@@ -411,3 +411,11 @@ async def test_event_types_are_folded_and_at_most_a_hundred(sqlite_api: ApiFixtu
         await sqlite_api.patch(f"/api/v1/webhooks/{webhook['id']}", {"events": many}),
     ):
         assert (answer.status_code, "at most 100" in answer.json()["detail"]) == (400, True)
+
+
+@pytest.mark.parametrize("wanted", ["order.paid", "order.*"])
+async def test_a_subscription_to_an_unknown_type_names_both_remedies(sqlite_api: ApiFixture, wanted: str) -> None:
+    refused = await sqlite_api.post("/api/v1/webhooks", {"url": "https://hooks.example/hook", "events": [wanted]})
+    assert refused.status_code == 400
+    assert "`sendoff event-types create`" in refused.json()["detail"]
+    assert "`sendoff event-types list`" in refused.json()["detail"]
