@@ -157,8 +157,9 @@ class Settings(BaseSettings):
         10,
         ge=1,
         le=1_000,
-        description="The most requests that may be under way from one organization to one host and port, from all "
-        "workers together, as a multiple of `ENDPOINT_MAX_IN_FLIGHT`: however many endpoints it has there.",
+        description="How many endpoints of one organization may be served in full at one host and port. Multiplied by "
+        "`ENDPOINT_MAX_IN_FLIGHT`, it is the most requests that all workers together have under way there, 200 by "
+        "default; more endpoints at that host share them.",
     )
     worker_max_in_flight: int = Field(
         1_000,
