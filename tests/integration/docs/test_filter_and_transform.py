@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sendoff.audit import Actor
 from sendoff.clock import SystemClock
 from sendoff.policy.endpoints.expressions import (
     Evaluated,
@@ -16,6 +17,7 @@ from sendoff.policy.endpoints.expressions import (
     Expressions,
     evaluate_expressions,
 )
+from sendoff.publishing.event_types import create_event_type
 from tests.integration.api.api_fixture import ApiFixture
 from tests.support.receiver import Receiver
 
@@ -39,11 +41,12 @@ def test_each_filter_is_true_for_the_pages_event(expression: str) -> None:
 
 
 async def test_each_endpoint_can_be_registered_and_gets_the_event(sqlite_api: ApiFixture, receiver: Receiver) -> None:
+    await create_event_type(sqlite_api.app.context, Actor("cli:test"), name=EVENT["type"], data_schema=None)
     paths = []
     for number, block in enumerate(blocks("json")):
         paths.append(f"/{number}")
         await sqlite_api.register(**{**json.loads(block), "url": receiver.url(paths[-1])})
-    assert (await sqlite_api.publish(EVENT["data"]))["deliveries"] == len(paths) == 3
+    assert (await sqlite_api.publish(EVENT["data"], type=EVENT["type"]))["deliveries"] == len(paths) == 3
     await sqlite_api.app.work()
     arrived = [json.loads(receiver.requests(path)[-1].body)["data"] for path in paths]
     assert arrived == [EVENT["data"], EVENT["data"], ARRIVES]

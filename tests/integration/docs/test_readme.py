@@ -33,7 +33,11 @@ DASHBOARD = (ROOT / "docs" / "how-to" / "dashboard.md").read_text()
 DASHBOARD_BLOCKS = re.findall(r"^```sh\n(.*?)^```", DASHBOARD, re.DOTALL | re.MULTILINE)
 REPLAYING = (ROOT / "docs" / "how-to" / "replay.md").read_text()
 REPLAYING_BLOCKS = re.findall(r"^```sh\n(.*?)^```", REPLAYING, re.DOTALL | re.MULTILINE)
-DEMO, START, ORGANIZATION, PUBLISH, ARRIVED, FAILED, STOP, PRODUCTION = BLOCKS
+ORGANIZATIONS = (ROOT / "docs" / "explanation" / "organizations.md").read_text()
+[ORGANIZATIONS_BLOCK] = re.findall(r"^```sh\n(.*?)^```", ORGANIZATIONS, re.DOTALL | re.MULTILINE)
+[ORGANIZATIONS_CODE] = re.findall(r"^```python\n(.*?)^```", ORGANIZATIONS, re.DOTALL | re.MULTILINE)
+SETS_KEY = "KEY=$(cat data/key)\n"
+DEMO, START, ORGANIZATION, PUBLISH, ARRIVED, FAILED, AGAIN, STOP, PRODUCTION = BLOCKS
 
 
 @pytest.fixture
@@ -80,26 +84,33 @@ def test_the_blocks_pasted_one_by_one_end_with_a_verified_delivery(checkout: Pat
             r'^verified  upload.completed  evt_\w+  {"upload": {"id": "42"}}  answered 200$', arrived, re.M
         )
         assert "delivered" in arrived
-        assert "0 deliveries" in run(adapted(FAILED), checkout)
+        for name in ("key", "webhook-secret"):
+            assert (checkout / "data" / name).stat().st_mode & 0o777 == 0o600
+        failed = run(adapted(FAILED), checkout)
+        assert '"deliveries":1' in failed
+        assert "Would send again: 1 deliver" in failed
+        assert re.search(r"^verified  upload.completed  .*answered 200$", run(adapted(AGAIN), checkout), re.M)
         check_the_page_on_publishing(checkout, ports["8000"])
         check_the_page_on_order(checkout, adapted)
         check_the_page_on_sending(checkout, adapted)
         check_the_page_on_replays(checkout)
+        check_the_page_on_organizations(checkout, ports["8000"])
         check_the_page_on_the_portal(checkout, adapted)
         check_the_page_on_the_dashboard(checkout, adapted)
-        log = (checkout / "data" / "received.log").read_text()
-        assert "ping      answered 200" in log
-        assert "refused" not in log
+        logs = [(checkout / "data" / name).read_text() for name in ("received.log", "received-again.log")]
+        assert "ping      answered 200" in logs[0]
+        assert "refused" not in "".join(logs)
     finally:
         run(adapted(STOP), checkout)
         pid_files = [checkout / "data" / name for name in ("receiver.pid", "lock")]
         eventually_blocking(lambda: not any(_runs(path) for path in pid_files), within=40, what="the end of both")
+        assert run(f"exec 2>&1\n{adapted(STOP)}", checkout) == ""  # nothing is said when both ended before
 
 
 def check_the_page_on_publishing(checkout: Path, port: str) -> None:
     """The blocks of the how-to, against the installation that the README has started."""
     one, tagged, many, own_type, structured, binary, batch = (
-        run(f"KEY=$(cat data/key)\n{block.replace('8000', port)}", checkout) for block in PUBLISHING_BLOCKS
+        run(block.replace("8000", port), checkout) for block in with_key(PUBLISHING_BLOCKS)
     )
     assert '"deliveries":1' in one
     assert '"deliveries":1' in tagged
@@ -119,10 +130,10 @@ print(publish(client, event, "order-1") == publish(client, event, "order-1"))
 
 
 def check_the_page_on_order(checkout: Path, adapted: Callable[[str], str]) -> None:
-    register, publish, waiting, switch = (f"KEY=$(cat data/key)\n{adapted(block)}" for block in ORDER_BLOCKS)
+    register, publish, waiting, switch = map(adapted, with_key(ORDER_BLOCKS))
     assert '"ordered":true' in run(register, checkout)
     assert run(publish, checkout).count('"deliveries":1') == 3
-    log = checkout / "data" / "received.log"
+    log = checkout / "data" / "received-again.log"
     eventually_blocking(lambda: log.read_text().count('{"step": ') == 3, within=30, what="three deliveries")
     assert re.findall(r'\{"step": (\d)\}', log.read_text()) == ["1", "2", "3"]
     assert json.loads(run(waiting, checkout))["data"] == []
@@ -130,7 +141,7 @@ def check_the_page_on_order(checkout: Path, adapted: Callable[[str], str]) -> No
 
 
 def check_the_page_on_sending(checkout: Path, adapted: Callable[[str], str]) -> None:
-    bounds, headers, mutual_tls, trial = (f"KEY=$(cat data/key)\n{adapted(block)}" for block in SENDING_BLOCKS)
+    bounds, headers, mutual_tls, trial = map(adapted, with_key(SENDING_BLOCKS))
     assert '"retry_schedule":["30s","5m","2h"]' in run(bounds, checkout)
     assert '"headers":{"X-Api-Key":"***","X-Tenant":"***"}' in run(headers, checkout)
     assert "needs an https URL" in run(mutual_tls, checkout)
@@ -138,7 +149,7 @@ def check_the_page_on_sending(checkout: Path, adapted: Callable[[str], str]) -> 
 
 
 def check_the_page_on_the_portal(checkout: Path, adapted: Callable[[str], str]) -> None:
-    link, command, end = (f"KEY=$(cat data/key)\n{adapted(block)}" for block in PORTAL_BLOCKS)
+    link, command, end = map(adapted, with_key(PORTAL_BLOCKS))
     with httpx.Client(trust_env=False, follow_redirects=True) as customer:
         assert "Add an endpoint" in customer.get(json.loads(run(link, checkout))["url"]).text
         assert json.loads(run(end, checkout)) == {"ended": 1}
@@ -148,12 +159,42 @@ def check_the_page_on_the_portal(checkout: Path, adapted: Callable[[str], str]) 
 
 
 def check_the_page_on_the_dashboard(checkout: Path, adapted: Callable[[str], str]) -> None:
-    [command] = DASHBOARD_BLOCKS
+    command, key = DASHBOARD_BLOCKS
     link = adapted(run(command, checkout)).strip()
     with httpx.Client(trust_env=False, follow_redirects=True) as operator:
         assert "<h1>Overview</h1>" in operator.get(link).text
         assert "used already" in operator.get(link).text
         assert operator.get(adapted("http://127.0.0.1:8000/dashboard/deliveries")).status_code == 200
+    authorization = {"Authorization": f"Bearer {run(key, checkout).strip()}"}
+    overview = httpx.get(adapted("http://127.0.0.1:8000/operator/v1/overview"), headers=authorization, trust_env=False)
+    assert overview.status_code == 200
+
+
+def check_the_page_on_organizations(checkout: Path, port: str) -> None:
+    run(ORGANIZATIONS_BLOCK, checkout)
+    assert (checkout / "data" / "operator-key").stat().st_mode & 0o777 == 0o600
+    call = """
+def client(key):
+    return httpx.Client(base_url="http://127.0.0.1:PORT", headers={"Authorization": f"Bearer {key}"}, trust_env=False)
+
+
+operator = client(open("data/operator-key").read().strip())
+keys = [publishing_key(operator, f"customer-{number}", "Acme") for number in (1, 2, 2)]
+for key in keys:
+    published = client(key).post("/api/v1/events", json={"type": "upload.completed", "data": {}})
+    print(published.status_code, published.json()["deliveries"])
+print(client(keys[0]).post("/api/v1/portal-links", json={}).status_code)
+"""
+    (checkout / "organizations.py").write_text(ORGANIZATIONS_CODE + call.replace("PORT", port))
+    *published, portal = run(".venv/bin/python organizations.py", checkout).splitlines()
+    assert published == ["202 0"] * 3
+    assert portal in ("200", "201")
+
+
+def with_key(blocks: list[str]) -> list[str]:
+    """The blocks of a page whose first one sets `$KEY`, for a shell each."""
+    assert blocks[0].startswith(SETS_KEY)
+    return [blocks[0], *(f"{SETS_KEY}{block}" for block in blocks[1:])]
 
 
 def check_the_page_on_replays(checkout: Path) -> None:
