@@ -76,6 +76,41 @@ def test_sqlite_is_restored_and_the_log_says_what_is_lost(
     assert report["unreadable_secrets"] == 0
 
 
+def test_a_dump_of_compose_is_restored(install: Install, shell: Shell, servers_directory: Path, tmp_path: Path) -> None:
+    """The page's commands on the database, without the containers around them."""
+    binaries = system_binaries()
+    if binaries is None:
+        pytest.skip("pg_dump is missing; `apt-get install postgresql` does it on Debian")
+    server = PostgresServer(servers_directory / "dump", binaries=binaries)
+    server.create()
+    server.start()
+    try:
+        server.execute("CREATE ROLE sendoff LOGIN SUPERUSER")
+        database = PostgresDatabase(server, server.create_database("sendoff"))
+        migrate(database.url)
+        installation: Installation = install(database, LOGGED)
+        tenant = installation.add_tenant("/hook")
+        tenant.publish(3)
+        in_container = "docker compose exec -T postgres "
+        dump, restore = (
+            "\n".join(
+                line.removeprefix(in_container)
+                for line in commands("PostgreSQL in Docker Compose", number).splitlines()
+                if line.startswith(in_container)
+            )
+            for number in (0, 1)
+        )
+        variables = {"PATH": f"{binaries}:{os.environ['PATH']}", "PGHOST": str(servers_directory / "dump")}
+        follow(dump, variables, cwd=tmp_path)
+        tenant.publish(4)
+        follow(restore, variables, cwd=tmp_path)
+        assert database.query("SELECT count(*) FROM events") == [("3",)]
+        assert shell.run(["migrate", "--check"], installation.environment).returncode == 0
+        assert shell.run(["reconcile"], installation.environment).returncode == 0
+    finally:
+        server.stop()
+
+
 @pytest.mark.chaos
 def test_postgres_is_restored_to_a_moment(install: Install, shell: Shell, servers_directory: Path) -> None:
     binaries = system_binaries()
