@@ -8,6 +8,8 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import yaml
 from api.server import GRACE_SECONDS
 from sendoff import __version__
 from sendoff.observability.metrics import INSTALLATION, REGISTRY, WORKER
-from sendoff.settings import Settings
+from sendoff.settings import Settings, load
 from tests.support.ports import free_port
 from tests.support.processes import ROOT
 
@@ -106,7 +108,56 @@ def test_the_variables_of_the_compose_file_stand_in_its_sample() -> None:
     text = (CONTRIB / "compose" / "compose.yaml").read_text()
     needed = set(re.findall(r"\$\{(\w+):\?", text))
     given = set(re.findall(r"^(\w+)=", (CONTRIB / "compose" / ".env.sample").read_text(), re.M))
-    assert needed <= given <= set(re.findall(r"\$\{(\w+):", text))
+    settings = {f"SENDOFF_{name.upper()}" for name in Settings.model_fields}
+    assert needed <= given <= {*re.findall(r"\$\{(\w+):", text), *settings}
+
+
+@pytest.mark.parametrize("name", ["migrate", "web", "worker", "consume"])
+def test_every_setting_in_env_reaches_each_process_of_compose(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process gets the lines of `.env`, and over them what stands under `environment`."""
+    sample = (CONTRIB / "compose" / ".env.sample").read_text()
+    file = dict(re.findall(r"^(\w+)=(.*)$", sample, re.M)) | {
+        "POSTGRES_PASSWORD": "postgres-password",
+        "GRAFANA_PASSWORD": "grafana-password",
+        "SENDOFF_SECRET_KEYS": "k" * 32,
+        "SENDOFF_IMAGE": "registry.example/sendoff:1",
+        "SENDOFF_CONSUMER_IMAGE": "registry.example/consumer:1",
+        "SENDOFF_LISTEN": "0.0.0.0:8000",
+        "SENDOFF_LOG_ATTEMPTS": "all",
+        "SENDOFF_DRAIN_SECONDS": "7",
+    }
+    service = yaml.safe_load((CONTRIB / "compose" / "compose.yaml").read_text())["services"][name]
+    assert service["env_file"] == [".env"]
+    given = file | {key: _interpolate(value, file) for key, value in service["environment"].items()}
+    for variable in [key for key in os.environ if key.startswith("SENDOFF_")]:
+        monkeypatch.delenv(variable)
+    for variable, value in given.items():
+        monkeypatch.setenv(variable, value)
+    settings = load()
+    assert (settings.log_attempts, settings.drain_seconds, settings.disable_after_seconds) == ("all", 7, 3600)
+    assert "postgres-password" in settings.database_url
+    assert not given["POSTGRES_PASSWORD"] + given["GRAFANA_PASSWORD"]
+
+
+def test_a_proxy_on_the_machine_is_the_one_that_the_compose_sample_trusts() -> None:
+    compose = yaml.safe_load((CONTRIB / "compose" / "compose.yaml").read_text())
+    sample = dict(re.findall(r"^(\w+)=(.*)$", (CONTRIB / "compose" / ".env.sample").read_text(), re.M))
+    [config] = compose["networks"]["default"]["ipam"]["config"]
+    subnet = _interpolate(config["subnet"], {})
+    assert sample["SUBNET"] == subnet
+    assert sample["SENDOFF_TRUSTED_PROXIES"] == str(next(ip_network(subnet).hosts()))
+
+
+def test_alerts_of_compose_reach_an_alertmanager_that_can_tell_people() -> None:
+    folder = CONTRIB / "compose"
+    services = yaml.safe_load((folder / "compose.yaml").read_text())["services"]
+    prometheus = yaml.safe_load((folder / "prometheus.yml").read_text())
+    [target] = prometheus["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"]
+    assert target.partition(":")[0] in services
+    text = (folder / "alertmanager.yml").read_text()
+    assert yaml.safe_load(text)["receivers"] == [{"name": "operators"}]
+    [filled_in] = yaml.safe_load(re.sub(r"^    # ", "    ", text, flags=re.M))["receivers"]
+    assert {"slack_configs", "email_configs", "webhook_configs"} < set(filled_in)
 
 
 @pytest.mark.parametrize("autoscaling", ["none", "hpa", "keda"])
@@ -210,6 +261,11 @@ def test_the_alert_rules_fire_when_they_should() -> None:
     for arguments in (["check", "rules", "alerts.yml"], ["test", "rules", "alerts.test.yml"]):
         done = subprocess.run(["promtool", *arguments], cwd=folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _interpolate(value: str, variables: Mapping[str, str]) -> str:
+    """A value of a Compose file with its variables: `${NAME:-default}` and `${NAME:?error}`."""
+    return re.sub(r"\$\{(\w+):[-?]([^}]*)\}", lambda found: variables.get(found[1]) or found[2], value)
 
 
 def _volumes(compose: dict[str, Any]) -> set[str]:
