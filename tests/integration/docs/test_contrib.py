@@ -57,6 +57,28 @@ def test_a_unit_is_valid_and_gives_its_process_time_to_stop(unit: Path, tmp_path
     assert complaints == []
 
 
+def test_the_unit_of_the_api_gives_it_time_to_drain_and_then_to_stop() -> None:
+    text = (CONTRIB / "systemd" / "sendoff-web.service").read_text()
+    [drain] = re.findall(r"SENDOFF_DRAIN_SECONDS=(\d+)$", text, re.M)
+    [seconds] = re.findall(r"^TimeoutStopSec=(\d+)$", text, re.M)
+    assert 0 < int(drain) <= int(seconds) - GRACE_SECONDS - 5
+
+
+def test_the_steps_for_systemd_install_this_version_by_hash() -> None:
+    page = (CONTRIB / "README.md").read_text()
+    assert set(re.findall(r"sendoff-(\d[\d.]*\d)", page)) == {__version__}
+    [file] = re.findall(r"--require-hashes --only-binary :all: -r (\S+)$", page, re.M)
+    assert (ROOT / file).exists()
+
+
+def test_prometheus_has_the_jobs_that_the_alert_rules_name() -> None:
+    rules = (CONTRIB / "prometheus" / "alerts.yml").read_text()
+    for file in (CONTRIB / "prometheus" / "prometheus.yml", CONTRIB / "compose" / "prometheus.yml"):
+        written = yaml.safe_load(file.read_text())
+        assert set(re.findall(r'job="([^"]+)"', rules)) <= {job["job_name"] for job in written["scrape_configs"]}
+        assert written["alerting"]["alertmanagers"]
+
+
 def test_proxies_close_idle_connections_before_the_api_does() -> None:
     keep_alive = Settings.model_fields["keep_alive_seconds"].default
     for file, pattern in (("nginx.conf", r"keepalive_timeout (\d+)s"), ("Caddyfile", r"keepalive (\d+)s")):
@@ -64,12 +86,16 @@ def test_proxies_close_idle_connections_before_the_api_does() -> None:
         assert int(seconds) < keep_alive
 
 
-def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
+@pytest.mark.parametrize("behind", ["clients", "a balancer"])
+def test_nginx_takes_its_configuration(behind: str, tmp_path: Path) -> None:
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         pytest.skip("nginx is not installed here")
     trustme.CA().issue_cert("webhooks.example.com").private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
     block = (CONTRIB / "proxy" / "nginx.conf").read_text().replace("listen 443", f"listen 127.0.0.1:{free_port()}")
+    if behind == "a balancer":
+        [lines] = re.findall(r"^```nginx\n(.*?)^```", (CONTRIB / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+        block = block.replace("    location / {", f"{lines}\n    location / {{")
     block = re.sub(r"/etc/ssl/\S+\.(pem|key);", f"{tmp_path}/both.pem;", block)
     (tmp_path / "nginx.conf").write_text(f"pid {tmp_path}/pid;\nevents {{}}\nhttp {{\naccess_log off;\n{block}}}\n")
     command: list[str | Path] = [program, "-t", "-p", tmp_path, "-c", "nginx.conf", "-e", "stderr"]
