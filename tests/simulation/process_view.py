@@ -76,8 +76,8 @@ class DatabaseSeenBy:
         self._may_go_on()
         return await self._database.embedded.read(work)
 
-    def write(self, work: Any = None, *, within: float | None = None) -> Any:
-        """A transaction, or one hot transaction of `work`: the product has a class for each."""
+    def write(self, work: Any = None, *, within: float | None = None, pause: float = 0) -> Any:
+        """A transaction, or one hot transaction of `work`: the product has a class for each. SQLite has no pauses."""
         return self.transaction(within=within) if work is None else self.hot_write(work)
 
     def read(self, work: Any = None, *, within: float | None = None, owner: str | None = None) -> Any:

@@ -6,6 +6,7 @@ Rows travel as one JSON document: the database takes it apart itself (`json_to_r
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import lru_cache
@@ -16,7 +17,7 @@ from sqlalchemy import BindParameter, CursorResult, TextClause, bindparam, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import SQLModel
 
-from sendoff.store.engine.database import Transaction
+from sendoff.store.engine.database import PAUSE, Transaction
 from sendoff.store.engine.types import Identifier, UtcDateTime, time_text
 
 _TYPED: dict[str, BindParameter[Any]] = {
@@ -34,7 +35,10 @@ async def execute(tx: Transaction, statement: str, **parameters: Any) -> CursorR
     Columns come as the driver gives them: read moments with `read_time`, ids with `str`.
     """
     connection = await tx.connection()
-    return await connection.execute(_typed_statement(statement, tuple(parameters)), parameters)
+    result = await connection.execute(_typed_statement(statement, tuple(parameters)), parameters)
+    if PAUSE in tx.info:
+        await asyncio.sleep(tx.info[PAUSE])
+    return result
 
 
 @lru_cache(maxsize=1_000)

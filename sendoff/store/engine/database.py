@@ -52,6 +52,8 @@ _ENGINE_OPTIONS: dict[str, Any] = {
     "hide_parameters": True,
 }
 _AFTER_COMMIT = "after_commit"
+PAUSE = "pause"
+"""The key in a transaction's `info` of how long it pauses after a statement."""
 _SELECT_REVISION = text("SELECT version_num FROM alembic_version")
 _WRITE_NOTHING_NEW = text("UPDATE schema_compatibility SET runs_beside = runs_beside")
 _LEAST_FREE_BYTES = 1_048_576
@@ -116,13 +118,17 @@ class Database:
         return self._engine.dialect.name == "sqlite"
 
     @asynccontextmanager
-    async def write(self, *, within: float | None = None) -> AsyncIterator[Transaction]:
+    async def write(self, *, within: float | None = None, pause: float = 0) -> AsyncIterator[Transaction]:
         """One transaction, committed at the end of the block, rolled back if it raises.
 
-        `within`: the longest that it may take, in seconds, waiting for a connection included.
+        `within`: the longest that it may take, in seconds, waiting for a connection included. `pause`: seconds of pause
+        after each statement that `execute` runs, in which other work of the process gets its turn; none on SQLite,
+        where all other writers would wait for them.
         """
         turn = self._hot.write_turns.taken(hot=False) if isinstance(self._hot, Embedded) else nullcontext()
         async with turn, self._session(self._writing, within) as tx:
+            if pause and not self.is_sqlite:
+                tx.info[PAUSE] = pause
             yield tx
             await tx.commit()
             for follow in tx.info.pop(_AFTER_COMMIT, ()):

@@ -63,9 +63,9 @@ class CrashingDatabase:
         self.commits_left: int | None = None
 
     @asynccontextmanager
-    async def write(self, *, within: float | None = None) -> AsyncIterator[Transaction]:
+    async def write(self, *, within: float | None = None, pause: float = 0) -> AsyncIterator[Transaction]:
         self.begin()
-        async with self._database.write(within=within) as tx:
+        async with self._database.write(within=within, pause=pause) as tx:
             yield tx
         self.end()
 
