@@ -47,8 +47,7 @@ _LOCAL_SUFFIXES = (
     "svc",
 )
 
-# Ports of services that an HTTP request could harm. All other ports from 1024 up are open, as are 80 and 443.
-_SERVICE_PORTS = {
+SERVICE_PORTS = {
     "socks": (1080,),
     "java rmi": (1098, 1099),
     "mssql": (1433, 1434),
@@ -92,13 +91,16 @@ _SERVICE_PORTS = {
     "mongodb": (27017, 27018, 27019),
     "rethinkdb": (28015,),
 }
+"""Ports of services that an HTTP request could harm. All other ports from 1024 up are open, as are 80 and 443. They are
+listed in docs/how-to/send-to-an-endpoint.md."""
+
 _MAIL_PORT = 25
 
 LONGEST_KEPT_URL = 512
 """Characters of a URL whose check is kept: 10,000 of them, with what they consist of, take up to 15 MB. Longer ones,
 which are rare, are checked at every delivery."""
 
-_REFUSED_PORTS = {port: service for service, ports in _SERVICE_PORTS.items() for port in ports}
+_REFUSED_PORTS = {port: service for service, ports in SERVICE_PORTS.items() for port in ports}
 
 
 @dataclass(frozen=True)
