@@ -157,9 +157,9 @@ class Settings(BaseSettings):
         10,
         ge=1,
         le=1_000,
-        description="How many endpoints of one organization may be served in full at one host and port. Multiplied by "
-        "`ENDPOINT_MAX_IN_FLIGHT`, it is the most requests that all workers together have under way there, 200 by "
-        "default; more endpoints at that host share them.",
+        description="The most requests that all workers together have under way from one organization to one host and "
+        "port, in multiples of `ENDPOINT_MAX_IN_FLIGHT`: 10 times 20 are 200 by default. Endpoints of the organization "
+        "at that host share them; what finds no place waits in the database.",
     )
     worker_max_in_flight: int = Field(
         1_000,
@@ -218,7 +218,12 @@ class Settings(BaseSettings):
     smtp_from: str | None = Field(
         None, description="The sender of alerts by e-mail, such as `alerts@example.com`; needed with `SMTP_URL`."
     )
-    brand: str = Field("OptimalDial", description="The product's name, as its webhooks' headers carry it.")
+    brand: str = Field(
+        "OptimalDial",
+        description="The product's name, as the headers of its webhooks carry it: `X-OptimalDial-Signature`. Choose it "
+        "before the first customer: after a change, receivers that verify the old names refuse every request, unless "
+        "`DIALECT_HEADER_PREFIX` keeps those.",
+    )
     dialect_header_prefix: str | None = Field(
         None, description="What the names of those headers begin with; default: `X-`, the brand and a hyphen."
     )

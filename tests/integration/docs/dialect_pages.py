@@ -65,8 +65,14 @@ PAGES = (
         "optimaldial",
         "OptimalDial, the default dialect",
         "What an installation's own product speaks, and what `POST /api/v1/webhooks` makes by default. Its name is "
-        "`default`; the brand, here `optimaldial`, is another name for it. Under another brand the headers carry that.",
-        "64 hexadecimal digits. The key is these characters themselves, not what they decode to.",
+        "`default`; the brand, here `optimaldial`, is another name for it. With `SENDOFF_BRAND=Acme` every "
+        "`X-OptimalDial-` below is `X-Acme-`, and the user agent `Acme-Webhooks/1.0`.\n\n"
+        "Choose the brand before the first customer. When it changes later, receivers of this dialect refuse every "
+        "request (`missing_header`) until they know the new names, unless "
+        "`SENDOFF_DIALECT_HEADER_PREFIX=X-OptimalDial-` keeps the old ones. Of Standard Webhooks and CloudEvents the "
+        "user agent changes, of CloudEvents also `source`; receivers verify them as before. Dialbird does not change.",
+        "we make 64 hexadecimal digits; one of your own has 32 to 64 printable ASCII characters without spaces. The "
+        "key is these characters themselves, not what they decode to.",
         _TIMESTAMPED,
         settings=tuple(name for name in Settings.model_fields if name == "brand" or name.startswith("dialect_")),
         types=OPTIMALDIAL_TYPES,
@@ -86,7 +92,7 @@ PAGES = (
         "standard",
         "Standard Webhooks, symmetric",
         _STANDARD_RENDERING.format(name="standard"),
-        "`whsec_` and base64. The key is what the base64 decodes to.",
+        "`whsec_` and base64, of 24 to 64 bytes if it is one of your own. The key is what the base64 decodes to.",
         f"`v1,<base64>`: HMAC-SHA256 of {_SIGNED_TEXT}. While a secret is being rotated there are two, separated by a "
         "space.",
     ),
@@ -106,7 +112,7 @@ PAGES = (
         'libraries verify it. Endpoints that speak it are made with `"dialect": "cloudevents"` on '
         "`POST /api/v1/webhooks`. `id` is the event's id, `source` the organization, as a URN of the brand, and `time` "
         "its `occurred_at`. How to publish CloudEvents: [Publish events](../../how-to/publish.md#cloudevents).",
-        "`whsec_` and base64. The key is what the base64 decodes to.",
+        "`whsec_` and base64, of 24 to 64 bytes if it is one of your own. The key is what the base64 decodes to.",
         f"`v1,<base64>`: HMAC-SHA256 of {_SIGNED_TEXT}. While a secret is being rotated there are two, separated by a "
         "space.",
     ),
