@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sendoff.store.engine import revisions
-from sendoff.store.engine.revisions import RUNS_BESIDE, RUNS_ON, judge_schema, newest_revision
+from sendoff.store.engine.revisions import RUNS_BESIDE, RUNS_ON, judge_schema, newest_revision, stays_beside
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +35,23 @@ def test_a_version_runs_on_what_it_needs_and_on_what_newer_ones_leave_it(
     assert judged is runs
     assert (remark is None) is (said is None)
     assert (said or "") in (remark or "")
+
+
+@pytest.mark.parametrize(
+    ("found", "runs_beside", "stays"),
+    [
+        ("0020", "0019", True),
+        ("0019", "0019", True),
+        ("0018", "0019", False),
+        ("0013", "0012", False),  # it does not read what the newer version writes
+        ("0014", "0012", True),
+    ],
+)
+def test_the_version_that_made_a_schema_stays_beside_the_one_that_migrates_it(
+    found: str, runs_beside: str, stays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revisions, "RUNS_BESIDE", runs_beside)
+    assert stays_beside(found) is stays
 
 
 def test_the_statements_of_this_version_are_possible() -> None:

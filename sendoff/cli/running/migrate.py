@@ -15,8 +15,8 @@ from sendoff.cli.terminal.output import print_json
 from sendoff.errors import Conflict, SendoffError, Unavailable
 from sendoff.processes.data_directory import DataDirectory
 from sendoff.store.engine import database
-from sendoff.store.engine.revisions import RUNS_BESIDE
-from sendoff.store.migrations.plan import pending_revisions
+from sendoff.store.engine.revisions import stays_beside
+from sendoff.store.migrations.plan import found_revision, pending_revisions
 from sendoff.store.migrations.plan import plan as migration_plan
 from sendoff.store.partitions.convert import convert, plan_conversion
 
@@ -31,7 +31,12 @@ def migrate(
         bool, typer.Option("--check", help="Change nothing; exit with 1 when there is something to migrate.")
     ] = False,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Change nothing; show each statement with the lock that it takes.")
+        bool,
+        typer.Option(
+            "--plan",
+            help="Change nothing; show each statement with the lock that it takes, and whether the old version runs on "
+            "the new schema.",
+        ),
     ] = False,
     partition: Annotated[
         bool,
@@ -86,8 +91,18 @@ def _show_plan(data: Path, *, partition: bool, as_json: bool) -> None:
         typer.echo(f"{step.revision}  {step.lock}{waits}\n      {step.statement}")
     if not steps:
         typer.echo("The history has partitions already." if partition else "The database's schema is up to date.")
-    elif not partition:
-        typer.echo(f"\nStop processes of versions before revision {RUNS_BESIDE} first; those of later ones may go on.")
+    elif not partition and (found := found_revision(url)) is not None:
+        typer.echo(f"\n{_say_whether_the_old_version_stays(found)}")
+
+
+def _say_whether_the_old_version_stays(found: str) -> str:
+    old = f"The version that made this schema (revision {found})"
+    if stays_beside(found):
+        return f"{old} runs on the new one: yes. Its processes may go on, and may be started again on the new schema."
+    return (
+        f"{old} runs on the new one: no. Stop all of its processes before you migrate; they start again only on a "
+        "backup of the database."
+    )
 
 
 def migrate_database(data: Path) -> None:

@@ -16,12 +16,21 @@ RUNS_BESIDE = "0012"
 database, where older processes read it: those that are older still refuse to start. Raise it with a migration that
 removes, renames or newly demands something."""
 
+READS_RUNS_BESIDE = "0014"
+"""The own revision of the oldest version that reads RUNS_BESIDE in the database. Older ones refuse every newer
+schema."""
+
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
 
 
 def newest_revision() -> str:
     """This version's own revision: the number that the newest migration's file name begins with."""
     return max(path.name for path in (MIGRATIONS / "versions").glob("[0-9]*.py")).partition("_")[0]
+
+
+def stays_beside(found: str) -> bool:
+    """Whether the version that made the schema at `found` runs on the schema of this one, and may be started on it."""
+    return found >= max(RUNS_BESIDE, READS_RUNS_BESIDE)
 
 
 def judge_schema(found: str | None, runs_beside: str | None) -> tuple[bool, str | None]:

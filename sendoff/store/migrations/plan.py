@@ -36,9 +36,14 @@ class Step:
     stops_writers: bool
 
 
+def found_revision(url: str) -> str | None:
+    """The revision of the database's schema; None without a schema. Raises errors.Unavailable."""
+    return asyncio.run(_revision_of(url))
+
+
 def pending_revisions(url: str) -> list[str]:
     """The revisions that the database lacks, oldest first. Raises errors.Unavailable."""
-    found = asyncio.run(_revision_of(url))
+    found = found_revision(url)
     return [revision for revision in _all_revisions() if found is None or revision > found]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from sendoff.store.engine.database import migrate
 from tests.integration.cli.conftest import Install
 from tests.integration.cli.installation import LOOPBACK, Installation, running
 from tests.support.polling import eventually_blocking
@@ -226,6 +227,20 @@ def test_people_get_tables_and_sentences(installation: Installation, organizatio
     misspelt = installation.run("replay", "--yes", "--endpoint", "nonsense")
     assert misspelt.returncode == 2
     assert "nonsense" in misspelt.stderr
+
+
+@pytest.mark.parametrize(
+    ("revision", "said"), [("0032", "runs on the new one: yes"), ("0011", "runs on the new one: no"), (None, None)]
+)
+def test_the_plan_says_whether_the_old_version_runs_on_the_new_schema(
+    revision: str | None, said: str | None, install: Install, tmp_path: Path
+) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path}/old.db"
+    if revision is not None:
+        migrate(url, revision=revision)
+    planned = install({"SENDOFF_DATABASE_URL": url}).run("migrate", "--plan")
+    assert planned.returncode == 0
+    assert said in planned.stdout if said else "made this schema" not in planned.stdout
 
 
 def test_commands_work_while_redis_is_away_and_before_anything_was_up(install: Install) -> None:
