@@ -117,11 +117,14 @@ def test_the_compose_file_is_one_by_the_compose_specification() -> None:
     written = yaml.safe_load((CONTRIB / "compose" / "compose.yaml").read_text())
     specification = json.loads((Path(__file__).parent / "compose-spec.json").read_text())
     jsonschema.Draft201909Validator(specification).validate({k: v for k, v in written.items() if k != "name"})
-    assert set(written["volumes"]) >= {name for name in _volumes(written) if not name.startswith(".")}
-    for service in written["services"].values():
+    services = written["services"].values()
+    used = {volume for service in services for volume in _sources(service)}
+    assert set(written["volumes"]) >= {name for name in used if not name.startswith(".")}
+    for service in services:
         assert set(service.get("depends_on", {})) <= set(written["services"])
-        for volume in (v for v in service.get("volumes", []) if v.startswith(".")):
-            assert (CONTRIB / "compose" / volume.partition(":")[0]).exists()
+        for volume in _sources(service):
+            file = CONTRIB / "compose" / volume
+            assert not volume.startswith(".") or file.exists() or file.with_suffix(f".sample{file.suffix}").exists()
 
 
 def test_a_database_is_healthy_in_compose_only_when_it_takes_connections() -> None:
@@ -165,6 +168,41 @@ def test_every_setting_in_env_reaches_each_process_of_compose(name: str, monkeyp
     assert not given["POSTGRES_PASSWORD"] + given["GRAFANA_PASSWORD"]
 
 
+def test_files_that_operators_fill_in_are_copies_that_git_ignores() -> None:
+    """A change of a tracked file is in the way of `git pull`."""
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert {"/contrib/compose/alertmanager.yml", ".env"} <= set(ignored)
+    [mount] = [
+        volume
+        for volume in _compose()["alertmanager"]["volumes"]
+        if isinstance(volume, dict) and volume["source"] == "./alertmanager.yml"
+    ]
+    assert mount["bind"] == {"create_host_path": False}  # or Docker makes a folder of that name
+
+
+def test_a_version_in_compose_has_images_of_its_own() -> None:
+    """An upgrade that built over the image of the version before would leave no way back."""
+    sample = dict(re.findall(r"^(\w+)=(.*)$", (CONTRIB / "compose" / ".env.sample").read_text(), re.M))
+    assert sample["SENDOFF_IMAGE"] == f"sendoff:{__version__}"
+    assert sample["SENDOFF_CONSUMER_IMAGE"] == f"sendoff-consumer:{__version__}"
+    consume = _compose()["consume"]
+    assert _interpolate(consume["image"], sample) == sample["SENDOFF_CONSUMER_IMAGE"]
+    assert _interpolate(consume["build"]["args"]["SENDOFF_IMAGE"], sample) == sample["SENDOFF_IMAGE"]
+    assert {_interpolate(_compose()[name]["image"], sample) for name in ("migrate", "web", "worker")} == {
+        sample["SENDOFF_IMAGE"]
+    }
+
+
+@pytest.mark.parametrize(
+    "page", sorted([*(ROOT / "docs").rglob("*.md"), *CONTRIB.rglob("*.md")]), ids=lambda page: page.name
+)
+def test_a_command_in_compose_does_not_migrate_before_it(page: Path) -> None:
+    """`web` depends on the migration, which `docker compose run` would start first."""
+    assert _compose()["web"]["depends_on"]["migrate"]
+    for options in re.findall(r"docker compose run ([^`\n]*?) (?:web|worker)\b", page.read_text()):
+        assert "--no-deps" in options.split()
+
+
 def test_a_proxy_on_the_machine_is_the_one_that_the_compose_sample_trusts() -> None:
     compose = yaml.safe_load((CONTRIB / "compose" / "compose.yaml").read_text())
     sample = dict(re.findall(r"^(\w+)=(.*)$", (CONTRIB / "compose" / ".env.sample").read_text(), re.M))
@@ -180,7 +218,7 @@ def test_alerts_of_compose_reach_an_alertmanager_that_can_tell_people() -> None:
     prometheus = yaml.safe_load((folder / "prometheus.yml").read_text())
     [target] = prometheus["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"]
     assert target.partition(":")[0] in services
-    text = (folder / "alertmanager.yml").read_text()
+    text = (folder / "alertmanager.sample.yml").read_text()
     assert yaml.safe_load(text)["receivers"] == [{"name": "operators"}]
     [filled_in] = yaml.safe_load(re.sub(r"^    # ", "    ", text, flags=re.M))["receivers"]
     assert {"slack_configs", "email_configs", "webhook_configs"} < set(filled_in)
@@ -289,15 +327,21 @@ def test_the_alert_rules_fire_when_they_should() -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+def _compose() -> dict[str, Any]:
+    """The services of the Compose file."""
+    services: dict[str, Any] = yaml.safe_load((CONTRIB / "compose" / "compose.yaml").read_text())["services"]
+    return services
+
+
 def _interpolate(value: str, variables: Mapping[str, str]) -> str:
     """A value of a Compose file with its variables: `${NAME:-default}` and `${NAME:?error}`."""
     return re.sub(r"\$\{(\w+):[-?]([^}]*)\}", lambda found: variables.get(found[1]) or found[2], value)
 
 
-def _volumes(compose: dict[str, Any]) -> set[str]:
-    return {
-        volume.partition(":")[0] for service in compose["services"].values() for volume in service.get("volumes", [])
-    }
+def _sources(service: dict[str, Any]) -> set[str]:
+    """The volumes, files and folders that a service of a Compose file mounts."""
+    volumes = service.get("volumes", [])
+    return {volume["source"] if isinstance(volume, dict) else volume.partition(":")[0] for volume in volumes}
 
 
 def _render(*settings: str) -> str:
