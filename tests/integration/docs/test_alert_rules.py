@@ -80,6 +80,11 @@ async def api_down(patient: Patient) -> Series:
     return await patient.scrape("/nothing-answers-here")
 
 
+async def process_down(patient: Patient) -> Series:
+    """One of two machines is gone; what the other one measures goes on."""
+    return await patient.scrape() | {'up{job="sendoff-worker"}': 0.0}
+
+
 async def api_failing(patient: Patient) -> Series:
     async with patient.api.without_database():
         assert (await patient.api.get("/api/v1/webhooks")).status_code == 503
@@ -158,6 +163,7 @@ BREAKS: dict[str, Callable[[Patient], Awaitable[Series]]] = {
     "SendoffNoWorker": no_worker,
     "SendoffLate": late,
     "SendoffApiDown": api_down,
+    "SendoffProcessDown": process_down,
     "SendoffApiFailing": api_failing,
     "SendoffSlowApi": slow_api,
     "SendoffSecretsUnreadable": secrets_unreadable,
