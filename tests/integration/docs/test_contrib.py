@@ -86,13 +86,17 @@ def test_proxies_close_idle_connections_before_the_api_does() -> None:
         assert int(seconds) < keep_alive
 
 
+@pytest.mark.parametrize("operators", ["open", "closed"])
 @pytest.mark.parametrize("behind", ["clients", "a balancer"])
-def test_nginx_takes_its_configuration(behind: str, tmp_path: Path) -> None:
+def test_nginx_takes_its_configuration(behind: str, operators: str, tmp_path: Path) -> None:
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         pytest.skip("nginx is not installed here")
     trustme.CA().issue_cert("webhooks.example.com").private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
     block = (CONTRIB / "proxy" / "nginx.conf").read_text().replace("listen 443", f"listen 127.0.0.1:{free_port()}")
+    if operators == "closed":
+        [lines] = re.findall(r"^    # location .*?^    # }$", block, re.DOTALL | re.MULTILINE)
+        block = block.replace(lines, re.sub(r"^    # ", "    ", lines, flags=re.MULTILINE))
     if behind == "a balancer":
         [lines] = re.findall(r"^```nginx\n(.*?)^```", (CONTRIB / "README.md").read_text(), re.DOTALL | re.MULTILINE)
         block = block.replace("    location / {", f"{lines}\n    location / {{")
@@ -317,6 +321,17 @@ def test_rules_and_dashboard_name_metrics_that_there_are() -> None:
     named = {name for expression in asked for name in METRIC.findall(expression)}
     assert len(named) > 8
     assert named <= known
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed here")
+def test_prometheus_takes_its_configuration_and_that_behind_tls(tmp_path: Path) -> None:
+    given = (CONTRIB / "prometheus" / "prometheus.yml").read_text()
+    [by_tls] = re.findall(r"^```yaml\n(scrape_configs:.*?)^```", (CONTRIB / "README.md").read_text(), re.DOTALL | re.M)
+    shutil.copy(CONTRIB / "prometheus" / "alerts.yml", tmp_path)
+    for name, text in (("plain.yml", given), ("tls.yml", given.partition("scrape_configs:")[0] + by_tls)):
+        (tmp_path / name).write_text(text)
+        done = subprocess.run(["promtool", "check", "config", name], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed here")
