@@ -184,11 +184,13 @@ for key in keys:
     published = client(key).post("/api/v1/events", json={"type": "upload.completed", "data": {}})
     print(published.status_code, published.json()["deliveries"])
 print(client(keys[0]).post("/api/v1/portal-links", json={}).status_code)
+print(len(set(keys)))
 """
     (checkout / "organizations.py").write_text(ORGANIZATIONS_CODE + call.replace("PORT", port))
-    *published, portal = run(".venv/bin/python organizations.py", checkout).splitlines()
+    *published, portal, different = run(".venv/bin/python organizations.py", checkout).splitlines()
     assert published == ["202 0"] * 3
     assert portal in ("200", "201")
+    assert different == "2"  # a repeated call gives the key that was made before
 
 
 def with_key(blocks: list[str]) -> list[str]:
