@@ -71,6 +71,16 @@ def test_the_steps_for_systemd_install_this_version_by_hash() -> None:
     assert (ROOT / file).exists()
 
 
+def test_an_upgrade_with_systemd_moves_the_link_after_the_migration() -> None:
+    page = (ROOT / "docs" / "how-to" / "upgrade.md").read_text()
+    section = page.partition("## With systemd\n")[2].partition("\n## ")[0]
+    commands = "".join(re.findall(r"^```sh\n(.*?)^```", section, re.DOTALL | re.M))
+    subprocess.run(["bash", "-n"], input=commands, text=True, check=True)
+    order = ["-m venv $NEW", "new migrate --plan\n", "new migrate\n", "ln -sfn $NEW", "systemctl restart"]
+    assert [commands.index(one) for one in order] == sorted(commands.index(one) for one in order)
+    assert commands.count("ln -sfn") == 2  # forth, and back
+
+
 def test_prometheus_has_the_jobs_that_the_alert_rules_name() -> None:
     rules = (CONTRIB / "prometheus" / "alerts.yml").read_text()
     for file in (CONTRIB / "prometheus" / "prometheus.yml", CONTRIB / "compose" / "prometheus.yml"):
