@@ -63,9 +63,9 @@ def _valid_with_endpoints(ids: object) -> tuple[list[str], dict[str, str]]:
     """The delivery ids that are UUIDs, and the endpoints of those that an endpoint's id follows."""
     if not isinstance(ids, list):
         return _valid(ids), {}
-    parts = {one: one.partition(":") for one in ids if isinstance(one, str)}
-    endpoint_ids = {delivery_id: endpoint_id for delivery_id, _, endpoint_id in parts.values() if endpoint_id}
-    return _valid([parts[one][0] if isinstance(one, str) else one for one in ids]), endpoint_ids
+    parts = [one.partition(":") if isinstance(one, str) else (one, "", "") for one in ids]
+    endpoint_ids = {delivery_id: endpoint_id for delivery_id, _, endpoint_id in parts if endpoint_id}
+    return _valid([delivery_id for delivery_id, *_ in parts]), endpoint_ids
 
 
 def _valid(ids: object) -> list[str]:
