@@ -17,9 +17,11 @@ from arq.connections import ArqRedis, create_pool
 from redis.crc import key_slot
 
 from sendoff.command_pipe import CommandPipe
+from sendoff.operators.installation.doctor import Status, examine
 from sendoff.queue import BULK, BULK_DELIVERIES, UPLOADS, RedisQueue, connect, measure_queues, redis_settings
 from sendoff.server_urls.redis import KEY_TAG
 from sendoff.settings import Settings, load
+from tests.support.app_fixture import open_app
 from tests.support.polling import eventually, eventually_blocking
 from tests.support.ports import free_port
 from tests.support.processes import start, stop
@@ -128,7 +130,7 @@ async def test_tls_is_refused_without_trust_and_for_another_name(tls_port: int, 
                 await client.ping()
 
 
-async def test_a_user_needs_the_keys_of_the_queue_alone(servers: Servers) -> None:
+async def test_a_user_needs_the_keys_of_the_queue_alone(servers: Servers, sqlite_url: str) -> None:
     port = free_port()
     servers.start(find_server(), *_arguments({"port": str(port), "save": ""}), port=port)
     with redis.Redis(port=port) as admin:
@@ -138,6 +140,9 @@ async def test_a_user_needs_the_keys_of_the_queue_alone(servers: Servers) -> Non
     async with connected(f"redis://app:p%40ss@127.0.0.1:{port}/0") as client:
         with pytest.raises(redis.exceptions.NoPermissionError):
             await client.set("another", "key")
+    async with open_app(sqlite_url, redis_url=f"redis://app:p%40ss@127.0.0.1:{port}/0") as app:
+        found = {one.name: one for one in await examine(app.context, briefly=True)}
+    assert (found["redis"].status, found["redis"].remedy) == (Status.OK, None), "CONFIG is not among what it may"
 
 
 async def test_behind_sentinel_the_new_master_is_found_after_a_failover(servers: Servers, tmp_path: Path) -> None:
