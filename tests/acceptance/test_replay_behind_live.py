@@ -21,6 +21,7 @@ from tests.support.polling import eventually_blocking
 
 DEAD_LETTERS = 5_000
 REPLAYED = int(os.environ.get("CHAOS_EVENTS", "10000"))
+PATIENCE_SECONDS = 150 + REPLAYED / 100
 
 
 async def replay_everything(installation: Installation) -> None:
@@ -43,7 +44,7 @@ def test_a_replay_into_one_endpoint_is_about_as_fast_as_plain_delivery(
     installation.receiver.program("/hook", 500)
     installation.start(workers=2)
     tenant.publish(REPLAYED)
-    eventually_blocking(lambda: installation.count("dead") == REPLAYED, within=250, what="dead letters")
+    eventually_blocking(lambda: installation.count("dead") == REPLAYED, within=PATIENCE_SECONDS, what="dead letters")
     installation.receiver.program("/hook", 200)
     dead = set(tenant.published.accepted)
     for worker in installation.workers:
@@ -66,7 +67,7 @@ def test_a_replay_into_one_endpoint_is_about_as_fast_as_plain_delivery(
 
 def wait_for(installation: Installation, delivered: int) -> None:
     eventually_blocking(
-        lambda: installation.count("delivered") >= delivered, within=250, every=0.2, what=f"{delivered} delivered"
+        lambda: installation.count("delivered") >= delivered, within=PATIENCE_SECONDS, every=0.2, what=f"{delivered} delivered"
     )
 
 
