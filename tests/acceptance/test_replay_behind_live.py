@@ -67,7 +67,10 @@ def test_a_replay_into_one_endpoint_is_about_as_fast_as_plain_delivery(
 
 def wait_for(installation: Installation, delivered: int) -> None:
     eventually_blocking(
-        lambda: installation.count("delivered") >= delivered, within=PATIENCE_SECONDS, every=0.2, what=f"{delivered} delivered"
+        lambda: installation.count("delivered") >= delivered,
+        within=PATIENCE_SECONDS,
+        every=0.2,
+        what=f"{delivered} delivered",
     )
 
 
