@@ -143,14 +143,14 @@ def test_the_compose_file_is_one_by_the_compose_specification() -> None:
 
 def test_a_database_is_healthy_in_compose_only_when_it_takes_connections() -> None:
     """The image's server answers on its socket alone while it makes the database, and the migration is not repeated."""
-    services = yaml.safe_load((CONTRIB / "compose" / "compose.yaml").read_text())["services"]
+    services = _compose()
     assert "--host=127.0.0.1" in services["postgres"]["healthcheck"]["test"]
 
 
 def test_the_variables_of_the_compose_file_stand_in_its_sample() -> None:
     text = (CONTRIB / "compose" / "compose.yaml").read_text()
     needed = set(re.findall(r"\$\{(\w+):\?", text))
-    given = set(re.findall(r"^(\w+)=", (CONTRIB / "compose" / ".env.sample").read_text(), re.M))
+    given = set(_sample())
     settings = {f"SENDOFF_{name.upper()}" for name in Settings.model_fields}
     assert needed <= given <= {*re.findall(r"\$\{(\w+):", text), *settings}
 
@@ -158,8 +158,7 @@ def test_the_variables_of_the_compose_file_stand_in_its_sample() -> None:
 @pytest.mark.parametrize("name", ["migrate", "web", "worker", "consume"])
 def test_every_setting_in_env_reaches_each_process_of_compose(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process gets the lines of `.env`, and over them what stands under `environment`."""
-    sample = (CONTRIB / "compose" / ".env.sample").read_text()
-    file = dict(re.findall(r"^(\w+)=(.*)$", sample, re.M)) | {
+    file = _sample() | {
         "POSTGRES_PASSWORD": "postgres-password",
         "GRAFANA_PASSWORD": "grafana-password",
         "SENDOFF_SECRET_KEYS": "k" * 32,
@@ -169,7 +168,7 @@ def test_every_setting_in_env_reaches_each_process_of_compose(name: str, monkeyp
         "SENDOFF_LOG_ATTEMPTS": "all",
         "SENDOFF_DRAIN_SECONDS": "7",
     }
-    service = yaml.safe_load((CONTRIB / "compose" / "compose.yaml").read_text())["services"][name]
+    service = _compose()[name]
     assert service["env_file"] == [".env"]
     given = file | {key: _interpolate(value, file) for key, value in service["environment"].items()}
     for variable in [key for key in os.environ if key.startswith("SENDOFF_")]:
@@ -196,7 +195,7 @@ def test_files_that_operators_fill_in_are_copies_that_git_ignores() -> None:
 
 def test_a_version_in_compose_has_images_of_its_own() -> None:
     """An upgrade that built over the image of the version before would leave no way back."""
-    sample = dict(re.findall(r"^(\w+)=(.*)$", (CONTRIB / "compose" / ".env.sample").read_text(), re.M))
+    sample = _sample()
     assert sample["SENDOFF_IMAGE"] == f"sendoff:{__version__}"
     assert sample["SENDOFF_CONSUMER_IMAGE"] == f"sendoff-consumer:{__version__}"
     consume = _compose()["consume"]
@@ -219,7 +218,7 @@ def test_a_command_in_compose_does_not_migrate_before_it(page: Path) -> None:
 
 def test_a_proxy_on_the_machine_is_the_one_that_the_compose_sample_trusts() -> None:
     compose = yaml.safe_load((CONTRIB / "compose" / "compose.yaml").read_text())
-    sample = dict(re.findall(r"^(\w+)=(.*)$", (CONTRIB / "compose" / ".env.sample").read_text(), re.M))
+    sample = _sample()
     [config] = compose["networks"]["default"]["ipam"]["config"]
     subnet = _interpolate(config["subnet"], {})
     assert sample["SUBNET"] == subnet
@@ -228,7 +227,7 @@ def test_a_proxy_on_the_machine_is_the_one_that_the_compose_sample_trusts() -> N
 
 def test_alerts_of_compose_reach_an_alertmanager_that_can_tell_people() -> None:
     folder = CONTRIB / "compose"
-    services = yaml.safe_load((folder / "compose.yaml").read_text())["services"]
+    services = _compose()
     prometheus = yaml.safe_load((folder / "prometheus.yml").read_text())
     [target] = prometheus["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"]
     assert target.partition(":")[0] in services
@@ -356,6 +355,11 @@ def _compose() -> dict[str, Any]:
     """The services of the Compose file."""
     services: dict[str, Any] = yaml.safe_load((CONTRIB / "compose" / "compose.yaml").read_text())["services"]
     return services
+
+
+def _sample() -> dict[str, str]:
+    """The variables of the sample for Compose's `.env`."""
+    return dict(re.findall(r"^(\w+)=(.*)$", (CONTRIB / "compose" / ".env.sample").read_text(), re.M))
 
 
 def _interpolate(value: str, variables: Mapping[str, str]) -> str:
