@@ -34,7 +34,7 @@ from sendoff.policy.delivery.attempt_result import (
     classify_error,
     classify_response,
 )
-from sendoff.policy.delivery.decision import Decision, Delivered, HealthEffect, decide
+from sendoff.policy.delivery.decision import Decision, Delivered, decide
 from sendoff.policy.delivery.retry import DeadLettered, Retry
 from sendoff.policy.states import DeliveryState, EndpointState
 from sendoff.recovery.ordering import enter_line
@@ -80,9 +80,9 @@ class FinishedAttempt:
         return _STATES[type(self.decision.step)]
 
     @property
-    def is_plain_success(self) -> bool:
-        """Whether it delivered, counts for its endpoint's health, and belongs to no replay."""
-        return self.decision.health is HealthEffect.SUCCESS and self.claim.delivery.replay_id is None
+    def is_success(self) -> bool:
+        """Whether the receiver acknowledged it."""
+        return isinstance(self.decision.step, Delivered)
 
     @property
     def frees_at_once(self) -> bool:
@@ -91,12 +91,12 @@ class FinishedAttempt:
         A failed attempt keeps its capacity until then: else hundreds that time out at once would be followed by
         hundreds more. So does one of an endpoint with a cap of its own, which the database counts.
         """
-        return self.is_plain_success and self.claim.endpoint.max_in_flight is None
+        return self.is_success and self.claim.endpoint.max_in_flight is None
 
     @property
     def error(self) -> str | None:
         """Why it failed, as it is kept; None if it did not."""
-        if isinstance(self.decision.step, Delivered):
+        if self.is_success:
             return None
         return self.result.detail.replace("\x00", "")[:LONGEST_ERROR]
 

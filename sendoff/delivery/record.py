@@ -1,7 +1,7 @@
 """Record: finished attempts are written in groups; then endpoints that failed too often are disabled.
 
 Three transactions: the attempts; the endpoints to switch off, if any; the lines to advance, if any. On PostgreSQL the
-first is one statement, and a second one if a lease in a group of plain successes was lost. Should the process die
+first is one statement, and a second one if a lease in a group of successes was lost. Should the process die
 between them, the endpoint's next failure disables it, deliveries for an endpoint that is off become dead letters when
 they are claimed, and a sweep advances the lines.
 """
@@ -24,7 +24,6 @@ from sendoff.observability.attempts import count_attempts, log_attempts
 from sendoff.observability.metrics import LEASES_LOST
 from sendoff.policy.delivery.attempt_result import ResultKind
 from sendoff.policy.delivery.auto_disable import EndedAttempt
-from sendoff.policy.delivery.decision import Delivered
 from sendoff.policy.delivery.retry import DeadLettered, Retry
 from sendoff.policy.operational_events import OPERATORS
 from sendoff.policy.states import DeliveryState
@@ -37,7 +36,7 @@ SUCCESSES_AT_MOST = 500
 """Successes in one transaction. More gain nothing and hold the locks longer."""
 
 OTHERS_AT_MOST = 20
-"""Attempts in one transaction that are not plain successes. Each needs more work, and hundreds would block the event
+"""Failed attempts, and successes that wait for one, in one transaction. Each needs more work, and hundreds would block the event
 loop."""
 
 RECORD_BYTES_AT_MOST = 1_000_000
@@ -57,7 +56,7 @@ RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0)
 class Recorder:
     """Takes finished attempts and calls `on_recorded` with each group once it is committed (or cannot ever be).
 
-    Plain successes, which are cheap, go first; of all other attempts, a few are recorded in each round. An endpoint's
+    Successes, which are cheap, go first; of all other attempts, a few are recorded in each round. An endpoint's
     attempts are recorded in the order they finished, which its health depends on: a success waits for the failures of
     its endpoint that finished before it.
     """
@@ -75,7 +74,7 @@ class Recorder:
     def add(self, attempt: FinishedAttempt) -> None:
         """Record the attempt soon, together with others that finish meanwhile."""
         endpoint_id = attempt.claim.endpoint.id
-        if attempt.is_plain_success and endpoint_id not in self._endpoints_of_others:
+        if attempt.is_success and endpoint_id not in self._endpoints_of_others:
             self._successes.append(attempt)
         else:
             self._others.append(attempt)
@@ -188,9 +187,8 @@ def _to_record(attempt: FinishedAttempt) -> AttemptRecord:
         error=attempt.error,
         blocked_since=(claimed.delivery.blocked_since or attempt.started_at) if is_local else None,
         health=attempt.decision.health,
-        exchange=_exchange(attempt) if attempt.decision.counted and not isinstance(step, Delivered) else None,
-        may_raise_event=not (isinstance(step, Delivered) and claimed.endpoint.unhealthy_since is None),
-        is_replay=claimed.delivery.replay_id is not None,
+        exchange=_exchange(attempt) if attempt.decision.counted and not attempt.is_success else None,
+        may_raise_event=not attempt.is_success or claimed.endpoint.unhealthy_since is not None,
         dead_letter=NewDeadLetter(new_id(), step.reason, claimed.event.type, claimed.endpoint.url)
         if isinstance(step, DeadLettered)
         else None,

@@ -247,6 +247,14 @@ _INSERT_ATTEMPTS = """
         INSERT INTO attempts (delivery_id, number, started_at, duration_ms, outcome, response_status, error)
         SELECT delivery_id, number, started_at, duration_ms, outcome, response_status, error FROM settled WHERE counted
 """
+_SETTLE_REPLAY_ITEMS = f"""
+        UPDATE replay_items AS i SET state = CASE s.state
+            WHEN 'delivered' THEN {made_by(RECORD_ITEM, ReplayItemState.SUCCEEDED)}
+            ELSE {made_by(RECORD_ITEM, ReplayItemState.FAILED)} END
+        FROM settled s
+        WHERE i.replay_id = s.replay_id AND i.delivery_id = s.delivery_id AND s.state IN ('delivered', 'dead')
+            AND {found_by(RECORD_ITEM, column="i.state || ''")}
+"""
 
 
 def _record_statement(*, unhealthy: str = "", raised: str = "") -> str:
@@ -286,12 +294,7 @@ def _record_statement(*, unhealthy: str = "", raised: str = "") -> str:
         FROM settled WHERE dead_letter_id IS NOT NULL
         RETURNING id, organization_id, endpoint_id
     ), replayed AS (
-        UPDATE replay_items AS i SET state = CASE s.state
-            WHEN 'delivered' THEN {made_by(RECORD_ITEM, ReplayItemState.SUCCEEDED)}
-            ELSE {made_by(RECORD_ITEM, ReplayItemState.FAILED)} END
-        FROM settled s
-        WHERE i.replay_id = s.replay_id AND i.delivery_id = s.delivery_id AND s.state IN ('delivered', 'dead')
-            AND {found_by(RECORD_ITEM, column="i.state || ''")}
+        {_SETTLE_REPLAY_ITEMS}
     ), placed AS (
         SELECT endpoint_id, health, counted, ended_at, place,
             max(place) FILTER (WHERE health = 'success') OVER (PARTITION BY endpoint_id) AS last_success
@@ -366,11 +369,13 @@ _RECORD_SUCCESSES = f"""
             string_to_array($1::text, ',')::uuid[], string_to_array($2::text, ',')::uuid[],
             string_to_array($3::text, ','), $4::int[], $5::timestamptz[], $6::timestamptz[], $7::int[], $8::int[]
         ) AS r(delivery_id, lease_token, outcome, number, started_at, ended_at, duration_ms, response_status)
-        WHERE d.id = r.delivery_id AND d.lease_token = r.lease_token AND d.replay_id IS NULL
+        WHERE d.id = r.delivery_id AND d.lease_token = r.lease_token
             AND {found_by(RECORD, column="d.state || ''")}
-        RETURNING d.endpoint_id, r.*, NULL::text AS error, TRUE AS counted
+        RETURNING d.endpoint_id, d.replay_id, d.state, r.*, NULL::text AS error, TRUE AS counted
     ), written AS (
         {_INSERT_ATTEMPTS}
+    ), replayed AS (
+        {_SETTLE_REPLAY_ITEMS}
     ), touched AS (
         SELECT p.id, s.succeeded_at FROM (
             SELECT endpoint_id, max(ended_at) AS succeeded_at FROM settled GROUP BY endpoint_id
@@ -385,7 +390,7 @@ _RECORD_SUCCESSES = f"""
     )
     SELECT string_agg(delivery_id::text, ',') AS ids FROM settled
 """
-"""The same for successes alone that no replay asked for: half of PostgreSQL's work and of the driver's."""
+"""The same for successes alone of endpoints that were well: half of PostgreSQL's work and of the driver's."""
 
 
 class PostgresHotStore:
@@ -492,7 +497,7 @@ class PostgresHotStore:
         return recorded
 
     async def _record_successes(self, attempts: Sequence[AttemptRecord]) -> set[str]:
-        """Record unremarkable successes; returns the ids of those still under their lease that no replay asked for."""
+        """Record unremarkable successes; returns the ids of those still under their lease."""
         [row] = await self._direct.fetch(
             _RECORD_SUCCESSES,
             *(joined(attempts, name) for name in _SUCCESS_NAMES),

@@ -127,13 +127,11 @@ class AttemptRecord:
     dead_letter: NewDeadLetter | None = None
     may_raise_event: bool = True
     """Whether it may raise an operational event; the success of an endpoint that was well when claimed cannot."""
-    is_replay: bool = False
-    """Whether a replay asked for it, whose item it settles."""
 
     @property
     def is_unremarkable_success(self) -> bool:
-        """Whether it was delivered to an endpoint that was well, for no replay, so that little else follows from it."""
-        return self.state is DeliveryState.DELIVERED and not self.may_raise_event and not self.is_replay
+        """Whether it was delivered to an endpoint that was well, so that little else follows from it."""
+        return self.state is DeliveryState.DELIVERED and not self.may_raise_event
 
     @property
     def attempt_count(self) -> int:
