@@ -36,8 +36,8 @@ SUCCESSES_AT_MOST = 500
 """Successes in one transaction. More gain nothing and hold the locks longer."""
 
 OTHERS_AT_MOST = 20
-"""Failed attempts, and successes that wait for one, in one transaction. Each needs more work, and hundreds would block the event
-loop."""
+"""Failed attempts, and successes that wait for such, in one transaction. Each needs more work, and hundreds would block
+the event loop."""
 
 RECORD_BYTES_AT_MOST = 1_000_000
 """Bytes of receivers' answers in one transaction. Each byte is in memory several times while it is written."""

@@ -48,7 +48,7 @@ async def look_up_transforms(
 
     None, for now, for those that are to be evaluated first.
     """
-    untransformed = await dead_letters.find_untransformed(tx, delivery_ids)
+    untransformed = await dead_letters.find_untransformed(tx, delivery_ids) if delivery_ids else []
     if not untransformed:
         return {}
     again = await delivery_history.find_many(tx, untransformed)

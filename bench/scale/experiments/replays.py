@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import pairwise
@@ -73,6 +74,8 @@ async def measure_replays(options: ScaleOptions, directory: Path) -> str:
         settings = load(**{name.removeprefix("SENDOFF_").lower(): value for name, value in environment.items()})
         async with open_context(settings) as context:
             chosen = Selection(DeadLetterFilter(endpoint_id=replayed.id))
+            gc.collect()
+            gc.freeze()  # or this process, whose heap is large from seeding, takes a core for 100 ms at some moment
             report = await start_replay(context, Actor("bench"), chosen, rate=options.replay_rate)
             watching = asyncio.create_task(_watch(context, report.replay.id))
             during = await _latencies(bench)

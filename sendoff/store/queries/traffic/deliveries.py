@@ -6,7 +6,17 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sendoff.policy.states import ACCEPT, CLOSE, RELEASE, REOPEN, RETRY_NOW, DeadLetterReason, DeliveryState
+from sendoff.policy.states import (
+    ACCEPT,
+    CLOSE,
+    RELEASE,
+    REOPEN,
+    RETRY_NOW,
+    DeadLetterReason,
+    DeadLetterState,
+    DeliveryState,
+    EndpointState,
+)
 from sendoff.store.engine.batch import (
     execute,
     ids_parameter,
@@ -68,24 +78,41 @@ class OpenDelivery:
 
 @dataclass(frozen=True, slots=True)
 class KnownDelivery:
-    """The state of a delivery, and its endpoint."""
+    """A delivery that a replay is to send, and what decides whether it can."""
 
     id: str
-    endpoint_id: str
     state: DeliveryState
+    endpoint_is_active: bool
+    is_discarded: bool
+    """Whether it is dead and its newest dead letter was discarded."""
+    is_untransformed: bool
+    """Whether it is dead and its newest dead letter says that its transform failed."""
 
 
-async def find_states(tx: Transaction, ids: Sequence[str]) -> list[KnownDelivery]:
+async def find_known(tx: Transaction, ids: Sequence[str]) -> list[KnownDelivery]:
     """The existing deliveries among these, in order."""
-    result = await execute(
+    result = await execute(  # a row for each dead letter, the newest last
         tx,
         f"""
-        SELECT d.id, d.endpoint_id, d.state FROM deliveries d JOIN {rows_from(tx, "ids", _ID)} AS r ON r.id = d.id
-        ORDER BY d.id
+        SELECT d.id, d.state, p.state AS endpoint_state, l.state AS letter_state, l.reason
+        FROM deliveries d JOIN {rows_from(tx, "ids", _ID)} AS r ON r.id = d.id
+        LEFT JOIN endpoints p ON p.id = d.endpoint_id
+        LEFT JOIN dead_letters l ON l.delivery_id = d.id AND d.state = 'dead'
+        ORDER BY d.id, l.id
         """,
         ids=ids_parameter(ids),
     )
-    return [KnownDelivery(str(row.id), str(row.endpoint_id), DeliveryState(row.state)) for row in result]
+    found = {
+        row.id: KnownDelivery(
+            str(row.id),
+            DeliveryState(row.state),
+            endpoint_is_active=row.endpoint_state == EndpointState.ACTIVE,
+            is_discarded=row.letter_state == DeadLetterState.DISCARDED,
+            is_untransformed=row.reason == DeadLetterReason.TRANSFORM_FAILED,
+        )
+        for row in result
+    }
+    return list(found.values())
 
 
 async def lock_leased(tx: Transaction, claims: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:

@@ -12,7 +12,7 @@ from sqlmodel import col, select
 
 from sendoff.ids import floor_of
 from sendoff.policy.states import ADD_ITEM, ReplayItemState, ReplayState, Trigger
-from sendoff.store.engine.batch import execute, ids_parameter, rows_from
+from sendoff.store.engine.batch import execute, ids_parameter, is_sqlite, rows_from
 from sendoff.store.engine.database import Transaction
 from sendoff.store.engine.paging import newest_first
 from sendoff.store.engine.types import Identifier
@@ -70,6 +70,15 @@ async def add_missing_items(tx: Transaction, replay_id: str, missing: Iterable[M
     if rows:
         await tx.execute(insert(ReplayItem), rows)
     return len(rows)
+
+
+async def analyze_items(tx: Transaction) -> None:
+    """Let PostgreSQL look at the items that were added, as autovacuum does within a minute.
+
+    Until then it takes the table for nearly empty, and each tick reads all items: 7 ms at 20,000 of them.
+    """
+    if not is_sqlite(tx):
+        await execute(tx, "ANALYZE replay_items")
 
 
 async def count_pending(tx: Transaction, chosen: DeadLetterFilter) -> tuple[int, set[str]]:
@@ -257,6 +266,8 @@ async def move_items(
     tx: Transaction, replay_id: str, delivery_ids: Sequence[str], trigger: Trigger, *, to: ReplayItemState
 ) -> None:
     """Set the state of those of the items that are where the trigger starts from."""
+    if not delivery_ids:
+        return
     for source in trigger.sources:
         trigger.check(source, to)
     chosen = text(f"delivery_id IN (SELECT r.id FROM {rows_from(tx, 'ids', _ID)} AS r)")
