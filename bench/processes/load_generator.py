@@ -47,10 +47,10 @@ class Load:
         self._deadline = 0.0
 
     def start(self, connections: list[LoadConnection]) -> None:
-        self._free = connections
         self.outcome.started = time.monotonic()
         self._deadline = self.outcome.started + self._plan.seconds
         if self._plan.rate:
+            self._free = connections
             Thread(target=self._keep_time, args=(asyncio.get_running_loop(),), daemon=True).start()
             return
         for connection in list(connections):
@@ -78,7 +78,10 @@ class Load:
         self.outcome.refused += 1
         self.outcome.refusal = self.outcome.refusal or reason
 
-    def lost(self) -> None:
+    def lost(self, connection: LoadConnection) -> None:
+        if connection in self._free:  # idle for longer than the server keeps connections
+            self._free.remove(connection)
+            return
         self.refuse("the server closed a connection")
         self._finish()
 
@@ -130,7 +133,7 @@ class LoadConnection(asyncio.Protocol):
     def connection_lost(self, _error: Exception | None) -> None:
         self._transport = None
         if not self._load.done.done():
-            self._load.lost()
+            self._load.lost(self)
 
     def send(self, request: Sequence[bytes], sent: float) -> None:
         self._sent = sent
