@@ -6,7 +6,6 @@ import asyncio
 import gc
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from itertools import pairwise
 from pathlib import Path
 
 from bench.plan import read_answers
@@ -21,7 +20,7 @@ from bench.table import aligned, number, percentile
 from sendoff.audit import Actor
 from sendoff.clock import SystemClock
 from sendoff.context import Context
-from sendoff.operators.replays.replay import Selection, get_replay, start_replay
+from sendoff.operators.replays.replay import ReplayReport, Selection, get_replay, start_replay
 from sendoff.policy.states import ReplayState
 from sendoff.processes.startup import open_context
 from sendoff.settings import load
@@ -39,7 +38,6 @@ and not of the first moments of the replay, in which its items are new to Postgr
 _REFUSED = 0.01
 """The share of publishes that may fail: on a busy machine the API closes a connection that it heard nothing from."""
 
-_POLL_SECONDS = 1.0
 _STALLED_AFTER_SECONDS = 60.0
 
 
@@ -48,6 +46,8 @@ class _Progress:
     """How far the replay was, and when."""
 
     seconds: float
+    took: float
+    """Seconds until that was answered."""
     succeeded: int
     failed: int
 
@@ -77,7 +77,7 @@ async def measure_replays(options: ScaleOptions, directory: Path) -> str:
             gc.collect()
             gc.freeze()  # or this process, whose heap is large from seeding, takes a core for 100 ms at some moment
             report = await start_replay(context, Actor("bench"), chosen, rate=options.replay_rate)
-            watching = asyncio.create_task(_watch(context, report.replay.id))
+            watching = asyncio.create_task(_watch(context, report))
             during = await _latencies(bench)
             marks = await watching
     return f"{_describe(options, marks, before, during)}\n\n{_table(marks)}"
@@ -101,13 +101,14 @@ async def _latencies(bench: Bench) -> list[float]:
     return sorted((arrived[one.event_id] - one.answered) * 1000 for one in answers)
 
 
-async def _watch(context: Context, replay_id: str) -> list[_Progress]:
-    """The replay's progress as its page shows it, until it has ended and everything of it has."""
-    started, changed_at, marks = context.clock.monotonic(), context.clock.monotonic(), [_Progress(0, 0, 0)]
+async def _watch(context: Context, report: ReplayReport) -> list[_Progress]:
+    """The replay's progress, as often as its page asks for it, until it has ended and everything of it has."""
+    started, changed_at, marks = context.clock.monotonic(), context.clock.monotonic(), [_Progress(0, 0, 0, 0)]
     while True:
-        await asyncio.sleep(_POLL_SECONDS)
-        report, at = await get_replay(context, replay_id), context.clock.monotonic()
-        mark = _Progress(at - started, report.progress.succeeded, report.progress.failed)
+        await asyncio.sleep(report.poll_seconds)
+        asked_at = context.clock.monotonic()
+        report, at = await get_replay(context, report.replay.id), context.clock.monotonic()
+        mark = _Progress(at - started, at - asked_at, report.progress.succeeded, report.progress.failed)
         if (mark.succeeded, mark.failed) != (marks[-1].succeeded, marks[-1].failed):
             changed_at = at
         marks.append(mark)
@@ -118,7 +119,8 @@ async def _watch(context: Context, replay_id: str) -> list[_Progress]:
 
 
 def _describe(options: ScaleOptions, marks: list[_Progress], before: list[float], during: list[float]) -> str:
-    slowest = max(later.seconds - one.seconds for one, later in pairwise(marks)) - _POLL_SECONDS
+    slowest = max(one.took for one in marks)
+    interval = (marks[-1].seconds - marks[0].seconds) / (len(marks) - 1)
     ratio = percentile(during, 0.99) / percentile(before, 0.99)
     figures = ", ".join(
         f"p{100 * share:.0f} {number(percentile(during, share))} ms instead of {number(percentile(before, share))}"
@@ -127,7 +129,7 @@ def _describe(options: ScaleOptions, marks: list[_Progress], before: list[float]
     return (
         f"{options.replayed:,} dead letters of one endpoint were replayed at up to {options.replay_rate} a second in "
         f"{marks[-1].seconds:.0f} s: {marks[-1].succeeded:,} succeeded, {marks[-1].failed:,} failed. Its progress was "
-        f"answered within {max(slowest, 0) * 1000:.0f} ms each second. Meanwhile {_LIVE_RATE:.0f} events a second "
+        f"answered within {slowest * 1000:.0f} ms, every {interval:.0f} s. Meanwhile {_LIVE_RATE:.0f} events a second "
         f"went to {_ENDPOINTS - 1} others: {figures}; the p99 is {ratio:.2f} times as long."
     )
 

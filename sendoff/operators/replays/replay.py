@@ -139,6 +139,11 @@ class ReplayReport:
     replay: Replay
     progress: ReplayProgress
 
+    @property
+    def poll_seconds(self) -> int:
+        """Seconds after which a page that is open looks again: each look counts all items, 13 to 30 ms for 100,000."""
+        return min(1 + self.replay.total // 50_000, 30)
+
 
 async def count_missing(context: Context, selection: Selection) -> int:
     """How many deliveries the replay would make that were never made."""
