@@ -1,9 +1,9 @@
 """Record: finished attempts are written in groups; then endpoints that failed too often are disabled.
 
 Three transactions: the attempts; the endpoints to switch off, if any; the lines to advance, if any. On PostgreSQL the
-first is one statement, and a second one if a lease in a group of successes was lost. Should the process die
-between them, the endpoint's next failure disables it, deliveries for an endpoint that is off become dead letters when
-they are claimed, and a sweep advances the lines.
+first is one statement, and a second one if a lease in a group of successes was lost. Should the process die between
+them, the endpoint's next failure disables it, deliveries for an endpoint that is off become dead letters when they are
+claimed, and a sweep advances the lines.
 """
 
 from __future__ import annotations

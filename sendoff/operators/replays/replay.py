@@ -300,7 +300,7 @@ async def list_replays(context: Context, *, limit: int, before: str | None = Non
 
 @dataclass(slots=True)
 class _Tick:
-    """What came of a tick so far: the deliveries that were sent, and those of them that are due without being held."""
+    """What came of a tick: the deliveries that were sent, and those of them that are due without being held."""
 
     sent: list[str] = field(default_factory=list)
     due: list[str] = field(default_factory=list)
@@ -357,40 +357,29 @@ async def _make_chosen_items_due(
     ordered = sorted(chosen, key=lambda item: item.endpoint_id or "")  # endpoints are locked in order
     for first in range(0, len(ordered), _ITEMS_AT_ONCE):
         some = ordered[first : first + _ITEMS_AT_ONCE]
-        await _make_some_items_due(tx, context, replay, some, tick, now, due, evaluations)
+        missing = [item for item in some if item.event_id is not None]
+        made, unmade = await _make(tx, context, replay, missing, now, due, evaluations)
+        existing = [item.delivery_id for item in some if item.event_id is None]
+        result = await _send_again(tx, replay, existing, now, due, evaluations)
+        sent = [*made, *result.held, *result.due]
+        unevaluated = {*unmade, *result.unevaluated}
+        done = {*sent, *result.arrived, *result.busy, *unevaluated}
+        refused = [item.delivery_id for item in some if item.delivery_id not in done]
+        await replays.move_items(tx, replay.id, sent, SEND_ITEM, to=ReplayItemState.SENT)
+        await replays.move_items(tx, replay.id, result.arrived, SEND_ITEM, to=ReplayItemState.SUCCEEDED)
+        await replays.move_items(tx, replay.id, refused, SEND_ITEM, to=ReplayItemState.FAILED)
+        held = {*made, *result.held}
+        times = {
+            DueTime(due[one.delivery_id], one.endpoint_id)
+            for one in some
+            if one.endpoint_id and one.delivery_id in held
+        }
+        tick.sent += sent
+        tick.due += result.due
+        tick.endpoints |= {one.endpoint_id for one in times}
+        tick.due_later |= {one for one in times if one.at > now}
+        tick.unevaluated += [item for item in some if item.delivery_id in unevaluated]
     return tick
-
-
-async def _make_some_items_due(
-    tx: Transaction,
-    context: Context,
-    replay: Replay,
-    waiting: Sequence[WaitingItem],
-    tick: _Tick,
-    now: datetime,
-    due: Mapping[str, datetime],
-    evaluations: LateEvaluations,
-) -> None:
-    missing = [item for item in waiting if item.event_id is not None]
-    made, unmade = await _make(tx, context, replay, missing, now, due, evaluations)
-    existing = [item.delivery_id for item in waiting if item.event_id is None]
-    result = await _send_again(tx, replay, existing, now, due, evaluations)
-    sent = [*made, *result.held, *result.due]
-    unevaluated = {*unmade, *result.unevaluated}
-    done = {*sent, *result.arrived, *result.busy, *unevaluated}
-    refused = [item.delivery_id for item in waiting if item.delivery_id not in done]
-    await replays.move_items(tx, replay.id, sent, SEND_ITEM, to=ReplayItemState.SENT)
-    await replays.move_items(tx, replay.id, result.arrived, SEND_ITEM, to=ReplayItemState.SUCCEEDED)
-    await replays.move_items(tx, replay.id, refused, SEND_ITEM, to=ReplayItemState.FAILED)
-    held = {*made, *result.held}
-    times = {
-        DueTime(due[one.delivery_id], one.endpoint_id) for one in waiting if one.endpoint_id and one.delivery_id in held
-    }
-    tick.sent += sent
-    tick.due += result.due
-    tick.endpoints |= {one.endpoint_id for one in times}
-    tick.due_later |= {one for one in times if one.at > now}
-    tick.unevaluated += [item for item in waiting if item.delivery_id in unevaluated]
 
 
 def _enqueue(context: Context, tick: _Tick) -> None:
