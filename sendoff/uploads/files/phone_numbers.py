@@ -44,6 +44,8 @@ length: twice as long would be four times 100 µs."""
 
 # Blanks, dashes, dots and what separates extensions. The library skips runs of them, at a quadratic cost.
 _SEPARATORS = re.compile(r"[\s.,;:*#=~/\\_·‐-―−ー-]{2,}")
+_CONTROL, _EXTENSION_FOLLOWS = re.compile(r"[\t\n\r\v\f]").search, re.compile("[,;]").search
+_DIGITS_END, _DIGITS_BEGIN = re.compile(r"[0-9+)\]]").match, re.compile(r"[0-9(\[]").match
 _WRITTEN_IN = re.compile(r"[0-9A-Za-z+()\[\] .,;:*#=~/\\_·‐-―−ー-]*").fullmatch
 _PARAMETER = re.compile(r"phone-context|isub", re.IGNORECASE).search
 
@@ -141,7 +143,12 @@ def _without_text_mark(text: str) -> str:
 
 
 def _first_separator(run: re.Match[str]) -> str:
-    return run.group().strip()[:1] or " "
+    """One character for a run of separators; a tab, which is in no number, if one stands in it between digits."""
+    text = run.group()
+    is_within = _DIGITS_END(run.string, run.start() - 1) and _DIGITS_BEGIN(run.string, run.end())
+    if is_within and _CONTROL(text) and not _EXTENSION_FOLLOWS(text):
+        return "\t"
+    return text.strip()[:1] or " "
 
 
 def _spelled_integer(sign: str, whole: str, fraction: str | None, exponent: str | None) -> str | None:

@@ -18,7 +18,7 @@ from phonenumbers.tzdata import TIMEZONE_DATA
 from sendoff.uploads.files import phone_numbers
 from sendoff.uploads.files.phone_numbers import PhoneNumber, is_valid, parse_number
 
-SEPARATORS = st.sampled_from(["", " ", "-", ".", "  ", "/", "\t", " - ", "‑", "·", " "])
+SEPARATORS = st.sampled_from(["", " ", "-", ".", "  ", "/", "\t", " - ", "-\t", " \n", "‑", "·", " "])
 PREFIXES = st.sampled_from(["", "1", "+1", "+ 1", "001", "011 1", "0", "+44", "tel:", "tel:+1-", "Phone: ", "(", "11"])
 ENDINGS = st.sampled_from(["", " ", "x12", " ext. 7", ";ext=5", "#3", "\n", "p", "0", " / 2", ")"])
 
