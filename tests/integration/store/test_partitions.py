@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count as count_from
@@ -22,6 +22,7 @@ from sendoff.ids import row_id_at
 from sendoff.maintenance.purge import count_expired, purge_expired
 from sendoff.operators.installation.reconcile import reconcile
 from sendoff.operators.replays.replay import Selection, start_replay, tick_replay
+from sendoff.policy.delivery.replay_feed import DueTime
 from sendoff.policy.partitions import Partition
 from sendoff.publishing.publish import NewEvent
 from sendoff.store.partitions.convert import convert, plan_conversion
@@ -89,9 +90,11 @@ async def replay_event(app: AppFixture, event_id: str) -> None:
         chosen = text("SELECT id FROM deliveries WHERE event_id = :id")
         ids = tuple(map(str, (await tx.scalars(chosen, {"id": event_id})).all()))
     started = await start_replay(app.context, ACTOR, Selection(DeadLetterFilter(), delivery_ids=ids))
+    due: Collection[DueTime] = ()
     for _ in range(3):
         app.clock.advance(1)
-        await tick_replay(app.context, started.replay.id)
+        app.queue.enqueue_backlog({one.endpoint_id for one in due})
+        due = await tick_replay(app.context, started.replay.id)
         await app.work()
 
 
