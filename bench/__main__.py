@@ -19,7 +19,7 @@ from bench.measurement.snapshots import Meter
 from bench.options import BenchOptions, parse_options
 from bench.processes.servers import ReceiverProcess, Servers
 from bench.report import render_report, write_results
-from bench.scenarios import FIXED_RATE, Bench, Result
+from bench.scenarios import Bench, Result
 from bench.table import Run, number
 
 _STARTED = time.monotonic()
@@ -87,8 +87,9 @@ async def _measure(meter: Meter, options: BenchOptions, directory: Path, run: Ru
 
 
 async def _run_scenario(scenario: str, bench: Bench, run: Run) -> Result:
-    if scenario == "rate200":
-        return await bench.at_rate("200/s", FIXED_RATE)
+    if scenario.startswith("rate"):
+        rate = float(scenario.removeprefix("rate"))
+        return await bench.at_rate(f"{rate:g}/s", rate)
     if scenario == "half":
         fastest = next((result for result in run.results if result.name == "single"), None) or await bench.single()
         return await bench.at_rate("half", (fastest.recorded_per_second or 0) / 2 / bench.options.fanout)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-SCENARIOS = ("idle", "single", "batch", "rate200", "half", "backlog")
+SCENARIOS = ("idle", "single", "batch", "rate50", "rate200", "half", "backlog")
 DATABASES = ("postgres", "sqlite")
 
 
