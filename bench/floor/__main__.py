@@ -1,9 +1,9 @@
-"""`python -m bench.floor`: what a delivery costs at 200 a second in the barest pipeline of the same shape.
+"""`python -m bench.floor`: what a delivery costs at 50 and 200 a second in the barest pipeline of the same shape.
 
 HTTP to a process, a row in PostgreSQL that is on disk before the answer, a job in Valkey, a second process that claims
 the row, sends a signed POST and records the outcome: the same guarantees and the same hops as the product's, by the
-same drivers, and none of its code. `python -m bench --database postgres --only rate200` is the product beside it: what
-it costs beyond this is all that can be saved without another architecture.
+same drivers, and none of its code. `python -m bench --database postgres --only rate50,rate200` is the product beside
+it: what it costs beyond this is all that can be saved without another architecture.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from bench.processes.servers import ReceiverProcess, Servers
 from bench.scenarios import FIXED_RATE, Bench
 from bench.table import Run, render
 from tests.support.polling import eventually_blocking
+
+_RATES = (50.0, FIXED_RATE)
 
 _TABLE = """
     CREATE TABLE deliveries (
@@ -84,7 +86,7 @@ async def _measure(bench: Bench) -> Run:
         meter.servers.start()
         meter.servers.start_workers(1)
         await bench.warm_up()
-        return Run("floor", [await bench.at_rate("200/s", FIXED_RATE)], meter.peaks)
+        return Run("floor", [await bench.at_rate(f"{rate:g}/s", rate) for rate in _RATES], meter.peaks)
     finally:
         await meter.database.disconnect()
 
